@@ -1,0 +1,86 @@
+# dspy-swarm. `make` lists what there is; every target installs what it needs first.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+PYTEST  := $(BIN)/python -m pytest
+TESTBED := PYTHONPATH=tests $(BIN)/python -m testbed
+UV      := 0.13.8
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help:  ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+.PHONY: demo demo-cluster
+demo: setup  ## compile the example on this machine, against the simulated provider
+	@$(BIN)/python examples/demo.py
+
+demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifact in a ConfigMap
+	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
+
+##@ Test it
+.PHONY: test lint unit replay cluster-tests
+test: lint unit replay cluster-tests  ## everything, the real cluster included
+
+lint: setup  ## ruff, mypy, import contracts, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=operator:worker_image $(BIN)/lint-imports
+	$(BIN)/python -m swarm_operator.crd --check crds charts/dspy-swarm
+
+unit: setup  ## pure parts and single processes, about a minute
+	$(PYTEST) tests/unit --numprocesses auto
+
+replay: setup  ## real optimizers against the simulated provider, compared with stock DSPy
+	$(PYTEST) tests/replay --numprocesses auto
+
+cluster-tests: setup  ## chart, CRs and pods on a kind cluster (made first where there is none)
+	$(PYTEST) tests/cluster tests/e2e --with-cluster
+
+##@ Change it
+.PHONY: setup format crds lock
+setup: $(VENV)/.installed  ## the development environment, in .venv
+
+$(VENV)/.installed: requirements.lock operator/pyproject.toml worker_image/pyproject.toml examples/provider/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dspy-swarm needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
+	@touch $@
+
+format: setup  ## write what ruff would have it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+crds: setup  ## generate crds/ and the chart's copy from the models
+	$(BIN)/python -m swarm_operator.crd crds charts/dspy-swarm
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-emit-package swarm-worker
+
+lock: setup  ## pin dependencies anew, all lock files at the same versions
+	$(LOCK) --upgrade --group dev worker_image/pyproject.toml operator/pyproject.toml examples/provider/pyproject.toml --extra dspy -o requirements.lock
+	$(LOCK) -c requirements.lock worker_image/pyproject.toml --extra dspy -o worker_image/requirements.lock
+	$(LOCK) -c requirements.lock operator/pyproject.toml -o operator/requirements.lock
+	$(LOCK) -c requirements.lock examples/provider/pyproject.toml -o examples/provider/requirements.lock
+
+##@ A cluster
+.PHONY: cluster images clean-cluster
+cluster: setup  ## a kind cluster with our images; prints its kubeconfig
+	$(TESTBED) up
+	$(TESTBED) load
+
+images: setup  ## the operator's, the worker's and the provider's image
+	$(TESTBED) images
+
+clean-cluster: setup  ## remove cluster, engine and their traces (the cache of built binaries stays)
+	$(TESTBED) clean
+
+##@ Clean up
+.PHONY: clean
+clean:  ## remove what make made in this folder
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dspy-swarm
