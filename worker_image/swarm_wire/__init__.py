@@ -1,0 +1,12 @@
+"""The contract between the operator and its pods.
+
+The worker side publishes it, the operator is its client; neither side is imported here. See
+`worker_image/README.md` for the contract in prose.
+
+    names      labels, environment, mounted paths, exit codes
+    spec       what a user writes in a DSPyCompilation
+    messages   what the two sides tell each other
+    records    how a pod says it: framed lines on its output, closed by a commit
+    shards     how it is kept: the journal's files
+    slicing    how a round's cells are dealt to pods
+"""

@@ -1,0 +1,196 @@
+"""What operator and pods tell each other, as pydantic models with JSON in camelCase.
+
+Payloads (pickled tasks and results) are opaque bytes here: they travel in record bodies, not in these models.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from swarm_wire.names import SCHEMA_VERSION
+from swarm_wire.spec import CompilationSpec
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""blake2b-128 of what it names, in hex."""
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    def to_header(self) -> dict[str, Any]:
+        """As a record's header: JSON values, without what is not set."""
+        return self.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    def to_json(self) -> str:
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+
+class Usage(Message):
+    """LM calls that a provider answered, and their tokens. Adds up."""
+
+    calls: int = Field(0, ge=0)
+    prompt_tokens: int = Field(0, ge=0)
+    completion_tokens: int = Field(0, ge=0)
+
+    def __add__(self, other: Self) -> "Usage":
+        return Usage(
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+
+class RunRequest(Message):
+    """REQUEST_FILE: what a run is about. Written once, read by every pod of the run."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    name: str
+    namespace: str = ""
+    spec: CompilationSpec
+
+
+class EffectKind(StrEnum):
+    WAVE = "wave"
+    """An evaluation wave: one cell for each example."""
+    BOOTSTRAP = "bootstrap"
+    """A whole `BootstrapFewShot.compile`: one cell."""
+
+
+class Cell(Message):
+    """The smallest unit of work and of loss."""
+
+    key: Digest
+    item: int = Field(0, ge=0)
+    """Position in the task's list of items."""
+
+
+class Task(Message):
+    """The request for one effect. `cells` holds only what the journal lacks."""
+
+    digest: Digest
+    kind: EffectKind
+    payload: Digest
+    """Key of the blob with the pickled function and settings."""
+    items: Digest | None = None
+    """Key of the blob with the pickled list of items, shared by waves over the same data."""
+    cells: list[Cell] = Field(min_length=1)
+    weight: int = Field(1, ge=1)
+    """Cost of one cell in LM calls of one program run, roughly: a bootstrap is a sequence of them."""
+
+
+class Outcome(StrEnum):
+    OK = "ok"
+    ERROR = "error"
+    """The user's program or metric raised. The optimizer sees the exception, as it would in stock DSPy."""
+
+
+class Result(Message):
+    """Header of a RESULT record: one finished cell, or one LM call that the plan made itself."""
+
+    key: Digest
+    outcome: Outcome
+    usage: Usage = Usage()
+    error: str | None = Field(None, max_length=500)
+    """First line of what was raised, for people."""
+
+
+class Candidate(Message):
+    """A program that the optimizer scored. Scores are percentages of the validation set, as DSPy rounds them."""
+
+    name: str
+    score: float
+
+
+class Scores(Message):
+    """Percentages as `dspy.Evaluate` gives them; None where there is no such figure (yet)."""
+
+    baseline: float | None = None
+    """The unoptimized student on the validation set."""
+    best: float | None = None
+    """The best candidate so far, or the winner, on the validation set."""
+    test_baseline: float | None = None
+    test_winner: float | None = None
+
+
+class Report(Message):
+    """What is told about a finished compile."""
+
+    scores: Scores
+    candidates: list[Candidate] = []
+    """Best first."""
+    usage: Usage = Usage()
+    """All LM calls of the run, those of unused results included."""
+    effects: int = 0
+    """Effects that the optimizer needed."""
+    rounds: int = 0
+    failed_cells: int = 0
+    """Needed cells whose program or metric raised."""
+
+
+class PlanOutcome(StrEnum):
+    BLOCKED = "blocked"
+    """Results are missing: the tasks say which."""
+    DONE = "done"
+    """The compile script returned: an ARTIFACT record holds program and report."""
+
+
+class PlanEnd(Message):
+    """Header of the PLAN record that closes a plan's output."""
+
+    outcome: PlanOutcome
+    round: int = Field(ge=0)
+    """Number of the plan that says this, counted from 0."""
+    binding: str
+    """Digest of program source, data, installed distributions and image that the journal belongs to."""
+    tasks: list[Digest] = []
+    cells: int = Field(0, ge=0)
+    """Cells in those tasks."""
+    scores: Scores = Scores()
+    effects: int = 0
+    """Effects that this plan needed, the missing one included."""
+
+
+class ArtifactHeader(Message):
+    """Header of the ARTIFACT record; its body is the JSON {"program": ..., "report": ...}."""
+
+    sha256: str
+    """Of the program file's bytes."""
+    report: Report
+
+
+class SliceRef(Message):
+    """Some cells of one task."""
+
+    task: Digest
+    cells: list[int]
+    """Positions in the task's list of cells."""
+
+
+class Assignment(Message):
+    """ASSIGNMENT_FILE: which slice each Job index has to do."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    round: int
+    attempt: int
+    slices: list[list[SliceRef]]
+
+
+class Commit(Message):
+    """The termination message: what a pod printed in all, and how it ended. At most 4,096 bytes of JSON."""
+
+    schema_version: int = SCHEMA_VERSION
+    nonce: str
+    exit_code: int
+    records: int = 0
+    bytes: int = 0
+    """Sum of the lengths of all frames."""
+    digest: str = ""
+    """sha256 over the record digests, in sequence."""
+    reason: str | None = Field(None, max_length=64)
+    """A documented CamelCase word when the process failed."""
+    message: str | None = Field(None, max_length=2000)
+    """For people: what went wrong, where, and what to write instead."""

@@ -1,0 +1,118 @@
+"""The fixed words of the contract: schema version, environment, mounted paths, exit codes, file names."""
+
+from enum import IntEnum, StrEnum
+from pathlib import PurePosixPath
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+"""Version of everything in this package. A pod whose version differs from its request's refuses to start."""
+
+ENV_RUN_DIR: Final = "SWARM_RUN_DIR"
+"""Folder with REQUEST_FILE. In a pod: RUN_DIR."""
+ENV_TASKS_DIR: Final = "SWARM_TASKS_DIR"
+"""Folder with the shards that hold this round's tasks and blobs. In a worker pod: TASKS_DIR."""
+ENV_WORK_DIR: Final = "SWARM_WORK_DIR"
+"""Folder with ASSIGNMENT_FILE. In a worker pod: WORK_DIR."""
+ENV_JOURNAL_DIR: Final = "SWARM_JOURNAL_DIR"
+"""Folder with the shards of finished effects. In a plan pod: JOURNAL_DIR."""
+ENV_SOURCES_DIR: Final = "SWARM_SOURCES_DIR"
+"""Folder with one subfolder per ConfigMap that the spec names (program code, data). In a pod: SOURCES_DIR."""
+ENV_TERMINATION_LOG: Final = "SWARM_TERMINATION_LOG"
+"""File for the commit record. In a pod: TERMINATION_LOG."""
+ENV_NONCE: Final = "SWARM_NONCE"
+"""The word that makes a line of this pod's output a record. The worker takes it out of its environment at start."""
+ENV_INDEX: Final = "JOB_COMPLETION_INDEX"
+"""Which slice of the assignment is this pod's; set by Kubernetes for Indexed Jobs."""
+ENV_IMAGE: Final = "SWARM_IMAGE"
+"""The image this pod was asked to run; part of the binding of a journal."""
+ENV_LINGER_SECONDS: Final = "SWARM_LINGER_SECONDS"
+"""How long a worker stays after SIGTERM so that its output can still be read (default: not at all)."""
+ENV_GRACE_SECONDS: Final = "SWARM_GRACE_SECONDS"
+"""How long cells in flight may go on after SIGTERM (default: as long as the worker lingers)."""
+ENV_LOOKAHEAD: Final = "SWARM_LOOKAHEAD"
+"""0: a plan asks for its first missing effect only (for comparison and for debugging)."""
+
+RUN_DIR: Final = PurePosixPath("/swarm/run")
+TASKS_DIR: Final = PurePosixPath("/swarm/tasks")
+WORK_DIR: Final = PurePosixPath("/swarm/work")
+JOURNAL_DIR: Final = PurePosixPath("/swarm/journal")
+SOURCES_DIR: Final = PurePosixPath("/swarm/sources")
+TERMINATION_LOG: Final = PurePosixPath("/dev/termination-log")
+
+REQUEST_FILE: Final = "request.json"
+ASSIGNMENT_FILE: Final = "assignment.json"
+SHARD_SUFFIX: Final = ".shard"
+
+PROGRAM_FILE: Final = "program.json"
+"""Key of the artifact ConfigMap: the compiled program, as `dspy.Module.load` reads it."""
+REPORT_FILE: Final = "report.json"
+"""Key of the artifact ConfigMap: scores, calls, candidates."""
+
+
+def api_key_env(role: str) -> str:
+    """The environment variable that carries the API key of a model role (student, teacher, prompt)."""
+    return f"SWARM_API_KEY_{role.upper()}"
+
+
+class ExitCode(IntEnum):
+    """Why a plan or worker process ended. The operator's podFailurePolicy is made from these."""
+
+    DONE = 0
+    """Everything asked for was printed and committed."""
+    FAILED = 1
+    """An error of ours or of the machine; another attempt may succeed."""
+    BAD_INPUT = 64
+    """The user's program, metric, data or spec cannot be used. Another attempt would end the same way."""
+    COMPILE_FAILED = 65
+    """The optimizer itself raised, as stock DSPy would have."""
+    SCHEMA_MISMATCH = 66
+    """The request speaks another SCHEMA_VERSION than this worker."""
+    DRIFT = 67
+    """The program, its data or a task is not what the journal was made with."""
+    INTERRUPTED = 75
+    """SIGTERM came; what was finished is printed and committed."""
+
+
+class WorkerReason(StrEnum):
+    """Why a plan or worker ended without success, in its commit record: the same word in a condition."""
+
+    INVALID_SPEC = "InvalidSpec"
+    """The spec is not what this worker knows."""
+    PROGRAM_LOAD_FAILED = "ProgramLoadFailed"
+    """spec.program.entrypoint cannot be imported, or is no program with predictors."""
+    METRIC_LOAD_FAILED = "MetricLoadFailed"
+    """spec.metric.entrypoint cannot be imported, or is no metric."""
+    DATA_INVALID = "DataInvalid"
+    """An example cannot be read, or lacks an input field."""
+    MISSING_SECRET = "MissingSecret"
+    """An API key is empty."""
+    CREDENTIALS_REJECTED = "CredentialsRejected"
+    """The provider refuses the API key, or the account."""
+    EVALUATION_FAILED = "EvaluationFailed"
+    """Program and metric failed on every validation example, or the metric's values cannot be added up."""
+    PROGRAM_EXITS = "ProgramExits"
+    """The program or metric called sys.exit."""
+    PROGRAM_NOT_PORTABLE = "ProgramNotPortable"
+    """The program, metric or data cannot be pickled."""
+    RESULT_NOT_PORTABLE = "ResultNotPortable"
+    """What the program or metric returns cannot be pickled."""
+    UNSUPPORTED_DSPY = "UnsupportedDSPy"
+    """The image's DSPy is not one that this worker knows."""
+    COMPILE_FAILED = "CompileFailed"
+    """The optimizer raised, as it would in stock DSPy, or the winner cannot be saved."""
+    SCHEMA_MISMATCH = "SchemaMismatch"
+    """Operator and worker image are of different releases."""
+    SOURCE_CHANGED = "SourceChanged"
+    """Program, data, packages or image changed while the run was under way."""
+    NONDETERMINISTIC = "Nondeterministic"
+    """A plan needed something else than the one before it."""
+    DIGEST_DRIFT = "DigestDrift"
+    """A cell is another one to its worker than to the plan."""
+    PROVIDER_FAILED = "ProviderFailed"
+    """Rate limit, timeout or server error, after DSPy's own retries."""
+    WORKER_FAILED = "WorkerFailed"
+    """Anything else."""
+
+
+TERMINAL_EXITS: Final = (ExitCode.BAD_INPUT, ExitCode.COMPILE_FAILED, ExitCode.SCHEMA_MISMATCH, ExitCode.DRIFT)
+"""Exits that another attempt cannot cure: they end the run."""

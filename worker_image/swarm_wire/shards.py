@@ -1,0 +1,63 @@
+"""How records are kept: shards, the files of a journal.
+
+A shard is a list of frames: for each, `length (4 bytes, big endian) + frame`. In a cluster a shard is one key of an
+immutable ConfigMap, in the local driver a file; its sha256 is kept beside it.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from swarm_wire.names import SHARD_SUFFIX
+from swarm_wire.records import Record
+
+SHARD_BYTES = 640 * 1024
+"""Aim for the size of a shard: as base64 in a ConfigMap it stays below 900 KiB of the 1 MiB that Kubernetes allows."""
+
+
+class CorruptShard(Exception):
+    """The bytes are not a list of records."""
+
+
+def pack(records: Iterable[Record], limit: int = SHARD_BYTES) -> list[bytes]:
+    """Records as shards of at most `limit` bytes each; a larger record gets a shard of its own."""
+    shards: list[bytearray] = []
+    for record in records:
+        frame = record.frame()
+        if not shards or (shards[-1] and len(shards[-1]) + len(frame) + 4 > limit):
+            shards.append(bytearray())
+        shards[-1] += len(frame).to_bytes(4, "big") + frame
+    return [bytes(shard) for shard in shards]
+
+
+def unpack(shard: bytes) -> Iterator[Record]:
+    """The records of a shard, in order. Raises CorruptShard at the first byte that cannot be one."""
+    position = 0
+    while position < len(shard):
+        size = int.from_bytes(shard[position : position + 4], "big")
+        frame = shard[position + 4 : position + 4 + size]
+        if len(frame) != size:
+            raise CorruptShard(f"cut short at byte {position}")
+        try:
+            yield Record.from_frame(frame)
+        except ValueError as error:
+            raise CorruptShard(f"at byte {position}: {error}") from None
+        position += 4 + size
+
+
+def read_folder(folder: Path) -> Iterator[Record]:
+    """The records of all shards in a folder and its subfolders, in the order of their names."""
+    for path in sorted(files(folder)):
+        if path.name.endswith(SHARD_SUFFIX):
+            yield from unpack(path.read_bytes())
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its subfolders; none where it is not there.
+
+    A ConfigMap volume holds its files twice: in a hidden folder, and as links to that (its subfolders are links, too).
+    Only the second are given.
+    """
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith("..")]
+        yield from (Path(parent, name) for name in names if not name.startswith(".."))
