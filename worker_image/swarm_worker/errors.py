@@ -1,0 +1,57 @@
+"""Errors that say what happens next: each knows the exit code and the reason that its process ends with.
+
+SwarmError
+├── BadInput            the user's program, metric, data or spec; BAD_INPUT
+├── CompileFailed       the optimizer raised, as stock would; COMPILE_FAILED
+├── SchemaMismatch      operator and worker speak different versions; SCHEMA_MISMATCH
+├── Drift               program or task is not what the journal was made with; DRIFT
+└── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
+"""
+
+from typing import ClassVar
+
+from swarm_wire.names import ExitCode, WorkerReason
+
+
+class SwarmError(Exception):
+    """Ends a plan or worker process.
+
+    Attributes:
+        exit_code: how the process ends.
+        reason: a documented CamelCase word; it becomes the reason of a condition.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    reason: str = WorkerReason.WORKER_FAILED
+
+
+class BadInput(SwarmError):
+    """Something that the user wrote cannot be used. The message says what, where, and what to write instead."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class CompileFailed(SwarmError):
+    exit_code = ExitCode.COMPILE_FAILED
+    reason = WorkerReason.COMPILE_FAILED
+
+
+class SchemaMismatch(SwarmError):
+    exit_code = ExitCode.SCHEMA_MISMATCH
+    reason = WorkerReason.SCHEMA_MISMATCH
+
+
+class Drift(SwarmError):
+    exit_code = ExitCode.DRIFT
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ProviderFailed(SwarmError):
+    reason = WorkerReason.PROVIDER_FAILED

@@ -1,0 +1,55 @@
+"""Everything of the user's that a plan or worker process needs, loaded and configured."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swarm_wire import names
+from swarm_wire.messages import RunRequest
+from swarm_worker import meter
+from swarm_worker.process import Process, folder, read_request
+from swarm_worker.replay.codec import Codec
+from swarm_worker.user import models as user_models
+from swarm_worker.user.data import Data, load_data
+from swarm_worker.user.entrypoint import add_sources
+from swarm_worker.user.models import Models
+from swarm_worker.user.program import load_metric, load_program
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What plan and worker share: the request, models configured in DSPy, a codec that knows the secrets."""
+
+    request: RunRequest
+    sources: Path
+    models: Models
+    codec: Codec
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What only a plan needs."""
+
+    student: Any
+    metric: Callable[..., Any]
+    data: Data
+
+
+def load_environment(process: Process) -> Environment:
+    request = read_request()
+    sources = folder(names.ENV_SOURCES_DIR, names.SOURCES_DIR)
+    add_sources(request.spec, sources)
+    keys = user_models.take_keys(request.spec, os.environ)
+    codec = Codec(keys)
+    process.redact = codec.redact
+    models = user_models.make_models(request.spec, keys)
+    user_models.configure(models)
+    meter.install()
+    return Environment(request, sources, models, codec)
+
+
+def load_compilation(environment: Environment) -> Compilation:
+    spec = environment.request.spec
+    return Compilation(load_program(spec), load_metric(spec), load_data(spec, environment.sources))

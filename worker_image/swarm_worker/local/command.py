@@ -1,0 +1,98 @@
+"""`python -m swarm_worker run`."""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.markup import escape
+
+from swarm_wire.messages import Report, RunRequest
+from swarm_worker.errors import SwarmError
+from swarm_worker.local import manifests
+from swarm_worker.local.display import Display, print_report
+from swarm_worker.local.driver import Driver, Stopped
+from swarm_worker.local.folder import JournalFolder, fingerprint
+from swarm_worker.local.processes import Processes
+
+INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f", "--file", type=Path, required=True, help="a DSPyCompilation, or a folder with a kustomization.yaml"
+    )
+    parser.add_argument(
+        "--workers", type=_positive, default=2, metavar="N", help="worker processes side by side (default 2)"
+    )
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="DIR",
+        help="where finished results are kept (default .dspy-swarm/NAME-FINGERPRINT)",
+    )
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="ask all models here instead: a rehearsal against a simulated provider"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where the artifact goes (default: into the journal)"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """The exit status: 0 with an artifact, 1 without, 130 after Ctrl-C."""
+    console = Console(stderr=False)
+    began = time.monotonic()
+    try:
+        manifest = manifests.read(given.file)
+        if given.endpoint:
+            manifest = manifests.with_endpoint(manifest, given.endpoint)
+        mark = fingerprint(manifest)
+        folder = JournalFolder(given.journal or Path(".dspy-swarm") / f"{manifest.name}-{mark}")
+        request = RunRequest(run_id=mark, name=manifest.name, spec=manifest.spec)
+        with folder.locked():
+            folder.open(request, manifest)
+            processes = Processes(folder, manifest)
+            _stop_on_signals(processes)
+            with Display(console) as display:
+                driver = Driver(folder, request, processes, display, workers=given.workers)
+                display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.known.usage)
+                artifact = driver.run()
+            target = given.output or folder.artifact
+            target.mkdir(parents=True, exist_ok=True)
+            for name, text in json.loads(artifact.body).items():
+                (target / name).write_text(text, encoding="utf-8")
+            report = Report.model_validate(artifact.header["report"])
+            print_report(console, report, target, manifest.spec.program.entrypoint, time.monotonic() - began)
+            shutil.rmtree(folder.root / "rounds", ignore_errors=True)
+    except Stopped:
+        console.print("\nStopped. Finished results are kept: the same command goes on from them.", highlight=False)
+        return INTERRUPTED
+    except SwarmError as error:
+        console.print(f"[bold red]{error.reason}[/bold red]: {escape(str(error))}", highlight=False, soft_wrap=True)
+        return 1
+    return 0
+
+
+def _stop_on_signals(processes: Processes) -> None:
+    """Ctrl-C or SIGTERM: finish what is in flight, keep it, start nothing more. A second one ends at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if processes.is_stopped:
+            sys.exit(INTERRUPTED)
+        processes.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

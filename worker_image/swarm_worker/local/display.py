@@ -1,0 +1,129 @@
+"""What a person sees of a local run: a live line for each round, then a short report."""
+
+import threading
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from swarm_wire.messages import Report, Result, Scores, Usage
+from swarm_wire.names import PROGRAM_FILE
+from swarm_wire.spec import CompilationSpec
+
+
+class Display:
+    """A Watcher that draws. Where the output is not a terminal, one line for each step."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=False,
+        )
+        self._lock = threading.Lock()
+        self._task: TaskID | None = None
+        self._usage, self._scores = Usage(), Scores()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start(self, name: str, spec: CompilationSpec, journal: Path, resumed: int, usage: Usage) -> None:
+        self._usage = usage
+        optimizer = spec.optimizer.which.replace("_", " ")
+        self._say(f"[bold]{name}[/bold]: {optimizer}, student {spec.models.student.model}")
+        going_on = f", going on from {resumed} results" if resumed else ""
+        self._say(f"journal {journal}{going_on}")
+
+    def planning(self, round_: int) -> None:
+        self._begin(f"round {round_}  plan", None)
+
+    def planned(self, scores: Scores) -> None:
+        self._scores = scores
+        self._end()
+
+    def scattering(self, round_: int, attempt: int, cells: int, processes: int) -> None:
+        again = f", attempt {attempt}" if attempt > 1 else ""
+        self._end()
+        self._begin(f"round {round_}  {processes} worker{'s' * (processes > 1)}{again}", cells)
+
+    def gathered(self, result: Result) -> None:
+        with self._lock:
+            self._usage += result.usage
+            if self._task is not None:
+                self._progress.update(self._task, advance=1, note=self._note())
+
+    def _note(self) -> str:
+        parts = [f"{self._usage.calls} calls"]
+        if self._scores.baseline is not None:
+            parts.append(f"baseline {self._scores.baseline:.1f}")
+        if self._scores.best is not None:
+            parts.append(f"best {self._scores.best:.1f}")
+        return "  ".join(parts)
+
+    def _begin(self, text: str, cells: int | None) -> None:
+        with self._lock:
+            if self._task is not None and cells is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(text, total=cells, note=self._note())
+            if not self._console.is_terminal and cells is not None:
+                self._console.print(f"{text}: {cells} cells, {self._note()}")
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._task is not None:
+                task = self._progress.tasks[self._progress.task_ids.index(self._task)]
+                if task.total is None:
+                    self._progress.remove_task(self._task)
+                else:
+                    self._progress.update(self._task, completed=task.total)
+                self._task = None
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+
+def print_report(console: Console, report: Report, artifact: Path, entrypoint: str, seconds: float) -> None:
+    """Baseline and winner, what it cost, where the artifact is and how to load it."""
+    scores = report.scores
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, align in (("", "left"), ("baseline", "right"), ("winner", "right")):
+        table.add_column(title, justify="right" if align == "right" else "left")
+    table.add_row("validation", _percent(scores.baseline), f"[bold green]{_percent(scores.best)}[/bold green]")
+    if scores.test_winner is not None:
+        table.add_row(
+            "test", _percent(scores.test_baseline), f"[bold green]{_percent(scores.test_winner)}[/bold green]"
+        )
+    console.print()
+    console.print(table)
+    if report.candidates:
+        best = ", ".join(f"{candidate.name} {candidate.score:.1f}" for candidate in report.candidates[:5])
+        console.print(f"{len(report.candidates)} candidates, best first: {best}", highlight=False)
+    usage = report.usage
+    tokens = usage.prompt_tokens + usage.completion_tokens
+    console.print(
+        f"{usage.calls} LM calls, {tokens:,} tokens, {report.rounds} rounds, {seconds:.0f} s in this run",
+        highlight=False,
+    )
+    module, _, attribute = entrypoint.partition(":")
+    console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
+    console.print(f"    from {module} import {attribute}", highlight=False)
+    console.print(f"    program = {attribute}()", highlight=False)
+    console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
+
+
+def _percent(score: float | None) -> str:
+    return "-" if score is None else f"{score:.2f}"

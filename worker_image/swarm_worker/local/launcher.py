@@ -1,0 +1,95 @@
+"""Starts plan and work processes as forks of one process that has imported DSPy already.
+
+A round is short where calls are quick, and importing DSPy takes longer than most plans. The process that is forked has
+seen nothing of the user's: each plan and worker imports program and data anew.
+"""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import BinaryIO
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A running process.
+
+    Attributes:
+        output: what it writes to standard output.
+    """
+
+    output: BinaryIO
+    _process: ForkServerProcess
+
+    def terminate(self) -> None:
+        """Sends SIGTERM, if it still runs."""
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Returns when it has ended."""
+        wait([self._process.sentinel])
+
+    def reap(self) -> int:
+        """Its exit code, once it has ended; negative for a signal.
+
+        Not while another thread starts, reaps or terminates: multiprocessing then looks at all its processes, and of
+        two that read one's status the second would find none.
+        """
+        self._process.join()
+        code = self._process.exitcode
+        self._process.close()
+        return 1 if code is None else code
+
+
+class Launcher:
+    """
+    Args:
+        paths: where user modules are found, before anything else.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = list(paths)
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["swarm_worker.plan", "swarm_worker.work"])
+        # The fork server starts with this environment, and a hash seed counts from the start.
+        os.environ["PYTHONHASHSEED"] = "0"
+
+    def start(self, command: str, environment: Mapping[str, str], log: Path) -> Launched:
+        """Starts `python -m swarm_worker COMMAND` in a session of its own: Ctrl-C is the driver's to hand on.
+
+        Args:
+            environment: the whole of it.
+            log: gets standard error.
+        """
+        reader, writer = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_run, args=(command, dict(environment), self._paths, writer, str(log)))
+        process.start()
+        writer.close()
+        output = os.fdopen(os.dup(reader.fileno()), "rb")
+        reader.close()
+        return Launched(output, process)
+
+
+def _run(
+    command: str, environment: dict[str, str], paths: list[str], output: "Connection[object, object]", log: str
+) -> None:
+    os.setsid()
+    os.dup2(output.fileno(), 1)
+    output.close()
+    for path, flags, number in ((os.devnull, os.O_RDONLY, 0), (log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 2)):
+        opened = os.open(path, flags, 0o644)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = paths
+    sys.argv = ["swarm_worker", command]
+    from swarm_worker.__main__ import main
+
+    main([command])

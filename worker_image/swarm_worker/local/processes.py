@@ -1,0 +1,128 @@
+"""Plan and work processes as subprocesses, and what they print."""
+
+import os
+import secrets
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarm_wire import names
+from swarm_wire.messages import Commit
+from swarm_wire.names import ExitCode, WorkerReason, api_key_env
+from swarm_wire.records import Reader, Record, Transcript, parse_commit
+from swarm_worker.local.folder import JournalFolder
+from swarm_worker.local.launcher import Launched, Launcher
+from swarm_worker.local.manifests import Manifest
+
+GRACE_SECONDS = 10
+"""How long cells in flight may go on after Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        exit_code: negative for a signal.
+        commit: its commit record, if it wrote one that is not older than itself.
+        complete: whether every record that the commit speaks of was read.
+    """
+
+    exit_code: int
+    commit: Commit | None
+    transcript: Transcript
+    complete: bool
+
+    @property
+    def reason(self) -> str:
+        return (self.commit and self.commit.reason) or WorkerReason.WORKER_FAILED
+
+    @property
+    def message(self) -> str:
+        if self.commit and self.commit.message:
+            return self.commit.message
+        if self.exit_code < 0:
+            return f"the process was ended by {signal.Signals(-self.exit_code).name}"
+        return f"the process ended with exit code {self.exit_code}"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.exit_code in names.TERMINAL_EXITS
+
+    @property
+    def is_done(self) -> bool:
+        return self.exit_code == ExitCode.DONE and self.complete
+
+
+class Processes:
+    """Starts processes of one run, and ends them all together."""
+
+    def __init__(self, folder: JournalFolder, manifest: Manifest) -> None:
+        self._folder = folder
+        self._running: set[Launched] = set()
+        self._lock = threading.RLock()  # `stop` is called by a signal handler
+        self._stopped = False
+        self._launcher = Launcher([str(Path.cwd()), str(manifest.folder.resolve())])
+        self._environment = {
+            **os.environ,
+            **{api_key_env(role): key for role, key in manifest.keys.items()},
+            "PYTHONHASHSEED": "0",
+            names.ENV_RUN_DIR: str(folder.root),
+            names.ENV_SOURCES_DIR: str(folder.sources),
+            names.ENV_JOURNAL_DIR: str(folder.journal),
+            names.ENV_GRACE_SECONDS: str(GRACE_SECONDS),
+        }
+
+    def run(self, command: str, label: str, extra: Mapping[str, str], on_record: Callable[[Record], None]) -> Ended:
+        """Runs one process to its end; records are handed over as they come.
+
+        Args:
+            command: "plan" or "work".
+            label: names its log file.
+            extra: environment.
+            on_record: may be called from this thread only.
+        """
+        nonce = secrets.token_hex(8)
+        reader = Reader(nonce)
+        with tempfile.TemporaryDirectory() as scratch:
+            termination = Path(scratch) / "termination"
+            environment = {**self._environment, **extra}
+            environment |= {names.ENV_NONCE: nonce, names.ENV_TERMINATION_LOG: str(termination)}
+            process = self._start(command, environment, self._folder.logs / f"{label}.log")
+            if process is None:
+                return Ended(ExitCode.INTERRUPTED, None, reader.transcript(), False)
+            with process.output as output:
+                for line in output:
+                    if (record := reader.feed(line.decode("ascii", "replace"))) is not None:
+                        on_record(record)
+            process.wait()
+            with self._lock:
+                self._running.discard(process)
+                code = process.reap()
+            text = termination.read_text(encoding="ascii") if termination.exists() else None
+        commit, transcript = parse_commit(text, nonce), reader.transcript()
+        return Ended(code, commit, transcript, transcript.complete(commit))
+
+    def _start(self, command: str, environment: dict[str, str], log: Path) -> Launched | None:
+        with self._lock:
+            if self._stopped:
+                return None
+            process = self._launcher.start(command, environment, log)
+            self._running.add(process)
+            if self._stopped:
+                process.terminate()
+            return process
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped
+
+    def stop(self) -> None:
+        """Asks every process to end (SIGTERM); starts no more."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.terminate()

@@ -1,0 +1,16 @@
+"""Why a local run ended without success, where no plan or worker says so."""
+
+from enum import StrEnum
+
+
+class LocalReason(StrEnum):
+    MISSING_CONFIG_MAP = "MissingConfigMap"
+    """The spec names a ConfigMap that is not in the files."""
+    MISSING_CONFIG_MAP_KEY = "MissingConfigMapKey"
+    """The spec names a key that its ConfigMap does not have."""
+    ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    """Cells have no result after spec.swarm.maxAttempts attempts."""
+    JOURNAL_IN_USE = "JournalInUse"
+    """Another run uses the journal."""
+    JOURNAL_OF_ANOTHER_RUN = "JournalOfAnotherRun"
+    """The journal was made with another spec, program or data."""

@@ -1,0 +1,133 @@
+"""The plan: replays the compile from the journal until it lacks a result; prints tasks, or the artifact."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import dspy
+
+from swarm_wire import names
+from swarm_wire.messages import ArtifactHeader, PlanEnd, PlanOutcome, Report
+from swarm_wire.names import WorkerReason
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.shards import read_folder
+from swarm_worker import script
+from swarm_worker.errors import BadInput, CompileFailed, Drift, SwarmError
+from swarm_worker.loading import Environment, load_compilation, load_environment
+from swarm_worker.process import Process, folder
+from swarm_worker.replay import hooks
+from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.store import Store
+from swarm_worker.user.binding import binding
+
+
+def main(process: Process) -> None:
+    process.at_once = True
+    with process.ending():
+        environment = load_environment(process)
+        Plan(process, environment).run()
+
+
+class Plan:
+    """One replay of a compile."""
+
+    def __init__(self, process: Process, environment: Environment) -> None:
+        self._process, self._environment = process, environment
+        self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)))
+        self._progress = script.Progress()
+        looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
+        self._engine = Engine(self._store, environment.codec, process.put, self._leave, looks_ahead=looks_ahead)
+        self._binding = ""
+
+    def run(self) -> None:
+        """Ends the process, or raises a SwarmError."""
+        loaded = load_compilation(self._environment)
+        spec = self._environment.request.spec
+        image = os.environ.get(names.ENV_IMAGE, "")
+        self._binding = binding(spec, self._environment.sources, loaded.data, image)
+        self._check_binding()
+        hooks.install(self._engine)
+        dspy.configure(callbacks=[self._progress])
+        try:
+            winner = script.run(
+                spec.optimizer, loaded.student, loaded.metric, loaded.data, self._environment.models, self._progress
+            )
+        except (BadInput, CompileFailed) as error:
+            self._leave(self._explained(error))
+        except BaseException:
+            self._end_scout()
+            raise
+        self._end_scout()
+        self._put_artifact(winner)
+        self._put_end(PlanOutcome.DONE)
+
+    def _end_scout(self) -> None:
+        """A scout that came to the end of the compile has nothing to say."""
+        if self._engine.is_scout:
+            os._exit(0)
+
+    def _check_binding(self) -> None:
+        if self._store.plans and self._store.plans[-1].binding != self._binding:
+            raise Drift(
+                WorkerReason.SOURCE_CHANGED,
+                "the program's files, the data, the installed packages or the image changed while the run was under "
+                "way, so its journal cannot be used. Request a new run for the new state.",
+            )
+
+    def _explained(self, error: SwarmError) -> SwarmError:
+        failures = self._engine.failures
+        if failures:
+            text = f"{error}. {len(failures)} cells failed, the first with {failures[0][:600]}"
+            return CompileFailed(text) if isinstance(error, CompileFailed) else BadInput(error.reason, text)
+        return error
+
+    def _leave(self, error: SwarmError | None = None) -> NoReturn:
+        self._end_scout()
+        if error is None:
+            self._put_end(PlanOutcome.BLOCKED)
+        self._process.end(error)
+
+    def _put_end(self, outcome: PlanOutcome) -> None:
+        asked = self._engine.asked
+        end = PlanEnd(
+            outcome=outcome,
+            round=len(self._store.plans),
+            binding=self._binding,
+            tasks=[task.digest for task in asked],
+            cells=len({cell.key for task in asked for cell in task.cells}),
+            scores=self._progress.scores(),
+            effects=len(self._engine.stream),
+        )
+        body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
+        self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
+
+    def _put_artifact(self, winner: Any) -> None:
+        program = _saved(winner)
+        report = Report(
+            scores=self._progress.scores(),
+            candidates=script.candidates(winner),
+            usage=self._store.usage(),
+            effects=len(self._engine.stream),
+            rounds=len(self._store.plans),
+            failed_cells=len(self._engine.failures),
+        )
+        header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
+        body = {names.PROGRAM_FILE: program, names.REPORT_FILE: report.model_dump_json(by_alias=True, indent=2)}
+        self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), json.dumps(body).encode()))
+
+
+def _saved(winner: Any) -> str:
+    """The program file's text, as `dspy.Module.save` writes it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / names.PROGRAM_FILE
+        try:
+            winner.save(str(path))
+        except Exception as error:
+            raise CompileFailed(
+                f"the winner cannot be saved as JSON: {type(error).__name__}: {error}. Use types in signatures and "
+                "examples that JSON can carry."
+            ) from error
+        return path.read_text(encoding="utf-8")

@@ -1,0 +1,139 @@
+"""What plan and work share as processes: their output, their request, SIGTERM, and how they end."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import ValidationError
+
+from swarm_wire import names
+from swarm_wire.messages import RunRequest
+from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.records import Record, Writer, commit_text
+from swarm_worker.errors import BadInput, SchemaMismatch, SwarmError
+
+
+class Process:
+    """One plan or worker process.
+
+    At its start it takes standard output for records alone: whatever user code prints, or a program that it starts,
+    goes to standard error.
+
+    Attributes:
+        at_once: SIGTERM ends the process where it is; otherwise `stopping` tells.
+        linger_seconds: how long to stay readable after SIGTERM.
+        grace_seconds: how long work in flight may go on after SIGTERM.
+        redact: takes secrets out of a text for people; set when they are known.
+    """
+
+    def __init__(self) -> None:
+        self._out = os.dup(1)
+        os.set_inheritable(self._out, False)
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+        self._writer = Writer(self._write, os.environ.pop(names.ENV_NONCE, "") or "no-nonce")
+        self.linger_seconds = float(os.environ.pop(names.ENV_LINGER_SECONDS, "0"))
+        self.grace_seconds = float(os.environ.pop(names.ENV_GRACE_SECONDS, self.linger_seconds))
+        self.at_once = False
+        self.redact: Callable[[str], str] = str
+        self._stopped_at: float | None = None
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _write(self, line: bytes) -> None:
+        while line:
+            line = line[os.write(self._out, line) :]
+
+    def _stop(self, *_: object) -> None:
+        self._stopped_at = self._stopped_at or time.monotonic()
+        if self.at_once:
+            self.interrupt()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether SIGTERM came."""
+        return self._stopped_at is not None
+
+    @property
+    def stopped_for(self) -> float:
+        """Seconds since SIGTERM."""
+        return time.monotonic() - self._stopped_at if self._stopped_at else 0.0
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody can still read the output: a pipe without a reader says so."""
+        poll = select.poll()
+        poll.register(self._out, 0)
+        return not any(event & select.POLLERR for _, event in poll.poll(0))
+
+    def interrupt(self) -> NoReturn:
+        """Ends the process after SIGTERM; before that, stays readable for a while if it has printed anything."""
+        self._commit(ExitCode.INTERRUPTED)
+        if self._writer.count:
+            # The log of a deleted pod is gone soon after its container.
+            time.sleep(max(0.0, self.linger_seconds - self.stopped_for))
+        os._exit(ExitCode.INTERRUPTED)
+
+    def put(self, record: Record) -> None:
+        self._writer.put(record)
+
+    def end(self, error: SwarmError | None = None, code: ExitCode = ExitCode.DONE) -> NoReturn:
+        """Commits and ends the process, so that no code above can swallow it."""
+        reason = message = None
+        if error is not None:
+            code, reason, message = error.exit_code, error.reason, self.redact(str(error))
+            print(f"{reason}: {message}", file=sys.stderr)  # noqa: T201
+        self._commit(code, reason, message)
+        os._exit(code)
+
+    def _commit(self, code: ExitCode, reason: str | None = None, message: str | None = None) -> None:
+        commit = self._writer.commit(code, reason, message)
+        path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
+        with contextlib.suppress(OSError):
+            Path(path).write_text(commit_text(commit), encoding="ascii")
+        with contextlib.suppress(OSError, RuntimeError):  # within a signal handler a flush may be under way
+            sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        """Turns whatever is raised within into the right end."""
+        try:
+            yield
+        except SwarmError as error:
+            self.end(error)
+        except BaseException as error:
+            traceback.print_exc()
+            failed = SwarmError(f"{type(error).__name__}: {error}")
+            self.end(failed)
+        self.end()
+
+
+def folder(variable: str, default: os.PathLike[str]) -> Path:
+    """A folder of the contract: where the environment says, or where pods have it."""
+    return Path(os.environ.get(variable) or default)
+
+
+def read_request() -> RunRequest:
+    """The run's request. Raises SchemaMismatch where it speaks another version of the contract."""
+    path = folder(names.ENV_RUN_DIR, names.RUN_DIR) / names.REQUEST_FILE
+    text = path.read_text(encoding="utf-8")
+    check_schema(json.loads(text).get("schemaVersion"), "request")
+    try:
+        return RunRequest.model_validate_json(text)
+    except ValidationError as error:
+        raise BadInput(WorkerReason.INVALID_SPEC, f"{path.name}: {error}") from None
+
+
+def check_schema(version: object, what: str) -> None:
+    if version != names.SCHEMA_VERSION:
+        raise SchemaMismatch(
+            f"the operator's {what} speaks version {version} of the contract, this worker image speaks "
+            f"{names.SCHEMA_VERSION}. Use an operator and a worker image of the same release."
+        )

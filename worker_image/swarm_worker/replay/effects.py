@@ -1,0 +1,235 @@
+"""The expensive steps of an optimizer. Each has a name by content, becomes a task, and turns results into what stock
+DSPy would have returned.
+"""
+
+import contextlib
+import io
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+from dspy.teleprompt.bootstrap import BootstrapFewShot
+
+from swarm_wire.messages import Cell, EffectKind, Outcome, Task
+from swarm_wire.names import WorkerReason
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.errors import Drift
+from swarm_worker.replay import placeholder
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.digest import Walk, combine
+from swarm_worker.replay.execute import Value, run_cell
+from swarm_worker.replay.store import Store
+
+BOOTSTRAP_WEIGHT = 8
+"""A bootstrap runs the program about so often, one run after the other; for a fair deal of slices only."""
+
+FUNCTION, ITEM, INPUT = "F", "I", "B"
+"""Names of the walks that payloads refer to: a wave's function, one of its items, a bootstrap's input."""
+
+
+def current_settings() -> dict[str, Any]:
+    """The DSPy settings that an effect's answers depend on."""
+    return {"lm": dspy.settings.lm, "adapter": dspy.settings.adapter}
+
+
+@dataclass
+class Tasks:
+    """A task and the blobs it refers to."""
+
+    task: Task
+    blobs: dict[str, bytes]
+
+    def records(self) -> list[Record]:
+        blobs = [Record(RecordKind.BLOB, {"key": key}, body) for key, body in self.blobs.items()]
+        return [*blobs, Record(RecordKind.TASK, self.task.to_header())]
+
+
+class Wave:
+    """One function over many items: an evaluation, or a collection of traces. Each item is a cell.
+
+    A cell's key is made from the function with everything it closes over (program, metric), the settings and the item:
+    waves of equal programs share cells.
+    """
+
+    kind = EffectKind.WAVE
+
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self.function, self.items, self.settings = function, list(items), current_settings()
+        self.function_walk = Walk()
+        head = bytes.fromhex(self.function_walk.digest("wave", function, self.settings))
+        self.item_walks = [Walk() for _ in self.items]
+        self.keys = [
+            combine(head, walk.digest(item)).hex() for walk, item in zip(self.item_walks, self.items, strict=True)
+        ]
+        self.digest = combine("wave", *self.keys).hex()
+        self.unresolved = self.function_walk.unresolved or any(walk.unresolved for walk in self.item_walks)
+
+    def is_known(self, store: Store) -> bool:
+        return all(key in store for key in self.keys)
+
+    def load(self, store: Store, codec: Codec) -> list[Value]:
+        """Outcome and value of each item, in order."""
+        return [
+            codec.loads(store.body(key), [(FUNCTION, self.function_walk), (ITEM, walk)])
+            for key, walk in zip(self.keys, self.item_walks, strict=True)
+        ]
+
+    def tasks(self, store: Store, codec: Codec) -> Tasks:
+        first = {key: number for number, key in reversed(list(enumerate(self.keys)))}
+        cells = [
+            Cell(key=key, item=number)
+            for key, number in sorted(first.items(), key=lambda it: it[1])
+            if key not in store
+        ]
+        # All items, also those whose cells are known: waves over the same data then share one blob.
+        items, items_key = _blob(codec.dumps(self.items))
+        payload, payload_key = _blob(codec.dumps({"function": self.function, "settings": self.settings}))
+        task = Task(digest=self.digest, kind=self.kind, payload=payload_key, items=items_key, cells=cells)
+        return Tasks(task, {payload_key: payload, items_key: items})
+
+    def placeholder(self, role: str, position: int) -> list[Value] | None:
+        """Scores for an evaluation; None where results carry traces, whose shape nobody can guess."""
+        if self.function.__qualname__ != "Evaluate.__call__.<locals>.process_item":
+            return None
+        names = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
+        metric = dict(names)["metric"].cell_contents
+        if "bootstrap_trace_data" in getattr(metric, "__qualname__", ""):
+            return None
+        return placeholder.scores(role, position, len(self.items))
+
+
+@dataclass
+class WaveWork:
+    """A wave's task in a worker."""
+
+    task: Task
+    payload: dict[str, Any]
+    items: list[Any]
+    walk: Walk = field(default_factory=Walk)
+    head: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.head = bytes.fromhex(self.walk.digest("wave", self.payload["function"], self.payload["settings"]))
+
+    def run(self, position: int, codec: Codec) -> Record:
+        cell = self.task.cells[position]
+        item, walk = self.items[cell.item], Walk()
+        check_drift(cell.key, combine(self.head, walk.digest(item)).hex())
+        walks = [(FUNCTION, self.walk), (ITEM, walk)]
+        return run_cell(cell.key, self.payload["function"], (item,), codec, walks=walks, **self.payload["settings"])
+
+
+CONFIGURATION = (
+    "metric",
+    "metric_threshold",
+    "teacher_settings",
+    "max_bootstrapped_demos",
+    "max_labeled_demos",
+    "max_rounds",
+    "max_errors",
+    "error_count",
+)
+"""Attributes that a BootstrapFewShot's work depends on."""
+
+
+class Bootstrap:
+    """A whole `BootstrapFewShot.compile`: sequential by nature, so it is one cell.
+
+    Only demos travel back, by predictor name: the plan sets them on a copy of its own student, so that Signature
+    classes stay the plan's, as they would in stock.
+    """
+
+    kind = EffectKind.BOOTSTRAP
+
+    def __init__(self, optimizer: BootstrapFewShot, student: Any, teacher: Any, trainset: list[Any]) -> None:
+        self.configuration = {name: getattr(optimizer, name) for name in CONFIGURATION}
+        self.arguments, self.settings = (student, teacher, trainset), current_settings()
+        self.walk = Walk()
+        self.digest = self.walk.digest("bootstrap", self.configuration, *self.arguments, self.settings)
+        self.unresolved = self.walk.unresolved
+
+    def is_known(self, store: Store) -> bool:
+        return self.digest in store
+
+    def load(self, store: Store, codec: Codec) -> Value:
+        """OK and ({predictor name: demos}, error count), or ERROR and the exception."""
+        value: Value = codec.loads(store.body(self.digest), [(INPUT, self.walk)])
+        return value
+
+    def tasks(self, store: Store, codec: Codec) -> Tasks:
+        content = {"configuration": self.configuration, "arguments": self.arguments, "settings": self.settings}
+        payload, key = _blob(codec.dumps(content))
+        cells = [Cell(key=self.digest)]
+        task = Task(digest=self.digest, kind=self.kind, payload=key, cells=cells, weight=BOOTSTRAP_WEIGHT)
+        return Tasks(task, {key: payload})
+
+    def placeholder(self, role: str, position: int) -> Value:
+        demos = placeholder.demos(role, self.digest, self.arguments[0])
+        return Outcome.OK, (demos, self.configuration["error_count"])
+
+
+@dataclass
+class BootstrapWork:
+    """A bootstrap's task in a worker."""
+
+    task: Task
+    payload: dict[str, Any]
+
+    def run(self, position: int, codec: Codec) -> Record:
+        configuration, arguments, settings = (self.payload[key] for key in ("configuration", "arguments", "settings"))
+        walk = Walk()
+        check_drift(self.task.digest, walk.digest("bootstrap", configuration, *arguments, settings))
+        return run_cell(
+            self.task.digest, _bootstrap, (configuration, *arguments), codec, walks=[(INPUT, walk)], **settings
+        )
+
+
+def _bootstrap(
+    configuration: dict[str, Any], student: Any, teacher: Any, trainset: list[Any]
+) -> tuple[dict[str, Any], int]:
+    optimizer = BootstrapFewShot.__new__(BootstrapFewShot)
+    optimizer.__dict__.update(configuration, error_lock=threading.Lock())
+    with contextlib.redirect_stdout(io.StringIO()):
+        compiled = optimizer.compile(student, teacher=teacher, trainset=trainset)
+    return {name: predictor.demos for name, predictor in compiled.named_predictors()}, optimizer.error_count
+
+
+class Call:
+    """One LM call that an optimizer makes itself: a proposal, a reflection. The plan makes it and journals it.
+
+    An uncached request that is repeated is a new effect: `occurrence` counts them.
+    """
+
+    kind = "call"
+
+    def __init__(self, lm: Any, call: Any, occurrence: int = 0) -> None:
+        key = call.key(lm, False) if call.managed else call.legacy
+        endpoint = lm.kwargs.get("api_base")
+        self.digest = Walk().digest("call", type(lm).__qualname__, endpoint, _without_secrets(key), occurrence)
+
+    def is_known(self, store: Store) -> bool:
+        return self.digest in store
+
+    def load(self, store: Store, codec: Codec) -> Value:
+        value: Value = codec.loads(store.body(self.digest))
+        return value
+
+
+def _without_secrets(key: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in key.items() if name not in ("api_key", "api_base", "base_url")}
+
+
+def _blob(data: bytes) -> tuple[bytes, str]:
+    return data, combine("blob", data).hex()
+
+
+def check_drift(asked: str, found: str) -> None:
+    if asked != found:
+        raise Drift(
+            WorkerReason.DIGEST_DRIFT,
+            f"a task named {asked} by the plan is {found} to this worker: the program or its data depends on something "
+            "that differs between processes (time, randomness, an unordered set, the environment). Make it the same "
+            "everywhere, then request a new run.",
+        )

@@ -1,0 +1,109 @@
+"""The compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+from dspy.utils.callback import BaseCallback
+
+from swarm_wire import spec as api
+from swarm_wire.messages import Candidate, Scores
+from swarm_wire.names import WorkerReason
+from swarm_worker.errors import BadInput, CompileFailed
+from swarm_worker.user.data import Data
+from swarm_worker.user.models import Models
+from swarm_worker.user.optimizer import compile_program
+
+
+@dataclass
+class Progress(BaseCallback):
+    """The scores known so far; told also when the plan ends before the compile does."""
+
+    baseline: float | None = None
+    best: float | None = None
+    test_baseline: float | None = None
+    test_winner: float | None = None
+    compiling: bool = False
+    validation: list[Any] = field(default_factory=list)
+    _open: dict[str, bool] = field(default_factory=dict)
+
+    def scores(self) -> Scores:
+        return Scores(
+            baseline=self.baseline, best=self.best, test_baseline=self.test_baseline, test_winner=self.test_winner
+        )
+
+    def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        devset = inputs.get("devset") or instance.devset
+        self._open[call_id] = self.compiling and len(devset) == len(self.validation)
+
+    def on_evaluate_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
+        if self._open.pop(call_id, False) and exception is None:
+            self.best = max(self.best or 0.0, outputs.score)
+
+
+def run(
+    given: api.Optimizer,
+    student: dspy.Module,
+    metric: Callable[..., Any],
+    data: Data,
+    models: Models,
+    progress: Progress,
+) -> dspy.Module:
+    """The winner; scores go into `progress`.
+
+    Raises:
+        BadInput: no example of the validation set could be evaluated.
+        CompileFailed: the optimizer raised.
+    """
+    progress.validation = data.validation
+    progress.baseline = _evaluate(student, metric, data.validation, must_work=True)
+    if data.test:
+        progress.test_baseline = _evaluate(student, metric, data.test)
+    progress.compiling = True
+    try:
+        winner = compile_program(given, student, metric, data, models)
+    except Exception as error:
+        raise CompileFailed(f"{given.which}: {type(error).__name__}: {error}") from error
+    finally:
+        progress.compiling = False
+    progress.best = _evaluate(winner, metric, data.validation)
+    if data.test:
+        progress.test_winner = _evaluate(winner, metric, data.test)
+    return winner
+
+
+def candidates(winner: dspy.Module) -> list[Candidate]:
+    """What the optimizer tells of its candidates, best first; empty where stock keeps no list."""
+    found = getattr(winner, "candidate_programs", None) or []
+    return [
+        Candidate(name=f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}", score=entry["score"])
+        for number, entry in enumerate(found)
+        if "score" in entry
+    ]
+
+
+def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any], must_work: bool = False) -> float:
+    # More errors than examples: a figure for the report must not end a compile that stock would go through.
+    evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1, failure_score=_Failed())
+    try:
+        result = evaluate(program)
+    except TypeError as error:
+        raise BadInput(
+            WorkerReason.EVALUATION_FAILED,
+            f"the metric's values cannot be added up: {error}. Return a bool, or a number between 0 and 1.",
+        ) from error
+    failed = [score for _, _, score in result.results if isinstance(score, _Failed)]
+    if must_work and len(failed) == len(examples):
+        raise BadInput(
+            WorkerReason.EVALUATION_FAILED,
+            f"the program and its metric failed on all {len(examples)} validation examples",
+        )
+    return float(result.score)
+
+
+class _Failed(float):
+    """The score 0.0 of an example that could not be evaluated."""
+
+    def __new__(cls) -> "_Failed":
+        return super().__new__(cls, 0.0)

@@ -1,0 +1,50 @@
+"""The digest that binds a journal to what its results were made with.
+
+Cell keys name a function's own code, not the globals and helpers that it uses. So a journal belongs to one state of the
+program's files, of the data, of the installed distributions and of the image. The program's files are those that its
+ConfigMap holds, and every module outside the installed distributions that is imported by now.
+"""
+
+import importlib.metadata
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from swarm_wire.shards import files
+from swarm_wire.spec import CompilationSpec
+from swarm_worker.replay.digest import Walk, combine
+from swarm_worker.user.data import Data
+
+
+def binding(spec: CompilationSpec, sources: Path, data: Data, image: str) -> str:
+    """32 hex digits."""
+    parts = [f"{name}\0{content.hex()}" for name, content in _files(spec, sources)]
+    examples = Walk().digest(data.train, data.validation, data.test)
+    return combine("binding", image, sys.version, examples, *parts, *sorted(_distributions())).hex()
+
+
+def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
+    source = spec.program.source
+    if source is not None and source.config_map is not None:
+        folder = sources / source.config_map.name
+        yield from ((str(path.relative_to(folder)), path.read_bytes()) for path in sorted(files(folder)))
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and file.endswith(".py") and name.partition(".")[0] not in _OURS and not file.startswith(_INSTALLED):
+            yield name, Path(file).read_bytes()
+
+
+_OURS = ("__main__", "swarm_wire", "swarm_worker")
+_INSTALLED = tuple(
+    os.path.join(place, "")  # noqa: PTH118
+    for name, path in sysconfig.get_paths().items()
+    if name != "data"  # the prefix itself
+    for place in (path, os.path.realpath(path))
+)
+
+
+def _distributions() -> Iterator[str]:
+    for distribution in importlib.metadata.distributions():
+        yield f"{distribution.metadata['Name']}=={distribution.version}"

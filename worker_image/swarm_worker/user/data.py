@@ -1,0 +1,129 @@
+"""The user's examples."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from swarm_wire.names import WorkerReason
+from swarm_wire.spec import CompilationSpec, DataSource
+from swarm_worker.errors import BadInput
+from swarm_worker.exceptions import describe
+from swarm_worker.user.entrypoint import load
+
+_REASON = WorkerReason.DATA_INVALID
+
+
+@dataclass(frozen=True)
+class Data:
+    """Lists of dspy.Example with their inputs marked. `test` is empty where the spec names none."""
+
+    train: list[Any]
+    validation: list[Any]
+    test: list[Any]
+
+
+def load_data(spec: CompilationSpec, sources: Path) -> Data:
+    """Raises BadInput with file and line where an example cannot be used."""
+    return Data(
+        train=_load(spec.data.train, "spec.data.train", spec.data.inputs, sources),
+        validation=_load(spec.data.validation, "spec.data.validation", spec.data.inputs, sources),
+        test=_load(spec.data.test, "spec.data.test", spec.data.inputs, sources) if spec.data.test else [],
+    )
+
+
+def _load(source: DataSource, where: str, inputs: list[str], sources: Path) -> list[Any]:
+    if source.entrypoint is not None:
+        rows, name = _call(source.entrypoint, where), source.entrypoint
+    else:
+        path = Path(source.path) if source.path else sources / source.config_map.name / source.config_map.key  # type: ignore[union-attr]
+        rows, name = _read(path, where), path.name
+    examples: list[Any] = []
+    for number, row in enumerate(rows, 1):
+        if source.limit is not None and len(examples) == source.limit:
+            break
+        examples.append(_example(row, f"{where}: {name}, example {number}", inputs))
+    if not examples:
+        raise BadInput(_REASON, f"{where}: {name} has no examples. Put at least one in it.")
+    return examples
+
+
+def _call(entrypoint: str, where: str) -> Iterable[Any]:
+    function = load(entrypoint, where, _REASON)
+    try:
+        return list(function() if callable(function) else function)
+    except BaseException as error:
+        raise BadInput(_REASON, f'{where}: calling "{entrypoint}" raised {describe(error)}.') from None
+
+
+def _read(path: Path, where: str) -> list[Mapping[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        there = ", ".join(sorted(p.name for p in path.parent.glob("*") if not p.name.startswith("."))[:20])
+        raise BadInput(
+            _REASON, f"{where}: there is no {path.name} in {path.parent}. There: {there or 'nothing'}."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(_REASON, f"{where}: {path.name} cannot be read as UTF-8 text: {error}.") from None
+    if path.suffix == ".csv":
+        return _table(text, f"{where}: {path.name}")
+    if path.suffix in (".jsonl", ".ndjson"):
+        return [
+            _json(line, f"{where}: {path.name}, line {n}")
+            for n, line in enumerate(text.split("\n"), 1)  # JSON may hold the other signs that splitlines splits at
+            if line.strip()
+        ]
+    raise BadInput(_REASON, f'{where}: {path.name} must end in ".jsonl" or ".csv", which says what is in it.')
+
+
+def _table(text: str, where: str) -> list[Mapping[str, Any]]:
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    rows: list[Mapping[str, Any]] = []
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise BadInput(
+                    _REASON,
+                    f"{where}, line {reader.line_num} has not as many fields as the first line: "
+                    f"{', '.join(reader.fieldnames or ())}. Quote fields that hold a comma.",
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise BadInput(_REASON, f"{where}, line {reader.line_num} is not CSV: {error}.") from None
+    return rows
+
+
+def _json(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise BadInput(_REASON, f"{where} is not JSON: {error}. Write one JSON object a line.") from None
+    if not isinstance(row, dict):
+        raise BadInput(_REASON, f'{where} is a {type(row).__name__}. Write one JSON object a line: {{"field": value}}.')
+    return row
+
+
+def _example(row: Any, where: str, inputs: list[str]) -> Any:
+    if isinstance(row, dspy.Example):
+        example = row
+    elif isinstance(row, Mapping):
+        example = dspy.Example(dict(row))  # not **row: a field may be called "base"
+    else:
+        raise BadInput(_REASON, f"{where} is a {type(row).__name__}. Return dspy.Example objects or dicts.")
+    missing = [name for name in inputs if name not in example]
+    if missing:
+        fields = ", ".join(example.keys())
+        raise BadInput(
+            _REASON,
+            f"{where} has no {' and no '.join(map(repr, missing))}, which spec.data.inputs names. Its fields: "
+            f"{fields}.",
+        )
+    return example.with_inputs(*inputs)

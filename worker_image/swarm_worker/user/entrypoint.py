@@ -1,0 +1,68 @@
+"""Imports "module:attribute" from the user's files, and says what is wrong where that fails."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from swarm_wire.names import WorkerReason
+from swarm_wire.spec import CompilationSpec
+from swarm_worker.errors import BadInput
+from swarm_worker.exceptions import describe, location
+
+
+def add_sources(spec: CompilationSpec, sources: Path) -> None:
+    """Makes the program's files importable."""
+    source = spec.program.source
+    if source is not None and source.config_map is not None:
+        folder = sources / source.config_map.name
+        if not folder.is_dir():
+            raise BadInput(WorkerReason.PROGRAM_LOAD_FAILED, f"the ConfigMap {source.config_map.name} is not there")
+        sys.path.insert(0, str(folder))
+        # ConfigMap volumes are read-only, and bytecode would only be written to be thrown away.
+        sys.dont_write_bytecode = True
+        importlib.invalidate_caches()
+
+
+def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
+    """The object that an entrypoint names.
+
+    Args:
+        entrypoint: "module:attribute".
+        where: the field of the spec, for messages.
+        reason: of the BadInput that is raised where this fails.
+    """
+    module_name, _, attribute = entrypoint.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        if missing == module_name or module_name.startswith(missing + "."):
+            raise BadInput(
+                reason,
+                f'{where}: there is no module {missing!r} for "{entrypoint}". A ConfigMap source needs a key '
+                f'"{missing}.py"; without a source the module must be installed in the image. '
+                f"Importable files here: {', '.join(_files()) or 'none'}.",
+            ) from None
+        raise BadInput(
+            reason,
+            f'{where}: importing "{module_name}" failed: it imports {missing!r}, which is not installed in the worker '
+            f"image ({location(error)}). Add it to an image of your own and name that in spec.image.",
+        ) from None
+    except BaseException as error:
+        raise BadInput(
+            reason,
+            f'{where}: importing "{module_name}" raised {describe(error)}. Correct the file, then apply it again.',
+        ) from None
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        names = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))[:20])
+        raise BadInput(
+            reason, f'{where}: module "{module_name}" has no "{attribute}". It has: {names or "nothing"}.'
+        ) from None
+
+
+def _files() -> list[str]:
+    first = Path(sys.path[0] or ".")
+    return sorted(path.name for path in first.glob("*.py"))[:20] if first.is_dir() else []

@@ -1,0 +1,80 @@
+"""The user's language models as DSPy clients."""
+
+import os
+import threading
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+
+import dspy
+from tqdm import tqdm
+
+from swarm_wire.names import WorkerReason, api_key_env
+from swarm_wire.spec import CompilationSpec, Model
+from swarm_worker.errors import BadInput
+
+NO_KEY = "none"
+"""What an endpoint that wants no key is sent: OpenAI's protocol has no request without one."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Clients by role; roles that the spec leaves out are the student."""
+
+    student: dspy.LM
+    teacher: dspy.LM
+    prompt: dspy.LM
+
+
+def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
+    """API keys by role, taken out of the environment so that user code does not inherit them.
+
+    Also takes out what would make DSPy choose its slow compatibility client (`OPENAI_BASE_URL` for an "openai/..."
+    model): the endpoint is explicit here.
+    """
+    keys: dict[str, str] = {}
+    for role, secret in spec.secrets().items():
+        value = environment.get(api_key_env(role), "")
+        if not value:
+            raise BadInput(
+                WorkerReason.MISSING_SECRET,
+                f"the {role} model's API key is empty: it should come from key {secret.key!r} of Secret "
+                f"{secret.name!r} "
+                f"in {api_key_env(role)}.",
+            )
+        keys[role] = value
+    given = (spec.models.student, spec.models.teacher, spec.models.prompt)
+    providers = {model.model.partition("/")[0].upper() for model in given if model}
+    gateways = {f"{provider}_{name}" for provider in providers for name in ("API_BASE", "BASE_URL")}
+    for name in list(environment):
+        if name.startswith("SWARM_API_KEY_") or name in gateways:
+            del environment[name]
+    return keys
+
+
+def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
+    student = _client(spec.models.student, keys.get("student"))
+    return Models(
+        student=student,
+        teacher=_client(spec.models.teacher, keys.get("teacher")) if spec.models.teacher else student,
+        prompt=_client(spec.models.prompt, keys.get("prompt")) if spec.models.prompt else student,
+    )
+
+
+def _client(model: Model, key: str | None) -> dspy.LM:
+    given = model.parameters
+    optional = {"temperature": given.temperature, "max_tokens": given.max_tokens, "top_p": given.top_p}
+    parameters = {name: value for name, value in optional.items() if value is not None}
+    if given.timeout_seconds is not None:
+        parameters["timeout"] = given.timeout_seconds
+    return dspy.LM(
+        model.model, api_base=model.endpoint, api_key=key or NO_KEY, num_retries=given.num_retries, **parameters
+    )
+
+
+def configure(models: Models) -> None:
+    """DSPy's global settings for a plan or worker process. No disk cache: it would unpickle files."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    # Its default lock is a semaphore of the machine, which a process that ends at once would leave behind.
+    tqdm.set_lock(threading.RLock())
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    dspy.configure(lm=models.student, disable_history=True)

@@ -1,0 +1,72 @@
+"""The user's program and metric as objects."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import dspy
+
+from swarm_wire.names import WorkerReason
+from swarm_wire.spec import CompilationSpec
+from swarm_worker.errors import BadInput
+from swarm_worker.exceptions import describe
+from swarm_worker.user.entrypoint import load
+
+_WHERE, _REASON = "spec.program.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
+
+
+def load_program(spec: CompilationSpec) -> dspy.Module:
+    """The student: the Module that the entrypoint names, or an instance of the class, or what the factory returns."""
+    found = load(spec.program.entrypoint, _WHERE, _REASON)
+    if not isinstance(found, dspy.Module):
+        if not callable(found):
+            raise BadInput(
+                _REASON,
+                f'{_WHERE}: "{spec.program.entrypoint}" is a {type(found).__name__}. Name a dspy.Module, a Module '
+                f"class, "
+                "or a function without arguments that returns one.",
+            )
+        try:
+            found = found()
+        except BaseException as error:
+            raise BadInput(
+                _REASON, f'{_WHERE}: calling "{spec.program.entrypoint}" raised {describe(error)}.'
+            ) from None
+    if not isinstance(found, dspy.Module):
+        raise BadInput(
+            _REASON,
+            f'{_WHERE}: "{spec.program.entrypoint}" gave a {type(found).__name__}, not a dspy.Module. '
+            "Return an instance of a class that derives from dspy.Module.",
+        )
+    if type(found).__module__ == "__main__":
+        raise BadInput(
+            _REASON, f"{_WHERE}: the program's class is defined in __main__. Move it into a module of its own."
+        )
+    if not found.named_predictors():
+        raise BadInput(
+            _REASON,
+            f'{_WHERE}: "{spec.program.entrypoint}" has no predictors, so there is nothing to compile. Set '
+            f"dspy.Predict, "
+            "dspy.ChainOfThought or like as attributes in its __init__.",
+        )
+    return found
+
+
+def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
+    """The metric: a callable that takes at least (example, prediction)."""
+    where, reason = "spec.metric.entrypoint", WorkerReason.METRIC_LOAD_FAILED
+    found = load(spec.metric.entrypoint, where, reason)
+    if not callable(found):
+        raise BadInput(reason, f'{where}: "{spec.metric.entrypoint}" is a {type(found).__name__}, not a function.')
+    try:
+        inspect.signature(found).bind(object(), object(), None)
+    except TypeError:
+        raise BadInput(
+            reason,
+            f'{where}: "{spec.metric.entrypoint}" must take (example, prediction, trace=None), not '
+            f"{inspect.signature(found)}.",
+        ) from None
+    except ValueError:  # no signature to be had: a builtin
+        pass
+    metric: Callable[..., Any] = found
+    return metric

@@ -1,0 +1,129 @@
+"""The worker: runs the cells of one slice with threads, and prints each result as soon as it is there."""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from swarm_wire import names
+from swarm_wire.messages import Assignment, EffectKind, SliceRef, Task
+from swarm_wire.names import WorkerReason
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.shards import read_folder
+from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
+from swarm_worker.loading import Environment, load_environment
+from swarm_worker.process import Process, check_schema, folder
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.effects import BootstrapWork, WaveWork
+
+
+class Work(Protocol):
+    """A task that was made ready: runs one of its cells."""
+
+    def run(self, position: int, codec: Codec) -> Record: ...
+
+
+def main(process: Process) -> None:
+    with process.ending():
+        environment = load_environment(process)
+        assignment = read_assignment(folder(names.ENV_WORK_DIR, names.WORK_DIR))
+        index = int(os.environ.get(names.ENV_INDEX, "0"))
+        bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec)
+        run_slice(process, environment, bench, assignment.slices[index])
+
+
+def read_assignment(work: Path) -> Assignment:
+    text = (work / names.ASSIGNMENT_FILE).read_text(encoding="utf-8")
+    check_schema(json.loads(text).get("schemaVersion"), "assignment")
+    return Assignment.model_validate_json(text)
+
+
+class Bench:
+    """The round's tasks, each unpickled when its first cell runs."""
+
+    def __init__(self, tasks: Path, codec: Codec) -> None:
+        self._codec, self._lock = codec, threading.Lock()
+        self._tasks: dict[str, Task] = {}
+        self._blobs: dict[str, bytes] = {}
+        self._ready: dict[str, Work] = {}
+        for record in read_folder(tasks):
+            if record.kind is RecordKind.TASK:
+                task = Task.model_validate(record.header)
+                self._tasks[task.digest] = task
+            elif record.kind is RecordKind.BLOB:
+                self._blobs[record.header["key"]] = record.body
+
+    def work(self, digest: str) -> Work:
+        with self._lock:
+            if digest not in self._ready:
+                self._ready[digest] = self._make(self._tasks[digest])
+            return self._ready[digest]
+
+    def _make(self, task: Task) -> Work:
+        payload = self._codec.loads(self._blobs[task.payload])
+        if task.kind is EffectKind.BOOTSTRAP or task.items is None:
+            return BootstrapWork(task, payload)
+        return WaveWork(task, payload, self._codec.loads(self._blobs[task.items]))
+
+
+def run_slice(process: Process, environment: Environment, bench: Bench, slice_: list[SliceRef]) -> None:
+    """Runs the cells of a slice. After SIGTERM no new cell is begun, and those in flight get the grace time.
+
+    A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
+
+    Raises:
+        SwarmError: the first that a cell met. A provider that does not answer does not stop the other cells, until as
+            many cells have met it as there are threads.
+    """
+    threads = environment.request.spec.swarm.threads_per_pod
+    todo = iter([(ref.task, position) for ref in slice_ for position in ref.cells])
+    running: set[Future[None]] = set()
+    failed: list[SwarmError] = []
+
+    def run(digest: str, position: int) -> None:
+        process.put(_portable(bench.work(digest).run, position, environment.codec))
+
+    with ThreadPoolExecutor(threads) as pool:
+        while True:
+            if not (process.stopping or hopeless(failed, threads)):
+                running |= {pool.submit(run, *cell) for cell in islice(todo, threads - len(running))}
+            if not running or process.stopped_for > process.grace_seconds:
+                break
+            if not process.is_heard:
+                # The local driver was killed: what is not printed is lost, so spend no more.
+                process.end(SwarmError("nobody reads the output"))
+            finished, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            failed += [error for future in finished if (error := _swarm_error(future.exception()))]
+        if process.stopping:
+            process.interrupt()
+    if failed:
+        raise next((error for error in failed if not isinstance(error, ProviderFailed)), failed[0])
+
+
+def _portable(run: Callable[[int, Codec], Record], position: int, codec: Codec) -> Record:
+    try:
+        return run(position, codec)
+    except SwarmError:
+        raise
+    except Exception as error:
+        # The cell itself cannot raise: this is its result, which cannot be pickled.
+        raise BadInput(
+            WorkerReason.RESULT_NOT_PORTABLE,
+            f"what the program or metric returns cannot leave its process: {type(error).__name__}: {error}. Return "
+            "plain values (text, numbers, lists, dicts, pydantic models of an importable module).",
+        ) from error
+
+
+def hopeless(failed: list[SwarmError], threads: int) -> bool:
+    """Whether to begin no more cells after these errors."""
+    return len(failed) >= threads or any(not isinstance(error, ProviderFailed) for error in failed)
+
+
+def _swarm_error(error: BaseException | None) -> SwarmError | None:
+    if error is None or isinstance(error, SwarmError):
+        return error
+    return SwarmError(f"{type(error).__name__}: {error}")
