@@ -1,0 +1,85 @@
+"""What can be decided: actions as data. `apply` knows how to carry them out."""
+
+from dataclasses import dataclass
+
+from swarm_operator.api import ObjectKind, Status
+from swarm_operator.status import Event
+from swarm_operator.world import Artifact
+from swarm_wire.messages import Assignment
+from swarm_wire.records import Record
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """Write the run's request."""
+
+
+@dataclass(frozen=True)
+class KeepRecords:
+    """Write records to the journal, in their order."""
+
+    kind: ObjectKind
+    round: int
+    attempt: int
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class StartPlan:
+    """Create the plan Job of a round; it mounts the whole journal."""
+
+    round: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class StartWork:
+    """Create the work Job of an assignment, and the ConfigMap with the assignment before it."""
+
+    assignment: Assignment
+    strikes: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Write the artifact's ConfigMap."""
+
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
+class ReleasePod:
+    """Take our finalizer off."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class DropJob:
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class DropMap:
+    name: str
+    uid: str
+
+
+Action = OpenRun | KeepRecords | StartPlan | StartWork | Publish | ReleasePod | DropJob | DropMap
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, in order; then what to say; then when to look again.
+
+    Attributes:
+        status: None: leave it as it is.
+        wake_up: seconds; None: when something happens.
+    """
+
+    actions: tuple[Action, ...] = ()
+    status: Status | None = None
+    events: tuple[Event, ...] = ()
+    wake_up: float | None = None

@@ -1,0 +1,233 @@
+"""What users see of the operator: the kind, its status, condition types, reasons, labels and annotations.
+
+The spec's models are in `swarm_wire.spec`, because the pods read them too.
+"""
+
+from enum import StrEnum
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from swarm_wire.names import WorkerReason
+
+GROUP: Final = "dspy-swarm.dev"
+VERSION: Final = "v1alpha1"
+KIND: Final = "DSPyCompilation"
+PLURAL: Final = "dspycompilations"
+SINGULAR: Final = "dspycompilation"
+SHORT_NAME: Final = "dspyc"
+CATEGORY: Final = "dspy"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+MANAGER: Final = "dspy-swarm"
+"""Our field manager, and the value of LABEL_MANAGED_BY."""
+FINALIZER: Final = f"{GROUP}/gather"
+"""On our Jobs' pods, until their output is in the journal. Never on a Compilation."""
+
+REQUESTED_AT: Final = f"{GROUP}/requested-at"
+"""Annotation that users set on a Compilation: a new value asks for a new run of the same spec."""
+
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_UID: Final = f"{GROUP}/compilation-uid"
+LABEL_RUN: Final = f"{GROUP}/run"
+LABEL_ROLE: Final = f"{GROUP}/role"
+"""Of Jobs and pods: plan or work."""
+LABEL_KIND: Final = f"{GROUP}/kind"
+"""Of ConfigMaps: what they hold; see ObjectKind."""
+LABEL_ROUND: Final = f"{GROUP}/round"
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+ANNOTATION_COMPILATION: Final = f"{GROUP}/compilation"
+"""Name of the Compilation; an annotation because names may be longer than labels."""
+ANNOTATION_SHA256: Final = f"{GROUP}/sha256"
+"""Of a shard's bytes; of the program file in the artifact."""
+ANNOTATION_SCORE: Final = f"{GROUP}/score"
+
+
+class ObjectKind(StrEnum):
+    """Values of LABEL_ROLE (the first two) and LABEL_KIND."""
+
+    PLAN = "plan"
+    """Job and pods that plan a round."""
+    WORK = "work"
+    """Job and pods that run the slices of a round."""
+    RUN = "run"
+    """ConfigMap with the run's request."""
+    RESULTS = "results"
+    """ConfigMap with a journal shard: results, ends of plans, the artifact's record."""
+    TASKS = "tasks"
+    """ConfigMap with a shard of one round's tasks and blobs."""
+    ASSIGNMENT = "assignment"
+    """ConfigMap that says which slice each pod of a Job does."""
+    ARTIFACT = "artifact"
+    """ConfigMap with the compiled program and its report."""
+
+
+class ConditionType(StrEnum):
+    """Types of conditions. At any time Ready is present, and at most one of Reconciling and Stalled."""
+
+    READY = "Ready"
+    """True: the artifact of this spec is published. Unknown: a run is under way. False: there is none."""
+    RECONCILING = "Reconciling"
+    """True while a run is under way, waits or retries; otherwise absent."""
+    STALLED = "Stalled"
+    """True when the run failed and waits for a person; otherwise absent."""
+    SUCCEEDED = "Succeeded"
+    """True: the run published its artifact. False: it failed. Unknown: it is under way."""
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is: the same word in conditions, events and logs. `WorkerReason` has those of pods."""
+
+    PLANNING = "Planning"
+    """A plan pod replays the optimizer to find out what to compute next."""
+    SCATTERING = "Scattering"
+    """Worker pods compute the cells of a round."""
+    RETRYING = "Retrying"
+    """Pods ended without the results they were to bring; another attempt does what is missing."""
+    PUBLISHING = "Publishing"
+    """The winner is there and is being written to its ConfigMap."""
+    PUBLISHED = "Published"
+    """The artifact is in its ConfigMap."""
+
+    INVALID_SPEC = "InvalidSpec"
+    """The spec says something that cannot be done, or the API server refuses the objects that it asks for."""
+    SUSPEND_NOT_SUPPORTED = "SuspendNotSupported"
+    """spec.suspend is true, which this version cannot do."""
+    MISSING_CONFIG_MAP = "MissingConfigMap"
+    """The spec names a ConfigMap that is not there."""
+    MISSING_CONFIG_MAP_KEY = "MissingConfigMapKey"
+    """The spec names a key that its ConfigMap does not have."""
+    MISSING_SECRET = "MissingSecret"
+    """The spec names a Secret, or a key of one, that is not there. Only the kubelet knows: we never read Secrets."""
+    ARTIFACT_CONFLICT = "ArtifactConflict"
+    """A ConfigMap with the artifact's name exists, and it or its data is not ours. It is never overwritten."""
+    ARTIFACT_TOO_LARGE = "ArtifactTooLarge"
+    """Program and report do not fit into a ConfigMap."""
+    RECORD_TOO_LARGE = "RecordTooLarge"
+    """One result, task or blob does not fit into a ConfigMap."""
+
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    """The node cannot pull the worker image."""
+    UNSCHEDULABLE = "Unschedulable"
+    """No node takes the pods."""
+    PODS_REJECTED = "PodsRejected"
+    """The API server admits no pod of a Job: a quota, pod security, or a webhook."""
+    POD_CANNOT_START = "PodCannotStart"
+    """The kubelet cannot start the container for another reason."""
+    NOT_ALLOWED = "NotAllowed"
+    """The API server forbids the operator a write: a quota, a webhook, or missing rights. It tries again."""
+
+    ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    """Cells, or a plan, have no result after spec.swarm.maxAttempts attempts."""
+    NO_PROGRESS = "NoProgress"
+    """A plan asks for results that it was given: it would go round for ever."""
+    JOURNAL_DAMAGED = "JournalDamaged"
+    """ConfigMaps of the journal were deleted or altered, and the run cannot go on without them."""
+
+
+AnyReason = Reason | WorkerReason
+"""All words that a condition's reason may be: ours, and those that pods end runs with."""
+
+
+class StatusModel(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class Condition(StatusModel):
+    """A metav1.Condition."""
+
+    type: ConditionType = Field(description="Ready, Reconciling, Stalled or Succeeded.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    observed_generation: int = Field(description="The generation of the spec that this is about.")
+    last_transition_time: str = Field(
+        description="When the status last changed.", json_schema_extra={"format": "date-time"}
+    )
+    reason: str = Field(description="Why, as a documented CamelCase word.", max_length=1024)
+    message: str = Field(description="For people: what is the case, and what to do.", max_length=32768)
+
+
+class ProgressStatus(StatusModel):
+    """How far the rounds planned so far are done. More rounds may follow."""
+
+    cells_done: int = Field(0, description="Cells that have a result.")
+    cells_total: int = Field(0, description="Cells of all rounds planned so far.")
+    text: str = Field("0/0", description="cellsDone/cellsTotal.")
+
+
+class ScoresStatus(StatusModel):
+    """Percentages, as dspy.Evaluate gives them."""
+
+    baseline: float | None = Field(None, description="The unoptimized student on the validation set.")
+    best: float | None = Field(None, description="The best candidate so far, or the winner, on the validation set.")
+    test_baseline: float | None = Field(None, description="The unoptimized student on the test set.")
+    test_winner: float | None = Field(None, description="The winner on the test set.")
+
+
+class UsageStatus(StatusModel):
+    """LM calls whose results are in the journal, and their tokens."""
+
+    calls: int = Field(0, description="LM calls that a provider answered.")
+    prompt_tokens: int = Field(0, description="Tokens sent.")
+    completion_tokens: int = Field(0, description="Tokens received.")
+
+
+class CandidateStatus(StatusModel):
+    """A program that the optimizer scored."""
+
+    name: str = Field(description="As the optimizer numbers it.")
+    score: float = Field(description="Percentage of the validation set.")
+
+
+class ArtifactStatus(StatusModel):
+    """The published program. It stays here while a later run is under way, or failed."""
+
+    config_map: str = Field(description="ConfigMap with program.json and report.json.")
+    sha256: str = Field(description="Of program.json.")
+    score: float | None = Field(None, description="Percentage of the validation set.")
+    run_id: str = Field(description="The run that it came from.")
+
+
+class WaitingStatus(StatusModel):
+    """What keeps the run from going on, and since when."""
+
+    reason: str = Field(description="The same word as the conditions' reason.")
+    since: str = Field(description="When it was first seen.", json_schema_extra={"format": "date-time"})
+
+
+class Status(StatusModel):
+    """What the operator says about a Compilation."""
+
+    conditions: list[Condition] = Field([], description="Ready, Reconciling, Stalled, Succeeded.", max_length=8)
+    observed_generation: int = Field(-1, description="The generation of the spec that this status is about.")
+    run_id: str | None = Field(None, description="The current run: label dspy-swarm.dev/run of its objects.")
+    round: int | None = Field(None, description="The round that is planned or worked on, counted from 0.")
+    progress: ProgressStatus | None = Field(None, description="Cells done and planned so far.")
+    scores: ScoresStatus | None = Field(None, description="Percentages known so far.")
+    usage: UsageStatus | None = Field(None, description="LM calls and tokens of this run.")
+    candidates: list[CandidateStatus] = Field([], description="The best candidates, best first.", max_length=5)
+    artifact: ArtifactStatus | None = Field(None, description="The published program.")
+    waiting: WaitingStatus | None = Field(None, description="What keeps the run from going on.")
+    start_time: str | None = Field(None, description="When the run began.", json_schema_extra={"format": "date-time"})
+    completion_time: str | None = Field(
+        None, description="When the run was published or failed.", json_schema_extra={"format": "date-time"}
+    )
+    last_handled_requested_at: str | None = Field(
+        None, description="Value of the annotation dspy-swarm.dev/requested-at that the run answers."
+    )
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """The status found in the cluster; an empty one where it is not of our making."""
+        try:
+            return cls.model_validate(value or {})
+        except ValidationError:
+            return cls()
+
+    def condition(self, type_: ConditionType) -> Condition | None:
+        return next((condition for condition in self.conditions if condition.type is type_), None)
+
+    def as_written(self) -> dict[str, Any]:
+        """As JSON values in camelCase; nothing empty, since server-side apply nulls an object that loses its fields."""
+        written = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {key: value for key, value in written.items() if value not in ({}, [])}

@@ -1,0 +1,237 @@
+"""Generates the CustomResourceDefinition from the pydantic models: `python -m swarm_operator.crd CRDS_FOLDER CHART`.
+
+With `--check` nothing is written, and what differs is an error. Kubernetes takes structural schemas only, so the JSON
+schema that pydantic makes is rewritten: references are put in place, optional means absent (never null), and what JSON
+schema cannot say there (exactly one member of a union, names of map keys) becomes a CEL rule.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
+
+from swarm_operator import api
+from swarm_wire.spec import CompilationSpec, Union
+
+Schema = dict[str, Any]
+
+FILE: Final = f"{api.PLURAL}.{api.GROUP}.yaml"
+HEADER: Final = "# Generated from the operator's models by `make crds`. Do not edit.\n"
+KEPT: Final = frozenset(
+    {
+        "type",
+        "description",
+        "properties",
+        "required",
+        "items",
+        "enum",
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "maxProperties",
+    }
+)
+"""Keywords that mean the same in pydantic's schema and in a structural one."""
+
+
+def definition() -> Schema:
+    """The CustomResourceDefinition."""
+    spec = structural(CompilationSpec)
+    status = structural(api.Status)
+    status["default"] = {"observedGeneration": -1}
+    status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{api.PLURAL}.{api.GROUP}"},
+        "spec": {
+            "group": api.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": api.KIND,
+                "listKind": f"{api.KIND}List",
+                "plural": api.PLURAL,
+                "singular": api.SINGULAR,
+                "shortNames": [api.SHORT_NAME],
+                "categories": [api.CATEGORY],
+            },
+            "versions": [
+                {
+                    "name": api.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _columns(),
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": _text(CompilationSpec),
+                            "required": ["spec"],
+                            "properties": {
+                                "apiVersion": {"type": "string"},
+                                "kind": {"type": "string"},
+                                "metadata": {"type": "object"},
+                                "spec": spec,
+                                "status": status,
+                            },
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """A model's schema as Kubernetes takes it."""
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.pop("$defs", {})
+    return _Rewriter(definitions).rewrite(schema, model.__name__)
+
+
+class _Rewriter:
+    def __init__(self, definitions: Mapping[str, Schema]) -> None:
+        self._definitions = definitions
+        self._unions: dict[str, type[Union]] = {union.__name__: union for union in Union.__subclasses__()}
+
+    def rewrite(self, schema: Schema, name: str = "") -> Schema:
+        """A schema without references and null; `name` is the model's that it came from."""
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            return self.rewrite({**self._definitions[name], **{k: v for k, v in schema.items() if k != "$ref"}}, name)
+        for keyword in ("anyOf", "allOf"):
+            if keyword in schema:
+                (only,) = [choice for choice in schema[keyword] if choice.get("type") != "null"]
+                rest = {key: value for key, value in schema.items() if key != keyword}
+                return self.rewrite({**only, **rest}, name)
+        made: Schema = {key: value for key, value in schema.items() if key in KEPT}
+        if "const" in schema:
+            made["enum"] = [schema["const"]]
+        if "description" in made:
+            made["description"] = " ".join(str(made["description"]).split())
+        if schema.get("default") is not None:
+            made["default"] = schema["default"]
+        if "properties" in made:
+            made["properties"] = {key: self.rewrite(value) for key, value in made["properties"].items()}
+            self._default_objects(made)
+        if "items" in made:
+            made["items"] = self.rewrite(made["items"])
+            made["x-kubernetes-list-type"] = "atomic"
+        if isinstance(schema.get("additionalProperties"), dict):
+            made["additionalProperties"] = self.rewrite(schema["additionalProperties"])
+            made["x-kubernetes-map-type"] = "atomic"
+            self._key_names(made, schema.get("propertyNames"))
+        if name in self._unions:
+            made["x-kubernetes-validations"] = [_exactly_one(self._unions[name])]
+        return made
+
+    @staticmethod
+    def _default_objects(made: Schema) -> None:
+        """An object that may be left out, and needs nothing, is there with its defaults."""
+        for key, value in made["properties"].items():
+            optional = key not in made.get("required", ()) and value.get("type") == "object"
+            complete = not value.get("required") and "x-kubernetes-validations" not in value
+            has_defaults = any("default" in inner for inner in value.get("properties", {}).values())
+            if optional and complete and has_defaults and key in ("swarm", "resources", "parameters"):
+                value.setdefault("default", {})
+
+    def _key_names(self, made: Schema, names: Schema | None) -> None:
+        allowed = self.rewrite(names).get("enum") if names else None
+        if allowed:
+            made["maxProperties"] = len(allowed)
+            made["x-kubernetes-validations"] = [
+                {
+                    "rule": f"self.all(key, key in {_cel(allowed)})",
+                    "message": f"its keys must be among {', '.join(allowed)}",
+                }
+            ]
+
+
+def _exactly_one(union: type[Union]) -> Schema:
+    members = [to_camel(member) for member in union.members]
+    if len(members) == 1:
+        return {"rule": f"has(self.{members[0]})", "message": f"{members[0]} must be set"}
+    given = ", ".join(f"has(self.{member})" for member in members)
+    return {
+        "rule": f"[{given}].exists_one(given, given)",
+        "message": f"exactly one of {', '.join(members)} must be set",
+    }
+
+
+def _cel(texts: list[str]) -> str:
+    return "[" + ", ".join(f"'{text}'" for text in texts) + "]"
+
+
+def _text(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").split())
+
+
+def _columns() -> list[Schema]:
+    def column(name: str, path: str, description: str, type_: str = "string", priority: int = 0) -> Schema:
+        made = {"name": name, "type": type_, "jsonPath": path, "description": description}
+        return made | ({"priority": priority} if priority else {})
+
+    ready = ".status.conditions[?(@.type=='Ready')]"
+    return [
+        column("Ready", f"{ready}.status", "Whether the artifact of this spec is published."),
+        column("Reason", f"{ready}.reason", "Why."),
+        column("Progress", ".status.progress.text", "Cells done, of the rounds planned so far."),
+        column("Baseline", ".status.scores.baseline", "The student's score before.", "number"),
+        column("Best", ".status.scores.best", "The best score so far, or the winner's.", "number"),
+        column("Calls", ".status.usage.calls", "LM calls of the run.", "integer"),
+        column("Age", ".metadata.creationTimestamp", "Since its creation.", "date"),
+        column("Run", ".status.runId", "The current run.", priority=1),
+        column("Round", ".status.round", "The round under way, counted from 0.", "integer", 1),
+        column("Artifact", ".status.artifact.configMap", "Where the compiled program is.", priority=1),
+        column("Message", f"{ready}.message", "What is the case, for people.", priority=1),
+    ]
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML without anchors: equal parts are written out."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def text() -> str:
+    """The CRD's file."""
+    return HEADER + yaml.dump(definition(), Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m swarm_operator.crd", description="Write the CRD, or check it.")
+    parser.add_argument("crds", type=Path, help="folder of the CRD")
+    parser.add_argument("chart", type=Path, help="the chart, which has a copy in its files/ folder")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is not as it should be")
+    given = parser.parse_args(arguments)
+    handle: Callable[[Path], bool] = _is_current if given.check else _write
+    done = [handle(folder / FILE) for folder in (given.crds, given.chart / "files")]
+    return 0 if all(done) else 1
+
+
+def _write(path: Path) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text(), encoding="utf-8")
+    return True
+
+
+def _is_current(path: Path) -> bool:
+    if path.is_file() and path.read_text(encoding="utf-8") == text():
+        return True
+    sys.stderr.write(f"{path} is not what the models say. Run: make crds\n")
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,419 @@
+"""The state machine: from what was seen, what to do next and what to say.
+
+Pure: `decide(world, now, settings)` reads nothing else and changes nothing. RULES are asked in order, and the first
+that speaks decides; each reads as one row of a table. Nothing is remembered between passes but what the cluster holds,
+so a pass may be repeated, or stopped anywhere, and the next one goes on from what it finds.
+
+    plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact -> published
+
+Order matters in three places. What pods printed goes into the journal before anything is decided from the journal. A
+pod is released only after that. And what proves a failure is tidied up only after the status tells of it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from swarm_operator import status as reports
+from swarm_operator import words
+from swarm_operator.actions import (
+    Action,
+    Decision,
+    DropJob,
+    DropMap,
+    KeepRecords,
+    OpenRun,
+    Publish,
+    ReleasePod,
+    StartPlan,
+    StartWork,
+)
+from swarm_operator.api import AnyReason, ArtifactStatus, ObjectKind, Reason
+from swarm_operator.attempts import backoff, struck, untouched
+from swarm_operator.settings import Settings
+from swarm_operator.situation import Situation
+from swarm_operator.status import State, Verdict
+from swarm_operator.world import Job, NewPlan, Pod, World
+from swarm_wire.messages import Assignment, PlanOutcome
+from swarm_wire.names import TERMINAL_EXITS
+from swarm_wire.slicing import slice_cells
+
+EXTRA_ATTEMPTS: Final = 10
+"""Attempts that disruptions may cost on top of maxAttempts: so that nothing goes round for ever."""
+START_PATIENCE: Final = 120.0
+"""Seconds that a pod may take to start before anything is said."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a rule answers. `verdict` None leaves the status as it is."""
+
+    verdict: Verdict | None = None
+    actions: tuple[Action, ...] = ()
+    wake_up: float | None = None
+
+
+# The rules.
+
+
+def deletion(s: Situation) -> Move | None:
+    """A Compilation that is being deleted takes everything with it; only our finalizers would keep pods."""
+    return Move(actions=release(s.world.pods)) if s.world.compilation.deleting else None
+
+
+def end_of_run(s: Situation) -> Move | None:
+    """Published and failed are sticky for their generation and request. A published artifact is kept there."""
+    if s.settled is None:
+        return None
+    artifact = s.world.journal.artifact
+    if s.settled is State.PUBLISHED and s.world.run and artifact and s.world.artifact is None:
+        return Move(actions=(Publish(artifact),))
+    return Move()
+
+
+def invalid_spec(s: Situation) -> Move | None:
+    if problems := s.world.compilation.problems:
+        return fail(Reason.INVALID_SPEC, f"{problems}. Correct the spec: the change starts a new run.")
+    return None
+
+
+def suspended(s: Situation) -> Move | None:
+    if s.world.compilation.spec and s.world.compilation.spec.suspend:
+        return fail(
+            Reason.SUSPEND_NOT_SUPPORTED,
+            "spec.suspend is true, which this version cannot do. Set it to false, or delete the Compilation and create "
+            "it when it may run.",
+        )
+    return None
+
+
+def harvest(s: Situation) -> Move | None:
+    """What pods printed is written first; the next pass decides from the journal."""
+    found = s.world.harvest
+    kept: list[Action] = [
+        KeepRecords(ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
+    ]
+    for plan in found.plans:
+        kept += keep_plan(plan)
+    return Move(words.under_way(s), (*kept, *release(found.settled)), wake_up=0) if kept else None
+
+
+def stopped_by_a_pod(s: Situation) -> Move | None:
+    """An exit that another attempt cannot cure."""
+    for pod in sorted(s.pods, key=lambda pod: (pod.round, pod.attempt, pod.index)):
+        if pod.exit_code in TERMINAL_EXITS and not s.live([pod]):
+            return fail(words.worker_reason(pod), words.verdict_of(s, pod))
+    return None
+
+
+def damaged_journal(s: Situation) -> Move | None:
+    rounds = sorted(s.world.journal.plans)
+    if rounds == list(range(s.planned)):
+        return None
+    return fail(
+        Reason.JOURNAL_DAMAGED,
+        f"the journal has the plans of rounds {rounds}: one between them was deleted or altered. {words.new_run(s)}",
+    )
+
+
+def unopened(s: Situation) -> Move | None:
+    """The run's request is written once; all Jobs of the run are made from it."""
+    if s.world.run is not None:
+        return None
+    if any(found.kind == ObjectKind.RUN and found.run_id == s.world.compilation.run_id for found in s.world.maps):
+        return fail(
+            Reason.JOURNAL_DAMAGED,
+            f"the run's request was altered, or is of another release. {words.new_run(s)}",
+        )
+    return Move(words.under_way(s), (OpenRun(),), wake_up=0)
+
+
+def compiled(s: Situation) -> Move | None:
+    """The last plan brought the artifact: write it, and only then call the run published."""
+    last = s.world.journal.plans.get(s.planned - 1)
+    artifact, found = s.world.journal.artifact, s.world.artifact
+    if last is None or last.end.outcome is not PlanOutcome.DONE or artifact is None:
+        return None
+    if found is None or (found.run_id, found.sha256) != (s.world.compilation.run_id, artifact.sha256):
+        message = "the program is compiled and is written to its ConfigMap now."
+        publish = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (Publish(artifact),), wake_up=0)
+        return foreign_artifact(s) or publish
+    scores = artifact.report.scores
+    published = ArtifactStatus(
+        config_map=found.name, sha256=artifact.sha256, score=scores.best, run_id=s.world.compilation.run_id
+    )
+    message = f"the compiled program is in ConfigMap {found.name!r}{words.gain(scores)}."
+    return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
+
+
+def no_progress(s: Situation) -> Move | None:
+    """A plan that asks for what the journal had before it ran would ask for ever.
+
+    A round whose tasks are lost is no such case: the next plan asks again for what is missing, once.
+    """
+    round_, keys = s.planned - 1, s.world.journal.keys
+    if round_ < 0 or s.world.journal.plans[round_].end.outcome is PlanOutcome.DONE:
+        return None
+    if s.tasks is not None:
+        if any(keys.get(cell.key, round_) >= round_ for task in s.tasks for cell in task.cells):
+            return None
+        return fail(
+            Reason.NO_PROGRESS,
+            f"the plan of round {round_} asks only for results that it was given, so the compile cannot go on. The "
+            f"program does not do the same thing twice, or this is a fault of dspy-swarm. {words.new_run(s)}",
+        )
+    if round_ == 0 or {round_, round_ - 1} & set(keys.values()):
+        return None
+    return fail(
+        Reason.JOURNAL_DAMAGED,
+        f"the tasks of rounds {round_ - 1} and {round_} were deleted or altered before any was done. Find out who "
+        f"changes ConfigMaps in namespace {s.world.compilation.key.namespace!r}. {words.new_run(s)}",
+    )
+
+
+def scatter(s: Situation) -> Move | None:
+    """The last planned round lacks results: attempt after attempt, each with the missing cells alone."""
+    if not s.missing or s.world.run is None:
+        return None
+    round_ = s.planned - 1
+    given = {attempt: found for (of, attempt), found in s.world.assignments.items() if of == round_}
+    last = max(given, default=0)
+    job, pods = s.jobs_of(ObjectKind.WORK, round_).get(last), s.pods_of(ObjectKind.WORK, round_)
+    if last and job is None and not pods and untouched(s, given[last]):
+        # The operator died between the two writes of an attempt.
+        return start(s, words.scattering(s), StartWork(given[last].assignment, tuple(given[last].strikes.items())))
+    if job is not None and not s.over(job):
+        return blocked(s, job) or under_way(s, words.scattering(s))
+    if s.live(pods):
+        return under_way(s, words.scattering(s))
+
+    strikes = struck(s, given[last]) if last else {}
+    worst = max(strikes.values(), default=0)
+    ended = [pod for pod in pods if pod.attempt == last]
+    if worst >= s.max_attempts or last >= s.max_attempts + EXTRA_ATTEMPTS:
+        return fail(
+            Reason.ATTEMPTS_EXHAUSTED,
+            f"{len(s.missing)} cells of round {round_} have no result after {last} attempts. "
+            f"{words.last_failure(ended)} Remove the cause, then ask for a new run: {words.asking(s)}",
+        )
+    if delay := backoff(s, worst, ended):
+        return Move(words.retrying(s, last, ended), release(s.world.harvest.settled), delay)
+    swarm = s.world.run.spec.swarm
+    slices = slice_cells(
+        s.missing,
+        pods=swarm.pods,
+        threads=swarm.threads_per_pod,
+        max_cells=swarm.slice_size,
+        attempt=worst + 1,
+        attempts=s.max_attempts,
+    )
+    assignment = Assignment(run_id=s.world.run.id, round=round_, attempt=last + 1, slices=slices)
+    verdict = words.retrying(s, last, ended) if last else words.scattering(s)
+    return start(s, verdict, StartWork(assignment, tuple(sorted(strikes.items()))))
+
+
+def plan(s: Situation) -> Move | None:
+    """No round is open: plan the next one."""
+    round_ = s.planned
+    jobs, pods = s.jobs_of(ObjectKind.PLAN, round_), s.pods_of(ObjectKind.PLAN, round_)
+    last = max(jobs, default=0)
+    if last and not s.over(jobs[last]):
+        return blocked(s, jobs[last]) or under_way(s, words.planning(s))
+    if s.live(pods):
+        return under_way(s, words.planning(s))
+    strikes = sum(pod.failed_on_its_own for pod in pods)
+    if strikes >= s.max_attempts or last >= s.max_attempts + EXTRA_ATTEMPTS:
+        return fail(
+            Reason.ATTEMPTS_EXHAUSTED,
+            f"the plan of round {round_} did not come to its end in {last} attempts. {words.last_failure(pods)} Remove "
+            f"the cause, then ask for a new run: {words.asking(s)}",
+        )
+    if delay := backoff(s, strikes, pods):
+        return Move(words.retrying(s, last, pods), release(s.world.harvest.settled), delay)
+    return start(s, words.retrying(s, last, pods) if last else words.planning(s), StartPlan(round_, last + 1))
+
+
+RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
+    deletion,
+    end_of_run,
+    invalid_spec,
+    suspended,
+    harvest,
+    stopped_by_a_pod,
+    damaged_journal,
+    unopened,
+    compiled,
+    no_progress,
+    scatter,
+    plan,
+)
+
+
+def decide(world: World, now: datetime, settings: Settings) -> Decision:
+    """The first rule that speaks, and what can be tidied up whatever it says."""
+    situation = Situation(world, now, settings)
+    move = next(answer for rule in RULES if (answer := rule(situation)) is not None)
+    return decision(world, now, move, tidy(situation))
+
+
+def ended(world: World, now: datetime, reason: Reason, message: str) -> Decision:
+    """An action turned out to be impossible, for good."""
+    return decision(world, now, fail(reason, message))
+
+
+def forbidden(world: World, now: datetime, message: str) -> Decision:
+    """The API server forbids a write for now."""
+    since = first_seen(world, Reason.NOT_ALLOWED, now)
+    return decision(
+        world, now, Move(Verdict(State.RUNNING, Reason.NOT_ALLOWED, f"{message}. It is tried again.", since))
+    )
+
+
+def decision(world: World, now: datetime, move: Move, tidied: tuple[Action, ...] = ()) -> Decision:
+    before = world.compilation.status
+    after = reports.make(world, move.verdict, now) if move.verdict else None
+    return Decision(
+        actions=(*move.actions, *(action for action in tidied if action not in move.actions)),
+        status=after,
+        events=reports.events(before, after) if after else (),
+        wake_up=move.wake_up,
+    )
+
+
+# What rules answer.
+
+
+def fail(reason: AnyReason, message: str) -> Move:
+    # Another pass at once: tidying up waits for the status that tells of the failure.
+    return Move(Verdict(State.FAILED, reason, message), wake_up=0)
+
+
+def under_way(s: Situation, verdict: Verdict) -> Move:
+    """Pods are at work; what they print is read when it is time."""
+    return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
+
+
+def start(s: Situation, verdict: Verdict, action: StartPlan | StartWork) -> Move:
+    """Creates a Job, if the run may go on."""
+    # Pods that mount what is not there would hang without a word; a run that may not write its result is not paid for.
+    go = Move(verdict, (*release(s.world.harvest.settled), action), s.settings.gather_interval)
+    return foreign_artifact(s) or missing_input(s) or go
+
+
+def foreign_artifact(s: Situation) -> Move | None:
+    found, ours = s.world.artifact, s.world.compilation.key.uid
+    if found is None or (found.owner_uid == ours and not found.foreign):
+        return None
+    which = "whose data somebody edited" if found.owner_uid == ours else "which is not this Compilation's"
+    return wait(
+        s,
+        Reason.ARTIFACT_CONFLICT,
+        f"the artifact goes to ConfigMap {found.name!r}, {which}: it is not overwritten. Delete it, or give another "
+        "name in spec.artifact.configMap.name.",
+    )
+
+
+def missing_input(s: Situation) -> Move | None:
+    for name, wanted in sorted(s.world.run.spec.config_maps().items() if s.world.run else ()):
+        there = s.world.inputs.get(name)
+        if there is None:
+            return wait(
+                s,
+                Reason.MISSING_CONFIG_MAP,
+                f"the spec names ConfigMap {name!r}, and there is none in namespace "
+                f"{s.world.compilation.key.namespace!r}. Create it, or correct the name.",
+            )
+        if lacking := sorted((wanted or set()) - there):
+            return wait(
+                s,
+                Reason.MISSING_CONFIG_MAP_KEY,
+                f"the spec names key {lacking[0]!r} of ConfigMap {name!r}, which has: "
+                f"{', '.join(sorted(there))[:500] or 'no keys'}. Add it, or correct the key.",
+            )
+    return None
+
+
+def blocked(s: Situation, job: Job) -> Move | None:
+    """No pod of the Job can start, and none is running: the Job itself would wait for ever without a word."""
+    pods = [pod for pod in s.pods if pod.job_uid == job.uid and not pod.ended]
+    if any(pod.started for pod in pods):
+        return None
+    for pod in pods:
+        if pod.trouble is not None:
+            deadline = s.settings.scheduling_deadline if pod.trouble.reason is Reason.UNSCHEDULABLE else None
+            message = f"pod {pod.name!r} cannot start: {pod.trouble.message.rstrip('.')}."
+            return wait(s, pod.trouble.reason, message, deadline)
+    if pods and (age := (s.now - min(pod.created_at for pod in pods)).total_seconds()) > START_PATIENCE:
+        # A large image, or a volume that cannot be mounted: only events would tell.
+        message = f"pod {pods[0].name!r} has been starting for {age:.0f} s: kubectl describe pod says why."
+        return wait(s, Reason.POD_CANNOT_START, message, s.settings.scheduling_deadline)
+    if not pods and job.uid in s.world.rejections:
+        message = f"no pod of Job {job.name!r} is admitted: {s.world.rejections[job.uid].rstrip('.')}."
+        return wait(s, Reason.PODS_REJECTED, message)
+    return None
+
+
+def wait(s: Situation, reason: Reason, message: str, deadline: float | None = None) -> Move:
+    """Shows the reason until its deadline, which counts from when it was first seen; then the run has failed."""
+    limit = s.settings.pending_deadline if deadline is None else deadline
+    since = first_seen(s.world, reason, s.now)
+    end = since + timedelta(seconds=limit)
+    left = (end - s.now).total_seconds()
+    if left <= 0:
+        ended = f"That did not change in {limit:g} s, so the run has ended. Put it right, then ask for a new run:"
+        return fail(reason, f"{message} {ended} {words.asking(s)}")
+    verdict = Verdict(
+        State.RUNNING,
+        reason,
+        f"{message} The run goes on as soon as that changes, and fails if it has not by {reports.timestamp(end)}.",
+        waiting_since=since,
+    )
+    return Move(verdict, release(s.world.harvest.settled), min(left, s.settings.gather_interval))
+
+
+def first_seen(world: World, reason: Reason, now: datetime) -> datetime:
+    """Since when this keeps the run from going on, as the status remembers it."""
+    status = world.compilation.status
+    if status.waiting is None or (status.waiting.reason, status.run_id) != (reason, world.compilation.run_id):
+        return now
+    return min(now, datetime.fromisoformat(status.waiting.since))
+
+
+# What can go.
+
+
+def tidy(s: Situation) -> tuple[Action, ...]:
+    """Objects that nothing will be decided from any more."""
+    if s.world.compilation.deleting:
+        return ()
+    current, last = s.world.compilation.run_id, s.planned - 1
+    actions: list[Action] = []
+    actions += release(pod for pod in s.world.pods if s.settled or pod.run_id != current)
+    actions += release(pod for pod in s.pods if pod.lost(s.now, s.settings.lost_after))
+    unread = {pod.job_uid for pod in s.pods if pod.ended and s.live([pod])}
+    for job in s.world.jobs:
+        done = job.round < last or (job.round == last and (job.kind is ObjectKind.PLAN or not s.missing))
+        if s.settled or job.run_id != current or (done and job.uid not in unread):
+            actions.append(DropJob(job.name, job.uid))
+    for found in s.world.maps:
+        if found.run_id == current:
+            passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
+            gone = passing and (s.settled is not None or found.round < last)
+        else:
+            # An older journal is worth something until there is an artifact of the new run.
+            gone = found.kind != ObjectKind.ARTIFACT and s.settled is State.PUBLISHED
+        if gone:
+            actions.append(DropMap(found.name, found.uid))
+    return tuple(actions)
+
+
+def release(pods: Iterable[Pod]) -> tuple[Action, ...]:
+    return tuple(ReleasePod(pod.name, pod.uid) for pod in pods if pod.held)
+
+
+def keep_plan(new: NewPlan) -> Iterable[Action]:
+    """The PLAN record, which closes, is written last: a plan is in the journal entirely, or not at all."""
+    if new.tasks:
+        yield KeepRecords(ObjectKind.TASKS, new.round, new.attempt, new.tasks)
+    yield KeepRecords(ObjectKind.RESULTS, new.round, new.attempt, new.closing)

@@ -1,0 +1,129 @@
+"""From a pod's output to the records that count. Pure parsing: what a pod printed is never believed beyond its rights.
+
+A worker pod may say results of its round's cells. A plan pod may say results (of LM calls that it made itself) at any
+time; its tasks, its artifact and its end count only together, when the commit record says that all of them were read.
+Round and attempt come from the pod's labels.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from swarm_operator.api import ObjectKind
+from swarm_operator.world import Artifact, Harvest, Journal, NewPlan, Pod
+from swarm_wire import records
+from swarm_wire.messages import ArtifactHeader, PlanEnd, PlanOutcome, Result, Task
+from swarm_wire.names import PROGRAM_FILE, REPORT_FILE, ExitCode
+from swarm_wire.records import Record, RecordKind
+
+
+@dataclass(frozen=True)
+class Output:
+    """What could be read of a pod's output.
+
+    Attributes:
+        nonce: the word that the pod was given.
+        final: no more will come, and no more could be read later.
+    """
+
+    pod: Pod
+    text: str
+    nonce: str
+    final: bool = False
+
+
+class Malformed(Exception):
+    """A record that its kind's model does not allow, or that contradicts another."""
+
+
+def harvest(outputs: Iterable[Output], journal: Journal) -> Harvest:
+    """What the outputs add to the journal."""
+    results: dict[int, list[Record]] = {}
+    plans: dict[int, NewPlan] = {}
+    settled: list[Pod] = []
+    seen = set(journal.keys)
+    for output in sorted(outputs, key=lambda output: (output.pod.round, output.pod.attempt, output.pod.index)):
+        pod = output.pod
+        transcript = records.read(output.text.splitlines(), output.nonce)
+        found = [transcript.records[number] for number in sorted(transcript.records)]
+        allowed = None if pod.kind is ObjectKind.PLAN else _cells(journal, pod.round)
+        for key, record in _results(found):
+            if key not in seen and (allowed is None or key in allowed):
+                seen.add(key)
+                results.setdefault(pod.round, []).append(record)
+        commit = pod.commit
+        if (
+            pod.kind is ObjectKind.PLAN
+            and pod.round not in {*journal.plans, *plans}
+            and commit is not None
+            and commit.exit_code == ExitCode.DONE
+            and transcript.complete(commit)
+            and (plan := _plan(found, pod)) is not None
+        ):
+            plans[pod.round] = plan
+        if output.final:
+            settled.append(pod)
+    return Harvest({round_: tuple(new) for round_, new in results.items()}, tuple(plans.values()), tuple(settled))
+
+
+def artifact_of(record: Record) -> Artifact:
+    """The winner in an ARTIFACT record. Raises Malformed where program and header do not belong together."""
+    try:
+        header = ArtifactHeader.model_validate(record.header)
+        body = json.loads(record.body)
+        program, report = body[PROGRAM_FILE], body[REPORT_FILE]
+        digest = hashlib.sha256(program.encode()).hexdigest()
+        json.loads(program), json.loads(report)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Malformed(f"artifact: {error}") from None
+    if digest != header.sha256:
+        raise Malformed("artifact: the program is not what its digest says")
+    return Artifact(program=program, report_text=report, sha256=header.sha256, report=header.report)
+
+
+def result_of(record: Record) -> Result:
+    """The header of a RESULT record. Raises Malformed."""
+    try:
+        return Result.model_validate(record.header)
+    except ValidationError as error:
+        raise Malformed(f"result: {error}") from None
+
+
+def _results(found: Iterable[Record]) -> Iterator[tuple[str, Record]]:
+    for record in found:
+        if record.kind is RecordKind.RESULT:
+            try:
+                yield result_of(record).key, record
+            except Malformed:
+                continue
+
+
+def _cells(journal: Journal, round_: int) -> set[str]:
+    return {cell.key for task in journal.tasks(round_) or () for cell in task.cells}
+
+
+def _plan(found: Sequence[Record], pod: Pod) -> NewPlan | None:
+    """None where the records contradict each other: then the plan counts as failed, and another attempt follows."""
+    try:
+        end = PlanEnd.model_validate(found[-1].header) if found and found[-1].kind is RecordKind.PLAN else None
+        tasks = [Task.model_validate(record.header) for record in found if record.kind is RecordKind.TASK]
+        blobs = {str(record.header["key"]) for record in found if record.kind is RecordKind.BLOB}
+        artifacts = [record for record in found if record.kind is RecordKind.ARTIFACT]
+        for record in artifacts:
+            artifact_of(record)
+    except (ValidationError, KeyError, Malformed):
+        return None
+    wanted = {task.payload for task in tasks} | {task.items for task in tasks if task.items is not None}
+    if (
+        end is None
+        or end.round != pod.round
+        or {task.digest for task in tasks} != set(end.tasks)
+        or not wanted <= blobs
+        or bool(artifacts) != (end.outcome is PlanOutcome.DONE)
+    ):
+        return None
+    kept = tuple(record for record in found if record.kind in (RecordKind.TASK, RecordKind.BLOB))
+    return NewPlan(pod.round, pod.attempt, kept, (*artifacts[:1], found[-1]))

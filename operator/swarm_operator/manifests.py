@@ -1,0 +1,334 @@
+"""Bodies of what the operator writes: Jobs and ConfigMaps. Pure; every name is computed from what the object is for.
+
+Nothing of a user's object is copied but fields of the spec that this file names. The security context is ours alone.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from swarm_operator import naming
+from swarm_operator.api import (
+    ANNOTATION_COMPILATION,
+    ANNOTATION_SCORE,
+    ANNOTATION_SHA256,
+    API_VERSION,
+    FINALIZER,
+    KIND,
+    LABEL_ATTEMPT,
+    LABEL_KIND,
+    LABEL_MANAGED_BY,
+    LABEL_ROLE,
+    LABEL_ROUND,
+    LABEL_RUN,
+    LABEL_UID,
+    MANAGER,
+    ObjectKind,
+)
+from swarm_operator.world import Artifact, Key, Run, Shard
+from swarm_wire import names, shards
+from swarm_wire.messages import Assignment, RunRequest
+from swarm_wire.names import api_key_env
+from swarm_wire.records import Record
+
+Manifest = dict[str, Any]
+
+CONTAINER: Final = "worker"
+STRIKES_FILE: Final = "strikes.json"
+"""Key of the assignment's ConfigMap: cell key -> failed attempts before this one. Only the operator reads it."""
+GRACE_SECONDS: Final = 30
+LINGER_SECONDS: Final = 20
+"""How long a worker stays readable after SIGTERM: shorter than its grace period, or its last words would be cut."""
+CELL_GRACE_SECONDS: Final = 12
+"""How long cells in flight may go on after SIGTERM: the rest of LINGER_SECONDS is for reading what they printed."""
+CONFIG_MAP_BYTES: Final = 1_000_000
+"""What we put into one ConfigMap at most; Kubernetes allows 1,048,576 bytes, keys included."""
+
+
+class TooLarge(Exception):
+    """Something does not fit into a ConfigMap."""
+
+
+def run_map(run_id: str, key: Key, request: RunRequest) -> Manifest:
+    """The run's request, which says for good what the run is about."""
+    return _config_map(
+        naming.run_map(key.name, run_id), key, run_id, ObjectKind.RUN, data={names.REQUEST_FILE: request.to_json()}
+    )
+
+
+def shard_maps(run: Run, kind: ObjectKind, round_: int, attempt: int, records: Iterable[Record]) -> list[Manifest]:
+    """Records as ConfigMaps of one shard each. Raises TooLarge."""
+    made = []
+    for shard in shards.pack(records):
+        if len(shard) > CONFIG_MAP_BYTES:
+            raise TooLarge(
+                f"a record of round {round_} has {len(shard):,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}"
+            )
+        sha256 = hashlib.sha256(shard).hexdigest()
+        made.append(
+            _config_map(
+                naming.shard_map(run.key.name, run.id, kind, round_, attempt, sha256),
+                run.key,
+                run.id,
+                kind,
+                labels={LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)},
+                annotations={ANNOTATION_SHA256: sha256},
+                binaryData={
+                    naming.shard_key(kind, round_, attempt, sha256, names.SHARD_SUFFIX): base64.b64encode(
+                        shard
+                    ).decode()
+                },
+            )
+        )
+    return made
+
+
+def assignment_map(run: Run, assignment: Assignment, strikes: Mapping[str, int]) -> Manifest:
+    return _config_map(
+        naming.work_job(run.key.name, run.id, assignment.round, assignment.attempt),
+        run.key,
+        run.id,
+        ObjectKind.ASSIGNMENT,
+        labels={LABEL_ROUND: str(assignment.round), LABEL_ATTEMPT: str(assignment.attempt)},
+        data={
+            names.ASSIGNMENT_FILE: assignment.to_json(),
+            STRIKES_FILE: json.dumps(strikes, separators=(",", ":"), sort_keys=True),
+        },
+    )
+
+
+def artifact_map(run: Run, artifact: Artifact) -> Manifest:
+    """The compiled program. Raises TooLarge."""
+    size = len(artifact.program.encode()) + len(artifact.report_text.encode())
+    if size > CONFIG_MAP_BYTES:
+        raise TooLarge(f"program and report have {size:,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}")
+    score = artifact.report.scores.best
+    made = _config_map(
+        run.spec.artifact_name(run.key.name),
+        run.key,
+        run.id,
+        ObjectKind.ARTIFACT,
+        annotations={
+            ANNOTATION_SHA256: artifact.sha256,
+            **({ANNOTATION_SCORE: f"{score:g}"} if score is not None else {}),
+        },
+        data={names.PROGRAM_FILE: artifact.program, names.REPORT_FILE: artifact.report_text},
+    )
+    # A later run replaces it.
+    del made["immutable"]
+    return made
+
+
+def plan_job(run: Run, round_: int, attempt: int, journal: Sequence[Shard], pull_policy: str = "") -> Manifest:
+    """One pod that replays the compile from the whole journal."""
+    name = naming.plan_job(run.key.name, run.id, round_, attempt)
+    volumes = {str(names.JOURNAL_DIR): _shards_volume(journal)}
+    return _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, volumes, pull_policy)
+
+
+def work_job(run: Run, assignment: Assignment, tasks: Sequence[Shard], pull_policy: str = "") -> Manifest:
+    """One pod for each slice, `spec.swarm.pods` of them side by side."""
+    round_, attempt = assignment.round, assignment.attempt
+    name = naming.work_job(run.key.name, run.id, round_, attempt)
+    volumes = {
+        str(names.TASKS_DIR): _shards_volume(tasks),
+        str(names.WORK_DIR): {
+            "configMap": {"name": name, "items": [{"key": names.ASSIGNMENT_FILE, "path": names.ASSIGNMENT_FILE}]}
+        },
+    }
+    slices = len(assignment.slices)
+    pods = min(run.spec.swarm.pods, slices)
+    return _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, volumes, pull_policy)
+
+
+def owner(key: Key) -> Manifest:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": key.name,
+        "uid": key.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _labels(key: Key, run_id: str, kind: ObjectKind) -> dict[str, str]:
+    what = LABEL_ROLE if kind in (ObjectKind.PLAN, ObjectKind.WORK) else LABEL_KIND
+    return {LABEL_MANAGED_BY: MANAGER, LABEL_UID: key.uid, LABEL_RUN: run_id, what: kind.value}
+
+
+def _config_map(
+    name: str,
+    key: Key,
+    run_id: str,
+    kind: ObjectKind,
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    **content: Any,
+) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": key.namespace,
+            "labels": {**_labels(key, run_id, kind), **(labels or {})},
+            "annotations": {ANNOTATION_COMPILATION: key.name, **(annotations or {})},
+            "ownerReferences": [owner(key)],
+        },
+        "immutable": True,
+        **content,
+    }
+
+
+def _shards_volume(mounted: Sequence[Shard]) -> Manifest:
+    if not mounted:
+        return {"emptyDir": {"sizeLimit": "1Mi"}}
+    return {
+        "projected": {
+            "sources": [
+                {"configMap": {"name": shard.name, "items": [{"key": shard.key, "path": shard.key}]}}
+                for shard in mounted
+            ]
+        }
+    }
+
+
+def _job(
+    run: Run,
+    name: str,
+    kind: ObjectKind,
+    round_: int,
+    attempt: int,
+    command: str,
+    completions: int,
+    parallelism: int,
+    volumes: Mapping[str, Manifest],
+    pull_policy: str,
+) -> Manifest:
+    labels = {**_labels(run.key, run.id, kind), LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)}
+    annotations = {ANNOTATION_COMPILATION: run.key.name}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": run.key.namespace,
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [owner(run.key)],
+        },
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": completions,
+            "parallelism": parallelism,
+            # Each index has one pod: a repeat by Kubernetes would pay again for cells that are in the journal. Our next
+            # attempt does only what is missing.
+            "backoffLimitPerIndex": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {
+                            "containerName": CONTAINER,
+                            "operator": "In",
+                            "values": sorted(int(code) for code in names.TERMINAL_EXITS),
+                        },
+                    },
+                    {"action": "FailIndex", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            "template": {
+                "metadata": {"labels": labels, "annotations": annotations, "finalizers": [FINALIZER]},
+                "spec": _pod_spec(run, name, command, volumes, pull_policy),
+            },
+        },
+    }
+
+
+def _pod_spec(run: Run, job: str, command: str, volumes: Mapping[str, Manifest], pull_policy: str) -> Manifest:
+    swarm = run.spec.swarm
+    mounted: dict[str, Manifest] = {
+        str(names.RUN_DIR): {"configMap": {"name": naming.run_map(run.key.name, run.id)}},
+        **volumes,
+        **{str(names.SOURCES_DIR / name): {"configMap": {"name": name}} for name in sorted(run.spec.config_maps())},
+    }
+    made: Manifest = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": run.image,
+                **({"imagePullPolicy": pull_policy} if pull_policy else {}),
+                "args": [command],
+                "env": _environment(run, job),
+                "resources": {"requests": dict(swarm.resources.requests), "limits": dict(swarm.resources.limits)},
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "terminationMessagePath": str(names.TERMINATION_LOG),
+                "terminationMessagePolicy": "File",
+                "volumeMounts": [
+                    *(
+                        {"name": f"volume-{number}", "mountPath": path, "readOnly": True}
+                        for number, path in enumerate(mounted)
+                    ),
+                    {"name": "tmp", "mountPath": "/tmp"},
+                ],
+            }
+        ],
+        "volumes": [
+            *({"name": f"volume-{number}", **volume} for number, volume in enumerate(mounted.values())),
+            {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+        ],
+    }
+    if swarm.node_selector:
+        made["nodeSelector"] = dict(swarm.node_selector)
+    if swarm.tolerations:
+        made["tolerations"] = [
+            toleration.model_dump(mode="json", by_alias=True, exclude_none=True) for toleration in swarm.tolerations
+        ]
+    if swarm.image_pull_secrets:
+        made["imagePullSecrets"] = [{"name": secret.name} for secret in swarm.image_pull_secrets]
+    if swarm.service_account_name:
+        made["serviceAccountName"] = swarm.service_account_name
+    return made
+
+
+def _environment(run: Run, job: str) -> list[Manifest]:
+    plain = {
+        names.ENV_NONCE: naming.nonce(run.key.uid, job),
+        names.ENV_IMAGE: run.image,
+        names.ENV_LINGER_SECONDS: str(LINGER_SECONDS),
+        names.ENV_GRACE_SECONDS: str(CELL_GRACE_SECONDS),
+        # A user's own worker image may not set them: only /tmp can be written to, and order must not differ by pod.
+        "HOME": "/tmp",
+        "DSPY_CACHEDIR": "/tmp/dspy",
+        "PYTHONHASHSEED": "0",
+    }
+    return [
+        *({"name": name, "value": value} for name, value in plain.items()),
+        *(
+            {
+                "name": api_key_env(role),
+                "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}},
+            }
+            for role, secret in sorted(run.spec.secrets().items())
+        ),
+    ]

@@ -1,0 +1,133 @@
+"""ConfigMaps of the journal, read once each: what they hold is kept for as long as they are in the cluster unchanged.
+
+The cache is safe to lose and safe to keep: an entry is of one uid and resourceVersion.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from swarm_operator import gather
+from swarm_operator.api import ANNOTATION_SHA256, LABEL_ATTEMPT, LABEL_KIND, LABEL_ROUND, LABEL_RUN, ObjectKind
+from swarm_operator.kube import CONFIG_MAPS, Kube, Object
+from swarm_operator.manifests import STRIKES_FILE
+from swarm_operator.world import Artifact, AssignmentMap, Shard
+from swarm_wire import shards
+from swarm_wire.messages import Assignment, PlanEnd, RunRequest, Task, Usage
+from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE
+from swarm_wire.records import RecordKind
+
+log = logging.getLogger(__name__)
+
+Content = Shard | AssignmentMap | RunRequest | frozenset[str] | None
+"""What a ConfigMap says: by its kind, or, where it is a user's, its keys. None: it cannot be used."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    uid: str
+    resource_version: str
+    content: Content
+
+
+class MapReader:
+    """Reads ConfigMaps of one namespace for one Compilation."""
+
+    def __init__(self, kube: Kube, namespace: str) -> None:
+        self._kube, self._namespace = kube, namespace
+        self._entries: dict[str, _Entry] = {}
+
+    async def content(self, metadata: Object) -> Content:
+        """Of the ConfigMap whose metadata this is."""
+        name, uid, version = metadata["name"], metadata["uid"], metadata["resourceVersion"]
+        entry = self._entries.get(name)
+        if entry is None or (entry.uid, entry.resource_version) != (uid, version):
+            found = await self._kube.get(CONFIG_MAPS, self._namespace, name)
+            if found is None:
+                return None
+            uid, version = found["metadata"]["uid"], found["metadata"]["resourceVersion"]
+            entry = self._entries[name] = _Entry(uid, version, parse(found))
+        return entry.content
+
+    async def keys(self, name: str) -> frozenset[str] | None:
+        """Keys of a user's ConfigMap; None where there is none."""
+        found = await self._kube.get(CONFIG_MAPS, self._namespace, name, metadata_only=True)
+        if found is None:
+            self._entries.pop(name, None)
+            return None
+        content = await self.content(found["metadata"])
+        return content if isinstance(content, frozenset) else None
+
+    def forget_all_but(self, names: Iterable[str]) -> None:
+        kept = set(names)
+        self._entries = {name: entry for name, entry in self._entries.items() if name in kept}
+
+
+def parse(found: Object) -> Content:
+    """What one of our ConfigMaps says. One that was altered says nothing, and a warning is logged."""
+    metadata = found["metadata"]
+    kind = (metadata.get("labels") or {}).get(LABEL_KIND)
+    try:
+        if kind in (ObjectKind.RESULTS, ObjectKind.TASKS):
+            return _shard(found, ObjectKind(kind))
+        if kind == ObjectKind.ASSIGNMENT:
+            return _assignment(found)
+        if kind == ObjectKind.RUN:
+            return RunRequest.model_validate_json(found["data"][REQUEST_FILE])
+    except (ValueError, KeyError, TypeError, AttributeError, shards.CorruptShard, gather.Malformed) as error:
+        log.warning("ConfigMap %s/%s is ignored: %s", metadata.get("namespace"), metadata.get("name"), error)
+        return None
+    return frozenset((found.get("data") or {}).keys() | (found.get("binaryData") or {}).keys())
+
+
+def _shard(found: Object, kind: ObjectKind) -> Shard:
+    metadata = found["metadata"]
+    ((key, text),) = found["binaryData"].items()
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
+    if hashlib.sha256(data).hexdigest() != (metadata.get("annotations") or {}).get(ANNOTATION_SHA256):
+        raise ValueError("its content is not what its sha256 says")
+    results: dict[str, Usage] = {}
+    plans: list[PlanEnd] = []
+    tasks: list[Task] = []
+    artifact: Artifact | None = None
+    for record in shards.unpack(data):
+        if record.kind is RecordKind.RESULT:
+            result = gather.result_of(record)
+            results.setdefault(result.key, result.usage)
+        elif record.kind is RecordKind.PLAN:
+            plans.append(PlanEnd.model_validate(record.header))
+        elif record.kind is RecordKind.TASK:
+            tasks.append(Task.model_validate(record.header))
+        elif record.kind is RecordKind.ARTIFACT:
+            artifact = gather.artifact_of(record)
+    labels = metadata["labels"]
+    return Shard(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        run_id=labels[LABEL_RUN],
+        kind=kind,
+        round=int(labels[LABEL_ROUND]),
+        attempt=int(labels[LABEL_ATTEMPT]),
+        key=key,
+        results=results,
+        plans=tuple(plans),
+        tasks=tuple(tasks),
+        artifact=artifact,
+    )
+
+
+def _assignment(found: Object) -> AssignmentMap:
+    strikes = json.loads(found["data"].get(STRIKES_FILE) or "{}")
+    return AssignmentMap(
+        name=found["metadata"]["name"],
+        uid=found["metadata"]["uid"],
+        assignment=Assignment.model_validate_json(found["data"][ASSIGNMENT_FILE]),
+        strikes={str(key): int(count) for key, count in strikes.items()},
+    )

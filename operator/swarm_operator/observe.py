@@ -1,0 +1,119 @@
+"""The only reader of the cluster: everything that a pass decides from, read anew each time.
+
+ConfigMaps are listed without their content; content is read once (see `maps`).
+"""
+
+import asyncio
+from datetime import datetime
+from typing import Final
+
+from swarm_operator import gather, naming, parse
+from swarm_operator.api import LABEL_MANAGED_BY, LABEL_UID, MANAGER, ObjectKind
+from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Kube
+from swarm_operator.logs import LogReader
+from swarm_operator.maps import MapReader
+from swarm_operator.settings import Settings
+from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World
+from swarm_wire.messages import RunRequest
+
+REJECTION_AGE: Final = 5.0
+"""Seconds that a Job may have no pods before the reason is looked for."""
+
+
+class Observer:
+    """Looks at one Compilation and everything of its.
+
+    Args:
+        gate: bounds the reads of pods' output of the whole operator.
+    """
+
+    def __init__(self, kube: Kube, key: Key, settings: Settings, gate: asyncio.Semaphore) -> None:
+        self._kube, self._key, self._settings = kube, key, settings
+        self._maps = MapReader(kube, key.namespace)
+        self._logs = LogReader(kube, key, settings, gate)
+
+    async def pods(self) -> tuple[Pod, ...]:
+        """Of all runs; also when the Compilation itself is gone."""
+        found = await self._kube.select(PODS, self._key.namespace, labels=self._selector)
+        return tuple(pod for item in found if (pod := parse.pod(item)) is not None)
+
+    async def world(self, now: datetime) -> World | None:
+        """None where the Compilation is gone, or another one has its name."""
+        found = await self._kube.get(COMPILATIONS, self._key.namespace, self._key.name)
+        if found is None or found["metadata"]["uid"] != self._key.uid:
+            return None
+        compilation = parse.compilation(found)
+        # Pods are listed before the journal is: what a pass takes for missing in the journal was missing when the pod
+        # was seen, never the other way round.
+        pods = await self.pods()
+        jobs = await self._jobs()
+        journal, assignments, run, refs = await self._own_maps(compilation)
+        spec = run.spec if run else compilation.spec
+        wanted = sorted(spec.config_maps()) if spec else []
+        inputs = {name: await self._maps.keys(name) for name in wanted}
+        self._maps.forget_all_but([*(ref.name for ref in refs), *wanted])
+        artifact = None
+        if spec is not None:
+            name = spec.artifact_name(self._key.name)
+            taken = await self._kube.get(CONFIG_MAPS, self._key.namespace, name, metadata_only=True)
+            artifact = parse.artifact(taken) if taken else None
+        current = [pod for pod in pods if pod.run_id == compilation.run_id]
+        outputs = await self._logs.read(current, now) if run else []
+        return World(
+            compilation=compilation,
+            run=run,
+            inputs=inputs,
+            jobs=jobs,
+            pods=pods,
+            journal=journal,
+            assignments=assignments,
+            rejections=await self._rejections(jobs, pods, now),
+            artifact=artifact,
+            maps=refs,
+            harvest=gather.harvest(outputs, journal),
+        )
+
+    @property
+    def _selector(self) -> str:
+        return f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_UID}={self._key.uid}"
+
+    async def _jobs(self) -> tuple[Job, ...]:
+        found = await self._kube.select(JOBS, self._key.namespace, labels=self._selector)
+        ours = (item for item in found if parse.owned_by(item["metadata"], self._key.uid))
+        return tuple(
+            job for item in ours if "deletionTimestamp" not in item["metadata"] and (job := parse.job(item)) is not None
+        )
+
+    async def _own_maps(
+        self, compilation: Compilation
+    ) -> tuple[Journal, dict[tuple[int, int], AssignmentMap], Run | None, tuple[MapRef, ...]]:
+        found = await self._kube.select(CONFIG_MAPS, self._key.namespace, labels=self._selector, metadata_only=True)
+        ours = [item["metadata"] for item in found if parse.owned_by(item["metadata"], self._key.uid)]
+        refs = tuple(parse.map_ref({"metadata": metadata}) for metadata in ours)
+        shards: list[Shard] = []
+        assignments: dict[tuple[int, int], AssignmentMap] = {}
+        run = None
+        for metadata, ref in zip(ours, refs, strict=True):
+            if ref.run_id != compilation.run_id or ref.kind == ObjectKind.ARTIFACT:
+                continue
+            content = await self._maps.content(metadata)
+            if isinstance(content, Shard):
+                shards.append(content)
+            elif isinstance(content, AssignmentMap):
+                assignments[content.assignment.round, content.assignment.attempt] = content
+            elif isinstance(content, RunRequest) and ref.name == naming.run_map(self._key.name, ref.run_id):
+                run = Run(self._key, ref.run_id, content, content.spec.image or self._settings.worker_image)
+        return Journal(shards), assignments, run, refs
+
+    async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
+        """Jobs without pods, and what the Job controller says about them: only events tell."""
+        with_pods = {pod.job_uid for pod in pods}
+        told = {}
+        for job in jobs:
+            if job.finished or job.uid in with_pods or (now - job.created_at).total_seconds() < REJECTION_AGE:
+                continue
+            fields = f"involvedObject.uid={job.uid},reason=FailedCreate"
+            events = await self._kube.select(EVENTS, self._key.namespace, fields=fields)
+            if events:
+                told[job.uid] = str(events[-1].get("message") or "")[:500]
+        return told

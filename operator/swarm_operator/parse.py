@@ -1,0 +1,205 @@
+"""Objects of the API as facts. Pure. Whatever a pod or a user may have written in them is taken with care."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from swarm_operator import naming
+from swarm_operator.api import (
+    ANNOTATION_COMPILATION,
+    ANNOTATION_SHA256,
+    FINALIZER,
+    LABEL_ATTEMPT,
+    LABEL_KIND,
+    LABEL_ROLE,
+    LABEL_ROUND,
+    LABEL_RUN,
+    LABEL_UID,
+    MANAGER,
+    REQUESTED_AT,
+    ObjectKind,
+    Reason,
+    Status,
+)
+from swarm_operator.manifests import CONTAINER
+from swarm_operator.world import Compilation, Job, Key, MapRef, Pod, PublishedArtifact, Trouble
+from swarm_wire.records import parse_commit
+
+Object = Mapping[str, Any]
+
+WAITING: Final[Mapping[str, Reason]] = {
+    "ErrImagePull": Reason.IMAGE_PULL_FAILED,
+    "ImagePullBackOff": Reason.IMAGE_PULL_FAILED,
+    "InvalidImageName": Reason.IMAGE_PULL_FAILED,
+    "ErrImageNeverPull": Reason.IMAGE_PULL_FAILED,
+    "ImageInspectError": Reason.IMAGE_PULL_FAILED,
+    "CreateContainerConfigError": Reason.POD_CANNOT_START,
+    "CreateContainerError": Reason.POD_CANNOT_START,
+    "RunContainerError": Reason.POD_CANNOT_START,
+}
+"""Why a container waits, in the kubelet's words, where waiting will not end by itself."""
+OVER: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
+"""Conditions of a Job that starts no more pods."""
+
+
+def moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def key_of(found: Object) -> Key | None:
+    """Whose object this is: a Compilation's own, or that of the Compilation in our labels and annotations."""
+    metadata = found.get("metadata") or {}
+    uid = (metadata.get("labels") or {}).get(LABEL_UID)
+    name = (metadata.get("annotations") or {}).get(ANNOTATION_COMPILATION)
+    namespace = metadata.get("namespace")
+    return Key(namespace, name, uid) if uid and name and namespace else None
+
+
+def compilation(found: Object) -> Compilation:
+    metadata = found["metadata"]
+    return Compilation(
+        key=Key(metadata["namespace"], metadata["name"], metadata["uid"]),
+        resource_version=metadata["resourceVersion"],
+        generation=metadata["generation"],
+        requested_at=(metadata.get("annotations") or {}).get(REQUESTED_AT),
+        deleting="deletionTimestamp" in metadata,
+        given=found.get("spec") or {},
+        status=Status.of(found.get("status")),
+    )
+
+
+def owned_by(metadata: Object, uid: str) -> bool:
+    return any(owner.get("uid") == uid for owner in metadata.get("ownerReferences") or ())
+
+
+def job(found: Object) -> Job | None:
+    """None where the labels are not ours."""
+    metadata, status = found["metadata"], found.get("status") or {}
+    labels = metadata.get("labels") or {}
+    try:
+        return Job(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            run_id=labels[LABEL_RUN],
+            kind=ObjectKind(labels[LABEL_ROLE]),
+            round=int(labels[LABEL_ROUND]),
+            attempt=int(labels[LABEL_ATTEMPT]),
+            completions=found["spec"].get("completions") or 1,
+            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+            finished=any(
+                condition.get("type") in OVER and condition.get("status") == "True"
+                for condition in status.get("conditions") or ()
+            ),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def pod(found: Object) -> Pod | None:
+    """None where the labels are not ours."""
+    metadata, status = found["metadata"], found.get("status") or {}
+    labels = metadata.get("labels") or {}
+    container = _container(status)
+    state: Object = container.get("state") or {}
+    ended: Object = state.get("terminated") or {}
+    phase = status.get("phase")
+    conditions = status.get("conditions") or ()
+    try:
+        job_name = labels["batch.kubernetes.io/job-name"]
+        return Pod(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            run_id=labels[LABEL_RUN],
+            kind=ObjectKind(labels[LABEL_ROLE]),
+            round=int(labels[LABEL_ROUND]),
+            attempt=int(labels[LABEL_ATTEMPT]),
+            index=int(labels.get("batch.kubernetes.io/job-completion-index") or 0),
+            job=job_name,
+            job_uid=labels["batch.kubernetes.io/controller-uid"],
+            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+            held=FINALIZER in (metadata.get("finalizers") or ()),
+            started=bool(state.get("running") or ended),
+            # A container that ended is not started again; the pod's phase says so a second later.
+            ended=bool(ended) or phase in ("Succeeded", "Failed"),
+            deleted_at=moment(metadata.get("deletionTimestamp")),
+            finished_at=moment(ended.get("finishedAt")) or _transition(conditions),
+            exit_code=ended.get("exitCode"),
+            disrupted=_is(conditions, "DisruptionTarget"),
+            failure=_failure(status, ended),
+            commit=parse_commit(ended.get("message"), naming.nonce(labels[LABEL_UID], job_name)),
+            trouble=_trouble(state, conditions),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def map_ref(found: Object) -> MapRef:
+    metadata = found["metadata"]
+    labels = metadata.get("labels") or {}
+    round_ = labels.get(LABEL_ROUND, "")
+    return MapRef(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        run_id=labels.get(LABEL_RUN, ""),
+        kind=labels.get(LABEL_KIND, ""),
+        round=int(round_) if round_.isdigit() else 0,
+    )
+
+
+def artifact(found: Object) -> PublishedArtifact:
+    """The ConfigMap that has the artifact's name, from its metadata."""
+    metadata = found["metadata"]
+    owners = [owner.get("uid", "") for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
+    return PublishedArtifact(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner_uid=owners[0] if owners else "",
+        run_id=(metadata.get("labels") or {}).get(LABEL_RUN, ""),
+        sha256=(metadata.get("annotations") or {}).get(ANNOTATION_SHA256, ""),
+        foreign=any(
+            entry.get("manager") != MANAGER and {"f:data", "f:binaryData"} & set(entry.get("fieldsV1") or ())
+            for entry in metadata.get("managedFields") or ()
+        ),
+    )
+
+
+def _container(status: Object) -> Object:
+    found = status.get("containerStatuses") or ()
+    return next((container for container in found if container.get("name") == CONTAINER), {})
+
+
+def _is(conditions: Iterable[Object], type_: str) -> bool:
+    return any(condition.get("type") == type_ and condition.get("status") == "True" for condition in conditions)
+
+
+def _transition(conditions: Iterable[Object]) -> datetime | None:
+    """The last change of a pod whose container never ran: when it ended, if it did."""
+    moments = [found for condition in conditions if (found := moment(condition.get("lastTransitionTime")))]
+    return max(moments, default=None)
+
+
+def _failure(status: Object, ended: Object) -> str:
+    """How a pod ended: "OOMKilled (exit code 137)", "Evicted: ..."."""
+    if status.get("reason"):
+        return f"{status['reason']}: {status.get('message') or ''}".rstrip(": ")
+    if not ended:
+        return ""
+    code = f"exit code {ended.get('exitCode')}"
+    reason = ended.get("reason")
+    return f"{reason} ({code})" if reason and reason not in ("Error", "Completed") else code
+
+
+def _trouble(state: Object, conditions: Iterable[Object]) -> Trouble | None:
+    waiting: Object = state.get("waiting") or {}
+    said = str(waiting.get("reason"))
+    if said in WAITING:
+        message = str(waiting.get("message") or said)
+        reason = WAITING[said]
+        if reason is Reason.POD_CANNOT_START and "secret" in message.lower():
+            reason = Reason.MISSING_SECRET
+        return Trouble(reason, message[:500])
+    for condition in conditions:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return Trouble(Reason.UNSCHEDULABLE, str(condition.get("message") or "no node takes it")[:500])
+    return None

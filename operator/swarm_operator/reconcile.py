@@ -1,0 +1,118 @@
+"""One pass over one Compilation: observe -> gather -> decide -> apply."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from swarm_operator import decide, errors, manifests
+from swarm_operator.actions import Action, Decision, KeepRecords, Publish, StartWork
+from swarm_operator.api import Reason
+from swarm_operator.apply import Applier
+from swarm_operator.kube import Kube
+from swarm_operator.observe import Observer
+from swarm_operator.settings import Settings
+from swarm_operator.world import Key, World
+
+log = logging.getLogger(__name__)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """Passes over any Compilation; those over the same one must follow each other.
+
+    What it keeps between passes only spares reads and writes; it may be lost at any time.
+    """
+
+    def __init__(self, kube: Kube, settings: Settings, clock: Callable[[], datetime] = _now) -> None:
+        self._kube, self._settings, self._clock = kube, settings, clock
+        self._applier = Applier(kube, settings)
+        self._observers: dict[Key, Observer] = {}
+        self._status_written: dict[Key, datetime] = {}
+        self._gate = asyncio.Semaphore(settings.concurrent_logs)
+
+    async def __call__(self, key: Key) -> float | None:
+        """Does what is to be done now. Returns after how many seconds to look again; None: when something happens.
+
+        Raises errors.ApiError where it is to be tried again with increasing delays.
+        """
+        observer = self._observers.get(key)
+        if observer is None:
+            observer = self._observers[key] = Observer(self._kube, key, self._settings, self._gate)
+        now = self._clock()
+        world = await observer.world(now)
+        if world is None:
+            return await self._let_go(key, observer)
+        decision = decide.decide(world, now, self._settings)
+        try:
+            decision = await self._act(world, decision, now)
+            return await self._report(world, decision, now)
+        except errors.Vanished as error:
+            log.info("%s/%s: %s", key.namespace, key.name, error)
+            return None
+
+    async def _act(self, world: World, decision: Decision, now: datetime) -> Decision:
+        """The actions in order; what is said in the end may be another thing, if one cannot be done at all."""
+        for action in decision.actions:
+            try:
+                await self._applier.act(world, action)
+                log.info("%s/%s: %s", world.compilation.key.namespace, world.compilation.key.name, _shown(action))
+            except errors.Rejected as error:
+                message = f"the API server refuses what the spec asks for: {error}. Correct the spec."
+                return decide.ended(world, now, Reason.INVALID_SPEC, message)
+            except errors.Forbidden as error:
+                await self._report(world, decide.forbidden(world, now, str(error)), now)
+                raise
+            except manifests.TooLarge as error:
+                reason = Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish) else Reason.RECORD_TOO_LARGE
+                return decide.ended(world, now, reason, str(error))
+        return decision
+
+    async def _report(self, world: World, decision: Decision, now: datetime) -> float | None:
+        """One status write, and its events after it."""
+        key, status = world.compilation.key, decision.status
+        if status is None or status == world.compilation.status:
+            return decision.wake_up
+        before = self._status_written.get(key)
+        pause = self._settings.status_interval - (now - before).total_seconds() if before else 0.0
+        if 0 < pause <= self._settings.status_interval:
+            if status.completion_time is None:
+                return pause if decision.wake_up is None else min(decision.wake_up, pause)
+            await asyncio.sleep(pause)
+        self._status_written[key] = now
+        await self._applier.write_status(world.compilation, status.as_written())
+        for event in decision.events:
+            log.info("%s/%s: %s: %s", key.namespace, key.name, event.reason, event.message)
+            try:
+                await self._applier.tell(world.compilation, event, now)
+            except errors.ApiError as error:
+                log.warning("%s/%s: an event could not be written: %s", key.namespace, key.name, error)
+        return decision.wake_up
+
+    async def _let_go(self, key: Key, observer: Observer) -> float | None:
+        """The Compilation is gone: garbage collection takes the rest, once our finalizers are off its pods."""
+        held = [pod for pod in await observer.pods() if pod.held]
+        for pod in held:
+            await self._applier.release(key, pod.name, pod.uid)
+        self._status_written.pop(key, None)
+        if held:
+            return self._settings.gather_interval
+        self._observers.pop(key, None)
+        return None
+
+
+def _shown(action: Action) -> str:
+    """An action for the log, without what it carries."""
+    match action:
+        case KeepRecords(kind, round_, _, records):
+            return f"KeepRecords({kind}, round {round_}, {len(records)} records)"
+        case StartWork(assignment, _):
+            pods = len(assignment.slices)
+            return f"StartWork(round {assignment.round}, attempt {assignment.attempt}, {pods} pods)"
+        case Publish(artifact):
+            return f"Publish({artifact.sha256[:12]})"
+        case _:
+            return str(action)

@@ -1,0 +1,56 @@
+"""What an administrator sets, as environment variables SWARM_OPERATOR_<NAME>; the chart fills them from its values."""
+
+import os
+from collections.abc import Mapping
+from typing import Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PREFIX: Final = "SWARM_OPERATOR_"
+
+
+class Settings(BaseModel):
+    """Every field is the variable of its name in capitals, after PREFIX. Durations are in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    worker_image: str = Field(
+        "dspy-swarm/worker:dev", description="Image of plans and workers where a spec names none."
+    )
+    image_pull_policy: str = Field("", description="Of those images. Empty: Kubernetes' default.")
+    namespaces: tuple[str, ...] = Field((), description="Namespaces to serve, comma-separated. Empty: all.")
+    gather_interval: float = Field(5, gt=0, description="How often the output of running pods is read.")
+    pending_deadline: float = Field(
+        60, ge=0, description="How long something missing (ConfigMap, Secret, image, admission) may be missing."
+    )
+    scheduling_deadline: float = Field(
+        900, ge=0, description="How long pods may wait for a node: adding one takes minutes."
+    )
+    retry_delay: float = Field(
+        10, ge=0, description="Wait before the second attempt; it doubles with each one, up to 5 minutes."
+    )
+    log_deadline: float = Field(60, ge=0, description="How long the output of a pod that ended is asked for.")
+    lost_after: float = Field(
+        30, ge=0, description="How long after its grace period a pod that does not end counts as lost with its node."
+    )
+    resync_interval: float = Field(60, gt=0, description="How often everything is looked at without a reason.")
+    request_timeout: float = Field(30, gt=0, description="Longest wait for an answer of the API server.")
+    log_timeout: float = Field(60, gt=0, description="Longest wait for a pod's output.")
+    concurrent_passes: int = Field(8, ge=1, description="Compilations looked at side by side.")
+    concurrent_logs: int = Field(8, ge=1, description="Pods whose output is read side by side.")
+    status_interval: float = Field(1, ge=0, description="Least time between two status writes to one Compilation.")
+    liveness_port: int = Field(8080, ge=0, le=65535, description="Port of /healthz. 0: none.")
+    deaf_after: float = Field(
+        300, gt=0, description="How long no watch event and no resync may come before liveness fails."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises pydantic's ValidationError on values that make no sense."""
+        given = os.environ if environment is None else environment
+        values: dict[str, object] = {}
+        for name in cls.model_fields:
+            if (value := given.get(PREFIX + name.upper())) is not None:
+                values[name] = tuple(filter(None, value.split(","))) if name == "namespaces" else value
+        return cls.model_validate(values)

@@ -1,0 +1,81 @@
+"""What the rules of `decide` ask about: questions to the world that more than one of them has."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from swarm_operator import status as reports
+from swarm_operator.api import ObjectKind
+from swarm_operator.settings import Settings
+from swarm_operator.status import State
+from swarm_operator.world import Job, Pod, World
+from swarm_wire.messages import Task
+from swarm_wire.slicing import missing_cells
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A pass's world, and what follows from it."""
+
+    world: World
+    now: datetime
+    settings: Settings
+
+    @cached_property
+    def settled(self) -> State | None:
+        compilation = self.world.compilation
+        return reports.settled(compilation.status, compilation.generation, compilation.run_id)
+
+    @cached_property
+    def pods(self) -> list[Pod]:
+        """Of this run."""
+        return [pod for pod in self.world.pods if pod.run_id == self.world.compilation.run_id]
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """Of this run."""
+        return [job for job in self.world.jobs if job.run_id == self.world.compilation.run_id]
+
+    @property
+    def planned(self) -> int:
+        """Rounds whose plan is in the journal."""
+        return len(self.world.journal.plans)
+
+    @cached_property
+    def tasks(self) -> list[Task] | None:
+        """Of the last planned round."""
+        return self.world.journal.tasks(self.planned - 1)
+
+    @cached_property
+    def missing(self) -> list[tuple[Task, int]]:
+        """Cells of the last planned round without a result."""
+        return missing_cells(self.tasks or (), self.world.journal.keys)
+
+    @property
+    def max_attempts(self) -> int:
+        return self.world.run.spec.swarm.max_attempts if self.world.run else 1
+
+    def pods_of(self, kind: ObjectKind, round_: int) -> list[Pod]:
+        return [pod for pod in self.pods if pod.kind is kind and pod.round == round_]
+
+    def jobs_of(self, kind: ObjectKind, round_: int) -> dict[int, Job]:
+        """By attempt."""
+        return {job.attempt: job for job in self.jobs if job.kind is kind and job.round == round_}
+
+    def live(self, pods: Iterable[Pod]) -> list[Pod]:
+        """Pods that may still bring something."""
+        settled = {pod.uid for pod in self.world.harvest.settled}
+        return [
+            pod
+            for pod in pods
+            if not pod.lost(self.now, self.settings.lost_after)
+            and (not pod.ended or (pod.held and pod.uid not in settled))
+        ]
+
+    def over(self, job: Job) -> bool:
+        """Whether nothing more comes from a Job. Its own word for it may be a minute late, so pods are counted."""
+        pods = [pod for pod in self.pods if pod.job_uid == job.uid]
+        if self.live(pods):
+            return False
+        return job.finished or len({pod.index for pod in pods}) >= job.completions

@@ -1,0 +1,181 @@
+"""A verdict as users read it: conditions by one table, events where something changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Literal
+
+from swarm_operator.api import (
+    AnyReason,
+    ArtifactStatus,
+    CandidateStatus,
+    Condition,
+    ConditionType,
+    ProgressStatus,
+    Reason,
+    ScoresStatus,
+    Status,
+    UsageStatus,
+    WaitingStatus,
+)
+from swarm_operator.world import World
+from swarm_wire.messages import PlanOutcome, Scores
+
+Truth = Literal["True", "False", "Unknown"]
+
+CANDIDATES: Final = 5
+MESSAGE_LIMIT: Final = 2000
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    """Under way, waiting or retrying."""
+    PUBLISHED = "published"
+    FAILED = "failed"
+    """Terminal: a person must change the spec or ask for a new run."""
+
+
+CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
+    State.RUNNING: {
+        ConditionType.READY: "Unknown",
+        ConditionType.RECONCILING: "True",
+        ConditionType.SUCCEEDED: "Unknown",
+    },
+    State.PUBLISHED: {
+        ConditionType.READY: "True",
+        ConditionType.SUCCEEDED: "True",
+    },
+    State.FAILED: {
+        ConditionType.READY: "False",
+        ConditionType.STALLED: "True",
+        ConditionType.SUCCEEDED: "False",
+    },
+}
+"""State -> conditions. What is not in a row is absent."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said.
+
+    Attributes:
+        waiting_since: set where something outside keeps the run from going on.
+        published: the artifact that is there now, where it is of this run.
+    """
+
+    state: State
+    reason: AnyReason
+    message: str
+    waiting_since: datetime | None = None
+    published: ArtifactStatus | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+    run_id: str
+
+
+def timestamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def settled(status: Status, generation: int, run_id: str) -> State | None:
+    """PUBLISHED or FAILED where the status says so of this very run: that is sticky."""
+    if status.observed_generation != generation or status.run_id != run_id:
+        return None
+    for state in (State.PUBLISHED, State.FAILED):
+        ready = status.condition(ConditionType.SUCCEEDED)
+        if ready is not None and ready.status == CONDITIONS[state][ConditionType.SUCCEEDED]:
+            return state
+    return None
+
+
+def make(world: World, verdict: Verdict, now: datetime) -> Status:
+    """The whole status, as it is to be after this pass."""
+    compilation, before = world.compilation, world.compilation.status
+    same_run = before.run_id == compilation.run_id
+    over = verdict.state is not State.RUNNING
+    report = world.journal.artifact.report if world.journal.artifact else None
+    waiting = None
+    if verdict.waiting_since is not None and not over:
+        waiting = WaitingStatus(reason=verdict.reason, since=timestamp(verdict.waiting_since))
+    return Status(
+        conditions=_conditions(before, verdict, compilation.generation, now),
+        observed_generation=compilation.generation,
+        run_id=compilation.run_id,
+        round=_round(world) if compilation.spec else None,
+        progress=_progress(world),
+        scores=ScoresStatus(**(report.scores if report else _known_scores(world)).model_dump()),
+        usage=UsageStatus(**world.journal.usage.model_dump()),
+        candidates=[
+            CandidateStatus(name=candidate.name, score=candidate.score)
+            for candidate in (report.candidates if report else [])[:CANDIDATES]
+        ],
+        artifact=verdict.published or before.artifact,
+        waiting=waiting,
+        start_time=before.start_time if same_run and before.start_time else timestamp(now),
+        completion_time=timestamp(now) if over else None,
+        last_handled_requested_at=compilation.requested_at,
+    )
+
+
+def events(before: Status, after: Status) -> tuple[Event, ...]:
+    """At most one: where run, round or reason changed. Repeats have the same name, so they are not written twice."""
+    old, new = before.condition(ConditionType.READY), after.condition(ConditionType.READY)
+    if new is None:
+        return ()
+    if old and (before.run_id, before.round, old.reason) == (after.run_id, after.round, new.reason):
+        return ()
+    calm = {Reason.PLANNING, Reason.SCATTERING, Reason.PUBLISHING, Reason.PUBLISHED}
+    return (Event("Normal" if new.reason in calm else "Warning", new.reason, new.message, after.run_id or ""),)
+
+
+def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime) -> list[Condition]:
+    made = []
+    for type_, truth in CONDITIONS[verdict.state].items():
+        old = before.condition(type_)
+        made.append(
+            Condition(
+                type=type_,
+                status=truth,
+                observed_generation=generation,
+                last_transition_time=old.last_transition_time if old and old.status == truth else timestamp(now),
+                reason=verdict.reason,
+                message=verdict.message[:MESSAGE_LIMIT],
+            )
+        )
+    return made
+
+
+def _round(world: World) -> int:
+    """The one that is worked on, or planned next."""
+    plans = world.journal.plans
+    if not plans:
+        return 0
+    last = max(plans)
+    return last + (plans[last].end.outcome is PlanOutcome.BLOCKED and not _missing(world, last))
+
+
+def _missing(world: World, round_: int) -> int:
+    """Cells of a round without a result."""
+    tasks = world.journal.tasks(round_) or ()
+    return len({cell.key for task in tasks for cell in task.cells} - set(world.journal.keys))
+
+
+def _progress(world: World) -> ProgressStatus:
+    """Cells of finished rounds are done by definition; those of the last one are counted."""
+    plans = world.journal.plans
+    total = sum(planned.end.cells for planned in plans.values())
+    done = max(0, total - _missing(world, max(plans, default=-1)))
+    return ProgressStatus(cells_done=done, cells_total=total, text=f"{done}/{total}")
+
+
+def _known_scores(world: World) -> Scores:
+    plans = world.journal.plans
+    return plans[max(plans)].end.scores if plans else Scores()

@@ -1,0 +1,85 @@
+"""What is said of a run, and what people can do about it."""
+
+from collections.abc import Sequence
+
+from swarm_operator.api import REQUESTED_AT, Reason
+from swarm_operator.situation import Situation
+from swarm_operator.status import State, Verdict
+from swarm_operator.world import Pod
+from swarm_wire.messages import Scores
+from swarm_wire.names import ExitCode, WorkerReason
+
+
+def asking(s: Situation) -> str:
+    key = s.world.compilation.key
+    return f'kubectl -n {key.namespace} annotate --overwrite dspyc/{key.name} {REQUESTED_AT}="$(date -Is)"'
+
+
+def new_run(s: Situation) -> str:
+    return f"Ask for a new run: {asking(s)}"
+
+
+def under_way(s: Situation) -> Verdict:
+    """While a pass only writes down what it found."""
+    return scattering(s) if s.missing else planning(s)
+
+
+def planning(s: Situation) -> Verdict:
+    return Verdict(State.RUNNING, Reason.PLANNING, f"round {s.planned}: a plan replays the optimizer from the journal.")
+
+
+def scattering(s: Situation, more: str = "") -> Verdict:
+    total = s.world.journal.plans[s.planned - 1].end.cells
+    return Verdict(
+        State.RUNNING,
+        Reason.SCATTERING,
+        f"round {s.planned - 1}: {total - len(s.missing)} of {total} cells have results{more}.",
+    )
+
+
+def retrying(s: Situation, attempt: int, pods: Sequence[Pod]) -> Verdict:
+    if s.missing:
+        what = f"round {s.planned - 1}: {len(s.missing)} cells have no result after attempt {attempt}"
+    else:
+        what = f"round {s.planned}: its plan has not come to its end in attempt {attempt}"
+    return Verdict(State.RUNNING, Reason.RETRYING, f"{what}; another attempt follows. {last_failure(pods)}")
+
+
+def last_failure(pods: Sequence[Pod]) -> str:
+    failed = [pod for pod in pods if pod.ended and pod.exit_code != ExitCode.DONE]
+    if not failed:
+        return "No pod said why: they were deleted, or their output was lost."
+    own = [pod for pod in failed if pod.failed_on_its_own] or failed
+    last = max(own, key=lambda pod: (pod.finished_at or pod.created_at, pod.index))
+    return f"Pod {last.name!r} ended last: {explanation(last)}"
+
+
+def explanation(pod: Pod) -> str:
+    """In the pod's own words where it left any."""
+    if pod.commit and pod.commit.message:
+        return f"{pod.commit.reason or WorkerReason.WORKER_FAILED}: {pod.commit.message.rstrip('. ')}."
+    return f"{pod.failure or f'exit code {pod.exit_code}'}, without a word. Its log says more, if it is still there."
+
+
+def verdict_of(s: Situation, pod: Pod) -> str:
+    """What a pod says whose end is the run's, and what to do: a changed ConfigMap alone starts no new run."""
+    told = pod.commit.message.rstrip(". ") if pod.commit and pod.commit.message else explanation(pod).rstrip(". ")
+    return f"{told}. Once that is put right, a change of the spec starts a new run, and so does: {asking(s)}"
+
+
+def worker_reason(pod: Pod) -> WorkerReason:
+    """The reason that a pod gives, if it is one that pods may give."""
+    if pod.commit is None or pod.commit.reason is None:
+        by_code = {
+            ExitCode.COMPILE_FAILED: WorkerReason.COMPILE_FAILED,
+            ExitCode.SCHEMA_MISMATCH: WorkerReason.SCHEMA_MISMATCH,
+            ExitCode.DRIFT: WorkerReason.DIGEST_DRIFT,
+        }
+        return by_code.get(ExitCode(pod.exit_code or 0), WorkerReason.WORKER_FAILED)
+    return next((reason for reason in WorkerReason if reason == pod.commit.reason), WorkerReason.WORKER_FAILED)
+
+
+def gain(scores: Scores) -> str:
+    if scores.baseline is None or scores.best is None:
+        return ""
+    return f": {scores.baseline:g} -> {scores.best:g} on the validation set"

@@ -1,0 +1,320 @@
+"""What a pass has seen, as immutable facts. `observe` makes them, `decide` reads them; nothing here does anything."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+from swarm_operator import naming
+from swarm_operator.api import ObjectKind, Reason, Status
+from swarm_wire.messages import Assignment, Commit, PlanEnd, Report, RunRequest, Task, Usage
+from swarm_wire.names import ExitCode
+from swarm_wire.records import Record
+from swarm_wire.spec import CompilationSpec
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which Compilation a pass is about. A namesake that was made later has another uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A DSPyCompilation as it is in the cluster. `status` is what we wrote last."""
+
+    key: Key
+    resource_version: str
+    generation: int
+    requested_at: str | None
+    deleting: bool
+    given: Mapping[str, Any]
+    status: Status
+
+    @property
+    def run_id(self) -> str:
+        return naming.run_id(self.key.uid, self.generation, self.requested_at)
+
+    @cached_property
+    def spec(self) -> CompilationSpec | None:
+        """None where it is invalid; then `problems` says why."""
+        return None if self.problems else CompilationSpec.model_validate(self.given)
+
+    @cached_property
+    def problems(self) -> str:
+        """What is wrong with the spec, one clause for each thing: where, what, what it is now."""
+        try:
+            CompilationSpec.model_validate(self.given)
+        except ValidationError as error:
+            return "; ".join(_problem(dict(problem)) for problem in error.errors())
+        return ""
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    where = ".".join(["spec", *map(str, problem["loc"])])
+    what = str(problem["msg"]).removeprefix("Value error, ")
+    given = problem.get("input")
+    return f"{where}: {what}" + (f" (it is {given!r:.100})" if isinstance(given, str | int | float | bool) else "")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a Compilation: what all its objects are made from."""
+
+    key: Key
+    id: str
+    request: RunRequest
+    image: str
+
+    @property
+    def spec(self) -> CompilationSpec:
+        return self.request.spec
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a pod does not start, as the scheduler or the kubelet says it."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of a plan or work Job. Which slice it does is told by its labels, never by what it prints.
+
+    Attributes:
+        held: our finalizer is on it.
+        started: its container runs, or ran: there may be output.
+        ended: it will print no more.
+        deleted_at: when its grace period ends, if it was deleted.
+        disrupted: Kubernetes ended it for reasons that are not its own.
+        failure: how its container ended, for people.
+        commit: its commit record, if it left one.
+    """
+
+    name: str
+    uid: str
+    run_id: str
+    kind: ObjectKind
+    round: int
+    attempt: int
+    index: int
+    job: str
+    job_uid: str
+    created_at: datetime
+    held: bool = False
+    started: bool = False
+    ended: bool = False
+    deleted_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    disrupted: bool = False
+    failure: str = ""
+    commit: Commit | None = None
+    trouble: Trouble | None = None
+
+    @property
+    def failed_on_its_own(self) -> bool:
+        """Whether this end counts against the attempts of the cells that it leaves without a result."""
+        return self.ended and not (self.disrupted or self.deleted_at or self.exit_code == ExitCode.INTERRUPTED)
+
+    def lost(self, now: datetime, after: float) -> bool:
+        """Whether it should have ended long ago: its node is gone, or its kubelet."""
+        return not self.ended and self.deleted_at is not None and now > self.deleted_at + timedelta(seconds=after)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan or work Job."""
+
+    name: str
+    uid: str
+    run_id: str
+    kind: ObjectKind
+    round: int
+    attempt: int
+    completions: int
+    created_at: datetime
+    finished: bool = False
+    """The Job controller will start no more pods. (It may say so a minute after the last one ended.)"""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The winner, as the plan printed it."""
+
+    program: str
+    report_text: str
+    sha256: str
+    report: Report
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one ConfigMap of the journal holds, without the bodies that only pods read."""
+
+    name: str
+    uid: str
+    run_id: str
+    kind: ObjectKind
+    round: int
+    attempt: int
+    key: str
+    results: Mapping[str, Usage] = field(default_factory=dict)
+    plans: tuple[PlanEnd, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    artifact: Artifact | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A round whose plan is in the journal. `attempt` is the plan's whose tasks count."""
+
+    end: PlanEnd
+    attempt: int
+
+
+class Journal:
+    """The verified shards of one run, read as one.
+
+    Attributes:
+        keys: cells that have a result -> the round that brought it.
+        usage: the calls that those results took, each counted once.
+        plans: round -> its plan's end.
+        artifact: of the last plan, if it ended with one.
+    """
+
+    def __init__(self, shards: Iterable[Shard] = ()) -> None:
+        self.shards = tuple(sorted(shards, key=lambda shard: shard.key))
+        self.keys: dict[str, int] = {}
+        self.usage = Usage()
+        self.plans: dict[int, Planned] = {}
+        self.artifact: Artifact | None = None
+        for shard in self.of(ObjectKind.RESULTS):
+            for key, usage in shard.results.items():
+                if key not in self.keys:
+                    self.keys[key] = shard.round
+                    self.usage += usage
+            for end in shard.plans:
+                self.plans.setdefault(end.round, Planned(end, shard.attempt))
+            self.artifact = shard.artifact or self.artifact
+
+    def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
+        """Shards of a kind, in a stable order."""
+        return [
+            shard
+            for shard in self.shards
+            if shard.kind is kind and round_ in (None, shard.round) and attempt in (None, shard.attempt)
+        ]
+
+    def task_shards(self, round_: int) -> list[Shard]:
+        """Those of the plan whose end is in the journal; a plan that died left others."""
+        planned = self.plans.get(round_)
+        return self.of(ObjectKind.TASKS, round_, planned.attempt) if planned else []
+
+    def tasks(self, round_: int) -> list[Task] | None:
+        """The round's tasks; None where some of them are not there any more."""
+        planned = self.plans.get(round_)
+        if planned is None:
+            return None
+        found = {task.digest: task for shard in self.task_shards(round_) for task in shard.tasks}
+        return [found[digest] for digest in planned.end.tasks] if set(found) >= set(planned.end.tasks) else None
+
+
+@dataclass(frozen=True)
+class AssignmentMap:
+    """Which slice each pod of a work Job does.
+
+    Attributes:
+        strikes: cell key -> how many attempts before this one failed on their own without a result for it.
+    """
+
+    name: str
+    uid: str
+    assignment: Assignment
+    strikes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class MapRef:
+    """A ConfigMap of ours of which only the name matters: to delete it."""
+
+    name: str
+    uid: str
+    run_id: str
+    kind: str
+    round: int
+
+
+@dataclass(frozen=True)
+class PublishedArtifact:
+    """The ConfigMap that has the artifact's name.
+
+    Attributes:
+        owner_uid: of its controller, "" where it has none.
+        foreign: another manager owns some of its data.
+    """
+
+    name: str
+    uid: str
+    resource_version: str
+    owner_uid: str
+    run_id: str
+    sha256: str
+    foreign: bool
+
+
+@dataclass(frozen=True)
+class NewPlan:
+    """A plan that came to its end, as its pod printed it: the round's tasks, and what closes the round's planning."""
+
+    round: int
+    attempt: int
+    tasks: tuple[Record, ...]
+    closing: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What pods printed and the journal lacks.
+
+    Attributes:
+        results: round -> RESULT records.
+        settled: pods whose output was read to its end, or is gone: nothing more will come.
+    """
+
+    results: Mapping[int, tuple[Record, ...]] = field(default_factory=dict)
+    plans: tuple[NewPlan, ...] = ()
+    settled: tuple[Pod, ...] = ()
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a decision about one Compilation is made from.
+
+    Attributes:
+        run: None until the run's request is written.
+        inputs: ConfigMaps that the spec names -> their keys, None where there is no such ConfigMap.
+        assignments: of the current run, by (round, attempt).
+        rejections: Job uid -> why the API server admits no pod of it.
+        maps: every ConfigMap of ours that belongs to the Compilation, of all runs.
+    """
+
+    compilation: Compilation
+    run: Run | None = None
+    inputs: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    jobs: tuple[Job, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    journal: Journal = field(default_factory=Journal)
+    assignments: Mapping[tuple[int, int], AssignmentMap] = field(default_factory=dict)
+    rejections: Mapping[str, str] = field(default_factory=dict)
+    artifact: PublishedArtifact | None = None
+    maps: tuple[MapRef, ...] = ()
+    harvest: Harvest = field(default_factory=Harvest)
