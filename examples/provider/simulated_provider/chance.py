@@ -1,0 +1,33 @@
+"""Chance without a generator: every draw is a hash of what it is about, so that order and time play no part."""
+
+from __future__ import annotations
+
+import math
+from hashlib import blake2b
+
+
+def _draw(parts: tuple[object, ...]) -> bytes:
+    return blake2b("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def digest(*parts: object) -> str:
+    """The name of `parts`: 32 hexadecimal digits, equal in every process."""
+    return _draw(parts).hex()
+
+
+def unit(*parts: object) -> float:
+    """A draw from the uniform distribution over [0, 1), always the same for the same `parts`."""
+    return int.from_bytes(_draw(parts)[:8], "big") / 2**64
+
+
+def normal(*parts: object) -> float:
+    """A draw from the standard normal distribution, always the same for the same `parts`."""
+    drawn = _draw(parts)
+    first = (int.from_bytes(drawn[:8], "big") + 1) / (2**64 + 1)
+    second = int.from_bytes(drawn[8:], "big") / 2**64
+    return math.sqrt(-2 * math.log(first)) * math.cos(2 * math.pi * second)
+
+
+def below(limit: int, *parts: object) -> int:
+    """A draw from the integers 0 .. `limit` - 1, always the same for the same `parts`."""
+    return int(unit(*parts) * limit)

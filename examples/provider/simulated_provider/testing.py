@@ -1,0 +1,97 @@
+"""For tests: a provider in a process of its own, on a free port of the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+# Loopback needs no proxy, whatever the environment says.
+_OPENER = build_opener(ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class RunningProvider:
+    """A provider that runs; `url` ends in /v1, `pid` is its process."""
+
+    url: str
+    pid: int
+
+    def stats(self) -> dict[str, Any]:
+        """Counts: requests, distinct, answered_again, by_status, by_model, in_flight, peak_in_flight, tokens."""
+        return self._admin("GET", "stats")
+
+    def requests(self, after: int = 0) -> list[dict[str, Any]]:
+        """The request log, oldest first: sequence, time, model, digest, status, latency; from after `after` on."""
+        found: list[dict[str, Any]] = self._admin("GET", f"requests?after={after}")["requests"]
+        return found
+
+    def set_faults(self, **faults: Any) -> dict[str, Any]:
+        """Put these rules in force, all others as by default; returns all rules.
+
+        Raises:
+            urllib.error.HTTPError: a rule is not well formed.
+        """
+        return self._admin("PUT", "faults", faults)
+
+    def reset(self) -> None:
+        """Forget all requests and go back to the rules of the command line."""
+        self._admin("POST", "reset")
+
+    def _admin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"{self.url.removesuffix('/v1')}/admin/{path}", data=data, method=method)
+        with _OPENER.open(request, timeout=30) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+
+
+@contextmanager
+def running_provider(**options: Any) -> Iterator[RunningProvider]:
+    """Start a provider and stop it at the end.
+
+    Args:
+        options: the command line's, with underscores: `seed=3`, `knowledge=path`, `latency="uniform:0.1:0.2"`,
+            `model={"tiny": 0.1}`, `api_key=["k"]`, `random=True`.
+
+    Raises:
+        RuntimeError: it did not start; its error output says why.
+    """
+    command = [sys.executable, "-m", "simulated_provider", "--port", "0", *_arguments(options)]
+    home = str(Path(__file__).resolve().parent.parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            if not url:
+                raise RuntimeError(f"the provider did not start: exit status {process.wait()}")
+            yield RunningProvider(url, process.pid)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _arguments(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            yield from [option] if value else []
+        elif isinstance(value, Mapping):
+            for key, part in value.items():
+                yield from (option, f"{key}={part}")
+        elif isinstance(value, list | tuple | set | frozenset):
+            for part in value:
+                yield from (option, str(part))
+        else:
+            yield from (option, str(value))
