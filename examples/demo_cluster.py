@@ -1,0 +1,77 @@
+"""`make demo-cluster`: compiles examples/triage on a kind cluster, made first if need be.
+
+Chart, provider, `kubectl apply -k examples/triage`; real pods; the artifact ends in a ConfigMap.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import testbed
+from support.cluster import Namespace, condition, install_operator, is_over
+
+TRIAGE = Path(__file__).parent / "triage"
+NAMESPACE, NAME = "triage", "triage"
+
+
+def main() -> int:
+    began = time.monotonic()
+    step("a cluster, and the images of this checkout")
+    cluster = testbed.cluster()
+    cluster.load(*testbed.project_images())
+
+    step("the operator: helm install charts/dspy-swarm")
+    install_operator(cluster)
+
+    step(f"namespace {NAMESPACE} with a simulated provider")
+    namespace = Namespace(cluster, NAMESPACE)
+    namespace.delete()
+    namespace.create()
+    namespace.start_provider(TRIAGE / "knowledge.jsonl", "--latency=lognormal:0.3:0.3")
+
+    step("kubectl apply -k examples/triage")
+    applied = time.monotonic()
+    namespace.kubectl("apply", "--server-side", "--kustomize", TRIAGE)
+    compilation = watch(namespace)
+    took = time.monotonic() - applied
+
+    step(f"kubectl get dspyc   ({took:.0f} s after kubectl apply, {time.monotonic() - began:.0f} s in all)")
+    print(namespace.kubectl("get", "dspyc", NAME))
+    ready = condition(compilation, "Ready") or {}
+    if ready.get("status") != "True":
+        print(f"\n{ready.get('reason')}: {ready.get('message')}")
+        return 1
+    artifact = compilation["status"]["artifact"]
+    report = json.loads(namespace.get("configmap", artifact["configMap"])["data"]["report.json"])
+    step(f"kubectl get configmap {artifact['configMap']}")
+    print(json.dumps(report, indent=2))
+    print(f"\nThe provider answered {namespace.requests()} requests.")
+    print(f"The cluster stays: export KUBECONFIG={cluster.kubeconfig}")
+    print(
+        f"The program: kubectl -n {NAMESPACE} get configmap {artifact['configMap']} "
+        "-o jsonpath='{.data.program\\.json}' > program.json"
+    )
+    return 0
+
+
+def watch(namespace: Namespace) -> dict[str, object]:
+    """The Compilation when its run is over; a line for everything that changes meanwhile."""
+    shown = ""
+    while True:
+        compilation = namespace.get("dspyc", NAME)
+        line = namespace.kubectl("get", "dspyc", NAME, "--no-headers")
+        if line.rsplit(maxsplit=1)[0] != shown:
+            shown = line.rsplit(maxsplit=1)[0]
+            print(f"    {line}", flush=True)
+        if is_over(compilation):
+            return compilation
+        time.sleep(1)
+
+
+def step(text: str) -> None:
+    print(f"\n\033[1m── {text}\033[0m" if sys.stdout.isatty() else f"\n── {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
