@@ -1,0 +1,22 @@
+"""Tiers by folder: what needs a cluster runs only when asked for."""
+
+from pathlib import Path
+
+import pytest
+
+TIERS = {"unit", "replay", "cluster", "e2e"}
+NEED_A_CLUSTER = {"cluster", "e2e"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--with-cluster", action="store_true", help="run what needs a cluster; makes one with kind")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    for item in items:
+        tier = item.path.relative_to(root).parts[0]
+        if tier in TIERS:
+            item.add_marker(getattr(pytest.mark, tier))
+        if tier in NEED_A_CLUSTER and not config.getoption("--with-cluster"):
+            item.add_marker(pytest.mark.skip(reason="needs a cluster: --with-cluster"))

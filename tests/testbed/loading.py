@@ -1,0 +1,113 @@
+"""Images onto the nodes of our own making: only those layers travel that a node does not have yet.
+
+kind saves and imports whole images, which for a worker image is half a gigabyte after every change of a line.
+A containerd completes an image from what it holds already, so the archive may leave out layers. That is known of
+the containerd in our own node image; elsewhere, kind loads images in its own way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Container, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from testbed import cache, engine
+from testbed.shell import CommandError, run
+
+_CTR = ("ctr", "--namespace=k8s.io")
+_OCI = "application/vnd.oci.image"
+
+
+def load(image: str, nodes: list[str]) -> None:
+    """Bring an image of our engine onto every one of these nodes that lacks it."""
+    wanted = engine.docker("image", "inspect", "--format", "{{.Id}}", image)
+    lacking = [node for node in nodes if _image_id(node, image) != wanted]
+    if not lacking:
+        return
+    with cache.scratch() as folder, ThreadPoolExecutor() as pool:
+        saved = folder / "saved.tar"
+        engine.docker("save", "--output", saved, image)
+        list(pool.map(lambda node: _complete(node, image, saved, folder / f"{node}.tar"), lacking))
+
+
+def _complete(node: str, image: str, saved: Path, archive: Path) -> None:
+    present = engine.docker("exec", node, *_CTR, "content", "ls", "--quiet").split()
+    repack(saved, archive, full_name(image), present)
+    load = ("exec", "--interactive", node, *_CTR, "images", "import", "-")
+    run(engine.CLIENT, *load, stdin=archive, env=engine.env())
+
+
+def _image_id(node: str, image: str) -> str:
+    try:
+        status = json.loads(engine.docker("exec", node, "crictl", "inspecti", image))["status"]
+    except CommandError:
+        return ""
+    return str(status["id"])
+
+
+def full_name(image: str) -> str:
+    """An image of ours as containerd names it: Docker leaves its own registry out."""
+    return f"docker.io/{image}"
+
+
+def repack(saved: Path, archive: Path, name: str, present: Container[str]) -> None:
+    """Turn what `docker save` wrote into an OCI archive without the layers whose digests are present."""
+    with tarfile.open(saved) as source, tarfile.open(archive, "w") as target:
+        entry = json.loads(_content(source, "manifest.json"))[0]
+        config = _content(source, entry["Config"])
+        layers = list(_layers(source, entry["Layers"], json.loads(config)["rootfs"]["diff_ids"]))
+        for member, digest in layers:
+            if digest not in present:
+                blob = tarfile.TarInfo(_place(digest))
+                blob.size = member.size
+                target.addfile(blob, source.extractfile(member))
+        manifest = _document(
+            mediaType=f"{_OCI}.manifest.v1+json",
+            config=_descriptor("config.v1+json", _digest(config), len(config)),
+            layers=[_descriptor("layer.v1.tar", digest, member.size) for member, digest in layers],
+        )
+        reference = _descriptor("manifest.v1+json", _digest(manifest), len(manifest))
+        reference["annotations"] = {"io.containerd.image.name": name}
+        _add(target, _place(_digest(config)), config)
+        _add(target, _place(_digest(manifest)), manifest)
+        _add(target, "index.json", _document(manifests=[reference]))
+        _add(target, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
+
+
+def _layers(source: tarfile.TarFile, names: list[str], digests: list[str]) -> Iterator[tuple[tarfile.TarInfo, str]]:
+    for name, digest in zip(names, digests, strict=True):
+        member = source.getmember(name)
+        # A layer that two images share is saved once; the other is a link to it, relative to its own folder.
+        yield source.getmember(member.linkname.removeprefix("../")) if member.issym() else member, digest
+
+
+def _content(source: tarfile.TarFile, name: str) -> bytes:
+    file = source.extractfile(name)
+    assert file is not None, f"{name} is no file"
+    return file.read()
+
+
+def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
+    return {"mediaType": f"{_OCI}.{kind}", "digest": digest, "size": size}
+
+
+def _document(**fields: object) -> bytes:
+    return json.dumps({"schemaVersion": 2, **fields}).encode()
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _place(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _add(target: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    target.addfile(member, io.BytesIO(content))

@@ -1,0 +1,64 @@
+"""Other programs: started, waited for and reported on in one place, so that all decisions elsewhere stay pure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+_START = time.monotonic()
+
+
+class CommandError(RuntimeError):
+    """A program ended with an error; the message ends with what the program said last."""
+
+
+def run(
+    *command: str | Path,
+    stdin: Path | str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """Run a program to its end and return its standard output.
+
+    `stdin` is a text, or the path of a file to read; `env` is laid over this process's environment, and its
+    `PATH` is also where the program itself is looked for.
+    """
+    argv = [str(word) for word in command]
+    source = stdin.open("rb") if isinstance(stdin, Path) else None
+    try:
+        ended = subprocess.run(
+            argv,
+            stdin=source or (None if isinstance(stdin, str) else subprocess.DEVNULL),
+            input=stdin.encode() if isinstance(stdin, str) else None,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError as missing:
+        raise CommandError(f"{argv[0]}: no such program") from missing
+    finally:
+        if source:
+            source.close()
+    if ended.returncode != 0:
+        said = (ended.stderr or ended.stdout).decode(errors="replace").strip()
+        raise CommandError(f"{' '.join(argv[:6])} ended with {ended.returncode}:\n{said[-3000:]}")
+    return ended.stdout.decode(errors="replace").strip()
+
+
+def succeeds(*command: str | Path, env: Mapping[str, str] | None = None) -> bool:
+    """Run a program only to see whether it ends well."""
+    try:
+        run(*command, env=env)
+    except CommandError:
+        return False
+    return True
+
+
+def say(message: str) -> None:
+    """Tell the user what begins now, with the seconds since the start: standard output is for results."""
+    print(f"[{time.monotonic() - _START:5.0f}s] {message}", file=sys.stderr, flush=True)
