@@ -1,0 +1,75 @@
+"""What the API server itself makes of a DSPyCompilation: schema, defaults, refusals, explanations."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.cluster import Namespace
+from support.e2e import triage
+from testbed import CommandError
+
+INVALID = [
+    ("two optimizers", {"optimizer": {"labeledFewShot": {}, "bootstrapFewShot": {}}}, "exactly one of"),
+    ("no optimizer", {"optimizer": {}}, "exactly one of"),
+    ("an unknown field", {"swarm": {"podz": 3}}, "podz"),
+    ("an entrypoint without a colon", {"metric": {"entrypoint": "triage.metric"}}, "spec.metric.entrypoint"),
+    ("an endpoint that is no URL", {"models": {"student": {"model": "openai/x", "endpoint": "localhost"}}}, "endpoint"),
+    ("no pods", {"swarm": {"pods": 0}}, "spec.swarm.pods"),
+    ("a score above 100", {"optimizer": {"bootstrapFewShotWithRandomSearch": {"stopAtScore": 101}}}, "stopAtScore"),
+    ("memory in no unit", {"swarm": {"resources": {"limits": {"memory": "2 gigabytes"}}}}, "memory"),
+]
+
+
+@pytest.mark.parametrize(("spec", "says"), [row[1:] for row in INVALID], ids=[row[0] for row in INVALID])
+def test_an_invalid_spec_is_refused(namespace: Namespace, spec: dict[str, Any], says: str) -> None:
+    with pytest.raises(CommandError, match=says) as refused:
+        namespace.apply(triage("invalid", **spec))
+    print(refused.value)
+
+
+def dry_run(namespace: Namespace, name: str) -> dict[str, Any]:
+    """The object as the API server would keep it."""
+    printed = namespace.kubectl(
+        "create", "--dry-run=server", "--output", "json", "--filename", "-", stdin=json.dumps(triage(name))
+    )
+    found: dict[str, Any] = json.loads(printed)
+    return found
+
+
+def test_defaults_are_those_of_stock_dspy(namespace: Namespace) -> None:
+    spec = dry_run(namespace, "defaults")["spec"]
+    search = spec["optimizer"]["bootstrapFewShotWithRandomSearch"]
+    assert (search["maxBootstrappedDemos"], search["maxRounds"], search["labeledSample"]) == (4, 1, True)
+    assert "maxErrors" not in search
+    assert spec["swarm"]["maxAttempts"] == 3
+    assert spec["suspend"] is False
+
+
+def test_a_new_object_says_that_nobody_has_looked_at_it(namespace: Namespace) -> None:
+    """Without this, kstatus would call it ready."""
+    namespace.kubectl("create", "--filename", "-", stdin=json.dumps(triage("new", suspend=True)))
+    versions = [namespace.get("dspyc", "new")["status"]["observedGeneration"]]
+    assert versions[0] in (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("spec", "A DSPy compile"),
+        ("spec.program.entrypoint", "a dspy.Module"),
+        ("spec.optimizer.bootstrapFewShotWithRandomSearch.numCandidatePrograms", "zero-shot"),
+        ("spec.models.student.apiKey", "The operator never reads it"),
+        ("status.conditions", "observedGeneration"),
+    ],
+)
+def test_kubectl_explains_fields(namespace: Namespace, field: str, says: str) -> None:
+    assert says in namespace.kubectl("explain", f"dspyc.{field}").replace("\n", " ").replace("  ", " ")
+
+
+def test_the_operator_may_not_read_secrets(namespace: Namespace) -> None:
+    operator = "system:serviceaccount:dspy-swarm:dspy-swarm"
+    for verb in ("get", "list", "watch"):
+        with pytest.raises(CommandError, match="no"):
+            namespace.kubectl("auth", "can-i", verb, "secrets", "--as", operator)
+    assert namespace.kubectl("auth", "can-i", "create", "jobs", "--as", operator).strip() == "yes"

@@ -1,0 +1,50 @@
+"""The product installed on a kind cluster, and what stock DSPy makes of the same compile."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import testbed
+from simulated_provider.testing import running_provider
+from support.cluster import Namespace, config_map, secret
+from support.compiles import ROOT, Case
+from support.installed import installed
+
+__all__ = ["installed"]
+
+TRIAGE = ROOT / "examples" / "triage"
+CASE = Case(
+    "triage",
+    parameters={"num_candidate_programs": 3, "max_labeled_demos": 6},
+    program="Two",
+    metric="triage_metric",
+    train=24,
+    validation=16,
+    teacher=True,
+)
+SEED = 7
+
+
+@pytest.fixture(scope="session")
+def namespace(installed: testbed.Cluster) -> Iterator[Namespace]:
+    """A namespace that enforces the restricted Pod Security Standard, with provider, program, data and key."""
+    found = Namespace(installed, "e2e")
+    found.delete()
+    found.create()
+    found.start_provider(TRIAGE / "knowledge.jsonl", "--seed", str(SEED))
+    data = {path.name: path.read_text(encoding="utf-8") for path in (TRIAGE / "data").glob("*.jsonl")}
+    found.apply(
+        config_map("triage-program", {"triage.py": (TRIAGE / "triage.py").read_text(encoding="utf-8")}),
+        config_map("triage-data", data),
+        secret("provider-key", {"api-key": "rehearsal-key-0123456789"}),
+    )
+    yield found
+    found.delete(wait=False)
+
+
+@pytest.fixture(scope="session")
+def stock() -> dict[str, Any]:
+    """The winner and ranking of stock DSPy in one process; its provider answers as the cluster's does."""
+    with running_provider(seed=SEED, knowledge=TRIAGE / "knowledge.jsonl") as provider:
+        return CASE.stock(provider.url)

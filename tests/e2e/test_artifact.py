@@ -1,0 +1,85 @@
+"""kubectl apply in, artifact out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from support.cluster import Namespace, is_over, is_true
+from support.e2e import triage
+from triage import Triage
+
+
+@pytest.fixture(scope="module")
+def compiled(namespace: Namespace) -> Any:
+    namespace.reset_provider()
+    namespace.apply(triage("whole"))
+    compilation = namespace.wait_for("whole", is_over)
+    return compilation, namespace.get("configmap", "whole-artifact")
+
+
+def program(artifact: Any) -> Any:
+    found = json.loads(artifact["data"]["program.json"])
+    found.pop("metadata")
+    return found
+
+
+def test_the_artifact_is_the_winner_of_stock(compiled: Any, stock: dict[str, Any]) -> None:
+    compilation, artifact = compiled
+    assert is_true("Ready")(compilation), compilation["status"]
+    assert program(artifact) == stock["program"]
+    report = json.loads(artifact["data"]["report.json"])
+    assert [candidate["score"] for candidate in report["candidates"]] == stock["ranking"]
+
+
+def test_plain_dspy_loads_the_artifact(compiled: Any, tmp_path: Path) -> None:
+    _, artifact = compiled
+    path = tmp_path / "program.json"
+    path.write_text(artifact["data"]["program.json"], encoding="utf-8")
+    loaded = Triage()
+    loaded.load(str(path))
+    assert isinstance(loaded, dspy.Module)
+    assert any(predictor.demos for predictor in loaded.predictors())
+
+
+def test_status_tells_what_was_done(namespace: Namespace, compiled: Any) -> None:
+    compilation, artifact = compiled
+    status, report = compilation["status"], json.loads(artifact["data"]["report.json"])
+    assert status["observedGeneration"] == compilation["metadata"]["generation"]
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "True", "Succeeded": "True"}
+    assert status["scores"]["best"] == report["scores"]["best"] >= report["scores"]["baseline"]
+    assert status["artifact"]["configMap"] == "whole-artifact"
+    assert status["usage"]["calls"] == report["usage"]["calls"] == namespace.requests()
+
+
+def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
+    compilation, _ = compiled
+    assert not compilation["metadata"].get("finalizers")
+    assert not any("kopf" in key for key in compilation["metadata"].get("annotations", {}))
+
+
+def test_no_key_is_anywhere(namespace: Namespace, compiled: Any) -> None:
+    everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs", "--output", "yaml")
+    assert "rehearsal-key" not in everything
+
+
+def test_nothing_runs_when_the_run_is_over(namespace: Namespace, compiled: Any) -> None:
+    compilation, _ = compiled
+    run = compilation["status"]["runId"]
+    namespace.wait_gone("jobs", **{"dspy-swarm.dev/run": run})
+    namespace.wait_gone("pods", **{"dspy-swarm.dev/run": run})
+
+
+def has_cells(compilation: Any) -> bool:
+    return bool(compilation.get("status", {}).get("progress", {}).get("cellsTotal"))
+
+
+def test_deletion_leaves_nothing(namespace: Namespace) -> None:
+    namespace.apply(triage("deleted", swarm={"pods": 2, "threadsPerPod": 2}))
+    compilation = namespace.wait_for("deleted", has_cells)
+    label = {"dspy-swarm.dev/run": compilation["status"]["runId"]}
+    namespace.kubectl("delete", "dspyc", "deleted", "--timeout=30s")
+    for kind in ("jobs", "pods", "configmaps"):
+        namespace.wait_gone(kind, **label)

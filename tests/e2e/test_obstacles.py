@@ -1,0 +1,129 @@
+"""What stands in the way from outside: shown while it does, fatal after a deadline, forgotten when it goes away."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from support.cluster import Manifest, Namespace, condition, config_map, is_over, is_true
+from support.e2e import triage
+
+SMALL = {"pods": 1, "threadsPerPod": 2}
+
+
+def reason_is(reason: str) -> Callable[[Manifest], bool]:
+    def holds(compilation: Manifest) -> bool:
+        found = condition(compilation, "Reconciling")
+        return found is not None and found["reason"] == reason
+
+    return holds
+
+
+def stalled(namespace: Namespace, name: str) -> Manifest:
+    """The Stalled condition of a Compilation that ended so."""
+    compilation = namespace.wait_for(name, is_over)
+    found = condition(compilation, "Stalled")
+    assert found is not None, compilation["status"]
+    print(f"{name}: {found['reason']}: {found['message']}")
+    return found
+
+
+@pytest.fixture
+def quota(namespace: Namespace) -> Iterator[None]:
+    """No more pods than there are."""
+    limits = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "full"},
+        "spec": {"hard": {"pods": "1"}},
+    }
+    namespace.apply(limits)
+    yield
+    namespace.kubectl("delete", "resourcequota", "full", "--ignore-not-found")
+
+
+@pytest.mark.usefixtures("quota")
+def test_a_quota_shows_and_the_run_goes_on_without_it(namespace: Namespace) -> None:
+    namespace.apply(triage("quota"))
+    compilation = namespace.wait_for("quota", reason_is("PodsRejected"))
+    assert "exceeded quota" in condition(compilation, "Reconciling")["message"]  # type: ignore[index]
+    namespace.kubectl("delete", "resourcequota", "full")
+    assert is_true("Ready")(namespace.wait_for("quota", is_over))
+
+
+@pytest.mark.usefixtures("quota")
+def test_a_quota_that_stays_ends_the_run(namespace: Namespace) -> None:
+    namespace.apply(triage("full-quota"))
+    found = stalled(namespace, "full-quota")
+    assert found["reason"] == "PodsRejected"
+    assert "exceeded quota" in found["message"]
+
+
+def test_pods_that_no_node_takes_show(namespace: Namespace) -> None:
+    namespace.apply(triage("huge", swarm={**SMALL, "resources": {"requests": {"cpu": "64"}}}))
+    compilation = namespace.wait_for("huge", reason_is("Unschedulable"))
+    assert "Insufficient cpu" in condition(compilation, "Reconciling")["message"]  # type: ignore[index]
+    namespace.kubectl("delete", "dspyc", "huge")
+
+
+def test_a_config_map_may_come_later(namespace: Namespace) -> None:
+    source = {"entrypoint": "triage:Triage", "source": {"configMap": {"name": "later"}}}
+    namespace.apply(triage("later", program=source))
+    namespace.wait_for("later", reason_is("MissingConfigMap"))
+    namespace.apply(config_map("later", namespace.get("configmap", "triage-program")["data"]))
+    assert is_true("Ready")(namespace.wait_for("later", is_over))
+
+
+def test_what_the_api_server_refuses_is_an_invalid_spec(namespace: Namespace) -> None:
+    resources = {"requests": {"memory": "3Gi"}, "limits": {"memory": "1Gi"}}
+    namespace.apply(triage("refused", swarm={**SMALL, "resources": resources}))
+    found = stalled(namespace, "refused")
+    assert found["reason"] == "InvalidSpec"
+    assert "must be less than or equal to memory limit" in found["message"]
+
+
+def test_too_little_memory_is_named(namespace: Namespace) -> None:
+    resources = {"requests": {"memory": "32Mi"}, "limits": {"memory": "48Mi"}}
+    namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
+    found = stalled(namespace, "small")
+    assert found["reason"] == "AttemptsExhausted"
+    assert "OOMKilled" in found["message"]
+
+
+def test_a_config_map_of_somebody_else_is_not_overwritten(namespace: Namespace) -> None:
+    namespace.apply(config_map("theirs", {"theirs": "yes"}))
+    namespace.apply(triage("conflict", artifact={"configMap": {"name": "theirs"}}))
+    assert stalled(namespace, "conflict")["reason"] == "ArtifactConflict"
+    assert namespace.get("configmap", "theirs")["data"] == {"theirs": "yes"}
+
+
+@pytest.fixture(scope="module")
+def rerun(namespace: Namespace) -> Any:
+    """A Compilation before and after a second run was asked for."""
+    namespace.apply(triage("again"))
+    before = namespace.wait_for("again", is_over)
+    namespace.kubectl("annotate", "dspyc", "again", "dspy-swarm.dev/requested-at=now")
+    second = namespace.wait_for("again", lambda found: found["status"]["runId"] != before["status"]["runId"])
+    assert second["status"]["artifact"] == before["status"]["artifact"], "the last artifact stays meanwhile"
+    return before, namespace.wait_for("again", is_over)
+
+
+def test_a_request_is_another_run_with_the_same_winner(rerun: Any) -> None:
+    before, after = rerun
+    assert is_true("Ready")(after), after["status"]
+    assert after["status"]["lastHandledRequestedAt"] == "now"
+    assert after["status"]["artifact"]["runId"] == after["status"]["runId"]
+    assert after["status"]["artifact"]["sha256"] == before["status"]["artifact"]["sha256"]
+
+
+def test_the_journal_of_the_older_run_goes(namespace: Namespace, rerun: Any) -> None:
+    before, _ = rerun
+    namespace.wait_gone("configmaps", **{"dspy-swarm.dev/run": before["status"]["runId"]})
+
+
+@pytest.mark.usefixtures("rerun")
+def test_a_deleted_artifact_comes_back(namespace: Namespace) -> None:
+    namespace.kubectl("delete", "configmap", "again-artifact")
+    namespace.kubectl("annotate", "dspyc", "again", "look=now")
+    namespace.wait_for("again", lambda _: bool(namespace.list("configmaps", **{"dspy-swarm.dev/kind": "artifact"})))
+    assert namespace.get("configmap", "again-artifact")["data"]["program.json"]

@@ -1,0 +1,112 @@
+"""The first promise: the exact winner of stock DSPy."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.compiles import Case, run_local
+
+SEARCH = {"num_candidate_programs": 3, "max_labeled_demos": 6}
+
+CASES = [
+    (1, Case("random search, two predictors", parameters=SEARCH, program="Two")),
+    (2, Case("random search, two predictors, a teacher model", parameters=SEARCH, program="Two", teacher=True)),
+    (3, Case("random search, one predictor", parameters=SEARCH)),
+    (
+        4,
+        Case(
+            "random search, ties among few examples", parameters={**SEARCH, "num_candidate_programs": 5}, validation=4
+        ),
+    ),
+    (
+        5,
+        Case(
+            "random search, broken scores and a threshold",
+            parameters={**SEARCH, "metric_threshold": 0.9},
+            metric="partial",
+        ),
+    ),
+    (
+        6,
+        Case(
+            "random search, a predictor called twice, two rounds",
+            parameters={**SEARCH, "max_rounds": 2},
+            program="Twice",
+        ),
+    ),
+    (7, Case("random search, some examples fail", parameters={**SEARCH, "max_errors": 40}, program="Failing")),
+    (8, Case("random search, stops at a score", parameters={**SEARCH, "stop_at_score": 50.0})),
+    (1, Case("bootstrap, two predictors", "bootstrapFewShot", {"max_labeled_demos": 6}, program="Two", teacher=True)),
+    (2, Case("bootstrap, one predictor", "bootstrapFewShot", {"max_bootstrapped_demos": 2})),
+    (3, Case("bootstrap, some examples fail", "bootstrapFewShot", {"max_errors": 20}, program="Failing")),
+    (1, Case("labeled", "labeledFewShot", {"k": 5}, program="Two")),
+    (2, Case("labeled, all there are", "labeledFewShot", {"k": 50})),
+]
+
+
+@pytest.mark.parametrize(("seed", "case"), CASES, ids=lambda value: value.name if isinstance(value, Case) else None)
+def test_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Path, seed: int, case: Case) -> None:
+    provider = providers(seed)
+    stock = case.stock(provider.url)
+    stock_requests = provider.stats()["requests"]
+
+    provider.reset()
+    ours = run_local(case.manifest(provider.url), tmp_path)
+
+    assert ours.status == 0, ours.output
+    assert ours.program == stock["program"]
+    assert ours.ranking == stock["ranking"]
+    assert ours.report["usage"]["calls"] == provider.stats()["requests"]
+    if case.name == "random search, one predictor":
+        # The baseline is the search's first candidate, so even the report costs nothing more.
+        assert provider.stats()["requests"] == stock_requests
+
+
+def test_without_lookahead_the_winner_is_the_same_in_more_rounds(providers: Any, tmp_path: Path) -> None:
+    provider = providers(1)
+    case = Case("", parameters={"num_candidate_programs": 1, "max_labeled_demos": 4}, validation=6)
+    wide = run_local(case.manifest(provider.url), tmp_path / "wide")
+    narrow = run_local(case.manifest(provider.url), tmp_path / "narrow", SWARM_LOOKAHEAD="0")
+
+    assert wide.program == narrow.program
+    assert wide.report["rounds"] == 2
+    assert narrow.report["rounds"] > 4
+    assert wide.report["usage"] == narrow.report["usage"]
+
+
+def test_a_finished_journal_gives_the_same_artifact_without_a_request(providers: Any, tmp_path: Path) -> None:
+    provider = providers(2)
+    manifest = Case("", parameters=SEARCH).manifest(provider.url)
+    first = run_local(manifest, tmp_path)
+    program, report = first.program, first.report
+    provider.reset()
+    second = run_local(manifest, tmp_path)
+
+    assert second.status == 0, second.output
+    assert (second.program, second.report) == (program, report)
+    assert provider.stats()["requests"] == 0
+
+
+def test_too_many_errors_end_the_compile_as_in_stock(providers: Any, tmp_path: Path) -> None:
+    provider = providers(1)
+    case = Case("", parameters={"num_candidate_programs": 1, "max_errors": 2}, program="Failing")
+    stock = case.stock(provider.url)
+    ours = run_local(case.manifest(provider.url), tmp_path)
+
+    assert stock["error"] == "Exception: Execution cancelled due to errors or interruption."
+    assert ours.status == 1
+    assert "CompileFailed" in ours.output
+    assert "Execution cancelled due to errors or interruption." in ours.output
+    assert "ValueError: cannot read" in ours.output
+    assert not list((ours.journal / "artifact").iterdir())
+
+
+def test_a_program_that_always_fails_is_reported_before_the_optimizer_spends(providers: Any, tmp_path: Path) -> None:
+    provider = providers(1)
+    ours = run_local(Case("", program="Broken").manifest(provider.url), tmp_path)
+
+    assert ours.status == 1
+    assert "EvaluationFailed" in ours.output
+    assert "failed on all 16 validation examples" in ours.output
+    assert "KeyError: 'no such field'" in ours.output

@@ -1,0 +1,164 @@
+"""The second promise: whatever dies, only calls in flight are lost."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from support.compiles import Case, LocalRun, run_local, start_local
+
+CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
+WORKERS, THREADS, CALLS_PER_CELL = 2, 4, 1
+IN_FLIGHT = WORKERS * THREADS * CALLS_PER_CELL
+BOOTSTRAP_CALLS = 24
+"""A bootstrap is one cell: killed, it loses at most one call for each training example."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalRun, int]:
+    provider = providers(1)
+    run = run_local(CASE.manifest(provider.url), tmp_path_factory.mktemp("undisturbed"))
+    return run, provider.stats()["requests"]
+
+
+@contextmanager
+def slow(provider: Any) -> Iterator[None]:
+    """Long enough answers that a process can be caught in the middle of its work."""
+    provider.set_faults(latency="0.15")
+    try:
+        yield
+    finally:
+        provider.set_faults()
+
+
+def wait_for_requests(provider: Any, count: int) -> None:
+    while provider.stats()["requests"] < count:
+        time.sleep(0.02)
+
+
+def processes(command: str, folder: Path) -> list[int]:
+    """Process ids of a run's `plan` or `work` processes: those whose standard error is such a log."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                log = (entry / "fd" / "2").readlink()
+            except OSError:
+                continue
+            if log.parent == folder / "journal" / "logs" and log.name.startswith(command):
+                found.append(int(entry.name))
+    return found
+
+
+def kill_one(command: str, driver: Popen[str], folder: Path, number: int) -> None:
+    while not (found := processes(command, folder)):
+        assert driver.poll() is None, "the run ended before there was anything to kill"
+        time.sleep(0.01)
+    os.kill(random.choice(found), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize("after", [10, 90], ids=["in the first round", "in the second round"])
+def test_a_stopped_driver_goes_on_where_it_was(
+    providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int], number: int, after: int
+) -> None:
+    reference, requests = undisturbed
+    provider = providers(1)
+    manifest = CASE.manifest(provider.url)
+    with slow(provider):
+        driver = start_local(manifest, tmp_path, workers=WORKERS)
+        wait_for_requests(provider, after)
+        driver.send_signal(number)
+        output, _ = driver.communicate()
+    if number != signal.SIGKILL:
+        assert driver.returncode == 130
+        assert "the same command goes on from them" in output
+    resumed = run_local(manifest, tmp_path, workers=WORKERS)
+
+    assert resumed.status == 0, resumed.output
+    assert "going on from" in resumed.output
+    assert resumed.program == reference.program
+    assert resumed.ranking == reference.ranking
+    assert provider.stats()["requests"] <= requests + IN_FLIGHT + BOOTSTRAP_CALLS
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize("after", [20, 100], ids=["in the first round", "in the second round"])
+def test_a_killed_worker_is_replaced(
+    providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int], number: int, after: int
+) -> None:
+    reference, requests = undisturbed
+    provider = providers(1)
+    with slow(provider):
+        driver = start_local(CASE.manifest(provider.url), tmp_path, workers=WORKERS)
+        wait_for_requests(provider, after)
+        kill_one("work", driver, tmp_path, number)
+        output, _ = driver.communicate()
+    run = LocalRun(driver.returncode, output, tmp_path / "journal")
+
+    assert run.status == 0, run.output
+    assert "attempt 2" in run.output
+    assert run.program == reference.program
+    assert provider.stats()["requests"] <= requests + IN_FLIGHT + BOOTSTRAP_CALLS
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+def test_a_killed_plan_is_replaced(
+    providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int], number: int
+) -> None:
+    reference, requests = undisturbed
+    provider = providers(1)
+    driver = start_local(CASE.manifest(provider.url), tmp_path, workers=WORKERS)
+    kill_one("plan", driver, tmp_path, number)
+    output, _ = driver.communicate()
+    run = LocalRun(driver.returncode, output, tmp_path / "journal")
+
+    assert run.status == 0, run.output
+    assert run.program == reference.program
+    assert provider.stats()["requests"] == requests
+
+
+def test_a_torn_journal_loses_only_its_last_record(
+    providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
+) -> None:
+    reference, _ = undisturbed
+    provider = providers(1)
+    manifest = CASE.manifest(provider.url)
+    run_local(manifest, tmp_path, workers=WORKERS)
+    shard = next((tmp_path / "journal" / "journal").glob("*.shard"))
+    shard.write_bytes(shard.read_bytes()[:-7])
+    provider.reset()
+    again = run_local(manifest, tmp_path, workers=WORKERS)
+
+    assert again.status == 0, again.output
+    assert again.program == reference.program
+    assert provider.stats()["requests"] <= BOOTSTRAP_CALLS
+
+
+def test_a_provider_that_is_away_is_never_a_score(
+    providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
+) -> None:
+    reference, _ = undisturbed
+    provider = providers(1)
+    manifest = CASE.manifest(provider.url)
+    for model in manifest["spec"]["models"].values():
+        model["parameters"] = {"numRetries": 0}
+    provider.set_faults(error_rate=1.0)
+    try:
+        away = run_local(manifest, tmp_path, workers=WORKERS)
+    finally:
+        provider.set_faults()
+    assert away.status == 1
+    assert "AttemptsExhausted" in away.output
+    assert "the provider did not answer" in away.output
+
+    back = run_local(manifest, tmp_path, workers=WORKERS)
+    assert back.status == 0, back.output
+    assert back.program == reference.program

@@ -1,0 +1,142 @@
+"""A namespace of a real cluster with the operator installed and a simulated provider in it: for tests and the demo."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed import Cluster
+
+ROOT = Path(__file__).parents[2]
+OPERATOR_NAMESPACE = "dspy-swarm"
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+
+Manifest = dict[str, Any]
+
+
+def install_operator(cluster: Cluster, tag: str = "dev", **values: str) -> None:
+    """Installs the chart, or upgrades it to what is in this checkout, and waits for the operator."""
+    settings = {"operator.image.tag": tag, "worker.image.tag": tag, **values}
+    if image := cluster.image_id(f"dspy-swarm/operator:{tag}"):
+        # The tag stays when the image changes; without this the old pod would, too.
+        settings["operator.podAnnotations.image-id"] = image
+    arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    cluster.helm(
+        *("upgrade", "--install", "dspy-swarm", ROOT / "charts" / "dspy-swarm", "--namespace", OPERATOR_NAMESPACE),
+        *("--create-namespace", "--wait", "--timeout", "180s", *arguments),
+    )
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One namespace of a cluster."""
+
+    cluster: Cluster
+    name: str
+
+    def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
+        return self.cluster.kubectl("--namespace", self.name, *arguments, stdin=stdin)
+
+    def create(self) -> None:
+        """Makes the namespace, which admits only pods that keep to the restricted Pod Security Standard."""
+        self.cluster.kubectl("create", "namespace", self.name)
+        self.cluster.kubectl("label", "namespace", self.name, RESTRICTED)
+
+    def delete(self, wait: bool = True) -> None:
+        self.cluster.kubectl("delete", "namespace", self.name, "--ignore-not-found", f"--wait={str(wait).lower()}")
+
+    def apply(self, *manifests: Manifest) -> None:
+        document = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(document))
+
+    def get(self, kind: str, name: str) -> Manifest:
+        found: Manifest = json.loads(self.kubectl("get", kind, name, "--output", "json"))
+        return found
+
+    def list(self, kind: str, **labels: str) -> list[Manifest]:
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        printed = self.kubectl("get", kind, "--selector", selector, "--output", "json")
+        items: list[Manifest] = json.loads(printed)["items"]
+        return items
+
+    def start_provider(self, knowledge: Path, *arguments: str) -> None:
+        """Deploys the simulated provider as Service `provider`, port 8000."""
+        self.apply(config_map("triage-knowledge", {"knowledge.jsonl": knowledge.read_text(encoding="utf-8")}))
+        self.kubectl("apply", "--server-side", "--filename", ROOT / "examples" / "provider" / "provider.yaml")
+        if arguments:
+            container = {"name": "provider", "args": list(arguments)}
+            patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
+            self.kubectl("patch", "deployment", "provider", "--patch", json.dumps(patch))
+        self.kubectl("rollout", "status", "deployment/provider", "--timeout=120s")
+
+    def provider(self, path: str) -> Any:
+        """What the provider's admin endpoint answers, through the API server."""
+        proxy = f"/api/v1/namespaces/{self.name}/services/provider:8000/proxy"
+        return json.loads(self.cluster.kubectl("get", "--raw", f"{proxy}{path}"))
+
+    def set_faults(self, **faults: Any) -> None:
+        """Puts these rules in force, all others as by default."""
+        self._send("replace", "/admin/faults", faults)
+
+    def reset_provider(self) -> None:
+        """Counts requests from 0 again."""
+        self._send("create", "/admin/reset", {})
+
+    def _send(self, verb: str, path: str, body: Any) -> None:
+        proxy = f"/api/v1/namespaces/{self.name}/services/provider:8000/proxy"
+        self.cluster.kubectl(verb, "--raw", f"{proxy}{path}", "--filename", "-", stdin=json.dumps(body))
+
+    def requests(self) -> int:
+        """Requests that the provider answered so far."""
+        return int(self.provider("/admin/stats")["requests"])
+
+    def wait_for(self, name: str, until: Callable[[Manifest], bool], seconds: float = 300) -> Manifest:
+        """The Compilation, as soon as `until` holds. Raises with its status where that takes longer."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.get("dspyc", name)
+            if until(found):
+                return found
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} after {seconds} s: {json.dumps(found.get('status'), indent=1)}")
+            time.sleep(0.5)
+
+    def wait_gone(self, kind: str, seconds: float = 120, **labels: str) -> None:
+        """Returns when nothing of the kind is left."""
+        deadline = time.monotonic() + seconds
+        while left := self.list(kind, **labels):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(left)} {kind} are left: {[item['metadata']['name'] for item in left]}")
+            time.sleep(0.5)
+
+
+def condition(compilation: Manifest, kind: str) -> Manifest | None:
+    """The condition of a type, if there is one."""
+    conditions = compilation.get("status", {}).get("conditions", [])
+    return next((found for found in conditions if found["type"] == kind), None)
+
+
+def is_true(kind: str) -> Callable[[Manifest], bool]:
+    """Whether a condition is True and speaks of the newest spec."""
+
+    def holds(compilation: Manifest) -> bool:
+        found = condition(compilation, kind)
+        newest = compilation["metadata"]["generation"]
+        return found is not None and found["status"] == "True" and found.get("observedGeneration") == newest
+
+    return holds
+
+
+def is_over(compilation: Manifest) -> bool:
+    """Whether the run ended, well or not."""
+    return is_true("Ready")(compilation) or is_true("Stalled")(compilation)
+
+
+def config_map(name: str, data: dict[str, str]) -> Manifest:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def secret(name: str, data: dict[str, str]) -> Manifest:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}

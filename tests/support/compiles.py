@@ -1,0 +1,124 @@
+"""Runs compiles for tests: by stock DSPy in one process, and by the local driver."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / "tests" / "programs"
+PATHS = [PROGRAMS, ROOT / "worker_image", ROOT / "examples" / "triage", ROOT / "examples" / "provider"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One compile, in the words of both sides. `parameters` are DSPy's."""
+
+    name: str
+    optimizer: str = "bootstrapFewShotWithRandomSearch"
+    parameters: dict[str, Any] = field(default_factory=dict)
+    program: str = "One"
+    metric: str = "exact"
+    train: int = 24
+    validation: int = 16
+    teacher: bool = False
+
+    def stock(self, url: str) -> dict[str, Any]:
+        """{"program", "ranking"}, or {"error"}."""
+        case = {**self.__dict__, "url": url}
+        command = [sys.executable, str(PROGRAMS / "stock.py"), json.dumps(case)]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    def manifest(self, url: str, **swarm: Any) -> dict[str, Any]:
+        """The DSPyCompilation."""
+        data = ROOT / "examples" / "triage" / "data"
+
+        def source(name: str, limit: int) -> dict[str, Any]:
+            return {"path": str(data / f"{name}.jsonl"), "limit": limit}
+
+        models = {"student": {"model": "openai/small", "endpoint": url}}
+        if self.teacher:
+            models["teacher"] = {"model": "openai/large", "endpoint": url}
+        spec = {
+            "program": {"entrypoint": f"replay_programs:{self.program}"},
+            "metric": {"entrypoint": f"replay_programs:{self.metric}"},
+            "data": {
+                "inputs": ["ticket"],
+                "train": source("train", self.train),
+                "validation": source("validation", self.validation),
+            },
+            "models": models,
+            "optimizer": {self.optimizer: {camel(key): value for key, value in self.parameters.items()}},
+            "swarm": {"threadsPerPod": 4, **swarm},
+        }
+        return {
+            "apiVersion": "dspy-swarm.dev/v1alpha1",
+            "kind": "DSPyCompilation",
+            "metadata": {"name": "case"},
+            "spec": spec,
+        }
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What the local driver left behind."""
+
+    status: int
+    output: str
+    journal: Path
+
+    @property
+    def program(self) -> dict[str, Any]:
+        """The winner's state, without the versions that `save` adds."""
+        found: dict[str, Any] = json.loads((self.journal / "artifact" / "program.json").read_text(encoding="utf-8"))
+        found.pop("metadata")
+        return found
+
+    @property
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.journal / "artifact" / "report.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def ranking(self) -> list[float]:
+        return [candidate["score"] for candidate in self.report["candidates"]]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """For processes that tests start."""
+    paths = os.pathsep.join(map(str, PATHS))
+    return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160", "NO_COLOR": "1", **more}
+
+
+def start_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env: str) -> subprocess.Popen[str]:
+    """The local driver as a process; `folder` holds its files and its journal."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "compilation.yaml"
+    file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    command = [sys.executable, "-m", "swarm_worker", "run", "-f", str(file), "--workers", str(workers)]
+    return subprocess.Popen(
+        [*command, "--journal", str(folder / "journal")],
+        env=environment(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env: str) -> LocalRun:
+    """Runs the local driver to its end."""
+    process = start_local(manifest, folder, workers=workers, **env)
+    output, _ = process.communicate()
+    return LocalRun(process.returncode, output, folder / "journal")
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,41 @@
+"""A tiny effect for the engine."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from support.wire import digest
+from swarm_wire.messages import Cell, EffectKind, Task
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.effects import Tasks
+from swarm_worker.replay.placeholder import scores
+from swarm_worker.replay.store import Store
+
+
+@dataclass
+class Step:
+    """Needs the result with its number. With `guess` a scout gets a score in its place; otherwise scouts end here."""
+
+    number: int
+    unresolved: bool = False
+    guess: bool = False
+    fails: bool = False
+    kind: str = EffectKind.WAVE
+
+    @property
+    def digest(self) -> str:
+        return digest(self.number)
+
+    def is_known(self, store: Store) -> bool:
+        return self.digest in store
+
+    def load(self, store: Store, codec: Codec) -> Any:
+        return store.body(self.digest)
+
+    def tasks(self, store: Store, codec: Codec) -> Tasks:
+        if self.fails:
+            raise TypeError("cannot pickle '_io.TextIOWrapper' object")
+        made = Task(digest=self.digest, kind=EffectKind.WAVE, payload=digest(0), cells=[Cell(key=self.digest)])
+        return Tasks(made, {digest(0): b"payload"})
+
+    def placeholder(self, role: str, position: int) -> Any:
+        return scores(role, position, 1) if self.guess else None

@@ -1,0 +1,92 @@
+"""Builders for the contract: records, what a pod prints of them, and what may happen to that on its way."""
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from swarm_wire.messages import Cell, Commit, EffectKind, Task
+from swarm_wire.records import Record, RecordKind, Writer
+
+NONCE = "a1b2c3d4e5f60718"
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Bytes that do not deflate."""
+    return random.Random(seed).randbytes(size)
+
+
+def blob(body: bytes = b"", **header: Any) -> Record:
+    return Record(RecordKind.BLOB, header, body)
+
+
+def printed(records: Iterable[Record], nonce: str = NONCE) -> tuple[list[str], Commit]:
+    """The lines of a pod that put these records, and its commit record."""
+    lines: list[bytes] = []
+    writer = Writer(lines.append, nonce)
+    for record in records:
+        writer.put(record)
+    return [line.decode() for line in lines], writer.commit(0)
+
+
+def digest(number: int) -> str:
+    return f"{number:032x}"
+
+
+def task(number: int = 1, cells: int = 1, weight: int = 1, first_key: int | None = None) -> Task:
+    """A task whose cell keys are its own, unless `first_key` says otherwise."""
+    start = number * 1_000_000 if first_key is None else first_key
+    made = [Cell(key=digest(start + position), item=position) for position in range(cells)]
+    return Task(digest=digest(number), kind=EffectKind.WAVE, payload=digest(0), cells=made, weight=weight)
+
+
+_values = st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.text(max_size=20))
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    """Any record: bodies from nothing to several lines, headers with any text."""
+    header = draw(st.dictionaries(st.text(max_size=8).filter(lambda key: key != "record"), _values, max_size=3))
+    size = draw(st.sampled_from([0, 1, 50, 3000, 8990, 9000, 9010, 20_000, 40_000]))
+    return Record(draw(st.sampled_from(RecordKind)), header, noise(size, draw(st.integers(0, 9))))
+
+
+Damage = Callable[[list[str]], list[str]]
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> Damage:
+    """One thing that happens to an output: lines cut, dropped, repeated, moved, glued, altered, or printed between."""
+    kind = draw(st.sampled_from(["cut", "drop", "repeat", "move", "glue", "alter", "between", "truncate"]))
+    where, to, text = draw(st.floats(0, 0.999)), draw(st.floats(0, 0.999)), draw(st.text(max_size=40))
+
+    def damage(lines: list[str]) -> list[str]:
+        if not lines:
+            return lines
+        number, line = int(where * len(lines)), lines[int(where * len(lines))]
+        at = int(to * len(line))
+        match kind:
+            case "cut":
+                return [*lines[:number], line[:at], *lines[number + 1 :]]
+            case "drop":
+                return [*lines[:number], *lines[number + 1 :]]
+            case "repeat":
+                return [*lines, line]
+            case "move":
+                rest = [*lines[:number], *lines[number + 1 :]]
+                return [*rest[: int(to * len(rest))], line, *rest[int(to * len(rest)) :]]
+            case "glue":
+                return [
+                    *lines[:number],
+                    line.rstrip("\n") + "".join(lines[number + 1 : number + 2]),
+                    *lines[number + 2 :],
+                ]
+            case "alter":
+                return [*lines[:number], line[:at] + (text[:1] or "A") + line[at + 1 :], *lines[number + 1 :]]
+            case "truncate":
+                return [*lines[:number], line[:at]]
+            case _:
+                return [*lines[:number], text + "\n", *lines[number:]]
+
+    return damage

@@ -1,0 +1,180 @@
+"""Builders of what a pass sees, for tests of decisions: `World` and its parts, with what a test does not care for."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from support.operator_specs import spec
+from swarm_operator.api import ObjectKind, Status
+from swarm_operator.world import (
+    Artifact,
+    AssignmentMap,
+    Compilation,
+    Job,
+    Journal,
+    Key,
+    Pod,
+    PublishedArtifact,
+    Run,
+    Shard,
+    World,
+)
+from swarm_wire.messages import (
+    Assignment,
+    Candidate,
+    Cell,
+    EffectKind,
+    PlanEnd,
+    PlanOutcome,
+    Report,
+    RunRequest,
+    Scores,
+    SliceRef,
+    Task,
+    Usage,
+)
+from swarm_wire.spec import CompilationSpec
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+KEY = Key("team", "triage", "uid-1")
+INPUTS = {"triage-program": frozenset({"triage.py"}), "triage-data": frozenset({"train.jsonl", "val.jsonl"})}
+IMAGE = "worker:1"
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def compilation(given: dict[str, Any] | None = None, status: Status | None = None, **fields: Any) -> Compilation:
+    values: dict[str, Any] = {"resource_version": "1", "generation": 1, "requested_at": None, "deleting": False}
+    return Compilation(key=KEY, given=given or spec(), status=status or Status(), **{**values, **fields})
+
+
+RUN_ID = compilation().run_id
+
+
+def run() -> Run:
+    request = RunRequest(run_id=RUN_ID, name=KEY.name, spec=CompilationSpec.model_validate(spec(image=IMAGE)))
+    return Run(KEY, RUN_ID, request, IMAGE)
+
+
+def cell(round_: int, item: int) -> str:
+    return f"{round_:016x}{item:016x}"
+
+
+def task(round_: int, cells: int = 4, weight: int = 1) -> Task:
+    return Task(
+        digest=f"{round_ + 1000:032x}",
+        kind=EffectKind.WAVE,
+        payload=f"{round_ + 2000:032x}",
+        cells=[Cell(key=cell(round_, item), item=item) for item in range(cells)],
+        weight=weight,
+    )
+
+
+def shard(kind: ObjectKind, round_: int, attempt: int = 0, number: int = 0, **content: Any) -> Shard:
+    name = f"triage-{RUN_ID}-{kind[0]}{round_}-{attempt}-{number}"
+    key = f"{kind}-{round_:04d}-{attempt:02d}-{number}.shard"
+    return Shard(
+        name=name, uid=f"uid-{name}", run_id=RUN_ID, kind=kind, round=round_, attempt=attempt, key=key, **content
+    )
+
+
+def planned(round_: int, asked: Task | None = None) -> list[Shard]:
+    """A round that a plan asked for: its tasks, and the plan's end."""
+    asked = asked or task(round_)
+    end = PlanEnd(outcome=PlanOutcome.BLOCKED, round=round_, binding="b", tasks=[asked.digest], cells=len(asked.cells))
+    return [
+        shard(ObjectKind.TASKS, round_, 1, tasks=(asked,)),
+        shard(ObjectKind.RESULTS, round_, 1, plans=(end,)),
+    ]
+
+
+def results(round_: int, *items: int) -> Shard:
+    """Results of some of a round's cells."""
+    found = {cell(round_, item): Usage(calls=1) for item in items}
+    return shard(ObjectKind.RESULTS, round_, 0, hash(items) % 1000, results=found)
+
+
+ARTIFACT = Artifact(
+    program="{}",
+    report_text="{}",
+    sha256="44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+    report=Report(scores=Scores(baseline=50.0, best=75.0), candidates=[Candidate(name="seed 1", score=75.0)]),
+)
+
+
+def compiled(round_: int) -> Shard:
+    """The end of a plan that brought the artifact."""
+    end = PlanEnd(outcome=PlanOutcome.DONE, round=round_, binding="b", scores=ARTIFACT.report.scores)
+    return shard(ObjectKind.RESULTS, round_, 1, plans=(end,), artifact=ARTIFACT)
+
+
+def published(**fields: Any) -> PublishedArtifact:
+    values: dict[str, Any] = {
+        "name": "triage-artifact",
+        "uid": "uid-artifact",
+        "resource_version": "7",
+        "owner_uid": KEY.uid,
+        "run_id": RUN_ID,
+        "sha256": ARTIFACT.sha256,
+        "foreign": False,
+    }
+    return PublishedArtifact(**{**values, **fields})
+
+
+def job(kind: ObjectKind, round_: int, attempt: int = 1, completions: int = 1, **fields: Any) -> Job:
+    name = f"triage-{RUN_ID}-{kind[0]}{round_}-{attempt}"
+    values: dict[str, Any] = {"run_id": RUN_ID, "created_at": ago(100)}
+    return Job(
+        name=name,
+        uid=f"uid-{name}",
+        kind=kind,
+        round=round_,
+        attempt=attempt,
+        completions=completions,
+        **{**values, **fields},
+    )
+
+
+def pod(of: Job, index: int = 0, **fields: Any) -> Pod:
+    """A running pod of a Job; with `exit_code`, one that ended and was read."""
+    values: dict[str, Any] = {"run_id": of.run_id, "created_at": ago(90), "started": True, "held": True}
+    if fields.get("exit_code") is not None:
+        values |= {"ended": True, "held": False, "finished_at": ago(60), "failure": f"exit code {fields['exit_code']}"}
+    return Pod(
+        name=f"{of.name}-{index}-x",
+        uid=f"uid-{of.name}-{index}",
+        kind=of.kind,
+        round=of.round,
+        attempt=of.attempt,
+        index=index,
+        job=of.name,
+        job_uid=of.uid,
+        **{**values, **fields},
+    )
+
+
+def assignment(round_: int, attempt: int, *slices: list[int], strikes: dict[str, int] | None = None) -> AssignmentMap:
+    """One pod for each list of items."""
+    digest = task(round_).digest
+    given = Assignment(
+        run_id=RUN_ID,
+        round=round_,
+        attempt=attempt,
+        slices=[[SliceRef(task=digest, cells=cells)] for cells in slices],
+    )
+    return AssignmentMap(f"triage-{RUN_ID}-w{round_}-{attempt}", f"uid-a{round_}-{attempt}", given, strikes or {})
+
+
+def world(*shards: Shard | list[Shard], **fields: Any) -> World:
+    """A run that was opened, with these shards in its journal."""
+    flat = [found for part in shards for found in (part if isinstance(part, list) else [part])]
+    given = fields.pop("assignments", ())
+    values: dict[str, Any] = {
+        "compilation": compilation(),
+        "run": run(),
+        "inputs": INPUTS,
+        "journal": Journal(flat),
+        "assignments": {(found.assignment.round, found.assignment.attempt): found for found in given},
+    }
+    return World(**{**values, **fields})

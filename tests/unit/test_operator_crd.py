@@ -1,0 +1,169 @@
+"""The CRD and the chart's copy are what the models say, and what Kubernetes takes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from support.operator_specs import SPEC
+from swarm_operator import crd
+from swarm_operator.api import Status
+from swarm_wire.spec import CompilationSpec, Union
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "dspy-swarm"
+DEFINITION = crd.definition()
+VERSION = DEFINITION["spec"]["versions"][0]
+SCHEMA = VERSION["schema"]["openAPIV3Schema"]["properties"]
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema within a schema, by its path."""
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from nodes(inner, f"{path}.{name}")
+    for word in ("items", "additionalProperties"):
+        if isinstance(schema.get(word), dict):
+            yield from nodes(schema[word], f"{path}[]")
+
+
+ALL = [*nodes(SCHEMA["spec"], "spec"), *nodes(SCHEMA["status"], "status")]
+
+
+@pytest.mark.parametrize("folder", [ROOT / "crds", CHART / "files"], ids=["crds", "chart"])
+def test_files_are_current(folder: Path) -> None:
+    assert (folder / crd.FILE).read_text(encoding="utf-8") == crd.text(), "run: make crds"
+
+
+def test_the_check_finds_a_stale_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(tmp_path / "crds"), str(tmp_path / "chart")]
+    assert crd.main(arguments) == 0
+    assert crd.main([*arguments, "--check"]) == 0
+    (tmp_path / "crds" / crd.FILE).write_text("other", encoding="utf-8")
+    assert crd.main([*arguments, "--check"]) == 1
+    assert "make crds" in capsys.readouterr().err
+
+
+def test_it_is_small_enough_for_client_side_apply() -> None:
+    assert len(json.dumps(DEFINITION)) < 256 * 1024
+
+
+@pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
+def test_schemas_are_structural(path: str, schema: dict[str, Any]) -> None:
+    assert schema["type"] in ("object", "array", "string", "integer", "number", "boolean")
+    assert not {"$ref", "anyOf", "allOf", "oneOf", "title", "const", "nullable", "propertyNames"} & set(schema)
+    assert schema.get("additionalProperties") is not False
+    assert not ("properties" in schema and "additionalProperties" in schema)
+
+
+@pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
+def test_everything_below_the_top_has_a_description_or_a_name_that_says_it(path: str, schema: dict[str, Any]) -> None:
+    plain = path.endswith(("[]", ".name", ".key", ".operator", ".value", ".effect", ".tolerationSeconds"))
+    if not plain and schema["type"] == "object" and "properties" in schema:
+        assert schema.get("description"), path
+
+
+def test_every_union_is_a_rule_of_exactly_one() -> None:
+    messages = [
+        rule["message"]
+        for _, schema in ALL
+        for rule in schema.get("x-kubernetes-validations", ())
+        if "set" in rule["message"]
+    ]
+    assert len(Union.__subclasses__()) == 3
+    assert sorted(set(messages)) == [
+        "configMap must be set",
+        "exactly one of bootstrapFewShotWithRandomSearch, bootstrapFewShot, labeledFewShot must be set",
+        "exactly one of configMap, path, entrypoint must be set",
+    ]
+
+
+def test_rules_say_what_the_models_say() -> None:
+    optimizer = SCHEMA["spec"]["properties"]["optimizer"]
+    assert optimizer["x-kubernetes-validations"][0]["rule"] == (
+        "[has(self.bootstrapFewShotWithRandomSearch), has(self.bootstrapFewShot), has(self.labeledFewShot)]"
+        ".exists_one(given, given)"
+    )
+    requests = SCHEMA["spec"]["properties"]["swarm"]["properties"]["resources"]["properties"]["requests"]
+    assert (
+        requests["x-kubernetes-validations"][0]["rule"]
+        == "self.all(key, key in ['cpu', 'memory', 'ephemeral-storage'])"
+    )
+    assert requests["maxProperties"] == 3
+
+
+def test_defaults_are_those_of_the_models() -> None:
+    given = CompilationSpec.model_validate(SPEC)
+    swarm = SCHEMA["spec"]["properties"]["swarm"]["properties"]
+    assert swarm["maxAttempts"]["default"] == given.swarm.max_attempts
+    assert SCHEMA["spec"]["properties"]["swarm"]["default"] == {}
+    assert SCHEMA["status"]["default"] == {"observedGeneration": -1}
+
+
+def test_conditions_are_a_map_by_type() -> None:
+    conditions = SCHEMA["status"]["properties"]["conditions"]
+    assert conditions["x-kubernetes-list-type"] == "map"
+    assert conditions["x-kubernetes-list-map-keys"] == ["type"]
+
+
+def test_columns_name_fields_of_the_status() -> None:
+    columns = {column["name"]: column for column in VERSION["additionalPrinterColumns"]}
+    assert [name for name, column in columns.items() if not column.get("priority")] == [
+        "Ready",
+        "Reason",
+        "Progress",
+        "Baseline",
+        "Best",
+        "Calls",
+        "Age",
+    ]
+    fields = Status.model_json_schema(by_alias=True)["properties"]
+    for column in columns.values():
+        path = column["jsonPath"]
+        assert path == ".metadata.creationTimestamp" or path.split(".")[2].split("[")[0] in fields
+
+
+def test_the_models_take_what_the_schema_takes_with_its_defaults() -> None:
+    with pytest.raises(ValidationError):
+        CompilationSpec.model_validate({**SPEC, "swarm": {"podz": 1}})
+    assert CompilationSpec.model_validate(SPEC).as_written()["swarm"]["pods"] == 3
+
+
+# The chart.
+
+
+def same_keys(values: Any, schema: Any, path: str = "") -> None:
+    if isinstance(values, dict) and schema.get("additionalProperties") is False:
+        assert set(values) == set(schema["properties"]) - {"global"}, path
+        for key, value in values.items():
+            same_keys(value, schema["properties"][key], f"{path}.{key}")
+
+
+def test_values_and_their_schema_know_the_same_keys() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    assert schema["additionalProperties"] is False
+    same_keys(values, schema)
+
+
+def test_the_chart_grants_no_secrets_and_no_wildcards() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (CHART / "templates").iterdir())
+    assert "resources: [secrets" not in text
+    assert '"*"' not in text
+    assert "finalizers" in (CHART / "templates" / "NOTES.txt").read_text(encoding="utf-8")
+
+
+# The repository.
+
+
+def test_the_operator_folder_does_not_hide_the_standard_library() -> None:
+    code = "import collections, operator; print(operator.__file__)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not Path(found.stdout.strip()).is_relative_to(ROOT)
+    assert not (ROOT / "operator" / "__init__.py").exists()

@@ -1,0 +1,632 @@
+"""The state machine as a table: what is seen -> what is done, and why.
+
+Each row is a world, the actions that follow (by their names, in order), the state and the reason.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.operator_specs import spec
+from support.worlds import (
+    ARTIFACT,
+    INPUTS,
+    KEY,
+    NOW,
+    RUN_ID,
+    ago,
+    assignment,
+    cell,
+    compilation,
+    compiled,
+    job,
+    planned,
+    pod,
+    published,
+    results,
+    task,
+    world,
+)
+from swarm_operator.actions import Action, DropJob, DropMap, Publish, ReleasePod, StartPlan, StartWork
+from swarm_operator.api import AnyReason, ObjectKind, Reason, Status, WaitingStatus
+from swarm_operator.decide import decide
+from swarm_operator.settings import Settings
+from swarm_operator.status import CONDITIONS, State, timestamp
+from swarm_operator.world import Harvest, MapRef, NewPlan, Trouble, World
+from swarm_wire.messages import Commit
+from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.records import Record, RecordKind
+
+SETTINGS = Settings()
+PLAN, WORK = ObjectKind.PLAN, ObjectKind.WORK
+PLAN_0, WORK_0 = job(PLAN, 0), job(WORK, 0, completions=2)
+RESULT = Record(RecordKind.RESULT, {"key": cell(0, 0), "outcome": "ok"})
+TASK, END = Record(RecordKind.TASK, {}), Record(RecordKind.PLAN, {})
+FAILED, OOM = int(ExitCode.FAILED), 137
+
+
+def said(reason: str, message: str) -> Commit:
+    return Commit(nonce="n", exit_code=64, reason=reason, message=message)
+
+
+def waited(reason: Reason, seconds: float) -> Any:
+    """A Compilation whose status has told of a reason for so long."""
+    status = Status(run_id=RUN_ID, waiting=WaitingStatus(reason=reason, since=timestamp(ago(seconds))))
+    return compilation(status=status)
+
+
+def settled(state: State) -> Any:
+    """A Compilation whose status says that this run is over."""
+    conditions = [
+        {
+            "type": type_,
+            "status": truth,
+            "observedGeneration": 1,
+            "lastTransitionTime": timestamp(NOW),
+            "reason": "Published",
+            "message": "",
+        }
+        for type_, truth in CONDITIONS[state].items()
+    ]
+    return compilation(status=Status.of({"observedGeneration": 1, "runId": RUN_ID, "conditions": conditions}))
+
+
+@dataclass
+class Row:
+    name: str
+    world: World
+    actions: list[str]
+    state: State | None = State.RUNNING
+    reason: AnyReason | None = None
+    says: list[str] = field(default_factory=list)
+    wake_up: float | None = -1
+    """-1: not looked at."""
+
+
+def stuck(reason: Reason, message: str) -> dict[str, Any]:
+    return {"started": False, "trouble": Trouble(reason, message)}
+
+
+NEW = [
+    Row("a new Compilation gets its request", world(run=None), ["OpenRun"], reason=Reason.PLANNING, wake_up=0),
+    Row("an opened run gets the plan of round 0", world(), ["StartPlan"], reason=Reason.PLANNING, wake_up=5),
+    Row(
+        "a Compilation under deletion lets its pods go, and nothing else",
+        world(compilation=compilation(deleting=True), jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
+        ["ReleasePod"],
+        state=None,
+    ),
+    Row(
+        "an invalid spec is refused with path and cure",
+        world(compilation=compilation(spec(metric={"entrypoint": "no-colon"})), run=None),
+        [],
+        State.FAILED,
+        Reason.INVALID_SPEC,
+        ["spec.metric.entrypoint", "'no-colon'", "Correct the spec"],
+    ),
+    Row(
+        "suspend is refused",
+        world(compilation=compilation(spec(suspend=True)), run=None),
+        [],
+        State.FAILED,
+        Reason.SUSPEND_NOT_SUPPORTED,
+        ["Set it to false"],
+    ),
+    Row(
+        "a request that cannot be read any more ends the run",
+        world(run=None, maps=(MapRef("m", "u", RUN_ID, "run", 0),)),
+        [],
+        State.FAILED,
+        Reason.JOURNAL_DAMAGED,
+        ["requested-at"],
+    ),
+]
+
+INPUT = [
+    Row(
+        "a missing ConfigMap is waited for",
+        world(inputs={**INPUTS, "triage-data": None}),
+        [],
+        reason=Reason.MISSING_CONFIG_MAP,
+        says=["'triage-data'", "Create it"],
+    ),
+    Row(
+        "a missing key is waited for",
+        world(inputs={**INPUTS, "triage-data": frozenset({"train.jsonl"})}),
+        [],
+        reason=Reason.MISSING_CONFIG_MAP_KEY,
+        says=["'val.jsonl'", "which has: train.jsonl"],
+    ),
+    Row(
+        "a missing ConfigMap fails the run after the deadline",
+        world(compilation=waited(Reason.MISSING_CONFIG_MAP, 60), inputs={**INPUTS, "triage-data": None}),
+        [],
+        State.FAILED,
+        Reason.MISSING_CONFIG_MAP,
+        ["60 s", f"kubectl -n {KEY.namespace} annotate --overwrite dspyc/{KEY.name}"],
+    ),
+    Row(
+        "another reason has a deadline of its own",
+        world(compilation=waited(Reason.UNSCHEDULABLE, 600), inputs={**INPUTS, "triage-data": None}),
+        [],
+        reason=Reason.MISSING_CONFIG_MAP,
+    ),
+    Row(
+        "a missing ConfigMap does not stop pods that run already",
+        world(inputs={}, jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
+        [],
+        reason=Reason.PLANNING,
+    ),
+    Row(
+        "a foreign ConfigMap of the artifact's name stops the run before it costs anything",
+        world(artifact=published(owner_uid="somebody")),
+        [],
+        reason=Reason.ARTIFACT_CONFLICT,
+        says=["'triage-artifact'", "not overwritten"],
+    ),
+    Row(
+        "an artifact of ours that somebody edited is foreign too",
+        world(artifact=published(foreign=True)),
+        [],
+        reason=Reason.ARTIFACT_CONFLICT,
+        says=["edited"],
+    ),
+    Row("our own artifact of an earlier run is no conflict", world(artifact=published(run_id="old")), ["StartPlan"]),
+]
+
+PODS = [
+    Row(
+        "a running plan is waited for",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
+        [],
+        reason=Reason.PLANNING,
+        wake_up=5,
+    ),
+    Row("a Job without pods yet is waited for", world(jobs=(PLAN_0,)), [], reason=Reason.PLANNING),
+    Row(
+        "a pod without its Secret is waited for",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, **stuck(Reason.MISSING_SECRET, 'secret "key" not found')),)),
+        [],
+        reason=Reason.MISSING_SECRET,
+        says=['secret "key" not found'],
+    ),
+    Row(
+        "a pod without its Secret fails the run after the deadline",
+        world(
+            compilation=waited(Reason.MISSING_SECRET, 61),
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0, **stuck(Reason.MISSING_SECRET, 'secret "key" not found')),),
+        ),
+        [],
+        State.FAILED,
+        Reason.MISSING_SECRET,
+        wake_up=0,
+    ),
+    Row(
+        "a pod that no node takes is waited for longer",
+        world(
+            compilation=waited(Reason.UNSCHEDULABLE, 600),
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0, **stuck(Reason.UNSCHEDULABLE, "0/1 nodes are available")),),
+        ),
+        [],
+        reason=Reason.UNSCHEDULABLE,
+    ),
+    Row(
+        "pods that cannot start are no trouble while others of the Job run",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(WORK_0,),
+            pods=(pod(WORK_0, 0), pod(WORK_0, 1, **stuck(Reason.UNSCHEDULABLE, "0/1 nodes are available"))),
+        ),
+        [],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a pod that starts for too long says where to look",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, started=False, created_at=ago(121)),)),
+        [],
+        reason=Reason.POD_CANNOT_START,
+        says=["for 121 s", "kubectl describe pod"],
+    ),
+    Row(
+        "a Job whose pods are rejected says why",
+        world(jobs=(PLAN_0,), rejections={PLAN_0.uid: "exceeded quota: pods=0"}),
+        [],
+        reason=Reason.PODS_REJECTED,
+        says=["exceeded quota: pods=0"],
+    ),
+    Row(
+        "bad input ends the run in the pod's words",
+        world(
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0, exit_code=64, commit=said("DataInvalid", "line 3 is not JSON")),),
+        ),
+        [],
+        State.FAILED,
+        WorkerReason.DATA_INVALID,
+        ["line 3 is not JSON"],
+    ),
+    Row(
+        "a terminal exit without a word is named by its code",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=int(ExitCode.DRIFT)),)),
+        [],
+        State.FAILED,
+        WorkerReason.DIGEST_DRIFT,
+    ),
+]
+
+ROUNDS = [
+    Row(
+        "results are written before anything else, and only then their pods are released",
+        world(
+            planned(0),
+            jobs=(WORK_0,),
+            pods=(settled_pod := pod(WORK_0, exit_code=0, held=True),),
+            harvest=Harvest(results={0: (RESULT,)}, settled=(settled_pod,)),
+        ),
+        ["KeepRecords", "ReleasePod"],
+        wake_up=0,
+    ),
+    Row(
+        "a plan's tasks are written before its end",
+        world(jobs=(PLAN_0,), harvest=Harvest(plans=(NewPlan(0, 1, (TASK,), (END,)),))),
+        ["KeepRecords", "KeepRecords"],
+        wake_up=0,
+    ),
+    Row(
+        "a planned round is scattered, and its plan's Job goes",
+        world(planned(0), jobs=(PLAN_0,)),
+        ["StartWork", "DropJob"],
+        reason=Reason.SCATTERING,
+        says=["0 of 4 cells"],
+    ),
+    Row(
+        "an assignment without its Job is taken up again after a crash",
+        world(planned(0), assignments=(assignment(0, 1, [0, 1, 2, 3]),)),
+        ["StartWork"],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a deleted Job whose pods brought something is another attempt",
+        world(planned(0), results(0, 0), assignments=(assignment(0, 1, [0, 1, 2, 3]),)),
+        ["StartWork"],
+        reason=Reason.RETRYING,
+    ),
+    Row(
+        "a complete round is planned on, whatever its Job says",
+        world(planned(0), results(0, 0, 1, 2, 3), jobs=(WORK_0,)),
+        ["StartPlan", "DropJob"],
+        reason=Reason.PLANNING,
+        says=["round 1"],
+    ),
+    Row(
+        "a Job stays while a pod of it is unread",
+        world(planned(0), results(0, 0, 1, 2, 3), jobs=(WORK_0,), pods=(pod(WORK_0, exit_code=0, held=True),)),
+        ["StartPlan"],
+    ),
+    Row(
+        "tasks of rounds before the last planned one go",
+        world(
+            planned(0),
+            results(0, 0, 1, 2, 3),
+            planned(1),
+            jobs=(job(WORK, 1),),
+            maps=(MapRef("t", "t", RUN_ID, "tasks", 0), MapRef("r", "r", RUN_ID, "results", 0)),
+            assignments=(assignment(1, 1, [0, 1, 2, 3]),),
+        ),
+        ["DropMap"],
+    ),
+    Row(
+        "a round whose tasks were lost is planned anew",
+        world(planned(0)[1:]),
+        ["StartPlan"],
+        reason=Reason.PLANNING,
+        says=["round 1"],
+    ),
+    Row(
+        "two such rounds without a result are a damaged journal",
+        world(planned(0)[1:], planned(1)[1:]),
+        [],
+        State.FAILED,
+        Reason.JOURNAL_DAMAGED,
+    ),
+    Row(
+        "a gap in the plans is a damaged journal",
+        world(planned(0), planned(2)),
+        [],
+        State.FAILED,
+        Reason.JOURNAL_DAMAGED,
+        ["[0, 2]"],
+    ),
+    Row(
+        "a plan that asks for what was there is no progress",
+        world(planned(0), results(0, 0, 1, 2, 3), planned(1, asked=task(0))),
+        [],
+        State.FAILED,
+        Reason.NO_PROGRESS,
+    ),
+]
+
+ATTEMPTS = [
+    Row(
+        "what failed pods left is tried again",
+        world(
+            planned(0),
+            results(0, 0, 1),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(WORK_0,),
+            pods=(pod(WORK_0, 0, exit_code=0), pod(WORK_0, 1, exit_code=OOM, failure="OOMKilled (exit code 137)")),
+        ),
+        ["StartWork"],
+        reason=Reason.RETRYING,
+        says=["2 cells have no result", "OOMKilled"],
+    ),
+    Row(
+        "not before a delay, where it was the pods' own fault",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1, 2, 3]),),
+            jobs=(job(WORK, 0),),
+            pods=(pod(job(WORK, 0), 0, exit_code=FAILED, finished_at=ago(4)),),
+        ),
+        [],
+        reason=Reason.RETRYING,
+        wake_up=6,
+    ),
+    Row(
+        "at once, where it was not",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1, 2, 3]),),
+            jobs=(job(WORK, 0),),
+            pods=(pod(job(WORK, 0), 0, exit_code=143, disrupted=True, finished_at=ago(0)),),
+        ),
+        ["StartWork"],
+        reason=Reason.RETRYING,
+    ),
+    Row(
+        "three failures of its own are enough for a cell",
+        world(
+            planned(0),
+            results(0, 1, 2, 3),
+            assignments=(assignment(0, 3, [0], strikes={cell(0, 0): 2}),),
+            jobs=(job(WORK, 0, 3),),
+            pods=(pod(job(WORK, 0, 3), 0, exit_code=OOM, failure="OOMKilled (exit code 137)"),),
+        ),
+        [],
+        State.FAILED,
+        Reason.ATTEMPTS_EXHAUSTED,
+        ["1 cells of round 0", "after 3 attempts", "OOMKilled"],
+    ),
+    Row(
+        "disruptions may repeat it more often",
+        world(
+            planned(0),
+            assignments=(assignment(0, 5, [0, 1, 2, 3], strikes={cell(0, 0): 2}),),
+            jobs=(job(WORK, 0, 5),),
+            pods=(pod(job(WORK, 0, 5), 0, exit_code=int(ExitCode.INTERRUPTED)),),
+        ),
+        ["StartWork"],
+    ),
+    Row(
+        "but not for ever",
+        world(
+            planned(0),
+            assignments=(assignment(0, 13, [0, 1, 2, 3]),),
+            jobs=(job(WORK, 0, 13),),
+            pods=(pod(job(WORK, 0, 13), 0, exit_code=143, disrupted=True),),
+        ),
+        [],
+        State.FAILED,
+        Reason.ATTEMPTS_EXHAUSTED,
+    ),
+    Row(
+        "an attempt is not over before each of its pods was there",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(WORK_0,),
+            pods=(pod(WORK_0, 0, exit_code=FAILED),),
+        ),
+        [],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a pod on a lost node is given up and released",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(WORK_0,),
+            pods=(pod(WORK_0, 0, exit_code=0), pod(WORK_0, 1, deleted_at=ago(31))),
+        ),
+        ["StartWork", "ReleasePod"],
+        reason=Reason.RETRYING,
+    ),
+    Row(
+        "pods of a deleted Job may still bring something",
+        world(
+            planned(0),
+            results(0, 0),
+            assignments=(assignment(0, 1, [0, 1, 2, 3]),),
+            pods=(pod(job(WORK, 0), 0, deleted_at=ago(-20)),),
+        ),
+        [],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a plan that died is planned again",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=FAILED),)),
+        ["StartPlan"],
+        reason=Reason.RETRYING,
+    ),
+    Row(
+        "a plan that ended well without a readable end is planned again",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=0),)),
+        ["StartPlan"],
+        reason=Reason.RETRYING,
+    ),
+    Row(
+        "a plan dies three times at most",
+        world(
+            jobs=tuple(job(PLAN, 0, n) for n in (1, 2, 3)),
+            pods=tuple(pod(job(PLAN, 0, n), exit_code=FAILED, commit=said("ProviderFailed", "401")) for n in (1, 2, 3)),
+        ),
+        [],
+        State.FAILED,
+        Reason.ATTEMPTS_EXHAUSTED,
+        ["ProviderFailed: 401"],
+    ),
+]
+
+ENDS = [
+    Row("a compiled program is written", world(compiled(0)), ["Publish"], reason=Reason.PUBLISHING, wake_up=0),
+    Row(
+        "it is published when its ConfigMap is seen",
+        world(compiled(0), artifact=published()),
+        [],
+        State.PUBLISHED,
+        Reason.PUBLISHED,
+        ["'triage-artifact'", "50 -> 75"],
+    ),
+    Row(
+        "an artifact of an earlier run is replaced",
+        world(compiled(0), artifact=published(run_id="old", sha256="old")),
+        ["Publish"],
+        reason=Reason.PUBLISHING,
+    ),
+    Row(
+        "an artifact that somebody edited meanwhile is not",
+        world(compiled(0), artifact=published(run_id="old", foreign=True)),
+        [],
+        reason=Reason.ARTIFACT_CONFLICT,
+    ),
+    Row(
+        "what is over is tidied up and not spoken of again",
+        world(
+            compiled(0),
+            compilation=settled(State.PUBLISHED),
+            artifact=published(),
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0, exit_code=0, held=True),),
+            maps=(
+                MapRef("tasks", "u", RUN_ID, "tasks", 0),
+                MapRef("results", "u", RUN_ID, "results", 0),
+                MapRef("older", "u", "older", "results", 0),
+                MapRef("triage-artifact", "u", "older", "artifact", 0),
+            ),
+        ),
+        ["ReleasePod", "DropJob", "DropMap tasks", "DropMap older"],
+        state=None,
+        wake_up=None,
+    ),
+    Row(
+        "after a failure the older journal stays",
+        world(
+            compilation=settled(State.FAILED),
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0),),
+            maps=(MapRef("older", "u", "older", "results", 0),),
+        ),
+        ["ReleasePod", "DropJob"],
+        state=None,
+    ),
+    Row(
+        "a published artifact that was deleted is written again",
+        world(compiled(0), compilation=settled(State.PUBLISHED)),
+        ["Publish"],
+        state=None,
+    ),
+    Row(
+        "pods and Jobs of another run go",
+        world(
+            jobs=(old := job(WORK, 0, run_id="older"),),
+            pods=(pod(old),),
+            maps=(MapRef("older", "u", "older", "results", 0),),
+        ),
+        ["StartPlan", "ReleasePod", "DropJob"],
+    ),
+]
+
+TABLE = [*NEW, *INPUT, *PODS, *ROUNDS, *ATTEMPTS, *ENDS]
+
+
+def shown(action: Action) -> str:
+    return type(action).__name__
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_decision(row: Row) -> None:
+    decision = decide(row.world, NOW, SETTINGS)
+    assert [shown(action) for action in decision.actions] == [wanted.split()[0] for wanted in row.actions]
+    dropped = [f"DropMap {action.name}" for action in decision.actions if isinstance(action, DropMap)]
+    assert [wanted for wanted in row.actions if wanted.startswith("DropMap ")] in ([], dropped)
+    if row.state is None:
+        assert decision.status is None
+    else:
+        assert decision.status is not None
+        told = {condition.type: condition.status for condition in decision.status.conditions}
+        assert told == CONDITIONS[row.state]
+        reasons = {condition.reason for condition in decision.status.conditions}
+        assert row.reason is None or reasons == {row.reason}
+        for part in row.says:
+            assert part in decision.status.conditions[0].message
+    if row.wake_up != -1:
+        assert decision.wake_up == row.wake_up
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_a_decision_is_a_function_of_what_it_was_given(row: Row) -> None:
+    assert decide(row.world, NOW, SETTINGS) == decide(row.world, NOW, SETTINGS)
+
+
+def test_later_attempts_take_the_missing_cells_alone_and_smaller() -> None:
+    seen = world(
+        planned(0),
+        results(0, 0, 1),
+        assignments=(assignment(0, 1, [0, 1, 2, 3]),),
+        jobs=(job(WORK, 0),),
+        pods=(pod(job(WORK, 0), 0, exit_code=OOM),),
+    )
+    (start,) = (action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, StartWork))
+    assert [[ref.cells for ref in part] for part in start.assignment.slices] == [[[2]], [[3]]]
+    assert start.assignment.attempt == 2
+    assert dict(start.strikes) == {cell(0, 2): 1, cell(0, 3): 1}
+
+
+def test_everything_is_asked_for_by_its_very_uid() -> None:
+    old = job(WORK, 0, run_id="older")
+    actions = decide(world(jobs=(old,), pods=(pod(old),)), NOW, SETTINGS).actions
+    assert DropJob(old.name, old.uid) in actions
+    assert ReleasePod(pod(old).name, pod(old).uid) in actions
+
+
+def test_the_second_plan_follows_the_first() -> None:
+    decision = decide(world(planned(0), results(0, 0, 1, 2, 3)), NOW, SETTINGS)
+    assert StartPlan(1, 1) in decision.actions
+
+
+def test_the_published_artifact_is_told_in_the_status() -> None:
+    decision = decide(world(compiled(0), artifact=published()), NOW, SETTINGS)
+    assert decision.status is not None
+    assert decision.status.as_written()["artifact"] == {
+        "configMap": "triage-artifact",
+        "sha256": ARTIFACT.sha256,
+        "score": 75.0,
+        "runId": RUN_ID,
+    }
+    assert not any(isinstance(action, Publish) for action in decision.actions)
+
+
+def test_every_reason_that_a_rule_may_give_is_documented() -> None:
+    source = Path(__file__).parents[2] / "operator" / "swarm_operator" / "api.py"
+    text = source.read_text(encoding="utf-8")
+    body = text[text.index("class Reason(") : text.index("AnyReason = ")].splitlines()
+    for number, line in enumerate(body):
+        if " = " in line:
+            assert body[number + 1].strip().startswith('"""'), line
+    assert json.dumps([reason.value for reason in Reason])

@@ -1,0 +1,68 @@
+"""The rims: settings from the environment, and what responses of the API server mean."""
+
+import pytest
+from pydantic import ValidationError
+
+from swarm_operator import errors
+from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, JOBS
+from swarm_operator.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message", "causes", "kind"),
+    [
+        (404, "NotFound", "", "", errors.Vanished),
+        (
+            403,
+            "Forbidden",
+            "unable to create new content in namespace a because it is being terminated",
+            "",
+            errors.Vanished,
+        ),
+        (403, "Forbidden", "x", "NamespaceTerminating", errors.Vanished),
+        (403, "Forbidden", "exceeded quota", "", errors.Forbidden),
+        (401, "Unauthorized", "", "", errors.Forbidden),
+        (409, "AlreadyExists", "", "", errors.Exists),
+        (409, "Conflict", "the object has been modified", "", errors.Conflict),
+        (409, "Conflict", "Apply failed with 1 conflict", "FieldManagerConflict", errors.Conflict),
+        (422, "Invalid", "must be less than", "", errors.Rejected),
+        (400, "BadRequest", "", "", errors.Rejected),
+        (413, "RequestEntityTooLarge", "", "", errors.Rejected),
+        (500, "", "etcdserver: request is too large", "", errors.Rejected),
+        (500, "InternalError", "", "", errors.Unavailable),
+        (429, "TooManyRequests", "", "", errors.Unavailable),
+        (503, "", "", "", errors.Unavailable),
+    ],
+)
+def test_a_response_means_what_happens_next(
+    status: int, reason: str, message: str, causes: str, kind: type[errors.ApiError]
+) -> None:
+    error = errors.from_response(status, reason, message, causes)
+    assert type(error) is kind
+    assert f"HTTP {status}" in str(error)
+
+
+def test_paths() -> None:
+    assert CONFIG_MAPS.path("a", "b") == "/api/v1/namespaces/a/configmaps/b"
+    assert JOBS.path(None) == "/apis/batch/v1/jobs"
+    assert COMPILATIONS.path("a", "b", "status") == (
+        "/apis/dspy-swarm.dev/v1alpha1/namespaces/a/dspycompilations/b/status"
+    )
+
+
+def test_settings_come_from_the_environment() -> None:
+    found = Settings.from_environment(
+        {"SWARM_OPERATOR_NAMESPACES": "a,b", "SWARM_OPERATOR_GATHER_INTERVAL": "1.5", "OTHER": "x"}
+    )
+    assert (found.namespaces, found.gather_interval) == (("a", "b"), 1.5)
+    assert Settings.from_environment({}) == Settings()
+
+
+@pytest.mark.parametrize("name", ["GATHER_INTERVAL", "CONCURRENT_PASSES"])
+def test_senseless_settings_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.from_environment({f"SWARM_OPERATOR_{name}": "0"})
+
+
+def test_every_setting_is_documented() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

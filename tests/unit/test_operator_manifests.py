@@ -1,0 +1,319 @@
+"""What the operator writes, as whole objects."""
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.operator_specs import spec
+from support.worlds import ARTIFACT, IMAGE, KEY, RUN_ID, assignment, planned, run
+from swarm_operator import manifests, naming
+from swarm_operator.api import FINALIZER, ObjectKind
+from swarm_operator.maps import parse
+from swarm_operator.world import AssignmentMap, Run, Shard
+from swarm_wire.messages import RunRequest
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.spec import CompilationSpec
+
+LABELS = {
+    "app.kubernetes.io/managed-by": "dspy-swarm",
+    "dspy-swarm.dev/compilation-uid": "uid-1",
+    "dspy-swarm.dev/run": RUN_ID,
+}
+OWNER = {
+    "apiVersion": "dspy-swarm.dev/v1alpha1",
+    "kind": "DSPyCompilation",
+    "name": "triage",
+    "uid": "uid-1",
+    "controller": True,
+    "blockOwnerDeletion": False,
+}
+TASKS, END = planned(0)
+NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,80}[a-z0-9])?", fullmatch=True)
+
+
+def with_swarm(**swarm: Any) -> Run:
+    given = CompilationSpec.model_validate(spec(image=IMAGE, swarm=swarm))
+    return Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
+
+
+def test_a_work_job_is_this() -> None:
+    given = assignment(0, 1, [0, 1], [2, 3]).assignment
+    name = f"triage-{RUN_ID}-w0-1"
+    labels = {**LABELS, "dspy-swarm.dev/role": "work", "dspy-swarm.dev/round": "0", "dspy-swarm.dev/attempt": "1"}
+    assert manifests.work_job(run(), given, [TASKS]) == {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "labels": labels,
+            "annotations": {"dspy-swarm.dev/compilation": "triage"},
+            "ownerReferences": [OWNER],
+        },
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": 2,
+            "parallelism": 2,
+            "backoffLimitPerIndex": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": "worker", "operator": "In", "values": [64, 65, 66, 67]},
+                    },
+                    {"action": "FailIndex", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {"dspy-swarm.dev/compilation": "triage"},
+                    "finalizers": [FINALIZER],
+                },
+                "spec": {
+                    "restartPolicy": "Never",
+                    "terminationGracePeriodSeconds": 30,
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": 65532,
+                        "runAsGroup": 65532,
+                        "fsGroup": 65532,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [
+                        {
+                            "name": "worker",
+                            "image": "worker:1",
+                            "args": ["work"],
+                            "env": [
+                                {"name": "SWARM_NONCE", "value": naming.nonce("uid-1", name)},
+                                {"name": "SWARM_IMAGE", "value": "worker:1"},
+                                {"name": "SWARM_LINGER_SECONDS", "value": "20"},
+                                {"name": "SWARM_GRACE_SECONDS", "value": "12"},
+                                {"name": "HOME", "value": "/tmp"},
+                                {"name": "DSPY_CACHEDIR", "value": "/tmp/dspy"},
+                                {"name": "PYTHONHASHSEED", "value": "0"},
+                                {
+                                    "name": "SWARM_API_KEY_STUDENT",
+                                    "valueFrom": {"secretKeyRef": {"name": "provider", "key": "key"}},
+                                },
+                            ],
+                            "resources": {
+                                "requests": {"cpu": "100m", "memory": "384Mi"},
+                                "limits": {"memory": "2Gi"},
+                            },
+                            "securityContext": {
+                                "allowPrivilegeEscalation": False,
+                                "readOnlyRootFilesystem": True,
+                                "capabilities": {"drop": ["ALL"]},
+                            },
+                            "terminationMessagePath": "/dev/termination-log",
+                            "terminationMessagePolicy": "File",
+                            "volumeMounts": [
+                                {"name": "volume-0", "mountPath": "/swarm/run", "readOnly": True},
+                                {"name": "volume-1", "mountPath": "/swarm/tasks", "readOnly": True},
+                                {"name": "volume-2", "mountPath": "/swarm/work", "readOnly": True},
+                                {"name": "volume-3", "mountPath": "/swarm/sources/triage-data", "readOnly": True},
+                                {"name": "volume-4", "mountPath": "/swarm/sources/triage-program", "readOnly": True},
+                                {"name": "tmp", "mountPath": "/tmp"},
+                            ],
+                        }
+                    ],
+                    "volumes": [
+                        {"name": "volume-0", "configMap": {"name": f"triage-{RUN_ID}-run"}},
+                        {
+                            "name": "volume-1",
+                            "projected": {
+                                "sources": [
+                                    {
+                                        "configMap": {
+                                            "name": TASKS.name,
+                                            "items": [{"key": TASKS.key, "path": TASKS.key}],
+                                        }
+                                    }
+                                ]
+                            },
+                        },
+                        {
+                            "name": "volume-2",
+                            "configMap": {
+                                "name": name,
+                                "items": [{"key": "assignment.json", "path": "assignment.json"}],
+                            },
+                        },
+                        {"name": "volume-3", "configMap": {"name": "triage-data"}},
+                        {"name": "volume-4", "configMap": {"name": "triage-program"}},
+                        {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+                    ],
+                },
+            },
+        },
+    }
+
+
+def test_a_plan_job_mounts_the_journal() -> None:
+    made = manifests.plan_job(run(), 1, 2, [END])
+    pod = made["spec"]["template"]["spec"]
+    assert made["metadata"]["name"] == f"triage-{RUN_ID}-p1-2"
+    assert (made["spec"]["completions"], made["spec"]["parallelism"]) == (1, 1)
+    assert pod["containers"][0]["args"] == ["plan"]
+    assert {"name": "volume-1", "mountPath": "/swarm/journal", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+    assert pod["volumes"][1]["projected"]["sources"][0]["configMap"]["name"] == END.name
+
+
+def test_the_first_plan_has_an_empty_journal() -> None:
+    assert manifests.plan_job(run(), 0, 1, [])["spec"]["template"]["spec"]["volumes"][1] == {
+        "name": "volume-1",
+        "emptyDir": {"sizeLimit": "1Mi"},
+    }
+
+
+def test_no_more_pods_side_by_side_than_the_spec_says() -> None:
+    given = assignment(0, 1, *([item] for item in range(4))).assignment
+    assert manifests.work_job(run(), given, [])["spec"]["parallelism"] == 3
+
+
+def test_what_a_user_may_say_of_pods_and_nothing_else() -> None:
+    swarm = {
+        "nodeSelector": {"pool": "cheap"},
+        "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 5}],
+        "imagePullSecrets": [{"name": "registry"}],
+        "serviceAccountName": "nobody",
+        "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi", "cpu": "2"}},
+    }
+    plain = manifests.plan_job(run(), 0, 1, [])["spec"]["template"]["spec"]
+    made = manifests.plan_job(with_swarm(**swarm), 0, 1, [])["spec"]["template"]["spec"]
+    assert made == {
+        **plain,
+        "nodeSelector": {"pool": "cheap"},
+        "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 5}],
+        "imagePullSecrets": [{"name": "registry"}],
+        "serviceAccountName": "nobody",
+        "containers": [
+            {
+                **plain["containers"][0],
+                "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi", "cpu": "2"}},
+            }
+        ],
+    }
+
+
+def test_the_runs_request_is_immutable_and_says_everything() -> None:
+    made = manifests.run_map(RUN_ID, KEY, run().request)
+    assert made["immutable"] is True
+    assert made["metadata"]["labels"] == {**LABELS, "dspy-swarm.dev/kind": "run"}
+    assert made["metadata"]["ownerReferences"] == [OWNER]
+    assert RunRequest.model_validate_json(made["data"]["request.json"]) == run().request
+
+
+def test_the_artifact_can_be_replaced_by_a_later_run() -> None:
+    made = manifests.artifact_map(run(), ARTIFACT)
+    assert "immutable" not in made
+    assert made["metadata"]["name"] == "triage-artifact"
+    assert made["metadata"]["annotations"] == {
+        "dspy-swarm.dev/compilation": "triage",
+        "dspy-swarm.dev/sha256": ARTIFACT.sha256,
+        "dspy-swarm.dev/score": "75",
+    }
+    assert made["data"] == {"program.json": "{}", "report.json": "{}"}
+
+
+# The journal: what is written is what is read.
+
+
+def records(size: int, count: int) -> list[Record]:
+    import random
+
+    return [
+        Record(
+            RecordKind.RESULT,
+            {"key": f"{number:032x}", "outcome": "ok", "usage": {"calls": 2}},
+            random.Random(number).randbytes(size),
+        )
+        for number in range(count)
+    ]
+
+
+def as_stored(made: dict[str, Any]) -> dict[str, Any]:
+    return {**made, "metadata": {**made["metadata"], "uid": "u", "resourceVersion": "1"}}
+
+
+def test_shards_come_back_as_results() -> None:
+    made = manifests.shard_maps(run(), ObjectKind.RESULTS, 3, 0, records(300_000, 5))
+    assert len(made) > 1
+    read = [parse(as_stored(part)) for part in made]
+    assert [key for shard in read if isinstance(shard, Shard) for key in shard.results] == [
+        f"{number:032x}" for number in range(5)
+    ]
+    assert all(isinstance(shard, Shard) and (shard.round, shard.attempt) == (3, 0) for shard in read)
+
+
+def test_equal_records_make_equal_objects() -> None:
+    first, second = (manifests.shard_maps(run(), ObjectKind.RESULTS, 0, 0, records(10, 3)) for _ in range(2))
+    assert first == second
+
+
+def test_a_shard_that_was_altered_says_nothing() -> None:
+    (made,) = manifests.shard_maps(run(), ObjectKind.RESULTS, 0, 0, records(10, 3))
+    key = next(iter(made["binaryData"]))
+    data = bytearray(base64.b64decode(made["binaryData"][key]))
+    data[-1] ^= 1
+    made["binaryData"][key] = base64.b64encode(bytes(data)).decode()
+    assert parse(as_stored(made)) is None
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"binaryData": {}}, {"binaryData": {"a": "!", "b": "!"}}, {"binaryData": None}]
+)
+def test_a_shard_without_its_content_says_nothing(content: dict[str, Any]) -> None:
+    (made,) = manifests.shard_maps(run(), ObjectKind.RESULTS, 0, 0, records(10, 3))
+    del made["binaryData"]
+    assert parse(as_stored({**made, **content})) is None
+
+
+def test_a_record_that_fits_into_no_config_map_is_told() -> None:
+    with pytest.raises(manifests.TooLarge, match="round 2"):
+        manifests.shard_maps(run(), ObjectKind.RESULTS, 2, 0, records(1_100_000, 1))
+
+
+def test_an_assignment_comes_back_with_its_strikes() -> None:
+    given = assignment(1, 2, [0], [1, 2])
+    made = manifests.assignment_map(run(), given.assignment, {"a" * 32: 2})
+    read = parse(as_stored(made))
+    assert isinstance(read, AssignmentMap)
+    assert read.assignment == given.assignment
+    assert read.strikes == {"a" * 32: 2}
+    assert read.name == manifests.work_job(run(), given.assignment, [])["metadata"]["name"]
+
+
+# Names.
+
+
+@given(NAMES, st.integers(0, 9999), st.integers(1, 20))
+def test_names_fit(name: str, round_: int, attempt: int) -> None:
+    for job in (naming.plan_job(name, RUN_ID, round_, attempt), naming.work_job(name, RUN_ID, round_, attempt)):
+        assert len(job) <= naming.JOB_NAME_LIMIT
+        assert job.replace("-", "a").isalnum()
+        assert job[0] != "-"
+    assert len(naming.shard_map(name, RUN_ID, "results", round_, attempt, "0" * 64)) <= 253
+
+
+def test_a_run_is_named_by_what_makes_it_another_one() -> None:
+    ids = {
+        naming.run_id("u", 1, None),
+        naming.run_id("u", 2, None),
+        naming.run_id("v", 1, None),
+        naming.run_id("u", 1, "now"),
+    }
+    assert len(ids) == 4
+    assert all(len(id_) == 10 for id_ in ids)
+
+
+def test_namesakes_have_nonces_of_their_own() -> None:
+    assert naming.nonce("u", "job") != naming.nonce("v", "job")

@@ -1,0 +1,187 @@
+"""Objects of the API as facts: pods in the states that kubelets, schedulers and users leave them in."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.worlds import KEY, RUN_ID
+from swarm_operator import naming, parse
+from swarm_operator.api import FINALIZER, Reason
+from swarm_wire.messages import Commit
+from swarm_wire.records import commit_text
+
+JOB = f"triage-{RUN_ID}-w0-1"
+NONCE = naming.nonce(KEY.uid, JOB)
+LABELS = {
+    "app.kubernetes.io/managed-by": "dspy-swarm",
+    "dspy-swarm.dev/compilation-uid": KEY.uid,
+    "dspy-swarm.dev/run": RUN_ID,
+    "dspy-swarm.dev/role": "work",
+    "dspy-swarm.dev/round": "0",
+    "dspy-swarm.dev/attempt": "1",
+    "batch.kubernetes.io/job-name": JOB,
+    "batch.kubernetes.io/controller-uid": "job-uid",
+    "batch.kubernetes.io/job-completion-index": "3",
+}
+METADATA = {
+    "name": "p",
+    "namespace": "team",
+    "uid": "pod-uid",
+    "creationTimestamp": "2026-11-21T12:00:00Z",
+    "labels": LABELS,
+    "annotations": {"dspy-swarm.dev/compilation": "triage"},
+    "finalizers": ["batch.kubernetes.io/job-tracking", FINALIZER],
+}
+
+
+def a_pod(phase: str, state: dict[str, Any] | None = None, metadata: Any = None, **status: Any) -> dict[str, Any]:
+    containers = [{"name": "sidecar", "state": {}}, {"name": "worker", "state": state}] if state else []
+    return {
+        "metadata": {**METADATA, **(metadata or {})},
+        "status": {"phase": phase, "containerStatuses": containers, **status},
+    }
+
+
+def ended(code: int, reason: str = "Error", message: str = "") -> dict[str, Any]:
+    return {
+        "terminated": {"exitCode": code, "reason": reason, "finishedAt": "2026-11-21T12:01:00Z", "message": message}
+    }
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+def test_identity_comes_from_labels() -> None:
+    pod = parse.pod(a_pod("Running", {"running": {"startedAt": "x"}}))
+    assert pod is not None
+    assert (pod.job, pod.job_uid, pod.round, pod.attempt, pod.index) == (JOB, "job-uid", 0, 1, 3)
+    assert (pod.held, pod.started, pod.ended) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    "label", sorted(set(LABELS) - {"app.kubernetes.io/managed-by", "batch.kubernetes.io/job-completion-index"})
+)
+def test_a_pod_without_our_labels_is_none_of_ours(label: str) -> None:
+    labels = {key: value for key, value in LABELS.items() if key != label}
+    assert parse.pod(a_pod("Running", metadata={"labels": labels})) is None
+
+
+def test_a_container_that_ended_ends_its_pod_before_the_phase_says_so() -> None:
+    pod = parse.pod(a_pod("Running", ended(0, "Completed")))
+    assert pod is not None
+    assert (pod.ended, pod.exit_code, pod.finished_at) == (True, 0, datetime(2026, 11, 21, 12, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("found", "own"),
+    [
+        (a_pod("Failed", ended(1)), True),
+        (a_pod("Failed", ended(137, "OOMKilled")), True),
+        (a_pod("Succeeded", ended(0)), True),
+        (a_pod("Failed", ended(75)), False),
+        (a_pod("Failed", ended(137), {"deletionTimestamp": "2026-11-21T12:02:00Z"}), False),
+        (a_pod("Failed", ended(143), conditions=[{"type": "DisruptionTarget", "status": "True"}]), False),
+        (a_pod("Running", {"running": {"x": 1}}), False),
+    ],
+    ids=["failed", "out of memory", "ended well", "interrupted", "deleted", "disrupted", "running"],
+)
+def test_whose_fault_an_end_is(found: Any, own: bool) -> None:
+    pod = parse.pod(found)
+    assert pod is not None
+    assert pod.failed_on_its_own is own
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (a_pod("Failed", ended(137, "OOMKilled")), "OOMKilled (exit code 137)"),
+        (a_pod("Failed", ended(3)), "exit code 3"),
+        (a_pod("Failed", reason="Evicted", message="low on memory"), "Evicted: low on memory"),
+    ],
+)
+def test_how_it_ended_in_words(found: Any, text: str) -> None:
+    pod = parse.pod(found)
+    assert pod is not None
+    assert pod.failure == text
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (waiting("CreateContainerConfigError", 'secret "key" not found'), Reason.MISSING_SECRET),
+        (waiting("CreateContainerConfigError", "couldn't find key a in Secret team/b"), Reason.MISSING_SECRET),
+        (waiting("CreateContainerConfigError", "container has runAsNonRoot"), Reason.POD_CANNOT_START),
+        (waiting("ErrImagePull", "not found"), Reason.IMAGE_PULL_FAILED),
+        (waiting("ImagePullBackOff"), Reason.IMAGE_PULL_FAILED),
+        (waiting("InvalidImageName"), Reason.IMAGE_PULL_FAILED),
+        (waiting("ContainerCreating"), None),
+        (waiting("PodInitializing"), None),
+    ],
+)
+def test_why_a_container_waits(state: Any, reason: Reason | None) -> None:
+    pod = parse.pod(a_pod("Pending", state))
+    assert pod is not None
+    assert (pod.trouble.reason if pod.trouble else None) == reason
+
+
+def test_a_pod_that_no_node_takes() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    pod = parse.pod(a_pod("Pending", conditions=[condition]))
+    assert pod is not None
+    assert pod.trouble is not None
+    assert (pod.trouble.reason, pod.trouble.message) == (Reason.UNSCHEDULABLE, "0/1 nodes")
+
+
+def test_a_commit_counts_with_the_pods_own_nonce() -> None:
+    own = commit_text(Commit(nonce=NONCE, exit_code=0))
+    other = commit_text(Commit(nonce="f" * 32, exit_code=0))
+    for text, there in [(own, True), (f"runtime said\n{own}", True), (other, False), ("", False), ("{}", False)]:
+        pod = parse.pod(a_pod("Succeeded", ended(0, message=text)))
+        assert pod is not None
+        assert (pod.commit is not None) is there
+
+
+@given(st.text(max_size=300))
+def test_no_termination_message_stops_the_operator(text: str) -> None:
+    assert parse.pod(a_pod("Failed", ended(1, message=text))) is not None
+
+
+def test_whose_an_object_is() -> None:
+    assert parse.key_of({"metadata": METADATA}) == KEY
+    assert parse.key_of({"metadata": {**METADATA, "labels": {}}}) is None
+    assert parse.key_of({}) is None
+
+
+@pytest.mark.parametrize(
+    ("conditions", "finished"),
+    [
+        ([], False),
+        ([{"type": "Complete", "status": "True"}], True),
+        ([{"type": "FailureTarget", "status": "True"}], True),
+    ],
+)
+def test_when_a_job_starts_no_more_pods(conditions: Any, finished: bool) -> None:
+    metadata = {**METADATA, "name": JOB}
+    job = parse.job({"metadata": metadata, "spec": {"completions": 4}, "status": {"conditions": conditions}})
+    assert job is not None
+    assert (job.finished, job.completions, job.round) == (finished, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "foreign"),
+    [
+        ([{"manager": "dspy-swarm", "fieldsV1": {"f:data": {}}}], False),
+        ([{"manager": "kubectl-edit", "fieldsV1": {"f:metadata": {}}}], False),
+        ([{"manager": "kubectl-edit", "fieldsV1": {"f:data": {"f:program.json": {}}}}], True),
+        ([{"manager": "kubectl-edit", "fieldsV1": {"f:binaryData": {}}}], True),
+    ],
+)
+def test_whose_the_artifacts_data_is(fields: Any, foreign: bool) -> None:
+    owners = [{"uid": "gc-only"}, {"uid": KEY.uid, "controller": True}]
+    metadata = {"name": "a", "uid": "u", "resourceVersion": "1", "ownerReferences": owners, "managedFields": fields}
+    found = parse.artifact({"metadata": metadata})
+    assert (found.owner_uid, found.foreign) == (KEY.uid, foreign)

@@ -1,0 +1,476 @@
+"""Whole runs of the operator against a cluster in memory: good ones, killed ones, and those that cannot end well."""
+
+import asyncio
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.fake_cluster import CELLS, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
+from support.operator_specs import spec
+from swarm_operator import errors
+from swarm_operator.api import FINALIZER, REQUESTED_AT, Status
+from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS
+from swarm_operator.reconcile import Reconciler
+from swarm_operator.settings import Settings
+from swarm_operator.world import Key
+
+SETTINGS = Settings(status_interval=0, retry_delay=2)
+
+
+class Operator:
+    """The operator's process, which may be killed; the next one knows nothing of it."""
+
+    def __init__(self, cluster: FakeCluster, key: Key) -> None:
+        self._cluster, self._key, self.starts = cluster, key, 0
+        self._process = self._start()
+
+    def _start(self) -> Reconciler:
+        self.starts += 1
+        return Reconciler(self._cluster, SETTINGS, clock=lambda: self._cluster.now)
+
+    def look(self) -> None:
+        """Passes until nothing is left to be done at once."""
+        for _ in range(20):
+            try:
+                wish = asyncio.run(_pass(self._process, self._key))
+            except Killed:
+                self._process = self._start()
+                continue
+            except errors.ApiError:
+                return
+            if wish != 0:
+                return
+        raise AssertionError("passes without end")
+
+
+async def _pass(process: Reconciler, key: Key) -> float | None:
+    return await process(key)
+
+
+def prepared(**changes: Any) -> tuple[FakeCluster, Operator]:
+    cluster = FakeCluster()
+    cluster.config_map("triage-program", **{"triage.py": "..."})
+    cluster.config_map("triage-data", **{"train.jsonl": "{}", "val.jsonl": "{}"})
+    found = cluster.compilation(spec(**changes))
+    return cluster, Operator(cluster, Key(NAMESPACE, "triage", found["metadata"]["uid"]))
+
+
+def status(cluster: FakeCluster) -> Status:
+    return Status.of(cluster.of(COMPILATIONS)[0]["status"])
+
+
+def conditions(cluster: FakeCluster) -> dict[str, tuple[str, str]]:
+    return {condition.type.value: (condition.status, condition.reason) for condition in status(cluster).conditions}
+
+
+def run(cluster: FakeCluster, operator: Operator, steps: int = 60, seconds: float = 1) -> None:
+    """Until published or failed, and tidied up."""
+    for _ in range(steps):
+        operator.look()
+        if status(cluster).completion_time:
+            break
+        cluster.step(seconds)
+    for _ in range(5):
+        operator.look()
+        cluster.step()
+
+
+def assert_published(cluster: FakeCluster) -> None:
+    """What holds at the end of every good run, whatever happened on the way."""
+    assert conditions(cluster) == {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
+    (artifact,) = cluster.of(CONFIG_MAPS, "*-artifact")
+    assert artifact["data"]["program.json"] == PROGRAM
+    found = status(cluster)
+    assert found.observed_generation == 1
+    assert found.progress
+    assert found.progress.text == f"{ROUNDS * CELLS}/{ROUNDS * CELLS}"
+    assert found.scores
+    assert (found.scores.baseline, found.scores.best) == (50.0, 87.5)
+    assert found.usage
+    assert found.usage.calls == ROUNDS * CELLS
+    assert len(found.candidates) == 5
+    assert not cluster.of(JOBS)
+    assert not cluster.of(PODS)
+    assert not cluster.of(CONFIG_MAPS, "*-w0-*"), "assignments and tasks are passing"
+    assert "finalizers" not in cluster.of(COMPILATIONS)[0]["metadata"]
+
+
+def test_a_run_ends_in_a_published_artifact_and_pays_each_cell_once() -> None:
+    cluster, operator = prepared()
+    run(cluster, operator)
+    assert_published(cluster)
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
+def test_after_the_end_nothing_is_written_any_more() -> None:
+    cluster, operator = prepared()
+    run(cluster, operator)
+    before = len(cluster.writes)
+    for _ in range(5):
+        cluster.step(60)
+        operator.look()
+    assert cluster.writes[before:] == []
+
+
+def test_events_tell_the_story_once_each() -> None:
+    cluster, operator = prepared()
+    run(cluster, operator)
+    told = [
+        event["reason"] for event in sorted(cluster.of(EVENTS), key=lambda event: int(event["metadata"]["uid"][4:]))
+    ]
+    assert told == ["Planning", "Scattering", "Planning", "Scattering", "Planning", "Publishing", "Published"]
+
+
+def writes_of_a_run() -> int:
+    cluster, operator = prepared()
+    run(cluster, operator)
+    return len(cluster.writes)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(writes_of_a_run()))
+def test_killed_around_any_write_the_operator_goes_on_where_it_was(number: int, after: bool) -> None:
+    cluster, operator = prepared()
+    cluster.kill_at = (number, after)
+    run(cluster, operator)
+    assert operator.starts == 2
+    assert_published(cluster)
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
+def test_killed_at_every_pass_it_still_arrives() -> None:
+    cluster, operator = prepared()
+    for _ in range(60):
+        operator.look()
+        operator._process = operator._start()
+        cluster.step()
+    assert_published(cluster)
+
+
+def test_a_pod_that_fails_half_way_loses_only_what_it_had_not_printed() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: 137 if job.endswith("w0-1") and index == 0 else 0)
+    run(cluster, operator)
+    assert_published(cluster)
+    assert len(cluster.paid) == ROUNDS * CELLS
+    assert any(event["reason"] == "Retrying" for event in cluster.of(EVENTS))
+
+
+def test_a_pod_whose_log_is_lost_is_done_again() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(silent=lambda job, index: job.endswith("w0-1") and index == 0)
+    # The interval is longer than a pod lives, so only the end is read.
+    operator._process = Reconciler(cluster, SETTINGS.model_copy(update={"gather_interval": 100}), lambda: cluster.now)
+    run(cluster, operator)
+    assert_published(cluster)
+
+
+def test_a_plan_that_dies_is_planned_again() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: 1 if job.endswith("p1-1") else 0)
+    run(cluster, operator)
+    assert_published(cluster)
+
+
+def test_pods_deleted_by_hand_do_not_count_as_attempts() -> None:
+    cluster, operator = prepared(swarm={"pods": 3, "threadsPerPod": 2, "maxAttempts": 1})
+    deleted = 0
+    for _ in range(90):
+        operator.look()
+        for pod in cluster.of(PODS, "*-w0-*"):
+            if pod["status"]["phase"] == "Running" and deleted < 4:
+                deleted += 1
+                cluster.remove(PODS, pod["metadata"]["name"])
+        if status(cluster).completion_time:
+            break
+        cluster.step()
+    run(cluster, operator, 5)
+    assert deleted == 4
+    assert_published(cluster)
+
+
+def test_a_job_deleted_by_hand_is_made_again_for_what_is_missing() -> None:
+    cluster, operator = prepared()
+    done = False
+    for _ in range(60):
+        operator.look()
+        for job in cluster.of(JOBS, "*-w0-1"):
+            if not done and any(cluster.paid):
+                done = True
+                cluster.remove(JOBS, job["metadata"]["name"])
+        cluster.step()
+    assert done
+    assert_published(cluster)
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
+def test_a_cell_that_always_kills_its_pod_exhausts_its_attempts() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: 137 if "-w0-" in job else 0)
+    run(cluster, operator, 200)
+    assert conditions(cluster) == {
+        "Ready": ("False", "AttemptsExhausted"),
+        "Stalled": ("True", "AttemptsExhausted"),
+        "Succeeded": ("False", "AttemptsExhausted"),
+    }
+    message = status(cluster).conditions[0].message
+    assert "after 3 attempts" in message
+    assert "exit code 137" in message
+    assert "dspy-swarm.dev/requested-at" in message
+    assert not cluster.of(JOBS)
+    assert not cluster.of(PODS)
+
+
+def test_bad_input_ends_the_run_with_the_pods_own_words() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(
+        exit_code=lambda job, index: 64,
+        commit_reason="ProgramLoadFailed",
+        commit_message='spec.program.entrypoint: module "triage" has no "Triage"',
+    )
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "ProgramLoadFailed")
+    assert 'has no "Triage"' in status(cluster).conditions[0].message
+    assert len([name for name in cluster.writes if name.startswith("create jobs/")]) == 1
+
+
+def test_a_word_that_is_not_documented_becomes_worker_failed() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: 64, commit_reason="Hacked", commit_message="hello")
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "WorkerFailed")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "reason", "deadline"),
+    [
+        ({"reason": "CreateContainerConfigError", "message": 'secret "provider" not found'}, "MissingSecret", 60),
+        ({"reason": "ImagePullBackOff", "message": "Back-off pulling image"}, "ImagePullFailed", 60),
+        ({"reason": "CreateContainerError", "message": "no such device"}, "PodCannotStart", 60),
+    ],
+)
+def test_a_pod_that_cannot_start_is_waited_for_and_then_the_run_fails(waiting: Any, reason: str, deadline: int) -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(stuck=lambda job, index: waiting)
+    for _ in range(6):
+        operator.look()
+        cluster.step(5)
+    assert conditions(cluster) == {
+        "Ready": ("Unknown", reason),
+        "Reconciling": ("True", reason),
+        "Succeeded": ("Unknown", reason),
+    }
+    run(cluster, operator, 20, 5)
+    assert conditions(cluster)["Stalled"] == ("True", reason)
+    assert not cluster.of(JOBS)
+    assert not cluster.of(PODS)
+
+
+def test_the_reason_may_go_away_and_the_run_goes_on() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(stuck=lambda job, index: {"reason": "ErrImagePull", "message": "timeout"})
+    for _ in range(5):
+        operator.look()
+        cluster.step(5)
+    assert conditions(cluster)["Ready"] == ("Unknown", "ImagePullFailed")
+    cluster.faults = Faults()
+    run(cluster, operator)
+    assert_published(cluster)
+    assert status(cluster).waiting is None
+
+
+def test_rejected_pods_show_in_the_status_and_fail_the_run() -> None:
+    cluster, operator = prepared()
+    cluster.rejected = 'pods "x" is forbidden: exceeded quota'
+    run(cluster, operator, 40, 5)
+    assert conditions(cluster)["Stalled"] == ("True", "PodsRejected")
+    assert "exceeded quota" in status(cluster).conditions[0].message
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"), [("triage-data", "MissingConfigMap"), ("val.jsonl", "MissingConfigMapKey")]
+)
+def test_a_missing_input_is_waited_for(missing: str, reason: str) -> None:
+    cluster, operator = prepared()
+    if missing == "triage-data":
+        cluster.remove(CONFIG_MAPS, missing)
+    else:
+        cluster.config_map("triage-data", **{"train.jsonl": "{}"})
+    for _ in range(3):
+        operator.look()
+        cluster.step(10)
+    assert conditions(cluster)["Reconciling"] == ("True", reason)
+    assert not cluster.of(JOBS)
+    cluster.config_map("triage-data", **{"train.jsonl": "{}", "val.jsonl": "{}"})
+    run(cluster, operator)
+    assert_published(cluster)
+
+
+def test_a_missing_input_fails_the_run_after_the_deadline() -> None:
+    cluster, operator = prepared()
+    cluster.remove(CONFIG_MAPS, "triage-data")
+    run(cluster, operator, 20, 10)
+    assert conditions(cluster)["Stalled"] == ("True", "MissingConfigMap")
+
+
+def test_an_invalid_spec_says_where_and_what() -> None:
+    cluster, operator = prepared(data={"inputs": ["ticket"], "train": {}, "validation": {"path": "/v.jsonl"}})
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "InvalidSpec")
+    assert "spec.data.train: exactly one of configMap, path, entrypoint" in status(cluster).conditions[0].message
+
+
+def test_suspend_is_refused_clearly() -> None:
+    cluster, operator = prepared(suspend=True)
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "SuspendNotSupported")
+
+
+def test_a_foreign_config_map_is_never_overwritten_and_nothing_is_paid() -> None:
+    cluster, operator = prepared()
+    cluster.config_map("triage-artifact", mine="yes")
+    run(cluster, operator, 20, 10)
+    assert conditions(cluster)["Stalled"] == ("True", "ArtifactConflict")
+    assert cluster.of(CONFIG_MAPS, "triage-artifact")[0]["data"] == {"mine": "yes"}
+    assert cluster.paid == []
+
+
+def test_a_new_request_is_a_new_run_that_replaces_the_artifact_and_tidies_up_the_old_journal() -> None:
+    cluster, operator = prepared()
+    run(cluster, operator)
+    first = status(cluster)
+    found = cluster.of(COMPILATIONS)[0]
+    found["metadata"]["annotations"] = {REQUESTED_AT: "now"}
+    operator.look()
+    assert conditions(cluster)["Ready"] == ("Unknown", "Planning")
+    assert status(cluster).artifact == first.artifact, "the last good artifact stays"
+    run(cluster, operator)
+    assert_published(cluster)
+    second = status(cluster)
+    assert second.run_id != first.run_id
+    assert second.last_handled_requested_at == "now"
+    assert second.artifact
+    assert second.artifact.run_id == second.run_id
+    assert not cluster.of(CONFIG_MAPS, f"*-{first.run_id}-*")
+
+
+def test_a_change_of_the_spec_stops_the_old_runs_pods() -> None:
+    cluster, operator = prepared()
+    for _ in range(6):
+        operator.look()
+        cluster.step()
+    old = status(cluster).run_id
+    found = cluster.of(COMPILATIONS)[0]
+    found["metadata"]["generation"] = 2
+    operator.look()
+    cluster.step()
+    operator.look()
+    cluster.step()
+    assert not cluster.of(JOBS, f"*-{old}-*")
+    assert not cluster.of(PODS, f"*-{old}-*")
+
+
+def test_a_deleted_compilation_leaves_nothing() -> None:
+    cluster, operator = prepared()
+    for _ in range(6):
+        operator.look()
+        cluster.step()
+    assert any(FINALIZER in pod["metadata"].get("finalizers", []) for pod in cluster.of(PODS))
+    cluster.remove(COMPILATIONS, "triage")
+    for _ in range(6):
+        cluster.step()
+        operator.look()
+    left = {name for plural, name in cluster.objects if plural != EVENTS.plural}
+    assert left == {"triage-program", "triage-data"}
+
+
+def test_an_artifact_deleted_by_hand_comes_back() -> None:
+    cluster, operator = prepared()
+    run(cluster, operator)
+    cluster.remove(CONFIG_MAPS, "triage-artifact")
+    operator.look()
+    assert_published(cluster)
+
+
+def test_an_altered_shard_counts_for_nothing_and_its_cells_are_done_again() -> None:
+    cluster, operator = prepared()
+    for _ in range(40):
+        operator.look()
+        shards = cluster.of(CONFIG_MAPS, "*-r0-0-*")
+        if shards:
+            break
+        cluster.step()
+    shard = shards[0]
+    shard["metadata"]["annotations"]["dspy-swarm.dev/sha256"] = "0" * 64
+    shard["metadata"]["resourceVersion"] = "altered"
+    run(cluster, operator)
+    assert_published(cluster)
+
+
+def test_lost_tasks_are_asked_for_again_by_the_next_plan() -> None:
+    cluster, operator = prepared()
+    for _ in range(40):
+        operator.look()
+        if cluster.of(JOBS, "*-w0-1"):
+            break
+        cluster.step()
+    for shard in cluster.of(CONFIG_MAPS, "*-t0-*"):
+        del cluster.objects["configmaps", shard["metadata"]["name"]]
+    for job in cluster.of(JOBS, "*-w0-1"):
+        cluster.remove(JOBS, job["metadata"]["name"])
+    run(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+
+
+def test_a_pod_on_a_lost_node_is_given_up() -> None:
+    cluster, operator = prepared()
+    for _ in range(40):
+        operator.look()
+        if any(pod["status"]["phase"] == "Running" for pod in cluster.of(PODS, "*-w0-1-*")):
+            break
+        cluster.step()
+    lost = cluster.of(PODS, "*-w0-1-0-*")[0]
+    lost["status"]["phase"] = "Unknown"
+    lost["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"
+    cluster.logs.pop(lost["metadata"]["name"], None)
+    for _ in range(120):
+        operator.look()
+        if status(cluster).completion_time:
+            break
+        cluster.step()
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+
+
+@given(st.randoms(use_true_random=False), st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list[tuple[int, bool]]) -> None:
+    """Pods fail, are deleted or lose their logs, and the operator dies again and again."""
+    cluster, operator = prepared()
+    fates: dict[tuple[str, int], int] = {}
+
+    def exit_code(job: str, index: int) -> int:
+        # Later attempts are good, or a cell would exhaust what it is given.
+        return fates.setdefault((job, index), chance.choice([0, 0, 1, 75, 137]) if job[-1] in "12" else 0)
+
+    def silent(job: str, index: int) -> bool:
+        return job.endswith("-1") and chance.random() < 0.1
+
+    cluster.faults = Faults(exit_code=exit_code, silent=silent)
+    for _ in range(150):
+        if kills and cluster.kill_at is None:
+            gap, after = kills.pop()
+            cluster.kill_at = (len(cluster.writes) + gap, after)
+        if chance.random() < 0.1 and (running := cluster.of(PODS)):
+            cluster.remove(PODS, chance.choice(running)["metadata"]["name"])
+        operator.look()
+        if status(cluster).completion_time:
+            break
+        cluster.step(chance.choice([0.2, 1, 5]))
+    cluster.kill_at = None
+    for _ in range(8):
+        operator.look()
+        cluster.step()
+    assert_published(cluster)

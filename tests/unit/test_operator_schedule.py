@@ -1,0 +1,116 @@
+"""The queue of passes: one at a time for each key, storms are one pass, errors are repeated with growing delays."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from swarm_operator import errors
+from swarm_operator.schedule import Schedule
+
+PAUSE = 0.01
+
+
+@contextlib.asynccontextmanager
+async def running(work: Callable[[str], Awaitable[float | None]], **options: int) -> AsyncIterator[Schedule[str]]:
+    schedule = Schedule(work, pause=PAUSE, **options)
+    task = asyncio.create_task(schedule.run())
+    try:
+        yield schedule
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_storm_of_events_is_few_passes() -> None:
+    passes = 0
+
+    async def work(key: str) -> float | None:
+        nonlocal passes
+        passes += 1
+        await asyncio.sleep(PAUSE)
+        return None
+
+    async with running(work) as schedule:
+        for _ in range(100):
+            schedule.wake("a")
+            await asyncio.sleep(0)
+        await asyncio.sleep(10 * PAUSE)
+    assert 1 <= passes <= 3
+
+
+async def test_passes_over_one_key_follow_each_other_and_others_run_beside() -> None:
+    inside: set[str] = set()
+    most = 0
+
+    async def work(key: str) -> float | None:
+        nonlocal most
+        assert key not in inside
+        inside.add(key)
+        most = max(most, len(inside))
+        await asyncio.sleep(2 * PAUSE)
+        inside.discard(key)
+        return 0
+
+    async with running(work, concurrency=2) as schedule:
+        for key in "abc":
+            schedule.wake(key)
+        await asyncio.sleep(20 * PAUSE)
+    assert most == 2
+
+
+async def test_an_event_during_a_pass_is_another_pass() -> None:
+    passes = 0
+
+    async def work(key: str) -> float | None:
+        nonlocal passes
+        passes += 1
+        if passes == 1:
+            schedule.wake("a")
+        return None
+
+    async with running(work) as schedule:
+        schedule.wake("a")
+        await asyncio.sleep(10 * PAUSE)
+    assert passes == 2
+
+
+async def test_a_pass_may_ask_for_the_next_one() -> None:
+    moments: list[float] = []
+
+    async def work(key: str) -> float | None:
+        moments.append(asyncio.get_running_loop().time())
+        return 0.05 if len(moments) == 1 else None
+
+    async with running(work) as schedule:
+        schedule.wake("a")
+        await asyncio.sleep(0.15)
+    assert len(moments) == 2
+    assert 0.05 <= moments[1] - moments[0] < 0.1
+
+
+@pytest.mark.parametrize("error", [errors.Unavailable("503"), errors.Conflict("409"), ValueError("ours")])
+async def test_an_error_is_repeated_later_whatever_events_come(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swarm_operator.schedule.FIRST_DELAY", 0.1)
+    moments: list[float] = []
+
+    async def work(key: str) -> float | None:
+        moments.append(asyncio.get_running_loop().time())
+        if len(moments) < 3:
+            raise error
+        return None
+
+    async with running(work) as schedule:
+        schedule.wake("a")
+        for _ in range(50):
+            schedule.wake("a")
+            await asyncio.sleep(0.01)
+    gaps = [after - before for before, after in itertools.pairwise(moments)]
+    assert len(moments) >= 3
+    assert gaps[0] >= 0.09
+    assert gaps[1] >= 0.19

@@ -1,0 +1,131 @@
+"""Conditions keep the GitOps contract: what kstatus, Flux and Argo CD read from them."""
+
+from typing import Any
+
+import pytest
+
+from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, world
+from swarm_operator import status as reports
+from swarm_operator.api import ConditionType, Reason, Status
+from swarm_operator.status import CONDITIONS, State, Verdict, make, settled, timestamp
+from swarm_wire.names import WorkerReason
+
+READY, RECONCILING, STALLED = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
+
+
+def kstatus(status: dict[str, Any], generation: int) -> str:
+    """The rules of fluxcd/cli-utils:pkg/kstatus/status, in their order."""
+    if status.get("observedGeneration", generation) != generation:
+        return "InProgress"
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
+    if conditions.get("Reconciling") == "True":
+        return "InProgress"
+    if conditions.get("Stalled") == "True":
+        return "Failed"
+    return {"True": "Current", None: "Current"}.get(conditions.get("Ready"), "InProgress")
+
+
+def written(state: State, **fields: Any) -> dict[str, Any]:
+    return make(world(**fields), Verdict(state, Reason.PLANNING, "m"), NOW).as_written()
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted"),
+    [(State.RUNNING, "InProgress"), (State.PUBLISHED, "Current"), (State.FAILED, "Failed")],
+)
+def test_kstatus_reads_what_we_mean(state: State, wanted: str) -> None:
+    assert kstatus(written(state), generation=1) == wanted
+    assert kstatus(written(state), generation=2) == "InProgress"
+
+
+def test_before_the_first_pass_nothing_is_current() -> None:
+    assert kstatus({"observedGeneration": -1}, generation=1) == "InProgress"
+
+
+@pytest.mark.parametrize("state", State)
+def test_conditions_are_coherent(state: State) -> None:
+    row = CONDITIONS[state]
+    assert READY in row
+    assert not {RECONCILING, STALLED} <= set(row)
+    assert all(row.get(abnormal, "True") == "True" for abnormal in (RECONCILING, STALLED))
+    assert (row[READY] == "False") == (STALLED in row)
+
+
+@pytest.mark.parametrize("state", [State.PUBLISHED, State.FAILED])
+def test_an_end_is_sticky_for_its_generation_and_request(state: State) -> None:
+    status = Status.of(written(state))
+    assert settled(status, 1, RUN_ID) is state
+    assert settled(status, 2, RUN_ID) is None
+    assert settled(status, 1, "another run") is None
+
+
+def test_a_run_under_way_is_not_settled() -> None:
+    assert settled(Status.of(written(State.RUNNING)), 1, RUN_ID) is None
+
+
+def test_transition_times_change_with_the_status_alone() -> None:
+    before = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "a"), ago(60))
+    seen = world(compilation=compilation(status=before))
+    same = make(seen, Verdict(State.RUNNING, Reason.SCATTERING, "b"), NOW)
+    other = make(seen, Verdict(State.FAILED, WorkerReason.DATA_INVALID, "c"), NOW)
+    assert {condition.last_transition_time for condition in same.conditions} == {timestamp(ago(60))}
+    assert {condition.last_transition_time for condition in other.conditions} == {timestamp(NOW)}
+
+
+def test_a_new_run_begins_anew_and_keeps_the_last_artifact() -> None:
+    artifact = {"configMap": "a", "sha256": "s", "score": 1.0, "runId": "old"}
+    before = Status.of(
+        {"runId": "old", "startTime": timestamp(ago(600)), "completionTime": timestamp(ago(500)), "artifact": artifact}
+    )
+    status = make(world(compilation=compilation(status=before)), Verdict(State.RUNNING, Reason.PLANNING, "m"), NOW)
+    told = status.as_written()
+    assert told["startTime"] == timestamp(NOW)
+    assert "completionTime" not in told
+    assert told["artifact"] == artifact
+
+
+def test_progress_counts_finished_rounds_and_what_is_there_of_the_last() -> None:
+    seen = world(planned(0), results(0, 0, 1, 2, 3), planned(1), results(1, 2))
+    status = make(seen, Verdict(State.RUNNING, Reason.SCATTERING, "m"), NOW).as_written()
+    assert status["progress"] == {"cellsDone": 5, "cellsTotal": 8, "text": "5/8"}
+    assert status["usage"]["calls"] == 5
+    assert status["round"] == 1
+
+
+def test_the_end_tells_scores_and_the_best_candidates() -> None:
+    status = make(world(compiled(0), artifact=published()), Verdict(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
+    told = status.as_written()
+    assert told["scores"] == {"baseline": 50.0, "best": 75.0}
+    assert told["candidates"] == [{"name": "seed 1", "score": 75.0}]
+    assert told["completionTime"] == timestamp(NOW)
+
+
+def test_nothing_in_a_status_is_empty() -> None:
+    assert all(value not in ({}, []) for value in written(State.RUNNING).values())
+
+
+@pytest.mark.parametrize("found", [None, {}, {"conditions": "?"}, {"conditions": [{"type": "Odd"}]}, {"round": "x"}])
+def test_a_status_that_is_not_of_our_making_is_none(found: Any) -> None:
+    assert Status.of(found) == Status()
+
+
+# Events.
+
+
+def test_an_event_follows_a_change_of_reason_round_or_run() -> None:
+    first = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "m"), NOW)
+    again = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "other words"), NOW)
+    next_ = make(world(planned(0)), Verdict(State.RUNNING, Reason.SCATTERING, "n"), NOW)
+    assert [event.reason for event in reports.events(Status(), first)] == ["Planning"]
+    assert reports.events(first, again) == ()
+    assert [(event.type, event.reason) for event in reports.events(first, next_)] == [("Normal", "Scattering")]
+
+
+def test_what_needs_attention_is_a_warning() -> None:
+    failed = make(world(), Verdict(State.FAILED, WorkerReason.DATA_INVALID, "m"), NOW)
+    assert [event.type for event in reports.events(Status(), failed)] == ["Warning"]
+
+
+def test_long_messages_are_cut() -> None:
+    status = make(world(), Verdict(State.FAILED, WorkerReason.DATA_INVALID, "x" * 10_000), NOW)
+    assert len(status.conditions[0].message) == reports.MESSAGE_LIMIT

@@ -1,0 +1,260 @@
+"""Better prompts and larger models give better answers; the same request always gives the same."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import dspy
+import pytest
+
+from simulated_provider import answers, formats, knowledge, prompts
+from simulated_provider.brain import Model
+from support.provider import ADAPTERS, CORPUS, TRIAGE, Sort, a_model, answered, messages, tickets
+from triage import Triage
+
+SEEDS = range(3)
+WORDS = "\n".join(
+    f"- {label}: {', '.join(text for at, text in CORPUS.entries if at == label)}" for label in CORPUS.labels
+)
+
+
+@cache
+def triage_model(capability: float, seed: int) -> Model:
+    return a_model(capability, corpus=knowledge.read(TRIAGE / "knowledge.jsonl"), seed=seed)
+
+
+def right(capability: float, demos: Iterable[Any] = (), signature: Any = None) -> float:
+    """Part of the validation tickets that the classifier alone gets right, over all seeds."""
+    signature = signature or Triage().classify.predict.signature
+    found: list[bool] = [
+        answered(triage_model(capability, seed), "chat", signature, case(ticket), list(demos))["category"]
+        == ticket["category"]
+        for seed in SEEDS
+        for ticket in tickets("validation")
+    ]
+    return sum(found) / len(found)
+
+
+def case(ticket: dict[str, str]) -> dict[str, str]:
+    return {"ticket": ticket["ticket"], "problem": ticket["ticket"]}
+
+
+def labeled(count: int) -> list[Any]:
+    return [dspy.Example(ticket=each["ticket"], category=each["category"]) for each in tickets("train")[:count]]
+
+
+def mislabeled(count: int) -> list[Any]:
+    found = labeled(count)
+    return [
+        dspy.Example(ticket=one.ticket, category=other.category)
+        for one, other in zip(found, [*found[1:], found[0]], strict=True)
+    ]
+
+
+def worked(count: int) -> list[Any]:
+    """Demonstrations with the reasoning of a model that knows much."""
+    signature = Triage().classify.predict.signature
+    found = []
+    for ticket in tickets("train"):
+        outputs = answered(triage_model(0.85, 0), "chat", signature, case(ticket))
+        if outputs["category"] == ticket["category"]:
+            found.append(dspy.Example(**case(ticket), **outputs))
+    return found[:count]
+
+
+def test_a_larger_model_is_better() -> None:
+    assert right(0.05) < right(0.25) < right(0.5) < right(0.85)
+
+
+def test_demonstrations_help_and_worked_ones_more() -> None:
+    zero_shot, few, many = right(0.25), right(0.25, labeled(3)), right(0.25, labeled(9))
+    assert zero_shot < few < many < right(0.25, worked(9))
+
+
+def test_wrong_labels_do_harm() -> None:
+    assert right(0.25, mislabeled(9)) < right(0.25, labeled(9))
+
+
+def test_an_instruction_with_telling_words_helps_and_an_empty_one_does_not() -> None:
+    signature = Triage().classify.predict.signature
+    telling = "\n".join(
+        ["Find the team."]
+        + [
+            f"- {label}: {', '.join(triage_model(1.0, 0).memory.signs(label)[:12])}"
+            for label in ("billing", "shipping")
+        ]
+    )
+    empty, default = right(0.25, signature=signature.with_instructions(".")), right(0.25)
+    assert right(0.25, signature=signature.with_instructions(telling)) > default
+    assert empty <= default + 0.02
+
+
+def test_the_nearest_demonstration_decides_what_nobody_knows() -> None:
+    demos = [dspy.Example(text="the qux zorbled", kind="metal"), dspy.Example(text="a mimsy borogove", kind="fruit")]
+    model = a_model(1.0, corpus=knowledge.Corpus())
+    found = [
+        answered(model, "chat", Sort, {"text": text}, demos)["kind"] for text in ("qux zorbled!", "mimsy borogove")
+    ]
+    assert found == ["metal", "fruit"]
+
+
+def test_a_sure_answer_is_more_confident() -> None:
+    class Sure(Sort):
+        confidence: float = dspy.OutputField()
+
+    sure = answered(a_model(1.0), "chat", Sure, {"text": "heavy storm, rain and hail"})
+    unsure = answered(a_model(1.0), "chat", Sure, {"text": "a copper wire in the rain"})
+    assert sure["kind"] == "weather"
+    assert sure["confidence"] > unsure["confidence"]
+
+
+def test_reasoning_names_the_evidence() -> None:
+    class Reasoned(dspy.Signature):
+        text: str = dspy.InputField()
+        reasoning: str = dspy.OutputField()
+        kind: str = dspy.OutputField()
+
+    values = answered(a_model(1.0), "chat", Reasoned, {"text": "This copper wire is made of an alloy."})
+    assert values["kind"] == "metal"
+    assert "'copper'" in values["reasoning"]
+
+
+# --- prompts of optimizers ----------------------------------------------------------------------------------------
+
+EXAMPLES = [("red apple and plum", "fruit"), ("apple pie", "fruit"), ("iron and rust", "metal"), ("iron bar", "metal")]
+
+
+def quoted_as_repr() -> str:
+    return repr([dspy.Example(text=text, kind=kind).with_inputs("text") for text, kind in EXAMPLES])
+
+
+def quoted_as_json() -> str:
+    return json.dumps([{"Inputs": {"text": text}, "Generated Outputs": {"kind": kind}} for text, kind in EXAMPLES])
+
+
+def quoted_as_lines() -> str:
+    return "\n\n".join(f"Text: {text}\nKind: {kind}" for text, kind in EXAMPLES)
+
+
+def quoted_as_rules_do() -> str:
+    parts = (f"Input Fields:\ntext: {text}\n\n=========\nOutput Fields:\nkind: {kind}\n\n" for text, kind in EXAMPLES)
+    return "".join(parts)
+
+
+def quoted_as_markdown() -> str:
+    parts = (
+        f"# Example {i}\n## Inputs\n### text\n{text}\n\n## Generated Outputs\n### kind\n{kind}\n\n"
+        for i, (text, kind) in enumerate(EXAMPLES)
+    )
+    return "".join(parts)
+
+
+@pytest.mark.parametrize(
+    "quoted", [quoted_as_repr, quoted_as_json, quoted_as_lines, quoted_as_rules_do, quoted_as_markdown]
+)
+def test_notes_tell_labels_apart_by_the_words_of_their_examples(quoted: Any) -> None:
+    model = a_model(1.0, corpus=knowledge.Corpus())
+    notes = answered(model, "chat", dspy.Signature("examples -> observations"), {"examples": quoted()})["observations"]
+    fruit = next(line for line in notes.splitlines() if line.startswith("- fruit:"))
+    metal = next(line for line in notes.splitlines() if line.startswith("- metal:"))
+    assert "apple" in fruit
+    assert "iron" in metal
+    assert "apple" not in metal
+
+
+def test_feedback_corrects_a_wrong_label() -> None:
+    cases = [
+        {"Inputs": {"text": text}, "Generated Outputs": {"kind": "metal"}, "Feedback": f"The right kind is {kind}."}
+        for text, kind in EXAMPLES
+    ]
+    cases.append({"Inputs": {"text": "a pear"}, "Generated Outputs": {"kind": "fruit"}, "Feedback": "Right."})
+    signature = dspy.Signature("current_instruction, examples_with_feedback -> new_instruction")
+    inputs = {"current_instruction": "Sort.", "examples_with_feedback": json.dumps(cases)}
+    written = answered(a_model(1.0, corpus=knowledge.Corpus()), "chat", signature, inputs)["new_instruction"]
+    assert "apple" in next(line for line in written.splitlines() if line.startswith("- fruit:"))
+
+
+def test_a_proposed_instruction_keeps_the_basic_one_and_carries_notes_on() -> None:
+    signature = dspy.Signature("dataset_description, basic_instruction -> proposed_instruction")
+    inputs = {"dataset_description": "Groups:\n- fruit: apple, plum\n- metal: iron", "basic_instruction": "Sort it."}
+    written = answered(a_model(1.0, corpus=knowledge.Corpus()), "json", signature, inputs)["proposed_instruction"]
+    assert written.startswith("Sort it.\n")
+    assert "- fruit: apple, plum" in written
+
+
+def test_proposed_instructions_differ_and_help_a_student() -> None:
+    signature = dspy.Signature("basic_instruction -> proposed_instruction")
+    classify = Triage().classify.predict.signature
+    prompt = prompts.parse(messages("chat", signature, {"basic_instruction": classify.instructions}))
+    proposals = [
+        answers.answer(triage_model(0.85, 0), prompt, (1.0, None, index))["proposed_instruction"] for index in range(5)
+    ]
+    assert len(set(proposals)) == 5
+    scores = [right(0.25, signature=classify.with_instructions(proposal)) for proposal in proposals]
+    assert max(scores) > right(0.25)
+    assert len(set(scores)) > 1
+
+
+def test_advice_has_a_key_for_every_module() -> None:
+    class Advise(dspy.Signature):
+        program_inputs: str = dspy.InputField()
+        oracle_metadata: str = dspy.InputField()
+        module_names: list[str] = dspy.InputField()
+        module_advice: dict[str, str] = dspy.OutputField()
+
+    inputs = {
+        "program_inputs": '{"text": "a juicy apple, freshly picked"}',
+        "oracle_metadata": '{"kind": "fruit"}',
+        "module_names": ["extract", "classify.predict"],
+    }
+    advice = answered(a_model(1.0), "chat", Advise, inputs)["module_advice"]
+    assert list(advice) == ["extract", "classify.predict"]
+    assert "- fruit: " in advice["extract"]
+
+
+def test_a_plain_reflection_prompt_gets_an_instruction_between_fences() -> None:
+    examples = quoted_as_markdown()
+    asked = f"Here are instructions:\n```\nSort it.\n```\n{examples}\nProvide the new instructions within ``` blocks."
+    prompt = prompts.parse([{"role": "user", "content": asked}])
+    text = formats.render(prompt.task, answers.answer(a_model(1.0), prompt))
+    assert text.startswith("```\nSort it.\n")
+    assert text.endswith("\n```")
+
+
+# --- purity -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_the_same_request_has_the_same_answer_in_every_process(adapter: str) -> None:
+    script = (
+        "import sys, json; from simulated_provider import answers, formats, prompts; from support.provider import *;"
+        "prompt = prompts.parse(json.load(sys.stdin));"
+        "print(formats.render(prompt.task, answers.answer(a_model(), prompt, (0.7, 1))))"
+    )
+    asked = json.dumps(
+        messages(adapter, Sort, {"text": "nothing that is known"}, [dspy.Example(text="a", kind="metal")])
+    )
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            input=asked,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(texts) == 1
+
+
+def test_seed_temperature_and_index_may_change_an_answer() -> None:
+    prompt = prompts.parse(messages("chat", Sort, {"text": "nothing that is known"}))
+    by_draw = {answers.answer(a_model(0.1), prompt, (index,))["kind"] for index in range(20)}
+    by_seed = {answers.answer(a_model(0.1, seed=seed), prompt)["kind"] for seed in range(20)}
+    assert len(by_draw) > 1
+    assert len(by_seed) > 1

@@ -1,0 +1,249 @@
+"""The testbed's decisions: which way to a cluster, what is built anew, what is undone. No program is started."""
+
+import importlib.util
+import io
+import json
+import tarfile
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from testbed import cache, clusters, debian, engine, images, loading, machine, tools
+from testbed.machine import Facts, NoWayError, Way
+
+
+@pytest.fixture(autouse=True)
+def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DSPY_SWARM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+DOCKER = Facts(docker=True, node_image=True)
+BARE_DEBIAN = Facts(root=True, apt=True, go=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "way"),
+    [
+        pytest.param(DOCKER, Way.KIND, id="Docker and its registry: plain kind"),
+        pytest.param(BARE_DEBIAN, Way.SOURCE, id="no engine, but root, apt and Go: everything from source"),
+        pytest.param(
+            Facts(docker=True, root=True, apt=True, go=True),
+            Way.SOURCE,
+            id="Docker without a registry: an engine of our own beside it",
+        ),
+        pytest.param(
+            Facts(docker=True, node_image=True, root=True, apt=True, go=True),
+            Way.KIND,
+            id="everything there: what the user has comes first",
+        ),
+        pytest.param(Facts(context="staging"), Way.CONTEXT, id="a context asked for needs nothing else"),
+        pytest.param(
+            Facts(context="staging", docker=True, node_image=True),
+            Way.CONTEXT,
+            id="a context asked for wins over Docker",
+        ),
+    ],
+)
+def test_way(facts: Facts, way: Way) -> None:
+    assert machine.choose(facts) is way
+
+
+@pytest.mark.parametrize(
+    ("facts", "advice"),
+    [
+        pytest.param(Facts(), "install Docker and start it", id="nothing at all"),
+        pytest.param(Facts(), "DSPY_SWARM_CONTEXT", id="another cluster is always an answer"),
+        pytest.param(Facts(root=True, apt=True), "missing for that: Go", id="only Go is missing"),
+        pytest.param(Facts(apt=True, go=True), "missing for that: run as root", id="only root is missing"),
+        pytest.param(Facts(root=True, go=True), "missing for that: a Debian-like system", id="not Debian"),
+        pytest.param(Facts(docker=True), "docker pull kindest/node:", id="Docker without the node image"),
+    ],
+)
+def test_a_machine_without_a_way_is_told_what_to_install(facts: Facts, advice: str) -> None:
+    with pytest.raises(NoWayError, match="Any one of these") as error:
+        machine.choose(facts)
+    assert advice in str(error.value)
+
+
+def test_every_way_is_explained_in_one_line() -> None:
+    assert all(way.value and "\n" not in way.value for way in Way)
+
+
+def test_our_own_engine_is_not_taken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "succeeds", lambda *command: True)
+    assert machine.look().docker
+    monkeypatch.setenv("DOCKER_HOST", engine.env()["DOCKER_HOST"])
+    assert not machine.look().docker
+
+
+class TestCache:
+    def test_a_key_follows_contents_and_names_but_not_places(self, tmp_path: Path) -> None:
+        def folder(place: str, name: str, text: str) -> Path:
+            (tmp_path / place).mkdir()
+            (tmp_path / place / name).write_text(text)
+            return tmp_path / place
+
+        key = cache.key(folder("here", "main.go", "package main"))
+        assert key == cache.key(folder("there", "main.go", "package main"))
+        assert key != cache.key(folder("changed", "main.go", "package other"))
+        assert key != cache.key(folder("renamed", "other.go", "package main"))
+
+    def test_inputs_do_not_run_into_each_other(self) -> None:
+        assert cache.key("ab", "c") != cache.key("a", "bc")
+
+    def test_the_same_inputs_are_made_once(self) -> None:
+        made = [cache.made("thing", ("v1",), lambda folder: (folder / "it").touch()) for _ in range(2)]
+        assert made[0] == made[1]
+        assert (made[0] / "it").exists()
+        assert cache.made("thing", ("v2",), lambda folder: None) != made[0]
+
+    def test_an_interrupted_build_leaves_nothing(self, cache_root: Path) -> None:
+        def interrupted(folder: Path) -> None:
+            (folder / "half").touch()
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            cache.made("thing", ("v1",), interrupted)
+        assert not list(cache_root.iterdir())
+
+
+def test_kubernetes_is_built_anew_only_when_its_sources_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    monkeypatch.setattr(tools, "run", lambda *command, **_: built.append(command[-1]))
+    assert tools.program("kubectl").parent == tools.program("kubeadm").parent == tools.program("kube").parent
+    assert built == ["./kube"]
+    monkeypatch.setattr(tools, "KUBERNETES", "v1.35.5")
+    tools.program("kubectl")
+    assert built == ["./kube", "./kube"]
+
+
+def test_a_capability_is_a_bit_of_the_bounding_set() -> None:
+    status = "CapEff:\t0000000000000000\nCapBnd:\t000001fffeffffff\n"
+    assert not engine.has_capability(status, engine.CAP_SYS_RESOURCE)
+    assert engine.has_capability(status, 23)
+
+
+def test_an_engine_leaves_no_firewall_rule_behind_and_takes_no_other() -> None:
+    rules = """\
+-P FORWARD DROP
+-N DOCKER
+-N DOCKER-USER
+-A INPUT -p tcp -j ACCEPT
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o docker0 -j ACCEPT
+-A DOCKER-USER -j RETURN
+"""
+    assert [" ".join(words) for words in engine.leftovers(rules)] == [
+        "-D FORWARD -j DOCKER-USER",
+        "-D FORWARD -o docker0 -j ACCEPT",
+        "-F DOCKER",
+        "-F DOCKER-USER",
+        "-X DOCKER",
+        "-X DOCKER-USER",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("targets", "mirror"),
+    [
+        pytest.param("Debian bookworm http://mirror/debian/", ["http://mirror/debian"], id="the machine's own"),
+        pytest.param(
+            "Node nodistro http://other/\nDebian bookworm-security http://sec/\nDebian trixie http://mirror/",
+            ["http://mirror"],
+            id="neither a foreign archive nor the security one",
+        ),
+        pytest.param("Ubuntu noble http://ubuntu/", [], id="not a Debian machine"),
+        pytest.param("", [], id="apt knows nothing"),
+    ],
+)
+def test_debian_mirror(targets: str, mirror: list[str]) -> None:
+    assert debian.chosen_mirror(targets) == mirror
+
+
+def test_nodes_are_one_control_plane_and_workers() -> None:
+    assert clusters.configuration(3).count("role: control-plane") == 1
+    assert clusters.configuration(3).count("role: worker") == 2
+    assert "worker" not in clusters.configuration(1)
+
+
+def test_every_image_has_what_its_recipe_names() -> None:
+    for recipe in images.recipes().values():
+        assert (recipe.folder / "Dockerfile").is_file()
+        assert all((folder / "pyproject.toml").is_file() for folder in recipe.distributions)
+
+
+def _saved(path: Path, layers: dict[str, bytes]) -> bytes:
+    """An archive as `docker save` writes it; returns its configuration."""
+    config = json.dumps({"rootfs": {"diff_ids": list(layers)}}).encode()
+    names = [f"{number}/layer.tar" for number in range(len(layers))]
+    manifest = [{"Config": "config.json", "RepoTags": ["a/b:c"], "Layers": names}]
+    files = dict(zip(names, layers.values(), strict=True))
+    files |= {"config.json": config, "manifest.json": json.dumps(manifest).encode()}
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return config
+
+
+def test_only_missing_layers_travel_but_the_manifest_names_all(tmp_path: Path) -> None:
+    config = _saved(tmp_path / "saved.tar", {"sha256:base": b"much", "sha256:code": b"little"})
+    loading.repack(tmp_path / "saved.tar", tmp_path / "thin.tar", "docker.io/a/b:c", {"sha256:base"})
+    with tarfile.open(tmp_path / "thin.tar") as archive:
+
+        def read(name: str) -> bytes:
+            file = archive.extractfile(name)
+            assert file
+            return file.read()
+
+        def blob(digest: str) -> bytes:
+            return read(f"blobs/{digest.replace(':', '/')}")
+
+        names = archive.getnames()
+        [reference] = json.loads(read("index.json"))["manifests"]
+        manifest = json.loads(blob(reference["digest"]))
+        assert blob(manifest["config"]["digest"]) == config
+        assert blob("sha256:code") == b"little"
+    assert "blobs/sha256/base" not in names
+    assert reference["annotations"] == {"io.containerd.image.name": "docker.io/a/b:c"}
+    assert [(layer["digest"], layer["size"]) for layer in manifest["layers"]] == [
+        ("sha256:base", 4),
+        ("sha256:code", 6),
+    ]
+
+
+@pytest.fixture
+def wrapper() -> ModuleType:
+    loader = SourceFileLoader("runc_wrapper", str(engine.WRAPPER))
+    spec = importlib.util.spec_from_loader("runc_wrapper", loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+class TestRuncWrapper:
+    @pytest.mark.parametrize(
+        ("arguments", "file"),
+        [
+            pytest.param("--root /r create --bundle /b id", Path("/b/config.json"), id="a container's bundle"),
+            pytest.param("exec --process /p.json id", Path("/p.json"), id="a further process"),
+            pytest.param("run -b /b id", Path("/b/config.json"), id="short option"),
+            pytest.param("delete --force id", None, id="nothing to grant"),
+        ],
+    )
+    def test_finds_where_capabilities_are_asked_for(
+        self, wrapper: ModuleType, arguments: str, file: Path | None
+    ) -> None:
+        assert wrapper.specification(arguments.split()) == file
+
+    def test_takes_out_the_one_capability_and_nothing_else(self, wrapper: ModuleType) -> None:
+        process = {"args": ["sh"], "capabilities": {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"]}}
+        bundle = {"ociVersion": "1", "process": process}
+        cured = {"args": ["sh"], "capabilities": {"bounding": ["CAP_CHOWN"]}}
+        assert wrapper.without_lacking(bundle) == {"ociVersion": "1", "process": cured}
+        assert wrapper.without_lacking({"args": ["sh"]}) == {"args": ["sh"]}

@@ -1,0 +1,142 @@
+"""Messages between operator and pods: JSON in camelCase, there and back."""
+
+import json
+import re
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from support.wire import digest, task
+from support.wire_spec import a_spec
+from swarm_wire import messages
+from swarm_wire.messages import (
+    ArtifactHeader,
+    Assignment,
+    Candidate,
+    Cell,
+    Commit,
+    EffectKind,
+    Message,
+    Outcome,
+    PlanEnd,
+    PlanOutcome,
+    Report,
+    Result,
+    RunRequest,
+    Scores,
+    SliceRef,
+    Task,
+    Usage,
+)
+from swarm_wire.names import ExitCode, api_key_env
+from swarm_wire.spec import CompilationSpec
+
+SCORES = Scores(baseline=40.0, best=62.5, test_baseline=None, test_winner=61.0)
+REPORT = Report(
+    scores=SCORES,
+    candidates=[Candidate(name="seed 2", score=62.5)],
+    usage=Usage(calls=3, prompt_tokens=20, completion_tokens=10),
+    effects=4,
+    rounds=2,
+    failed_cells=1,
+)
+EXAMPLES: list[Message] = [
+    RunRequest(run_id="r1", name="triage", namespace="team", spec=CompilationSpec.model_validate(a_spec())),
+    task(1, 3, weight=8),
+    Task(digest=digest(1), kind=EffectKind.WAVE, payload=digest(2), items=digest(3), cells=[Cell(key=digest(4))]),
+    Result(key=digest(1), outcome=Outcome.ERROR, usage=Usage(calls=1), error="ValueError: no"),
+    PlanEnd(outcome=PlanOutcome.BLOCKED, round=1, binding="b", tasks=[digest(1)], cells=3, scores=SCORES, effects=2),
+    ArtifactHeader(sha256="0" * 64, report=REPORT),
+    Assignment(run_id="r1", round=0, attempt=2, slices=[[SliceRef(task=digest(1), cells=[0, 2])], []]),
+    Commit(nonce="a" * 16, exit_code=64, records=3, bytes=100, digest="0" * 64, reason="DataInvalid", message="no"),
+]
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_a_message_survives_json(message: Message) -> None:
+    assert type(message).model_validate_json(message.to_json()) == message
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_keys_are_camel_case_and_what_is_absent_is_left_out(message: Message) -> None:
+    text = message.to_json()
+    assert not re.findall(r'"\w+_\w*":', text)
+    assert ":null" not in text
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_a_newer_field_is_ignored(message: Message) -> None:
+    written = {**json.loads(message.to_json()), "addedLater": {"a": 1}}
+    assert type(message).model_validate_json(json.dumps(written)) == message
+
+
+def test_every_message_has_an_example_here() -> None:
+    def inside(message: Message) -> set[type]:
+        found: set[type] = {type(message)}
+        for value in message.__dict__.values():
+            for item in value if isinstance(value, list) else [value]:
+                found |= inside(item) if isinstance(item, Message) else set()
+        return found
+
+    declared = {
+        thing
+        for thing in vars(messages).values()
+        if isinstance(thing, type) and issubclass(thing, Message) and thing is not Message
+    }
+    shown = set().union(*map(inside, EXAMPLES))
+    assert declared - shown == {SliceRef}, "SliceRef is shown in an Assignment, in a list of lists"
+
+
+def test_requests_say_their_version() -> None:
+    for message in (EXAMPLES[0], EXAMPLES[6], EXAMPLES[7]):
+        assert json.loads(message.to_json())["schemaVersion"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Cell, {"key": "not hex"}),
+        (Cell, {"key": digest(1).upper().replace("0", "A")}),
+        (Cell, {"key": digest(1) + "\n"}),
+        (Cell, {"key": digest(1), "item": -1}),
+        (Task, {"digest": digest(1), "kind": "wave", "payload": digest(1), "cells": []}),
+        (Task, {"digest": digest(1), "kind": "other", "payload": digest(1), "cells": [{"key": digest(1)}]}),
+        (Task, {"digest": digest(1), "kind": "wave", "payload": digest(1), "cells": [{"key": digest(1)}], "weight": 0}),
+        (Result, {"key": digest(1), "outcome": "maybe"}),
+        (Result, {"key": digest(1), "outcome": "error", "error": "x" * 501}),
+        (Usage, {"calls": -1}),
+        (PlanEnd, {"outcome": "blocked", "round": -1, "binding": ""}),
+        (Commit, {"nonce": "n", "exitCode": 1, "reason": "x" * 65}),
+        (Commit, {"nonce": "n", "exitCode": 1, "message": "x" * 2001}),
+        (RunRequest, {"runId": "r", "name": "n", "spec": {**a_spec(), "unknown": 1}}),
+    ],
+)
+def test_what_is_malformed_is_refused(kind: type[Message], fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        kind.model_validate(fields)
+
+
+def test_usage_adds_up() -> None:
+    parts = [Usage(calls=1, prompt_tokens=10, completion_tokens=5), Usage(calls=2), Usage()]
+    assert sum(parts, Usage()) == Usage(calls=3, prompt_tokens=10, completion_tokens=5)
+
+
+def test_messages_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        SCORES.best = 1.0  # type: ignore[misc]
+
+
+def test_words_of_the_contract() -> None:
+    assert {code.name: code.value for code in ExitCode} == {
+        "DONE": 0,
+        "FAILED": 1,
+        "BAD_INPUT": 64,
+        "COMPILE_FAILED": 65,
+        "SCHEMA_MISMATCH": 66,
+        "DRIFT": 67,
+        "INTERRUPTED": 75,
+    }
+    assert api_key_env("teacher") == "SWARM_API_KEY_TEACHER"
+    assert to_camel("max_bootstrapped_demos") == "maxBootstrappedDemos"
+    assert TypeAdapter(list[EffectKind]).dump_python(list(EffectKind), mode="json") == ["wave", "bootstrap"]

@@ -1,0 +1,117 @@
+"""Shards: records kept in files, in a folder or in ConfigMap volumes."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.wire import blob, noise, records
+from swarm_wire.records import Record
+from swarm_wire.shards import SHARD_BYTES, CorruptShard, pack, read_folder, unpack
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(records(), max_size=8), st.sampled_from([1, 5000, 30_000, SHARD_BYTES]))
+def test_shards_hold_the_records_in_order_and_keep_their_limit(put: list[Record], limit: int) -> None:
+    shards = pack(put, limit)
+    kept = [list(unpack(shard)) for shard in shards]
+    assert [record for shard in kept for record in shard] == put
+    assert all(len(shard) <= limit or len(inside) == 1 for shard, inside in zip(shards, kept, strict=True))
+    assert all(shards)
+
+
+def test_shards_are_filled_up() -> None:
+    assert len(pack([blob(noise(1000, number)) for number in range(100)], 50_000)) == 3
+
+
+def test_a_full_shard_fits_into_a_config_map() -> None:
+    assert SHARD_BYTES * 4 / 3 < 900 * 1024
+
+
+def test_a_shard_cut_at_any_byte_yields_what_is_whole_then_says_so() -> None:
+    put = [blob(b"x" * number, key=str(number)) for number in range(3)]
+    [shard] = pack(put)
+    ends = {len(b"".join(pack(put[:number]))): number for number in range(4)}
+    for length in range(len(shard) + 1):
+        found: list[Record] = []
+        if length in ends:
+            found.extend(unpack(shard[:length]))
+        else:
+            with pytest.raises(CorruptShard):
+                found.extend(unpack(shard[:length]))
+        assert found == put[: max(number for end, number in ends.items() if end <= length)], length
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_an_altered_shard_never_yields_an_altered_record(data: st.DataObject) -> None:
+    put = [blob(noise(200, number), key=str(number)) for number in range(3)]
+    [shard] = pack(put)
+    position = data.draw(st.integers(0, len(shard) - 1))
+    altered = bytearray(shard)
+    altered[position] ^= data.draw(st.integers(1, 255))
+    found: list[Record] = []
+    try:
+        for record in unpack(bytes(altered)):
+            found.append(record)
+    except CorruptShard:
+        pass
+    assert all(record in put for record in found)
+    assert len(found) < 3 or found == put
+
+
+@given(st.binary(min_size=1, max_size=60))
+def test_junk_is_no_shard(junk: bytes) -> None:
+    with pytest.raises(CorruptShard):
+        list(unpack(junk))
+
+
+def write(path: Path, *put: Record) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(pack(put)))
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("b/0.shard", "a/10.shard", "a/02.shard", "0.shard"):
+        write(tmp_path / name, blob(name.encode()))
+    (tmp_path / "a" / "notes.txt").write_text("no shard")
+    (tmp_path / "a" / "x.shard.tmp").write_text("no shard")
+    assert [record.body for record in read_folder(tmp_path)] == [
+        b"0.shard",
+        b"a/02.shard",
+        b"a/10.shard",
+        b"b/0.shard",
+    ]
+
+
+def volume(folder: Path, **keys: Record) -> None:
+    """A ConfigMap volume as the kubelet makes it: a dated folder, ..data as a link to it, and links through that."""
+    dated = folder / "..2026_11_21_08_00_00.123456789"
+    for path, record in keys.items():
+        write(dated / f"{path.replace('__', '/')}.shard", record)
+    (folder / "..data").symlink_to(dated.name)
+    for entry in dated.iterdir():
+        (folder / entry.name).symlink_to(f"..data/{entry.name}")
+
+
+def test_a_config_map_volume_is_read_once(tmp_path: Path) -> None:
+    volume(tmp_path / "0", a=blob(b"0a"), b=blob(b"0b"))
+    volume(tmp_path / "1", a=blob(b"1a"))
+    assert [record.body for record in read_folder(tmp_path)] == [b"0a", b"0b", b"1a"]
+
+
+def test_a_projected_volume_with_subfolders_is_read_once(tmp_path: Path) -> None:
+    volume(tmp_path, map0__a=blob(b"0a"), map0__b=blob(b"0b"), map1__a=blob(b"1a"))
+    assert [record.body for record in read_folder(tmp_path)] == [b"0a", b"0b", b"1a"]
+
+
+def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert list(read_folder(tmp_path / "none")) == []
+
+
+def test_a_torn_file_is_an_error_of_the_folder(tmp_path: Path) -> None:
+    write(tmp_path / "a.shard", blob(b"whole"))
+    (tmp_path / "b.shard").write_bytes(pack([blob(b"torn")])[0][:-1])
+    with pytest.raises(CorruptShard, match="cut short at byte 0"):
+        list(read_folder(tmp_path))

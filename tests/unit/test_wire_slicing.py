@@ -1,0 +1,131 @@
+"""How cells are dealt to pods."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.wire import digest, task
+from swarm_wire.messages import SliceRef, Task
+from swarm_wire.slicing import MAX_SLICES, missing_cells, slice_cells
+
+Slices = list[list[SliceRef]]
+
+
+def dealt(slices: Slices) -> list[tuple[str, int]]:
+    return [(ref.task, position) for part in slices for ref in part for position in ref.cells]
+
+
+def sizes(slices: Slices) -> list[int]:
+    return [sum(len(ref.cells) for ref in part) for part in slices]
+
+
+def weights(slices: Slices, tasks: list[Task]) -> list[int]:
+    weight = {task.digest: task.weight for task in tasks}
+    return [sum(weight[ref.task] * len(ref.cells) for ref in part) for part in slices]
+
+
+@st.composite
+def rounds(draw: st.DrawFn) -> list[Task]:
+    made = []
+    for number in range(1, draw(st.integers(1, 5)) + 1):
+        # Tasks may share cells: waves over the same data with the same program do.
+        first = draw(st.sampled_from([None, 0, 3]))
+        made.append(task(number, draw(st.integers(1, 60)), draw(st.sampled_from([1, 1, 8])), first))
+    return made
+
+
+@settings(max_examples=200, deadline=None)
+@given(rounds(), st.integers(1, 12), st.integers(1, 16), st.integers(1, 40), st.integers(1, 4), st.integers(1, 4))
+def test_every_missing_cell_is_dealt_once_and_evenly(
+    tasks: list[Task], pods: int, threads: int, max_cells: int, attempt: int, attempts: int
+) -> None:
+    keys = {task.digest: [cell.key for cell in task.cells] for task in tasks}
+    present = {cell.key for task in tasks for cell in task.cells[::3]}
+    cells = missing_cells(tasks, present)
+    slices = slice_cells(cells, pods=pods, threads=threads, max_cells=max_cells, attempt=attempt, attempts=attempts)
+    found = [keys[digest][position] for digest, position in dealt(slices)]
+    assert sorted(found) == sorted({key for of_task in keys.values() for key in of_task} - present)
+    assert all(part and all(ref.cells for ref in part) for part in slices), "no pod without work"
+    assert len(slices) <= MAX_SLICES
+    if slices:
+        by_weight = weights(slices, tasks)
+        assert max(by_weight) - min(by_weight) <= max(task.weight for task in tasks)
+
+
+@pytest.mark.parametrize(
+    ("cells", "pods", "threads", "max_cells", "attempt", "attempts", "expected"),
+    [
+        # as many pods as there is work for their threads
+        (1, 8, 8, 200, 1, 3, [1]),
+        (8, 8, 8, 200, 1, 3, [8]),
+        (9, 8, 8, 200, 1, 3, [5, 4]),
+        (64, 8, 8, 200, 1, 3, [8] * 8),
+        (100, 2, 8, 200, 1, 3, [50, 50]),
+        # more slices than pods where a slice would be too large
+        (500, 2, 8, 200, 1, 3, [167, 167, 166]),
+        # later attempts cut smaller
+        (64, 8, 8, 200, 2, 3, [8] * 8),
+        (16, 8, 8, 200, 2, 3, [2] * 8),
+        (100, 2, 8, 40, 2, 3, [10] * 10),
+        # the last attempt gives every cell a pod
+        (5, 2, 8, 200, 3, 3, [1] * 5),
+        (5, 2, 8, 200, 2, 2, [1] * 5),
+        (5, 2, 8, 200, 4, 3, [1] * 5),
+        (2500, 2, 8, 5000, 3, 3, [3] * 500 + [2] * 500),
+        # an only attempt is a first one
+        (5, 2, 8, 200, 1, 1, [5]),
+        # bounds
+        (3, 1000, 256, 1, 1, 3, [1, 1, 1]),
+        (3000, 1, 1, 1, 1, 3, [3] * 1000),
+    ],
+)
+def test_sizes_of_slices(
+    cells: int, pods: int, threads: int, max_cells: int, attempt: int, attempts: int, expected: list[int]
+) -> None:
+    slices = slice_cells(
+        missing_cells([task(1, cells)], ()),
+        pods=pods,
+        threads=threads,
+        max_cells=max_cells,
+        attempt=attempt,
+        attempts=attempts,
+    )
+    assert sorted(sizes(slices), reverse=True) == expected
+
+
+@pytest.mark.parametrize("attempts", [2, 3, 5, 10])
+def test_slices_never_grow_from_attempt_to_attempt(attempts: int) -> None:
+    cells = missing_cells([task(1, 900), task(2, 20, weight=8)], ())
+    largest = [
+        max(sizes(slice_cells(cells, pods=4, threads=8, max_cells=200, attempt=attempt, attempts=attempts)))
+        for attempt in range(1, attempts + 1)
+    ]
+    assert largest == sorted(largest, reverse=True)
+    assert largest[-1] == 1
+
+
+def test_a_cell_that_two_tasks_share_is_done_once() -> None:
+    tasks = [task(1, 3, first_key=0), task(2, 4, first_key=1)]
+    assert [(task.digest, position) for task, position in missing_cells(tasks, {digest(2)})] == [
+        (digest(1), 0),
+        (digest(1), 1),
+        (digest(2), 2),
+        (digest(2), 3),
+    ]
+
+
+def test_heavy_cells_come_first() -> None:
+    tasks = [task(1, 2), task(2, 2, weight=8)]
+    assert [task.weight for task, _ in missing_cells(tasks, ())] == [8, 8, 1, 1]
+    slices = slice_cells(missing_cells(tasks, ()), pods=2, threads=8, max_cells=200)
+    assert [part[0].task for part in slices] == [digest(2), digest(2)]
+
+
+def test_nothing_missing_is_nothing_to_deal() -> None:
+    assert missing_cells([task(1, 1)], {task(1, 1).cells[0].key}) == []
+    assert slice_cells([], pods=1, threads=1, max_cells=1) == []
+
+
+def test_dealing_is_the_same_each_time() -> None:
+    cells = missing_cells([task(1, 50), task(2, 7, weight=8)], ())
+    assert slice_cells(cells, pods=4, threads=4, max_cells=9) == slice_cells(cells, pods=4, threads=4, max_cells=9)

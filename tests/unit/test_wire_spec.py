@@ -1,0 +1,185 @@
+"""What a user may write in a DSPyCompilation, and what it means."""
+
+import inspect
+from typing import Any
+
+import dspy.teleprompt
+import pytest
+from pydantic import BaseModel, ValidationError
+from pydantic.alias_generators import to_camel
+
+from support.wire_spec import a_spec
+from swarm_wire import spec as api
+from swarm_wire.spec import CompilationSpec, ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SpecModel
+
+
+def parsed(**changes: Any) -> CompilationSpec:
+    return CompilationSpec.model_validate(a_spec(**changes))
+
+
+def problems(**changes: Any) -> list[str]:
+    with pytest.raises(ValidationError) as refused:
+        parsed(**changes)
+    return [".".join(map(str, problem["loc"])) + ": " + problem["msg"] for problem in refused.value.errors()]
+
+
+def test_the_smallest_spec_is_valid_and_comes_back_as_written() -> None:
+    spec = parsed()
+    assert spec.as_written()["data"] == a_spec()["data"]
+    assert CompilationSpec.model_validate(spec.as_written()) == spec
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "given"),
+    [
+        ("optimizer", {}, "none"),
+        ("optimizer", {"bootstrapFewShot": {}, "labeledFewShot": {}}, "bootstrapFewShot, labeledFewShot"),
+        ("program.source", {}, "none"),
+        ("data.train", {}, "none"),
+        ("data.train", {"limit": 3}, "none"),
+        ("data.test", {"path": "/a.csv", "entrypoint": "a:b"}, "path, entrypoint"),
+    ],
+)
+def test_a_union_has_exactly_one_member(where: str, value: dict[str, Any], given: str) -> None:
+    choices = {
+        "optimizer": "bootstrapFewShotWithRandomSearch, bootstrapFewShot, labeledFewShot",
+        "program.source": "configMap",
+    }.get(where, "configMap, path, entrypoint")
+    assert problems(**{where: value}) == [f"{where}: Value error, exactly one of {choices} must be set, not {given}"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"programm": {}}, "programm: Extra inputs are not permitted"),
+        ({"swarm": {"podSpec": {}}}, "swarm.podSpec: Extra inputs are not permitted"),
+        ({"swarm": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}, "swarm.resources.limits.nvidia.com/gpu.[key]"),
+        ({"models.student.apiKey": {"value": "sk-1"}}, "models.student.apiKey.value: Extra inputs"),
+        ({"optimizer": {"labeledFewShot": {"metric": "x"}}}, "optimizer.labeledFewShot.metric: Extra inputs"),
+    ],
+)
+def test_what_is_not_in_the_api_is_refused(changes: dict[str, Any], where: str) -> None:
+    assert any(problem.startswith(where) for problem in problems(**changes)), problems(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"program": {"entrypoint": "triage"}}, "program.entrypoint"),
+        ({"program": {"entrypoint": "triage.py:Triage"}}, None),  # a package called triage with a module py
+        ({"program": {"entrypoint": "tri-age:Triage"}}, "program.entrypoint"),
+        ({"program": {"entrypoint": "triage:Triage()"}}, "program.entrypoint"),
+        ({"program": {"entrypoint": "../triage:Triage"}}, "program.entrypoint"),
+        ({"metric": {"entrypoint": "a.b.c:d\n"}}, "metric.entrypoint"),
+        ({"program.source": {"configMap": {"name": "Upper"}}}, "program.source.configMap.name"),
+        ({"program.source": {"configMap": {"name": "../up"}}}, "program.source.configMap.name"),
+        ({"data.train": {"configMap": {"name": "a", "key": "a/b.jsonl"}}}, "data.train.configMap.key"),
+        ({"data.train": {"entrypoint": "a:b", "limit": 0}}, "data.train.limit"),
+        ({"data.inputs": []}, "data.inputs"),
+        ({"data.inputs": [""]}, "data.inputs.0"),
+        ({"models.student.model": "gpt"}, "models.student.model"),
+        ({"models.student.endpoint": "localhost:80"}, "models.student.endpoint"),
+        ({"models.student.parameters": {"temperature": 3}}, "models.student.parameters.temperature"),
+        ({"swarm": {"pods": 0}}, "swarm.pods"),
+        ({"swarm": {"maxAttempts": 11}}, "swarm.maxAttempts"),
+        ({"swarm": {"resources": {"requests": {"cpu": "-1"}}}}, "swarm.resources.requests.cpu"),
+        ({"optimizer": {"bootstrapFewShotWithRandomSearch": {"stopAtScore": 101}}},
+         "optimizer.bootstrapFewShotWithRandomSearch.stopAtScore"),
+    ],
+)  # fmt: skip
+def test_values_out_of_bounds_are_refused_where_they_are(changes: dict[str, Any], where: str | None) -> None:
+    if where is None:
+        parsed(**changes)
+    else:
+        assert [problem.partition(":")[0] for problem in problems(**changes)] == [where]
+
+
+# --- optimizers --------------------------------------------------------------------------------------------------
+
+OPTIMIZERS: list[type[SpecModel]] = [api.LabeledFewShot, api.BootstrapFewShot, api.BootstrapFewShotWithRandomSearch]
+NOT_OURS = {
+    "self", "metric", "teacher_settings", "num_threads",  # from elsewhere in the spec
+    "student", "teacher", "trainset", "valset", "restrict",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ours", OPTIMIZERS)
+def test_an_optimizer_has_the_parameters_and_defaults_of_stock_dspy(ours: type[SpecModel]) -> None:
+    stock = getattr(dspy.teleprompt, ours.__name__)
+    parameters = {**inspect.signature(stock.__init__).parameters, **inspect.signature(stock.compile).parameters}
+    # Random search passes `sample` of its labeled candidate on under another name.
+    expected = {name: given.default for name, given in parameters.items() if name not in NOT_OURS}
+    assert {name: field.default for name, field in ours.model_fields.items()} == expected
+
+
+def test_the_optimizers_of_the_api_are_those_that_are_compared_with_stock() -> None:
+    assert {to_camel(name) for name in api.Optimizer.members} == {
+        name[0].lower() + name[1:] for name in (optimizer.__name__ for optimizer in OPTIMIZERS)
+    }
+    assert set(api.Optimizer.model_fields) == set(api.Optimizer.members)
+
+
+@pytest.mark.parametrize("name", api.Optimizer.members)
+def test_which_names_the_member_that_is_set(name: str) -> None:
+    assert parsed(optimizer={to_camel(name): {}}).optimizer.which == name
+
+
+# --- what the spec names -----------------------------------------------------------------------------------------
+
+
+def key_ref(name: str, key: str) -> dict[str, Any]:
+    return {"configMap": {"name": name, "key": key}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {}),
+        ({"program.source": {"configMap": {"name": "code"}}}, {"code": None}),
+        ({"data.train": key_ref("d", "t"), "data.validation": key_ref("d", "v")}, {"d": {"t", "v"}}),
+        ({"data.train": key_ref("d", "t"), "data.test": key_ref("e", "t")}, {"d": {"t"}, "e": {"t"}}),
+        ({"program.source": {"configMap": {"name": "all"}}, "data.train": key_ref("all", "t")}, {"all": None}),
+    ],
+)
+def test_config_maps_that_the_pods_mount(changes: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert parsed(**changes).config_maps() == expected
+
+
+def test_secrets_by_role() -> None:
+    def model(name: str | None) -> dict[str, Any]:
+        found: dict[str, Any] = {"model": "openai/m", "endpoint": "http://m/v1"}
+        return found | ({"apiKey": {"secret": {"name": name, "key": "k"}}} if name else {})
+
+    assert parsed().secrets() == {}
+    spec = parsed(models={"student": model("s"), "teacher": model(None), "prompt": model("p")})
+    assert spec.secrets() == {"student": SecretKeyRef(name="s", key="k"), "prompt": SecretKeyRef(name="p", key="k")}
+
+
+def test_the_artifact_has_a_name_of_its_own_or_a_given_one() -> None:
+    assert parsed().artifact_name("triage") == "triage-artifact"
+    assert parsed(artifact={"configMap": {"name": "winner"}}).artifact_name("triage") == "winner"
+
+
+# --- the models themselves ---------------------------------------------------------------------------------------
+
+
+def all_models() -> list[type[BaseModel]]:
+    return [
+        thing
+        for thing in vars(api).values()
+        if isinstance(thing, type) and issubclass(thing, SpecModel) and thing is not SpecModel
+    ]
+
+
+@pytest.mark.parametrize("model", all_models(), ids=lambda model: model.__name__)
+def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel]) -> None:
+    assert model.model_config.get("frozen")
+    assert model.model_config.get("extra") == "forbid"
+    for name, field in model.model_fields.items():
+        assert field.alias == to_camel(name)
+    assert model.__doc__, "becomes the description in the CRD"
+
+
+def test_references_are_told_apart() -> None:
+    assert ConfigMapRef(name="a").model_dump() == {"name": "a"}
+    assert ConfigMapKeyRef(name="a", key="k").model_dump() == {"name": "a", "key": "k"}

@@ -1,0 +1,118 @@
+"""Payloads: what both sides hold is named and stays the same object; keys and histories never travel."""
+
+import threading
+from typing import Any
+
+import dspy
+import pytest
+
+from support.worker import Program, example
+from swarm_worker.replay.codec import Codec, SecretInPayload
+from swarm_worker.replay.digest import Walk
+
+KEY = "sk-a-very-secret-key"
+CODEC = Codec({"student": KEY, "teacher": "none"})
+
+
+def walked(thing: Any) -> Walk:
+    walk = Walk()
+    walk.digest(thing)
+    return walk
+
+
+def test_references_keep_identity() -> None:
+    program, item = Program(), example(question="q")
+    result = {"demo": item, "from": program.predict, "signature": program.predict.signature, "again": item}
+    data = CODEC.dumps(result, [("F", walked(program)), ("I", walked(item))])
+    found = CODEC.loads(data, [("I", walked(item)), ("F", walked(program))])
+    assert found["demo"] is item
+    assert found["again"] is item
+    assert found["from"] is program.predict
+    assert found["signature"] is program.predict.signature
+
+
+def test_references_name_the_other_sides_own_objects() -> None:
+    ours, theirs = Program(), Program()
+    data = CODEC.dumps(ours.predict, [("F", walked(ours))])
+    assert CODEC.loads(data, [("F", walked(theirs))]) is theirs.predict
+
+
+def test_predictions_travel_by_value() -> None:
+    prediction = dspy.Prediction(answer="a")
+    found = CODEC.loads(CODEC.dumps([prediction], [("F", walked([prediction]))]), [("F", Walk())])
+    assert found[0] is not prediction
+    assert found[0].answer == "a"
+
+
+def test_a_key_is_never_in_a_payload_and_is_there_again_after_it() -> None:
+    lm = dspy.LM("openai/m", api_base="http://m/v1", api_key=KEY)
+    data = CODEC.dumps({"lm": lm, "key": KEY})
+    assert KEY.encode() not in data
+    rotated = Codec({"student": "sk-a-new-key-after-rotation", "teacher": "none"}).loads(data)
+    assert rotated["key"] == "sk-a-new-key-after-rotation"
+    assert rotated["lm"].kwargs["api_key"] == "sk-a-new-key-after-rotation"
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [f"Bearer {KEY}", [f"https://m/v1?key={KEY}"], {f"x{KEY}": 1}, KEY.encode(), ValueError(f"bad key {KEY}")],
+    ids=["text", "url", "dict key", "bytes", "exception"],
+)
+def test_a_key_within_something_else_is_refused(thing: Any) -> None:
+    with pytest.raises(SecretInPayload, match="the student model's API key is part of another text"):
+        CODEC.dumps(thing)
+
+
+def test_short_keys_are_not_searched_for() -> None:
+    assert CODEC.loads(CODEC.dumps(["none of these", "none"])) == ["none of these", "none"]
+
+
+def test_keys_are_taken_out_of_texts_for_people() -> None:
+    assert CODEC.redact(f"refused: {KEY}, none") == "refused: (student API key), none"
+
+
+@pytest.mark.parametrize(
+    "make", [threading.Lock, threading.RLock, threading.Event], ids=["lock", "reentrant lock", "event"]
+)
+def test_locks_and_events_arrive_unlocked_and_unset(make: Any) -> None:
+    thing = make()
+    (thing.acquire if hasattr(thing, "acquire") else thing.set)()
+    found = CODEC.loads(CODEC.dumps({"it": thing}))["it"]
+    assert type(found) is type(make())
+    assert not found.is_set() if hasattr(found, "is_set") else found.acquire(blocking=False)
+
+
+def test_histories_and_reports_stay_behind() -> None:
+    program = Program()
+    program.history.append({"prompt": "x" * 10_000})
+    program.candidate_programs = ["x" * 10_000]
+    program.predict.demos = [example(question="kept", history=["a field"])]
+    data = CODEC.dumps(program)
+    found = CODEC.loads(data)
+    assert len(data) < 10_000
+    assert found.history == []
+    assert not hasattr(found, "candidate_programs")
+    assert found.predict.demos[0].toDict() == {"question": "kept", "history": ["a field"]}
+    assert found(question="a").answer == "A"
+
+
+def test_what_cannot_be_pickled_says_so() -> None:
+    with pytest.raises(TypeError, match="generator"):
+        CODEC.dumps(number for number in range(3))
+
+
+def test_a_payload_never_touches_the_classes_of_another() -> None:
+    """Threads of one worker read payloads while others use theirs.
+
+    cloudpickle gave both the same class and set its attributes again; the winner then depended on the moment.
+    """
+    codec = Codec({})
+    program = dspy.ChainOfThought("ticket -> category")
+    one, other = codec.dumps(program), codec.dumps(program)
+    first = codec.loads(one).predict.signature
+    names = [id(name) for name in first.output_fields]
+    second = codec.loads(other).predict.signature
+
+    assert first is not second
+    assert first.equals(second)
+    assert [id(name) for name in first.output_fields] == names

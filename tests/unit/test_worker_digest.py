@@ -1,0 +1,214 @@
+"""Names of object graphs: equal where nothing that counts differs, in every process; different where something does."""
+
+import collections
+import copy
+import functools
+import json
+import re
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+import dspy
+import pydantic
+import pytest
+
+from support.worker import Program, Slotted, example, graphs, run_python, scorer
+from swarm_worker.replay.digest import IGNORED_ATTRIBUTES, Walk, combine
+from swarm_worker.replay.marks import mark
+
+
+def digest(thing: Any) -> str:
+    return Walk().digest(thing)
+
+
+IN_ANOTHER_PROCESS = """
+import json
+from support.worker import graphs
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.digest import Walk
+codec = Codec({"student": "secret-key-1234"})
+found = {}
+for name, thing in graphs().items():
+    walk, copied = Walk(), Walk()
+    found[name] = [walk.digest(thing), copied.digest(codec.loads(codec.dumps(thing)))]
+    found[name] += [len(walk.referables), len(copied.referables)]
+print(json.dumps(found))
+"""
+
+
+def test_digests_are_the_same_in_every_process_and_after_a_journey() -> None:
+    found = []
+    for seed in ("1", "2"):
+        done = run_python(IN_ANOTHER_PROCESS, PYTHONHASHSEED=seed)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    assert found[0] == found[1]
+    for name, (before, after, referables, copied) in found[0].items():
+        assert before == after, name
+        assert referables == copied, name
+    distinct = {digests[0] for digests in found[0].values()}
+    assert len(distinct) == len(found[0])
+    assert set(found[0]) == set(graphs())
+
+
+def changed(program: Program, change: Callable[[Any], object]) -> Program:
+    change(program)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("a demo", lambda it: it.predict.demos.append(example(question="q"))),
+        ("a demo's value", lambda it: setattr(it.predict, "demos", [example(question="r")])),
+        ("an instruction", lambda it: setattr(it.predict, "signature", it.predict.signature.with_instructions("No."))),
+        ("a field", lambda it: setattr(it.predict, "signature", dspy.Signature("question -> answers"))),
+        ("a field's type", lambda it: setattr(it.predict, "signature", dspy.Signature("question -> answer: int"))),
+        ("the configuration", lambda it: it.predict.config.update(temperature=1.0)),
+        ("a plain attribute", lambda it: setattr(it, "tag", "b")),
+        ("a predictor's model", lambda it: setattr(it.predict, "lm", dspy.LM("openai/m"))),
+        ("another predictor", lambda it: setattr(it, "second", dspy.Predict("question -> answer"))),
+    ],
+)
+def test_what_can_change_an_answer_changes_a_programs_digest(what: str, change: Callable[[Any], object]) -> None:
+    assert digest(Program()) == digest(Program())
+    assert digest(changed(Program(), change)) != digest(Program()), what
+
+
+@pytest.mark.parametrize("name", sorted(IGNORED_ATTRIBUTES))
+def test_reports_on_a_module_do_not_count_but_fields_of_an_example_do(name: str) -> None:
+    program = Program()
+    setattr(program, name, ["report"])
+    assert digest(program) == digest(Program())
+    assert digest(example(**{name: 1})) != digest(example(**{name: 2}))
+    assert digest({name: 1}) != digest({name: 2})
+
+
+def lms(**changes: Any) -> Any:
+    return dspy.LM(**{"model": "openai/m", "api_base": "http://m/v1", "api_key": "k", "temperature": 0.5, **changes})
+
+
+def reordered() -> dict[str, int]:
+    return {"b": 2, "a": 1}
+
+
+DIFFERENT: list[tuple[str, Any, Any]] = [
+    ("order of keys, as a prompt has it", {"a": 1, "b": 2}, reordered()),
+    ("closure values", scorer(3), scorer(4)),
+    ("code constants", lambda it: it + 1, lambda it: it + 2),
+    ("names in code", lambda it: it.a, lambda it: it.b),
+    ("inner functions", lambda: lambda: 1, lambda: lambda: 2),
+    ("defaults", lambda it=1: it, lambda it=2: it),
+    ("keyword defaults", lambda *, it=1: it, lambda *, it=2: it),
+    ("methods of different objects", Program("a").forward, Program("b").forward),
+    ("input keys", example(question="q", x=1), example(question="q", x=1).with_inputs("x")),
+    ("fields score", example(score=1), example(score=2)),
+    ("an example and its fields", example(a=1), {"a": 1}),
+    ("int and bool", 1, True),
+    ("int and float", 1, 1.0),
+    ("text and bytes", "a", b"a"),
+    ("nothing and its name", None, "None"),
+    ("set and list", {1}, [1]),
+    ("sets", {1, 2}, {1, 3}),
+    ("nesting", [[1], 2], [[1, 2]]),
+    ("neighbours", ["ab", "c"], ["a", "bc"]),
+    ("key and value", {"a": "b"}, {"b": "a"}),
+    ("patterns", re.compile("a"), re.compile("b")),
+    ("flags", re.compile("a"), re.compile("a", re.IGNORECASE)),
+    ("factories", collections.defaultdict(list), collections.defaultdict(set)),
+    ("contents of a dict's subclass", collections.OrderedDict(a=1), collections.OrderedDict(a=2)),
+    ("partial arguments", functools.partial(scorer, 1), functools.partial(scorer, 2)),
+    ("partial functions", functools.partial(scorer, 1), functools.partial(Slotted, 1)),
+    ("slots", Slotted(1), Slotted(2)),
+    ("builtins", len, sum),
+    ("builtin methods of different objects", {"a"}.__contains__, {"b"}.__contains__),
+    ("models", lms(), lms(model="openai/n")),
+    ("endpoints", lms(), lms(api_base="http://n/v1")),
+    ("temperatures", lms(), lms(temperature=0.6)),
+    ("signatures' fields in another order", dspy.Signature("a, b -> c"), dspy.Signature("b, a -> c")),
+    (
+        "descriptions",
+        dspy.Signature({"a": (str, dspy.InputField(desc="x"))}),
+        dspy.Signature({"a": (str, dspy.InputField(desc="y"))}),
+    ),
+    (
+        "pydantic schemas",
+        pydantic.create_model("M", __module__="m", a=(int, ...)),
+        pydantic.create_model("M", __module__="m", a=(str, ...)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "one", "other"), DIFFERENT, ids=[row[0] for row in DIFFERENT])
+def test_what_differs_has_different_digests(what: str, one: Any, other: Any) -> None:
+    assert digest(one) != digest(other)
+    assert digest(one) == digest(one)
+
+
+EQUAL: list[tuple[str, Any, Any]] = [
+    ("list and tuple", [1, 2], (1, 2)),
+    ("equal closures", scorer(3), scorer(3)),
+    ("API keys", lms(), lms(api_key="another")),
+    ("a deep copy", graphs()["program"], copy.deepcopy(graphs()["program"])),
+    ("sharing", (lambda it: [it, it])([1]), [[1], [1]]),
+]
+
+
+@pytest.mark.parametrize(("what", "one", "other"), EQUAL, ids=[row[0] for row in EQUAL])
+def test_what_does_not_count_has_equal_digests(what: str, one: Any, other: Any) -> None:
+    assert digest(one) == digest(other)
+
+
+def test_cycles_end() -> None:
+    one: list[Any] = [1]
+    one.append(one)
+    other: list[Any] = [2]
+    other.append(other)
+    assert digest(one) == digest(one)
+    assert digest(one) != digest(other)
+
+
+def test_of_locks_and_clients_only_the_type_counts_and_is_told() -> None:
+    holder = types.SimpleNamespace(lock=threading.Lock(), text="a")
+    walk = Walk()
+    assert walk.digest(holder) == digest(types.SimpleNamespace(lock=threading.Lock(), text="a"))
+    assert walk.digest(holder) != digest(types.SimpleNamespace(lock=threading.Lock(), text="b"))
+    assert walk.opaque == {"_thread.lock"}
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        lambda text: text,
+        lambda text: example(question=text),
+        lambda text: dspy.Signature("a -> b", f"Say {text}."),
+        lambda text: changed(Program(), lambda it: setattr(it.predict, "demos", [example(question=text)])),
+        lambda text: {text: 1},
+    ],
+    ids=["text", "example", "instruction", "demo", "key"],
+)
+def test_a_mark_is_seen_anywhere_and_its_letter_does_not_count(within: Callable[[str], Any]) -> None:
+    one, other, clean, third = Walk(), Walk(), Walk(), Walk()
+    found = one.digest(within(mark("A", "d1", "answer")))
+    assert found == other.digest(within(mark("B", "d1", "answer")))
+    assert found != third.digest(within(mark("A", "d2", "answer")))
+    clean.digest(within("no mark"))
+    assert (one.unresolved, other.unresolved, clean.unresolved) == (True, True, False)
+
+
+def test_referables_are_numbered_in_the_order_of_the_walk() -> None:
+    demo = example(question="q")
+    program = changed(Program(), lambda it: setattr(it.predict, "demos", [demo]))
+    walk = Walk()
+    walk.digest([demo, program])
+    assert [type(thing).__name__ for thing in walk.referables[:2]] == ["Example", "Predict"]
+    assert walk.number(demo) == 0
+    assert walk.referables[walk.number(program.predict.signature) or 0] is program.predict.signature
+    assert walk.number(example(question="q")) is None, "an equal object is not the same"
+
+
+def test_parts_do_not_run_together() -> None:
+    assert combine("a", "b") != combine("ab") != combine("a", "b", "")
+    assert combine("1:a") != combine("a")

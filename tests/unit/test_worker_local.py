@@ -1,0 +1,245 @@
+"""The local driver: manifests as kubectl would take them, and a journal's folder."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.wire import blob, digest
+from support.wire_spec import a_spec
+from swarm_wire.messages import Assignment, Outcome, Result, RunRequest, Scores
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.shards import read_folder
+from swarm_worker.errors import BadInput
+from swarm_worker.local.driver import Driver, Known
+from swarm_worker.local.folder import JournalFolder, fingerprint
+from swarm_worker.local.launcher import Launched, Launcher
+from swarm_worker.local.manifests import Manifest, read
+from swarm_worker.local.processes import Processes
+
+MAPS = {
+    "program.source": {"configMap": {"name": "code"}},
+    "data.train": {"configMap": {"name": "data", "key": "train.jsonl"}},
+}
+KEY = {"models.student.apiKey": {"secret": {"name": "keys", "key": "student"}}}
+
+
+def compilation(**changes: Any) -> dict[str, Any]:
+    return {"kind": "DSPyCompilation", "metadata": {"name": "triage"}, "spec": a_spec(**changes)}
+
+
+def config_map(name: str, **data: str) -> dict[str, Any]:
+    return {"kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def write(folder: Path, *documents: Any, name: str = "c.yaml") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(yaml.safe_dump_all(documents))
+    return folder / name
+
+
+CODE, TRAIN = config_map("code", **{"a.py": "x = 1"}), config_map("data", **{"train.jsonl": "{}"})
+SECRET = {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"student": "c2stMQ=="}}
+
+
+# --- manifests ---------------------------------------------------------------------------------------------------
+
+
+def test_a_file_may_hold_all_that_the_compilation_names(tmp_path: Path) -> None:
+    binary = {"kind": "ConfigMap", "metadata": {"name": "code"}, "binaryData": {"b.py": "eCA9IDI="}} | {
+        "data": {"a.py": "x = 1"}
+    }
+    path = write(tmp_path, None, {"kind": "Service"}, binary, compilation(**MAPS, **KEY), TRAIN, SECRET)
+    manifest = read(path, {})
+    assert (manifest.name, manifest.folder, manifest.keys) == ("triage", tmp_path, {"student": "sk-1"})
+    assert manifest.config_maps == {"code": {"a.py": b"x = 1", "b.py": b"x = 2"}, "data": {"train.jsonl": b"{}"}}
+
+
+@pytest.mark.parametrize("what", ["c.yaml", ""], ids=["the file", "the folder"])
+def test_a_kustomization_may_generate_them(tmp_path: Path, what: str) -> None:
+    write(tmp_path, compilation(**MAPS, **KEY))
+    write(tmp_path, SECRET, name="secret.yaml")
+    (tmp_path / "triage.py").write_text("x = 1")
+    (tmp_path / "rows.jsonl").write_text("{}")
+    kustomization = {
+        "resources": ["c.yaml", "secret.yaml"],
+        "configMapGenerator": [
+            {"name": "code", "files": ["triage.py"]},
+            {"name": "data", "files": ["train.jsonl=rows.jsonl"], "literals": ["a=b=c"]},
+        ],
+    }
+    write(tmp_path, kustomization, name="kustomization.yaml")
+    manifest = read(tmp_path / what, {})
+    assert manifest.config_maps["code"] == {"triage.py": b"x = 1"}
+    assert manifest.config_maps["data"] == {"train.jsonl": b"{}", "a": b"b=c"}
+    assert manifest.keys == {"student": "sk-1"}
+
+
+def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
+    path = write(tmp_path, compilation(**KEY), SECRET)
+    assert read(path, {"SWARM_API_KEY_STUDENT": "sk-2"}).keys == {"student": "sk-2"}
+
+
+@pytest.mark.parametrize(
+    ("documents", "reason", "says"),
+    [
+        ([], "InvalidSpec", "c.yaml has 0 DSPyCompilation documents; name a file with exactly one."),
+        ([compilation(), compilation()], "InvalidSpec", "has 2 DSPyCompilation documents"),
+        ([compilation(**{"swarm": {"pods": 0}})], "InvalidSpec",
+         "spec.swarm.pods: Input should be greater than or equal to 1 (it is 0)"),
+        ([{"kind": "DSPyCompilation", "spec": "text"}], "InvalidSpec", "the spec is invalid"),
+        ([compilation(**MAPS), TRAIN], "MissingConfigMap", "names ConfigMap 'code', and there is none in this file or"),
+        ([compilation(**MAPS), CODE, config_map("data", other="")], "MissingConfigMapKey",
+         "the spec names key 'train.jsonl' of ConfigMap 'data', which has: other."),
+        ([compilation(**KEY)], "MissingSecret", "Set SWARM_API_KEY_STUDENT to the key."),
+        ([{"kind": "ConfigMap", "metadata": "text"}], "InvalidSpec", "a ConfigMap is malformed"),
+        ([{"kind": "Secret", "data": {"a": "no base64!"}}], "InvalidSpec", "a Secret is malformed"),
+        ([{"kind": "ConfigMap", "data": ["a"]}], "InvalidSpec", "a ConfigMap is malformed"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run(tmp_path: Path, documents: list[Any], reason: str, says: str) -> None:
+    with pytest.raises(BadInput) as error:
+        read(write(tmp_path, *documents), {})
+    assert error.value.reason == reason
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "is not a kustomization: ParserError"),
+        ("text", "is not a kustomization"),
+        ("configMapGenerator: [{files: [a]}]", "is not a kustomization: KeyError: 'name'"),
+        ("configMapGenerator: [{name: a, files: [missing.py]}]", "missing.py, which cannot be read: No such file"),
+        ("resources: [missing.yaml]", "missing.yaml cannot be read: No such file"),
+    ],
+)
+def test_what_is_no_kustomization(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "kustomization.yaml").write_text(text)
+    with pytest.raises(BadInput) as error:
+        read(write(tmp_path, compilation()), {})
+    assert error.value.reason == "InvalidSpec"
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "cannot be read: No such file"), (b"a: [", "is not YAML")])
+def test_a_file_that_is_none(tmp_path: Path, content: bytes | None, says: str) -> None:
+    if content:
+        (tmp_path / "c.yaml").write_bytes(content)
+    with pytest.raises(BadInput, match=says):
+        read(tmp_path / "c.yaml", {})
+
+
+# --- the journal's folder ----------------------------------------------------------------------------------------
+
+
+def manifest_of(folder: Path, code: str = "x = 1", **changes: Any) -> Manifest:
+    documents = [compilation(**MAPS, **changes), config_map("code", **{"a.py": code}), TRAIN]
+    return read(write(folder, *documents), {})
+
+
+def opened(root: Path, manifest: Manifest) -> tuple[JournalFolder, RunRequest]:
+    folder, request = JournalFolder(root), RunRequest(run_id=fingerprint(manifest), name="triage", spec=manifest.spec)
+    root.mkdir(exist_ok=True)
+    folder.open(request, manifest)
+    return folder, request
+
+
+def result(number: int, body: bytes = b"") -> Record:
+    header = Result(key=digest(number), outcome=Outcome.OK)
+    return Record(RecordKind.RESULT, header.model_dump(by_alias=True, mode="json", exclude_none=True), body)
+
+
+def test_a_folder_is_laid_out_and_goes_on(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    folder, _ = opened(tmp_path / "j", manifest)
+    folder.append(result(1))
+    folder.append(result(2))
+    again, _ = opened(tmp_path / "j", manifest)
+    assert list(again.records()) == [result(1), result(2)]
+    assert (tmp_path / "j" / "sources" / "code" / "a.py").read_text() == "x = 1"
+
+
+@pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}])
+def test_a_folder_of_another_run_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    opened(tmp_path / "j", manifest_of(tmp_path))
+    with pytest.raises(BadInput, match="was made with another spec, program or data") as error:
+        opened(tmp_path / "j", manifest_of(tmp_path, **change))
+    assert error.value.reason == "JournalOfAnotherRun"
+
+
+@pytest.mark.parametrize("lost", [1, 3, 30])
+def test_a_torn_shard_is_repaired(tmp_path: Path, lost: int) -> None:
+    manifest = manifest_of(tmp_path)
+    folder, _ = opened(tmp_path / "j", manifest)
+    folder.append(result(1))
+    folder.append(result(2))
+    [shard] = folder.journal.glob("*.shard")
+    shard.write_bytes(shard.read_bytes()[:-lost])
+    again, _ = opened(tmp_path / "j", manifest)
+    assert list(again.records()) == [result(1)]
+    again.append(result(3))
+    assert list(again.records()) == [result(1), result(3)]
+
+
+def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
+    with JournalFolder(tmp_path / "j").locked():
+        with pytest.raises(BadInput) as error, JournalFolder(tmp_path / "j").locked():
+            pass
+        assert error.value.reason == "JournalInUse"
+    with JournalFolder(tmp_path / "j").locked():
+        pass
+
+
+def test_a_rounds_tasks_replace_those_of_a_driver_that_was_killed(tmp_path: Path) -> None:
+    folder = JournalFolder(tmp_path)
+    folder.put_tasks(0, [blob(key="old")])
+    (folder.tasks_folder(0) / "0001.shard").write_bytes(b"torn")
+    folder.put_tasks(0, [blob(key="new")])
+    work = folder.put_assignment(Assignment(run_id="r", round=0, attempt=1, slices=[]))
+    assert list(read_folder(folder.tasks_folder(0))) == [blob(key="new")]
+    assert Assignment.model_validate_json((work / "assignment.json").read_text()).attempt == 1
+
+
+class Silent:
+    def planning(self, round_: int) -> None: ...
+    def scattering(self, round_: int, attempt: int, cells: int, processes: int) -> None: ...
+    def gathered(self, result: Result) -> None: ...
+    def planned(self, scores: Scores) -> None: ...
+
+
+def test_the_first_result_is_the_only_one_that_is_journaled(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    folder, request = opened(tmp_path / "j", manifest)
+    driver = Driver(folder, request, Processes(folder, manifest), Silent(), workers=1)
+    for record in (result(1, b"first"), result(1, b"second"), blob(b"no result")):
+        driver._journal_results(record)
+    assert list(folder.records()) == [result(1, b"first")]
+    assert Driver(folder, request, Processes(folder, manifest), Silent(), workers=1).resumed == 1
+    assert driver.known == Known({digest(1)}, driver.known.usage, 0)
+
+
+def test_what_is_started_after_a_stop_is_not_started(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    folder, _ = opened(tmp_path / "j", manifest)
+    processes = Processes(folder, manifest)
+    processes.stop()
+    ended = processes.run("plan", "plan", {}, lambda record: None)
+    assert (ended.exit_code, ended.is_done) == (75, False)
+
+
+def test_a_signal_handler_may_stop_while_a_process_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = manifest_of(tmp_path)
+    folder, _ = opened(tmp_path / "j", manifest)
+    processes, start, started = Processes(folder, manifest), Launcher.start, []
+
+    def interrupted(*arguments: Any) -> Launched:
+        processes.stop()  # as the handler does, in the same thread, within the lock
+        started.append(start(*arguments))
+        return started[0]
+
+    monkeypatch.setattr(Launcher, "start", interrupted)
+    ended = processes.run("plan", "plan", {}, lambda record: None)
+    assert len(started) == 1
+    assert ended.exit_code in (-15, 75), "by SIGTERM, before or after it has a handler of its own"

@@ -1,0 +1,353 @@
+"""Plan and worker as processes: what they print, how they end, what SIGTERM does."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.worker import ROOT, Ended, Pod, interrupt, module, run_python, spec_of, until
+from swarm_wire.messages import Outcome, PlanEnd, Result, SliceRef, Task
+from swarm_wire.names import ExitCode
+from swarm_wire.records import Record, RecordKind, Transcript
+from swarm_worker.errors import ProviderFailed, SwarmError
+from swarm_worker.work import hopeless
+
+PROG = """
+import os, sys, subprocess, time
+from pathlib import Path
+import dspy
+from dspy.utils.exceptions import LMAuthError, LMRateLimitError
+
+HERE = Path(__file__).parent
+
+class Program(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        # what may print while a plan or a worker loads a program
+        print("swarm/1 0123456789abcdef 0 1/1 1 " + "0" * 32 + " QQ==")
+        os.system("echo from a child; echo to its error >&2")
+        subprocess.run([sys.executable, "-c", "print('from python')"])
+        os.write(1, b"to the descriptor\\n")
+
+    def forward(self, question):
+        print("printed by the program")
+        (HERE / ("began-" + question)).touch()
+        match question.split("-")[0]:
+            case "rate":
+                raise LMRateLimitError("slow down")
+            case "auth":
+                raise LMAuthError("the key sk-a-very-secret-key is wrong")
+            case "raises":
+                raise ValueError("no answer to " + question)
+            case "generator":
+                return dspy.Prediction(answer=(number for number in range(3)))
+            case "exits":
+                sys.exit(9)
+            case "waits":
+                while not (HERE / "go").exists():
+                    time.sleep(0.01)
+        return dspy.Prediction(answer=question)
+
+def metric(example, prediction, trace=None):
+    return True
+
+def train():
+    return [{"question": word} for word in os.environ["WORDS"].split()]
+"""
+
+
+def prog(folder: Path, text: str = PROG, /, **changes: Any) -> Pod:
+    module(folder, text)
+    spec = spec_of("prog", program={"entrypoint": "prog:Program"}, **changes)
+    return Pod(folder, spec)
+
+
+def planned(pod: Pod, words: str = "a", **env: str) -> Ended:
+    ended = pod.plan(WORDS=words, SWARM_LOOKAHEAD="0", **env)
+    assert ended.said == (0, None), ended.errors
+    return ended
+
+
+WORDS = ["a", "b", "c", "d", "raises-c", "rate-1", "generator", "exits", "waits-1", "waits-2"]
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A plan that asks for a cell for each word."""
+    return planned(prog(tmp_path_factory.mktemp("plan")), " ".join(WORDS))
+
+
+def task_of(asked: Ended) -> Task:
+    [task] = [Task.model_validate(record.header) for record in asked.records(RecordKind.TASK)]
+    return task
+
+
+def cells(asked: Ended, words: str) -> list[SliceRef]:
+    return [SliceRef(task=task_of(asked).digest, cells=[WORDS.index(word) for word in words.split()])]
+
+
+def started(pod: Pod, asked: Ended, words: str, **env: str) -> subprocess.Popen[bytes]:
+    pod.assign(asked, [cells(asked, words)])
+    return pod.start("work", **env)
+
+
+def worked(pod: Pod, asked: Ended, words: str, **env: str) -> Ended:
+    return pod.end(started(pod, asked, words, **env))
+
+
+def outcomes(ended: Ended) -> list[Outcome]:
+    return [Result.model_validate(record.header).outcome for record in ended.records(RecordKind.RESULT)]
+
+
+# --- a whole compile ---------------------------------------------------------------------------------------------
+
+
+def test_a_plan_asks_and_workers_answer_and_the_next_plan_brings_the_artifact(tmp_path: Path) -> None:
+    pod = prog(tmp_path)
+    first = planned(pod, "a b a raises-c")
+    end = PlanEnd.model_validate(first.records(RecordKind.PLAN)[0].header)
+    task = task_of(first)
+    assert (end.outcome, end.round, end.cells, end.tasks) == ("blocked", 0, 3, [task.digest])
+    assert first.complete
+    blobs = {record.header["key"] for record in first.records(RecordKind.BLOB)}
+    assert {task.payload, task.items} == blobs
+
+    pod.assign(first)
+    work = pod.work(WORDS="a b a raises-c")
+    assert work.said == (0, None)
+    assert work.complete
+    results = {record.header["key"]: Result.model_validate(record.header) for record in work.records(RecordKind.RESULT)}
+    assert [results[cell.key].outcome for cell in task.cells] == [Outcome.OK, Outcome.OK, Outcome.ERROR]
+    assert results[task.cells[2].key].error == "ValueError: no answer to raises-c (prog.py, line 28)"
+
+    pod.journal = [*first.records(RecordKind.PLAN), *work.records(RecordKind.RESULT)]
+    second = planned(pod, "a b a raises-c")
+    assert len(task_of(second).cells) == 3, "the winner's cells: it has demos now"
+    pod.assign(second)
+    pod.journal += [*second.records(RecordKind.PLAN), *pod.work().records(RecordKind.RESULT)]
+    last = planned(pod, "a b a raises-c")
+    assert [last.transcript.records[number].kind for number in (0, 1)] == [RecordKind.ARTIFACT, RecordKind.PLAN]
+    assert last.complete
+    files = json.loads(last.records(RecordKind.ARTIFACT)[0].body)
+    report = json.loads(files["report.json"])
+    assert set(files) == {"program.json", "report.json"}
+    assert report["scores"]["baseline"] == 75.0
+    assert report["failedCells"] == 2  # the same cell in two evaluations
+    assert len(json.loads(files["program.json"])["predict"]["demos"]) == 4
+
+
+def test_only_records_are_on_the_output_whatever_prints(tmp_path: Path, asked: Ended) -> None:
+    work = worked(prog(tmp_path), asked, "a")
+    for ended in (asked, work):
+        assert all(line.startswith("swarm/1 ") for line in ended.output)
+        assert ended.transcript.damaged == 0
+        assert len(ended.output) == len(ended.transcript.records)
+    for text in ("from a child", "to its error", "from python", "to the descriptor"):
+        assert text in asked.errors
+    assert "printed by the program" in work.errors
+
+
+def test_other_data_or_program_is_drift(tmp_path: Path) -> None:
+    pod = prog(tmp_path)
+    pod.journal = planned(pod, "a b").records(RecordKind.PLAN)
+    ended = pod.plan(WORDS="a c")
+    assert ended.said == (ExitCode.DRIFT, "SourceChanged")
+    module(tmp_path, PROG + "\n# changed\n")
+    assert pod.plan(WORDS="a b").said == (ExitCode.DRIFT, "SourceChanged")
+
+
+def test_a_program_that_differs_from_process_to_process_is_drift(tmp_path: Path) -> None:
+    random = PROG.replace("super().__init__()", "super().__init__()\n        self.salt = os.urandom(8)")
+    pod = prog(tmp_path, random)
+    first = planned(pod, "a")
+    pod.journal = first.records(RecordKind.PLAN)
+    assert pod.plan(WORDS="a").said == (ExitCode.DRIFT, "Nondeterministic")
+
+
+# --- ends --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "says"),
+    [
+        ("import nothing_like_it", (64, "ProgramLoadFailed"), "'nothing_like_it', which is not installed"),
+        (
+            PROG.replace("# what", "self.log = open(os.devnull, 'w')  #"),
+            (64, "ProgramNotPortable"),
+            "Cannot pickle files",
+        ),
+    ],
+)
+def test_how_a_plan_ends(tmp_path: Path, text: str, said: tuple[int, str | None], says: str | None) -> None:
+    ended = prog(tmp_path, text).plan(WORDS="a")
+    assert ended.said == said, ended.errors
+    assert ended.complete
+    if says:
+        assert ended.commit is not None
+        assert says in (ended.commit.message or "")
+        assert says in ended.errors
+
+
+def test_a_request_of_another_version_is_refused(tmp_path: Path) -> None:
+    pod = prog(tmp_path)
+    pod.request(schemaVersion=2)
+    ended = pod.plan(WORDS="a")
+    assert ended.said == (ExitCode.SCHEMA_MISMATCH, "SchemaMismatch")
+    assert ended.commit is not None
+    assert "speaks version 2 of the contract, this worker image speaks 1" in (ended.commit.message or "")
+
+
+def test_an_assignment_of_another_version_is_refused(tmp_path: Path, asked: Ended) -> None:
+    pod = prog(tmp_path)
+    pod.assign(asked, version=7)
+    assert pod.work().said == (ExitCode.SCHEMA_MISMATCH, "SchemaMismatch")
+
+
+def test_a_spec_that_this_worker_does_not_know_is_bad_input(tmp_path: Path) -> None:
+    pod = prog(tmp_path)
+    pod.request(spec={"unknown": 1})
+    assert pod.plan(WORDS="a").said == (ExitCode.BAD_INPUT, "InvalidSpec")
+
+
+def test_without_its_request_a_process_fails_and_may_be_repeated(tmp_path: Path) -> None:
+    pod = prog(tmp_path)
+    (tmp_path / "run").mkdir()
+    ended = pod.plan(WORDS="a")
+    assert ended.said == (ExitCode.FAILED, "WorkerFailed")
+    assert "FileNotFoundError" in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("words", "threads", "said", "results"),
+    [
+        ("rate-1 a b c", 2, (1, "ProviderFailed"), 3),  # one does not stop the others
+        ("generator a", 1, (64, "ResultNotPortable"), 0),
+        ("exits a", 1, (64, "ProgramExits"), 0),
+    ],
+)
+def test_how_a_worker_ends(
+    tmp_path: Path, asked: Ended, words: str, threads: int, said: tuple[int, str], results: int
+) -> None:
+    ended = worked(prog(tmp_path, **{"swarm.threadsPerPod": threads}), asked, words)
+    assert ended.said == said, ended.errors
+    assert ended.complete
+    assert len(ended.records(RecordKind.RESULT)) == results
+
+
+@pytest.mark.parametrize(
+    ("failed", "is_hopeless"),
+    [
+        ([], False),
+        ([ProviderFailed("429")], False),
+        ([ProviderFailed("429")] * 2, True),
+        ([SwarmError("out of memory")], True),
+    ],
+    ids=["nothing failed", "one provider error", "as many as there are threads", "anything else"],
+)
+def test_when_a_worker_of_two_threads_begins_no_more_cells(failed: list[SwarmError], is_hopeless: bool) -> None:
+    assert hopeless(failed, threads=2) is is_hopeless
+
+
+def test_a_key_that_a_provider_repeats_is_not_told(tmp_path: Path) -> None:
+    student: dict[str, Any] = {"model": "openai/m", "endpoint": "http://127.0.0.1:1/v1"}
+    student |= {"apiKey": {"secret": {"name": "s", "key": "k"}}}
+    pod, key = prog(tmp_path, models={"student": student}), {"SWARM_API_KEY_STUDENT": "sk-a-very-secret-key"}
+    pod.assign(planned(pod, "auth", **key))
+    ended = pod.work(WORDS="auth", **key)
+    assert ended.said == (ExitCode.BAD_INPUT, "CredentialsRejected")
+    assert ended.commit is not None
+    assert "the key (student API key) is wrong" in (ended.commit.message or "")
+    assert "sk-a-very-secret-key" not in ended.commit.to_json()
+
+
+def test_a_slice_is_the_one_of_the_pods_index(tmp_path: Path, asked: Ended) -> None:
+    pod = prog(tmp_path)
+    pod.assign(asked, [cells(asked, "a"), cells(asked, "c b")])
+    ended = pod.work(JOB_COMPLETION_INDEX="1")
+    keys = [record.header["key"] for record in ended.records(RecordKind.RESULT)]
+    assert sorted(keys) == sorted(task_of(asked).cells[WORDS.index(word)].key for word in "bc")
+
+
+def test_a_cell_that_is_another_to_this_worker_is_drift(tmp_path: Path, asked: Ended) -> None:
+    pod, task = prog(tmp_path), task_of(asked)
+    other = task.model_copy(update={"cells": [task.cells[0].model_copy(update={"key": "0" * 32})]})
+    header = other.model_dump(by_alias=True, mode="json", exclude_none=True)
+    records = [*asked.records(RecordKind.BLOB), Record(RecordKind.TASK, header)]
+    pod.assign(
+        replace(asked, transcript=Transcript(dict(enumerate(records)))), [[SliceRef(task=task.digest, cells=[0])]]
+    )
+    assert pod.work().said == (ExitCode.DRIFT, "DigestDrift")
+
+
+# --- SIGTERM -----------------------------------------------------------------------------------------------------
+
+
+def test_on_sigterm_nothing_new_is_begun_and_what_is_in_flight_is_finished(tmp_path: Path, asked: Ended) -> None:
+    pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
+    process = started(pod, asked, "waits-1 waits-2 c d", SWARM_GRACE_SECONDS="50")
+    until(process, tmp_path / "began-waits-1")
+    until(process, tmp_path / "began-waits-2")
+    interrupt(process)
+    (tmp_path / "go").touch()
+    ended = pod.end(process)
+    assert ended.said == (ExitCode.INTERRUPTED, None)
+    assert ended.complete
+    assert outcomes(ended) == [Outcome.OK, Outcome.OK]
+    assert not list(tmp_path.glob("began-c"))
+
+
+def test_after_its_grace_a_cell_in_flight_is_dropped(tmp_path: Path, asked: Ended) -> None:
+    pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
+    process = started(pod, asked, "a waits-1 waits-2 c", SWARM_GRACE_SECONDS="0")
+    until(process, tmp_path / "began-waits-1")
+    until(process, tmp_path / "began-waits-2")
+    interrupt(process)
+    ended = pod.end(process)
+    assert ended.said == (ExitCode.INTERRUPTED, None)
+    assert ended.complete
+    assert outcomes(ended) == [Outcome.OK]
+
+
+def test_a_worker_lingers_after_its_commit(tmp_path: Path, asked: Ended) -> None:
+    pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
+    process = started(pod, asked, "a waits-1", SWARM_GRACE_SECONDS="0", SWARM_LINGER_SECONDS="3600")
+    until(process, tmp_path / "began-waits-1")
+    interrupt(process)
+    until(process, tmp_path / "termination")
+    assert process.poll() is None, "still there to be read"
+    process.kill()
+    ended = pod.end(process)
+    assert outcomes(ended) == [Outcome.OK]
+
+
+def test_a_plan_ends_at_once_on_sigterm(tmp_path: Path) -> None:
+    slow = PROG.replace("def train():", "def train():\n    (HERE / 'loading').touch()\n    time.sleep(3600)")
+    pod = prog(tmp_path, slow)
+    process = pod.start("plan", WORDS="a")
+    until(process, tmp_path / "loading")
+    interrupt(process)
+    ended = pod.end(process)
+    assert ended.said == (ExitCode.INTERRUPTED, None)
+    assert ended.complete
+
+
+# --- the command line --------------------------------------------------------------------------------------------
+
+
+def test_the_worker_needs_neither_kubernetes_nor_the_driver(tmp_path: Path) -> None:
+    code = "import sys, swarm_worker.plan, swarm_worker.work; print(*sorted(sys.modules))"
+    loaded = run_python(code).stdout.split()
+    assert not {"kopf", "kubernetes", "rich.progress", "swarm_worker.local"} & set(loaded)
+
+
+def test_an_unknown_command_is_refused() -> None:
+    done = run_python(
+        "import runpy, sys; sys.argv[1:] = ['fly']; runpy.run_module('swarm_worker', run_name='__main__')"
+    )
+    assert done.returncode == 2
+    assert "invalid choice: 'fly'" in done.stderr
+    assert (ROOT / "worker_image" / "swarm_worker" / "__main__.py").is_file()

@@ -1,0 +1,372 @@
+"""What the user brings, and what is said where it cannot be used: where, what, and what to write instead."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from support.wire_spec import a_spec
+from support.worker import importable, module, spec_of
+from swarm_wire.spec import CompilationSpec
+from swarm_worker.errors import BadInput
+from swarm_worker.user.binding import binding
+from swarm_worker.user.data import load_data
+from swarm_worker.user.entrypoint import add_sources
+from swarm_worker.user.models import make_models, take_keys
+from swarm_worker.user.program import load_metric, load_program
+
+PROG = """
+import dspy
+import os.path
+
+class Program(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+    def forward(self, question):
+        return dspy.Prediction(answer=question)
+
+class Needs(Program):
+    def __init__(self, what):
+        super().__init__()
+
+class Empty(dspy.Module):
+    pass
+
+def factory():
+    return Program()
+
+def failing():
+    return {}["missing"]
+
+def wrong():
+    return "a text"
+
+program = Program()
+number = 3
+
+def metric(example, prediction, trace=None):
+    return True
+
+def two(example, prediction):
+    return True
+
+def one(example):
+    return True
+
+def many(*values, **more):
+    return True
+
+class Judge:
+    def __call__(self, example, prediction, trace=None):
+        return True
+
+judge = Judge()
+
+def train():
+    return [{"question": "q", "answer": "a"}, dspy.Example(question="r", answer="b")]
+
+rows = [{"question": "q", "answer": "a"}]
+
+def nothing():
+    return []
+
+def texts():
+    return ["a text"]
+
+def lacking():
+    return [{"question": "q"}, {"answer": "a"}]
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Path]:
+    module(tmp_path, PROG, "prog.py")
+    module(tmp_path, "import dspy\nimport no_such_library\n", "imports_missing.py")
+    module(tmp_path, "x = 1\n1 / 0\n", "raises.py")
+    module(tmp_path, "def broken(:\n", "syntax.py")
+    module(tmp_path, "import sys\nsys.exit(3)\n", "exits.py")
+    module(tmp_path / "package", "", "__init__.py")
+    module(tmp_path / "package", PROG, "inner.py")
+    with importable(tmp_path):
+        yield tmp_path
+
+
+def refused(load: Any, *arguments: Any) -> tuple[str, str]:
+    with pytest.raises(BadInput) as error:
+        load(*arguments)
+    return error.value.reason, str(error.value)
+
+
+# --- program -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entrypoint", ["prog:Program", "prog:factory", "prog:program", "package.inner:Program"])
+def test_a_program_is_a_module_or_what_makes_one(files: Path, entrypoint: str) -> None:
+    found = load_program(spec_of("prog", **{"program": {"entrypoint": entrypoint}}))
+    assert isinstance(found, dspy.Module)
+    assert list(dict(found.named_predictors())) == ["predict"]
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "says"),
+    [
+        ("missing:Program", [
+            "there is no module 'missing'", 'A ConfigMap source needs a key "missing.py"', "raises.py",
+        ]),
+        ("package.missing:Program", ["there is no module 'package.missing'"]),
+        ("missing.inner:Program", ["there is no module 'missing'"]),
+        ("imports_missing:Program", ["'no_such_library', which is not installed", "imports_missing.py, line 2"]),
+        ("raises:Program", ['importing "raises" raised ZeroDivisionError: division by zero (raises.py, line 2)']),
+        ("syntax:Program", ["SyntaxError", "(syntax.py, line 1)"]),
+        ("exits:Program", ['importing "exits" raised SystemExit: 3 (exits.py, line 2)']),
+        ("prog:Missing", ['module "prog" has no "Missing". It has: Empty, Judge, Needs, Program, ']),
+        ("prog:number", ['"prog:number" is a int. Name a dspy.Module, a Module class, or a function']),
+        ("prog:failing", ["calling \"prog:failing\" raised KeyError: 'missing' (prog.py, line "]),
+        ("prog:Needs", ['calling "prog:Needs" raised TypeError', "required positional argument: 'what'"]),
+        ("prog:wrong", ['"prog:wrong" gave a str, not a dspy.Module']),
+        ("prog:Empty", ['"prog:Empty" has no predictors', "Set dspy.Predict, dspy.ChainOfThought or like"]),
+    ],
+)  # fmt: skip
+def test_what_is_no_program(files: Path, entrypoint: str, says: list[str]) -> None:
+    reason, message = refused(load_program, spec_of("prog", **{"program": {"entrypoint": entrypoint}}))
+    assert reason == "ProgramLoadFailed"
+    assert message.startswith("spec.program.entrypoint: ")
+    for text in says:
+        assert text in message
+
+
+def test_a_config_map_makes_its_files_importable(tmp_path: Path) -> None:
+    module(tmp_path / "code", PROG, "from_map.py")
+    spec = spec_of("from_map", **{"program.source": {"configMap": {"name": "code"}}})
+    with importable(tmp_path):
+        add_sources(spec, tmp_path)
+        assert isinstance(load_program(spec), dspy.Module)
+    reason, message = refused(add_sources, spec, tmp_path / "elsewhere")
+    assert (reason, message) == ("ProgramLoadFailed", "the ConfigMap code is not there")
+
+
+# --- metric ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["metric", "many", "judge"])
+def test_a_metric_takes_example_prediction_and_trace(files: Path, name: str) -> None:
+    assert callable(load_metric(spec_of("prog", **{"metric": {"entrypoint": f"prog:{name}"}})))
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "says"),
+    [
+        ("prog:missing", 'module "prog" has no "missing"'),
+        ("prog:number", '"prog:number" is a int, not a function.'),
+        ("prog:one", '"prog:one" must take (example, prediction, trace=None), not (example).'),
+        ("prog:two", '"prog:two" must take (example, prediction, trace=None), not (example, prediction).'),
+        ("missing:metric", "there is no module 'missing'"),
+    ],
+)
+def test_what_is_no_metric(files: Path, entrypoint: str, says: str) -> None:
+    reason, message = refused(load_metric, spec_of("prog", **{"metric": {"entrypoint": entrypoint}}))
+    assert reason == "MetricLoadFailed"
+    assert message.startswith("spec.metric.entrypoint: ")
+    assert says in message
+
+
+# --- data --------------------------------------------------------------------------------------------------------
+
+
+def loaded(train: dict[str, Any], sources: Path) -> list[dict[str, Any]]:
+    found = load_data(spec_of("prog", **{"data.train": train}), sources)
+    assert all(set(item.inputs().keys()) == {"question"} for item in found.train)
+    return [item.toDict() for item in found.train]
+
+
+QA = {"question": "q", "answer": "a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.jsonl", '{"question":"q","answer":"a"}\n', [QA]),
+        ("a.jsonl", '{"question":"q","answer":"a"}\r\n\r\n{"question":"r"}', [QA, {"question": "r"}]),
+        ("a.jsonl", '\ufeff{"question":"q","answer":"a"}', [QA]),
+        ("a.jsonl", '{"question":"one\u2028two\x85three"}', [{"question": "one\u2028two\x85three"}]),
+        ("a.jsonl", '{"question":"q","base":{"x":1}}', [{"question": "q", "base": {"x": 1}}]),
+        ("a.ndjson", '{"question":["q",1,null]}', [{"question": ["q", 1, None]}]),
+        ("a.csv", "question,answer\nq,a\n", [QA]),
+        ("a.csv", 'question,answer\r\n"q, with\na break",a\r\n', [{"question": "q, with\na break", "answer": "a"}]),
+        ("a.csv", f"question\n{'x' * 200_000}\n", [{"question": "x" * 200_000}]),
+    ],
+)
+def test_a_file_gives_an_example_a_line_or_row(
+    files: Path, name: str, text: str, expected: list[dict[str, Any]]
+) -> None:
+    (files / name).write_text(text, encoding="utf-8", newline="")
+    assert loaded({"path": str(files / name)}, files) == expected
+
+
+@pytest.mark.parametrize("entrypoint", ["prog:train", "prog:rows"])
+def test_an_entrypoint_gives_dicts_or_examples(files: Path, entrypoint: str) -> None:
+    assert loaded({"entrypoint": entrypoint}, files)[0] == QA
+
+
+def test_a_limit_takes_the_first_and_reads_no_further(files: Path) -> None:
+    assert loaded({"entrypoint": "prog:lacking", "limit": 1}, files) == [{"question": "q"}]
+
+
+def test_test_data_is_empty_where_there_is_none(files: Path) -> None:
+    assert load_data(spec_of("prog"), files).test == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.jsonl", '{"question":"q"}\n\n{"question"}\n', "a.jsonl, line 3 is not JSON: "),
+        ("a.jsonl", '["q"]\n', "a.jsonl, line 1 is a list. Write one JSON object a line"),
+        ("a.jsonl", '{"question":"q"}\n{"answer":"a"}\n',
+         "a.jsonl, example 2 has no 'question', which spec.data.inputs names. Its fields: answer."),
+        ("a.jsonl", "\n\n", "a.jsonl has no examples. Put at least one in it."),
+        ("a.csv", "question,answer\n", "a.csv has no examples"),
+        ("a.csv", "question,answer\nq,a\nq, with a comma,a\n",
+         "a.csv, line 3 has not as many fields as the first line: question, answer. Quote fields that hold a comma."),
+        ("a.csv", "question,answer\nq\n", "a.csv, line 2 has not as many fields"),
+        ("a.csv", "Question,answer\nq,a\n", "a.csv, example 1 has no 'question'"),
+        ("a.txt", "q", 'a.txt must end in ".jsonl" or ".csv"'),
+    ],
+)  # fmt: skip
+def test_what_is_no_data(files: Path, name: str, text: str, says: str) -> None:
+    (files / name).write_text(text, encoding="utf-8", newline="")
+    reason, message = refused(loaded, {"path": str(files / name)}, files)
+    assert reason == "DataInvalid"
+    assert message.startswith("spec.data.train: ")
+    assert says in message
+
+
+def test_data_that_is_not_there_is_told_with_what_is(files: Path) -> None:
+    module(files / "data", "", "other.jsonl")
+    _, message = refused(loaded, {"configMap": {"name": "data", "key": "train.jsonl"}}, files)
+    assert message == f"spec.data.train: there is no train.jsonl in {files / 'data'}. There: other.jsonl."
+
+
+def test_data_that_is_no_text_is_told(files: Path) -> None:
+    (files / "a.jsonl").write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read as UTF-8 text" in refused(loaded, {"path": str(files / "a.jsonl")}, files)[1]
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "says"),
+    [
+        ("prog:failing", "calling \"prog:failing\" raised KeyError: 'missing' (prog.py, line "),
+        ("prog:number", "raised TypeError: 'int' object is not iterable"),
+        ("prog:nothing", "prog:nothing has no examples"),
+        ("prog:texts", "prog:texts, example 1 is a str. Return dspy.Example objects or dicts."),
+        ("prog:lacking", "prog:lacking, example 2 has no 'question'"),
+        ("missing:train", "there is no module 'missing'"),
+    ],
+)
+def test_an_entrypoint_that_gives_no_data(files: Path, entrypoint: str, says: str) -> None:
+    reason, message = refused(loaded, {"entrypoint": entrypoint}, files)
+    assert reason == "DataInvalid"
+    assert says in message
+
+
+# --- models ------------------------------------------------------------------------------------------------------
+
+
+def model(secret: str | None = None, **more: Any) -> dict[str, Any]:
+    key = {"apiKey": {"secret": {"name": secret, "key": "k"}}} if secret else {}
+    return {"model": "openai/m", "endpoint": "http://m/v1", **key, **more}
+
+
+def models(**roles: Any) -> CompilationSpec:
+    return CompilationSpec.model_validate(a_spec(models={"student": model(), **roles}))
+
+
+def test_keys_are_taken_out_of_the_environment() -> None:
+    environment = {
+        "SWARM_API_KEY_STUDENT": "s",
+        "SWARM_API_KEY_PROMPT": "p",
+        "SWARM_API_KEY_TEACHER": "not asked for",
+        "OPENAI_BASE_URL": "http://elsewhere",
+        "OPENAI_API_BASE": "http://elsewhere",
+        "SEARCH_BASE_URL": "http://search",
+        "HOME": "/tmp",
+    }
+    spec = models(student=model("a"), prompt=model("b"))
+    assert take_keys(spec, environment) == {"student": "s", "prompt": "p"}
+    assert environment == {"HOME": "/tmp", "SEARCH_BASE_URL": "http://search"}
+
+
+@pytest.mark.parametrize("environment", [{}, {"SWARM_API_KEY_STUDENT": ""}])
+def test_a_key_that_is_not_there_is_told(environment: dict[str, str]) -> None:
+    reason, message = refused(take_keys, models(student=model("keys")), environment)
+    assert reason == "MissingSecret"
+    assert "the student model's API key is empty: it should come from key 'k' of Secret 'keys'" in message
+
+
+def test_roles_without_a_model_are_the_student() -> None:
+    made = make_models(models(), {})
+    assert made.teacher is made.student is made.prompt
+    assert made.student.kwargs["api_key"] == "none"
+    made = make_models(models(teacher=model(parameters={"temperature": 0.3, "maxTokens": 5})), {"teacher": "t"})
+    assert made.teacher is not made.student is made.prompt
+    assert (made.teacher.kwargs["temperature"], made.teacher.kwargs["max_tokens"]) == (0.3, 5)
+    assert made.teacher.kwargs["api_key"] == "t"
+
+
+# --- binding -----------------------------------------------------------------------------------------------------
+
+
+def bound(files: Path, spec: CompilationSpec | None = None, image: str = "image") -> str:
+    spec = spec or spec_of("bound")
+    with importable(files):
+        load_program(spec)
+        return binding(spec, files, load_data(spec, files), image)
+
+
+@pytest.fixture
+def bound_files(tmp_path: Path) -> Path:
+    module(tmp_path, PROG + "\nimport bound_helper\n", "bound.py")
+    module(tmp_path, "LIMIT = 1\n", "bound_helper.py")
+    module(tmp_path, "not imported\n", "other.py")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("what", "file", "text", "changes"),
+    [
+        ("nothing", None, "", False),
+        ("the program's file", "bound.py", PROG + "\nimport bound_helper\nx = 1\n", True),
+        ("a helper of it", "bound_helper.py", "LIMIT = 2\n", True),
+        ("another file", "other.py", "still not imported\n", False),
+        ("the data", "bound.py", (PROG + "\nimport bound_helper\n").replace('"r"', '"s"'), True),
+    ],
+)
+def test_a_journal_is_bound_to_what_was_imported(
+    bound_files: Path, what: str, file: str | None, text: str, changes: bool
+) -> None:
+    before = bound(bound_files)
+    if file:
+        module(bound_files, text, file)
+    assert (bound(bound_files) != before) == changes, what
+
+
+def test_a_journal_is_bound_to_the_image_and_to_a_config_maps_every_file(tmp_path: Path) -> None:
+    module(tmp_path / "code", PROG, "mapped.py")
+    spec = spec_of("mapped", **{"program.source": {"configMap": {"name": "code"}}})
+
+    def now(image: str = "image") -> str:
+        with importable(tmp_path / "code"):
+            return bound(tmp_path, spec, image)
+
+    before = now()
+    assert now() == before
+    assert now("another") != before
+    (tmp_path / "code" / "prompt.txt").write_text("a file that the program reads")
+    assert now() != before
+
+
+def test_the_environment_of_this_test_has_no_keys() -> None:
+    assert not [name for name in os.environ if name.startswith("SWARM_API_KEY")]
