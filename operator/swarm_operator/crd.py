@@ -7,16 +7,16 @@ schema cannot say there (exactly one member of a union, names of map keys) becom
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel
-from pydantic.alias_generators import to_camel
 
 from swarm_operator import api
-from swarm_wire.spec import CompilationSpec, Union
+from swarm_wire.schema import SpecModel
+from swarm_wire.spec import CompilationSpec
 
 Schema = dict[str, Any]
 
@@ -102,7 +102,7 @@ def structural(model: type[BaseModel]) -> Schema:
 class _Rewriter:
     def __init__(self, definitions: Mapping[str, Schema]) -> None:
         self._definitions = definitions
-        self._unions: dict[str, type[Union]] = {union.__name__: union for union in Union.__subclasses__()}
+        self._rules = {model.__name__: model.rules for model in _descendants(SpecModel) if model.rules}
 
     def rewrite(self, schema: Schema, name: str = "") -> Schema:
         """A schema without references and null; `name` is the model's that it came from."""
@@ -131,8 +131,10 @@ class _Rewriter:
             made["additionalProperties"] = self.rewrite(schema["additionalProperties"])
             made["x-kubernetes-map-type"] = "atomic"
             self._key_names(made, schema.get("propertyNames"))
-        if name in self._unions:
-            made["x-kubernetes-validations"] = [_exactly_one(self._unions[name])]
+        if name in self._rules:
+            made["x-kubernetes-validations"] = [
+                {"rule": rule.cel, "message": rule.message} for rule in self._rules[name]
+            ]
         return made
 
     @staticmethod
@@ -157,15 +159,10 @@ class _Rewriter:
             ]
 
 
-def _exactly_one(union: type[Union]) -> Schema:
-    members = [to_camel(member) for member in union.members]
-    if len(members) == 1:
-        return {"rule": f"has(self.{members[0]})", "message": f"{members[0]} must be set"}
-    given = ", ".join(f"has(self.{member})" for member in members)
-    return {
-        "rule": f"[{given}].exists_one(given, given)",
-        "message": f"exactly one of {', '.join(members)} must be set",
-    }
+def _descendants(model: type[SpecModel]) -> Iterator[type[SpecModel]]:
+    for child in model.__subclasses__():
+        yield child
+        yield from _descendants(child)
 
 
 def _cel(texts: list[str]) -> str:

@@ -1,16 +1,16 @@
 """What a user may write in a DSPyCompilation, and what it means."""
 
-import inspect
 from typing import Any
 
-import dspy.teleprompt
 import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from support.wire_spec import a_spec
-from swarm_wire import spec as api
-from swarm_wire.spec import CompilationSpec, ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SpecModel
+from swarm_wire import optimizers
+from swarm_wire import spec as spec_models
+from swarm_wire.schema import SpecModel, Union
+from swarm_wire.spec import CompilationSpec, ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
 
 
 def parsed(**changes: Any) -> CompilationSpec:
@@ -32,20 +32,21 @@ def test_the_smallest_spec_is_valid_and_comes_back_as_written() -> None:
 @pytest.mark.parametrize(
     ("where", "value", "given"),
     [
-        ("optimizer", {}, "none"),
-        ("optimizer", {"bootstrapFewShot": {}, "labeledFewShot": {}}, "bootstrapFewShot, labeledFewShot"),
-        ("program.source", {}, "none"),
-        ("data.train", {}, "none"),
-        ("data.train", {"limit": 3}, "none"),
-        ("data.test", {"path": "/a.csv", "entrypoint": "a:b"}, "path, entrypoint"),
+        ("optimizer", {}, ""),
+        ("optimizer", {"bootstrapFewShot": {}, "labeledFewShot": {}}, ", not bootstrapFewShot, labeledFewShot"),
+        ("program.source", {}, ""),
+        ("data.train", {}, ""),
+        ("data.train", {"limit": 3}, ""),
+        ("data.test", {"path": "/a.csv", "entrypoint": "a:b"}, ", not path, entrypoint"),
     ],
 )
 def test_a_union_has_exactly_one_member(where: str, value: dict[str, Any], given: str) -> None:
     choices = {
-        "optimizer": "bootstrapFewShotWithRandomSearch, bootstrapFewShot, labeledFewShot",
+        "optimizer": ", ".join(map(to_camel, optimizers.Optimizer.members)),
         "program.source": "configMap",
     }.get(where, "configMap, path, entrypoint")
-    assert problems(**{where: value}) == [f"{where}: Value error, exactly one of {choices} must be set, not {given}"]
+    one = "" if where == "program.source" else "exactly one of "
+    assert problems(**{where: value}) == [f"{where}: Value error, {one}{choices} must be set{given}"]
 
 
 @pytest.mark.parametrize(
@@ -94,36 +95,6 @@ def test_values_out_of_bounds_are_refused_where_they_are(changes: dict[str, Any]
         assert [problem.partition(":")[0] for problem in problems(**changes)] == [where]
 
 
-# --- optimizers --------------------------------------------------------------------------------------------------
-
-OPTIMIZERS: list[type[SpecModel]] = [api.LabeledFewShot, api.BootstrapFewShot, api.BootstrapFewShotWithRandomSearch]
-NOT_OURS = {
-    "self", "metric", "teacher_settings", "num_threads",  # from elsewhere in the spec
-    "student", "teacher", "trainset", "valset", "restrict",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("ours", OPTIMIZERS)
-def test_an_optimizer_has_the_parameters_and_defaults_of_stock_dspy(ours: type[SpecModel]) -> None:
-    stock = getattr(dspy.teleprompt, ours.__name__)
-    parameters = {**inspect.signature(stock.__init__).parameters, **inspect.signature(stock.compile).parameters}
-    # Random search passes `sample` of its labeled candidate on under another name.
-    expected = {name: given.default for name, given in parameters.items() if name not in NOT_OURS}
-    assert {name: field.default for name, field in ours.model_fields.items()} == expected
-
-
-def test_the_optimizers_of_the_api_are_those_that_are_compared_with_stock() -> None:
-    assert {to_camel(name) for name in api.Optimizer.members} == {
-        name[0].lower() + name[1:] for name in (optimizer.__name__ for optimizer in OPTIMIZERS)
-    }
-    assert set(api.Optimizer.model_fields) == set(api.Optimizer.members)
-
-
-@pytest.mark.parametrize("name", api.Optimizer.members)
-def test_which_names_the_member_that_is_set(name: str) -> None:
-    assert parsed(optimizer={to_camel(name): {}}).optimizer.which == name
-
-
 # --- what the spec names -----------------------------------------------------------------------------------------
 
 
@@ -166,8 +137,8 @@ def test_the_artifact_has_a_name_of_its_own_or_a_given_one() -> None:
 def all_models() -> list[type[BaseModel]]:
     return [
         thing
-        for thing in vars(api).values()
-        if isinstance(thing, type) and issubclass(thing, SpecModel) and thing is not SpecModel
+        for thing in {**vars(spec_models), **vars(optimizers)}.values()
+        if isinstance(thing, type) and issubclass(thing, SpecModel) and thing not in (SpecModel, Union)
     ]
 
 

@@ -4,47 +4,12 @@ They sit in the contract because both sides read them: the operator from the clu
 local driver from a YAML file. Descriptions become `kubectl explain`.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-"""Name of a Kubernetes object."""
-Key = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
-"""Key in a ConfigMap or Secret."""
-Entrypoint = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
-        max_length=253,
-        description='"module:attribute", for example "triage:Triage".',
-    ),
-]
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", max_length=32)]
-Percentage = Annotated[float, Field(ge=0, le=100)]
-
-
-class SpecModel(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
-
-
-class Union(SpecModel):
-    """A model of which exactly one member is set; `which` names it."""
-
-    members: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = [to_camel(name) for name in self.members if getattr(self, name) is not None]
-        if len(given) != 1:
-            choices = ", ".join(to_camel(name) for name in self.members)
-            raise ValueError(f"exactly one of {choices} must be set, not {', '.join(given) or 'none'}")
-        return self
-
-    @property
-    def which(self) -> str:
-        return next(name for name in self.members if getattr(self, name) is not None)
+from swarm_wire.optimizers import Optimizer
+from swarm_wire.schema import Entrypoint, Key, Name, Quantity, SpecModel, Union
 
 
 class ConfigMapRef(SpecModel):
@@ -92,8 +57,9 @@ class Metric(SpecModel):
     """The metric that scores predictions."""
 
     entrypoint: Entrypoint = Field(
-        description='"module:attribute" of a function (example, prediction, trace=None) that returns a bool, or a '
-        "float between 0 and 1."
+        description='"module:attribute" of a function (example, prediction, trace=None) that returns a bool, a float '
+        "between 0 and 1, or a dspy.Prediction(score=..., feedback=...). For gepa: (example, prediction, trace=None, "
+        "pred_name=None, pred_trace=None)."
     )
 
 
@@ -123,8 +89,10 @@ class Data(SpecModel):
         max_length=64,
         description="Fields of an example that the program receives; the others are for the metric.",
     )
-    train: DataSource = Field(description="Examples that demonstrations are made from.")
-    validation: DataSource = Field(description="Examples that candidates are scored on.")
+    train: DataSource = Field(
+        description="Examples to learn from: demonstrations are made of them; copro and simba score candidates on them."
+    )
+    validation: DataSource = Field(description="Examples that candidates are scored on, by most optimizers.")
     test: DataSource | None = Field(
         None, description="Examples that the optimizer never sees: baseline and winner are scored on them."
     )
@@ -168,48 +136,10 @@ class Models(SpecModel):
 
     student: Model = Field(description="The model that the program is compiled for.")
     teacher: Model | None = Field(None, description="The model that makes demonstrations. Default: the student.")
-    prompt: Model | None = Field(None, description="The model that writes instructions. Default: the student.")
-
-
-class LabeledFewShot(SpecModel):
-    """dspy.LabeledFewShot: demonstrations drawn from the training set. No LM calls."""
-
-    k: int = Field(16, ge=0, description="Demonstrations for each predictor.")
-    sample: bool = Field(True, description="Draw at random (a fixed seed), instead of taking the first k.")
-
-
-class BootstrapFewShot(SpecModel):
-    """dspy.BootstrapFewShot: demonstrations from runs of the teacher that the metric accepts."""
-
-    max_bootstrapped_demos: int = Field(4, ge=0, description="Most demonstrations made by the teacher.")
-    max_labeled_demos: int = Field(16, ge=0, description="Most demonstrations in all, filled up from the training set.")
-    max_rounds: int = Field(1, ge=1, description="Attempts for each training example.")
-    max_errors: int | None = Field(None, ge=1, description="Failing examples that end the compile. DSPy's default: 10.")
-    metric_threshold: float | None = Field(None, description="Score that a demonstration needs. Default: any but 0.")
-
-
-class BootstrapFewShotWithRandomSearch(SpecModel):
-    """dspy.BootstrapFewShotWithRandomSearch: the best of several bootstrapped candidates."""
-
-    max_bootstrapped_demos: int = Field(4, ge=1, description="Most demonstrations made by the teacher.")
-    max_labeled_demos: int = Field(16, ge=0, description="Most demonstrations in all, filled up from the training set.")
-    max_rounds: int = Field(1, ge=1, description="Attempts for each training example.")
-    num_candidate_programs: int = Field(
-        16, ge=0, le=1000, description="Shuffled candidates, besides zero-shot, labeled and unshuffled few-shot."
+    prompt: Model | None = Field(
+        None,
+        description="The model that writes instructions (miprov2, copro, simba, gepa). Default: the student.",
     )
-    max_errors: int | None = Field(None, ge=1, description="Failing examples that end the compile. DSPy's default: 10.")
-    stop_at_score: Percentage | None = Field(None, description="Stop at the first candidate that scores so much.")
-    metric_threshold: float | None = Field(None, description="Score that a demonstration needs. Default: any but 0.")
-    labeled_sample: bool = Field(True, description="Draw the labeled candidate's demonstrations at random.")
-
-
-class Optimizer(Union):
-    """The stock DSPy optimizer, with DSPy's parameter names (in camelCase) and defaults. Exactly one of its fields."""
-
-    members = ("bootstrap_few_shot_with_random_search", "bootstrap_few_shot", "labeled_few_shot")
-    bootstrap_few_shot_with_random_search: BootstrapFewShotWithRandomSearch | None = None
-    bootstrap_few_shot: BootstrapFewShot | None = None
-    labeled_few_shot: LabeledFewShot | None = None
 
 
 ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
@@ -218,8 +148,8 @@ ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
 class Resources(SpecModel):
     """Compute resources of a pod."""
 
-    requests: dict[ResourceName, Quantity] = {"cpu": "100m", "memory": "384Mi"}
-    limits: dict[ResourceName, Quantity] = {"memory": "2Gi"}
+    requests: dict[ResourceName, Quantity] = Field({"cpu": "100m", "memory": "384Mi"})
+    limits: dict[ResourceName, Quantity] = Field({"memory": "2Gi"})
 
 
 class Toleration(SpecModel):
@@ -242,6 +172,13 @@ class Swarm(SpecModel):
     )
     max_attempts: int = Field(
         3, ge=1, le=10, description="Attempts of a cell whose pod ended without its result, each with smaller slices."
+    )
+    speculation: int = Field(
+        4,
+        ge=0,
+        le=1000,
+        description="Most guesses per round: effects that are likely, but may depend on a score that is missing. "
+        "0: never pay for a guess.",
     )
     resources: Resources = Field(default_factory=Resources, description="Of each pod.")
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)

@@ -7,7 +7,7 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from swarm_wire import spec as api
+from swarm_wire import optimizers as api
 from swarm_wire.messages import Candidate, Scores
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput, CompileFailed

@@ -6,7 +6,7 @@ from typing import Any
 import dspy
 from dspy.teleprompt import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
 
-from swarm_wire import spec as api
+from swarm_wire import optimizers as api
 from swarm_worker.user.data import Data
 from swarm_worker.user.models import Models
 

@@ -1,0 +1,165 @@
+"""The optimizers of the API: stock DSPy's parameters and defaults, and what is refused."""
+
+import inspect
+from typing import Any, Optional
+
+import dspy.teleprompt
+import pytest
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+
+from support.wire_spec import a_spec
+from swarm_wire import optimizers as api
+from swarm_wire.optimizers import Optimizer
+from swarm_wire.schema import SpecModel
+from swarm_wire.spec import CompilationSpec
+
+STOCK: list[type[SpecModel]] = [
+    api.BootstrapFewShotWithRandomSearch,
+    api.BootstrapFewShot,
+    api.LabeledFewShot,
+    api.MIPROv2,
+    api.GEPA,
+    api.SIMBA,
+    api.COPRO,
+    api.InferRules,
+    api.BootstrapFewShotWithOptuna,
+]
+
+FROM_ELSEWHERE = {
+    "self", "metric", "student", "trainset", "valset",  # the rest of the spec, or of the script
+    "prompt_model", "task_model", "reflection_lm", "teacher_settings",  # spec.models
+    "num_threads",  # spec.swarm
+}  # fmt: skip
+LEFT_OUT = {
+    "teacher": "a program",
+    "restrict": "cuts the search into pieces, which is what we do",
+    "kwargs": "swallows misspellings",
+    "_kwargs": "the same",
+    "eval_kwargs": "for threads and display; max_errors in it is a TypeError of stock COPRO",
+    "verbose": "display",
+    "track_stats": "does not go into the artifact",
+    "track_best_outputs": "the same",
+    "log_dir": "files in a pod; the journal resumes a run",
+    "provide_traceback": "display",
+    "warn_on_score_mismatch": "display",
+    "requires_permission_to_run": "nobody is there to ask",
+    "instruction_proposer": "a callable",
+    "code_proposer": "a callable",
+    "gepa_kwargs": "objects of another library",
+    "use_wandb": "sends data elsewhere",
+    "wandb_api_key": "the same",
+    "wandb_init_kwargs": "the same",
+    "use_mlflow": "the same",
+}
+NOT_FOR = {"BootstrapFewShotWithOptuna": {"max_bootstrapped_demos": "without effect: stock uses max_demos"}}
+OURS: dict[str, dict[str, Any]] = {
+    "BootstrapFewShotWithOptuna": {"seed": 0},
+    # A schema's default would stand beside numCandidates, too; the worker says "light" where neither is there.
+    "MIPROv2": {"auto": None},
+}
+
+
+def stock_parameters(name: str) -> dict[str, Any]:
+    stock = getattr(dspy.teleprompt, name)
+    functions = [stock.compile, stock.__init__]
+    if name == "InferRules":
+        functions.append(dspy.teleprompt.BootstrapFewShot.__init__)  # which gets its **kwargs
+    return {
+        name: parameter.default
+        for function in functions
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+
+
+@pytest.mark.parametrize("ours", STOCK, ids=lambda model: model.__name__)
+def test_an_optimizer_has_the_parameters_and_defaults_of_stock_dspy(ours: type[SpecModel]) -> None:
+    name = ours.__name__
+    not_ours = FROM_ELSEWHERE | set(LEFT_OUT) | set(NOT_FOR.get(name, ()))
+    expected = {key: default for key, default in stock_parameters(name).items() if key not in not_ours}
+    required = {key for key, default in expected.items() if default is inspect.Parameter.empty}
+    assert {key for key, field in ours.model_fields.items() if field.is_required()} == required
+    found = {key: field.default for key, field in ours.model_fields.items() if key not in required}
+    assert found == {key: default for key, default in expected.items() if key not in required} | OURS.get(name, {})
+
+
+def test_every_word_that_is_left_out_is_one_of_stock_dspy() -> None:
+    known = {parameter for model in STOCK for parameter in stock_parameters(model.__name__)}
+    assert known >= FROM_ELSEWHERE
+    assert known >= set(LEFT_OUT)
+
+
+def test_the_optimizers_of_the_api_are_those_that_are_compared_with_stock() -> None:
+    annotations: list[Any] = [field.annotation for field in Optimizer.model_fields.values()]
+    assert annotations == [Optional[model] for model in [*STOCK, api.Custom]]  # noqa: UP045
+    assert tuple(Optimizer.model_fields) == Optimizer.members
+
+
+SMALLEST: dict[str, dict[str, Any]] = {
+    "gepa": {"auto": "light"},
+    "bootstrapFewShotWithOptuna": {"maxDemos": 4},
+    "custom": {"entrypoint": "module:compile"},
+}
+
+
+@pytest.mark.parametrize("name", Optimizer.members)
+def test_which_names_the_member_that_is_set(name: str) -> None:
+    member = to_camel(name)
+    spec = CompilationSpec.model_validate(a_spec(optimizer={member: SMALLEST.get(member, {})}))
+    assert spec.optimizer.which == name
+    assert CompilationSpec.model_validate(spec.as_written()) == spec
+
+
+BUDGETS = "exactly one of auto, maxFullEvals, maxMetricCalls must be set"
+EFFORT = "set auto, or both of numCandidates and numTrials"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "given", "problem"),
+    [
+        ("gepa", {}, f"Value error, {BUDGETS}"),
+        ("gepa", {"auto": "light"}, None),
+        ("gepa", {"maxFullEvals": 3}, None),
+        ("gepa", {"maxMetricCalls": 300, "useMerge": False}, None),
+        ("gepa", {"auto": "light", "maxMetricCalls": 3}, f"Value error, {BUDGETS}, not auto, maxMetricCalls"),
+        ("gepa", {"auto": "medium", "candidateSelectionStrategy": "best"}, "candidateSelectionStrategy"),
+        ("gepa", {"auto": "medium", "numThreads": 3}, "numThreads"),
+        ("miprov2", {}, None),
+        ("miprov2", {"auto": "heavy", "minibatch": False}, None),
+        ("miprov2", {"auto": "huge"}, "auto"),
+        ("miprov2", {"numCandidates": 5, "numTrials": 9}, None),
+        ("miprov2", {"numCandidates": 5}, f"Value error, {EFFORT}, not numCandidates"),
+        ("miprov2", {"numTrials": 5}, f"Value error, {EFFORT}, not numTrials"),
+        ("miprov2", {"auto": "light", "numTrials": 5}, f"Value error, {EFFORT}, not auto, numTrials"),
+        ("miprov2", {"auto": "light", "numCandidates": 5, "numTrials": 5},
+         f"Value error, {EFFORT}, not auto, numCandidates, numTrials"),
+        ("miprov2", {"numCandidates": 0, "numTrials": 5}, "numCandidates"),
+        ("miprov2", {"seed": -1}, "seed"),
+        ("miprov2", {"seed": 0}, None),
+        ("copro", {"breadth": 1}, "breadth"),
+        ("copro", {"breadth": 2, "depth": 1, "initTemperature": 0}, None),
+        ("copro", {"initTemperature": 2.5}, "initTemperature"),
+        ("copro", {"maxErrors": 20}, "maxErrors"),
+        ("simba", {"temperatureForSampling": 0}, "temperatureForSampling"),
+        ("simba", {"maxDemos": 0, "demoInputFieldMaxlen": 0}, None),
+        ("simba", {"trainset": []}, "trainset"),
+        ("inferRules", {"numRules": 0}, "numRules"),
+        ("inferRules", {"maxErrors": 3, "metricThreshold": 0.5}, None),
+        ("bootstrapFewShotWithOptuna", {}, "maxDemos"),
+        ("bootstrapFewShotWithOptuna", {"maxDemos": 0}, "maxDemos"),
+        ("bootstrapFewShotWithOptuna", {"maxDemos": 4, "maxBootstrappedDemos": 4}, "maxBootstrappedDemos"),
+        ("custom", {}, "entrypoint"),
+        ("custom", {"entrypoint": "module"}, "entrypoint"),
+        ("custom", {"entrypoint": "module:compile", "seed": 3}, "seed"),
+        ("avatar", {}, "avatar"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_and_where(optimizer: str, given: dict[str, Any], problem: str | None) -> None:
+    spec = a_spec(optimizer={optimizer: given})
+    if problem is None:
+        CompilationSpec.model_validate(spec)
+        return
+    with pytest.raises(ValidationError) as refused:
+        CompilationSpec.model_validate(spec)
+    first = refused.value.errors()[0]
+    assert problem in (first["loc"][-1], first["msg"])

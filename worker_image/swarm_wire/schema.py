@@ -1,0 +1,91 @@
+"""What the models of a spec are made of: words with a pattern, and rules about which fields stand together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+"""Name of a Kubernetes object."""
+Key = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+"""Key in a ConfigMap or Secret."""
+Entrypoint = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
+        max_length=253,
+        description='"module:attribute", for example "triage:Triage".',
+    ),
+]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", max_length=32)]
+Percentage = Annotated[float, Field(ge=0, le=100)]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which fields of an object may be set together: for people, for Kubernetes (CEL), and for Python.
+
+    Attributes:
+        fields: the fields that it is about, in snake_case.
+        message: what to write.
+        cel: the rule over `self`, an object of the API.
+        holds: the rule over the fields that are set, in their order.
+    """
+
+    fields: tuple[str, ...]
+    message: str
+    cel: str
+    holds: Callable[[Sequence[str]], bool]
+
+
+def exactly_one(*fields: str) -> Rule:
+    """One of the fields is set, and no other."""
+    names = [to_camel(field) for field in fields]
+    if len(fields) == 1:
+        return Rule(fields, f"{names[0]} must be set", f"has(self.{names[0]})", bool)
+    given = ", ".join(f"has(self.{name})" for name in names)
+    message = f"exactly one of {', '.join(names)} must be set"
+    return Rule(fields, message, f"[{given}].exists_one(given, given)", lambda given: len(given) == 1)
+
+
+def one_or_both(one: str, left: str, right: str) -> Rule:
+    """Either the first field may be set, or both of the others."""
+    first, second, third = (to_camel(field) for field in (one, left, right))
+    return Rule(
+        (one, left, right),
+        f"set {first}, or both of {second} and {third}",
+        f"has(self.{first}) ? !has(self.{second}) && !has(self.{third}) : has(self.{second}) == has(self.{third})",
+        lambda given: tuple(given) in ((), (one,), (left, right)),
+    )
+
+
+class SpecModel(BaseModel):
+    """An object of the spec; `rules` are what its fields' types cannot say."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Self:
+        for rule in self.rules:
+            given = [field for field in rule.fields if getattr(self, field) is not None]
+            if not rule.holds(given):
+                wrong = f", not {', '.join(map(to_camel, given))}" if given else ""
+                raise ValueError(rule.message + wrong)
+        return self
+
+
+class Union(SpecModel):
+    """A model of which exactly one member is set; `which` names it."""
+
+    members: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        cls.rules = (exactly_one(*cls.members),)
+
+    @property
+    def which(self) -> str:
+        return next(name for name in self.members if getattr(self, name) is not None)
