@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import dspy
+import pydantic
 import pytest
 
 from simulated_provider import answers, formats, knowledge, prompts
@@ -223,6 +224,96 @@ def test_a_plain_reflection_prompt_gets_an_instruction_between_fences() -> None:
     text = formats.render(prompt.task, answers.answer(a_model(1.0), prompt))
     assert text.startswith("```\nSort it.\n")
     assert text.endswith("\n```")
+
+
+# --- agents -------------------------------------------------------------------------------------------------------
+
+
+def look_up(text: str, limit: int = 3) -> str:
+    """Look a word up."""
+    return f"{text[:limit]} is in the book"
+
+
+def weigh(grams: int) -> str:
+    return f"{grams} g"
+
+
+def agent(instruction: str | None = None) -> Any:
+    react = dspy.ReAct("text -> kind", [look_up, weigh])
+    if instruction is not None:
+        react.react.signature = react.react.signature.with_instructions(instruction)
+    return react
+
+
+def steps(react: Any, model: Model, text: str = "a copper wire, 30 grams", demos: Any = None) -> list[tuple[str, Any]]:
+    """(tool, arguments) of each step until the agent finishes."""
+    found: list[tuple[str, Any]] = []
+    trajectory: dict[str, Any] = {}
+    while not found or found[-1][0] != "finish":
+        inputs = {"text": text, "trajectory": react._format_trajectory(trajectory)}
+        step = answered(model, "chat", react.react.signature, inputs, demos)
+        number = len(found)
+        found.append((step["next_tool_name"], step["next_tool_args"]))
+        trajectory |= {f"thought_{number}": step["next_thought"], f"tool_name_{number}": found[-1][0]}
+        trajectory |= {f"tool_args_{number}": found[-1][1], f"observation_{number}": "seen"}
+    return found
+
+
+def test_an_agent_calls_each_tool_with_what_it_takes_and_finishes() -> None:
+    found = steps(agent(), a_model(1.0))
+    assert sorted(found[:-1]) == [("look_up", {"text": "a copper wire, 30 grams"}), ("weigh", {"grams": 30})]
+    assert found[-1] == ("finish", {})
+
+
+def test_an_agent_whose_instruction_names_no_arguments_learns_them_from_demonstrations() -> None:
+    react = agent("Use tools.")
+    demo = dspy.Example(
+        text="iron",
+        trajectory="",
+        next_thought="I look.",
+        next_tool_name="look_up",
+        next_tool_args={"text": "iron"},
+    )
+    assert dict(steps(react, a_model(1.0)))["look_up"] == {}
+    assert list(dict(steps(react, a_model(1.0), demos=[demo]))["look_up"]) == ["text"]
+
+
+def test_a_weak_model_that_is_told_little_finishes_early_more_often() -> None:
+    def early(capability: float, instruction: str | None) -> int:
+        react = agent(instruction)
+        return sum(len(steps(react, a_model(capability), f"a thing {number}")) < 3 for number in range(30))
+
+    assert early(0.1, "Do.") > early(0.1, f"Do. {WORDS}") > early(1.0, None) == 0
+
+
+class Finding(pydantic.BaseModel):
+    kind: Literal["fruit", "metal", "weather"]
+    confidence: float
+
+
+class Typed(dspy.Signature):
+    text: str = dspy.InputField()
+    reasoning: str = dspy.OutputField()
+    finding: Finding = dspy.OutputField()
+    evidence: list[str] = dspy.OutputField()
+
+
+def test_a_choice_within_a_structure_is_weighed_and_learnt_like_any_other() -> None:
+    sure = answered(a_model(1.0), "chat", Typed, {"text": "heavy storm, rain and hail"})
+    assert sure["finding"].kind == "weather"
+    assert "'rain'" in sure["reasoning"]
+    assert "rain" in sure["evidence"]
+
+    demos = [
+        dspy.Example(text=text, reasoning=".", finding=Finding(kind=kind, confidence=1), evidence=[text])
+        for text, kind in (("the qux zorbled", "metal"), ("a mimsy borogove", "fruit"))
+    ]
+    model = a_model(1.0, corpus=knowledge.Corpus())
+    found = [
+        answered(model, "chat", Typed, {"text": text}, demos)["finding"].kind
+        for text in ("qux zorbled!", "mimsy borogove")
+    ]
+    assert found == ["metal", "fruit"]
 
 
 # --- purity -------------------------------------------------------------------------------------------------------

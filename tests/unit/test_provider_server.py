@@ -183,12 +183,53 @@ def test_malformed_answers_break_the_parser_and_stay_the_same(provider: RunningP
     assert "[[ ##" not in first["choices"][0]["message"]["content"]
 
 
+PROPOSING = messages("chat", dspy.Signature("basic_instruction -> proposed_instruction"), {"basic_instruction": "Do."})
+
+
+def written(answer: tuple[int, Any, Any]) -> list[str]:
+    return [choice["message"]["content"] for choice in answer[2]["choices"]]
+
+
 def test_random_answers_differ_each_time(provider: RunningProvider) -> None:
     provider.set_faults(random=True)
-    proposing = messages(
-        "chat", dspy.Signature("basic_instruction -> proposed_instruction"), {"basic_instruction": "Do."}
-    )
-    assert len({ask(provider, messages=proposing)[2]["choices"][0]["message"]["content"] for _ in range(8)}) > 1
+    assert len({written(ask(provider, messages=PROPOSING))[0] for _ in range(8)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("varied", "request_", "distinct"),
+    [
+        (True, {"temperature": 0.7}, 4),
+        (True, {"temperature": 0.7, "seed": 1}, 1),
+        (True, {"temperature": 0.0}, 1),
+        (True, {"temperature": None}, 1),
+        (False, {"temperature": 0.7}, 1),
+    ],
+)
+def test_equal_requests_are_varied_where_a_model_would_vary(
+    provider: RunningProvider, varied: bool, request_: Any, distinct: int
+) -> None:
+    provider.set_faults(varied=varied)
+    assert len({written(ask(provider, messages=PROPOSING, **request_))[0] for _ in range(4)}) == distinct
+
+
+def test_varied_answers_are_the_completions_of_one_request_and_come_again_after_a_reset() -> None:
+    asked = {"messages": PROPOSING, "temperature": 0.7}
+    with running_provider(varied=True) as provider:
+        first = [written(ask(provider, **asked))[0] for _ in range(4)]
+        provider.reset()
+        again = [written(ask(provider, **asked))[0] for _ in range(4)]
+        provider.reset()
+        at_once = written(ask(provider, **asked, n=4))
+    assert first == again == at_once
+
+
+def test_dspys_own_client_gets_varied_completions(provider: RunningProvider) -> None:
+    provider.set_faults(varied=True)
+    proposer = dspy.Predict("basic_instruction -> proposed_instruction", n=4, temperature=1.0)
+    with dspy.context(lm=dspy.LM("openai/small", api_base=provider.url, api_key="none", cache=False)):
+        proposed = proposer(basic_instruction="Do.").completions.proposed_instruction
+    assert len(set(proposed)) == 4
+    assert provider.stats()["requests"] == 4
 
 
 def test_too_many_requests(provider: RunningProvider) -> None:

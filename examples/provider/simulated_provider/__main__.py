@@ -18,6 +18,10 @@ from simulated_provider.knowledge import Corpus, KnowledgeError, read
 from simulated_provider.server import Provider, Settings
 
 KEYS_VARIABLE = "SIMULATED_PROVIDER_API_KEYS"
+_SWITCHES = {
+    "varied": "equal requests that name a temperature above 0, but no seed, get different answers, in a fixed order",
+    "random": "answers differ each time",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     for field in dataclasses.fields(Faults):
         option = "--" + field.name.replace("_", "-")
         if isinstance(field.default, bool):
-            rules.add_argument(option, action="store_true", help="answers differ each time")
+            rules.add_argument(option, action="store_true", help=_SWITCHES[field.name])
         else:
             rules.add_argument(option, type=type(field.default), default=field.default, help="default: %(default)r")
     return parser

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simulated_provider import chance, writing
+from simulated_provider import agents, chance, writing
 from simulated_provider.brain import Model, Verdict, Weighing
 from simulated_provider.prompts import Field, Prompt, Schema
 
@@ -30,19 +30,37 @@ def answer(model: Model, prompt: Prompt, draw: tuple[object, ...] = ()) -> dict[
     """
     if prompt.task.adapter == "plain":
         return {field.name: writing.fenced(model, prompt, None, draw) for field in prompt.task.outputs}
+    if tool := agents.next_tool(model, prompt):
+        return _step(model, prompt, tool, draw)
     options = {field.name: _options(model, field, prompt) for field in prompt.task.outputs}
+    parts = {name: values for field in prompt.task.outputs for name, values in _parts(field.schema, field)}
     verdicts = {
         name: Weighing(model, prompt, [str(value) for value in values], name, draw).verdict()
-        for name, values in options.items()
+        for name, values in {**parts, **options}.items()
         if values
     }
     chief = max(verdicts.values(), key=lambda verdict: len(verdict.words), default=None)
     composer = _Composer(model, prompt, chief, draw)
     return {
         field.name: _chosen(options[field.name], verdicts[field.name])
-        if field.name in verdicts
+        if options[field.name]
         else composer.value(field.name, field.schema, field)
         for field in prompt.task.outputs
+    }
+
+
+def _step(model: Model, prompt: Prompt, tool: str, draw: tuple[object, ...]) -> dict[str, Value]:
+    """An agent's step: the tool is decided first, and its arguments are about what was asked, not about the steps."""
+    composer = _Composer(model, agents.question(prompt), None, draw)
+    fields = {field.name: field for field in prompt.task.outputs}
+    arguments = {
+        name: composer.value(name, schema, fields[agents.ARGUMENTS])
+        for name, schema in agents.parameters(prompt, tool).items()
+    }
+    decided = {agents.TOOL: tool, agents.ARGUMENTS: arguments}
+    return {
+        name: decided[name] if name in decided else composer.value(name, field.schema, field)
+        for name, field in fields.items()
     }
 
 
@@ -61,6 +79,16 @@ def _options(model: Model, field: Field, prompt: Prompt) -> Sequence[Value]:
     if len(shown) < shown.total() and all(len(value.split()) <= 3 for value in shown):
         return list(shown)
     return []
+
+
+def _parts(schema: Schema, field: Field) -> Iterator[tuple[str, Sequence[Value]]]:
+    """The choices within a structure: name and options of each."""
+    if "$ref" in schema:
+        schema = _resolved(schema["$ref"], field.schema)
+    for name, part in schema.get("properties", {}).items():
+        if "enum" in part:
+            yield name, part["enum"]
+        yield from _parts(part, field)
 
 
 def _chosen(options: Sequence[Value], verdict: Verdict) -> Value:

@@ -82,6 +82,8 @@ class Faults:
     """Requests that never get an answer."""
     first_attempts: int = 0
     """Errors and hangs hit only that many first attempts of a request; 0: any attempt."""
+    varied: bool = False
+    """Equal requests that name a temperature above 0, but no seed, get the answers of a fixed series, one by one."""
     random: bool = False
     """Answers differ each time."""
 

@@ -52,7 +52,10 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Demo:
-    """A solved example in the prompt: field name -> value as text. Fields that were not supplied are absent."""
+    """A solved example in the prompt: field name -> value as text. Fields that were not supplied are absent.
+
+    The parts of an output that is a structure are outputs, too.
+    """
 
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
@@ -285,8 +288,16 @@ def _demo(task: Task, asked: str, answered: str) -> Demo:
             outputs = dict(_sections(task.outputs, answered))
     return Demo(
         {name: value for name, value in inputs.items() if not value.startswith(_NOT_SUPPLIED)},
-        {name: value for name, value in outputs.items() if not value.startswith(_NOT_SUPPLIED)},
+        _with_parts({name: value for name, value in outputs.items() if not value.startswith(_NOT_SUPPLIED)}),
     )
+
+
+def _with_parts(outputs: Mapping[str, str]) -> dict[str, str]:
+    parts: dict[str, str] = {}
+    for value in outputs.values():
+        if value.startswith("{"):
+            parts.update(_json_outputs(value))
+    return {**parts, **outputs}
 
 
 def _query(task: Task, asked: str) -> Mapping[str, str]:

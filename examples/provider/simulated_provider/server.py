@@ -139,9 +139,10 @@ class Provider:
     def _completion(self, model: Model, asked: _Asked, digest: str, faults: Faults) -> dict[str, Any]:
         prompt = parse(asked.messages, asked.response_format)
         whim = (token_hex(8),) if faults.random else ()
+        before = self._answered[digest] if faults.varied and asked.varies else 0
         choices, written = [], 0
         for index in range(asked.n):
-            text = render(prompt.task, answer(model, prompt, (asked.temperature, asked.seed, index, *whim)))
+            text = render(prompt.task, answer(model, prompt, (asked.temperature, asked.seed, before + index, *whim)))
             if faults.malformed(self._settings.seed, digest):
                 text = spoil(text)
             text, finish = _cut(text, asked.max_tokens)
@@ -224,7 +225,7 @@ class Provider:
         self._clear()
         return web.json_response({"reset": True})
 
-    # --- state: nothing that an answer depends on -----------------------------------------------------------------
+    # --- state: nothing that an answer depends on, but for the mode `varied` ---------------------------------------
 
     def _set(self, faults: Faults) -> None:
         self._faults = faults
@@ -265,6 +266,8 @@ class _Asked:
     max_tokens: int | None
     response_format: Mapping[str, Any] | None
     seed: int | None
+    varies: bool
+    """Whether a model would answer it otherwise the next time: a temperature is named, and no seed."""
 
     @classmethod
     def of(cls, body: Any) -> _Asked:
@@ -293,6 +296,7 @@ class _Asked:
             limit,
             _checked(body, "response_format", dict, None),
             _checked(body, "seed", int, None),
+            bool(body.get("temperature")) and body.get("seed") is None,
         )
 
     @property

@@ -1,0 +1,66 @@
+"""An agent's next step, as DSPy's ReAct asks for it: which tool, and with which arguments.
+
+What can be called is told by the type of the field; what a tool takes, by the instruction, as long as no optimizer has
+rewritten it, or by demonstrations.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from simulated_provider import chance
+from simulated_provider.brain import Model, focus
+from simulated_provider.prompts import Demo, Prompt, Schema
+
+TOOL, ARGUMENTS, FINISH, TRAJECTORY = "next_tool_name", "next_tool_args", "finish", "trajectory"
+"""ReAct's names for the fields of a step, for the tool that ends it, and for the field of the steps so far."""
+
+HASTE = 0.6
+"""How often a model that knows nothing and was told nothing finishes as soon as one tool has answered."""
+
+
+def next_tool(model: Model, prompt: Prompt) -> str | None:
+    """The tool to call: each once, then `finish`; None where the prompt asks for no such thing."""
+    fields = {field.name: field for field in prompt.task.outputs}
+    if TOOL not in fields or ARGUMENTS not in fields:
+        return None
+    tools: Sequence[str] = fields[TOOL].schema.get("enum", ())
+    called = re.findall(r"\btool_name_\d+\W+(\w+)", prompt.query.get(TRAJECTORY, ""))
+    unused = [tool for tool in tools if tool not in called and tool != FINISH]
+    seed = (model.memory.seed, model.name, prompt.task.instruction, *(demo.text for demo in prompt.demos), prompt.text)
+    patience = 1 - HASTE * (1 - model.capability) * (1 - focus(prompt.task.instruction))
+    if not unused or (called and chance.unit("patience", *seed) > patience):
+        return FINISH
+    return unused[chance.below(len(unused), "tool", *seed)]
+
+
+def parameters(prompt: Prompt, tool: str) -> Mapping[str, Schema]:
+    """Name -> schema of each argument that `tool` must be given; empty where nothing tells."""
+    told = re.search(
+        rf"\b{re.escape(tool)}\b[^\n]*?\. It takes arguments (\{{.*\}})\.$", prompt.task.instruction, re.MULTILINE
+    )
+    if told:
+        try:
+            schemas = ast.literal_eval(told[1])
+        except (SyntaxError, ValueError):
+            schemas = {}
+        return {name: schema for name, schema in schemas.items() if "default" not in schema}
+    shown = next((demo for demo in prompt.demos if demo.outputs.get(TOOL) == tool), None)
+    return {name: {"type": "string"} for name in _arguments(shown)} if shown else {}
+
+
+def question(prompt: Prompt) -> Prompt:
+    """The prompt without the steps so far: what the agent was asked in the first place."""
+    inputs = {name: value for name, value in prompt.query.items() if name != TRAJECTORY}
+    return Prompt(prompt.task, prompt.demos, inputs)
+
+
+def _arguments(demo: Demo) -> Sequence[str]:
+    try:
+        given = json.loads(demo.outputs.get(ARGUMENTS, ""))
+    except ValueError:
+        return ()
+    return tuple(given) if isinstance(given, dict) else ()
