@@ -34,10 +34,13 @@ def digest(number: int) -> str:
     return f"{number:032x}"
 
 
-def task(number: int = 1, cells: int = 1, weight: int = 1, first_key: int | None = None) -> Task:
-    """A task whose cell keys are its own, unless `first_key` says otherwise."""
+def task(number: int = 1, cells: int = 1, weight: int = 1, first_key: int | None = None, grouped: bool = False) -> Task:
+    """A task whose cell keys are its own, unless `first_key` says otherwise; `grouped` by item, or not at all."""
     start = number * 1_000_000 if first_key is None else first_key
-    made = [Cell(key=digest(start + position), item=position) for position in range(cells)]
+    made = [
+        Cell(key=digest(start + position), item=position, group=f"{position:08x}" if grouped else None)
+        for position in range(cells)
+    ]
     return Task(digest=digest(number), kind=EffectKind.WAVE, payload=digest(0), cells=made, weight=weight)
 
 

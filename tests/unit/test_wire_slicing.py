@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from support.wire import digest, task
 from swarm_wire.messages import SliceRef, Task
-from swarm_wire.slicing import MAX_SLICES, missing_cells, slice_cells
+from swarm_wire.slicing import MAX_SLICES, UNEVEN, missing_cells, slice_cells
 
 Slices = list[list[SliceRef]]
 
@@ -24,18 +24,37 @@ def weights(slices: Slices, tasks: list[Task]) -> list[int]:
     return [sum(weight[ref.task] * len(ref.cells) for ref in part) for part in slices]
 
 
+def pods_of_groups(slices: Slices, tasks: list[Task]) -> dict[str | None, set[int]]:
+    """Which slices have cells of each group."""
+    cells = {task.digest: task.cells for task in tasks}
+    found: dict[str | None, set[int]] = {}
+    for number, part in enumerate(slices):
+        for ref in part:
+            for position in ref.cells:
+                found.setdefault(cells[ref.task][position].group, set()).add(number)
+    return found
+
+
 @st.composite
-def rounds(draw: st.DrawFn) -> list[Task]:
+def rounds(draw: st.DrawFn, grouped: bool = False) -> list[Task]:
     made = []
     for number in range(1, draw(st.integers(1, 5)) + 1):
         # Tasks may share cells: waves over the same data with the same program do.
         first = draw(st.sampled_from([None, 0, 3]))
-        made.append(task(number, draw(st.integers(1, 60)), draw(st.sampled_from([1, 1, 8])), first))
+        weight = draw(st.sampled_from([1, 1, 8]))
+        made.append(task(number, draw(st.integers(1, 60)), weight, first, grouped and draw(st.booleans())))
     return made
 
 
-@settings(max_examples=200, deadline=None)
-@given(rounds(), st.integers(1, 12), st.integers(1, 16), st.integers(1, 40), st.integers(1, 4), st.integers(1, 4))
+@settings(max_examples=300, deadline=None)
+@given(
+    st.booleans().flatmap(rounds),
+    st.integers(1, 12),
+    st.integers(1, 16),
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
 def test_every_missing_cell_is_dealt_once_and_evenly(
     tasks: list[Task], pods: int, threads: int, max_cells: int, attempt: int, attempts: int
 ) -> None:
@@ -47,9 +66,64 @@ def test_every_missing_cell_is_dealt_once_and_evenly(
     assert sorted(found) == sorted({key for of_task in keys.values() for key in of_task} - present)
     assert all(part and all(ref.cells for ref in part) for part in slices), "no pod without work"
     assert len(slices) <= MAX_SLICES
-    if slices:
-        by_weight = weights(slices, tasks)
-        assert max(by_weight) - min(by_weight) <= max(task.weight for task in tasks)
+    assert max(sizes(slices), default=0) <= max(1, max_cells // 4 ** (attempt - 1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(rounds(), st.integers(1, 12), st.integers(1, 16), st.integers(1, 40))
+def test_cells_without_a_group_are_dealt_evenly(tasks: list[Task], pods: int, threads: int, max_cells: int) -> None:
+    slices = slice_cells(missing_cells(tasks, ()), pods=pods, threads=threads, max_cells=max_cells)
+    by_weight = weights(slices, tasks)
+    assert max(by_weight) - min(by_weight) <= max(task.weight for task in tasks)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rounds(grouped=True), st.integers(1, 12), st.integers(1, 16))
+def test_groups_stay_whole_where_slices_remain_about_equal(tasks: list[Task], pods: int, threads: int) -> None:
+    cells = missing_cells(tasks, ())
+    slices = slice_cells(cells, pods=pods, threads=threads, max_cells=1000)
+    by_weight = weights(slices, tasks)
+    of_group: dict[str | None, int] = {}
+    for asked, position in cells:
+        group = asked.cells[position].group
+        of_group[group] = of_group.get(group, 0) + asked.weight
+    wanted, heaviest = min(pods, -(-sum(by_weight) // threads), len(cells)), max(task.weight for task in tasks)
+    average = sum(by_weight) / wanted
+    assert max(by_weight) <= max((1 + UNEVEN) * average, average + heaviest)
+    assert heaviest > 1 or len(slices) >= wanted / (1 + UNEVEN), "pods are busy"
+    for group, found in pods_of_groups(slices, tasks).items():
+        assert group is None or len(found) == 1 or of_group[group] > UNEVEN * average
+
+
+@pytest.mark.parametrize(
+    ("candidates", "examples", "pods", "threads", "max_cells", "slices", "cut"),
+    [
+        # a group for each example, with a cell for each candidate: RandomSearch
+        (19, 60, 8, 8, 200, 8, 0),
+        (48, 100, 8, 8, 200, 30, 0),
+        (47, 100, 4, 16, 2000, 4, 0),
+        (16, 16, 8, 8, 200, 8, 0),
+        # more pods than groups: the work of some is cut, or half of the pods would idle
+        (50, 10, 8, 8, 200, 8, 2),
+        (50, 3, 8, 8, 200, 8, 3),
+        # a group that no slice can take
+        (300, 2, 1, 8, 200, 4, 2),
+        # one candidate: nothing to keep together
+        (1, 100, 8, 8, 200, 8, 0),
+    ],
+)
+def test_groups_of_a_round(
+    candidates: int, examples: int, pods: int, threads: int, max_cells: int, slices: int, cut: int
+) -> None:
+    tasks = [task(number + 1, examples, grouped=True) for number in range(candidates)]
+    made = slice_cells(missing_cells(tasks, ()), pods=pods, threads=threads, max_cells=max_cells)
+    assert (len(made), sum(len(found) > 1 for found in pods_of_groups(made, tasks).values())) == (slices, cut)
+
+
+def test_on_their_last_attempt_groups_are_taken_apart() -> None:
+    tasks = [task(1, 3, grouped=True), task(2, 3, grouped=True)]
+    slices = slice_cells(missing_cells(tasks, ()), pods=2, threads=8, max_cells=200, attempt=3)
+    assert sizes(slices) == [1] * 6
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ class Cell(Message):
     key: Digest
     item: int = Field(0, ge=0)
     """Position in the task's list of items."""
+    group: str | None = Field(None, pattern=r"^[0-9a-f]{8}$")
+    """Cells of one group are best run in one pod, which then pays once for what they ask alike. None: no preference."""
 
 
 class Task(Message):
@@ -93,8 +95,18 @@ class Result(Message):
     key: Digest
     outcome: Outcome
     usage: Usage = Usage()
+    """Of the calls that this record is the first to tell of: what CALL records told before is not in it."""
+    calls: list[Digest] = []
+    """Keys of the LM calls whose answers the body carries."""
     error: str | None = Field(None, max_length=500)
     """First line of what was raised, for people."""
+
+
+class CallMade(Message):
+    """Header of a CALL record: one finished LM call inside a cell that is still running. Its key names the request."""
+
+    key: Digest
+    usage: Usage = Usage()
 
 
 class Candidate(Message):
@@ -115,6 +127,13 @@ class Scores(Message):
     test_winner: float | None = None
 
 
+class Waste(Message):
+    """Results that were paid for and that the final plan did not use."""
+
+    cells: int = Field(0, ge=0)
+    calls: int = Field(0, ge=0)
+
+
 class Report(Message):
     """What is told about a finished compile."""
 
@@ -128,6 +147,7 @@ class Report(Message):
     rounds: int = 0
     failed_cells: int = 0
     """Needed cells whose program or metric raised."""
+    wasted: Waste = Waste()
 
 
 class PlanOutcome(StrEnum):
@@ -148,6 +168,8 @@ class PlanEnd(Message):
     tasks: list[Digest] = []
     cells: int = Field(0, ge=0)
     """Cells in those tasks."""
+    guesses: int = Field(0, ge=0)
+    """How many of those tasks are guesses: likely to be needed, but a missing score may make it otherwise."""
     scores: Scores = Scores()
     effects: int = 0
     """Effects that this plan needed, the missing one included."""
