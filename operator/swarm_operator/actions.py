@@ -34,7 +34,10 @@ class StartPlan:
 
 @dataclass(frozen=True)
 class StartWork:
-    """Create the work Job of an assignment, and the ConfigMap with the assignment before it."""
+    """Create the work Job of an assignment, and the ConfigMap with the assignment before it.
+
+    Like a plan, it mounts the journal as it is then.
+    """
 
     assignment: Assignment
     strikes: tuple[tuple[str, int], ...] = ()

@@ -54,7 +54,7 @@ class ObjectKind(StrEnum):
     RUN = "run"
     """ConfigMap with the run's request."""
     RESULTS = "results"
-    """ConfigMap with a journal shard: results, ends of plans, the artifact's record."""
+    """ConfigMap with a journal shard: results, LM calls, ends of plans, the artifact's record."""
     TASKS = "tasks"
     """ConfigMap with a shard of one round's tasks and blobs."""
     ASSIGNMENT = "assignment"

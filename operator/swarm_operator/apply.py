@@ -48,8 +48,8 @@ class Applier:
                 await self._create(JOBS, key, body)
             case StartWork(assignment, strikes):
                 await self._create(CONFIG_MAPS, key, manifests.assignment_map(_run(world), assignment, dict(strikes)))
-                tasks = world.journal.task_shards(assignment.round)
-                body = manifests.work_job(_run(world), assignment, tasks, self._settings.image_pull_policy)
+                tasks, journal = world.journal.task_shards(assignment.round), world.journal.of(ObjectKind.RESULTS)
+                body = manifests.work_job(_run(world), assignment, tasks, journal, self._settings.image_pull_policy)
                 await self._create(JOBS, key, body)
             case Publish(artifact):
                 body = manifests.artifact_map(_run(world), artifact)

@@ -1,8 +1,8 @@
 """From a pod's output to the records that count. Pure parsing: what a pod printed is never believed beyond its rights.
 
-A worker pod may say results of its round's cells. A plan pod may say results (of LM calls that it made itself) at any
-time; its tasks, its artifact and its end count only together, when the commit record says that all of them were read.
-Round and attempt come from the pod's labels.
+A worker pod may say results of its round's cells. A plan pod may say results (of LM calls and small waves that it ran
+itself) at any time; its tasks, its artifact and its end count only together, when the commit record says that all of
+them were read. Both may tell of LM calls that were finished inside a cell. Round and attempt come from labels.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from swarm_operator.api import ObjectKind
 from swarm_operator.world import Artifact, Harvest, Journal, NewPlan, Pod
 from swarm_wire import records
-from swarm_wire.messages import ArtifactHeader, PlanEnd, PlanOutcome, Result, Task
+from swarm_wire.messages import ArtifactHeader, CallMade, PlanEnd, PlanOutcome, Result, Task
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE, ExitCode
 from swarm_wire.records import Record, RecordKind
 
@@ -44,15 +44,16 @@ def harvest(outputs: Iterable[Output], journal: Journal) -> Harvest:
     results: dict[int, list[Record]] = {}
     plans: dict[int, NewPlan] = {}
     settled: list[Pod] = []
-    seen = set(journal.keys)
+    seen: dict[RecordKind, set[str]] = {RecordKind.RESULT: set(journal.keys), RecordKind.CALL: set(journal.calls)}
     for output in sorted(outputs, key=lambda output: (output.pod.round, output.pod.attempt, output.pod.index)):
         pod = output.pod
         transcript = records.read(output.text.splitlines(), output.nonce)
         found = [transcript.records[number] for number in sorted(transcript.records)]
         allowed = None if pod.kind is ObjectKind.PLAN else _cells(journal, pod.round)
-        for key, record in _results(found):
-            if key not in seen and (allowed is None or key in allowed):
-                seen.add(key)
+        for key, record in _finished(found):
+            asked = allowed is None or record.kind is RecordKind.CALL or key in allowed
+            if asked and key not in seen[record.kind]:
+                seen[record.kind].add(key)
                 results.setdefault(pod.round, []).append(record)
         commit = pod.commit
         if (
@@ -92,13 +93,24 @@ def result_of(record: Record) -> Result:
         raise Malformed(f"result: {error}") from None
 
 
-def _results(found: Iterable[Record]) -> Iterator[tuple[str, Record]]:
+def call_of(record: Record) -> CallMade:
+    """The header of a CALL record. Raises Malformed."""
+    try:
+        return CallMade.model_validate(record.header)
+    except ValidationError as error:
+        raise Malformed(f"call: {error}") from None
+
+
+def _finished(found: Iterable[Record]) -> Iterator[tuple[str, Record]]:
+    """RESULT and CALL records, each with its key."""
     for record in found:
-        if record.kind is RecordKind.RESULT:
-            try:
+        try:
+            if record.kind is RecordKind.RESULT:
                 yield result_of(record).key, record
-            except Malformed:
-                continue
+            elif record.kind is RecordKind.CALL:
+                yield call_of(record).key, record
+        except Malformed:
+            continue
 
 
 def _cells(journal: Journal, round_: int) -> set[str]:

@@ -128,12 +128,15 @@ def plan_job(run: Run, round_: int, attempt: int, journal: Sequence[Shard], pull
     return _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, volumes, pull_policy)
 
 
-def work_job(run: Run, assignment: Assignment, tasks: Sequence[Shard], pull_policy: str = "") -> Manifest:
-    """One pod for each slice, `spec.swarm.pods` of them side by side."""
+def work_job(
+    run: Run, assignment: Assignment, tasks: Sequence[Shard], journal: Sequence[Shard], pull_policy: str = ""
+) -> Manifest:
+    """One pod for each slice, `spec.swarm.pods` of them side by side. From the journal they take LM calls, unpaid."""
     round_, attempt = assignment.round, assignment.attempt
     name = naming.work_job(run.key.name, run.id, round_, attempt)
     volumes = {
         str(names.TASKS_DIR): _shards_volume(tasks),
+        str(names.JOURNAL_DIR): _shards_volume(journal),
         str(names.WORK_DIR): {
             "configMap": {"name": name, "items": [{"key": names.ASSIGNMENT_FILE, "path": names.ASSIGNMENT_FILE}]}
         },

@@ -94,6 +94,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
     if hashlib.sha256(data).hexdigest() != (metadata.get("annotations") or {}).get(ANNOTATION_SHA256):
         raise ValueError("its content is not what its sha256 says")
     results: dict[str, Usage] = {}
+    calls: dict[str, Usage] = {}
     plans: list[PlanEnd] = []
     tasks: list[Task] = []
     artifact: Artifact | None = None
@@ -101,6 +102,9 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         if record.kind is RecordKind.RESULT:
             result = gather.result_of(record)
             results.setdefault(result.key, result.usage)
+        elif record.kind is RecordKind.CALL:
+            call = gather.call_of(record)
+            calls.setdefault(call.key, call.usage)
         elif record.kind is RecordKind.PLAN:
             plans.append(PlanEnd.model_validate(record.header))
         elif record.kind is RecordKind.TASK:
@@ -117,6 +121,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         attempt=int(labels[LABEL_ATTEMPT]),
         key=key,
         results=results,
+        calls=calls,
         plans=tuple(plans),
         tasks=tuple(tasks),
         artifact=artifact,

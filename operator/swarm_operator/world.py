@@ -168,6 +168,7 @@ class Shard:
     attempt: int
     key: str
     results: Mapping[str, Usage] = field(default_factory=dict)
+    calls: Mapping[str, Usage] = field(default_factory=dict)
     plans: tuple[PlanEnd, ...] = ()
     tasks: tuple[Task, ...] = ()
     artifact: Artifact | None = None
@@ -186,7 +187,8 @@ class Journal:
 
     Attributes:
         keys: cells that have a result -> the round that brought it.
-        usage: the calls that those results took, each counted once.
+        calls: LM calls that were told of by themselves, inside a cell. They are no cells, and share no keys with them.
+        usage: what those results and calls took, each counted once.
         plans: round -> its plan's end.
         artifact: of the last plan, if it ended with one.
     """
@@ -194,6 +196,7 @@ class Journal:
     def __init__(self, shards: Iterable[Shard] = ()) -> None:
         self.shards = tuple(sorted(shards, key=lambda shard: shard.key))
         self.keys: dict[str, int] = {}
+        self.calls: set[str] = set()
         self.usage = Usage()
         self.plans: dict[int, Planned] = {}
         self.artifact: Artifact | None = None
@@ -201,6 +204,10 @@ class Journal:
             for key, usage in shard.results.items():
                 if key not in self.keys:
                     self.keys[key] = shard.round
+                    self.usage += usage
+            for key, usage in shard.calls.items():
+                if key not in self.calls:
+                    self.calls.add(key)
                     self.usage += usage
             for end in shard.plans:
                 self.plans.setdefault(end.round, Planned(end, shard.attempt))
@@ -286,7 +293,7 @@ class Harvest:
     """What pods printed and the journal lacks.
 
     Attributes:
-        results: round -> RESULT records.
+        results: round -> RESULT and CALL records.
         settled: pods whose output was read to its end, or is gone: nothing more will come.
     """
 

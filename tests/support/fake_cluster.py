@@ -2,7 +2,8 @@
 
 It knows what the operator relies on (names, uids, preconditions, finalizers, owners, immutable ConfigMaps) and nothing
 else. Its pods are stand-ins that read what they mount and print real records: a compile of ROUNDS rounds with CELLS
-cells each. The same claims are checked on a real API server in `tests/cluster`.
+cells each, and two LM calls in each cell: the first is told of by itself, so that it is not paid for again when the pod
+dies before the second. The same claims are checked on a real API server in `tests/cluster`.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from swarm_wire import names
 from swarm_wire.messages import (
     ArtifactHeader,
     Assignment,
+    CallMade,
     Candidate,
     Cell,
     EffectKind,
@@ -44,7 +46,7 @@ from swarm_wire.shards import unpack
 Object = dict[str, Any]
 
 NAMESPACE = "team"
-ROUNDS, CELLS = 2, 6
+ROUNDS, CELLS, CALLS = 2, 6, 2
 PROGRAM = '{"predict": {"demos": [1, 2]}}'
 
 
@@ -61,7 +63,7 @@ class Faults:
     """What goes wrong with pods. Each is asked with the pod's Job name and index."""
 
     exit_code: Callable[[str, int], int] = lambda job, index: 0
-    """Not 0: the pod prints half of its results and ends so."""
+    """Not 0: the pod prints three quarters of its records and ends so."""
     silent: Callable[[str, int], bool] = lambda job, index: False
     """It ends well, and its log cannot be read."""
     stuck: Callable[[str, int], Object | None] = lambda job, index: None
@@ -83,6 +85,8 @@ class FakeCluster:
     """The operator dies at its write of this number: before it (False), or after it (True)."""
     paid: list[str] = field(default_factory=list)
     """Keys of cells that pods computed, in order: each should be here once."""
+    called: list[str] = field(default_factory=list)
+    """Keys of LM calls that pods made inside cells and told of."""
     running: dict[str, "StandIn"] = field(default_factory=dict)
     rejected: str | None = None
     """The Job controller creates no pods, and says this."""
@@ -205,7 +209,7 @@ class FakeCluster:
         del self.objects[resource.plural, name]
 
     def step(self, seconds: float = 1) -> None:
-        """Time goes on; garbage is collected, Jobs get their pods, pods get on by half of their work."""
+        """Time goes on; garbage is collected, Jobs get their pods, pods get on with their work."""
         self.now += timedelta(seconds=seconds)
         self._collect_garbage()
         for job in self.of(JOBS):
@@ -260,7 +264,7 @@ class FakeCluster:
                 self.put(PODS, {**template, "status": {"phase": "Pending"}})
 
     def _run(self, pod: Object) -> None:
-        """Pending -> Running with half of its output -> ended with all of it."""
+        """Pending -> Running with most of its output -> ended with all of it."""
         status, name = pod["status"], pod["metadata"]["name"]
         job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
         index = int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"])
@@ -276,7 +280,7 @@ class FakeCluster:
                     "containerStatuses": [{"name": "worker", "state": {"running": {"x": 1}}}],
                 }
                 self.running[name] = StandIn(self, pod, index)
-                self.logs[name] = self.running[name].half()
+                self.logs[name] = self.running[name].most()
         elif status["phase"] == "Running":
             stand_in = self.running.pop(name)
             code = int(ExitCode.INTERRUPTED) if deleted else self.faults.exit_code(job, index)
@@ -326,12 +330,12 @@ class StandIn:
             assert self._files(names.SOURCES_DIR / name)
         self._records = self._plan() if container["args"] == ["plan"] else self._work(index)
 
-    def half(self) -> str:
-        self._print(len(self._records) // 2)
+    def most(self) -> str:
+        self._print(len(self._records) * 3 // 4)
         return b"".join(self._lines).decode()
 
     def whole(self, code: int, faults: Faults) -> tuple[str, str]:
-        """Log and termination message; after a failure nothing is printed beyond the first half."""
+        """Log and termination message; after a failure nothing more is printed."""
         if code == ExitCode.DONE:
             self._print(len(self._records))
         terminal = code in names.TERMINAL_EXITS
@@ -346,6 +350,8 @@ class StandIn:
                 record = self._records.pop(0)
                 if record.kind is RecordKind.RESULT:
                     self._cluster.paid.append(record.header["key"])
+                if record.kind is RecordKind.CALL:
+                    self._cluster.called.append(record.header["key"])
                 self._writer.put(record)
 
     def _files(self, path: object) -> dict[str, Any]:
@@ -412,21 +418,17 @@ class StandIn:
             if record.kind is RecordKind.TASK
         }
         assignment = Assignment.model_validate_json(self._files(names.WORK_DIR)[names.ASSIGNMENT_FILE])
-        return [
-            Record(
-                RecordKind.RESULT,
-                json.loads(
-                    Result(
-                        key=tasks[ref.task].cells[position].key,
-                        outcome=Outcome.OK,
-                        usage=Usage(calls=1, prompt_tokens=10, completion_tokens=2),
-                    ).to_json()
-                ),
-                b"pickle",
-            )
-            for ref in assignment.slices[index]
-            for position in ref.cells
-        ]
+        keys = [tasks[ref.task].cells[position].key for ref in assignment.slices[index] for position in ref.cells]
+        journal = self._shards(names.JOURNAL_DIR)
+        known = {record.header["key"] for record in journal if record.kind is RecordKind.CALL}
+        usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2)
+        made = []
+        for key in keys:
+            if (call := digest("call", key)) not in known:
+                made.append(Record(RecordKind.CALL, CallMade(key=call, usage=usage).to_header(), b"pickle"))
+            result = Result(key=key, outcome=Outcome.OK, usage=usage, calls=[digest("call", key, 2)])
+            made.append(Record(RecordKind.RESULT, result.to_header(), b"pickle"))
+        return made
 
 
 def _text(moment: datetime) -> str:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 
 from support.wire import Damage, damages, noise, printed
-from support.worlds import cell, job, planned, pod, results, task
+from support.worlds import cell, job, planned, pod, results, shard, task
 from swarm_operator.api import ObjectKind
 from swarm_operator.gather import Output, artifact_of, harvest
 from swarm_operator.world import Harvest, Journal, Pod
-from swarm_wire.messages import ArtifactHeader, Outcome, PlanEnd, PlanOutcome, Report, Result, Scores
+from swarm_wire.messages import ArtifactHeader, CallMade, Outcome, PlanEnd, PlanOutcome, Report, Result, Scores, Usage
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Record, RecordKind
 
@@ -23,6 +23,10 @@ PLANNER = job(ObjectKind.PLAN, 0)
 
 def result(key: str, body: bytes = b"") -> Record:
     return Record(RecordKind.RESULT, json.loads(Result(key=key, outcome=Outcome.OK).to_json()), body)
+
+
+def call(key: str, body: bytes = b"") -> Record:
+    return Record(RecordKind.CALL, CallMade(key=key, usage=Usage(calls=1)).to_header(), body)
 
 
 def end(round_: int = 0, *tasks: str, outcome: PlanOutcome = PlanOutcome.BLOCKED) -> Record:
@@ -116,6 +120,34 @@ def test_a_malformed_result_is_skipped(header: dict[str, Any]) -> None:
     assert keys(of_worker(Record(RecordKind.RESULT, header), result(cell(0, 1)))) == [cell(0, 1)]
 
 
+def test_an_lm_call_counts_whatever_cell_it_was_for_and_is_no_result() -> None:
+    found = of_worker(call("e" * 32, b"answer"), call(cell(0, 0)), result(cell(0, 0)))
+    assert [(record.kind, record.body) for record in found.results[0]] == [
+        (RecordKind.CALL, b"answer"),
+        (RecordKind.CALL, b""),
+        (RecordKind.RESULT, b""),
+    ]
+
+
+def test_the_first_answer_to_an_lm_call_counts() -> None:
+    known = shard(ObjectKind.RESULTS, 0, 0, calls={"d" * 32: Usage(calls=1)})
+    found = of_worker(
+        call("d" * 32), call("e" * 32, b"first"), call("e" * 32, b"second"), journal=Journal([*planned(0), known])
+    )
+    assert [record.body for record in found.results[0]] == [b"first"]
+
+
+@pytest.mark.parametrize("header", [{}, {"key": "x"}, {"key": "e" * 32, "usage": {"calls": -1}}])
+def test_a_malformed_call_is_skipped(header: dict[str, Any]) -> None:
+    assert keys(of_worker(Record(RecordKind.CALL, header), call("e" * 32))) == ["e" * 32]
+
+
+def test_what_a_result_says_of_its_calls_is_kept() -> None:
+    told = Result(key=cell(0, 0), outcome=Outcome.OK, calls=["e" * 32])
+    found = of_worker(Record(RecordKind.RESULT, told.to_header()))
+    assert found.results[0][0].header["calls"] == ["e" * 32]
+
+
 def test_lines_of_another_pod_are_no_records() -> None:
     lines, _ = printed([result(cell(0, 0))], "ffffffffffffffff")
     assert keys(harvest([Output(WORKER, "".join(lines), NONCE)], JOURNAL)) == []
@@ -148,10 +180,24 @@ def test_the_artifact_is_kept_before_the_end_that_closes() -> None:
     assert [record.kind for record in plan.closing] == [RecordKind.ARTIFACT, RecordKind.PLAN]
 
 
-def test_results_of_a_plans_own_calls_count_even_when_it_died() -> None:
-    found = of_plan(result("e" * 32), exit_code=1)
-    assert keys(found) == ["e" * 32]
+@pytest.mark.parametrize("exit_code", [1, 75, 137])
+def test_what_a_plan_finished_counts_even_when_it_died(exit_code: int) -> None:
+    found = of_plan(result("d" * 32), call("e" * 32), exit_code=exit_code)
+    assert keys(found) == ["d" * 32, "e" * 32]
     assert found.plans == ()
+
+
+def test_what_a_plan_finished_counts_while_it_runs() -> None:
+    lines, _ = printed([result("d" * 32), call("e" * 32)], NONCE)
+    found = harvest([Output(pod(PLANNER, held=True), "".join(lines), NONCE)], Journal())
+    assert (keys(found), found.settled) == (["d" * 32, "e" * 32], ())
+
+
+def test_of_a_plan_whose_log_was_rotated_counts_what_is_left() -> None:
+    lines, commit = printed([result("d" * 32), result("e" * 32), end(0, outcome=PlanOutcome.BLOCKED)], NONCE)
+    planner = pod(PLANNER, exit_code=0, held=True, commit=commit)
+    found = harvest([Output(planner, "".join(lines[1:]), NONCE, True)], Journal())
+    assert (keys(found), found.plans, found.settled) == (["e" * 32], (), (planner,))
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from support.worlds import ARTIFACT, IMAGE, KEY, RUN_ID, assignment, planned, ru
 from swarm_operator import manifests, naming
 from swarm_operator.api import FINALIZER, ObjectKind
 from swarm_operator.maps import parse
-from swarm_operator.world import AssignmentMap, Run, Shard
-from swarm_wire.messages import RunRequest
+from swarm_operator.world import AssignmentMap, Journal, Run, Shard
+from swarm_wire.messages import CallMade, RunRequest, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
 
@@ -43,7 +43,7 @@ def test_a_work_job_is_this() -> None:
     given = assignment(0, 1, [0, 1], [2, 3]).assignment
     name = f"triage-{RUN_ID}-w0-1"
     labels = {**LABELS, "dspy-swarm.dev/role": "work", "dspy-swarm.dev/round": "0", "dspy-swarm.dev/attempt": "1"}
-    assert manifests.work_job(run(), given, [TASKS]) == {
+    assert manifests.work_job(run(), given, [TASKS], [END]) == {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
@@ -118,37 +118,41 @@ def test_a_work_job_is_this() -> None:
                             "volumeMounts": [
                                 {"name": "volume-0", "mountPath": "/swarm/run", "readOnly": True},
                                 {"name": "volume-1", "mountPath": "/swarm/tasks", "readOnly": True},
-                                {"name": "volume-2", "mountPath": "/swarm/work", "readOnly": True},
-                                {"name": "volume-3", "mountPath": "/swarm/sources/triage-data", "readOnly": True},
-                                {"name": "volume-4", "mountPath": "/swarm/sources/triage-program", "readOnly": True},
+                                {"name": "volume-2", "mountPath": "/swarm/journal", "readOnly": True},
+                                {"name": "volume-3", "mountPath": "/swarm/work", "readOnly": True},
+                                {"name": "volume-4", "mountPath": "/swarm/sources/triage-data", "readOnly": True},
+                                {"name": "volume-5", "mountPath": "/swarm/sources/triage-program", "readOnly": True},
                                 {"name": "tmp", "mountPath": "/tmp"},
                             ],
                         }
                     ],
                     "volumes": [
                         {"name": "volume-0", "configMap": {"name": f"triage-{RUN_ID}-run"}},
-                        {
-                            "name": "volume-1",
-                            "projected": {
-                                "sources": [
-                                    {
-                                        "configMap": {
-                                            "name": TASKS.name,
-                                            "items": [{"key": TASKS.key, "path": TASKS.key}],
+                        *(
+                            {
+                                "name": volume,
+                                "projected": {
+                                    "sources": [
+                                        {
+                                            "configMap": {
+                                                "name": shard.name,
+                                                "items": [{"key": shard.key, "path": shard.key}],
+                                            }
                                         }
-                                    }
-                                ]
-                            },
-                        },
+                                    ]
+                                },
+                            }
+                            for volume, shard in (("volume-1", TASKS), ("volume-2", END))
+                        ),
                         {
-                            "name": "volume-2",
+                            "name": "volume-3",
                             "configMap": {
                                 "name": name,
                                 "items": [{"key": "assignment.json", "path": "assignment.json"}],
                             },
                         },
-                        {"name": "volume-3", "configMap": {"name": "triage-data"}},
-                        {"name": "volume-4", "configMap": {"name": "triage-program"}},
+                        {"name": "volume-4", "configMap": {"name": "triage-data"}},
+                        {"name": "volume-5", "configMap": {"name": "triage-program"}},
                         {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
                     ],
                 },
@@ -174,9 +178,27 @@ def test_the_first_plan_has_an_empty_journal() -> None:
     }
 
 
+def test_a_plan_and_its_workers_get_the_same_but_for_what_they_read() -> None:
+    """A plan makes LM calls and runs small waves, too: it needs keys, resources and threads as workers do."""
+    made = [
+        manifests.plan_job(run(), 1, 1, [END]),
+        manifests.work_job(run(), assignment(0, 1, [0]).assignment, [TASKS], [END]),
+    ]
+    pods = [job["spec"]["template"]["spec"] for job in made]
+    for pod in pods:
+        volumes = {volume["name"]: volume for volume in pod.pop("volumes")}
+        container = pod["containers"][0]
+        mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container.pop("volumeMounts")}
+        assert mounts["/swarm/journal"]["projected"]["sources"][0]["configMap"]["name"] == END.name
+        assert mounts["/swarm/run"]["configMap"]["name"] == f"triage-{RUN_ID}-run"
+        assert container.pop("args") in (["plan"], ["work"])
+        assert container["env"].pop(0)["name"] == "SWARM_NONCE"
+    assert pods[0] == pods[1]
+
+
 def test_no_more_pods_side_by_side_than_the_spec_says() -> None:
     given = assignment(0, 1, *([item] for item in range(4))).assignment
-    assert manifests.work_job(run(), given, [])["spec"]["parallelism"] == 3
+    assert manifests.work_job(run(), given, [], [])["spec"]["parallelism"] == 3
 
 
 def test_what_a_user_may_say_of_pods_and_nothing_else() -> None:
@@ -254,6 +276,18 @@ def test_shards_come_back_as_results() -> None:
     assert all(isinstance(shard, Shard) and (shard.round, shard.attempt) == (3, 0) for shard in read)
 
 
+def test_calls_come_back_beside_results() -> None:
+    call = CallMade(key="0" * 32, usage=Usage(calls=1))
+    told = [Record(RecordKind.CALL, call.to_header(), b"pickle"), *records(10, 2)]
+    (made,) = manifests.shard_maps(run(), ObjectKind.RESULTS, 3, 0, told)
+    shard = parse(as_stored(made))
+    assert isinstance(shard, Shard)
+    assert shard.calls == {call.key: Usage(calls=1)}
+    journal = Journal([shard])
+    assert list(journal.keys) == ["0" * 32, "0" * 31 + "1"], "a call is no cell"
+    assert journal.usage == Usage(calls=5)
+
+
 def test_equal_records_make_equal_objects() -> None:
     first, second = (manifests.shard_maps(run(), ObjectKind.RESULTS, 0, 0, records(10, 3)) for _ in range(2))
     assert first == second
@@ -289,7 +323,7 @@ def test_an_assignment_comes_back_with_its_strikes() -> None:
     assert isinstance(read, AssignmentMap)
     assert read.assignment == given.assignment
     assert read.strikes == {"a" * 32: 2}
-    assert read.name == manifests.work_job(run(), given.assignment, [])["metadata"]["name"]
+    assert read.name == manifests.work_job(run(), given.assignment, [], [])["metadata"]["name"]
 
 
 # Names.

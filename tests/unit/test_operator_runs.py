@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.fake_cluster import CELLS, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
+from support.fake_cluster import CALLS, CELLS, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
 from support.operator_specs import spec
 from swarm_operator import errors
 from swarm_operator.api import FINALIZER, REQUESTED_AT, Status
@@ -90,7 +90,7 @@ def assert_published(cluster: FakeCluster) -> None:
     assert found.scores
     assert (found.scores.baseline, found.scores.best) == (50.0, 87.5)
     assert found.usage
-    assert found.usage.calls == ROUNDS * CELLS
+    assert found.usage.calls == CALLS * ROUNDS * CELLS, "also of cells that more than one pod worked on"
     assert len(found.candidates) == 5
     assert not cluster.of(JOBS)
     assert not cluster.of(PODS)
@@ -103,6 +103,7 @@ def test_a_run_ends_in_a_published_artifact_and_pays_each_cell_once() -> None:
     run(cluster, operator)
     assert_published(cluster)
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+    assert len(cluster.called) == len(set(cluster.called)) == ROUNDS * CELLS
 
 
 def test_after_the_end_nothing_is_written_any_more() -> None:
@@ -156,6 +157,7 @@ def test_a_pod_that_fails_half_way_loses_only_what_it_had_not_printed() -> None:
     run(cluster, operator)
     assert_published(cluster)
     assert len(cluster.paid) == ROUNDS * CELLS
+    assert len(cluster.called) == len(set(cluster.called)) == ROUNDS * CELLS, "the next attempt found them"
     assert any(event["reason"] == "Retrying" for event in cluster.of(EVENTS))
 
 

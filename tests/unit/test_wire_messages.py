@@ -13,6 +13,7 @@ from swarm_wire import messages
 from swarm_wire.messages import (
     ArtifactHeader,
     Assignment,
+    CallMade,
     Candidate,
     Cell,
     Commit,
@@ -28,6 +29,7 @@ from swarm_wire.messages import (
     SliceRef,
     Task,
     Usage,
+    Waste,
 )
 from swarm_wire.names import ExitCode, api_key_env
 from swarm_wire.spec import CompilationSpec
@@ -40,13 +42,21 @@ REPORT = Report(
     effects=4,
     rounds=2,
     failed_cells=1,
+    wasted=Waste(cells=2, calls=4),
 )
 EXAMPLES: list[Message] = [
     RunRequest(run_id="r1", name="triage", namespace="team", spec=CompilationSpec.model_validate(a_spec())),
     task(1, 3, weight=8),
-    Task(digest=digest(1), kind=EffectKind.WAVE, payload=digest(2), items=digest(3), cells=[Cell(key=digest(4))]),
-    Result(key=digest(1), outcome=Outcome.ERROR, usage=Usage(calls=1), error="ValueError: no"),
-    PlanEnd(outcome=PlanOutcome.BLOCKED, round=1, binding="b", tasks=[digest(1)], cells=3, scores=SCORES, effects=2),
+    Task(
+        digest=digest(1),
+        kind=EffectKind.WAVE,
+        payload=digest(2),
+        items=digest(3),
+        cells=[Cell(key=digest(4), group="0123abcd")],
+    ),
+    Result(key=digest(1), outcome=Outcome.ERROR, usage=Usage(calls=1), calls=[digest(5)], error="ValueError: no"),
+    CallMade(key=digest(5), usage=Usage(calls=1)),
+    PlanEnd(outcome=PlanOutcome.BLOCKED, round=1, binding="b", tasks=[digest(1)], cells=3, guesses=1, scores=SCORES),
     ArtifactHeader(sha256="0" * 64, report=REPORT),
     Assignment(run_id="r1", round=0, attempt=2, slices=[[SliceRef(task=digest(1), cells=[0, 2])], []]),
     Commit(nonce="a" * 16, exit_code=64, records=3, bytes=100, digest="0" * 64, reason="DataInvalid", message="no"),
@@ -89,8 +99,8 @@ def test_every_message_has_an_example_here() -> None:
 
 
 def test_requests_say_their_version() -> None:
-    for message in (EXAMPLES[0], EXAMPLES[6], EXAMPLES[7]):
-        assert json.loads(message.to_json())["schemaVersion"] == 1
+    versioned = [message for message in EXAMPLES if isinstance(message, RunRequest | Assignment | Commit)]
+    assert [json.loads(message.to_json())["schemaVersion"] for message in versioned] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +110,10 @@ def test_requests_say_their_version() -> None:
         (Cell, {"key": digest(1).upper().replace("0", "A")}),
         (Cell, {"key": digest(1) + "\n"}),
         (Cell, {"key": digest(1), "item": -1}),
+        (Cell, {"key": digest(1), "group": "0123abc"}),
+        (Cell, {"key": digest(1), "group": "0123ABCD"}),
+        (CallMade, {"key": "e"}),
+        (Waste, {"calls": -1}),
         (Task, {"digest": digest(1), "kind": "wave", "payload": digest(1), "cells": []}),
         (Task, {"digest": digest(1), "kind": "other", "payload": digest(1), "cells": [{"key": digest(1)}]}),
         (Task, {"digest": digest(1), "kind": "wave", "payload": digest(1), "cells": [{"key": digest(1)}], "weight": 0}),

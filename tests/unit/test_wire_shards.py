@@ -40,7 +40,9 @@ def test_a_shard_cut_at_any_byte_yields_what_is_whole_then_says_so() -> None:
         else:
             with pytest.raises(CorruptShard):
                 found.extend(unpack(shard[:length]))
-        assert found == put[: max(number for end, number in ends.items() if end <= length)], length
+        whole = put[: max(number for end, number in ends.items() if end <= length)]
+        assert found == whole, length
+        assert list(unpack(shard[:length], growing=True)) == whole, length
 
 
 @settings(max_examples=150, deadline=None)
@@ -59,6 +61,11 @@ def test_an_altered_shard_never_yields_an_altered_record(data: st.DataObject) ->
         pass
     assert all(record in put for record in found)
     assert len(found) < 3 or found == put
+
+
+def test_a_growing_shard_is_not_believed_what_cannot_be_a_record() -> None:
+    with pytest.raises(CorruptShard):
+        list(unpack(b"\0\0\0\4junk", growing=True))
 
 
 @given(st.binary(min_size=1, max_size=60))

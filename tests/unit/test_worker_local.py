@@ -8,7 +8,7 @@ import yaml
 
 from support.wire import blob, digest
 from support.wire_spec import a_spec
-from swarm_wire.messages import Assignment, Outcome, Result, RunRequest, Scores
+from swarm_wire.messages import Assignment, CallMade, Outcome, Result, RunRequest, Scores, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
 from swarm_worker.errors import BadInput
@@ -151,6 +151,10 @@ def result(number: int, body: bytes = b"") -> Record:
     return Record(RecordKind.RESULT, header.model_dump(by_alias=True, mode="json", exclude_none=True), body)
 
 
+def call(number: int, body: bytes = b"") -> Record:
+    return Record(RecordKind.CALL, CallMade(key=digest(number), usage=Usage(calls=1)).to_header(), body)
+
+
 def test_a_folder_is_laid_out_and_goes_on(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     folder, _ = opened(tmp_path / "j", manifest)
@@ -206,6 +210,7 @@ class Silent:
     def planning(self, round_: int) -> None: ...
     def scattering(self, round_: int, attempt: int, cells: int, processes: int) -> None: ...
     def gathered(self, result: Result) -> None: ...
+    def called(self, call: CallMade) -> None: ...
     def planned(self, scores: Scores) -> None: ...
 
 
@@ -213,11 +218,13 @@ def test_the_first_result_is_the_only_one_that_is_journaled(tmp_path: Path) -> N
     manifest = manifest_of(tmp_path)
     folder, request = opened(tmp_path / "j", manifest)
     driver = Driver(folder, request, Processes(folder, manifest), Silent(), workers=1)
-    for record in (result(1, b"first"), result(1, b"second"), blob(b"no result")):
+    printed = (result(1, b"first"), result(1, b"second"), blob(b"no result"), call(1, b"first"), call(1), call(2))
+    for record in printed:
         driver._journal_results(record)
-    assert list(folder.records()) == [result(1, b"first")]
-    assert Driver(folder, request, Processes(folder, manifest), Silent(), workers=1).resumed == 1
-    assert driver.known == Known({digest(1)}, driver.known.usage, 0)
+    assert list(folder.records()) == [result(1, b"first"), call(1, b"first"), call(2)]
+    assert driver.known == Known({digest(1)}, {digest(1), digest(2)}, Usage(calls=2), 0)
+    again = Driver(folder, request, Processes(folder, manifest), Silent(), workers=1)
+    assert (again.resumed, again.known) == (1, driver.known), "calls are no cells"
 
 
 def test_what_is_started_after_a_stop_is_not_started(tmp_path: Path) -> None:

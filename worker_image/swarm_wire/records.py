@@ -52,6 +52,8 @@ class RecordKind(StrEnum):
     """Header: messages.Task. No body."""
     RESULT = "result"
     """Header: messages.Result. Body: the pickled outcome, opaque to the operator."""
+    CALL = "call"
+    """Header: messages.CallMade. Body: the pickled answer, opaque to the operator."""
     PLAN = "plan"
     """Header: messages.PlanEnd. Body: the effect stream as JSON. The last record of a plan."""
     ARTIFACT = "artifact"

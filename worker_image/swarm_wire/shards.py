@@ -30,13 +30,19 @@ def pack(records: Iterable[Record], limit: int = SHARD_BYTES) -> list[bytes]:
     return [bytes(shard) for shard in shards]
 
 
-def unpack(shard: bytes) -> Iterator[Record]:
-    """The records of a shard, in order. Raises CorruptShard at the first byte that cannot be one."""
+def unpack(shard: bytes, *, growing: bool = False) -> Iterator[Record]:
+    """The records of a shard, in order. Raises CorruptShard at the first byte that cannot be one.
+
+    Args:
+        growing: somebody may be writing at its end: a last record that is not all there yet is left out.
+    """
     position = 0
     while position < len(shard):
         size = int.from_bytes(shard[position : position + 4], "big")
         frame = shard[position + 4 : position + 4 + size]
-        if len(frame) != size:
+        if len(frame) != size or position + 4 > len(shard):
+            if growing:
+                return
             raise CorruptShard(f"cut short at byte {position}")
         try:
             yield Record.from_frame(frame)
@@ -45,11 +51,11 @@ def unpack(shard: bytes) -> Iterator[Record]:
         position += 4 + size
 
 
-def read_folder(folder: Path) -> Iterator[Record]:
-    """The records of all shards in a folder and its subfolders, in the order of their names."""
+def read_folder(folder: Path, *, growing: bool = False) -> Iterator[Record]:
+    """The records of all shards in a folder and its subfolders, in the order of their names; see `unpack`."""
     for path in sorted(files(folder)):
         if path.name.endswith(SHARD_SUFFIX):
-            yield from unpack(path.read_bytes())
+            yield from unpack(path.read_bytes(), growing=growing)
 
 
 def files(folder: Path) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swarm_wire.messages import Report, Result, Scores, Usage
+from swarm_wire.messages import CallMade, Report, Result, Scores, Usage
 from swarm_wire.names import PROGRAM_FILE
 from swarm_wire.spec import CompilationSpec
 
@@ -65,6 +65,12 @@ class Display:
             self._usage += result.usage
             if self._task is not None:
                 self._progress.update(self._task, advance=1, note=self._note())
+
+    def called(self, call: CallMade) -> None:
+        with self._lock:
+            self._usage += call.usage
+            if self._task is not None:
+                self._progress.update(self._task, note=self._note())
 
     def _note(self) -> str:
         parts = [f"{self._usage.calls} calls"]

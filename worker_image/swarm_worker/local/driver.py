@@ -6,11 +6,22 @@ on from the results that are there.
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from swarm_wire import names
-from swarm_wire.messages import Assignment, PlanEnd, PlanOutcome, Result, RunRequest, Scores, SliceRef, Task, Usage
+from swarm_wire.messages import (
+    Assignment,
+    CallMade,
+    PlanEnd,
+    PlanOutcome,
+    Result,
+    RunRequest,
+    Scores,
+    SliceRef,
+    Task,
+    Usage,
+)
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.slicing import missing_cells, slice_cells
 from swarm_worker.errors import SwarmError
@@ -27,6 +38,7 @@ class Watcher(Protocol):
     def planning(self, round_: int) -> None: ...
     def scattering(self, round_: int, attempt: int, cells: int, processes: int) -> None: ...
     def gathered(self, result: Result) -> None: ...
+    def called(self, call: CallMade) -> None: ...
     def planned(self, scores: Scores) -> None: ...
 
 
@@ -44,23 +56,37 @@ class Stopped(SwarmError):
 
 @dataclass
 class Known:
-    """What the journal holds."""
+    """What the journal holds.
 
-    keys: set[str]
-    usage: Usage
-    plans: int
+    Attributes:
+        keys: of cells that have a result.
+        calls: keys of LM calls that were told of by themselves; other ones than those of cells.
+        usage: what those took, each counted once.
+        plans: how many came to their end.
+    """
 
-    def add(self, record: Record) -> Result | None:
+    keys: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+    usage: Usage = field(default_factory=Usage)
+    plans: int = 0
+
+    def add(self, record: Record) -> Result | CallMade | PlanEnd | None:
+        """What the record says, if it belongs into the journal; None where it does not, or is known."""
+        found: Result | CallMade
         if record.kind is RecordKind.PLAN:
             self.plans += 1
-        if record.kind is not RecordKind.RESULT:
+            return PlanEnd.model_validate(record.header)
+        if record.kind is RecordKind.RESULT:
+            found, known = Result.model_validate(record.header), self.keys
+        elif record.kind is RecordKind.CALL:
+            found, known = CallMade.model_validate(record.header), self.calls
+        else:
             return None
-        result = Result.model_validate(record.header)
-        if result.key in self.keys:
+        if found.key in known:
             return None
-        self.keys.add(result.key)
-        self.usage += result.usage
-        return result
+        known.add(found.key)
+        self.usage += found.usage
+        return found
 
 
 class Driver:
@@ -75,7 +101,7 @@ class Driver:
     ) -> None:
         self._folder, self._request, self._processes, self._watcher = folder, request, processes, watcher
         self._workers, self._lock = workers, threading.Lock()
-        self.known = Known(set(), Usage(), 0)
+        self.known = Known()
         for record in folder.records():
             self.known.add(record)
         self.resumed = len(self.known.keys)
@@ -164,14 +190,16 @@ class Driver:
             raise Stopped
 
     def _journal_results(self, record: Record) -> None:
-        if record.kind is RecordKind.RESULT:
+        if record.kind in (RecordKind.RESULT, RecordKind.CALL):
             self._journal(record)
 
     def _journal(self, record: Record) -> None:
         with self._lock:
-            result = self.known.add(record)
+            new = self.known.add(record)
             # The first result of a key counts, so there is only one: shards are read in the order of their names.
-            if record.kind is not RecordKind.RESULT or result is not None:
+            if new is not None:
                 self._folder.append(record)
-            if result is not None:
-                self._watcher.gathered(result)
+            if isinstance(new, Result):
+                self._watcher.gathered(new)
+            elif isinstance(new, CallMade):
+                self._watcher.called(new)
