@@ -170,6 +170,9 @@ class UsageStatus(StatusModel):
     calls: int = Field(0, description="LM calls that a provider answered.")
     prompt_tokens: int = Field(0, description="Tokens sent.")
     completion_tokens: int = Field(0, description="Tokens received.")
+    wasted_calls: int | None = Field(
+        None, description="LM calls for results that turned out not to be needed. Known at the end."
+    )
 
 
 class CandidateStatus(StatusModel):

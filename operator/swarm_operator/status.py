@@ -112,7 +112,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
         round=_round(world) if compilation.spec else None,
         progress=_progress(world),
         scores=ScoresStatus(**(report.scores if report else _known_scores(world)).model_dump()),
-        usage=UsageStatus(**world.journal.usage.model_dump()),
+        usage=UsageStatus(**world.journal.usage.model_dump(), wasted_calls=report.wasted.calls if report else None),
         candidates=[
             CandidateStatus(name=candidate.name, score=candidate.score)
             for candidate in (report.candidates if report else [])[:CANDIDATES]

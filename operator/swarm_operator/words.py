@@ -28,13 +28,11 @@ def planning(s: Situation) -> Verdict:
     return Verdict(State.RUNNING, Reason.PLANNING, f"round {s.planned}: a plan replays the optimizer from the journal.")
 
 
-def scattering(s: Situation, more: str = "") -> Verdict:
-    total = s.world.journal.plans[s.planned - 1].end.cells
-    return Verdict(
-        State.RUNNING,
-        Reason.SCATTERING,
-        f"round {s.planned - 1}: {total - len(s.missing)} of {total} cells have results{more}.",
-    )
+def scattering(s: Situation) -> Verdict:
+    end = s.world.journal.plans[s.planned - 1].end
+    done = f"{end.cells - len(s.missing)} of {end.cells} cells have results"
+    guesses = f"; {end.guesses} of {len(end.tasks)} tasks are guesses" if end.guesses else ""
+    return Verdict(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {done}{guesses}.")
 
 
 def retrying(s: Situation, attempt: int, pods: Sequence[Pod]) -> Verdict:

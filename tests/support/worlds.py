@@ -31,6 +31,7 @@ from swarm_wire.messages import (
     SliceRef,
     Task,
     Usage,
+    Waste,
 )
 from swarm_wire.spec import CompilationSpec
 
@@ -79,10 +80,17 @@ def shard(kind: ObjectKind, round_: int, attempt: int = 0, number: int = 0, **co
     )
 
 
-def planned(round_: int, asked: Task | None = None) -> list[Shard]:
+def planned(round_: int, asked: Task | None = None, guesses: int = 0) -> list[Shard]:
     """A round that a plan asked for: its tasks, and the plan's end."""
     asked = asked or task(round_)
-    end = PlanEnd(outcome=PlanOutcome.BLOCKED, round=round_, binding="b", tasks=[asked.digest], cells=len(asked.cells))
+    end = PlanEnd(
+        outcome=PlanOutcome.BLOCKED,
+        round=round_,
+        binding="b",
+        tasks=[asked.digest],
+        cells=len(asked.cells),
+        guesses=guesses,
+    )
     return [
         shard(ObjectKind.TASKS, round_, 1, tasks=(asked,)),
         shard(ObjectKind.RESULTS, round_, 1, plans=(end,)),
@@ -99,7 +107,11 @@ ARTIFACT = Artifact(
     program="{}",
     report_text="{}",
     sha256="44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-    report=Report(scores=Scores(baseline=50.0, best=75.0), candidates=[Candidate(name="seed 1", score=75.0)]),
+    report=Report(
+        scores=Scores(baseline=50.0, best=75.0),
+        candidates=[Candidate(name="seed 1", score=75.0)],
+        wasted=Waste(cells=2, calls=3),
+    ),
 )
 
 

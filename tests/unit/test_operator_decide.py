@@ -27,6 +27,7 @@ from support.worlds import (
     pod,
     published,
     results,
+    shard,
     task,
     world,
 )
@@ -36,7 +37,7 @@ from swarm_operator.decide import decide
 from swarm_operator.settings import Settings
 from swarm_operator.status import CONDITIONS, State, timestamp
 from swarm_operator.world import Harvest, MapRef, NewPlan, Trouble, World
-from swarm_wire.messages import Commit
+from swarm_wire.messages import Commit, Usage
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
 
@@ -284,6 +285,20 @@ ROUNDS = [
         ["StartWork", "DropJob"],
         reason=Reason.SCATTERING,
         says=["0 of 4 cells"],
+    ),
+    Row(
+        "a round that guesses says so",
+        world(planned(0, guesses=1)),
+        ["StartWork"],
+        reason=Reason.SCATTERING,
+        says=["0 of 4 cells have results; 1 of 1 tasks are guesses."],
+    ),
+    Row(
+        "LM calls are no results, whatever their keys",
+        world(planned(0), shard(ObjectKind.RESULTS, 0, calls={cell(0, item): Usage(calls=1) for item in range(4)})),
+        ["StartWork"],
+        reason=Reason.SCATTERING,
+        says=["0 of 4 cells have results."],
     ),
     Row(
         "an assignment without its Job is taken up again after a crash",

@@ -88,7 +88,7 @@ def test_progress_counts_finished_rounds_and_what_is_there_of_the_last() -> None
     seen = world(planned(0), results(0, 0, 1, 2, 3), planned(1), results(1, 2))
     status = make(seen, Verdict(State.RUNNING, Reason.SCATTERING, "m"), NOW).as_written()
     assert status["progress"] == {"cellsDone": 5, "cellsTotal": 8, "text": "5/8"}
-    assert status["usage"]["calls"] == 5
+    assert status["usage"] == {"calls": 5, "promptTokens": 0, "completionTokens": 0}, "waste is known at the end"
     assert status["round"] == 1
 
 
@@ -97,6 +97,7 @@ def test_the_end_tells_scores_and_the_best_candidates() -> None:
     told = status.as_written()
     assert told["scores"] == {"baseline": 50.0, "best": 75.0}
     assert told["candidates"] == [{"name": "seed 1", "score": 75.0}]
+    assert told["usage"]["wastedCalls"] == 3
     assert told["completionTime"] == timestamp(NOW)
 
 

@@ -1,17 +1,20 @@
 """The local driver: manifests as kubectl would take them, and a journal's folder."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from support.wire import blob, digest
 from support.wire_spec import a_spec
-from swarm_wire.messages import Assignment, CallMade, Outcome, Result, RunRequest, Scores, Usage
+from swarm_wire.messages import Assignment, CallMade, Outcome, Report, Result, RunRequest, Scores, Usage, Waste
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
 from swarm_worker.errors import BadInput
+from swarm_worker.local.display import print_report
 from swarm_worker.local.driver import Driver, Known
 from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.launcher import Launched, Launcher
@@ -204,6 +207,23 @@ def test_a_rounds_tasks_replace_those_of_a_driver_that_was_killed(tmp_path: Path
     work = folder.put_assignment(Assignment(run_id="r", round=0, attempt=1, slices=[]))
     assert list(read_folder(folder.tasks_folder(0))) == [blob(key="new")]
     assert Assignment.model_validate_json((work / "assignment.json").read_text()).attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("wasted", "line"),
+    [
+        (Waste(), "waste: none"),
+        (Waste(cells=2, calls=3), "waste: 3 LM calls (1.5 %) for 2 cells that were not needed"),
+    ],
+)
+def test_the_report_tells_what_was_paid_in_vain(tmp_path: Path, wasted: Waste, line: str) -> None:
+    report = Report(scores=Scores(baseline=50.0, best=75.0), usage=Usage(calls=200), rounds=2, wasted=wasted)
+    console = Console(file=StringIO(), width=200)
+    print_report(console, report, tmp_path, "triage:Triage", 3.0)
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "200 LM calls, 0 tokens, 2 rounds, 3 s in this run" in lines
+    assert line in lines
 
 
 class Silent:

@@ -52,7 +52,7 @@ def slice_cells(
     size = 1 if last else max(1, max_cells // 4 ** (attempt - 1))
     share = max(1, threads // 4 ** (attempt - 1))
     weight = sum(task.weight for task, _ in cells)
-    groups = [[place] for place in range(len(cells))] if last else _groups(cells)
+    groups = _groups(cells)
     spare = 1 + UNEVEN if len(groups) < len(cells) else 1
     count = max(ceil(len(cells) * spare / size), min(pods, -(-weight // share)))
     count = min(count, len(cells), MAX_SLICES)

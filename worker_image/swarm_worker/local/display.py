@@ -124,11 +124,20 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
         f"{usage.calls} LM calls, {tokens:,} tokens, {report.rounds} rounds, {seconds:.0f} s in this run",
         highlight=False,
     )
+    console.print(f"waste: {_waste(report)}", highlight=False)
     module, _, attribute = entrypoint.partition(":")
     console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
     console.print(f"    from {module} import {attribute}", highlight=False)
     console.print(f"    program = {attribute}()", highlight=False)
     console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
+
+
+def _waste(report: Report) -> str:
+    wasted = report.wasted
+    if not wasted.cells:
+        return "none"
+    share = 100 * wasted.calls / max(1, report.usage.calls)
+    return f"{wasted.calls} LM calls ({share:.1f} %) for {wasted.cells} cells that were not needed"
 
 
 def _percent(score: float | None) -> str:
