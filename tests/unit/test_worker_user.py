@@ -57,6 +57,15 @@ def two(example, prediction):
 def one(example):
     return True
 
+def three(example, prediction, trace):
+    return True
+
+def five(example, prediction, trace=None, pred_name=None, pred_trace=None):
+    return True
+
+def strict_five(example, prediction, trace, pred_name, pred_trace):
+    return True
+
 def many(*values, **more):
     return True
 
@@ -152,15 +161,28 @@ def test_a_config_map_makes_its_files_importable(tmp_path: Path) -> None:
 # --- metric ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["metric", "many", "judge"])
+GEPA = {"gepa": {"auto": "light"}}
+
+
+@pytest.mark.parametrize("name", ["metric", "many", "judge", "five"])
 def test_a_metric_takes_example_prediction_and_trace(files: Path, name: str) -> None:
-    assert callable(load_metric(spec_of("prog", **{"metric": {"entrypoint": f"prog:{name}"}})))
+    assert callable(load_metric(spec_of("prog", metric={"entrypoint": f"prog:{name}"})))
+
+
+@pytest.mark.parametrize("name", ["many", "five"])
+def test_a_metric_for_gepa_also_takes_a_predictors_name_and_trace(files: Path, name: str) -> None:
+    assert callable(load_metric(spec_of("prog", metric={"entrypoint": f"prog:{name}"}, optimizer=GEPA)))
 
 
 @pytest.mark.parametrize(
     ("entrypoint", "says"),
     [
         ("prog:missing", 'module "prog" has no "missing"'),
+        ("prog:three", '"prog:three" must take (example, prediction, trace=None), not (example, prediction, trace).'),
+        (
+            "prog:strict_five",
+            "must take (example, prediction, trace=None), not (example, prediction, trace, pred_name, ",
+        ),
         ("prog:number", '"prog:number" is a int, not a function.'),
         ("prog:one", '"prog:one" must take (example, prediction, trace=None), not (example).'),
         ("prog:two", '"prog:two" must take (example, prediction, trace=None), not (example, prediction).'),
@@ -172,6 +194,17 @@ def test_what_is_no_metric(files: Path, entrypoint: str, says: str) -> None:
     assert reason == "MetricLoadFailed"
     assert message.startswith("spec.metric.entrypoint: ")
     assert says in message
+
+
+@pytest.mark.parametrize("name", ["metric", "judge", "strict_five"])
+def test_what_is_no_metric_for_gepa(files: Path, name: str) -> None:
+    spec = spec_of("prog", metric={"entrypoint": f"prog:{name}"}, optimizer=GEPA)
+    reason, message = refused(load_metric, spec)
+    assert reason == "MetricLoadFailed"
+    assert message.startswith(
+        f'spec.metric.entrypoint: "prog:{name}" must take '
+        "(example, prediction, trace=None, pred_name=None, pred_trace=None) for gepa, not (example, prediction, trace"
+    )
 
 
 # --- data --------------------------------------------------------------------------------------------------------

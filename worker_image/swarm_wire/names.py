@@ -84,6 +84,8 @@ class WorkerReason(StrEnum):
     """spec.metric.entrypoint cannot be imported, or is no metric."""
     DATA_INVALID = "DataInvalid"
     """An example cannot be read, or lacks an input field."""
+    OPTIMIZER_INVALID = "OptimizerInvalid"
+    """The optimizer does not go with the data, lacks a package, or, if custom, takes or returns the wrong things."""
     MISSING_SECRET = "MissingSecret"
     """An API key is empty."""
     CREDENTIALS_REJECTED = "CredentialsRejected"

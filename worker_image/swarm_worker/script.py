@@ -1,19 +1,21 @@
 """The compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
 from dspy.utils.callback import BaseCallback
+from pydantic.alias_generators import to_camel
 
 from swarm_wire import optimizers as api
 from swarm_wire.messages import Candidate, Scores
 from swarm_wire.names import WorkerReason
-from swarm_worker.errors import BadInput, CompileFailed
+from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.user.data import Data
 from swarm_worker.user.models import Models
-from swarm_worker.user.optimizer import compile_program
+from swarm_worker.user.optimizer import prepare
 
 
 @dataclass
@@ -53,24 +55,34 @@ def run(
     """The winner; scores go into `progress`.
 
     Raises:
-        BadInput: no example of the validation set could be evaluated.
+        BadInput: the optimizer cannot be used like this, or no example of the validation set could be evaluated.
         CompileFailed: the optimizer raised.
     """
     progress.validation = data.validation
+    with _as_compile_failed(given):
+        compile_program = prepare(given, metric, data, models)
     progress.baseline = _evaluate(student, metric, data.validation, must_work=True)
     if data.test:
         progress.test_baseline = _evaluate(student, metric, data.test)
     progress.compiling = True
-    try:
-        winner = compile_program(given, student, metric, data, models)
-    except Exception as error:
-        raise CompileFailed(f"{given.which}: {type(error).__name__}: {error}") from error
-    finally:
-        progress.compiling = False
+    with _as_compile_failed(given):
+        winner = compile_program(student)
+    progress.compiling = False
     progress.best = _evaluate(winner, metric, data.validation)
     if data.test:
         progress.test_winner = _evaluate(winner, metric, data.test)
     return winner
+
+
+@contextmanager
+def _as_compile_failed(given: api.Optimizer) -> Iterator[None]:
+    """What an optimizer raises ends the compile, as in stock DSPy; what we raise has its own meaning."""
+    try:
+        yield
+    except SwarmError:
+        raise
+    except Exception as error:
+        raise CompileFailed(f"{to_camel(given.which)}: {type(error).__name__}: {error}") from error
 
 
 def candidates(winner: dspy.Module) -> list[Candidate]:
@@ -88,10 +100,11 @@ def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[A
     evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1, failure_score=_Failed())
     try:
         result = evaluate(program)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise BadInput(
             WorkerReason.EVALUATION_FAILED,
-            f"the metric's values cannot be added up: {error}. Return a bool, or a number between 0 and 1.",
+            f"the metric's values cannot be added up: {error}. Return a bool, a number between 0 and 1, or a "
+            "dspy.Prediction(score=..., feedback=...).",
         ) from error
     failed = [score for _, _, score in result.results if isinstance(score, _Failed)]
     if must_work and len(failed) == len(examples):

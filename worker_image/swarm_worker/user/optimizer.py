@@ -1,69 +1,196 @@
-"""The stock optimizers: from a typed member of the spec's union to a compile."""
+"""The optimizers: from a member of the spec's union to a compile, as a user would write it in a script."""
 
+import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dspy
-from dspy.teleprompt import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
+from dspy.teleprompt import (
+    COPRO,
+    GEPA,
+    SIMBA,
+    BootstrapFewShot,
+    BootstrapFewShotWithOptuna,
+    BootstrapFewShotWithRandomSearch,
+    InferRules,
+    LabeledFewShot,
+    MIPROv2,
+)
+from pydantic.alias_generators import to_camel
 
 from swarm_wire import optimizers as api
+from swarm_wire.names import WorkerReason
+from swarm_wire.schema import SpecModel
+from swarm_worker.errors import BadInput
+from swarm_worker.user.custom import load_custom
 from swarm_worker.user.data import Data
 from swarm_worker.user.models import Models
 
 Metric = Callable[..., Any]
+Compile = Callable[[dspy.Module], dspy.Module]
+"""student -> winner."""
 
 
-def compile_program(
-    given: api.Optimizer, student: dspy.Module, metric: Metric, data: Data, models: Models
-) -> dspy.Module:
-    """The winner of the stock optimizer that the spec names, constructed and called as a user would in a script."""
-    return _COMPILERS[given.which](getattr(given, given.which), student, metric, data, models)
+def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) -> Compile:
+    """The compile that the spec asks for, ready to be called with the student.
+
+    Raises:
+        BadInput: the optimizer cannot be used like this; said before the first LM call is paid for.
+    """
+    package = _PACKAGES.get(given.which)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise _invalid(given.which, f"it needs the package {package}, which is not in the image. Install it there.")
+    return _OPTIMIZERS[given.which](getattr(given, given.which), _Setting(metric, data, models))
 
 
-def _teacher_settings(models: Models) -> dict[str, Any]:
-    return {} if models.teacher is models.student else {"lm": models.teacher}
+_PACKAGES = {"miprov2": "optuna", "bootstrap_few_shot_with_optuna": "optuna", "simba": "numpy", "gepa": "gepa"}
+"""What DSPy imports only when an optimizer is used."""
 
 
-def _random_search(
-    given: api.BootstrapFewShotWithRandomSearch, student: dspy.Module, metric: Metric, data: Data, models: Models
-) -> dspy.Module:
+@dataclass(frozen=True)
+class _Setting:
+    """What a compile works with, besides the optimizer's own parameters."""
+
+    metric: Metric
+    data: Data
+    models: Models
+
+    @property
+    def prompt_model(self) -> dspy.LM | None:
+        """None where nobody named one: the optimizers then use `dspy.settings.lm`, the student."""
+        return None if self.models.prompt is self.models.student else self.models.prompt
+
+    @property
+    def teacher_settings(self) -> dict[str, Any]:
+        return {} if self.models.teacher is self.models.student else {"lm": self.models.teacher}
+
+
+def _parameters(given: SpecModel, *of_compile: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The optimizer's parameters: those of its constructor, and those of `compile`."""
+    every = {name: getattr(given, name) for name in type(given).model_fields}
+    called = {name: every.pop(name) for name in of_compile}
+    return every, called
+
+
+def _labeled(given: api.LabeledFewShot, setting: _Setting) -> Compile:
+    made, called = _parameters(given, "sample")
+    return partial(LabeledFewShot(**made).compile, trainset=setting.data.train, **called)
+
+
+def _bootstrap(given: api.BootstrapFewShot, setting: _Setting) -> Compile:
+    made, _ = _parameters(given)
+    optimizer = BootstrapFewShot(metric=setting.metric, teacher_settings=setting.teacher_settings, **made)
+    return partial(optimizer.compile, trainset=setting.data.train)
+
+
+def _random_search(given: api.BootstrapFewShotWithRandomSearch, setting: _Setting) -> Compile:
+    made, called = _parameters(given, "labeled_sample")
     optimizer = BootstrapFewShotWithRandomSearch(
-        metric=metric,
-        teacher_settings=_teacher_settings(models),
-        max_bootstrapped_demos=given.max_bootstrapped_demos,
-        max_labeled_demos=given.max_labeled_demos,
-        max_rounds=given.max_rounds,
-        num_candidate_programs=given.num_candidate_programs,
-        max_errors=given.max_errors,
-        stop_at_score=given.stop_at_score,
-        metric_threshold=given.metric_threshold,
+        metric=setting.metric, teacher_settings=setting.teacher_settings, **made
     )
-    return optimizer.compile(student, trainset=data.train, valset=data.validation, labeled_sample=given.labeled_sample)
+    return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation, **called)
 
 
-def _bootstrap(
-    given: api.BootstrapFewShot, student: dspy.Module, metric: Metric, data: Data, models: Models
-) -> dspy.Module:
-    optimizer = BootstrapFewShot(
-        metric=metric,
-        metric_threshold=given.metric_threshold,
-        teacher_settings=_teacher_settings(models),
-        max_bootstrapped_demos=given.max_bootstrapped_demos,
-        max_labeled_demos=given.max_labeled_demos,
-        max_rounds=given.max_rounds,
-        max_errors=given.max_errors,
+def _optuna(given: api.BootstrapFewShotWithOptuna, setting: _Setting) -> Compile:
+    made, called = _parameters(given, "max_demos", "seed")
+    optimizer = BootstrapFewShotWithOptuna(metric=setting.metric, teacher_settings=setting.teacher_settings, **made)
+    return partial(_seeded, optimizer.compile, trainset=setting.data.train, valset=setting.data.validation, **called)
+
+
+def _seeded(compile_program: Callable[..., dspy.Module], student: dspy.Module, *, seed: int, **given: Any) -> Any:
+    """Compiles with a seed for Optuna: stock BootstrapFewShotWithOptuna sets none, so that no two compiles agree."""
+    import optuna
+
+    unseeded = optuna.create_study
+    optuna.create_study = partial(unseeded, sampler=optuna.samplers.TPESampler(seed=seed))
+    try:
+        return compile_program(student, **given)
+    finally:
+        optuna.create_study = unseeded
+
+
+def _infer_rules(given: api.InferRules, setting: _Setting) -> Compile:
+    made, _ = _parameters(given)
+    optimizer = InferRules(metric=setting.metric, teacher_settings=setting.teacher_settings, **made)
+    return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
+
+
+def _copro(given: api.COPRO, setting: _Setting) -> Compile:
+    made, _ = _parameters(given)
+    optimizer = COPRO(metric=setting.metric, prompt_model=setting.prompt_model, **made)
+    return partial(optimizer.compile, trainset=setting.data.train)
+
+
+def _miprov2(given: api.MIPROv2, setting: _Setting) -> Compile:
+    made, called = _parameters(
+        given,
+        "num_trials",
+        "minibatch",
+        "minibatch_size",
+        "minibatch_full_eval_steps",
+        "program_aware_proposer",
+        "data_aware_proposer",
+        "view_data_batch_size",
+        "tip_aware_proposer",
+        "fewshot_aware_proposer",
     )
-    return optimizer.compile(student, trainset=data.train)
+    if given.num_trials is None:
+        made["auto"] = given.auto or "light"
+    elif given.minibatch and given.minibatch_size > len(setting.data.validation):
+        raise _invalid(
+            "miprov2",
+            f"minibatchSize is {given.minibatch_size}, but there are {len(setting.data.validation)} validation "
+            "examples. Write a smaller one, or minibatch: false.",
+        )
+    if given.max_labeled_demos and not given.max_bootstrapped_demos:
+        raise _invalid(
+            "miprov2",
+            "maxBootstrappedDemos is 0. Write maxLabeledDemos: 0 as well, for instructions only, or 1 or more.",
+        )
+    optimizer = MIPROv2(
+        metric=setting.metric, prompt_model=setting.prompt_model, teacher_settings=setting.teacher_settings, **made
+    )
+    return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation, **called)
 
 
-def _labeled(
-    given: api.LabeledFewShot, student: dspy.Module, metric: Metric, data: Data, models: Models
-) -> dspy.Module:
-    return LabeledFewShot(k=given.k).compile(student, trainset=data.train, sample=given.sample)
+def _simba(given: api.SIMBA, setting: _Setting) -> Compile:
+    if given.bsize > len(setting.data.train):
+        raise _invalid(
+            "simba",
+            f"bsize is {given.bsize}, but there are {len(setting.data.train)} training examples. Write that or less.",
+        )
+    made, called = _parameters(given, "seed")
+    optimizer = SIMBA(
+        metric=setting.metric, prompt_model=setting.prompt_model, teacher_settings=setting.teacher_settings, **made
+    )
+    return partial(optimizer.compile, trainset=setting.data.train, **called)
 
 
-_COMPILERS: dict[str, Callable[[Any, dspy.Module, Metric, Data, Models], dspy.Module]] = {
+def _gepa(given: api.GEPA, setting: _Setting) -> Compile:
+    made, _ = _parameters(given)
+    optimizer = GEPA(metric=setting.metric, reflection_lm=setting.models.prompt, **made)
+    return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
+
+
+def _custom(given: api.Custom, setting: _Setting) -> Compile:
+    return load_custom(given.entrypoint, setting.metric, setting.data, setting.models)
+
+
+def _invalid(which: str, problem: str) -> BadInput:
+    return BadInput(WorkerReason.OPTIMIZER_INVALID, f"spec.optimizer.{to_camel(which)}: {problem}")
+
+
+_OPTIMIZERS: dict[str, Callable[[Any, _Setting], Compile]] = {
     "bootstrap_few_shot_with_random_search": _random_search,
     "bootstrap_few_shot": _bootstrap,
     "labeled_few_shot": _labeled,
+    "miprov2": _miprov2,
+    "gepa": _gepa,
+    "simba": _simba,
+    "copro": _copro,
+    "infer_rules": _infer_rules,
+    "bootstrap_few_shot_with_optuna": _optuna,
+    "custom": _custom,
 }

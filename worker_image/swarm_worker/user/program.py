@@ -53,20 +53,25 @@ def load_program(spec: CompilationSpec) -> dspy.Module:
 
 
 def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
-    """The metric: a callable that takes at least (example, prediction)."""
+    """The metric: a callable that can be called as the optimizer will call it."""
     where, reason = "spec.metric.entrypoint", WorkerReason.METRIC_LOAD_FAILED
     found = load(spec.metric.entrypoint, where, reason)
     if not callable(found):
         raise BadInput(reason, f'{where}: "{spec.metric.entrypoint}" is a {type(found).__name__}, not a function.')
+    gepa = spec.optimizer.which == "gepa"
+    shape = "(example, prediction, trace=None" + (", pred_name=None, pred_trace=None)" if gepa else ")")
     try:
-        inspect.signature(found).bind(object(), object(), None)
+        signature = inspect.signature(found)
+    except ValueError:  # no signature to be had: a builtin
+        signature = None
+    try:
+        for count in (2, 3, 5) if gepa else (2, 3):
+            if signature is not None:
+                signature.bind(*[None] * count)
     except TypeError:
         raise BadInput(
             reason,
-            f'{where}: "{spec.metric.entrypoint}" must take (example, prediction, trace=None), not '
-            f"{inspect.signature(found)}.",
+            f'{where}: "{spec.metric.entrypoint}" must take {shape}{" for gepa" if gepa else ""}, not {signature}.',
         ) from None
-    except ValueError:  # no signature to be had: a builtin
-        pass
     metric: Callable[..., Any] = found
     return metric

@@ -1,0 +1,382 @@
+"""From the spec's union to a compile: what stock DSPy is given, which models it asks, and what is refused before."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from simulated_provider.testing import RunningProvider, running_provider
+from support.provider import TRIAGE, tickets
+from support.worker import importable, module
+from swarm_wire.optimizers import Optimizer
+from swarm_worker.errors import BadInput, CompileFailed
+from swarm_worker.script import Progress, run
+from swarm_worker.user.data import Data
+from swarm_worker.user.models import Models
+from swarm_worker.user.optimizer import prepare
+from triage import Triage
+from triage import metric as right
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+def examples(split: str, count: int) -> list[Any]:
+    return [dspy.Example(**ticket).with_inputs("ticket") for ticket in tickets(split)[:count]]
+
+
+DATA = Data(train=examples("train", 10), validation=examples("validation", 6), test=[])
+
+
+def told(example: Any, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
+    """A metric with feedback."""
+    score = float(prediction.category == example.category)
+    return dspy.Prediction(score=score, feedback=f"It belongs to {example.category}.")
+
+
+class Billing(Triage):
+    """Needs no model to be scored."""
+
+    def forward(self, ticket: str) -> Any:
+        return dspy.Prediction(category="billing")
+
+
+def optimizer(name: str, **given: Any) -> Optimizer:
+    return Optimizer.model_validate({name: given})
+
+
+def client(name: str, url: str = "http://nowhere/v1") -> dspy.LM:
+    return dspy.LM(f"openai/{name}", api_base=url, api_key="none")
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[RunningProvider]:
+    knowledge = TRIAGE / "knowledge.jsonl"
+    with running_provider(seed=1, knowledge=knowledge, model={"prompt": 0.9}, varied=True) as running:
+        yield running
+
+
+@pytest.fixture
+def models(provider: RunningProvider) -> Iterator[Models]:
+    """Three models that tell themselves apart in the provider's log."""
+    provider.reset()
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    made = Models(client("small", provider.url), client("large", provider.url), client("prompt", provider.url))
+    with dspy.context(lm=made.student, disable_history=True):
+        yield made
+
+
+# --- what stock DSPy is given ------------------------------------------------------------------------------------
+
+ALL_PARAMETERS: dict[str, dict[str, Any]] = {
+    "labeledFewShot": {"k": 3, "sample": False},
+    "bootstrapFewShot": {
+        "maxBootstrappedDemos": 2, "maxLabeledDemos": 3, "maxRounds": 5, "maxErrors": 7, "metricThreshold": 0.5,
+    },
+    "bootstrapFewShotWithRandomSearch": {
+        "maxBootstrappedDemos": 2, "maxLabeledDemos": 3, "maxRounds": 5, "numCandidatePrograms": 6, "maxErrors": 7,
+        "stopAtScore": 90.0, "metricThreshold": 0.5, "labeledSample": False,
+    },
+    "miprov2": {
+        "numCandidates": 5, "numTrials": 8, "maxBootstrappedDemos": 2, "maxLabeledDemos": 3, "minibatch": False,
+        "minibatchSize": 6, "minibatchFullEvalSteps": 2, "programAwareProposer": False, "dataAwareProposer": False,
+        "viewDataBatchSize": 4, "tipAwareProposer": False, "fewshotAwareProposer": False, "seed": 11,
+        "initTemperature": 0.7, "maxErrors": 7, "metricThreshold": 0.5,
+    },
+    "gepa": {
+        "maxMetricCalls": 50, "reflectionMinibatchSize": 4, "candidateSelectionStrategy": "current_best",
+        "skipPerfectScore": False, "addFormatFailureAsFeedback": True, "componentSelector": "all", "useMerge": False,
+        "maxMergeInvocations": 2, "failureScore": 0.1, "perfectScore": 2.0, "seed": 11,
+    },
+    "simba": {
+        "bsize": 4, "numCandidates": 3, "maxSteps": 2, "maxDemos": 1, "demoInputFieldMaxlen": 99,
+        "temperatureForSampling": 0.3, "temperatureForCandidates": 0.4, "seed": 11,
+    },
+    "copro": {"breadth": 4, "depth": 2, "initTemperature": 0.7},
+    "inferRules": {
+        "numCandidates": 4, "numRules": 5, "maxBootstrappedDemos": 2, "maxLabeledDemos": 3, "maxRounds": 6,
+        "maxErrors": 7, "metricThreshold": 0.5,
+    },
+    "bootstrapFewShotWithOptuna": {
+        "maxDemos": 3, "maxLabeledDemos": 5, "maxRounds": 2, "numCandidatePrograms": 4, "seed": 11,
+    },
+}  # fmt: skip
+ATTRIBUTES = {
+    "bootstrapFewShotWithRandomSearch": {
+        "max_bootstrapped_demos": "max_num_samples",
+        "num_candidate_programs": "num_candidate_sets",
+    },
+    "bootstrapFewShotWithOptuna": {"num_candidate_programs": "num_candidate_sets"},
+}
+"""Where a stock optimizer keeps a parameter under another name."""
+
+
+@pytest.mark.parametrize("name", ALL_PARAMETERS)
+def test_every_parameter_reaches_the_stock_optimizer(models: Models, name: str) -> None:
+    given = optimizer(name, **ALL_PARAMETERS[name])
+    member = getattr(given, given.which)
+    compiling: Any = prepare(given, told, DATA, models)
+    stock = (compiling.args[0] if compiling.args else compiling.func).__self__
+    renamed = ATTRIBUTES.get(name, {})
+    found = {
+        key: compiling.keywords[key] if key in compiling.keywords else getattr(stock, renamed.get(key, key))
+        for key in type(member).model_fields
+        if getattr(member, key) is not None
+    }
+    assert found == member.model_dump(exclude_none=True)
+    same = {key for key, field in type(member).model_fields.items() if field.default == getattr(member, key)}
+    assert same <= {"auto", "max_full_evals"}, "a default shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("given", "auto", "trials"),
+    [
+        ({}, "light", None),
+        ({"auto": "heavy"}, "heavy", None),
+        ({"numCandidates": 3, "numTrials": 4, "minibatch": False}, None, 4),
+        ({"numCandidates": 3, "numTrials": 4, "minibatchSize": 6}, None, 4),
+    ],
+)
+def test_miprov2_is_light_where_nothing_says_how_much(
+    models: Models, given: dict[str, Any], auto: str | None, trials: int | None
+) -> None:
+    compiling: Any = prepare(optimizer("miprov2", **given), right, DATA, models)
+    assert (compiling.func.__self__.auto, compiling.keywords["num_trials"]) == (auto, trials)
+
+
+# --- real compiles -----------------------------------------------------------------------------------------------
+
+STUDENT, TEACHER, PROMPT = "small", "large", "prompt"
+SMALL = {"maxBootstrappedDemos": 1, "maxLabeledDemos": 2}
+
+
+COMPILES: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("labeledFewShot", {"k": 2}, set()),
+    ("bootstrapFewShot", SMALL, {TEACHER}),
+    ("bootstrapFewShotWithRandomSearch", {**SMALL, "numCandidatePrograms": 1}, {STUDENT, TEACHER}),
+    ("bootstrapFewShotWithOptuna", {"maxDemos": 2, "numCandidatePrograms": 2}, {STUDENT, TEACHER}),
+    ("inferRules", {**SMALL, "numCandidates": 1}, {STUDENT, TEACHER}),
+    ("copro", {"breadth": 2, "depth": 1}, {STUDENT, PROMPT}),
+    ("miprov2", {**SMALL, "numCandidates": 3, "numTrials": 2, "minibatchSize": 3}, {STUDENT, TEACHER, PROMPT}),
+    ("simba", {"bsize": 4, "maxSteps": 1, "numCandidates": 2}, {STUDENT, TEACHER, PROMPT}),
+    ("gepa", {"maxMetricCalls": 24}, {STUDENT, PROMPT}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "asked", "metric"),
+    [(*case, metric) for case in COMPILES for metric in (right, told) if (case[0], metric) != ("gepa", right)],
+)
+def test_every_optimizer_compiles_with_the_models_of_its_roles(
+    provider: RunningProvider, models: Models, name: str, given: dict[str, Any], asked: set[str], metric: Any
+) -> None:
+    winner = prepare(optimizer(name, **given), metric, DATA, models)(Triage())
+    assert isinstance(winner, Triage)
+    assert set(provider.stats()["by_model"]) == asked
+    assert set(provider.stats()["by_status"]) <= {"200"}
+
+
+def test_roles_that_nobody_named_are_the_student(provider: RunningProvider, models: Models) -> None:
+    student_only = Models(models.student, models.student, models.student)
+    for name, given in {"copro": {"breadth": 2, "depth": 1}, "gepa": {"maxMetricCalls": 24}}.items():
+        prepare(optimizer(name, **given), told, DATA, student_only)(Triage())
+    assert set(provider.stats()["by_model"]) == {STUDENT}
+
+
+def test_optuna_has_a_seed(models: Models) -> None:
+    import optuna
+
+    stock_create_study = optuna.create_study
+
+    def demos(seed: int) -> Any:
+        given = optimizer("bootstrapFewShotWithOptuna", maxDemos=4, numCandidatePrograms=3, seed=seed)
+        return prepare(given, right, DATA, models)(Triage()).dump_state()
+
+    assert demos(1) == demos(1)
+    assert len({repr(demos(seed)) for seed in range(4)}) > 1
+    assert optuna.create_study is stock_create_study
+
+
+# --- what is refused before anything is paid for -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "problem"),
+    [
+        ("simba", {}, "bsize is 32, but there are 10 training examples. Write that or less."),
+        ("simba", {"bsize": 10}, None),
+        ("miprov2", {"numCandidates": 3, "numTrials": 4},
+         "minibatchSize is 35, but there are 6 validation examples. Write a smaller one, or minibatch: false."),
+        ("miprov2", {"numCandidates": 3, "numTrials": 4, "minibatch": False}, None),
+        ("miprov2", {"auto": "light", "maxBootstrappedDemos": 0},
+         "maxBootstrappedDemos is 0. Write maxLabeledDemos: 0 as well, for instructions only, or 1 or more."),
+        ("miprov2", {"maxBootstrappedDemos": 0, "maxLabeledDemos": 0}, None),
+    ],
+)  # fmt: skip
+def test_an_optimizer_that_does_not_go_with_the_data(name: str, given: dict[str, Any], problem: str | None) -> None:
+    nowhere = Models(client("a"), client("b"), client("c"))
+    with dspy.context(lm=nowhere.student):
+        if problem is None:
+            prepare(optimizer(name, **given), right, DATA, nowhere)
+            return
+        with pytest.raises(BadInput) as refused:
+            prepare(optimizer(name, **given), right, DATA, nowhere)
+    assert (refused.value.reason, str(refused.value)) == ("OptimizerInvalid", f"spec.optimizer.{name}: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "package"),
+    [
+        ("miprov2", {}, "optuna"),
+        ("bootstrapFewShotWithOptuna", {"maxDemos": 2}, "optuna"),
+        ("simba", {"bsize": 4}, "numpy"),
+        ("gepa", {"auto": "light"}, "gepa"),
+    ],
+)
+def test_a_package_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, name: str, given: dict[str, Any], package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    nowhere = Models(client("a"), client("b"), client("c"))
+    with pytest.raises(BadInput) as refused:
+        prepare(optimizer(name, **given), told, DATA, nowhere)
+    assert refused.value.reason == "OptimizerInvalid"
+    assert str(refused.value) == (
+        f"spec.optimizer.{name}: it needs the package {package}, which is not in the image. Install it there."
+    )
+
+
+# --- custom ------------------------------------------------------------------------------------------------------
+
+CUSTOM = """
+import dspy
+
+def labeled(student, trainset, valset, metric):
+    return dspy.LabeledFewShot(k=len(valset)).compile(student, trainset=trainset)
+
+def in_another_order(metric, valset, *, trainset, student, repeats=2):
+    return labeled(student, trainset, valset, metric)
+
+def with_models(student, trainset, valset, metric, prompt_model, teacher_model):
+    student.asked = [prompt_model.model, teacher_model.model]
+    return student
+
+def other_names(student, train, validation, metric):
+    return student
+
+def too_few(student):
+    return student
+
+def nothing(student, trainset, valset, metric):
+    student
+
+def failing(student, trainset, valset, metric):
+    return {}["missing"]
+
+class Two:
+    def compile(self, student, trainset, valset, metric):
+        first = dspy.LabeledFewShot(k=2).compile(student, trainset=trainset)
+        assert metric(valset[0], valset[0]) is True
+        return dspy.LabeledFewShot(k=3).compile(first, trainset=trainset)
+
+compile = Two().compile
+number = 3
+"""
+
+
+@pytest.fixture
+def custom(tmp_path: Path) -> Iterator[None]:
+    module(tmp_path, CUSTOM, "custom_optimizers.py")
+    with importable(tmp_path):
+        yield
+
+
+def compiled(function: str) -> Any:
+    nowhere = Models(client("a"), client("b"), client("c"))
+    given = optimizer("custom", entrypoint=f"custom_optimizers:{function}")
+    progress = Progress()
+    with dspy.context(lm=nowhere.student):
+        return run(given, Billing(), right, DATA, nowhere, progress)
+
+
+@pytest.mark.parametrize(("function", "demos"), [("labeled", 6), ("in_another_order", 6), ("compile", 3)])
+def test_any_function_is_an_optimizer(custom: None, function: str, demos: int) -> None:
+    assert [len(predictor.demos) for predictor in compiled(function).predictors()] == [demos, demos]
+
+
+def test_a_function_gets_the_models_that_it_has_parameters_for(custom: None) -> None:
+    assert compiled("with_models").asked == ["openai/c", "openai/b"]
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        ("missing", 'module "custom_optimizers" has no "missing". It has: Two, compile, '),
+        ("number", '"custom_optimizers:number" is a int. Name a function (student, trainset, valset, metric)'),
+        ("other_names", '"custom_optimizers:other_names" must take (student, trainset, valset, metric) by these names, '
+         "and may take prompt_model and teacher_model; it takes (student, train, validation, metric)."),
+        ("too_few", "it takes (student)."),
+        ("nothing", '"custom_optimizers:nothing" returned a NoneType, not a dspy.Module. Return the compiled program.'),
+    ],
+)  # fmt: skip
+def test_what_is_no_optimizer(custom: None, function: str, problem: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        compiled(function)
+    assert refused.value.reason == "OptimizerInvalid"
+    assert str(refused.value).startswith("spec.optimizer.custom.entrypoint: ")
+    assert problem in str(refused.value)
+
+
+def test_what_an_optimizer_raises_ends_the_compile(custom: None) -> None:
+    with pytest.raises(CompileFailed, match=r"^custom: KeyError: 'missing'$"):
+        compiled("failing")
+
+
+# --- metrics with feedback ---------------------------------------------------------------------------------------
+
+
+def score_of(value: Any) -> float | None:
+    """The baseline of a program on four examples, by a metric that returns this for every second one."""
+    progress = Progress()
+    values = iter([value, False] * 100)
+    nowhere = Models(client("a"), client("b"), client("c"))
+    data = Data(train=DATA.train, validation=DATA.validation[:4], test=[])
+    with dspy.context(lm=nowhere.student, num_threads=1):
+        run(optimizer("labeledFewShot"), Billing(), lambda *_: next(values), data, nowhere, progress)
+    return progress.baseline
+
+
+@pytest.mark.parametrize(
+    ("value", "score"),
+    [
+        (True, 50.0),
+        (0.5, 25.0),
+        (dspy.Prediction(score=0.5, feedback="half right"), 25.0),
+        (dspy.Prediction(score=True, feedback="right"), 50.0),
+    ],
+)
+def test_a_score_may_come_with_feedback(value: Any, score: float) -> None:
+    assert score_of(value) == score
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("right", "unsupported operand type"),
+        (None, "unsupported operand type"),
+        (dspy.Prediction(feedback="no score"), "does not have a 'score' field"),
+    ],
+)
+def test_values_that_are_no_scores_are_told(value: Any, says: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        score_of(value)
+    assert refused.value.reason == "EvaluationFailed"
+    assert says in str(refused.value)
+    assert "Return a bool, a number between 0 and 1, or a dspy.Prediction(score=..., feedback=...)." in str(
+        refused.value
+    )
