@@ -43,6 +43,9 @@ LINGER_SECONDS: Final = 20
 """How long a worker stays readable after SIGTERM: shorter than its grace period, or its last words would be cut."""
 CELL_GRACE_SECONDS: Final = 12
 """How long cells in flight may go on after SIGTERM: the rest of LINGER_SECONDS is for reading what they printed."""
+OUTPUT_BYTES: Final = 6 * 1024 * 1024
+"""After how much output a pod leaves the rest to another. With what is in flight then, the runtime's timestamps and
+what user code prints it stays below the 10 MiB at which a kubelet rotates the log: the beginning would be gone."""
 CONFIG_MAP_BYTES: Final = 1_000_000
 """What we put into one ConfigMap at most; Kubernetes allows 1,048,576 bytes, keys included."""
 
@@ -320,6 +323,7 @@ def _environment(run: Run, job: str) -> list[Manifest]:
         names.ENV_IMAGE: run.image,
         names.ENV_LINGER_SECONDS: str(LINGER_SECONDS),
         names.ENV_GRACE_SECONDS: str(CELL_GRACE_SECONDS),
+        names.ENV_OUTPUT_BYTES: str(OUTPUT_BYTES),
         # A user's own worker image may not set them: only /tmp can be written to, and order must not differ by pod.
         "HOME": "/tmp",
         "DSPY_CACHEDIR": "/tmp/dspy",

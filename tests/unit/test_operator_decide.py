@@ -405,6 +405,28 @@ ATTEMPTS = [
         reason=Reason.RETRYING,
     ),
     Row(
+        "at once, and without a strike, where the output was full",
+        world(
+            planned(0),
+            results(0, 0, 1),
+            assignments=(assignment(0, 1, [0, 1, 2, 3]),),
+            jobs=(job(WORK, 0),),
+            pods=(pod(job(WORK, 0), 0, exit_code=75, finished_at=ago(0), commit=said("OutputFull", "another")),),
+        ),
+        ["StartWork"],
+        reason=Reason.RETRYING,
+        says=["OutputFull: another."],
+    ),
+    Row(
+        "a plan whose output was full goes on at once, however often",
+        world(
+            jobs=tuple(job(PLAN, 0, attempt) for attempt in (1, 2, 3)),
+            pods=tuple(pod(job(PLAN, 0, attempt), exit_code=75, finished_at=ago(0)) for attempt in (1, 2, 3)),
+        ),
+        ["StartPlan"],
+        reason=Reason.RETRYING,
+    ),
+    Row(
         "three failures of its own are enough for a cell",
         world(
             planned(0),

@@ -96,6 +96,7 @@ def test_a_work_job_is_this() -> None:
                                 {"name": "SWARM_IMAGE", "value": "worker:1"},
                                 {"name": "SWARM_LINGER_SECONDS", "value": "20"},
                                 {"name": "SWARM_GRACE_SECONDS", "value": "12"},
+                                {"name": "SWARM_OUTPUT_BYTES", "value": "6291456"},
                                 {"name": "HOME", "value": "/tmp"},
                                 {"name": "DSPY_CACHEDIR", "value": "/tmp/dspy"},
                                 {"name": "PYTHONHASHSEED", "value": "0"},

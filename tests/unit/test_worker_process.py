@@ -335,6 +335,42 @@ def test_a_plan_ends_at_once_on_sigterm(tmp_path: Path) -> None:
     assert ended.complete
 
 
+# --- a full output -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "said", "results"),
+    [
+        ("0", (ExitCode.DONE, None), 4),
+        ("1", (ExitCode.INTERRUPTED, "OutputFull"), 1),
+        ("100000", (ExitCode.DONE, None), 4),
+    ],
+    ids=["no limit", "the first record is enough", "not reached"],
+)
+def test_when_its_output_is_full_a_worker_leaves_the_rest_to_another(
+    tmp_path: Path, asked: Ended, limit: str, said: tuple[int, str | None], results: int
+) -> None:
+    ended = worked(prog(tmp_path, **{"swarm.threadsPerPod": 1}), asked, "a b c d", SWARM_OUTPUT_BYTES=limit)
+    assert ended.said == said, ended.errors
+    assert ended.complete
+    assert len(ended.records(RecordKind.RESULT)) == results
+
+
+def test_what_is_in_flight_when_the_output_is_full_is_finished(tmp_path: Path, asked: Ended) -> None:
+    pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
+    process = started(pod, asked, "a waits-1 b c d", SWARM_OUTPUT_BYTES="1")
+    until(process, tmp_path / "began-waits-1")
+    (tmp_path / "go").touch()
+    ended = pod.end(process)
+    assert ended.said == (ExitCode.INTERRUPTED, "OutputFull")
+    assert outcomes(ended) == [Outcome.OK, Outcome.OK]
+
+
+def test_a_slice_that_is_done_when_the_output_is_full_is_done(tmp_path: Path, asked: Ended) -> None:
+    ended = worked(prog(tmp_path), asked, "a", SWARM_OUTPUT_BYTES="1")
+    assert ended.said == (ExitCode.DONE, None)
+
+
 # --- the command line --------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,8 @@ ENV_LINGER_SECONDS: Final = "SWARM_LINGER_SECONDS"
 """How long a worker stays after SIGTERM so that its output can still be read (default: not at all)."""
 ENV_GRACE_SECONDS: Final = "SWARM_GRACE_SECONDS"
 """How long cells in flight may go on after SIGTERM (default: as long as the worker lingers)."""
+ENV_OUTPUT_BYTES: Final = "SWARM_OUTPUT_BYTES"
+"""After how many bytes of output a process begins nothing more and leaves the rest to another (default: no limit)."""
 ENV_LOOKAHEAD: Final = "SWARM_LOOKAHEAD"
 """0: a plan asks for its first missing effect only (for comparison and for debugging)."""
 
@@ -70,7 +72,7 @@ class ExitCode(IntEnum):
     DRIFT = 67
     """The program, its data or a task is not what the journal was made with."""
     INTERRUPTED = 75
-    """SIGTERM came; what was finished is printed and committed."""
+    """SIGTERM came, or the output is full; what was finished is printed and committed."""
 
 
 class WorkerReason(StrEnum):
@@ -112,6 +114,8 @@ class WorkerReason(StrEnum):
     """A cell is another one to its worker than to the plan."""
     PROVIDER_FAILED = "ProviderFailed"
     """Rate limit, timeout or server error, after DSPy's own retries."""
+    OUTPUT_FULL = "OutputFull"
+    """It printed as much as can safely be read back; another pod goes on."""
     WORKER_FAILED = "WorkerFailed"
     """Anything else."""
 

@@ -5,7 +5,8 @@ SwarmError
 ├── CompileFailed       the optimizer raised, as stock would; COMPILE_FAILED
 ├── SchemaMismatch      operator and worker speak different versions; SCHEMA_MISMATCH
 ├── Drift               program or task is not what the journal was made with; DRIFT
-└── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
+├── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
+└── OutputFull          no more can safely be printed; INTERRUPTED, another attempt goes on
 """
 
 from typing import ClassVar
@@ -55,3 +56,11 @@ class Drift(SwarmError):
 
 class ProviderFailed(SwarmError):
     reason = WorkerReason.PROVIDER_FAILED
+
+
+class OutputFull(SwarmError):
+    exit_code = ExitCode.INTERRUPTED
+    reason = WorkerReason.OUTPUT_FULL
+
+    def __init__(self) -> None:
+        super().__init__("this pod printed as much as can safely be read back, and another one goes on from there")

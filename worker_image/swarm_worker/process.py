@@ -31,6 +31,7 @@ class Process:
         at_once: SIGTERM ends the process where it is; otherwise `stopping` tells.
         linger_seconds: how long to stay readable after SIGTERM.
         grace_seconds: how long work in flight may go on after SIGTERM.
+        output_bytes: when so much is printed, begin nothing more; 0: no limit.
         redact: takes secrets out of a text for people; set when they are known.
     """
 
@@ -42,12 +43,15 @@ class Process:
         self._writer = Writer(self._write, os.environ.pop(names.ENV_NONCE, "") or "no-nonce")
         self.linger_seconds = float(os.environ.pop(names.ENV_LINGER_SECONDS, "0"))
         self.grace_seconds = float(os.environ.pop(names.ENV_GRACE_SECONDS, self.linger_seconds))
+        self.output_bytes = int(os.environ.pop(names.ENV_OUTPUT_BYTES, "0"))
         self.at_once = False
+        self._printed = 0
         self.redact: Callable[[str], str] = str
         self._stopped_at: float | None = None
         signal.signal(signal.SIGTERM, self._stop)
 
     def _write(self, line: bytes) -> None:
+        self._printed += len(line)
         while line:
             line = line[os.write(self._out, line) :]
 
@@ -72,6 +76,14 @@ class Process:
         poll = select.poll()
         poll.register(self._out, 0)
         return not any(event & select.POLLERR for _, event in poll.poll(0))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is printed that another process should go on: raise OutputFull where nothing is in flight.
+
+        A kubelet rotates the log of a container, and what it rotated away cannot be read any more.
+        """
+        return 0 < self.output_bytes <= self._printed
 
     def interrupt(self) -> NoReturn:
         """Ends the process after SIGTERM; before that, stays readable for a while if it has printed anything."""

@@ -14,7 +14,7 @@ from swarm_wire.messages import Assignment, EffectKind, SliceRef, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
-from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
+from swarm_worker.errors import BadInput, OutputFull, ProviderFailed, SwarmError
 from swarm_worker.loading import Environment, load_environment
 from swarm_worker.process import Process, check_schema, folder
 from swarm_worker.replay.codec import Codec
@@ -73,6 +73,8 @@ class Bench:
 def run_slice(process: Process, environment: Environment, bench: Bench, slice_: list[SliceRef]) -> None:
     """Runs the cells of a slice. After SIGTERM no new cell is begun, and those in flight get the grace time.
 
+    When the output is full no new cell is begun, either, and those in flight are finished.
+
     A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
 
     Raises:
@@ -89,7 +91,7 @@ def run_slice(process: Process, environment: Environment, bench: Bench, slice_: 
 
     with ThreadPoolExecutor(threads) as pool:
         while True:
-            if not (process.stopping or hopeless(failed, threads)):
+            if not (process.stopping or process.is_full or hopeless(failed, threads)):
                 running |= {pool.submit(run, *cell) for cell in islice(todo, threads - len(running))}
             if not running or process.stopped_for > process.grace_seconds:
                 break
@@ -102,6 +104,8 @@ def run_slice(process: Process, environment: Environment, bench: Bench, slice_: 
             process.interrupt()
     if failed:
         raise next((error for error in failed if not isinstance(error, ProviderFailed)), failed[0])
+    if next(todo, None) is not None:
+        raise OutputFull
 
 
 def _portable(run: Callable[[int, Codec], Record], position: int, codec: Codec) -> Record:
