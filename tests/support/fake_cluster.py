@@ -3,7 +3,8 @@
 It knows what the operator relies on (names, uids, preconditions, finalizers, owners, immutable ConfigMaps) and nothing
 else. Its pods are stand-ins that read what they mount and print real records: a compile of ROUNDS rounds with CELLS
 cells each, and two LM calls in each cell: the first is told of by itself, so that it is not paid for again when the pod
-dies before the second. The same claims are checked on a real API server in `tests/cluster`.
+dies before the second. Each plan makes a call of its own. The same claims are checked on a real API server in
+`tests/cluster`.
 """
 
 import asyncio
@@ -87,6 +88,8 @@ class FakeCluster:
     """Keys of cells that pods computed, in order: each should be here once."""
     called: list[str] = field(default_factory=list)
     """Keys of LM calls that pods made inside cells and told of."""
+    proposed: list[str] = field(default_factory=list)
+    """Keys of LM calls that plans made themselves."""
     running: dict[str, "StandIn"] = field(default_factory=dict)
     rejected: str | None = None
     """The Job controller creates no pods, and says this."""
@@ -244,13 +247,15 @@ class FakeCluster:
             self.put(EVENTS, event)
             return
         pods = [pod for pod in self.of(PODS) if pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] == uid]
-        seen = {pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] for pod in pods}
+        # An index has one pod (backoffLimitPerIndex 0), also when that is deleted.
+        seen = job.setdefault("indexes", [])
         active = sum(pod["status"]["phase"] in ("Pending", "Running") for pod in pods)
         if len(seen) == spec["completions"] and not active:
             job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
         for index in map(str, range(spec["completions"])):
             if index not in seen and active < spec["parallelism"]:
                 active += 1
+                seen.append(index)
                 template = copy.deepcopy(spec["template"])
                 template["metadata"]["labels"] |= {
                     "batch.kubernetes.io/job-name": name,
@@ -328,7 +333,8 @@ class StandIn:
         assert request.schema_version == names.SCHEMA_VERSION
         for name in request.spec.config_maps():
             assert self._files(names.SOURCES_DIR / name)
-        self._records = self._plan() if container["args"] == ["plan"] else self._work(index)
+        self._is_plan = container["args"] == ["plan"]
+        self._records = self._plan() if self._is_plan else self._work(index)
 
     def most(self) -> str:
         self._print(len(self._records) * 3 // 4)
@@ -349,7 +355,7 @@ class StandIn:
             if self._records:
                 record = self._records.pop(0)
                 if record.kind is RecordKind.RESULT:
-                    self._cluster.paid.append(record.header["key"])
+                    (self._cluster.proposed if self._is_plan else self._cluster.paid).append(record.header["key"])
                 if record.kind is RecordKind.CALL:
                     self._cluster.called.append(record.header["key"])
                 self._writer.put(record)
@@ -378,6 +384,13 @@ class StandIn:
         done = {record.header["key"] for record in journal if record.kind is RecordKind.RESULT}
         plans = {record.header["round"] for record in journal if record.kind is RecordKind.PLAN}
         assert plans == set(range(len(plans)))
+        own = [digest("proposal", round_) for round_ in range(len(plans) + 1)]
+        usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2)
+        calls = [
+            Record(RecordKind.RESULT, Result(key=key, outcome=Outcome.OK, usage=usage).to_header(), b"pickle")
+            for key in own
+            if key not in done
+        ]
         for round_ in range(ROUNDS):
             keys = [digest("cell", round_, item) for item in range(CELLS)]
             missing = [Cell(key=key, item=item) for item, key in enumerate(keys) if key not in done]
@@ -394,6 +407,7 @@ class StandIn:
                     scores=Scores(baseline=50.0),
                 )
                 return [
+                    *calls,
                     Record(RecordKind.BLOB, {"key": task.payload}, b"pickle"),
                     Record(RecordKind.TASK, json.loads(task.to_json())),
                     Record(RecordKind.PLAN, json.loads(end.to_json()), b"[]"),
@@ -407,6 +421,7 @@ class StandIn:
         body = {names.PROGRAM_FILE: PROGRAM, names.REPORT_FILE: report.to_json()}
         end = PlanEnd(outcome=PlanOutcome.DONE, round=len(plans), binding="b", scores=report.scores)
         return [
+            *calls,
             Record(RecordKind.ARTIFACT, json.loads(header.to_json()), json.dumps(body).encode()),
             Record(RecordKind.PLAN, json.loads(end.to_json()), b"[]"),
         ]
