@@ -30,6 +30,7 @@ lint: setup  ## ruff, mypy, import contracts, generated files
 	$(BIN)/mypy
 	PYTHONPATH=operator:worker_image $(BIN)/lint-imports
 	$(BIN)/python -m swarm_operator.crd --check crds charts/dspy-swarm
+	$(BIN)/python docs/generate_tables.py --check
 
 unit: setup  ## pure parts and single processes, about a minute
 	$(PYTEST) tests/unit --numprocesses auto
@@ -41,7 +42,7 @@ cluster-tests: setup  ## chart, CRs and pods on a kind cluster (made first where
 	$(PYTEST) tests/cluster tests/e2e --with-cluster
 
 ##@ Change it
-.PHONY: setup format crds lock
+.PHONY: setup format crds docs lock
 setup: $(VENV)/.installed  ## the development environment, in .venv
 
 $(VENV)/.installed: requirements.lock operator/pyproject.toml worker_image/pyproject.toml examples/provider/pyproject.toml
@@ -58,6 +59,9 @@ format: setup  ## write what ruff would have it
 
 crds: setup  ## generate crds/ and the chart's copy from the models
 	$(BIN)/python -m swarm_operator.crd crds charts/dspy-swarm
+
+docs: setup  ## generate the tables of docs/ from the models
+	$(BIN)/python docs/generate_tables.py
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-emit-package swarm-worker

@@ -43,3 +43,12 @@ def metric(example: dspy.Example, prediction: dspy.Prediction, trace: Any = None
     """Whether the category is right. A demonstration must moreover be one that the teacher was sure of."""
     right = bool(prediction.category == example.category)
     return right if trace is None else right and prediction.confidence >= 0.5
+
+
+def told(
+    example: dspy.Example, prediction: dspy.Prediction, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
+) -> dspy.Prediction:
+    """The same, with feedback for GEPA: which team it should have been."""
+    right = metric(example, prediction, trace)
+    feedback = "Right." if right else f"This ticket belongs to {example.category}, not to {prediction.category}."
+    return dspy.Prediction(score=float(right), feedback=feedback)

@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic.alias_generators import to_camel
 
+import generate_tables
 from swarm_operator.api import Reason
+from swarm_wire.optimizers import Optimizer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,3 +30,21 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))) <= targets
+
+
+def test_the_tables_of_the_optimizers_are_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert generate_tables.main(["--check"]) == 0, "run: make docs"
+    stale = tmp_path / "optimizers.md"
+    stale.write_text(generate_tables.PAGE.read_text(encoding="utf-8").replace("`numTrials`", "`trials`"))
+    monkeypatch.setattr(generate_tables, "PAGE", stale)
+    assert generate_tables.main(["--check"]) == 1
+    assert generate_tables.main([]) == generate_tables.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("name", Optimizer.members)
+def test_every_optimizer_has_a_section_with_its_table_and_cost(name: str) -> None:
+    text = generate_tables.PAGE.read_text(encoding="utf-8")
+    section = re.search(rf"^## {to_camel(name)}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    assert f"<!-- parameters: {to_camel(name)} -->\n| parameter |" in section[1]
+    assert "```python\n" in section[1]

@@ -79,6 +79,15 @@ def test_a_kustomization_may_generate_them(tmp_path: Path, what: str) -> None:
     assert manifest.keys == {"student": "sk-1"}
 
 
+def test_a_kustomization_may_stand_on_another(tmp_path: Path) -> None:
+    write(tmp_path / "base", compilation(), CODE, SECRET)
+    write(tmp_path / "base", {"resources": ["c.yaml"]}, name="kustomization.yaml")
+    write(tmp_path / "over", {"resources": ["../base"]}, name="kustomization.yaml")
+    manifest = read(write(tmp_path / "over", compilation(**MAPS, **KEY), TRAIN), {})
+    assert (set(manifest.config_maps), manifest.keys) == ({"code", "data"}, {"student": "sk-1"})
+    assert read(tmp_path / "over", {}).folder == tmp_path / "over"
+
+
 def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
     path = write(tmp_path, compilation(**KEY), SECRET)
     assert read(path, {"SWARM_API_KEY_STUDENT": "sk-2"}).keys == {"student": "sk-2"}

@@ -110,7 +110,7 @@ class CallMade(Message):
 
 
 class Candidate(Message):
-    """A program that the optimizer scored. Scores are percentages of the validation set, as DSPy rounds them."""
+    """A program that the optimizer scored. Scores are as it gives them: percentages, or SIMBA's averages, at most 1."""
 
     name: str
     score: float

@@ -1,0 +1,36 @@
+"""The examples are valid, complete, and load as they would in a pod."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic.alias_generators import to_camel
+
+from support.worker import importable
+from swarm_wire.names import WorkerReason
+from swarm_wire.optimizers import Optimizer
+from swarm_worker.local.manifests import read
+from swarm_worker.user.entrypoint import load
+from swarm_worker.user.program import load_metric, load_program
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+OPTIMIZERS = sorted(path for path in (EXAMPLES / "optimizers").glob("*.yaml") if path.name != "kustomization.yaml")
+
+
+def test_every_optimizer_has_an_example() -> None:
+    assert {path.stem for path in OPTIMIZERS} == {to_camel(name) for name in Optimizer.members}
+
+
+@pytest.mark.parametrize("path", [EXAMPLES / "triage", *OPTIMIZERS], ids=lambda path: path.name)
+def test_an_example_is_valid_and_its_entrypoints_load(path: Path) -> None:
+    manifest = read(path, {})
+    assert set(manifest.config_maps) == {"triage-program", "triage-data"}
+    assert set(manifest.keys) == set(manifest.spec.secrets())
+    given: Any = manifest.spec.optimizer
+    if path in OPTIMIZERS:
+        assert to_camel(given.which) == path.stem
+    with importable(EXAMPLES / "triage"):
+        load_program(manifest.spec)
+        load_metric(manifest.spec)
+        if given.which == "custom":
+            assert callable(load(given.custom.entrypoint, "", WorkerReason.OPTIMIZER_INVALID))
