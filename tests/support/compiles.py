@@ -94,7 +94,7 @@ class LocalRun:
 def environment(**more: str) -> dict[str, str]:
     """For processes that tests start."""
     paths = os.pathsep.join(map(str, PATHS))
-    return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160", "NO_COLOR": "1", **more}
+    return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160", "NO_COLOR": "1", "SWARM_TWIN": "0", **more}
 
 
 def start_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env: str) -> subprocess.Popen[str]:

@@ -31,7 +31,7 @@ NONCE = "0123456789abcdef"
 def environment(*paths: Path, **more: str) -> dict[str, str]:
     given = {key: value for key, value in os.environ.items() if not key.startswith("SWARM_")}
     python_path = os.pathsep.join(map(str, [*paths, ROOT / "worker_image", ROOT / "tests"]))
-    return {**given, "PYTHONPATH": python_path, "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {**given, "PYTHONPATH": python_path, "PYTHONDONTWRITEBYTECODE": "1", "SWARM_TWIN": "0", **more}
 
 
 def run_python(code: str, *paths: Path, **more: str) -> subprocess.CompletedProcess[str]:

@@ -33,6 +33,8 @@ ENV_OUTPUT_BYTES: Final = "SWARM_OUTPUT_BYTES"
 """After how many bytes of output a process begins nothing more and leaves the rest to another (default: no limit)."""
 ENV_LOOKAHEAD: Final = "SWARM_LOOKAHEAD"
 """0: a plan asks for its first missing effect only (for comparison and for debugging)."""
+ENV_TWIN: Final = "SWARM_TWIN"
+"""0: a run's first plan does not look for differences between two processes before it spends anything."""
 
 RUN_DIR: Final = PurePosixPath("/swarm/run")
 TASKS_DIR: Final = PurePosixPath("/swarm/tasks")

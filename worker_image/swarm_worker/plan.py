@@ -18,24 +18,30 @@ from swarm_worker import script
 from swarm_worker.errors import BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.loading import Environment, load_compilation, load_environment
 from swarm_worker.process import Process, folder
+from swarm_worker.rehearsal import observe
 from swarm_worker.replay import hooks
 from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.store import Store
+from swarm_worker.twin import Twin
 from swarm_worker.user.binding import binding
 
 
-def main(process: Process) -> None:
+def main(process: Process, twin: Twin | None = None) -> None:
     process.at_once = True
     with process.ending():
         environment = load_environment(process)
-        Plan(process, environment).run()
+        Plan(process, environment, twin).run()
 
 
 class Plan:
-    """One replay of a compile."""
+    """One replay of a compile.
 
-    def __init__(self, process: Process, environment: Environment) -> None:
-        self._process, self._environment = process, environment
+    Args:
+        twin: the other process that runs this plan, if this is a run's first.
+    """
+
+    def __init__(self, process: Process, environment: Environment, twin: Twin | None) -> None:
+        self._process, self._environment, self._twin = process, environment, twin
         self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)))
         self._progress = script.Progress()
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
@@ -49,6 +55,8 @@ class Plan:
         image = os.environ.get(names.ENV_IMAGE, "")
         self._binding = binding(spec, self._environment.sources, loaded.data, image)
         self._check_binding()
+        if self._twin is not None:
+            self._twin.checkpoint(observe(loaded, backwards=self._twin.backwards))
         hooks.install(self._engine)
         dspy.configure(callbacks=[self._progress])
         try:
