@@ -1,14 +1,39 @@
-"""Programs and metrics that the replay tests compile. Plan and worker processes import them by name."""
+"""Programs, metrics and an optimizer that the replay tests compile. Plan and worker processes import them by name."""
 
+import asyncio
 import hashlib
+import re
 from typing import Any
 
 import dspy
+import pydantic
 
-from triage import Triage
+import rollouts
+from triage import Category, Triage
 from triage import metric as triage_metric
 
-__all__ = ["Broken", "Failing", "One", "Twice", "Two", "exact", "partial", "triage_metric"]
+__all__ = [
+    "Agent",
+    "Async",
+    "Broken",
+    "Failing",
+    "One",
+    "Panel",
+    "Synced",
+    "Tools",
+    "Twice",
+    "Two",
+    "calibrated",
+    "exact",
+    "feedback",
+    "graded",
+    "partial",
+    "rollouts",
+    "triage_metric",
+    "two_stages",
+]
+
+# --- programs -----------------------------------------------------------------------------------------------------
 
 
 class One(dspy.Module):
@@ -23,7 +48,93 @@ class One(dspy.Module):
 
 
 Two = Triage
-"""Two predictors, with a typed output."""
+"""Two predictors, the second with reasoning and typed outputs."""
+
+
+TEAMS = {
+    "billing": "invoice, charged, card, payment, receipt",
+    "subscription": "bean club, plan, pause, renewal, box",
+    "shipping": "parcel, tracking, courier, delivery, address",
+    "returns": "refund, send back, exchange, label, warranty",
+    "hardware": "leaks, broken, noise, pump, grinder",
+    "connectivity": "wifi, app, bluetooth, pairing, offline",
+    "account": "password, login, email, profile, two-factor",
+    "usage": "how, setting, descale, recipe, which",
+    "feedback": "suggestion, love, wish, survey, idea",
+}
+
+
+def handbook(text: str) -> str:
+    """The handbook's entries that share a word with a text."""
+    words = set(re.findall(r"\w+", text.lower()))
+    entries = [f"{team}: {signs}" for team, signs in TEAMS.items() if words & set(re.findall(r"\w+", signs))]
+    return "\n".join(entries) or "no entry"
+
+
+def tone(text: str) -> str:
+    """How a customer sounds."""
+    return "upset" if "!" in text or "still" in text else "calm"
+
+
+class Verdict(pydantic.BaseModel):
+    category: Category
+    confidence: float
+
+
+class Judge(dspy.Signature):
+    """Decide which team answers the ticket."""
+
+    ticket: str = dspy.InputField()
+    verdict: Verdict = dspy.OutputField()
+    evidence: list[str] = dspy.OutputField(desc="telling words of the ticket")
+
+
+class Agent(dspy.Module):
+    """A loop of tools, and typed outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.judge = dspy.ReAct(Judge, tools=[handbook, tone], max_iters=4)
+
+    def forward(self, ticket: str) -> Any:
+        found = self.judge(ticket=ticket)
+        return dspy.Prediction(category=found.verdict.category, evidence=found.evidence, steps=len(found.trajectory))
+
+
+def Tools() -> Any:
+    """A stock module that is a program by itself."""
+    return dspy.ReAct("ticket -> category", tools=[handbook], max_iters=3)
+
+
+class Async(One):
+    """Runs its predictor in an event loop of its own."""
+
+    async def aforward(self, ticket: str) -> Any:
+        return await self.classify.acall(ticket=ticket)
+
+    def forward(self, ticket: str) -> Any:
+        return asyncio.run(self.aforward(ticket))
+
+
+def Synced() -> Any:
+    """An async program as DSPy makes it a synchronous one."""
+    return dspy.syncify(Async(), in_place=False)
+
+
+class Panel(dspy.Module):
+    """Asks two predictors at a time; the surer one is right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = dspy.ChainOfThought("ticket -> category, confidence: float")
+        self.second = dspy.Predict("ticket -> category, confidence: float")
+
+    def forward(self, ticket: str) -> Any:
+        question = dspy.Example(ticket=ticket).with_inputs("ticket")
+        opinions = dspy.Parallel(num_threads=2, disable_progress_bar=True)(
+            [(self.first, question), (self.second, question)]
+        )
+        return max(opinions, key=lambda opinion: opinion.confidence)
 
 
 class Twice(One):
@@ -50,6 +161,9 @@ class Broken(One):
         raise KeyError("no such field")
 
 
+# --- metrics ------------------------------------------------------------------------------------------------------
+
+
 def exact(example: Any, prediction: Any, trace: Any = None) -> bool:
     return bool(example.category == prediction.category)
 
@@ -59,3 +173,33 @@ def partial(example: Any, prediction: Any, trace: Any = None) -> float:
     if example.category == prediction.category:
         return 1.0
     return 0.5 if str(prediction.category)[:1] == example.category[:1] else 0.0
+
+
+def calibrated(example: Any, prediction: Any, trace: Any = None) -> float:
+    """How far a classifier's confidence is from the truth; a demonstration must be right."""
+    right = float(example.category == prediction.category)
+    return right if trace is not None else 1 - abs(right - float(prediction.confidence))
+
+
+def graded(example: Any, prediction: Any, trace: Any = None) -> float:
+    """An agent's work: the category, evidence that is in the ticket, and few steps."""
+    found = [word for word in prediction.evidence if word.lower() in example.ticket.lower()]
+    evidence = len(found) / max(1, len(prediction.evidence))
+    return 0.7 * (example.category == prediction.category) + 0.2 * evidence + 0.1 * (prediction.steps <= 8)
+
+
+def feedback(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
+    """A score with what was wrong, for optimizers that reflect."""
+    right = gold.category == pred.category
+    said = "Right." if right else f"The right category is {gold.category}."
+    return dspy.Prediction(score=float(right), feedback=said)
+
+
+# --- an optimizer -------------------------------------------------------------------------------------------------
+
+
+def two_stages(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
+    """Demonstrations by random search, then rules and more demonstrations by SIMBA."""
+    search = dspy.BootstrapFewShotWithRandomSearch(metric=metric, max_labeled_demos=4, num_candidate_programs=1)
+    found = search.compile(student, trainset=trainset, valset=valset)
+    return dspy.SIMBA(metric=metric, bsize=6, num_candidates=3, max_steps=2).compile(found, trainset=trainset)

@@ -1,16 +1,22 @@
 """The reference: the same compile by stock DSPy in one process, written as its documentation would have it.
 
-Run as `python stock.py CASE`, CASE being JSON; prints the winner and its candidates as JSON.
+Run as `python stock.py CASE`, CASE being JSON; prints the winner and its candidates as JSON. One thread, so that the
+LM cache misses each request once and `requests` of the provider are the fewest that stock can do with.
 """
 
 import contextlib
+import functools
+import inspect
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dspy
+from dspy.teleprompt import COPRO, BootstrapFewShotWithOptuna, InferRules
+from dspy.utils.callback import BaseCallback
 
 import replay_programs
 
@@ -22,35 +28,89 @@ def examples(name: str, limit: int) -> list[Any]:
     return [dspy.Example(**json.loads(line)).with_inputs("ticket") for line in lines]
 
 
+def large(url: str) -> dspy.LM:
+    return dspy.LM("openai/large", api_base=url, api_key="none")
+
+
 def compiled(case: dict[str, Any]) -> Any:
     student, metric = getattr(replay_programs, case["program"])(), getattr(replay_programs, case["metric"])
     train, validation = examples("train", case["train"]), examples("validation", case["validation"])
-    teacher = {"lm": dspy.LM("openai/large", api_base=case["url"], api_key="none")} if case.get("teacher") else {}
-    parameters = case["parameters"]
+    both = {"trainset": train, "valset": validation}
+    teacher = {"lm": large(case["url"])} if case["teacher"] else {}
+    prompt = large(case["url"]) if case["prompt"] else None
+    given = case["parameters"]
     match case["optimizer"]:
         case "labeledFewShot":
-            return dspy.LabeledFewShot(**parameters).compile(student, trainset=train)
+            return dspy.LabeledFewShot(**given).compile(student, trainset=train)
         case "bootstrapFewShot":
-            bootstrap = dspy.BootstrapFewShot(metric=metric, teacher_settings=teacher, **parameters)
+            bootstrap = dspy.BootstrapFewShot(metric=metric, teacher_settings=teacher, **given)
             return bootstrap.compile(student, trainset=train)
-        case _:
-            search = dspy.BootstrapFewShotWithRandomSearch(metric=metric, teacher_settings=teacher, **parameters)
-            return search.compile(student, trainset=train, valset=validation)
+        case "bootstrapFewShotWithRandomSearch":
+            search = dspy.BootstrapFewShotWithRandomSearch(metric=metric, teacher_settings=teacher, **given)
+            return search.compile(student, **both)
+        case "bootstrapFewShotWithOptuna":
+            return with_optuna(metric, teacher, given).compile(student, max_demos=given["max_demos"], **both)
+        case "inferRules":
+            return InferRules(metric=metric, teacher_settings=teacher, **given).compile(student, **both)
+        case "copro":
+            return COPRO(metric=metric, prompt_model=prompt, **given).compile(student, trainset=train, eval_kwargs={})
+        case "miprov2":
+            made, called = divided(given, dspy.MIPROv2)
+            mipro = dspy.MIPROv2(metric=metric, prompt_model=prompt, teacher_settings=teacher, **made)
+            return mipro.compile(student, **both, **called)
+        case "simba":
+            made, called = divided(given, dspy.SIMBA)
+            simba = dspy.SIMBA(metric=metric, prompt_model=prompt, teacher_settings=teacher or None, **made)
+            return simba.compile(student, trainset=train, **called)
+        case "gepa":
+            return dspy.GEPA(metric=metric, reflection_lm=prompt or dspy.settings.lm, **given).compile(student, **both)
+        case "custom":
+            compile_: Callable[..., Any] = getattr(replay_programs, given["entrypoint"].partition(":")[2])
+            return compile_(student, train, validation, metric)
+        case other:
+            raise ValueError(f"no such optimizer: {other}")
+
+
+def divided(given: dict[str, Any], optimizer: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters of the constructor, and those that only `compile` takes."""
+    names = inspect.signature(optimizer).parameters
+    made = {name: value for name, value in given.items() if name in names}
+    return made, {name: value for name, value in given.items() if name not in names}
+
+
+def with_optuna(metric: Any, teacher: dict[str, Any], given: dict[str, Any]) -> Any:
+    """Stock's study has no seed, so no two compiles of stock agree: here it has the one that the swarm gives it."""
+    import optuna
+
+    sampler = optuna.samplers.TPESampler(seed=given.get("seed", 0))
+    optuna.create_study = functools.partial(optuna.create_study, sampler=sampler)
+    made = {name: value for name, value in given.items() if name not in ("seed", "max_demos")}
+    return BootstrapFewShotWithOptuna(metric=metric, teacher_settings=teacher, **made)
+
+
+class Calls(BaseCallback):
+    """Counts completions that were asked for, those from the cache included."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        self.made += inputs["kwargs"].get("n") or 1
 
 
 def main() -> None:
-    case = json.loads(sys.argv[1])
+    case, calls = json.loads(sys.argv[1]), Calls()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
-    dspy.configure(lm=dspy.LM("openai/small", api_base=case["url"], api_key="none"))
+    student = dspy.LM("openai/small", api_base=case["url"], api_key="none")
+    dspy.configure(lm=student, num_threads=1, callbacks=[calls])
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             winner = compiled(case)
     except Exception as error:
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
         return
-    state = winner.dump_state()
     ranking = [candidate["score"] for candidate in getattr(winner, "candidate_programs", [])]
-    print(json.dumps({"program": state, "ranking": ranking}, default=str))
+    print(json.dumps({"program": winner.dump_state(), "ranking": ranking, "calls": calls.made}, default=str))
 
 
 if __name__ == "__main__":

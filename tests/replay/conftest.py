@@ -19,7 +19,7 @@ def providers() -> Iterator[Any]:
 
     def provider(seed: int) -> Any:
         if seed not in running:
-            context = running_provider(seed=seed, knowledge=KNOWLEDGE)
+            context = running_provider(seed=seed, knowledge=KNOWLEDGE, varied=True)
             contexts.append(context)
             running[seed] = context.__enter__()
         running[seed].reset()

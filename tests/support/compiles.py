@@ -27,9 +27,10 @@ class Case:
     train: int = 24
     validation: int = 16
     teacher: bool = False
+    prompt: bool = False
 
     def stock(self, url: str) -> dict[str, Any]:
-        """{"program", "ranking"}, or {"error"}."""
+        """{"program", "ranking", "calls"}, or {"error"}."""
         case = {**self.__dict__, "url": url}
         command = [sys.executable, str(PROGRAMS / "stock.py"), json.dumps(case)]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
@@ -44,8 +45,9 @@ class Case:
             return {"path": str(data / f"{name}.jsonl"), "limit": limit}
 
         models = {"student": {"model": "openai/small", "endpoint": url}}
-        if self.teacher:
-            models["teacher"] = {"model": "openai/large", "endpoint": url}
+        for role in ("teacher", "prompt"):
+            if getattr(self, role):
+                models[role] = {"model": "openai/large", "endpoint": url}
         spec = {
             "program": {"entrypoint": f"replay_programs:{self.program}"},
             "metric": {"entrypoint": f"replay_programs:{self.metric}"},
