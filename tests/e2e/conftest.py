@@ -1,14 +1,13 @@
 """The product installed on a kind cluster, and what stock DSPy makes of the same compile."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 import testbed
 from simulated_provider.testing import running_provider
 from support.cluster import Namespace, config_map, secret
-from support.compiles import ROOT, Case
+from support.compiles import ROOT, Case, StockRun
 from support.installed import installed
 
 __all__ = ["installed"]
@@ -44,7 +43,7 @@ def namespace(installed: testbed.Cluster) -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="session")
-def stock() -> dict[str, Any]:
+def stock() -> StockRun:
     """The winner and ranking of stock DSPy in one process; its provider answers as the cluster's does."""
     with running_provider(seed=SEED, knowledge=TRIAGE / "knowledge.jsonl") as provider:
-        return CASE.stock(provider.url)
+        return CASE.stock(provider)

@@ -8,6 +8,7 @@ import dspy
 import pytest
 
 from support.cluster import Namespace, is_over, is_true
+from support.compiles import StockRun
 from support.e2e import triage
 from triage import Triage
 
@@ -26,12 +27,12 @@ def program(artifact: Any) -> Any:
     return found
 
 
-def test_the_artifact_is_the_winner_of_stock(compiled: Any, stock: dict[str, Any]) -> None:
+def test_the_artifact_is_the_winner_of_stock(compiled: Any, stock: StockRun) -> None:
     compilation, artifact = compiled
     assert is_true("Ready")(compilation), compilation["status"]
-    assert program(artifact) == stock["program"]
+    assert program(artifact) == stock.program
     report = json.loads(artifact["data"]["report.json"])
-    assert [candidate["score"] for candidate in report["candidates"]] == stock["ranking"]
+    assert [candidate["score"] for candidate in report["candidates"]] == stock.ranking
 
 
 def test_plain_dspy_loads_the_artifact(compiled: Any, tmp_path: Path) -> None:

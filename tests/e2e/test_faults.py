@@ -3,11 +3,11 @@
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace, condition, is_over
+from support.compiles import StockRun
 from support.e2e import triage
 
 THREADS, CALLS_PER_CELL, TRAIN = 4, 2, 24
@@ -50,20 +50,18 @@ def catch(namespace: Namespace, name: str, role: str) -> Manifest:
     raise TimeoutError(f"no {role} pod of {name} ran")
 
 
-def finish(namespace: Namespace, name: str, stock: dict[str, Any]) -> Manifest:
+def finish(namespace: Namespace, name: str, stock: StockRun) -> Manifest:
     """The Compilation when it is over, with the winner of stock."""
     compilation = namespace.wait_for(name, is_over)
     assert condition(compilation, "Ready")["status"] == "True", compilation["status"]  # type: ignore[index]
     program = json.loads(namespace.get("configmap", f"{name}-artifact")["data"]["program.json"])
     program.pop("metadata")
-    assert program == stock["program"]
+    assert program == stock.program
     return compilation
 
 
 @pytest.mark.usefixtures("slow")
-def test_the_operator_is_deleted_while_workers_run(
-    namespace: Namespace, stock: dict[str, Any], undisturbed: int
-) -> None:
+def test_the_operator_is_deleted_while_workers_run(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.apply(triage("operator-dies"))
     catch(namespace, "operator-dies", "work")
     namespace.cluster.kubectl(
@@ -75,7 +73,7 @@ def test_the_operator_is_deleted_while_workers_run(
 
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("grace", ["30", "0"], ids=["gracefully", "with grace 0"])
-def test_a_worker_pod_is_deleted(namespace: Namespace, stock: dict[str, Any], undisturbed: int, grace: str) -> None:
+def test_a_worker_pod_is_deleted(namespace: Namespace, stock: StockRun, undisturbed: int, grace: str) -> None:
     name = f"worker-dies-{grace}"
     namespace.apply(triage(name))
     pod = catch(namespace, name, "work")
@@ -86,7 +84,7 @@ def test_a_worker_pod_is_deleted(namespace: Namespace, stock: dict[str, Any], un
     assert undisturbed <= namespace.requests() <= undisturbed + IN_FLIGHT
 
 
-def test_a_plan_pod_is_deleted(namespace: Namespace, stock: dict[str, Any], undisturbed: int) -> None:
+def test_a_plan_pod_is_deleted(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.reset_provider()
     namespace.apply(triage("plan-dies"))
     pod = catch(namespace, "plan-dies", "plan")

@@ -185,7 +185,7 @@ def graded(example: Any, prediction: Any, trace: Any = None) -> float:
     """An agent's work: the category, evidence that is in the ticket, and few steps."""
     found = [word for word in prediction.evidence if word.lower() in example.ticket.lower()]
     evidence = len(found) / max(1, len(prediction.evidence))
-    return 0.7 * (example.category == prediction.category) + 0.2 * evidence + 0.1 * (prediction.steps <= 8)
+    return 0.7 * float(example.category == prediction.category) + 0.2 * evidence + 0.1 * float(prediction.steps <= 8)
 
 
 def feedback(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:

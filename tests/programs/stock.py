@@ -32,8 +32,8 @@ def large(url: str) -> dspy.LM:
     return dspy.LM("openai/large", api_base=url, api_key="none")
 
 
-def compiled(case: dict[str, Any]) -> Any:
-    student, metric = getattr(replay_programs, case["program"])(), getattr(replay_programs, case["metric"])
+def compiled(case: dict[str, Any], student: Any) -> Any:
+    metric = getattr(replay_programs, case["metric"])
     train, validation = examples("train", case["train"]), examples("validation", case["validation"])
     both = {"trainset": train, "valset": validation}
     teacher = {"lm": large(case["url"])} if case["teacher"] else {}
@@ -55,7 +55,7 @@ def compiled(case: dict[str, Any]) -> Any:
         case "copro":
             return COPRO(metric=metric, prompt_model=prompt, **given).compile(student, trainset=train, eval_kwargs={})
         case "miprov2":
-            made, called = divided(given, dspy.MIPROv2)
+            made, called = divided({"auto": None if "num_trials" in given else "light", **given}, dspy.MIPROv2)
             mipro = dspy.MIPROv2(metric=metric, prompt_model=prompt, teacher_settings=teacher, **made)
             return mipro.compile(student, **both, **called)
         case "simba":
@@ -98,19 +98,35 @@ class Calls(BaseCallback):
         self.made += inputs["kwargs"].get("n") or 1
 
 
+def score(program: Any, case: dict[str, Any]) -> float:
+    metric, validation = getattr(replay_programs, case["metric"]), examples("validation", case["validation"])
+    found: float = dspy.Evaluate(devset=validation, metric=metric, max_errors=len(validation) + 1)(program).score
+    return found
+
+
+def script(case: dict[str, Any]) -> dict[str, Any]:
+    """What a user would write: baseline, compile, winner."""
+    student = getattr(replay_programs, case["program"])()
+    baseline = score(student, case)
+    try:
+        winner = compiled(case, student)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {
+        "program": winner.dump_state(),
+        "ranking": [candidate["score"] for candidate in getattr(winner, "candidate_programs", [])],
+        "scores": {"baseline": baseline, "best": score(winner, case)},
+    }
+
+
 def main() -> None:
     case, calls = json.loads(sys.argv[1]), Calls()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     student = dspy.LM("openai/small", api_base=case["url"], api_key="none")
     dspy.configure(lm=student, num_threads=1, callbacks=[calls])
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            winner = compiled(case)
-    except Exception as error:
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
-        return
-    ranking = [candidate["score"] for candidate in getattr(winner, "candidate_programs", [])]
-    print(json.dumps({"program": winner.dump_state(), "ranking": ranking, "calls": calls.made}, default=str))
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = script(case)
+    print(json.dumps({**found, "calls": calls.made}, default=str))
 
 
 if __name__ == "__main__":

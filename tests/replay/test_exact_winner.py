@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.compiles import Case, run_local
+from support.compiles import Case
 
 SEARCH = {"num_candidate_programs": 3, "max_labeled_demos": 6}
 
@@ -47,54 +47,32 @@ CASES = [
 
 @pytest.mark.parametrize(("seed", "case"), CASES, ids=lambda value: value.name if isinstance(value, Case) else None)
 def test_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Path, seed: int, case: Case) -> None:
-    provider = providers(seed)
-    stock = case.stock(provider.url)
-    stock_requests = provider.stats()["requests"]
-
-    provider.reset()
-    ours = run_local(case.manifest(provider.url), tmp_path)
+    stock = case.stock(providers(seed))
+    ours = case.swarm(providers(seed), tmp_path)
 
     assert ours.status == 0, ours.output
-    assert ours.program == stock["program"]
-    assert ours.ranking == stock["ranking"]
-    assert ours.report["usage"]["calls"] == provider.stats()["requests"]
-    if case.name == "random search, one predictor":
-        # The baseline is the search's first candidate, so even the report costs nothing more.
-        assert provider.stats()["requests"] == stock_requests
+    assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
+    assert ours.calls == ours.requests
 
 
 def test_without_lookahead_the_winner_is_the_same_in_more_rounds(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     case = Case("", parameters={"num_candidate_programs": 1, "max_labeled_demos": 4}, validation=6)
-    wide = run_local(case.manifest(provider.url), tmp_path / "wide")
-    narrow = run_local(case.manifest(provider.url), tmp_path / "narrow", SWARM_LOOKAHEAD="0")
+    wide = case.swarm(provider, tmp_path / "wide")
+    narrow = case.swarm(provider, tmp_path / "narrow", SWARM_LOOKAHEAD="0")
 
     assert wide.program == narrow.program
-    assert wide.report["rounds"] == 2
-    assert narrow.report["rounds"] > 4
+    assert wide.rounds == 2
+    assert narrow.rounds > 4
     assert wide.report["usage"] == narrow.report["usage"]
 
 
-def test_a_finished_journal_gives_the_same_artifact_without_a_request(providers: Any, tmp_path: Path) -> None:
-    provider = providers(2)
-    manifest = Case("", parameters=SEARCH).manifest(provider.url)
-    first = run_local(manifest, tmp_path)
-    program, report = first.program, first.report
-    provider.reset()
-    second = run_local(manifest, tmp_path)
-
-    assert second.status == 0, second.output
-    assert (second.program, second.report) == (program, report)
-    assert provider.stats()["requests"] == 0
-
-
 def test_too_many_errors_end_the_compile_as_in_stock(providers: Any, tmp_path: Path) -> None:
-    provider = providers(1)
     case = Case("", parameters={"num_candidate_programs": 1, "max_errors": 2}, program="Failing")
-    stock = case.stock(provider.url)
-    ours = run_local(case.manifest(provider.url), tmp_path)
+    stock = case.stock(providers(1))
+    ours = case.swarm(providers(1), tmp_path)
 
-    assert stock["error"] == "Exception: Execution cancelled due to errors or interruption."
+    assert stock.error == "Exception: Execution cancelled due to errors or interruption."
     assert ours.status == 1
     assert "CompileFailed" in ours.output
     assert "Execution cancelled due to errors or interruption." in ours.output
@@ -103,8 +81,7 @@ def test_too_many_errors_end_the_compile_as_in_stock(providers: Any, tmp_path: P
 
 
 def test_a_program_that_always_fails_is_reported_before_the_optimizer_spends(providers: Any, tmp_path: Path) -> None:
-    provider = providers(1)
-    ours = run_local(Case("", program="Broken").manifest(provider.url), tmp_path)
+    ours = Case("", program="Broken").swarm(providers(1), tmp_path)
 
     assert ours.status == 1
     assert "EvaluationFailed" in ours.output

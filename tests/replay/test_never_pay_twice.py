@@ -1,18 +1,15 @@
 """The second promise: whatever dies, only calls in flight are lost."""
 
-import os
-import random
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import pytest
 
 from support.compiles import Case, LocalRun, run_local, start_local
+from support.kills import kill_one, wait_for_requests
 
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 WORKERS, THREADS, CALLS_PER_CELL = 2, 4, 1
@@ -36,32 +33,6 @@ def slow(provider: Any) -> Iterator[None]:
         yield
     finally:
         provider.set_faults()
-
-
-def wait_for_requests(provider: Any, count: int) -> None:
-    while provider.stats()["requests"] < count:
-        time.sleep(0.02)
-
-
-def processes(command: str, folder: Path) -> list[int]:
-    """Process ids of a run's `plan` or `work` processes: those whose standard error is such a log."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                log = (entry / "fd" / "2").readlink()
-            except OSError:
-                continue
-            if log.parent == folder / "journal" / "logs" and log.name.startswith(command):
-                found.append(int(entry.name))
-    return found
-
-
-def kill_one(command: str, driver: Popen[str], folder: Path, number: int) -> None:
-    while not (found := processes(command, folder)):
-        assert driver.poll() is None, "the run ended before there was anything to kill"
-        time.sleep(0.01)
-    os.kill(random.choice(found), number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)

@@ -1,10 +1,15 @@
-"""Runs compiles for tests: by stock DSPy in one process, and by the local driver."""
+"""Runs compiles for tests: by stock DSPy in one process, and by the local driver.
+
+`Case` is a compile in the words of both sides; its methods `stock` and `swarm` run it, and count what it costs.
+"""
 
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +34,33 @@ class Case:
     teacher: bool = False
     prompt: bool = False
 
-    def stock(self, url: str) -> dict[str, Any]:
-        """{"program", "ranking", "calls"}, or {"error"}."""
-        case = {**self.__dict__, "url": url}
-        command = [sys.executable, str(PROGRAMS / "stock.py"), json.dumps(case)]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return result
+    def stock(self, provider: Any) -> "StockRun":
+        """Stock DSPy in one process, with one thread and its LM cache."""
+        case = {**asdict(self), "url": provider.url}
+        with counted(provider) as requests:
+            done = subprocess.run(
+                [sys.executable, str(PROGRAMS / "stock.py"), json.dumps(case)],
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 0, done.stderr
+        return StockRun(**json.loads(done.stdout.splitlines()[-1]), requests=requests[0])
+
+    def swarm(
+        self, provider: Any, folder: Path, *, speculation: int | None = None, workers: int = 2, **env: str
+    ) -> "LocalRun":
+        """The local driver, in a folder of its own: in the same folder again, it replays the journal.
+
+        Args:
+            speculation: guesses per round; None: as by default.
+            env: more of the environment, as SWARM_LOOKAHEAD="0".
+        """
+        swarm = {} if speculation is None else {"speculation": speculation}
+        with counted(provider) as requests:
+            run = run_local(self.manifest(provider.url, **swarm), folder, workers=workers, **env)
+        return replace(run, requests=requests[0])
 
     def manifest(self, url: str, **swarm: Any) -> dict[str, Any]:
         """The DSPyCompilation."""
@@ -69,12 +94,41 @@ class Case:
 
 
 @dataclass(frozen=True)
+class StockRun:
+    """What stock came to."""
+
+    requests: int
+    """Requests to the provider: what the LM cache did not have."""
+    calls: int = 0
+    """Completions that were asked for, from the cache or not."""
+    program: dict[str, Any] = field(default_factory=dict)
+    """The winner's state."""
+    ranking: list[float] = field(default_factory=list)
+    """The candidates' scores, best first; empty where the optimizer keeps no list."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """On the validation set: "baseline" of the student, "best" of the winner."""
+    error: str | None = None
+    """What the compile raised."""
+
+
+@contextmanager
+def counted(provider: Any) -> Iterator[list[int]]:
+    """Starts the provider anew; on leaving, the list holds the number of requests."""
+    provider.reset()
+    found: list[int] = []
+    yield found
+    found.append(provider.stats()["requests"])
+
+
+@dataclass(frozen=True)
 class LocalRun:
     """What the local driver left behind."""
 
     status: int
     output: str
     journal: Path
+    requests: int = -1
+    """Requests to the provider; -1: not counted."""
 
     @property
     def program(self) -> dict[str, Any]:
@@ -91,6 +145,28 @@ class LocalRun:
     @property
     def ranking(self) -> list[float]:
         return [candidate["score"] for candidate in self.report["candidates"]]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """On the validation set: "baseline" of the student, "best" of the winner."""
+        return {name: self.report["scores"][name] for name in ("baseline", "best")}
+
+    @property
+    def rounds(self) -> int:
+        found: int = self.report["rounds"]
+        return found
+
+    @property
+    def calls(self) -> int:
+        """LM calls that the journal holds results of."""
+        found: int = self.report["usage"]["calls"]
+        return found
+
+    @property
+    def wasted(self) -> dict[str, int]:
+        """{"cells", "calls"} of results that the optimizer did not need."""
+        found: dict[str, int] = self.report["wasted"]
+        return found
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -1,0 +1,72 @@
+"""Kills the processes of a local run: its driver, its plan, its workers."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+from support.compiles import Case, LocalRun, run_local, start_local
+
+
+def processes(command: str, folder: Path) -> list[int]:
+    """Process ids of a run's `plan` or `work` processes: those whose standard error is such a log."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                log = (entry / "fd" / "2").readlink()
+            except OSError:
+                continue
+            if log.parent == folder / "journal" / "logs" and log.name.startswith(command):
+                found.append(int(entry.name))
+    return found
+
+
+def kill_one(command: str, driver: Popen[str], folder: Path, number: int) -> None:
+    """Waits until the run has such a process, and sends it the signal."""
+    while not (found := processes(command, folder)):
+        assert driver.poll() is None, "the run ended before there was anything to kill"
+        time.sleep(0.01)
+    os.kill(random.choice(found), number)
+
+
+def wait_for_requests(provider: Any, count: int) -> None:
+    while provider.stats()["requests"] < count:
+        time.sleep(0.02)
+
+
+def disturbed(case: Case, provider: Any, folder: Path, *, kills: int, seed: int) -> tuple[LocalRun, int]:
+    """A run that is killed and started again until it ends, and how often it was killed.
+
+    Each kill comes after some more requests, then after a moment, so that it may hit a plan, workers, or the driver
+    while it journals. The victim is the driver, or every process of the plan or of the workers that there is.
+    """
+    chance, done = random.Random(seed), 0
+    manifest = case.manifest(provider.url)
+    for _ in range(kills):
+        driver = start_local(manifest, folder)
+        due = provider.stats()["requests"] + chance.randint(5, 40)
+        while provider.stats()["requests"] < due and driver.poll() is None:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 0.7))
+        victim, number = chance.choice(["driver", "driver", "plan", "work"]), chance.choice([9, 15])
+        if driver.poll() is None:
+            done += 1
+            for process in [driver.pid] if victim == "driver" else processes(victim, folder):
+                _kill(process, number)
+        output, _ = driver.communicate()
+        if driver.returncode == 0:
+            return LocalRun(0, output, folder / "journal"), done
+        # Another attempt replaced what was killed, or the run ended as one that was stopped.
+        assert driver.returncode in (130, -signal.SIGKILL), output
+    return run_local(manifest, folder), done
+
+
+def _kill(process: int, number: int) -> None:
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        return
