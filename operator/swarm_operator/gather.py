@@ -102,13 +102,13 @@ def call_of(record: Record) -> CallMade:
 
 
 def _finished(found: Iterable[Record]) -> Iterator[tuple[str, Record]]:
-    """RESULT and CALL records, each with its key."""
+    """RESULT and CALL records, each with what tells it from others of its kind."""
     for record in found:
         try:
             if record.kind is RecordKind.RESULT:
                 yield result_of(record).key, record
             elif record.kind is RecordKind.CALL:
-                yield call_of(record).key, record
+                yield call_of(record).identity, record
         except Malformed:
             continue
 

@@ -104,7 +104,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
             results.setdefault(result.key, result.usage)
         elif record.kind is RecordKind.CALL:
             call = gather.call_of(record)
-            calls.setdefault(call.key, call.usage)
+            calls.setdefault(call.identity, call.usage)
         elif record.kind is RecordKind.PLAN:
             plans.append(PlanEnd.model_validate(record.header))
         elif record.kind is RecordKind.TASK:

@@ -187,7 +187,7 @@ class Journal:
 
     Attributes:
         keys: cells that have a result -> the round that brought it.
-        calls: LM calls that were told of by themselves, inside a cell. They are no cells, and share no keys with them.
+        calls: LM calls that were told of by themselves, by their identity.
         usage: what those results and calls took, each counted once.
         plans: round -> its plan's end.
         artifact: of the last plan, if it ended with one.

@@ -57,7 +57,7 @@ def test_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Path, 
 
 def test_without_lookahead_the_winner_is_the_same_in_more_rounds(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
-    case = Case("", parameters={"num_candidate_programs": 1, "max_labeled_demos": 4}, validation=6)
+    case = Case("", parameters={"num_candidate_programs": 1, "max_labeled_demos": 4}, validation=10)
     wide = case.swarm(provider, tmp_path / "wide")
     narrow = case.swarm(provider, tmp_path / "narrow", SWARM_LOOKAHEAD="0")
 

@@ -13,17 +13,25 @@ from swarm_worker.replay.store import Store
 
 @dataclass
 class Step:
-    """Needs the result with its number. With `guess` a scout gets a score in its place; otherwise scouts end here."""
+    """Needs the result with its number. With `guess` a scout gets a score in its place; otherwise scouts end here.
+
+    It is too heavy for the plan to run it itself.
+    """
 
     number: int
     unresolved: bool = False
     guess: bool = False
     fails: bool = False
     kind: str = EffectKind.WAVE
+    program: str | None = None
 
     @property
     def digest(self) -> str:
         return digest(self.number)
+
+    @property
+    def keys(self) -> list[str]:
+        return [self.digest]
 
     def is_known(self, store: Store) -> bool:
         return self.digest in store
@@ -34,8 +42,12 @@ class Step:
     def tasks(self, store: Store, codec: Codec) -> Tasks:
         if self.fails:
             raise TypeError("cannot pickle '_io.TextIOWrapper' object")
-        made = Task(digest=self.digest, kind=EffectKind.WAVE, payload=digest(0), cells=[Cell(key=self.digest)])
+        cells = [Cell(key=self.digest)]
+        made = Task(digest=self.digest, kind=EffectKind.WAVE, payload=digest(0), cells=cells, weight=8)
         return Tasks(made, {digest(0): b"payload"})
 
-    def placeholder(self, role: str, position: int) -> Any:
-        return scores(role, position, 1) if self.guess else None
+    def placeholder(self, letter: str, score: float) -> Any:
+        return scores(score, 1) if self.guess else None
+
+    def scores(self, value: Any) -> list[float]:
+        return []

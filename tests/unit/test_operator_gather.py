@@ -129,8 +129,15 @@ def test_an_lm_call_counts_whatever_cell_it_was_for_and_is_no_result() -> None:
     ]
 
 
+def test_a_call_that_two_cells_paid_for_counts_twice() -> None:
+    one, other = (
+        Record(RecordKind.CALL, CallMade(key="e" * 32, cell=cell(0, number)).to_header()) for number in (0, 1)
+    )
+    assert of_worker(one, other, one).results[0] == (one, other)
+
+
 def test_the_first_answer_to_an_lm_call_counts() -> None:
-    known = shard(ObjectKind.RESULTS, 0, 0, calls={"d" * 32: Usage(calls=1)})
+    known = shard(ObjectKind.RESULTS, 0, 0, calls={CallMade(key="d" * 32).identity: Usage(calls=1)})
     found = of_worker(
         call("d" * 32), call("e" * 32, b"first"), call("e" * 32, b"second"), journal=Journal([*planned(0), known])
     )

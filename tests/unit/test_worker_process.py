@@ -67,7 +67,7 @@ def prog(folder: Path, text: str = PROG, /, **changes: Any) -> Pod:
 
 
 def planned(pod: Pod, words: str = "a", **env: str) -> Ended:
-    ended = pod.plan(WORDS=words, SWARM_LOOKAHEAD="0", **env)
+    ended = pod.plan(WORDS=words, SWARM_LOOKAHEAD="0", SWARM_SMALL_WAVE="0", **env)
     assert ended.said == (0, None), ended.errors
     return ended
 

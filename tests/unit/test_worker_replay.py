@@ -18,10 +18,12 @@ from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput, Drift, ProviderFailed, SwarmError
 from swarm_worker.exceptions import describe
 from swarm_worker.replay import lookahead
+from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.execute import portable, run_cell
 from swarm_worker.replay.lookahead import Scout, Sighting, look
+from swarm_worker.replay.placeholder import EXTREMES
 from swarm_worker.replay.store import Store
 
 CODEC = Codec({"student": "sk-a-very-secret-key"})
@@ -77,7 +79,7 @@ def raising(error: Exception) -> Callable[[], Any]:
 
 
 def cell(function: Callable[..., Any]) -> tuple[Result, Any]:
-    record = run_cell(digest(1), function, (), CODEC)
+    record = run_cell(digest(1), function, (), Answers(CODEC, lambda key: None, print))
     return Result.model_validate(record.header), CODEC.loads(record.body)
 
 
@@ -222,6 +224,7 @@ from support.worker import NONCE
 from swarm_worker.process import Process
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.placeholder import EXTREMES
 from swarm_worker.replay.store import Store
 from support.effects import Step
 process = Process()
@@ -247,27 +250,27 @@ def test_leaving_cannot_be_swallowed(tmp_path: Any) -> None:
 
 def agreed(script: Callable[[Scout], object], known: frozenset[int] = frozenset()) -> list[int]:
     """Numbers of the tasks that join the round when each scout does as the script says."""
-    found: list[Record] = []
-    scout = look({digest(number) for number in known}, found.extend)
+    found: list[int] = []
+    scout = look({digest(number) for number in known}, lambda _, number: found.append(number), EXTREMES)
     if scout is not None:
         try:
             script(scout)
         finally:
             os._exit(0)
-    return [int(record.header["number"]) for record in found]
+    return found
 
 
 def sight(scout: Scout, number: int, *, unresolved: bool = False, kind: str = "wave") -> bool:
-    scout.report(Sighting(kind, digest(number), unresolved), lambda: [blob(number=number)])
+    scout.report(Sighting(kind, digest(number), unresolved), lambda: number)
     return True
 
 
 def differing(scout: Scout, one: int, other: int) -> bool:
-    return sight(scout, one if scout.role == "A" else other)
+    return sight(scout, one if scout.letter == "A" else other)
 
 
 def die(scout: Scout, role: str) -> bool:
-    if scout.role == role:
+    if scout.letter == role:
         os.kill(os.getpid(), 9)
     return False
 
@@ -285,14 +288,14 @@ SCRIPTS: list[tuple[str, Callable[[Scout], object], list[int]]] = [
     ("unresolved is not asked for", lambda it: [sight(it, 1, unresolved=True), sight(it, 2)], [2]),
     (
         "unresolved for one alone ends it",
-        lambda it: [sight(it, 1, unresolved=it.role == "A"), sight(it, 2)],
+        lambda it: [sight(it, 1, unresolved=it.letter == "A"), sight(it, 2)],
         [],
     ),
-    ("another kind ends it", lambda it: [sight(it, 1, kind=it.role), sight(it, 2)], []),
+    ("another kind ends it", lambda it: [sight(it, 1, kind=it.letter), sight(it, 2)], []),
     ("the same twice is asked for once", lambda it: [sight(it, 1), sight(it, 1), sight(it, 2)], [1, 2]),
     ("the first scout dies", lambda it: [sight(it, 1), die(it, "A"), sight(it, 2)], [1]),
     ("the second scout dies", lambda it: [sight(it, 1), die(it, "B"), sight(it, 2)], [1]),
-    ("one ends before the other", lambda it: [sight(it, 1), it.role == "A" or sight(it, 2)], [1]),
+    ("one ends before the other", lambda it: [sight(it, 1), it.letter == "A" or sight(it, 2)], [1]),
     ("a scout raises", lambda it: [sight(it, 1), 1 / 0], [1]),
 ]
 
@@ -315,7 +318,7 @@ def test_a_scout_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     import threading
 
     monkeypatch.setattr(lookahead, "PATIENCE_SECONDS", 0.1)
-    assert agreed(lambda it: [sight(it, 1), it.role == "A" or threading.Event().wait(), sight(it, 2)]) == [1]
+    assert agreed(lambda it: [sight(it, 1), it.letter == "A" or threading.Event().wait(), sight(it, 2)]) == [1]
 
 
 def test_no_scout_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +342,7 @@ def test_there_is_no_looking_ahead_from_another_thread() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(look, set(), print).result() is None
+        assert pool.submit(look, set(), print, EXTREMES).result() is None
 
 
 def test_the_engine_asks_for_what_does_not_depend_on_what_is_missing() -> None:

@@ -97,16 +97,27 @@ class Result(Message):
     usage: Usage = Usage()
     """Of the calls that this record is the first to tell of: what CALL records told before is not in it."""
     calls: list[Digest] = []
-    """Keys of the LM calls whose answers the body carries."""
+    """Keys of the LM calls whose answers the body carries; one at most."""
+    calls_at: int | None = Field(None, ge=0)
+    """Where in the body their answers begin, behind the outcome."""
     error: str | None = Field(None, max_length=500)
     """First line of what was raised, for people."""
 
 
 class CallMade(Message):
-    """Header of a CALL record: one finished LM call inside a cell that is still running. Its key names the request."""
+    """Header of a CALL record: one finished LM call, of a cell that is still running or of the plan itself. Its key
+    names the request.
+    """
 
     key: Digest
     usage: Usage = Usage()
+    cell: Digest | None = None
+    """Key of the cell that made the call. None: the plan made it itself."""
+
+    @property
+    def identity(self) -> str:
+        """Tells payments apart: a call that two cells made at the same time was paid twice, and counts twice."""
+        return f"{self.key} {self.cell or ''}"
 
 
 class Candidate(Message):

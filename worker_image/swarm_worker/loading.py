@@ -8,7 +8,6 @@ from typing import Any
 
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
-from swarm_worker import meter
 from swarm_worker.process import Process, folder, read_request
 from swarm_worker.replay.codec import Codec
 from swarm_worker.user import models as user_models
@@ -46,7 +45,6 @@ def load_environment(process: Process) -> Environment:
     process.redact = codec.redact
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
-    meter.install()
     return Environment(request, sources, models, codec)
 
 

@@ -20,7 +20,7 @@ from swarm_worker.loading import Environment, load_compilation, load_environment
 from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
 from swarm_worker.replay import hooks
-from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.engine import SMALL, Engine
 from swarm_worker.replay.store import Store
 from swarm_worker.twin import Twin
 from swarm_worker.user.binding import binding
@@ -45,7 +45,17 @@ class Plan:
         self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)))
         self._progress = script.Progress()
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
-        self._engine = Engine(self._store, environment.codec, process.put, self._leave, looks_ahead=looks_ahead)
+        swarm = environment.request.spec.swarm
+        self._engine = Engine(
+            self._store,
+            environment.codec,
+            process.put,
+            self._leave,
+            looks_ahead=looks_ahead,
+            speculation=swarm.speculation,
+            threads=swarm.threads_per_pod,
+            small=int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
+        )
         self._binding = ""
 
     def run(self) -> None:
@@ -108,6 +118,7 @@ class Plan:
             cells=len({cell.key for task in asked for cell in task.cells}),
             scores=self._progress.scores(),
             effects=len(self._engine.stream),
+            guesses=len(self._engine.guessed),
         )
         body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
@@ -121,6 +132,7 @@ class Plan:
             effects=len(self._engine.stream),
             rounds=len(self._store.plans),
             failed_cells=len(self._engine.failures),
+            wasted=self._store.waste(self._engine.used),
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
         body = {names.PROGRAM_FILE: program, names.REPORT_FILE: report.model_dump_json(by_alias=True, indent=2)}

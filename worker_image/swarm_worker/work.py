@@ -3,28 +3,22 @@
 import json
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from swarm_wire import names
-from swarm_wire.messages import Assignment, EffectKind, SliceRef, Task
-from swarm_wire.names import WorkerReason
-from swarm_wire.records import Record, RecordKind
+from swarm_wire.messages import Assignment, SliceRef, Task
+from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
-from swarm_worker.errors import BadInput, OutputFull, ProviderFailed, SwarmError
+from swarm_worker.errors import OutputFull, ProviderFailed, SwarmError
 from swarm_worker.loading import Environment, load_environment
 from swarm_worker.process import Process, check_schema, folder
+from swarm_worker.replay import calls
+from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.effects import BootstrapWork, WaveWork
-
-
-class Work(Protocol):
-    """A task that was made ready: runs one of its cells."""
-
-    def run(self, position: int, codec: Codec) -> Record: ...
+from swarm_worker.replay.effects import Work, make_work
+from swarm_worker.replay.store import Store
 
 
 def main(process: Process) -> None:
@@ -33,7 +27,10 @@ def main(process: Process) -> None:
         assignment = read_assignment(folder(names.ENV_WORK_DIR, names.WORK_DIR))
         index = int(os.environ.get(names.ENV_INDEX, "0"))
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec)
-        run_slice(process, environment, bench, assignment.slices[index])
+        store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True))
+        answers = Answers(environment.codec, store.answer, process.put)
+        calls.install()
+        run_slice(process, environment, bench, answers, assignment.slices[index])
 
 
 def read_assignment(work: Path) -> Assignment:
@@ -60,17 +57,13 @@ class Bench:
     def work(self, digest: str) -> Work:
         with self._lock:
             if digest not in self._ready:
-                self._ready[digest] = self._make(self._tasks[digest])
+                self._ready[digest] = make_work(self._tasks[digest], self._blobs, self._codec)
             return self._ready[digest]
 
-    def _make(self, task: Task) -> Work:
-        payload = self._codec.loads(self._blobs[task.payload])
-        if task.kind is EffectKind.BOOTSTRAP or task.items is None:
-            return BootstrapWork(task, payload)
-        return WaveWork(task, payload, self._codec.loads(self._blobs[task.items]))
 
-
-def run_slice(process: Process, environment: Environment, bench: Bench, slice_: list[SliceRef]) -> None:
+def run_slice(
+    process: Process, environment: Environment, bench: Bench, answers: Answers, slice_: list[SliceRef]
+) -> None:
     """Runs the cells of a slice. After SIGTERM no new cell is begun, and those in flight get the grace time.
 
     When the output is full no new cell is begun, either, and those in flight are finished.
@@ -87,7 +80,7 @@ def run_slice(process: Process, environment: Environment, bench: Bench, slice_: 
     failed: list[SwarmError] = []
 
     def run(digest: str, position: int) -> None:
-        process.put(_portable(bench.work(digest).run, position, environment.codec))
+        process.put(bench.work(digest).run(position, answers))
 
     with ThreadPoolExecutor(threads) as pool:
         while True:
@@ -106,20 +99,6 @@ def run_slice(process: Process, environment: Environment, bench: Bench, slice_: 
         raise next((error for error in failed if not isinstance(error, ProviderFailed)), failed[0])
     if next(todo, None) is not None:
         raise OutputFull
-
-
-def _portable(run: Callable[[int, Codec], Record], position: int, codec: Codec) -> Record:
-    try:
-        return run(position, codec)
-    except SwarmError:
-        raise
-    except Exception as error:
-        # The cell itself cannot raise: this is its result, which cannot be pickled.
-        raise BadInput(
-            WorkerReason.RESULT_NOT_PORTABLE,
-            f"what the program or metric returns cannot leave its process: {type(error).__name__}: {error}. Return "
-            "plain values (text, numbers, lists, dicts, pydantic models of an importable module).",
-        ) from error
 
 
 def hopeless(failed: list[SwarmError], threads: int) -> bool:

@@ -60,7 +60,7 @@ class Known:
 
     Attributes:
         keys: of cells that have a result.
-        calls: keys of LM calls that were told of by themselves; other ones than those of cells.
+        calls: LM calls that were told of by themselves, by their identity.
         usage: what those took, each counted once.
         plans: how many came to their end.
     """
@@ -82,9 +82,10 @@ class Known:
             found, known = CallMade.model_validate(record.header), self.calls
         else:
             return None
-        if found.key in known:
+        identity = found.identity if isinstance(found, CallMade) else found.key
+        if identity in known:
             return None
-        known.add(found.key)
+        known.add(identity)
         self.usage += found.usage
         return found
 

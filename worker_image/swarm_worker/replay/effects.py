@@ -5,9 +5,10 @@ DSPy would have returned.
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from numbers import Real
+from typing import Any, Protocol
 
 import dspy
 from dspy.teleprompt.bootstrap import BootstrapFewShot
@@ -17,6 +18,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import Drift
 from swarm_worker.replay import placeholder
+from swarm_worker.replay.calls import Answers, name_call
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.replay.execute import Value, run_cell
@@ -45,6 +47,25 @@ class Tasks:
         blobs = [Record(RecordKind.BLOB, {"key": key}, body) for key, body in self.blobs.items()]
         return [*blobs, Record(RecordKind.TASK, self.task.to_header())]
 
+    def work(self, codec: Codec) -> "Work":
+        """The task made ready to run here."""
+        return make_work(self.task, self.blobs, codec)
+
+
+class Work(Protocol):
+    """A task that was made ready."""
+
+    def run(self, position: int, answers: Answers) -> Record:
+        """Runs one of its cells; its RESULT record. Raises as `run_cell`, and Drift."""
+
+
+def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> Work:
+    """Unpickles what a task refers to."""
+    payload = codec.loads(blobs[task.payload])
+    if task.kind is EffectKind.BOOTSTRAP or task.items is None:
+        return BootstrapWork(task, payload)
+    return WaveWork(task, payload, codec.loads(blobs[task.items]))
+
 
 class Wave:
     """One function over many items: an evaluation, or a collection of traces. Each item is a cell.
@@ -59,10 +80,12 @@ class Wave:
         self.function, self.items, self.settings = function, list(items), current_settings()
         self.function_walk = Walk()
         head = bytes.fromhex(self.function_walk.digest("wave", function, self.settings))
+        self.program = head.hex() if self._is_evaluation() else None
         self.item_walks = [Walk() for _ in self.items]
-        self.keys = [
-            combine(head, walk.digest(item)).hex() for walk, item in zip(self.item_walks, self.items, strict=True)
-        ]
+        names = [walk.digest(item) for walk, item in zip(self.item_walks, self.items, strict=True)]
+        self.keys = [combine(head, name).hex() for name in names]
+        # Programs that are run on the same item often begin with the same LM call.
+        self.groups = [name[:8] for name in names]
         self.digest = combine("wave", *self.keys).hex()
         self.unresolved = self.function_walk.unresolved or any(walk.unresolved for walk in self.item_walks)
 
@@ -79,7 +102,7 @@ class Wave:
     def tasks(self, store: Store, codec: Codec) -> Tasks:
         first = {key: number for number, key in reversed(list(enumerate(self.keys)))}
         cells = [
-            Cell(key=key, item=number)
+            Cell(key=key, item=number, group=self.groups[number])
             for key, number in sorted(first.items(), key=lambda it: it[1])
             if key not in store
         ]
@@ -89,15 +112,20 @@ class Wave:
         task = Task(digest=self.digest, kind=self.kind, payload=payload_key, items=items_key, cells=cells)
         return Tasks(task, {payload_key: payload, items_key: items})
 
-    def placeholder(self, role: str, position: int) -> list[Value] | None:
+    def placeholder(self, letter: str, score: float) -> list[Value] | None:
         """Scores for an evaluation; None where results carry traces, whose shape nobody can guess."""
+        return placeholder.scores(score, len(self.items)) if self.program else None
+
+    def scores(self, values: list[Value]) -> list[float]:
+        """Of an evaluation's items, those that failed left out."""
+        return [float(value[1]) for outcome, value in values if outcome is Outcome.OK and isinstance(value[1], Real)]
+
+    def _is_evaluation(self) -> bool:
         if self.function.__qualname__ != "Evaluate.__call__.<locals>.process_item":
-            return None
+            return False
         names = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
         metric = dict(names)["metric"].cell_contents
-        if "bootstrap_trace_data" in getattr(metric, "__qualname__", ""):
-            return None
-        return placeholder.scores(role, position, len(self.items))
+        return "bootstrap_trace_data" not in getattr(metric, "__qualname__", "")
 
 
 @dataclass
@@ -113,12 +141,12 @@ class WaveWork:
     def __post_init__(self) -> None:
         self.head = bytes.fromhex(self.walk.digest("wave", self.payload["function"], self.payload["settings"]))
 
-    def run(self, position: int, codec: Codec) -> Record:
+    def run(self, position: int, answers: Answers) -> Record:
         cell = self.task.cells[position]
         item, walk = self.items[cell.item], Walk()
         check_drift(cell.key, combine(self.head, walk.digest(item)).hex())
         walks = [(FUNCTION, self.walk), (ITEM, walk)]
-        return run_cell(cell.key, self.payload["function"], (item,), codec, walks=walks, **self.payload["settings"])
+        return run_cell(cell.key, self.payload["function"], (item,), answers, walks=walks, **self.payload["settings"])
 
 
 CONFIGURATION = (
@@ -142,6 +170,7 @@ class Bootstrap:
     """
 
     kind = EffectKind.BOOTSTRAP
+    program = None
 
     def __init__(self, optimizer: BootstrapFewShot, student: Any, teacher: Any, trainset: list[Any]) -> None:
         self.configuration = {name: getattr(optimizer, name) for name in CONFIGURATION}
@@ -149,6 +178,7 @@ class Bootstrap:
         self.walk = Walk()
         self.digest = self.walk.digest("bootstrap", self.configuration, *self.arguments, self.settings)
         self.unresolved = self.walk.unresolved
+        self.keys = [self.digest]
 
     def is_known(self, store: Store) -> bool:
         return self.digest in store
@@ -165,9 +195,12 @@ class Bootstrap:
         task = Task(digest=self.digest, kind=self.kind, payload=key, cells=cells, weight=BOOTSTRAP_WEIGHT)
         return Tasks(task, {key: payload})
 
-    def placeholder(self, role: str, position: int) -> Value:
-        demos = placeholder.demos(role, self.digest, self.arguments[0])
+    def placeholder(self, letter: str, score: float) -> Value:
+        demos = placeholder.demos(letter, self.digest, self.arguments[0])
         return Outcome.OK, (demos, self.configuration["error_count"])
+
+    def scores(self, value: Value) -> list[float]:
+        return []
 
 
 @dataclass
@@ -177,12 +210,12 @@ class BootstrapWork:
     task: Task
     payload: dict[str, Any]
 
-    def run(self, position: int, codec: Codec) -> Record:
+    def run(self, position: int, answers: Answers) -> Record:
         configuration, arguments, settings = (self.payload[key] for key in ("configuration", "arguments", "settings"))
         walk = Walk()
         check_drift(self.task.digest, walk.digest("bootstrap", configuration, *arguments, settings))
         return run_cell(
-            self.task.digest, _bootstrap, (configuration, *arguments), codec, walks=[(INPUT, walk)], **settings
+            self.task.digest, _bootstrap, (configuration, *arguments), answers, walks=[(INPUT, walk)], **settings
         )
 
 
@@ -205,20 +238,19 @@ class Call:
     kind = "call"
 
     def __init__(self, lm: Any, call: Any, occurrence: int = 0) -> None:
-        key = call.key(lm, False) if call.managed else call.legacy
-        endpoint = lm.kwargs.get("api_base")
-        self.digest = Walk().digest("call", type(lm).__qualname__, endpoint, _without_secrets(key), occurrence)
+        self.lm, self.call = lm, call
+        self.digest, self.unresolved = name_call(lm, call, occurrence)
+        self.keys = [self.digest]
 
     def is_known(self, store: Store) -> bool:
-        return self.digest in store
+        return self.digest in store or store.answer(self.digest) is not None
 
     def load(self, store: Store, codec: Codec) -> Value:
+        """OK and what the client returned, or ERROR and what it raised."""
+        if (answer := store.answer(self.digest)) is not None:
+            return Outcome.OK, codec.loads(answer)
         value: Value = codec.loads(store.body(self.digest))
         return value
-
-
-def _without_secrets(key: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in key.items() if name not in ("api_key", "api_base", "base_url")}
 
 
 def _blob(data: bytes) -> tuple[bytes, str]:

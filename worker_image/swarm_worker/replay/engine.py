@@ -1,24 +1,39 @@
 """The one place where a plan may lack a result.
 
-`need` takes it from the journal. A call that the plan makes itself is made here. For everything else the plan looks
-ahead for what else this round may run, says what it lacks, and ends: with the process (`leave`), so that nothing that
-an optimizer or a user's program catches can keep it from ending.
+`need` takes it from the journal. A small wave, or a call that the plan makes itself, is made here. For everything else
+the plan looks ahead for what else this round may run, says what it lacks, and ends: with the process (`leave`), so that
+nothing that an optimizer or a user's program catches can keep it from ending.
 """
 
+import contextvars
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, Protocol
 
-from swarm_wire.messages import Task
+from dspy.clients import execution
+
+from swarm_wire.messages import CallMade, Outcome, Result, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput, Drift, SwarmError
+from swarm_worker.exceptions import describe
+from swarm_worker.replay.calls import Answers, Make, usage_of
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Call, Tasks
-from swarm_worker.replay.execute import run_cell
-from swarm_worker.replay.lookahead import Scout, Sighting, look
-from swarm_worker.replay.placeholder import ROLES
+from swarm_worker.replay.execute import Value, outcome_of
+from swarm_worker.replay.forecast import Forecast
+from swarm_worker.replay.lookahead import BUDGET, Scout, Sighting, look
+from swarm_worker.replay.placeholder import EXTREMES, LIKELY, Outlook
 from swarm_worker.replay.store import Store, Stream
+
+SMALL = 8
+"""A wave of so many cells is run by the plan itself: quicker than a round."""
+CALLS_AT_ONCE = 16
+"""LM calls of its own that a plan makes side by side."""
+SETTLE_SECONDS = 0.3
+"""A plan whose optimizer runs threads leaves when none has asked for anything so long."""
 
 
 class Effect(Protocol):
@@ -28,6 +43,10 @@ class Effect(Protocol):
     def kind(self) -> str: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def unresolved(self) -> bool: ...
+    @property
+    def keys(self) -> Sequence[str]: ...
     def is_known(self, store: Store) -> bool: ...
     def load(self, store: Store, codec: Codec) -> Any: ...
 
@@ -36,16 +55,33 @@ class Scattered(Effect, Protocol):
     """An effect that workers execute."""
 
     @property
-    def unresolved(self) -> bool: ...
+    def program(self) -> str | None:
+        """What an evaluation evaluates; None for other effects."""
+
     def tasks(self, store: Store, codec: Codec) -> Tasks: ...
-    def placeholder(self, role: str, position: int) -> Any:
+    def placeholder(self, letter: str, score: float) -> Any:
         """A stand-in for the result, or None where there can be none."""
+
+    def scores(self, value: Any) -> list[float]:
+        """The scores of an evaluation's items, those that failed left out."""
 
 
 class Leave(Protocol):
     """Ends the process: blocked, or with an error."""
 
     def __call__(self, error: SwarmError | None = None) -> NoReturn: ...
+
+
+class Missing(BaseException):
+    """A scout has no answer to the LM call of this digest; whoever can make one up catches it."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self.digest = digest
+
+
+def not_checked(observed: Stream) -> None:
+    """Takes the plan's first effects for granted."""
 
 
 class Engine:
@@ -57,45 +93,110 @@ class Engine:
         emit: prints a record.
         leave: ends the process.
         looks_ahead: ask for more than the first missing effect.
+        speculation: most guesses of a round.
+        threads: cells that run here at the same time.
+        small: most missing cells of a wave that is run here.
+        check: is told, before the plan spends anything, what it needed and found until then.
 
     Attributes:
         stream: effects needed so far.
         asked: tasks emitted.
+        guessed: digests of those among them that are guesses.
+        used: keys of results that were needed.
         failures: first lines of what cells raised, in the order in which the optimizer met them.
+        answers: finished LM calls, for the cells that run here.
     """
 
     def __init__(
-        self, store: Store, codec: Codec, emit: Callable[[Record], None], leave: Leave, *, looks_ahead: bool = True
+        self,
+        store: Store,
+        codec: Codec,
+        emit: Callable[[Record], None],
+        leave: Leave,
+        *,
+        looks_ahead: bool = True,
+        speculation: int = 0,
+        threads: int = 8,
+        small: int = SMALL,
+        check: Callable[[Stream], None] = not_checked,
     ) -> None:
         self.store, self.codec = store, codec
-        self._emit, self._leave, self._looks_ahead = emit, leave, looks_ahead
+        self._emit, self._leave, self._check = emit, leave, check
+        self._looks_ahead, self._speculation, self._threads = looks_ahead, speculation, threads
+        self._small = small
+        self._make_call = execution.execute
         self._scout: Scout | None = None
         self._blobs: set[str] = set()
+        self._joined: set[str] = set()
+        self._waiting: dict[str, bytes] = {}
+        self._forecast = Forecast()
         self._lock = threading.RLock()
+        self._active_at = 0.0
         self._occurrences: dict[str, int] = {}
+        self._has_checked = False
+        self.answers = Answers(codec, store.answer, self._keep)
         self.stream: Stream = []
         self.asked: list[Task] = []
+        self.guessed: list[str] = []
+        self.used: set[str] = set()
         self.failures: list[str] = []
+
+    @property
+    def is_scout(self) -> bool:
+        """Whether this process is a fork that only looks ahead."""
+        return self._scout is not None
+
+    @property
+    def letter(self) -> str:
+        """The letter of this scout's marks."""
+        assert self._scout is not None
+        return self._scout.letter
+
+    # Waves and bootstraps
 
     def need(self, effect: Scattered) -> Any:
         """The effect's result. Does not return where the journal lacks it."""
-        with self._lock:
-            if self._scout is not None:
-                return self._scouted(self._scout, effect)
-            self._follow(effect)
-            if effect.is_known(self.store):
-                return effect.load(self.store, self.codec)
-            self._ask(self._records(effect))
-            if self._looks_ahead and effect.placeholder(ROLES[0], 0) is not None:
-                self._scout = look({effect.digest}, self._ask)
-                if self._scout is not None:
-                    return effect.placeholder(self._scout.role, self._scout.position)
-            self._leave()
+        if self._scout is not None:
+            return self._scouted(self._scout, effect)
+        self._follow(effect)
+        if not effect.is_known(self.store):
+            tasks = self._tasks(effect)
+            if len(tasks.task.cells) > self._small or tasks.task.weight > 1:
+                return self._block(effect, tasks)
+            self._run_here(tasks)
+        self.used.update(effect.keys)
+        value = effect.load(self.store, self.codec)
+        if effect.program is not None:
+            self._forecast.add(effect.program, effect.scores(value))
+        return value
 
-    def _records(self, effect: Scattered) -> list[Record]:
-        """The records of the effect's task. Ends the process where they cannot travel: an optimizer may catch."""
+    def _block(self, effect: Scattered, tasks: Tasks) -> Any:
+        """Asks for the effect and whatever else may run, and leaves. In a scout: a placeholder for the effect."""
+        self._ask(effect.digest, tasks.records())
+        if threading.current_thread() is not threading.main_thread():
+            self._settle()
+        elif self._looks_ahead and effect.placeholder(EXTREMES[0].letter, 0.0) is not None:
+            while True:
+                if (scout := self._look(EXTREMES)) is not None:
+                    return self._stand_in(scout, effect)
+                if not self._make_waiting():
+                    break
+            certain = len(self.asked)
+            if self._speculation and (scout := self._look(LIKELY, self._speculation)) is not None:
+                return self._stand_in(scout, effect)
+            self.guessed += [task.digest for task in self.asked[certain:]]
+        self._spend()
+        self._leave()
+
+    def _settle(self) -> None:
+        """Other threads of the optimizer may still come to what they lack: that joins the round."""
+        while (quiet := time.monotonic() - self._active_at) < SETTLE_SECONDS:
+            time.sleep(SETTLE_SECONDS - quiet)
+
+    def _tasks(self, effect: Scattered) -> Tasks:
+        """The effect's task. Ends the process where it cannot travel: an optimizer may catch."""
         try:
-            return effect.tasks(self.store, self.codec).records()
+            return effect.tasks(self.store, self.codec)
         except Exception as error:
             self._leave(
                 BadInput(
@@ -105,59 +206,185 @@ class Engine:
                 )
             )
 
-    def _ask(self, records: list[Record]) -> None:
-        for record in records:
-            if record.kind is RecordKind.BLOB:
-                # Waves over the same data share a blob: it is printed once.
-                if record.header["key"] in self._blobs:
-                    continue
-                self._blobs.add(record.header["key"])
-            if record.kind is RecordKind.TASK:
-                self.asked.append(Task.model_validate(record.header))
-            self._emit(record)
+    def _ask(self, digest: str, records: list[Record]) -> None:
+        with self._lock:
+            if digest in {task.digest for task in self.asked}:
+                return
+            self._joined.add(digest)
+            for record in records:
+                if record.kind is RecordKind.BLOB:
+                    # Waves over the same data share a blob: it is printed once.
+                    if record.header["key"] in self._blobs:
+                        continue
+                    self._blobs.add(record.header["key"])
+                if record.kind is RecordKind.TASK:
+                    self.asked.append(Task.model_validate(record.header))
+                self._emit(record)
+
+    def _run_here(self, tasks: Tasks) -> None:
+        """Runs the cells of a small wave in this process, as a worker would."""
+        self._spend()
+        work = tasks.work(self.codec)
+
+        def run(position: int) -> None:
+            self._keep(work.run(position, self.answers))
+
+        try:
+            with ThreadPoolExecutor(self._threads) as pool:
+                list(pool.map(run, range(len(tasks.task.cells))))
+        except SwarmError as error:
+            self._leave(error)
+
+    # LM calls
+
+    def call(self, lm: Any, call: Any, make: Make) -> Any:
+        """The result of an LM call that the plan makes: made once, then journaled."""
+        effect = self._named(lm, call)
+        if self._scout is not None:
+            return self._scouted_call(self._scout, effect)
+        self._follow(effect)
+        if not effect.is_known(self.store):
+            if may_stand_in.get() and self._looks_ahead:
+                scout = self._look(EXTREMES)
+                if scout is not None:
+                    raise Missing(effect.digest)
+            self._waiting.pop(effect.digest, None)
+            self._make_waiting(lambda: self._make(effect.digest, make))
+        return self._value(effect)
+
+    async def acall(self, lm: Any, call: Any, make: Callable[[], Awaitable[Any]]) -> Any:
+        """As `call`, from a coroutine. Scouts end here."""
+        effect = self._named(lm, call)
+        if self._scout is not None:
+            if effect.unresolved or not effect.is_known(self.store):
+                self._scout.end()
+            return self._value(effect)
+        self._follow(effect)
+        if not effect.is_known(self.store):
+            self._spend()
+            try:
+                made = await make()
+            except Exception as error:
+                failure = error
+
+                def again() -> Any:
+                    raise failure
+
+                self._make(effect.digest, again)
+            else:
+                self._make(effect.digest, lambda: made)
+        return self._value(effect)
+
+    def _named(self, lm: Any, call: Any) -> Call:
+        effect = Call(lm, call)
+        if call.cache:
+            return effect
+        with self._lock:
+            self._occurrences[effect.digest] = occurrence = self._occurrences.get(effect.digest, 0) + 1
+        return Call(lm, call, occurrence)
+
+    def _value(self, effect: Call) -> Any:
+        self.used.update(effect.keys)
+        outcome, value = effect.load(self.store, self.codec)
+        if outcome is Outcome.ERROR:
+            raise value
+        return value
+
+    def _make(self, key: str, make: Make) -> None:
+        """Makes an LM call here and journals it."""
+        try:
+            outcome, value = outcome_of(make, ())
+        except SwarmError as error:
+            self._leave(error)
+        if outcome is Outcome.OK:
+            header = CallMade(key=key, usage=usage_of(value)).to_header()
+            self._keep(Record(RecordKind.CALL, header, self.codec.dumps(value)))
+        else:
+            failed: Value = outcome, value
+            result = Result(key=key, outcome=outcome, error=describe(value)[:500])
+            self._keep(Record(RecordKind.RESULT, result.to_header(), self.codec.dumps(failed)))
+
+    def _make_waiting(self, *own: Callable[[], None]) -> bool:
+        """Makes the calls that scouts found, and one of the plan's own; whether there was any."""
+        waiting, self._waiting = self._waiting, {}
+
+        def found(key: str, payload: bytes) -> None:
+            lm, call = self.codec.loads(payload)
+            self._make(key, lambda: self._make_call(lm, call))
+
+        jobs = [*own, *(lambda key=key, payload=payload: found(key, payload) for key, payload in waiting.items())]
+        if not jobs:
+            return False
+        self._spend()
+        if len(jobs) == 1:
+            jobs[0]()
+        else:
+            with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+                context = contextvars.copy_context()
+                list(pool.map(lambda job: context.copy().run(job), jobs))
+        return True
+
+    # Looking ahead
+
+    def _look(self, outlooks: Sequence[Outlook], limit: int = BUDGET) -> Scout | None:
+        def found(sighting: Sighting, request: Any) -> None:
+            if sighting.kind == Call.kind:
+                self._waiting[sighting.digest] = request
+            else:
+                self._ask(sighting.digest, request)
+
+        self._scout = look(self._joined | set(self._waiting), found, outlooks, limit)
+        return self._scout
+
+    def _stand_in(self, scout: Scout, effect: Scattered) -> Any:
+        mean, deviation = self._forecast.of(effect.program or "", len(effect.keys))
+        return effect.placeholder(scout.letter, scout.score(mean, deviation))
 
     def _scouted(self, scout: Scout, effect: Scattered) -> Any:
         """In a scout: what is known, or a placeholder after a word with the referee."""
         if not effect.unresolved and effect.is_known(self.store):
             return effect.load(self.store, self.codec)
         sighting = Sighting(effect.kind, effect.digest, effect.unresolved)
-        scout.report(sighting, lambda: self._records(effect))
-        stand_in = effect.placeholder(scout.role, scout.position)
+        scout.report(sighting, lambda: self._tasks(effect).records())
+        stand_in = self._stand_in(scout, effect)
         if stand_in is None:
             scout.end()
         return stand_in
 
-    def call(self, lm: Any, call: Any, stock: Callable[[Any, Any], Any]) -> Any:
-        """The result of an LM call that the plan makes: made once, then journaled."""
-        effect = Call(lm, call)
-        if self._scout is not None:
-            # Only the plan spends: an answer that is not there ends the scouting.
-            if not call.cache or not effect.is_known(self.store):
-                self._scout.end()
-            return effect.load(self.store, self.codec)
-        if not call.cache:
-            with self._lock:
-                self._occurrences[effect.digest] = occurrence = self._occurrences.get(effect.digest, 0) + 1
-            effect = Call(lm, call, occurrence)
-        with self._lock:
-            self._follow(effect)
-        if not effect.is_known(self.store):
-            try:
-                record = run_cell(effect.digest, stock, (lm, call), self.codec)
-            except SwarmError as error:
-                self._leave(error)
-            with self._lock:
-                self.store.put(record)
-                self._emit(record)
-        return effect.load(self.store, self.codec)
+    def _scouted_call(self, scout: Scout, effect: Call) -> Any:
+        if not effect.unresolved and effect.is_known(self.store):
+            return self._value(effect)
+        sighting = Sighting(effect.kind, effect.digest, effect.unresolved)
+        scout.report(sighting, lambda: self.codec.dumps((effect.lm, effect.call)))
+        if not may_stand_in.get():
+            scout.end()
+        raise Missing(effect.digest)
 
-    @property
-    def is_scout(self) -> bool:
-        """Whether this process is a fork that only looks ahead."""
-        return self._scout is not None
+    # The journal
+
+    def _keep(self, record: Record) -> None:
+        """Journals what was finished here."""
+        with self._lock:
+            self.store.put(record)
+            self._emit(record)
+            self._active_at = time.monotonic()
+
+    def _spend(self) -> None:
+        """From here on the plan costs something."""
+        with self._lock:
+            if not self._has_checked:
+                self._has_checked = True
+                found = [(str(task.kind), task.digest) for task in self.asked]
+                self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])
 
     def _follow(self, effect: Effect) -> None:
-        """Each plan must need what the plan before it needed, in the same order."""
+        """Each plan must need what the plan before it needed, in the same order.
+
+        Threads of an optimizer have no order among them, so only what its main thread needs counts.
+        """
+        self._active_at = time.monotonic()
+        if threading.current_thread() is not threading.main_thread():
+            return
         number, found = len(self.stream), (effect.kind, effect.digest)
         self.stream.append(found)
         if number < len(self.store.stream) and self.store.stream[number] != found:
@@ -170,3 +397,7 @@ class Engine:
                     "the order of a set, or the environment; make it the same each time, then request a new run.",
                 )
             )
+
+
+may_stand_in: contextvars.ContextVar[bool] = contextvars.ContextVar("may_stand_in", default=False)
+"""Whether a text placeholder can stand for the answer to the LM call that is made here."""

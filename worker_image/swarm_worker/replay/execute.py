@@ -12,8 +12,8 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.errors import BadInput, ProviderFailed
 from swarm_worker.exceptions import describe, location
-from swarm_worker.meter import metered
-from swarm_worker.replay.codec import Codec, Walks
+from swarm_worker.replay.calls import Answers, cell_calls
+from swarm_worker.replay.codec import Walks
 
 Value = tuple[Outcome, Any]
 """What a cell came to: OK and its return value, or ERROR and its exception."""
@@ -23,7 +23,7 @@ def run_cell(
     key: str,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
-    codec: Codec,
+    answers: Answers,
     *,
     walks: Walks = (),
     **settings: Any,
@@ -34,24 +34,45 @@ def run_cell(
 
     Raises:
         ProviderFailed: rate limit, timeout or server error, after DSPy's own retries.
-        BadInput: the provider refuses the API key or the account.
+        BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
     """
-    with metered() as meter, dspy.context(**settings):
+    with cell_calls(key, answers) as ledger:
+        with dspy.context(**settings):
+            value = outcome_of(function, arguments)
+        outcome, content = value
         try:
-            value: Value = (Outcome.OK, function(*arguments))
-        except SystemExit as error:
-            raise BadInput(
-                WorkerReason.PROGRAM_EXITS,
-                f"the program or metric called sys.exit({error.code!r}). Raise an exception instead: it then counts as "
-                "a failed example.",
-            ) from error
+            body = answers.codec.dumps(value, walks)
         except Exception as error:
-            _raise_if_provider(error)
-            value = (Outcome.ERROR, portable(error))
-    outcome, content = value
-    error_line = printable(describe(content))[:500] if outcome is Outcome.ERROR else None
-    header = Result(key=key, outcome=outcome, usage=meter.usage, error=error_line)
-    return Record(RecordKind.RESULT, header.to_header(), codec.dumps(value, walks))
+            raise BadInput(
+                WorkerReason.RESULT_NOT_PORTABLE,
+                f"what the program or metric returns cannot leave its process: {type(error).__name__}: {error}. Return "
+                "plain values (text, numbers, lists, dicts, pydantic models of an importable module).",
+            ) from error
+        pending = ledger.pending
+        header = Result(
+            key=key,
+            outcome=outcome,
+            usage=ledger.usage,
+            error=printable(describe(content))[:500] if outcome is Outcome.ERROR else None,
+            calls=[pending.key] if pending else [],
+            calls_at=len(body) if pending else None,
+        )
+    return Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
+
+
+def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Value:
+    """What a call of `function` comes to. Raises as `run_cell`."""
+    try:
+        return Outcome.OK, function(*arguments)
+    except SystemExit as error:
+        raise BadInput(
+            WorkerReason.PROGRAM_EXITS,
+            f"the program or metric called sys.exit({error.code!r}). Raise an exception instead: it then counts as "
+            "a failed example.",
+        ) from error
+    except Exception as error:
+        _raise_if_provider(error)
+        return Outcome.ERROR, portable(error)
 
 
 def _raise_if_provider(error: Exception) -> None:

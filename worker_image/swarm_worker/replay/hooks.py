@@ -1,10 +1,13 @@
 """Where stock DSPy hands its expensive steps to the engine.
 
-Three attributes are replaced for the life of a plan process; the optimizer classes themselves are never touched:
+Attributes of DSPy are replaced for the life of a plan process; the optimizer classes themselves are never touched:
 
     ParallelExecutor.execute    every evaluation wave and every collection of traces goes through it
     BootstrapFewShot.compile    whole bootstraps; also reached by optimizers that call or inherit it
-    clients.execution.execute   the few LM calls that optimizers make themselves
+    clients.execution.execute   (and aexecute, by `calls.install`) LM calls that optimizers make themselves
+    Predict.forward             gives scouts placeholders for proposals
+
+Code of the user's that runs within a cell sees stock DSPy.
 """
 
 import inspect
@@ -13,6 +16,7 @@ from typing import Any
 
 import dspy
 from dspy.clients import execution
+from dspy.predict.predict import Predict
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 from dspy.utils.parallelizer import ParallelExecutor
 
@@ -20,14 +24,18 @@ from swarm_wire.messages import Outcome
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe
+from swarm_worker.replay import calls, placeholder
+from swarm_worker.replay.calls import current
 from swarm_worker.replay.effects import Bootstrap, Wave
-from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.engine import Engine, Missing, may_stand_in
 
 SUPPORTED = "dspy 3.4"
 _SHAPES: tuple[tuple[Callable[..., Any], str], ...] = (
     (ParallelExecutor.execute, "(self, function, data)"),
     (BootstrapFewShot.compile, "(self, student, *, teacher=None, trainset)"),
     (execution.execute, "(lm, call)"),
+    (execution.aexecute, "(lm, call)"),
+    (Predict.forward, "(self, **kwargs)"),
 )
 _BOOTSTRAP_STEPS = (
     "_prepare_student_and_teacher",
@@ -39,7 +47,7 @@ _BOOTSTRAP_STEPS = (
 
 
 def install(engine: Engine) -> None:
-    """Replaces the three attributes in this process.
+    """Replaces the attributes in this process.
 
     Raises BadInput where the installed DSPy does not have the shape that the hooks were made for.
     """
@@ -50,10 +58,12 @@ def install(engine: Engine) -> None:
                 f"dspy {dspy.__version__} is not supported: {function.__qualname__} is not {shape}. "
                 f"Build the worker image with {SUPPORTED}.",
             )
-    stock_compile, stock_call = BootstrapFewShot.compile, execution.execute
+    stock_execute, stock_compile, stock_forward = ParallelExecutor.execute, BootstrapFewShot.compile, Predict.forward
     stock_steps = [getattr(BootstrapFewShot, step) for step in _BOOTSTRAP_STEPS]
 
     def execute(executor: ParallelExecutor, function: Callable[[Any], Any], data: Any) -> list[Any]:
+        if current() is not None:
+            return list(stock_execute(executor, function, data))
         values = engine.need(Wave(function, list(data)))
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
@@ -71,7 +81,7 @@ def install(engine: Engine) -> None:
     def compile_bootstrap(
         optimizer: BootstrapFewShot, student: Any, *, teacher: Any = None, trainset: list[Any]
     ) -> Any:
-        if [getattr(type(optimizer), step) for step in _BOOTSTRAP_STEPS] != stock_steps:
+        if current() is not None or [getattr(type(optimizer), step) for step in _BOOTSTRAP_STEPS] != stock_steps:
             # A subclass that bootstraps in its own way runs here; its LM calls are journaled one by one.
             return stock_compile(optimizer, student, teacher=teacher, trainset=trainset)
         outcome, value = engine.need(Bootstrap(optimizer, student, teacher, trainset))
@@ -85,10 +95,25 @@ def install(engine: Engine) -> None:
         optimizer.student._compiled = True
         return optimizer.student
 
-    def call(lm: Any, call: Any) -> Any:
-        outcome, value = engine.call(lm, call, stock_call)
-        if outcome is Outcome.ERROR:
-            raise value
-        return value
+    def forward(predictor: Predict, **arguments: Any) -> Any:
+        if current() is not None:
+            return stock_forward(predictor, **arguments)
+        signature = arguments.get("signature") or predictor.signature
+        token = may_stand_in.set(_has_text_outputs(signature))
+        try:
+            return stock_forward(predictor, **arguments)
+        except Missing as missing:
+            lm, config, signature, _, inputs = predictor._forward_preprocess(**arguments)
+            count = config.get("n") or lm.kwargs.get("n") or 1
+            rows = placeholder.completions(engine.letter, missing.digest, list(signature.output_fields), count)
+            return predictor._forward_postprocess(rows, signature, **inputs)
+        finally:
+            may_stand_in.reset(token)
 
-    ParallelExecutor.execute, BootstrapFewShot.compile, execution.execute = execute, compile_bootstrap, call
+    ParallelExecutor.execute, BootstrapFewShot.compile, Predict.forward = execute, compile_bootstrap, forward
+    calls.install(engine)
+
+
+def _has_text_outputs(signature: Any) -> bool:
+    fields = getattr(signature, "output_fields", {"": None})
+    return all(field is not None and field.annotation is str for field in fields.values())

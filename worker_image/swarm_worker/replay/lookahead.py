@@ -1,9 +1,10 @@
 """Finds what else can run in this round.
 
-At the first missing effect the plan forks two scouts. Each takes placeholders for results that are missing and runs on,
-reporting every further effect that it lacks. The plan is the referee: what both ask for identically, although their
-placeholders are far apart, does not depend on what is missing, and joins the round. Results are named by their content,
-so a wrong guess could only waste calls, never change a winner; with far-apart placeholders there is no waste either.
+At the first missing effect the plan forks scouts. Each takes placeholders for results that are missing and runs on,
+reporting every further effect that it lacks. The plan is the referee: what all scouts ask for identically joins the
+round. With extreme placeholders, agreement means that an effect does not depend on what is missing: no waste. With
+likely ones it is a good guess. Results are named by their content, so a wrong guess wastes calls, but never changes a
+winner.
 """
 
 import contextlib
@@ -11,17 +12,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from swarm_wire.records import Record
-from swarm_worker.replay.placeholder import ROLES
+from swarm_worker.replay.placeholder import Outlook
 
 BUDGET = 2000
-"""Effects that scouts look at in one round."""
+"""Effects that scouts look at in one go."""
 PATIENCE_SECONDS = 120
 """A scout that does not report for so long is given up."""
 TOLERATED = 1
@@ -40,17 +40,25 @@ class Sighting:
 class Scout:
     """A scout's line to the referee."""
 
-    def __init__(self, role: str, line: Connection) -> None:
-        self.role, self._line = role, line
-        self.position = 1
+    def __init__(self, outlook: Outlook, line: Connection) -> None:
+        self.outlook, self._line = outlook, line
+        self._position = 1
 
-    def report(self, sighting: Sighting, records: Callable[[], list[Record]]) -> None:
-        """Reports an effect; hands over its tasks if the referee wants them from this scout."""
-        self.position += 1
+    @property
+    def letter(self) -> str:
+        return self.outlook.letter
+
+    def score(self, mean: float, deviation: float) -> float:
+        """The score that the effect reported last is taken to have, given its forecast."""
+        return self.outlook.score(self._position, mean, deviation)
+
+    def report(self, sighting: Sighting, request: Callable[[], Any]) -> None:
+        """Reports an effect; hands over what it takes to run it if the referee wants that from this scout."""
+        self._position += 1
         try:
             self._line.send(sighting)
             if self._line.recv():
-                self._line.send(records())
+                self._line.send(request())
         except (EOFError, OSError):
             self.end()
 
@@ -79,12 +87,15 @@ class _Line:
         self.connection.close()
 
 
-def look(known: set[str], found: Callable[[list[Record]], None]) -> Scout | None:
-    """Forks the scouts and referees them.
+def look(
+    known: set[str], found: Callable[[Sighting, Any], None], outlooks: Sequence[Outlook], limit: int = BUDGET
+) -> Scout | None:
+    """Forks a scout for each outlook, and referees them.
 
     Args:
-        known: digests of effects that this round has already.
-        found: is given the records of each task that joins the round.
+        known: digests of effects that this round has already; grows by those that join it.
+        found: is given each effect that joins the round, and what it takes to run it.
+        limit: most effects to find.
 
     Returns:
         In a scout: its line. In the plan, when the scouts are done: None.
@@ -96,7 +107,7 @@ def look(known: set[str], found: Callable[[list[Record]], None]) -> Scout | None
     sys.stderr.flush()
     # A scout must not act on a signal as the plan would: with a commit.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    for role in ROLES:
+    for outlook in outlooks:
         ours, theirs = Pipe()
         pid = os.fork()
         if pid == 0:
@@ -104,21 +115,23 @@ def look(known: set[str], found: Callable[[list[Record]], None]) -> Scout | None
             for line in lines:
                 line.connection.close()
             _silence()
-            return Scout(role, theirs)
+            return Scout(outlook, theirs)
         theirs.close()
         lines.append(_Line(ours, pid))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
-        for wanted in _agreed(lines, known):
-            found(wanted)
+        for number, (sighting, request) in enumerate(_agreed(lines, known), 1):
+            found(sighting, request)
+            if number == limit:
+                break
     finally:
         for line in lines:
             line.close()
     return None
 
 
-def _agreed(lines: list[_Line], known: set[str]) -> Iterator[list[Record]]:
-    """The tasks that all scouts ask for, in the order in which they ask."""
+def _agreed(lines: list[_Line], known: set[str]) -> Iterator[tuple[Sighting, Any]]:
+    """The effects that all scouts ask for, in the order in which they ask."""
     disagreements = 0
     for _ in range(BUDGET):
         sightings = [line.receive() for line in lines]
@@ -137,7 +150,7 @@ def _agreed(lines: list[_Line], known: set[str]) -> Iterator[list[Record]]:
                 line.connection.send(wanted and line is lines[0])
             if wanted:
                 known.add(first.digest)
-                yield lines[0].connection.recv()
+                yield first, lines[0].connection.recv()
         except (EOFError, OSError):
             return
 

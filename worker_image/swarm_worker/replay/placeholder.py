@@ -1,11 +1,12 @@
 """Stand-ins for results that are not there yet, by which a scout finds out what comes next.
 
-Texts carry a mark, so that whatever they reach is known to be unresolved: a prompt or a program made from a guess is
-never asked for. Scores are far apart between the two scouts, further than any real score: where an optimizer does the
-same with both, it does so with every score.
+Texts carry a mark, so that whatever they reach is known to be unresolved: a prompt or a program made from a placeholder
+is never asked for. What a missing score is taken for is a scout's outlook.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from dspy.primitives.example import Example
 from dspy.primitives.prediction import Prediction
@@ -14,20 +15,71 @@ from swarm_wire.messages import Outcome
 from swarm_worker.replay.execute import Value
 from swarm_worker.replay.marks import mark
 
-ROLES = ("A", "B")
 SPREAD = 100.0
-"""Distance between a scout's placeholder scores; real ones are between 0 and 1."""
+"""Distance between extreme scores from effect to effect; real ones are between 0 and 1."""
 
 
-def scores(role: str, position: int, length: int) -> list[Value]:
-    """What an evaluation wave might have come to: scout A's scores go up from effect to effect, scout B's go down."""
-    step = position if role == ROLES[0] else -position
-    return [(Outcome.OK, (Prediction(), 0.5 + SPREAD * step))] * length
+class Outlook(Protocol):
+    """What a scout takes missing scores for.
+
+    Attributes:
+        letter: tells its marks from those of other scouts.
+    """
+
+    @property
+    def letter(self) -> str: ...
+    def score(self, position: int, mean: float, deviation: float) -> float:
+        """The mean score of the evaluation that is the scout's effect number `position`, given its forecast."""
 
 
-def demos(role: str, digest: str, student: Any) -> dict[str, list[Any]]:
+@dataclass(frozen=True)
+class Extreme:
+    """Scores further apart than any real ones: up from effect to effect, or down.
+
+    Where an optimizer does the same with both, it does so with every score.
+    """
+
+    letter: str
+    direction: int
+
+    def score(self, position: int, mean: float, deviation: float) -> float:
+        return 0.5 + SPREAD * self.direction * position
+
+
+@dataclass(frozen=True)
+class Likely:
+    """Scores as forecast, or a little better or worse, in an order of its own.
+
+    Where an optimizer does the same in several such orders, it will probably do so with the real scores.
+    """
+
+    letter: str
+    number: int
+    count: int
+
+    def score(self, position: int, mean: float, deviation: float) -> float:
+        # An odd stride runs through all ranks in another order for each scout.
+        rank = (self.number + position * (2 * self.number + 1)) % self.count
+        return mean + deviation * (2 * (rank + 0.5) / self.count - 1)
+
+
+EXTREMES = (Extreme("A", 1), Extreme("B", -1))
+LIKELY = tuple(Likely(letter, number, 4) for number, letter in enumerate("CDEF"))
+
+
+def scores(score: float, length: int) -> list[Value]:
+    """What an evaluation wave might have come to."""
+    return [(Outcome.OK, (Prediction(), score))] * length
+
+
+def demos(letter: str, digest: str, student: Any) -> dict[str, list[Any]]:
     """One marked demo for each predictor."""
     return {
-        name: [Example(augmented=True, **{field: mark(role, digest, field) for field in predictor.signature.fields})]
+        name: [Example(augmented=True, **{field: mark(letter, digest, field) for field in predictor.signature.fields})]
         for name, predictor in student.named_predictors()
     }
+
+
+def completions(letter: str, digest: str, fields: Sequence[str], count: int) -> list[dict[str, str]]:
+    """What a predictor with text outputs might have answered."""
+    return [{field: mark(letter, digest, f"{field}|{number}") for field in fields} for number in range(count)]

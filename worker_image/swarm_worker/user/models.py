@@ -72,9 +72,9 @@ def _client(model: Model, key: str | None) -> dspy.LM:
 
 
 def configure(models: Models) -> None:
-    """DSPy's global settings for a plan or worker process. No disk cache: it would unpickle files."""
+    """DSPy's global settings for a plan or worker process. No cache of DSPy's: `replay.calls` is in its place."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # Its default lock is a semaphore of the machine, which a process that ends at once would leave behind.
     tqdm.set_lock(threading.RLock())
-    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     dspy.configure(lm=models.student, disable_history=True)

@@ -1,0 +1,227 @@
+"""LM calls, each made once.
+
+Every LM call of DSPy goes through `dspy.clients.execution.execute` (or `aexecute`). Here it gets a name by content and
+is answered from what is known: the journal, and what this process has finished. A call under way is waited for, not
+repeated. Stock DSPy's cache does this within one process; these answers also cross from pod to pod and from round to
+round, and they know endpoints apart, which DSPy's cache does not.
+
+A call belongs to a cell (`cell_calls`), whose `Ledger` counts what it cost, or else to the process itself: then
+`Outside` says what happens. The ledger is found through `dspy.settings`, whose overrides DSPy carries into the threads
+that it starts itself.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import dspy
+from dspy.clients import execution
+
+from swarm_wire.messages import CallMade, Usage
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.digest import Walk
+
+Make = Callable[[], Any]
+"""Makes an LM call in the way of stock DSPy."""
+
+_SETTING = "swarm_ledger"
+_SECRETS = ("api_key", "api_base", "base_url")
+
+
+def name_call(lm: Any, call: Any, occurrence: int = 0) -> tuple[str, bool]:
+    """A name for an LM call, and whether a placeholder is part of it.
+
+    The name is made from the model, the messages and parameters as in DSPy's cache, and the endpoint.
+
+    Args:
+        occurrence: tells repetitions of an uncached call apart.
+    """
+    key = call.key(lm, False) if call.managed else call.legacy
+    told = {name: value for name, value in key.items() if name not in _SECRETS}
+    walk = Walk()
+    return walk.digest("call", type(lm).__qualname__, lm.kwargs.get("api_base"), told, occurrence), walk.unresolved
+
+
+def usage_of(result: Any) -> Usage:
+    """What an LM call cost: nothing, if DSPy's own cache answered."""
+    if result.cache_hit:
+        return Usage()
+    return Usage(
+        calls=max(1, len(result.responses)),
+        prompt_tokens=int(result.usage.get("prompt_tokens") or 0),
+        completion_tokens=int(result.usage.get("completion_tokens") or 0),
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished LM call that is not printed yet."""
+
+    key: str
+    body: bytes
+    usage: Usage
+
+    def record(self, cell: str | None) -> Record:
+        return Record(RecordKind.CALL, CallMade(key=self.key, usage=self.usage, cell=cell).to_header(), self.body)
+
+
+class Answers:
+    """The finished calls that a process knows, and those under way.
+
+    Args:
+        known: the journal's answer to a call, pickled; None where it has none.
+        emit: prints a record.
+    """
+
+    def __init__(self, codec: Codec, known: Callable[[str], bytes | None], emit: Callable[[Record], None]) -> None:
+        self.codec, self.emit, self._known = codec, emit, known
+        self._lock = threading.Lock()
+        self._finished: dict[str, bytes] = {}
+        self._flights: dict[str, threading.Event] = {}
+
+    def claim(self, key: str) -> bytes | threading.Event | None:
+        """The answer; or what to wait for, then to claim again; or None: the caller makes the call, and `land`s."""
+        with self._lock:
+            body = self._finished.get(key) or self._known(key)
+            if body is not None:
+                return body
+            flight = self._flights.get(key)
+            if flight is None:
+                self._flights[key] = threading.Event()
+            return flight
+
+    def land(self, key: str, body: bytes | None) -> None:
+        """The call is finished, with this answer or with none that others could use."""
+        with self._lock:
+            if body is not None:
+                self._finished[key] = body
+            self._flights.pop(key).set()
+
+
+@dataclass
+class Ledger:
+    """The LM calls of one cell.
+
+    An answer is printed when the cell goes on to its next call: a cell that dies loses no finished call, and the last
+    answer travels with the cell's result, so that a cell with one call needs no record more.
+    """
+
+    cell: str
+    answers: Answers
+    pending: Answer | None = None
+    _unshared: Usage = field(default_factory=Usage)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def call(self, lm: Any, call: Any, make: Make) -> Any:
+        key = self._begin(lm, call)
+        while key is not None and (claim := self.answers.claim(key)) is not None:
+            if isinstance(claim, bytes):
+                return self.answers.codec.loads(claim)
+            claim.wait()
+        result = None
+        try:
+            result = make()
+        finally:
+            self._finish(key, result)
+        return result
+
+    async def acall(self, lm: Any, call: Any, make: Callable[[], Awaitable[Any]]) -> Any:
+        key = self._begin(lm, call)
+        while key is not None and (claim := self.answers.claim(key)) is not None:
+            if isinstance(claim, bytes):
+                return self.answers.codec.loads(claim)
+            await asyncio.to_thread(claim.wait)
+        result = None
+        try:
+            result = await make()
+        finally:
+            self._finish(key, result)
+        return result
+
+    @property
+    def usage(self) -> Usage:
+        """What those calls cost that were not printed on their own."""
+        return self._unshared + self.pending.usage if self.pending else self._unshared
+
+    def _begin(self, lm: Any, call: Any) -> str | None:
+        """The call's key; None if it may not be answered from what is known."""
+        self.flush()
+        return name_call(lm, call)[0] if call.cache else None
+
+    def _finish(self, key: str | None, result: Any) -> None:
+        if result is None:
+            if key is not None:
+                self.answers.land(key, None)
+            return
+        usage, body = usage_of(result), None
+        if key is not None:
+            try:
+                body = self.answers.codec.dumps(result)
+            except Exception:  # an answer that cannot travel is not shared
+                body = None
+            self.answers.land(key, body)
+        with self._lock:
+            if key is None or body is None:
+                self._unshared += usage
+            else:
+                self._flush()
+                self.pending = Answer(key, body, usage)
+
+    def flush(self) -> None:
+        """Prints the pending answer."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self.pending is not None:
+            self.answers.emit(self.pending.record(self.cell))
+            self.pending = None
+
+    def __deepcopy__(self, memo: object) -> "Ledger":
+        return self
+
+
+@contextmanager
+def cell_calls(cell: str, answers: Answers) -> Iterator[Ledger]:
+    """Within the block, LM calls of this context (and of threads that DSPy starts in it) belong to the cell."""
+    ledger = Ledger(cell, answers)
+    with dspy.context(**{_SETTING: ledger}):
+        try:
+            yield ledger
+        except BaseException:
+            ledger.flush()
+            raise
+
+
+def current() -> Ledger | None:
+    """The ledger of the cell that runs here; None outside of cells."""
+    ledger: Ledger | None = dspy.settings.get(_SETTING)
+    return ledger
+
+
+class Outside(Protocol):
+    """What happens to LM calls outside of cells."""
+
+    def call(self, lm: Any, call: Any, make: Make) -> Any: ...
+    async def acall(self, lm: Any, call: Any, make: Callable[[], Awaitable[Any]]) -> Any: ...
+
+
+def install(outside: Outside | None = None) -> None:
+    """Takes over the LM calls of this process. Without `outside` those outside of cells stay stock DSPy's."""
+    stock, stock_async = execution.execute, execution.aexecute
+
+    def execute(lm: Any, call: Any) -> Any:
+        taker = current() or outside
+        return stock(lm, call) if taker is None else taker.call(lm, call, lambda: stock(lm, call))
+
+    async def aexecute(lm: Any, call: Any) -> Any:
+        taker = current() or outside
+        if taker is None:
+            return await stock_async(lm, call)
+        return await taker.acall(lm, call, lambda: stock_async(lm, call))
+
+    execution.execute, execution.aexecute = execute, aexecute
