@@ -21,8 +21,8 @@ from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
 from swarm_worker.replay import hooks
 from swarm_worker.replay.engine import SMALL, Engine
-from swarm_worker.replay.store import Store
-from swarm_worker.twin import Twin
+from swarm_worker.replay.store import Store, Stream
+from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding
 
 
@@ -49,14 +49,16 @@ class Plan:
         self._engine = Engine(
             self._store,
             environment.codec,
-            process.put,
+            process.put if twin is None or twin.is_plan else lambda record: None,
             self._leave,
             looks_ahead=looks_ahead,
             speculation=swarm.speculation,
             threads=swarm.threads_per_pod,
             small=int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
+            check=self._meet_twin,
         )
         self._binding = ""
+        self._observed: list[Observation] = []
 
     def run(self) -> None:
         """Ends the process, or raises a SwarmError."""
@@ -66,7 +68,7 @@ class Plan:
         self._binding = binding(spec, self._environment.sources, loaded.data, image)
         self._check_binding()
         if self._twin is not None:
-            self._twin.checkpoint(observe(loaded, backwards=self._twin.backwards))
+            self._observed = observe(loaded, backwards=self._twin.backwards)
         hooks.install(self._engine)
         dspy.configure(callbacks=[self._progress])
         try:
@@ -79,8 +81,18 @@ class Plan:
             self._end_scout()
             raise
         self._end_scout()
+        self._engine.spend()
         self._put_artifact(winner)
         self._put_end(PlanOutcome.DONE)
+
+    def _meet_twin(self, effects: Stream) -> None:
+        """Before anything is paid for. Raises Drift where the twin saw something else."""
+        if self._twin is not None:
+            found = [
+                Observation(f"effect {number}, a {kind}", digest, digest)
+                for number, (kind, digest) in enumerate(effects, 1)
+            ]
+            self._twin.checkpoint([*self._observed, *found])
 
     def _end_scout(self) -> None:
         """A scout that came to the end of the compile has nothing to say."""

@@ -59,9 +59,11 @@ class Twin(Protocol):
     """One of the two processes, to a plan that runs in the other or in this one.
 
     Attributes:
+        is_plan: whether this process is the plan that started the other.
         backwards: run independent examples in the opposite order: it must not count.
     """
 
+    is_plan: bool
     backwards: bool
 
     def checkpoint(self, observations: Sequence[Observation]) -> None:
@@ -97,6 +99,7 @@ class Other:
     """The twin, to the plan that started it."""
 
     process: "subprocess.Popen[bytes]"
+    is_plan: bool = True
     backwards: bool = False
 
     def checkpoint(self, observations: Sequence[Observation]) -> None:
@@ -124,6 +127,7 @@ class Other:
 class Line:
     """The plan that started this process, to this process, its twin."""
 
+    is_plan = False
     backwards = True
 
     def __init__(self) -> None:
@@ -182,6 +186,8 @@ _ADVICE = {
     "of a set, and nothing that is left over from another example",
     "spec.metric": "Let the metric depend on the example and the prediction alone: no time, no unseeded randomness, "
     "no order of a set, and nothing that is left over from another example",
+    "effect": "Let what an optimizer, a data function or a program's constructor chooses depend on the files alone: no "
+    "time, no unseeded randomness, no order of a set",
     "": "Look for time, unseeded randomness, the order of a set, and the environment",
 }
 

@@ -96,7 +96,8 @@ class Engine:
         speculation: most guesses of a round.
         threads: cells that run here at the same time.
         small: most missing cells of a wave that is run here.
-        check: is told, before the plan spends anything, what it needed and found until then.
+        check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
+            it raises ends the plan.
 
     Attributes:
         stream: effects needed so far.
@@ -185,7 +186,7 @@ class Engine:
             if self._speculation and (scout := self._look(LIKELY, self._speculation)) is not None:
                 return self._stand_in(scout, effect)
             self.guessed += [task.digest for task in self.asked[certain:]]
-        self._spend()
+        self.spend()
         self._leave()
 
     def _settle(self) -> None:
@@ -223,7 +224,7 @@ class Engine:
 
     def _run_here(self, tasks: Tasks) -> None:
         """Runs the cells of a small wave in this process, as a worker would."""
-        self._spend()
+        self.spend()
         work = tasks.work(self.codec)
 
         def run(position: int) -> None:
@@ -261,7 +262,7 @@ class Engine:
             return self._value(effect)
         self._follow(effect)
         if not effect.is_known(self.store):
-            self._spend()
+            self.spend()
             try:
                 made = await make()
             except Exception as error:
@@ -315,7 +316,7 @@ class Engine:
         jobs = [*own, *(lambda key=key, payload=payload: found(key, payload) for key, payload in waiting.items())]
         if not jobs:
             return False
-        self._spend()
+        self.spend()
         if len(jobs) == 1:
             jobs[0]()
         else:
@@ -369,13 +370,16 @@ class Engine:
             self._emit(record)
             self._active_at = time.monotonic()
 
-    def _spend(self) -> None:
-        """From here on the plan costs something."""
+    def spend(self) -> None:
+        """From here on the plan costs something, or ends."""
         with self._lock:
             if not self._has_checked:
                 self._has_checked = True
                 found = [(str(task.kind), task.digest) for task in self.asked]
-                self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])
+                try:
+                    self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])
+                except SwarmError as error:
+                    self._leave(error)
 
     def _follow(self, effect: Effect) -> None:
         """Each plan must need what the plan before it needed, in the same order.
