@@ -56,6 +56,7 @@ class Plan:
             threads=swarm.threads_per_pod,
             small=int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
             check=self._meet_twin,
+            is_full=lambda: process.is_full,
         )
         self._binding = ""
         self._observed: list[Observation] = []

@@ -17,7 +17,7 @@ from dspy.clients import execution
 from swarm_wire.messages import CallMade, Outcome, Result, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
-from swarm_worker.errors import BadInput, Drift, SwarmError
+from swarm_worker.errors import BadInput, Drift, OutputFull, SwarmError
 from swarm_worker.exceptions import describe
 from swarm_worker.replay.calls import Answers, Make, usage_of
 from swarm_worker.replay.codec import Codec
@@ -98,6 +98,7 @@ class Engine:
         small: most missing cells of a wave that is run here.
         check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
             it raises ends the plan.
+        is_full: whether so much is printed that another plan should go on.
 
     Attributes:
         stream: effects needed so far.
@@ -120,9 +121,10 @@ class Engine:
         threads: int = 8,
         small: int = SMALL,
         check: Callable[[Stream], None] = not_checked,
+        is_full: Callable[[], bool] = bool,
     ) -> None:
         self.store, self.codec = store, codec
-        self._emit, self._leave, self._check = emit, leave, check
+        self._emit, self._leave, self._check, self._is_full = emit, leave, check, is_full
         self._looks_ahead, self._speculation, self._threads = looks_ahead, speculation, threads
         self._small = small
         self._make_call = execution.execute
@@ -387,6 +389,8 @@ class Engine:
         Threads of an optimizer have no order among them, so only what its main thread needs counts.
         """
         self._active_at = time.monotonic()
+        if self._is_full():
+            self._leave(OutputFull())
         if threading.current_thread() is not threading.main_thread():
             return
         number, found = len(self.stream), (effect.kind, effect.digest)
