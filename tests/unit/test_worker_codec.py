@@ -116,3 +116,27 @@ def test_a_payload_never_touches_the_classes_of_another() -> None:
     assert first is not second
     assert first.equals(second)
     assert [id(name) for name in first.output_fields] == names
+
+
+class Labelled(dspy.Signature):
+    """Label it."""
+
+    text: str = dspy.InputField()
+    label: str = dspy.OutputField()
+
+
+def test_a_class_that_can_be_imported_travels_with_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_imported = CODEC.dumps(Labelled)
+    assert CODEC.loads(as_imported) is Labelled
+
+    monkeypatch.setattr(
+        Labelled, "__doc__", "Label it well."
+    )  # how DSPy keeps instructions, and how InferRules sets them
+    changed = CODEC.dumps(Labelled)
+    assert CODEC.loads(changed) is Labelled
+    monkeypatch.undo()
+    found = CODEC.loads(changed)
+    assert found.instructions == "Label it well."
+    assert list(found.fields) == list(Labelled.fields)
+    assert Labelled.instructions == "Label it."
+    assert Walk().digest(found) != Walk().digest(Labelled)

@@ -212,3 +212,19 @@ def test_referables_are_numbered_in_the_order_of_the_walk() -> None:
 def test_parts_do_not_run_together() -> None:
     assert combine("a", "b") != combine("ab") != combine("a", "b", "")
     assert combine("1:a") != combine("a")
+
+
+def search(query: str) -> str:
+    return query
+
+
+def find(query: str) -> str:
+    return query + "!"
+
+
+def test_a_tool_counts_with_its_function() -> None:
+    assert Walk().digest(dspy.Tool(search)) == Walk().digest(dspy.Tool(search))
+    assert Walk().digest(dspy.Tool(search)) != Walk().digest(dspy.Tool(find))
+    assert Walk().digest(dspy.ReAct("question -> answer", tools=[search])) != Walk().digest(
+        dspy.ReAct("question -> answer", tools=[find])
+    )

@@ -5,14 +5,18 @@ already holds, which are named by their number in a walk over the same graph. Th
 predictors (optimizers look them up with `id`) and of Signature classes, and makes results small.
 """
 
+import importlib
 import io
+import operator
 import pickle
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cloudpickle
 import dspy
+from dspy.signatures.signature import Signature
 
 from swarm_worker.replay.digest import IGNORED_ATTRIBUTES, Walk, is_referable
 
@@ -91,6 +95,8 @@ class _Pickler(cloudpickle.Pickler):
                 return NotImplemented
             kept = {key: value for key, value in state.items() if key not in IGNORED_ATTRIBUTES or key == "stage"}
             return (new, arguments, {**kept, "history": [], "callbacks": []}, *rest)
+        if isinstance(thing, type) and issubclass(thing, Signature) and _is_importable(thing):
+            return _signature, (thing.__module__, thing.__qualname__, thing.instructions)
         reduced = super().reducer_override(thing)
         return _untracked(reduced) if isinstance(thing, type) and isinstance(reduced, tuple) else reduced
 
@@ -107,6 +113,22 @@ def _untracked(reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         return reduced
     *before, _tracker, extra = arguments
     return (make, (*before, None, extra), *rest)
+
+
+def _signature(module: str, name: str, instructions: str) -> Any:
+    """A Signature class that can be imported, as it was where it comes from.
+
+    Optimizers may set the instructions of a class itself (InferRules does); the imported one does not have those.
+    """
+    found: Any = operator.attrgetter(name)(importlib.import_module(module))
+    return found if found.instructions == instructions else found.with_instructions(instructions)
+
+
+def _is_importable(thing: type) -> bool:
+    try:
+        return operator.attrgetter(thing.__qualname__)(sys.modules[thing.__module__]) is thing
+    except (KeyError, AttributeError):
+        return False
 
 
 class _Unpickler(pickle.Unpickler):

@@ -166,7 +166,7 @@ class Walk:
             ]
             return ["signature", self._visit(signature.instructions), *fields]
         if issubclass(thing, pydantic.BaseModel):
-            return ["model", _name(thing), self._visit(thing.model_json_schema())]
+            return ["model", _name(thing), self._visit(_schema(thing))]
         return ["class", _name(thing)]
 
     def _reduced_parts(self, thing: Any, kind: type) -> list[str | bytes]:
@@ -185,6 +185,13 @@ class Walk:
 
 def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _schema(model: type[pydantic.BaseModel]) -> dict[str, Any]:
+    try:
+        return model.model_json_schema()
+    except pydantic.PydanticInvalidForJsonSchema:  # a field that JSON cannot carry, as the function of a dspy.Tool
+        return {name: repr(field.annotation) for name, field in model.model_fields.items()}
 
 
 def _annotation(annotation: Any) -> str:
