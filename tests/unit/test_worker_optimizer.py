@@ -62,9 +62,10 @@ def provider() -> Iterator[RunningProvider]:
 
 
 @pytest.fixture
-def models(provider: RunningProvider) -> Iterator[Models]:
-    """Three models that tell themselves apart in the provider's log."""
+def models(provider: RunningProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Models]:
+    """Three models that tell themselves apart in the provider's log, and an empty cache."""
     provider.reset()
+    monkeypatch.setattr(dspy, "cache", dspy.cache)
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     made = Models(client("small", provider.url), client("large", provider.url), client("prompt", provider.url))
     with dspy.context(lm=made.student, disable_history=True):
@@ -116,11 +117,17 @@ ATTRIBUTES = {
 """Where a stock optimizer keeps a parameter under another name."""
 
 
+def stock_call(given: Optimizer, metric: Any, models: Models) -> Any:
+    """The call of the stock optimizer's `compile`, as a functools.partial."""
+    compiling: Any = prepare(given, metric, DATA, models)
+    return compiling.__wrapped__
+
+
 @pytest.mark.parametrize("name", ALL_PARAMETERS)
 def test_every_parameter_reaches_the_stock_optimizer(models: Models, name: str) -> None:
     given = optimizer(name, **ALL_PARAMETERS[name])
     member = getattr(given, given.which)
-    compiling: Any = prepare(given, told, DATA, models)
+    compiling = stock_call(given, told, models)
     stock = (compiling.args[0] if compiling.args else compiling.func).__self__
     renamed = ATTRIBUTES.get(name, {})
     found = {
@@ -145,7 +152,7 @@ def test_every_parameter_reaches_the_stock_optimizer(models: Models, name: str) 
 def test_miprov2_is_light_where_nothing_says_how_much(
     models: Models, given: dict[str, Any], auto: str | None, trials: int | None
 ) -> None:
-    compiling: Any = prepare(optimizer("miprov2", **given), right, DATA, models)
+    compiling = stock_call(optimizer("miprov2", **given), right, models)
     assert (compiling.func.__self__.auto, compiling.keywords["num_trials"]) == (auto, trials)
 
 
@@ -299,9 +306,8 @@ def custom(tmp_path: Path) -> Iterator[None]:
 def compiled(function: str) -> Any:
     nowhere = Models(client("a"), client("b"), client("c"))
     given = optimizer("custom", entrypoint=f"custom_optimizers:{function}")
-    progress = Progress()
     with dspy.context(lm=nowhere.student):
-        return run(given, Billing(), right, DATA, nowhere, progress)
+        return run(prepare(given, right, DATA, nowhere), Billing(), right, DATA, Progress())
 
 
 @pytest.mark.parametrize(("function", "demos"), [("labeled", 6), ("in_another_order", 6), ("compile", 3)])
@@ -347,7 +353,13 @@ def score_of(value: Any) -> float | None:
     nowhere = Models(client("a"), client("b"), client("c"))
     data = Data(train=DATA.train, validation=DATA.validation[:4], test=[])
     with dspy.context(lm=nowhere.student, num_threads=1):
-        run(optimizer("labeledFewShot"), Billing(), lambda *_: next(values), data, nowhere, progress)
+        run(
+            prepare(optimizer("labeledFewShot"), right, data, nowhere),
+            Billing(),
+            lambda *_: next(values),
+            data,
+            progress,
+        )
     return progress.baseline
 
 

@@ -160,6 +160,17 @@ def test_other_data_or_program_is_drift(tmp_path: Path) -> None:
     assert pod.plan(WORDS="a b").said == (ExitCode.DRIFT, "SourceChanged")
 
 
+def test_another_optimizer_of_the_users_own_is_drift(tmp_path: Path) -> None:
+    custom = "def compile(student, trainset, valset, metric):\n    return student\n"
+    pod = prog(tmp_path, optimizer={"custom": {"entrypoint": "own_optimizer:compile"}})
+    module(tmp_path, custom, "own_optimizer.py")
+    pod.journal = planned(pod, "a").records(RecordKind.PLAN)
+    module(tmp_path, custom + "# changed\n", "own_optimizer.py")
+    assert pod.plan(WORDS="a").said == (ExitCode.DRIFT, "SourceChanged")
+    (tmp_path / "own_optimizer.py").unlink()
+    assert pod.plan(WORDS="a").said == (ExitCode.BAD_INPUT, "OptimizerInvalid")
+
+
 def test_a_program_that_differs_from_process_to_process_is_drift(tmp_path: Path) -> None:
     random = PROG.replace("super().__init__()", "super().__init__()\n        self.salt = os.urandom(8)")
     pod = prog(tmp_path, random)

@@ -24,6 +24,7 @@ from swarm_worker.replay.engine import SMALL, Engine
 from swarm_worker.replay.store import Store, Stream
 from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding
+from swarm_worker.user.optimizer import prepare
 
 
 def main(process: Process, twin: Twin | None = None) -> None:
@@ -65,6 +66,7 @@ class Plan:
         """Ends the process, or raises a SwarmError."""
         loaded = load_compilation(self._environment)
         spec = self._environment.request.spec
+        compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         image = os.environ.get(names.ENV_IMAGE, "")
         self._binding = binding(spec, self._environment.sources, loaded.data, image)
         self._check_binding()
@@ -73,9 +75,7 @@ class Plan:
         hooks.install(self._engine)
         dspy.configure(callbacks=[self._progress])
         try:
-            winner = script.run(
-                spec.optimizer, loaded.student, loaded.metric, loaded.data, self._environment.models, self._progress
-            )
+            winner = script.run(compile_program, loaded.student, loaded.metric, loaded.data, self._progress)
         except (BadInput, CompileFailed) as error:
             self._leave(self._explained(error))
         except BaseException:

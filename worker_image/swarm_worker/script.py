@@ -1,21 +1,17 @@
 """The compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
 from dspy.utils.callback import BaseCallback
-from pydantic.alias_generators import to_camel
 
-from swarm_wire import optimizers as api
 from swarm_wire.messages import Candidate, Scores
 from swarm_wire.names import WorkerReason
-from swarm_worker.errors import BadInput, CompileFailed, SwarmError
+from swarm_worker.errors import BadInput
 from swarm_worker.user.data import Data
-from swarm_worker.user.models import Models
-from swarm_worker.user.optimizer import prepare
+from swarm_worker.user.optimizer import Compile
 
 
 @dataclass
@@ -45,44 +41,29 @@ class Progress(BaseCallback):
 
 
 def run(
-    given: api.Optimizer,
+    compile_program: Compile,
     student: dspy.Module,
     metric: Callable[..., Any],
     data: Data,
-    models: Models,
     progress: Progress,
 ) -> dspy.Module:
     """The winner; scores go into `progress`.
 
     Raises:
-        BadInput: the optimizer cannot be used like this, or no example of the validation set could be evaluated.
+        BadInput: no example of the validation set could be evaluated.
         CompileFailed: the optimizer raised.
     """
     progress.validation = data.validation
-    with _as_compile_failed(given):
-        compile_program = prepare(given, metric, data, models)
     progress.baseline = _evaluate(student, metric, data.validation, must_work=True)
     if data.test:
         progress.test_baseline = _evaluate(student, metric, data.test)
     progress.compiling = True
-    with _as_compile_failed(given):
-        winner = compile_program(student)
+    winner = compile_program(student)
     progress.compiling = False
     progress.best = _evaluate(winner, metric, data.validation)
     if data.test:
         progress.test_winner = _evaluate(winner, metric, data.test)
     return winner
-
-
-@contextmanager
-def _as_compile_failed(given: api.Optimizer) -> Iterator[None]:
-    """What an optimizer raises ends the compile, as in stock DSPy; what we raise has its own meaning."""
-    try:
-        yield
-    except SwarmError:
-        raise
-    except Exception as error:
-        raise CompileFailed(f"{to_camel(given.which)}: {type(error).__name__}: {error}") from error
 
 
 def candidates(winner: dspy.Module) -> list[Candidate]:

@@ -1,7 +1,8 @@
 """The optimizers: from a member of the spec's union to a compile, as a user would write it in a script."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from pydantic.alias_generators import to_camel
 from swarm_wire import optimizers as api
 from swarm_wire.names import WorkerReason
 from swarm_wire.schema import SpecModel
-from swarm_worker.errors import BadInput
+from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.user.custom import load_custom
 from swarm_worker.user.data import Data
 from swarm_worker.user.models import Models
@@ -38,11 +39,25 @@ def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) ->
 
     Raises:
         BadInput: the optimizer cannot be used like this; said before the first LM call is paid for.
+        CompileFailed: the optimizer raised; also when called.
     """
     package = _PACKAGES.get(given.which)
     if package is not None and importlib.util.find_spec(package) is None:
         raise _invalid(given.which, f"it needs the package {package}, which is not in the image. Install it there.")
-    return _OPTIMIZERS[given.which](getattr(given, given.which), _Setting(metric, data, models))
+    with _as_compile_failed(given.which):
+        compile_program = _OPTIMIZERS[given.which](getattr(given, given.which), _Setting(metric, data, models))
+    return _as_compile_failed(given.which)(compile_program)
+
+
+@contextmanager
+def _as_compile_failed(which: str) -> Iterator[None]:
+    """What an optimizer raises ends the compile, as in stock DSPy; what we raise has a meaning of its own."""
+    try:
+        yield
+    except SwarmError:
+        raise
+    except Exception as error:
+        raise CompileFailed(f"{to_camel(which)}: {type(error).__name__}: {error}") from error
 
 
 _PACKAGES = {"miprov2": "optuna", "bootstrap_few_shot_with_optuna": "optuna", "simba": "numpy", "gepa": "gepa"}
