@@ -12,7 +12,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 import dspy
@@ -96,7 +96,7 @@ class _Pickler(cloudpickle.Pickler):
             kept = {key: value for key, value in state.items() if key not in IGNORED_ATTRIBUTES or key == "stage"}
             return (new, arguments, {**kept, "history": [], "callbacks": []}, *rest)
         if isinstance(thing, type) and issubclass(thing, Signature) and _is_importable(thing):
-            return _signature, (thing.__module__, thing.__qualname__, thing.instructions)
+            return _signature, (thing.__module__, thing.__qualname__, cast(Any, thing).instructions)
         reduced = super().reducer_override(thing)
         return _untracked(reduced) if isinstance(thing, type) and isinstance(reduced, tuple) else reduced
 

@@ -22,6 +22,7 @@ from swarm_worker.replay.calls import Answers, name_call
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.replay.execute import Value, run_cell
+from swarm_worker.replay.prefetch import running_ahead
 from swarm_worker.replay.store import Store
 
 BOOTSTRAP_WEIGHT = 8
@@ -224,7 +225,7 @@ def _bootstrap(
 ) -> tuple[dict[str, Any], int]:
     optimizer = BootstrapFewShot.__new__(BootstrapFewShot)
     optimizer.__dict__.update(configuration, error_lock=threading.Lock())
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), running_ahead(optimizer, trainset):
         compiled = optimizer.compile(student, teacher=teacher, trainset=trainset)
     return {name: predictor.demos for name, predictor in compiled.named_predictors()}, optimizer.error_count
 
