@@ -12,6 +12,9 @@ from testbed import CommandError
 INVALID = [
     ("two optimizers", {"optimizer": {"labeledFewShot": {}, "bootstrapFewShot": {}}}, "exactly one of"),
     ("no optimizer", {"optimizer": {}}, "exactly one of"),
+    ("no budget", {"optimizer": {"gepa": {}}}, "exactly one of auto, maxFullEvals, maxMetricCalls"),
+    ("trials beside auto", {"optimizer": {"miprov2": {"auto": "light", "numTrials": 3}}}, "set auto, or both of"),
+    ("trials alone", {"optimizer": {"miprov2": {"numTrials": 3}}}, "set auto, or both of"),
     ("an unknown field", {"swarm": {"podz": 3}}, "podz"),
     ("an entrypoint without a colon", {"metric": {"entrypoint": "triage.metric"}}, "spec.metric.entrypoint"),
     ("an endpoint that is no URL", {"models": {"student": {"model": "openai/x", "endpoint": "localhost"}}}, "endpoint"),
