@@ -13,6 +13,7 @@ that it starts itself.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -29,7 +30,8 @@ Make = Callable[[], Any]
 """Makes an LM call in the way of stock DSPy."""
 
 _SETTING = "swarm_ledger"
-_SECRETS = ("api_key", "api_base", "base_url")
+_ENDPOINT = ("api_base", "base_url")
+_SECRETS = ("api_key", *_ENDPOINT)
 
 
 def name_call(lm: Any, call: Any, occurrence: int = 0) -> tuple[str, bool]:
@@ -42,8 +44,10 @@ def name_call(lm: Any, call: Any, occurrence: int = 0) -> tuple[str, bool]:
     """
     key = call.key(lm, False) if call.managed else call.legacy
     told = {name: value for name, value in key.items() if name not in _SECRETS}
+    given = {**lm.kwargs, **call.kwargs}
+    endpoint = next((given[name] for name in _ENDPOINT if given.get(name)), None)
     walk = Walk()
-    return walk.digest("call", type(lm).__qualname__, lm.kwargs.get("api_base"), told, occurrence), walk.unresolved
+    return walk.digest("call", type(lm).__qualname__, endpoint, told, occurrence), walk.unresolved
 
 
 def usage_of(result: Any) -> Usage:
@@ -81,9 +85,9 @@ class Answers:
         self.codec, self.emit, self._known = codec, emit, known
         self._lock = threading.Lock()
         self._finished: dict[str, bytes] = {}
-        self._flights: dict[str, threading.Event] = {}
+        self._flights: dict[str, Future[None]] = {}
 
-    def claim(self, key: str) -> bytes | threading.Event | None:
+    def claim(self, key: str) -> bytes | Future[None] | None:
         """The answer; or what to wait for, then to claim again; or None: the caller makes the call, and `land`s."""
         with self._lock:
             body = self._finished.get(key) or self._known(key)
@@ -91,7 +95,8 @@ class Answers:
                 return body
             flight = self._flights.get(key)
             if flight is None:
-                self._flights[key] = threading.Event()
+                self._flights[key] = Future()
+                self._flights[key].set_running_or_notify_cancel()  # who gives up waiting does not cancel it
             return flight
 
     def land(self, key: str, body: bytes | None) -> None:
@@ -99,7 +104,7 @@ class Answers:
         with self._lock:
             if body is not None:
                 self._finished[key] = body
-            self._flights.pop(key).set()
+            self._flights.pop(key).set_result(None)
 
 
 @dataclass
@@ -121,7 +126,7 @@ class Ledger:
         while key is not None and (claim := self.answers.claim(key)) is not None:
             if isinstance(claim, bytes):
                 return self.answers.codec.loads(claim)
-            claim.wait()
+            claim.result()
         result = None
         try:
             result = make()
@@ -134,7 +139,8 @@ class Ledger:
         while key is not None and (claim := self.answers.claim(key)) is not None:
             if isinstance(claim, bytes):
                 return self.answers.codec.loads(claim)
-            await asyncio.to_thread(claim.wait)
+            # Not in a thread of the loop's pool: the maker may need one to finish.
+            await asyncio.wrap_future(claim)
         result = None
         try:
             result = await make()

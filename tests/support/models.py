@@ -1,0 +1,135 @@
+"""Language models that live in this process: what they are asked is noted, what they answer is up to the test."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import dspy
+from dspy.clients import execution
+from dspy.clients.cache import Cache
+from dspy.lm15 import Message, Response, TextPart, Usage
+from dspy.predict.predict import Predict
+from dspy.teleprompt.bootstrap import BootstrapFewShot
+from dspy.utils.parallelizer import ParallelExecutor
+
+from swarm_worker.replay.codec import Codec
+
+CODEC = Codec({"student": "sk-a-very-secret-key"})
+HOOKED: dict[Any, tuple[str, ...]] = {
+    execution: ("execute", "aexecute"),
+    ParallelExecutor: ("execute",),
+    BootstrapFewShot: ("compile",),
+    Predict: ("forward",),
+}
+_FIELDS = re.compile(r"\[\[ ## (\w+) ## ]]")
+_REQUEST = "Respond with the corresponding output fields"
+
+
+def echo(prompt: str) -> str:
+    """Each text output that the prompt asks for, with what was asked."""
+    asked, _, wanted = prompt.partition(_REQUEST)
+    values = _FIELDS.sub("", asked).split()
+    fields = [name for name in _FIELDS.findall(wanted) if name != "completed"]
+    return "\n\n".join(f"[[ ## {name} ## ]]\n{name} of {' '.join(values)}" for name in fields)
+
+
+@dataclass
+class Provider:
+    """Answers in this process. It travels by its name, so that its copies note what they are asked here, too.
+
+    Attributes:
+        answer: a prompt's last message -> the completion; may raise what a client raises.
+        asked: the last messages of the requests, those that failed included.
+        paid: how many were answered.
+        seconds: how long an answer takes.
+    """
+
+    name: str
+    answer: Callable[[str], str] = echo
+    seconds: float = 0.0
+    asked: list[str] = field(default_factory=list)
+    paid: int = 0
+    most_at_once: int = 0
+    _at_once: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    named: ClassVar[dict[str, "Provider"]] = {}
+
+    def __post_init__(self) -> None:
+        self.named[self.name] = self
+
+    def lm(self, **given: Any) -> Any:
+        """A client of this provider whose repeated requests may be answered from what is known."""
+        engines = {"engine": Engine(self.name), "async_engine": AsyncEngine(self.name)}
+        return dspy.LM("openai/model", num_retries=0, **{**engines, **given})
+
+    def begin(self, prompt: str) -> None:
+        with self._lock:
+            self.asked.append(prompt)
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+
+    def end(self, prompt: str, model: str) -> Response:
+        with self._lock:
+            self._at_once -= 1
+        text = self.answer(prompt)
+        with self._lock:
+            self.paid += 1
+        message = Message.assistant([TextPart(text)])
+        usage = Usage(input_tokens=3, output_tokens=2)
+        return Response(id=None, model=model, message=message, finish_reason="stop", usage=usage)
+
+
+@dataclass
+class Engine:
+    """The way to a provider that DSPy takes."""
+
+    name: str
+
+    @property
+    def provider(self) -> Provider:
+        return Provider.named[self.name]
+
+    def complete(self, request: Any) -> Response:
+        prompt = request.messages[-1].text
+        self.provider.begin(prompt)
+        threading.Event().wait(self.provider.seconds)
+        return self.provider.end(prompt, request.model)
+
+    def stream(self, request: Any) -> Any:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+    def dump_state(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> "Engine":
+        return cls(**state)
+
+
+class AsyncEngine(Engine):
+    async def complete(self, request: Any) -> Response:
+        prompt = request.messages[-1].text
+        self.provider.begin(prompt)
+        await asyncio.sleep(self.provider.seconds)
+        return self.provider.end(prompt, request.model)
+
+    async def aclose(self) -> None:
+        pass
+
+
+def take_over(patch: Any) -> None:
+    """What `hooks` and `calls` replace is restored after the test, and DSPy's own cache is off, as in a pod.
+
+    Args:
+        patch: pytest's monkeypatch.
+    """
+    for owner, names in HOOKED.items():
+        for name in names:
+            patch.setattr(owner, name, getattr(owner, name))
+    patch.setattr(dspy, "cache", Cache(enable_disk_cache=False, enable_memory_cache=False, disk_cache_dir=""))

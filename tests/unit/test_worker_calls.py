@@ -1,0 +1,452 @@
+"""LM calls of cells: each made once, printed as soon as the cell goes on, and paid for in the books."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import dspy
+import pytest
+from dspy.clients import execution
+from dspy.utils.exceptions import LMRateLimitError
+
+from support.models import CODEC, Provider, take_over
+from support.wire import digest
+from swarm_wire.messages import CallMade, Result, Usage
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
+from swarm_worker.replay import calls
+from swarm_worker.replay.calls import Answers, cell_calls, name_call
+from swarm_worker.replay.execute import run_cell
+from swarm_worker.replay.store import Store
+
+
+@dataclass
+class Desk:
+    """A worker's cells, and what they print."""
+
+    journal: list[Record] = field(default_factory=list)
+    printed: list[Record] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.answers = Answers(CODEC, Store.of(self.journal).answer, self.printed.append)
+
+    def run(self, function: Callable[[], Any], cell: int = 1) -> Any:
+        """The cell's value: what it returned or raised. Its record is printed."""
+        record = run_cell(digest(cell), function, (), self.answers)
+        self.printed.append(record)
+        return CODEC.loads(record.body)[1]
+
+    def said(self) -> list[tuple[str, int, int]]:
+        """(kind, calls paid, calls carried) of each record."""
+        return [(record.kind, usage_in(record).calls, len(record.header.get("calls", ()))) for record in self.printed]
+
+    @property
+    def usage(self) -> Usage:
+        """As the final plan will add it up."""
+        return Store.of(self.printed).usage()
+
+
+def usage_in(record: Record) -> Usage:
+    message = CallMade if record.kind is RecordKind.CALL else Result
+    return message.model_validate(record.header).usage
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch, request: Any) -> Provider:
+    take_over(monkeypatch)
+    calls.install()
+    return Provider(request.node.name)
+
+
+def ask(lm: Any, *questions: str, **config: Any) -> list[str]:
+    predict = dspy.Predict("question -> answer")
+    with dspy.context(lm=lm):
+        return [predict(question=question, config=config).answer for question in questions]
+
+
+async def ask_at_once(lm: Any, *questions: str) -> list[str]:
+    predict = dspy.Predict("question -> answer")
+    with dspy.context(lm=lm):
+        return [found.answer for found in await asyncio.gather(*(predict.acall(question=q) for q in questions))]
+
+
+def once(error: BaseException) -> Callable[[str], str]:
+    """Fails the first request, and answers those after it."""
+    failures = iter([error])
+
+    def answer(prompt: str) -> str:
+        for failure in failures:
+            raise failure
+        return "[[ ## answer ## ]]\nat last"
+
+    return answer
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+
+def name(prompt: str = "q", given: dict[str, Any] | None = None, occurrence: int = 0, **parameters: Any) -> str:
+    lm = dspy.LM(**{"model": "openai/m", "api_base": "http://one/v1", "api_key": "k", **parameters})
+    return name_call(lm, execution.prepare(lm, prompt, None, given or {}), occurrence)[0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prompt": "another"},
+        {"model": "openai/n"},
+        {"model_type": "text"},
+        {"api_base": "http://two/v1"},
+        {"api_base": None, "base_url": "http://two/v1"},
+        {"given": {"api_base": "http://two/v1"}},
+        {"temperature": 0.7},
+        {"given": {"temperature": 0.7}},
+        {"given": {"n": 2}},
+        {"given": {"rollout_id": 1, "temperature": 1.0}},
+        {"occurrence": 1},
+    ],
+    ids=str,
+)
+def test_another_request_is_another_call(other: dict[str, Any]) -> None:
+    assert name(**other) != name()
+
+
+def test_rollouts_are_apart() -> None:
+    first, second = (name(given={"rollout_id": number, "temperature": 1.0}) for number in (1, 2))
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {},
+        {"api_key": "another"},
+        {"num_retries": 9},
+        {"api_base": None, "base_url": "http://one/v1"},
+        {"api_base": "http://two/v1", "given": {"api_base": "http://one/v1"}},
+        {"given": {"rollout_id": None}},
+    ],
+    ids=str,
+)
+def test_the_same_request_is_the_same_call(same: dict[str, Any]) -> None:
+    assert name(**same) == name()
+
+
+def test_a_placeholder_in_a_request_is_noticed() -> None:
+    lm = dspy.LM("openai/m")
+    found = [name_call(lm, execution.prepare(lm, text, None, {}))[1] for text in ("plain", "with ⟦A|d|answer⟧ in it")]
+    assert found == [False, True]
+
+
+# --- the same request once ---------------------------------------------------------------------------------------
+
+
+def test_a_call_in_the_journal_is_not_made(provider: Provider) -> None:
+    first = Desk()
+    first.run(lambda: ask(provider.lm(), "one", "two"))
+    told = {record.kind: record for record in first.printed}
+    assert list(told) == [RecordKind.CALL, RecordKind.RESULT]
+    for number, kind in enumerate(told):
+        later, question = Desk([told[kind]]), ("one", "two")[number]
+        assert later.run(partial(ask, provider.lm(), question), 2) == [f"answer of {question}"]
+        assert later.said() == [(RecordKind.RESULT, 0, 0)], f"told by a {kind} record"
+    assert len(provider.asked) == 2
+
+
+def test_a_call_of_another_cell_of_this_process_is_not_made(provider: Provider) -> None:
+    desk = Desk()
+    assert desk.run(lambda: ask(provider.lm(), "one"), 1) == desk.run(lambda: ask(provider.lm(), "one"), 2)
+    assert desk.said() == [(RecordKind.RESULT, 1, 1), (RecordKind.RESULT, 0, 0)]
+    assert (len(provider.asked), desk.usage.calls) == (1, 1)
+
+
+def in_threads(desk: Desk, lm: Any) -> list[Any]:
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda cell: desk.run(lambda: ask(lm, "one"), cell), range(8)))
+
+
+def in_parallel(desk: Desk, lm: Any) -> list[Any]:
+    predict = dspy.Predict("question -> answer")
+    pairs = [(predict, dspy.Example(question="one").with_inputs("question"))] * 8
+
+    def cell() -> Any:
+        with dspy.context(lm=lm):
+            return [found.answer for found in dspy.Parallel(num_threads=4, disable_progress_bar=True)(pairs)]
+
+    return [desk.run(cell)]
+
+
+def in_a_loop(desk: Desk, lm: Any) -> list[Any]:
+    """More than the loop's pool has threads."""
+    return [desk.run(lambda: asyncio.run(ask_at_once(lm, *["one"] * 40)))]
+
+
+def in_loops(desk: Desk, lm: Any) -> list[Any]:
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda cell: desk.run(lambda: asyncio.run(ask_at_once(lm, "one")), cell), range(4)))
+
+
+@pytest.mark.parametrize("together", [in_threads, in_parallel, in_a_loop, in_loops])
+def test_a_call_under_way_is_waited_for(provider: Provider, together: Callable[[Desk, Any], list[Any]]) -> None:
+    provider.seconds = 0.1
+    desk = Desk()
+    found = together(desk, provider.lm())
+    assert {answer for cell in found for answer in cell} == {"answer of one"}
+    assert (len(provider.asked), desk.usage.calls) == (1, 1)
+
+
+@pytest.mark.parametrize("together", [in_threads, in_loops])
+def test_when_a_call_fails_another_that_waits_makes_it(
+    provider: Provider, together: Callable[[Desk, Any], list[Any]]
+) -> None:
+    provider.seconds, provider.answer = 0.1, once(ValueError("not this time"))
+    desk = Desk()
+    found = together(desk, provider.lm())
+    failed = [value for value in found if isinstance(value, Exception)]
+    assert len(failed) == 1
+    assert {answer for cell in found if cell is not failed[0] for answer in cell} == {"at last"}
+    assert (len(provider.asked), desk.usage.calls) == (2, 1)
+
+
+def test_who_gives_up_waiting_disturbs_nobody(provider: Provider) -> None:
+    provider.seconds = 0.3
+
+    async def cell() -> Any:
+        maker, patient = (asyncio.create_task(ask_at_once(provider.lm(), "one")) for _ in range(2))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ask_at_once(provider.lm(), "one"), 0.1)
+        return [*await maker, *await patient]
+
+    assert Desk().run(lambda: asyncio.run(cell())) == ["answer of one"] * 2
+    assert len(provider.asked) == 1
+
+
+def test_a_maker_that_is_cancelled_leaves_the_call_to_another(provider: Provider) -> None:
+    provider.seconds = 0.3
+
+    async def cell() -> Any:
+        maker = asyncio.create_task(ask_at_once(provider.lm(), "one"))
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(ask_at_once(provider.lm(), "one"))
+        await asyncio.sleep(0.05)
+        maker.cancel()
+        return await waiting
+
+    assert Desk().run(lambda: asyncio.run(cell())) == ["answer of one"]
+    assert len(provider.asked) == 2
+
+
+class Plain(dspy.BaseLM):
+    """A client of the user's own: DSPy does not cache what it answers."""
+
+    def __init__(self, provider: str) -> None:
+        super().__init__("plain")
+        self.provider = provider
+
+    def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
+        from types import SimpleNamespace as Bag
+
+        provider = Provider.named[self.provider]
+        provider.begin("")
+        provider.end("", self.model)
+        message = Bag(content="[[ ## answer ## ]]\nplain", tool_calls=None)
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        return Bag(choices=[Bag(message=message, finish_reason="stop")], usage=usage, model=self.model)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "client", [lambda it: it.lm(cache=False), lambda it: Plain(it.name)], ids=["told not to", "of the user's own"]
+)
+def test_what_is_not_cached_is_not_shared(provider: Provider, client: Callable[[Provider], Any]) -> None:
+    desk = Desk()
+    for cell in (1, 2):
+        desk.run(lambda: ask(client(provider), "one", "one"), cell)
+    assert desk.said() == [(RecordKind.RESULT, 2, 0)] * 2
+    assert (len(provider.asked), desk.usage.calls) == (4, 4)
+
+
+def test_an_answer_that_cannot_travel_is_not_shared(provider: Provider) -> None:
+    provider.answer = lambda prompt: "[[ ## answer ## ]]\nthe key is sk-a-very-secret-key"
+    desk = Desk()
+    found = [desk.run(lambda: len(ask(provider.lm(), "one")[0]), cell) for cell in (1, 2)]
+    assert found == [len("the key is sk-a-very-secret-key")] * 2
+    assert desk.said() == [(RecordKind.RESULT, 1, 0)] * 2
+
+
+# --- what is printed, and when -----------------------------------------------------------------------------------
+
+
+def test_an_answer_is_printed_when_the_cell_goes_on(provider: Provider) -> None:
+    desk, seen = Desk(), list[int]()
+
+    def cell() -> None:
+        for question in ("one", "two", "one", "three"):
+            ask(provider.lm(), question)
+            seen.append(len(desk.printed))
+
+    desk.run(cell)
+    assert seen == [0, 1, 2, 2], "the third is known: the second was printed before it, and the third adds nothing"
+    assert desk.said() == [(RecordKind.CALL, 1, 0), (RecordKind.CALL, 1, 0), (RecordKind.RESULT, 1, 1)]
+    assert len(provider.asked) == 3
+
+
+def test_the_last_answer_travels_in_the_result(provider: Provider) -> None:
+    desk = Desk()
+    desk.run(lambda: ask(provider.lm(), "one"))
+    [record] = desk.printed
+    header = Result.model_validate(record.header)
+    assert header.calls_at is not None
+    assert CODEC.loads(record.body)[1] == ["answer of one"]
+    assert CODEC.loads(record.body[header.calls_at :]).outputs == ["[[ ## answer ## ]]\nanswer of one"]
+    assert Store.of([record]).answer(header.calls[0]) == record.body[header.calls_at :]
+
+
+def rate_limited(provider: Provider, *questions: str) -> None:
+    """Answers these, and then says that it is too much."""
+    ask(provider.lm(), *questions)
+    provider.answer = once(LMRateLimitError("slow down"))
+    ask(provider.lm(), "more")
+
+
+def then_raise(provider: Provider, error: BaseException) -> None:
+    ask(provider.lm(), "one", "two")
+    raise error
+
+
+DEATHS: list[tuple[str, Callable[[Provider], Any], type[SwarmError]]] = [
+    ("the provider does not answer the first call", lambda it: rate_limited(it), ProviderFailed),
+    ("the provider does not answer the third call", lambda it: rate_limited(it, "one", "two"), ProviderFailed),
+    ("the program exits", lambda it: then_raise(it, SystemExit(1)), BadInput),
+    ("what it returns cannot travel", lambda it: (thing for thing in ask(it.lm(), "one", "two")), BadInput),
+]
+
+
+@pytest.mark.parametrize(("case", "cell", "error"), DEATHS, ids=[row[0] for row in DEATHS])
+def test_a_cell_that_dies_has_printed_its_answers(
+    provider: Provider, case: str, cell: Callable[[Provider], Any], error: type[SwarmError]
+) -> None:
+    desk = Desk()
+    with pytest.raises(error):
+        desk.run(lambda: cell(provider))
+    assert {record.kind for record in desk.printed} <= {RecordKind.CALL}
+    assert desk.usage.calls == provider.paid
+    made, provider.answer = provider.paid, Provider("spare").answer
+    again = Desk(desk.printed)
+    again.run(lambda: ask(provider.lm(), "one", "two"))
+    assert provider.paid == max(made, 2), "another attempt pays for nothing again"
+
+
+# --- the books ---------------------------------------------------------------------------------------------------
+
+
+def failing(provider: Provider) -> None:
+    ask(provider.lm(), "one", "two")
+    raise ValueError("bad")
+
+
+def parallel(provider: Provider) -> None:
+    predict = dspy.Predict("question -> answer")
+    pairs = [(predict, dspy.Example(question=f"{n % 5}").with_inputs("question")) for n in range(10)]
+    with dspy.context(lm=provider.lm()):
+        dspy.Parallel(num_threads=4, disable_progress_bar=True)(pairs)
+
+
+def nested(provider: Provider) -> None:
+    def both(question: str) -> list[str]:
+        return asyncio.run(ask_at_once(provider.lm(), question, "shared"))
+
+    with dspy.context(lm=provider.lm()):
+        dspy.Parallel(num_threads=3, disable_progress_bar=True)([(both, {"question": str(n)}) for n in range(4)])
+
+
+def asyncified(provider: Provider) -> None:
+    async def go() -> None:
+        await asyncio.gather(*(dspy.asyncify(ask)(provider.lm(), str(n)) for n in range(3)))
+
+    asyncio.run(go())
+
+
+BOOKS: list[tuple[str, Callable[[Provider], Any], int]] = [
+    ("none", lambda it: None, 0),
+    ("one", lambda it: ask(it.lm(), "one"), 1),
+    ("a repetition", lambda it: ask(it.lm(), "one", "two", "one"), 2),
+    ("a program that raises", failing, 2),
+    ("three completions", lambda it: ask(it.lm(), "one", n=3, temperature=1.0), 3),
+    ("uncached between cached", lambda it: [ask(it.lm(cache=n % 2 == 0), "one", "two") for n in range(4)], 6),
+    ("rollouts", lambda it: [ask(it.lm(), "one", rollout_id=n, temperature=1.0) for n in range(3)], 3),
+    ("dspy.Parallel", parallel, 5),
+    ("coroutines", lambda it: asyncio.run(ask_at_once(it.lm(), "one", "two", "three", "one")), 3),
+    ("coroutines in threads", nested, 5),
+    ("dspy.asyncify", asyncified, 3),
+]
+
+
+@pytest.mark.parametrize(("case", "cell", "expected"), BOOKS, ids=[row[0] for row in BOOKS])
+def test_the_books_hold_what_was_paid(
+    provider: Provider, case: str, cell: Callable[[Provider], Any], expected: int
+) -> None:
+    desk = Desk()
+    desk.run(lambda: cell(provider) and None)
+    paid = Usage(calls=expected, prompt_tokens=3 * expected, completion_tokens=2 * expected)
+    assert (provider.paid, desk.usage) == (expected, paid)
+    assert sum(usage_in(record).calls for record in desk.printed) == expected, "each call is told of once"
+
+
+def test_what_dspy_had_in_its_own_cache_costs_nothing(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dspy.clients.cache import Cache
+
+    monkeypatch.setattr(dspy, "cache", Cache(enable_disk_cache=False, enable_memory_cache=True, disk_cache_dir=""))
+    ask(provider.lm(), "one")
+    desk = Desk()
+    desk.run(lambda: ask(provider.lm(), "one"))
+    assert (provider.paid, desk.usage.calls) == (1, 0)
+
+
+# --- whose call it is --------------------------------------------------------------------------------------------
+
+
+def test_outside_of_cells_calls_stay_with_dspy(provider: Provider) -> None:
+    for _ in range(2):
+        assert ask(provider.lm(), "one") == ["answer of one"]
+    assert len(provider.asked) == 2
+
+
+@contextmanager
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Calls that belong to no cell."""
+    outside: list[str] = []
+
+    class Outside:
+        def call(self, lm: Any, call: Any, make: Callable[[], Any]) -> Any:
+            outside.append("call")
+            return make()
+
+        async def acall(self, lm: Any, call: Any, make: Callable[[], Any]) -> Any:
+            outside.append("acall")
+            return await make()
+
+    take_over(monkeypatch)
+    calls.install(Outside())
+    yield outside
+
+
+def test_calls_in_and_out_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = Provider("in and out")
+    with heard(monkeypatch) as outside:
+        ask(provider.lm(), "one")
+        asyncio.run(ask_at_once(provider.lm(), "one"))
+        assert outside == ["call", "acall"]
+        with cell_calls(digest(1), Desk().answers):
+            ask(provider.lm(), "two")
+            assert calls.current() is not None
+            thread = threading.Thread(target=ask, args=(provider.lm(), "three"))
+            thread.start()
+            thread.join()
+        assert outside == ["call", "acall", "call"], "a thread that DSPy did not start belongs to no cell"
+        assert calls.current() is None
