@@ -41,6 +41,13 @@ replay: setup  ## real optimizers against the simulated provider, compared with 
 cluster-tests: setup  ## chart, CRs and pods on a kind cluster (made first where there is none)
 	$(PYTEST) tests/cluster tests/e2e --with-cluster
 
+##@ Measure it
+.PHONY: bench
+CASES ?=
+ON    ?= local,cluster
+bench: setup  ## what compiles cost against stock DSPy, into docs/benchmarks.md; CASES=headline,simba ON=local
+	@PYTHONPATH=.:tests:tests/programs $(BIN)/python -m bench --cases "$(CASES)" --on "$(ON)" --speculation 0 4
+
 ##@ Change it
 .PHONY: setup format crds docs lock
 setup: $(VENV)/.installed  ## the development environment, in .venv

@@ -1,0 +1,1 @@
+"""`make bench`: what compiles cost, in rounds, calls and seconds, against stock DSPy."""

@@ -1,0 +1,128 @@
+"""What is measured, and the file that it is appended to: JSON lines outside of the work tree."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from support.compiles import ROOT
+from testbed import cache
+
+RESULTS = cache.root() / "bench" / "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Stock DSPy on a case.
+
+    Attributes:
+        requests: to the provider, with the LM cache and one thread.
+        calls: those that the cache answered included.
+        serial: seconds with one thread, computed: requests x latency.
+        eight: seconds with 8 threads.
+        best: seconds with as many threads as the widest evaluation has calls.
+        threads: that many.
+        eight_computed: whether `eight` was computed from the evaluations' sizes rather than measured.
+        best_computed: the same of `best`.
+    """
+
+    requests: int
+    calls: int
+    serial: float
+    eight: float
+    best: float
+    threads: int
+    eight_computed: bool
+    best_computed: bool
+
+
+@dataclass(frozen=True)
+class Swarm:
+    """dspy-swarm on a case.
+
+    Attributes:
+        on: "local" or "cluster".
+        speculation: most guesses per round.
+        seconds: from the command to the artifact.
+        widths: cells of each round that was scattered.
+        requests: to the provider.
+        calls: that the journal has.
+        wasted_calls: of them, those whose results the optimizer did not use.
+        same: whether the winner is the one of stock.
+        load: of the machine in the minute before.
+    """
+
+    on: str
+    speculation: int
+    seconds: float
+    widths: list[int]
+    requests: int
+    calls: int
+    wasted_calls: int
+    same: bool
+    load: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    cores: int
+    memory_gib: int
+    kernel: str
+    versions: dict[str, str]
+
+    @classmethod
+    def here(cls) -> Self:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        names = ("dspy", "optuna", "gepa")
+        versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
+        return cls(os.cpu_count() or 1, round(memory), platform.release(), versions)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One case, one run of either side or of both."""
+
+    case: str
+    latency: float
+    stock: Stock | None = None
+    swarm: Swarm | None = None
+    at: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M", time.gmtime()))
+    commit: str = field(default_factory=lambda: commit())
+    machine: Machine = field(default_factory=Machine.here)
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> Self:
+        stock = Stock(**found["stock"]) if found["stock"] else None
+        swarm = Swarm(**found["swarm"]) if found["swarm"] else None
+        return cls(**{**found, "stock": stock, "swarm": swarm, "machine": Machine(**found["machine"])})
+
+
+def commit() -> str:
+    """Of the checkout; with a plus where files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def append(measurement: Measurement, file: Path = RESULTS) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as results:
+        results.write(json.dumps(asdict(measurement)) + "\n")
+
+
+def read(file: Path = RESULTS) -> Iterator[Measurement]:
+    """Oldest first."""
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            yield Measurement.of(json.loads(line))

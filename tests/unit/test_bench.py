@@ -1,0 +1,47 @@
+"""The bench's own arithmetic, and one case from end to end. Seconds are never judged."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import local, page
+from bench.cases import BenchCase
+from bench.measurements import Machine, Measurement, Stock, append, read
+from bench.reference import Reference, divided, reference
+from support.compiles import Case
+
+
+def test_requests_are_divided_among_the_evaluations() -> None:
+    waves = [(10.0, 11.0), (11.5, 11.6), (12.0, 13.0)]
+    times = [9.0, 10.0, 10.5, 11.2, 11.3, 12.0, 12.9, 13.5]
+
+    assert divided(times, waves) == ([2, 2], 4), "two waves had requests, four requests were between them"
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"), [(1, 2 * 215), (8, 2 * (5 + 13 + 13 + 2)), (100, 2 * 8), (500, 2 * 8)]
+)
+def test_stock_at_best(threads: int, expected: float) -> None:
+    assert Reference({}, 300, [100, 100, 10], 5).seconds(threads, latency=2) == expected
+
+
+def test_the_newest_figures_are_in_the_tables(tmp_path: Path) -> None:
+    machine = Machine(2, 24, "6.1", {"dspy": "3.4.1"})
+    old, new = (Stock(5164, 5400, serial, 1859, 616, 100, True, True) for serial in (1.0, 14872.0))
+    for stock in (old, new):
+        append(Measurement("headline", 2.88, stock, None, "2026-11-21 10:00", "0123abcd", machine), tmp_path / "file")
+
+    row = page.wall(list(read(tmp_path / "file"))).splitlines()[-1]
+
+    assert row == "| headline | 2.88 s | 4.1 h * | 31 min * | 10 min * (100) |  |  |  |"
+
+
+def test_a_case_is_measured() -> None:
+    bench = BenchCase(Case("tiny", "bootstrapFewShot", train=6, validation=10), latency=0)
+
+    known = reference(bench)
+    found = local.measure(bench, known.program, speculation=0)
+
+    assert found.same
+    assert (found.widths, found.wasted_calls) == ([11, 10], 0)
+    assert found.calls == found.requests == known.requests
