@@ -12,6 +12,7 @@ from swarm_wire.messages import Assignment, SliceRef, Task
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
 from swarm_worker.errors import OutputFull, ProviderFailed, SwarmError
+from swarm_worker.exchange import Window
 from swarm_worker.loading import Environment, load_environment
 from swarm_worker.process import Process, check_schema, folder
 from swarm_worker.replay import calls
@@ -28,7 +29,7 @@ def main(process: Process) -> None:
         index = int(os.environ.get(names.ENV_INDEX, "0"))
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec)
         store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True))
-        answers = Answers(environment.codec, store.answer, process.put)
+        answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ))
         calls.install()
         run_slice(process, environment, bench, answers, assignment.slices[index])
 

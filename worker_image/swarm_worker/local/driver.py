@@ -25,6 +25,7 @@ from swarm_wire.messages import (
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.slicing import missing_cells, slice_cells
 from swarm_worker.errors import SwarmError
+from swarm_worker.exchange import Desk
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.processes import Ended, Processes
 from swarm_worker.local.reasons import LocalReason
@@ -106,9 +107,14 @@ class Driver:
         for record in folder.records():
             self.known.add(record)
         self.resumed = len(self.known.keys)
+        self._desk = Desk()
 
     def run(self) -> Record:
         """The ARTIFACT record. Raises RunFailed."""
+        with self._desk:
+            return self._rounds()
+
+    def _rounds(self) -> Record:
         while True:
             round_ = self.known.plans
             self._watcher.planning(round_)
@@ -178,6 +184,7 @@ class Driver:
                 names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_)),
                 names.ENV_WORK_DIR: str(work),
                 names.ENV_INDEX: str(index),
+                **self._desk.environment,
             }
             label = f"work-{round_:04d}-{attempt}-{index:04d}"
             ended.append(self._processes.run("work", label, extra, self._journal_results))

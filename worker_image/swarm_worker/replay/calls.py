@@ -23,6 +23,7 @@ from dspy.clients import execution
 
 from swarm_wire.messages import CallMade, Usage
 from swarm_wire.records import Record, RecordKind
+from swarm_worker.exchange import Table, Window
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
 
@@ -79,32 +80,39 @@ class Answers:
     Args:
         known: the journal's answer to a call, pickled; None where it has none.
         emit: prints a record.
+        window: to other processes that make calls at the same time.
     """
 
-    def __init__(self, codec: Codec, known: Callable[[str], bytes | None], emit: Callable[[Record], None]) -> None:
-        self.codec, self.emit, self._known = codec, emit, known
-        self._lock = threading.Lock()
-        self._finished: dict[str, bytes] = {}
-        self._flights: dict[str, Future[None]] = {}
+    def __init__(
+        self,
+        codec: Codec,
+        known: Callable[[str], bytes | None],
+        emit: Callable[[Record], None],
+        window: Window | None = None,
+    ) -> None:
+        self.codec, self.emit = codec, emit
+        self._known, self._window, self._table = known, window, Table()
 
-    def claim(self, key: str) -> bytes | Future[None] | None:
-        """The answer; or what to wait for, then to claim again; or None: the caller makes the call, and `land`s."""
-        with self._lock:
-            body = self._finished.get(key) or self._known(key)
-            if body is not None:
-                return body
-            flight = self._flights.get(key)
-            if flight is None:
-                self._flights[key] = Future()
-                self._flights[key].set_running_or_notify_cancel()  # who gives up waiting does not cancel it
-            return flight
+    def claim(self, key: str, *, afar: bool = True) -> bytes | Future[None] | None:
+        """The answer; or what to wait for, then to claim again; or None: the caller makes the call, and `land`s.
+
+        Args:
+            afar: also wait for other processes.
+        """
+        if (body := self._known(key)) is not None:
+            return body
+        found = self._table.claim(key)
+        window = self._window if afar else None
+        if found is None and window is not None and (body := window.claim(key)) is not None:
+            self._table.land(key, body)
+            return body
+        return found
 
     def land(self, key: str, body: bytes | None) -> None:
         """The call is finished, with this answer or with none that others could use."""
-        with self._lock:
-            if body is not None:
-                self._finished[key] = body
-            self._flights.pop(key).set_result(None)
+        self._table.land(key, body)
+        if self._window is not None:
+            self._window.land(key, body)
 
 
 @dataclass
@@ -136,10 +144,10 @@ class Ledger:
 
     async def acall(self, lm: Any, call: Any, make: Callable[[], Awaitable[Any]]) -> Any:
         key = self._begin(lm, call)
-        while key is not None and (claim := self.answers.claim(key)) is not None:
+        # Whoever waits here must not take a thread of the loop's pool: the maker may need one to finish.
+        while key is not None and (claim := self.answers.claim(key, afar=False)) is not None:
             if isinstance(claim, bytes):
                 return self.answers.codec.loads(claim)
-            # Not in a thread of the loop's pool: the maker may need one to finish.
             await asyncio.wrap_future(claim)
         result = None
         try:

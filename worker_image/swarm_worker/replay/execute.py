@@ -37,7 +37,8 @@ def run_cell(
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
     """
     with cell_calls(key, answers) as ledger:
-        with dspy.context(**settings):
+        # Without callbacks: a plan has one, and calls through it show in the tracebacks that some agents are told.
+        with dspy.context(callbacks=[], **settings):
             value = outcome_of(function, arguments)
         outcome, content = value
         try:

@@ -1,0 +1,80 @@
+"""Processes of one machine make each LM call once."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from support.worker import run_python
+from swarm_worker.exchange import Desk, Window
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    with Desk() as found:
+        yield found
+
+
+def window(desk: Desk) -> Window:
+    found = Window.of(desk.environment)
+    assert found is not None
+    return found
+
+
+def test_who_claims_first_makes_the_call_and_the_others_wait(desk: Desk) -> None:
+    one, other = window(desk), window(desk)
+    assert one.claim("a") is None
+    assert one.claim("b") is None
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(other.claim, "a"), pool.submit(one.claim, "a")]
+        assert not any(claim.done() for claim in waiting)
+        one.land("a", b"answer")
+        assert [claim.result() for claim in waiting] == [b"answer", b"answer"]
+    assert other.claim("a") == b"answer"
+    one.land("b", b"")
+    assert other.claim("b") == b""
+
+
+def test_a_call_without_an_answer_is_made_by_the_next(desk: Desk) -> None:
+    one, other = window(desk), window(desk)
+    assert one.claim("a") is None
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(other.claim, "a")
+        one.land("a", None)
+        assert waiting.result() is None
+
+
+DIES = """
+import os, sys
+from swarm_worker.exchange import Window
+assert Window.of(os.environ).claim("a") is None
+"""
+
+
+def test_a_process_that_dies_leaves_its_calls_to_others(desk: Desk) -> None:
+    done = run_python(DIES, **desk.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert window(desk).claim("a") is None
+
+
+def test_without_a_desk_each_process_makes_its_own_calls(desk: Desk) -> None:
+    found = window(desk)
+    environment = desk.environment
+    desk.__exit__()
+    assert found.claim("a") is None
+    found.land("a", b"answer")
+    late = Window.of(environment)
+    assert late is not None
+    assert late.claim("a") is None
+    assert Window.of({}) is None
+
+
+def test_somebody_without_the_key_learns_nothing(desk: Desk) -> None:
+    address = desk.environment["SWARM_EXCHANGE"].partition(":")[2]
+    assert window(desk).claim("a") is None
+    stranger = Window(f"{'00' * 16}:{address}")
+    with pytest.raises(Exception, match="digest"):
+        stranger.claim("a")
+    assert threading.active_count() > 0
+    assert window(desk).claim("b") is None, "others are still served"
