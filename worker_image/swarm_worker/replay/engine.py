@@ -25,7 +25,7 @@ from swarm_worker.replay.effects import Call, Tasks
 from swarm_worker.replay.execute import Value, outcome_of
 from swarm_worker.replay.forecast import Forecast
 from swarm_worker.replay.lookahead import BUDGET, Scout, Sighting, look
-from swarm_worker.replay.placeholder import EXTREMES, LIKELY, Outlook
+from swarm_worker.replay.placeholder import EXTREMES, LIKELY, QUORUM, Outlook
 from swarm_worker.replay.store import Store, Stream
 
 SMALL = 8
@@ -185,7 +185,7 @@ class Engine:
                 if not self._make_waiting():
                     break
             certain = len(self.asked)
-            if self._speculation and (scout := self._look(LIKELY, self._speculation)) is not None:
+            if self._speculation and (scout := self._look(LIKELY, QUORUM, self._speculation)) is not None:
                 return self._stand_in(scout, effect)
             self.guessed += [task.digest for task in self.asked[certain:]]
         self.spend()
@@ -329,14 +329,14 @@ class Engine:
 
     # Looking ahead
 
-    def _look(self, outlooks: Sequence[Outlook], limit: int = BUDGET) -> Scout | None:
+    def _look(self, outlooks: Sequence[Outlook], quorum: int | None = None, limit: int = BUDGET) -> Scout | None:
         def found(sighting: Sighting, request: Any) -> None:
             if sighting.kind == Call.kind:
                 self._waiting[sighting.digest] = request
             else:
                 self._ask(sighting.digest, request)
 
-        self._scout = look(self._joined | set(self._waiting), found, outlooks, limit)
+        self._scout = look(self._joined | set(self._waiting), found, outlooks, quorum=quorum, limit=limit)
         return self._scout
 
     def _stand_in(self, scout: Scout, effect: Scattered) -> Any:

@@ -1,8 +1,8 @@
 """Finds what else can run in this round.
 
 At the first missing effect the plan forks scouts. Each takes placeholders for results that are missing and runs on,
-reporting every further effect that it lacks. The plan is the referee: what all scouts ask for identically joins the
-round. With extreme placeholders, agreement means that an effect does not depend on what is missing: no waste. With
+reporting every further effect that it lacks. The plan is the referee: what the scouts ask for identically joins the
+round. With extreme placeholders, agreement of all means that an effect does not depend on what is missing: no waste. With
 likely ones it is a good guess. Results are named by their content, so a wrong guess wastes calls, but never changes a
 winner.
 """
@@ -88,13 +88,19 @@ class _Line:
 
 
 def look(
-    known: set[str], found: Callable[[Sighting, Any], None], outlooks: Sequence[Outlook], limit: int = BUDGET
+    known: set[str],
+    found: Callable[[Sighting, Any], None],
+    outlooks: Sequence[Outlook],
+    *,
+    quorum: int | None = None,
+    limit: int = BUDGET,
 ) -> Scout | None:
     """Forks a scout for each outlook, and referees them.
 
     Args:
         known: digests of effects that this round has already; grows by those that join it.
         found: is given each effect that joins the round, and what it takes to run it.
+        quorum: how many scouts must ask for an effect, the first among them; None: all.
         limit: most effects to find.
 
     Returns:
@@ -120,7 +126,7 @@ def look(
         lines.append(_Line(ours, pid))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
-        for number, (sighting, request) in enumerate(_agreed(lines, known), 1):
+        for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines)), 1):
             found(sighting, request)
             if number == limit:
                 break
@@ -130,29 +136,32 @@ def look(
     return None
 
 
-def _agreed(lines: list[_Line], known: set[str]) -> Iterator[tuple[Sighting, Any]]:
-    """The effects that all scouts ask for, in the order in which they ask."""
+def _agreed(lines: list[_Line], known: set[str], quorum: int) -> Iterator[tuple[Sighting, Any]]:
+    """The effects that the first scout asks for and at least `quorum` scouts ask for, in the order of the first."""
     disagreements = 0
     for _ in range(BUDGET):
         sightings = [line.receive() for line in lines]
         first = sightings[0]
-        if first is None or any(
-            s is None or (s.kind, s.unresolved) != (first.kind, first.unresolved) for s in sightings
-        ):
+        if first is None:
             return
-        same = len({s.digest for s in sightings if s is not None}) == 1
+        others = [s for s in sightings if s is not None and (s.kind, s.unresolved) == (first.kind, first.unresolved)]
+        if len(others) < quorum:
+            return
+        same = sum(sighting == first for sighting in others) >= quorum
         disagreements = 0 if same else disagreements + 1
         if disagreements > TOLERATED:
             return
         wanted = same and not first.unresolved and first.digest not in known
         try:
-            for line in lines:
-                line.connection.send(wanted and line is lines[0])
+            lines[0].connection.send(wanted)
             if wanted:
                 known.add(first.digest)
                 yield first, lines[0].connection.recv()
         except (EOFError, OSError):
             return
+        for line in lines[1:]:
+            with contextlib.suppress(OSError):
+                line.connection.send(False)
 
 
 def _silence() -> None:

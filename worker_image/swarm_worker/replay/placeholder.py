@@ -48,7 +48,7 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Likely:
-    """Scores as forecast, or a little better or worse, in an order of its own.
+    """Scores as forecast (number 0), or a little better or worse, in an order of its own.
 
     Where an optimizer does the same in several such orders, it will probably do so with the real scores.
     """
@@ -58,6 +58,8 @@ class Likely:
     count: int
 
     def score(self, position: int, mean: float, deviation: float) -> float:
+        if self.number == 0:
+            return mean
         # An odd stride runs through all ranks in another order for each scout.
         rank = (self.number + position * (2 * self.number + 1)) % self.count
         return mean + deviation * (2 * (rank + 0.5) / self.count - 1)
@@ -65,6 +67,8 @@ class Likely:
 
 EXTREMES = (Extreme("A", 1), Extreme("B", -1))
 LIKELY = tuple(Likely(letter, number, 4) for number, letter in enumerate("CDEF"))
+QUORUM = 2
+"""Likely scouts that must agree on a guess."""
 
 
 def scores(score: float, length: int) -> list[Value]:
