@@ -30,6 +30,8 @@ from swarm_worker.replay.store import Store, Stream
 
 SMALL = 8
 """A wave of so many cells is run by the plan itself: quicker than a round."""
+WASTE = 0.05
+"""A run whose wrong guesses are more than this part of its cells, and more than those of a round, makes no more."""
 CALLS_AT_ONCE = 16
 """LM calls of its own that a plan makes side by side."""
 SETTLE_SECONDS = 0.3
@@ -185,11 +187,23 @@ class Engine:
                 if not self._make_waiting():
                     break
             certain = len(self.asked)
-            if self._speculation and (scout := self._look(LIKELY, QUORUM, self._speculation)) is not None:
+            if self._may_guess() and (scout := self._look(LIKELY, QUORUM, self._speculation)) is not None:
                 return self._stand_in(scout, effect)
             self.guessed += [task.digest for task in self.asked[certain:]]
         self.spend()
         self._leave()
+
+    def _may_guess(self) -> bool:
+        """Whether guesses pay here: not where several were wrong, and they are more than a small part of the run."""
+        if not self._speculation:
+            return False
+        needed = {digest for _, digest in self.stream}
+        wrong, cells = 0, 0.0
+        for end in self.store.plans[:-1]:  # what the last one guessed may still be ahead
+            mistaken = sum(digest not in needed for digest in end.tasks[len(end.tasks) - end.guesses :])
+            wrong += mistaken
+            cells += mistaken * end.cells / max(len(end.tasks), 1)
+        return wrong <= self._speculation or cells <= WASTE * len(self.store)
 
     def _settle(self) -> None:
         """Other threads of the optimizer may still come to what they lack: that joins the round."""

@@ -2,9 +2,9 @@
 
 At the first missing effect the plan forks scouts. Each takes placeholders for results that are missing and runs on,
 reporting every further effect that it lacks. The plan is the referee: what the scouts ask for identically joins the
-round. With extreme placeholders, agreement of all means that an effect does not depend on what is missing: no waste. With
-likely ones it is a good guess. Results are named by their content, so a wrong guess wastes calls, but never changes a
-winner.
+round. With extreme placeholders, agreement of all means that an effect does not depend on what is missing: no waste.
+With likely ones it is a good guess. Results are named by their content, so a wrong guess wastes calls, but never
+changes a winner.
 """
 
 import contextlib
