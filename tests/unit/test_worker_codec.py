@@ -1,9 +1,12 @@
 """Payloads: what both sides hold is named and stays the same object; keys and histories never travel."""
 
+import enum
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
+import pydantic
 import pytest
 
 from support.worker import Program, example
@@ -123,6 +126,35 @@ class Labelled(dspy.Signature):
 
     text: str = dspy.InputField()
     label: str = dspy.OutputField()
+
+
+def test_what_is_made_in_a_function_is_the_same_on_the_other_side() -> None:
+    class Answer(pydantic.BaseModel):
+        text: str
+
+    class Question(dspy.Signature):
+        """Answer it."""
+
+        question: str = dspy.InputField()
+        answer: Answer = dspy.OutputField()
+
+    class Level(enum.Enum):
+        LOW = 1
+
+    @dataclass
+    class Note:
+        level: Level
+
+    class Local(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict, self.note = dspy.Predict(Question), Note(Level.LOW)
+
+    for thing in (Answer, Question, Level, Note, Local, Note(Level.LOW), Local()):
+        other = CODEC.loads(CODEC.dumps(thing))
+        kind = thing if isinstance(thing, type) else type(thing)
+        assert (other if isinstance(other, type) else type(other)).__qualname__ == kind.__qualname__
+        assert Walk().digest(other) == Walk().digest(thing)
 
 
 def test_a_class_that_can_be_imported_travels_with_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:

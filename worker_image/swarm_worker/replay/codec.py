@@ -98,11 +98,11 @@ class _Pickler(cloudpickle.Pickler):
         if isinstance(thing, type) and issubclass(thing, Signature) and _is_importable(thing):
             return _signature, (thing.__module__, thing.__qualname__, cast(Any, thing).instructions)
         reduced = super().reducer_override(thing)
-        return _untracked(reduced) if isinstance(thing, type) and isinstance(reduced, tuple) else reduced
+        return _untracked(thing, reduced) if isinstance(thing, type) and isinstance(reduced, tuple) else reduced
 
 
-def _untracked(reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """How cloudpickle makes a class that cannot be imported, but a new one for each payload.
+def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """How cloudpickle makes a class that cannot be imported, but a new one for each payload, and with its full name.
 
     cloudpickle names such a class, and a process that reads it from a second payload gets the first one back, with its
     attributes set anew: under the feet of the threads that use it. (They are equal but not the same, and DSPy's choice
@@ -112,6 +112,10 @@ def _untracked(reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     if make not in (cloudpickle.cloudpickle._make_skeleton_class, cloudpickle.cloudpickle._make_skeleton_enum):
         return reduced
     *before, _tracker, extra = arguments
+    if make is cloudpickle.cloudpickle._make_skeleton_class:
+        # cloudpickle forgets in which function a class was made, and digests count that.
+        *before, namespace = before
+        before.append({**namespace, "__qualname__": thing.__qualname__})
     return (make, (*before, None, extra), *rest)
 
 
