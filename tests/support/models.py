@@ -44,6 +44,7 @@ class Provider:
         answer: a prompt's last message -> the completion; may raise what a client raises.
         asked: the last messages of the requests, those that failed included.
         paid: how many were answered.
+        batches: how many were asked side by side, each time that there was silence before.
         seconds: how long an answer takes.
     """
 
@@ -52,7 +53,7 @@ class Provider:
     seconds: float = 0.0
     asked: list[str] = field(default_factory=list)
     paid: int = 0
-    most_at_once: int = 0
+    batches: list[int] = field(default_factory=list)
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     named: ClassVar[dict[str, "Provider"]] = {}
@@ -68,8 +69,8 @@ class Provider:
     def begin(self, prompt: str) -> None:
         with self._lock:
             self.asked.append(prompt)
+            self.batches = [*self.batches[:-1], self.batches[-1] + 1] if self._at_once else [*self.batches, 1]
             self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
 
     def end(self, prompt: str, model: str) -> Response:
         with self._lock:

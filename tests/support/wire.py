@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from swarm_wire.messages import Cell, Commit, EffectKind, Task
+from swarm_wire.messages import Cell, Commit, EffectKind, Outcome, PlanEnd, PlanOutcome, Result, Task, Usage
 from swarm_wire.records import Record, RecordKind, Writer
 
 NONCE = "a1b2c3d4e5f60718"
@@ -32,6 +32,17 @@ def printed(records: Iterable[Record], nonce: str = NONCE) -> tuple[list[str], C
 
 def digest(number: int) -> str:
     return f"{number:032x}"
+
+
+def result(key: int, body: bytes = b"", calls: int = 1) -> Record:
+    header = Result(key=digest(key), outcome=Outcome.OK, usage=Usage(calls=calls))
+    return Record(RecordKind.RESULT, header.to_header(), body)
+
+
+def plan_end(round_: int, stream: str) -> Record:
+    """The end of a plan that needed these effects: JSON of [kind, digest]."""
+    end = PlanEnd(outcome=PlanOutcome.BLOCKED, round=round_, binding=f"b{round_}")
+    return Record(RecordKind.PLAN, end.to_header(), stream.encode())
 
 
 def task(number: int = 1, cells: int = 1, weight: int = 1, first_key: int | None = None, grouped: bool = False) -> Task:

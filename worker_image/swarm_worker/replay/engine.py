@@ -16,7 +16,7 @@ from dspy.clients import execution
 
 from swarm_wire.messages import CallMade, Outcome, Result, Task
 from swarm_wire.names import WorkerReason
-from swarm_wire.records import Record, RecordKind
+from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.errors import BadInput, Drift, OutputFull, SwarmError
 from swarm_worker.exceptions import describe
 from swarm_worker.replay.calls import Answers, Make, usage_of
@@ -191,7 +191,7 @@ class Engine:
                 return self._stand_in(scout, effect)
             self.guessed += [task.digest for task in self.asked[certain:]]
         self.spend()
-        self._leave()
+        self._end()
 
     def _may_guess(self) -> bool:
         """Whether guesses pay here: not where several were wrong, and they are more than a small part of the run."""
@@ -215,7 +215,7 @@ class Engine:
         try:
             return effect.tasks(self.store, self.codec)
         except Exception as error:
-            self._leave(
+            self._end(
                 BadInput(
                     WorkerReason.PROGRAM_NOT_PORTABLE,
                     f"the program, metric or data cannot travel to workers: {type(error).__name__}: {error}. Keep open "
@@ -250,7 +250,7 @@ class Engine:
             with ThreadPoolExecutor(self._threads) as pool:
                 list(pool.map(run, range(len(tasks.task.cells))))
         except SwarmError as error:
-            self._leave(error)
+            self._end(error)
 
     # LM calls
 
@@ -312,14 +312,27 @@ class Engine:
         try:
             outcome, value = outcome_of(make, ())
         except SwarmError as error:
-            self._leave(error)
+            self._end(error)
         if outcome is Outcome.OK:
             header = CallMade(key=key, usage=usage_of(value)).to_header()
-            self._keep(Record(RecordKind.CALL, header, self.codec.dumps(value)))
+            self._keep(Record(RecordKind.CALL, header, self._portable(value)))
         else:
             failed: Value = outcome, value
-            result = Result(key=key, outcome=outcome, error=describe(value)[:500])
-            self._keep(Record(RecordKind.RESULT, result.to_header(), self.codec.dumps(failed)))
+            result = Result(key=key, outcome=outcome, error=printable(describe(value))[:500])
+            self._keep(Record(RecordKind.RESULT, result.to_header(), self._portable(failed)))
+
+    def _portable(self, answer: Any) -> bytes:
+        """An answer's pickle. Ends the process where there is none: an optimizer may catch."""
+        try:
+            return self.codec.dumps(answer)
+        except Exception as error:
+            self._end(
+                BadInput(
+                    WorkerReason.RESULT_NOT_PORTABLE,
+                    f"what a model answers cannot leave its process: {type(error).__name__}: {error}. Use a client "
+                    "whose answers are plain values, and a provider that does not repeat the API key.",
+                )
+            )
 
     def _make_waiting(self, *own: Callable[[], None]) -> bool:
         """Makes the calls that scouts found, and one of the plan's own; whether there was any."""
@@ -377,7 +390,12 @@ class Engine:
             scout.end()
         raise Missing(effect.digest)
 
-    # The journal
+    # The journal, and the end
+
+    def _end(self, error: SwarmError | None = None) -> NoReturn:
+        """Ends the process. Of several threads one does, and none says anything after its last word."""
+        with self._lock:
+            self._leave(error)
 
     def _keep(self, record: Record) -> None:
         """Journals what was finished here."""
@@ -395,7 +413,7 @@ class Engine:
                 try:
                     self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])
                 except SwarmError as error:
-                    self._leave(error)
+                    self._end(error)
 
     def _follow(self, effect: Effect) -> None:
         """Each plan must need what the plan before it needed, in the same order.
@@ -404,14 +422,14 @@ class Engine:
         """
         self._active_at = time.monotonic()
         if self._is_full():
-            self._leave(OutputFull())
+            self._end(OutputFull())
         if threading.current_thread() is not threading.main_thread():
             return
         number, found = len(self.stream), (effect.kind, effect.digest)
         self.stream.append(found)
         if number < len(self.store.stream) and self.store.stream[number] != found:
             kind, digest = self.store.stream[number]
-            self._leave(
+            self._end(
                 Drift(
                     WorkerReason.NONDETERMINISTIC,
                     f"effect {number + 1} was the {kind} {digest} before and is the {found[0]} {found[1]} now: the "

@@ -1,0 +1,110 @@
+"""Plans in this process: an engine, what it emitted, and how it left."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import pytest
+
+from support.effects import Step
+from support.models import CODEC, take_over
+from swarm_wire.messages import CallMade, Result, Task, Usage
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.errors import SwarmError
+from swarm_worker.replay import hooks
+from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.store import Store
+
+
+class Left(BaseException):
+    """Stands for the end of the process."""
+
+    def __init__(self, error: SwarmError | None) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass
+class Desk:
+    """An engine and what it emitted.
+
+    Attributes:
+        options: of the engine.
+        asked_at_end: how many tasks it had asked for each time that it left: once, in a process that ends.
+    """
+
+    journal: list[Record] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    emitted: list[Record] = field(default_factory=list)
+    asked_at_end: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.engine = Engine(Store.of(self.journal), CODEC, self.emitted.append, self.leave, **self.options)
+
+    def leave(self, error: SwarmError | None = None) -> NoReturn:
+        self.asked_at_end.append(len(self.engine.asked))
+        raise Left(error)
+
+    def left(self, *steps: Step) -> SwarmError | None:
+        """What the plan leaves with when it needs these."""
+        with pytest.raises(Left) as left:
+            list(map(self.engine.need, steps))
+        return left.value.error
+
+    def asked(self) -> list[str]:
+        return [task.digest for task in self.engine.asked]
+
+
+@dataclass
+class Planned:
+    """One plan of a script.
+
+    Attributes:
+        value: what the script returned; None where the plan left before.
+        left: whether it did.
+        error: with what.
+    """
+
+    engine: Engine
+    records: list[Record]
+    value: Any = None
+    left: bool = False
+    error: SwarmError | None = None
+
+    def of(self, kind: RecordKind) -> list[Record]:
+        return [record for record in self.records if record.kind is kind]
+
+    @property
+    def results(self) -> list[Result]:
+        return [Result.model_validate(record.header) for record in self.of(RecordKind.RESULT)]
+
+    @property
+    def calls(self) -> list[CallMade]:
+        return [CallMade.model_validate(record.header) for record in self.of(RecordKind.CALL)]
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [Task.model_validate(record.header) for record in self.of(RecordKind.TASK)]
+
+    @property
+    def usage(self) -> Usage:
+        return Store.of(self.records).usage()
+
+
+def plan(script: Callable[[], Any], journal: list[Record] | None = None, **options: Any) -> Planned:
+    """Runs a script as a plan runs a compile: under the hooks, to its end or to what it lacks."""
+    pid = os.getpid()
+    desk = Desk(journal or [], options)
+    planned = Planned(desk.engine, desk.emitted)
+    with pytest.MonkeyPatch.context() as patch:
+        take_over(patch)
+        hooks.install(desk.engine)
+        try:
+            planned.value = script()
+        except Left as left:
+            planned.left, planned.error = True, left.error
+        finally:
+            if os.getpid() != pid:  # a scout
+                os._exit(0)
+    return planned

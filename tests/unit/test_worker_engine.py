@@ -1,0 +1,614 @@
+"""The engine: what a plan takes from the journal, makes itself, asks for, and how it ends."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dspy
+import pytest
+from dspy.utils.exceptions import LMRateLimitError
+
+from support.effects import Step
+from support.models import CODEC, Provider, take_over
+from support.plans import Desk, Left, plan
+from support.wire import NONCE, digest, plan_end, result
+from support.worker import run_python
+from swarm_wire.messages import Outcome
+from swarm_wire.records import Record, RecordKind, parse_commit, read
+from swarm_worker.errors import BadInput, Drift, OutputFull, ProviderFailed
+from swarm_worker.replay import calls, engine
+from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.effects import make_work
+from swarm_worker.replay.store import Store, Stream
+
+
+@pytest.fixture
+def provider(request: Any) -> Provider:
+    return Provider(request.node.name)
+
+
+# --- the journal -------------------------------------------------------------------------------------------------
+
+
+def test_what_the_journal_has_is_returned() -> None:
+    desk = Desk([result(1, b"value")])
+    assert desk.engine.need(Step(1)) == b"value"
+    assert (desk.emitted, desk.engine.asked) == ([], [])
+    assert desk.engine.stream == [("wave", digest(1))]
+
+
+def test_what_it_lacks_is_asked_for_and_the_plan_ends() -> None:
+    desk = Desk([result(1)])
+    assert desk.left(Step(1), Step(2)) is None
+    assert [record.kind for record in desk.emitted] == [RecordKind.BLOB, RecordKind.TASK]
+    assert [task.digest for task in desk.engine.asked] == [digest(2)]
+    assert desk.engine.stream == [("wave", digest(1)), ("wave", digest(2))]
+
+
+def test_what_cannot_travel_ends_the_plan_with_its_cause() -> None:
+    error = Desk().left(Step(1, fails=True))
+    assert isinstance(error, BadInput)
+    assert error.reason == "ProgramNotPortable"
+    assert "cannot pickle '_io.TextIOWrapper' object" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("before", "drifts"),
+    [
+        ('[["wave","{1}"]]', False),
+        ('[["wave","{1}"],["wave","{2}"],["wave","{3}"]]', False),
+        ('[["wave","{2}"]]', True),
+        ('[["bootstrap","{1}"]]', True),
+        ('[["wave","{1}"],["wave","{9}"]]', True),
+    ],
+)
+def test_a_plan_needs_what_the_plan_before_it_needed(before: str, drifts: bool) -> None:
+    for number in (1, 2, 3, 9):
+        before = before.replace(f"{{{number}}}", digest(number))
+    error = Desk([result(1), plan_end(0, before)]).left(Step(1), Step(2))
+    assert isinstance(error, Drift) == drifts
+    assert error is None or error.reason == "Nondeterministic"
+
+
+# --- small waves -------------------------------------------------------------------------------------------------
+
+
+class TwoSteps(dspy.Module):
+    """Two calls for each question; notes in itself and in what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = dspy.Predict("question -> hint"), dspy.Predict("question, hint -> answer")
+        self.seen: list[str] = []
+
+    def forward(self, question: str) -> Any:
+        self.seen.append(question)
+        return self.second(question=question, hint=self.first(question=question).hint)
+
+
+def metric(example: Any, prediction: Any, trace: Any = None) -> float:
+    example.visited = True
+    return len(prediction.answer) / 100
+
+
+def questions(count: int = 4) -> list[Any]:
+    return [dspy.Example(question=f"{number}").with_inputs("question") for number in range(count)]
+
+
+def evaluation(provider: Provider, program: Any = None, devset: list[Any] | None = None) -> Callable[[], Any]:
+    program, devset = program or TwoSteps(), devset or questions()
+
+    def script() -> Any:
+        with dspy.context(lm=provider.lm()):
+            return dspy.Evaluate(devset=devset, metric=metric, display_progress=False)(program).score
+
+    return script
+
+
+def test_a_small_wave_runs_in_the_plan(provider: Provider) -> None:
+    program, devset = TwoSteps(), questions()
+    found = plan(evaluation(provider, program, devset))
+    assert (found.left, provider.paid, found.usage.calls) == (False, 8, 8)
+    assert [len(found.of(kind)) for kind in (RecordKind.RESULT, RecordKind.CALL, RecordKind.TASK)] == [4, 4, 0]
+    assert program.seen == [], "it runs on copies, as in a worker"
+    assert not any("visited" in example for example in devset)
+    again = plan(evaluation(provider), found.records)
+    assert (again.value, again.records, provider.paid) == (found.value, [], 8)
+
+
+def test_a_small_wave_is_what_a_worker_would_print(provider: Provider) -> None:
+    here = plan(evaluation(provider), threads=1)
+    asked = plan(evaluation(provider), small=0)
+    blobs = {record.header["key"]: record.body for record in asked.of(RecordKind.BLOB)}
+    printed: list[Record] = []
+    [task] = asked.tasks
+    work, answers = make_work(task, blobs, CODEC), Answers(CODEC, lambda key: None, printed.append)
+    with pytest.MonkeyPatch.context() as patch:
+        take_over(patch)
+        calls.install()
+        for position in range(len(task.cells)):
+            printed.append(work.run(position, answers))
+    assert here.records == printed
+    assert (asked.left, asked.error) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("cells", "small", "here"), [(4, 4, True), (5, 4, False), (1, 0, False), (1, 1, True)], ids=str
+)
+def test_how_small_a_small_wave_is(provider: Provider, cells: int, small: int, here: bool) -> None:
+    found = plan(evaluation(provider, devset=questions(cells)), small=small)
+    assert (found.left, len(found.tasks)) == (not here, 0 if here else 1)
+
+
+def test_only_missing_cells_count(provider: Provider) -> None:
+    before = plan(evaluation(provider, devset=questions(4)))
+    assert not plan(evaluation(provider, devset=questions(8)), before.records, small=4).left
+
+
+@pytest.mark.parametrize("survived", range(9))
+def test_a_plan_that_was_killed_in_a_small_wave_pays_for_the_rest_only(provider: Provider, survived: int) -> None:
+    whole = plan(evaluation(provider), threads=1)
+    assert len(whole.records) == 8
+    journal = whole.records[:survived]
+    rest = plan(evaluation(provider), journal, threads=1)
+    assert rest.value == whole.value
+    assert provider.paid - 8 == 8 - Store.of(journal).usage().calls
+    assert Store.of([*journal, *rest.records]).usage() == whole.usage
+
+
+def test_a_provider_that_does_not_answer_a_small_wave_ends_the_plan(provider: Provider) -> None:
+    def answer(prompt: str) -> str:
+        raise LMRateLimitError("slow down")
+
+    provider.answer = answer
+    found = plan(evaluation(provider))
+    assert isinstance(found.error, ProviderFailed)
+    assert found.results == []
+
+
+def test_cells_share_calls_with_the_plan_and_with_each_other(provider: Provider) -> None:
+    class Same(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict = dspy.Predict("question -> answer")
+
+        def forward(self, question: str) -> Any:
+            return self.predict(question="the same for all")
+
+    def script() -> Any:
+        with dspy.context(lm=provider.lm()):
+            own = dspy.Predict("question -> answer")(question="the same for all").answer
+        return own, evaluation(provider, Same())()
+
+    found = plan(script)
+    assert found.error is None
+    assert (provider.paid, found.usage.calls, len(found.results)) == (1, 1, 4)
+
+
+# --- LM calls of the plan ----------------------------------------------------------------------------------------
+
+
+def chat(provider: Provider, *prompts: str, **given: Any) -> Callable[[], list[str]]:
+    """Asks without a signature, as some optimizers do. What fails is part of the value."""
+
+    def script() -> list[str]:
+        lm, found = provider.lm(**given), []
+        for prompt in prompts:
+            try:
+                found += lm(prompt)
+            except Exception as error:
+                found.append(f"{type(error).__name__}: {error}")
+        return found
+
+    return script
+
+
+def chat_async(provider: Provider, *prompts: str, **given: Any) -> Callable[[], list[str]]:
+    async def ask(prompt: str) -> Any:
+        try:
+            return (await provider.lm(**given).acall(prompt))[0]
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    async def script() -> list[str]:
+        return [await ask(prompt) for prompt in prompts]
+
+    return lambda: asyncio.run(script())
+
+
+Chat = Callable[..., Callable[[], list[str]]]
+CHATS = pytest.mark.parametrize("chat", [chat, chat_async], ids=["sync", "async"])
+
+
+@CHATS
+def test_a_call_of_the_plan_is_made_once(provider: Provider, chat: Chat) -> None:
+    provider.answer = str.upper
+    script = chat(provider, "one", "two", "one")
+    found = plan(script)
+    assert found.value == ["ONE", "TWO", "ONE"]
+    assert [made.usage.calls for made in found.calls] == [1, 1]
+    assert [made.cell for made in found.calls] == [None, None]
+    one, two = (made.key for made in found.calls)
+    assert found.engine.stream == [("call", one), ("call", two), ("call", one)]
+    assert found.engine.used == {one, two}
+    again = plan(script, found.records)
+    assert (again.value, again.records, provider.paid) == (found.value, [], 2)
+    assert again.engine.stream == found.engine.stream
+
+
+@CHATS
+def test_repetitions_of_an_uncached_call_are_calls_of_their_own(provider: Provider, chat: Chat) -> None:
+    provider.answer = lambda prompt: f"{prompt} {len(provider.asked)}"
+    script = chat(provider, "one", "one", "two", "one", cache=False)
+    found = plan(script)
+    assert found.value == ["one 1", "one 2", "two 3", "one 4"]
+    assert len({made.key for made in found.calls}) == 4
+    for survived in range(5):
+        rest = plan(script, found.records[:survived])
+        assert rest.value[:survived] == found.value[:survived], "the answers of the journal, in their order"
+        assert len(rest.records) == 4 - survived
+
+
+@CHATS
+def test_what_a_client_raises_is_journaled_and_raised_again(provider: Provider, chat: Chat) -> None:
+    def answer(prompt: str) -> str:
+        if prompt == "bad":
+            raise ValueError("cannot read half \udcff of it")
+        return prompt
+
+    provider.answer = answer
+    script = chat(provider, "one", "bad", "two")
+    found = plan(script)
+    assert [found.value[0], found.value[2]] == ["one", "two"]
+    assert "cannot read half" in found.value[1]
+    [failed] = found.results
+    assert (failed.outcome, failed.usage.calls) == (Outcome.ERROR, 0)
+    assert failed.error is not None
+    assert "cannot read half ? of it" in failed.error
+    asked = len(provider.asked)
+    again = plan(script, found.records)
+    assert (again.value, again.records, len(provider.asked)) == (found.value, [], asked)
+
+
+@CHATS
+def test_a_provider_that_does_not_answer_the_plan_ends_it(provider: Provider, chat: Chat) -> None:
+    def answer(prompt: str) -> str:
+        if prompt == "two":
+            raise LMRateLimitError("slow down")
+        return prompt
+
+    provider.answer = answer
+    found = plan(chat(provider, "one", "two", "three"))
+    assert (found.left, type(found.error)) == (True, ProviderFailed)
+    assert len(found.calls) == 1, "what was answered before is journaled"
+    provider.answer = str
+    again = plan(chat(provider, "one", "two", "three"), found.records)
+    assert (again.value, provider.paid) == (["one", "two", "three"], 3)
+
+
+@CHATS
+def test_an_answer_that_cannot_travel_ends_the_plan(provider: Provider, chat: Chat) -> None:
+    provider.answer = lambda prompt: "your key is sk-a-very-secret-key"
+    found = plan(chat(provider, "one"))
+    assert isinstance(found.error, BadInput)
+    assert found.error.reason == "ResultNotPortable"
+    assert "the student model's API key" in str(found.error)
+    assert "sk-a-very" not in str(found.error)
+
+
+# --- proposals ---------------------------------------------------------------------------------------------------
+
+
+def propose(provider: Provider, *signatures: str) -> Callable[[], list[Any]]:
+    """Proposals in a row. A signature that takes an `idea` is given the answer before it."""
+
+    def script() -> list[Any]:
+        found: list[Any] = []
+        with dspy.context(lm=provider.lm()):
+            for number, text in enumerate(signatures):
+                signature = dspy.Signature(text)
+                given = {name: found[-1] if name == "idea" else f"{number}" for name in signature.input_fields}
+                answer = dspy.Predict(signature)(**given)
+                found.append(answer[next(iter(signature.output_fields))])
+        return found
+
+    return script
+
+
+TEXT, NEXT, NUMBER = "topic -> idea", "idea -> better", "topic -> score: float"
+
+PROPOSALS: list[tuple[str, list[str], list[int]]] = [
+    ("independent", [TEXT] * 5, [5]),
+    ("one after the other", [TEXT, NEXT, NEXT], [1, 1, 1]),
+    ("two chains", [TEXT, NEXT, TEXT, NEXT], [2, 2]),
+    ("what is not text ends the scouts", [TEXT, NUMBER, TEXT, TEXT], [2, 2]),
+    ("what is not text first", [NUMBER, TEXT, TEXT], [1, 2]),
+    ("several texts", ["topic -> idea, reason"] * 3, [3]),
+]
+
+
+@pytest.mark.parametrize(("case", "signatures", "batches"), PROPOSALS, ids=[row[0] for row in PROPOSALS])
+def test_proposals_that_do_not_depend_on_each_other_are_made_side_by_side(
+    provider: Provider, case: str, signatures: list[str], batches: list[int]
+) -> None:
+    def answer(prompt: str) -> str:
+        fields = [name for name in ("idea", "better", "reason") if f"`[[ ## {name} ## ]]`" in prompt]
+        texts = [f"[[ ## {name} ## ]]\n{name} {abs(hash(prompt))}" for name in fields]
+        return "\n".join(texts) or "[[ ## score ## ]]\n0.5"
+
+    provider.seconds, provider.answer = 0.2, answer
+    script = propose(provider, *signatures)
+    found = plan(script)
+    assert provider.batches == batches
+    assert not any("⟦" in prompt for prompt in provider.asked), "nothing is asked that holds a placeholder"
+    assert (provider.paid, len(found.calls)) == (len(signatures), len(signatures)), "each is made once"
+    alone = plan(script, looks_ahead=False)
+    assert alone.value == found.value
+    assert alone.engine.stream == found.engine.stream
+    again = plan(script, found.records)
+    assert (again.value, again.records) == (found.value, [])
+
+
+def test_the_same_proposal_twice_is_made_once(provider: Provider) -> None:
+    provider.seconds = 0.1
+
+    def script() -> list[str]:
+        with dspy.context(lm=provider.lm()):
+            return [dspy.Predict(TEXT)(topic="same").idea for _ in range(3)]
+
+    assert plan(script).value == ["idea of same"] * 3
+    assert provider.paid == 1
+
+
+def test_uncached_proposals_side_by_side_are_told_apart(provider: Provider) -> None:
+    provider.seconds = 0.1
+
+    def script() -> list[str]:
+        with dspy.context(lm=provider.lm(cache=False)):
+            return [dspy.Predict(TEXT)(topic="same").idea for _ in range(3)]
+
+    found = plan(script)
+    assert (provider.batches, len({made.key for made in found.calls})) == ([3], 3)
+    again = plan(script, found.records)
+    assert (again.value, again.records) == (found.value, [])
+
+
+def test_proposals_behind_a_missing_wave_are_made_in_its_round(provider: Provider) -> None:
+    def script() -> Any:
+        score = evaluation(provider)()
+        return score, propose(provider, TEXT, TEXT)()
+
+    provider.seconds = 0.1
+    found = plan(script, small=0)
+    assert (found.left, len(found.tasks), provider.batches) == (True, 1, [2])
+
+
+# --- optimizers that run threads ---------------------------------------------------------------------------------
+
+
+def test_threads_join_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "SETTLE_SECONDS", 1.0)
+    desk = Desk()
+
+    def need(number: int) -> Any:
+        threading.Event().wait(0.4 * number)  # each within the time that the ones before wait, not all of the first's
+        return desk.engine.need(Step(number))
+
+    with ThreadPoolExecutor(4) as pool, pytest.raises(Left):
+        list(pool.map(need, range(4)))
+    assert desk.asked_at_end[0] == 4
+    assert sorted(desk.asked()) == [digest(number) for number in range(4)]
+    assert desk.engine.stream == [], "threads have no order that the next plan could be held to"
+
+
+THREADS = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from support.effects import Step
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.process import Process
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.store import Store
+
+process = Process()
+
+def leave(error=None):
+    process.put(Record(RecordKind.PLAN, {"tasks": len(engine.asked)}))
+    threading.Event().wait(0.1)
+    process.end(error)
+
+engine = Engine(Store(), Codec({}), process.put, leave)
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda number: engine.need(Step(number)), range(8)))
+"""
+
+
+def test_one_of_several_threads_says_the_last_word(tmp_path: Any) -> None:
+    log = tmp_path / "log"
+    done = run_python(THREADS, SWARM_TERMINATION_LOG=str(log), SWARM_NONCE=NONCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    transcript = read(done.stdout.splitlines(), NONCE)
+    kinds = [record.kind for _, record in sorted(transcript.records.items())]
+    assert kinds == [RecordKind.BLOB, *[RecordKind.TASK] * 8, RecordKind.PLAN]
+    assert transcript.complete(parse_commit(log.read_text(), NONCE))
+
+
+# --- before anything is paid for ---------------------------------------------------------------------------------
+
+
+def spending(provider: Provider) -> dict[str, Callable[[], Any]]:
+    return {
+        "a call": chat(provider, "one", "two"),
+        "a call of a coroutine": chat_async(provider, "one"),
+        "proposals": propose(provider, TEXT, TEXT),
+        "a small wave": evaluation(provider, devset=questions(2)),
+    }
+
+
+SPENDING = pytest.mark.parametrize("case", ["a call", "a call of a coroutine", "proposals", "a small wave"])
+
+
+@SPENDING
+def test_the_check_comes_once_and_before_the_first_cost(provider: Provider, case: str) -> None:
+    asked_before: list[int] = []
+    streams: list[Stream] = []
+
+    def check(stream: Stream) -> None:
+        asked_before.append(len(provider.asked))
+        streams.append(stream)
+
+    found = plan(spending(provider)[case], check=check)
+    found.engine.spend()  # as at the end of every plan
+    assert (asked_before, found.left) == ([0], False)
+    assert streams[0][0] == found.engine.stream[0]
+
+
+@pytest.mark.parametrize(
+    "steps", [[Step(1)], [Step(5), Step(1)], [Step(1, guess=True)]], ids=["first", "later", "looks"]
+)
+def test_the_check_comes_before_a_round(steps: list[Step]) -> None:
+    streams: list[Stream] = []
+    desk = Desk([result(5)], {"check": streams.append, "looks_ahead": False})
+    desk.left(*steps)
+    assert streams == [[*desk.engine.stream, ("wave", digest(1))]], "what it needed, and what it asks for"
+
+
+def test_a_plan_that_needs_nothing_is_checked_at_its_end() -> None:
+    streams: list[Stream] = []
+    desk = Desk([result(1)], {"check": streams.append})
+    desk.engine.need(Step(1))
+    assert streams == []
+    desk.engine.spend()
+    assert streams == [[("wave", digest(1))]]
+
+
+@SPENDING
+def test_a_plan_that_differs_from_its_twin_ends_before_it_costs_anything(provider: Provider, case: str) -> None:
+    def check(stream: Stream) -> None:
+        raise Drift("Nondeterministic", "the other one saw something else")
+
+    def script() -> Any:
+        try:
+            return spending(provider)[case]()
+        except Exception:
+            return "swallowed"
+
+    found = plan(script, check=check)
+    assert (found.left, found.value) == (True, None)
+    assert isinstance(found.error, Drift)
+    assert (provider.asked, found.results, found.calls) == ([], [], [])
+
+
+@pytest.mark.parametrize(("room", "made"), [(0, 0), (1, 1), (2, 2), (9, 3)], ids=str)
+def test_a_plan_whose_output_is_full_leaves_the_rest_to_another(provider: Provider, room: int, made: int) -> None:
+    script = chat(provider, "one", "two", "three")
+    found = plan(script, is_full=lambda: len(provider.asked) >= room)
+    assert len(found.calls) == made
+    assert isinstance(found.error, OutputFull) == (made < 3)
+    assert not plan(script, found.records).left
+    assert provider.paid == 3
+
+
+# --- looking ahead ----------------------------------------------------------------------------------------------
+
+
+def test_the_engine_asks_for_what_does_not_depend_on_what_is_missing() -> None:
+    desk = Desk([result(5, b"known")])
+    pid = os.getpid()
+    try:
+        value = desk.engine.need(Step(1, guess=True))  # only scouts get here
+        low = value[0][1][1] < 0.6
+        desk.engine.need(Step(2, guess=True))
+        assert desk.engine.need(Step(5)) == b"known"
+        desk.engine.need(Step(10 + low, guess=True))
+        desk.engine.need(Step(3))  # no placeholder: both end here
+        desk.engine.need(Step(4))
+    except Left:
+        assert os.getpid() == pid
+    finally:
+        if os.getpid() != pid:
+            os._exit(1)
+    assert [task.digest for task in desk.engine.asked] == [digest(1), digest(2), digest(3)]
+    assert desk.engine.stream == [("wave", digest(1))], "scouts do not write the plan's stream"
+    assert not desk.engine.is_scout
+
+
+def score_of(value: Any) -> float:
+    return float(value[0][1][1])
+
+
+def guesses(desk: Desk) -> None:
+    """Needs a score; in the likely case that it is an ordinary one, the same six things whatever it is."""
+    pid = os.getpid()
+    try:
+        score = score_of(desk.engine.need(Step(1, guess=True)))  # only scouts get here
+        first = 10 if -1 < score < 2 else 100 if score > 2 else 200
+        for number in range(6):
+            desk.engine.need(Step(first + number, guess=True))
+    except Left:
+        assert os.getpid() == pid
+    finally:
+        if os.getpid() != pid:
+            os._exit(1)
+
+
+@pytest.mark.parametrize(("speculation", "guessed"), [(0, 0), (1, 1), (4, 4), (20, 6)], ids=str)
+def test_guesses_are_limited_and_listed(speculation: int, guessed: int) -> None:
+    desk = Desk(options={"speculation": speculation})
+    guesses(desk)
+    assert desk.asked() == [digest(1), *map(digest, range(10, 10 + guessed))]
+    assert desk.engine.guessed == desk.asked()[1:]
+
+
+def test_what_is_certain_is_no_guess() -> None:
+    desk = Desk(options={"speculation": 5})
+    pid = os.getpid()
+    try:
+        score = score_of(desk.engine.need(Step(1, guess=True)))
+        desk.engine.need(Step(2, guess=True))
+        if -1 < score < 2:
+            desk.engine.need(Step(3))
+    except Left:
+        assert os.getpid() == pid
+    finally:
+        if os.getpid() != pid:
+            os._exit(1)
+    assert desk.asked() == [digest(1), digest(2), digest(3)]
+    assert desk.engine.guessed == [digest(3)]
+
+
+def test_without_looking_ahead_only_the_first_is_asked_for() -> None:
+    desk = Desk(options={"looks_ahead": False})
+    desk.left(Step(1, guess=True))
+    assert [task.digest for task in desk.engine.asked] == [digest(1)]
+
+
+SWALLOWED = """
+import os
+from support.worker import NONCE
+from swarm_worker.process import Process
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.placeholder import EXTREMES
+from swarm_worker.replay.store import Store
+from support.effects import Step
+process = Process()
+engine = Engine(Store(), Codec({}), process.put, process.end, looks_ahead=False)
+try:
+    engine.need(Step(1))
+except BaseException:
+    print("swallowed")
+finally:
+    os.write(2, b"still here")
+"""
+
+
+def test_leaving_cannot_be_swallowed(tmp_path: Any) -> None:
+    done = run_python(SWALLOWED, SWARM_TERMINATION_LOG=str(tmp_path / "log"), SWARM_NONCE="x" * 16)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("swarm/1 ") == 2
+    assert '"records":2' in (tmp_path / "log").read_text()

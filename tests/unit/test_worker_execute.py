@@ -1,0 +1,104 @@
+"""One cell: what it returns or raises becomes a record."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import dspy
+import pytest
+from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError, LMTimeoutError
+
+from support.models import CODEC
+from support.wire import digest
+from swarm_wire.messages import Outcome, Result
+from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
+from swarm_worker.exceptions import describe
+from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.execute import portable, run_cell
+
+
+class Unpicklable(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class Local(Exception):
+    def __init__(self) -> None:
+        super().__init__("holds a generator")
+        self.it = (number for number in range(3))
+
+
+def raising(error: Exception) -> Callable[[], Any]:
+    def cell() -> Any:
+        raise error
+
+    return cell
+
+
+def cell(function: Callable[..., Any]) -> tuple[Result, Any]:
+    record = run_cell(digest(1), function, (), Answers(CODEC, lambda key: None, print))
+    return Result.model_validate(record.header), CODEC.loads(record.body)
+
+
+def test_a_cells_value_is_its_result() -> None:
+    header, value = cell(lambda: (dspy.Prediction(answer="a"), True))
+    assert header == Result(key=digest(1), outcome=Outcome.OK)
+    assert value[0] is Outcome.OK
+    assert value[1][0].answer == "a"
+
+
+@pytest.mark.parametrize(
+    ("error", "kept", "line"),
+    [
+        (ValueError("bad"), ValueError, "ValueError: bad"),
+        (KeyError("k"), KeyError, "KeyError: 'k'"),
+        (Unpicklable(1, 2), Exception, "Exception: Unpicklable('1 and 2')"),
+        (Local(), Exception, "Exception: Local('holds a generator')"),
+        (ValueError("x" * 900), ValueError, "ValueError: " + "x" * 488),
+        (ValueError("half \udcff"), ValueError, "ValueError: half ?"),
+    ],
+)
+def test_an_exception_is_a_result_that_can_travel(error: Exception, kept: type[Exception], line: str) -> None:
+    header, (outcome, found) = cell(raising(error))
+    assert (header.outcome, outcome, type(found)) == (Outcome.ERROR, Outcome.ERROR, kept)
+    assert header.error is not None
+    place = header.error.removeprefix(line)
+    assert place == "" if len(line) == 500 else re.fullmatch(r" \(test_worker_execute\.py, line \d+\)", place)
+    assert str(error) in str(found)
+    assert describe(found).replace("\udcff", "?").startswith(line)
+    assert "test_worker_execute.py, line " in describe(found)
+
+
+def test_an_exception_that_can_travel_is_itself() -> None:
+    error = ValueError("bad")
+    assert portable(error) is error
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "reason"),
+    [
+        (LMRateLimitError("slow down"), ProviderFailed, "ProviderFailed"),
+        (LMTimeoutError("no answer"), ProviderFailed, "ProviderFailed"),
+        (caused(RuntimeError("within"), LMRateLimitError("slow down")), ProviderFailed, "ProviderFailed"),
+        (LMAuthError("bad key"), BadInput, "CredentialsRejected"),
+        (LMBillingError("no money"), BadInput, "CredentialsRejected"),
+        (caused(ValueError("within"), LMAuthError("bad key")), BadInput, "CredentialsRejected"),
+    ],
+)
+def test_a_provider_that_does_not_answer_is_never_a_score(
+    error: Exception, raised: type[SwarmError], reason: str
+) -> None:
+    with pytest.raises(raised) as ended:
+        cell(raising(error))
+    assert ended.value.reason == reason
+
+
+def test_a_loop_of_causes_ends() -> None:
+    one, two = ValueError("one"), ValueError("two")
+    one.__cause__, two.__cause__ = two, one
+    assert cell(raising(one))[0].outcome is Outcome.ERROR

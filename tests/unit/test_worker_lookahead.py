@@ -1,0 +1,147 @@
+"""Scouts and their referee: what joins a round."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from support.wire import digest
+from swarm_worker.replay import lookahead
+from swarm_worker.replay.lookahead import Scout, Sighting, look
+from swarm_worker.replay.placeholder import EXTREMES, LIKELY, Outlook
+
+
+def agreed(
+    script: Callable[[Scout], object],
+    known: frozenset[int] = frozenset(),
+    outlooks: Sequence[Outlook] = EXTREMES,
+    **options: int,
+) -> list[int]:
+    """Numbers of the tasks that join the round when each scout does as the script says."""
+    found: list[int] = []
+    names = {digest(number) for number in known}
+    scout = look(names, lambda _, number: found.append(number), outlooks, **options)
+    if scout is not None:
+        try:
+            script(scout)
+        finally:
+            os._exit(0)
+    return found
+
+
+def sight(scout: Scout, number: int, *, unresolved: bool = False, kind: str = "wave") -> bool:
+    scout.report(Sighting(kind, digest(number), unresolved), lambda: number)
+    return True
+
+
+def differing(scout: Scout, one: int, other: int) -> bool:
+    return sight(scout, one if scout.letter == "A" else other)
+
+
+def die(scout: Scout, role: str) -> bool:
+    if scout.letter == role:
+        os.kill(os.getpid(), 9)
+    return False
+
+
+SCRIPTS: list[tuple[str, Callable[[Scout], object], list[int]]] = [
+    ("both want the same", lambda it: [sight(it, number) for number in (1, 2, 3)], [1, 2, 3]),
+    ("both end", lambda it: None, []),
+    ("one disagreement is skipped", lambda it: [sight(it, 1), differing(it, 2, 3), sight(it, 4)], [1, 4]),
+    ("two in a row end it", lambda it: [differing(it, 2, 3), differing(it, 4, 5), sight(it, 6)], []),
+    (
+        "disagreements apart are skipped",
+        lambda it: [differing(it, 1, 2), sight(it, 3), differing(it, 4, 5), sight(it, 6)],
+        [3, 6],
+    ),
+    ("unresolved is not asked for", lambda it: [sight(it, 1, unresolved=True), sight(it, 2)], [2]),
+    (
+        "unresolved for one alone ends it",
+        lambda it: [sight(it, 1, unresolved=it.letter == "A"), sight(it, 2)],
+        [],
+    ),
+    ("another kind ends it", lambda it: [sight(it, 1, kind=it.letter), sight(it, 2)], []),
+    ("the same twice is asked for once", lambda it: [sight(it, 1), sight(it, 1), sight(it, 2)], [1, 2]),
+    ("the first scout dies", lambda it: [sight(it, 1), die(it, "A"), sight(it, 2)], [1]),
+    ("the second scout dies", lambda it: [sight(it, 1), die(it, "B"), sight(it, 2)], [1]),
+    ("one ends before the other", lambda it: [sight(it, 1), it.letter == "A" or sight(it, 2)], [1]),
+    ("a scout raises", lambda it: [sight(it, 1), 1 / 0], [1]),
+]
+
+
+@pytest.mark.parametrize(("case", "script", "expected"), SCRIPTS, ids=[row[0] for row in SCRIPTS])
+def test_what_joins_a_round(case: str, script: Callable[[Scout], object], expected: list[int]) -> None:
+    assert agreed(script) == expected
+
+
+def by_letter(scout: Scout, *numbers: int) -> bool:
+    """Each of the likely scouts wants its own."""
+    return sight(scout, numbers["CDEF".index(scout.letter)])
+
+
+def ends(scout: Scout, letters: str) -> bool:
+    if scout.letter in letters:
+        scout.end()
+    return False
+
+
+QUORUM: list[tuple[str, Callable[[Scout], object], int, list[int]]] = [
+    ("all", lambda it: by_letter(it, 1, 1, 1, 1), 2, [1]),
+    ("the first and another", lambda it: by_letter(it, 1, 2, 3, 1), 2, [1]),
+    ("the first alone", lambda it: [by_letter(it, 1, 2, 3, 4), sight(it, 5)], 2, [5]),
+    ("the first alone, twice", lambda it: [by_letter(it, 1, 2, 2, 2), by_letter(it, 1, 2, 2, 2), sight(it, 5)], 2, []),
+    ("all but the first", lambda it: [by_letter(it, 1, 2, 2, 2), sight(it, 5)], 2, [5]),
+    ("too few", lambda it: [by_letter(it, 1, 1, 2, 3), sight(it, 5)], 3, [5]),
+    ("two came to an end", lambda it: [sight(it, 1), ends(it, "DF"), sight(it, 2)], 2, [1, 2]),
+    ("three came to an end", lambda it: [sight(it, 1), ends(it, "DEF"), sight(it, 2)], 2, [1]),
+    ("the first came to an end", lambda it: [sight(it, 1), ends(it, "C"), sight(it, 2)], 2, [1]),
+    ("two died", lambda it: [sight(it, 1), die(it, "D"), die(it, "E"), sight(it, 2)], 2, [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("case", "script", "quorum", "expected"), QUORUM, ids=[row[0] for row in QUORUM])
+def test_what_enough_scouts_want(
+    case: str, script: Callable[[Scout], object], quorum: int, expected: list[int]
+) -> None:
+    assert agreed(script, outlooks=LIKELY, quorum=quorum) == expected
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, [0]), (3, [0, 1, 2]), (9, [0, 1, 2, 3])], ids=str)
+def test_a_round_takes_no_more_than_its_limit(limit: int, expected: list[int]) -> None:
+    assert agreed(lambda it: [sight(it, number) for number in range(4)], limit=limit) == expected
+
+
+def test_what_the_round_has_is_not_asked_for_again() -> None:
+    assert agreed(lambda it: [sight(it, 1), sight(it, 2)], frozenset({1})) == [2]
+
+
+def test_the_budget_bounds_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookahead, "BUDGET", 5)
+    assert agreed(lambda it: [sight(it, number) for number in range(100)]) == [0, 1, 2, 3, 4]
+
+
+def test_a_scout_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookahead, "PATIENCE_SECONDS", 0.1)
+    assert agreed(lambda it: [sight(it, 1), it.letter == "A" or threading.Event().wait(), sight(it, 2)]) == [1]
+
+
+def test_no_scout_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork, pids = os.fork, list[int]()
+
+    def noted() -> int:
+        pids.append(fork())
+        return pids[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
+    assert agreed(lambda it: [sight(it, 1), differing(it, 2, 3), differing(it, 2, 3), threading.Event().wait()]) == [1]
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_there_is_no_looking_ahead_from_another_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(look, set(), print, EXTREMES).result() is None
