@@ -1,0 +1,185 @@
+"""The first promise, for every optimizer: stock's winner, stock's ranking, and no request that stock would not make.
+
+The whole table is optimizer x program x seed, each without guesses, with guesses, and (first seed) without lookahead:
+`make fidelity`. What runs by default is each optimizer once, every program at least once.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.compiles import Case, StockRun
+
+WHOLE = os.environ.get("FIDELITY") == "whole"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An optimizer, small: its name in the spec and its parameters, DSPy's; `seeded`: it takes a seed."""
+
+    optimizer: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    seeded: bool = False
+    metric: str = ""
+    models: tuple[str, ...] = ()
+    """Roles that have a model of their own."""
+
+
+DEMOS = {"max_bootstrapped_demos": 2, "max_labeled_demos": 2}
+
+ROWS = {
+    "labeled": Row("labeledFewShot", {"k": 4}),
+    "bootstrap": Row("bootstrapFewShot", {"max_labeled_demos": 6, "max_rounds": 2}),
+    "random search": Row("bootstrapFewShotWithRandomSearch", {"max_labeled_demos": 6, "num_candidate_programs": 3}),
+    "random search, teacher": Row(
+        "bootstrapFewShotWithRandomSearch", {"max_labeled_demos": 4, "num_candidate_programs": 2}, models=("teacher",)
+    ),
+    "optuna": Row(
+        "bootstrapFewShotWithOptuna",
+        {"max_demos": 3, "max_labeled_demos": 6, "num_candidate_programs": 5},
+        seeded=True,
+    ),
+    "infer rules": Row("inferRules", {"num_candidates": 3, "num_rules": 5}),
+    "copro": Row("copro", {"breadth": 3, "depth": 2}),
+    "copro, prompt model": Row("copro", {"breadth": 4, "depth": 2}, models=("prompt",)),
+    "miprov2": Row("miprov2", {**DEMOS, "num_candidates": 3, "num_trials": 5, "minibatch": False}, seeded=True),
+    "miprov2, minibatches": Row(
+        "miprov2",
+        {**DEMOS, "num_candidates": 3, "num_trials": 7, "minibatch_size": 5, "minibatch_full_eval_steps": 3},
+        seeded=True,
+        models=("prompt", "teacher"),
+    ),
+    "miprov2, instructions only": Row(
+        "miprov2",
+        {
+            "max_bootstrapped_demos": 0,
+            "max_labeled_demos": 0,
+            "num_candidates": 4,
+            "num_trials": 5,
+            "minibatch": False,
+        },
+        seeded=True,
+    ),
+    "simba": Row("simba", {"bsize": 6, "num_candidates": 3, "max_steps": 2}, seeded=True),
+    "simba, rules only": Row(
+        "simba",
+        {"bsize": 5, "num_candidates": 4, "max_steps": 2, "max_demos": 0},
+        seeded=True,
+        models=("prompt", "teacher"),
+    ),
+    "gepa": Row("gepa", {"max_metric_calls": 60}, seeded=True, metric="feedback"),
+    "gepa, prompt model": Row("gepa", {"max_full_evals": 3}, seeded=True, metric="feedback", models=("prompt",)),
+    "custom": Row("custom", {"entrypoint": "replay_programs:two_stages"}),
+}
+
+PROGRAMS = {"One": "exact", "Two": "calibrated", "Agent": "graded"}
+"""Program -> the metric that tells its candidates apart."""
+
+OTHERS = {"Async": "exact", "Synced": "exact", "Panel": "calibrated", "Tools": "exact", "Twice": "partial"}
+FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa")
+"""Programs of other forms, and the optimizers that get to see them (one of each kind)."""
+
+SEEDS = (1, 2, 3)
+"""Another seed, another provider, and another draw of the optimizer."""
+
+FEW = [
+    ("labeled", "Two", 1),
+    ("bootstrap", "Agent", 1),
+    ("random search", "Two", 1),
+    ("optuna", "One", 1),
+    ("infer rules", "Two", 2),
+    ("copro", "Two", 1),
+    ("miprov2", "Agent", 1),
+    ("miprov2, minibatches", "One", 2),
+    ("simba", "Agent", 2),
+    ("gepa", "Two", 1),
+    ("custom", "One", 1),
+    ("random search", "Panel", 1),
+    ("gepa", "Async", 1),
+    ("simba", "Tools", 1),
+]
+
+EVERY = [
+    *((row, program, seed) for row in ROWS for program in PROGRAMS for seed in SEEDS),
+    *((row, program, 1) for row in FOR_OTHERS for program in OTHERS),
+]
+
+
+def case(name: str, program: str, seed: int) -> Case:
+    row = ROWS[name]
+    return Case(
+        f"{name}, {program}, seed {seed}",
+        row.optimizer,
+        {**row.parameters, "seed": seed} if row.seeded else row.parameters,
+        program,
+        row.metric or {**PROGRAMS, **OTHERS}[program],
+        train=16,
+        validation=12,
+        teacher="teacher" in row.models,
+        prompt="prompt" in row.models,
+    )
+
+
+_stock: dict[tuple[str, str, int], StockRun] = {}
+
+
+def stock(providers: Any, name: str, program: str, seed: int) -> StockRun:
+    key = (name, program, seed)
+    if key not in _stock:
+        _stock[key] = case(*key).stock(providers(seed))
+        assert _stock[key].error is None
+    return _stock[key]
+
+
+@pytest.mark.parametrize(("name", "program", "seed"), EVERY if WHOLE else FEW)
+def test_without_guesses_a_compile_is_stocks_and_costs_no_more(
+    providers: Any, tmp_path: Path, name: str, program: str, seed: int
+) -> None:
+    expected = stock(providers, name, program, seed)
+    ours = case(name, program, seed).swarm(providers(seed), tmp_path, speculation=0)
+
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
+    assert ours.requests == ours.calls <= expected.requests
+    assert ours.wasted == {"cells": 0, "calls": 0}
+
+    again = case(name, program, seed).swarm(providers(seed), tmp_path, speculation=0)
+    assert (again.status, again.program, again.report) == (0, ours.program, ours.report)
+    assert again.requests == 0
+
+
+@pytest.mark.parametrize(("name", "program", "seed"), EVERY if WHOLE else [("miprov2", "Two", 3), ("custom", "Two", 2)])
+def test_guesses_change_nothing_but_the_cost(
+    providers: Any, tmp_path: Path, name: str, program: str, seed: int
+) -> None:
+    expected = stock(providers, name, program, seed)
+    ours = case(name, program, seed).swarm(providers(seed), tmp_path)
+
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
+    assert ours.requests == ours.calls
+
+
+@pytest.mark.parametrize(
+    ("name", "program", "seed"), [key for key in EVERY if key[2] == 1] if WHOLE else [("copro", "One", 1)]
+)
+def test_without_lookahead_the_winner_is_the_same(
+    providers: Any, tmp_path: Path, name: str, program: str, seed: int
+) -> None:
+    expected = stock(providers, name, program, seed)
+    ours = case(name, program, seed).swarm(providers(seed), tmp_path, SWARM_LOOKAHEAD="0")
+
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
+    assert ours.requests <= expected.requests
+
+
+@pytest.mark.skipif(not WHOLE, reason="says something about the table as a whole: make fidelity")
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("name", ["random search", "copro", "miprov2", "simba, rules only", "custom"])
+def test_a_wrong_winner_would_be_seen(providers: Any, name: str, program: str) -> None:
+    rankings = [stock(providers, name, program, seed).ranking for seed in SEEDS]
+    assert sum(len(set(ranking)) >= 3 for ranking in rankings) >= 2, rankings
