@@ -21,7 +21,7 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: test lint unit replay cluster-tests
+.PHONY: test lint unit replay fidelity cluster-tests
 test: lint unit replay cluster-tests  ## everything, the real cluster included
 
 lint: setup  ## ruff, mypy, import contracts, generated files
@@ -37,6 +37,9 @@ unit: setup  ## pure parts and single processes, about a minute
 
 replay: setup  ## real optimizers against the simulated provider, compared with stock DSPy
 	$(PYTEST) tests/replay --numprocesses auto
+
+fidelity: setup  ## every optimizer x program x seed against stock, and all kills: an hour on 2 cores
+	FIDELITY=whole $(PYTEST) tests/replay/test_fidelity.py tests/replay/test_kills.py --numprocesses auto
 
 cluster-tests: setup  ## chart, CRs and pods on a kind cluster (made first where there is none)
 	$(PYTEST) tests/cluster tests/e2e --with-cluster

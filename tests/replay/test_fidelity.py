@@ -95,7 +95,7 @@ FEW = [
     ("miprov2", "Agent", 1),
     ("miprov2, minibatches", "One", 2),
     ("simba", "Agent", 2),
-    ("gepa", "Two", 1),
+    ("gepa", "Agent", 2),
     ("custom", "One", 1),
     ("random search", "Panel", 1),
     ("gepa", "Async", 1),
@@ -139,7 +139,8 @@ def test_without_guesses_a_compile_is_stocks_and_costs_no_more(
     providers: Any, tmp_path: Path, name: str, program: str, seed: int
 ) -> None:
     expected = stock(providers, name, program, seed)
-    ours = case(name, program, seed).swarm(providers(seed), tmp_path, speculation=0)
+    # One worker process: two of one round may both make a call that they have in common.
+    ours = case(name, program, seed).swarm(providers(seed), tmp_path, speculation=0, workers=1)
 
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
@@ -177,9 +178,12 @@ def test_without_lookahead_the_winner_is_the_same(
     assert ours.requests <= expected.requests
 
 
-@pytest.mark.skipif(not WHOLE, reason="says something about the table as a whole: make fidelity")
-@pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("name", ["random search", "copro", "miprov2", "simba, rules only", "custom"])
+RANKED = ["random search", "copro", "miprov2", "simba, rules only", "custom"]
+
+
+@pytest.mark.parametrize(
+    ("name", "program"), [(row, program) for row in RANKED for program in PROGRAMS] if WHOLE else [("miprov2", "Two")]
+)
 def test_a_wrong_winner_would_be_seen(providers: Any, name: str, program: str) -> None:
     rankings = [stock(providers, name, program, seed).ranking for seed in SEEDS]
     assert sum(len(set(ranking)) >= 3 for ranking in rankings) >= 2, rankings
