@@ -139,8 +139,7 @@ def test_without_guesses_a_compile_is_stocks_and_costs_no_more(
     providers: Any, tmp_path: Path, name: str, program: str, seed: int
 ) -> None:
     expected = stock(providers, name, program, seed)
-    # One worker process: two of one round may both make a call that they have in common.
-    ours = case(name, program, seed).swarm(providers(seed), tmp_path, speculation=0, workers=1)
+    ours = case(name, program, seed).swarm(providers(seed), tmp_path, speculation=0)
 
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
