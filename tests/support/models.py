@@ -15,6 +15,8 @@ from dspy.predict.predict import Predict
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 from dspy.utils.parallelizer import ParallelExecutor
 
+from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.installed import client
 from swarm_worker.replay.codec import Codec
 
 CODEC = Codec({"student": "sk-a-very-secret-key"})
@@ -122,6 +124,25 @@ class AsyncEngine(Engine):
 
     async def aclose(self) -> None:
         pass
+
+
+def prepared(lm: Any, prompt: str, given: dict[str, Any] | None = None) -> LMCall:
+    """The call that the LM makes when it is asked."""
+    calls: list[LMCall] = []
+
+    def around(lm: Any, call: LMCall, make: Make) -> Any:
+        calls.append(call)
+        return client().answer(lm, ["answer"] * call.count, 1, [1] * call.count)
+
+    async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
+        raise NotImplementedError
+
+    undo = client().intercept(around, async_around)
+    try:
+        lm(prompt, **(given or {}))
+    finally:
+        undo()
+    return calls[0]
 
 
 def take_over(patch: Any) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy.clients import execution
 from dspy.utils.exceptions import LMRateLimitError
 
-from support.models import CODEC, Provider, take_over
+from support.models import CODEC, Provider, prepared, take_over
 from support.wire import digest
 from swarm_wire.messages import CallMade, Result, Usage
 from swarm_wire.records import Record, RecordKind
@@ -92,7 +91,7 @@ def once(error: BaseException) -> Callable[[str], str]:
 
 def name(prompt: str = "q", given: dict[str, Any] | None = None, occurrence: int = 0, **parameters: Any) -> str:
     lm = dspy.LM(**{"model": "openai/m", "api_base": "http://one/v1", "api_key": "k", **parameters})
-    return name_call(lm, execution.prepare(lm, prompt, None, given or {}), occurrence)[0]
+    return name_call(lm, prepared(lm, prompt, given or {}), occurrence)[0]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_the_same_request_is_the_same_call(same: dict[str, Any]) -> None:
 
 def test_a_placeholder_in_a_request_is_noticed() -> None:
     lm = dspy.LM("openai/m")
-    found = [name_call(lm, execution.prepare(lm, text, None, {}))[1] for text in ("plain", "with ⟦A|d|answer⟧ in it")]
+    found = [name_call(lm, prepared(lm, text))[1] for text in ("plain", "with ⟦A|d|answer⟧ in it")]
     assert found == [False, True]
 
 

@@ -2,6 +2,10 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swarm_worker.process import Process
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,20 +25,36 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     # Each command imports only what it needs: a pod's start is part of every round.
     if given.command == "work":
-        from swarm_worker import work
-        from swarm_worker.process import Process
+        process = _process()
 
-        work.main(Process())
+        from swarm_worker import work
+
+        work.main(process)
     else:
         from swarm_worker import twin
 
         other = twin.start() if given.command == "plan" else twin.Line()
 
-        from swarm_worker import plan
-        from swarm_worker.process import Process
+        process = _process()
 
-        plan.main(Process(), other)
+        from swarm_worker import plan
+
+        plan.main(process, other)
     return 0
+
+
+def _process() -> "Process":
+    """This process, if it has a DSPy that we know: the rest imports a lot of it."""
+    from swarm_worker import versions
+    from swarm_worker.errors import BadInput
+    from swarm_worker.process import Process
+
+    process = Process()
+    try:
+        versions.check()
+    except BadInput as error:
+        process.end(error)
+    return process
 
 
 if __name__ == "__main__":

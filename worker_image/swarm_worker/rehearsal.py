@@ -23,6 +23,7 @@ from typing import Any
 
 import dspy
 
+from swarm_worker.client.call import LMCall
 from swarm_worker.exceptions import describe, location
 from swarm_worker.imaginary.provider import imagined, request_text
 from swarm_worker.loading import Compilation
@@ -94,13 +95,13 @@ class _Stage:
                 seen += self._tried(f"spec.metric {on}", what, self.metric, example, prediction, *given)[0]
         return seen
 
-    def hear(self, lm: Any, call: Any) -> None:
+    def hear(self, lm: Any, call: LMCall) -> None:
         """Is told of an LM call, from any thread."""
         callers = dspy.settings.caller_modules or []
         names = {id(predictor): name for name, predictor in self.program.named_predictors()}
         name = next((names[id(module)] for module in reversed(callers) if id(module) in names), "")
         with self._lock:
-            self._calls.append((name, request_text(lm, call)))
+            self._calls.append((name, request_text(call)))
             self._unordered |= threading.current_thread() is not threading.main_thread() or _in_event_loop()
             if len(self._calls) >= CALLS:
                 raise _Enough

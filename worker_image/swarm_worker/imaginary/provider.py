@@ -14,20 +14,18 @@ from typing import Any, Literal, get_args, get_origin
 
 import dspy
 from dspy.adapters.types.tool import Tool
-from dspy.clients import execution
-from dspy.clients.call_result import CallResult, combine
-from dspy.lm15 import Message, Response, TextPart, Usage
 from dspy.utils.callback import BaseCallback
 
+from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.installed import client
 from swarm_worker.imaginary.values import Draw, of_type
 
 CHARACTERS_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
 """What a chat's frame adds to each message."""
-NOT_SENT = frozenset({"api_key", "api_base", "base_url", "cache"})
 
-Hear = Callable[[Any, Any], None]
-"""Is told of each LM call before it is answered: the LM, and DSPy's `PreparedCall`."""
+Hear = Callable[[Any, LMCall], None]
+"""Is told of each LM call before it is answered."""
 
 
 @dataclass(frozen=True)
@@ -65,42 +63,39 @@ def imagined(hear: Hear = lambda lm, call: None) -> Iterator[None]:
     Only on the thread that configures DSPy.
     """
 
-    def execute(lm: Any, call: Any) -> CallResult:
+    def imagine(lm: Any, call: LMCall, make: Make) -> Any:
         hear(lm, call)
         return answer(lm, call)
 
-    async def aexecute(lm: Any, call: Any) -> CallResult:
-        return execute(lm, call)
+    async def async_imagine(lm: Any, call: LMCall, make: AsyncMake) -> Any:
+        hear(lm, call)
+        return answer(lm, call)
 
-    stock = execution.execute, execution.aexecute, Tool.__call__, Tool.acall
+    stock = Tool.__call__, Tool.acall
     callbacks = dspy.settings.callbacks
     listening = [*callbacks, _Listener()]
-    execution.execute, execution.aexecute, Tool.__call__, Tool.acall = execute, aexecute, _observe, _aobserve
+    Tool.__call__, Tool.acall = _observe, _aobserve
+    undo = client().intercept(imagine, async_imagine)
     dspy.configure(callbacks=listening)  # for threads that a program starts by itself
     try:
         with dspy.context(callbacks=listening):
             yield
     finally:
-        execution.execute, execution.aexecute, Tool.__call__, Tool.acall = stock
+        undo()
+        Tool.__call__, Tool.acall = stock
         dspy.configure(callbacks=callbacks)
 
 
-def answer(lm: Any, call: Any) -> CallResult:
-    """What `dspy.clients.execution.execute` returns: a completion for each of the `n` asked for, with its usage."""
-    asked = request_text(lm, call)
-    results = [
-        CallResult.native(_response(lm, call, Draw(f"{asked}\0{n}")), model_type=lm.model_type) for n in range(call.n)
-    ]
-    return results[0] if len(results) == 1 else combine(results, model_type=lm.model_type)
+def answer(lm: Any, call: LMCall) -> Any:
+    """The client's answer: a completion for each that was asked for, with its usage."""
+    asked = request_text(call)
+    texts = [_text(call, Draw(f"{asked}\0{number}")) for number in range(call.count)]
+    return client().answer(lm, texts, _prompt_tokens(call), [_tokens(text) for text in texts])
 
 
-def request_text(lm: Any, call: Any) -> str:
+def request_text(call: LMCall) -> str:
     """A request in one text: its messages and parameters, but not where it is sent and by whom."""
-    if call.request is not None:
-        content = {"request": execution.request_to_dict(call.request), "rollout_id": call.kwargs.get("rollout_id")}
-    else:
-        content = {name: value for name, value in call.legacy.items() if name not in NOT_SENT}
-    return json.dumps(content, ensure_ascii=False, default=_name)
+    return json.dumps(call.content, ensure_ascii=False, default=_name)
 
 
 def _name(thing: object) -> str:
@@ -108,16 +103,9 @@ def _name(thing: object) -> str:
     return f"{type(thing).__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-def _response(lm: Any, call: Any, draw: Draw) -> Response:
-    text = _text(call, draw)
-    usage = Usage(input_tokens=_prompt_tokens(call), output_tokens=_tokens(text))
-    message = Message.assistant([TextPart(text)])
-    return Response(id=None, model=lm.model, message=message, finish_reason="stop", usage=usage)
-
-
-def _text(call: Any, draw: Draw) -> str:
+def _text(call: LMCall, draw: Draw) -> str:
     formatted = _formatted.get()
-    if formatted is None or call.messages is not formatted.messages:
+    if formatted is None or call.content.get("messages") != formatted.messages:
         return draw.text("instruction")  # a plain prompt: optimizers ask so for instructions
     fields = formatted.signature.output_fields.items()
     values = {name: _value(name, field.rebuild_annotation(), formatted.inputs, draw) for name, field in fields}
@@ -134,10 +122,11 @@ def _value(name: str, annotation: Any, inputs: dict[str, Any], draw: Draw) -> An
     return of_type(annotation, name, draw)
 
 
-def _prompt_tokens(call: Any) -> int:
-    if call.request is not None:
-        return _tokens(json.dumps(execution.request_to_dict(call.request), ensure_ascii=False, default=_name))
-    return sum(MESSAGE_TOKENS + _tokens(_content(message)) for message in call.legacy["messages"])
+def _prompt_tokens(call: LMCall) -> int:
+    messages = call.content.get("messages")
+    if not isinstance(messages, list):
+        return _tokens(request_text(call))
+    return sum(MESSAGE_TOKENS + _tokens(_content(message)) for message in messages)
 
 
 def _content(message: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """LM calls, each made once.
 
-Every LM call of DSPy goes through `dspy.clients.execution.execute` (or `aexecute`). Here it gets a name by content and
-is answered from what is known: the journal, and what this process has finished. A call under way is waited for, not
-repeated. Stock DSPy's cache does this within one process; these answers also cross from pod to pod and from round to
-round, and they know endpoints apart, which DSPy's cache does not.
+Every LM call of DSPy comes here (`client`). It gets a name by content and is answered from what is known: the journal,
+and what this process has finished. A call under way is waited for, not repeated. Stock DSPy's cache does this within
+one process; these answers also cross from pod to pod and from round to round, and they know endpoints apart, which
+DSPy's cache does not.
 
 A call belongs to a cell (`cell_calls`), whose `Ledger` counts what it cost, or else to the process itself: then
 `Outside` says what happens. The ledger is found through `dspy.settings`, whose overrides DSPy carries into the threads
@@ -12,30 +12,26 @@ that it starts itself.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import dspy
-from dspy.clients import execution
 
 from swarm_wire.messages import CallMade, Usage
 from swarm_wire.records import Record, RecordKind
+from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.installed import client
 from swarm_worker.exchange import Table, Window
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
 
-Make = Callable[[], Any]
-"""Makes an LM call in the way of stock DSPy."""
-
 _SETTING = "swarm_ledger"
-_ENDPOINT = ("api_base", "base_url")
-_SECRETS = ("api_key", *_ENDPOINT)
 
 
-def name_call(lm: Any, call: Any, occurrence: int = 0) -> tuple[str, bool]:
+def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
     """A name for an LM call, and whether a placeholder is part of it.
 
     The name is made from the model, the messages and parameters as in DSPy's cache, and the endpoint.
@@ -43,23 +39,8 @@ def name_call(lm: Any, call: Any, occurrence: int = 0) -> tuple[str, bool]:
     Args:
         occurrence: tells repetitions of an uncached call apart.
     """
-    key = call.key(lm, False) if call.managed else call.legacy
-    told = {name: value for name, value in key.items() if name not in _SECRETS}
-    given = {**lm.kwargs, **call.kwargs}
-    endpoint = next((given[name] for name in _ENDPOINT if given.get(name)), None)
     walk = Walk()
-    return walk.digest("call", type(lm).__qualname__, endpoint, told, occurrence), walk.unresolved
-
-
-def usage_of(result: Any) -> Usage:
-    """What an LM call cost: nothing, if DSPy's own cache answered."""
-    if result.cache_hit:
-        return Usage()
-    return Usage(
-        calls=max(1, len(result.responses)),
-        prompt_tokens=int(result.usage.get("prompt_tokens") or 0),
-        completion_tokens=int(result.usage.get("completion_tokens") or 0),
-    )
+    return walk.digest("call", type(lm).__qualname__, call.endpoint, call.content, occurrence), walk.unresolved
 
 
 @dataclass(frozen=True)
@@ -129,7 +110,7 @@ class Ledger:
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def call(self, lm: Any, call: Any, make: Make) -> Any:
+    def call(self, lm: Any, call: LMCall, make: Make) -> Any:
         key = self._begin(lm, call)
         while key is not None and (claim := self.answers.claim(key)) is not None:
             if isinstance(claim, bytes):
@@ -142,7 +123,7 @@ class Ledger:
             self._finish(key, result)
         return result
 
-    async def acall(self, lm: Any, call: Any, make: Callable[[], Awaitable[Any]]) -> Any:
+    async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
         key = self._begin(lm, call)
         # Whoever waits here must not take a thread of the loop's pool: the maker may need one to finish.
         while key is not None and (claim := self.answers.claim(key, afar=False)) is not None:
@@ -161,17 +142,17 @@ class Ledger:
         """What those calls cost that were not printed on their own."""
         return self._unshared + self.pending.usage if self.pending else self._unshared
 
-    def _begin(self, lm: Any, call: Any) -> str | None:
+    def _begin(self, lm: Any, call: LMCall) -> str | None:
         """The call's key; None if it may not be answered from what is known."""
         self.flush()
-        return name_call(lm, call)[0] if call.cache else None
+        return name_call(lm, call)[0] if call.cached else None
 
     def _finish(self, key: str | None, result: Any) -> None:
         if result is None:
             if key is not None:
                 self.answers.land(key, None)
             return
-        usage, body = usage_of(result), None
+        usage, body = client().usage(result), None
         if key is not None:
             try:
                 body = self.answers.codec.dumps(result)
@@ -220,22 +201,19 @@ def current() -> Ledger | None:
 class Outside(Protocol):
     """What happens to LM calls outside of cells."""
 
-    def call(self, lm: Any, call: Any, make: Make) -> Any: ...
-    async def acall(self, lm: Any, call: Any, make: Callable[[], Awaitable[Any]]) -> Any: ...
+    def call(self, lm: Any, call: LMCall, make: Make) -> Any: ...
+    async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any: ...
 
 
 def install(outside: Outside | None = None) -> None:
     """Takes over the LM calls of this process. Without `outside` those outside of cells stay stock DSPy's."""
-    stock, stock_async = execution.execute, execution.aexecute
 
-    def execute(lm: Any, call: Any) -> Any:
+    def around(lm: Any, call: LMCall, make: Make) -> Any:
         taker = current() or outside
-        return stock(lm, call) if taker is None else taker.call(lm, call, lambda: stock(lm, call))
+        return make() if taker is None else taker.call(lm, call, make)
 
-    async def aexecute(lm: Any, call: Any) -> Any:
+    async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
         taker = current() or outside
-        if taker is None:
-            return await stock_async(lm, call)
-        return await taker.acall(lm, call, lambda: stock_async(lm, call))
+        return await make() if taker is None else await taker.acall(lm, call, make)
 
-    execution.execute, execution.aexecute = execute, aexecute
+    client().intercept(around, async_around)

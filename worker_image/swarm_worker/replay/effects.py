@@ -16,6 +16,7 @@ from dspy.teleprompt.bootstrap import BootstrapFewShot
 from swarm_wire.messages import Cell, EffectKind, Outcome, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
+from swarm_worker.client.call import LMCall
 from swarm_worker.errors import Drift
 from swarm_worker.replay import placeholder
 from swarm_worker.replay.calls import Answers, name_call
@@ -238,7 +239,7 @@ class Call:
 
     kind = "call"
 
-    def __init__(self, lm: Any, call: Any, occurrence: int = 0) -> None:
+    def __init__(self, lm: Any, call: LMCall, occurrence: int = 0) -> None:
         self.lm, self.call = lm, call
         self.digest, self.unresolved = name_call(lm, call, occurrence)
         self.keys = [self.digest]

@@ -8,18 +8,18 @@ nothing that an optimizer or a user's program catches can keep it from ending.
 import contextvars
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, Protocol
-
-from dspy.clients import execution
 
 from swarm_wire.messages import CallMade, Outcome, Result, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
+from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, Drift, OutputFull, SwarmError
 from swarm_worker.exceptions import describe
-from swarm_worker.replay.calls import Answers, Make, usage_of
+from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Call, Tasks
 from swarm_worker.replay.execute import Value, outcome_of
@@ -129,7 +129,7 @@ class Engine:
         self._emit, self._leave, self._check, self._is_full = emit, leave, check, is_full
         self._looks_ahead, self._speculation, self._threads = looks_ahead, speculation, threads
         self._small = small
-        self._make_call = execution.execute
+        self._make_call = client().maker()
         self._scout: Scout | None = None
         self._blobs: set[str] = set()
         self._joined: set[str] = set()
@@ -254,7 +254,7 @@ class Engine:
 
     # LM calls
 
-    def call(self, lm: Any, call: Any, make: Make) -> Any:
+    def call(self, lm: Any, call: LMCall, make: Make) -> Any:
         """The result of an LM call that the plan makes: made once, then journaled."""
         effect = self._named(lm, call)
         if self._scout is not None:
@@ -269,7 +269,7 @@ class Engine:
             self._make_waiting(lambda: self._make(effect.digest, make))
         return self._value(effect)
 
-    async def acall(self, lm: Any, call: Any, make: Callable[[], Awaitable[Any]]) -> Any:
+    async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
         """As `call`, from a coroutine. Scouts end here."""
         effect = self._named(lm, call)
         if self._scout is not None:
@@ -292,9 +292,9 @@ class Engine:
                 self._make(effect.digest, lambda: made)
         return self._value(effect)
 
-    def _named(self, lm: Any, call: Any) -> Call:
+    def _named(self, lm: Any, call: LMCall) -> Call:
         effect = Call(lm, call)
-        if call.cache:
+        if call.cached:
             return effect
         with self._lock:
             self._occurrences[effect.digest] = occurrence = self._occurrences.get(effect.digest, 0) + 1
@@ -314,7 +314,7 @@ class Engine:
         except SwarmError as error:
             self._end(error)
         if outcome is Outcome.OK:
-            header = CallMade(key=key, usage=usage_of(value)).to_header()
+            header = CallMade(key=key, usage=client().usage(value)).to_header()
             self._keep(Record(RecordKind.CALL, header, self._portable(value)))
         else:
             failed: Value = outcome, value

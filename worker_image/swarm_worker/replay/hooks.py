@@ -4,39 +4,26 @@ Attributes of DSPy are replaced for the life of a plan process; the optimizer cl
 
     ParallelExecutor.execute    every evaluation wave and every collection of traces goes through it
     BootstrapFewShot.compile    whole bootstraps; also reached by optimizers that call or inherit it
-    clients.execution.execute   (and aexecute, by `calls.install`) LM calls that optimizers make themselves
     Predict.forward             gives scouts placeholders for proposals
 
-Code of the user's that runs within a cell sees stock DSPy.
+and what makes an LM call (by `calls.install`). `versions` looks at their shapes when the process starts. Code of the
+user's that runs within a cell sees stock DSPy.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-import dspy
-from dspy.clients import execution
 from dspy.predict.predict import Predict
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 from dspy.utils.parallelizer import ParallelExecutor
 
 from swarm_wire.messages import Outcome
-from swarm_wire.names import WorkerReason
-from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe
 from swarm_worker.replay import calls, placeholder
 from swarm_worker.replay.calls import current
 from swarm_worker.replay.effects import Bootstrap, Wave
 from swarm_worker.replay.engine import Engine, Missing, may_stand_in
 
-SUPPORTED = "dspy 3.4"
-_SHAPES: tuple[tuple[Callable[..., Any], str], ...] = (
-    (ParallelExecutor.execute, "(self, function, data)"),
-    (BootstrapFewShot.compile, "(self, student, *, teacher=None, trainset)"),
-    (execution.execute, "(lm, call)"),
-    (execution.aexecute, "(lm, call)"),
-    (Predict.forward, "(self, **kwargs)"),
-)
 _BOOTSTRAP_STEPS = (
     "_prepare_student_and_teacher",
     "_prepare_predictor_mappings",
@@ -47,17 +34,7 @@ _BOOTSTRAP_STEPS = (
 
 
 def install(engine: Engine) -> None:
-    """Replaces the attributes in this process.
-
-    Raises BadInput where the installed DSPy does not have the shape that the hooks were made for.
-    """
-    for function, shape in _SHAPES:
-        if str(inspect.signature(function)) != shape:
-            raise BadInput(
-                WorkerReason.UNSUPPORTED_DSPY,
-                f"dspy {dspy.__version__} is not supported: {function.__qualname__} is not {shape}. "
-                f"Build the worker image with {SUPPORTED}.",
-            )
+    """Replaces the attributes in this process."""
     stock_execute, stock_compile, stock_forward = ParallelExecutor.execute, BootstrapFewShot.compile, Predict.forward
     stock_steps = [getattr(BootstrapFewShot, step) for step in _BOOTSTRAP_STEPS]
 

@@ -1,0 +1,226 @@
+"""The LM client of the installed DSPy: every LM call comes through it, the same in each version that we support."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import dspy
+import pytest
+
+from simulated_provider.testing import running_provider
+from support.compiles import ROOT
+from swarm_wire.messages import Usage
+from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.installed import client
+from swarm_worker.replay.codec import Codec
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Passing OpenAI-style message dictionaries:DeprecationWarning"),
+]
+KEY = "sk-of-the-student"
+
+
+class Own(dspy.BaseLM):
+    """A class of the user's own; OpenAI's shape of an answer."""
+
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        choice = SimpleNamespace(message=SimpleNamespace(content="own"), finish_reason="stop")
+        return SimpleNamespace(choices=[choice], usage={}, model="own")
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Any]:
+    with running_provider(seed=1, knowledge=ROOT / "examples" / "triage" / "knowledge.jsonl") as running:
+        yield running
+
+
+@pytest.fixture
+def lm(provider: Any) -> Iterator[Any]:
+    provider.reset()
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    model = dspy.LM("openai/small", api_base=provider.url, api_key=KEY, temperature=0.5, num_retries=0)
+    with dspy.context(lm=model, disable_history=True):
+        yield model
+
+
+@contextmanager
+def heard(answer: Callable[[Any, LMCall, Make], Any] = lambda lm, call, make: make()) -> Iterator[list[LMCall]]:
+    """The calls that are made within the block. What they answer is `answer`'s."""
+    calls: list[LMCall] = []
+
+    def around(lm: Any, call: LMCall, make: Make) -> Any:
+        calls.append(call)
+        return answer(lm, call, make)
+
+    async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
+        calls.append(call)
+        return await make()
+
+    undo = client().intercept(around, async_around)
+    try:
+        yield calls
+    finally:
+        undo()
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "a prompt": lambda lm: lm("Say hello."),
+    "a prompt by name": lambda lm: lm(prompt="Say hello."),
+    "messages": lambda lm: lm(messages=[{"role": "user", "content": "Say hello."}]),
+    "a coroutine": lambda lm: asyncio.run(lm.acall("Say hello.")),
+    "a predictor": lambda lm: dspy.Predict("question -> answer")(question="Say hello."),
+    "a predictor's coroutine": lambda lm: asyncio.run(dspy.Predict("question -> answer").acall(question="Say hello.")),
+    "a copy of the LM": lambda lm: lm.copy(rollout_id=3, temperature=1.0)("Say hello."),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_lm_call_comes_through(lm: Any, provider: Any, way: str) -> None:
+    with heard() as calls:
+        WAYS[way](lm)
+    assert len(calls) == provider.stats()["requests"] == 1
+    assert calls[0].content["model"] == "openai/small"
+    assert calls[0].content["messages"][-1]["role"] == "user"
+    assert "Say hello." in calls[0].content["messages"][-1]["content"]
+
+
+def test_a_call_of_a_class_of_the_users_own_comes_through_and_nobody_caches_it() -> None:
+    with heard() as calls:
+        assert Own("own")("Say hello.") == ["own"]
+    assert [call.cached for call in calls] == [False]
+
+
+def test_what_is_asked_does_not_tell_where_and_by_whom(lm: Any, provider: Any) -> None:
+    with heard() as calls:
+        lm("Say hello.", top_p=0.9)
+    assert KEY not in str(calls[0].content)
+    assert provider.url not in str(calls[0].content)
+    assert calls[0].content["temperature"] == 0.5
+    assert calls[0].content["top_p"] == 0.9
+
+
+def test_parameters_of_a_call_are_part_of_what_is_asked(lm: Any) -> None:
+    with heard() as calls:
+        for parameters in ({}, {"rollout_id": 1}, {"rollout_id": 2}, {"temperature": 0.7}, {"n": 2}):
+            lm("Say hello.", **parameters)
+        lm("Say hello.")
+    texts = [str(call.content) for call in calls]
+    assert len(set(texts)) == 5
+    assert texts[0] == texts[-1]
+
+
+@pytest.mark.parametrize(
+    ("of_lm", "of_call", "cached"),
+    [
+        ({}, {}, True),
+        ({"cache": False}, {}, False),
+        ({}, {"cache": False}, False),
+        ({"cache": False}, {"cache": True}, True),
+    ],
+)
+def test_an_uncached_call_is_known_as_one(lm: Any, of_lm: Any, of_call: Any, cached: bool) -> None:
+    with heard() as calls:
+        lm.copy(**of_lm)("Say hello.", **of_call)
+    assert [call.cached for call in calls] == [cached]
+
+
+def test_a_call_costs_what_the_provider_served(lm: Any, provider: Any) -> None:
+    answers: list[Any] = []
+
+    def keep(lm: Any, call: LMCall, make: Make) -> Any:
+        answers.append(make())
+        return answers[-1]
+
+    with heard(keep) as calls, dspy.track_usage() as tracker:
+        assert len(lm("Say hello.", n=3)) == 3
+    assert calls[0].count == 3
+    usage = client().usage(answers[0])
+    assert usage.calls == provider.stats()["requests"]
+    [told] = tracker.get_total_tokens().values()
+    assert (told["prompt_tokens"], told["completion_tokens"]) == (usage.prompt_tokens, usage.completion_tokens)
+    assert usage.completion_tokens > 0
+
+
+def test_an_answer_of_dspys_cache_costs_nothing(lm: Any, provider: Any) -> None:
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    answers: list[Any] = []
+
+    def keep(lm: Any, call: LMCall, make: Make) -> Any:
+        answers.append(make())
+        return answers[-1]
+
+    with heard(keep):
+        assert lm("Say hello.") == lm("Say hello.")
+    assert provider.stats()["requests"] == 1
+    assert [client().usage(answer).calls for answer in answers] == [1, 0]
+
+
+def test_an_answer_travels(lm: Any, provider: Any) -> None:
+    codec, kept = Codec({"student": KEY}), []
+
+    def record(lm: Any, call: LMCall, make: Make) -> Any:
+        kept.append(codec.dumps(make()))
+        return codec.loads(kept[-1])
+
+    with heard(record):
+        said = lm("Say hello.")
+    with heard(lambda lm, call, make: codec.loads(kept[0])), dspy.track_usage() as tracker:
+        assert lm("Say hello.") == said
+    assert provider.stats()["requests"] == 1
+    assert tracker.get_total_tokens()["openai/small"]["prompt_tokens"] > 0
+
+
+def test_a_call_travels_and_is_made_past_what_intercepts_it(lm: Any, provider: Any) -> None:
+    codec, make = Codec({"student": KEY}), client().maker()
+    with heard() as calls:
+        said = lm("Say hello.")
+        again = make(*codec.loads(codec.dumps((lm, calls[0]))))
+    assert len(calls) == 1
+    assert provider.stats()["requests"] == 2
+    with heard(lambda lm, call, make: again):
+        assert lm("Something else.") == said
+
+
+@pytest.mark.parametrize("texts", [["one"], ["one", "two"]])
+def test_an_answer_can_be_made_up(lm: Any, provider: Any, texts: list[str]) -> None:
+    made_up = client().answer(lm, texts, 7, [2] * len(texts))
+    with heard(lambda lm, call, make: made_up):
+        assert lm("Say hello.", n=len(texts)) == texts
+    assert provider.stats()["requests"] == 0
+    usage = client().usage(made_up)
+    assert usage.completion_tokens == 2 * len(texts)
+    assert usage in (Usage(calls=n, prompt_tokens=7 * n, completion_tokens=2 * len(texts)) for n in (1, len(texts)))
+
+
+def test_the_last_that_intercepts_is_the_outermost_and_leaves_nothing_behind(lm: Any) -> None:
+    seen: list[str] = []
+
+    def named(name: str) -> Callable[[Any, LMCall, Make], Any]:
+        def around(lm: Any, call: LMCall, make: Make) -> Any:
+            seen.append(name)
+            return make()
+
+        return around
+
+    before = dspy.BaseLM.__call__
+    with heard(named("inner")), heard(named("outer")):
+        lm("Say hello.")
+    assert seen == ["outer", "inner"]
+    lm("Say hello.")
+    assert len(seen) == 2
+    assert dspy.BaseLM.__call__ is before
+
+
+def test_callbacks_are_told_once(lm: Any) -> None:
+    told: list[Any] = []
+
+    class Listener(dspy.utils.callback.BaseCallback):
+        def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+            told.append(inputs.get("prompt") or inputs.get("items"))
+
+    with dspy.context(callbacks=[Listener()]), heard(), heard():
+        lm("Say hello.")
+    assert told in (["Say hello."], [("Say hello.",)])

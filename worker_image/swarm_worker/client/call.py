@@ -1,0 +1,67 @@
+"""One LM call, and what a client must do, in words of no version of DSPy."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from swarm_wire.messages import Usage
+
+ENDPOINT = ("api_base", "base_url")
+ADDRESS = ("api_key", *ENDPOINT)
+"""Parameters that say where a request is sent and by whom, not what is asked."""
+
+
+@dataclass(frozen=True)
+class LMCall:
+    """An LM call that is about to be made. Can be pickled.
+
+    Attributes:
+        content: what is asked: the model, the messages, every parameter; not the address.
+        endpoint: where it is asked, if that was said.
+        count: completions asked for.
+        cached: whether DSPy's cache would answer it: equal calls may then have the same answer.
+        native: what the installed client calls it with.
+    """
+
+    content: dict[str, Any]
+    endpoint: str | None
+    count: int
+    cached: bool
+    native: Any
+
+
+def endpoint(parameters: Mapping[str, Any]) -> str | None:
+    """Where the parameters of a call say that it goes."""
+    return next((parameters[name] for name in ENDPOINT if parameters.get(name)), None)
+
+
+Make = Callable[[], Any]
+"""Makes an LM call as stock DSPy does; returns the client's answer, which can be pickled."""
+AsyncMake = Callable[[], Awaitable[Any]]
+Around = Callable[[Any, LMCall, Make], Any]
+"""(LM, call, make) -> answer."""
+AsyncAround = Callable[[Any, LMCall, AsyncMake], Awaitable[Any]]
+
+
+class Client(Protocol):
+    """A version of DSPy's LM client; a module that has these functions."""
+
+    def intercept(self, around: Around, async_around: AsyncAround) -> Callable[[], None]:
+        """From now on every LM call of this process goes through the two, the last that came being the outermost.
+
+        Returns what takes them away again.
+        """
+
+    def maker(self) -> Callable[[Any, LMCall], Any]:
+        """(LM, call) -> answer, as LM calls are made now, whatever intercepts them later."""
+
+    def usage(self, answer: Any) -> Usage:
+        """What an LM call cost: nothing, if DSPy's own cache answered."""
+
+    def answer(self, lm: Any, texts: Sequence[str], prompt_tokens: int, completion_tokens: Sequence[int]) -> Any:
+        """What the client would answer with these completions.
+
+        Args:
+            prompt_tokens: of the request.
+            completion_tokens: of each text.
+        """

@@ -1,0 +1,133 @@
+"""DSPy 3.3: every LM call is `BaseLM.__call__` or `acall`, which call the `forward` of the LM's class: LiteLLM's for a
+`dspy.LM`.
+
+What a call cost is told to DSPy's usage tracker alone, so each call gets a tracker of its own, and what it was told is
+part of the answer.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+from dspy.utils.callback import with_callbacks
+from dspy.utils.usage_tracker import UsageTracker
+
+from swarm_wire.messages import Usage
+from swarm_worker.client.call import ADDRESS, Around, AsyncAround, LMCall, endpoint
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an LM call returned.
+
+    Attributes:
+        outputs: its return value.
+        told: usage of each request that was made for it; none where DSPy's cache answered.
+    """
+
+    outputs: Any
+    told: Sequence[dict[str, Any]]
+
+
+def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
+    before, async_before = dspy.BaseLM.__call__, dspy.BaseLM.acall
+    make, async_make = _maker(before), _async_maker(async_before)
+
+    # With the names of stock, which callbacks are told.
+    def call(
+        self: Any, *items: Any, prompt: Any = None, messages: Any = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        asked = _call(self, items, prompt, messages, request, kwargs)
+        return _given(self, around(self, asked, lambda: make(self, asked)))
+
+    async def acall(
+        self: Any, *items: Any, prompt: Any = None, messages: Any = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        asked = _call(self, items, prompt, messages, request, kwargs)
+        return _given(self, await async_around(self, asked, lambda: async_make(self, asked)))
+
+    def undo() -> None:
+        dspy.BaseLM.__call__, dspy.BaseLM.acall = before, async_before
+
+    dspy.BaseLM.__call__, dspy.BaseLM.acall = with_callbacks(call), with_callbacks(acall)
+    return undo
+
+
+def maker() -> Callable[[Any, LMCall], Any]:
+    return _maker(dspy.BaseLM.__call__)
+
+
+def _maker(function: Any) -> Callable[[Any, LMCall], Any]:
+    inner = function.__wrapped__  # without callbacks: they are told of the call already
+
+    def make(lm: Any, call: LMCall) -> Answer:
+        items, given = call.native
+        with _tracked() as tracker:
+            outputs = inner(lm, *items, **given)
+        return _answer(call, outputs, tracker)
+
+    return make
+
+
+def _async_maker(function: Any) -> Callable[[Any, LMCall], Any]:
+    inner = function.__wrapped__
+
+    async def make(lm: Any, call: LMCall) -> Answer:
+        items, given = call.native
+        with _tracked() as tracker:
+            outputs = await inner(lm, *items, **given)
+        return _answer(call, outputs, tracker)
+
+    return make
+
+
+@contextmanager
+def _tracked() -> Iterator[Any]:
+    tracker = UsageTracker()
+    with dspy.context(usage_tracker=tracker):
+        yield tracker
+
+
+def _answer(call: LMCall, outputs: Any, tracker: Any) -> Answer:
+    told = [entry for entries in tracker.usage_data.values() for entry in entries]
+    # A class of the user's own need not tell what it used.
+    return Answer(outputs, told if told or call.cached else [{}])
+
+
+def _given(lm: Any, answer: Answer) -> Any:
+    """The call's return value; and the usage tracker that is on is told of it, as stock does."""
+    if dspy.settings.usage_tracker:
+        for entry in answer.told:
+            dspy.settings.usage_tracker.add_usage(lm.model, entry)
+    return answer.outputs
+
+
+def _call(lm: Any, items: Any, prompt: Any, messages: Any, request: Any, kwargs: dict[str, Any]) -> LMCall:
+    native = items, {"prompt": prompt, "messages": messages, "request": request, **kwargs}
+    given = {**lm.kwargs, **kwargs}
+    # A class with a `forward` of its own is not behind DSPy's cache.
+    cached = bool(given.pop("cache", lm.cache)) and type(lm).forward is dspy.LM.forward
+    if given.get("rollout_id") is None:
+        given.pop("rollout_id", None)
+    said = [text for text in (*items, prompt) if text is not None]
+    asked = {"messages": messages or [{"role": "user", "content": text} for text in said]}
+    if request is not None:
+        asked = {"request": request}
+    told = {name: value for name, value in given.items() if name not in ADDRESS}
+    content = {"model": lm.model, "type": lm.model_type, **asked, **told}
+    return LMCall(content, endpoint(given), given.get("n") or 1, cached, native)
+
+
+def usage(answer: Answer) -> Usage:
+    return Usage(
+        calls=len(answer.told),
+        prompt_tokens=sum(int(entry.get("prompt_tokens") or 0) for entry in answer.told),
+        completion_tokens=sum(int(entry.get("completion_tokens") or 0) for entry in answer.told),
+    )
+
+
+def answer(lm: Any, texts: Sequence[str], prompt_tokens: int, completion_tokens: Sequence[int]) -> Answer:
+    """All completions come from one request."""
+    return Answer(list(texts), [{"prompt_tokens": prompt_tokens, "completion_tokens": sum(completion_tokens)}])

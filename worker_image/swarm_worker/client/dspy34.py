@@ -1,0 +1,68 @@
+"""DSPy 3.4: every LM call, whatever its LM's class, is made by `dspy.clients.execution.execute` or `aexecute`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dspy.clients import execution
+from dspy.clients.call_result import CallResult, combine
+from dspy.lm15 import Message, Response, TextPart
+from dspy.lm15 import Usage as Tokens
+
+from swarm_wire.messages import Usage
+from swarm_worker.client.call import ADDRESS, Around, AsyncAround, LMCall, endpoint
+
+
+def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
+    before, async_before = execution.execute, execution.aexecute
+
+    def execute(lm: Any, call: Any) -> Any:
+        return around(lm, _call(lm, call), lambda: before(lm, call))
+
+    async def aexecute(lm: Any, call: Any) -> Any:
+        return await async_around(lm, _call(lm, call), lambda: async_before(lm, call))
+
+    def undo() -> None:
+        execution.execute, execution.aexecute = before, async_before
+
+    execution.execute, execution.aexecute = execute, aexecute
+    return undo
+
+
+def maker() -> Callable[[Any, LMCall], Any]:
+    execute = execution.execute
+    return lambda lm, call: execute(lm, call.native)
+
+
+def _call(lm: Any, call: Any) -> LMCall:
+    # A class of the user's own may have a model type for which DSPy has no cache key.
+    key = call.key(lm, False) if call.managed or call.request is not None else call.legacy
+    content = {name: value for name, value in key.items() if name not in ADDRESS}
+    return LMCall(content, endpoint({**lm.kwargs, **call.kwargs}), call.n, call.cache, call)
+
+
+def usage(answer: Any) -> Usage:
+    if answer.cache_hit:
+        return Usage()
+    return Usage(
+        calls=max(1, len(answer.responses)),
+        prompt_tokens=int(answer.usage.get("prompt_tokens") or 0),
+        completion_tokens=int(answer.usage.get("completion_tokens") or 0),
+    )
+
+
+def answer(lm: Any, texts: Sequence[str], prompt_tokens: int, completion_tokens: Sequence[int]) -> Any:
+    """Each completion is a request of its own."""
+    results = [
+        CallResult.native(
+            Response(
+                id=None,
+                model=lm.model,
+                message=Message.assistant([TextPart(text)]),
+                finish_reason="stop",
+                usage=Tokens(input_tokens=prompt_tokens, output_tokens=tokens),
+            ),
+            model_type=lm.model_type,
+        )
+        for text, tokens in zip(texts, completion_tokens, strict=True)
+    ]
+    return results[0] if len(results) == 1 else combine(results, model_type=lm.model_type)
