@@ -39,9 +39,9 @@ def result(key: int, body: bytes = b"", calls: int = 1) -> Record:
     return Record(RecordKind.RESULT, header.to_header(), body)
 
 
-def plan_end(round_: int, stream: str) -> Record:
+def plan_end(round_: int, stream: str = "[]", **fields: Any) -> Record:
     """The end of a plan that needed these effects: JSON of [kind, digest]."""
-    end = PlanEnd(outcome=PlanOutcome.BLOCKED, round=round_, binding=f"b{round_}")
+    end = PlanEnd(outcome=PlanOutcome.BLOCKED, round=round_, binding=f"b{round_}", **fields)
     return Record(RecordKind.PLAN, end.to_header(), stream.encode())
 
 

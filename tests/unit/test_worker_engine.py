@@ -564,6 +564,33 @@ def test_guesses_are_limited_and_listed(speculation: int, guessed: int) -> None:
     assert desk.engine.guessed == desk.asked()[1:]
 
 
+def guessing_plan(round_: int, *guessed: int, certain: int = 1, cells: int | None = None) -> Record:
+    """The end of a plan that asked for something certain, and guessed these."""
+    tasks = [*(digest(1000 + number) for number in range(certain)), *map(digest, guessed)]
+    return plan_end(round_, tasks=tasks, guesses=len(guessed), cells=len(tasks) if cells is None else cells)
+
+
+MISTAKES: list[tuple[str, list[Record], bool]] = [
+    ("none", [], True),
+    ("as many as a round may guess", [guessing_plan(0, 90, 91), plan_end(1)], True),
+    ("one more", [guessing_plan(0, 90, 91, 92), plan_end(1)], False),
+    ("in two rounds", [guessing_plan(0, 90, 91), guessing_plan(1, 92, 93), plan_end(2)], False),
+    ("those of the last plan may be ahead", [guessing_plan(0, 90), guessing_plan(1, 91, 92, 93)], True),
+    ("those that were needed were right", [guessing_plan(0, 90, 91, 5, 1), plan_end(1)], True),
+    ("what was certain is no guess", [guessing_plan(0, certain=9), plan_end(1)], True),
+    ("few of many cells", [guessing_plan(0, 90, 91, 92), plan_end(1), *map(result, range(300, 360))], True),
+    ("large ones", [guessing_plan(0, 90, 91, 92, cells=40), plan_end(1), *map(result, range(300, 360))], False),
+]
+
+
+@pytest.mark.parametrize(("case", "journal", "goes_on"), MISTAKES, ids=[row[0] for row in MISTAKES])
+def test_a_run_in_which_guesses_are_wrong_makes_no_more(case: str, journal: list[Record], goes_on: bool) -> None:
+    desk = Desk([result(5), *journal], {"speculation": 2})
+    desk.engine.need(Step(5))
+    guesses(desk)
+    assert len(desk.engine.guessed) == (2 if goes_on else 0)
+
+
 def test_what_is_certain_is_no_guess() -> None:
     desk = Desk(options={"speculation": 5})
     pid = os.getpid()

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from swarm_worker.replay.forecast import Forecast
+from swarm_worker.replay.forecast import RECENT, Forecast
 from swarm_worker.replay.placeholder import EXTREMES, LIKELY, Outlook
 
 POSITIONS = range(2, 40)
@@ -23,6 +23,9 @@ MEANS: list[tuple[str, dict[str, list[float]], float]] = [
     ("the mean of others, each counted once", {"one": [1, 1], "two": [0, 0, 0, 0, 0, 0]}, 0.5),
     ("one other", {"one": [0.75]}, 0.75),
     ("scores beyond 1", {"one": [30, 50]}, 40),
+    ("one of which every example failed", {"one": [0.75], "two": []}, 0.75),
+    ("itself, of which every example failed", {"it": [], "other": [0.75]}, 0.75),
+    ("the last ones, as optimizers learn", {f"{n}": [0.1 if n < 10 else 0.9] for n in range(10 + RECENT)}, 0.9),
 ]
 
 
