@@ -97,7 +97,8 @@ def _labeled(given: api.LabeledFewShot, setting: _Setting) -> Compile:
 def _bootstrap(given: api.BootstrapFewShot, setting: _Setting) -> Compile:
     made, _ = _parameters(given)
     optimizer = BootstrapFewShot(metric=setting.metric, teacher_settings=setting.teacher_settings, **made)
-    return partial(optimizer.compile, trainset=setting.data.train)
+    # Looked up when it is called: the hooks replace this very method.
+    return lambda student: optimizer.compile(student, trainset=setting.data.train)
 
 
 def _random_search(given: api.BootstrapFewShotWithRandomSearch, setting: _Setting) -> Compile:
