@@ -97,8 +97,12 @@ def _labeled(given: api.LabeledFewShot, setting: _Setting) -> Compile:
 def _bootstrap(given: api.BootstrapFewShot, setting: _Setting) -> Compile:
     made, _ = _parameters(given)
     optimizer = BootstrapFewShot(metric=setting.metric, teacher_settings=setting.teacher_settings, **made)
-    # Looked up when it is called: the hooks replace this very method.
-    return lambda student: optimizer.compile(student, trainset=setting.data.train)
+    return partial(_as_it_is_now, optimizer.compile, trainset=setting.data.train)
+
+
+def _as_it_is_now(compile_program: Any, student: dspy.Module, **given: Any) -> Any:
+    """Calls the method of this name: the hooks have replaced BootstrapFewShot's since it was looked up."""
+    return getattr(compile_program.__self__, compile_program.__name__)(student, **given)
 
 
 def _random_search(given: api.BootstrapFewShotWithRandomSearch, setting: _Setting) -> Compile:
