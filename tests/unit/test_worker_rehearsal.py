@@ -210,6 +210,19 @@ class Program(Program):
 
         return self.classify(ticket=ticket, note=asyncio.run(drafts())[0].summary)
 """,
+    "an agent, whose tools are not called": """
+def look_up(word: str) -> str:
+    return str(time.time())
+
+
+class Program(Program):
+    def __init__(self):
+        super().__init__()
+        self.agent = dspy.ReAct("ticket -> note", tools=[look_up])
+
+    def forward(self, ticket):
+        return self.classify(ticket=ticket, note=self.agent(ticket=ticket).note)
+""",
     "an exception whose text lists a set": """
 def metric(example, prediction, trace=None):
     raise KeyError(f"none of {set(WORDS)}")

@@ -17,11 +17,18 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("work", help="run one slice of cells; print their results (in a worker pod)")
     commands.add_parser("twin")
     run = commands.add_parser("run", help="compile on this machine, without a cluster")
-    if "run" in (sys.argv[1:] if arguments is None else arguments)[:1]:
+    estimate = commands.add_parser("estimate", help="say what a compile will cost, without a call")
+    wanted = (sys.argv[1:] if arguments is None else arguments)[:1]
+    if wanted == ["run"]:
         from swarm_worker.local import command
 
         command.add_arguments(run)
         return command.run(parser.parse_args(arguments))
+    if wanted == ["estimate"]:
+        from swarm_worker.local.estimate import command as estimating
+
+        estimating.add_arguments(estimate)
+        return estimating.run(parser.parse_args(arguments))
     given = parser.parse_args(arguments)
     # Each command imports only what it needs: a pod's start is part of every round.
     if given.command == "work":

@@ -8,6 +8,7 @@ from typing import Any
 
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
+from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
 from swarm_worker.replay.codec import Codec
 from swarm_worker.user import models as user_models
@@ -19,12 +20,17 @@ from swarm_worker.user.program import load_metric, load_program
 
 @dataclass(frozen=True)
 class Environment:
-    """What plan and worker share: the request, models configured in DSPy, a codec that knows the secrets."""
+    """What plan and worker share: the request, models configured in DSPy, a codec that knows the secrets.
+
+    Attributes:
+        imagination: set where models and scores are imaginary.
+    """
 
     request: RunRequest
     sources: Path
     models: Models
     codec: Codec
+    imagination: Imagination | None
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,14 @@ def load_environment(process: Process) -> Environment:
     process.redact = codec.redact
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
-    return Environment(request, sources, models, codec)
+    if (imagination := Imagination.of(os.environ)) is not None:
+        imagination.begin()
+    return Environment(request, sources, models, codec, imagination)
 
 
 def load_compilation(environment: Environment) -> Compilation:
     spec = environment.request.spec
-    return Compilation(load_program(spec), load_metric(spec), load_data(spec, environment.sources))
+    metric = load_metric(spec)
+    if environment.imagination is not None:
+        metric = environment.imagination.assumed(metric)
+    return Compilation(load_program(spec), metric, load_data(spec, environment.sources))

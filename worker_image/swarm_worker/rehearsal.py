@@ -95,7 +95,7 @@ class _Stage:
                 seen += self._tried(f"spec.metric {on}", what, self.metric, example, prediction, *given)[0]
         return seen
 
-    def hear(self, lm: Any, call: LMCall) -> None:
+    def hear(self, lm: Any, call: LMCall, answer: Any) -> None:
         """Is told of an LM call, from any thread."""
         callers = dspy.settings.caller_modules or []
         names = {id(predictor): name for name, predictor in self.program.named_predictors()}

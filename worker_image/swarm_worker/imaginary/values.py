@@ -11,7 +11,7 @@ from dspy.adapters.types.tool import ToolCalls
 from pydantic import TypeAdapter
 
 _LENGTHS = (
-    (re.compile(r"instruction|prompt|observation|summary|description|rules|advice|feedback|guideline"), 60),
+    (re.compile(r"instruction|prompt|observation|summary|description|rules|advice|feedback|guideline"), 100),
     (re.compile(r"reason|rationale|thought|explanation|discussion"), 30),
     (re.compile(r""), 8),
 )

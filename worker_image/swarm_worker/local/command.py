@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f", "--file", type=Path, required=True, help="a DSPyCompilation, or a folder with a kustomization.yaml"
     )
     parser.add_argument(
-        "--workers", type=_positive, default=2, metavar="N", help="worker processes side by side (default 2)"
+        "--workers", type=positive, default=2, metavar="N", help="worker processes side by side (default 2)"
     )
     parser.add_argument(
         "--journal",
@@ -58,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
         with folder.locked():
             folder.open(request, manifest)
             processes = Processes(folder, manifest)
-            _stop_on_signals(processes)
+            stop_on_signals(processes)
             with Display(console) as display:
                 driver = Driver(folder, request, processes, display, workers=given.workers)
                 display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.known.usage)
@@ -79,7 +79,7 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _stop_on_signals(processes: Processes) -> None:
+def stop_on_signals(processes: Processes) -> None:
     """Ctrl-C or SIGTERM: finish what is in flight, keep it, start nothing more. A second one ends at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -91,7 +91,7 @@ def _stop_on_signals(processes: Processes) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")

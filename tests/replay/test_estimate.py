@@ -1,0 +1,88 @@
+"""An estimate makes no call and is near what the same compile asks of a provider."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.compiles import ROOT, Case, environment
+
+MODELS = {"openai/small", "openai/large"}
+TOLERANCE = 0.15
+
+CASES = [
+    Case("labeled", "labeledFewShot", {"k": 5}, program="Two"),
+    Case("bootstrap", "bootstrapFewShot", {"max_bootstrapped_demos": 3}, program="Two", teacher=True),
+    Case("random search", parameters={"num_candidate_programs": 5, "max_labeled_demos": 6}, program="Two"),
+    Case("infer rules", "inferRules", {"num_candidates": 4}),
+    Case("copro", "copro", {"breadth": 5, "depth": 2}, train=16),
+    Case("miprov2", "miprov2", {"num_candidates": 4, "num_trials": 8, "minibatch": False}, prompt=True),
+]
+
+
+def estimate(manifest: dict[str, Any], folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    file = folder / "compilation.yaml"
+    file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    command = [sys.executable, "-m", "swarm_worker", "estimate", "-f", str(file), *options]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_calls_and_tokens_are_near_those_of_the_provider(providers: Any, tmp_path: Path, case: Case) -> None:
+    provider = providers(1)
+    stock = case.stock(provider)
+    asked = provider.stats()
+    provider.reset()
+    told = estimate(case.manifest(provider.url), tmp_path, "--json", "--pass-rate", str(stock.scores["baseline"] / 100))
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    found = json.loads(told.stdout)
+    usage = found["total"]["usage"]
+    assert provider.stats()["requests"] == 0
+    assert usage["calls"] == pytest.approx(asked["requests"], rel=TOLERANCE)
+    assert usage["promptTokens"] == pytest.approx(asked["prompt_tokens"], rel=0.35)
+    for part in ("calls", "promptTokens", "completionTokens"):
+        assert sum(entry["usage"][part] for entry in found["models"].values()) == usage[part]
+        assert sum(entry["usage"][part] for entry in found["phases"].values()) == usage[part]
+        assert sum(entry["usage"][part] for entry in found["rounds"]) == usage[part]
+    others = MODELS if case.teacher or case.prompt else {"openai/small"}
+    assert set(found["models"]) == others
+
+
+def test_an_estimate_needs_no_key_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    manifest = Case("", "labeledFewShot", {"k": 2}, validation=10).manifest("http://127.0.0.1:9/v1")
+    student = manifest["spec"]["models"]["student"]
+    student["model"], student["apiKey"] = "openai/gpt-4o-mini", {"secret": {"name": "openai", "key": "key"}}
+    manifest["spec"]["data"]["test"] = {"path": str(ROOT / "examples/triage/data/test.jsonl"), "limit": 4}
+    told = estimate(manifest, tmp_path / "run", "--latency", "2", "--price-in", "1000000", "--price-out", "0")
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    lines = [line.split() for line in told.stdout.splitlines() if line]
+    assert ["baseline", "1", "10", "10"] in [line[:4] for line in lines]
+    assert ["test", "2", "8", "8"] in [line[:4] for line in lines]
+    [total] = [line for line in lines if line[0] == "total"]
+    [model] = [line for line in lines if line[0] == "openai/gpt-4o-mini"]
+    assert total[3] == model[1] == "28"
+    assert model[-1].replace(",", "") == f"{int(model[2].replace(',', '')):.2f}"
+    assert "Stock DSPy with one thread waits 56 s for its calls" in told.stdout
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["compilation.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["--price-in", "1"], 2, "Give both --price-in and --price-out, or none of them."),
+        (["--pass-rate", "50"], 2, "must be between 0 and 1"),
+        ([], 1, "An estimate runs the program on invented answers: it must be able to read them."),
+    ],
+)
+def test_what_cannot_be_estimated_is_told(tmp_path: Path, options: list[str], status: int, said: str) -> None:
+    manifest = Case("", "labeledFewShot", {"k": 2}, program="Broken").manifest("http://127.0.0.1:9/v1")
+    told = estimate(manifest, tmp_path, *options)
+    assert told.returncode == status
+    assert said in told.stdout + told.stderr

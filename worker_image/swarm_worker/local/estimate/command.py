@@ -1,0 +1,124 @@
+"""`python -m swarm_worker estimate`."""
+
+import argparse
+import math
+import secrets
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from swarm_wire.messages import Usage
+from swarm_wire.names import api_key_env
+from swarm_worker.errors import SwarmError
+from swarm_worker.local import manifests
+from swarm_worker.local.command import INTERRUPTED, positive, stop_on_signals
+from swarm_worker.local.driver import RunFailed, Stopped
+from swarm_worker.local.estimate.display import show
+from swarm_worker.local.estimate.dryrun import Ran, dry_run
+from swarm_worker.local.estimate.figures import Estimate, ModelCost, figures
+from swarm_worker.local.estimate.prices import Price, listed
+from swarm_worker.local.manifests import Manifest
+
+# A real key's place is checked to be nowhere else, so this is a text that is nowhere else.
+_NO_KEYS = {api_key_env(role): f"no-key-{secrets.token_hex(16)}" for role in ("student", "teacher", "prompt")}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f", "--file", type=Path, required=True, help="a DSPyCompilation, or a folder with a kustomization.yaml"
+    )
+    parser.add_argument(
+        "--pass-rate",
+        type=_share,
+        default=0.5,
+        metavar="SHARE",
+        help="share of predictions that the metric is taken to accept (default 0.5)",
+    )
+    price = "USD for a million {} tokens, of every model (default: DSPy's list)"
+    parser.add_argument("--price-in", type=_amount, metavar="USD", help=price.format("prompt"))
+    parser.add_argument("--price-out", type=_amount, metavar="USD", help=price.format("completion"))
+    parser.add_argument(
+        "--latency", type=_amount, metavar="SECONDS", help="of one LM call: tell also how long it takes"
+    )
+    parser.add_argument(
+        "--workers", type=positive, default=2, metavar="N", help="processes that the estimate itself uses (default 2)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(given: argparse.Namespace) -> int:
+    """The exit status: 0 with an estimate, 1 without, 2 for a wrong command, 130 after Ctrl-C."""
+    console = Console(stderr=given.json)
+    if (given.price_in is None) != (given.price_out is None):
+        console.print("Give both --price-in and --price-out, or none of them.")
+        return 2
+    try:
+        manifest = manifests.read(given.file, _NO_KEYS)
+        with (
+            console.status("imagining") as status,
+            dry_run(manifest, given.pass_rate, given.workers, status.update) as attempt,
+        ):
+            stop_on_signals(attempt.processes)
+            ran = attempt.run()
+    except Stopped:
+        return INTERRUPTED
+    except SwarmError as error:
+        console.print(f"[bold red]{error.reason}[/bold red]: {escape(str(error))}", highlight=False, soft_wrap=True)
+        if isinstance(error, RunFailed):
+            console.print("An estimate runs the program on invented answers: it must be able to read them.")
+        return 1
+    price = None if given.price_in is None else Price(given.price_in, given.price_out)
+    estimate = _estimate(manifest, given.pass_rate, ran, price, given.latency)
+    if given.json:
+        print(estimate.model_dump_json(by_alias=True, indent=2))  # noqa: T201
+    else:
+        show(console, estimate)
+    return 0
+
+
+def _estimate(manifest: Manifest, pass_rate: float, ran: Ran, price: Price | None, latency: float | None) -> Estimate:
+    found = figures(ran.printed, has_test=manifest.spec.data.test is not None)
+    models = {
+        name: ModelCost(usage=usage, cost=_cost(price or listed(name), usage)) for name, usage in ran.asked.items()
+    }
+    costs = [model.cost for model in models.values() if model.cost is not None]
+    estimate = Estimate(
+        name=manifest.name,
+        pass_rate=pass_rate,
+        rounds=[round_.part for round_ in found.rounds],
+        phases=found.phases,
+        models=models,
+        total=found.total,
+        cost=sum(costs) if len(costs) == len(models) else None,
+        wasted=ran.report.wasted,
+    )
+    if latency is None:
+        return estimate
+    swarm = manifest.spec.swarm
+    needed = found.total.usage.calls - ran.report.wasted.calls
+    seconds = {
+        "serial_seconds": latency * needed,
+        "swarm_seconds": sum(
+            round_.seconds(latency, pods=swarm.pods, threads=swarm.threads_per_pod) for round_ in found.rounds
+        ),
+    }
+    return estimate.model_copy(update=seconds)
+
+
+def _cost(price: Price | None, usage: Usage) -> float | None:
+    return None if price is None else price.of(usage)
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be between 0 and 1")
+    return number
+
+
+def _amount(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError("must be a number, 0 or more")
+    return number

@@ -1,0 +1,101 @@
+"""A run by the local driver in a folder that is thrown away, with imaginary models and assumed scores."""
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from swarm_wire import names
+from swarm_wire.messages import CallMade, Report, Result, RunRequest, Scores, Usage
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.spec import CompilationSpec
+from swarm_worker.imaginary.mode import Imagination
+from swarm_worker.local.driver import Driver
+from swarm_worker.local.estimate.figures import Printed
+from swarm_worker.local.folder import JournalFolder
+from swarm_worker.local.manifests import Manifest
+from swarm_worker.local.processes import Ended, Processes
+
+
+@dataclass(frozen=True)
+class Ran:
+    """
+    Attributes:
+        printed: all records of all processes, in order; without the bodies of tasks.
+        asked: what each model was asked, by its name.
+        report: of the artifact.
+    """
+
+    printed: list[Printed]
+    asked: dict[str, Usage]
+    report: Report
+
+
+@contextmanager
+def dry_run(manifest: Manifest, pass_rate: float, workers: int, say: Callable[[str], None]) -> Iterator["DryRun"]:
+    """A run that is ready to start. Its folder is gone after the block."""
+    with tempfile.TemporaryDirectory() as scratch:
+        yield DryRun(_tolerant(manifest), Imagination(pass_rate, Path(scratch) / "calls"), Path(scratch), workers, say)
+
+
+class DryRun:
+    def __init__(
+        self, manifest: Manifest, imagination: Imagination, scratch: Path, workers: int, say: Callable[[str], None]
+    ) -> None:
+        self._log, self._say, self._workers = imagination.log, say, workers
+        self._folder = JournalFolder(scratch / "journal")
+        self._request = RunRequest(run_id="estimate", name=manifest.name, spec=manifest.spec)
+        self._folder.open(self._request, manifest)
+        self.processes = _Listening(self._folder, manifest, imagination)
+
+    def run(self) -> Ran:
+        """Raises RunFailed, or Stopped after `processes.stop`."""
+        driver = Driver(self._folder, self._request, self.processes, self, workers=self._workers)
+        artifact = driver.run()
+        asked: dict[str, Usage] = defaultdict(Usage)
+        for line in self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else ():
+            call = json.loads(line)
+            asked[call.pop("model")] += Usage.model_validate(call)
+        report = Report.model_validate(artifact.header["report"])
+        return Ran(self.processes.printed, dict(sorted(asked.items())), report)
+
+    # A Watcher of the driver, too.
+
+    def planning(self, round_: int) -> None:
+        self._say(f"round {round_}: plan")
+
+    def scattering(self, round_: int, attempt: int, cells: int, processes: int) -> None:
+        self._say(f"round {round_}: {cells} cells")
+
+    def gathered(self, result: Result) -> None: ...
+    def called(self, call: CallMade) -> None: ...
+    def planned(self, scores: Scores) -> None: ...
+
+
+class _Listening(Processes):
+    """Processes whose models are imaginary; keeps what they print."""
+
+    def __init__(self, folder: JournalFolder, manifest: Manifest, imagination: Imagination) -> None:
+        super().__init__(folder, manifest)
+        self._extra = {**imagination.environment(), names.ENV_TWIN: "0"}
+        self.printed: list[Printed] = []
+
+    def run(self, command: str, label: str, extra: Mapping[str, str], on_record: Callable[[Record], None]) -> Ended:
+        def heard(record: Record) -> None:
+            body = record.body if record.kind is RecordKind.PLAN else b""
+            self.printed.append(Printed(round_, command == "plan", replace(record, body=body)))
+            on_record(record)
+
+        round_ = int(label.split("-")[1])
+        return super().run(command, label, {**extra, **self._extra}, heard)
+
+
+def _tolerant(manifest: Manifest) -> Manifest:
+    """Without a limit of errors: a program may fail on invented answers more often than on real ones."""
+    written = manifest.spec.as_written()
+    for parameters in written["optimizer"].values():
+        parameters.pop("maxErrors", None)
+    return replace(manifest, spec=CompilationSpec.model_validate(written))

@@ -1,0 +1,190 @@
+"""What the processes of a run printed -> what the run costs, by round and by phase."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from swarm_wire.messages import CallMade, EffectKind, Message, Result, Task, Usage, Waste
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.replay.store import Store
+
+
+class Phase(StrEnum):
+    """What a part of a compile is for."""
+
+    BASELINE = "baseline"
+    BOOTSTRAPS = "bootstraps"
+    EVALUATION = "evaluation"
+    PROPOSALS = "proposals"
+    """LM calls that the optimizer makes itself, in the plan."""
+    TEST = "test"
+
+
+class Printed(NamedTuple):
+    """A record, and the process that printed it."""
+
+    round: int
+    by_plan: bool
+    record: Record
+
+
+class Part(Message):
+    """A part of a run.
+
+    Attributes:
+        effects: expensive steps of the optimizer: waves, bootstraps, LM calls of its own.
+        cells: of the waves and bootstraps: what can run side by side.
+    """
+
+    effects: int = 0
+    cells: int = 0
+    usage: Usage = Usage()
+
+    def __add__(self, other: "Part") -> "Part":
+        return Part(
+            effects=self.effects + other.effects, cells=self.cells + other.cells, usage=self.usage + other.usage
+        )
+
+
+class ModelCost(Message):
+    """What one model is asked; its price in USD, or None where that is not known."""
+
+    usage: Usage
+    cost: float | None
+
+
+class Estimate(Message):
+    """
+    Attributes:
+        phases: by Phase; only those that there are.
+        models: by the name of the model.
+        cost: in USD; None where the price of a model is not known.
+        wasted: of the total: guesses that the optimizer did not need in the end.
+        serial_seconds: for stock DSPy with one thread, if each call takes the latency that was given.
+        swarm_seconds: for the swarm of the spec; at least.
+    """
+
+    name: str
+    pass_rate: float
+    rounds: list[Part]
+    phases: dict[Phase, Part]
+    models: dict[str, ModelCost]
+    total: Part
+    cost: float | None
+    wasted: Waste
+    serial_seconds: float | None = None
+    swarm_seconds: float | None = None
+
+
+@dataclass
+class Round:
+    """
+    Attributes:
+        cells: LM calls of each cell that workers run: they are made one after the other.
+        proposals: LM calls that the plan makes for the optimizer.
+        in_place: LM calls of small waves, which the plan runs itself.
+    """
+
+    part: Part = field(default_factory=Part)
+    cells: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    proposals: int = 0
+    in_place: int = 0
+
+    def seconds(self, latency: float, *, pods: int, threads: int) -> float:
+        """About how long it takes if each LM call takes `latency` seconds.
+
+        Cells take as long as the longest of them, or as all their calls on the threads that there are. Proposals are
+        taken to come one after the other.
+        """
+        scattered = max([sum(self.cells.values()) / (pods * threads), *self.cells.values()])
+        return latency * (scattered + self.proposals + self.in_place / threads)
+
+
+@dataclass
+class Figures:
+    """Rounds and phases of a run."""
+
+    rounds: list[Round]
+    phases: dict[Phase, Part]
+
+    @property
+    def total(self) -> Part:
+        return sum((round_.part for round_ in self.rounds), Part())
+
+
+def figures(printed: Sequence[Printed], *, has_test: bool) -> Figures:
+    """
+    Args:
+        printed: what the processes of a run printed that came to its end, in order.
+        has_test: the student and the winner are evaluated on a test set, too.
+    """
+    names = _Names([entry.record for entry in printed], has_test)
+    rounds: dict[int, Round] = defaultdict(Round)
+    phases: dict[Phase, Part] = defaultdict(Part)
+    seen: set[str] = set()
+    for number, by_plan, record in printed:
+        for identity, phase, part in names.parts(record):
+            if identity not in seen:
+                seen.add(identity)
+                rounds[number].part += part
+                phases[phase] += part
+                if phase is Phase.PROPOSALS:
+                    rounds[number].proposals += part.usage.calls
+                elif by_plan:
+                    rounds[number].in_place += part.usage.calls
+                else:
+                    rounds[number].cells[names.cell(record)] += part.usage.calls
+    # The last plan only prints the artifact.
+    made_something = [rounds[number] for number in sorted(rounds) if rounds[number].part != Part()]
+    return Figures(made_something, {phase: phases[phase] for phase in Phase if phases[phase] != Part()})
+
+
+class _Names:
+    """What records are about, by the tasks of a run and by all that its plans needed."""
+
+    def __init__(self, records: Sequence[Record], has_test: bool) -> None:
+        tasks = [Task.model_validate(record.header) for record in records if record.kind is RecordKind.TASK]
+        self._tasks = {task.digest: task for task in reversed(tasks)}
+        self._task_of = {cell.key: task.digest for task in reversed(tasks) for cell in task.cells}
+        stream = Store.of(record for record in records if record.kind is RecordKind.PLAN).stream
+        self._calls = {digest for kind, digest in stream if kind not in tuple(EffectKind)}
+        # The script: the student on validation and test set, the compile, the winner on both.
+        waves = [digest for kind, digest in stream if kind == EffectKind.WAVE]
+        self._baseline, self._tests = waves[0], {waves[1], waves[-1]} if has_test else set()
+
+    def parts(self, record: Record) -> Iterator[tuple[str, Phase, Part]]:
+        """What a record adds: a name by which it is counted once, what it is for, how much it is."""
+        match record.kind:
+            case RecordKind.TASK:
+                task = Task.model_validate(record.header)
+                yield f"task {task.digest}", self._phase(task.digest), Part(effects=1, cells=len(task.cells))
+            case RecordKind.PLAN:
+                # What has no task was done by the plan itself.
+                for kind, digest in Store.of([record]).stream:
+                    if digest not in self._tasks:
+                        phase = Phase.EVALUATION if kind in tuple(EffectKind) else Phase.PROPOSALS
+                        yield f"effect {digest}", phase, Part(effects=1)
+            case RecordKind.RESULT:
+                result = Result.model_validate(record.header)
+                in_place = result.key not in self._task_of and result.key not in self._calls
+                yield result.key, self._phase_of_cell(result.key), Part(cells=int(in_place), usage=result.usage)
+            case RecordKind.CALL:
+                call = CallMade.model_validate(record.header)
+                phase = Phase.PROPOSALS if call.cell is None else self._phase_of_cell(call.cell)
+                yield call.identity, phase, Part(usage=call.usage)
+
+    def cell(self, record: Record) -> str:
+        return str(record.header.get("cell") or record.header.get("key"))
+
+    def _phase_of_cell(self, key: str) -> Phase:
+        return Phase.PROPOSALS if key in self._calls else self._phase(self._task_of.get(key, ""))
+
+    def _phase(self, wave_or_bootstrap: str) -> Phase:
+        task = self._tasks.get(wave_or_bootstrap)
+        if task is not None and task.kind is EffectKind.BOOTSTRAP:
+            return Phase.BOOTSTRAPS
+        if wave_or_bootstrap in self._tests:
+            return Phase.TEST
+        return Phase.BASELINE if wave_or_bootstrap == self._baseline else Phase.EVALUATION

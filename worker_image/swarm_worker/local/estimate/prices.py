@@ -1,0 +1,34 @@
+"""Tokens -> USD, by the prices that come with DSPy, or by given ones."""
+
+import os
+from dataclasses import dataclass
+
+from swarm_wire.messages import Usage
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Price:
+    """USD per million tokens."""
+
+    prompt: float
+    completion: float
+
+    def of(self, usage: Usage) -> float:
+        return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / MILLION
+
+
+def listed(model: str) -> Price | None:
+    """The price in the list that DSPy brings with it; None where a model is not in it.
+
+    Args:
+        model: "provider/model", as in `spec.models`.
+    """
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # DSPy would ask the internet for a newer list
+    from dspy.clients.model_metadata import model_info, rate
+
+    provider, _, name = model.partition("/")
+    info = model_info(provider, name)
+    prompt, completion = rate(info, "input_cost_per_token"), rate(info, "output_cost_per_token")
+    return None if prompt is None or completion is None else Price(prompt * MILLION, completion * MILLION)
