@@ -276,7 +276,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
         module(folder, BASE + (FOUND[name][0] if name in FOUND else QUIET[name]), f"{file}.py")
     code = OBSERVE.replace("sys.argv[1:]", repr(list(modules.values())))
     done = [run_python(code, folder, PYTHONHASHSEED=seed) for seed in ("0", "1")]
-    assert [process.returncode for process in done] == [0, 0], done[0].stderr
+    assert [process.returncode for process in done] == [0, 0], [process.stderr for process in done]
     told = [json.loads(process.stdout) for process in done]
     return {
         name: [[Observation(*observation) for observation in side[file]] for side in told]

@@ -82,8 +82,8 @@ def test_a_twin_ends_with_its_plan(tmp_path: Path, number: int) -> None:
     process = pod(tmp_path, slow).start("plan", SWARM_TWIN="1", PYTHONHASHSEED="0")
     until(process, tmp_path / "there")
     process.send_signal(number)
-    process.communicate(timeout=10)
-    other, deadline = int((tmp_path / "twin").read_text()), time.monotonic() + 10
+    process.communicate(timeout=60)
+    other, deadline = int((tmp_path / "twin").read_text()), time.monotonic() + 60
     while Path(f"/proc/{other}").exists() and "Z (zombie)" not in Path(f"/proc/{other}/status").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)

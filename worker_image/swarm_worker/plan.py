@@ -29,6 +29,8 @@ from swarm_worker.user.optimizer import prepare
 
 def main(process: Process, twin: Twin | None = None) -> None:
     process.at_once = True
+    if process.stopping:  # SIGTERM came while this was imported
+        process.interrupt()
     with process.ending():
         environment = load_environment(process)
         Plan(process, environment, twin).run()
