@@ -117,7 +117,7 @@ class CallMade(Message):
     @property
     def identity(self) -> str:
         """Tells payments apart: a call that two cells made at the same time was paid twice, and counts twice."""
-        return f"{self.key} {self.cell or ''}"
+        return f"{self.key} {self.cell}" if self.cell else self.key
 
 
 class Candidate(Message):

@@ -58,7 +58,7 @@ def load_environment(process: Process) -> Environment:
 
 def load_compilation(environment: Environment) -> Compilation:
     spec = environment.request.spec
-    metric = load_metric(spec)
+    student, metric = load_program(spec), load_metric(spec)
     if environment.imagination is not None:
         metric = environment.imagination.assumed(metric)
-    return Compilation(load_program(spec), metric, load_data(spec, environment.sources))
+    return Compilation(student, metric, load_data(spec, environment.sources))
