@@ -3,14 +3,15 @@
 import json
 import os
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from swarm_wire import names
 from swarm_wire.messages import Assignment, SliceRef, Task
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
+from swarm_worker.client import prices
 from swarm_worker.errors import OutputFull, ProviderFailed, SwarmError
 from swarm_worker.exchange import Window
 from swarm_worker.loading import Environment, load_environment
@@ -25,6 +26,7 @@ from swarm_worker.replay.store import Store
 def main(process: Process) -> None:
     with process.ending():
         environment = load_environment(process)
+        prices.remember()
         assignment = read_assignment(folder(names.ENV_WORK_DIR, names.WORK_DIR))
         index = int(os.environ.get(names.ENV_INDEX, "0"))
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec)
@@ -76,29 +78,33 @@ def run_slice(
             many cells have met it as there are threads.
     """
     threads = environment.request.spec.swarm.threads_per_pod
-    todo = iter([(ref.task, position) for ref in slice_ for position in ref.cells])
-    running: set[Future[None]] = set()
+    todo = deque((ref.task, position) for ref in slice_ for position in ref.cells)
     failed: list[SwarmError] = []
 
-    def run(digest: str, position: int) -> None:
-        process.put(bench.work(digest).run(position, answers))
+    def run_cells() -> None:
+        while not (process.stopping or process.is_full or hopeless(failed, threads)):
+            try:
+                digest, position = todo.popleft()
+            except IndexError:
+                return
+            try:
+                process.put(bench.work(digest).run(position, answers))
+            except BaseException as error:
+                failed.append(_swarm_error(error))
 
+    # Each thread takes its next cell itself: a look at all threads after every cell would cost as much as a call.
     with ThreadPoolExecutor(threads) as pool:
-        while True:
-            if not (process.stopping or process.is_full or hopeless(failed, threads)):
-                running |= {pool.submit(run, *cell) for cell in islice(todo, threads - len(running))}
-            if not running or process.stopped_for > process.grace_seconds:
-                break
+        running = {pool.submit(run_cells) for _ in range(min(threads, len(todo)))}
+        while running and process.stopped_for <= process.grace_seconds:
             if not process.is_heard:
                 # The local driver was killed: what is not printed is lost, so spend no more.
                 process.end(SwarmError("nobody reads the output"))
-            finished, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            failed += [error for future in finished if (error := _swarm_error(future.exception()))]
+            _, running = wait(running, timeout=0.2)
         if process.stopping:
             process.interrupt()
     if failed:
         raise next((error for error in failed if not isinstance(error, ProviderFailed)), failed[0])
-    if next(todo, None) is not None:
+    if todo:
         raise OutputFull
 
 
@@ -107,7 +113,5 @@ def hopeless(failed: list[SwarmError], threads: int) -> bool:
     return len(failed) >= threads or any(not isinstance(error, ProviderFailed) for error in failed)
 
 
-def _swarm_error(error: BaseException | None) -> SwarmError | None:
-    if error is None or isinstance(error, SwarmError):
-        return error
-    return SwarmError(f"{type(error).__name__}: {error}")
+def _swarm_error(error: BaseException) -> SwarmError:
+    return error if isinstance(error, SwarmError) else SwarmError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,39 @@
+"""Spares the search for a price that DSPy makes after every LM call.
+
+For a model that is not in its list, DSPy reads the list from end to end: a quarter of a worker's CPU time. The list
+does not change while a process runs, so each model is looked up once.
+"""
+
+import copy
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+_USERS = ("dspy.clients.costs", "dspy.clients.capabilities")
+
+
+def remember() -> None:
+    """Makes DSPy remember what it found; a DSPy that has no such list is left as it is."""
+    try:
+        users = [importlib.import_module(name) for name in _USERS]
+        model_info = importlib.import_module("dspy.clients.model_metadata").model_info
+    except (ImportError, AttributeError):
+        return
+    remembering = remembered(model_info)
+    for user in users:
+        user.model_info = remembering  # type: ignore[attr-defined]
+
+
+def remembered(look_up: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`look_up`, asked once for the same arguments; everyone gets a copy of the answer."""
+
+    @functools.cache
+    def known(provider: Any, model: Any, namespaces: Any) -> dict[str, Any]:
+        return look_up(provider, model, namespaces=namespaces)
+
+    @functools.wraps(look_up)
+    def found(provider: Any, model: Any, *, namespaces: Any = None) -> dict[str, Any]:
+        return copy.deepcopy(known(provider, model, namespaces if namespaces is None else tuple(namespaces)))
+
+    return found
