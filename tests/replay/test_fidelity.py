@@ -97,7 +97,6 @@ FEW = [
     ("simba", "Agent", 2),
     ("gepa", "Agent", 2),
     ("custom", "One", 1),
-    ("random search", "Panel", 1),
     ("gepa", "Async", 1),
     ("simba", "Tools", 1),
 ]

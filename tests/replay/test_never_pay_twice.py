@@ -36,7 +36,7 @@ def slow(provider: Any) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
-@pytest.mark.parametrize("after", [10, 90], ids=["in the first round", "in the second round"])
+@pytest.mark.parametrize("after", [30, 90], ids=["in the first round", "in the second round"])
 def test_a_stopped_driver_goes_on_where_it_was(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int], number: int, after: int
 ) -> None:

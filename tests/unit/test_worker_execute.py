@@ -1,5 +1,6 @@
 """One cell: what it returns or raises becomes a record."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +12,10 @@ from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError,
 from support.models import CODEC
 from support.wire import digest
 from swarm_wire.messages import Outcome, Result
+from swarm_worker.client.call import LMCall
 from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
 from swarm_worker.exceptions import describe
-from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.calls import Answers, current
 from swarm_worker.replay.execute import portable, run_cell
 
 
@@ -102,3 +104,35 @@ def test_a_loop_of_causes_ends() -> None:
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
     assert cell(raising(one))[0].outcome is Outcome.ERROR
+
+
+@pytest.mark.parametrize(
+    ("stumbles", "swallows", "fails"),
+    [(True, False, True), (False, False, False), (False, True, True), (True, True, True)],
+)
+def test_a_provider_that_did_not_answer_is_no_score_where_a_program_swallows_it(
+    stumbles: bool, swallows: bool, fails: bool
+) -> None:
+    def function() -> str:
+        ledger = current()
+        assert ledger is not None
+        with contextlib.suppress(LMRateLimitError):  # as dspy.Parallel and bootstraps do
+            ledger.call(None, UNANSWERED, unanswered)
+        if stumbles:
+            raise AttributeError("None has no answer")
+        return "went on without"
+
+    answers = Answers(CODEC, lambda key: None, lambda record: None)
+    if fails:
+        with pytest.raises(ProviderFailed):
+            run_cell(digest(1), function, (), answers, swallows=swallows)
+    else:
+        record = run_cell(digest(1), function, (), answers, swallows=swallows)
+        assert CODEC.loads(record.body) == (Outcome.OK, "went on without")
+
+
+UNANSWERED = LMCall(content={"messages": []}, endpoint=None, count=1, cached=True, native=None)
+
+
+def unanswered() -> Any:
+    raise LMRateLimitError("slow down")

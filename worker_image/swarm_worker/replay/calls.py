@@ -107,6 +107,8 @@ class Ledger:
     cell: str
     answers: Answers
     pending: Answer | None = None
+    failed: dict[str, Exception] = field(default_factory=dict)
+    """What calls raised that were not answered later, by their keys: programs may swallow it."""
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -114,11 +116,15 @@ class Ledger:
         key = self._begin(lm, call)
         while key is not None and (claim := self.answers.claim(key)) is not None:
             if isinstance(claim, bytes):
+                self.failed.pop(key, None)
                 return self.answers.codec.loads(claim)
             claim.result()
         result = None
         try:
             result = make()
+        except Exception as error:
+            self._note(key, error)
+            raise
         finally:
             self._finish(key, result)
         return result
@@ -133,6 +139,9 @@ class Ledger:
         result = None
         try:
             result = await make()
+        except Exception as error:
+            self._note(key, error)
+            raise
         finally:
             self._finish(key, result)
         return result
@@ -147,6 +156,11 @@ class Ledger:
         self.flush()
         return name_call(lm, call)[0] if call.cached else None
 
+    def _note(self, key: str | None, error: Exception) -> None:
+        if key is not None:
+            with self._lock:
+                self.failed[key] = error
+
     def _finish(self, key: str | None, result: Any) -> None:
         if result is None:
             if key is not None:
@@ -160,6 +174,7 @@ class Ledger:
                 body = None
             self.answers.land(key, body)
         with self._lock:
+            self.failed.pop(key or "", None)
             if key is None or body is None:
                 self._unshared += usage
             else:

@@ -217,7 +217,13 @@ class BootstrapWork:
         walk = Walk()
         check_drift(self.task.digest, walk.digest("bootstrap", configuration, *arguments, settings))
         return run_cell(
-            self.task.digest, _bootstrap, (configuration, *arguments), answers, walks=[(INPUT, walk)], **settings
+            self.task.digest,
+            _bootstrap,
+            (configuration, *arguments),
+            answers,
+            walks=[(INPUT, walk)],
+            swallows=True,
+            **settings,
         )
 
 

@@ -26,11 +26,16 @@ def run_cell(
     answers: Answers,
     *,
     walks: Walks = (),
+    swallows: bool = False,
     **settings: Any,
 ) -> Record:
     """A RESULT record for one call of `function`.
 
-    An exception is a result, as in stock DSPy, unless it only says that the provider did not answer.
+    An exception is a result, as in stock DSPy, unless the provider did not answer. That may not be what is raised: a
+    program that uses `dspy.Parallel` goes on without the answer, and stumbles later.
+
+    Args:
+        swallows: `function` goes on after exceptions, so that what it returns may hide one.
 
     Raises:
         ProviderFailed: rate limit, timeout or server error, after DSPy's own retries.
@@ -41,6 +46,9 @@ def run_cell(
         with dspy.context(callbacks=[], **settings):
             value = outcome_of(function, arguments)
         outcome, content = value
+        if swallows or outcome is Outcome.ERROR:
+            for error in list(ledger.failed.values()):
+                _raise_if_provider(error)
         try:
             body = answers.codec.dumps(value, walks)
         except Exception as error:
