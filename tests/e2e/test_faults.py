@@ -14,6 +14,9 @@ THREADS, CALLS_PER_CELL, TRAIN = 4, 2, 24
 IN_FLIGHT = (THREADS + TRAIN * 4) * CALLS_PER_CELL
 """Of one worker pod: a cell a thread; its bootstraps (at most four in all) may be anywhere in the training set."""
 
+SOME_CALLS = 12
+"""Then some cells are finished, and most are not."""
+
 
 @pytest.fixture(scope="module")
 def undisturbed(namespace: Namespace) -> int:
@@ -28,7 +31,7 @@ def undisturbed(namespace: Namespace) -> int:
 def slow(namespace: Namespace) -> Iterator[None]:
     """Long enough answers that pods can be caught in the middle of their work."""
     namespace.reset_provider()
-    namespace.set_faults(latency="0.5")
+    namespace.set_faults(latency="constant:1")
     yield
     namespace.set_faults()
 
@@ -77,7 +80,8 @@ def test_a_worker_pod_is_deleted(namespace: Namespace, stock: StockRun, undistur
     name = f"worker-dies-{grace}"
     namespace.apply(triage(name))
     pod = catch(namespace, name, "work")
-    time.sleep(4)  # some cells finish
+    while namespace.requests() < SOME_CALLS:
+        time.sleep(0.1)
     arguments = ["--grace-period=0", "--force"] if grace == "0" else [f"--grace-period={grace}"]
     namespace.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", *arguments)
     finish(namespace, name, stock)
