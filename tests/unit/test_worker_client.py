@@ -195,6 +195,18 @@ def test_an_answer_can_be_made_up(lm: Any, provider: Any, texts: list[str]) -> N
     assert usage in (Usage(calls=n, prompt_tokens=7 * n, completion_tokens=2 * len(texts)) for n in (1, len(texts)))
 
 
+def test_what_is_noted_in_messages_is_part_of_the_call_that_they_become(lm: Any) -> None:
+    class Noting(dspy.utils.callback.BaseCallback):
+        def on_adapter_format_end(self, call_id: str, outputs: Any, exception: Any = None) -> None:
+            client().note(outputs, "note", len(outputs))
+
+    made_up = client().answer(lm, ["[[ ## answer ## ]]\nhello"], 1, [1])
+    with heard(lambda lm, call, make: made_up) as calls, dspy.context(callbacks=[Noting()]):
+        assert dspy.Predict("question -> answer")(question="Say hello.").answer == "hello"
+        lm("A plain prompt.")
+    assert [call.content["messages"][0].get("note") for call in calls] == [2, None]
+
+
 def test_the_last_that_intercepts_is_the_outermost_and_leaves_nothing_behind(lm: Any) -> None:
     seen: list[str] = []
 

@@ -55,6 +55,9 @@ class Client(Protocol):
     def maker(self) -> Callable[[Any, LMCall], Any]:
         """(LM, call) -> answer, as LM calls are made now, whatever intercepts them later."""
 
+    def note(self, messages: list[dict[str, Any]], name: str, value: Any) -> None:
+        """Adds to the first of the messages that an adapter made; it will be there in the call's content, too."""
+
     def usage(self, answer: Any) -> Usage:
         """What an LM call cost: nothing, if DSPy's own cache answered."""
 

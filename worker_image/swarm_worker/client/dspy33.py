@@ -63,7 +63,7 @@ def _maker(function: Any) -> Callable[[Any, LMCall], Any]:
     inner = function.__wrapped__  # without callbacks: they are told of the call already
 
     def make(lm: Any, call: LMCall) -> Answer:
-        items, given = call.native
+        items, given = _native(call)
         with _tracked() as tracker:
             outputs = inner(lm, *items, **given)
         return _answer(call, outputs, tracker)
@@ -75,7 +75,7 @@ def _async_maker(function: Any) -> Callable[[Any, LMCall], Any]:
     inner = function.__wrapped__
 
     async def make(lm: Any, call: LMCall) -> Answer:
-        items, given = call.native
+        items, given = _native(call)
         with _tracked() as tracker:
             outputs = await inner(lm, *items, **given)
         return _answer(call, outputs, tracker)
@@ -112,12 +112,39 @@ def _call(lm: Any, items: Any, prompt: Any, messages: Any, request: Any, kwargs:
     if given.get("rollout_id") is None:
         given.pop("rollout_id", None)
     said = [text for text in (*items, prompt) if text is not None]
-    asked = {"messages": messages or [{"role": "user", "content": text} for text in said]}
+    asked = {"messages": _noted(messages or [{"role": "user", "content": text} for text in said])}
     if request is not None:
         asked = {"request": request}
     told = {name: value for name, value in given.items() if name not in ADDRESS}
     content = {"model": lm.model, "type": lm.model_type, **asked, **told}
     return LMCall(content, endpoint(given), given.get("n") or 1, cached, native)
+
+
+_notes: dict[str, dict[str, Any]] = {}
+"""By messages: DSPy makes other messages of those that an adapter made, with the same contents and nothing else."""
+
+
+def note(messages: list[dict[str, Any]], name: str, value: Any) -> None:
+    _notes[_contents(messages)] = {name: value}
+
+
+def _noted(messages: list[Any]) -> list[Any]:
+    notes = _notes.get(_contents(messages)) if _notes else None
+    return [{**messages[0], **notes}, *messages[1:]] if notes else messages
+
+
+def _native(call: LMCall) -> Any:
+    """What the client calls it with. A call that comes from another process brings its notes."""
+    items, given = call.native
+    if given["messages"] and (first := call.content["messages"][0]) is not given["messages"][0]:
+        notes = {name: value for name, value in first.items() if name not in given["messages"][0]}
+        if notes:
+            _notes[_contents(given["messages"])] = notes
+    return items, given
+
+
+def _contents(messages: list[Any]) -> str:
+    return "\0".join(str(message.get("content") if isinstance(message, dict) else message) for message in messages)
 
 
 def usage(answer: Answer) -> Usage:

@@ -40,6 +40,10 @@ def _call(lm: Any, call: Any) -> LMCall:
     return LMCall(content, endpoint({**lm.kwargs, **call.kwargs}), call.n, call.cache, call)
 
 
+def note(messages: list[dict[str, Any]], name: str, value: Any) -> None:
+    messages[0][name] = value
+
+
 def usage(answer: Any) -> Usage:
     if answer.cache_hit:
         return Usage()

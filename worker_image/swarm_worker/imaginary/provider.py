@@ -2,7 +2,7 @@
 
 It answers in the form that a request asks for, and in no other sense. The form is known, not guessed from the prompt:
 DSPy tells callbacks which signature an adapter puts into messages. It is noted in the first of them, so it travels with
-the request, and the same adapter writes the answer down, whichever it is. An answer is a function of the request alone,
+the call, and the same adapter writes the answer down, whichever it is. An answer is a function of the request alone,
 the same in every process.
 """
 
@@ -61,7 +61,7 @@ class _Listener(BaseCallback):
     def on_adapter_format_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         form = self._forms.pop(call_id, None)
         if form is not None and outputs:
-            outputs[0][_FORM] = form
+            client().note(outputs, _FORM, form)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Launcher:
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = list(paths)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["swarm_worker.plan", "swarm_worker.work"])
+        self._context.set_forkserver_preload(["swarm_worker.plan", "swarm_worker.work", "swarm_worker.client.warm"])
         # The fork server starts with this environment, and a hash seed counts from the start.
         os.environ["PYTHONHASHSEED"] = "0"
 

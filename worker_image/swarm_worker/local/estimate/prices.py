@@ -26,7 +26,10 @@ def listed(model: str) -> Price | None:
         model: "provider/model", as in `spec.models`.
     """
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # DSPy would ask the internet for a newer list
-    from dspy.clients.model_metadata import model_info, rate
+    try:
+        from dspy.clients.model_metadata import model_info, rate
+    except ImportError:  # DSPy 3.3
+        return None
 
     provider, _, name = model.partition("/")
     info = model_info(provider, name)
