@@ -4,6 +4,7 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 PYTEST  := $(BIN)/python -m pytest
+OLDER   := .venv-dspy33
 TESTBED := PYTHONPATH=tests $(BIN)/python -m testbed
 UV      := 0.13.8
 
@@ -21,8 +22,8 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: test lint unit replay fidelity cluster-tests
-test: lint unit replay cluster-tests  ## everything, the real cluster included
+.PHONY: test lint unit replay older fidelity cluster-tests
+test: lint unit replay older cluster-tests  ## everything, the real cluster included
 
 lint: setup  ## ruff, mypy, import contracts, generated files
 	$(BIN)/ruff check .
@@ -37,6 +38,11 @@ unit: setup  ## pure parts and single processes, about a minute
 
 replay: setup  ## real optimizers against the simulated provider, compared with stock DSPy
 	$(PYTEST) tests/replay --numprocesses auto
+
+# Its client, LiteLLM, leaves sockets and coroutines behind, so warnings are no errors here.
+older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
+	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py)
+	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
 
 fidelity: setup  ## every optimizer x program x seed against stock, and all kills: an hour on 2 cores
 	FIDELITY=whole $(PYTEST) tests/replay/test_fidelity.py tests/replay/test_kills.py --numprocesses auto
@@ -63,6 +69,13 @@ $(VENV)/.installed: requirements.lock operator/pyproject.toml worker_image/pypro
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
 	@touch $@
 
+$(OLDER)/.installed: $(VENV)/.installed tests/dspy33.lock
+	@test -x $(OLDER)/bin/python || $(PYTHON) -m venv $(OLDER)
+	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --require-hashes --no-deps -r tests/dspy33.lock
+	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
+	@touch $@
+
 format: setup  ## write what ruff would have it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -81,6 +94,7 @@ lock: setup  ## pin dependencies anew, all lock files at the same versions
 	$(LOCK) -c requirements.lock worker_image/pyproject.toml --extra dspy -o worker_image/requirements.lock
 	$(LOCK) -c requirements.lock operator/pyproject.toml -o operator/requirements.lock
 	$(LOCK) -c requirements.lock examples/provider/pyproject.toml -o examples/provider/requirements.lock
+	echo 'dspy==3.3.*' | $(LOCK) --upgrade --no-deps - -o tests/dspy33.lock
 
 ##@ A cluster
 .PHONY: cluster images clean-cluster
@@ -97,4 +111,4 @@ clean-cluster: setup  ## remove cluster, engine and their traces (the cache of b
 ##@ Clean up
 .PHONY: clean
 clean:  ## remove what make made in this folder
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dspy-swarm
+	rm -rf $(VENV) $(OLDER) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dspy-swarm

@@ -11,11 +11,11 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import dspy
-from dspy.clients import execution
 from dspy.teleprompt import COPRO, BootstrapFewShotWithOptuna, InferRules
 
 import replay_programs
@@ -94,17 +94,20 @@ def count_calls() -> Callable[[], int]:
     Not by a DSPy callback: one would show in the tracebacks that an agent reads when a tool fails.
     """
     made: list[int] = []
-    execute, aexecute = execution.execute, execution.aexecute
 
-    def counted(lm: Any, call: Any) -> Any:
-        made.append(call.n)
-        return execute(lm, call)
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(lm: Any, *given: Any, **named: Any) -> Any:
+            made.append(given[0].n if given else named.get("n") or 1)
+            return function(lm, *given, **named)
 
-    def acounted(lm: Any, call: Any) -> Any:
-        made.append(call.n)
-        return aexecute(lm, call)
+        return call
 
-    execution.execute, execution.aexecute = counted, acounted
+    if find_spec("dspy.clients.execution"):
+        from dspy.clients import execution
+
+        execution.execute, execution.aexecute = counted(execution.execute), counted(execution.aexecute)
+    else:  # DSPy 3.3, whose clients make no call of another one
+        dspy.LM.forward, dspy.LM.aforward = counted(dspy.LM.forward), counted(dspy.LM.aforward)
     return lambda: sum(made)
 
 
