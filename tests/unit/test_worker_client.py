@@ -40,7 +40,6 @@ def provider() -> Iterator[Any]:
 @pytest.fixture
 def lm(provider: Any) -> Iterator[Any]:
     provider.reset()
-    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     model = dspy.LM("openai/small", api_base=provider.url, api_key=KEY, temperature=0.5, num_retries=0)
     with dspy.context(lm=model, disable_history=True):
         yield model

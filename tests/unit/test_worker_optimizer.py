@@ -62,10 +62,9 @@ def provider() -> Iterator[RunningProvider]:
 
 
 @pytest.fixture
-def models(provider: RunningProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Models]:
+def models(provider: RunningProvider) -> Iterator[Models]:
     """Three models that tell themselves apart in the provider's log, and an empty cache."""
     provider.reset()
-    monkeypatch.setattr(dspy, "cache", dspy.cache)
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     made = Models(client("small", provider.url), client("large", provider.url), client("prompt", provider.url))
     with dspy.context(lm=made.student, disable_history=True):

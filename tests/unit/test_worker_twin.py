@@ -71,7 +71,7 @@ def test_a_twin_that_cannot_load_what_the_plan_can_is_a_difference(tmp_path: Pat
     ended = pod(tmp_path, "if IS_TWIN: raise OSError('busy')").plan(SWARM_TWIN="1", PYTHONHASHSEED="0")
     assert ended.said == (ExitCode.DRIFT, WorkerReason.NONDETERMINISTIC)
     assert ended.commit is not None
-    assert '"done" in the one, "MetricLoadFailed' in str(ended.commit.message)
+    assert '"done" in the one, "ProgramLoadFailed' in str(ended.commit.message)
     assert "OSError: busy" in str(ended.commit.message)
     assert not ended.transcript.records
 
