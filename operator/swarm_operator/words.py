@@ -31,7 +31,7 @@ def planning(s: Situation) -> Verdict:
 def scattering(s: Situation) -> Verdict:
     end = s.world.journal.plans[s.planned - 1].end
     done = f"{end.cells - len(s.missing)} of {end.cells} cells have results"
-    guesses = f"; {end.guesses} of {len(end.tasks)} tasks are guesses" if end.guesses else ""
+    guesses = f"; {len(end.guesses)} of {len(end.tasks)} tasks are guesses" if end.guesses else ""
     return Verdict(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {done}{guesses}.")
 
 

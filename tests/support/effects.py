@@ -24,6 +24,7 @@ class Step:
     fails: bool = False
     kind: str = EffectKind.WAVE
     program: str | None = None
+    groups: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -49,5 +50,5 @@ class Step:
     def placeholder(self, letter: str, score: float) -> Any:
         return scores(score, 1) if self.guess else None
 
-    def scores(self, value: Any) -> list[float]:
-        return []
+    def scores(self, value: Any) -> dict[str, float]:
+        return {}

@@ -80,7 +80,7 @@ def shard(kind: ObjectKind, round_: int, attempt: int = 0, number: int = 0, **co
     )
 
 
-def planned(round_: int, asked: Task | None = None, guesses: int = 0) -> list[Shard]:
+def planned(round_: int, asked: Task | None = None, guess: bool = False) -> list[Shard]:
     """A round that a plan asked for: its tasks, and the plan's end."""
     asked = asked or task(round_)
     end = PlanEnd(
@@ -89,7 +89,7 @@ def planned(round_: int, asked: Task | None = None, guesses: int = 0) -> list[Sh
         binding="b",
         tasks=[asked.digest],
         cells=len(asked.cells),
-        guesses=guesses,
+        guesses={asked.digest: len(asked.cells)} if guess else {},
     )
     return [
         shard(ObjectKind.TASKS, round_, 1, tasks=(asked,)),

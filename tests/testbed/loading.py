@@ -20,6 +20,7 @@ from testbed.shell import CommandError, run
 
 _CTR = ("ctr", "--namespace=k8s.io")
 _OCI = "application/vnd.oci.image"
+_TRIES = 3
 
 
 def load(image: str, nodes: list[str]) -> None:
@@ -31,7 +32,17 @@ def load(image: str, nodes: list[str]) -> None:
     with cache.scratch() as folder, ThreadPoolExecutor() as pool:
         saved = folder / "saved.tar"
         engine.docker("save", "--output", saved, image)
-        list(pool.map(lambda node: _complete(node, image, saved, folder / f"{node}.tar"), lacking))
+        list(pool.map(lambda node: _bring(node, image, saved, folder / f"{node}.tar"), lacking))
+
+
+def _bring(node: str, image: str, saved: Path, archive: Path) -> None:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return _complete(node, image, saved, archive)
+        except CommandError:
+            # A containerd that cleans up after another image may take away what it said it had.
+            if not tries_left:
+                raise
 
 
 def _complete(node: str, image: str, saved: Path, archive: Path) -> None:

@@ -288,7 +288,7 @@ ROUNDS = [
     ),
     Row(
         "a round that guesses says so",
-        world(planned(0, guesses=1)),
+        world(planned(0, guess=True)),
         ["StartWork"],
         reason=Reason.SCATTERING,
         says=["0 of 4 cells have results; 1 of 1 tasks are guesses."],

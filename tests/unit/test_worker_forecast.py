@@ -1,71 +1,114 @@
 """What a missing score is taken for: forecasts, and the outlooks of scouts."""
 
 from itertools import pairwise
+from statistics import NormalDist
 
 import pytest
 
-from swarm_worker.replay.forecast import RECENT, Forecast
+from swarm_worker.replay.forecast import APART, RECENT, Forecast
 from swarm_worker.replay.placeholder import EXTREMES, LIKELY, Outlook
 
 POSITIONS = range(2, 40)
 
 
-def forecast(**scores: list[float]) -> Forecast:
+def examples(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
+
+
+def forecast(**scores: dict[str, float]) -> Forecast:
     made = Forecast()
     for program, values in scores.items():
         made.add(program, values)
     return made
 
 
-MEANS: list[tuple[str, dict[str, list[float]], float]] = [
+def first(*scores: float) -> dict[str, float]:
+    """Scores on the first examples."""
+    return dict(zip(examples(len(scores)), scores, strict=True))
+
+
+MEANS: list[tuple[str, dict[str, dict[str, float]], float]] = [
     ("nothing is known", {}, 0.5),
-    ("its own scores", {"it": [1, 0, 0, 0], "other": [1, 1]}, 0.25),
-    ("the mean of others, each counted once", {"one": [1, 1], "two": [0, 0, 0, 0, 0, 0]}, 0.5),
-    ("one other", {"one": [0.75]}, 0.75),
-    ("scores beyond 1", {"one": [30, 50]}, 40),
-    ("one of which every example failed", {"one": [0.75], "two": []}, 0.75),
-    ("itself, of which every example failed", {"it": [], "other": [0.75]}, 0.75),
-    ("the last ones, as optimizers learn", {f"{n}": [0.1 if n < 10 else 0.9] for n in range(10 + RECENT)}, 0.9),
+    ("its own scores", {"it": first(1, 0, 0, 0)}, 0.25),
+    ("its own scores on all examples", {"it": first(*[1, 0] * 5), "other": first(*[0] * 9)}, 0.5),
+    ("the mean of others, each counted once", {"one": first(1, 1), "two": first(0, 0, 0, 0, 0, 0)}, 0.5),
+    ("one other", {"one": first(0.75)}, 0.75),
+    ("scores beyond 1", {"one": first(30, 50)}, 40),
+    ("one of which every example failed", {"one": first(0.75), "two": {}}, 0.75),
+    ("itself, of which every example failed", {"it": {}, "other": first(0.75)}, 0.75),
+    ("the last ones, as optimizers learn", {f"{n}": first(0.1 if n < 10 else 0.9) for n in range(10 + RECENT)}, 0.9),
+    ("examples that were hard for others", {"one": {**first(*[0] * 10), **{f"easy {n}": 1 for n in range(10)}}}, 0.25),
 ]
 
 
 @pytest.mark.parametrize(("case", "known", "mean"), MEANS, ids=[row[0] for row in MEANS])
-def test_the_mean_that_is_expected(case: str, known: dict[str, list[float]], mean: float) -> None:
-    assert forecast(**known).of("it", 10)[0] == pytest.approx(mean)
+def test_the_mean_that_is_expected(case: str, known: dict[str, dict[str, float]], mean: float) -> None:
+    assert forecast(**known).of("it", examples(10))[0] == pytest.approx(mean)
 
 
 def test_scores_of_several_evaluations_add_up() -> None:
-    made = forecast(it=[1.0])
-    made.add("it", [0.0, 0.0])
-    assert made.of("it", 10)[0] == pytest.approx(1 / 3)
+    made = forecast(it=first(1))
+    made.add("it", {"1": 0, "2": 0})
+    assert made.of("it", examples(10))[0] == pytest.approx(1 / 3)
 
 
-DEVIATIONS: list[tuple[str, dict[str, list[float]], int, float]] = [
-    ("a sample of itself", {"it": [1, 0]}, 100, 0.05),
-    ("fewer examples, wider", {"it": [1, 0]}, 1, 0.5),
-    ("others that differ", {"one": [0.2], "two": [0.6]}, 100, (0.2**2 + 0.24 / 100) ** 0.5),
-    ("always right", {"it": [1, 1]}, 10, 0.001),
-    ("scores beyond 1", {"it": [30, 50]}, 10, 0.001),
-    ("no example", {"it": [1, 0]}, 0, 0.5),
+DEVIATIONS: list[tuple[str, dict[str, dict[str, float]], int, float]] = [
+    ("all of it is known", {"it": first(1, 0)}, 2, 0.001),
+    ("no example", {"it": first(1, 0)}, 0, 0.1),
+    ("one other program", {"one": {"a": 0, "b": 1}}, 100, (0.25 / 100 + APART**2 / 2) ** 0.5),
+    (
+        "others that are equal",
+        {"one": {"a": 0, "b": 1}, "two": {"c": 0, "d": 1}},
+        100,
+        (0.25 / 100 + APART**2 / 3) ** 0.5,
+    ),
+    (
+        "others that differ",
+        {"one": {"else": 0.2}, "two": {"other": 0.6}},
+        100,
+        (0.24 / 100 + (APART**2 + 2 * 0.2**2) / 3) ** 0.5,
+    ),
+    ("others that are always right", {"one": {"a": 1}, "two": {"b": 1}}, 100, (APART**2 / 3) ** 0.5),
+    ("scores beyond 1", {"one": {"a": 30}, "two": {"b": 50}}, 100, ((APART**2 + 2 * 10**2) / 3) ** 0.5),
 ]
 
 
-@pytest.mark.parametrize(("case", "known", "items", "deviation"), DEVIATIONS, ids=[row[0] for row in DEVIATIONS])
-def test_how_far_off_it_may_be(case: str, known: dict[str, list[float]], items: int, deviation: float) -> None:
-    assert forecast(**known).of("it", items)[1] == pytest.approx(deviation)
+@pytest.mark.parametrize(("case", "known", "count", "deviation"), DEVIATIONS, ids=[row[0] for row in DEVIATIONS])
+def test_how_far_off_it_may_be(case: str, known: dict[str, dict[str, float]], count: int, deviation: float) -> None:
+    assert forecast(**known).of("it", examples(count))[1] == pytest.approx(deviation)
+
+
+def deviations(*known: int) -> list[float]:
+    """Of an evaluation on 100 examples, when it was run on so many of them and scored 1 on half."""
+    others: dict[str, dict[str, float]] = {f"{n}": {f"{n} {m}": m % 2 for m in range(100)} for n in range(RECENT)}
+    return [forecast(**others, it=first(*[0, 1] * (count // 2))).of("it", examples(100))[1] for count in known]
+
+
+def test_the_more_is_known_the_nearer_it_will_be() -> None:
+    found = deviations(0, 2, 10, 30, 60, 90, 100)
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(found)
+
+
+def test_the_more_is_known_of_a_program_the_more_it_is_itself() -> None:
+    others: dict[str, dict[str, float]] = {"one": {f"{n}": n % 2 for n in range(100)}}
+    means = [forecast(**others, it=first(*[1] * count)).of("it", ["another"])[0] for count in (0, 2, 10, 30, 100)]
+    assert means == sorted(means)
+    assert means[0] == pytest.approx(0.5)
+    assert means[-1] > 0.9
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_likely_scores_are_near_the_forecast_and_differ_between_scouts(position: int) -> None:
-    scores = [outlook.score(position, 0.6, 0.1) for outlook in LIKELY]
-    assert all(abs(score - 0.6) <= 0.1 for score in scores)
-    assert len({round(score, 9) for score in scores}) == len(LIKELY)
+def test_likely_scores_are_spread_about_the_forecast(position: int) -> None:
+    first, *others = (outlook.score(position, 0.6, 0.1) for outlook in LIKELY)
+    assert first == 0.6
+    spread = [NormalDist(0.6, 0.1).cdf(score) * len(others) - 0.5 for score in sorted(others)]
+    assert spread == pytest.approx(range(len(others)))
 
 
 def test_likely_scouts_rank_the_same_effects_in_different_orders() -> None:
-    orders = {tuple(sorted(range(2, 6), key=lambda it: outlook.score(it, 0.6, 0.1))) for outlook in LIKELY[1:]}
+    orders = {tuple(sorted(range(2, 7), key=lambda it: outlook.score(it, 0.6, 0.1))) for outlook in LIKELY[1:]}
     assert len(orders) == len(LIKELY) - 1
-    assert {LIKELY[0].score(position, 0.6, 0.1) for position in POSITIONS} == {0.6}, "one takes the forecast itself"
 
 
 def test_extreme_scores_are_further_apart_than_real_ones_and_in_opposite_orders() -> None:

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def agreed(
     script: Callable[[Scout], object],
     known: frozenset[int] = frozenset(),
     outlooks: Sequence[Outlook] = EXTREMES,
-    **options: int,
+    **options: Any,
 ) -> list[int]:
     """Numbers of the tasks that join the round when each scout does as the script says."""
     found: list[int] = []
@@ -105,12 +106,31 @@ QUORUM: list[tuple[str, Callable[[Scout], object], int, list[int]]] = [
 def test_what_enough_scouts_want(
     case: str, script: Callable[[Scout], object], quorum: int, expected: list[int]
 ) -> None:
-    assert agreed(script, outlooks=LIKELY, quorum=quorum) == expected
+    assert agreed(script, outlooks=LIKELY[:4], quorum=quorum) == expected
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, [0]), (3, [0, 1, 2]), (9, [0, 1, 2, 3])], ids=str)
 def test_a_round_takes_no_more_than_its_limit(limit: int, expected: list[int]) -> None:
     assert agreed(lambda it: [sight(it, number) for number in range(4)], limit=limit) == expected
+
+
+def test_only_what_is_chosen_joins_a_round_and_what_is_not_is_no_disagreement() -> None:
+    asked: list[tuple[str, int, int, int]] = []
+
+    def odd(sighting: Sighting, agreeing: int, scouts: int) -> bool:
+        asked.append((sighting.digest, sighting.cells, agreeing, scouts))
+        return sighting.digest in map(digest, (1, 3, 7))
+
+    def script(it: Scout) -> None:
+        for number in (1, 2, 4):
+            it.report(Sighting("wave", digest(number), False, 10 * number), lambda number=number: number)  # type: ignore[misc]
+        by_letter(it, 3, 3, 3, 5)
+        sight(it, 6, unresolved=True)
+        sight(it, 7)
+
+    assert agreed(script, frozenset({4}), outlooks=LIKELY[:4], quorum=2, choice=odd) == [1, 3, 7]
+    told = [(1, 10, 4), (2, 20, 4), (3, 0, 3), (7, 0, 4)]
+    assert asked == [(digest(number), cells, agreeing, 4) for number, cells, agreeing in told]
 
 
 def test_what_the_round_has_is_not_asked_for_again() -> None:

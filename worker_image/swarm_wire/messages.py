@@ -179,8 +179,9 @@ class PlanEnd(Message):
     tasks: list[Digest] = []
     cells: int = Field(0, ge=0)
     """Cells in those tasks."""
-    guesses: int = Field(0, ge=0)
-    """How many of those tasks are guesses: likely to be needed, but a missing score may make it otherwise."""
+    guesses: dict[Digest, int] = {}
+    """Those of the tasks that are guesses, and how many cells each has: likely to be needed, but a missing score may
+    make it otherwise."""
     scores: Scores = Scores()
     effects: int = 0
     """Effects that this plan needed, the missing one included."""

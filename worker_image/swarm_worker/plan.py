@@ -133,7 +133,7 @@ class Plan:
             cells=len({cell.key for task in asked for cell in task.cells}),
             scores=self._progress.scores(),
             effects=len(self._engine.stream),
-            guesses=len(self._engine.guessed),
+            guesses=self._engine.guesses,
         )
         body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))

@@ -118,9 +118,13 @@ class Wave:
         """Scores for an evaluation; None where results carry traces, whose shape nobody can guess."""
         return placeholder.scores(score, len(self.items)) if self.program else None
 
-    def scores(self, values: list[Value]) -> list[float]:
-        """Of an evaluation's items, those that failed left out."""
-        return [float(value[1]) for outcome, value in values if outcome is Outcome.OK and isinstance(value[1], Real)]
+    def scores(self, values: list[Value]) -> dict[str, float]:
+        """Of an evaluation's items, by group; those that failed are left out."""
+        return {
+            group: float(value[1])
+            for group, (outcome, value) in zip(self.groups, values, strict=True)
+            if outcome is Outcome.OK and isinstance(value[1], Real)
+        }
 
     def _is_evaluation(self) -> bool:
         if self.function.__qualname__ != "Evaluate.__call__.<locals>.process_item":
@@ -173,6 +177,7 @@ class Bootstrap:
 
     kind = EffectKind.BOOTSTRAP
     program = None
+    groups: Sequence[str] = ()
 
     def __init__(self, optimizer: BootstrapFewShot, student: Any, teacher: Any, trainset: list[Any]) -> None:
         self.configuration = {name: getattr(optimizer, name) for name in CONFIGURATION}
@@ -201,8 +206,8 @@ class Bootstrap:
         demos = placeholder.demos(letter, self.digest, self.arguments[0])
         return Outcome.OK, (demos, self.configuration["error_count"])
 
-    def scores(self, value: Value) -> list[float]:
-        return []
+    def scores(self, value: Value) -> dict[str, float]:
+        return {}
 
 
 @dataclass

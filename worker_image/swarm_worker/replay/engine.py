@@ -24,14 +24,13 @@ from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Call, Tasks
 from swarm_worker.replay.execute import Value, outcome_of
 from swarm_worker.replay.forecast import Forecast
-from swarm_worker.replay.lookahead import BUDGET, Scout, Sighting, look
+from swarm_worker.replay.guesses import Guesses, allowance
+from swarm_worker.replay.lookahead import Scout, Sighting, look
 from swarm_worker.replay.placeholder import EXTREMES, LIKELY, QUORUM, Outlook
 from swarm_worker.replay.store import Store, Stream
 
 SMALL = 8
 """A wave of so many cells is run by the plan itself: quicker than a round."""
-WASTE = 0.05
-"""A run whose wrong guesses are more than this part of its cells, and more than those of a round, makes no more."""
 CALLS_AT_ONCE = 16
 """LM calls of its own that a plan makes side by side."""
 SETTLE_SECONDS = 0.3
@@ -60,12 +59,16 @@ class Scattered(Effect, Protocol):
     def program(self) -> str | None:
         """What an evaluation evaluates; None for other effects."""
 
+    @property
+    def groups(self) -> Sequence[str]:
+        """Names of an evaluation's items."""
+
     def tasks(self, store: Store, codec: Codec) -> Tasks: ...
     def placeholder(self, letter: str, score: float) -> Any:
         """A stand-in for the result, or None where there can be none."""
 
-    def scores(self, value: Any) -> list[float]:
-        """The scores of an evaluation's items, those that failed left out."""
+    def scores(self, value: Any) -> dict[str, float]:
+        """The scores of an evaluation's items by name, those that failed left out."""
 
 
 class Leave(Protocol):
@@ -105,7 +108,7 @@ class Engine:
     Attributes:
         stream: effects needed so far.
         asked: tasks emitted.
-        guessed: digests of those among them that are guesses.
+        guesses: digests of those among them that are guesses, with their numbers of cells.
         used: keys of results that were needed.
         failures: first lines of what cells raised, in the order in which the optimizer met them.
         answers: finished LM calls, for the cells that run here.
@@ -142,7 +145,7 @@ class Engine:
         self.answers = Answers(codec, store.answer, self._keep)
         self.stream: Stream = []
         self.asked: list[Task] = []
-        self.guessed: list[str] = []
+        self.guesses: dict[str, int] = {}
         self.used: set[str] = set()
         self.failures: list[str] = []
 
@@ -187,23 +190,11 @@ class Engine:
                 if not self._make_waiting():
                     break
             certain = len(self.asked)
-            if self._may_guess() and (scout := self._look(LIKELY, QUORUM, self._speculation)) is not None:
+            if self._speculation and (scout := self._guess()) is not None:
                 return self._stand_in(scout, effect)
-            self.guessed += [task.digest for task in self.asked[certain:]]
+            self.guesses = {task.digest: len(task.cells) for task in self.asked[certain:]}
         self.spend()
         self._end()
-
-    def _may_guess(self) -> bool:
-        """Whether guesses pay here: not where several were wrong, and they are more than a small part of the run."""
-        if not self._speculation:
-            return False
-        needed = {digest for _, digest in self.stream}
-        wrong, cells = 0, 0.0
-        for end in self.store.plans[:-1]:  # what the last one guessed may still be ahead
-            mistaken = sum(digest not in needed for digest in end.tasks[len(end.tasks) - end.guesses :])
-            wrong += mistaken
-            cells += mistaken * end.cells / max(len(end.tasks), 1)
-        return wrong <= self._speculation or cells <= WASTE * len(self.store)
 
     def _settle(self) -> None:
         """Other threads of the optimizer may still come to what they lack: that joins the round."""
@@ -356,25 +347,31 @@ class Engine:
 
     # Looking ahead
 
-    def _look(self, outlooks: Sequence[Outlook], quorum: int | None = None, limit: int = BUDGET) -> Scout | None:
+    def _look(self, outlooks: Sequence[Outlook], **limits: Any) -> Scout | None:
         def found(sighting: Sighting, request: Any) -> None:
             if sighting.kind == Call.kind:
                 self._waiting[sighting.digest] = request
             else:
                 self._ask(sighting.digest, request)
 
-        self._scout = look(self._joined | set(self._waiting), found, outlooks, quorum=quorum, limit=limit)
+        self._scout = look(self._joined | set(self._waiting), found, outlooks, **limits)
         return self._scout
 
+    def _guess(self) -> Scout | None:
+        asked = sum(len(task.cells) for task in self.asked)
+        guesses = Guesses(allowance(self.store, {digest for _, digest in self.stream}, asked))
+        return self._look(LIKELY, quorum=QUORUM, limit=self._speculation, choice=guesses.take)
+
     def _stand_in(self, scout: Scout, effect: Scattered) -> Any:
-        mean, deviation = self._forecast.of(effect.program or "", len(effect.keys))
+        mean, deviation = self._forecast.of(effect.program or "", effect.groups)
         return effect.placeholder(scout.letter, scout.score(mean, deviation))
 
     def _scouted(self, scout: Scout, effect: Scattered) -> Any:
         """In a scout: what is known, or a placeholder after a word with the referee."""
         if not effect.unresolved and effect.is_known(self.store):
             return effect.load(self.store, self.codec)
-        sighting = Sighting(effect.kind, effect.digest, effect.unresolved)
+        missing = sum(key not in self.store for key in effect.keys)
+        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, missing)
         scout.report(sighting, lambda: self._tasks(effect).records())
         stand_in = self._stand_in(scout, effect)
         if stand_in is None:

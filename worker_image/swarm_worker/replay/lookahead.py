@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from swarm_worker.replay.placeholder import Outlook
 
@@ -30,11 +30,28 @@ TOLERATED = 1
 
 @dataclass(frozen=True)
 class Sighting:
-    """What a scout reports of an effect that it lacks."""
+    """What a scout reports of an effect that it lacks.
+
+    Attributes:
+        unresolved: whether it is made from a placeholder.
+        cells: how many of its cells are missing.
+    """
 
     kind: str
     digest: str
     unresolved: bool
+    cells: int = 0
+
+
+class Choice(Protocol):
+    """Whether an effect that was found is to join the round; so many of the scouts ask for it."""
+
+    def __call__(self, sighting: Sighting, agreeing: int, scouts: int) -> bool: ...
+
+
+def everything(sighting: Sighting, agreeing: int, scouts: int) -> bool:
+    """Leaves out nothing."""
+    return True
 
 
 class Scout:
@@ -94,6 +111,7 @@ def look(
     *,
     quorum: int | None = None,
     limit: int = BUDGET,
+    choice: Choice = everything,
 ) -> Scout | None:
     """Forks a scout for each outlook, and referees them.
 
@@ -102,6 +120,7 @@ def look(
         found: is given each effect that joins the round, and what it takes to run it.
         quorum: how many scouts must ask for an effect, the first among them; None: all.
         limit: most effects to find.
+        choice: is asked about each.
 
     Returns:
         In a scout: its line. In the plan, when the scouts are done: None.
@@ -126,7 +145,7 @@ def look(
         lines.append(_Line(ours, pid))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
-        for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines)), 1):
+        for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines), choice), 1):
             found(sighting, request)
             if number == limit:
                 break
@@ -136,8 +155,8 @@ def look(
     return None
 
 
-def _agreed(lines: list[_Line], known: set[str], quorum: int) -> Iterator[tuple[Sighting, Any]]:
-    """The effects that the first scout asks for and at least `quorum` scouts ask for, in the order of the first."""
+def _agreed(lines: list[_Line], known: set[str], quorum: int, choice: Choice) -> Iterator[tuple[Sighting, Any]]:
+    """The chosen ones of what at least `quorum` scouts ask for, the first among them, in the order of the first."""
     disagreements = 0
     for _ in range(BUDGET):
         sightings = [line.receive() for line in lines]
@@ -147,11 +166,17 @@ def _agreed(lines: list[_Line], known: set[str], quorum: int) -> Iterator[tuple[
         others = [s for s in sightings if s is not None and (s.kind, s.unresolved) == (first.kind, first.unresolved)]
         if len(others) < quorum:
             return
-        same = sum(sighting == first for sighting in others) >= quorum
+        agreeing = sum(sighting == first for sighting in others)
+        same = agreeing >= quorum
         disagreements = 0 if same else disagreements + 1
         if disagreements > TOLERATED:
             return
-        wanted = same and not first.unresolved and first.digest not in known
+        wanted = (
+            same
+            and not first.unresolved
+            and first.digest not in known
+            and choice(first, agreeing=agreeing, scouts=len(lines))
+        )
         try:
             lines[0].connection.send(wanted)
             if wanted:

@@ -6,6 +6,8 @@ is never asked for. What a missing score is taken for is a scout's outlook.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
+from statistics import NormalDist
 from typing import Any, Protocol
 
 from dspy.primitives.example import Example
@@ -48,9 +50,10 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Likely:
-    """Scores as forecast (number 0), or a little better or worse, in an order of its own.
+    """Scores as forecast (number 0), or better or worse, as a score of that mean and deviation may be.
 
-    Where an optimizer does the same in several such orders, it will probably do so with the real scores.
+    The others' scores are spread evenly, and in another order for each effect. Where an optimizer does the same with
+    most of them, it will probably do so with the real scores.
     """
 
     letter: str
@@ -60,14 +63,14 @@ class Likely:
     def score(self, position: int, mean: float, deviation: float) -> float:
         if self.number == 0:
             return mean
-        # An odd stride runs through all ranks in another order for each scout.
-        rank = (self.number + position * (2 * self.number + 1)) % self.count
-        return mean + deviation * (2 * (rank + 0.5) / self.count - 1)
+        others = self.count - 1
+        rank = Random(position).sample(range(others), others)[self.number - 1]
+        return mean + deviation * NormalDist().inv_cdf((rank + 0.5) / others)
 
 
 EXTREMES = (Extreme("A", 1), Extreme("B", -1))
-LIKELY = tuple(Likely(letter, number, 4) for number, letter in enumerate("CDEF"))
-QUORUM = 2
+LIKELY = tuple(Likely(letter, number, 9) for number, letter in enumerate("CDEFGHIJK"))
+QUORUM = 5
 """Likely scouts that must agree on a guess."""
 
 
