@@ -48,7 +48,7 @@ fidelity: setup  ## every optimizer x program x seed against stock, and all kill
 	FIDELITY=whole $(PYTEST) tests/replay/test_fidelity.py tests/replay/test_kills.py --numprocesses auto
 
 cluster-tests: setup  ## chart, CRs and pods on a kind cluster (made first where there is none)
-	$(PYTEST) tests/cluster tests/e2e --with-cluster
+	$(PYTEST) tests/cluster tests/e2e --with-cluster --numprocesses 3 --dist loadfile
 
 ##@ Measure it
 .PHONY: bench

@@ -26,9 +26,9 @@ SEED = 7
 
 
 @pytest.fixture(scope="session")
-def namespace(installed: testbed.Cluster) -> Iterator[Namespace]:
+def namespace(installed: testbed.Cluster, worker_id: str) -> Iterator[Namespace]:
     """A namespace that enforces the restricted Pod Security Standard, with provider, program, data and key."""
-    found = Namespace(installed, "e2e")
+    found = Namespace(installed, f"e2e-{worker_id}")
     found.delete()
     found.create()
     found.start_provider(TRIAGE / "knowledge.jsonl", "--seed", str(SEED))

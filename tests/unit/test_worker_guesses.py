@@ -51,7 +51,7 @@ CHOICES: list[tuple[str, float, list[tuple[int, int]], list[bool]]] = [
     ("one that all agree on is not certain", 1, [(35, 10)], [False]),
     ("a large one is left out, a small one after it is not", 10, [(100, 8), (20, 8)], [False, True]),
     ("nothing is allowed", -5, [(1, 10)], [False]),
-    ("what costs nothing", 0, [(0, 5)], [True]),
+    ("an LM call of the optimizer", 10, [(0, 10), (1, 10)], [False, True]),
 ]
 
 

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import MutableMapping
 from concurrent.futures import Future
+from multiprocessing import ProcessError
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Self
@@ -116,7 +117,7 @@ class Window:
 
     def claim(self, key: str) -> bytes | None:
         """The answer of another process, which may take as long as the call; None: make the call, and `land`."""
-        with contextlib.suppress(EOFError, OSError):
+        with contextlib.suppress(EOFError, OSError, ProcessError):
             line = self._idle.pop() if self._idle else Client(self._path, authkey=self._key)
             line.send((key, None))
             answer: bytes | None = line.recv()

@@ -38,11 +38,14 @@ class Guesses:
         self._allowed = allowed
 
     def take(self, sighting: Sighting, agreeing: int, scouts: int) -> bool:
-        """Whether a guess is made that so many of the scouts ask for, the first among them."""
+        """Whether a guess is made that so many of the scouts ask for, the first among them.
+
+        Never an LM call of the optimizer's own, which has no cells: the plan makes those that are certain.
+        """
         # The first scout always agrees with itself. Half a vote each way: few scouts make nothing certain.
         chance = (agreeing - 0.5) / scouts
         risk = (1 - chance) * sighting.cells
-        if risk > self._allowed:
+        if not sighting.cells or risk > self._allowed:
             return False
         self._allowed -= risk
         return True
