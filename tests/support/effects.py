@@ -25,6 +25,8 @@ class Step:
     kind: str = EffectKind.WAVE
     program: str | None = None
     groups: tuple[str, ...] = ()
+    weight: int = 8
+    """More than of what the plan runs itself."""
 
     @property
     def digest(self) -> str:
@@ -44,7 +46,7 @@ class Step:
         if self.fails:
             raise TypeError("cannot pickle '_io.TextIOWrapper' object")
         cells = [Cell(key=self.digest)]
-        made = Task(digest=self.digest, kind=EffectKind.WAVE, payload=digest(0), cells=cells, weight=8)
+        made = Task(digest=self.digest, kind=EffectKind.WAVE, payload=digest(0), cells=cells, weight=self.weight)
         return Tasks(made, {digest(0): b"payload"})
 
     def placeholder(self, letter: str, score: float) -> Any:

@@ -562,18 +562,18 @@ def guess(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("speculation", "journal", "guessed"),
-    [(0, PAID, 0), (1, PAID, 1), (4, PAID, 4), (20, PAID, 6), (20, PAID[:3], 5), (20, [], 1)],
+    [(0, PAID, 0), (1, PAID, 1), (4, PAID, 4), (20, PAID, 6), (20, PAID[:20], 5), (20, [], 1)],
     ids=["none", "one", "four", "as many as there are", "as many as may be wasted", "at the beginning"],
 )
 def test_guesses_are_limited_and_listed(speculation: int, journal: list[Record], guessed: int) -> None:
     desk = Desk(journal, {"speculation": speculation})
     guess(desk)
     assert desk.asked() == [digest(1), *map(digest, range(10, 10 + guessed))]
-    assert desk.engine.guesses == dict.fromkeys(desk.asked()[1:], 1)
+    assert desk.engine.guesses == dict.fromkeys(desk.asked()[1:], 8)
 
 
 def test_a_run_in_which_guesses_are_wrong_makes_no_more() -> None:
-    wrong = [plan_end(0, tasks=[digest(1), digest(90)], guesses={digest(90): 13}), plan_end(1)]
+    wrong = [plan_end(0, tasks=[digest(1), digest(90)], guesses={digest(90): 15}), plan_end(1)]
     desk = Desk([result(5), *PAID, *wrong], {"speculation": 2})
     desk.engine.need(Step(5))
     guess(desk)
@@ -594,7 +594,7 @@ def test_what_is_certain_is_no_guess() -> None:
         if os.getpid() != pid:
             os._exit(1)
     assert desk.asked() == [digest(1), digest(2), digest(3)]
-    assert desk.engine.guesses == {digest(3): 1}
+    assert desk.engine.guesses == {digest(3): 8}
 
 
 def test_without_looking_ahead_only_the_first_is_asked_for() -> None:

@@ -118,7 +118,7 @@ def test_only_what_is_chosen_joins_a_round_and_what_is_not_is_no_disagreement() 
     asked: list[tuple[str, int, int, int]] = []
 
     def odd(sighting: Sighting, agreeing: int, scouts: int) -> bool:
-        asked.append((sighting.digest, sighting.cells, agreeing, scouts))
+        asked.append((sighting.digest, sighting.cost, agreeing, scouts))
         return sighting.digest in map(digest, (1, 3, 7))
 
     def script(it: Scout) -> None:

@@ -180,8 +180,8 @@ class PlanEnd(Message):
     cells: int = Field(0, ge=0)
     """Cells in those tasks."""
     guesses: dict[Digest, int] = {}
-    """Those of the tasks that are guesses, and how many cells each has: likely to be needed, but a missing score may
-    make it otherwise."""
+    """Those of the tasks that are guesses, likely to be needed though a missing score may make it otherwise; and about
+    how many runs of the program each takes."""
     scores: Scores = Scores()
     effects: int = 0
     """Effects that this plan needed, the missing one included."""

@@ -77,6 +77,7 @@ class Wave:
     """
 
     kind = EffectKind.WAVE
+    weight = 1
 
     def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
         self.function, self.items, self.settings = function, list(items), current_settings()
@@ -176,6 +177,7 @@ class Bootstrap:
     """
 
     kind = EffectKind.BOOTSTRAP
+    weight = BOOTSTRAP_WEIGHT
     program = None
     groups: Sequence[str] = ()
 
@@ -199,7 +201,7 @@ class Bootstrap:
         content = {"configuration": self.configuration, "arguments": self.arguments, "settings": self.settings}
         payload, key = _blob(codec.dumps(content))
         cells = [Cell(key=self.digest)]
-        task = Task(digest=self.digest, kind=self.kind, payload=key, cells=cells, weight=BOOTSTRAP_WEIGHT)
+        task = Task(digest=self.digest, kind=self.kind, payload=key, cells=cells, weight=self.weight)
         return Tasks(task, {key: payload})
 
     def placeholder(self, letter: str, score: float) -> Value:

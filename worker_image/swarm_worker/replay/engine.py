@@ -56,6 +56,10 @@ class Scattered(Effect, Protocol):
     """An effect that workers execute."""
 
     @property
+    def weight(self) -> int:
+        """About how many runs of the program each of its cells is."""
+
+    @property
     def program(self) -> str | None:
         """What an evaluation evaluates; None for other effects."""
 
@@ -108,7 +112,7 @@ class Engine:
     Attributes:
         stream: effects needed so far.
         asked: tasks emitted.
-        guesses: digests of those among them that are guesses, with their numbers of cells.
+        guesses: digests of those among them that are guesses, and about how many runs of the program each takes.
         used: keys of results that were needed.
         failures: first lines of what cells raised, in the order in which the optimizer met them.
         answers: finished LM calls, for the cells that run here.
@@ -192,7 +196,7 @@ class Engine:
             certain = len(self.asked)
             if self._speculation and (scout := self._guess()) is not None:
                 return self._stand_in(scout, effect)
-            self.guesses = {task.digest: len(task.cells) for task in self.asked[certain:]}
+            self.guesses = {task.digest: _cost(task) for task in self.asked[certain:]}
         self.spend()
         self._end()
 
@@ -358,7 +362,7 @@ class Engine:
         return self._scout
 
     def _guess(self) -> Scout | None:
-        asked = sum(len(task.cells) for task in self.asked)
+        asked = sum(_cost(task) for task in self.asked)
         guesses = Guesses(allowance(self.store, {digest for _, digest in self.stream}, asked))
         return self._look(LIKELY, quorum=QUORUM, limit=self._speculation, choice=guesses.take)
 
@@ -370,8 +374,8 @@ class Engine:
         """In a scout: what is known, or a placeholder after a word with the referee."""
         if not effect.unresolved and effect.is_known(self.store):
             return effect.load(self.store, self.codec)
-        missing = sum(key not in self.store for key in effect.keys)
-        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, missing)
+        cost = effect.weight * sum(key not in self.store for key in effect.keys)
+        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, cost)
         scout.report(sighting, lambda: self._tasks(effect).records())
         stand_in = self._stand_in(scout, effect)
         if stand_in is None:
@@ -434,6 +438,10 @@ class Engine:
                     "the order of a set, or the environment; make it the same each time, then request a new run.",
                 )
             )
+
+
+def _cost(task: Task) -> int:
+    return len(task.cells) * task.weight
 
 
 may_stand_in: contextvars.ContextVar[bool] = contextvars.ContextVar("may_stand_in", default=False)

@@ -10,19 +10,19 @@ from swarm_worker.replay.lookahead import Sighting
 from swarm_worker.replay.store import Store
 
 WASTE = 0.08
-"""A round's guesses may be expected to waste this part of the cells that the run has until then."""
+"""A round's guesses may be expected to waste this part of what the run has cost until then."""
 BRAKE = 3
 """When guesses that were not needed so far come to so many times that part, there are no more."""
 
 
 def allowance(store: Store, needed: Collection[str], asked: int) -> float:
-    """Cells that a round's guesses may waste.
+    """Runs of the program that a round's guesses may waste.
 
     Args:
         needed: digests of the effects that this plan came to.
-        asked: cells that the round certainly has.
+        asked: runs that the round takes without them.
     """
-    unneeded = sum(cells for end in store.plans for digest, cells in end.guesses.items() if digest not in needed)
+    unneeded = sum(cost for end in store.plans for digest, cost in end.guesses.items() if digest not in needed)
     allowed = WASTE * (len(store) + asked)
     return min(allowed, BRAKE * allowed - unneeded)
 
@@ -31,7 +31,7 @@ class Guesses:
     """Chooses a round's guesses, in the order in which they would be needed.
 
     Args:
-        allowed: cells that they may be expected to waste.
+        allowed: runs of the program that they may be expected to waste.
     """
 
     def __init__(self, allowed: float) -> None:
@@ -40,12 +40,12 @@ class Guesses:
     def take(self, sighting: Sighting, agreeing: int, scouts: int) -> bool:
         """Whether a guess is made that so many of the scouts ask for, the first among them.
 
-        Never an LM call of the optimizer's own, which has no cells: the plan makes those that are certain.
+        Never an LM call of the optimizer's own: the plan makes those that are certain.
         """
         # The first scout always agrees with itself. Half a vote each way: few scouts make nothing certain.
         chance = (agreeing - 0.5) / scouts
-        risk = (1 - chance) * sighting.cells
-        if not sighting.cells or risk > self._allowed:
+        risk = (1 - chance) * sighting.cost
+        if not sighting.cost or risk > self._allowed:
             return False
         self._allowed -= risk
         return True

@@ -34,13 +34,13 @@ class Sighting:
 
     Attributes:
         unresolved: whether it is made from a placeholder.
-        cells: how many of its cells are missing.
+        cost: about how many runs of the program it takes; none for an LM call.
     """
 
     kind: str
     digest: str
     unresolved: bool
-    cells: int = 0
+    cost: int = 0
 
 
 class Choice(Protocol):
