@@ -85,6 +85,8 @@ class Reason(StrEnum):
     """Worker pods compute the cells of a round."""
     RETRYING = "Retrying"
     """Pods ended without the results they were to bring; another attempt does what is missing."""
+    SUSPENDED = "Suspended"
+    """spec.suspend is true: no pod runs, and what is finished is kept."""
     PUBLISHING = "Publishing"
     """The winner is there and is being written to its ConfigMap."""
     PUBLISHED = "Published"
@@ -92,8 +94,6 @@ class Reason(StrEnum):
 
     INVALID_SPEC = "InvalidSpec"
     """The spec says something that cannot be done, or the API server refuses the objects that it asks for."""
-    SUSPEND_NOT_SUPPORTED = "SuspendNotSupported"
-    """spec.suspend is true, which this version cannot do."""
     MISSING_CONFIG_MAP = "MissingConfigMap"
     """The spec names a ConfigMap that is not there."""
     MISSING_CONFIG_MAP_KEY = "MissingConfigMapKey"

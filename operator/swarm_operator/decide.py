@@ -66,25 +66,17 @@ def end_of_run(s: Situation) -> Move | None:
     """Published and failed are sticky for their generation and request. A published artifact is kept there."""
     if s.settled is None:
         return None
-    artifact = s.world.journal.artifact
+    compilation, artifact = s.world.compilation, s.world.journal.artifact
     if s.settled is State.PUBLISHED and s.world.run and artifact and s.world.artifact is None:
         return Move(actions=(Publish(artifact),))
+    if compilation.status.observed_generation != compilation.generation:
+        return Move(words.again(s.settled, compilation.status))
     return Move()
 
 
 def invalid_spec(s: Situation) -> Move | None:
     if problems := s.world.compilation.problems:
         return fail(Reason.INVALID_SPEC, f"{problems}. Correct the spec: the change starts a new run.")
-    return None
-
-
-def suspended(s: Situation) -> Move | None:
-    if s.world.compilation.spec and s.world.compilation.spec.suspend:
-        return fail(
-            Reason.SUSPEND_NOT_SUPPORTED,
-            "spec.suspend is true, which this version cannot do. Set it to false, or delete the Compilation and create "
-            "it when it may run.",
-        )
     return None
 
 
@@ -115,6 +107,17 @@ def damaged_journal(s: Situation) -> Move | None:
         Reason.JOURNAL_DAMAGED,
         f"the journal has the plans of rounds {rounds}: one between them was deleted or altered. {words.new_run(s)}",
     )
+
+
+def suspended(s: Situation) -> Move | None:
+    """No pod runs. What those that did had finished has been kept; a winner that is there is published all the same."""
+    spec = s.world.compilation.spec
+    if spec is None or not spec.suspend or s.world.journal.artifact:
+        return None
+    drops = tuple(DropJob(job.name, job.uid) for job in s.jobs)
+    ending = len(s.live(s.pods))
+    wake_up = s.settings.gather_interval if drops or ending else None
+    return Move(words.suspended(s, ending), (*release(s.world.harvest.settled), *drops), wake_up)
 
 
 def unopened(s: Situation) -> Move | None:
@@ -238,10 +241,10 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     deletion,
     end_of_run,
     invalid_spec,
-    suspended,
     harvest,
     stopped_by_a_pod,
     damaged_journal,
+    suspended,
     unopened,
     compiled,
     no_progress,

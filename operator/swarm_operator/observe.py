@@ -9,7 +9,7 @@ from typing import Final
 
 from swarm_operator import gather, naming, parse
 from swarm_operator.api import LABEL_MANAGED_BY, LABEL_UID, MANAGER, ObjectKind
-from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Kube
+from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Kube, Object
 from swarm_operator.logs import LogReader
 from swarm_operator.maps import MapReader
 from swarm_operator.settings import Settings
@@ -47,7 +47,10 @@ class Observer:
         # was seen, never the other way round.
         pods = await self.pods()
         jobs = await self._jobs()
-        journal, assignments, run, refs = await self._own_maps(compilation)
+        maps = await self._own_maps()
+        compilation = await self._continued(compilation, maps)
+        journal, assignments, run = await self._read(compilation, maps)
+        refs = tuple(ref for _, ref in maps)
         spec = run.spec if run else compilation.spec
         wanted = sorted(spec.config_maps()) if spec else []
         inputs = {name: await self._maps.keys(name) for name in wanted}
@@ -84,16 +87,29 @@ class Observer:
             job for item in ours if "deletionTimestamp" not in item["metadata"] and (job := parse.job(item)) is not None
         )
 
-    async def _own_maps(
-        self, compilation: Compilation
-    ) -> tuple[Journal, dict[tuple[int, int], AssignmentMap], Run | None, tuple[MapRef, ...]]:
+    async def _own_maps(self) -> list[tuple[Object, MapRef]]:
+        """Metadata of our ConfigMaps, of all runs, and what they say."""
         found = await self._kube.select(CONFIG_MAPS, self._key.namespace, labels=self._selector, metadata_only=True)
         ours = [item["metadata"] for item in found if parse.owned_by(item["metadata"], self._key.uid)]
-        refs = tuple(parse.map_ref({"metadata": metadata}) for metadata in ours)
+        return [(metadata, parse.map_ref({"metadata": metadata})) for metadata in ours]
+
+    async def _continued(self, compilation: Compilation, maps: list[tuple[Object, MapRef]]) -> Compilation:
+        """The Compilation beside the request of its last run."""
+        last = compilation.status.run_id or ""
+        for metadata, ref in maps:
+            if (ref.run_id, ref.name) == (last, naming.run_map(self._key.name, last)):
+                content = await self._maps.content(metadata)
+                if isinstance(content, RunRequest):
+                    return compilation.continued(content)
+        return compilation
+
+    async def _read(
+        self, compilation: Compilation, maps: list[tuple[Object, MapRef]]
+    ) -> tuple[Journal, dict[tuple[int, int], AssignmentMap], Run | None]:
         shards: list[Shard] = []
         assignments: dict[tuple[int, int], AssignmentMap] = {}
         run = None
-        for metadata, ref in zip(ours, refs, strict=True):
+        for metadata, ref in maps:
             if ref.run_id != compilation.run_id or ref.kind == ObjectKind.ARTIFACT:
                 continue
             content = await self._maps.content(metadata)
@@ -103,7 +119,7 @@ class Observer:
                 assignments[content.assignment.round, content.assignment.attempt] = content
             elif isinstance(content, RunRequest) and ref.name == naming.run_map(self._key.name, ref.run_id):
                 run = Run(self._key, ref.run_id, content, content.spec.image or self._settings.worker_image)
-        return Journal(shards), assignments, run, refs
+        return Journal(shards), assignments, run
 
     async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
         """Jobs without pods, and what the Job controller says about them: only events tell."""

@@ -25,7 +25,7 @@ class Situation:
     @cached_property
     def settled(self) -> State | None:
         compilation = self.world.compilation
-        return reports.settled(compilation.status, compilation.generation, compilation.run_id)
+        return reports.settled(compilation.status, compilation.run_id)
 
     @cached_property
     def pods(self) -> list[Pod]:

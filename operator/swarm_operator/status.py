@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from swarm_operator.api import (
-    AnyReason,
     ArtifactStatus,
     CandidateStatus,
     Condition,
@@ -36,6 +35,8 @@ class State(StrEnum):
     PUBLISHED = "published"
     FAILED = "failed"
     """Terminal: a person must change the spec or ask for a new run."""
+    SUSPENDED = "suspended"
+    """Until a person lets it go on."""
 
 
 CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
@@ -53,8 +54,12 @@ CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
         ConditionType.STALLED: "True",
         ConditionType.SUCCEEDED: "False",
     },
+    State.SUSPENDED: {
+        ConditionType.READY: "False",
+        ConditionType.SUCCEEDED: "Unknown",
+    },
 }
-"""State -> conditions. What is not in a row is absent."""
+"""State -> conditions. What is not in a row is absent. While one run is suspended, the artifact of another is ready."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,13 @@ class Verdict:
     """What is to be said.
 
     Attributes:
+        reason: a Reason or a WorkerReason.
         waiting_since: set where something outside keeps the run from going on.
         published: the artifact that is there now, where it is of this run.
     """
 
     state: State
-    reason: AnyReason
+    reason: str
     message: str
     waiting_since: datetime | None = None
     published: ArtifactStatus | None = None
@@ -85,9 +91,9 @@ def timestamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def settled(status: Status, generation: int, run_id: str) -> State | None:
+def settled(status: Status, run_id: str) -> State | None:
     """PUBLISHED or FAILED where the status says so of this very run: that is sticky."""
-    if status.observed_generation != generation or status.run_id != run_id:
+    if status.run_id != run_id:
         return None
     for state in (State.PUBLISHED, State.FAILED):
         ready = status.condition(ConditionType.SUCCEEDED)
@@ -100,7 +106,8 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
     """The whole status, as it is to be after this pass."""
     compilation, before = world.compilation, world.compilation.status
     same_run = before.run_id == compilation.run_id
-    over = verdict.state is not State.RUNNING
+    over = verdict.state in (State.PUBLISHED, State.FAILED)
+    ended = before.completion_time if same_run else None
     report = world.journal.artifact.report if world.journal.artifact else None
     waiting = None
     if verdict.waiting_since is not None and not over:
@@ -120,7 +127,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
         artifact=verdict.published or before.artifact,
         waiting=waiting,
         start_time=before.start_time if same_run and before.start_time else timestamp(now),
-        completion_time=timestamp(now) if over else None,
+        completion_time=(ended or timestamp(now)) if over else None,
         last_handled_requested_at=compilation.requested_at,
     )
 
@@ -132,13 +139,16 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
         return ()
     if old and (before.run_id, before.round, old.reason) == (after.run_id, after.round, new.reason):
         return ()
-    calm = {Reason.PLANNING, Reason.SCATTERING, Reason.PUBLISHING, Reason.PUBLISHED}
+    calm = {Reason.PLANNING, Reason.SCATTERING, Reason.SUSPENDED, Reason.PUBLISHING, Reason.PUBLISHED}
     return (Event("Normal" if new.reason in calm else "Warning", new.reason, new.message, after.run_id or ""),)
 
 
 def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime) -> list[Condition]:
     made = []
-    for type_, truth in CONDITIONS[verdict.state].items():
+    truths = dict(CONDITIONS[verdict.state])
+    if verdict.state is State.SUSPENDED and before.artifact:
+        truths[ConditionType.READY] = "True"
+    for type_, truth in truths.items():
         old = before.condition(type_)
         made.append(
             Condition(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from swarm_operator.api import REQUESTED_AT, Reason
+from swarm_operator.api import REQUESTED_AT, ConditionType, Reason, Status
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Pod
@@ -22,6 +22,22 @@ def new_run(s: Situation) -> str:
 def under_way(s: Situation) -> Verdict:
     """While a pass only writes down what it found."""
     return scattering(s) if s.missing else planning(s)
+
+
+def suspended(s: Situation, ending: int) -> Verdict:
+    end = s.world.journal.plans[s.planned - 1].end if s.planned else None
+    done = f"in round {s.planned - 1}, {end.cells - len(s.missing)} of {end.cells} cells have results" if end else ""
+    pods = {0: "no pod runs", 1: "its last pod is ending"}.get(ending, f"{ending} pods are ending")
+    kept = f"; {done}, which are kept" if done else ""
+    goes_on = "Set spec.suspend to false, and the run goes on."
+    return Verdict(State.SUSPENDED, Reason.SUSPENDED, f"spec.suspend is true: {pods}{kept}. {goes_on}")
+
+
+def again(settled: State, status: Status) -> Verdict:
+    """What the status says of a run that is over, for a generation in which nothing is new to it."""
+    ready = status.condition(ConditionType.READY)
+    assert ready is not None, "a settled run has conditions"
+    return Verdict(settled, ready.reason, ready.message)
 
 
 def planning(s: Situation) -> Verdict:

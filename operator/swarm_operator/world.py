@@ -1,7 +1,7 @@
 """What a pass has seen, as immutable facts. `observe` makes them, `decide` reads them; nothing here does anything."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,12 @@ class Key:
 
 @dataclass(frozen=True)
 class Compilation:
-    """A DSPyCompilation as it is in the cluster. `status` is what we wrote last."""
+    """A DSPyCompilation as it is in the cluster.
+
+    Attributes:
+        status: what we wrote last.
+        goes_on: whether its run is the one that the status tells of, whatever its generation.
+    """
 
     key: Key
     resource_version: str
@@ -36,10 +41,22 @@ class Compilation:
     deleting: bool
     given: Mapping[str, Any]
     status: Status
+    goes_on: bool = False
 
     @property
     def run_id(self) -> str:
-        return naming.run_id(self.key.uid, self.generation, self.requested_at)
+        new = naming.run_id(self.key.uid, self.generation, self.requested_at)
+        return (self.goes_on and self.status.run_id) or new
+
+    def continued(self, request: RunRequest) -> "Compilation":
+        """The same, seen beside the request of the run that the status tells of.
+
+        That run goes on where nothing is new but `suspend`; with its own image, where the spec names none.
+        """
+        if self.spec is None or self.requested_at != self.status.last_handled_requested_at:
+            return self
+        same = {"suspend": request.spec.suspend, "image": self.spec.image or request.spec.image}
+        return replace(self, goes_on=self.spec.model_copy(update=same) == request.spec)
 
     @cached_property
     def spec(self) -> CompilationSpec | None:

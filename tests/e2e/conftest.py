@@ -47,3 +47,12 @@ def stock() -> StockRun:
     """The winner and ranking of stock DSPy in one process; its provider answers as the cluster's does."""
     with running_provider(seed=SEED, knowledge=TRIAGE / "knowledge.jsonl") as provider:
         return CASE.stock(provider)
+
+
+@pytest.fixture
+def slow(namespace: Namespace) -> Iterator[None]:
+    """Long enough answers that pods can be caught in the middle of their work."""
+    namespace.reset_provider()
+    namespace.set_faults(latency="constant:1")
+    yield
+    namespace.set_faults()

@@ -100,7 +100,6 @@ BAD = [
     ),
     Bad("no-secret", {"models": model("no-such-secret")}, "MissingSecret", ["no-such-secret"]),
     Bad("no-image", {"image": "dspy-swarm/no-such-image:dev"}, "ImagePullFailed", ["dspy-swarm/no-such-image:dev"]),
-    Bad("suspended", {"suspend": True}, "SuspendNotSupported", ["suspend"]),
 ]
 
 

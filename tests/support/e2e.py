@@ -1,11 +1,18 @@
-"""Compilations for the end-to-end tests."""
+"""Compilations for the end-to-end tests, and what tests do with them."""
 
 import copy
+import json
+import time
 from typing import Any
 
-from support.cluster import Manifest
+from support.cluster import Manifest, Namespace, condition, is_over
+from support.compiles import StockRun
 
 ENDPOINT = "http://provider:8000/v1"
+
+THREADS, CALLS_PER_CELL, TRAIN = 4, 2, 24
+IN_FLIGHT = (THREADS + TRAIN * 4) * CALLS_PER_CELL
+"""Of one worker pod: a cell a thread; its bootstraps (at most four in all) may be anywhere in the training set."""
 
 
 def triage(name: str, **spec: Any) -> Manifest:
@@ -32,3 +39,30 @@ def triage(name: str, **spec: Any) -> Manifest:
         "metadata": {"name": name},
         "spec": copy.deepcopy({**fields, **spec}),
     }
+
+
+def pods(namespace: Namespace, compilation: Manifest, role: str) -> list[Manifest]:
+    """Running pods of a run."""
+    labels = {"dspy-swarm.dev/run": compilation["status"]["runId"], "dspy-swarm.dev/role": role}
+    return [pod for pod in namespace.list("pods", **labels) if pod["status"]["phase"] == "Running"]
+
+
+def catch(namespace: Namespace, name: str, role: str) -> Manifest:
+    """A running pod of a role, in the middle of its work."""
+    for _ in range(600):
+        compilation = namespace.get("dspyc", name)
+        assert not is_over(compilation), compilation["status"]
+        if compilation.get("status", {}).get("runId") and (found := pods(namespace, compilation, role)):
+            return found[0]
+        time.sleep(0.2)
+    raise TimeoutError(f"no {role} pod of {name} ran")
+
+
+def finish(namespace: Namespace, name: str, stock: StockRun) -> Manifest:
+    """The Compilation when it is over, with the winner of stock."""
+    compilation = namespace.wait_for(name, is_over)
+    assert condition(compilation, "Ready")["status"] == "True", compilation["status"]  # type: ignore[index]
+    program = json.loads(namespace.get("configmap", f"{name}-artifact")["data"]["program.json"])
+    program.pop("metadata")
+    assert program == stock.program
+    return compilation

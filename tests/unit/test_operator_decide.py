@@ -46,6 +46,7 @@ PLAN, WORK = ObjectKind.PLAN, ObjectKind.WORK
 PLAN_0, WORK_0 = job(PLAN, 0), job(WORK, 0, completions=2)
 RESULT = Record(RecordKind.RESULT, {"key": cell(0, 0), "outcome": "ok"})
 TASK, END = Record(RecordKind.TASK, {}), Record(RecordKind.PLAN, {})
+SUSPENDED = compilation(spec(suspend=True))
 FAILED, OOM = int(ExitCode.FAILED), 137
 
 
@@ -109,12 +110,43 @@ NEW = [
         ["spec.metric.entrypoint", "'no-colon'", "Correct the spec"],
     ),
     Row(
-        "suspend is refused",
+        "a suspended Compilation gets nothing",
         world(compilation=compilation(spec(suspend=True)), run=None),
         [],
-        State.FAILED,
-        Reason.SUSPEND_NOT_SUPPORTED,
-        ["Set it to false"],
+        State.SUSPENDED,
+        Reason.SUSPENDED,
+        ["no pod runs", "Set spec.suspend to false"],
+        wake_up=None,
+    ),
+    Row(
+        "a suspended run ends its pods",
+        world(compilation=SUSPENDED, jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
+        ["DropJob"],
+        State.SUSPENDED,
+        Reason.SUSPENDED,
+        ["its last pod is ending"],
+        wake_up=5,
+    ),
+    Row(
+        "while pods end, what they print is still waited for",
+        world(planned(0), compilation=SUSPENDED, pods=(pod(WORK_0, 0), pod(WORK_0, 1))),
+        [],
+        State.SUSPENDED,
+        Reason.SUSPENDED,
+        ["2 pods are ending", "in round 0, 0 of 4 cells have results, which are kept"],
+        wake_up=5,
+    ),
+    Row(
+        "what they printed is kept first",
+        world(planned(0), compilation=SUSPENDED, jobs=(WORK_0,), harvest=Harvest(results={0: (RESULT,)})),
+        ["KeepRecords"],
+        wake_up=0,
+    ),
+    Row(
+        "a run that has its winner publishes it, suspended or not",
+        world(compiled(0), compilation=SUSPENDED),
+        ["Publish"],
+        reason=Reason.PUBLISHING,
     ),
     Row(
         "a request that cannot be read any more ends the run",

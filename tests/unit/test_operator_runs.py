@@ -16,6 +16,7 @@ from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS
 from swarm_operator.reconcile import Reconciler
 from swarm_operator.settings import Settings
 from swarm_operator.world import Key
+from swarm_wire.names import ExitCode
 
 SETTINGS = Settings(status_interval=0, retry_delay=2)
 
@@ -84,7 +85,7 @@ def assert_published(cluster: FakeCluster) -> None:
     (artifact,) = cluster.of(CONFIG_MAPS, "*-artifact")
     assert artifact["data"]["program.json"] == PROGRAM
     found = status(cluster)
-    assert found.observed_generation == 1
+    assert found.observed_generation == cluster.of(COMPILATIONS)[0]["metadata"]["generation"]
     assert found.progress
     assert found.progress.text == f"{ROUNDS * CELLS}/{ROUNDS * CELLS}"
     assert found.scores
@@ -339,10 +340,91 @@ def test_an_invalid_spec_says_where_and_what() -> None:
     assert "spec.data.train: exactly one of configMap, path, entrypoint" in status(cluster).conditions[0].message
 
 
-def test_suspend_is_refused_clearly() -> None:
+def edit(cluster: FakeCluster, **changes: Any) -> None:
+    """As a person would: the API server counts the generations."""
+    found = cluster.of(COMPILATIONS)[0]
+    found["spec"] = {**found["spec"], **changes}
+    found["metadata"]["generation"] += 1
+
+
+def test_a_compilation_that_is_created_suspended_starts_when_it_may() -> None:
     cluster, operator = prepared(suspend=True)
+    run(cluster, operator, 3)
+    assert conditions(cluster) == {"Ready": ("False", "Suspended"), "Succeeded": ("Unknown", "Suspended")}
+    assert not cluster.of(JOBS)
+    assert not cluster.of(CONFIG_MAPS, "*-run")
+    edit(cluster, suspend=False)
     run(cluster, operator)
-    assert conditions(cluster)["Stalled"] == ("True", "SuspendNotSupported")
+    assert_published(cluster)
+
+
+@pytest.mark.parametrize("steps", range(1, 14))
+def test_a_run_is_suspended_anywhere_and_goes_on(steps: int) -> None:
+    cluster, operator = prepared()
+    for _ in range(steps):
+        operator.look()
+        cluster.step()
+    first = status(cluster)
+    edit(cluster, suspend=True)
+    run(cluster, operator, 6)
+    assert not [pod for pod in cluster.of(PODS) if pod["status"]["phase"] in ("Pending", "Running")]
+    assert not cluster.of(JOBS)
+    winner_is_there = steps >= 10
+    assert conditions(cluster)["Ready"] == (("True", "Published") if winner_is_there else ("False", "Suspended"))
+    assert status(cluster).observed_generation == 2
+    kept = set(cluster.paid)
+    edit(cluster, suspend=False)
+    run(cluster, operator)
+    assert_published(cluster)
+    assert status(cluster).run_id == first.run_id
+    assert status(cluster).observed_generation == 3
+    assert len([key for key in kept if cluster.paid.count(key) > 1]) <= CELLS, "those in flight"
+
+
+def test_what_suspending_changes_of_a_run_that_is_over_is_the_generation_alone() -> None:
+    cluster, operator = prepared()
+    run(cluster, operator)
+    before, paid = status(cluster), len(cluster.paid)
+    for suspend in (True, False):
+        edit(cluster, suspend=suspend)
+        run(cluster, operator)
+        after = status(cluster)
+        assert after.observed_generation == before.observed_generation + 1
+        told = {"observed_generation": 0, "conditions": []}
+        assert after.model_copy(update=told) == before.model_copy(update=told)
+        assert [(c.type, c.status, c.reason, c.message, c.last_transition_time) for c in after.conditions] == [
+            (c.type, c.status, c.reason, c.message, c.last_transition_time) for c in before.conditions
+        ]
+        before = after
+    assert len(cluster.paid) == paid
+
+
+def test_a_failed_run_stays_failed_when_it_is_suspended_and_resumed() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.COMPILE_FAILED))
+    run(cluster, operator)
+    before = conditions(cluster)
+    assert before["Stalled"][0] == "True"
+    cluster.faults = Faults()
+    for suspend in (True, False):
+        edit(cluster, suspend=suspend)
+        run(cluster, operator)
+        assert conditions(cluster) == before
+    assert not cluster.of(JOBS)
+
+
+def test_suspended_with_another_change_is_a_new_run() -> None:
+    cluster, operator = prepared()
+    run(cluster, operator)
+    first = status(cluster)
+    edit(cluster, suspend=True, swarm={"pods": 3})
+    run(cluster, operator, 6)
+    assert conditions(cluster) == {"Ready": ("True", "Suspended"), "Succeeded": ("Unknown", "Suspended")}
+    assert status(cluster).artifact == first.artifact
+    edit(cluster, suspend=False)
+    run(cluster, operator)
+    assert_published(cluster)
+    assert status(cluster).run_id != first.run_id
 
 
 def test_a_foreign_config_map_is_never_overwritten_and_nothing_is_paid() -> None:
@@ -379,8 +461,7 @@ def test_a_change_of_the_spec_stops_the_old_runs_pods() -> None:
         operator.look()
         cluster.step()
     old = status(cluster).run_id
-    found = cluster.of(COMPILATIONS)[0]
-    found["metadata"]["generation"] = 2
+    edit(cluster, swarm={"pods": 3})
     operator.look()
     cluster.step()
     operator.look()

@@ -6,10 +6,11 @@ import pytest
 
 from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, world
 from swarm_operator import status as reports
-from swarm_operator.api import ConditionType, Reason, Status
+from swarm_operator.api import ArtifactStatus, ConditionType, Reason, Status
 from swarm_operator.status import CONDITIONS, State, Verdict, make, settled, timestamp
 from swarm_wire.names import WorkerReason
 
+ARTIFACT = ArtifactStatus(config_map="triage-artifact", sha256="0" * 64, score=50, run_id="earlier")
 READY, RECONCILING, STALLED = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
 
 
@@ -48,19 +49,27 @@ def test_conditions_are_coherent(state: State) -> None:
     assert READY in row
     assert not {RECONCILING, STALLED} <= set(row)
     assert all(row.get(abnormal, "True") == "True" for abnormal in (RECONCILING, STALLED))
-    assert (row[READY] == "False") == (STALLED in row)
+    assert (row[READY] == "False") == (STALLED in row or state is State.SUSPENDED)
 
 
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.FAILED])
-def test_an_end_is_sticky_for_its_generation_and_request(state: State) -> None:
+def test_an_end_is_sticky_for_its_run(state: State) -> None:
     status = Status.of(written(state))
-    assert settled(status, 1, RUN_ID) is state
-    assert settled(status, 2, RUN_ID) is None
-    assert settled(status, 1, "another run") is None
+    assert settled(status, RUN_ID) is state
+    assert settled(status, "another run") is None
 
 
-def test_a_run_under_way_is_not_settled() -> None:
-    assert settled(Status.of(written(State.RUNNING)), 1, RUN_ID) is None
+@pytest.mark.parametrize("state", [State.RUNNING, State.SUSPENDED])
+def test_a_run_that_is_not_over_is_not_settled(state: State) -> None:
+    assert settled(Status.of(written(state)), RUN_ID) is None
+
+
+@pytest.mark.parametrize(("artifact", "ready"), [(None, "False"), (ARTIFACT, "True")])
+def test_while_a_run_is_suspended_an_earlier_artifact_is_ready(artifact: ArtifactStatus | None, ready: str) -> None:
+    seen = world(compilation=compilation(status=Status(artifact=artifact)))
+    after = make(seen, Verdict(State.SUSPENDED, Reason.SUSPENDED, "a"), NOW)
+    assert {c.type: c.status for c in after.conditions} == {READY: ready, ConditionType.SUCCEEDED: "Unknown"}
+    assert after.completion_time is None
 
 
 def test_transition_times_change_with_the_status_alone() -> None:

@@ -212,7 +212,9 @@ class CompilationSpec(SpecModel):
         None, min_length=1, max_length=1024, description="Worker image. Default: the operator's setting."
     )
     artifact: Artifact = Field(default_factory=Artifact)
-    suspend: bool = Field(False, description="Not supported yet: true is refused.")
+    suspend: bool = Field(
+        False, description="Ends all pods and starts none. Finished cells are kept: set to false, the run goes on."
+    )
 
     def config_maps(self) -> dict[str, set[str] | None]:
         """ConfigMaps that the pods mount: name -> keys that must be there (None: all keys are used)."""

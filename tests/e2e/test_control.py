@@ -1,0 +1,48 @@
+"""People stop a run and let it go on."""
+
+import json
+import time
+
+import pytest
+
+from support.cluster import Namespace, condition
+from support.compiles import StockRun
+from support.e2e import IN_FLIGHT, catch, finish, triage
+
+
+def suspend(namespace: Namespace, name: str, value: bool) -> None:
+    namespace.kubectl("patch", "dspyc", name, "--type=merge", f"--patch={json.dumps({'spec': {'suspend': value}})}")
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_suspended_run_pays_for_nothing_and_goes_on_where_it_was(namespace: Namespace, stock: StockRun) -> None:
+    namespace.apply(triage("suspended"))
+    catch(namespace, "suspended", "work")
+    before = namespace.get("dspyc", "suspended")
+    suspend(namespace, "suspended", True)
+    namespace.wait_gone("jobs", **{"dspy-swarm.dev/run": before["status"]["runId"]})
+    namespace.wait_gone("pods", **{"dspy-swarm.dev/run": before["status"]["runId"]})
+
+    paid = namespace.requests()
+    told = namespace.wait_for("suspended", lambda found: "no pod runs" in (condition(found, "Ready") or {})["message"])
+    print(condition(told, "Ready")["message"])  # type: ignore[index]
+    assert {c["type"]: (c["status"], c["reason"]) for c in told["status"]["conditions"]} == {
+        "Ready": ("False", "Suspended"),
+        "Succeeded": ("Unknown", "Suspended"),
+    }
+    assert told["status"]["observedGeneration"] == told["metadata"]["generation"]
+    time.sleep(3)
+    assert namespace.requests() == paid
+
+    suspend(namespace, "suspended", False)
+    after = finish(namespace, "suspended", stock)
+    assert after["status"]["runId"] == before["status"]["runId"]
+    assert namespace.requests() <= stock.requests + IN_FLIGHT
+
+
+def test_what_is_created_suspended_waits(namespace: Namespace) -> None:
+    namespace.apply(triage("waiting", suspend=True))
+    told = namespace.wait_for("waiting", lambda found: condition(found, "Ready") is not None)
+    assert condition(told, "Ready")["reason"] == "Suspended"  # type: ignore[index]
+    label = {"dspy-swarm.dev/run": told["status"]["runId"]}
+    assert not [*namespace.list("jobs", **label), *namespace.list("configmaps", **label)]
