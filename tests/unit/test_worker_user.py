@@ -9,7 +9,7 @@ import dspy
 import pytest
 
 from support.wire_spec import a_spec
-from support.worker import importable, module, spec_of
+from support.worker import importable, module, run_python, spec_of
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.user.binding import binding
@@ -403,3 +403,37 @@ def test_a_journal_is_bound_to_the_image_and_to_a_config_maps_every_file(tmp_pat
 
 def test_the_environment_of_this_test_has_no_keys() -> None:
     assert not [name for name in os.environ if name.startswith("SWARM_API_KEY")]
+
+
+# --- threads that programs start ---------------------------------------------------------------------------------
+
+SIDE_BY_SIDE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import dspy
+from swarm_worker.user.models import Models, configure
+
+lm = dspy.LM("openai/nobody", api_base="http://127.0.0.1:9", api_key="none")
+configure(Models(lm, lm, lm))
+sys.setswitchinterval(1e-6)
+
+
+class Same(dspy.Module):
+    def forward(self, n):
+        return n
+
+
+def cell(_):
+    work = [(Same(), dspy.Example(n=n).with_inputs("n")) for n in (1, 2)]
+    return dspy.Parallel(num_threads=2, disable_progress_bar=True)(work)
+
+
+with ThreadPoolExecutor(8) as pool:
+    assert all(made == [1, 2] for made in pool.map(cell, range(100)))
+"""
+
+
+def test_programs_that_use_dspy_parallel_run_side_by_side() -> None:
+    ended = run_python(SIDE_BY_SIDE)
+    assert ended.returncode == 0, ended.stderr

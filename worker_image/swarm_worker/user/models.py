@@ -4,6 +4,8 @@ import os
 import threading
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
 
 import dspy
 from tqdm import tqdm
@@ -71,10 +73,22 @@ def _client(model: Model, key: str | None) -> dspy.LM:
     )
 
 
+class _NoBars(WeakSet[Any]):
+    """What tqdm knows of progress bars: nothing.
+
+    DSPy empties this set whenever it starts threads. Where cells that run side by side use `dspy.Parallel`, a bar may
+    then be gone before it takes itself out, and the cell would end in a KeyError that stock's single thread never has.
+    """
+
+    def add(self, item: object) -> None: ...
+    def remove(self, item: object) -> None: ...
+
+
 def configure(models: Models) -> None:
     """DSPy's global settings for a plan or worker process. No cache of DSPy's: `replay.calls` is in its place."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # Its default lock is a semaphore of the machine, which a process that ends at once would leave behind.
     tqdm.set_lock(threading.RLock())
+    tqdm._instances = _NoBars()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     dspy.configure(lm=models.student, disable_history=True)
