@@ -93,7 +93,7 @@ FEW = [
     ("random search", "Two", 1),
     ("optuna", "One", 1),
     ("infer rules", "Two", 2),
-    ("copro", "Two", 1),
+    ("copro", "Panel", 1),
     ("miprov2", "Agent", 1),
     ("miprov2, minibatches", "One", 2),
     ("simba", "Agent", 2),
@@ -104,9 +104,7 @@ FEW = [
 ]
 
 FEW_OLDER = [
-    ("bootstrap", "Agent", 1),
     ("random search", "Two", 1),
-    ("copro", "Two", 1),
     ("miprov2, minibatches", "One", 2),
     ("simba", "Agent", 2),
     ("gepa", "Async", 1),
