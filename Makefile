@@ -33,7 +33,7 @@ lint: setup  ## ruff, mypy, import contracts, generated files
 	$(BIN)/python -m swarm_operator.crd --check crds charts/dspy-swarm
 	$(BIN)/python docs/generate_tables.py --check
 
-unit: setup  ## pure parts and single processes, about a minute
+unit: setup  ## pure parts and single processes, about two minutes
 	$(PYTEST) tests/unit --numprocesses auto
 
 replay: setup  ## real optimizers against the simulated provider, compared with stock DSPy
