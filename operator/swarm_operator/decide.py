@@ -63,7 +63,7 @@ def deletion(s: Situation) -> Move | None:
 
 
 def end_of_run(s: Situation) -> Move | None:
-    """Published and failed are sticky for their generation and request. A published artifact is kept there."""
+    """Published and failed are sticky for their run. A published artifact is kept there."""
     if s.settled is None:
         return None
     compilation, artifact = s.world.compilation, s.world.journal.artifact

@@ -13,7 +13,7 @@ from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, K
 from swarm_operator.logs import LogReader
 from swarm_operator.maps import MapReader
 from swarm_operator.settings import Settings
-from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World
+from swarm_operator.world import AssignmentMap, Job, Journal, Key, MapRef, Pod, Run, Shard, World
 from swarm_wire.messages import RunRequest
 
 REJECTION_AGE: Final = 5.0
@@ -48,8 +48,14 @@ class Observer:
         pods = await self.pods()
         jobs = await self._jobs()
         maps = await self._own_maps()
-        compilation = await self._continued(compilation, maps)
-        journal, assignments, run = await self._read(compilation, maps)
+        if (last := await self._request(compilation.status.run_id, maps)) is not None:
+            compilation = compilation.continued(last)
+        request = await self._request(compilation.run_id, maps)
+        run = None
+        if request is not None:
+            image = request.spec.image or self._settings.worker_image
+            run = Run(self._key, compilation.run_id, request, image)
+        journal, assignments = await self._progress(compilation.run_id, maps)
         refs = tuple(ref for _, ref in maps)
         spec = run.spec if run else compilation.spec
         wanted = sorted(spec.config_maps()) if spec else []
@@ -93,33 +99,28 @@ class Observer:
         ours = [item["metadata"] for item in found if parse.owned_by(item["metadata"], self._key.uid)]
         return [(metadata, parse.map_ref({"metadata": metadata})) for metadata in ours]
 
-    async def _continued(self, compilation: Compilation, maps: list[tuple[Object, MapRef]]) -> Compilation:
-        """The Compilation beside the request of its last run."""
-        last = compilation.status.run_id or ""
+    async def _request(self, run_id: str | None, maps: list[tuple[Object, MapRef]]) -> RunRequest | None:
+        """What a run is about; None where it was not opened, or that cannot be read any more."""
         for metadata, ref in maps:
-            if (ref.run_id, ref.name) == (last, naming.run_map(self._key.name, last)):
+            if run_id and (ref.run_id, ref.name) == (run_id, naming.run_map(self._key.name, run_id)):
                 content = await self._maps.content(metadata)
-                if isinstance(content, RunRequest):
-                    return compilation.continued(content)
-        return compilation
+                return content if isinstance(content, RunRequest) else None
+        return None
 
-    async def _read(
-        self, compilation: Compilation, maps: list[tuple[Object, MapRef]]
-    ) -> tuple[Journal, dict[tuple[int, int], AssignmentMap], Run | None]:
+    async def _progress(
+        self, run_id: str, maps: list[tuple[Object, MapRef]]
+    ) -> tuple[Journal, dict[tuple[int, int], AssignmentMap]]:
         shards: list[Shard] = []
         assignments: dict[tuple[int, int], AssignmentMap] = {}
-        run = None
         for metadata, ref in maps:
-            if ref.run_id != compilation.run_id or ref.kind == ObjectKind.ARTIFACT:
+            if ref.run_id != run_id or ref.kind == ObjectKind.ARTIFACT:
                 continue
             content = await self._maps.content(metadata)
             if isinstance(content, Shard):
                 shards.append(content)
             elif isinstance(content, AssignmentMap):
                 assignments[content.assignment.round, content.assignment.attempt] = content
-            elif isinstance(content, RunRequest) and ref.name == naming.run_map(self._key.name, ref.run_id):
-                run = Run(self._key, ref.run_id, content, content.spec.image or self._settings.worker_image)
-        return Journal(shards), assignments, run
+        return Journal(shards), assignments
 
     async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
         """Jobs without pods, and what the Job controller says about them: only events tell."""

@@ -25,10 +25,8 @@ def under_way(s: Situation) -> Verdict:
 
 
 def suspended(s: Situation, ending: int) -> Verdict:
-    end = s.world.journal.plans[s.planned - 1].end if s.planned else None
-    done = f"in round {s.planned - 1}, {end.cells - len(s.missing)} of {end.cells} cells have results" if end else ""
     pods = {0: "no pod runs", 1: "its last pod is ending"}.get(ending, f"{ending} pods are ending")
-    kept = f"; {done}, which are kept" if done else ""
+    kept = f"; in round {s.planned - 1}, {results(s)}, which are kept" if s.planned else ""
     goes_on = "Set spec.suspend to false, and the run goes on."
     return Verdict(State.SUSPENDED, Reason.SUSPENDED, f"spec.suspend is true: {pods}{kept}. {goes_on}")
 
@@ -46,9 +44,14 @@ def planning(s: Situation) -> Verdict:
 
 def scattering(s: Situation) -> Verdict:
     end = s.world.journal.plans[s.planned - 1].end
-    done = f"{end.cells - len(s.missing)} of {end.cells} cells have results"
     guesses = f"; {len(end.guesses)} of {len(end.tasks)} tasks are guesses" if end.guesses else ""
-    return Verdict(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {done}{guesses}.")
+    return Verdict(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {results(s)}{guesses}.")
+
+
+def results(s: Situation) -> str:
+    """How far the last planned round is."""
+    cells = s.world.journal.plans[s.planned - 1].end.cells
+    return f"{cells - len(s.missing)} of {cells} cells have results"
 
 
 def retrying(s: Situation, attempt: int, pods: Sequence[Pod]) -> Verdict:

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,10 @@ from support.cluster import install_operator
 
 
 @pytest.fixture(scope="session")
-def installed(testrun_uid: str) -> testbed.Cluster:
+def installed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> testbed.Cluster:
     """A cluster with this checkout's operator. Its deadlines are short, so that tests of them are."""
-    with first_of(testrun_uid) as is_first:
+    # Beside the folders of the single processes, where there are several.
+    with first_of(tmp_path_factory.getbasetemp().parent / f"installed-{testrun_uid}") as is_first:
         cluster = testbed.cluster()
         if is_first:
             cluster.load(*testbed.project_images())
@@ -28,9 +28,9 @@ def installed(testrun_uid: str) -> testbed.Cluster:
 
 
 @contextmanager
-def first_of(testrun: str) -> Iterator[bool]:
-    """Whether this process is the first of a test run's that gets here; one is inside at a time."""
-    with (Path(tempfile.gettempdir()) / f"dspy-swarm-installed-{testrun}").open("a") as mark:
+def first_of(file: Path) -> Iterator[bool]:
+    """Whether this process is the first that gets here with this file; one is inside at a time."""
+    with file.open("a") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
         yield mark.seek(0, os.SEEK_END) == 0
         mark.write("installed\n")

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import dspy
 from dspy.clients import execution
-from dspy.clients.cache import Cache
 from dspy.lm15 import Message, Response, TextPart, Usage
 from dspy.predict.predict import Predict
 from dspy.teleprompt.bootstrap import BootstrapFewShot
@@ -146,7 +145,7 @@ def prepared(lm: Any, prompt: str, given: dict[str, Any] | None = None) -> LMCal
 
 
 def take_over(patch: Any) -> None:
-    """What `hooks` and `calls` replace is restored after the test, and DSPy's own cache is off, as in a pod.
+    """What `hooks` and `calls` replace is restored after the test.
 
     Args:
         patch: pytest's monkeypatch.
@@ -154,4 +153,3 @@ def take_over(patch: Any) -> None:
     for owner, names in HOOKED.items():
         for name in names:
             patch.setattr(owner, name, getattr(owner, name))
-    patch.setattr(dspy, "cache", Cache(enable_disk_cache=False, enable_memory_cache=False, disk_cache_dir=""))

@@ -75,7 +75,7 @@ class Program(Program):
 class Program(Program):
     def forward(self, ticket):
         super().forward(ticket)
-        return dspy.Prediction(category=random.choice(WORDS))
+        return dspy.Prediction(category=f"{random.choice(WORDS)} {random.random()}")
 """,
         "spec.program on validation example 1, its prediction ",
         PROGRAM,

@@ -1,4 +1,4 @@
-"""Spares the search for a price that DSPy makes after every LM call.
+"""Spares what DSPy does to know the prices of LM calls: a download, and a search after every call.
 
 For a model that is not in its list, DSPy reads the list from end to end: a quarter of a worker's CPU time. The list
 does not change while a process runs, so each model is looked up once.
@@ -7,10 +7,16 @@ does not change while a process runs, so each model is looked up once.
 import copy
 import functools
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any
 
 _USERS = ("dspy.clients.costs", "dspy.clients.capabilities")
+
+
+def keep_offline() -> None:
+    """To be called before DSPy needs a price, or imports LiteLLM: it would ask the internet for a newer list."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
 def remember() -> None:

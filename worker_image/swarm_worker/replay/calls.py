@@ -116,8 +116,7 @@ class Ledger:
         key = self._begin(lm, call)
         while key is not None and (claim := self.answers.claim(key)) is not None:
             if isinstance(claim, bytes):
-                self.failed.pop(key, None)
-                return self.answers.codec.loads(claim)
+                return self._known(key, claim)
             claim.result()
         result = None
         try:
@@ -134,7 +133,7 @@ class Ledger:
         # Whoever waits here must not take a thread of the loop's pool: the maker may need one to finish.
         while key is not None and (claim := self.answers.claim(key, afar=False)) is not None:
             if isinstance(claim, bytes):
-                return self.answers.codec.loads(claim)
+                return self._known(key, claim)
             await asyncio.wrap_future(claim)
         result = None
         try:
@@ -155,6 +154,11 @@ class Ledger:
         """The call's key; None if it may not be answered from what is known."""
         self.flush()
         return name_call(lm, call)[0] if call.cached else None
+
+    def _known(self, key: str, body: bytes) -> Any:
+        with self._lock:
+            self.failed.pop(key, None)
+        return self.answers.codec.loads(body)
 
     def _note(self, key: str | None, error: Exception) -> None:
         if key is not None:

@@ -1,6 +1,5 @@
 """The user's language models as DSPy clients."""
 
-import os
 import threading
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from swarm_wire.names import WorkerReason, api_key_env
 from swarm_wire.spec import CompilationSpec, Model
+from swarm_worker.client import prices
 from swarm_worker.errors import BadInput
 
 NO_KEY = "none"
@@ -86,7 +86,7 @@ class _NoBars(WeakSet[Any]):
 
 def configure(models: Models) -> None:
     """DSPy's global settings for a plan or worker process. No cache of DSPy's: `replay.calls` is in its place."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    prices.keep_offline()
     # Its default lock is a semaphore of the machine, which a process that ends at once would leave behind.
     tqdm.set_lock(threading.RLock())
     tqdm._instances = _NoBars()

@@ -1,9 +1,9 @@
 """Tokens -> USD, by the prices that come with DSPy, or by given ones."""
 
-import os
 from dataclasses import dataclass
 
 from swarm_wire.messages import Usage
+from swarm_worker.client import prices
 
 MILLION = 1_000_000
 
@@ -25,7 +25,7 @@ def listed(model: str) -> Price | None:
     Args:
         model: "provider/model", as in `spec.models`.
     """
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # DSPy would ask the internet for a newer list
+    prices.keep_offline()
     try:
         from dspy.clients.model_metadata import model_info, rate
     except ImportError:  # DSPy 3.3
