@@ -136,11 +136,60 @@ def test_a_small_wave_is_what_a_worker_would_print(provider: Provider) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "small", "here"), [(4, 4, True), (5, 4, False), (1, 0, False), (1, 1, True)], ids=str
+    ("cells", "small", "threads", "asked"),
+    [
+        # nothing can run beside it
+        (1, 1, 8, []),
+        (20, 4, 8, []),
+        (21, 4, 8, [21]),
+        (10, 4, 2, []),
+        (11, 4, 2, [11]),
+        (1, 0, 8, [1]),
+        # another can
+        ((4, 4), 4, 8, []),
+        ((4, 5), 4, 8, []),
+        ((5, 4), 4, 8, [5, 4]),
+        ((5, 5), 4, 8, [5, 5]),
+        ((5, 30), 4, 8, [5, 30]),
+        ((4, 21), 4, 8, [21]),
+    ],
+    ids=str,
 )
-def test_how_small_a_small_wave_is(provider: Provider, cells: int, small: int, here: bool) -> None:
-    found = plan(evaluation(provider, devset=questions(cells)), small=small)
-    assert (found.left, len(found.tasks)) == (not here, 0 if here else 1)
+def test_how_small_a_wave_is_that_the_plan_runs(
+    provider: Provider, cells: int | tuple[int, int], small: int, threads: int, asked: list[int]
+) -> None:
+    waves = cells if isinstance(cells, tuple) else (cells,)
+
+    def script() -> None:
+        for number, size in enumerate(waves):
+            evaluation(provider, Hinted(f"hint {number}"), devset=questions(size))()
+
+    found = plan(script, small=small, threads=threads)
+    assert [len(task.cells) for task in found.tasks] == asked
+    assert found.left == bool(asked)
+
+
+class Hinted(TwoSteps):
+    """One of several programs."""
+
+    def __init__(self, hint: str) -> None:
+        super().__init__()
+        self.first.signature = self.first.signature.with_instructions(hint)
+
+
+def test_the_first_wave_asked_for_brings_its_data_though_the_plan_ran_another_over_it(provider: Provider) -> None:
+    data = questions(50)
+    journal = plan(evaluation(provider, devset=data[:41]), small=41).records
+
+    def script() -> None:
+        score = evaluation(provider, devset=data)()
+        evaluation(provider, Hinted(f"after {score}"), devset=data)()
+
+    found = plan(script, journal)
+
+    assert len(found.results) == 9
+    [task] = found.tasks
+    assert {record.header["key"] for record in found.of(RecordKind.BLOB)} == {task.payload, task.items}
 
 
 def test_only_missing_cells_count(provider: Provider) -> None:

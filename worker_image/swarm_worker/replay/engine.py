@@ -31,6 +31,8 @@ from swarm_worker.replay.store import Store, Stream
 
 SMALL = 8
 """A wave of so many cells is run by the plan itself: quicker than a round."""
+ALONE = 5
+"""So many times as large may a wave be that nothing can run beside."""
 CALLS_AT_ONCE = 16
 """LM calls of its own that a plan makes side by side."""
 SETTLE_SECONDS = 0.3
@@ -104,7 +106,7 @@ class Engine:
         looks_ahead: ask for more than the first missing effect.
         speculation: most guesses of a round.
         threads: cells that run here at the same time.
-        small: most missing cells of a wave that is run here.
+        small: most missing cells of a wave that is run here; more of one that nothing can run beside (`ALONE`).
         check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
             it raises ends the plan.
         is_full: whether so much is printed that another plan should go on.
@@ -135,11 +137,12 @@ class Engine:
         self.store, self.codec = store, codec
         self._emit, self._leave, self._check, self._is_full = emit, leave, check, is_full
         self._looks_ahead, self._speculation, self._threads = looks_ahead, speculation, threads
-        self._small = small
+        self._small, self._small_alone = small, ALONE * min(small, threads)
         self._make_call = client().maker()
         self._scout: Scout | None = None
         self._blobs: set[str] = set()
         self._joined: set[str] = set()
+        self._unsaid: list[Record] = []
         self._waiting: dict[str, bytes] = {}
         self._forecast = Forecast()
         self._lock = threading.RLock()
@@ -173,8 +176,8 @@ class Engine:
         self._follow(effect)
         if not effect.is_known(self.store):
             tasks = self._tasks(effect)
-            if len(tasks.task.cells) > self._small or tasks.task.weight > 1:
-                return self._block(effect, tasks)
+            if not _fits(tasks, self._small) and (scout := self._block(effect, tasks)) is not None:
+                return self._stand_in(scout, effect)
             self._run_here(tasks)
         self.used.update(effect.keys)
         value = effect.load(self.store, self.codec)
@@ -182,21 +185,24 @@ class Engine:
             self._forecast.add(effect.program, effect.scores(value))
         return value
 
-    def _block(self, effect: Scattered, tasks: Tasks) -> Any:
-        """Asks for the effect and whatever else may run, and leaves. In a scout: a placeholder for the effect."""
+    def _block(self, effect: Scattered, tasks: Tasks) -> Scout | None:
+        """Asks for the effect and whatever else may run, and leaves.
+
+        Returns:
+            In a scout: its line. In the plan: None, if the effect should rather be run here.
+        """
         self._ask(effect.digest, tasks.records())
         if threading.current_thread() is not threading.main_thread():
             self._settle()
-        elif self._looks_ahead and effect.placeholder(EXTREMES[0].letter, 0.0) is not None:
-            while True:
-                if (scout := self._look(EXTREMES)) is not None:
-                    return self._stand_in(scout, effect)
-                if not self._make_waiting():
-                    break
-            certain = len(self.asked)
-            if self._speculation and (scout := self._guess()) is not None:
-                return self._stand_in(scout, effect)
-            self.guesses = {task.digest: _cost(task) for task in self.asked[certain:]}
+        elif self._looks_ahead:
+            has_placeholder = effect.placeholder(EXTREMES[0].letter, 0.0) is not None
+            if has_placeholder and (scout := self._find_independent()) is not None:
+                return scout
+            if len(self.asked) == 1 and _fits(tasks, self._small_alone):
+                self._ask_nothing()
+                return None
+            if has_placeholder and self._speculation and (scout := self._guess()) is not None:
+                return scout
         self.spend()
         self._end()
 
@@ -231,7 +237,12 @@ class Engine:
                     self._blobs.add(record.header["key"])
                 if record.kind is RecordKind.TASK:
                     self.asked.append(Task.model_validate(record.header))
-                self._emit(record)
+                self._unsaid.append(record)
+
+    def _ask_nothing(self) -> None:
+        """Takes back what was asked for."""
+        for asked in (self.asked, self._joined, self._blobs, self._unsaid):
+            asked.clear()
 
     def _run_here(self, tasks: Tasks) -> None:
         """Runs the cells of a small wave in this process, as a worker would."""
@@ -361,10 +372,20 @@ class Engine:
         self._scout = look(self._joined | set(self._waiting), found, outlooks, **limits)
         return self._scout
 
+    def _find_independent(self) -> Scout | None:
+        """Asks for what does not depend on what is missing, and makes such LM calls."""
+        while (scout := self._look(EXTREMES)) is None:
+            if not self._make_waiting():
+                return None
+        return scout
+
     def _guess(self) -> Scout | None:
+        certain = len(self.asked)
         asked = sum(_cost(task) for task in self.asked)
         guesses = Guesses(allowance(self.store, {digest for _, digest in self.stream}, asked))
-        return self._look(LIKELY, quorum=QUORUM, limit=self._speculation, choice=guesses.take)
+        scout = self._look(LIKELY, quorum=QUORUM, limit=self._speculation, choice=guesses.take)
+        self.guesses = {task.digest: _cost(task) for task in self.asked[certain:]}
+        return scout
 
     def _stand_in(self, scout: Scout, effect: Scattered) -> Any:
         mean, deviation = self._forecast.of(effect.program or "", effect.groups)
@@ -396,6 +417,9 @@ class Engine:
     def _end(self, error: SwarmError | None = None) -> NoReturn:
         """Ends the process. Of several threads one does, and none says anything after its last word."""
         with self._lock:
+            if error is None:
+                for record in self._unsaid:
+                    self._emit(record)
             self._leave(error)
 
     def _keep(self, record: Record) -> None:
@@ -438,6 +462,11 @@ class Engine:
                     "the order of a set, or the environment; make it the same each time, then request a new run.",
                 )
             )
+
+
+def _fits(tasks: Tasks, small: int) -> bool:
+    """Whether a plan that runs so many cells itself runs these."""
+    return len(tasks.task.cells) <= small and tasks.task.weight == 1
 
 
 def _cost(task: Task) -> int:
