@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from swarm_operator.api import ObjectKind, Status
 from swarm_operator.status import Event
 from swarm_operator.world import Artifact
-from swarm_wire.messages import Assignment
+from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending
 from swarm_wire.records import Record
 
 
@@ -26,10 +26,18 @@ class KeepRecords:
 
 @dataclass(frozen=True)
 class StartPlan:
-    """Create the plan Job of a round; it mounts the whole journal."""
+    """Create the plan Job of a round; it mounts the whole journal.
+
+    Attributes:
+        ending: a limit ends the run: the plan is to bring the best program so far.
+        runs_cells: it may run small waves itself.
+    """
 
     round: int
     attempt: int
+    allowance: Allowance = UNLIMITED
+    ending: Ending | None = None
+    runs_cells: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,10 +45,14 @@ class StartWork:
     """Create the work Job of an assignment, and the ConfigMap with the assignment before it.
 
     Like a plan, it mounts the journal as it is then.
+
+    Attributes:
+        allowance: of each of its pods.
     """
 
     assignment: Assignment
     strikes: tuple[tuple[str, int], ...] = ()
+    allowance: Allowance = UNLIMITED
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from swarm_wire.names import WorkerReason
+from swarm_wire.spec import Limits
 
 GROUP: Final = "dspy-swarm.dev"
 VERSION: Final = "v1alpha1"
@@ -41,6 +42,10 @@ ANNOTATION_COMPILATION: Final = f"{GROUP}/compilation"
 """Name of the Compilation; an annotation because names may be longer than labels."""
 ANNOTATION_SHA256: Final = f"{GROUP}/sha256"
 """Of a shard's bytes; of the program file in the artifact."""
+ANNOTATION_ALLOWANCE: Final = f"{GROUP}/allowance"
+"""Of Jobs and pods: what each pod may spend."""
+ANNOTATION_PARTIAL: Final = f"{GROUP}/partial"
+"""Of a plan Job: the limit that has ended the run; its plan brings the best program so far."""
 ANNOTATION_SCORE: Final = f"{GROUP}/score"
 
 
@@ -91,6 +96,10 @@ class Reason(StrEnum):
     """The winner is there and is being written to its ConfigMap."""
     PUBLISHED = "Published"
     """The artifact is in its ConfigMap."""
+    PUBLISHED_PARTIAL = "PublishedPartial"
+    """A limit has ended the run, and the best program so far is in the ConfigMap: spec.limits.publishPartial."""
+    LIMIT_REACHED = "LimitReached"
+    """One of spec.limits has ended the run. With a higher one it goes on."""
 
     INVALID_SPEC = "InvalidSpec"
     """The spec says something that cannot be done, or the API server refuses the objects that it asks for."""
@@ -164,6 +173,34 @@ class ScoresStatus(StatusModel):
     test_winner: float | None = Field(None, description="The winner on the test set.")
 
 
+class SpendingStatus(StatusModel):
+    """What pods have told that they spent, or, where they ended without a word, may have."""
+
+    lm_calls: int = Field(0, description="LM calls.")
+    total_tokens: int = Field(0, description="Prompt and completion tokens.")
+    cost_usd: float | None = Field(None, alias="costUSD", description="Where limits.costUSD is set.")
+
+
+class AllowedStatus(StatusModel):
+    """spec.limits, as the run was kept to them last."""
+
+    lm_calls: int | None = Field(None, description="Most LM calls.")
+    total_tokens: int | None = Field(None, description="Most tokens.")
+    cost_usd: float | None = Field(None, alias="costUSD", description="Most USD.")
+    wall_clock: int | None = Field(None, description="Most seconds.")
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self | None:
+        """None where there is no limit."""
+        found = cls(
+            lm_calls=limits.lm_calls,
+            total_tokens=limits.total_tokens,
+            cost_usd=limits.cost_usd,
+            wall_clock=limits.wall_clock,
+        )
+        return found if found != cls() else None
+
+
 class UsageStatus(StatusModel):
     """LM calls whose results are in the journal, and their tokens."""
 
@@ -173,6 +210,8 @@ class UsageStatus(StatusModel):
     wasted_calls: int | None = Field(
         None, description="LM calls for results that turned out not to be needed. Known at the end."
     )
+    spent: SpendingStatus | None = Field(None, description="By the books that keep spec.limits, where there are any.")
+    allowed: AllowedStatus | None = Field(None, description="The limits that the run is kept to.")
 
 
 class CandidateStatus(StatusModel):

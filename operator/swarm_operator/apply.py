@@ -43,13 +43,16 @@ class Applier:
                 for body in manifests.shard_maps(_run(world), kind, round_, attempt, records):
                     await self._create(CONFIG_MAPS, key, body)
             case StartPlan(round_, attempt):
-                journal = world.journal.of(ObjectKind.RESULTS)
-                body = manifests.plan_job(_run(world), round_, attempt, journal, self._settings.image_pull_policy)
+                journal, policy = world.journal.of(ObjectKind.RESULTS), self._settings.image_pull_policy
+                body = manifests.plan_job(
+                    _run(world), round_, attempt, journal, policy, action.allowance, action.ending, action.runs_cells
+                )
                 await self._create(JOBS, key, body)
-            case StartWork(assignment, strikes):
+            case StartWork(assignment, strikes, allowance):
                 await self._create(CONFIG_MAPS, key, manifests.assignment_map(_run(world), assignment, dict(strikes)))
                 tasks, journal = world.journal.task_shards(assignment.round), world.journal.of(ObjectKind.RESULTS)
-                body = manifests.work_job(_run(world), assignment, tasks, journal, self._settings.image_pull_policy)
+                policy = self._settings.image_pull_policy
+                body = manifests.work_job(_run(world), assignment, tasks, journal, policy, allowance)
                 await self._create(JOBS, key, body)
             case Publish(artifact):
                 body = manifests.artifact_map(_run(world), artifact)

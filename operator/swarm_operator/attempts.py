@@ -1,6 +1,6 @@
 """Accounting of attempts: which cells had how many, and when the next may begin. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -8,6 +8,7 @@ from swarm_operator.api import ObjectKind
 from swarm_operator.situation import Situation
 from swarm_operator.world import AssignmentMap, Pod
 from swarm_wire.messages import Assignment, Task
+from swarm_wire.slicing import isolated
 
 LONGEST_RETRY_DELAY: Final = 300.0
 
@@ -39,6 +40,18 @@ def struck(s: Situation, given: AssignmentMap) -> dict[str, int]:
             for key in keys:
                 strikes[key] = strikes.get(key, 0) + 1
     return {key: count for key, count in strikes.items() if key not in s.world.journal.keys}
+
+
+def poisoned(s: Situation, given: AssignmentMap, strikes: Mapping[str, int]) -> dict[str, str]:
+    """Cells that ended their pods in each of their attempts, in the last one with no other cell beside them -> how."""
+    ends = {
+        pod.index: f"{pod.commit.reason}: {pod.commit.message}" if pod.commit else pod.failure
+        for pod in s.pods_of(ObjectKind.WORK, given.assignment.round)
+        if pod.attempt == given.assignment.attempt and pod.ended_by_cell
+    }
+    cells = s.world.journal.plans[given.assignment.round].end.cells
+    found = isolated(slices_of(s.tasks or (), given.assignment), ends, cells, len(s.missing))
+    return {key: how for key, how in found.items() if strikes.get(key, 0) >= s.max_attempts}
 
 
 def slices_of(tasks: Iterable[Task], assignment: Assignment) -> list[list[str]]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from swarm_operator import limits, words
 from swarm_operator import status as reports
-from swarm_operator import words
 from swarm_operator.actions import (
     Action,
     Decision,
@@ -30,14 +30,15 @@ from swarm_operator.actions import (
     StartWork,
 )
 from swarm_operator.api import AnyReason, ArtifactStatus, ObjectKind, Reason
-from swarm_operator.attempts import backoff, struck, untouched
+from swarm_operator.attempts import backoff, poisoned, struck, untouched
 from swarm_operator.settings import Settings
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Job, NewPlan, Pod, World
-from swarm_wire.messages import Assignment, PlanOutcome
-from swarm_wire.names import TERMINAL_EXITS
-from swarm_wire.slicing import slice_cells
+from swarm_wire.limits import affordable
+from swarm_wire.messages import Allowance, Assignment, Ending, PlanOutcome
+from swarm_wire.names import TERMINAL_EXITS, ExitCode
+from swarm_wire.slicing import process_ended, slice_cells
 
 EXTRA_ATTEMPTS: Final = 10
 """Attempts that disruptions may cost on top of maxAttempts: so that nothing goes round for ever."""
@@ -136,7 +137,7 @@ def compiled(s: Situation) -> Move | None:
     """The last plan brought the artifact: write it, and only then call the run published."""
     last = s.world.journal.plans.get(s.planned - 1)
     artifact, found = s.world.journal.artifact, s.world.artifact
-    if last is None or last.end.outcome is not PlanOutcome.DONE or artifact is None:
+    if last is None or artifact is None or not (last.end.outcome is PlanOutcome.DONE or wants_partial(s)):
         return None
     if found is None or (found.run_id, found.sha256) != (s.world.compilation.run_id, artifact.sha256):
         message = "the program is compiled and is written to its ConfigMap now."
@@ -146,8 +147,18 @@ def compiled(s: Situation) -> Move | None:
     published = ArtifactStatus(
         config_map=found.name, sha256=artifact.sha256, score=scores.best, run_id=s.world.compilation.run_id
     )
+    if s.partial is not None:
+        message = f"{s.partial.why}. {words.best_so_far(artifact, wanted=True)}"
+        return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0)
     message = f"the compiled program is in ConfigMap {found.name!r}{words.gain(scores)}."
     return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
+
+
+def ended_by_limit(s: Situation) -> Move | None:
+    """A limit has ended the run, and its best program is not wanted."""
+    if s.partial is None or not s.partial.holds(limits.current(s)):
+        return None
+    return fail(Reason.LIMIT_REACHED, f"{s.partial.why}. {words.best_so_far(s.world.journal.artifact, wanted=False)}")
 
 
 def no_progress(s: Situation) -> Move | None:
@@ -156,7 +167,7 @@ def no_progress(s: Situation) -> Move | None:
     A round whose tasks are lost is no such case: the next plan asks again for what is missing, once.
     """
     round_, keys = s.planned - 1, s.world.journal.keys
-    if round_ < 0 or s.world.journal.plans[round_].end.outcome is PlanOutcome.DONE:
+    if round_ < 0 or s.world.journal.plans[round_].end.outcome is not PlanOutcome.BLOCKED:
         return None
     if s.tasks is not None:
         if any(keys.get(cell.key, round_) >= round_ for task in s.tasks for cell in task.cells):
@@ -173,6 +184,30 @@ def no_progress(s: Situation) -> Move | None:
         f"the tasks of rounds {round_ - 1} and {round_} were deleted or altered before any was done. Find out who "
         f"changes ConfigMaps in namespace {s.world.compilation.key.namespace!r}. {words.new_run(s)}",
     )
+
+
+def limited(s: Situation) -> Move | None:
+    """A limit ends the run: no pod goes on, and a last plan, which spends nothing, brings the best program so far."""
+    jobs = s.jobs_of(ObjectKind.PLAN, s.planned)
+    last, partial = max(jobs, default=0), [job.uid for job in jobs.values() if job.is_partial]
+    if last and jobs[last].is_partial and not s.over(jobs[last]):
+        return blocked(s, jobs[last]) or under_way(s, words.planning(s))
+    why = limits.reached(s)
+    if why is None:
+        return None
+    if ending := [job for job in s.jobs if not s.over(job)]:
+        drops = tuple(DropJob(job.name, job.uid) for job in ending)
+        return Move(
+            words.ending(why, len(ending)), (*release(s.world.harvest.settled), *drops), s.settings.gather_interval
+        )
+    pods = [pod for pod in s.pods if pod.job_uid in partial]
+    if sum(pod.failed_on_its_own for pod in pods) >= s.max_attempts or len(partial) > EXTRA_ATTEMPTS:
+        return fail(
+            Reason.ATTEMPTS_EXHAUSTED,
+            f"{why}, and the plan for the best program by then did not come to its end. {words.last_failure(pods)}",
+        )
+    action = StartPlan(s.planned, last + 1, Allowance(calls=0), Ending(why=why, limits=limits.current(s)))
+    return start(s, words.ending(why, 0), action)
 
 
 def scatter(s: Situation) -> Move | None:
@@ -194,7 +229,11 @@ def scatter(s: Situation) -> Move | None:
     strikes = struck(s, given[last]) if last else {}
     worst = max(strikes.values(), default=0)
     ended = [pod for pod in pods if pod.attempt == last]
-    if worst >= s.max_attempts or last >= s.max_attempts + EXTRA_ATTEMPTS:
+    if last and (found := poisoned(s, given[last], strikes)):
+        errors = tuple(process_ended(key, how) for key, how in sorted(found.items()))
+        return Move(words.scattering(s), (KeepRecords(ObjectKind.RESULTS, round_, 0, errors),), wake_up=0)
+    fruitless = sum(untouched(s, found) for found in given.values())
+    if worst >= s.max_attempts or fruitless >= s.max_attempts + EXTRA_ATTEMPTS:
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"{len(s.missing)} cells of round {round_} have no result after {last} attempts. "
@@ -202,18 +241,23 @@ def scatter(s: Situation) -> Move | None:
         )
     if delay := backoff(s, worst, ended):
         return Move(words.retrying(s, last, ended), release(s.world.harvest.settled), delay)
-    swarm = s.world.run.spec.swarm
+    swarm, left = s.world.run.spec.swarm, limits.left(s)
+    cells = affordable(s.missing, left, s.world.journal.accounts.total, len(s.world.journal.keys))
+    # What several pods have left over is too little for each of them; together it may be enough for some calls more.
+    fewer = max(1, len(given[last].assignment.slices) // 4) if limits.refused(ended) else 0
     slices = slice_cells(
-        s.missing,
-        pods=swarm.pods,
+        cells,
+        pods=fewer or swarm.pods,
         threads=swarm.threads_per_pod,
-        max_cells=swarm.slice_size,
+        max_cells=len(cells) if fewer else swarm.slice_size,
         attempt=worst + 1,
         attempts=s.max_attempts,
     )
     assignment = Assignment(run_id=s.world.run.id, round=round_, attempt=last + 1, slices=slices)
-    verdict = words.retrying(s, last, ended) if last else words.scattering(s)
-    return start(s, verdict, StartWork(assignment, tuple(sorted(strikes.items()))))
+    as_meant = limits.refused(ended) or (ended and all(pod.exit_code == ExitCode.DONE for pod in ended))
+    verdict = words.retrying(s, last, ended) if last and not as_meant else words.scattering(s)
+    action = StartWork(assignment, tuple(sorted(strikes.items())), left.shared(len(slices)))
+    return start(s, verdict, action)
 
 
 def plan(s: Situation) -> Move | None:
@@ -234,7 +278,9 @@ def plan(s: Situation) -> Move | None:
         )
     if delay := backoff(s, strikes, pods):
         return Move(words.retrying(s, last, pods), release(s.world.harvest.settled), delay)
-    return start(s, words.retrying(s, last, pods) if last else words.planning(s), StartPlan(round_, last + 1))
+    verdict = words.retrying(s, last, pods) if last else words.planning(s)
+    # A cell that ends its process ends the plan, too, where the plan runs it: then workers do, who can tell which one.
+    return start(s, verdict, StartPlan(round_, last + 1, limits.left(s), runs_cells=not strikes))
 
 
 RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
@@ -247,7 +293,9 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     suspended,
     unopened,
     compiled,
+    ended_by_limit,
     no_progress,
+    limited,
     scatter,
     plan,
 )
@@ -295,6 +343,12 @@ def fail(reason: AnyReason, message: str) -> Move:
 def under_way(s: Situation, verdict: Verdict) -> Move:
     """Pods are at work; what they print is read when it is time."""
     return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
+
+
+def wants_partial(s: Situation) -> bool:
+    """Whether a limit has ended the run, and the best program so far is to be published."""
+    now = limits.current(s)
+    return s.partial is not None and s.partial.holds(now) and now.publish_partial
 
 
 def start(s: Situation, verdict: Verdict, action: StartPlan | StartWork) -> Move:
@@ -359,7 +413,9 @@ def blocked(s: Situation, job: Job) -> Move | None:
 
 def wait(s: Situation, reason: Reason, message: str, deadline: float | None = None) -> Move:
     """Shows the reason until its deadline, which counts from when it was first seen; then the run has failed."""
-    limit = s.settings.pending_deadline if deadline is None else deadline
+    usual = s.settings.pending_deadline if deadline is None else deadline
+    given = limits.current(s).pending_seconds
+    limit = usual if given is None else given
     since = first_seen(s.world, reason, s.now)
     end = since + timedelta(seconds=limit)
     left = (end - s.now).total_seconds()

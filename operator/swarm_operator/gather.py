@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from swarm_operator.api import ObjectKind
 from swarm_operator.world import Artifact, Harvest, Journal, NewPlan, Pod
 from swarm_wire import records
-from swarm_wire.messages import ArtifactHeader, CallMade, PlanEnd, PlanOutcome, Result, Task
+from swarm_wire.messages import ArtifactHeader, Booked, CallMade, PlanEnd, PlanOutcome, Result, Spending, Task
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE, ExitCode
 from swarm_wire.records import Record, RecordKind
 
@@ -27,12 +27,14 @@ class Output:
     Attributes:
         nonce: the word that the pod was given.
         final: no more will come, and no more could be read later.
+        lost: there may be more, which cannot be read any more.
     """
 
     pod: Pod
     text: str
     nonce: str
     final: bool = False
+    lost: bool = False
 
 
 class Malformed(Exception):
@@ -67,7 +69,26 @@ def harvest(outputs: Iterable[Output], journal: Journal) -> Harvest:
             plans[pod.round] = plan
         if output.final:
             settled.append(pod)
+            if pod.allowance.is_limited and pod.account not in journal.accounts.closed:
+                booked = Booked(account=pod.account, spent=spent(output, found), final=True)
+                results.setdefault(pod.round, []).append(Record(RecordKind.BOOKED, booked.to_header()))
     return Harvest({round_: tuple(new) for round_, new in results.items()}, tuple(plans.values()), tuple(settled))
+
+
+def spent(output: Output, found: Iterable[Record]) -> Spending:
+    """What a pod spent that is over: its last word, or what it said that it was going to. All that it was allowed,
+    where nothing can be known.
+    """
+    commit = output.pod.commit
+    if commit is not None and commit.spent is not None:
+        return commit.spent
+    if output.lost:
+        return output.pod.allowance.all
+    said = [record for record in found if record.kind is RecordKind.BOOKED]
+    try:
+        return Booked.model_validate(said[-1].header).spent if said else Spending()
+    except ValidationError:
+        return output.pod.allowance.all
 
 
 def artifact_of(record: Record) -> Artifact:
@@ -134,7 +155,8 @@ def _plan(found: Sequence[Record], pod: Pod) -> NewPlan | None:
         or end.round != pod.round
         or {task.digest for task in tasks} != set(end.tasks)
         or not wanted <= blobs
-        or bool(artifacts) != (end.outcome is PlanOutcome.DONE)
+        or (end.outcome is PlanOutcome.DONE and not artifacts)
+        or (end.outcome is PlanOutcome.BLOCKED and artifacts)
     ):
         return None
     kept = tuple(record for record in found if record.kind in (RecordKind.TASK, RecordKind.BLOB))

@@ -60,11 +60,11 @@ class LogReader:
                 text = await self._kube.log(self._key.namespace, pod.name, CONTAINER)
         except (errors.Rejected, errors.Vanished) as error:
             log.info("pod %s/%s: no output to be had: %s", self._key.namespace, pod.name, error)
-            return Output(pod, "", nonce, final=True) if pod.ended else None
+            return Output(pod, "", nonce, final=True, lost=True) if pod.ended else None
         except errors.ApiError as error:
             if pod.ended and self._given_up(pod, now):
                 log.warning("pod %s/%s: its output is given up: %s", self._key.namespace, pod.name, error)
-                return Output(pod, "", nonce, final=True)
+                return Output(pod, "", nonce, final=True, lost=True)
             log.info("pod %s/%s: its output is read later: %s", self._key.namespace, pod.name, error)
             return None
         return Output(pod, text, nonce, final=pod.ended)

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from swarm_operator import naming
 from swarm_operator.api import (
+    ANNOTATION_ALLOWANCE,
     ANNOTATION_COMPILATION,
+    ANNOTATION_PARTIAL,
     ANNOTATION_SCORE,
     ANNOTATION_SHA256,
     API_VERSION,
@@ -29,7 +31,7 @@ from swarm_operator.api import (
 )
 from swarm_operator.world import Artifact, Key, Run, Shard
 from swarm_wire import names, shards
-from swarm_wire.messages import Assignment, RunRequest
+from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending, RunRequest
 from swarm_wire.names import api_key_env
 from swarm_wire.records import Record
 
@@ -124,17 +126,47 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
     return made
 
 
-def plan_job(run: Run, round_: int, attempt: int, journal: Sequence[Shard], pull_policy: str = "") -> Manifest:
-    """One pod that replays the compile from the whole journal."""
+def plan_job(
+    run: Run,
+    round_: int,
+    attempt: int,
+    journal: Sequence[Shard],
+    pull_policy: str = "",
+    allowance: Allowance = UNLIMITED,
+    ending: Ending | None = None,
+    runs_cells: bool = True,
+) -> Manifest:
+    """One pod that replays the compile from the whole journal.
+
+    Args:
+        ending: a limit ends the run: the plan brings the best program so far.
+        runs_cells: it may run small waves itself.
+    """
     name = naming.plan_job(run.key.name, run.id, round_, attempt)
     volumes = {str(names.JOURNAL_DIR): _shards_volume(journal)}
-    return _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, volumes, pull_policy)
+    made = _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, volumes, pull_policy, allowance)
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    if not runs_cells:
+        container["env"] += [{"name": names.ENV_SMALL_WAVE, "value": "0"}]
+    if ending is not None:
+        made["metadata"]["annotations"] |= {ANNOTATION_PARTIAL: ending.why}
+        container["env"] += [{"name": names.ENV_PARTIAL, "value": ending.to_json()}]
+    return made
 
 
 def work_job(
-    run: Run, assignment: Assignment, tasks: Sequence[Shard], journal: Sequence[Shard], pull_policy: str = ""
+    run: Run,
+    assignment: Assignment,
+    tasks: Sequence[Shard],
+    journal: Sequence[Shard],
+    pull_policy: str = "",
+    allowance: Allowance = UNLIMITED,
 ) -> Manifest:
-    """One pod for each slice, `spec.swarm.pods` of them side by side. From the journal they take LM calls, unpaid."""
+    """One pod for each slice, `spec.swarm.pods` of them side by side. From the journal they take LM calls, unpaid.
+
+    Args:
+        allowance: of each pod.
+    """
     round_, attempt = assignment.round, assignment.attempt
     name = naming.work_job(run.key.name, run.id, round_, attempt)
     volumes = {
@@ -146,7 +178,7 @@ def work_job(
     }
     slices = len(assignment.slices)
     pods = min(run.spec.swarm.pods, slices)
-    return _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, volumes, pull_policy)
+    return _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, volumes, pull_policy, allowance)
 
 
 def owner(key: Key) -> Manifest:
@@ -214,9 +246,14 @@ def _job(
     parallelism: int,
     volumes: Mapping[str, Manifest],
     pull_policy: str,
+    allowance: Allowance,
 ) -> Manifest:
     labels = {**_labels(run.key, run.id, kind), LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)}
     annotations = {ANNOTATION_COMPILATION: run.key.name}
+    pod = _pod_spec(run, name, command, volumes, pull_policy)
+    if allowance.is_limited:
+        annotations[ANNOTATION_ALLOWANCE] = allowance.to_json()
+        pod["containers"][0]["env"] += [{"name": names.ENV_ALLOWANCE, "value": allowance.to_json()}]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -224,7 +261,7 @@ def _job(
             "name": name,
             "namespace": run.key.namespace,
             "labels": labels,
-            "annotations": annotations,
+            "annotations": dict(annotations),
             "ownerReferences": [owner(run.key)],
         },
         "spec": {
@@ -250,7 +287,7 @@ def _job(
             },
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations, "finalizers": [FINALIZER]},
-                "spec": _pod_spec(run, name, command, volumes, pull_policy),
+                "spec": pod,
             },
         },
     }

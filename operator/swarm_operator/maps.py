@@ -17,7 +17,7 @@ from swarm_operator.kube import CONFIG_MAPS, Kube, Object
 from swarm_operator.manifests import STRIKES_FILE
 from swarm_operator.world import Artifact, AssignmentMap, Shard
 from swarm_wire import shards
-from swarm_wire.messages import Assignment, PlanEnd, RunRequest, Task, Usage
+from swarm_wire.messages import Assignment, Booked, PlanEnd, RunRequest, Task, Usage
 from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE
 from swarm_wire.records import RecordKind
 
@@ -95,6 +95,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         raise ValueError("its content is not what its sha256 says")
     results: dict[str, Usage] = {}
     calls: dict[str, Usage] = {}
+    booked: list[Booked] = []
     plans: list[PlanEnd] = []
     tasks: list[Task] = []
     artifact: Artifact | None = None
@@ -105,6 +106,8 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         elif record.kind is RecordKind.CALL:
             call = gather.call_of(record)
             calls.setdefault(call.identity, call.usage)
+        elif record.kind is RecordKind.BOOKED:
+            booked.append(Booked.model_validate(record.header))
         elif record.kind is RecordKind.PLAN:
             plans.append(PlanEnd.model_validate(record.header))
         elif record.kind is RecordKind.TASK:
@@ -122,6 +125,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         key=key,
         results=results,
         calls=calls,
+        booked=tuple(booked),
         plans=tuple(plans),
         tasks=tuple(tasks),
         artifact=artifact,

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from swarm_operator import naming
 from swarm_operator.api import (
+    ANNOTATION_ALLOWANCE,
     ANNOTATION_COMPILATION,
+    ANNOTATION_PARTIAL,
     ANNOTATION_SHA256,
     FINALIZER,
     LABEL_ATTEMPT,
@@ -23,6 +25,7 @@ from swarm_operator.api import (
 )
 from swarm_operator.manifests import CONTAINER
 from swarm_operator.world import Compilation, Job, Key, MapRef, Pod, PublishedArtifact, Trouble
+from swarm_wire.messages import UNLIMITED, Allowance
 from swarm_wire.records import parse_commit
 
 Object = Mapping[str, Any]
@@ -86,6 +89,7 @@ def job(found: Object) -> Job | None:
             attempt=int(labels[LABEL_ATTEMPT]),
             completions=found["spec"].get("completions") or 1,
             created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+            is_partial=ANNOTATION_PARTIAL in (metadata.get("annotations") or {}),
             finished=any(
                 condition.get("type") in OVER and condition.get("status") == "True"
                 for condition in status.get("conditions") or ()
@@ -127,10 +131,19 @@ def pod(found: Object) -> Pod | None:
             disrupted=_is(conditions, "DisruptionTarget"),
             failure=_failure(status, ended),
             commit=parse_commit(ended.get("message"), naming.nonce(labels[LABEL_UID], job_name)),
+            allowance=_allowance(metadata),
             trouble=_trouble(state, conditions),
         )
     except (KeyError, ValueError):
         return None
+
+
+def _allowance(metadata: Object) -> Allowance:
+    text = (metadata.get("annotations") or {}).get(ANNOTATION_ALLOWANCE)
+    try:
+        return Allowance.model_validate_json(text) if text else UNLIMITED
+    except ValueError:
+        return UNLIMITED
 
 
 def map_ref(found: Object) -> MapRef:

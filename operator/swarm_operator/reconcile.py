@@ -109,7 +109,7 @@ def _shown(action: Action) -> str:
     match action:
         case KeepRecords(kind, round_, _, records):
             return f"KeepRecords({kind}, round {round_}, {len(records)} records)"
-        case StartWork(assignment, _):
+        case StartWork(assignment):
             pods = len(assignment.slices)
             return f"StartWork(round {assignment.round}, attempt {assignment.attempt}, {pods} pods)"
         case Publish(artifact):

@@ -10,7 +10,7 @@ from swarm_operator.api import ObjectKind
 from swarm_operator.settings import Settings
 from swarm_operator.status import State
 from swarm_operator.world import Job, Pod, World
-from swarm_wire.messages import Task
+from swarm_wire.messages import Ending, PlanOutcome, Task
 from swarm_wire.slicing import missing_cells
 
 
@@ -24,8 +24,20 @@ class Situation:
 
     @cached_property
     def settled(self) -> State | None:
+        """The run's end, if it is over. A run that a limit has ended goes on when its limits change."""
         compilation = self.world.compilation
-        return reports.settled(compilation.status, compilation.run_id)
+        state = reports.settled(compilation.status, compilation.run_id)
+        if state is None or compilation.spec is None or not reports.ended_by_limit(compilation.status):
+            return state
+        limits = compilation.spec.limits
+        wanted = state is State.PUBLISHED or not (limits.publish_partial and self.world.journal.artifact)
+        return state if self.partial and self.partial.holds(limits) and wanted else None
+
+    @property
+    def partial(self) -> Ending | None:
+        """Why the run has ended, where its last plan brought no more than the best program so far."""
+        last = self.world.journal.plans.get(self.planned - 1)
+        return last.end.ending if last and last.end.outcome is PlanOutcome.PARTIAL else None
 
     @cached_property
     def pods(self) -> list[Pod]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from swarm_operator.api import (
+    AllowedStatus,
     ArtifactStatus,
     CandidateStatus,
     Condition,
@@ -14,12 +15,13 @@ from swarm_operator.api import (
     ProgressStatus,
     Reason,
     ScoresStatus,
+    SpendingStatus,
     Status,
     UsageStatus,
     WaitingStatus,
 )
 from swarm_operator.world import World
-from swarm_wire.messages import PlanOutcome, Scores
+from swarm_wire.messages import MICRO, PlanOutcome, Scores
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -102,6 +104,22 @@ def settled(status: Status, run_id: str) -> State | None:
     return None
 
 
+CALM: Final = {
+    Reason.PLANNING,
+    Reason.SCATTERING,
+    Reason.SUSPENDED,
+    Reason.PUBLISHING,
+    Reason.PUBLISHED,
+    Reason.PUBLISHED_PARTIAL,
+}
+"""Reasons whose events are no warnings."""
+
+
+def ended_by_limit(status: Status) -> bool:
+    ready = status.condition(ConditionType.READY)
+    return ready is not None and ready.reason in (Reason.LIMIT_REACHED, Reason.PUBLISHED_PARTIAL)
+
+
 def make(world: World, verdict: Verdict, now: datetime) -> Status:
     """The whole status, as it is to be after this pass."""
     compilation, before = world.compilation, world.compilation.status
@@ -119,7 +137,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
         round=_round(world) if compilation.spec else None,
         progress=_progress(world),
         scores=ScoresStatus(**(report.scores if report else _known_scores(world)).model_dump()),
-        usage=UsageStatus(**world.journal.usage.model_dump(), wasted_calls=report.wasted.calls if report else None),
+        usage=_usage(world),
         candidates=[
             CandidateStatus(name=candidate.name, score=candidate.score)
             for candidate in (report.candidates if report else [])[:CANDIDATES]
@@ -139,8 +157,7 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
         return ()
     if old and (before.run_id, before.round, old.reason) == (after.run_id, after.round, new.reason):
         return ()
-    calm = {Reason.PLANNING, Reason.SCATTERING, Reason.SUSPENDED, Reason.PUBLISHING, Reason.PUBLISHED}
-    return (Event("Normal" if new.reason in calm else "Warning", new.reason, new.message, after.run_id or ""),)
+    return (Event("Normal" if new.reason in CALM else "Warning", new.reason, new.message, after.run_id or ""),)
 
 
 def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime) -> list[Condition]:
@@ -161,6 +178,24 @@ def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime
             )
         )
     return made
+
+
+def _usage(world: World) -> UsageStatus:
+    journal, spec = world.journal, world.compilation.spec
+    allowed = AllowedStatus.of(spec.limits) if spec else None
+    total = journal.accounts.total
+    return UsageStatus(
+        **journal.usage.model_dump(),
+        wasted_calls=journal.artifact.report.wasted.calls if journal.artifact else None,
+        spent=SpendingStatus(
+            lm_calls=total.calls,
+            total_tokens=total.tokens,
+            cost_usd=None if allowed is None or allowed.cost_usd is None else round(total.micro_usd / MICRO, 6),
+        )
+        if allowed
+        else None,
+        allowed=allowed,
+    )
 
 
 def _round(world: World) -> int:

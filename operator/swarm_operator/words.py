@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from swarm_operator.api import REQUESTED_AT, ConditionType, Reason, Status
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
-from swarm_operator.world import Pod
+from swarm_operator.world import Artifact, Pod
 from swarm_wire.messages import Scores
 from swarm_wire.names import ExitCode, WorkerReason
 
@@ -29,6 +29,22 @@ def suspended(s: Situation, ending: int) -> Verdict:
     kept = f"; in round {s.planned - 1}, {results(s)}, which are kept" if s.planned else ""
     goes_on = "Set spec.suspend to false, and the run goes on."
     return Verdict(State.SUSPENDED, Reason.SUSPENDED, f"spec.suspend is true: {pods}{kept}. {goes_on}")
+
+
+def ending(why: str, pods: int) -> Verdict:
+    what = "its pods are ending" if pods else "a last plan looks for the best program so far"
+    return Verdict(State.RUNNING, Reason.PLANNING, f"{why}; {what}.")
+
+
+def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
+    """What is told of the best program of a run that a limit has ended."""
+    higher = "With higher limits the run goes on from what is finished."
+    if artifact is None:
+        return f"No candidate was complete by then. {higher}"
+    scores = artifact.report.scores
+    if wanted:
+        return f"The best program by then is published, not the optimizer's winner{gain(scores)}. {higher}"
+    return f"limits.publishPartial: true publishes the best program by then{gain(scores)}. {higher}"
 
 
 def again(settled: State, status: Status) -> Verdict:

@@ -10,8 +10,20 @@ from pydantic import ValidationError
 
 from swarm_operator import naming
 from swarm_operator.api import ObjectKind, Reason, Status
-from swarm_wire.messages import Assignment, Commit, PlanEnd, Report, RunRequest, Task, Usage
-from swarm_wire.names import ExitCode
+from swarm_wire.accounts import Accounts
+from swarm_wire.messages import (
+    UNLIMITED,
+    Allowance,
+    Assignment,
+    Booked,
+    Commit,
+    PlanEnd,
+    Report,
+    RunRequest,
+    Task,
+    Usage,
+)
+from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record
 from swarm_wire.spec import CompilationSpec
 
@@ -51,11 +63,15 @@ class Compilation:
     def continued(self, request: RunRequest) -> "Compilation":
         """The same, seen beside the request of the run that the status tells of.
 
-        That run goes on where nothing is new but `suspend`; with its own image, where the spec names none.
+        That run goes on where nothing is new but `suspend` and `limits`; with its own image, where the spec names none.
         """
         if self.spec is None or self.requested_at != self.status.last_handled_requested_at:
             return self
-        same = {"suspend": request.spec.suspend, "image": self.spec.image or request.spec.image}
+        same = {
+            "suspend": request.spec.suspend,
+            "limits": request.spec.limits,
+            "image": self.spec.image or request.spec.image,
+        }
         return replace(self, goes_on=self.spec.model_copy(update=same) == request.spec)
 
     @cached_property
@@ -112,6 +128,7 @@ class Pod:
         ended: it will print no more.
         deleted_at: when its grace period ends, if it was deleted.
         disrupted: Kubernetes ended it for reasons that are not its own.
+        allowance: what it may spend.
         failure: how its container ended, for people.
         commit: its commit record, if it left one.
     """
@@ -135,12 +152,25 @@ class Pod:
     disrupted: bool = False
     failure: str = ""
     commit: Commit | None = None
+    allowance: Allowance = UNLIMITED
     trouble: Trouble | None = None
+
+    @property
+    def account(self) -> str:
+        """Under which the journal books what it spends: each index of a Job has one pod."""
+        return f"{self.kind}-{self.round}-{self.attempt}-{self.index}"
 
     @property
     def failed_on_its_own(self) -> bool:
         """Whether this end counts against the attempts of the cells that it leaves without a result."""
         return self.ended and not (self.disrupted or self.deleted_at or self.exit_code == ExitCode.INTERRUPTED)
+
+    @property
+    def ended_by_cell(self) -> bool:
+        """Whether what it ran may have ended it: by a signal (memory included), or because it never came to an end."""
+        if self.commit is not None:
+            return self.commit.reason == WorkerReason.CELL_TIMEOUT
+        return self.failed_on_its_own and self.exit_code is not None
 
     def lost(self, now: datetime, after: float) -> bool:
         """Whether it should have ended long ago: its node is gone, or its kubelet."""
@@ -149,7 +179,11 @@ class Pod:
 
 @dataclass(frozen=True)
 class Job:
-    """A plan or work Job."""
+    """A plan or work Job.
+
+    Attributes:
+        is_partial: a limit has ended the run, and this plan brings the best program so far.
+    """
 
     name: str
     uid: str
@@ -159,6 +193,7 @@ class Job:
     attempt: int
     completions: int
     created_at: datetime
+    is_partial: bool = False
     finished: bool = False
     """The Job controller will start no more pods. (It may say so a minute after the last one ended.)"""
 
@@ -186,6 +221,7 @@ class Shard:
     key: str
     results: Mapping[str, Usage] = field(default_factory=dict)
     calls: Mapping[str, Usage] = field(default_factory=dict)
+    booked: tuple[Booked, ...] = ()
     plans: tuple[PlanEnd, ...] = ()
     tasks: tuple[Task, ...] = ()
     artifact: Artifact | None = None
@@ -206,6 +242,7 @@ class Journal:
         keys: cells that have a result -> the round that brought it.
         calls: LM calls that were told of by themselves, by their identity.
         usage: what those results and calls took, each counted once.
+        accounts: what pods spent, where the run has limits.
         plans: round -> its plan's end.
         artifact: of the last plan, if it ended with one.
     """
@@ -215,6 +252,7 @@ class Journal:
         self.keys: dict[str, int] = {}
         self.calls: set[str] = set()
         self.usage = Usage()
+        self.accounts = Accounts()
         self.plans: dict[int, Planned] = {}
         self.artifact: Artifact | None = None
         for shard in self.of(ObjectKind.RESULTS):
@@ -226,6 +264,8 @@ class Journal:
                 if key not in self.calls:
                     self.calls.add(key)
                     self.usage += usage
+            for booked in shard.booked:
+                self.accounts.book(booked)
             for end in shard.plans:
                 self.plans.setdefault(end.round, Planned(end, shard.attempt))
             self.artifact = shard.artifact or self.artifact

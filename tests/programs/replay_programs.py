@@ -2,7 +2,12 @@
 
 import asyncio
 import hashlib
+import json
+import os
 import re
+import signal
+import time
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -16,9 +21,11 @@ __all__ = [
     "Agent",
     "Async",
     "Broken",
+    "Deadly",
     "Failing",
     "One",
     "Panel",
+    "Poisoned",
     "Synced",
     "Tools",
     "Twice",
@@ -45,6 +52,34 @@ class One(dspy.Module):
 
     def forward(self, ticket: str) -> Any:
         return self.classify(ticket=ticket)
+
+
+class Poisoned(One):
+    """Fails on one ticket; how, the environment says."""
+
+    def forward(self, ticket: str) -> Any:
+        found = super().forward(ticket)
+        if ticket == POISONED_TICKET:
+            match os.environ.get("POISON"):
+                case "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exit":
+                    os._exit(3)
+                case "hang":
+                    time.sleep(3600)
+            raise ValueError("this ticket is poison")
+        return found
+
+
+class Deadly(One):
+    """Ends its process."""
+
+    def forward(self, ticket: str) -> Any:
+        os._exit(3)
+
+
+VALIDATION = Path(__file__).parents[2] / "examples" / "triage" / "data" / "validation.jsonl"
+POISONED_TICKET = json.loads(VALIDATION.read_text(encoding="utf-8").splitlines()[17])["ticket"]
 
 
 Two = Triage

@@ -31,7 +31,7 @@ from support.worlds import (
     task,
     world,
 )
-from swarm_operator.actions import Action, DropJob, DropMap, Publish, ReleasePod, StartPlan, StartWork
+from swarm_operator.actions import Action, DropJob, DropMap, KeepRecords, Publish, ReleasePod, StartPlan, StartWork
 from swarm_operator.api import AnyReason, ObjectKind, Reason, Status, WaitingStatus
 from swarm_operator.decide import decide
 from swarm_operator.settings import Settings
@@ -465,12 +465,12 @@ ATTEMPTS = [
             results(0, 1, 2, 3),
             assignments=(assignment(0, 3, [0], strikes={cell(0, 0): 2}),),
             jobs=(job(WORK, 0, 3),),
-            pods=(pod(job(WORK, 0, 3), 0, exit_code=OOM, failure="OOMKilled (exit code 137)"),),
+            pods=(pod(job(WORK, 0, 3), 0, exit_code=FAILED, commit=said("ProviderFailed", "no answer")),),
         ),
         [],
         State.FAILED,
         Reason.ATTEMPTS_EXHAUSTED,
-        ["1 cells of round 0", "after 3 attempts", "OOMKilled"],
+        ["1 cells of round 0", "after 3 attempts", "no answer"],
     ),
     Row(
         "disruptions may repeat it more often",
@@ -486,13 +486,24 @@ ATTEMPTS = [
         "but not for ever",
         world(
             planned(0),
-            assignments=(assignment(0, 13, [0, 1, 2, 3]),),
+            assignments=tuple(assignment(0, attempt, [0, 1, 2, 3]) for attempt in range(1, 14)),
             jobs=(job(WORK, 0, 13),),
             pods=(pod(job(WORK, 0, 13), 0, exit_code=143, disrupted=True),),
         ),
         [],
         State.FAILED,
         Reason.ATTEMPTS_EXHAUSTED,
+    ),
+    Row(
+        "an attempt that brought something does not count",
+        world(
+            planned(0),
+            results(0, 0),
+            assignments=tuple(assignment(0, attempt, [0, 1, 2, 3]) for attempt in range(1, 14)),
+            jobs=(job(WORK, 0, 13),),
+            pods=(pod(job(WORK, 0, 13), 0, exit_code=143, disrupted=True),),
+        ),
+        ["StartWork"],
     ),
     Row(
         "an attempt is not over before each of its pods was there",
@@ -699,3 +710,82 @@ def test_every_reason_that_a_rule_may_give_is_documented() -> None:
         if " = " in line:
             assert body[number + 1].strip().startswith('"""'), line
     assert json.dumps([reason.value for reason in Reason])
+
+
+# --- cells that end their pods -----------------------------------------------------------------------------------
+
+THIRD = job(WORK, 0, 3)
+
+
+def alone(*done: int, **ended: Any) -> World:
+    """The last cell of a round was alone in the last of its attempts."""
+    return world(
+        planned(0),
+        results(0, *done),
+        assignments=(assignment(0, 3, [3], strikes={cell(0, 3): 2}),),
+        jobs=(THIRD,),
+        pods=(pod(THIRD, 0, **ended),),
+    )
+
+
+TIMEOUT = Commit(nonce="n", exit_code=1, reason="CellTimeout", message="a cell took longer")
+UNANSWERED = Commit(nonce="n", exit_code=1, reason="ProviderFailed", message="no answer")
+
+
+@pytest.mark.parametrize(
+    ("seen", "error"),
+    [
+        (alone(0, 1, 2, exit_code=OOM, failure="OOMKilled (exit code 137)"), "OOMKilled (exit code 137)"),
+        (alone(0, exit_code=1, commit=TIMEOUT), "CellTimeout: a cell took longer"),
+        # not the cell's fault, or nobody knows
+        (alone(0, 1, 2, exit_code=1, commit=UNANSWERED), None),
+        (alone(0, 1, 2, exit_code=137, disrupted=True), None),
+        (alone(exit_code=OOM), None),
+        (
+            world(
+                planned(0),
+                results(0, 0, 1),
+                assignments=(assignment(0, 3, [2, 3], strikes={cell(0, 2): 2, cell(0, 3): 2}),),
+                jobs=(THIRD,),
+                pods=(pod(THIRD, 0, exit_code=OOM),),
+            ),
+            None,
+        ),
+        (
+            world(
+                planned(0),
+                results(0, 0, 1),
+                assignments=(assignment(0, 3, [2], [3], strikes={cell(0, 2): 2, cell(0, 3): 2}),),
+                jobs=(three := job(WORK, 0, 3, completions=2),),
+                pods=(pod(three, 0, exit_code=OOM), pod(three, 1, exit_code=OOM)),
+            ),
+            None,
+        ),
+    ],
+    ids=["memory", "time", "provider", "disruption", "nothing works", "not alone", "too many"],
+)
+def test_a_cell_that_ends_its_pod_whenever_it_is_tried_is_an_error(seen: World, error: str | None) -> None:
+    kept = [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, KeepRecords)]
+    if error is None:
+        assert kept == []
+        return
+    [[record]] = [action.records for action in kept]
+    assert (record.header["key"], record.header["outcome"], record.body) == (cell(0, 3), "error", b"")
+    assert error in record.header["error"]
+
+
+def test_after_a_plan_that_ended_by_itself_workers_run_small_waves() -> None:
+    failed = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=OOM),))
+    assert StartPlan(0, 2, runs_cells=False) in decide(failed, NOW, SETTINGS).actions
+    deleted = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=143, disrupted=True),))
+    assert StartPlan(0, 2) in decide(deleted, NOW, SETTINGS).actions
+
+
+@pytest.mark.parametrize(("limits", "state"), [({}, "Unknown"), ({"pendingSeconds": 20}, "False")])
+def test_how_long_pods_may_wait_is_the_specs_to_say(limits: dict[str, Any], state: str) -> None:
+    stuck_pod = pod(PLAN_0, **stuck(Reason.IMAGE_PULL_FAILED, "no such image"))
+    status = waited(Reason.IMAGE_PULL_FAILED, 30).status
+    seen = world(compilation=compilation(spec(limits=limits), status=status), jobs=(PLAN_0,), pods=(stuck_pod,))
+    decided = decide(seen, NOW, SETTINGS).status
+    assert decided is not None
+    assert decided.conditions[0].status == state

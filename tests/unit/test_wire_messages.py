@@ -11,13 +11,16 @@ from support.wire import digest, task
 from support.wire_spec import a_spec
 from swarm_wire import messages
 from swarm_wire.messages import (
+    Allowance,
     ArtifactHeader,
     Assignment,
+    Booked,
     CallMade,
     Candidate,
     Cell,
     Commit,
     EffectKind,
+    Ending,
     Message,
     Outcome,
     PlanEnd,
@@ -27,12 +30,13 @@ from swarm_wire.messages import (
     RunRequest,
     Scores,
     SliceRef,
+    Spending,
     Task,
     Usage,
     Waste,
 )
 from swarm_wire.names import ExitCode, api_key_env
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec import CompilationSpec, Limits
 
 SCORES = Scores(baseline=40.0, best=62.5, test_baseline=None, test_winner=61.0)
 REPORT = Report(
@@ -43,6 +47,8 @@ REPORT = Report(
     rounds=2,
     failed_cells=1,
     wasted=Waste(cells=2, calls=4),
+    spent=Spending(calls=3, tokens=30, micro_usd=7),
+    partial="limits.lmCalls: 3",
 )
 EXAMPLES: list[Message] = [
     RunRequest(run_id="r1", name="triage", namespace="team", spec=CompilationSpec.model_validate(a_spec())),
@@ -64,7 +70,10 @@ EXAMPLES: list[Message] = [
         cells=3,
         guesses={digest(1): 3},
         scores=SCORES,
+        ending=Ending(why="limits.lmCalls: 3", limits=Limits(lm_calls=3)),
     ),
+    Booked(account="work-0-1-0", spent=Spending(calls=3), final=True),
+    Allowance(calls=3, tokens=30, micro_usd=7),
     ArtifactHeader(sha256="0" * 64, report=REPORT),
     Assignment(run_id="r1", round=0, attempt=2, slices=[[SliceRef(task=digest(1), cells=[0, 2])], []]),
     Commit(nonce="a" * 16, exit_code=64, records=3, bytes=100, digest="0" * 64, reason="DataInvalid", message="no"),

@@ -50,6 +50,24 @@ def test_a_union_has_exactly_one_member(where: str, value: dict[str, Any], given
 
 
 @pytest.mark.parametrize(
+    ("limits", "needed"),
+    [
+        ({"lmCalls": 1}, None),
+        ({"totalTokens": 1}, "totalTokens"),
+        ({"costUSD": 1}, "costUSD"),
+        ({"wallClock": 9}, None),
+    ],
+)
+def test_who_limits_tokens_limits_answers(limits: dict[str, Any], needed: str | None) -> None:
+    if needed is None:
+        assert parsed(limits=limits)
+        return
+    [problem] = problems(limits=limits)
+    assert f"limits.{needed} needs models.student.parameters.maxTokens" in problem
+    assert parsed(limits=limits, **{"models.student.parameters": {"maxTokens": 10}})
+
+
+@pytest.mark.parametrize(
     ("changes", "where"),
     [
         ({"programm": {}}, "programm: Extra inputs are not permitted"),
@@ -147,7 +165,7 @@ def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel])
     assert model.model_config.get("frozen")
     assert model.model_config.get("extra") == "forbid"
     for name, field in model.model_fields.items():
-        assert field.alias == to_camel(name)
+        assert field.alias == to_camel(name).replace("Usd", "USD")
     assert model.__doc__, "becomes the description in the CRD"
 
 

@@ -1,5 +1,6 @@
 """Processes of one machine make each LM call once."""
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,6 +56,24 @@ def test_a_process_that_dies_leaves_its_calls_to_others(desk: Desk) -> None:
     done = run_python(DIES, **desk.environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert window(desk).claim("a") is None
+
+
+def socket_to(desk: Desk) -> socket.socket:
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(desk.environment["SWARM_EXCHANGE"].partition(":")[2])
+    return line
+
+
+def test_a_process_that_dies_at_the_door_closes_it_to_nobody(desk: Desk) -> None:
+    for words in (b"", b"no", b"\0\0\0\4else"):
+        with socket_to(desk) as line:
+            line.sendall(words)
+    assert window(desk).claim("a") is None
+
+
+def test_a_process_that_stops_at_the_door_stops_nobody(desk: Desk) -> None:
+    with socket_to(desk):
+        assert window(desk).claim("a") is None
 
 
 def test_without_a_desk_each_process_makes_its_own_calls(desk: Desk) -> None:

@@ -10,10 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from swarm_wire.names import SCHEMA_VERSION
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec import CompilationSpec, Limits
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """blake2b-128 of what it names, in hex."""
+
+
+MICRO = 1_000_000
 
 
 class Message(BaseModel):
@@ -40,6 +43,119 @@ class Usage(Message):
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
         )
+
+
+class Spending(Message):
+    """What LM calls cost, or may cost. Adds up.
+
+    Attributes:
+        tokens: of prompts and completions together.
+        micro_usd: millionths of a USD; 0 where nobody asked for it.
+    """
+
+    calls: int = Field(0, ge=0)
+    tokens: int = Field(0, ge=0)
+    micro_usd: int = Field(0, ge=0)
+
+    def __add__(self, other: Self) -> "Spending":
+        return Spending(
+            calls=self.calls + other.calls,
+            tokens=self.tokens + other.tokens,
+            micro_usd=self.micro_usd + other.micro_usd,
+        )
+
+    def __sub__(self, other: Self) -> "Spending":
+        return Spending(
+            calls=self.calls - other.calls,
+            tokens=self.tokens - other.tokens,
+            micro_usd=self.micro_usd - other.micro_usd,
+        )
+
+    def __or__(self, other: Self) -> "Spending":
+        """The larger one, figure by figure."""
+        return Spending(
+            calls=max(self.calls, other.calls),
+            tokens=max(self.tokens, other.tokens),
+            micro_usd=max(self.micro_usd, other.micro_usd),
+        )
+
+
+class Allowance(Message):
+    """The most that may be spent; None: as much as you like."""
+
+    calls: int | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0)
+    micro_usd: int | None = Field(None, ge=0)
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        usd = limits.cost_usd
+        return cls(
+            calls=limits.lm_calls, tokens=limits.total_tokens, micro_usd=None if usd is None else int(usd * MICRO)
+        )
+
+    @property
+    def is_limited(self) -> bool:
+        return self != Allowance()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it is not enough for any call."""
+        return 0 in (self.calls, self.tokens, self.micro_usd)
+
+    @property
+    def all(self) -> Spending:
+        """All of it, where it is limited."""
+        return Spending(calls=self.calls or 0, tokens=self.tokens or 0, micro_usd=self.micro_usd or 0)
+
+    def covers(self, spending: Spending) -> bool:
+        figures = (self.calls, spending.calls), (self.tokens, spending.tokens), (self.micro_usd, spending.micro_usd)
+        return all(most is None or figure <= most for most, figure in figures)
+
+    def less(self, spending: Spending) -> "Allowance":
+        """What is left of it."""
+        return Allowance(
+            calls=None if self.calls is None else max(0, self.calls - spending.calls),
+            tokens=None if self.tokens is None else max(0, self.tokens - spending.tokens),
+            micro_usd=None if self.micro_usd is None else max(0, self.micro_usd - spending.micro_usd),
+        )
+
+    def shared(self, parts: int) -> "Allowance":
+        """One of so many equal parts."""
+        return Allowance(
+            calls=None if self.calls is None else self.calls // parts,
+            tokens=None if self.tokens is None else self.tokens // parts,
+            micro_usd=None if self.micro_usd is None else self.micro_usd // parts,
+        )
+
+
+UNLIMITED = Allowance()
+
+
+class Ending(Message):
+    """Why a run ends before its compile does."""
+
+    why: str
+    """The limit, for people."""
+    limits: Limits
+    """That the run was kept to."""
+
+    def holds(self, limits: Limits) -> bool:
+        """Whether the same limits are in force."""
+        return self.limits.model_copy(update={"publish_partial": limits.publish_partial}) == limits
+
+
+class Booked(Message):
+    """Header of a BOOKED record: what one pod has spent, told before it is spent.
+
+    Attributes:
+        account: which pod; only in the journal, by whoever keeps it.
+        final: this is what it came to; otherwise the pod may spend so much before it tells more.
+    """
+
+    account: str = ""
+    spent: Spending
+    final: bool = False
 
 
 class RunRequest(Message):
@@ -159,6 +275,10 @@ class Report(Message):
     failed_cells: int = 0
     """Needed cells whose program or metric raised."""
     wasted: Waste = Waste()
+    spent: Spending | None = None
+    """Where the run has limits."""
+    partial: str | None = None
+    """Why this is not what the optimizer would have come to: the limit that ended the run."""
 
 
 class PlanOutcome(StrEnum):
@@ -166,6 +286,8 @@ class PlanOutcome(StrEnum):
     """Results are missing: the tasks say which."""
     DONE = "done"
     """The compile script returned: an ARTIFACT record holds program and report."""
+    PARTIAL = "partial"
+    """A limit has ended the run: an ARTIFACT record holds the best program so far, if there is any."""
 
 
 class PlanEnd(Message):
@@ -185,6 +307,8 @@ class PlanEnd(Message):
     scores: Scores = Scores()
     effects: int = 0
     """Effects that this plan needed, the missing one included."""
+    ending: Ending | None = None
+    """Of a partial plan."""
 
 
 class ArtifactHeader(Message):
@@ -228,3 +352,5 @@ class Commit(Message):
     """A documented CamelCase word when the process failed."""
     message: str | None = Field(None, max_length=2000)
     """For people: what went wrong, where, and what to write instead."""
+    spent: Spending | None = None
+    """What the pod spent, or at most may have, where it was given an allowance."""

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from swarm_wire.messages import Commit
+from swarm_wire.messages import Commit, Spending
 from swarm_wire.names import SCHEMA_VERSION
 
 LINE_PAYLOAD = 12_000
@@ -54,6 +54,8 @@ class RecordKind(StrEnum):
     """Header: messages.Result. Body: the pickled outcome, opaque to the operator."""
     CALL = "call"
     """Header: messages.CallMade. Body: the pickled answer, opaque to the operator."""
+    BOOKED = "booked"
+    """Header: messages.Booked. No body."""
     PLAN = "plan"
     """Header: messages.PlanEnd. Body: the effect stream as JSON. The last record of a plan."""
     ARTIFACT = "artifact"
@@ -143,7 +145,13 @@ class Writer:
         """Records put so far."""
         return self._count
 
-    def commit(self, exit_code: int, reason: str | None = None, message: str | None = None) -> Commit:
+    def commit(
+        self,
+        exit_code: int,
+        reason: str | None = None,
+        message: str | None = None,
+        spent: Spending | None = None,
+    ) -> Commit:
         """What was put so far, as the commit record. Nothing can be put after it."""
         with self._lock:
             self._closed = True
@@ -155,6 +163,7 @@ class Writer:
                 digest=self._chain.hexdigest(),
                 reason=reason,
                 message=printable(message)[:2000] if message else None,
+                spent=spent,
             )
 
 

@@ -4,9 +4,9 @@ They sit in the contract because both sides read them: the operator from the clu
 local driver from a YAML file. Descriptions become `kubectl explain`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
 from swarm_wire.schema import Entrypoint, Key, Name, Quantity, SpecModel, Union
@@ -116,6 +116,13 @@ class Parameters(SpecModel):
     timeout_seconds: int | None = Field(None, ge=1, le=3600, description="Longest wait for one answer. Default: 600.")
 
 
+class Price(SpecModel):
+    """USD for a million tokens."""
+
+    prompt: float = Field(ge=0, description="Of the request.")
+    completion: float = Field(ge=0, description="Of the answer.")
+
+
 class Model(SpecModel):
     """A language model behind an OpenAI-compatible endpoint."""
 
@@ -129,6 +136,7 @@ class Model(SpecModel):
     )
     api_key: ApiKey | None = Field(None, description="Default: the endpoint wants no key.")
     parameters: Parameters = Field(default_factory=Parameters)
+    price: Price | None = Field(None, description="USD for a million tokens. Default: the price in DSPy's list.")
 
 
 class Models(SpecModel):
@@ -191,6 +199,39 @@ class Swarm(SpecModel):
     )
 
 
+class Limits(SpecModel):
+    """What a run may cost. Each limit is for all pods together, and is never passed; without one there is none."""
+
+    lm_calls: int | None = Field(None, ge=1, description="LM calls that providers answer.")
+    total_tokens: int | None = Field(
+        None, ge=1, description="Prompt and completion tokens together. Every model must have parameters.maxTokens."
+    )
+    cost_usd: float | None = Field(
+        None,
+        ge=0.000001,
+        alias="costUSD",
+        description="By models.*.price, or else DSPy's list. Every model must have parameters.maxTokens.",
+    )
+    cell_seconds: int = Field(
+        1800,
+        ge=1,
+        description="Longest time of a cell: one run of program and metric, or one bootstrap. One that takes longer is "
+        "tried again, and counts as an error of the program in the end.",
+    )
+    pending_seconds: int | None = Field(
+        None,
+        ge=0,
+        description="Longest time that pods may wait for a node, an image, or something that they mount. Default: the "
+        "operator's settings.",
+    )
+    wall_clock: int | None = Field(None, ge=1, description="Seconds from the run's start.")
+    publish_partial: bool = Field(
+        False,
+        description="Publish the best program so far when a limit ends the run. Default: the run has failed, and its "
+        "journal is kept; with a higher limit it goes on.",
+    )
+
+
 class Artifact(SpecModel):
     """Where the winner goes."""
 
@@ -212,9 +253,24 @@ class CompilationSpec(SpecModel):
         None, min_length=1, max_length=1024, description="Worker image. Default: the operator's setting."
     )
     artifact: Artifact = Field(default_factory=Artifact)
+    limits: Limits = Field(default_factory=Limits)
     suspend: bool = Field(
         False, description="Ends all pods and starts none. Finished cells are kept: set to false, the run goes on."
     )
+
+    @model_validator(mode="after")
+    def _answers_are_bounded(self) -> Self:
+        """Tokens are counted before they are spent, so the longest answer must be known."""
+        limited = [name for name in ("total_tokens", "cost_usd") if getattr(self.limits, name) is not None]
+        roles = {"student": self.models.student, "teacher": self.models.teacher, "prompt": self.models.prompt}
+        for role, model in roles.items():
+            if limited and model is not None and model.parameters.max_tokens is None:
+                field = Limits.model_fields[limited[0]].alias
+                raise ValueError(
+                    f"limits.{field} needs models.{role}.parameters.maxTokens: without it, one answer may be of any "
+                    "length"
+                )
+        return self
 
     def config_maps(self) -> dict[str, set[str] | None]:
         """ConfigMaps that the pods mount: name -> keys that must be there (None: all keys are used)."""

@@ -6,6 +6,8 @@ SwarmError
 ├── SchemaMismatch      operator and worker speak different versions; SCHEMA_MISMATCH
 ├── Drift               program or task is not what the journal was made with; DRIFT
 ├── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
+├── CellTimeout         a cell does not end; FAILED, it is tried again, alone in the end
+├── AllowanceSpent      another call might cost more than this pod may spend; INTERRUPTED, another attempt goes on
 └── OutputFull          no more can safely be printed; INTERRUPTED, another attempt goes on
 """
 
@@ -56,6 +58,25 @@ class Drift(SwarmError):
 
 class ProviderFailed(SwarmError):
     reason = WorkerReason.PROVIDER_FAILED
+
+
+class CellTimeout(SwarmError):
+    reason = WorkerReason.CELL_TIMEOUT
+
+    def __init__(self, cells: int, seconds: float) -> None:
+        what = "a cell" if cells == 1 else f"{cells} cells"
+        super().__init__(
+            f"{what} took longer than limits.cellSeconds: {seconds:g}. If that is no fault of the program or metric, "
+            "raise the limit; if it is the provider's, lower models.*.parameters.timeoutSeconds."
+        )
+
+
+class AllowanceSpent(SwarmError):
+    exit_code = ExitCode.INTERRUPTED
+    reason = WorkerReason.ALLOWANCE_SPENT
+
+    def __init__(self) -> None:
+        super().__init__("another LM call might cost more than this pod may spend of the run's limits")
 
 
 class OutputFull(SwarmError):

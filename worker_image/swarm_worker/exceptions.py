@@ -4,6 +4,12 @@ import traceback
 from pathlib import Path
 
 
+class ProcessEnded(Exception):
+    """What an optimizer sees of an example whose program or metric ends its process: by memory, a signal, or by never
+    coming to an end. Stock DSPy would have ended with it.
+    """
+
+
 def describe(error: BaseException) -> str:
     """One line: type, text and place."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)

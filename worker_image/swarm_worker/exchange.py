@@ -9,14 +9,18 @@ import contextlib
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import MutableMapping
 from concurrent.futures import Future
 from multiprocessing import ProcessError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Self
 
 from swarm_wire import names
+
+PAUSE_SECONDS = 0.05
+"""Before the desk listens again after somebody could not be let in."""
 
 
 class Table:
@@ -55,11 +59,13 @@ class Desk:
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="swarm-")
-        self._listener = Listener(str(Path(self._folder.name) / "calls"), authkey=self._key, backlog=128)
+        self._is_open = True
+        self._listener = Listener(str(Path(self._folder.name) / "calls"), backlog=128)
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_open = False
         self._listener.close()
         self._folder.cleanup()
 
@@ -69,14 +75,22 @@ class Desk:
         return {names.ENV_EXCHANGE: f"{self._key.hex()}:{self._listener.address}"}
 
     def _accept(self) -> None:
-        while True:
+        while self._is_open:
             try:
                 line = self._listener.accept()
             except OSError:
-                return  # closed
-            except Exception:
-                continue  # somebody without the key, or who went away at once
-            threading.Thread(target=self._serve, args=(line,), daemon=True).start()
+                time.sleep(PAUSE_SECONDS)  # closed, or somebody went away at once
+                continue
+            threading.Thread(target=self._greet, args=(line,), daemon=True).start()
+
+    def _greet(self, line: Connection) -> None:
+        """Serves a line whose other end has the key. In a thread of its own: who stops here stops nobody else."""
+        try:
+            deliver_challenge(line, self._key)
+            answer_challenge(line, self._key)
+        except (EOFError, OSError, ProcessError):
+            return
+        self._serve(line)
 
     def _serve(self, line: Connection) -> None:
         """One line: a call is claimed, and landed before another one is."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
+from swarm_worker.budget import install as install_budget
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
 from swarm_worker.replay.codec import Codec
@@ -51,6 +52,8 @@ def load_environment(process: Process) -> Environment:
     process.redact = codec.redact
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
+    budget = install_budget(os.environ, request.spec, process.put)
+    process.spent = lambda: budget.spent
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()
     return Environment(request, sources, models, codec, imagination)

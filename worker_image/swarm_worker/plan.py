@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 import dspy
 
 from swarm_wire import names
-from swarm_wire.messages import ArtifactHeader, PlanEnd, PlanOutcome, Report
+from swarm_wire.messages import ArtifactHeader, Ending, PlanEnd, PlanOutcome, Report, Spending
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
 from swarm_worker import script
-from swarm_worker.errors import BadInput, CompileFailed, Drift, SwarmError
+from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.loading import Environment, load_compilation, load_environment
 from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
@@ -46,18 +46,21 @@ class Plan:
     def __init__(self, process: Process, environment: Environment, twin: Twin | None) -> None:
         self._process, self._environment, self._twin = process, environment, twin
         self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)))
-        self._progress = script.Progress()
+        ending = os.environ.pop(names.ENV_PARTIAL, "")
+        self._ending = Ending.model_validate_json(ending) if ending else None
+        self._progress = script.Progress(keeps_best=self._ending is not None)
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
-        swarm = environment.request.spec.swarm
+        swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
         self._engine = Engine(
             self._store,
             environment.codec,
             process.put if twin is None or twin.is_plan else lambda record: None,
             self._leave,
-            looks_ahead=looks_ahead,
+            looks_ahead=looks_ahead and self._ending is None,
             speculation=swarm.speculation,
             threads=swarm.threads_per_pod,
-            small=int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
+            cell_seconds=limits.cell_seconds,
+            small=0 if self._ending else int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
             check=self._meet_twin,
             is_full=lambda: process.is_full,
         )
@@ -87,6 +90,14 @@ class Plan:
         self._engine.spend()
         self._put_artifact(winner)
         self._put_end(PlanOutcome.DONE)
+
+    def _end_partial(self) -> NoReturn:
+        """The run is over: what is complete is what there is."""
+        if (best := self._progress.best_program) is not None:
+            self._progress.best = self._progress.best_score
+            self._put_artifact(best)
+        self._put_end(PlanOutcome.PARTIAL)
+        self._process.end()
 
     def _meet_twin(self, effects: Stream) -> None:
         """Before anything is paid for. Raises Drift where the twin saw something else."""
@@ -119,6 +130,8 @@ class Plan:
 
     def _leave(self, error: SwarmError | None = None) -> NoReturn:
         self._end_scout()
+        if self._ending and (error is None or isinstance(error, AllowanceSpent)):
+            self._end_partial()
         if error is None:
             self._put_end(PlanOutcome.BLOCKED)
         self._process.end(error)
@@ -134,6 +147,7 @@ class Plan:
             scores=self._progress.scores(),
             effects=len(self._engine.stream),
             guesses=self._engine.guesses,
+            ending=self._ending,
         )
         body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
@@ -148,10 +162,17 @@ class Plan:
             rounds=len(self._store.plans),
             failed_cells=len(self._engine.failures),
             wasted=self._store.waste(self._engine.used),
+            spent=self._spent(),
+            partial=self._ending and self._ending.why,
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
         body = {names.PROGRAM_FILE: program, names.REPORT_FILE: report.model_dump_json(by_alias=True, indent=2)}
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), json.dumps(body).encode()))
+
+    def _spent(self) -> Spending | None:
+        """By all pods of the run, this one last."""
+        own = self._process.spent()
+        return None if own is None else self._store.accounts.total + own
 
 
 def _saved(winner: Any) -> str:

@@ -15,7 +15,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from swarm_wire import names
-from swarm_wire.messages import RunRequest
+from swarm_wire.messages import RunRequest, Spending
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, Writer, commit_text
 from swarm_worker.errors import BadInput, SchemaMismatch, SwarmError
@@ -32,6 +32,7 @@ class Process:
         linger_seconds: how long to stay readable after SIGTERM.
         grace_seconds: how long work in flight may go on after SIGTERM.
         output_bytes: when so much is printed, begin nothing more; 0: no limit.
+        spent: what LM calls may have cost by now; set where the process has an allowance.
         redact: takes secrets out of a text for people; set when they are known.
     """
 
@@ -47,6 +48,7 @@ class Process:
         self.at_once = False
         self._printed = 0
         self.redact: Callable[[str], str] = str
+        self.spent: Callable[[], Spending | None] = lambda: None
         self._stopped_at: float | None = None
         signal.signal(signal.SIGTERM, self._stop)
 
@@ -106,7 +108,7 @@ class Process:
         os._exit(code)
 
     def _commit(self, code: ExitCode, reason: str | None = None, message: str | None = None) -> None:
-        commit = self._writer.commit(code, reason, message)
+        commit = self._writer.commit(code, reason, message, self.spent())
         path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
         with contextlib.suppress(OSError):
             Path(path).write_text(commit_text(commit), encoding="ascii")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import dspy
@@ -16,7 +17,11 @@ from swarm_worker.user.optimizer import Compile
 
 @dataclass
 class Progress(BaseCallback):
-    """The scores known so far; told also when the plan ends before the compile does."""
+    """The scores known so far; told also when the plan ends before the compile does.
+
+    Attributes:
+        keeps_best: also keep a copy of the program that has the best score on the whole validation set so far.
+    """
 
     baseline: float | None = None
     best: float | None = None
@@ -24,7 +29,10 @@ class Progress(BaseCallback):
     test_winner: float | None = None
     compiling: bool = False
     validation: list[Any] = field(default_factory=list)
-    _open: dict[str, bool] = field(default_factory=dict)
+    keeps_best: bool = False
+    best_program: Any = None
+    best_score: float = -inf
+    _open: dict[str, Any] = field(default_factory=dict)
 
     def scores(self) -> Scores:
         return Scores(
@@ -33,11 +41,20 @@ class Progress(BaseCallback):
 
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         devset = inputs.get("devset") or instance.devset
-        self._open[call_id] = self.compiling and len(devset) == len(self.validation)
+        if self.compiling and len(devset) == len(self.validation):
+            self._open[call_id] = inputs["program"]
 
     def on_evaluate_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
-        if self._open.pop(call_id, False) and exception is None:
+        program = self._open.pop(call_id, None)
+        if program is not None and exception is None:
             self.best = max(self.best or 0.0, outputs.score)
+            self.keep(program, outputs.score)
+
+    def keep(self, program: Any, score: float) -> None:
+        """A program that was scored on the whole validation set."""
+        if self.keeps_best and score > self.best_score:
+            # The optimizer may go on to change it.
+            self.best_score, self.best_program = score, program.deepcopy()
 
 
 def run(
@@ -55,6 +72,7 @@ def run(
     """
     progress.validation = data.validation
     progress.baseline = _evaluate(student, metric, data.validation, must_work=True)
+    progress.keep(student, progress.baseline)
     if data.test:
         progress.test_baseline = _evaluate(student, metric, data.test)
     progress.compiling = True

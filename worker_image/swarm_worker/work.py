@@ -12,7 +12,7 @@ from swarm_wire.messages import Assignment, SliceRef, Task
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
 from swarm_worker.client import prices
-from swarm_worker.errors import OutputFull, ProviderFailed, SwarmError
+from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
 from swarm_worker.exchange import Window
 from swarm_worker.loading import Environment, load_environment
 from swarm_worker.process import Process, check_schema, folder
@@ -21,6 +21,7 @@ from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Work, make_work
 from swarm_worker.replay.store import Store
+from swarm_worker.watch import Watch
 
 
 def main(process: Process) -> None:
@@ -69,7 +70,8 @@ def run_slice(
 ) -> None:
     """Runs the cells of a slice. After SIGTERM no new cell is begun, and those in flight get the grace time.
 
-    When the output is full no new cell is begun, either, and those in flight are finished.
+    When the output is full, or a cell takes longer than it may, no new cell is begun, either, and those in flight are
+    finished.
 
     A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
 
@@ -80,15 +82,19 @@ def run_slice(
     threads = environment.request.spec.swarm.threads_per_pod
     todo = deque((ref.task, position) for ref in slice_ for position in ref.cells)
     failed: list[SwarmError] = []
+    watch = Watch(environment.request.spec.limits.cell_seconds)
 
     def run_cells() -> None:
-        while not (process.stopping or process.is_full or hopeless(failed, threads)):
+        while not (process.stopping or process.is_full or watch.late or hopeless(failed, threads)):
             try:
                 digest, position = todo.popleft()
             except IndexError:
                 return
             try:
-                process.put(bench.work(digest).run(position, answers))
+                work = bench.work(digest)
+                with watch.timed(work.task.weight):
+                    record = work.run(position, answers)
+                process.put(record)
             except BaseException as error:
                 failed.append(_swarm_error(error))
 
@@ -99,6 +105,8 @@ def run_slice(
             if not process.is_heard:
                 # The local driver was killed: what is not printed is lost, so spend no more.
                 process.end(SwarmError("nobody reads the output"))
+            if watch.only_late:
+                process.end(CellTimeout(watch.late, watch.seconds))
             _, running = wait(running, timeout=0.2)
         if process.stopping:
             process.interrupt()

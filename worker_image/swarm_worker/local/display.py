@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swarm_wire.messages import CallMade, Report, Result, Scores, Usage
+from swarm_wire.messages import MICRO, CallMade, Report, Result, Scores, Spending, Usage
 from swarm_wire.names import PROGRAM_FILE
 from swarm_wire.spec import CompilationSpec
 
@@ -125,6 +126,11 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
         highlight=False,
     )
     console.print(f"waste: {_waste(report)}", highlight=False)
+    if report.spent is not None:
+        console.print(f"spent: {_spent(report.spent)}", highlight=False)
+    if report.partial is not None:
+        warning = f"partial: {report.partial}. This is the best program by then, not the optimizer's winner."
+        console.print(f"[bold yellow]{escape(warning)}[/bold yellow]", highlight=False, soft_wrap=True)
     module, _, attribute = entrypoint.partition(":")
     console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
     console.print(f"    from {module} import {attribute}", highlight=False)
@@ -138,6 +144,11 @@ def _waste(report: Report) -> str:
         return "none"
     share = 100 * wasted.calls / max(1, report.usage.calls)
     return f"{wasted.calls} LM calls ({share:.1f} %) for {wasted.cells} cells that were not needed"
+
+
+def _spent(spent: Spending) -> str:
+    money = f", {spent.micro_usd / MICRO:.4f} USD" if spent.micro_usd else ""
+    return f"{spent.calls} LM calls, {spent.tokens:,} tokens{money}, by the books that keep the limits"
 
 
 def _percent(score: float | None) -> str:

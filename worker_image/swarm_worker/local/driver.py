@@ -4,15 +4,25 @@ State is in the journal's folder only. The driver may be killed at any moment: r
 on from the results that are there.
 """
 
+import secrets
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Protocol
 
 from swarm_wire import names
+from swarm_wire.accounts import Accounts
+from swarm_wire.limits import affordable, spent_limit, too_little
 from swarm_wire.messages import (
+    Allowance,
+    ArtifactHeader,
     Assignment,
+    Booked,
     CallMade,
+    Ending,
     PlanEnd,
     PlanOutcome,
     Result,
@@ -22,8 +32,9 @@ from swarm_wire.messages import (
     Task,
     Usage,
 )
+from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.slicing import missing_cells, slice_cells
+from swarm_wire.slicing import isolated, missing_cells, process_ended, slice_cells
 from swarm_worker.errors import SwarmError
 from swarm_worker.exchange import Desk
 from swarm_worker.local.folder import JournalFolder
@@ -51,6 +62,12 @@ class RunFailed(SwarmError):
         self.reason = reason
 
 
+class LimitReached(SwarmError):
+    """A limit has ended the run; the message says which."""
+
+    reason = LocalReason.LIMIT_REACHED
+
+
 class Stopped(SwarmError):
     """The run was asked to end; what is finished is kept."""
 
@@ -63,20 +80,26 @@ class Known:
         keys: of cells that have a result.
         calls: LM calls that were told of by themselves, by their identity.
         usage: what those took, each counted once.
+        accounts: what processes spent, where there are limits.
         plans: how many came to their end.
     """
 
     keys: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     usage: Usage = field(default_factory=Usage)
+    accounts: Accounts = field(default_factory=Accounts)
     plans: int = 0
 
-    def add(self, record: Record) -> Result | CallMade | PlanEnd | None:
+    def add(self, record: Record) -> Result | CallMade | PlanEnd | Booked | None:
         """What the record says, if it belongs into the journal; None where it does not, or is known."""
         found: Result | CallMade
         if record.kind is RecordKind.PLAN:
             self.plans += 1
             return PlanEnd.model_validate(record.header)
+        if record.kind is RecordKind.BOOKED:
+            booked = Booked.model_validate(record.header)
+            self.accounts.book(booked)
+            return booked
         if record.kind is RecordKind.RESULT:
             found, known = Result.model_validate(record.header), self.keys
         elif record.kind is RecordKind.CALL:
@@ -108,11 +131,68 @@ class Driver:
             self.known.add(record)
         self.resumed = len(self.known.keys)
         self._desk = Desk()
+        self._is_late = False
 
     def run(self) -> Record:
         """The ARTIFACT record. Raises RunFailed."""
-        with self._desk:
-            return self._rounds()
+        with self._desk, self._clock():
+            try:
+                return self._rounds()
+            except LimitReached as limit:
+                return self._partial(str(limit))
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        """Within, processes are asked to end when the run's time is over."""
+        seconds = self._request.spec.limits.wall_clock
+        if seconds is None:
+            yield
+            return
+
+        def end() -> None:
+            self._is_late = True
+            self._processes.interrupt()
+
+        timer = threading.Timer(seconds, end)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _partial(self, why: str) -> Record:
+        """The ARTIFACT record with the best program so far. Raises RunFailed where there is none, or none is wanted."""
+        limits = self._request.spec.limits
+        extra = {
+            names.ENV_PARTIAL: Ending(why=why, limits=limits).to_json(),
+            names.ENV_ALLOWANCE: Allowance(calls=0).to_json(),
+        }
+        ended = self._process("plan", "plan-partial", extra)
+        if ended.is_terminal:
+            raise RunFailed(ended.reason, ended.message)
+        printed = [record for record in ended.transcript.records.values() if record.kind is RecordKind.ARTIFACT]
+        kept = "Finished results are kept: with a higher limit, the same command goes on from them."
+        if not printed or not ended.is_done:
+            raise RunFailed(LocalReason.LIMIT_REACHED, f"{why}. No candidate was complete by then. {kept}")
+        if not limits.publish_partial:
+            score = ArtifactHeader.model_validate(printed[0].header).report.scores.best
+            raise RunFailed(
+                LocalReason.LIMIT_REACHED,
+                f"{why}. The best program so far has {score:g}; limits.publishPartial: true would write it. {kept}",
+            )
+        return printed[0]
+
+    @property
+    def _left(self) -> Allowance:
+        """What the run may spend yet."""
+        return Allowance.of(self._request.spec.limits).less(self.known.accounts.total)
+
+    def _raise_if_over(self) -> None:
+        """Raises Stopped, or LimitReached where the run's time is over."""
+        if self._processes.is_stopped:
+            raise Stopped
+        if self._is_late:
+            raise LimitReached(f"the run has ended by limits.wallClock: {self._request.spec.limits.wall_clock}")
 
     def _rounds(self) -> Record:
         while True:
@@ -134,72 +214,123 @@ class Driver:
     def _plan(self, round_: int) -> list[Record]:
         """The records of a plan that came to its end."""
         for attempt in range(1, PLAN_ATTEMPTS + 1):
-            ended = self._processes.run("plan", f"plan-{round_:04d}-{attempt}", {}, self._journal_results)
-            self._raise_if_stopped()
+            # A cell that ends its process ends the plan, too: then workers run it, who can tell which one it is.
+            small = {names.ENV_SMALL_WAVE: "0"} if attempt > 1 else {}
+            ended = self._process("plan", f"plan-{round_:04d}-{attempt}", {**self._allowance(1), **small})
             if ended.is_done:
                 return list(ended.transcript.records.values())
+            self._raise_if_over()
+            if ended.reason == WorkerReason.ALLOWANCE_SPENT:
+                raise LimitReached(too_little(self._request.spec.limits, self.known.accounts.total))
             if ended.is_terminal:
                 break
         raise RunFailed(ended.reason, ended.message)
 
     def _scatter(self, round_: int, tasks: list[Task]) -> None:
         swarm = self._request.spec.swarm
-        for attempt in range(1, swarm.max_attempts + 1):
-            cells = missing_cells(tasks, self.known.keys)
+        limits, pods, failures, last = self._request.spec.limits, self._workers, 0, ""
+        endings: list[Ended] = []
+        slices: list[list[SliceRef]] = []
+        for attempt in count(1):
+            cells: Sequence[tuple[Task, int]] = missing_cells(tasks, self.known.keys)
             if not cells:
                 return
+            if failures == swarm.max_attempts and self._isolate(endings, slices, tasks, len(cells)):
+                continue
+            if failures == swarm.max_attempts:
+                raise RunFailed(
+                    LocalReason.ATTEMPTS_EXHAUSTED,
+                    f"{len(cells)} cells have no result after {failures} attempts; the last process that failed said: "
+                    f"{last}. Its output is in {self._folder.logs}. Run again to go on from here.",
+                )
+            if (limit := spent_limit(limits, self._left)) is not None:
+                raise LimitReached(f"the run has ended by {limit}")
+            cells = affordable(cells, self._left, self.known.accounts.total, len(self.known.keys))
             slices = slice_cells(
                 cells,
-                pods=self._workers,
+                pods=pods,
                 threads=swarm.threads_per_pod,
-                max_cells=swarm.slice_size,
-                attempt=attempt,
+                max_cells=swarm.slice_size if pods == self._workers else len(cells),
+                attempt=failures + 1,
                 attempts=swarm.max_attempts,
             )
             self._watcher.scattering(round_, attempt, len(cells), min(self._workers, len(slices)))
             endings = self._run_slices(round_, attempt, slices)
-            self._raise_if_stopped()
+            self._raise_if_over()
             for ended in endings:
                 if ended.is_terminal:
                     raise RunFailed(ended.reason, ended.message)
-        if left := missing_cells(tasks, self.known.keys):
-            raise RunFailed(
-                LocalReason.ATTEMPTS_EXHAUSTED,
-                f"{len(left)} cells have no result after {swarm.max_attempts} attempts; the last process that failed "
-                f"said: {ended.reason}: {ended.message}. Its output is in {self._folder.logs}. "
-                "Run again to go on from here.",
-            )
+            failed = [ended for ended in endings if not ended.is_done]
+            refused = any(ended.reason == WorkerReason.ALLOWANCE_SPENT for ended in endings)
+            if refused and len(slices) == 1:
+                raise LimitReached(too_little(limits, self.known.accounts.total))
+            if refused:
+                # The last of an allowance is too little for a call; together it may be enough for some.
+                pods = max(1, len(slices) // 4)
+            elif failed:
+                failures += 1
+                last = f"{failed[-1].reason}: {failed[-1].message}"
+
+    def _isolate(
+        self, endings: Sequence[Ended], slices: Sequence[Sequence[SliceRef]], tasks: Sequence[Task], missing: int
+    ) -> bool:
+        """Makes errors of cells that ended their processes; whether there are any."""
+        by_digest = {task.digest: task for task in tasks}
+        keys = [[by_digest[ref.task].cells[position].key for ref in part for position in ref.cells] for part in slices]
+        ends = {index: f"{end.reason}: {end.message}" for index, end in enumerate(endings) if end.is_by_cell}
+        cells = len({cell.key for task in tasks for cell in task.cells})
+        found = isolated(keys, ends, cells, missing)
+        new = [key for key in found if key not in self.known.keys]
+        for key in new:
+            self._journal(process_ended(key, found[key]))
+        return bool(new)
 
     def _run_slices(self, round_: int, attempt: int, slices: list[list[SliceRef]]) -> list[Ended]:
-        """How the processes of one attempt ended: failures last."""
+        """How the processes of one attempt ended, slice by slice."""
         assignment = Assignment(run_id=self._request.run_id, round=round_, attempt=attempt, slices=slices)
         work = self._folder.put_assignment(assignment)
 
-        ended: list[Ended] = []
+        ended: dict[int, Ended] = {}
+        allowance = self._allowance(len(slices))
 
         def run(index: int) -> None:
-            if any(other.is_terminal for other in ended):
+            if any(other.is_terminal for other in list(ended.values())):
                 return
             extra = {
                 names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_)),
                 names.ENV_WORK_DIR: str(work),
                 names.ENV_INDEX: str(index),
                 **self._desk.environment,
+                **allowance,
             }
-            label = f"work-{round_:04d}-{attempt}-{index:04d}"
-            ended.append(self._processes.run("work", label, extra, self._journal_results))
+            ended[index] = self._process("work", f"work-{round_:04d}-{attempt}-{index:04d}", extra)
 
         with ThreadPoolExecutor(self._workers) as pool:
             list(pool.map(run, range(len(slices))))
-        return sorted(ended, key=lambda ended: not ended.is_done)
+        return [ended[index] for index in sorted(ended)]
 
-    def _raise_if_stopped(self) -> None:
-        if self._processes.is_stopped:
-            raise Stopped
+    def _allowance(self, parts: int) -> dict[str, str]:
+        """What one of so many processes may spend, for its environment."""
+        left = self._left
+        return {names.ENV_ALLOWANCE: left.shared(parts).to_json()} if left.is_limited else {}
 
-    def _journal_results(self, record: Record) -> None:
-        if record.kind in (RecordKind.RESULT, RecordKind.CALL):
-            self._journal(record)
+    def _process(self, command: str, label: str, extra: Mapping[str, str]) -> Ended:
+        """Runs one process; what it finishes and spends is journaled as it comes."""
+        account = f"{label}-{secrets.token_hex(4)}"  # after a driver that was killed there are namesakes
+
+        def journal(record: Record) -> None:
+            if record.kind in (RecordKind.RESULT, RecordKind.CALL):
+                self._journal(record)
+            elif record.kind is RecordKind.BOOKED:
+                self._book(Booked.model_validate({**record.header, "account": account, "final": False}))
+
+        ended = self._processes.run(command, label, extra, journal)
+        if ended.commit is not None and ended.commit.spent is not None:
+            self._book(Booked(account=account, spent=ended.commit.spent, final=True))
+        return ended
+
+    def _book(self, booked: Booked) -> None:
+        self._journal(Record(RecordKind.BOOKED, booked.to_header()))
 
     def _journal(self, record: Record) -> None:
         with self._lock:

@@ -27,8 +27,11 @@ from swarm_worker.local.reasons import LocalReason
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """12 hex digits that change with the spec and with every file that it mounts."""
-    hasher = hashlib.sha256(json.dumps(manifest.spec.as_written(), sort_keys=True).encode())
+    """12 hex digits that change with every file that the spec mounts, and with all of it but `limits` and `suspend`:
+    a run that a limit has ended goes on with a higher one.
+    """
+    spec = {name: value for name, value in manifest.spec.as_written().items() if name not in ("limits", "suspend")}
+    hasher = hashlib.sha256(json.dumps(spec, sort_keys=True).encode())
     for name, content in sorted(manifest.config_maps.items()):
         for key, data in sorted(content.items()):
             hasher.update(f"{name}/{key}/{len(data)}/".encode() + data)

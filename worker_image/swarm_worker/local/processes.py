@@ -53,6 +53,13 @@ class Ended:
         return self.exit_code in names.TERMINAL_EXITS
 
     @property
+    def is_by_cell(self) -> bool:
+        """Whether what it ran may have ended it: by a signal, or because it never came to an end."""
+        if self.commit is not None:
+            return self.commit.reason == WorkerReason.CELL_TIMEOUT
+        return self.exit_code != ExitCode.DONE
+
+    @property
     def is_done(self) -> bool:
         return self.exit_code == ExitCode.DONE and self.complete
 
@@ -124,5 +131,10 @@ class Processes:
         """Asks every process to end (SIGTERM); starts no more."""
         with self._lock:
             self._stopped = True
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Asks every process that runs to end (SIGTERM)."""
+        with self._lock:
             for process in self._running:
                 process.terminate()

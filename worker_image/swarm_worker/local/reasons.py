@@ -10,6 +10,8 @@ class LocalReason(StrEnum):
     """The spec names a key that its ConfigMap does not have."""
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     """Cells have no result after spec.swarm.maxAttempts attempts."""
+    LIMIT_REACHED = "LimitReached"
+    """One of spec.limits has ended the run."""
     JOURNAL_IN_USE = "JournalInUse"
     """Another run uses the journal."""
     JOURNAL_OF_ANOTHER_RUN = "JournalOfAnotherRun"

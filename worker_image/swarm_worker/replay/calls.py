@@ -24,6 +24,7 @@ from swarm_wire.messages import CallMade, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
+from swarm_worker.errors import SwarmError
 from swarm_worker.exchange import Table, Window
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
@@ -109,6 +110,8 @@ class Ledger:
     pending: Answer | None = None
     failed: dict[str, Exception] = field(default_factory=dict)
     """What calls raised that were not answered later, by their keys: programs may swallow it."""
+    refused: SwarmError | None = None
+    """A call was not made, because it was not allowed: whatever the program makes of that is no result."""
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -161,6 +164,8 @@ class Ledger:
         return self.answers.codec.loads(body)
 
     def _note(self, key: str | None, error: Exception) -> None:
+        if isinstance(error, SwarmError):
+            self.refused = error
         if key is not None:
             with self._lock:
                 self.failed[key] = error

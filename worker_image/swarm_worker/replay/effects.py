@@ -18,9 +18,10 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.client.call import LMCall
 from swarm_worker.errors import Drift
+from swarm_worker.exceptions import ProcessEnded
 from swarm_worker.replay import placeholder
 from swarm_worker.replay.calls import Answers, name_call
-from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.codec import Codec, Walks
 from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.replay.execute import Value, run_cell
 from swarm_worker.replay.prefetch import running_ahead
@@ -56,6 +57,8 @@ class Tasks:
 
 class Work(Protocol):
     """A task that was made ready."""
+
+    task: Task
 
     def run(self, position: int, answers: Answers) -> Record:
         """Runs one of its cells; its RESULT record. Raises as `run_cell`, and Drift."""
@@ -98,7 +101,7 @@ class Wave:
     def load(self, store: Store, codec: Codec) -> list[Value]:
         """Outcome and value of each item, in order."""
         return [
-            codec.loads(store.body(key), [(FUNCTION, self.function_walk), (ITEM, walk)])
+            _value(store, key, codec, [(FUNCTION, self.function_walk), (ITEM, walk)])
             for key, walk in zip(self.keys, self.item_walks, strict=True)
         ]
 
@@ -194,8 +197,7 @@ class Bootstrap:
 
     def load(self, store: Store, codec: Codec) -> Value:
         """OK and ({predictor name: demos}, error count), or ERROR and the exception."""
-        value: Value = codec.loads(store.body(self.digest), [(INPUT, self.walk)])
-        return value
+        return _value(store, self.digest, codec, [(INPUT, self.walk)])
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
         content = {"configuration": self.configuration, "arguments": self.arguments, "settings": self.settings}
@@ -266,6 +268,14 @@ class Call:
             return Outcome.OK, codec.loads(answer)
         value: Value = codec.loads(store.body(self.digest))
         return value
+
+
+def _value(store: Store, key: str, codec: Codec, walks: Walks) -> Value:
+    """A cell's outcome and value. A cell that ended every process that ran it left no body: that is its error."""
+    if body := store.body(key):
+        value: Value = codec.loads(body, walks)
+        return value
+    return Outcome.ERROR, ProcessEnded(store.result(key).error or "")
 
 
 def _blob(data: bytes) -> tuple[bytes, str]:

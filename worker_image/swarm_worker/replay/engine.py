@@ -9,7 +9,8 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from math import inf
 from typing import Any, NoReturn, Protocol
 
 from swarm_wire.messages import CallMade, Outcome, Result, Task
@@ -17,7 +18,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, Drift, OutputFull, SwarmError
+from swarm_worker.errors import BadInput, CellTimeout, Drift, OutputFull, SwarmError
 from swarm_worker.exceptions import describe
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
@@ -28,6 +29,7 @@ from swarm_worker.replay.guesses import Guesses, allowance
 from swarm_worker.replay.lookahead import Scout, Sighting, look
 from swarm_worker.replay.placeholder import EXTREMES, LIKELY, QUORUM, Outlook
 from swarm_worker.replay.store import Store, Stream
+from swarm_worker.watch import Watch
 
 SMALL = 8
 """A wave of so many cells is run by the plan itself: quicker than a round."""
@@ -106,6 +108,7 @@ class Engine:
         looks_ahead: ask for more than the first missing effect.
         speculation: most guesses of a round.
         threads: cells that run here at the same time.
+        cell_seconds: how long each may take.
         small: most missing cells of a wave that is run here; more of one that nothing can run beside (`ALONE`).
         check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
             it raises ends the plan.
@@ -130,6 +133,7 @@ class Engine:
         looks_ahead: bool = True,
         speculation: int = 0,
         threads: int = 8,
+        cell_seconds: float = inf,
         small: int = SMALL,
         check: Callable[[Stream], None] = not_checked,
         is_full: Callable[[], bool] = bool,
@@ -142,6 +146,7 @@ class Engine:
         self._scout: Scout | None = None
         self._blobs: set[str] = set()
         self._joined: set[str] = set()
+        self._watch = Watch(cell_seconds)
         self._unsaid: list[Record] = []
         self._waiting: dict[str, bytes] = {}
         self._forecast = Forecast()
@@ -250,11 +255,18 @@ class Engine:
         work = tasks.work(self.codec)
 
         def run(position: int) -> None:
-            self._keep(work.run(position, self.answers))
+            with self._watch.timed():
+                record = work.run(position, self.answers)
+            self._keep(record)
 
+        with ThreadPoolExecutor(self._threads) as pool:
+            cells = [pool.submit(run, position) for position in range(len(tasks.task.cells))]
+            while wait(cells, timeout=0.2).not_done:
+                if self._watch.only_late:
+                    self._end(CellTimeout(self._watch.late, self._watch.seconds))
         try:
-            with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(run, range(len(tasks.task.cells))))
+            for cell in cells:
+                cell.result()
         except SwarmError as error:
             self._end(error)
 

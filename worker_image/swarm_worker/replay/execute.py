@@ -10,7 +10,7 @@ from dspy.utils.exceptions import LMAuthError, LMBillingError, LMError, is_retry
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
-from swarm_worker.errors import BadInput, ProviderFailed
+from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
 from swarm_worker.exceptions import describe, location
 from swarm_worker.replay.calls import Answers, cell_calls
 from swarm_worker.replay.codec import Walks
@@ -39,12 +39,15 @@ def run_cell(
 
     Raises:
         ProviderFailed: rate limit, timeout or server error, after DSPy's own retries.
+        AllowanceSpent: a call was not made.
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
     """
     with cell_calls(key, answers) as ledger:
         # Without callbacks: a plan has one, and calls through it show in the tracebacks that some agents are told.
         with dspy.context(callbacks=[], **settings):
             value = outcome_of(function, arguments)
+        if ledger.refused is not None:
+            raise ledger.refused
         outcome, content = value
         if swallows or outcome is Outcome.ERROR:
             for error in list(ledger.failed.values()):
@@ -89,6 +92,8 @@ def _raise_if_provider(error: Exception) -> None:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
+        if isinstance(cause, SwarmError):
+            raise cause
         if isinstance(cause, LMAuthError | LMBillingError):
             raise BadInput(
                 WorkerReason.CREDENTIALS_REJECTED,

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from swarm_wire.messages import CallMade, PlanEnd, Result, Usage, Waste
+from swarm_wire.accounts import Accounts
+from swarm_wire.messages import Booked, CallMade, PlanEnd, Result, Usage, Waste
 from swarm_wire.records import Record, RecordKind
 
 Stream = list[tuple[str, str]]
@@ -19,10 +20,12 @@ class Store:
     Attributes:
         plans: the ends of earlier plans, oldest first.
         stream: the effect stream of the last of them.
+        accounts: what pods have spent, where they were given allowances.
     """
 
     plans: list[PlanEnd] = field(default_factory=list)
     stream: Stream = field(default_factory=list)
+    accounts: Accounts = field(default_factory=Accounts)
     _results: dict[str, tuple[Result, bytes]] = field(default_factory=dict)
     _calls: dict[str, bytes] = field(default_factory=dict)
     _carried: dict[str, str] = field(default_factory=dict)
@@ -44,7 +47,7 @@ class Store:
         return store
 
     def put(self, record: Record) -> None:
-        """Adds a RESULT or a CALL; passes over other kinds."""
+        """Adds a RESULT, a CALL or what was BOOKED; passes over other kinds."""
         if record.kind is RecordKind.RESULT:
             result = Result.model_validate(record.header)
             self._results.setdefault(result.key, (result, record.body))
@@ -54,6 +57,8 @@ class Store:
             made = CallMade.model_validate(record.header)
             self._made.setdefault(made.identity, made)
             self._calls.setdefault(made.key, record.body)
+        elif record.kind is RecordKind.BOOKED:
+            self.accounts.book(Booked.model_validate(record.header))
 
     def __contains__(self, key: str) -> bool:
         return key in self._results

@@ -94,8 +94,10 @@ class _Listening(Processes):
 
 
 def _tolerant(manifest: Manifest) -> Manifest:
-    """Without a limit of errors: a program may fail on invented answers more often than on real ones."""
-    written = manifest.spec.as_written()
+    """Without limits, of errors or of cost: a program may fail on invented answers more often than on real ones, and
+    these cost nothing.
+    """
+    written = {name: value for name, value in manifest.spec.as_written().items() if name != "limits"}
     for parameters in written["optimizer"].values():
         parameters.pop("maxErrors", None)
     return replace(manifest, spec=CompilationSpec.model_validate(written))

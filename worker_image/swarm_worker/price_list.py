@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from swarm_wire.messages import Usage
+from swarm_wire.spec import CompilationSpec
 from swarm_worker.client import prices
 
 MILLION = 1_000_000
@@ -17,6 +18,17 @@ class Price:
 
     def of(self, usage: Usage) -> float:
         return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / MILLION
+
+
+def of_spec(spec: CompilationSpec) -> dict[str, Price | None]:
+    """Prices of the spec's models by name, as it gives them or as they are listed; None where neither knows one."""
+    found: dict[str, Price | None] = {}
+    for model in (spec.models.student, spec.models.teacher, spec.models.prompt):
+        if model is not None:
+            given = Price(model.price.prompt, model.price.completion) if model.price else listed(model.model)
+            # Roles may share a model: the first price that is given counts for all of them.
+            found[model.model] = found.get(model.model) or given
+    return found
 
 
 def listed(model: str) -> Price | None:

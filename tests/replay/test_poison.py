@@ -1,0 +1,43 @@
+"""Examples that end the process that runs them, or never end: each is an error, as if the program had raised one."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.compiles import Case, StockRun, run_local
+
+CASE = Case("", parameters={"num_candidate_programs": 2, "max_labeled_demos": 4}, program="Poisoned", validation=24)
+
+
+@pytest.fixture(scope="module")
+def stock(providers: Any) -> StockRun:
+    """With an exception in its place."""
+    return CASE.stock(providers(1))
+
+
+@pytest.mark.parametrize(("poison", "why"), [("kill", "SIGKILL"), ("exit", "exit code 3"), ("hang", "CellTimeout")])
+def test_a_poisoned_example_is_an_error_and_no_other_is(
+    providers: Any, tmp_path: Path, stock: StockRun, poison: str, why: str
+) -> None:
+    provider = providers(1)
+    manifest = copy.deepcopy(CASE.manifest(provider.url))
+    manifest["spec"]["limits"] = {"cellSeconds": 2 if poison == "hang" else 600}
+    run = run_local(manifest, tmp_path, POISON=poison)
+
+    assert run.status == 0, run.output
+    assert (run.program, run.ranking, run.scores) == (stock.program, stock.ranking, stock.scores)
+    assert provider.stats()["requests"] <= stock.requests + 4 * 3 * 6, "calls in flight, in each attempt"
+    assert run.report["failedCells"] == 6, "in each candidate, the baseline and the winner among them"
+    told = b"".join(shard.read_bytes() for shard in (run.journal / "journal").iterdir())
+    assert told
+
+
+def test_where_every_example_ends_its_process_the_run_ends(providers: Any, tmp_path: Path) -> None:
+    manifest = copy.deepcopy(CASE.manifest(providers(1).url))
+    manifest["spec"]["program"]["entrypoint"] = "replay_programs:Deadly"
+    ended = run_local(manifest, tmp_path, POISON="exit")
+    assert ended.status == 1
+    assert "AttemptsExhausted" in ended.output
+    assert "exit code 3" in ended.output

@@ -1,0 +1,366 @@
+"""spec.limits as a table: what is left, who is given what, how a limit ends a run, and how it goes on."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from support.operator_specs import spec
+from support.worlds import (
+    ARTIFACT,
+    NOW,
+    RUN_ID,
+    ago,
+    assignment,
+    compilation,
+    job,
+    planned,
+    pod,
+    published,
+    results,
+    shard,
+    world,
+)
+from swarm_operator import gather
+from swarm_operator.actions import Action, DropJob, StartPlan, StartWork
+from swarm_operator.api import ObjectKind, Reason, Status
+from swarm_operator.decide import decide
+from swarm_operator.gather import Output
+from swarm_operator.settings import Settings
+from swarm_operator.status import CONDITIONS, State, timestamp
+from swarm_operator.world import Compilation, Journal, Pod, Shard, World
+from swarm_wire.messages import Allowance, Booked, Commit, Ending, PlanEnd, PlanOutcome, Spending
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.spec import Limits
+
+PLAN, WORK = ObjectKind.PLAN, ObjectKind.WORK
+SETTINGS = Settings()
+SPENT = Commit(nonce="n", exit_code=75, reason="AllowanceSpent", message="no more")
+
+
+def limited(status: Status | None = None, **limits: Any) -> Compilation:
+    given = spec(limits=limits)
+    given["models"]["student"]["parameters"] = {"maxTokens": 100}
+    return compilation(given, status=status)
+
+
+def booked(calls: int, tokens: int = 0, account: str = "plan-0-1-0") -> Shard:
+    told = Booked(account=account, spent=Spending(calls=calls, tokens=tokens), final=True)
+    return shard(ObjectKind.RESULTS, 0, number=calls, booked=(told,))
+
+
+def partial(limits: dict[str, Any], artifact: bool = True) -> Shard:
+    """The end of a plan that brought the best program so far."""
+    ending = Ending(why="the run has ended by limits.lmCalls: 10", limits=Limits.model_validate(limits))
+    end = PlanEnd(outcome=PlanOutcome.PARTIAL, round=1, binding="b", ending=ending)
+    return shard(ObjectKind.RESULTS, 1, 1, plans=(end,), artifact=ARTIFACT if artifact else None)
+
+
+def over(state: State, reason: Reason) -> Status:
+    """What the status says of a run that is over."""
+    conditions = [
+        {
+            "type": type_,
+            "status": truth,
+            "observedGeneration": 1,
+            "lastTransitionTime": timestamp(NOW),
+            "reason": reason,
+            "message": "",
+        }
+        for type_, truth in CONDITIONS[state].items()
+    ]
+    return Status.of({"observedGeneration": 1, "runId": RUN_ID, "conditions": conditions})
+
+
+def began(seconds: float) -> Status:
+    return Status(run_id=RUN_ID, start_time=timestamp(ago(seconds)))
+
+
+LATE = limited(began(61), wallClock=60)
+PARTIAL_JOB = job(PLAN, 1, is_partial=True)
+REFUSED: dict[str, Any] = {"exit_code": 75, "commit": SPENT, "allowance": Allowance(calls=3)}
+FAILED_BY_LIMIT = over(State.FAILED, Reason.LIMIT_REACHED)
+
+
+@dataclass
+class Row:
+    name: str
+    world: World
+    actions: list[str]
+    reason: Reason | None = None
+    says: list[str] = field(default_factory=list)
+
+
+TABLE = [
+    Row("a run below its limits goes on", world(planned(0), booked(9), compilation=limited(lmCalls=10)), ["StartWork"]),
+    Row(
+        "nothing is left for the cells that are missing",
+        world(planned(0), booked(10), compilation=limited(lmCalls=10)),
+        ["StartPlan, the last"],
+        Reason.PLANNING,
+        ["limits.lmCalls: 10", "best program so far"],
+    ),
+    Row(
+        "tokens are counted likewise",
+        world(planned(0), booked(1, 500), compilation=limited(totalTokens=500)),
+        ["StartPlan, the last"],
+        says=["limits.totalTokens: 500"],
+    ),
+    Row(
+        "a plan that may need no call is begun",
+        world(planned(0), results(0, 0, 1, 2, 3), booked(10), compilation=limited(lmCalls=10)),
+        ["StartPlan"],
+    ),
+    Row(
+        "a plan that needed one ends the run",
+        world(
+            planned(0),
+            results(0, 0, 1, 2, 3),
+            booked(7),
+            compilation=limited(lmCalls=10),
+            jobs=(job(PLAN, 1),),
+            pods=(pod(job(PLAN, 1), **REFUSED),),
+        ),
+        ["StartPlan, the last"],
+        says=["7 of limits.lmCalls: 10"],
+    ),
+    Row(
+        "one pod that had all that was left ends the run",
+        world(
+            planned(0),
+            booked(7),
+            compilation=limited(lmCalls=10),
+            assignments=(assignment(0, 1, [0, 1, 2, 3]),),
+            jobs=(job(WORK, 0),),
+            pods=(pod(job(WORK, 0), **REFUSED),),
+        ),
+        ["StartPlan, the last"],
+        says=["another LM call might pass the limits", "7 of limits.lmCalls: 10"],
+    ),
+    Row(
+        "with a higher limit it is given more",
+        world(
+            planned(0),
+            booked(7),
+            compilation=limited(lmCalls=20),
+            assignments=(assignment(0, 1, [0, 1, 2, 3]),),
+            jobs=(job(WORK, 0),),
+            pods=(pod(job(WORK, 0), **REFUSED),),
+        ),
+        ["StartWork"],
+        Reason.SCATTERING,
+    ),
+    Row(
+        "several pods' last shares are put together",
+        world(
+            planned(0),
+            booked(4),
+            compilation=limited(lmCalls=10),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(job(WORK, 0, completions=2),),
+            pods=tuple(pod(job(WORK, 0, completions=2), index, **REFUSED) for index in (0, 1)),
+        ),
+        ["StartWork"],
+        Reason.SCATTERING,
+    ),
+    Row(
+        "when the time is over, pods are ended",
+        world(planned(0), compilation=LATE, jobs=(job(WORK, 0),), pods=(pod(job(WORK, 0)),)),
+        ["DropJob"],
+        says=["limits.wallClock: 60", "its pods are ending"],
+    ),
+    Row("then the best program is looked for", world(planned(0), compilation=LATE), ["StartPlan, the last"]),
+    Row("before that, nothing happens", world(planned(0), compilation=limited(began(59), wallClock=60)), ["StartWork"]),
+    Row(
+        "a plan for the best program is waited for, whatever the limits are now",
+        world(planned(0), booked(10), compilation=limited(lmCalls=20), jobs=(PARTIAL_JOB,), pods=(pod(PARTIAL_JOB),)),
+        [],
+        Reason.PLANNING,
+    ),
+    Row(
+        "a plan for the best program that fails is tried again, but not for ever",
+        world(
+            planned(0),
+            booked(10),
+            compilation=limited(lmCalls=10),
+            jobs=tuple(job(PLAN, 1, n, is_partial=True) for n in (1, 2, 3)),
+            pods=tuple(pod(job(PLAN, 1, n, is_partial=True), exit_code=1) for n in (1, 2, 3)),
+        ),
+        [],
+        Reason.ATTEMPTS_EXHAUSTED,
+        ["limits.lmCalls: 10"],
+    ),
+    Row(
+        "the best program is not published without a word for it",
+        world(planned(0), booked(10), partial({"lmCalls": 10}), compilation=limited(lmCalls=10)),
+        [],
+        Reason.LIMIT_REACHED,
+        ["limits.lmCalls: 10", "limits.publishPartial", "50 -> 75", "With higher limits the run goes on"],
+    ),
+    Row(
+        "there may be none",
+        world(planned(0), booked(10), partial({"lmCalls": 10}, artifact=False), compilation=limited(lmCalls=10)),
+        [],
+        Reason.LIMIT_REACHED,
+        ["No candidate was complete by then"],
+    ),
+    Row(
+        "with a word for it, it is",
+        world(planned(0), booked(10), partial({"lmCalls": 10}), compilation=limited(lmCalls=10, publishPartial=True)),
+        ["Publish"],
+        Reason.PUBLISHING,
+    ),
+    Row(
+        "and is called partial",
+        world(
+            planned(0),
+            booked(10),
+            partial({"lmCalls": 10}),
+            compilation=limited(lmCalls=10, publishPartial=True),
+            artifact=published(),
+        ),
+        [],
+        Reason.PUBLISHED_PARTIAL,
+        ["limits.lmCalls: 10", "not the optimizer's winner"],
+    ),
+    Row(
+        "a run that a limit has ended stays ended",
+        world(planned(0), booked(10), partial({"lmCalls": 10}), compilation=limited(FAILED_BY_LIMIT, lmCalls=10)),
+        [],
+    ),
+    Row(
+        "with a higher limit it goes on",
+        world(planned(0), booked(10), partial({"lmCalls": 10}), compilation=limited(FAILED_BY_LIMIT, lmCalls=20)),
+        ["StartPlan"],
+        Reason.PLANNING,
+    ),
+    Row(
+        "when its best program is wanted after all, that is published",
+        world(
+            planned(0),
+            booked(10),
+            partial({"lmCalls": 10}),
+            compilation=limited(FAILED_BY_LIMIT, lmCalls=10, publishPartial=True),
+        ),
+        ["Publish"],
+        Reason.PUBLISHING,
+    ),
+    Row(
+        "a run that failed for another reason does not",
+        world(
+            planned(0),
+            booked(10),
+            compilation=limited(over(State.FAILED, Reason.ATTEMPTS_EXHAUSTED), lmCalls=20),
+        ),
+        [],
+    ),
+]
+
+
+def shown(action: Action) -> str:
+    last = ", the last" if isinstance(action, StartPlan) and action.ending else ""
+    return type(action).__name__ + last
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_decision(row: Row) -> None:
+    decision = decide(row.world, NOW, SETTINGS)
+    assert [shown(action) for action in decision.actions if not isinstance(action, DropJob)] == [
+        action for action in row.actions if action != "DropJob"
+    ]
+    assert ("DropJob" in row.actions) <= any(isinstance(action, DropJob) for action in decision.actions)
+    if row.reason or row.says:
+        assert decision.status is not None
+        condition = decision.status.conditions[0]
+        assert row.reason in (None, condition.reason)
+        for part in row.says:
+            assert part in condition.message
+
+
+def started(seen: World) -> StartPlan | StartWork:
+    (action,) = (a for a in decide(seen, NOW, SETTINGS).actions if isinstance(a, StartPlan | StartWork))
+    return action
+
+
+def test_pods_share_what_is_left() -> None:
+    seen = world(planned(0), booked(4, 400), compilation=limited(lmCalls=10, totalTokens=1000))
+    work = started(seen)
+    assert isinstance(work, StartWork)
+    assert len(work.assignment.slices) == 2
+    assert work.allowance == Allowance(calls=3, tokens=300)
+
+
+def test_a_plan_gets_all_of_it_and_the_last_one_nothing() -> None:
+    assert started(world(booked(4), compilation=limited(lmCalls=10))).allowance == Allowance(calls=6)
+    assert started(world()).allowance == Allowance()
+    assert started(world(planned(0), booked(10), compilation=limited(lmCalls=10))).allowance == Allowance(calls=0)
+
+
+def test_no_more_cells_are_begun_than_there_are_calls() -> None:
+    work = started(world(planned(0), booked(8), compilation=limited(lmCalls=10)))
+    assert isinstance(work, StartWork)
+    assert sum(len(ref.cells) for part in work.assignment.slices for ref in part) == 2
+
+
+def test_the_status_tells_what_is_spent_and_allowed() -> None:
+    seen = world(planned(0), booked(4, 400), compilation=limited(lmCalls=10, wallClock=60))
+    usage = decide(seen, NOW, SETTINGS).status.as_written()["usage"]  # type: ignore[union-attr]
+    assert usage["spent"] == {"lmCalls": 4, "totalTokens": 400}
+    assert usage["allowed"] == {"lmCalls": 10, "wallClock": 60}
+    free = decide(world(planned(0)), NOW, SETTINGS).status.as_written()["usage"]  # type: ignore[union-attr]
+    assert "spent" not in free
+    assert "allowed" not in free
+
+
+@pytest.mark.parametrize("raised", [{"lmCalls": 11}, {"lmCalls": 10, "publishPartial": True}, {}], ids=str)
+def test_a_run_goes_on_through_a_change_of_its_limits_alone(raised: dict[str, Any]) -> None:
+    before = world().run
+    assert before is not None
+    request = before.request.model_copy(
+        update={"spec": before.request.spec.model_copy(update={"limits": Limits(lm_calls=10)})}
+    )
+    status = Status(run_id=RUN_ID)
+    assert compilation(spec(limits=raised), status=status, generation=2).continued(request).run_id == RUN_ID
+    other = compilation(spec(limits=raised, metric={"entrypoint": "triage:other"}), status=status, generation=2)
+    assert other.continued(request).run_id != RUN_ID
+
+
+# --- what pods that are over have spent --------------------------------------------------------------------------
+
+
+def told(calls: int) -> Record:
+    return Record(RecordKind.BOOKED, Booked(spent=Spending(calls=calls)).to_header())
+
+
+@pytest.mark.parametrize(
+    ("commit", "records", "lost", "calls"),
+    [
+        (None, [], False, 0),
+        (None, [told(3), told(6)], False, 6),
+        (None, [told(3)], True, 9),
+        (None, [], True, 9),
+        (Commit(nonce="n", exit_code=0, spent=Spending(calls=5)), [told(6)], False, 5),
+        (Commit(nonce="n", exit_code=0, spent=Spending(calls=5)), [], True, 5),
+        (Commit(nonce="n", exit_code=0), [told(6)], False, 6),
+        (None, [Record(RecordKind.BOOKED, {"spent": {"calls": -1}})], False, 9),
+    ],
+)
+def test_what_a_pod_spent(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
+    found = pod(job(WORK, 0), commit=commit, allowance=Allowance(calls=9))
+    assert gather.spent(Output(found, "", "n", final=True, lost=lost), records) == Spending(calls=calls)
+
+
+def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:
+    found = gather.harvest((Output(each, "", "nonce-nonce", final=each.ended, lost=True) for each in pods), journal)
+    return [record.header for records in found.results.values() for record in records]
+
+
+def test_a_pod_is_booked_once_when_it_is_over() -> None:
+    of = job(WORK, 0, completions=3)
+    ended = pod(of, 0, exit_code=137, allowance=Allowance(calls=9))
+    pods = ended, pod(of, 1, allowance=Allowance(calls=9)), pod(of, 2, exit_code=137)
+    account = {"account": "work-0-1-0", "spent": {"calls": 9, "tokens": 0, "microUsd": 0}, "final": True}
+    assert harvested(Journal(), *pods) == [account]
+    kept = shard(ObjectKind.RESULTS, 0, booked=(Booked.model_validate(account),))
+    assert harvested(Journal([kept]), *pods) == []
+    assert Journal([kept]).accounts.total == Spending(calls=9)

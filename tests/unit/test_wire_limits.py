@@ -1,0 +1,100 @@
+"""Books and limits: what is spent, what is left, and how it is dealt out."""
+
+from typing import Any
+
+import pytest
+
+from support.wire import task
+from swarm_wire.accounts import Accounts
+from swarm_wire.limits import affordable, spent_limit, too_little
+from swarm_wire.messages import Allowance, Booked, Ending, Spending, Task
+from swarm_wire.slicing import missing_cells
+from swarm_wire.spec import Limits
+
+ONE, TWO, THREE = task(1, 10), task(2, 10), task(3, 10)
+
+
+def cells(*tasks: Task) -> list[tuple[Task, int]]:
+    return missing_cells(tasks, ())
+
+
+def booked(account: str, calls: int, final: bool = False) -> Booked:
+    return Booked(account=account, spent=Spending(calls=calls), final=final)
+
+
+@pytest.mark.parametrize(
+    ("told", "calls"),
+    [
+        ([], 0),
+        ([booked("a", 3), booked("a", 5), booked("a", 4)], 5),
+        ([booked("a", 5), booked("a", 2, final=True)], 2),
+        ([booked("a", 2, final=True), booked("a", 5)], 2),
+        ([booked("a", 2, final=True), booked("a", 9, final=True)], 2),
+        ([booked("a", 2), booked("b", 3, final=True)], 5),
+    ],
+)
+def test_a_pods_last_word_counts_or_its_largest(told: list[Booked], calls: int) -> None:
+    accounts = Accounts()
+    for each in told:
+        accounts.book(each)
+    assert accounts.total == Spending(calls=calls)
+
+
+@pytest.mark.parametrize(
+    ("limits", "spent", "parts", "each"),
+    [
+        ({}, Spending(calls=5), 3, Allowance()),
+        ({"lm_calls": 10}, Spending(calls=3), 1, Allowance(calls=7)),
+        ({"lm_calls": 10}, Spending(calls=3), 4, Allowance(calls=1)),
+        ({"lm_calls": 10}, Spending(calls=12), 1, Allowance(calls=0)),
+        ({"total_tokens": 100, "cost_usd": 0.5}, Spending(tokens=40), 2, Allowance(tokens=30, micro_usd=250_000)),
+    ],
+)
+def test_what_is_left_is_shared(limits: dict[str, Any], spent: Spending, parts: int, each: Allowance) -> None:
+    assert Allowance.of(Limits(**limits)).less(spent).shared(parts) == each
+
+
+@pytest.mark.parametrize(
+    ("left", "spent", "finished", "taken"),
+    [
+        # whole tasks only, by what a cell has cost so far
+        (Allowance(), Spending(), 0, 30),
+        (Allowance(calls=30), Spending(), 0, 30),
+        (Allowance(calls=29), Spending(), 0, 20),
+        (Allowance(calls=19), Spending(), 0, 10),
+        (Allowance(calls=40), Spending(calls=20), 10, 20),
+        (Allowance(tokens=2000), Spending(calls=10, tokens=1000), 10, 20),
+        (Allowance(micro_usd=999), Spending(calls=10, micro_usd=1000), 10, 10),
+        # something is always tried, but never more cells than calls
+        (Allowance(tokens=1), Spending(calls=10, tokens=1000), 10, 10),
+        (Allowance(calls=4), Spending(), 0, 4),
+    ],
+)
+def test_as_many_whole_tasks_as_are_likely_to_be_finished(
+    left: Allowance, spent: Spending, finished: int, taken: int
+) -> None:
+    found = affordable(cells(ONE, TWO, THREE), left, spent, finished)
+    assert list(found) == cells(ONE, TWO, THREE)[:taken]
+
+
+def test_heavy_tasks_count_by_their_weight() -> None:
+    heavy = task(9, 1, weight=20)
+    assert len(affordable(cells(heavy, ONE), Allowance(calls=25), Spending(), 0)) == 1
+
+
+def test_limits_are_named_for_people() -> None:
+    limits = Limits(lm_calls=10, total_tokens=100, cost_usd=0.5)
+    assert spent_limit(limits, Allowance(calls=1, tokens=1, micro_usd=1)) is None
+    assert spent_limit(limits, Allowance(calls=0, tokens=1, micro_usd=1)) == "limits.lmCalls: 10"
+    assert spent_limit(limits, Allowance(calls=1, tokens=0, micro_usd=1)) == "limits.totalTokens: 100"
+    assert spent_limit(limits, Allowance(calls=1, tokens=1, micro_usd=0)) == "limits.costUSD: 0.5"
+    said = too_little(limits, Spending(calls=9, tokens=90, micro_usd=400_000))
+    assert "9 of limits.lmCalls: 10, 90 of limits.totalTokens: 100, 0.4000 of limits.costUSD: 0.5" in said
+
+
+def test_an_ending_holds_for_its_own_limits() -> None:
+    ending = Ending(why="", limits=Limits(lm_calls=10))
+    assert ending.holds(Limits(lm_calls=10))
+    assert ending.holds(Limits(lm_calls=10, publish_partial=True)), "that changes no bound"
+    assert not ending.holds(Limits(lm_calls=11))
+    assert not ending.holds(Limits())
