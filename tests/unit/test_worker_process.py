@@ -369,7 +369,7 @@ def test_when_its_output_is_full_a_worker_leaves_the_rest_to_another(
 
 def test_what_is_in_flight_when_the_output_is_full_is_finished(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
-    process = started(pod, asked, "a waits-1 b c d", SWARM_OUTPUT_BYTES="1")
+    process = started(pod, asked, "waits-1 a b c d", SWARM_OUTPUT_BYTES="1")
     until(process, tmp_path / "began-waits-1")
     (tmp_path / "go").touch()
     ended = pod.end(process)
