@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 import dspy
 
 from swarm_wire import names
-from swarm_wire.messages import ArtifactHeader, PlanEnd, PlanOutcome, Report
+from swarm_wire.messages import ArtifactHeader, PlanEnd, PlanOutcome, Pruned, Report
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
+from swarm_wire.spec import CompilationSpec
 from swarm_worker import script
 from swarm_worker.errors import BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.loading import Environment, load_compilation, load_environment
@@ -21,6 +22,7 @@ from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
 from swarm_worker.replay import hooks
 from swarm_worker.replay.engine import SMALL, Engine
+from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.store import Store, Stream
 from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding
@@ -49,6 +51,7 @@ class Plan:
         self._progress = script.Progress()
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
         swarm = environment.request.spec.swarm
+        self._contest = _contest(environment.request.spec)
         self._engine = Engine(
             self._store,
             environment.codec,
@@ -60,6 +63,7 @@ class Plan:
             small=int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
             check=self._meet_twin,
             is_full=lambda: process.is_full,
+            contest=self._contest,
         )
         self._binding = ""
         self._observed: list[Observation] = []
@@ -69,6 +73,8 @@ class Plan:
         loaded = load_compilation(self._environment)
         spec = self._environment.request.spec
         compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
+        if self._contest is not None:
+            compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
         self._binding = binding(spec, self._environment.sources, loaded.data, image)
         self._check_binding()
@@ -148,10 +154,16 @@ class Plan:
             rounds=len(self._store.plans),
             failed_cells=len(self._engine.failures),
             wasted=self._store.waste(self._engine.used),
+            pruned=Pruned(candidates=len(self._engine.spared), cells=len(set().union(*self._engine.spared.values()))),
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
         body = {names.PROGRAM_FILE: program, names.REPORT_FILE: report.model_dump_json(by_alias=True, indent=2)}
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), json.dumps(body).encode()))
+
+
+def _contest(spec: CompilationSpec) -> Contest | None:
+    """Where only the best of the optimizer's evaluations counts."""
+    return Contest(Range(spec.metric.range.min, spec.metric.range.max)) if spec.prunes else None
 
 
 def _saved(winner: Any) -> str:

@@ -94,8 +94,11 @@ class _Listening(Processes):
 
 
 def _tolerant(manifest: Manifest) -> Manifest:
-    """Without a limit of errors: a program may fail on invented answers more often than on real ones."""
+    """Without a limit of errors: a program may fail on invented answers more often than on real ones. And without
+    pruning: what invented scores would save says nothing about real ones.
+    """
     written = manifest.spec.as_written()
+    written["swarm"]["pruning"] = "off"
     for parameters in written["optimizer"].values():
         parameters.pop("maxErrors", None)
     return replace(manifest, spec=CompilationSpec.model_validate(written))
