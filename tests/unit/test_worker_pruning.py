@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dspy
@@ -146,10 +147,11 @@ VALUES = st.sampled_from([0.0, 1.0, 1.0, 1.0, 0.5, 0.1, 0.7, 1 / 3])
 @st.composite
 def matrices(draw: Any) -> list[list[float]]:
     """Scores by candidate and example; many ties."""
-    candidates, examples = draw(st.integers(1, 12)), draw(st.integers(1, 30))
-    return draw(
-        st.lists(st.lists(VALUES, min_size=examples, max_size=examples), min_size=candidates, max_size=candidates)
+    examples = draw(st.integers(1, 30))
+    found: list[list[float]] = draw(
+        st.lists(st.lists(VALUES, min_size=examples, max_size=examples), min_size=1, max_size=12)
     )
+    return found
 
 
 def stocks(scores: Sequence[float]) -> float:
@@ -328,9 +330,7 @@ def ran(script: Script, contest: Callable[[], Contest | None], lost_results: int
     cells: list[int] = []
     while True:
         competing = contest()
-        found = plan(
-            lambda competing=competing: script(competing), journal, contest=competing, **{"small": 0, **options}
-        )
+        found = plan(partial(script, competing), journal, contest=competing, **{"small": 0, **options})
         if not found.left or found.error:
             return Ran(found, cells)
         results = worked(found)

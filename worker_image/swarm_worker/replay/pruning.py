@@ -23,8 +23,8 @@ from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
 
 FEW = 200
-"""So many missing cells of all candidates are asked for at once. With the default swarm, 64 calls side by side, they take
-about as long as one more round.
+"""So many missing cells of all candidates are asked for at once. With the default swarm, which makes 64 calls side by
+side, they take about as long as one more round.
 """
 PART = 0.2
 """Of an evaluation's cells, asked for at a time; at least."""
@@ -131,7 +131,7 @@ def wanted(
     begun = sorted((number for number in undecided if standings[number].scores), key=lambda it: (-hope[it], it))
     most = max(limits.high, FAILURE)
 
-    def cells(number: int) -> Sequence[int]:
+    def cells(number: int) -> list[int]:
         standing = standings[number]
         if number in begun[:1] or not standing.may_be_cut:
             return standing.missing
