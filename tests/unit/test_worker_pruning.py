@@ -8,6 +8,7 @@ from typing import Any
 
 import dspy
 import pytest
+from dspy.evaluate.evaluate import EvaluationResult
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.effects import make_work
 from swarm_worker.replay.pruning import FEW, Bound, Contest, Entrant, Range, Standing, lost, wanted
+from swarm_worker.script import Progress, candidates
 
 UNIT = Range(0, 1)
 
@@ -381,6 +383,27 @@ def test_what_has_lost_is_shown_to_the_optimizer_as_a_bound() -> None:
     assert [isinstance(score, Bound) for score in bad] == [True] * 16 + [False] * 4
     assert bad == [1.0] * 16 + BAD[16:]
     assert sum(map(len, found.last.engine.spared.values())) == 16
+
+
+def test_a_bound_is_no_score_that_was_reached() -> None:
+    program = dspy.Predict("number -> score")
+    devset = [dspy.Example(number=at).with_inputs("number") for at in range(2)]
+    progress = Progress(compiling=True, validation=devset)
+    for call, score in (("a", 0.5), ("b", Bound(1.0)), ("c", 0.25)):
+        results = [(example, None, score) for example in devset]
+        progress.on_evaluate_start(call, dspy.Evaluate(devset=devset), {})
+        progress.on_evaluate_end(call, EvaluationResult(score=100 * score, results=results))
+    assert progress.best == 50.0
+    program.candidate_programs = [
+        {"score": 80.0, "subscores": [0.8, 0.8], "seed": 1},
+        {"score": 75.0, "subscores": [0.5, Bound(1.0)], "seed": 0},
+        {"score": 70.0},
+    ]
+    assert [(found.name, found.bound) for found in candidates(program)] == [
+        ("seed 1", False),
+        ("seed 0", True),
+        ("candidate 2", False),
+    ]
 
 
 @pytest.mark.parametrize("max_errors", [1, 2, 3, 5, 30])
