@@ -19,10 +19,10 @@ KNOWLEDGE = ROOT / "examples" / "triage" / "knowledge.jsonl"
 SEARCH = {"num_candidate_programs": 5, "max_labeled_demos": 6}
 
 CASES = {
-    "One": Case("", parameters=SEARCH, program="One", metric="department", validation=50),
-    "Two": Case("", parameters=SEARCH, program="Two", metric="partial", validation=50),
-    "Agent": Case("", parameters=SEARCH, program="Agent", metric="graded", validation=50),
-    "rules": Case("", "inferRules", {"num_candidates": 6, "num_rules": 5}, program="One", validation=50),
+    "One": Case("", parameters=SEARCH, program="One", metric="department", validation=60),
+    "Two": Case("", parameters=SEARCH, program="Two", metric="partial", validation=60),
+    "Agent": Case("", parameters=SEARCH, program="Agent", metric="graded", validation=60),
+    "rules": Case("", "inferRules", {"num_candidates": 6, "num_rules": 5}, program="One", validation=60),
 }
 
 WHOLE = [

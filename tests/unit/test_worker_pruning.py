@@ -67,12 +67,17 @@ def test_what_has_lost(evaluations: list[str], losers: list[int]) -> None:
         (Range(0, 2), "x", "5.", False),
         (Range(-1, 0.5), "5", ".0", True),
         (Range(-1, 0.5), "5", ".5", True),
-        (Range(-2, -1), "0", "..", True),  # what fails scores 0, more than anything else
     ],
     ids=str,
 )
 def test_what_a_score_can_be(limits: Range, best: str, scores: str, has_lost: bool) -> None:
     assert lost([standing(best * 2), standing(scores)], limits) == ({1} if has_lost else set())
+
+
+def test_what_fails_scores_0_be_that_much_or_little() -> None:
+    both = ("0", "1")
+    assert not lost([Standing(both, {0: -1.0, 1: -1.0}), Standing(both, {0: -1.0})], Range(-2, -1))
+    assert not lost([Standing(both, {0: 5.0}), Standing(both, {0: 1.0})], Range(1, 5))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +138,11 @@ def test_the_most_promising_are_finished_and_others_go_on_until_they_should_have
 ) -> None:
     found = wanted([standing(scores) for scores in evaluations], UNIT, few=0)
     assert [len(found.get(number, [])) for number in range(len(evaluations))] == cells
+
+
+def test_what_may_come_to_a_tie_by_rounding_is_finished() -> None:
+    both = ("0", "1")
+    assert wanted([Standing(both, {0: 0.0}), Standing(both, {0: 0.5, 1: 0.50002})], UNIT, few=0) == {0: [1]}
 
 
 def test_an_evaluation_that_goes_on_gets_a_part_at_least() -> None:
@@ -213,6 +223,14 @@ def test_a_contest_is_in_the_order_of_the_optimizer() -> None:
     contest.look_again()
     assert asked(contest, entrant("d", "..0.")) == {}
     assert contest.spared["d"] == {"d0", "d1", "d3"}
+
+
+def test_what_is_sighted_no_more_is_forgotten() -> None:
+    contest = Contest(UNIT)
+    contest.sighted(entrant("a", "...."))
+    contest.look_again()
+    contest.sighted(entrant("b", "...."))
+    assert set(asked(contest)) == {"b"}
 
 
 def test_what_is_evaluated_before_tells_how_hard_examples_are_and_does_not_compete() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
 
-FEW = 200
+FEW = 300
 """So many missing cells of all candidates are asked for at once. With the default swarm, which makes 64 calls side by
 side, they take about as long as one more round.
 """
