@@ -44,8 +44,8 @@ older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two mino
 	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
 
-fidelity: setup  ## every optimizer x program x seed against stock, and all kills: an hour on 2 cores
-	FIDELITY=whole $(PYTEST) tests/replay/test_fidelity.py tests/replay/test_kills.py --numprocesses auto
+fidelity: setup  ## every optimizer x program x seed against stock, all kills and pruning: two hours on 2 cores
+	FIDELITY=whole $(PYTEST) $(addprefix tests/replay/test_, fidelity.py kills.py pruning.py) --numprocesses auto
 
 cluster-tests: setup  ## chart, CRs and pods on a kind cluster (made first where there is none)
 	$(PYTEST) tests/cluster tests/e2e --with-cluster --numprocesses 3 --dist loadfile

@@ -219,6 +219,9 @@ class CandidateStatus(StatusModel):
 
     name: str = Field(description="As the optimizer numbers it.")
     score: float = Field(description="Percentage of the validation set.")
+    bound: bool | None = Field(
+        None, description="true: the score is only what it can have been at most; the candidate could no longer win."
+    )
 
 
 class ArtifactStatus(StatusModel):

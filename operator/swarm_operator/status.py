@@ -139,7 +139,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
         scores=ScoresStatus(**(report.scores if report else _known_scores(world)).model_dump()),
         usage=_usage(world),
         candidates=[
-            CandidateStatus(name=candidate.name, score=candidate.score)
+            CandidateStatus(name=candidate.name, score=candidate.score, bound=candidate.bound or None)
             for candidate in (report.candidates if report else [])[:CANDIDATES]
         ],
         artifact=verdict.published or before.artifact,

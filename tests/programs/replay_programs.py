@@ -31,6 +31,7 @@ __all__ = [
     "Twice",
     "Two",
     "calibrated",
+    "department",
     "exact",
     "feedback",
     "graded",
@@ -208,6 +209,18 @@ def partial(example: Any, prediction: Any, trace: Any = None) -> float:
     if example.category == prediction.category:
         return 1.0
     return 0.5 if str(prediction.category)[:1] == example.category[:1] else 0.0
+
+
+DEPARTMENTS = (
+    ("billing", "subscription", "account"),
+    ("shipping", "returns"),
+    ("hardware", "connectivity", "usage", "feedback"),
+)
+
+
+def department(example: Any, prediction: Any, trace: Any = None) -> bool:
+    """Whether the ticket comes to the right department: easier than to the right team."""
+    return any(example.category in teams and prediction.category in teams for teams in DEPARTMENTS)
 
 
 def calibrated(example: Any, prediction: Any, trace: Any = None) -> float:

@@ -8,6 +8,7 @@ from swarm_wire.messages import Cell, EffectKind, Task
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Tasks
 from swarm_worker.replay.placeholder import scores
+from swarm_worker.replay.pruning import Standing
 from swarm_worker.replay.store import Store
 
 
@@ -54,3 +55,9 @@ class Step:
 
     def scores(self, value: Any) -> dict[str, float]:
         return {}
+
+    def standing(self, store: Store, codec: Codec) -> Standing | None:
+        return None
+
+    def cut_short(self, store: Store, codec: Codec, most: float) -> Any:
+        raise NotImplementedError

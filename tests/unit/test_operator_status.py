@@ -1,5 +1,6 @@
 """Conditions keep the GitOps contract: what kstatus, Flux and Argo CD read from them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, pub
 from swarm_operator import status as reports
 from swarm_operator.api import ArtifactStatus, ConditionType, Reason, Status
 from swarm_operator.status import CONDITIONS, State, Verdict, make, settled, timestamp
+from swarm_wire.messages import Candidate
 from swarm_wire.names import WorkerReason
 
 ARTIFACT = ArtifactStatus(config_map="triage-artifact", sha256="0" * 64, score=50, run_id="earlier")
@@ -108,6 +110,17 @@ def test_the_end_tells_scores_and_the_best_candidates() -> None:
     assert told["candidates"] == [{"name": "seed 1", "score": 75.0}]
     assert told["usage"]["wastedCalls"] == 3
     assert told["completionTime"] == timestamp(NOW)
+
+
+def test_a_candidate_that_could_no_longer_win_has_a_bound_for_a_score() -> None:
+    pruned = [Candidate(name="seed 1", score=75.0), Candidate(name="seed 2", score=74.0, bound=True)]
+    shard = compiled(0)
+    assert shard.artifact is not None
+    artifact = replace(shard.artifact, report=shard.artifact.report.model_copy(update={"candidates": pruned}))
+    found = world(replace(shard, artifact=artifact), artifact=published())
+    status = make(found, Verdict(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
+    told = status.as_written()["candidates"]
+    assert told == [{"name": "seed 1", "score": 75.0}, {"name": "seed 2", "score": 74.0, "bound": True}]
 
 
 def test_nothing_in_a_status_is_empty() -> None:

@@ -110,6 +110,29 @@ def test_which_names_the_member_that_is_set(name: str) -> None:
     assert CompilationSpec.model_validate(spec.as_written()) == spec
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "how", "prunes"),
+    [
+        ("bootstrapFewShotWithRandomSearch", {}, "exact", True),
+        ("bootstrapFewShotWithRandomSearch", {}, "off", False),
+        ("bootstrapFewShotWithRandomSearch", {"stopAtScore": 90}, "exact", False),
+        ("inferRules", {}, "exact", True),
+        *(
+            (to_camel(name), SMALLEST.get(to_camel(name), {}), "exact", False)
+            for name in Optimizer.members
+            if name not in ("bootstrap_few_shot_with_random_search", "infer_rules")
+        ),
+    ],
+)
+def test_only_an_optimizer_that_keeps_the_best_is_pruned(
+    name: str, given: dict[str, Any], how: str, prunes: bool
+) -> None:
+    spec = CompilationSpec.model_validate(a_spec(**{"optimizer": {name: given}, "swarm.pruning": how}))
+    assert spec.prunes == prunes
+    if how == "exact":
+        assert CompilationSpec.model_validate(a_spec(optimizer={name: given})).prunes == prunes, "by default"
+
+
 BUDGETS = "exactly one of auto, maxFullEvals, maxMetricCalls must be set"
 EFFORT = "set auto, or both of numCandidates and numTrials"
 

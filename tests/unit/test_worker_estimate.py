@@ -185,6 +185,7 @@ def test_tables_name_what_is_not_known() -> None:
                 total=found.total,
                 cost=None,
                 wasted=Waste(cells=1, calls=3),
+                at_most=True,
                 serial_seconds=7201,
                 swarm_seconds=61,
             ),
@@ -196,6 +197,7 @@ def test_tables_name_what_is_not_known() -> None:
         "openai/known     2,000              0                  0  1,234.50",
         "give --price-in and --price-out",
         "3 of the calls are guesses that will not be needed.",
+        "An upper limit: candidates that can no longer win will not be finished.",
         "Stock DSPy with one thread waits 2.0 h for its calls, this swarm 61 s.",
     ):
         assert line in text, text

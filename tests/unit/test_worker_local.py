@@ -10,7 +10,19 @@ from rich.console import Console
 
 from support.wire import blob, digest
 from support.wire_spec import a_spec
-from swarm_wire.messages import Assignment, CallMade, Outcome, Report, Result, RunRequest, Scores, Usage, Waste
+from swarm_wire.messages import (
+    Assignment,
+    CallMade,
+    Candidate,
+    Outcome,
+    Pruned,
+    Report,
+    Result,
+    RunRequest,
+    Scores,
+    Usage,
+    Waste,
+)
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
 from swarm_worker.errors import BadInput
@@ -233,6 +245,18 @@ def test_the_report_tells_what_was_paid_in_vain(tmp_path: Path, wasted: Waste, l
     lines = console.file.getvalue().splitlines()
     assert "200 LM calls, 0 tokens, 2 rounds, 3 s in this run" in lines
     assert line in lines
+
+
+def test_the_report_tells_what_was_not_paid_for(tmp_path: Path) -> None:
+    candidates = [Candidate(name="seed 1", score=75.0), Candidate(name="seed 0", score=74.0, bound=True)]
+    pruned = Pruned(candidates=1, cells=1200)
+    report = Report(scores=Scores(baseline=50.0, best=75.0), candidates=candidates, pruned=pruned)
+    console = Console(file=StringIO(), width=200)
+    print_report(console, report, tmp_path, "triage:Triage", 3.0)
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "2 candidates, best first: seed 1 75.0, seed 0 ≤ 74.0" in lines
+    assert "saved: 1,200 cells of 1 candidates that could not win any more" in lines
 
 
 class Silent:

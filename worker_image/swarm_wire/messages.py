@@ -241,6 +241,8 @@ class Candidate(Message):
 
     name: str
     score: float
+    bound: bool = False
+    """Whether the score is only what it can have been at most: the candidate could no longer win."""
 
 
 class Scores(Message):
@@ -261,6 +263,13 @@ class Waste(Message):
     calls: int = Field(0, ge=0)
 
 
+class Pruned(Message):
+    """What was not paid for, because it could not win any more."""
+
+    candidates: int = Field(0, ge=0)
+    cells: int = Field(0, ge=0)
+
+
 class Report(Message):
     """What is told about a finished compile."""
 
@@ -275,6 +284,7 @@ class Report(Message):
     failed_cells: int = 0
     """Needed cells whose program or metric raised."""
     wasted: Waste = Waste()
+    pruned: Pruned = Pruned()
     spent: Spending | None = None
     """Where the run has limits."""
     partial: str | None = None

@@ -104,6 +104,8 @@ class WorkerReason(StrEnum):
     """The provider refuses the API key, or the account."""
     EVALUATION_FAILED = "EvaluationFailed"
     """Program and metric failed on every validation example, or the metric's values cannot be added up."""
+    SCORE_OUT_OF_RANGE = "ScoreOutOfRange"
+    """The metric's value is not within spec.metric.range."""
     PROGRAM_EXITS = "ProgramExits"
     """The program or metric called sys.exit."""
     PROGRAM_NOT_PORTABLE = "ProgramNotPortable"

@@ -47,6 +47,11 @@ class BootstrapFewShotWithRandomSearch(SpecModel):
     metric_threshold: float | None = Field(None, description="Score that a demonstration needs. Default: any but 0.")
     labeled_sample: bool = Field(True, description="Draw the labeled candidate's demonstrations at random.")
 
+    @property
+    def is_arg_max(self) -> bool:
+        """Whether the winner is the first of the best candidates, and scores decide nothing else."""
+        return self.stop_at_score is None
+
 
 class BootstrapFewShotWithOptuna(SpecModel):
     """dspy.BootstrapFewShotWithOptuna: one bootstrapped demonstration for each predictor, chosen by Optuna. Stock DSPy
@@ -69,6 +74,11 @@ class InferRules(SpecModel):
     max_rounds: int = Field(1, ge=1, description="Attempts for each training example.")
     max_errors: int | None = Field(None, ge=1, description="Failing examples that end the compile. DSPy's default: 10.")
     metric_threshold: float | None = Field(None, description="Score that a demonstration needs. Default: any but 0.")
+
+    @property
+    def is_arg_max(self) -> bool:
+        """Whether the winner is the first of the best candidates, and scores decide nothing else."""
+        return True
 
 
 class COPRO(SpecModel):
@@ -193,3 +203,8 @@ class Optimizer(Union):
     infer_rules: InferRules | None = None
     bootstrap_few_shot_with_optuna: BootstrapFewShotWithOptuna | None = None
     custom: Custom | None = None
+
+    @property
+    def is_arg_max(self) -> bool:
+        """Whether the winner is the first of the best candidates, and scores decide nothing else."""
+        return getattr(getattr(self, self.which), "is_arg_max", False)

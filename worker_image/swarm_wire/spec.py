@@ -53,6 +53,13 @@ class Program(SpecModel):
     )
 
 
+class ScoreRange(SpecModel):
+    """Between which scores a metric's values are."""
+
+    min: float = Field(0, description="The least score.")
+    max: float = Field(1, description="The greatest score.")
+
+
 class Metric(SpecModel):
     """The metric that scores predictions."""
 
@@ -60,6 +67,11 @@ class Metric(SpecModel):
         description='"module:attribute" of a function (example, prediction, trace=None) that returns a bool, a float '
         "between 0 and 1, or a dspy.Prediction(score=..., feedback=...). For gepa: (example, prediction, trace=None, "
         "pred_name=None, pred_trace=None)."
+    )
+    range: ScoreRange = Field(
+        default_factory=ScoreRange,
+        description="Between which scores the metric's values are. swarm.pruning relies on it: a score outside ends "
+        "the run.",
     )
 
 
@@ -188,6 +200,11 @@ class Swarm(SpecModel):
         description="Most guesses per round: effects that are likely, but may depend on a score that is missing. "
         "0: never pay for a guess.",
     )
+    pruning: Literal["exact", "off"] = Field(
+        "exact",
+        description="exact: cells of a candidate that can no longer win are not run, where the optimizer keeps the "
+        'best and uses scores for nothing else; the winner is the same. "off" (in quotes): all are run.',
+    )
     resources: Resources = Field(default_factory=Resources, description="Of each pod.")
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
@@ -271,6 +288,11 @@ class CompilationSpec(SpecModel):
                     "length"
                 )
         return self
+
+    @property
+    def prunes(self) -> bool:
+        """Whether cells are left out that cannot change the winner."""
+        return self.swarm.pruning == "exact" and self.optimizer.is_arg_max
 
     def config_maps(self) -> dict[str, set[str] | None]:
         """ConfigMaps that the pods mount: name -> keys that must be there (None: all keys are used)."""

@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 import dspy
 
 from swarm_wire import names
-from swarm_wire.messages import ArtifactHeader, Ending, PlanEnd, PlanOutcome, Report, Spending
+from swarm_wire.messages import ArtifactHeader, Ending, PlanEnd, PlanOutcome, Pruned, Report, Spending
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
+from swarm_wire.spec import CompilationSpec
 from swarm_worker import script
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.loading import Environment, load_compilation, load_environment
@@ -21,6 +22,7 @@ from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
 from swarm_worker.replay import hooks
 from swarm_worker.replay.engine import SMALL, Engine
+from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.store import Store, Stream
 from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding
@@ -51,6 +53,7 @@ class Plan:
         self._progress = script.Progress(keeps_best=self._ending is not None)
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
         swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
+        self._contest = _contest(environment.request.spec)
         self._engine = Engine(
             self._store,
             environment.codec,
@@ -63,6 +66,7 @@ class Plan:
             small=0 if self._ending else int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
             check=self._meet_twin,
             is_full=lambda: process.is_full,
+            contest=self._contest,
         )
         self._binding = ""
         self._observed: list[Observation] = []
@@ -72,6 +76,8 @@ class Plan:
         loaded = load_compilation(self._environment)
         spec = self._environment.request.spec
         compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
+        if self._contest is not None:
+            compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
         self._binding = binding(spec, self._environment.sources, loaded.data, image)
         self._check_binding()
@@ -162,6 +168,7 @@ class Plan:
             rounds=len(self._store.plans),
             failed_cells=len(self._engine.failures),
             wasted=self._store.waste(self._engine.used),
+            pruned=Pruned(candidates=len(self._engine.spared), cells=len(set().union(*self._engine.spared.values()))),
             spent=self._spent(),
             partial=self._ending and self._ending.why,
         )
@@ -173,6 +180,11 @@ class Plan:
         """By all pods of the run, this one last."""
         own = self._process.spent()
         return None if own is None else self._store.accounts.total + own
+
+
+def _contest(spec: CompilationSpec) -> Contest | None:
+    """Where only the best of the optimizer's evaluations counts."""
+    return Contest(Range(spec.metric.range.min, spec.metric.range.max)) if spec.prunes else None
 
 
 def _saved(winner: Any) -> str:

@@ -11,6 +11,7 @@ from dspy.utils.callback import BaseCallback
 from swarm_wire.messages import Candidate, Scores
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
+from swarm_worker.replay.pruning import Bound
 from swarm_worker.user.data import Data
 from swarm_worker.user.optimizer import Compile
 
@@ -46,7 +47,7 @@ class Progress(BaseCallback):
 
     def on_evaluate_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
         program = self._open.pop(call_id, None)
-        if program is not None and exception is None:
+        if program is not None and exception is None and not _is_cut_short(outputs.results):
             self.best = max(self.best or 0.0, outputs.score)
             self.keep(program, outputs.score)
 
@@ -88,10 +89,18 @@ def candidates(winner: dspy.Module) -> list[Candidate]:
     """What the optimizer tells of its candidates, best first; empty where stock keeps no list."""
     found = getattr(winner, "candidate_programs", None) or []
     return [
-        Candidate(name=f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}", score=entry["score"])
+        Candidate(
+            name=f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}",
+            score=entry["score"],
+            bound=any(isinstance(score, Bound) for score in entry.get("subscores", ())),
+        )
         for number, entry in enumerate(found)
         if "score" in entry
     ]
+
+
+def _is_cut_short(results: list[Any]) -> bool:
+    return any(isinstance(score, Bound) for *_, score in results)
 
 
 def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any], must_work: bool = False) -> float:

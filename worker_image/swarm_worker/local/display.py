@@ -117,7 +117,9 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
     console.print()
     console.print(table)
     if report.candidates:
-        best = ", ".join(f"{candidate.name} {candidate.score:.1f}" for candidate in report.candidates[:5])
+        best = ", ".join(
+            f"{candidate.name} {'≤ ' * candidate.bound}{candidate.score:.1f}" for candidate in report.candidates[:5]
+        )
         console.print(f"{len(report.candidates)} candidates, best first: {best}", highlight=False)
     usage = report.usage
     tokens = usage.prompt_tokens + usage.completion_tokens
@@ -126,6 +128,12 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
         highlight=False,
     )
     console.print(f"waste: {_waste(report)}", highlight=False)
+    if report.pruned.cells:
+        console.print(
+            f"saved: {report.pruned.cells:,} cells of {report.pruned.candidates} candidates that could not win any "
+            "more",
+            highlight=False,
+        )
     if report.spent is not None:
         console.print(f"spent: {_spent(report.spent)}", highlight=False)
     if report.partial is not None:

@@ -5,12 +5,13 @@ DSPy would have returned.
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Protocol
 
 import dspy
+from dspy.primitives.prediction import Prediction
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 
 from swarm_wire.messages import Cell, EffectKind, Outcome, Task
@@ -25,6 +26,7 @@ from swarm_worker.replay.codec import Codec, Walks
 from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.replay.execute import Value, run_cell
 from swarm_worker.replay.prefetch import running_ahead
+from swarm_worker.replay.pruning import FAILURE, Bound, Standing
 from swarm_worker.replay.store import Store
 
 BOOTSTRAP_WEIGHT = 8
@@ -50,9 +52,10 @@ class Tasks:
         blobs = [Record(RecordKind.BLOB, {"key": key}, body) for key, body in self.blobs.items()]
         return [*blobs, Record(RecordKind.TASK, self.task.to_header())]
 
-    def work(self, codec: Codec) -> "Work":
-        """The task made ready to run here."""
-        return make_work(self.task, self.blobs, codec)
+    def part(self, keys: Collection[str]) -> "Tasks":
+        """The task with these of its cells only."""
+        cells = [cell for cell in self.task.cells if cell.key in keys]
+        return replace(self, task=self.task.model_copy(update={"cells": cells}))
 
 
 class Work(Protocol):
@@ -77,13 +80,17 @@ class Wave:
 
     A cell's key is made from the function with everything it closes over (program, metric), the settings and the item:
     waves of equal programs share cells.
+
+    Args:
+        max_errors: so many failing items end the compile.
     """
 
     kind = EffectKind.WAVE
     weight = 1
 
-    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any], max_errors: int = 0) -> None:
         self.function, self.items, self.settings = function, list(items), current_settings()
+        self.max_errors = max_errors
         self.function_walk = Walk()
         head = bytes.fromhex(self.function_walk.digest("wave", function, self.settings))
         self.program = head.hex() if self._is_evaluation() else None
@@ -100,10 +107,7 @@ class Wave:
 
     def load(self, store: Store, codec: Codec) -> list[Value]:
         """Outcome and value of each item, in order."""
-        return [
-            _value(store, key, codec, [(FUNCTION, self.function_walk), (ITEM, walk)])
-            for key, walk in zip(self.keys, self.item_walks, strict=True)
-        ]
+        return list(self._known(store, codec).values())
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
         first = {key: number for number, key in reversed(list(enumerate(self.keys)))}
@@ -122,12 +126,39 @@ class Wave:
         """Scores for an evaluation; None where results carry traces, whose shape nobody can guess."""
         return placeholder.scores(score, len(self.items)) if self.program else None
 
+    def standing(self, store: Store, codec: Codec) -> Standing | None:
+        """What is known of an evaluation; None where a value is no number."""
+        values = self._known(store, codec)
+        try:
+            scores = {
+                number: float(value[1]) if outcome is Outcome.OK else FAILURE
+                for number, (outcome, value) in values.items()
+            }
+        except (TypeError, ValueError):
+            return None
+        failed = frozenset(number for number, (outcome, _) in values.items() if outcome is Outcome.ERROR)
+        return Standing(tuple(self.groups), scores, failed, self.max_errors)
+
+    def cut_short(self, store: Store, codec: Codec, most: float) -> list[Value]:
+        """An evaluation as far as it is known; each missing score a Bound."""
+        bound: Value = Outcome.OK, (Prediction(), Bound(most))
+        known = self._known(store, codec)
+        return [known.get(number, bound) for number in range(len(self.items))]
+
     def scores(self, values: list[Value]) -> dict[str, float]:
-        """Of an evaluation's items, by group; those that failed are left out."""
+        """Of an evaluation's items, by group; those that failed, or were not paid for, are left out."""
         return {
             group: float(value[1])
             for group, (outcome, value) in zip(self.groups, values, strict=True)
-            if outcome is Outcome.OK and isinstance(value[1], Real)
+            if outcome is Outcome.OK and isinstance(value[1], Real) and not isinstance(value[1], Bound)
+        }
+
+    def _known(self, store: Store, codec: Codec) -> dict[int, Value]:
+        """Outcome and value of each item that the journal has, by its position."""
+        return {
+            number: _value(store, key, codec, [(FUNCTION, self.function_walk), (ITEM, walk)])
+            for number, (key, walk) in enumerate(zip(self.keys, self.item_walks, strict=True))
+            if key in store
         }
 
     def _is_evaluation(self) -> bool:
@@ -212,6 +243,12 @@ class Bootstrap:
 
     def scores(self, value: Value) -> dict[str, float]:
         return {}
+
+    def standing(self, store: Store, codec: Codec) -> None:
+        return None
+
+    def cut_short(self, store: Store, codec: Codec, most: float) -> Value:
+        raise NotImplementedError
 
 
 @dataclass

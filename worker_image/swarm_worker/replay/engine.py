@@ -8,8 +8,9 @@ nothing that an optimizer or a user's program catches can keep it from ending.
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from math import inf
 from typing import Any, NoReturn, Protocol
 
@@ -22,12 +23,13 @@ from swarm_worker.errors import BadInput, CellTimeout, Drift, OutputFull, SwarmE
 from swarm_worker.exceptions import describe
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.effects import Call, Tasks
+from swarm_worker.replay.effects import Call, Tasks, make_work
 from swarm_worker.replay.execute import Value, outcome_of
 from swarm_worker.replay.forecast import Forecast
 from swarm_worker.replay.guesses import Guesses, allowance
 from swarm_worker.replay.lookahead import Scout, Sighting, look
 from swarm_worker.replay.placeholder import EXTREMES, LIKELY, QUORUM, Outlook
+from swarm_worker.replay.pruning import Contest, Entrant, Standing
 from swarm_worker.replay.store import Store, Stream
 from swarm_worker.watch import Watch
 
@@ -78,6 +80,12 @@ class Scattered(Effect, Protocol):
     def scores(self, value: Any) -> dict[str, float]:
         """The scores of an evaluation's items by name, those that failed left out."""
 
+    def standing(self, store: Store, codec: Codec) -> Standing | None:
+        """What is known of an evaluation; None where that cannot be compared."""
+
+    def cut_short(self, store: Store, codec: Codec, most: float) -> Any:
+        """An evaluation's result, whose missing items score so much at most."""
+
 
 class Leave(Protocol):
     """Ends the process: blocked, or with an error."""
@@ -113,6 +121,7 @@ class Engine:
         check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
             it raises ends the plan.
         is_full: whether so much is printed that another plan should go on.
+        contest: of the compile's evaluations, where they need not all be finished.
 
     Attributes:
         stream: effects needed so far.
@@ -137,9 +146,11 @@ class Engine:
         small: int = SMALL,
         check: Callable[[Stream], None] = not_checked,
         is_full: Callable[[], bool] = bool,
+        contest: Contest | None = None,
     ) -> None:
         self.store, self.codec = store, codec
         self._emit, self._leave, self._check, self._is_full = emit, leave, check, is_full
+        self._contest = contest
         self._looks_ahead, self._speculation, self._threads = looks_ahead, speculation, threads
         self._small, self._small_alone = small, ALONE * min(small, threads)
         self._make_call = client().maker()
@@ -179,32 +190,49 @@ class Engine:
         if self._scout is not None:
             return self._scouted(self._scout, effect)
         self._follow(effect)
-        if not effect.is_known(self.store):
+        while not self._is_settled(effect):
             tasks = self._tasks(effect)
-            if not _fits(tasks, self._small) and (scout := self._block(effect, tasks)) is not None:
+            if _fits(tasks.task, self._small):
+                self._run_here(tasks.task, tasks.blobs)
+            elif (scout := self._block(effect, tasks)) is not None:
                 return self._stand_in(scout, effect)
-            self._run_here(tasks)
-        self.used.update(effect.keys)
-        value = effect.load(self.store, self.codec)
+        self.used.update(key for key in effect.keys if key in self.store)
+        value = self._load(effect)
         if effect.program is not None:
             self._forecast.add(effect.program, effect.scores(value))
+            self._enter(effect)
         return value
+
+    def _is_settled(self, effect: Scattered) -> bool:
+        """Whether nothing more of it is needed."""
+        return effect.is_known(self.store) or (self._competes(effect) and effect.digest in self.spared)
+
+    def _load(self, effect: Scattered) -> Any:
+        if self._contest is None or effect.is_known(self.store):
+            return effect.load(self.store, self.codec)
+        return effect.cut_short(self.store, self.codec, self._contest.most)
 
     def _block(self, effect: Scattered, tasks: Tasks) -> Scout | None:
         """Asks for the effect and whatever else may run, and leaves.
 
         Returns:
-            In a scout: its line. In the plan: None, if the effect should rather be run here.
+            In a scout: its line. In the plan: None, if it need not leave yet: it found out more, or ran something.
         """
-        self._ask(effect.digest, tasks.records())
+        entrants = self._entrants(effect)
+        if not entrants:
+            self._ask(effect.digest, tasks.records())
         if threading.current_thread() is not threading.main_thread():
             self._settle()
         elif self._looks_ahead:
             has_placeholder = effect.placeholder(EXTREMES[0].letter, 0.0) is not None
             if has_placeholder and (scout := self._find_independent()) is not None:
                 return scout
-            if len(self.asked) == 1 and _fits(tasks, self._small_alone):
+            self._ask_for_part(*entrants)
+            if self._is_settled(effect):
                 self._ask_nothing()
+                return None
+            if len(self.asked) == 1 and _fits(self.asked[0], self._small_alone):
+                self._run_asked()
                 return None
             if has_placeholder and self._speculation and (scout := self._guess()) is not None:
                 return scout
@@ -249,10 +277,17 @@ class Engine:
         for asked in (self.asked, self._joined, self._blobs, self._unsaid):
             asked.clear()
 
-    def _run_here(self, tasks: Tasks) -> None:
+    def _run_asked(self) -> None:
+        """Runs here the one task that was asked for."""
+        [task] = self.asked
+        blobs = {record.header["key"]: record.body for record in self._unsaid if record.kind is RecordKind.BLOB}
+        self._ask_nothing()
+        self._run_here(task, blobs)
+
+    def _run_here(self, task: Task, blobs: Mapping[str, bytes]) -> None:
         """Runs the cells of a small wave in this process, as a worker would."""
         self.spend()
-        work = tasks.work(self.codec)
+        work = make_work(task, blobs, self.codec)
 
         def run(position: int) -> None:
             with self._watch.timed():
@@ -260,13 +295,62 @@ class Engine:
             self._keep(record)
 
         with ThreadPoolExecutor(self._threads) as pool:
-            cells = [pool.submit(run, position) for position in range(len(tasks.task.cells))]
+            cells = [pool.submit(run, position) for position in range(len(task.cells))]
             while wait(cells, timeout=0.2).not_done:
                 if self._watch.only_late:
                     self._end(CellTimeout(self._watch.late, self._watch.seconds))
         try:
             for cell in cells:
                 cell.result()
+        except SwarmError as error:
+            self._end(error)
+
+    # Evaluations of which only the best counts
+
+    @property
+    def spared(self) -> Mapping[str, Collection[str]]:
+        """Keys of the missing cells of each evaluation that cannot win, by digest."""
+        return self._contest.spared if self._contest is not None else {}
+
+    def _competes(self, effect: Scattered) -> bool:
+        """Whether it may be cut short. Only where others can be seen ahead: by then one of them may have won."""
+        return (
+            self._contest is not None
+            and self._contest.is_on
+            and self._looks_ahead
+            and effect.program is not None
+            and threading.current_thread() is threading.main_thread()
+        )
+
+    def _entrants(self, effect: Scattered) -> list[Entrant]:
+        """The effect, if it competes."""
+        if not self._competes(effect) or (standing := effect.standing(self.store, self.codec)) is None:
+            return []
+        tasks = None if effect.is_known(self.store) else self._tasks(effect)
+        return [Entrant(effect.digest, effect.keys, standing, tasks)]
+
+    def _enter(self, effect: Scattered) -> None:
+        """Notes an evaluation that the plan has the scores of."""
+        if self._contest is None or threading.current_thread() is not threading.main_thread():
+            return
+        if (standing := effect.standing(self.store, self.codec)) is not None:
+            with self._ending():
+                self._contest.passed(Entrant(effect.digest, effect.keys, standing))
+
+    def _ask_for_part(self, *at: Entrant) -> None:
+        """Asks for those cells of competing evaluations that tell best which of them cannot win."""
+        if self._contest is None:
+            return
+        for entrant, keys in self._contest.decide(*at):
+            if keys:
+                self._ask(entrant.digest, entrant.request.part(keys).records())
+            self._joined.add(entrant.digest)  # no guess
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """What is wrong ends the process: an optimizer may catch."""
+        try:
+            yield
         except SwarmError as error:
             self._end(error)
 
@@ -378,9 +462,14 @@ class Engine:
         def found(sighting: Sighting, request: Any) -> None:
             if sighting.kind == Call.kind:
                 self._waiting[sighting.digest] = request
+            elif isinstance(request, Entrant) and self._contest is not None:
+                with self._ending():
+                    self._contest.sighted(request)
             else:
                 self._ask(sighting.digest, request)
 
+        if self._contest is not None:
+            self._contest.look_again()
         self._scout = look(self._joined | set(self._waiting), found, outlooks, **limits)
         return self._scout
 
@@ -405,15 +494,24 @@ class Engine:
 
     def _scouted(self, scout: Scout, effect: Scattered) -> Any:
         """In a scout: what is known, or a placeholder after a word with the referee."""
-        if not effect.unresolved and effect.is_known(self.store):
-            return effect.load(self.store, self.codec)
+        is_settled = not effect.unresolved and self._is_settled(effect)
+        if is_settled and not self._competes(effect):
+            return self._load(effect)
         cost = effect.weight * sum(key not in self.store for key in effect.keys)
         sighting = Sighting(effect.kind, effect.digest, effect.unresolved, cost)
-        scout.report(sighting, lambda: self._tasks(effect).records())
+        scout.report(sighting, lambda: self._request(effect))
+        if is_settled:
+            return self._load(effect)
         stand_in = self._stand_in(scout, effect)
         if stand_in is None:
             scout.end()
         return stand_in
+
+    def _request(self, effect: Scattered) -> Entrant | list[Record]:
+        """What it takes to run an effect, or to compare it with others first."""
+        if entrants := self._entrants(effect):
+            return entrants[0]
+        return [] if effect.is_known(self.store) else self._tasks(effect).records()
 
     def _scouted_call(self, scout: Scout, effect: Call) -> Any:
         if not effect.unresolved and effect.is_known(self.store):
@@ -476,9 +574,9 @@ class Engine:
             )
 
 
-def _fits(tasks: Tasks, small: int) -> bool:
+def _fits(task: Task, small: int) -> bool:
     """Whether a plan that runs so many cells itself runs these."""
-    return len(tasks.task.cells) <= small and tasks.task.weight == 1
+    return len(task.cells) <= small and task.weight == 1
 
 
 def _cost(task: Task) -> int:

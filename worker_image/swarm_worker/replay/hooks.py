@@ -41,7 +41,7 @@ def install(engine: Engine) -> None:
     def execute(executor: ParallelExecutor, function: Callable[[Any], Any], data: Any) -> list[Any]:
         if current() is not None:
             return list(stock_execute(executor, function, data))
-        values = engine.need(Wave(function, list(data)))
+        values = engine.need(Wave(function, list(data), executor.max_errors))
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
             if outcome is Outcome.OK:

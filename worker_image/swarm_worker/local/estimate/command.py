@@ -94,6 +94,7 @@ def _estimate(manifest: Manifest, pass_rate: float, ran: Ran, price: Price | Non
         total=found.total,
         cost=sum(costs) if len(costs) == len(models) else None,
         wasted=ran.report.wasted,
+        at_most=manifest.spec.prunes,
     )
     if latency is None:
         return estimate

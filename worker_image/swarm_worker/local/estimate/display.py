@@ -30,6 +30,8 @@ def show(console: Console, estimate: Estimate) -> None:
         console.print("DSPy does not know every model's price: give --price-in and --price-out.", highlight=False)
     if estimate.wasted.calls:
         console.print(f"{estimate.wasted.calls:,} of the calls are guesses that will not be needed.", highlight=False)
+    if estimate.at_most:
+        console.print("An upper limit: candidates that can no longer win will not be finished.", highlight=False)
     if estimate.serial_seconds is not None and estimate.swarm_seconds is not None:
         console.print(
             f"Stock DSPy with one thread waits {_time(estimate.serial_seconds)} for its calls, this swarm "

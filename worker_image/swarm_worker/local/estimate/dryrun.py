@@ -95,9 +95,10 @@ class _Listening(Processes):
 
 def _tolerant(manifest: Manifest) -> Manifest:
     """Without limits, of errors or of cost: a program may fail on invented answers more often than on real ones, and
-    these cost nothing.
+    these cost nothing. And without pruning: what invented scores would save says nothing about real ones.
     """
     written = {name: value for name, value in manifest.spec.as_written().items() if name != "limits"}
+    written["swarm"]["pruning"] = "off"
     for parameters in written["optimizer"].values():
         parameters.pop("maxErrors", None)
     return replace(manifest, spec=CompilationSpec.model_validate(written))

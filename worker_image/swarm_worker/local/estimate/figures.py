@@ -62,6 +62,7 @@ class Estimate(Message):
         models: by the name of the model.
         cost: in USD; None where the price of a model is not known.
         wasted: of the total: guesses that the optimizer did not need in the end.
+        at_most: whether the run will leave out what can no longer win; then evaluations cost less than is said here.
         serial_seconds: for stock DSPy with one thread, if each call takes the latency that was given.
         swarm_seconds: for the swarm of the spec; at least.
     """
@@ -74,6 +75,7 @@ class Estimate(Message):
     total: Part
     cost: float | None
     wasted: Waste
+    at_most: bool = False
     serial_seconds: float | None = None
     swarm_seconds: float | None = None
 

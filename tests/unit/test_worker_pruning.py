@@ -1,0 +1,503 @@
+"""Pruning: which evaluations of an arg max have lost, what is asked for next, and that the winner is the same."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import dspy
+import pytest
+from dspy.evaluate.evaluate import EvaluationResult
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.models import CODEC, take_over
+from support.plans import Planned, plan
+from support.wire import plan_end
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.errors import BadInput
+from swarm_worker.replay import calls
+from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.effects import make_work
+from swarm_worker.replay.pruning import FEW, Bound, Contest, Entrant, Range, Standing, lost, wanted
+from swarm_worker.script import Progress, candidates
+
+UNIT = Range(0, 1)
+
+
+def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -> Standing:
+    """One digit for each example, in tenths (x: 1.0); ".": not known."""
+    known = {at: 1.0 if score == "x" else int(score) / 10 for at, score in enumerate(scores) if score != "."}
+    return Standing(tuple(map(str, range(len(scores)))), known, frozenset(failed), max_errors)
+
+
+# --- who has lost -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "losers"),
+    [
+        ([], []),
+        (["...."], []),
+        (["xxxx", "...."], [1]),  # a tie is won by the first
+        (["....", "xxxx"], []),
+        (["....", "xxxx", "...."], [2]),
+        (["xxx0", "x..."], []),
+        (["xxx0", "0..."], [1]),  # 75 at most, later
+        (["0...", "xxx0"], []),  # 75 at most, earlier
+        (["00..", "xxx0"], [0]),
+        (["xx00", "000x"], []),  # complete: nothing to spare
+        (["xx..", "000."], [1]),  # 50 at least, 25 at most
+        (["xx..", "00.."], [1]),
+        (["00..", "xx.."], []),
+        (["00..", "xxx."], [0]),
+        (["x5..", "05..", "xxxx"], [0, 1]),
+    ],
+    ids=str,
+)
+def test_what_has_lost(evaluations: list[str], losers: list[int]) -> None:
+    assert lost([standing(scores) for scores in evaluations], UNIT) == set(losers)
+
+
+@pytest.mark.parametrize(
+    ("limits", "best", "scores", "has_lost"),
+    [
+        (Range(0, 1), "x", "0.", True),
+        (Range(0, 2), "x", "5.", False),
+        (Range(-1, 0.5), "5", ".0", True),
+        (Range(-1, 0.5), "5", ".5", True),
+    ],
+    ids=str,
+)
+def test_what_a_score_can_be(limits: Range, best: str, scores: str, has_lost: bool) -> None:
+    assert lost([standing(best * 2), standing(scores)], limits) == ({1} if has_lost else set())
+
+
+def test_what_fails_scores_0_be_that_much_or_little() -> None:
+    both = ("0", "1")
+    assert not lost([Standing(both, {0: -1.0, 1: -1.0}), Standing(both, {0: -1.0})], Range(-2, -1))
+    assert not lost([Standing(both, {0: 5.0}), Standing(both, {0: 1.0})], Range(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("failed", "max_errors", "has_lost"),
+    [
+        ([], 2, True),
+        ([0], 2, False),  # the missing ones may fail, too: then stock ends the compile
+        ([0], 4, False),
+        ([0], 5, True),  # so many cannot
+        ([0, 1], 3, False),
+    ],
+    ids=str,
+)
+def test_what_might_end_the_compile_is_looked_at(failed: list[int], max_errors: int, has_lost: bool) -> None:
+    found = [standing("xxxxx"), standing("00...", failed=failed, max_errors=max_errors)]
+    assert lost(found, UNIT) == ({1} if has_lost else set())
+    if not has_lost:
+        assert wanted(found, UNIT, few=0) == {1: [2, 3, 4]}
+
+
+def test_scores_that_only_rounding_tells_apart_are_no_reason() -> None:
+    """12.125 of 100 becomes 12.12 or 12.13: nobody can tell which, from a sum whose order is not known."""
+    best = Standing(tuple(map(str, range(800))), {at: float(at < 97) for at in range(800)})
+    behind = Standing(best.examples, {at: float(at < 96) for at in range(799)})
+    assert lost([best, behind], UNIT) == set()
+
+
+# --- what is asked for next ---------------------------------------------------------------------------------------
+
+
+def test_few_cells_are_asked_for_at_once() -> None:
+    found = [standing("x" * 10), standing("." * 10)]
+    assert wanted([standing("0" * 10), *found[1:]], UNIT, few=10) == {1: list(range(10))}
+    assert wanted([standing("0" * 10), *found[1:]], UNIT, few=9) == {1: [0, 1]}
+
+
+def test_the_hardest_examples_come_first() -> None:
+    found = [standing("xxx0xxxxx0"), standing("." * 10), standing("." * 10)]
+    assert wanted(found[1:], UNIT, others=found[:1], few=0) == {0: [3, 9], 1: [3, 9]}
+    assert wanted(found, UNIT, few=0) == {1: [3, 9], 2: [3, 9]}
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "cells"),
+    [
+        # By what is known of it, an evaluation is as good as the best, a little behind, or far behind.
+        (["xxxxxxx000", "xxx......."], [0, 7]),
+        (["xxxxxxx000", *["xxx......."] * 4], [0, 7, 7, 7, 7]),
+        (["xxxxxxx000", *["xxx......."] * 3, "xx0......."], [0, 7, 7, 7, 3]),
+        (["xxxxxx0000", *["xxx......."] * 3, "xx0......."], [0, 7, 7, 7, 4]),
+        (["xxxxxxx000", *["xxx......."] * 3, "000......."], [0, 7, 7, 7, 0]),
+        (["xxxxxxx000", *["xxx......."] * 3, "xxxx0....."], [0, 7, 7, 7, 5]),
+    ],
+    ids=["alone", "all as good", "until it should have lost", "the best is worse", "will have lost", "half is known"],
+)
+def test_the_most_promising_are_finished_and_others_go_on_until_they_should_have_lost(
+    evaluations: list[str], cells: list[int]
+) -> None:
+    found = wanted([standing(scores) for scores in evaluations], UNIT, few=0)
+    assert [len(found.get(number, [])) for number in range(len(evaluations))] == cells
+
+
+def test_what_may_come_to_a_tie_by_rounding_is_finished() -> None:
+    both = ("0", "1")
+    assert wanted([Standing(both, {0: 0.0}), Standing(both, {0: 0.5, 1: 0.50002})], UNIT, few=0) == {0: [1]}
+
+
+def test_an_evaluation_that_goes_on_gets_a_part_at_least() -> None:
+    behind = "xx" + "." * 17 + "0"
+    found = [standing("x" * 18 + "00"), *[standing("xx" + "." * 17 + "x")] * 3, standing(behind)]
+    assert len(wanted(found, UNIT, few=0)[4]) == 4
+
+
+# --- the winner is the same ---------------------------------------------------------------------------------------
+
+VALUES = st.sampled_from([0.0, 1.0, 1.0, 1.0, 0.5, 0.1, 0.7, 1 / 3])
+
+
+@st.composite
+def matrices(draw: Any) -> list[list[float]]:
+    """Scores by candidate and example; many ties."""
+    examples = draw(st.integers(1, 30))
+    found: list[list[float]] = draw(
+        st.lists(st.lists(VALUES, min_size=examples, max_size=examples), min_size=1, max_size=12)
+    )
+    return found
+
+
+def stocks(scores: Sequence[float]) -> float:
+    """As `dspy.Evaluate`."""
+    return round(100 * sum(scores) / len(scores), 2)
+
+
+def first_of_the_best(scores: Sequence[float]) -> int:
+    return max(range(len(scores)), key=lambda number: (scores[number], -number))
+
+
+@given(matrices(), st.sets(st.integers(0, 11)), st.sampled_from([0, 20, FEW]))
+def test_the_winner_is_the_first_of_the_best(matrix: list[list[float]], known: set[int], few: int) -> None:
+    size = len(matrix[0])
+    cells = [dict(enumerate(scores)) if number in known else {} for number, scores in enumerate(matrix)]
+    examples, rounds = tuple(map(str, range(size))), 0
+    while True:
+        standings = [Standing(examples, scores, max_errors=3) for scores in cells]
+        before = lost(standings, UNIT)
+        asked = wanted(standings, UNIT, few=few)
+        if not asked:
+            break
+        assert any(asked.values()), "every round brings something"
+        assert not set(asked) & before
+        rounds += 1
+        for number, positions in asked.items():
+            assert not set(positions) & set(cells[number]), "no cell is paid for twice"
+            cells[number].update({position: matrix[number][position] for position in positions})
+        assert before <= lost([Standing(examples, scores) for scores in cells], UNIT), "what has lost has lost"
+    seen = [stocks([scores.get(position, 1.0) for position in range(size)]) for scores in cells]
+    true = [stocks(scores) for scores in matrix]
+    assert first_of_the_best(seen) == first_of_the_best(true)
+    assert all(bound >= score for bound, score in zip(seen, true, strict=True))
+    assert len(cells[first_of_the_best(true)]) == size
+    assert rounds <= (1 if few == FEW and len(matrix) * size <= FEW else 12)
+
+
+# --- a contest ----------------------------------------------------------------------------------------------------
+
+
+def entrant(name: str, scores: str) -> Entrant:
+    return Entrant(name, [f"{name}{at}" for at in range(len(scores))], standing(scores))
+
+
+def asked(contest: Contest, *at: Entrant) -> dict[str, set[str]]:
+    return {found.digest: keys for found, keys in contest.decide(*at)}
+
+
+def test_a_contest_is_in_the_order_of_the_optimizer() -> None:
+    contest = Contest(UNIT, few=0)
+    contest.is_on = True
+    contest.sighted(entrant("b", "xxxx"))
+    contest.sighted(entrant("c", "...."))
+    assert asked(contest, entrant("a", "....")) == {"a": {"a0"}}
+    assert contest.spared == {"c": {"c0", "c1", "c2", "c3"}}
+    contest.passed(entrant("a", "xxxx"))
+    contest.look_again()
+    assert asked(contest, entrant("d", "..0.")) == {}
+    assert contest.spared["d"] == {"d0", "d1", "d3"}
+
+
+def test_what_is_sighted_no_more_is_forgotten() -> None:
+    contest = Contest(UNIT)
+    contest.sighted(entrant("a", "...."))
+    contest.look_again()
+    contest.sighted(entrant("b", "...."))
+    assert set(asked(contest)) == {"b"}
+
+
+def test_what_is_evaluated_before_tells_how_hard_examples_are_and_does_not_compete() -> None:
+    contest = Contest(UNIT, few=0)
+    contest.passed(entrant("baseline", "xx0x"))
+    assert asked(contest, entrant("a", "....")) == {"a": {"a2"}}
+
+
+def test_evaluations_on_other_examples_are_another_contest() -> None:
+    contest = Contest(UNIT, few=0)
+    contest.is_on = True
+    contest.passed(entrant("a", "xx"))
+    assert asked(contest, entrant("b", "..."), entrant("c", "..")) == {"b": {"b0"}}
+
+
+@pytest.mark.parametrize("score", [1.5, -0.1, float("nan"), float("inf")], ids=str)
+@pytest.mark.parametrize("known", ["sighted", "passed"])
+def test_a_score_out_of_range_ends_the_run(score: float, known: str) -> None:
+    contest = Contest(UNIT)
+    found = Entrant("a", ["a0", "a1"], Standing(("0", "1"), {0: 1.0, 1: score}))
+    with pytest.raises(BadInput, match=r"scored .* on example 2 .*range is 0 \.\. 1\. .* range: \{min") as raised:
+        getattr(contest, known)(found)
+    assert raised.value.reason == "ScoreOutOfRange"
+
+
+def test_what_failed_is_not_out_of_range() -> None:
+    Contest(Range(1, 5)).passed(Entrant("a", ["a0"], Standing(("0",), {0: 0.0}, frozenset({0}))))
+
+
+# --- in the engine ------------------------------------------------------------------------------------------------
+
+Table = Sequence[float | None]
+
+
+class Scripted(dspy.Module):
+    """Its scores are written into it; None: fails. Programs of another name share no cells."""
+
+    def __init__(self, name: str, scores: Table) -> None:
+        super().__init__()
+        self.name, self.scores, self.predict = name, list(scores), dspy.Predict("number -> score")
+
+    def forward(self, number: int) -> Any:
+        if (score := self.scores[number]) is None:
+            raise ValueError("cannot read it")
+        return dspy.Prediction(score=score)
+
+
+def value(example: Any, prediction: Any, trace: Any = None) -> Any:
+    return prediction.score
+
+
+def evaluated(name: str, scores: Table, max_errors: int = 3) -> Any:
+    devset = [dspy.Example(number=at).with_inputs("number") for at in range(len(scores))]
+    return dspy.Evaluate(devset=devset, metric=value, max_errors=max_errors)(Scripted(name, scores))
+
+
+def search(matrix: Sequence[Table], after: float, max_errors: int = 3) -> tuple[int, list[float]]:
+    """The number of the first of the best, as stock optimizers look for it; and the scores that it was shown."""
+    best, shown = -1, list[float]()
+    for number, scores in enumerate(matrix):
+        score = evaluated(f"candidate {number} after {after}", scores, max_errors).score
+        if not shown or score > max(shown):
+            best = number
+        shown.append(score)
+    return best, shown
+
+
+Script = Callable[[Contest | None], Any]
+
+
+def searching(matrix: Sequence[Table], max_errors: int = 3) -> Script:
+    """A baseline, and an optimizer whose candidates are made from it; ("failed", why) where that raises."""
+
+    def script(contest: Contest | None) -> Any:
+        baseline = evaluated("baseline", BASELINE).score
+        try:
+            return (contest.over(search) if contest else search)(matrix, baseline, max_errors)
+        except Exception as error:
+            return "failed", str(error)
+
+    return script
+
+
+def pruning() -> Contest:
+    return Contest(UNIT, few=0)
+
+
+def worked(planned: Planned) -> list[Record]:
+    """What workers make of a plan's tasks."""
+    blobs = {record.header["key"]: record.body for record in planned.of(RecordKind.BLOB)}
+    records: list[Record] = []
+    answers = Answers(CODEC, lambda key: None, records.append)
+    with pytest.MonkeyPatch.context() as patch:
+        take_over(patch)
+        calls.install()
+        for task in planned.tasks:
+            work = make_work(task, blobs, CODEC)
+            records += [work.run(position, answers) for position in range(len(task.cells))]
+    return records
+
+
+@dataclass
+class Ran:
+    """A script's last plan, and the cells of its rounds."""
+
+    last: Planned
+    cells: list[int]
+
+
+def ran(script: Script, contest: Callable[[], Contest | None], lost_results: int = 0, **options: Any) -> Ran:
+    """Plans and works until the script ends.
+
+    Args:
+        lost_results: of each round, at most; as if its workers had died.
+    """
+    journal: list[Record] = []
+    cells: list[int] = []
+    while True:
+        competing = contest()
+        found = plan(partial(script, competing), journal, contest=competing, **{"small": 0, **options})
+        if not found.left or found.error:
+            return Ran(found, cells)
+        results = worked(found)
+        stream = json.dumps(found.engine.stream)
+        cells.append(len(results))
+        journal += [*found.records, *results[min(lost_results, len(results) - 1) :], plan_end(len(cells) - 1, stream)]
+
+
+EASY = [1.0] * 16
+BASELINE, GOOD, WORSE, BAD = ([*EASY, *map(float, hard)] for hard in ("0000", "1101", "1100", "0100"))
+"""The last examples are hard."""
+
+
+@pytest.mark.parametrize(
+    ("matrix", "winner", "cells"),
+    [
+        ([GOOD, BAD, BAD, BAD, BAD], 0, [20, 16]),
+        ([BAD, BAD, BAD, BAD, GOOD], 4, [20, 16]),
+        ([WORSE, GOOD, WORSE, GOOD, WORSE], 1, [20, 32]),
+        ([GOOD], 0, [4, 16]),
+        ([GOOD] * 4, 0, [16, 64]),
+        ([BAD] * 4, 0, [16, 64]),
+    ],
+    ids=["first", "last", "several", "alone", "all good", "all bad"],
+)
+def test_the_winner_is_the_same_for_fewer_cells(matrix: list[Table], winner: int, cells: list[int]) -> None:
+    whole, found = ran(searching(matrix), lambda: None), ran(searching(matrix), pruning)
+    assert whole.last.value[0] == found.last.value[0] == winner
+    assert found.last.value[1][winner] == whole.last.value[1][winner]
+    assert all(bound >= score for bound, score in zip(found.last.value[1], whole.last.value[1], strict=True))
+    assert found.last.engine.stream == whole.last.engine.stream, "the same effects, in the same order"
+    assert found.cells == [len(BASELINE), *cells]
+    spared = sum(map(len, found.last.engine.spared.values()))
+    assert sum(found.cells) + spared == sum(whole.cells)
+
+
+def test_what_has_lost_is_shown_to_the_optimizer_as_a_bound() -> None:
+    shown: list[Any] = []
+
+    def script(contest: Contest | None) -> None:
+        assert contest is not None
+        baseline = evaluated("baseline", BASELINE).score
+        contest.over(lambda: shown.extend(evaluated(f"{name} {baseline}", name) for name in (GOOD, BAD)))()
+
+    found = ran(script, pruning)
+    good, bad = ([score for *_, score in result.results] for result in shown[-2:])
+    assert good == GOOD
+    assert [isinstance(score, Bound) for score in bad] == [True] * 16 + [False] * 4
+    assert bad == [1.0] * 16 + BAD[16:]
+    assert sum(map(len, found.last.engine.spared.values())) == 16
+
+
+def test_a_bound_is_no_score_that_was_reached() -> None:
+    program = dspy.Predict("number -> score")
+    devset = [dspy.Example(number=at).with_inputs("number") for at in range(2)]
+    progress = Progress(compiling=True, validation=devset)
+    for call, score in (("a", 0.5), ("b", Bound(1.0)), ("c", 0.25)):
+        results = [(example, None, score) for example in devset]
+        progress.on_evaluate_start(call, dspy.Evaluate(devset=devset), {"program": program})
+        progress.on_evaluate_end(call, EvaluationResult(score=100 * score, results=results))
+    assert progress.best == 50.0
+    program.candidate_programs = [
+        {"score": 80.0, "subscores": [0.8, 0.8], "seed": 1},
+        {"score": 75.0, "subscores": [0.5, Bound(1.0)], "seed": 0},
+        {"score": 70.0},
+    ]
+    assert [(found.name, found.bound) for found in candidates(program)] == [
+        ("seed 1", False),
+        ("seed 0", True),
+        ("candidate 2", False),
+    ]
+
+
+@pytest.mark.parametrize("max_errors", [1, 2, 3, 5, 30])
+def test_failing_examples_end_the_compile_as_they_would_have(max_errors: int) -> None:
+    failing: Table = [0.0, None, *EASY[2:], 1.0, None, 0.0, 0.0]
+    whole = ran(searching([GOOD, failing, BAD], max_errors), lambda: None)
+    found = ran(searching([GOOD, failing, BAD], max_errors), pruning)
+    assert found.last.value[0] == whole.last.value[0]
+    assert (whole.last.value[0] == "failed") == (max_errors <= 2)
+    if max_errors < len(failing) + 2:
+        assert found.last.engine.failures == whole.last.engine.failures, "all of the evidence"
+
+
+def test_what_is_evaluated_before_and_after_the_optimizer_is_finished() -> None:
+    def script(contest: Contest | None) -> Any:
+        assert contest is not None
+        before = evaluated("before", BAD).score
+        winner = contest.over(search)([GOOD, BAD], before)
+        return winner, evaluated(f"candidate 1 after {before}", BAD).score
+
+    found = ran(script, pruning)
+    assert found.last.value[1] == 100 * sum(BAD) / len(BAD)
+    assert found.cells == [20, 8, 16, 16]
+
+
+def test_without_lookahead_nothing_is_spared() -> None:
+    found = ran(searching([GOOD, BAD, BAD]), pruning, looks_ahead=False)
+    assert (found.cells, found.last.engine.spared) == ([20] * 4, {})
+
+
+def test_few_cells_are_one_round() -> None:
+    assert ran(searching([GOOD, BAD, BAD]), lambda: Contest(UNIT, few=60)).cells == [20, 60]
+    assert ran(searching([GOOD, BAD, BAD]), lambda: Contest(UNIT, few=59)).cells == [20, 12, 48]
+
+
+def test_the_plan_runs_the_last_cells_itself() -> None:
+    found = ran(searching([GOOD, BAD, BAD]), pruning, small=4)
+    assert found.last.value == ran(searching([GOOD, BAD, BAD]), pruning).last.value
+    assert found.cells == [12], "the baseline, and what is left of the best, are not more than it runs"
+
+
+@pytest.mark.parametrize("lost_results", [1, 6])
+def test_a_round_of_which_not_all_came_back_changes_nothing_but_the_rounds(lost_results: int) -> None:
+    matrix = [BAD, BAD, GOOD, BAD, GOOD, WORSE]
+    found = ran(searching(matrix), pruning, lost_results)
+    assert (found.last.value[0], found.last.value[1][2]) == (2, 95.0)
+    assert found.last.engine.spared
+
+
+def test_the_same_journal_leads_to_the_same_cells() -> None:
+    first = plan(lambda: evaluated("baseline", BASELINE), small=40).records
+
+    def asked() -> list[tuple[str, list[int]]]:
+        contest = pruning()
+        found = plan(lambda: searching([BAD, GOOD, BAD])(contest), first, contest=contest, small=0)
+        return [(task.digest, [cell.item for cell in task.cells]) for task in found.tasks]
+
+    assert asked() == asked()
+    assert [cells for _, cells in asked()] == [[16, 17, 18, 19]] * 3
+
+
+def test_a_metric_that_leaves_its_range_ends_the_plan_whatever_the_optimizer_catches() -> None:
+    def script(contest: Contest | None) -> Any:
+        try:
+            return searching([GOOD, [*GOOD[:-1], 1.5]])(contest)
+        except Exception:
+            return "swallowed"
+
+    error = ran(script, pruning).last.error
+    assert isinstance(error, BadInput)
+    assert error.reason == "ScoreOutOfRange"
+    assert ran(script, lambda: None).last.value == (1, [95.0, 97.5])
+
+
+def test_values_that_cannot_be_compared_are_left_to_stock() -> None:
+    odd: list[Any] = [*GOOD[:-1], "good"]
+    found = ran(searching([GOOD, odd, BAD]), pruning)
+    assert found.last.value[0] == "failed"
+    assert "unsupported operand" in found.last.value[1]
