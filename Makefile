@@ -22,7 +22,7 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: test lint unit replay older fidelity cluster-tests
+.PHONY: test lint unit replay older fidelity cluster-tests faults
 test: lint unit replay older cluster-tests  ## everything, the real cluster included
 
 lint: setup  ## ruff, mypy, import contracts, generated files
@@ -47,8 +47,12 @@ older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two mino
 fidelity: setup  ## every optimizer x program x seed against stock, all kills and pruning: two hours on 2 cores
 	FIDELITY=whole $(PYTEST) $(addprefix tests/replay/test_, fidelity.py kills.py pruning.py) --numprocesses auto
 
-cluster-tests: setup  ## chart, CRs and pods on a kind cluster (made first where there is none)
+cluster-tests: setup  ## chart, CRs, pods and some faults on a kind cluster (made first where there is none)
 	$(PYTEST) tests/cluster tests/e2e --with-cluster --numprocesses 3 --dist loadfile
+	$(PYTEST) tests/faults --with-cluster --numprocesses 3 --dist worksteal
+
+faults: setup  ## everything that can go wrong, made to go wrong: an hour on 2 cores; see docs/faults.md
+	FAULTS=whole $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 ##@ Measure it
 .PHONY: bench

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-TIERS = {"unit", "replay", "cluster", "e2e"}
-NEED_A_CLUSTER = {"cluster", "e2e"}
+# It asserts for all cases of its tier.
+pytest.register_assert_rewrite("faults.stage")
+
+TIERS = {"unit", "replay", "cluster", "e2e", "faults"}
+NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,7 +6,8 @@ ApiError
 ├── Unavailable   the API server is busy, away or slow: tried again later
 ├── Rejected      it will never take this object: ends the run
 ├── NameTaken     an object of that name is not ours: tried again later, never overwritten
-└── Vanished      what the write was about is gone, or its namespace is: nothing left to do
+└── Vanished      what the write was about is gone: nothing left to do
+    └── Terminating   its whole namespace is being deleted: nothing may hold that up
 """
 
 
@@ -47,7 +48,11 @@ class Exists(ApiError):
 
 
 class Vanished(ApiError):
-    """404, or a namespace that is being deleted."""
+    """404."""
+
+
+class Terminating(Vanished):
+    """A namespace that is being deleted takes nothing new."""
 
 
 def from_response(
@@ -64,7 +69,7 @@ def from_response(
     """
     text = f"{message or reason or 'no message'} (HTTP {status})"
     if "NamespaceTerminating" in causes or "being terminated" in message:
-        return Vanished(text)
+        return Terminating(text)
     if status == 404:
         return Vanished(text)
     if status == 409:

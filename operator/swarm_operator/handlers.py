@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
+import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
@@ -24,6 +26,9 @@ from swarm_operator.settings import Settings
 from swarm_operator.world import Key
 
 log = logging.getLogger(__name__)
+
+STUCK_SECONDS = 20.0
+"""After its cleanup the process ends at once, or else is ended."""
 
 
 class Pulse:
@@ -174,6 +179,10 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
+        # kopf may be unable to end: it was seen to wait for ever after a watch was refused with 401.
+        end = threading.Timer(STUCK_SECONDS, os._exit, (1,))
+        end.daemon = True
+        end.start()
         await operator.stop()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)

@@ -157,7 +157,12 @@ class RestKube:
         return data.decode("utf-8", "replace")
 
     async def _json(self, method: str, path: str, **options: Any) -> Any:
-        return json.loads(await self._request(method, path, **options))
+        data = await self._request(method, path, **options)
+        try:
+            return json.loads(data)
+        except ValueError:
+            # A page of something between, which says 200 to everything: whether the server got it is not known.
+            raise errors.Unavailable(f"{method} {path}: the answer is no JSON") from None
 
     async def _request(
         self,

@@ -100,7 +100,7 @@ def job(found: Object) -> Job | None:
 
 
 def pod(found: Object) -> Pod | None:
-    """None where the labels are not ours."""
+    """None where the labels are not ours. One that lacks the run's is nobody's: it is let go."""
     metadata, status = found["metadata"], found.get("status") or {}
     labels = metadata.get("labels") or {}
     container = _container(status)
@@ -113,7 +113,7 @@ def pod(found: Object) -> Pod | None:
         return Pod(
             name=metadata["name"],
             uid=metadata["uid"],
-            run_id=labels[LABEL_RUN],
+            run_id=labels.get(LABEL_RUN, ""),
             kind=ObjectKind(labels[LABEL_ROLE]),
             round=int(labels[LABEL_ROUND]),
             attempt=int(labels[LABEL_ATTEMPT]),

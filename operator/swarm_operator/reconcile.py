@@ -50,6 +50,11 @@ class Reconciler:
         try:
             decision = await self._act(world, decision, now)
             return await self._report(world, decision, now)
+        except errors.Terminating as error:
+            log.info("%s/%s: %s", key.namespace, key.name, error)
+            # Kubernetes deletes the Compilation only when its pods are gone, and they are held for a journal that
+            # cannot be written any more.
+            return await self._let_go(key, observer)
         except errors.Vanished as error:
             log.info("%s/%s: %s", key.namespace, key.name, error)
             return None
@@ -93,7 +98,8 @@ class Reconciler:
         return decision.wake_up
 
     async def _let_go(self, key: Key, observer: Observer) -> float | None:
-        """The Compilation is gone: garbage collection takes the rest, once our finalizers are off its pods."""
+        """The Compilation is gone, or goes with its namespace, and so does the rest, once our finalizers are off its
+        pods."""
         held = [pod for pod in await observer.pods() if pod.held]
         for pod in held:
             await self._applier.release(key, pod.name, pod.uid)

@@ -6,13 +6,13 @@ import pytest
 
 import testbed
 from simulated_provider.testing import running_provider
-from support.cluster import Namespace, config_map, secret
-from support.compiles import ROOT, Case, StockRun
+from support.cluster import Namespace
+from support.compiles import Case, StockRun
+from support.e2e import TRIAGE, triage_namespace
 from support.installed import installed
 
 __all__ = ["installed"]
 
-TRIAGE = ROOT / "examples" / "triage"
 CASE = Case(
     "triage",
     parameters={"num_candidate_programs": 3, "max_labeled_demos": 6},
@@ -27,19 +27,9 @@ SEED = 7
 
 @pytest.fixture(scope="session")
 def namespace(installed: testbed.Cluster, worker_id: str) -> Iterator[Namespace]:
-    """A namespace that enforces the restricted Pod Security Standard, with provider, program, data and key."""
-    found = Namespace(installed, f"e2e-{worker_id}")
-    found.delete()
-    found.create()
-    found.start_provider(TRIAGE / "knowledge.jsonl", "--seed", str(SEED))
-    data = {path.name: path.read_text(encoding="utf-8") for path in (TRIAGE / "data").glob("*.jsonl")}
-    found.apply(
-        config_map("triage-program", {"triage.py": (TRIAGE / "triage.py").read_text(encoding="utf-8")}),
-        config_map("triage-data", data),
-        secret("provider-key", {"api-key": "rehearsal-key-0123456789"}),
-    )
-    yield found
-    found.delete(wait=False)
+    """A namespace with provider, program, data and key."""
+    with triage_namespace(installed, f"e2e-{worker_id}", "--seed", str(SEED)) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,41 @@
 import copy
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from support.cluster import Manifest, Namespace, condition, is_over
-from support.compiles import StockRun
+from support.cluster import Manifest, Namespace, condition, config_map, is_over, secret
+from support.compiles import ROOT, StockRun
+from testbed import Cluster
 
+TRIAGE = ROOT / "examples" / "triage"
 ENDPOINT = "http://provider:8000/v1"
 
 THREADS, CALLS_PER_CELL, TRAIN = 4, 2, 24
 IN_FLIGHT = (THREADS + TRAIN * 4) * CALLS_PER_CELL
 """Of one worker pod: a cell a thread; its bootstraps (at most four in all) may be anywhere in the training set."""
+
+
+@contextmanager
+def triage_namespace(cluster: Cluster, name: str, *provider: str) -> Iterator[Namespace]:
+    """A namespace that enforces the restricted Pod Security Standard, with provider, program, data and key.
+
+    Args:
+        provider: arguments of the simulated provider.
+    """
+    found = Namespace(cluster, name)
+    found.delete()
+    found.create()
+    found.start_provider(TRIAGE / "knowledge.jsonl", *provider)
+    data = {path.name: path.read_text(encoding="utf-8") for path in (TRIAGE / "data").glob("*.jsonl")}
+    found.apply(
+        config_map("triage-program", {"triage.py": (TRIAGE / "triage.py").read_text(encoding="utf-8")}),
+        config_map("triage-data", data),
+        secret("provider-key", {"api-key": "rehearsal-key-0123456789"}),
+    )
+    yield found
+    found.delete(wait=False)
 
 
 def triage(name: str, **spec: Any) -> Manifest:

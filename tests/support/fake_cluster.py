@@ -91,6 +91,8 @@ class FakeCluster:
     proposed: list[str] = field(default_factory=list)
     """Keys of LM calls that plans made themselves."""
     running: dict[str, "StandIn"] = field(default_factory=dict)
+    terminating: bool = False
+    """The namespace is being deleted: nothing can be created, and the rest goes when the last pod has gone."""
     rejected: str | None = None
     """The Job controller creates no pods, and says this."""
     _versions: Any = field(default_factory=lambda: itertools.count(1))
@@ -125,6 +127,8 @@ class FakeCluster:
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> None:
         with self._write("create", resource, body["metadata"]["name"]):
+            if self.terminating:
+                raise errors.from_response(403, "Forbidden", f"namespace {namespace} is being terminated")
             if (resource.plural, body["metadata"]["name"]) in self.objects:
                 raise errors.Exists("already exists")
             self.put(resource, body)

@@ -63,11 +63,25 @@ def test_identity_comes_from_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    "label", sorted(set(LABELS) - {"app.kubernetes.io/managed-by", "batch.kubernetes.io/job-completion-index"})
+    "label",
+    sorted(
+        set(LABELS) - {"app.kubernetes.io/managed-by", "batch.kubernetes.io/job-completion-index", "dspy-swarm.dev/run"}
+    ),
 )
 def test_a_pod_without_our_labels_is_none_of_ours(label: str) -> None:
     labels = {key: value for key, value in LABELS.items() if key != label}
     assert parse.pod(a_pod("Running", metadata={"labels": labels})) is None
+
+
+def test_a_pod_without_a_run_is_of_no_run() -> None:
+    """Then it is let go, as those of older runs are."""
+    pod = parse.pod(a_pod("Running", metadata={"labels": {**LABELS, "dspy-swarm.dev/run": ""}}))
+    found = parse.pod(
+        a_pod("Running", metadata={"labels": {k: v for k, v in LABELS.items() if not k.endswith("/run")}})
+    )
+    assert pod is not None
+    assert found is not None
+    assert pod.run_id == found.run_id == ""
 
 
 def test_a_container_that_ended_ends_its_pod_before_the_phase_says_so() -> None:

@@ -484,6 +484,20 @@ def test_a_deleted_compilation_leaves_nothing() -> None:
     assert left == {"triage-program", "triage-data"}
 
 
+def test_a_namespace_that_is_deleted_does_not_wait_for_pods_that_wait_for_the_journal() -> None:
+    """Kubernetes deletes its pods first and all else, the Compilation included, when they are gone."""
+    cluster, operator = prepared()
+    operator.look()
+    while not cluster.of(PODS) or cluster.of(PODS)[0]["status"]["phase"] != "Succeeded":
+        cluster.step()
+    assert cluster.of(PODS)[0]["metadata"]["finalizers"] == [FINALIZER]
+    cluster.terminating = True
+    for _ in range(5):
+        operator.look()
+        cluster.step()
+    assert not [pod for pod in cluster.of(PODS) if pod["metadata"].get("finalizers")]
+
+
 def test_an_artifact_deleted_by_hand_comes_back() -> None:
     cluster, operator = prepared()
     run(cluster, operator)

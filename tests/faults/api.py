@@ -1,0 +1,64 @@
+"""The administrator's view of the cluster: one connection, so that a question costs little."""
+
+import base64
+import json
+import ssl
+import tempfile
+from http.client import HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+
+class Refused(Exception):
+    """The API server did not do it."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"HTTP {status}: {text}")
+        self.status = status
+
+
+class Api:
+    """Requests to an API server with the client certificate of a kubeconfig."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
+        self.url: str = cluster["server"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        self.trust = ssl.create_default_context(cadata=authority)
+        mine = ssl.create_default_context(cadata=authority)
+        with tempfile.NamedTemporaryFile() as pair:
+            for part in ("client-certificate-data", "client-key-data"):
+                pair.write(base64.b64decode(user[part]))
+            pair.flush()
+            mine.load_cert_chain(pair.name)
+        self._connection = HTTPSConnection(urlsplit(self.url).netloc, context=mine, timeout=30)
+
+    def get(self, path: str) -> Any:
+        """None where there is nothing. Raises Refused, or OSError and HTTPException where nobody answers."""
+        try:
+            return self.send("GET", path)
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def send(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Any:
+        data = None if body is None else json.dumps(body)
+        try:
+            self._connection.request(method, path, data, {"Content-Type": content})
+            response = self._connection.getresponse()
+            text = response.read()
+        except (OSError, HTTPException):
+            # The next request opens it anew.
+            self._connection.close()
+            raise
+        if response.status >= 300:
+            raise Refused(response.status, text[:500].decode(errors="replace"))
+        return json.loads(text)
+
+    def close(self) -> None:
+        self._connection.close()

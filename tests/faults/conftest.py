@@ -1,0 +1,166 @@
+"""A stage for each case; and, at the end, how many cases of which kind of fault there were."""
+
+import fcntl
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+import testbed
+from faults.api import Api
+from faults.kinds import summary
+from faults.process import Operator, kubeconfig
+from faults.proxy import FaultProxy
+from faults.stage import CASE, SETTINGS, Stage, Undisturbed
+from simulated_provider.testing import running_provider
+from support.cluster import OPERATOR_NAMESPACE, Namespace
+from support.e2e import TRIAGE, triage_namespace
+from support.installed import installed
+
+__all__ = ["installed"]
+
+SEED = 7
+WHOLE = os.environ.get("FAULTS") == "whole"
+
+T = TypeVar("T")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    some = [item for item in items if WHOLE or here not in item.path.parents or item.get_closest_marker("some")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in some])
+    # Those that need the whole cluster come last, when other processes have run out of work.
+    items[:] = sorted(some, key=lambda item: item.get_closest_marker("alone") is not None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("fault"):
+        item.user_properties.append(("fault", mark.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    outcomes = [
+        (kind, outcome)
+        for outcome in ("passed", "failed", "xfailed", "xpassed", "error", "skipped")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, kind in report.user_properties
+        if name == "fault"
+    ]
+    if outcomes:
+        terminalreporter.section("faults")
+        for line in summary(outcomes):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def cluster(installed: testbed.Cluster) -> testbed.Cluster:
+    """The chart is installed, and nobody is there: each case brings its own operator. The next installation, as that
+    of the end-to-end tests, brings the chart's back."""
+    kubectl = ("--namespace", OPERATOR_NAMESPACE)
+    installed.kubectl(*kubectl, "scale", "deployment", "dspy-swarm", "--replicas=0")
+    installed.kubectl(*kubectl, "wait", "--for=delete", "pods", "--all", "--timeout=60s")
+    return installed
+
+
+@pytest.fixture(scope="session")
+def api(cluster: testbed.Cluster) -> Iterator[Api]:
+    found = Api(cluster.kubeconfig)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def token(cluster: testbed.Cluster) -> str:
+    """Of the chart's service account: the operator has its rights, and no more."""
+    return cluster.kubectl("--namespace", OPERATOR_NAMESPACE, "create", "token", "dspy-swarm", "--duration=8h")
+
+
+@pytest.fixture(scope="session")
+def namespace(cluster: testbed.Cluster, api: Api, worker_id: str) -> Iterator[Namespace]:
+    name = f"faults-{worker_id}"
+    let_go(api, name)
+    with triage_namespace(cluster, name, "--seed", str(SEED)) as found:
+        yield found
+
+
+def let_go(api: Api, namespace: str) -> None:
+    """Pods of a run of these tests that was broken off: no operator is left to take its finalizer off them."""
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    for pod in api.get(pods)["items"]:
+        patch = {"metadata": {"finalizers": None}}
+        api.send("PATCH", f"{pods}/{pod['metadata']['name']}", patch, content="application/merge-patch+json")
+
+
+NewStage = Callable[..., AbstractContextManager[Stage]]
+
+
+@pytest.fixture(scope="session")
+def new_stage(api: Api, token: str) -> NewStage:
+    """Makes stages; `settings` are of the operator."""
+
+    @contextmanager
+    def make(namespace: Namespace, folder: Path, name: str = "compile", **settings: object) -> Iterator[Stage]:
+        with ExitStack() as stack:
+            proxy = stack.enter_context(FaultProxy(api.url, api.trust))
+            config = kubeconfig(folder / "kubeconfig", proxy.url, token)
+            given = {"namespaces": namespace.name, **SETTINGS, **settings}
+            operator = stack.enter_context(Operator(config, folder, **given))
+            yield Stage(namespace, api, proxy, operator, name=name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reference(
+    new_stage: NewStage, namespace: Namespace, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
+) -> Undisturbed:
+    """What is true of a run that nobody disturbs; found out once, by the first of the processes that run cases."""
+    shared = tmp_path_factory.getbasetemp().parent / f"undisturbed-{testrun_uid}"
+    with shared.with_suffix(".lock").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        if not shared.exists():
+            with new_stage(namespace, tmp_path_factory.mktemp("undisturbed"), "undisturbed") as stage:
+                shared.write_bytes(pickle.dumps(undisturbed(stage)))
+        found: Undisturbed = pickle.loads(shared.read_bytes())
+    return found
+
+
+def undisturbed(stage: Stage) -> Undisturbed:
+    with running_provider(seed=SEED, knowledge=TRIAGE / "knowledge.jsonl") as provider:
+        stock = CASE.stock(provider)
+    stage.ready()
+    stage.begin()
+    stage.over()
+    requests = stage.requests()
+    stage.settles()
+    writes = list(stage.proxy.writes)
+    stage.vanishes()
+    return Undisturbed(stock, requests, writes)
+
+
+@pytest.fixture
+def stage(
+    new_stage: NewStage, namespace: Namespace, reference: Undisturbed, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Stage]:
+    """Ready to begin. `settings` of the operator come by indirect parametrization."""
+    settings = getattr(request, "param", {})
+    with new_stage(namespace, tmp_path, f"c{abs(hash(request.node.name)) % 10**8}", **settings) as found:
+        found.reference = reference
+        found.ready()
+        yield found
+        print(found.operator.log[-6000:])
+        found.ready()
+
+
+@pytest.fixture(autouse=True)
+def turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Cases run side by side, but for those that disturb the whole cluster (marked `alone`)."""
+    alone = request.node.get_closest_marker("alone") is not None
+    with (Path(tempfile.gettempdir()) / f"dspy-swarm-faults-{os.getuid()}").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield

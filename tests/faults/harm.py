@@ -1,0 +1,272 @@
+"""What can be done to one request, or to one watch. Each is a Fault of `proxy`."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from aiohttp import web
+
+from faults.proxy import Answer, Exchange, Fault
+
+REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Expired",
+    422: "Invalid",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+# Requests.
+
+
+def answered(status: int, message: str = "injected", retry_after: int | None = None) -> Fault:
+    """Never reaches the API server; this answer comes instead."""
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+        return web.json_response(_status(status, message), status=status, headers=headers)
+
+    return fault
+
+
+def _status(code: int, message: str) -> dict[str, object]:
+    reason = REASONS[code]
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "reason": reason,
+        "message": message,
+        "code": code,
+    }
+
+
+async def dropped(exchange: Exchange) -> web.StreamResponse:
+    """Never reaches the API server; the connection ends without an answer."""
+    exchange.hang_up()
+    return web.Response()
+
+
+async def unanswered(exchange: Exchange) -> web.StreamResponse:
+    """Done by the API server; the connection ends without an answer."""
+    await exchange.forward()
+    exchange.hang_up()
+    return web.Response()
+
+
+async def twice(exchange: Exchange) -> web.StreamResponse:
+    """Done twice; the second answer comes back."""
+    await exchange.forward()
+    return (await exchange.forward()).response()
+
+
+def before(act: Callable[[], object]) -> Fault:
+    """Something happens, and the request is lost."""
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        act()
+        return await dropped(exchange)
+
+    return fault
+
+
+def after(act: Callable[[], object]) -> Fault:
+    """The API server does it; then something happens, and the answer is lost."""
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        await exchange.forward()
+        act()
+        exchange.hang_up()
+        return web.Response()
+
+    return fault
+
+
+def delayed(seconds: float) -> Fault:
+    """Reaches the API server late."""
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return (await exchange.forward()).response()
+
+    return fault
+
+
+def answered_late(seconds: float) -> Fault:
+    """Done at once; the answer comes late."""
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        answer = await exchange.forward()
+        await asyncio.sleep(seconds)
+        return answer.response()
+
+    return fault
+
+
+async def cut_short(exchange: Exchange) -> web.StreamResponse:
+    """Half of the answer comes back, then the connection ends."""
+    answer = await exchange.forward()
+    headers = {**answer.headers, "Content-Length": str(len(answer.body))}
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    await response.prepare(exchange.request)
+    await response.write(answer.body[: len(answer.body) // 2])
+    exchange.hang_up()
+    return response
+
+
+async def garbled(exchange: Exchange) -> web.StreamResponse:
+    """Something between says 200, and its own page."""
+    return web.Response(text="<html><body>Welcome to the load balancer</body></html>", content_type="text/html")
+
+
+async def halved(exchange: Exchange) -> web.StreamResponse:
+    """Half of a pod's output, as if it were all."""
+    answer = await exchange.forward()
+    return web.Response(status=answer.status, body=answer.body[: len(answer.body) // 2], content_type="text/plain")
+
+
+async def emptied(exchange: Exchange) -> web.StreamResponse:
+    """No output, as if a pod had printed none."""
+    await exchange.forward()
+    return web.Response(text="")
+
+
+class StandingStill:
+    """An API server whose cache can be stopped: then it answers reads with what it said before."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Answer] = {}
+        self.still = False
+
+    async def __call__(self, exchange: Exchange) -> web.StreamResponse:
+        key = f"{exchange.request.raw_path} {exchange.request.headers.get('Accept')}"
+        if not self.still or key not in self._known:
+            self._known[key] = await exchange.forward()
+        return self._known[key].response()
+
+
+# Watches.
+
+
+class Cut(Exception):
+    """The connection ends here."""
+
+
+Edit = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+"""What becomes of the events of a watch: lines in, lines out."""
+
+
+def edited(edit: Edit) -> Fault:
+    """A watch whose events are changed on their way."""
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        async with exchange.open() as response:
+            answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+            await answer.prepare(exchange.request)
+            try:
+                async for line in edit(_lines(response.content.iter_any())):
+                    await answer.write(line)
+                await answer.write_eof()
+            except Cut:
+                exchange.hang_up()
+            return answer
+
+    return fault
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    rest = b""
+    async for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+
+
+async def cut_in_a_line(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for line in lines:
+        yield line[: len(line) // 2]
+        await asyncio.sleep(0.05)
+        raise Cut
+
+
+async def ended_at_once(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for line in lines:
+        yield line
+        return
+
+
+async def silent(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """TCP lives, and nothing comes any more."""
+    async for _ in lines:
+        pass
+    yield b""
+
+
+async def repeated(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for line in lines:
+        yield line + line + line
+
+
+async def disordered(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Each event comes after the one that follows it."""
+    held = b""
+    async for line in lines:
+        if held:
+            yield line + held
+            held = b""
+        else:
+            held = line
+
+
+async def back_in_time(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """After each event, all those before it once more."""
+    told: list[bytes] = []
+    async for line in lines:
+        told.append(line)
+        yield line + b"".join(told[:-1])
+
+
+async def garbage(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for line in lines:
+        yield b"}{ not JSON \xff\n" + line
+
+
+def without(*types: str) -> Edit:
+    """Events of these types are lost: ADDED, MODIFIED, DELETED."""
+
+    async def edit(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for line in lines:
+            if json.loads(line)["type"] not in types:
+                yield line
+
+    return edit
+
+
+def with_error(code: int) -> Edit:
+    """The watch ends in an ERROR event, as soon as it has brought something."""
+
+    async def edit(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for line in lines:
+            yield line
+            yield json.dumps({"type": "ERROR", "object": _status(code, "injected")}).encode() + b"\n"
+            return
+
+    return edit
+
+
+def strange(types: Iterable[str] = ("BOOKMARK", "SURPRISE")) -> Edit:
+    """Events of types that nobody asked for."""
+
+    async def edit(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for line in lines:
+            for kind in types:
+                yield json.dumps({**json.loads(line), "type": kind}).encode() + b"\n"
+            yield line
+
+    return edit

@@ -1,0 +1,172 @@
+"""The operator as a process of this machine, and a kubelet for it: it is started again when it ends, and ended when its
+liveness probe fails.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import IO, Self
+
+from support.compiles import ROOT
+
+OUR_FAULT = "a fault of ours"
+"""What the operator logs about an exception that it did not foresee."""
+
+GRACE, PERIOD, FAILURES = 20.0, 10.0, 3
+"""Seconds before the first probe and between two; how many in a row may not fail. The chart's kubelet is slower."""
+
+
+def kubeconfig(file: Path, url: str, token: str) -> Path:
+    """A kubeconfig that knows one API server and one token."""
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "proxy", "cluster": {"server": url}}],
+        "users": [{"name": "operator", "user": {"token": token}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
+        "current-context": "proxy",
+    }
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+class Operator:
+    """The operator's process, kept running until `stop`.
+
+    Args:
+        config: its kubeconfig.
+        folder: for its log.
+        settings: of `swarm_operator.settings`, by field name.
+
+    Attributes:
+        exits: exit codes of ends that nobody here brought about.
+    """
+
+    def __init__(self, config: Path, folder: Path, **settings: object) -> None:
+        self._module = "swarm_operator"
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "operator", ROOT / "worker_image", ROOT / "tests"))),
+            "KUBECONFIG": str(config),
+            **{f"SWARM_OPERATOR_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self._port = _free_port()
+        self._environment["SWARM_OPERATOR_LIVENESS_PORT"] = str(self._port)
+        self._log_file = folder / "operator.log"
+        self._log: IO[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: threading.Thread | None = None
+        self._wanted = threading.Event()
+        self._killed = False
+        self.exits: list[int] = []
+        self.starts = 0
+
+    def __enter__(self) -> Self:
+        self._log = self._log_file.open("ab")
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._wanted.is_set():
+            self.halt(signal.SIGKILL)
+        if self._log:
+            self._log.close()
+
+    def twin(self, folder: Path, module: str = "swarm_operator", environment: Mapping[str, str] | None = None) -> Self:
+        """Another one with the same settings; not started yet.
+
+        Args:
+            module: what Python runs.
+            environment: more of it.
+        """
+        made = type(self)(Path(self._environment["KUBECONFIG"]), folder)
+        port = {"SWARM_OPERATOR_LIVENESS_PORT": str(made._port)}
+        made._module, made._environment = module, {**self._environment, **port, **(environment or {})}
+        return made
+
+    @property
+    def log(self) -> str:
+        return self._log_file.read_text(encoding="utf-8", errors="replace")
+
+    def start(self) -> None:
+        """Runs it from now on."""
+        self._wanted.set()
+        self._start()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def kill(self) -> None:
+        """SIGKILL; it is started again."""
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self._killed = True
+        self._process.send_signal(number)
+
+    def halt(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends it, and it stays down. Returns the exit code."""
+        assert self._process is not None
+        assert self._keeper is not None
+        self._wanted.clear()
+        self.send(signal.SIGCONT)
+        self.send(number)
+        self._keeper.join(60)
+        assert not self._keeper.is_alive(), f"it does not end on {number.name}: {self.log[-2000:]}"
+        return self._process.returncode
+
+    def _start(self) -> None:
+        self._killed = False
+        self.starts += 1
+        command = [sys.executable, "-m", self._module]
+        self._process = subprocess.Popen(command, env=self._environment, stdout=self._log, stderr=self._log)
+
+    def _keep(self) -> None:
+        while True:
+            code = self._life()
+            if not self._killed:
+                self.exits.append(code)
+            if not self._wanted.is_set():
+                return
+            self._start()
+
+    def _life(self) -> int:
+        """Returns the exit code of the process that runs now, when it has ended."""
+        assert self._process is not None
+        failures, due = 0, time.monotonic() + GRACE
+        while True:
+            try:
+                return self._process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() < due:
+                    continue
+            due = time.monotonic() + PERIOD
+            failures = 0 if self._is_alive() else failures + 1
+            if failures == FAILURES:
+                self._process.kill()
+
+    def _is_alive(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port

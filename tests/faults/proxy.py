@@ -1,0 +1,227 @@
+"""A reverse proxy between one operator and its API server: it can do to any request what networks and servers do.
+
+Rules are asked in order for each request; the first that fits and is not used up says what becomes of it. Without one,
+a request passes as it is, and its answer comes back as it is. `seen` remembers all of them.
+"""
+
+import asyncio
+import json
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+import aiohttp
+from aiohttp import web
+
+WRITES = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request in the words of Kubernetes.
+
+    Attributes:
+        verb: get, list, watch, create, patch, update or delete.
+        resource: the plural, with the subresource after a slash: "pods", "dspycompilations/status", "pods/log".
+        number: of this write among all writes of the operator, from 1; 0: it only reads.
+        at: when it came; seconds on the monotonic clock.
+    """
+
+    verb: str
+    resource: str
+    name: str
+    number: int
+    at: float
+
+    @property
+    def writes(self) -> bool:
+        return self.number > 0
+
+    def __str__(self) -> str:
+        return f"{self.number or '':>3} {self.verb} {self.resource} {self.name}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API server said."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    def response(self) -> web.Response:
+        return web.Response(status=self.status, body=self.body, headers=self.headers)
+
+
+Fault = Callable[["Exchange"], Awaitable[web.StreamResponse]]
+"""What becomes of a request."""
+
+
+@dataclass
+class Rule:
+    """Whose requests, what becomes of them, and how many of them (None: all)."""
+
+    fits: Callable[[Call], bool]
+    fault: Fault
+    times: int | None = 1
+    hit: list[Call] = field(default_factory=list)
+
+    def takes(self, call: Call) -> bool:
+        if (self.times is not None and len(self.hit) >= self.times) or not self.fits(call):
+            return False
+        self.hit.append(call)
+        return True
+
+
+class FaultProxy:
+    """Listens on a free port of the loopback interface, in a thread of its own.
+
+    Args:
+        upstream: URL of the API server.
+        trust: its certificate authority. Credentials are the operator's own and pass through.
+    """
+
+    def __init__(self, upstream: str, trust: ssl.SSLContext) -> None:
+        self._upstream, self._trust = upstream, trust
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._session: aiohttp.ClientSession | None = None
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+        self._numbers = 0
+        self.rules: list[Rule] = []
+        self.seen: list[Call] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def writes(self) -> list[Call]:
+        return [call for call in self.seen if call.writes]
+
+    def add(self, fits: Callable[[Call], bool], fault: Fault, times: int | None = 1) -> Rule:
+        rule = Rule(fits, fault, times)
+        self.rules.append(rule)
+        return rule
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._do(self._open())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._do(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def close_port(self) -> None:
+        """From now on, connections are refused, and those that are open end."""
+        self._do(self._stop_listening())
+
+    def open_port(self) -> None:
+        self._do(self._listen())
+
+    def _do(self, work: Awaitable[None]) -> None:
+        async def wrapped() -> None:
+            await work
+
+        asyncio.run_coroutine_threadsafe(wrapped(), self._loop).result(30)
+
+    async def _open(self) -> None:
+        connector = aiohttp.TCPConnector(ssl=self._trust, limit=0)
+        timeout = aiohttp.ClientTimeout(total=None)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        await self._listen()
+
+    async def _listen(self) -> None:
+        application = web.Application(client_max_size=0)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def _stop_listening(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _close(self) -> None:
+        await self._stop_listening()
+        if self._session is not None:
+            await self._session.close()
+        # Encrypted connections need a moment for their farewell.
+        await asyncio.sleep(0.3)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        call = self._call(request, body)
+        self.seen.append(call)
+        rule = next((rule for rule in self.rules if rule.takes(call)), None)
+        assert self._session is not None
+        exchange = Exchange(call, request, body, self._session, self._upstream)
+        return await (rule.fault if rule else passed)(exchange)
+
+    def _call(self, request: web.Request, body: bytes) -> Call:
+        parts = request.path.strip("/").split("/")
+        # /api/v1/... and /apis/GROUP/VERSION/..., then namespaces/NAMESPACE/..., then RESOURCE[/NAME[/SUBRESOURCE]].
+        rest = parts[2:] if parts[0] == "api" else parts[3:]
+        if rest[:1] == ["namespaces"] and len(rest) > 2:
+            rest = rest[2:]
+        resource, name, subresource = [*rest, "", "", ""][:3]
+        if request.method == "GET":
+            verb = "watch" if request.query.get("watch") in ("true", "1") else "get" if name else "list"
+        else:
+            verb = WRITES[request.method]
+            name = name or json.loads(body)["metadata"]["name"]
+            self._numbers += 1
+        number = self._numbers if verb in WRITES.values() else 0
+        return Call(verb, f"{resource}/{subresource}" if subresource else resource, name, number, time.monotonic())
+
+
+class Exchange:
+    """One request on its way, for a fault to play with."""
+
+    def __init__(
+        self, call: Call, request: web.Request, body: bytes, session: aiohttp.ClientSession, upstream: str
+    ) -> None:
+        self.call, self.request, self._body, self._session, self._upstream = call, request, body, session, upstream
+
+    def open(self) -> "aiohttp.client._RequestContextManager":
+        """Sends the request to the API server. Each time anew."""
+        kept = ("Authorization", "Accept", "Content-Type", "User-Agent")
+        headers = {name: self.request.headers[name] for name in kept if name in self.request.headers}
+        url = self._upstream + self.request.raw_path
+        return self._session.request(self.request.method, url, data=self._body or None, headers=headers)
+
+    async def forward(self) -> Answer:
+        async with self.open() as response:
+            kept = ("Content-Type", "Retry-After")
+            headers = {name: response.headers[name] for name in kept if name in response.headers}
+            return Answer(response.status, await response.read(), headers)
+
+    def hang_up(self) -> None:
+        """Ends the connection to the operator, whatever it has of the answer."""
+        if self.request.transport is not None:
+            self.request.transport.abort()
+
+
+async def passed(exchange: Exchange) -> web.StreamResponse:
+    """No fault at all."""
+    if exchange.call.verb != "watch":
+        return (await exchange.forward()).response()
+    async with exchange.open() as response:
+        if response.status != 200:
+            return web.Response(status=response.status, body=await response.read(), content_type="application/json")
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(exchange.request)
+        async for piece in response.content.iter_any():
+            await answer.write(piece)
+        await answer.write_eof()
+        return answer

@@ -1,0 +1,201 @@
+"""People change, delete and recreate the Compilation, its namespace and its kind, at any moment."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.kinds import case
+from faults.stage import Stage
+from support.cluster import condition, is_over
+from support.e2e import triage_namespace
+from testbed import Cluster
+
+Moment = Callable[[Stage], object]
+
+MOMENTS: dict[str, Moment] = {
+    "at once": lambda stage: stage.when(stage.find),
+    "before the plan runs": lambda stage: stage.pod("plan", "Pending"),
+    "planning": lambda stage: stage.pod("plan"),
+    "planned": lambda stage: stage.config_map("tasks"),
+    "working": lambda stage: stage.pod("work"),
+    "nearly done": lambda stage: stage.paid(50),
+    "published": lambda stage: stage.over(),
+}
+
+
+def moments(*names: str) -> Any:
+    return pytest.mark.parametrize("moment", [MOMENTS[name] for name in names], ids=names)
+
+
+@pytest.mark.parametrize(
+    ("policy", "moment"),
+    [
+        *(case("Compilation deleted", "Background", moment, id=name) for name, moment in MOMENTS.items()),
+        case("Compilation deleted in the foreground", "Foreground", MOMENTS["working"]),
+    ],
+)
+def test_deleted(stage: Stage, policy: str, moment: Moment) -> None:
+    stage.slow(0.3)
+    stage.begin()
+    moment(stage)
+    stage.delete(policy)
+    stage.gone()
+    stage.rests()
+
+
+@moments("planning", "working", "published")
+@pytest.mark.fault("Compilation deleted and made anew")
+def test_recreated(stage: Stage, moment: Moment) -> None:
+    """Nothing of the old one is taken over."""
+    assert stage.reference
+    stage.slow(0.3)
+    stage.begin()
+    moment(stage)
+    stage.delete()
+    stage.when(lambda: stage.find() is None)
+    stage.begin()
+    # Pods of the old one may still ask for a while.
+    stage.holds(lost=stage.reference.requests)
+
+
+def change(stage: Stage) -> None:
+    stage.merge(stage.path(), {"spec": {"swarm": {"threadsPerPod": 3}}})
+
+
+def there_and_back(stage: Stage) -> None:
+    stage.merge(stage.path(), {"spec": {"swarm": {"pods": 1}}})
+    stage.merge(stage.path(), {"spec": {"swarm": {"pods": 2}}})
+
+
+def ask(stage: Stage) -> None:
+    stage.merge(stage.path(), {"metadata": {"annotations": {"dspy-swarm.dev/requested-at": "now"}}})
+
+
+def pause(stage: Stage) -> None:
+    stage.merge(stage.path(), {"spec": {"suspend": True}})
+    time.sleep(3)
+    stage.merge(stage.path(), {"spec": {"suspend": False}})
+
+
+def pause_shortly(stage: Stage) -> None:
+    stage.merge(stage.path(), {"spec": {"suspend": True}})
+    stage.merge(stage.path(), {"spec": {"suspend": False}})
+
+
+def wipe_status(stage: Stage) -> None:
+    stage.merge(f"{stage.path()}/status", {"status": None})
+
+
+def annotate(stage: Stage) -> None:
+    stage.merge(stage.path(), {"metadata": {"annotations": {"a": "b"}, "labels": {"c": "d"}}})
+
+
+@pytest.mark.parametrize(
+    ("edit", "moment"),
+    [
+        case(kind, edit, MOMENTS[name], id=f"{kind}, {name}")
+        for kind, edit in {
+            "spec changed": change,
+            "spec changed and changed back": there_and_back,
+            "new run asked for": ask,
+            "suspended and resumed": pause,
+            "suspended and resumed at once": pause_shortly,
+            "status wiped": wipe_status,
+            "labels and annotations changed": annotate,
+        }.items()
+        for name in (("planning", "working") if edit in (change, ask, pause) else ("working",))
+    ],
+)
+def test_edited(stage: Stage, edit: Callable[[Stage], None], moment: Moment) -> None:
+    """The newest generation is published."""
+    assert stage.reference
+    stage.slow(0.3)
+    stage.begin()
+    moment(stage)
+    edit(stage)
+    stage.holds(lost=0 if edit is annotate else stage.reference.requests)
+
+
+NewStage = Callable[..., AbstractContextManager[Stage]]
+
+
+@pytest.mark.fault("namespace deleted")
+@pytest.mark.parametrize("role", ["work"])
+def test_a_namespace_that_goes(
+    cluster: Cluster, new_stage: NewStage, worker_id: str, tmp_path: Path, role: str
+) -> None:
+    with (
+        triage_namespace(cluster, f"faults-short-lived-{worker_id}") as namespace,
+        new_stage(namespace, tmp_path) as stage,
+    ):
+        stage.slow()
+        stage.begin()
+        stage.pod(role)
+        namespace.delete(wait=False)
+        stage.when(lambda: stage.api.get(f"/api/v1/namespaces/{namespace.name}") is None)
+        stage.rests()
+
+
+@pytest.mark.alone
+@pytest.mark.fault("kind of Compilations deleted and brought back")
+@pytest.mark.parametrize("role", ["work"])
+def test_a_kind_that_goes(stage: Stage, cluster: Cluster, role: str) -> None:
+    """All Compilations go with it, and what was made for them. kopf ends; those that come later are served."""
+    stage.slow()
+    stage.begin()
+    stage.pod(role)
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    kind = stage.api.get(f"{path}/dspycompilations.dspy-swarm.dev")
+    stage.api.send("DELETE", f"{path}/dspycompilations.dspy-swarm.dev")
+    for plural in ("pods", "jobs", "configmaps"):
+        stage.when(lambda plural=plural: not stage.ours(plural))  # type: ignore[misc]
+    metadata = {key: kind["metadata"][key] for key in ("name", "labels", "annotations") if key in kind["metadata"]}
+    stage.when(lambda: stage.api.get(f"{path}/dspycompilations.dspy-swarm.dev") is None)
+    stage.api.send("POST", path, {**kind, "metadata": metadata, "status": None})
+    stage.when(lambda: stage.api.get(stage.path("")) is not None)
+    stage.begin()
+    stage.holds(restarts=True)
+
+
+@pytest.mark.alone
+@pytest.mark.fault("rights taken for a while")
+def test_rights_that_are_taken_for_a_while(stage: Stage) -> None:
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    binding = stage.api.get(f"{path}/dspy-swarm")
+    stage.slow()
+    stage.begin()
+    stage.pod("work")
+    stage.api.send("DELETE", f"{path}/dspy-swarm")
+    try:
+        time.sleep(15)
+    finally:
+        metadata = {key: binding["metadata"][key] for key in ("name", "labels", "annotations")}
+        stage.api.send("POST", path, {**binding, "metadata": metadata})
+    stage.holds()
+
+
+@pytest.mark.alone
+@pytest.mark.fault("no node takes pods for a while")
+def test_a_node_that_takes_no_pods(stage: Stage) -> None:
+    stage.slow()
+    stage.begin()
+    stage.pod("plan")
+    (node,) = stage.api.get("/api/v1/nodes")["items"]
+    path = f"/api/v1/nodes/{node['metadata']['name']}"
+    stage.merge(path, {"spec": {"unschedulable": True}})
+    try:
+
+        def told() -> bool:
+            found = stage.find()
+            assert found is not None
+            assert not is_over(found)
+            return (condition(found, "Reconciling") or {}).get("reason") == "Unschedulable"
+
+        stage.when(told)
+    finally:
+        stage.merge(path, {"spec": {"unschedulable": None}})
+    stage.holds()

@@ -1,0 +1,223 @@
+"""The local driver: its processes die, its folder is damaged, its provider fails."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.kinds import case
+from faults.stage import CASE
+from simulated_provider.testing import running_provider
+from support.compiles import StockRun, run_local, start_local
+from support.e2e import TRIAGE
+from support.kills import kill_one, processes, wait_for_requests
+
+WORKERS = 2
+IN_FLIGHT = WORKERS * (4 + CASE.train) * 2
+"""Provider requests of a cell for each thread, of which one may be a bootstrap; two calls each."""
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Any]:
+    with running_provider(seed=7, knowledge=TRIAGE / "knowledge.jsonl") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def stock(provider: Any) -> StockRun:
+    return CASE.stock(provider)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> int:
+    return CASE.swarm(provider, tmp_path_factory.mktemp("undisturbed")).requests
+
+
+def goes_on(provider: Any, folder: Path, stock: StockRun, most: int) -> None:
+    """The same command once more: the winner of stock, for no more than so many requests in all."""
+    again = run_local(CASE.manifest(provider.url), folder)
+    assert again.status == 0, again.output
+    assert again.program == stock.program
+    assert again.ranking == stock.ranking
+    assert provider.stats()["requests"] <= most
+
+
+@pytest.mark.parametrize("after", [14, 40])
+@pytest.mark.parametrize("victim", [case(f"local {victim} killed", victim) for victim in ("driver", "plan", "work")])
+def test_killed(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str, after: int) -> None:
+    provider.reset()
+    provider.set_faults(latency="0.1")
+    driver = start_local(CASE.manifest(provider.url), tmp_path)
+    wait_for_requests(provider, after)
+    while not (found := [driver.pid] if victim == "driver" else processes(victim, tmp_path)):
+        if driver.poll() is not None:
+            driver.communicate()
+            pytest.skip(f"no {victim} ran so late")
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    driver.communicate()
+    provider.set_faults()
+    goes_on(provider, tmp_path, stock, undisturbed + IN_FLIGHT)
+
+
+def truncated(shard: Path, chance: random.Random) -> None:
+    content = shard.read_bytes()
+    shard.write_bytes(content[: chance.randrange(len(content))])
+
+
+def flipped(shard: Path, chance: random.Random) -> None:
+    content = bytearray(shard.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    shard.write_bytes(content)
+
+
+def deleted(shard: Path, chance: random.Random) -> None:
+    shard.unlink()
+
+
+def lengthened(shard: Path, chance: random.Random) -> None:
+    shard.write_bytes(shard.read_bytes() + chance.randbytes(50))
+
+
+def emptied(shard: Path, chance: random.Random) -> None:
+    shard.write_bytes(b"")
+
+
+def doubled(shard: Path, chance: random.Random) -> None:
+    shutil.copy(shard, shard.with_name(f"z-{shard.name}"))
+
+
+@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        case("local journal truncated", truncated),
+        case("local journal with a bit flipped", flipped),
+        case("local journal's file deleted", deleted),
+        case("local journal with garbage at its end", lengthened),
+        case("local journal's file emptied", emptied),
+        case("local journal's file doubled", doubled),
+    ],
+)
+def test_a_damaged_journal(
+    provider: Any,
+    stock: StockRun,
+    undisturbed: int,
+    tmp_path: Path,
+    harm: Callable[[Path, random.Random], None],
+    seed: int,
+) -> None:
+    """The winner is the same, or the run ends and says what is wrong with its journal."""
+    chance = random.Random(seed)
+    provider.reset()
+    manifest = CASE.manifest(provider.url)
+    assert run_local(manifest, tmp_path).status == 0
+    shutil.rmtree(tmp_path / "journal" / "artifact")
+    harm(chance.choice(sorted((tmp_path / "journal" / "journal").glob("*.shard"))), chance)
+    again = run_local(manifest, tmp_path)
+    if again.status:
+        assert "JournalDamaged" in again.output
+        assert "Traceback" not in again.output
+    else:
+        assert again.program == stock.program
+        assert provider.stats()["requests"] <= 2 * undisturbed
+
+
+@pytest.mark.parametrize(
+    "part", [case(f"local folder without {part}", part) for part in ("rounds", "logs", "artifact")]
+)
+def test_a_folder_with_parts_missing(
+    provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, part: str
+) -> None:
+    provider.reset()
+    driver = start_local(CASE.manifest(provider.url), tmp_path)
+    wait_for_requests(provider, 30)
+    driver.kill()
+    driver.communicate()
+    shutil.rmtree(tmp_path / "journal" / part, ignore_errors=True)
+    goes_on(provider, tmp_path, stock, undisturbed + IN_FLIGHT)
+
+
+@pytest.mark.fault("two local drivers in one folder")
+def test_two_drivers(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path) -> None:
+    provider.reset()
+    provider.set_faults(latency="0.1")
+    manifest = CASE.manifest(provider.url)
+    first = start_local(manifest, tmp_path)
+    wait_for_requests(provider, 5)
+    second = run_local(manifest, tmp_path)
+    first.communicate()
+    assert first.returncode == 0
+    assert second.status == 1
+    assert "Traceback" not in second.output
+    goes_on(provider, tmp_path, stock, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "victim", [case(f"local {victim} stopped and let go on", victim) for victim in ("plan", "work")]
+)
+def test_stopped(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str) -> None:
+    provider.reset()
+    provider.set_faults(latency="0.1")
+    driver = start_local(CASE.manifest(provider.url), tmp_path)
+    kill_one(victim, driver, tmp_path, signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(5)
+    for pid in processes(victim, tmp_path):
+        os.kill(pid, signal.SIGCONT)
+    driver.communicate()
+    assert driver.returncode == 0
+    goes_on(provider, tmp_path, stock, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        case("local: provider answers 429", {"rpm": 1500, "burst": 4}),
+        case("local: provider answers 500", {"error_rate": 0.2, "first_attempts": 2}),
+        case("local: provider answers 504", {"error_rate": 0.2, "error_status": 504, "first_attempts": 2}),
+        case("local: provider hangs", {"hang_rate": 0.05, "first_attempts": 1}),
+        case("local: provider slow", {"latency": "lognormal:0.1:1"}),
+    ],
+)
+def test_a_provider_in_trouble(provider: Any, stock: StockRun, tmp_path: Path, faults: dict[str, Any]) -> None:
+    provider.reset()
+    provider.set_faults(**faults)
+    manifest = CASE.manifest(provider.url)
+    manifest["spec"]["models"]["student"]["parameters"] = {"timeoutSeconds": 3}
+    run = run_local(manifest, tmp_path)
+    provider.set_faults()
+    assert run.status == 0, run.output
+    assert run.program == stock.program
+
+
+@pytest.mark.parametrize(
+    ("faults", "reason"),
+    [
+        case("local: provider refuses the key", {"error_rate": 1.0, "error_status": 401}, "CredentialsRejected"),
+        case("local: provider away", {"error_rate": 1.0, "error_status": 503}, "AttemptsExhausted"),
+    ],
+)
+def test_a_provider_that_never_answers(
+    provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, faults: dict[str, Any], reason: str
+) -> None:
+    """The run ends and says why; later, the same command goes on."""
+    provider.reset()
+    manifest = CASE.manifest(provider.url)
+    manifest["spec"]["models"]["student"]["parameters"] = {"numRetries": 0}
+    driver = start_local(manifest, tmp_path)
+    wait_for_requests(provider, 20)
+    provider.set_faults(**faults)
+    output, _ = driver.communicate()
+    assert driver.returncode == 1, output
+    assert reason in output
+    provider.reset()
+    again = run_local(manifest, tmp_path)
+    assert again.status == 0, again.output
+    assert again.program == stock.program

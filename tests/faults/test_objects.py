@@ -1,0 +1,268 @@
+"""Somebody deletes or changes what the operator made, or what it needs, in the middle of a run."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from faults.kinds import case
+from faults.stage import A_PLAN, A_POD, PODS, Stage
+from support.cluster import Manifest, config_map
+
+WORK = PODS * A_POD
+"""Provider requests that all worker pods may have in flight."""
+FINALIZER = "dspy-swarm.dev/gather"
+
+# Pods and Jobs.
+
+
+def name(found: Manifest) -> str:
+    return str(found["metadata"]["name"])
+
+
+def delete_pod(stage: Stage, pod: Manifest) -> None:
+    stage.drop("pods", name(pod))
+
+
+def delete_pod_at_once(stage: Stage, pod: Manifest) -> None:
+    stage.drop("pods", name(pod), gracePeriodSeconds=0)
+
+
+def evict(stage: Stage, pod: Manifest) -> None:
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name(pod)}}
+    stage.api.send("POST", f"{stage.core('pods')}/{name(pod)}/eviction", eviction)
+
+
+def delete_job(stage: Stage, pod: Manifest) -> None:
+    stage.drop("jobs", pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
+
+
+def delete_all_pods(stage: Stage, pod: Manifest) -> None:
+    for found in stage.ours("pods"):
+        delete_pod_at_once(stage, found)
+
+
+def take_finalizer(stage: Stage, pod: Manifest) -> None:
+    left = [found for found in pod["metadata"]["finalizers"] if found != FINALIZER]
+    stage.merge(f"{stage.core('pods')}/{name(pod)}", {"metadata": {"finalizers": left}})
+
+
+def take_pod_labels(stage: Stage, pod: Manifest) -> None:
+    stage.merge(f"{stage.core('pods')}/{name(pod)}", {"metadata": {"labels": {"dspy-swarm.dev/run": None}}})
+
+
+def suspend_job(stage: Stage, pod: Manifest) -> None:
+    job = f"{stage.core('jobs')}/{pod['metadata']['labels']['batch.kubernetes.io/job-name']}"
+    stage.merge(job, {"spec": {"suspend": True}})
+    time.sleep(3)
+    stage.merge(job, {"spec": {"suspend": False}})
+
+
+def take_job_owner(stage: Stage, pod: Manifest) -> None:
+    job = f"{stage.core('jobs')}/{pod['metadata']['labels']['batch.kubernetes.io/job-name']}"
+    stage.merge(job, {"metadata": {"ownerReferences": None}})
+    # Nobody would collect what is nobody's.
+    delete_job(stage, pod)
+
+
+def expire_job(stage: Stage, pod: Manifest) -> None:
+    job = f"{stage.core('jobs')}/{pod['metadata']['labels']['batch.kubernetes.io/job-name']}"
+    stage.merge(job, {"spec": {"ttlSecondsAfterFinished": 0}})
+
+
+@pytest.mark.parametrize(
+    ("harm", "role"),
+    [
+        *(
+            case(kind, harm, role, id=f"{kind}, {role}", some=(kind, role) == ("pod deleted with grace 0", "work"))
+            for kind, harm in {
+                "pod deleted": delete_pod,
+                "pod deleted with grace 0": delete_pod_at_once,
+                "pod evicted": evict,
+                "Job deleted": delete_job,
+            }.items()
+            for role in ("plan", "work")
+        ),
+        case("all pods of a run deleted at once", delete_all_pods, "work"),
+        case("finalizer taken off a pod", take_finalizer, "work"),
+        case("label taken off a pod", take_pod_labels, "work"),
+        case("Job suspended by hand", suspend_job, "work"),
+        case("owner taken off a Job", take_job_owner, "work"),
+        case("Job's time to live is 0", expire_job, "work"),
+    ],
+)
+def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], role: str) -> None:
+    stage.slow()
+    stage.begin()
+    pod = stage.pod(role)
+    if role == "work":
+        stage.paid(30)
+    harm(stage, pod)
+    stage.provider_faults()
+    stage.holds(lost=WORK if role == "work" else A_PLAN)
+
+
+@pytest.mark.fault("ended pod deleted before it was read")
+@pytest.mark.parametrize("role", ["plan", "work"])
+def test_our_finalizer_holds_what_was_not_read(stage: Stage, role: str) -> None:
+    stage.slow(0.3)
+    stage.begin()
+    stage.pod(role)
+    stage.operator.send(signal.SIGSTOP)
+    stage.drop("pods", name(stage.pod(role, "Succeeded")), gracePeriodSeconds=0)
+    time.sleep(2)
+    stage.operator.send(signal.SIGCONT)
+    stage.holds(lost=A_POD)
+
+
+# ConfigMaps of the journal.
+
+
+def delete_map(stage: Stage, found: Manifest) -> None:
+    stage.drop("configmaps", name(found))
+
+
+def garble_map(stage: Stage, found: Manifest) -> None:
+    """It is immutable, so it is replaced."""
+    delete_map(stage, found)
+    metadata = {key: found["metadata"][key] for key in ("name", "labels", "annotations", "ownerReferences")}
+    content = {key: dict.fromkeys(found[key], "Z2FyYmFnZQ==") for key in ("data", "binaryData") if key in found}
+    stage.api.send("POST", stage.core("configmaps"), {"kind": "ConfigMap", "metadata": metadata, **content})
+
+
+def disown_map(stage: Stage, found: Manifest) -> None:
+    stage.merge(f"{stage.core('configmaps')}/{name(found)}", {"metadata": {"ownerReferences": None}})
+    delete_map(stage, found)
+
+
+KINDS = ["run", "tasks", "results", "assignment"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm"),
+    [
+        case(f"ConfigMap of {kind} {what}", kind, harm)
+        for kind in KINDS
+        for what, harm in (("deleted", delete_map), ("replaced by garbage", garble_map), ("disowned", disown_map))
+    ],
+)
+def test_the_journal(stage: Stage, kind: str, harm: Callable[[Stage, Manifest], None]) -> None:
+    """While workers run: the winner is the same, or the run ends and says that its journal is damaged."""
+    assert stage.reference
+    stage.slow()
+    stage.begin()
+    stage.pod("work")
+    stage.paid(30)
+    stage.operator.send(signal.SIGSTOP)
+    harm(stage, stage.config_map(kind))
+    stage.operator.send(signal.SIGCONT)
+    stage.provider_faults()
+    found = stage.over()
+    if found["status"]["conditions"][0]["reason"] == "JournalDamaged":
+        stage.ends("JournalDamaged", "new run")
+    else:
+        stage.holds(lost=stage.reference.requests)
+
+
+@pytest.mark.fault("artifact deleted after it was published")
+def test_the_artifact_is_kept_there(stage: Stage) -> None:
+    stage.begin()
+    stage.over()
+    stage.drop("configmaps", f"{stage.name}-artifact")
+    stage.when(lambda: stage.api.get(f"{stage.core('configmaps')}/{stage.name}-artifact"))
+    stage.holds()
+
+
+@pytest.mark.fault("artifact's name taken in the middle of a run")
+def test_an_artifact_of_somebody_else(stage: Stage) -> None:
+    stage.begin()
+    stage.pod("work")
+    theirs = config_map(f"{stage.name}-artifact", {"theirs": "yes"})
+    stage.api.send("POST", stage.core("configmaps"), theirs)
+    stage.ends("ArtifactConflict", "is not overwritten")
+    assert stage.api.get(f"{stage.core('configmaps')}/{stage.name}-artifact")["data"] == {"theirs": "yes"}
+    stage.drop("configmaps", f"{stage.name}-artifact")
+
+
+# What the spec names.
+
+
+@pytest.fixture
+def own_data(stage: Stage) -> dict[str, Any]:
+    """The spec's data, from a ConfigMap that this case may break."""
+    data = stage.api.get(f"{stage.core('configmaps')}/triage-data")["data"]
+    stage.api.send("POST", stage.core("configmaps"), config_map(f"{stage.name}-data", data))
+
+    def source(file: str) -> dict[str, Any]:
+        return {"configMap": {"name": f"{stage.name}-data", "key": f"{file}.jsonl"}, "limit": 6}
+
+    return {"inputs": ["ticket"], "train": source("train"), "validation": source("validation")}
+
+
+@pytest.mark.fault("input ConfigMap deleted and brought back")
+def test_data_that_is_away_for_a_while(stage: Stage, own_data: dict[str, Any]) -> None:
+    stage.slow()
+    stage.begin(data=own_data)
+    stage.pod("work")
+    content = stage.api.get(f"{stage.core('configmaps')}/{stage.name}-data")["data"]
+    stage.drop("configmaps", f"{stage.name}-data")
+    time.sleep(5)
+    stage.api.send("POST", stage.core("configmaps"), config_map(f"{stage.name}-data", content))
+    stage.holds()
+    stage.drop("configmaps", f"{stage.name}-data")
+
+
+@pytest.mark.fault("input ConfigMap deleted for good")
+def test_data_that_is_away(stage: Stage, own_data: dict[str, Any]) -> None:
+    stage.slow()
+    stage.begin(data=own_data)
+    stage.pod("work")
+    stage.drop("configmaps", f"{stage.name}-data")
+    stage.ends("MissingConfigMap", f"{stage.name}-data")
+
+
+@pytest.mark.fault("input ConfigMap changed in the middle of a run")
+def test_data_that_changes(stage: Stage, own_data: dict[str, Any]) -> None:
+    """Results of two data sets are never mixed."""
+    stage.slow()
+    stage.begin(data=own_data)
+    stage.pod("work")
+    path = f"{stage.core('configmaps')}/{stage.name}-data"
+    lines = stage.api.get(path)["data"]["validation.jsonl"].splitlines()
+    changed = [json.dumps({**json.loads(line), "category": "billing"}) for line in lines]
+    stage.merge(path, {"data": {"validation.jsonl": "\n".join(changed)}})
+    stage.ends("SourceChanged")
+    stage.drop("configmaps", f"{stage.name}-data")
+
+
+@pytest.mark.fault("Secret deleted and brought back")
+def test_a_key_that_is_away_for_a_while(stage: Stage) -> None:
+    stage.slow()
+    path = f"{stage.core('secrets')}/provider-key"
+    content = stage.api.get(path)["data"]
+    stage.begin()
+    stage.pod("plan")
+    stage.api.send("DELETE", path)
+    try:
+        time.sleep(8)
+    finally:
+        body = {"kind": "Secret", "metadata": {"name": "provider-key"}, "data": content}
+        stage.api.send("POST", stage.core("secrets"), body)
+    stage.holds()
+
+
+@pytest.mark.fault("quota used up for a while")
+def test_a_quota(stage: Stage) -> None:
+    stage.slow()
+    stage.begin()
+    stage.pod("plan")
+    quotas = f"/api/v1/namespaces/{stage.namespace.name}/resourcequotas"
+    stage.api.send("POST", quotas, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}})
+    try:
+        time.sleep(8)
+    finally:
+        stage.api.send("DELETE", f"{quotas}/full")
+    stage.holds()

@@ -1,0 +1,146 @@
+"""The operator's process: killed, ended, stopped, doubled, absent, with a clock that jumps."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faults.kinds import case
+from faults.process import Operator
+from faults.stage import A_PLAN, Stage
+
+STOPPED = 8.0
+"""Seconds: longer than a worker of the compile runs."""
+
+
+def killed(stage: Stage) -> None:
+    stage.operator.kill()
+
+
+def ended(stage: Stage) -> None:
+    assert stage.operator.halt(signal.SIGTERM) == 0
+    stage.operator.start()
+
+
+def stopped(stage: Stage) -> None:
+    stage.operator.send(signal.SIGSTOP)
+    time.sleep(STOPPED)
+    stage.operator.send(signal.SIGCONT)
+
+
+def away(stage: Stage) -> None:
+    stage.operator.halt(signal.SIGKILL)
+    time.sleep(STOPPED)
+    stage.operator.start()
+
+
+@pytest.mark.parametrize(
+    ("harm", "role", "phase"),
+    [
+        *(
+            case("operator killed", killed, role, phase, id=f"operator killed, {role} {phase}")
+            for role in ("plan", "work")
+            for phase in ("Pending", "Running")
+        ),
+        *(
+            case(kind, harm, role, "Running", id=f"{kind}, {role} Running")
+            for kind, harm in {
+                "operator told to end": ended,
+                "operator stopped and let go on": stopped,
+                "operator away while pods end": away,
+            }.items()
+            for role in ("plan", "work")
+        ),
+    ],
+)
+def test_an_operator_in_trouble(stage: Stage, harm: Callable[[Stage], None], role: str, phase: str) -> None:
+    stage.slow(0.3)
+    stage.begin()
+    stage.pod(role, phase)
+    harm(stage)
+    stage.holds()
+
+
+@pytest.mark.fault("two operators at once")
+def test_two_operators(stage: Stage, second: Operator) -> None:
+    stage.slow(0.3)
+    stage.begin()
+    stage.holds()
+    assert not second.exits
+    assert "a fault of ours" not in second.log
+
+
+@pytest.mark.fault("an old operator goes on beside its successor")
+def test_an_operator_that_was_thought_dead(stage: Stage, second: Operator) -> None:
+    second.send(signal.SIGSTOP)
+    stage.slow(0.3)
+    stage.begin()
+    stage.pod("plan")
+    second.send(signal.SIGCONT)
+    stage.operator.send(signal.SIGSTOP)
+    stage.pod("work")
+    stage.operator.send(signal.SIGCONT)
+    stage.holds()
+    assert not second.exits
+
+
+@pytest.fixture
+def second(stage: Stage, tmp_path: Path) -> Operator:  # type: ignore[misc]
+    """One more operator, over the same proxy."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    with stage.operator.twin(folder) as found:
+        yield found
+
+
+@pytest.mark.fault("Compilation deleted while the operator is away")
+@pytest.mark.parametrize("role", ["plan", "work"])
+def test_a_deletion_that_nobody_saw(stage: Stage, role: str) -> None:
+    stage.slow()
+    stage.begin()
+    stage.pod(role)
+    stage.operator.halt(signal.SIGKILL)
+    stage.delete()
+    stage.when(lambda: stage.find() is None)
+    stage.operator.start()
+    stage.gone()
+    stage.rests()
+
+
+@pytest.mark.fault("Compilation replaced while the operator is away")
+def test_a_replacement_that_nobody_saw(stage: Stage) -> None:
+    stage.slow()
+    stage.begin()
+    stage.pod("work")
+    stage.operator.halt(signal.SIGKILL)
+    stage.delete()
+    stage.when(lambda: stage.find() is None)
+    stage.operator.start()
+    paid = stage.requests()
+    stage.begin()
+    assert paid
+    # What the old run's pods still ask for is counted, too.
+    stage.holds(lost=stage.reference.requests if stage.reference else 0)
+
+
+@pytest.mark.parametrize(
+    "jump",
+    [
+        case("clock jumps an hour ahead", "+3600"),
+        case("clock jumps an hour back", "-3600"),
+        case("clock goes to and fro", "3600"),
+    ],
+)
+def test_clocks_that_jump(stage: Stage, tmp_path: Path, jump: str) -> None:
+    """At every look at the clock; no deadline may be taken for passed, and no wait for endless."""
+    stage.operator.halt(signal.SIGKILL)
+    folder = tmp_path / "skewed"
+    folder.mkdir()
+    with stage.operator.twin(folder, module="faults.skewed", environment={"SKEW": jump}) as skewed:
+        stage.slow(0.3)
+        stage.begin()
+        stage.holds(lost=A_PLAN)
+        assert not skewed.exits
+        assert "a fault of ours" not in skewed.log

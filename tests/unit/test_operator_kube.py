@@ -1,0 +1,38 @@
+"""The REST client against a server that answers as something between may answer."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from kubernetes.aio import client
+
+from swarm_operator import errors
+from swarm_operator.kube import CONFIG_MAPS, RestKube
+from swarm_operator.settings import Settings
+
+
+@pytest.fixture
+async def kube() -> AsyncIterator[RestKube]:
+    """Its server says 200 to everything, with a page of its own."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<html>Welcome</html>", content_type="text/html")
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", page)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    configuration = client.Configuration()
+    configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    found = RestKube(client.ApiClient(configuration), Settings())
+    yield found
+    await found.close()
+    await runner.cleanup()
+
+
+async def test_an_answer_that_is_no_json_is_no_answer(kube: RestKube) -> None:
+    with pytest.raises(errors.Unavailable, match="no JSON"):
+        await kube.get(CONFIG_MAPS, "a", "b")
+    with pytest.raises(errors.Unavailable, match="no JSON"):
+        await kube.create(CONFIG_MAPS, "a", {})
