@@ -16,20 +16,24 @@ class BenchCase:
     Attributes:
         latency: seconds that the provider takes for each call.
         pods: worker pods side by side.
+        pruning: `spec.swarm.pruning`.
     """
 
     case: Case
     latency: float = 0.5
     pods: int = 2
+    pruning: str = "exact"
 
     @property
     def name(self) -> str:
         return self.case.name
 
 
-def _case(name: str, optimizer: str, latency: float = 0.5, pods: int = 2, **case: Any) -> BenchCase:
+def _case(
+    name: str, optimizer: str, latency: float = 0.5, pods: int = 2, pruning: str = "exact", **case: Any
+) -> BenchCase:
     found = Case(name, optimizer, **{"train": 100, "validation": 100, "teacher": True, **case})
-    return BenchCase(found, latency, pods)
+    return BenchCase(found, latency, pods, pruning)
 
 
 CASES = {
@@ -40,6 +44,14 @@ CASES = {
             "bootstrapFewShotWithRandomSearch",
             latency=2.88,
             pods=4,
+            parameters={"num_candidate_programs": 47},
+        ),
+        _case(
+            "headline-unpruned",
+            "bootstrapFewShotWithRandomSearch",
+            latency=2.88,
+            pods=4,
+            pruning="off",
             parameters={"num_candidate_programs": 47},
         ),
         _case("labeledFewShot", "labeledFewShot", teacher=False),

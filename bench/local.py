@@ -47,7 +47,13 @@ def measure(bench: BenchCase, winner: dict[str, Any], speculation: int) -> Swarm
 
 def swarm(bench: BenchCase, speculation: int) -> dict[str, Any]:
     """The spec's `swarm`: every cell of a round has a thread, as far as 1000 calls side by side go."""
-    return {"pods": bench.pods, "threadsPerPod": THREADS, "sliceSize": 5000, "speculation": speculation}
+    return {
+        "pods": bench.pods,
+        "threadsPerPod": THREADS,
+        "sliceSize": 5000,
+        "speculation": speculation,
+        "pruning": bench.pruning,
+    }
 
 
 def widths(journal: Iterable[Record]) -> list[int]:

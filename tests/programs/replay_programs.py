@@ -2,12 +2,10 @@
 
 import asyncio
 import hashlib
-import json
 import os
 import re
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import dspy
@@ -55,12 +53,16 @@ class One(dspy.Module):
         return self.classify(ticket=ticket)
 
 
+POISON = "You've billed me for express delivery al"
+"""How the 18th ticket of the validation set begins."""
+
+
 class Poisoned(One):
     """Fails on one ticket; how, the environment says."""
 
     def forward(self, ticket: str) -> Any:
         found = super().forward(ticket)
-        if ticket == POISONED_TICKET:
+        if ticket.startswith(POISON):
             match os.environ.get("POISON"):
                 case "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -77,10 +79,6 @@ class Deadly(One):
 
     def forward(self, ticket: str) -> Any:
         os._exit(3)
-
-
-VALIDATION = Path(__file__).parents[2] / "examples" / "triage" / "data" / "validation.jsonl"
-POISONED_TICKET = json.loads(VALIDATION.read_text(encoding="utf-8").splitlines()[17])["ticket"]
 
 
 Two = Triage
