@@ -7,8 +7,7 @@ from typing import Final
 from swarm_operator.api import ObjectKind
 from swarm_operator.situation import Situation
 from swarm_operator.world import AssignmentMap, Pod
-from swarm_wire.messages import Assignment, Task
-from swarm_wire.slicing import isolated
+from swarm_wire.slicing import isolated, slice_keys
 
 LONGEST_RETRY_DELAY: Final = 300.0
 
@@ -24,7 +23,9 @@ def backoff(s: Situation, strikes: int, pods: Iterable[Pod]) -> float:
 
 def untouched(s: Situation, given: AssignmentMap) -> bool:
     """Whether no cell of an assignment has a result: then its Job was never created, or did nothing."""
-    return not any(key in s.world.journal.keys for keys in slices_of(s.tasks or (), given.assignment) for key in keys)
+    return not any(
+        key in s.world.journal.keys for keys in slice_keys(s.tasks or (), given.assignment.slices) for key in keys
+    )
 
 
 def struck(s: Situation, given: AssignmentMap) -> dict[str, int]:
@@ -35,7 +36,7 @@ def struck(s: Situation, given: AssignmentMap) -> dict[str, int]:
         if pod.attempt == given.assignment.attempt and pod.failed_on_its_own
     }
     strikes = dict(given.strikes)
-    for index, keys in enumerate(slices_of(s.tasks or (), given.assignment)):
+    for index, keys in enumerate(slice_keys(s.tasks or (), given.assignment.slices)):
         if index in guilty:
             for key in keys:
                 strikes[key] = strikes.get(key, 0) + 1
@@ -50,20 +51,5 @@ def poisoned(s: Situation, given: AssignmentMap, strikes: Mapping[str, int]) -> 
         if pod.attempt == given.assignment.attempt and pod.ended_by_cell
     }
     cells = s.world.journal.plans[given.assignment.round].end.cells
-    found = isolated(slices_of(s.tasks or (), given.assignment), ends, cells, len(s.missing))
+    found = isolated(slice_keys(s.tasks or (), given.assignment.slices), ends, cells, len(s.missing))
     return {key: how for key, how in found.items() if strikes.get(key, 0) >= s.max_attempts}
-
-
-def slices_of(tasks: Iterable[Task], assignment: Assignment) -> list[list[str]]:
-    """Cell keys of each slice."""
-    by_digest = {task.digest: task for task in tasks}
-    return [
-        [
-            by_digest[ref.task].cells[position].key
-            for ref in slice_
-            if ref.task in by_digest
-            for position in ref.cells
-            if 0 <= position < len(by_digest[ref.task].cells)
-        ]
-        for slice_ in assignment.slices
-    ]

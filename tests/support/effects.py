@@ -40,7 +40,7 @@ class Step:
     def is_known(self, store: Store) -> bool:
         return self.digest in store
 
-    def load(self, store: Store, codec: Codec) -> Any:
+    def load(self, store: Store, codec: Codec, most: float | None = None) -> Any:
         return store.body(self.digest)
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
@@ -58,6 +58,3 @@ class Step:
 
     def standing(self, store: Store, codec: Codec) -> Standing | None:
         return None
-
-    def cut_short(self, store: Store, codec: Codec, most: float) -> Any:
-        raise NotImplementedError

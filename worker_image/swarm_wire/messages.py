@@ -3,8 +3,10 @@
 Payloads (pickled tasks and results) are opaque bytes here: they travel in record bodies, not in these models.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from operator import add, sub
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -30,6 +32,14 @@ class Message(BaseModel):
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
 
+FiguresT = TypeVar("FiguresT", bound=Message)
+
+
+def _each(what: Callable[[int, int], int], left: FiguresT, right: FiguresT) -> FiguresT:
+    """What becomes of each figure and its like."""
+    return type(left)(**{name: what(getattr(left, name), getattr(right, name)) for name in type(left).model_fields})
+
+
 class Usage(Message):
     """LM calls that a provider answered, and their tokens. Adds up."""
 
@@ -38,11 +48,7 @@ class Usage(Message):
     completion_tokens: int = Field(0, ge=0)
 
     def __add__(self, other: Self) -> "Usage":
-        return Usage(
-            calls=self.calls + other.calls,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-        )
+        return _each(add, self, other)
 
 
 class Spending(Message):
@@ -58,26 +64,18 @@ class Spending(Message):
     micro_usd: int = Field(0, ge=0)
 
     def __add__(self, other: Self) -> "Spending":
-        return Spending(
-            calls=self.calls + other.calls,
-            tokens=self.tokens + other.tokens,
-            micro_usd=self.micro_usd + other.micro_usd,
-        )
+        return _each(add, self, other)
 
     def __sub__(self, other: Self) -> "Spending":
-        return Spending(
-            calls=self.calls - other.calls,
-            tokens=self.tokens - other.tokens,
-            micro_usd=self.micro_usd - other.micro_usd,
-        )
+        return _each(sub, self, other)
 
     def __or__(self, other: Self) -> "Spending":
         """The larger one, figure by figure."""
-        return Spending(
-            calls=max(self.calls, other.calls),
-            tokens=max(self.tokens, other.tokens),
-            micro_usd=max(self.micro_usd, other.micro_usd),
-        )
+        return _each(max, self, other)
+
+    def __and__(self, other: Self) -> "Spending":
+        """The smaller one, figure by figure."""
+        return _each(min, self, other)
 
 
 class Allowance(Message):
@@ -97,11 +95,6 @@ class Allowance(Message):
     @property
     def is_limited(self) -> bool:
         return self != Allowance()
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether it is not enough for any call."""
-        return 0 in (self.calls, self.tokens, self.micro_usd)
 
     @property
     def all(self) -> Spending:

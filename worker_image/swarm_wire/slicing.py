@@ -35,6 +35,21 @@ def isolated(slices: Sequence[Sequence[str]], ends: Mapping[int, str], cells: in
     return found if missing < cells and len(found) <= max(1, cells * MOST_POISONED) else {}
 
 
+def slice_keys(tasks: Iterable[Task], slices: Iterable[Iterable[SliceRef]]) -> list[list[str]]:
+    """Cell keys of each slice."""
+    by_digest = {task.digest: task for task in tasks}
+    return [
+        [
+            by_digest[ref.task].cells[position].key
+            for ref in slice_
+            if ref.task in by_digest
+            for position in ref.cells
+            if 0 <= position < len(by_digest[ref.task].cells)
+        ]
+        for slice_ in slices
+    ]
+
+
 def process_ended(key: str, how: str) -> Record:
     """The result of such a cell: without a body, which an optimizer sees as an exception."""
     error = f"this example ended every process that ran it: {how}"[:500]

@@ -161,6 +161,12 @@ class Models(SpecModel):
         description="The model that writes instructions (miprov2, copro, simba, gepa). Default: the student.",
     )
 
+    @property
+    def by_role(self) -> dict[str, Model]:
+        """Those that the spec names."""
+        roles = {"student": self.student, "teacher": self.teacher, "prompt": self.prompt}
+        return {role: model for role, model in roles.items() if model is not None}
+
 
 ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
 
@@ -279,9 +285,8 @@ class CompilationSpec(SpecModel):
     def _answers_are_bounded(self) -> Self:
         """Tokens are counted before they are spent, so the longest answer must be known."""
         limited = [name for name in ("total_tokens", "cost_usd") if getattr(self.limits, name) is not None]
-        roles = {"student": self.models.student, "teacher": self.models.teacher, "prompt": self.models.prompt}
-        for role, model in roles.items():
-            if limited and model is not None and model.parameters.max_tokens is None:
+        for role, model in self.models.by_role.items():
+            if limited and model.parameters.max_tokens is None:
                 field = Limits.model_fields[limited[0]].alias
                 raise ValueError(
                     f"limits.{field} needs models.{role}.parameters.maxTokens: without it, one answer may be of any "
@@ -309,12 +314,7 @@ class CompilationSpec(SpecModel):
 
     def secrets(self) -> dict[str, SecretKeyRef]:
         """API keys that the pods receive: model role -> Secret key."""
-        roles: dict[str, Model | None] = {
-            "student": self.models.student,
-            "teacher": self.models.teacher,
-            "prompt": self.models.prompt,
-        }
-        return {role: model.api_key.secret for role, model in roles.items() if model and model.api_key}
+        return {role: model.api_key.secret for role, model in self.models.by_role.items() if model.api_key}
 
     def artifact_name(self, compilation: str) -> str:
         """Name of the artifact ConfigMap."""

@@ -101,13 +101,8 @@ class Budget:
 
     def _next_part(self) -> Spending:
         """What is spent now, and a part of the allowance more; never more than the allowance."""
-        part, left = self._allowance.shared(AHEAD).all, self._allowance.less(self.spent)
-        ahead = Spending(
-            calls=min(part.calls, left.all.calls),
-            tokens=min(part.tokens, left.all.tokens),
-            micro_usd=min(part.micro_usd, left.all.micro_usd),
-        )
-        return self._booked | (self.spent + ahead)
+        part, left = self._allowance.shared(AHEAD).all, self._allowance.less(self.spent).all
+        return self._booked | (self.spent + (part & left))
 
     @contextmanager
     def _settling(self, lm: Any, worst: Spending) -> Iterator[Callable[[Usage], None]]:

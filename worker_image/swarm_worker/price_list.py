@@ -23,11 +23,10 @@ class Price:
 def of_spec(spec: CompilationSpec) -> dict[str, Price | None]:
     """Prices of the spec's models by name, as it gives them or as they are listed; None where neither knows one."""
     found: dict[str, Price | None] = {}
-    for model in (spec.models.student, spec.models.teacher, spec.models.prompt):
-        if model is not None:
-            given = Price(model.price.prompt, model.price.completion) if model.price else listed(model.model)
-            # Roles may share a model: the first price that is given counts for all of them.
-            found[model.model] = found.get(model.model) or given
+    for model in spec.models.by_role.values():
+        given = Price(model.price.prompt, model.price.completion) if model.price else listed(model.model)
+        # Roles may share a model: the first price that is given counts for all of them.
+        found[model.model] = found.get(model.model) or given
     return found
 
 

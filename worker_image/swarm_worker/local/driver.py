@@ -34,7 +34,7 @@ from swarm_wire.messages import (
 )
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.slicing import isolated, missing_cells, process_ended, slice_cells
+from swarm_wire.slicing import isolated, missing_cells, process_ended, slice_cells, slice_keys
 from swarm_worker.errors import SwarmError
 from swarm_worker.exchange import Desk
 from swarm_worker.local.folder import JournalFolder
@@ -275,11 +275,9 @@ class Driver:
         self, endings: Sequence[Ended], slices: Sequence[Sequence[SliceRef]], tasks: Sequence[Task], missing: int
     ) -> bool:
         """Makes errors of cells that ended their processes; whether there are any."""
-        by_digest = {task.digest: task for task in tasks}
-        keys = [[by_digest[ref.task].cells[position].key for ref in part for position in ref.cells] for part in slices]
         ends = {index: f"{end.reason}: {end.message}" for index, end in enumerate(endings) if end.is_by_cell}
         cells = len({cell.key for task in tasks for cell in task.cells})
-        found = isolated(keys, ends, cells, missing)
+        found = isolated(slice_keys(tasks, slices), ends, cells, missing)
         new = [key for key in found if key not in self.known.keys]
         for key in new:
             self._journal(process_ended(key, found[key]))

@@ -105,9 +105,17 @@ class Wave:
     def is_known(self, store: Store) -> bool:
         return all(key in store for key in self.keys)
 
-    def load(self, store: Store, codec: Codec) -> list[Value]:
-        """Outcome and value of each item, in order."""
-        return list(self._known(store, codec).values())
+    def load(self, store: Store, codec: Codec, most: float | None = None) -> list[Value]:
+        """Outcome and value of each item, in order.
+
+        Args:
+            most: of an evaluation that is cut short: what each missing item scores, as a Bound.
+        """
+        known = self._known(store, codec)
+        if most is None:
+            return list(known.values())
+        bound: Value = Outcome.OK, (Prediction(), Bound(most))
+        return [known.get(number, bound) for number in range(len(self.items))]
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
         first = {key: number for number, key in reversed(list(enumerate(self.keys)))}
@@ -138,12 +146,6 @@ class Wave:
             return None
         failed = frozenset(number for number, (outcome, _) in values.items() if outcome is Outcome.ERROR)
         return Standing(tuple(self.groups), scores, failed, self.max_errors)
-
-    def cut_short(self, store: Store, codec: Codec, most: float) -> list[Value]:
-        """An evaluation as far as it is known; each missing score a Bound."""
-        bound: Value = Outcome.OK, (Prediction(), Bound(most))
-        known = self._known(store, codec)
-        return [known.get(number, bound) for number in range(len(self.items))]
 
     def scores(self, values: list[Value]) -> dict[str, float]:
         """Of an evaluation's items, by group; those that failed, or were not paid for, are left out."""
@@ -226,7 +228,7 @@ class Bootstrap:
     def is_known(self, store: Store) -> bool:
         return self.digest in store
 
-    def load(self, store: Store, codec: Codec) -> Value:
+    def load(self, store: Store, codec: Codec, most: float | None = None) -> Value:
         """OK and ({predictor name: demos}, error count), or ERROR and the exception."""
         return _value(store, self.digest, codec, [(INPUT, self.walk)])
 
@@ -246,9 +248,6 @@ class Bootstrap:
 
     def standing(self, store: Store, codec: Codec) -> None:
         return None
-
-    def cut_short(self, store: Store, codec: Codec, most: float) -> Value:
-        raise NotImplementedError
 
 
 @dataclass

@@ -83,8 +83,8 @@ class Scattered(Effect, Protocol):
     def standing(self, store: Store, codec: Codec) -> Standing | None:
         """What is known of an evaluation; None where that cannot be compared."""
 
-    def cut_short(self, store: Store, codec: Codec, most: float) -> Any:
-        """An evaluation's result, whose missing items score so much at most."""
+    def load(self, store: Store, codec: Codec, most: float | None = None) -> Any:
+        """The result; of an evaluation that is cut short, each missing item scores so much at most."""
 
 
 class Leave(Protocol):
@@ -210,7 +210,7 @@ class Engine:
     def _load(self, effect: Scattered) -> Any:
         if self._contest is None or effect.is_known(self.store):
             return effect.load(self.store, self.codec)
-        return effect.cut_short(self.store, self.codec, self._contest.most)
+        return effect.load(self.store, self.codec, self._contest.most)
 
     def _block(self, effect: Scattered, tasks: Tasks) -> Scout | None:
         """Asks for the effect and whatever else may run, and leaves.

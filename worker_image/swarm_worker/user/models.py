@@ -44,8 +44,7 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
                 f"in {api_key_env(role)}.",
             )
         keys[role] = value
-    given = (spec.models.student, spec.models.teacher, spec.models.prompt)
-    providers = {model.model.partition("/")[0].upper() for model in given if model}
+    providers = {model.model.partition("/")[0].upper() for model in spec.models.by_role.values()}
     gateways = {f"{provider}_{name}" for provider in providers for name in ("API_BASE", "BASE_URL")}
     for name in list(environment):
         if name.startswith("SWARM_API_KEY_") or name in gateways:
