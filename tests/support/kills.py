@@ -8,7 +8,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from support.compiles import Case, LocalRun, run_local, start_local
+from support.compiles import Case, LocalRun, start_local
 
 
 def processes(command: str, folder: Path) -> list[int]:
@@ -43,26 +43,33 @@ def disturbed(case: Case, provider: Any, folder: Path, *, kills: int, seed: int)
 
     Each kill comes after some more requests, then after a moment, so that it may hit a plan, workers, or the driver
     while it journals. The victim is the driver, or every process of the plan or of the workers that there is.
+
+    Args:
+        kills: most of them; fewer where the run comes to its end before.
     """
-    chance, done = random.Random(seed), 0
+    chance, done, others = random.Random(seed), 0, 0
     manifest = case.manifest(provider.url)
-    for _ in range(kills):
-        driver = start_local(manifest, folder)
+    driver = start_local(manifest, folder)
+    while True:
         due = provider.stats()["requests"] + chance.randint(5, 40)
         while provider.stats()["requests"] < due and driver.poll() is None:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 0.7))
-        victim, number = chance.choice(["driver", "driver", "plan", "work"]), chance.choice([9, 15])
-        if driver.poll() is None:
+        if done < kills and driver.poll() is None:
+            # A driver gives up after some attempts of the same plan or cells.
+            victim = chance.choice(["driver", "driver", "plan", "work"]) if others < 2 else "driver"
+            number = chance.choice([signal.SIGKILL, signal.SIGTERM])
             done += 1
+            others += 1
             for process in [driver.pid] if victim == "driver" else processes(victim, folder):
                 _kill(process, number)
+            if victim != "driver":
+                continue
         output, _ = driver.communicate()
         if driver.returncode == 0:
             return LocalRun(0, output, folder / "journal"), done
-        # Another attempt replaced what was killed, or the run ended as one that was stopped.
         assert driver.returncode in (130, -signal.SIGKILL), output
-    return run_local(manifest, folder), done
+        driver, others = start_local(manifest, folder), 0
 
 
 def _kill(process: int, number: int) -> None:
