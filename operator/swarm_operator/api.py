@@ -109,6 +109,8 @@ class Reason(StrEnum):
     """The spec names a key that its ConfigMap does not have."""
     MISSING_SECRET = "MissingSecret"
     """The spec names a Secret, or a key of one, that is not there. Only the kubelet knows: we never read Secrets."""
+    NO_LIMITER = "NoLimiter"
+    """The spec has models.*.limits, and the operator was installed without what keeps them."""
     ARTIFACT_CONFLICT = "ArtifactConflict"
     """A ConfigMap with the artifact's name exists, and it or its data is not ours. It is never overwritten."""
     ARTIFACT_TOO_LARGE = "ArtifactTooLarge"

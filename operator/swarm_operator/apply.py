@@ -23,6 +23,7 @@ from swarm_operator.settings import Settings
 from swarm_operator.status import Event, timestamp
 from swarm_operator.world import Compilation, Key, Run, World
 from swarm_wire.messages import RunRequest
+from swarm_wire.rates import rate_limits
 
 RELEASE_TRIES: Final = 5
 
@@ -43,16 +44,15 @@ class Applier:
                 for body in manifests.shard_maps(_run(world), kind, round_, attempt, records):
                     await self._create(CONFIG_MAPS, key, body)
             case StartPlan(round_, attempt):
-                journal, policy = world.journal.of(ObjectKind.RESULTS), self._settings.image_pull_policy
+                journal, around = world.journal.of(ObjectKind.RESULTS), self._around(world)
                 body = manifests.plan_job(
-                    _run(world), round_, attempt, journal, policy, action.allowance, action.ending, action.runs_cells
+                    _run(world), round_, attempt, journal, around, action.allowance, action.ending, action.runs_cells
                 )
                 await self._create(JOBS, key, body)
             case StartWork(assignment, strikes, allowance):
                 await self._create(CONFIG_MAPS, key, manifests.assignment_map(_run(world), assignment, dict(strikes)))
                 tasks, journal = world.journal.task_shards(assignment.round), world.journal.of(ObjectKind.RESULTS)
-                policy = self._settings.image_pull_policy
-                body = manifests.work_job(_run(world), assignment, tasks, journal, policy, allowance)
+                body = manifests.work_job(_run(world), assignment, tasks, journal, self._around(world), allowance)
                 await self._create(JOBS, key, body)
             case Publish(artifact):
                 body = manifests.artifact_map(_run(world), artifact)
@@ -155,6 +155,13 @@ class Applier:
             spec=spec.model_copy(update={"image": spec.image or self._settings.worker_image}),
         )
         return manifests.run_map(compilation.run_id, compilation.key, request)
+
+    def _around(self, world: World) -> manifests.Surroundings:
+        """Providers' limits as the spec has them now: a run goes on with other ones."""
+        key, spec = world.compilation.key, world.compilation.spec
+        assert spec is not None
+        rates = rate_limits(spec, key.namespace, key.name)
+        return manifests.Surroundings(self._settings.image_pull_policy, self._settings.limiter, rates)
 
     async def _create(self, resource: Resource, key: Key, body: Object) -> None:
         name = body["metadata"]["name"]

@@ -121,6 +121,21 @@ def suspended(s: Situation) -> Move | None:
     return Move(words.suspended(s, ending), (*release(s.world.harvest.settled), *drops), wake_up)
 
 
+def without_limiter(s: Situation) -> Move | None:
+    """How fast a provider may be asked is kept by the limiter, or by nobody."""
+    spec = s.world.compilation.spec
+    if s.settings.limiter or spec is None or s.world.journal.artifact:
+        return None
+    limited = [role for role, model in spec.models.by_role.items() if model.limits]
+    if not limited:
+        return None
+    return fail(
+        Reason.NO_LIMITER,
+        f"models.{limited[0]}.limits is set, and this operator has no limiter, which would keep it. Install the chart "
+        "with limiter.enabled: true and ask for a new run, or remove the limits.",
+    )
+
+
 def unopened(s: Situation) -> Move | None:
     """The run's request is written once; all Jobs of the run are made from it."""
     if s.world.run is not None:
@@ -291,6 +306,7 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     stopped_by_a_pod,
     damaged_journal,
     suspended,
+    without_limiter,
     unopened,
     compiled,
     ended_by_limit,

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from swarm_operator import naming
@@ -33,6 +34,7 @@ from swarm_operator.world import Artifact, Key, Run, Shard
 from swarm_wire import names, shards
 from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending, RunRequest
 from swarm_wire.names import api_key_env
+from swarm_wire.rates import RateLimits
 from swarm_wire.records import Record
 
 Manifest = dict[str, Any]
@@ -50,6 +52,20 @@ OUTPUT_BYTES: Final = 6 * 1024 * 1024
 what user code prints it stays below the 10 MiB at which a kubelet rotates the log: the beginning would be gone."""
 CONFIG_MAP_BYTES: Final = 1_000_000
 """What we put into one ConfigMap at most; Kubernetes allows 1,048,576 bytes, keys included."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What pods are made with that is not their run's.
+
+    Attributes:
+        pull_policy: of their image. Empty: Kubernetes' default.
+        limiter: host:port of who keeps `rates`.
+    """
+
+    pull_policy: str = ""
+    limiter: str = ""
+    rates: RateLimits = field(default_factory=RateLimits)
 
 
 class TooLarge(Exception):
@@ -131,7 +147,7 @@ def plan_job(
     round_: int,
     attempt: int,
     journal: Sequence[Shard],
-    pull_policy: str = "",
+    around: Surroundings = Surroundings(),
     allowance: Allowance = UNLIMITED,
     ending: Ending | None = None,
     runs_cells: bool = True,
@@ -144,7 +160,7 @@ def plan_job(
     """
     name = naming.plan_job(run.key.name, run.id, round_, attempt)
     volumes = {str(names.JOURNAL_DIR): _shards_volume(journal)}
-    made = _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, volumes, pull_policy, allowance)
+    made = _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, volumes, around, allowance)
     container = made["spec"]["template"]["spec"]["containers"][0]
     if not runs_cells:
         container["env"] += [{"name": names.ENV_SMALL_WAVE, "value": "0"}]
@@ -159,7 +175,7 @@ def work_job(
     assignment: Assignment,
     tasks: Sequence[Shard],
     journal: Sequence[Shard],
-    pull_policy: str = "",
+    around: Surroundings = Surroundings(),
     allowance: Allowance = UNLIMITED,
 ) -> Manifest:
     """One pod for each slice, `spec.swarm.pods` of them side by side. From the journal they take LM calls, unpaid.
@@ -178,7 +194,7 @@ def work_job(
     }
     slices = len(assignment.slices)
     pods = min(run.spec.swarm.pods, slices)
-    return _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, volumes, pull_policy, allowance)
+    return _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, volumes, around, allowance)
 
 
 def owner(key: Key) -> Manifest:
@@ -245,12 +261,17 @@ def _job(
     completions: int,
     parallelism: int,
     volumes: Mapping[str, Manifest],
-    pull_policy: str,
+    around: Surroundings,
     allowance: Allowance,
 ) -> Manifest:
     labels = {**_labels(run.key, run.id, kind), LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)}
     annotations = {ANNOTATION_COMPILATION: run.key.name}
-    pod = _pod_spec(run, name, command, volumes, pull_policy)
+    pod = _pod_spec(run, name, command, volumes, around.pull_policy)
+    if around.rates.models:
+        pod["containers"][0]["env"] += [
+            {"name": names.ENV_LIMITER, "value": around.limiter},
+            {"name": names.ENV_RATE_LIMITS, "value": around.rates.to_json()},
+        ]
     if allowance.is_limited:
         annotations[ANNOTATION_ALLOWANCE] = allowance.to_json()
         pod["containers"][0]["env"] += [{"name": names.ENV_ALLOWANCE, "value": allowance.to_json()}]

@@ -18,6 +18,11 @@ class Settings(BaseModel):
         "dspy-swarm/worker:dev", description="Image of plans and workers where a spec names none."
     )
     image_pull_policy: str = Field("", description="Of those images. Empty: Kubernetes' default.")
+    limiter: str = Field(
+        "",
+        pattern=r"^$|^[^\s:]+:[0-9]+$",
+        description="host:port of the limiter, which keeps models.*.limits. Empty: there is none.",
+    )
     namespaces: tuple[str, ...] = Field((), description="Namespaces to serve, comma-separated. Empty: all.")
     gather_interval: float = Field(5, gt=0, description="How often the output of running pods is read.")
     pending_deadline: float = Field(

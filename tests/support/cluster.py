@@ -19,9 +19,10 @@ Manifest = dict[str, Any]
 def install_operator(cluster: Cluster, tag: str = "dev", **values: str) -> None:
     """Installs the chart, or upgrades it to what is in this checkout, and waits for the operator."""
     settings = {"operator.image.tag": tag, "worker.image.tag": tag, **values}
-    if image := cluster.image_id(f"dspy-swarm/operator:{tag}"):
-        # The tag stays when the image changes; without this the old pod would, too.
-        settings["operator.podAnnotations.image-id"] = image
+    for part, name in (("operator", "operator"), ("limiter", "worker")):
+        if image := cluster.image_id(f"dspy-swarm/{name}:{tag}"):
+            # The tag stays when the image changes; without this the old pod would, too.
+            settings[f"{part}.podAnnotations.image-id"] = image
     arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     cluster.helm(
         *("upgrade", "--install", "dspy-swarm", ROOT / "charts" / "dspy-swarm", "--namespace", OPERATOR_NAMESPACE),

@@ -325,6 +325,31 @@ def test_a_run_goes_on_through_a_change_of_its_limits_alone(raised: dict[str, An
     assert other.continued(request).run_id != RUN_ID
 
 
+@pytest.mark.parametrize("limits", [{"requestsPerMinute": 60}, {"concurrency": 2, "group": "gpt"}, None], ids=str)
+def test_a_run_goes_on_through_a_change_of_how_fast_a_provider_may_be_asked(limits: Any) -> None:
+    before, status = world().run, Status(run_id=RUN_ID)
+    assert before is not None
+    models = {"student": {**spec()["models"]["student"], "limits": limits}}
+    seen = compilation(spec(models=models), status=status, generation=2).continued(before.request)
+    assert seen.run_id == RUN_ID
+    models["student"]["model"] = "openai/other"
+    other = compilation(spec(models=models), status=status, generation=2)
+    assert other.continued(before.request).run_id != RUN_ID
+
+
+def test_without_a_limiter_nobody_would_keep_the_limits_of_a_model() -> None:
+    student = {**spec()["models"]["student"], "limits": {"requestsPerMinute": 60}}
+    seen = world(compilation=compilation(spec(models={"student": student})))
+    ended = decide(seen, NOW, SETTINGS)
+    assert not [action for action in ended.actions if isinstance(action, StartPlan)]
+    [stalled] = [each for each in ended.status.conditions if each.type == "Stalled"]  # type: ignore[union-attr]
+    assert stalled.reason == Reason.NO_LIMITER
+    assert "models.student.limits" in stalled.message
+    assert "limiter.enabled: true" in stalled.message
+    kept = decide(seen, NOW, Settings(limiter="limiter.system.svc:7070"))
+    assert [action for action in kept.actions if isinstance(action, StartPlan)]
+
+
 # --- what pods that are over have spent --------------------------------------------------------------------------
 
 

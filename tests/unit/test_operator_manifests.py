@@ -14,6 +14,7 @@ from swarm_operator.api import FINALIZER, ObjectKind
 from swarm_operator.maps import parse
 from swarm_operator.world import AssignmentMap, Journal, Run, Shard
 from swarm_wire.messages import CallMade, RunRequest, Usage
+from swarm_wire.rates import RateLimits, rate_limits
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
 
@@ -160,6 +161,27 @@ def test_a_work_job_is_this() -> None:
             },
         },
     }
+
+
+def test_pods_are_told_how_fast_they_may_ask_and_whom_to_ask_first() -> None:
+    given = spec()
+    given["models"]["student"]["limits"] = {"requestsPerMinute": 60}
+    rates = rate_limits(CompilationSpec.model_validate(given), "team", "triage")
+    around = manifests.Surroundings(limiter="limiter:7070", rates=rates)
+    for made in (
+        manifests.plan_job(run(), 0, 1, [], around),
+        manifests.work_job(run(), assignment(0, 1, [0]).assignment, [TASKS], [END], around),
+    ):
+        environment = {each["name"]: each.get("value") for each in container(made)["env"]}
+        assert environment["SWARM_LIMITER"] == "limiter:7070"
+        assert RateLimits.model_validate_json(environment["SWARM_RATE_LIMITS"]) == rates
+    free = manifests.plan_job(run(), 0, 1, [], manifests.Surroundings(limiter="limiter:7070"))
+    assert not {"SWARM_LIMITER", "SWARM_RATE_LIMITS"} & {each["name"] for each in container(free)["env"]}
+
+
+def container(job: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = job["spec"]["template"]["spec"]["containers"][0]
+    return found
 
 
 def test_a_plan_job_mounts_the_journal() -> None:

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 from support.wire_spec import a_spec
 from swarm_wire import optimizers
 from swarm_wire import spec as spec_models
+from swarm_wire.rates import RateLimit, rate_limits
 from swarm_wire.schema import SpecModel, Union
 from swarm_wire.spec import CompilationSpec, ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
 
@@ -47,6 +48,59 @@ def test_a_union_has_exactly_one_member(where: str, value: dict[str, Any], given
     }.get(where, "configMap, path, entrypoint")
     one = "" if where == "program.source" else "exactly one of "
     assert problems(**{where: value}) == [f"{where}: Value error, {one}{choices} must be set{given}"]
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ({"student": {"limits": {"requestsPerMinute": 600}}}, None),
+        ({"student": {"limits": {"tokensPerMinute": 9, "group": "gpt"}, "parameters": {"maxTokens": 9}}}, None),
+        (
+            {"student": {"limits": {"tokensPerMinute": 9}}},
+            "models.student.limits.tokensPerMinute needs models.student.parameters.maxTokens",
+        ),
+        (
+            {"student": {"limits": {"group": "gpt"}}},
+            "one of requestsPerMinute, tokensPerMinute and concurrency must be set",
+        ),
+        ({"student": {"limits": {"concurrency": 0}}}, "greater than or equal to 1"),
+        ({"student": {"limits": {"rpm": 600}}}, "Extra inputs are not permitted"),
+        ({"student": {"limits": {"concurrency": 2}}, "teacher": {"parameters": {"temperature": 1}}}, None),
+        (
+            {"student": {"limits": {"concurrency": 2}}, "prompt": {"limits": {"concurrency": 3}}},
+            "models.student.limits and models.prompt.limits differ",
+        ),
+        (
+            {"student": {"limits": {"concurrency": 2}}, "prompt": {"limits": {"concurrency": 3}, "model": "a/b"}},
+            None,
+        ),
+    ],
+)
+def test_how_fast_a_provider_may_be_asked(models: dict[str, Any], expected: str | None) -> None:
+    student = a_spec()["models"]["student"]
+    written = {role: {**student, **changes} for role, changes in models.items()}
+    if expected is None:
+        assert parsed(models=written)
+    else:
+        [problem] = problems(models=written)
+        assert expected in problem
+
+
+def test_limits_of_models_as_pods_are_told() -> None:
+    own = {"requestsPerMinute": 60}
+    student = a_spec()["models"]["student"]
+    models = {
+        "student": {**student, "limits": own},
+        "teacher": {**student, "limits": own, "parameters": {"temperature": 1}},
+        "prompt": {**student, "model": "openai/large", "limits": {"concurrency": 4, "group": "gpt"}},
+    }
+    told = rate_limits(parsed(models=models), "team", "triage")
+    groups = {limited.model: limited.limit for limited in told.models}
+    model, endpoint = student["model"], student["endpoint"]
+    assert len(told.models) == 2
+    assert groups[model] == RateLimit(group=f"team/compilation/triage/{model}@{endpoint}", requests_per_minute=60)
+    assert groups["openai/large"] == RateLimit(group="team/group/gpt", concurrency=4)
+    assert rate_limits(parsed(), "team", "triage").models == ()
 
 
 @pytest.mark.parametrize(

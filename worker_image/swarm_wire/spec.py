@@ -123,7 +123,7 @@ class Parameters(SpecModel):
     max_tokens: int | None = Field(None, ge=1, description="Most tokens of one answer. Default: the provider's.")
     top_p: float | None = Field(None, ge=0, le=1, description="Default: the provider's.")
     num_retries: int = Field(
-        3, ge=0, le=20, description="Repeats of a call after a rate limit, a timeout or a server error."
+        3, ge=0, le=20, description="Repeats of a call after a timeout or a server error. Rate limits are waited for."
     )
     timeout_seconds: int | None = Field(None, ge=1, le=3600, description="Longest wait for one answer. Default: 600.")
 
@@ -133,6 +133,27 @@ class Price(SpecModel):
 
     prompt: float = Field(ge=0, description="Of the request.")
     completion: float = Field(ge=0, description="Of the answer.")
+
+
+class ProviderLimits(SpecModel):
+    """How fast a provider may be asked, by all pods together. None of it is passed in any minute."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="Requests, repeated ones included.")
+    tokens_per_minute: int | None = Field(
+        None, ge=1, description="Prompt and completion tokens together. The model must have parameters.maxTokens."
+    )
+    concurrency: int | None = Field(None, ge=1, description="Requests under way at the same time.")
+    group: Name | None = Field(
+        None,
+        description="What all models of this namespace's Compilations that name the same group keep to together; where "
+        "they name other figures, to the smallest. Default: this model of this Compilation alone.",
+    )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.requests_per_minute is self.tokens_per_minute is self.concurrency is None:
+            raise ValueError("one of requestsPerMinute, tokensPerMinute and concurrency must be set")
+        return self
 
 
 class Model(SpecModel):
@@ -149,6 +170,9 @@ class Model(SpecModel):
     api_key: ApiKey | None = Field(None, description="Default: the endpoint wants no key.")
     parameters: Parameters = Field(default_factory=Parameters)
     price: Price | None = Field(None, description="USD for a million tokens. Default: the price in DSPy's list.")
+    limits: ProviderLimits | None = Field(
+        None, description="How fast the provider may be asked. Default: as fast as the pods can, until it objects."
+    )
 
 
 class Models(SpecModel):
@@ -166,6 +190,16 @@ class Models(SpecModel):
         """Those that the spec names."""
         roles = {"student": self.student, "teacher": self.teacher, "prompt": self.prompt}
         return {role: model for role, model in roles.items() if model is not None}
+
+    def with_limits_of(self, other: "Models") -> "Models":
+        """The same models, as fast as the others."""
+        known = other.by_role
+        found = {
+            role: model.model_copy(update={"limits": known[role].limits})
+            for role, model in self.by_role.items()
+            if role in known
+        }
+        return self.model_copy(update=found)
 
 
 ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
@@ -291,6 +325,26 @@ class CompilationSpec(SpecModel):
                 raise ValueError(
                     f"limits.{field} needs models.{role}.parameters.maxTokens: without it, one answer may be of any "
                     "length"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _provider_limits_agree(self) -> Self:
+        """A request is known by its model and endpoint, so these have one limit."""
+        known: dict[tuple[str, str], str] = {}
+        for role, model in self.models.by_role.items():
+            if model.limits is None:
+                continue
+            if model.limits.tokens_per_minute is not None and model.parameters.max_tokens is None:
+                raise ValueError(
+                    f"models.{role}.limits.tokensPerMinute needs models.{role}.parameters.maxTokens: without it, one "
+                    "answer may be of any length"
+                )
+            other = known.setdefault((model.model, model.endpoint), role)
+            if model.limits != self.models.by_role[other].limits:
+                raise ValueError(
+                    f"models.{other}.limits and models.{role}.limits differ, and they are the same model at the same "
+                    "endpoint: write the same limits, or write them once"
                 )
         return self
 

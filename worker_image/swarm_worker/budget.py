@@ -10,7 +10,6 @@ allowance at a time.
 """
 
 import asyncio
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
+from swarm_worker.client.longest import longest
 from swarm_worker.errors import AllowanceSpent, BadInput
 from swarm_worker.price_list import Price, of_spec
 
@@ -34,7 +34,6 @@ AHEAD = 10
 """A process books so many parts of its allowance one after the other."""
 POLL_SECONDS = 0.05
 """How often a coroutine looks whether another call has given something back."""
-_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class Budget:
@@ -132,19 +131,10 @@ class Budget:
         return Spending(calls=usage.calls, tokens=tokens, micro_usd=self._micro_usd(lm, usage))
 
     def _worst(self, lm: Any, call: LMCall) -> Spending:
-        """The most that a call may cost: a token is at least a byte of the request, and answers have a limit."""
+        """The most that a call may cost."""
         if self._allowance.tokens is None and self._prices is None:
             return Spending(calls=call.count)
-        bound = next(_bounds({**call.content, "lm": lm.kwargs}), None)
-        if bound is None:
-            raise BadInput(
-                WorkerReason.INVALID_SPEC,
-                f"limits.totalTokens and limits.costUSD need to know the longest answer of every model, and model "
-                f"{lm.model!r} is called without max_tokens. Give it one where the program makes it: "
-                "dspy.LM(..., max_tokens=1000).",
-            )
-        size = len(json.dumps(call.content, default=str, ensure_ascii=False).encode("utf-8", "replace"))
-        usage = Usage(calls=call.count, prompt_tokens=size * call.count, completion_tokens=bound * call.count)
+        usage = longest(lm, call)
         return Spending(
             calls=call.count,
             tokens=usage.prompt_tokens + usage.completion_tokens,
@@ -157,15 +147,6 @@ class Budget:
         if (price := self._prices.get(lm.model)) is None:
             raise _no_price(lm.model, "the program makes itself")
         return ceil(price.of(usage) * MICRO)
-
-
-def _bounds(content: Mapping[str, Any]) -> Iterator[int]:
-    """Limits of an answer's length, wherever this version of DSPy keeps them."""
-    for name, value in content.items():
-        if name in _BOUNDS and isinstance(value, int):
-            yield value
-        elif isinstance(value, Mapping):
-            yield from _bounds(value)
 
 
 def prices(spec: CompilationSpec) -> dict[str, Price]:

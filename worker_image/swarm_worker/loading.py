@@ -12,6 +12,8 @@ from swarm_worker.budget import install as install_budget
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
 from swarm_worker.replay.codec import Codec
+from swarm_worker.throttle.requests import Throttle
+from swarm_worker.throttle.requests import install as install_throttle
 from swarm_worker.user import models as user_models
 from swarm_worker.user.data import Data, load_data
 from swarm_worker.user.entrypoint import add_sources
@@ -24,6 +26,7 @@ class Environment:
     """What plan and worker share: the request, models configured in DSPy, a codec that knows the secrets.
 
     Attributes:
+        throttle: how fast it asks providers.
         imagination: set where models and scores are imaginary.
     """
 
@@ -31,6 +34,7 @@ class Environment:
     sources: Path
     models: Models
     codec: Codec
+    throttle: Throttle
     imagination: Imagination | None
 
 
@@ -52,11 +56,12 @@ def load_environment(process: Process) -> Environment:
     process.redact = codec.redact
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
+    throttle = install_throttle(os.environ)
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent = lambda: budget.spent
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()
-    return Environment(request, sources, models, codec, imagination)
+    return Environment(request, sources, models, codec, throttle, imagination)
 
 
 def load_compilation(environment: Environment) -> Compilation:

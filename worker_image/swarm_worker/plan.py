@@ -27,6 +27,7 @@ from swarm_worker.replay.store import Store, Stream
 from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding
 from swarm_worker.user.optimizer import prepare
+from swarm_worker.watch import Watch
 
 
 def main(process: Process, twin: Twin | None = None) -> None:
@@ -62,7 +63,7 @@ class Plan:
             looks_ahead=looks_ahead and self._ending is None,
             speculation=swarm.speculation,
             threads=swarm.threads_per_pod,
-            cell_seconds=limits.cell_seconds,
+            watch=Watch(limits.cell_seconds, environment.throttle.clock),
             small=0 if self._ending else int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
             check=self._meet_twin,
             is_full=lambda: process.is_full,

@@ -87,7 +87,7 @@ HOOKS: Sequence[Shape] = (
 
 CLASSES: Sequence[Shape] = (
     Names("dspy", "BaseLM LM Module Predict Example Prediction Evaluate context configure configure_cache settings"),
-    Names("dspy.utils.exceptions", "LMError LMAuthError LMBillingError is_retryable_lm_error"),
+    Names("dspy.utils.exceptions", "LMError LMAuthError LMBillingError LMRateLimitError is_retryable_lm_error"),
     Names("dspy.utils.callback", "BaseCallback"),
     Names("dspy.primitives.example.Example", "with_inputs inputs"),
     Names("dspy.clients.base_lm.BaseLM", "dump_state copy"),
@@ -101,6 +101,8 @@ CLASSES: Sequence[Shape] = (
 CLIENT_34: Sequence[Shape] = (
     Function("dspy.clients.execution.execute", "(lm, call)"),
     Function("dspy.clients.execution.aexecute", "(lm, call)"),
+    Function("dspy.clients.execution._attempt", "(lm, call, backend, request, provider, state, results)"),
+    Function("dspy.clients.execution._aattempt", "(lm, call, backend, request, provider, state, results)"),
     Function("dspy.clients.execution.PreparedCall.key", "(self, lm, asynchronous)"),
     Names("dspy.clients.execution.PreparedCall", "kwargs legacy request cache n managed"),
     Names("dspy.clients.call_result.CallResult", "responses usage cache_hit native"),
@@ -114,6 +116,8 @@ CLIENT_33: Sequence[Shape] = (
     Names("dspy.clients.base_lm.BaseLM.__call__", "__wrapped__"),
     Function("dspy.clients.base_lm.BaseLM.acall", "(self, *items, prompt=None, messages=None, request=None, **kwargs)"),
     Names("dspy.clients.base_lm.BaseLM.acall", "__wrapped__"),
+    Function("dspy.clients.lm.LM.forward", "(self, prompt=None, messages=None, **kwargs)"),
+    Function("dspy.clients.lm.LM.aforward", "(self, prompt=None, messages=None, **kwargs)"),
     Function("dspy.utils.usage_tracker.UsageTracker.add_usage", "(self, lm, usage_entry)"),
 )
 """What `client` replaces or calls."""

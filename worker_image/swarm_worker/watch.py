@@ -5,7 +5,7 @@ A thread cannot be ended. So a process in which nothing but cells that do not co
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -14,10 +14,11 @@ class Watch:
 
     Args:
         seconds: `limits.cellSeconds`.
+        clock: by which they count.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self._clock = seconds, clock
         self._due: dict[object, float] = {}
         self._lock = threading.Lock()
 
@@ -26,7 +27,7 @@ class Watch:
         """Within, a cell runs that is as much work as so many runs of the program."""
         cell = object()
         with self._lock:
-            self._due[cell] = time.monotonic() + self.seconds * weight
+            self._due[cell] = self._clock() + self.seconds * weight
         try:
             yield
         finally:
@@ -37,10 +38,10 @@ class Watch:
     def late(self) -> int:
         """Cells that take longer than they may."""
         with self._lock:
-            return sum(due < time.monotonic() for due in self._due.values())
+            return sum(due < self._clock() for due in self._due.values())
 
     @property
     def only_late(self) -> bool:
         """Whether nothing but such cells is under way: there is nothing more to wait for."""
         with self._lock:
-            return bool(self._due) and all(due < time.monotonic() for due in self._due.values())
+            return bool(self._due) and all(due < self._clock() for due in self._due.values())

@@ -82,7 +82,7 @@ def run_slice(
     threads = environment.request.spec.swarm.threads_per_pod
     todo = deque((ref.task, position) for ref in slice_ for position in ref.cells)
     failed: list[SwarmError] = []
-    watch = Watch(environment.request.spec.limits.cell_seconds)
+    watch = Watch(environment.request.spec.limits.cell_seconds, environment.throttle.clock)
 
     def run_cells() -> None:
         while not (process.stopping or process.is_full or watch.late or hopeless(failed, threads)):

@@ -27,6 +27,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{- define "dspy-swarm.limiter" -}}
+{{ include "dspy-swarm.fullname" . }}-limiter
+{{- end }}
+
+{{- define "dspy-swarm.limiterSelector" -}}
+app.kubernetes.io/name: {{ include "dspy-swarm.name" . }}-limiter
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "dspy-swarm.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (ternary (include "dspy-swarm.fullname" .) "default" .Values.serviceAccount.create) }}
 {{- end }}

@@ -3,6 +3,7 @@
 call        one LM call, and what a client must do, in words of no version
 dspy34      DSPy 3.4: a client of its own
 dspy33      DSPy 3.3: LiteLLM
+longest     how much a call may take at most
 installed   the one for the DSPy that is installed
 warm        imports what that one will need
 """

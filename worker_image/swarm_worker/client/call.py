@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Protocol
 
 from swarm_wire.messages import Usage
@@ -43,12 +44,55 @@ Around = Callable[[Any, LMCall, Make], Any]
 AsyncAround = Callable[[Any, LMCall, AsyncMake], Awaitable[Any]]
 
 
+@dataclass(frozen=True)
+class Request:
+    """One request to a provider: an LM call makes one for each completion, and others where one fails.
+
+    Attributes:
+        endpoint: where it goes, if that was said.
+        call: what it is made for.
+    """
+
+    lm: Any
+    endpoint: str | None
+    call: Callable[[], LMCall]
+
+
+class TooManyRequests(Exception):
+    """The provider objects to the number of requests, or of tokens.
+
+    Attributes:
+        error: what the client raised.
+        retry_after: seconds that the provider wants us to wait, if it said so.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+        hint = getattr(error, "retry_after", None)
+        self.retry_after = float(hint) if isinstance(hint, int | float) and 0 <= hint < inf else None
+
+
+Send = Callable[[], int]
+"""Sends a request; returns how many tokens it took. Raises TooManyRequests, or what the client raises."""
+AsyncSend = Callable[[], Awaitable[int]]
+RequestAround = Callable[[Request, Send], None]
+AsyncRequestAround = Callable[[Request, AsyncSend], Awaitable[None]]
+
+
 class Client(Protocol):
     """A version of DSPy's LM client; a module that has these functions."""
 
     def intercept(self, around: Around, async_around: AsyncAround) -> Callable[[], None]:
         """From now on every LM call of this process goes through the two, the last that came being the outermost.
 
+        Returns what takes them away again.
+        """
+
+    def intercept_requests(self, around: RequestAround, async_around: AsyncRequestAround) -> Callable[[], None]:
+        """From now on every request that this process sends to a provider goes through one of the two.
+
+        Whoever is called sends it, once or several times, until it returns; what it raises is what the client raised.
         Returns what takes them away again.
         """
 

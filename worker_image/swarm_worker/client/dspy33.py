@@ -1,21 +1,43 @@
 """DSPy 3.3: every LM call is `BaseLM.__call__` or `acall`, which call the `forward` of the LM's class: LiteLLM's for a
 `dspy.LM`.
 
+Requests are made by LiteLLM, within `dspy.LM.forward`, with its own repetitions: these are ours where requests are
+intercepted. A class with a `forward` of its own makes requests that nobody hears of.
+
 What a call cost is told to DSPy's usage tracker alone, so each call gets a tracker of its own, and what it was told is
 part of the answer.
 """
 
+import asyncio
+import copy
+import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import dspy
 from dspy.utils.callback import with_callbacks
+from dspy.utils.exceptions import LMRateLimitError, is_retryable_lm_error
 from dspy.utils.usage_tracker import UsageTracker
 
 from swarm_wire.messages import Usage
-from swarm_worker.client.call import ADDRESS, Around, AsyncAround, LMCall, endpoint
+from swarm_worker.client.call import (
+    ADDRESS,
+    Around,
+    AsyncAround,
+    AsyncRequestAround,
+    LMCall,
+    Request,
+    RequestAround,
+    TooManyRequests,
+    endpoint,
+)
+
+LONGEST_DELAY = 60
+"""Seconds between two requests of a call; they double until then, as in DSPy 3.4."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,80 @@ def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
 
     dspy.BaseLM.__call__, dspy.BaseLM.acall = with_callbacks(call), with_callbacks(acall)
     return undo
+
+
+def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) -> Callable[[], None]:
+    before, async_before = dspy.LM.forward, dspy.LM.aforward
+
+    @functools.wraps(before)
+    def forward(self: Any, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        once = _without_repetitions(self)
+        answer = None
+
+        def send() -> int:
+            nonlocal answer
+            with _objections():
+                answer = before(once, prompt, messages, **kwargs)
+            return _tokens(answer)
+
+        for attempt in count():
+            try:
+                around(_request(self, prompt, messages, kwargs), send)
+                return answer
+            except Exception as error:
+                if attempt >= self.num_retries or not is_retryable_lm_error(error):
+                    raise
+            time.sleep(min(2**attempt, LONGEST_DELAY))
+
+    @functools.wraps(async_before)
+    async def aforward(self: Any, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        once = _without_repetitions(self)
+        answer = None
+
+        async def send() -> int:
+            nonlocal answer
+            with _objections():
+                answer = await async_before(once, prompt, messages, **kwargs)
+            return _tokens(answer)
+
+        for attempt in count():
+            try:
+                await async_around(_request(self, prompt, messages, kwargs), send)
+                return answer
+            except Exception as error:
+                if attempt >= self.num_retries or not is_retryable_lm_error(error):
+                    raise
+            await asyncio.sleep(min(2**attempt, LONGEST_DELAY))
+
+    def undo() -> None:
+        dspy.LM.forward, dspy.LM.aforward = before, async_before
+
+    dspy.LM.forward, dspy.LM.aforward = forward, aforward
+    return undo
+
+
+def _without_repetitions(lm: Any) -> Any:
+    once = copy.copy(lm)
+    once.num_retries = 0
+    return once
+
+
+@contextmanager
+def _objections() -> Iterator[None]:
+    try:
+        yield
+    except LMRateLimitError as error:
+        raise TooManyRequests(error) from error
+
+
+def _request(lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Request:
+    return Request(lm, endpoint({**lm.kwargs, **kwargs}), lambda: _call(lm, (), prompt, messages, None, dict(kwargs)))
+
+
+def _tokens(answer: Any) -> int:
+    usage = getattr(answer, "usage", None)
+    figures = (getattr(usage, name, 0) for name in ("prompt_tokens", "completion_tokens"))
+    return sum(int(figure or 0) for figure in figures)
 
 
 def maker() -> Callable[[Any, LMCall], Any]:

@@ -1,15 +1,29 @@
-"""DSPy 3.4: every LM call, whatever its LM's class, is made by `dspy.clients.execution.execute` or `aexecute`."""
+"""DSPy 3.4: every LM call, whatever its LM's class, is made by `dspy.clients.execution.execute` or `aexecute`, and each
+of its requests by `_attempt` or `_aattempt`.
+"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dspy.clients import execution
 from dspy.clients.call_result import CallResult, combine
-from dspy.lm15 import Message, Response, TextPart
+from dspy.lm15 import Message, RateLimitError, Response, TextPart
 from dspy.lm15 import Usage as Tokens
+from dspy.utils.exceptions import LMRateLimitError
 
 from swarm_wire.messages import Usage
-from swarm_worker.client.call import ADDRESS, Around, AsyncAround, LMCall, endpoint
+from swarm_worker.client.call import (
+    ADDRESS,
+    Around,
+    AsyncAround,
+    AsyncRequestAround,
+    LMCall,
+    Request,
+    RequestAround,
+    TooManyRequests,
+    endpoint,
+)
 
 
 def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
@@ -26,6 +40,49 @@ def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
 
     execution.execute, execution.aexecute = execute, aexecute
     return undo
+
+
+def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) -> Callable[[], None]:
+    before, async_before = execution._attempt, execution._aattempt
+
+    def attempt(lm: Any, call: Any, backend: Any, request: Any, provider: Any, state: Any, results: Any) -> None:
+        def send() -> int:
+            with _objections():
+                before(lm, call, backend, request, provider, state, results)
+            return _tokens(results)
+
+        around(_request(lm, call), send)
+
+    async def aattempt(lm: Any, call: Any, backend: Any, request: Any, provider: Any, state: Any, results: Any) -> None:
+        async def send() -> int:
+            with _objections():
+                await async_before(lm, call, backend, request, provider, state, results)
+            return _tokens(results)
+
+        await async_around(_request(lm, call), send)
+
+    def undo() -> None:
+        execution._attempt, execution._aattempt = before, async_before
+
+    execution._attempt, execution._aattempt = attempt, aattempt
+    return undo
+
+
+@contextmanager
+def _objections() -> Iterator[None]:
+    try:
+        yield
+    except (LMRateLimitError, RateLimitError) as error:
+        raise TooManyRequests(error) from error
+
+
+def _request(lm: Any, call: Any) -> Request:
+    return Request(lm, endpoint({**lm.kwargs, **call.kwargs}), lambda: _call(lm, call))
+
+
+def _tokens(results: Sequence[Any]) -> int:
+    usage = results[-1].usage if results else {}
+    return int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
 
 
 def maker() -> Callable[[Any, LMCall], Any]:

@@ -33,11 +33,13 @@ from swarm_wire.messages import (
     Usage,
 )
 from swarm_wire.names import WorkerReason
+from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.slicing import isolated, missing_cells, process_ended, slice_cells, slice_keys
 from swarm_worker.errors import SwarmError
 from swarm_worker.exchange import Desk
 from swarm_worker.local.folder import JournalFolder
+from swarm_worker.local.limiter import LocalLimiter
 from swarm_worker.local.processes import Ended, Processes
 from swarm_worker.local.reasons import LocalReason
 
@@ -131,11 +133,12 @@ class Driver:
             self.known.add(record)
         self.resumed = len(self.known.keys)
         self._desk = Desk()
+        self._limiter = LocalLimiter(rate_limits(request.spec, request.namespace, request.name))
         self._is_late = False
 
     def run(self) -> Record:
         """The ARTIFACT record. Raises RunFailed."""
-        with self._desk, self._clock():
+        with self._desk, self._limiter, self._clock():
             try:
                 return self._rounds()
             except LimitReached as limit:
@@ -322,7 +325,7 @@ class Driver:
             elif record.kind is RecordKind.BOOKED:
                 self._book(Booked.model_validate({**record.header, "account": account, "final": False}))
 
-        ended = self._processes.run(command, label, extra, journal)
+        ended = self._processes.run(command, label, {**extra, **self._limiter.environment}, journal)
         if ended.commit is not None and ended.commit.spent is not None:
             self._book(Booked(account=account, spent=ended.commit.spent, final=True))
         return ended

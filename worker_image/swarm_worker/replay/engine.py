@@ -116,7 +116,7 @@ class Engine:
         looks_ahead: ask for more than the first missing effect.
         speculation: most guesses of a round.
         threads: cells that run here at the same time.
-        cell_seconds: how long each may take.
+        watch: how long each has been running.
         small: most missing cells of a wave that is run here; more of one that nothing can run beside (`ALONE`).
         check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
             it raises ends the plan.
@@ -142,7 +142,7 @@ class Engine:
         looks_ahead: bool = True,
         speculation: int = 0,
         threads: int = 8,
-        cell_seconds: float = inf,
+        watch: Watch | None = None,
         small: int = SMALL,
         check: Callable[[Stream], None] = not_checked,
         is_full: Callable[[], bool] = bool,
@@ -157,7 +157,7 @@ class Engine:
         self._scout: Scout | None = None
         self._blobs: set[str] = set()
         self._joined: set[str] = set()
-        self._watch = Watch(cell_seconds)
+        self._watch = watch or Watch(inf)
         self._unsaid: list[Record] = []
         self._waiting: dict[str, bytes] = {}
         self._forecast = Forecast()

@@ -1,0 +1,218 @@
+"""The limiter over TCP, and those who ask it: threads and coroutines of a worker."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from swarm_wire.rates import Answered, Ask, LimitedModel, RateLimit, RateLimits
+from swarm_worker.errors import LimiterUnreachable
+from swarm_worker.local.limiter import LocalLimiter
+from swarm_worker.throttle.limiter import LimiterTurns
+
+
+@contextmanager
+def limiter(port: int = 0) -> Iterator[str]:
+    """A limiter's address; when the block ends, it is gone with all its connections."""
+    model = LimitedModel(model="m", endpoint="e", limit=one_at_a_time())
+    with LocalLimiter(RateLimits(models=(model,)), port) as served:
+        yield served.address
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with limiter() as served:
+        yield served
+
+
+@pytest.fixture
+def pod(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LimiterTurns]]:
+    """Makes pods that ask; in the end, their connections are closed, as with their processes."""
+    lines: list[socket.socket] = []
+    connect = socket.create_connection
+
+    def remembered(*arguments: Any, **more: Any) -> socket.socket:
+        lines.append(connect(*arguments, **more))
+        return lines[-1]
+
+    monkeypatch.setattr(socket, "create_connection", remembered)
+    yield LimiterTurns
+    for line in lines:
+        line.close()
+
+
+Pod = Callable[..., LimiterTurns]
+
+
+def one_at_a_time(group: str = "g") -> RateLimit:
+    return RateLimit(group=group, concurrency=1)
+
+
+def begins(turns: LimiterTurns, tokens: int = 0) -> tuple[threading.Event, list[Any]]:
+    """A thread that waits for its turn: whether it has come, and then how to end it."""
+    came, ends = threading.Event(), list[Any]()
+
+    def wait() -> None:
+        ends.append(turns.wait(tokens))
+        came.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return came, ends
+
+
+def test_turns_come_one_by_one(pod: Pod, address: str) -> None:
+    turns = pod(address, one_at_a_time())
+    end = turns.wait(0)
+    came, ends = begins(turns)
+    assert not came.wait(0.3)
+    end(Answered(tokens=1))
+    assert came.wait(5)
+    ends[0](Answered())
+
+
+def test_groups_know_nothing_of_each_other_and_pods_of_one_group_do(pod: Pod, address: str) -> None:
+    end = pod(address, one_at_a_time("a")).wait(0)
+    other, _ = begins(pod(address, one_at_a_time("b")))
+    assert other.wait(5)
+    same, _ = begins(pod(address, one_at_a_time("a")))
+    assert not same.wait(0.3)
+    end(Answered())
+    assert same.wait(5)
+
+
+def test_where_they_name_other_figures_the_smallest_holds_while_it_is_asked_for(pod: Pod, address: str) -> None:
+    many = pod(address, RateLimit(group="g", concurrency=50))
+    ends = [many.wait(0) for _ in range(3)]
+    few, ended = begins(pod(address, RateLimit(group="g", concurrency=1, requests_per_minute=60_000)))
+    assert not few.wait(0.3)
+    waits, _ = begins(many)  # behind it
+    assert not waits.wait(0.3)
+    for end in ends:
+        end(Answered())
+    assert few.wait(5)
+    assert not waits.wait(0.3)
+    ended[0](Answered())
+    assert waits.wait(5)
+
+
+def test_a_rate_is_kept_over_many_threads(pod: Pod, address: str) -> None:
+    limit = RateLimit(group="g", requests_per_minute=3000)
+    sent: list[float] = []
+
+    def ask(turns: LimiterTurns) -> None:
+        for _ in range(10):
+            end = turns.wait(0)
+            sent.append(time.monotonic())
+            end(Answered(tokens=1))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask, [pod(address, limit) for _ in range(16)]))
+    sent.sort()
+    first = sent[0]
+    # A second's worth may come at once; after that 47.5 in a second.
+    assert all(at - first >= (number - 50) / 50 for number, at in enumerate(sent))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda line: line.close(),
+        lambda line: line.sendall(b"what?\n"),
+        lambda line: line.sendall(b'{"tokens": -1}\n'),
+        lambda line: line.sendall(b"x" * 100_000),
+    ],
+    ids=["it goes away", "it says something else", "it lies", "it says too much"],
+)
+@pytest.mark.parametrize("has_turn", [True, False])
+def test_who_goes_away_or_makes_no_sense_is_forgotten(
+    pod: Pod, address: str, has_turn: bool, last: Callable[[socket.socket], None]
+) -> None:
+    first = None if has_turn else pod(address, one_at_a_time()).wait(0)
+    host, port = address.split(":")
+    line = socket.create_connection((host, int(port)))
+    line.sendall((Ask(limit=one_at_a_time()).to_json() + "\n").encode())
+    if has_turn:
+        assert line.recv(3) == b"go\n"
+    else:
+        time.sleep(0.2)
+    came, _ = begins(pod(address, one_at_a_time()))
+    assert not came.wait(0.2)
+    last(line)
+    if first is not None:
+        first(Answered())
+    assert came.wait(5)
+    line.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"\n", b"{}\n", b"\xff\xfe\n", b"GET / HTTP/1.1\r\n\r\n", b"x" * 100_000])
+def test_strangers_are_sent_away(pod: Pod, address: str, said: bytes) -> None:
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as line:
+        line.sendall(said)
+        if not said:
+            line.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            assert line.recv(100) == b""
+    pod(address, one_at_a_time()).wait(0)(Answered())
+
+
+def test_a_limiter_that_starts_again_is_found_again(pod: Pod) -> None:
+    with limiter() as address:
+        turns = pod(address, one_at_a_time())
+        end = turns.wait(0)
+        came, ends = begins(turns)
+        assert not came.wait(0.2)
+    end(Answered())  # nobody hears it
+    assert not came.wait(1)
+    with limiter(int(address.split(":")[1])):
+        assert came.wait(10)
+        ends[0](Answered())
+        turns.wait(0)(Answered())
+
+
+def test_a_limiter_that_is_not_there_is_told_of(pod: Pod) -> None:
+    with limiter() as address:
+        pass
+    began = time.monotonic()
+    with pytest.raises(LimiterUnreachable, match=f"has not answered at {address}.*NetworkPolicy"):
+        pod(address, one_at_a_time(), patience=1).wait(0)
+    assert time.monotonic() - began >= 1
+    with pytest.raises(LimiterUnreachable, match="NetworkPolicy"):
+        asyncio.run(pod(address, one_at_a_time(), patience=1).async_wait(0))
+
+
+def test_coroutines_wait_as_threads_do(pod: Pod, address: str) -> None:
+    turns, order = pod(address, one_at_a_time()), list[str]()
+
+    async def ask(number: int) -> None:
+        end = await turns.async_wait(0)
+        order.append(f"begin {number}")
+        await asyncio.sleep(0.05)
+        order.append(f"end {number}")
+        end(Answered(tokens=1))
+
+    async def ask_all() -> None:
+        await asyncio.gather(*(ask(number) for number in range(4)))
+
+    asyncio.run(ask_all())
+    assert [word.split()[0] for word in order] == ["begin", "end"] * 4
+
+
+def test_a_coroutine_that_is_cancelled_gives_its_place_up(pod: Pod, address: str) -> None:
+    turns = pod(address, one_at_a_time())
+
+    async def give_up() -> None:
+        end = await turns.async_wait(0)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(turns.async_wait(0), 0.2)
+        end(Answered())
+        end = await asyncio.wait_for(turns.async_wait(0), 5)
+        end(Answered())
+
+    asyncio.run(give_up())

@@ -1,0 +1,212 @@
+"""Requests of a process to providers: each waits for its turn, and an objection is no failure."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import dspy
+import pytest
+from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError, LMServerError
+
+from simulated_provider.testing import running_provider
+from support.compiles import ROOT
+from swarm_wire.messages import Usage
+from swarm_wire.rates import LimitedModel, RateLimit, RateLimits
+from swarm_worker.client.call import AsyncSend, Request, Send
+from swarm_worker.client.installed import client
+from swarm_worker.errors import BadInput
+from swarm_worker.local.limiter import LocalLimiter
+from swarm_worker.throttle.requests import Stopwatch, Throttle
+
+KEY = "sk-of-the-student"
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Any]:
+    knowledge = ROOT / "examples" / "triage" / "knowledge.jsonl"
+    with running_provider(seed=1, knowledge=knowledge, api_key=[KEY]) as running:
+        yield running
+
+
+@pytest.fixture
+def lm(provider: Any) -> Iterator[Any]:
+    provider.reset()
+    model = dspy.LM("openai/small", api_base=provider.url, api_key=KEY, num_retries=0, max_tokens=50)
+    with dspy.context(lm=model, disable_history=True):
+        yield model
+
+
+@contextmanager
+def throttled(limits: RateLimits | None = None, patience: float = 600.0) -> Iterator[Throttle]:
+    """Requests of this process wait for their turn within the block."""
+    with LocalLimiter(limits or RateLimits()) as limiter:
+        throttle = Throttle(limits or RateLimits(), limiter.address, patience)
+        undo = client().intercept_requests(throttle.around, throttle.async_around)
+        try:
+            yield throttle
+        finally:
+            undo()
+            for gate in throttle._gates.values():
+                for line in getattr(gate.turns, "_idle", ()):
+                    line.close()
+
+
+def limits(provider: Any, **figures: Any) -> RateLimits:
+    limit = RateLimit(group="g", **figures)
+    return RateLimits(models=(LimitedModel(model="openai/small", endpoint=provider.url, limit=limit),))
+
+
+def in_threads(lm: Any, count: int) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: lm(f"Say {number}."), range(count)))
+
+
+def in_coroutines(lm: Any, count: int) -> None:
+    async def ask() -> None:
+        await asyncio.gather(*(lm.acall(f"Say {number}.") for number in range(count)))
+
+    asyncio.run(ask())
+
+
+WAYS: dict[str, Callable[[Any, int], None]] = {"threads": in_threads, "coroutines": in_coroutines}
+
+
+def served(provider: Any) -> dict[str, int]:
+    found: dict[str, int] = provider.stats()["by_status"]
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_provider_objects_to_is_asked_again(lm: Any, provider: Any, way: str) -> None:
+    provider.set_faults(rpm=1200, burst=4)
+    with throttled():
+        WAYS[way](lm, 14)
+    assert served(provider)["200"] == 14
+    assert served(provider)["429"] > 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_limit_is_kept_so_that_the_provider_never_objects(lm: Any, provider: Any, way: str) -> None:
+    provider.set_faults(rpm=600, burst=12)
+    with throttled(limits(provider, requests_per_minute=600)):
+        WAYS[way](lm, 40)
+    assert served(provider) == {"200": 40}
+    times = [entry["time"] for entry in provider.requests()]
+    assert times[-1] - times[0] >= 2.5
+
+
+def test_a_limit_of_tokens_knows_the_longest_answer(lm: Any, provider: Any) -> None:
+    with throttled(limits(provider, tokens_per_minute=100_000)):
+        lm("Say hello.")
+        endless = lm.copy(max_tokens=None)
+        with pytest.raises((BadInput, dspy.LMError), match=r"called without max_tokens.*dspy\.LM"):
+            endless("Say more.")
+
+
+def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
+    with throttled(limits(provider, requests_per_minute=1)):
+        lm("Say hello.")
+        large = dspy.LM("openai/large", api_base=provider.url, api_key=KEY, num_retries=0)
+        began = time.monotonic()
+        large("Say hello.")
+        assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "requests"),
+    [
+        ({"error_rate": 1.0, "error_status": 500}, LMServerError, 2),
+        ({"error_rate": 1.0, "error_status": 402}, LMBillingError, 1),
+        ({"error_rate": 1.0, "error_status": 401}, LMAuthError, 1),
+    ],
+)
+def test_other_errors_are_the_clients_own(lm: Any, provider: Any, fault: Any, error: Any, requests: int) -> None:
+    provider.set_faults(**fault)
+    with throttled(), pytest.raises(error):
+        lm.copy(num_retries=1)("Say hello.")
+    assert provider.stats()["requests"] == requests
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_provider_that_does_nothing_but_object_has_failed_in_the_end(lm: Any, provider: Any, way: str) -> None:
+    provider.set_faults(error_rate=1.0, error_status=429)
+    with throttled(patience=2), pytest.raises(LMRateLimitError):
+        WAYS[way](lm, 1)
+    assert 2 <= provider.stats()["requests"] <= 4
+
+
+def test_an_objection_costs_no_repetition(lm: Any, provider: Any) -> None:
+    """The first attempt is objected to; `num_retries` is 0."""
+    provider.set_faults(error_rate=1.0, error_status=429, first_attempts=2)
+    with throttled():
+        lm("Say hello.")
+    assert served(provider) == {"200": 1, "429": 2}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_request_comes_through_and_tells_what_it_took(lm: Any, provider: Any, way: str) -> None:
+    heard: list[tuple[Request, int]] = []
+
+    def around(request: Request, send: Send) -> None:
+        heard.append((request, send()))
+
+    async def async_around(request: Request, send: AsyncSend) -> None:
+        heard.append((request, await send()))
+
+    undo = client().intercept_requests(around, async_around)
+    try:
+        WAYS[way](lm, 3)
+    finally:
+        undo()
+    assert len(heard) == provider.stats()["requests"] == 3
+    assert {request.endpoint for request, _ in heard} == {provider.url}
+    assert all(KEY not in str(request.call().content) for request, _ in heard)
+    stats = provider.stats()
+    assert sum(tokens for _, tokens in heard) == stats["prompt_tokens"] + stats["completion_tokens"]
+    WAYS[way](lm, 1)
+    assert len(heard) == 3
+
+
+def test_what_is_used_is_told_as_without(lm: Any, provider: Any) -> None:
+    answers: list[Any] = []
+
+    def keep(lm: Any, call: Any, make: Callable[[], Any]) -> Any:
+        answers.append(make())
+        return answers[-1]
+
+    undo = client().intercept(keep, None)  # type: ignore[arg-type]
+    try:
+        with throttled(), dspy.track_usage() as tracker:
+            lm("Say hello.", n=2)
+    finally:
+        undo()
+    usage = client().usage(answers[0])
+    stats = provider.stats()
+    assert usage == Usage(
+        calls=stats["requests"], prompt_tokens=stats["prompt_tokens"], completion_tokens=stats["completion_tokens"]
+    )
+    assert tracker.get_total_tokens()["openai/small"]["prompt_tokens"] == stats["prompt_tokens"]
+
+
+def test_time_spent_waiting_does_not_count(lm: Any, provider: Any) -> None:
+    with throttled(limits(provider, requests_per_minute=60)) as throttle:
+        began, real = throttle.clock(), time.monotonic()
+        in_threads(lm, 4)
+        waited = time.monotonic() - real
+    assert waited >= 1.5
+    assert throttle.clock() - began <= waited - 1
+
+
+def test_a_stopwatch_counts_what_goes_on_side_by_side_once() -> None:
+    watch = Stopwatch()
+    with watch.running():
+        with watch.running():
+            time.sleep(0.2)
+        time.sleep(0.1)
+    stopped = watch.seconds
+    assert 0.3 <= stopped < 0.45
+    time.sleep(0.1)
+    assert watch.seconds == stopped

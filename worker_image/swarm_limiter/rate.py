@@ -1,0 +1,116 @@
+"""The rate of one group of requests: when the next one may be sent. Pure; whoever asks brings the time.
+
+Requests are paced, not let through in bursts: providers count by the second as well. Where tokens are limited, requests
+are paced by what they take on the average, and the last minute's are counted, so that none has more.
+
+When the provider objects all the same, nothing is sent for as long as it said, and the rate is halved; without one, the
+number of requests under way is. Both grow back evenly: additive increase, multiplicative decrease, as TCP does.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from swarm_limiter.tokens import Counted, Tokens
+from swarm_wire.rates import Answered, RateLimit
+
+MINUTE: Final = 60.0
+SHARE: Final = 0.95
+"""Of a limit that is used. A request is counted where it arrives: some are on their way for longer than others, and in
+any minute there may be as many as were sent in three seconds more."""
+CREDIT: Final = 1.0
+"""Seconds of turns that nobody took which may be made up for."""
+RECOVERY: Final = 120.0
+"""Seconds in which a rate grows from nothing to its limit."""
+LEAST: Final = 1 / 64
+"""Of a limit that is used, however much the provider objects."""
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds without a request after an objection that does not say how long: doubled with each one in a row."""
+LONGEST_HINT: Final = 600.0
+"""Seconds that a provider may ask us to wait."""
+
+
+@dataclass(eq=False)
+class Turn:
+    """A request that was let through.
+
+    Attributes:
+        is_paced: its group has a limit by the minute.
+        counted: its tokens, where its group has a limit of them.
+    """
+
+    at: float
+    is_paced: bool = False
+    counted: Counted | None = None
+
+
+class Rate:
+    """The requests of one group that are under way, and when there may be another."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self._next = self._next_by_tokens = -inf
+        self._tokens = Tokens()
+        self._concurrency = inf
+        self._share, self._shared_at = 1.0, -inf
+        self._paused_until, self._objections = -inf, 0
+
+    def take(self, limit: RateLimit, tokens: int, now: float) -> Turn | float:
+        """A turn; or in how many seconds to ask again (inf: when a request is over)."""
+        if now < self._paused_until:
+            return self._paused_until - now
+        if self.under_way >= max(1, min(self._concurrency, limit.concurrency or inf)):
+            return inf
+        if limit.tokens_per_minute is not None:
+            delay = self._tokens.wait(tokens, limit.tokens_per_minute, now)
+            if delay != 0:
+                return inf if delay is None else delay
+        if (wait := max(self._next, self._next_by_tokens) - now) > 0:
+            return wait
+        turn = Turn(now, is_paced=bool(limit.requests_per_minute or limit.tokens_per_minute))
+        self._pace(limit, turn, tokens)
+        self.under_way += 1
+        return turn
+
+    def end(self, turn: Turn, answered: Answered, now: float, luck: float = 0.5) -> None:
+        """A request is over.
+
+        Args:
+            luck: between 0 and 1, at random: so that not all who were told to wait come back together.
+        """
+        self.under_way -= 1
+        if turn.counted is not None:
+            self._tokens.settle(turn.counted, 0 if answered.throttled else answered.tokens)
+        if answered.throttled:
+            self._object(turn, answered.retry_after, now, luck)
+        else:
+            self._objections = 0
+            self._concurrency += 1 / max(1, self._concurrency)
+
+    def _pace(self, limit: RateLimit, turn: Turn, tokens: int) -> None:
+        """Puts the next turn off."""
+        speed = SHARE * self._grown(turn.at)
+        if limit.requests_per_minute is not None:
+            pause = MINUTE / (limit.requests_per_minute * speed)
+            self._next = max(self._next, turn.at - CREDIT) + pause
+        if limit.tokens_per_minute is not None:
+            pause = MINUTE * self._tokens.likely(tokens) / (limit.tokens_per_minute * speed)
+            self._next_by_tokens = max(self._next_by_tokens, turn.at - CREDIT) + pause
+            turn.counted = self._tokens.add(tokens, turn.at)
+
+    def _grown(self, now: float) -> float:
+        """The part of the limits that is used now."""
+        return min(1.0, self._share + max(0.0, now - self._shared_at) / RECOVERY)
+
+    def _object(self, turn: Turn, retry_after: float | None, now: float, luck: float) -> None:
+        # What was sent before the rate was lowered says nothing about the lower one.
+        if turn.at >= self._shared_at:
+            self._share, self._shared_at = max(LEAST, self._grown(now) / 2), now
+            if not turn.is_paced:
+                self._concurrency = max(1.0, min(self._concurrency, self.under_way + 1) / 2)
+            self._objections += 1
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._objections - 1))
+        if retry_after is not None:
+            pause = min(retry_after, LONGEST_HINT)
+        self._paused_until = max(self._paused_until, now + pause * (1 + luck / 4))

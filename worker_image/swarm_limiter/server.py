@@ -1,0 +1,159 @@
+"""The queues, over TCP. First come, first served: Compilations of one group share it by how much they ask."""
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections import Counter, deque
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from swarm_limiter.rate import Rate, Turn
+from swarm_wire.rates import GO, LINE_BYTES, WAIT, WAIT_SECONDS, Answered, Ask, RateLimit
+
+FORGET_SECONDS: Final = 120.0
+"""A group that nobody asks for is forgotten after so long."""
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+"""So that a request whose node is gone is not under way for ever."""
+
+
+@dataclass(eq=False)
+class Waiter:
+    """A request, and its turn when it comes."""
+
+    ask: Ask
+    turn: asyncio.Future[Turn]
+
+
+class Group:
+    """The requests that keep to one limit: those that wait, and those under way."""
+
+    def __init__(self) -> None:
+        self._rate, self._queue = Rate(), deque[Waiter]()
+        self._limits: Counter[RateLimit] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._quiet_since = _now()
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the last request was over."""
+        return 0.0 if self._limits else _now() - self._quiet_since
+
+    def enter(self, ask: Ask) -> Waiter:
+        """A request that waits for its turn from now on. To be followed by `leave`, whatever happens."""
+        waiter = Waiter(ask, asyncio.get_running_loop().create_future())
+        self._limits[ask.limit] += 1
+        self._queue.append(waiter)
+        self._go_on()
+        return waiter
+
+    def leave(self, waiter: Waiter, answered: Answered) -> None:
+        """The request is over, or was given up."""
+        if waiter.turn.done():
+            self._rate.end(waiter.turn.result(), answered, _now(), random.random())
+        else:
+            self._queue.remove(waiter)
+        limit = waiter.ask.limit
+        self._limits[limit] -= 1
+        if not self._limits[limit]:
+            del self._limits[limit]
+        self._quiet_since = _now()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Lets through whoever may be, and comes back when the next one may."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._queue:
+            first = self._queue[0]
+            found = self._rate.take(self._limit, first.ask.tokens, _now())
+            if not isinstance(found, Turn):
+                if found < inf:
+                    self._timer = asyncio.get_running_loop().call_later(found, self._go_on)
+                return
+            self._queue.popleft()
+            first.turn.set_result(found)
+
+    @property
+    def _limit(self) -> RateLimit:
+        """The smallest of what is named by those who ask now."""
+        named = list(self._limits)
+        if len(named) == 1:
+            return named[0]
+        figures = {
+            name: min((figure for limit in named if (figure := getattr(limit, name)) is not None), default=None)
+            for name in ("requests_per_minute", "tokens_per_minute", "concurrency")
+        }
+        return RateLimit(group=named[0].group, **figures)
+
+
+class Limiter:
+    """All groups, and the connections of those who ask."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+
+    async def serve(self, host: str, port: int) -> asyncio.Server:
+        """Listens; port 0: some free one."""
+        return await asyncio.start_server(self._connected, host, port, limit=LINE_BYTES, backlog=1024)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _keep_alive(writer)
+        # What is no message of ours ends the connection, and nothing else.
+        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError, ValidationError):
+            while line := await reader.readline():
+                await self._serve_one(Ask.model_validate_json(line), reader, writer)
+
+    async def _serve_one(self, ask: Ask, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request, from its question to its end. Raises OSError where the other end is gone."""
+        group = self._group(ask.limit.group)
+        waiter, answered = group.enter(ask), Answered()
+        try:
+            await _unless_gone(waiter.turn, reader, writer)
+            writer.write(GO)
+            await writer.drain()
+            line = await reader.readline()
+            if not line:
+                raise ConnectionResetError
+            answered = Answered.model_validate_json(line)
+        finally:
+            group.leave(waiter, answered)
+
+    def _group(self, name: str) -> Group:
+        if name not in self._groups:
+            quiet = [other for other, group in self._groups.items() if group.quiet_for > FORGET_SECONDS]
+            for other in quiet:
+                del self._groups[other]
+        return self._groups.setdefault(name, Group())
+
+
+async def _unless_gone(turn: asyncio.Future[Turn], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Returns when a turn has come. Raises ConnectionResetError when whoever wants it says anything, or goes away."""
+    gone: asyncio.Future[bytes] = asyncio.ensure_future(reader.read(1))
+    try:
+        while not turn.done():
+            waiting: set[asyncio.Future[Any]] = {turn, gone}
+            await asyncio.wait(waiting, timeout=WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                raise ConnectionResetError
+            if not turn.done():
+                writer.write(WAIT)
+    finally:
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+
+
+def _keep_alive(writer: asyncio.StreamWriter) -> None:
+    line = writer.get_extra_info("socket")
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,151 @@
+"""Every request to a provider waits for its turn, and one to which the provider objects is sent again later.
+
+An objection is no failure of what was asked: it costs a cell nothing but time. Only where a provider does nothing but
+object for a long while does the client's error count.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Final
+
+from swarm_wire import names
+from swarm_wire.rates import Answered, RateLimits
+from swarm_worker.client.call import AsyncSend, Request, Send, TooManyRequests
+from swarm_worker.client.installed import client
+from swarm_worker.client.longest import longest
+from swarm_worker.throttle.limiter import LimiterTurns
+from swarm_worker.throttle.turns import OwnTurns, Turns
+
+PATIENCE_SECONDS: Final = 600.0
+"""How long a provider may do nothing but object."""
+
+
+class Throttle:
+    """The requests of this process.
+
+    Args:
+        limits: the models that have some.
+        address: the limiter's.
+        patience: in seconds.
+    """
+
+    def __init__(self, limits: RateLimits, address: str, patience: float = PATIENCE_SECONDS) -> None:
+        self._gates = {
+            (limited.model, limited.endpoint): _Gate(
+                LimiterTurns(address, limited.limit), patience, counts=limited.limit.tokens_per_minute is not None
+            )
+            for limited in limits.models
+        }
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._waiting = Stopwatch()
+
+    def clock(self) -> float:
+        """Seconds; it stands still while a request waits for its turn."""
+        return time.monotonic() - self._waiting.seconds
+
+    def around(self, request: Request, send: Send) -> None:
+        """Raises LimiterUnreachable."""
+        gate = self._gate(request)
+        while True:
+            with self._waiting.running():
+                end = gate.turns.wait(gate.most_tokens(request))
+            answered = Answered()
+            try:
+                answered = gate.answered(send())
+                return
+            except TooManyRequests as objection:
+                answered = gate.objection(objection)
+            finally:
+                end(answered)
+
+    async def async_around(self, request: Request, send: AsyncSend) -> None:
+        """As `around`."""
+        gate = self._gate(request)
+        while True:
+            with self._waiting.running():
+                end = await gate.turns.async_wait(gate.most_tokens(request))
+            answered = Answered()
+            try:
+                answered = gate.answered(await send())
+                return
+            except TooManyRequests as objection:
+                answered = gate.objection(objection)
+            finally:
+                end(answered)
+
+    def _gate(self, request: Request) -> "_Gate":
+        key = request.lm.model, request.endpoint or ""
+        with self._lock:
+            if key not in self._gates:
+                self._gates[key] = _Gate(OwnTurns(), self._patience, counts=False)
+            return self._gates[key]
+
+
+class _Gate:
+    """The requests to one model at one endpoint.
+
+    Args:
+        counts: whether it matters how many tokens they take.
+    """
+
+    def __init__(self, turns: Turns, patience: float, *, counts: bool) -> None:
+        self.turns, self._patience, self._counts = turns, patience, counts
+        self._objects_since: float | None = None
+
+    def most_tokens(self, request: Request) -> int:
+        if not self._counts:
+            return 0
+        most = longest(request.lm, request.call())
+        return most.prompt_tokens + most.completion_tokens
+
+    def answered(self, tokens: int) -> Answered:
+        self._objects_since = None
+        # A provider that does not count may have taken as many as it could.
+        return Answered(tokens=tokens or None)
+
+    def objection(self, objection: TooManyRequests) -> Answered:
+        """Raises what the client raised, where the provider has done nothing else for too long."""
+        now = time.monotonic()
+        since = self._objects_since = self._objects_since or now
+        if now - since >= self._patience:
+            raise objection.error
+        return Answered(throttled=True, retry_after=objection.retry_after)
+
+
+class Stopwatch:
+    """The time in which at least one of several things was going on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running, self._since, self._before = 0, 0.0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        with self._lock:
+            return self._before + (time.monotonic() - self._since if self._running else 0.0)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with self._lock:
+            if not self._running:
+                self._since = time.monotonic()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self._before += time.monotonic() - self._since
+
+
+def install(environment: MutableMapping[str, str]) -> Throttle:
+    """Makes the requests of this process wait for their turn, as its environment says."""
+    text = environment.pop(names.ENV_RATE_LIMITS, "")
+    limits = RateLimits.model_validate_json(text) if text else RateLimits()
+    throttle = Throttle(limits, environment.pop(names.ENV_LIMITER, ""))
+    client().intercept_requests(throttle.around, throttle.async_around)
+    return throttle
