@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from support.cluster import OPERATOR_NAMESPACE, Namespace, condition, is_over
+from support.cluster import OPERATOR_NAMESPACE, OPERATOR_PODS, Namespace, condition, is_over
 from support.compiles import StockRun
 from support.e2e import IN_FLIGHT, catch, finish, triage
 
@@ -25,9 +25,8 @@ def undisturbed(namespace: Namespace) -> int:
 def test_the_operator_is_deleted_while_workers_run(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.apply(triage("operator-dies"))
     catch(namespace, "operator-dies", "work")
-    namespace.cluster.kubectl(
-        "--namespace", OPERATOR_NAMESPACE, "delete", "pods", "--all", "--grace-period=0", "--force"
-    )
+    at_once = ("--grace-period=0", "--force")
+    namespace.cluster.kubectl("--namespace", OPERATOR_NAMESPACE, "delete", "pods", "-l", OPERATOR_PODS, *at_once)
     finish(namespace, "operator-dies", stock)
     assert namespace.requests() == undisturbed
 

@@ -18,7 +18,7 @@ from faults.process import Operator, kubeconfig
 from faults.proxy import FaultProxy
 from faults.stage import CASE, SETTINGS, Stage, Undisturbed
 from simulated_provider.testing import running_provider
-from support.cluster import OPERATOR_NAMESPACE, Namespace
+from support.cluster import OPERATOR_NAMESPACE, OPERATOR_PODS, Namespace
 from support.e2e import TRIAGE, triage_namespace
 from support.installed import installed
 
@@ -63,7 +63,7 @@ def cluster(installed: testbed.Cluster) -> testbed.Cluster:
     of the end-to-end tests, brings the chart's back."""
     kubectl = ("--namespace", OPERATOR_NAMESPACE)
     installed.kubectl(*kubectl, "scale", "deployment", "dspy-swarm", "--replicas=0")
-    installed.kubectl(*kubectl, "wait", "--for=delete", "pods", "--all", "--timeout=60s")
+    installed.kubectl(*kubectl, "wait", "--for=delete", "pods", "-l", OPERATOR_PODS, "--timeout=60s")
     return installed
 
 

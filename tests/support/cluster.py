@@ -11,6 +11,7 @@ from testbed import Cluster
 
 ROOT = Path(__file__).parents[2]
 OPERATOR_NAMESPACE = "dspy-swarm"
+OPERATOR_PODS = "app.kubernetes.io/name=dspy-swarm"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 Manifest = dict[str, Any]

@@ -36,7 +36,7 @@ def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
             yield name, Path(file).read_bytes()
 
 
-_OURS = ("__main__", "swarm_wire", "swarm_worker")
+_OURS = ("__main__", "swarm_limiter", "swarm_wire", "swarm_worker")
 _INSTALLED = tuple(
     os.path.join(place, "")  # noqa: PTH118
     for name, path in sysconfig.get_paths().items()
