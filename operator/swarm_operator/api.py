@@ -109,6 +109,8 @@ class Reason(StrEnum):
     """The spec names a key that its ConfigMap does not have."""
     MISSING_SECRET = "MissingSecret"
     """The spec names a Secret, or a key of one, that is not there. Only the kubelet knows: we never read Secrets."""
+    RESTRICTED = "Restricted"
+    """The operator's settings do not allow the spec's image or service account."""
     NO_LIMITER = "NoLimiter"
     """The spec has models.*.limits, and the operator was installed without what keeps them."""
     ARTIFACT_CONFLICT = "ArtifactConflict"

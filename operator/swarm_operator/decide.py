@@ -13,6 +13,7 @@ pod is released only after that. And what proves a failure is tidied up only aft
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Final
 
 from swarm_operator import limits, words
@@ -119,6 +120,25 @@ def suspended(s: Situation) -> Move | None:
     ending = len(s.live(s.pods))
     wake_up = s.settings.gather_interval if drops or ending else None
     return Move(words.suspended(s, ending), (*release(s.world.harvest.settled), *drops), wake_up)
+
+
+def restricted(s: Situation) -> Move | None:
+    """An administrator says which images and service accounts may be used."""
+    spec, settings = s.world.compilation.spec, s.settings
+    if spec is None or s.world.journal.artifact:
+        return None
+    account = spec.swarm.service_account_name
+    for field, value, allowed in (
+        ("image", spec.image, settings.allowed_images and (settings.worker_image, *settings.allowed_images)),
+        ("swarm.serviceAccountName", account, settings.allowed_service_accounts),
+    ):
+        if value and allowed and not any(fnmatchcase(value, pattern) for pattern in allowed):
+            return fail(
+                Reason.RESTRICTED,
+                f"spec.{field} is {value!r}, and this operator allows {', '.join(allowed)}. Use one of these, or ask "
+                "the operator's administrator. The change starts a new run.",
+            )
+    return None
 
 
 def without_limiter(s: Situation) -> Move | None:
@@ -306,6 +326,7 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     stopped_by_a_pod,
     damaged_journal,
     suspended,
+    restricted,
     without_limiter,
     unopened,
     compiled,

@@ -18,6 +18,15 @@ class Settings(BaseModel):
         "dspy-swarm/worker:dev", description="Image of plans and workers where a spec names none."
     )
     image_pull_policy: str = Field("", description="Of those images. Empty: Kubernetes' default.")
+    allowed_images: tuple[str, ...] = Field(
+        (),
+        description="What spec.image may be, as patterns with * and ?, comma-separated; worker_image always may. "
+        "Empty: anything.",
+    )
+    allowed_service_accounts: tuple[str, ...] = Field(
+        (),
+        description="What spec.swarm.serviceAccountName may be, likewise; none always may. Empty: anything.",
+    )
     limiter: str = Field(
         "",
         pattern=r"^$|^[^\s:]+:[0-9]+$",
@@ -57,5 +66,6 @@ class Settings(BaseModel):
         values: dict[str, object] = {}
         for name in cls.model_fields:
             if (value := given.get(PREFIX + name.upper())) is not None:
-                values[name] = tuple(filter(None, value.split(","))) if name == "namespaces" else value
+                is_list = isinstance(cls.model_fields[name].default, tuple)
+                values[name] = tuple(filter(None, value.split(","))) if is_list else value
         return cls.model_validate(values)

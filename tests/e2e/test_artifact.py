@@ -1,5 +1,6 @@
 """kubectl apply in, artifact out."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import dspy
 import pytest
 
-from support.cluster import Namespace, is_over, is_true
+from support.cluster import Namespace, config_map, is_over, is_true
 from support.compiles import StockRun
-from support.e2e import triage
+from support.e2e import API_KEY, TRIAGE, catch, triage
+from swarm_wire.records import RecordKind
+from swarm_wire.shards import unpack
 from triage import Triage
 
 
@@ -62,8 +65,39 @@ def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
 
 
 def test_no_key_is_anywhere(namespace: Namespace, compiled: Any) -> None:
-    everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs", "--output", "yaml")
-    assert "rehearsal-key" not in everything
+    """Nor in any way that we write it: records are packed, and what pods print is encoded."""
+    everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
+    assert API_KEY not in everything
+    shards = [
+        base64.b64decode(text)
+        for found in json.loads(everything)["items"]
+        for text in found.get("binaryData", {}).values()
+    ]
+    records = [record for shard in shards for record in unpack(shard)]
+    assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= {record.kind for record in records}
+    for record in records:
+        assert API_KEY.encode() not in record.frame()
+        assert API_KEY not in json.dumps(record.header)
+    # The provider wants the key: whoever asked had it.
+    assert namespace.requests() > 0
+
+
+def test_a_program_that_tells_all_it_knows_tells_no_key(namespace: Namespace) -> None:
+    """It raises with its environment and its model in the text, as people do to find a fault."""
+    source = (TRIAGE / "triage.py").read_text(encoding="utf-8")
+    told = "raise ValueError(f\"{dict(__import__('os').environ)} {dspy.settings.lm.kwargs}\")"
+    nosy = source.replace("problem = self.extract(ticket=ticket).problem", told)
+    assert nosy != source
+    namespace.apply(config_map("nosy-program", {"triage.py": nosy}))
+    program = {"entrypoint": "triage:Triage", "source": {"configMap": {"name": "nosy-program"}}}
+    namespace.apply(triage("nosy", program=program))
+    pod = catch(namespace, "nosy", "plan")["metadata"]["name"]
+    printed = namespace.kubectl("logs", pod, "--follow")
+    ended = namespace.wait_for("nosy", is_over)
+    assert not is_true("Ready")(ended)
+    objects = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "yaml")
+    print(json.dumps(ended["status"]["conditions"], indent=1), printed[-2000:])
+    assert API_KEY not in printed + objects
 
 
 def test_nothing_runs_when_the_run_is_over(namespace: Namespace, compiled: Any) -> None:

@@ -12,6 +12,7 @@ from support.compiles import ROOT, StockRun
 from testbed import Cluster
 
 TRIAGE = ROOT / "examples" / "triage"
+API_KEY = "rehearsal-key-0123456789"
 ENDPOINT = "http://provider:8000/v1"
 
 THREADS, CALLS_PER_CELL, TRAIN = 4, 2, 24
@@ -34,7 +35,7 @@ def triage_namespace(cluster: Cluster, name: str, *provider: str) -> Iterator[Na
     found.apply(
         config_map("triage-program", {"triage.py": (TRIAGE / "triage.py").read_text(encoding="utf-8")}),
         config_map("triage-data", data),
-        secret("provider-key", {"api-key": "rehearsal-key-0123456789"}),
+        secret("provider-key", {"api-key": API_KEY}),
     )
     yield found
     found.delete(wait=False)

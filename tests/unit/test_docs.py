@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic.alias_generators import to_camel
 
 import generate_tables
@@ -48,3 +49,18 @@ def test_every_optimizer_has_a_section_with_its_table_and_cost(name: str) -> Non
     assert section is not None
     assert f"<!-- parameters: {to_camel(name)} -->\n| parameter |" in section[1]
     assert "```python\n" in section[1]
+
+
+def test_the_threat_model_says_what_the_operator_may_do() -> None:
+    helpers = (ROOT / "charts" / "dspy-swarm" / "templates" / "_helpers.tpl").read_text(encoding="utf-8")
+    rules = re.search(r'define "dspy-swarm.rules" -}}\n(.*?){{- end }}', helpers, re.DOTALL)
+    assert rules is not None
+    granted = {resource: rule["verbs"] for rule in yaml.safe_load(rules[1]) for resource in rule["resources"]}
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    table = page.split("## What the operator may do")[1]
+    told = {
+        row[0]: re.sub(r" \(.*\)", "", row[1]).split(", ")
+        for row in re.findall(r"^\| `(.*?)` \| (.*?) \|$", table, re.M)
+    }
+    assert told == granted
+    assert "secrets" not in helpers

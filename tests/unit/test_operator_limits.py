@@ -337,6 +337,33 @@ def test_a_run_goes_on_through_a_change_of_how_fast_a_provider_may_be_asked(limi
     assert other.continued(before.request).run_id != RUN_ID
 
 
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({"image": "registry.example/team/worker:1"}, True),
+        ({"image": SETTINGS.worker_image}, True),
+        ({"image": None}, True),
+        ({"image": "registry.example/other/worker:1"}, False),
+        ({"image": "evil.example/registry.example/team/worker:1"}, False),
+        ({"swarm": {"serviceAccountName": "swarm-a"}}, True),
+        ({"swarm": {"serviceAccountName": "admin"}}, False),
+        ({"swarm": {}}, True),
+    ],
+    ids=str,
+)
+def test_an_administrator_says_which_images_and_service_accounts_may_be_used(
+    changes: dict[str, Any], allowed: bool
+) -> None:
+    settings = Settings(allowed_images=("registry.example/team/*",), allowed_service_accounts=("swarm-?",))
+    seen = world(compilation=compilation(spec(**changes)))
+    decided = decide(seen, NOW, settings)
+    started = [action for action in decided.actions if isinstance(action, StartPlan)]
+    reasons = {each.reason for each in decided.status.conditions}  # type: ignore[union-attr]
+    assert bool(started) is allowed
+    assert (Reason.RESTRICTED in reasons) is not allowed
+    assert [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, StartPlan)]
+
+
 def test_without_a_limiter_nobody_would_keep_the_limits_of_a_model() -> None:
     student = {**spec()["models"]["student"], "limits": {"requestsPerMinute": 60}}
     seen = world(compilation=compilation(spec(models={"student": student})))

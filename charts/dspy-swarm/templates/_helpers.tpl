@@ -36,6 +36,13 @@ app.kubernetes.io/name: {{ include "dspy-swarm.name" . }}-limiter
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* Plans and workers, wherever they are. */}}
+{{- define "dspy-swarm.swarmPods" -}}
+matchLabels: {app.kubernetes.io/managed-by: dspy-swarm}
+matchExpressions:
+  - {key: dspy-swarm.dev/role, operator: Exists}
+{{- end }}
+
 {{- define "dspy-swarm.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (ternary (include "dspy-swarm.fullname" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
