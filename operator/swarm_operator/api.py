@@ -46,6 +46,8 @@ ANNOTATION_ALLOWANCE: Final = f"{GROUP}/allowance"
 """Of Jobs and pods: what each pod may spend."""
 ANNOTATION_PARTIAL: Final = f"{GROUP}/partial"
 """Of a plan Job: the limit that has ended the run; its plan brings the best program so far."""
+KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
+"""Labels of a Compilation that begin so (queue-name, priority-class) go on its Jobs: Kueue then queues them."""
 ANNOTATION_SCORE: Final = f"{GROUP}/score"
 
 
@@ -90,6 +92,8 @@ class Reason(StrEnum):
     """Worker pods compute the cells of a round."""
     RETRYING = "Retrying"
     """Pods ended without the results they were to bring; another attempt does what is missing."""
+    QUEUED = "Queued"
+    """A Job is suspended by somebody who queues Jobs, as Kueue does; it is theirs to let it go on."""
     SUSPENDED = "Suspended"
     """spec.suspend is true: no pod runs, and what is finished is kept."""
     PUBLISHING = "Publishing"

@@ -161,7 +161,8 @@ class Applier:
         key, spec = world.compilation.key, world.compilation.spec
         assert spec is not None
         rates = rate_limits(spec, key.namespace, key.name)
-        return manifests.Surroundings(self._settings.image_pull_policy, self._settings.limiter, rates)
+        policy, queue = self._settings.image_pull_policy, world.compilation.queue
+        return manifests.Surroundings(policy, self._settings.limiter, rates, queue)
 
     async def _create(self, resource: Resource, key: Key, body: Object) -> None:
         name = body["metadata"]["name"]

@@ -433,6 +433,8 @@ def blocked(s: Situation, job: Job) -> Move | None:
     pods = [pod for pod in s.pods if pod.job_uid == job.uid and not pod.ended]
     if any(pod.started for pod in pods):
         return None
+    if job.suspended:
+        return Move(words.queued(job), release(s.world.harvest.settled), s.settings.gather_interval)
     for pod in pods:
         if pod.trouble is not None:
             deadline = s.settings.scheduling_deadline if pod.trouble.reason is Reason.UNSCHEDULABLE else None
@@ -490,7 +492,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     unread = {pod.job_uid for pod in s.pods if pod.ended and s.live([pod])}
     for job in s.world.jobs:
         done = job.round < last or (job.round == last and (job.kind is ObjectKind.PLAN or not s.missing))
-        if s.settled or job.run_id != current or (done and job.uid not in unread):
+        if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
             actions.append(DropJob(job.name, job.uid))
     for found in s.world.maps:
         if found.run_id == current:

@@ -61,11 +61,13 @@ class Surroundings:
     Attributes:
         pull_policy: of their image. Empty: Kubernetes' default.
         limiter: host:port of who keeps `rates`.
+        queue: labels of Jobs, for Kueue.
     """
 
     pull_policy: str = ""
     limiter: str = ""
     rates: RateLimits = field(default_factory=RateLimits)
+    queue: Mapping[str, str] = field(default_factory=dict)
 
 
 class TooLarge(Exception):
@@ -281,7 +283,7 @@ def _job(
         "metadata": {
             "name": name,
             "namespace": run.key.namespace,
-            "labels": labels,
+            "labels": {**around.queue, **labels},
             "annotations": dict(annotations),
             "ownerReferences": [owner(run.key)],
         },

@@ -11,6 +11,7 @@ from swarm_operator.api import (
     ANNOTATION_PARTIAL,
     ANNOTATION_SHA256,
     FINALIZER,
+    KUEUE_PREFIX,
     LABEL_ATTEMPT,
     LABEL_KIND,
     LABEL_ROLE,
@@ -68,6 +69,7 @@ def compilation(found: Object) -> Compilation:
         deleting="deletionTimestamp" in metadata,
         given=found.get("spec") or {},
         status=Status.of(found.get("status")),
+        queue={name: value for name, value in (metadata.get("labels") or {}).items() if name.startswith(KUEUE_PREFIX)},
     )
 
 
@@ -89,6 +91,8 @@ def job(found: Object) -> Job | None:
             attempt=int(labels[LABEL_ATTEMPT]),
             completions=found["spec"].get("completions") or 1,
             created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+            suspended=found["spec"].get("suspend") is True,
+            mounted=frozenset(_mounted(found["spec"])),
             is_partial=ANNOTATION_PARTIAL in (metadata.get("annotations") or {}),
             finished=any(
                 condition.get("type") in OVER and condition.get("status") == "True"
@@ -97,6 +101,13 @@ def job(found: Object) -> Job | None:
         )
     except (KeyError, ValueError):
         return None
+
+
+def _mounted(spec: Object) -> Iterable[str]:
+    for volume in ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if name := (source.get("configMap") or {}).get("name"):
+                yield name
 
 
 def pod(found: Object) -> Pod | None:

@@ -85,9 +85,15 @@ class Situation:
             and (not pod.ended or (pod.held and pod.uid not in settled))
         ]
 
+    def stale(self, job: Job) -> bool:
+        """Whether a Job was suspended in the middle of its work: let go on, it would pay again for what it finished."""
+        if not job.suspended or self.live(pod for pod in self.pods if pod.job_uid == job.uid):
+            return False
+        return any(shard.name not in job.mounted for shard in self.world.journal.of(ObjectKind.RESULTS))
+
     def over(self, job: Job) -> bool:
         """Whether nothing more comes from a Job. Its own word for it may be a minute late, so pods are counted."""
         pods = [pod for pod in self.pods if pod.job_uid == job.uid]
         if self.live(pods):
             return False
-        return job.finished or len({pod.index for pod in pods}) >= job.completions
+        return job.finished or self.stale(job) or len({pod.index for pod in pods}) >= job.completions

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from swarm_operator.api import REQUESTED_AT, ConditionType, Reason, Status
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
-from swarm_operator.world import Artifact, Pod
+from swarm_operator.world import Artifact, Job, Pod
 from swarm_wire.messages import Scores
 from swarm_wire.names import ExitCode, WorkerReason
 
@@ -29,6 +29,11 @@ def suspended(s: Situation, ending: int) -> Verdict:
     kept = f"; in round {s.planned - 1}, {results(s)}, which are kept" if s.planned else ""
     goes_on = "Set spec.suspend to false, and the run goes on."
     return Verdict(State.SUSPENDED, Reason.SUSPENDED, f"spec.suspend is true: {pods}{kept}. {goes_on}")
+
+
+def queued(job: Job) -> Verdict:
+    goes_on = "The run goes on when whoever suspended it (Kueue, for example) lets it go on."
+    return Verdict(State.RUNNING, Reason.QUEUED, f"Job {job.name!r} is suspended. {goes_on}")
 
 
 def ending(why: str, pods: int) -> Verdict:

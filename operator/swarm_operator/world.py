@@ -43,6 +43,7 @@ class Compilation:
 
     Attributes:
         status: what we wrote last.
+        queue: its labels for Kueue.
         goes_on: whether its run is the one that the status tells of, whatever its generation.
     """
 
@@ -53,6 +54,7 @@ class Compilation:
     deleting: bool
     given: Mapping[str, Any]
     status: Status
+    queue: Mapping[str, str] = field(default_factory=dict)
     goes_on: bool = False
 
     @property
@@ -185,6 +187,8 @@ class Job:
 
     Attributes:
         is_partial: a limit has ended the run, and this plan brings the best program so far.
+        suspended: somebody has suspended it; it has no pods, or they are ending.
+        mounted: ConfigMaps of the journal that its pods were given.
     """
 
     name: str
@@ -196,6 +200,8 @@ class Job:
     completions: int
     created_at: datetime
     is_partial: bool = False
+    suspended: bool = False
+    mounted: frozenset[str] = frozenset()
     finished: bool = False
     """The Job controller will start no more pods. (It may say so a minute after the last one ended.)"""
 

@@ -46,3 +46,19 @@ def test_what_is_created_suspended_waits(namespace: Namespace) -> None:
     assert condition(told, "Ready")["reason"] == "Suspended"  # type: ignore[index]
     label = {"dspy-swarm.dev/run": told["status"]["runId"]}
     assert not [*namespace.list("jobs", **label), *namespace.list("configmaps", **label)]
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_job_that_is_suspended_as_kueue_does_costs_what_was_in_flight(namespace: Namespace, stock: StockRun) -> None:
+    """There is no Kueue here: the test suspends the workers' Job in its place."""
+    made = triage("queued")
+    made["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
+    namespace.apply(made)
+    pod = catch(namespace, "queued", "work")
+    job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
+    assert namespace.get("job", job)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+    namespace.wait_for("queued", lambda found: found["status"]["progress"]["cellsDone"] > 0)
+    namespace.kubectl("patch", "job", job, "--type=merge", '--patch={"spec":{"suspend":true}}')
+    finish(namespace, "queued", stock)
+    assert namespace.requests() <= stock.requests + IN_FLIGHT
+    assert not [found for found in namespace.list("jobs") if found["metadata"]["name"] == job]

@@ -4,7 +4,7 @@ Each row is a world, the actions that follow (by their names, in order), the sta
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from swarm_wire.records import Record, RecordKind
 SETTINGS = Settings()
 PLAN, WORK = ObjectKind.PLAN, ObjectKind.WORK
 PLAN_0, WORK_0 = job(PLAN, 0), job(WORK, 0, completions=2)
+JOURNAL_0 = frozenset(shard.name for shard in planned(0) if shard.kind is ObjectKind.RESULTS)
 RESULT = Record(RecordKind.RESULT, {"key": cell(0, 0), "outcome": "ok"})
 TASK, END = Record(RecordKind.TASK, {}), Record(RecordKind.PLAN, {})
 SUSPENDED = compilation(spec(suspend=True))
@@ -219,6 +220,46 @@ PODS = [
         wake_up=5,
     ),
     Row("a Job without pods yet is waited for", world(jobs=(PLAN_0,)), [], reason=Reason.PLANNING),
+    Row(
+        "a Job that somebody has suspended is waited for, however long",
+        world(jobs=(replace(PLAN_0, suspended=True),)),
+        [],
+        reason=Reason.QUEUED,
+        says=["is suspended", "Kueue"],
+    ),
+    Row(
+        "a Job that is suspended while its pods run is waited for until they are over",
+        world(
+            planned(0),
+            results(0, 1),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(replace(WORK_0, suspended=True, mounted=JOURNAL_0),),
+            pods=(pod(WORK_0, 0),),
+        ),
+        [],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a Job that was suspended before it brought anything is waited for",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(replace(WORK_0, suspended=True, mounted=JOURNAL_0),),
+        ),
+        [],
+        reason=Reason.QUEUED,
+    ),
+    Row(
+        "a Job that was suspended in the middle of its work is replaced by one that does what is missing",
+        world(
+            planned(0),
+            results(0, 1),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(replace(WORK_0, suspended=True, mounted=JOURNAL_0),),
+        ),
+        ["StartWork", "DropJob"],
+        reason=Reason.RETRYING,
+    ),
     Row(
         "a pod without its Secret is waited for",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, **stuck(Reason.MISSING_SECRET, 'secret "key" not found')),)),

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.worlds import KEY, RUN_ID
-from swarm_operator import naming, parse
-from swarm_operator.api import FINALIZER, Reason
+from support.worlds import KEY, RUN_ID, run, shard
+from swarm_operator import manifests, naming, parse
+from swarm_operator.api import FINALIZER, ObjectKind, Reason
 from swarm_wire.messages import Commit
 from swarm_wire.records import commit_text
 
+QUEUE = {"kueue.x-k8s.io/queue-name": "team", "kueue.x-k8s.io/priority-class": "low"}
 JOB = f"triage-{RUN_ID}-w0-1"
 NONCE = naming.nonce(KEY.uid, JOB)
 LABELS = {
@@ -183,6 +184,30 @@ def test_when_a_job_starts_no_more_pods(conditions: Any, finished: bool) -> None
     job = parse.job({"metadata": metadata, "spec": {"completions": 4}, "status": {"conditions": conditions}})
     assert job is not None
     assert (job.finished, job.completions, job.round) == (finished, 4, 0)
+
+
+def test_what_a_job_mounts_and_that_it_is_suspended() -> None:
+    made = manifests.plan_job(run(), 1, 1, [shard(ObjectKind.RESULTS, 0, 1)], manifests.Surroundings(queue=QUEUE))
+    made["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    read = parse.job(made)
+    assert read is not None
+    assert (read.suspended, read.mounted) == (False, frozenset({shard(ObjectKind.RESULTS, 0, 1).name}))
+    made["spec"]["suspend"] = True
+    assert parse.job(made).suspended  # type: ignore[union-attr]
+    assert made["metadata"]["labels"].items() >= QUEUE.items()
+    assert not made["spec"]["template"]["metadata"]["labels"].keys() & QUEUE.keys()
+
+
+def test_labels_for_kueue_are_those_and_no_others() -> None:
+    found = {
+        "metadata": {
+            **METADATA,
+            "resourceVersion": "1",
+            "generation": 1,
+            "labels": {**QUEUE, "app": "triage", "kueue.example/x": "y", "dspy-swarm.dev/run": "forged"},
+        }
+    }
+    assert parse.compilation(found).queue == QUEUE
 
 
 @pytest.mark.parametrize(
