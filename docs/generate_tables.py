@@ -9,6 +9,7 @@ from typing import Any
 
 from swarm_operator.crd import structural
 from swarm_wire.optimizers import Optimizer
+from swarm_wire.schema import HIGHEST
 
 PAGE = Path(__file__).parent / "optimizers.md"
 TABLE = re.compile(r"(?<=<!-- parameters: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -33,6 +34,7 @@ def _type(given: dict[str, Any]) -> str:
     if "enum" in given:
         return ", ".join(given["enum"])
     low, high = given.get("minimum"), given.get("maximum")
+    high = None if high == HIGHEST else high
     bounds = f" {low} .. {high}" if high is not None else f" ≥ {low}" if low is not None else ""
     return f"{given['type']}{bounds}"
 

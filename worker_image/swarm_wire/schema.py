@@ -23,6 +23,18 @@ Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
 
+HIGHEST = 2**31 - 1
+"""Of a whole number that names no limit of its own: whatever it counts, more is a slip of the pen."""
+
+
+def _bounded(schema: dict[str, Any]) -> None:
+    """Says so in a model's JSON schema."""
+    for field in schema.get("properties", {}).values():
+        for choice in (field, *field.get("anyOf", ())):
+            if choice.get("type") == "integer":
+                choice.setdefault("maximum", HIGHEST)
+
+
 @dataclass(frozen=True)
 class Rule:
     """Which fields of an object may be set together: for people, for Kubernetes (CEL), and for Python.
@@ -64,8 +76,18 @@ def one_or_both(one: str, left: str, right: str) -> Rule:
 class SpecModel(BaseModel):
     """An object of the spec; `rules` are what its fields' types cannot say."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, json_schema_extra=_bounded
+    )
     rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _numbers_are_bounded(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            value, bounded = getattr(self, name), any(hasattr(limit, "le") for limit in field.metadata)
+            if isinstance(value, int) and value > HIGHEST and not bounded:
+                raise ValueError(f"{field.alias} must be at most {HIGHEST}")
+        return self
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:

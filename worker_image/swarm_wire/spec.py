@@ -56,8 +56,14 @@ class Program(SpecModel):
 class ScoreRange(SpecModel):
     """Between which scores a metric's values are."""
 
-    min: float = Field(0, description="The least score.")
-    max: float = Field(1, description="The greatest score.")
+    min: float = Field(0, ge=-1e9, le=1e9, description="The least score.")
+    max: float = Field(1, ge=-1e9, le=1e9, description="The greatest score.")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError(f"min must be less than max, and {self.min:g} is not less than {self.max:g}")
+        return self
 
 
 class Metric(SpecModel):
@@ -131,8 +137,8 @@ class Parameters(SpecModel):
 class Price(SpecModel):
     """USD for a million tokens."""
 
-    prompt: float = Field(ge=0, description="Of the request.")
-    completion: float = Field(ge=0, description="Of the answer.")
+    prompt: float = Field(ge=0, le=1e6, description="Of the request.")
+    completion: float = Field(ge=0, le=1e6, description="Of the answer.")
 
 
 class ProviderLimits(SpecModel):
@@ -266,6 +272,7 @@ class Limits(SpecModel):
     cost_usd: float | None = Field(
         None,
         ge=0.000001,
+        le=1e9,
         alias="costUSD",
         description="By models.*.price, or else DSPy's list. Every model must have parameters.maxTokens.",
     )

@@ -1,0 +1,112 @@
+"""Specs with mistakes in them, given to a real API server, a real operator and real pods: hundreds, side by side.
+
+Each is refused by the API server, or ends in a condition that says what is wrong, or runs. The operator never falls and
+comes to rest. All that are accepted are tried, and some of those that are refused; all of them are in
+`tests/unit/test_operator_mutations.py`.
+"""
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.api import Refused
+from faults.conftest import NewStage
+from faults.process import OUR_FAULT
+from faults.stage import Stage, small
+from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace, condition, is_over
+from support.mutations import Mutation, mutations, with_room
+from swarm_operator.api import Reason
+from swarm_wire.names import WorkerReason
+from swarm_wire.spec import CompilationSpec
+
+SIDE_BY_SIDE = 10
+LONGEST = 300
+"""Seconds that one may take."""
+REFUSED = 5
+"""Of those that are refused, every fifth."""
+KNOWN = {*Reason, *WorkerReason}
+
+
+def chosen() -> list[Mutation]:
+    accepted: list[Mutation] = []
+    refused: list[Mutation] = []
+    for found in mutations(with_room(small("base")["spec"])):
+        (accepted if is_valid(found.spec) else refused).append(found)
+    return [*accepted, *refused[::REFUSED]]
+
+
+def is_valid(spec: dict[str, Any]) -> bool:
+    try:
+        CompilationSpec.model_validate(spec)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.alone
+@pytest.mark.fault("spec with a mistake: each field of the schema, in each way")
+def test_every_mistake_ends_in_words(new_stage: NewStage, namespace: Namespace, tmp_path: Path) -> None:
+    limiter = f"dspy-swarm-limiter.{OPERATOR_NAMESPACE}.svc:7070"
+    with new_stage(namespace, tmp_path, "mistakes", scheduling_deadline=20, limiter=limiter) as stage:
+        stage.ready()
+        outcomes = Trial(stage, chosen()).run()
+        stage.rests()
+    table = {outcome: len(found) for outcome, found in sorted(outcomes.items())}
+    print(json.dumps(table, indent=1), json.dumps(outcomes, indent=1))
+    assert sum(table.values()) >= 300
+    assert {outcome for outcome in table if outcome not in KNOWN} <= {"refused by the API server"}
+
+
+class Trial:
+    """Compilations with mistakes, some of them at a time."""
+
+    def __init__(self, stage: Stage, cases: list[Mutation]) -> None:
+        self._stage, self._todo = stage, list(enumerate(cases))
+        self._under_way: dict[str, tuple[Mutation, float]] = {}
+        self._outcomes: defaultdict[str, list[str]] = defaultdict(list)
+
+    def run(self) -> dict[str, list[str]]:
+        """Mistakes by how they ended: the reason of a condition, or "refused by the API server"."""
+        while self._todo or self._under_way:
+            while self._todo and len(self._under_way) < SIDE_BY_SIDE:
+                self._apply(*self._todo.pop(0))
+            for found in self._stage.api.get(self._stage.path(""))["items"]:
+                name = found["metadata"]["name"]
+                if name in self._under_way and is_over(found):
+                    self._end(name, found)
+            for name, (case, began) in self._under_way.items():
+                assert time.monotonic() < began + LONGEST, f"{case.field}: {case.what}: {self._status(name)}"
+            assert not self._stage.operator.exits, self._stage.operator.log[-3000:]
+            assert OUR_FAULT not in self._stage.operator.log, self._stage.operator.log[-5000:]
+            time.sleep(0.5)
+        return self._outcomes
+
+    def _apply(self, number: int, case: Mutation) -> None:
+        name = f"mistake-{number:03d}"
+        manifest = {**small(name), "spec": case.spec}
+        manifest["metadata"]["namespace"] = self._stage.namespace.name
+        try:
+            self._stage.api.send("POST", self._stage.path(""), manifest)
+        except Refused as error:
+            refused = error
+        else:
+            self._under_way[name] = case, time.monotonic()
+            return
+        assert refused.status in (400, 422), refused
+        assert "spec" in str(refused), refused
+        self._outcomes["refused by the API server"].append(f"{case.field}: {case.what}")
+
+    def _end(self, name: str, found: Manifest) -> None:
+        case, _ = self._under_way.pop(name)
+        ready = condition(found, "Ready")
+        assert ready is not None
+        assert ready["message"], case
+        self._outcomes[ready["reason"]].append(f"{case.field}: {case.what}: {ready['message'][:200]}")
+        self._stage.api.send("DELETE", self._stage.path(name), {"propagationPolicy": "Background"})
+
+    def _status(self, name: str) -> str:
+        return json.dumps(self._stage.api.get(self._stage.path(name)).get("status"), indent=1)

@@ -1,0 +1,62 @@
+"""Whatever people write into a spec by mistake, the operator has an answer: pure, so for every mistake.
+
+`tests/faults/test_mutations.py` gives some of them to a real API server, operator and pods.
+"""
+
+import json
+from collections import Counter
+from datetime import timedelta
+
+from support.mutations import Mutation, mutations, with_room
+from support.operator_specs import SPEC
+from support.worlds import KEY, NOW, RUN_ID, assignment, compilation, planned, results, world
+from swarm_operator import manifests
+from swarm_operator.actions import OpenRun, StartPlan, StartWork
+from swarm_operator.api import Reason
+from swarm_operator.decide import decide
+from swarm_operator.settings import Settings
+from swarm_operator.world import Run
+from swarm_wire.messages import RunRequest
+from swarm_wire.rates import rate_limits
+
+SETTINGS = Settings(limiter="limiter:7070")
+CASES = mutations(with_room(SPEC))
+
+
+def test_every_mistake_has_an_answer() -> None:
+    outcomes = Counter(outcome(case) for case in CASES)
+    print(len(CASES), dict(outcomes))
+    assert outcomes["refused"] > 500
+    assert outcomes["run"] > 100
+    assert set(outcomes) == {"refused", "run"}
+
+
+def outcome(case: Mutation) -> str:
+    """What becomes of a spec: it is refused in words, or its run goes through all of its stages."""
+    seen = compilation(case.spec)
+    if seen.problems:
+        decided = decide(world(compilation=seen, run=None), NOW, SETTINGS)
+        [stalled] = [each for each in decided.status.conditions if each.type == "Stalled"]  # type: ignore[union-attr]
+        assert stalled.reason == Reason.INVALID_SPEC
+        assert "spec" in stalled.message
+        assert len(stalled.message) > len("spec: ")
+        return "refused"
+
+    assert seen.spec is not None
+    request = RunRequest(run_id=RUN_ID, name=KEY.name, spec=seen.spec)
+    run = Run(KEY, RUN_ID, request, seen.spec.image or SETTINGS.worker_image)
+    opened = decide(world(compilation=seen, run=None), NOW, SETTINGS)
+    assert [action for action in opened.actions if isinstance(action, OpenRun)]
+    manifests.run_map(RUN_ID, KEY, request)
+
+    inputs = {name: frozenset(keys or ()) for name, keys in seen.spec.config_maps().items()}
+    here = {"compilation": seen, "run": run, "inputs": inputs}
+    around = manifests.Surroundings(limiter=SETTINGS.limiter, rates=rate_limits(seen.spec, KEY.namespace, KEY.name))
+    [plan] = [each for each in decide(world(**here), NOW, SETTINGS).actions if isinstance(each, StartPlan)]
+    json.dumps(manifests.plan_job(run, plan.round, plan.attempt, [], around, plan.allowance))
+    for stage in (planned(0), [*planned(0), results(0, 1)]):
+        [work] = [each for each in decide(world(stage, **here), NOW, SETTINGS).actions if isinstance(each, StartWork)]
+        json.dumps(manifests.work_job(run, work.assignment, [], [], around, work.allowance))
+    late = NOW + timedelta(days=365)
+    decide(world(planned(0), assignments=(assignment(0, 1, [0, 1], [2, 3]),), **here), late, SETTINGS)
+    return "run"
