@@ -55,11 +55,18 @@ faults: setup  ## everything that can go wrong, made to go wrong: an hour on 2 c
 	FAULTS=whole $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 ##@ Measure it
-.PHONY: bench
+.PHONY: bench bench-rates bench-scale
+BENCH := PYTHONPATH=.:tests:tests/programs $(BIN)/python -m bench
 CASES ?=
 ON    ?= local,cluster
 bench: setup  ## what compiles cost against stock DSPy, into docs/benchmarks.md; CASES=headline,simba ON=local
-	@PYTHONPATH=.:tests:tests/programs $(BIN)/python -m bench --cases "$(CASES)" --on "$(ON)" --speculation 0 4
+	@$(BENCH) --cases "$(CASES)" --on "$(ON)" --speculation 0 4
+
+bench-rates: setup  ## requestsPerMinute: 600 with 30 pods, in the provider's log
+	@$(BENCH).rates
+
+bench-scale: setup  ## memory and CPU of an operator with 200 Compilations, of which 50 run
+	@$(BENCH).scale
 
 ##@ Change it
 .PHONY: setup format crds docs lock

@@ -1,0 +1,68 @@
+"""`python -m bench.rates`: requestsPerMinute: 600 with 30 pods on the kind cluster, in the provider's own log."""
+
+import sys
+import time
+from bisect import bisect_left
+from collections import Counter
+from itertools import pairwise
+
+from bench import on_cluster
+from bench.cases import BenchCase
+from support.cluster import condition
+from support.compiles import Case
+
+LIMIT, PODS = 600, 30
+CASE = BenchCase(
+    Case(
+        "rates",
+        parameters={"num_candidate_programs": 16},
+        train=100,
+        validation=100,
+        teacher=True,
+    ),
+    latency=1.0,
+    pods=PODS,
+)
+SMALL = {"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "1Gi"}}
+WAITS = 3.0
+"""Seconds without a request in which no work was waiting: a round ended and the next was planned."""
+
+
+def main() -> int:
+    cluster = on_cluster.installed()
+    with on_cluster.prepared(cluster, CASE) as namespace:
+        made = on_cluster.compilation(CASE, 4)
+        made["spec"]["swarm"] |= {"pods": PODS, "threadsPerPod": 4, "resources": SMALL, "pruning": "off"}
+        for model in made["spec"]["models"].values():
+            model["limits"] = {"requestsPerMinute": LIMIT, "group": "all"}
+        namespace.apply(made)
+        began, widest = time.monotonic(), 0
+        while not (found := namespace.get("dspyc", on_cluster.NAME)).get("status", {}).get("completionTime"):
+            workers = namespace.list("pods", **{"dspy-swarm.dev/role": "work"})
+            widest = max(widest, sum(pod["status"]["phase"] == "Running" for pod in workers))
+            time.sleep(1)
+        log = namespace.provider("/admin/requests")["requests"]
+        ended = condition(found, "Ready") or {}
+    times = sorted(entry["time"] for entry in log)
+    print(f"{ended.get('reason')} after {time.monotonic() - began:.0f} s, {widest} pods at a time")
+    print(f"{len(times)} requests, by status {dict(Counter(entry['status'] for entry in log))}")
+    print(f"in each full minute in which work was waiting: {full_minutes(times)}")
+    most = max(bisect_left(times, begin + 60) - number for number, begin in enumerate(times))
+    print(f"in the fullest 60 seconds: {most}")
+    return 0
+
+
+def full_minutes(times: list[float]) -> list[int]:
+    """Requests in minutes that follow each other, anew after each gap."""
+    counts, begin = [], times[0]
+    for before, after in pairwise(times):
+        while after - begin >= 60 and before - begin >= 60 - WAITS:
+            counts.append(sum(begin <= at < begin + 60 for at in times))
+            begin += 60
+        if after - before > WAITS:
+            begin = after
+    return counts
+
+
+if __name__ == "__main__":
+    sys.exit(main())
