@@ -73,7 +73,8 @@ def end_of_run(s: Situation) -> Move | None:
         return Move(actions=(Publish(artifact),))
     if compilation.status.observed_generation != compilation.generation:
         return Move(words.again(s.settled, compilation.status))
-    return Move()
+    left = s.time_to_live
+    return Move(wake_up=left if left is not None and left > 0 else None)
 
 
 def invalid_spec(s: Situation) -> Move | None:
@@ -494,10 +495,13 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         done = job.round < last or (job.round == last and (job.kind is ObjectKind.PLAN or not s.missing))
         if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
             actions.append(DropJob(job.name, job.uid))
+    # Its status says how the run ended: without that it would begin anew.
+    expired = s.time_to_live is not None and s.time_to_live <= 0
     for found in s.world.maps:
         if found.run_id == current:
             passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
             gone = passing and (s.settled is not None or found.round < last)
+            gone = gone or (found.kind != ObjectKind.ARTIFACT and expired)
         else:
             # An older journal is worth something until there is an artifact of the new run.
             gone = found.kind != ObjectKind.ARTIFACT and s.settled is State.PUBLISHED

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from swarm_operator import status as reports
@@ -24,10 +24,12 @@ class Situation:
 
     @cached_property
     def settled(self) -> State | None:
-        """The run's end, if it is over. A run that a limit has ended goes on when its limits change."""
+        """The run's end, if it is over. One that a limit has ended goes on from its journal when its limits change."""
         compilation = self.world.compilation
         state = reports.settled(compilation.status, compilation.run_id)
         if state is None or compilation.spec is None or not reports.ended_by_limit(compilation.status):
+            return state
+        if self.world.run is None:
             return state
         limits = compilation.spec.limits
         wanted = state is State.PUBLISHED or not (limits.publish_partial and self.world.journal.artifact)
@@ -48,6 +50,15 @@ class Situation:
     def jobs(self) -> list[Job]:
         """Of this run."""
         return [job for job in self.world.jobs if job.run_id == self.world.compilation.run_id]
+
+    @property
+    def time_to_live(self) -> float | None:
+        """Seconds until the journal of a run that is over may go; None: it is kept."""
+        spec, status = self.world.compilation.spec, self.world.compilation.status
+        if spec is None or spec.ttl_seconds_after_finished is None or not self.settled or not status.completion_time:
+            return None
+        end = datetime.fromisoformat(status.completion_time) + timedelta(seconds=spec.ttl_seconds_after_finished)
+        return (end - self.now).total_seconds()
 
     @property
     def planned(self) -> int:

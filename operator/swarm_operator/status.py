@@ -107,6 +107,7 @@ def settled(status: Status, run_id: str) -> State | None:
 CALM: Final = {
     Reason.PLANNING,
     Reason.SCATTERING,
+    Reason.QUEUED,
     Reason.SUSPENDED,
     Reason.PUBLISHING,
     Reason.PUBLISHED,
@@ -126,6 +127,10 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
     same_run = before.run_id == compilation.run_id
     over = verdict.state in (State.PUBLISHED, State.FAILED)
     ended = before.completion_time if same_run else None
+    if ended and over and world.run is None:
+        # Its journal is gone: what was told of the run stays as it was.
+        conditions = _conditions(before, verdict, compilation.generation, now)
+        return before.model_copy(update={"conditions": conditions, "observed_generation": compilation.generation})
     report = world.journal.artifact.report if world.journal.artifact else None
     waiting = None
     if verdict.waiting_since is not None and not over:

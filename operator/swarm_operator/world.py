@@ -65,14 +65,15 @@ class Compilation:
     def continued(self, request: RunRequest) -> "Compilation":
         """The same, seen beside the request of the run that the status tells of.
 
-        That run goes on where nothing is new but `suspend`, `limits` and `models.*.limits`; with its own image, where
-        the spec names none.
+        That run goes on where nothing is new but `suspend`, `limits`, `models.*.limits` and `ttlSecondsAfterFinished`;
+        with its own image, where the spec names none.
         """
         if self.spec is None or self.requested_at != self.status.last_handled_requested_at:
             return self
         same = {
             "suspend": request.spec.suspend,
             "limits": request.spec.limits,
+            "ttl_seconds_after_finished": request.spec.ttl_seconds_after_finished,
             "image": self.spec.image or request.spec.image,
             "models": self.spec.models.with_limits_of(request.spec.models),
         }

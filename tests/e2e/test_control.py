@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from support.cluster import Namespace, condition
+from support.cluster import Manifest, Namespace, condition
 from support.compiles import StockRun
 from support.e2e import IN_FLIGHT, catch, finish, triage
 
@@ -62,3 +62,15 @@ def test_a_job_that_is_suspended_as_kueue_does_costs_what_was_in_flight(namespac
     finish(namespace, "queued", stock)
     assert namespace.requests() <= stock.requests + IN_FLIGHT
     assert not [found for found in namespace.list("jobs") if found["metadata"]["name"] == job]
+
+
+def test_a_journal_goes_when_its_time_is_over(namespace: Namespace, stock: StockRun) -> None:
+    namespace.reset_provider()
+    namespace.apply(triage("brief", ttlSecondsAfterFinished=4))
+    ended = finish(namespace, "brief", stock)
+    for kind in ("run", "results"):
+        labels: Manifest = {"dspy-swarm.dev/run": ended["status"]["runId"], "dspy-swarm.dev/kind": kind}
+        namespace.wait_gone("configmaps", **labels)
+    finish(namespace, "brief", stock)
+    assert namespace.get("dspyc", "brief")["status"] == ended["status"]
+    assert namespace.requests() <= stock.requests + IN_FLIGHT

@@ -32,7 +32,7 @@ from support.worlds import (
     world,
 )
 from swarm_operator.actions import Action, DropJob, DropMap, KeepRecords, Publish, ReleasePod, StartPlan, StartWork
-from swarm_operator.api import AnyReason, ObjectKind, Reason, Status, WaitingStatus
+from swarm_operator.api import AnyReason, ObjectKind, Reason, ScoresStatus, Status, WaitingStatus
 from swarm_operator.decide import decide
 from swarm_operator.settings import Settings
 from swarm_operator.status import CONDITIONS, State, timestamp
@@ -44,6 +44,11 @@ from swarm_wire.records import Record, RecordKind
 SETTINGS = Settings()
 PLAN, WORK = ObjectKind.PLAN, ObjectKind.WORK
 PLAN_0, WORK_0 = job(PLAN, 0), job(WORK, 0, completions=2)
+JOURNAL_MAPS = (
+    MapRef("run", "u", RUN_ID, "run", 0),
+    MapRef("results", "u", RUN_ID, "results", 0),
+    MapRef("triage-artifact", "u", RUN_ID, "artifact", 0),
+)
 JOURNAL_0 = frozenset(shard.name for shard in planned(0) if shard.kind is ObjectKind.RESULTS)
 RESULT = Record(RecordKind.RESULT, {"key": cell(0, 0), "outcome": "ok"})
 TASK, END = Record(RecordKind.TASK, {}), Record(RecordKind.PLAN, {})
@@ -61,20 +66,23 @@ def waited(reason: Reason, seconds: float) -> Any:
     return compilation(status=status)
 
 
-def settled(state: State) -> Any:
-    """A Compilation whose status says that this run is over."""
+def settled(state: State, reason: str = "Published", ended: float | None = None, **given: Any) -> Any:
+    """A Compilation whose status says that this run is over, and has been for so many seconds."""
     conditions = [
         {
             "type": type_,
             "status": truth,
             "observedGeneration": 1,
             "lastTransitionTime": timestamp(NOW),
-            "reason": "Published",
+            "reason": reason,
             "message": "",
         }
         for type_, truth in CONDITIONS[state].items()
     ]
-    return compilation(status=Status.of({"observedGeneration": 1, "runId": RUN_ID, "conditions": conditions}))
+    status = {"observedGeneration": 1, "runId": RUN_ID, "conditions": conditions}
+    if ended is not None:
+        status["completionTime"] = timestamp(ago(ended))
+    return compilation(spec(**given), status=Status.of(status))
 
 
 @dataclass
@@ -646,6 +654,41 @@ ENDS = [
         wake_up=None,
     ),
     Row(
+        "a journal stays for as long as the spec says",
+        world(
+            compiled(0),
+            compilation=settled(State.PUBLISHED, ended=50, ttlSecondsAfterFinished=60),
+            artifact=published(),
+            maps=JOURNAL_MAPS,
+        ),
+        [],
+        state=None,
+        wake_up=10,
+    ),
+    Row(
+        "and then goes, but for the artifact",
+        world(
+            compiled(0),
+            compilation=settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60),
+            artifact=published(),
+            maps=JOURNAL_MAPS,
+        ),
+        ["DropMap run", "DropMap results"],
+        state=None,
+        wake_up=None,
+    ),
+    Row(
+        "without its journal a run that a limit has ended is over for good",
+        world(
+            compilation=settled(
+                State.FAILED, "LimitReached", ended=61, ttlSecondsAfterFinished=60, limits={"lmCalls": 9}
+            ),
+            run=None,
+        ),
+        [],
+        state=None,
+    ),
+    Row(
         "after a failure the older journal stays",
         world(
             compilation=settled(State.FAILED),
@@ -830,3 +873,13 @@ def test_how_long_pods_may_wait_is_the_specs_to_say(limits: dict[str, Any], stat
     decided = decide(seen, NOW, SETTINGS).status
     assert decided is not None
     assert decided.conditions[0].status == state
+
+
+def test_what_was_told_of_a_run_stays_when_its_journal_is_gone() -> None:
+    seen = settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60)
+    told = seen.status.model_copy(update={"scores": ScoresStatus(best=80.0), "round": 2})
+    later = replace(seen, status=told, generation=2, goes_on=True)
+    status = decide(world(compilation=later, run=None, artifact=published()), NOW, SETTINGS).status
+    assert status is not None
+    assert (status.scores, status.round, status.completion_time) == (told.scores, 2, told.completion_time)
+    assert status.observed_generation == 2

@@ -322,6 +322,13 @@ class CompilationSpec(SpecModel):
         False, description="Ends all pods and starts none. Finished cells are kept: set to false, the run goes on."
     )
 
+    ttl_seconds_after_finished: int | None = Field(
+        None,
+        ge=0,
+        description="Seconds after a run's end until its journal is deleted; artifact and status stay. Default: it is "
+        "kept until a later run is published, or the Compilation is deleted.",
+    )
+
     @model_validator(mode="after")
     def _answers_are_bounded(self) -> Self:
         """Tokens are counted before they are spent, so the longest answer must be known."""
