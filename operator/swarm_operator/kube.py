@@ -122,11 +122,12 @@ class RestKube:
     async def apply(
         self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
     ) -> None:
-        """Server-side apply, without force: another manager's field is a Conflict."""
+        """Server-side apply. Another manager's field is a Conflict, but for the status, which is ours alone."""
+        ours = {"force": "true"} if subresource == "status" else {}
         await self._json(
             "PATCH",
             resource.path(namespace, name, subresource),
-            query={"fieldManager": MANAGER},
+            query={"fieldManager": MANAGER, **ours},
             body=body,
             content="application/apply-patch+yaml",
         )

@@ -97,7 +97,7 @@ def annotate(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("edit", "moment"),
     [
-        case(kind, edit, MOMENTS[name], id=f"{kind}, {name}")
+        case(kind, edit, MOMENTS[name], id=f"{kind}, {name}", some=edit is wipe_status)
         for kind, edit in {
             "spec changed": change,
             "spec changed and changed back": there_and_back,
