@@ -125,5 +125,10 @@ def test_the_journal_of_the_older_run_goes(namespace: Namespace, rerun: Any) -> 
 def test_a_deleted_artifact_comes_back(namespace: Namespace) -> None:
     namespace.kubectl("delete", "configmap", "again-artifact")
     namespace.kubectl("annotate", "dspyc", "again", "look=now")
-    namespace.wait_for("again", lambda _: bool(namespace.list("configmaps", **{"dspy-swarm.dev/kind": "artifact"})))
-    assert namespace.get("configmap", "again-artifact")["data"]["program.json"]
+
+    def artifacts() -> dict[str, Manifest]:
+        found = namespace.list("configmaps", **{"dspy-swarm.dev/kind": "artifact"})
+        return {each["metadata"]["name"]: each for each in found}
+
+    namespace.wait_for("again", lambda _: "again-artifact" in artifacts())
+    assert artifacts()["again-artifact"]["data"]["program.json"]
