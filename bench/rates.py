@@ -10,6 +10,7 @@ from bench import on_cluster
 from bench.cases import BenchCase
 from support.cluster import condition
 from support.compiles import Case
+from support.e2e import pods
 
 LIMIT, PODS = 600, 30
 CASE = BenchCase(
@@ -38,8 +39,8 @@ def main() -> int:
         namespace.apply(made)
         began, widest = time.monotonic(), 0
         while not (found := namespace.get("dspyc", on_cluster.NAME)).get("status", {}).get("completionTime"):
-            workers = namespace.list("pods", **{"dspy-swarm.dev/role": "work"})
-            widest = max(widest, sum(pod["status"]["phase"] == "Running" for pod in workers))
+            if found.get("status", {}).get("runId"):
+                widest = max(widest, len(pods(namespace, found, "work")))
             time.sleep(1)
         log = namespace.provider("/admin/requests")["requests"]
         ended = condition(found, "Ready") or {}

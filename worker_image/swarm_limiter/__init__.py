@@ -4,6 +4,6 @@ tokens    what the requests of the last minute took: pure
 rate      one group's limits: pure
 server    the queue of each group, over TCP; the protocol is in `swarm_wire.rates`
 
-It knows no provider, no key and nothing of what is asked. What it has forgotten when it starts again costs nothing:
-requests that waited ask again.
+It knows no provider, no key and nothing of what is asked. When it starts again, requests that waited ask again; it has
+forgotten the last minute's tokens, and what was under way.
 """

@@ -62,10 +62,9 @@ class Rate:
             return self._paused_until - now
         if self.under_way >= max(1, min(self._concurrency, limit.concurrency or inf)):
             return inf
-        if limit.tokens_per_minute is not None:
-            delay = self._tokens.wait(tokens, limit.tokens_per_minute, now)
-            if delay != 0:
-                return inf if delay is None else delay
+        most = limit.tokens_per_minute
+        if most is not None and (wait := self._tokens.wait(tokens, most, now)) > 0:
+            return wait
         if (wait := max(self._next, self._next_by_tokens) - now) > 0:
             return wait
         turn = Turn(now, is_paced=bool(limit.requests_per_minute or limit.tokens_per_minute))

@@ -7,7 +7,7 @@ four standard deviations of it.
 
 from collections import deque
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Final
 
 WINDOW: Final = 62.0
@@ -42,15 +42,15 @@ class Tokens:
         """How many a request takes on the average that takes so many at most."""
         return most * self._mean
 
-    def wait(self, most: int, limit: int, now: float) -> float | None:
-        """Seconds until another request may count, 0 if it may now; None: when one of those under way is over."""
+    def wait(self, most: int, limit: int, now: float) -> float:
+        """Seconds until another request may count, 0 if it may now (inf: when one of those under way is over)."""
         self._forget(now)
         if self._total(most) <= limit:
             return 0.0
         if self._window:
             return self._window[0].at + WINDOW - now
         # One that is larger than the limit goes alone.
-        return None if self._open_count else 0.0
+        return inf if self._open_count else 0.0
 
     def add(self, most: int, now: float) -> Counted:
         counted = Counted(now, most)

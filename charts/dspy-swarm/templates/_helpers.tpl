@@ -36,6 +36,10 @@ app.kubernetes.io/name: {{ include "dspy-swarm.name" . }}-limiter
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- define "dspy-swarm.limiterLabels" -}}
+{{- merge (include "dspy-swarm.limiterSelector" . | fromYaml) (include "dspy-swarm.labels" . | fromYaml) | toYaml }}
+{{- end }}
+
 {{- /* Plans and workers, wherever they are. */}}
 {{- define "dspy-swarm.swarmPods" -}}
 matchLabels: {app.kubernetes.io/managed-by: dspy-swarm}

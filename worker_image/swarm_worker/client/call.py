@@ -1,6 +1,7 @@
 """One LM call, and what a client must do, in words of no version of DSPy."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
@@ -71,6 +72,15 @@ class TooManyRequests(Exception):
         self.error = error
         hint = getattr(error, "retry_after", None)
         self.retry_after = float(hint) if isinstance(hint, int | float) and 0 <= hint < inf else None
+
+
+@contextmanager
+def objections(*errors: type[Exception]) -> Iterator[None]:
+    """Within, these errors are raised as TooManyRequests."""
+    try:
+        yield
+    except errors as error:
+        raise TooManyRequests(error) from error
 
 
 Send = Callable[[], int]

@@ -32,8 +32,8 @@ from swarm_worker.client.call import (
     LMCall,
     Request,
     RequestAround,
-    TooManyRequests,
     endpoint,
+    objections,
 )
 
 LONGEST_DELAY = 60
@@ -87,7 +87,7 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
         def send() -> int:
             nonlocal answer
-            with _objections():
+            with objections(LMRateLimitError):
                 answer = before(once, prompt, messages, **kwargs)
             return _tokens(answer)
 
@@ -107,7 +107,7 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
         async def send() -> int:
             nonlocal answer
-            with _objections():
+            with objections(LMRateLimitError):
                 answer = await async_before(once, prompt, messages, **kwargs)
             return _tokens(answer)
 
@@ -131,14 +131,6 @@ def _without_repetitions(lm: Any) -> Any:
     once = copy.copy(lm)
     once.num_retries = 0
     return once
-
-
-@contextmanager
-def _objections() -> Iterator[None]:
-    try:
-        yield
-    except LMRateLimitError as error:
-        raise TooManyRequests(error) from error
 
 
 def _request(lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Request:

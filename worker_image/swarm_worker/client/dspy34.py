@@ -2,8 +2,7 @@
 of its requests by `_attempt` or `_aattempt`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dspy.clients import execution
@@ -21,8 +20,8 @@ from swarm_worker.client.call import (
     LMCall,
     Request,
     RequestAround,
-    TooManyRequests,
     endpoint,
+    objections,
 )
 
 
@@ -47,7 +46,7 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
     def attempt(lm: Any, call: Any, backend: Any, request: Any, provider: Any, state: Any, results: Any) -> None:
         def send() -> int:
-            with _objections():
+            with objections(LMRateLimitError, RateLimitError):
                 before(lm, call, backend, request, provider, state, results)
             return _tokens(results)
 
@@ -55,7 +54,7 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
     async def aattempt(lm: Any, call: Any, backend: Any, request: Any, provider: Any, state: Any, results: Any) -> None:
         async def send() -> int:
-            with _objections():
+            with objections(LMRateLimitError, RateLimitError):
                 await async_before(lm, call, backend, request, provider, state, results)
             return _tokens(results)
 
@@ -66,14 +65,6 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
     execution._attempt, execution._aattempt = attempt, aattempt
     return undo
-
-
-@contextmanager
-def _objections() -> Iterator[None]:
-    try:
-        yield
-    except (LMRateLimitError, RateLimitError) as error:
-        raise TooManyRequests(error) from error
 
 
 def _request(lm: Any, call: Any) -> Request:

@@ -49,9 +49,10 @@ class Throttle:
     def around(self, request: Request, send: Send) -> None:
         """Raises LimiterUnreachable."""
         gate = self._gate(request)
+        most = gate.most_tokens(request)
         while True:
             with self._waiting.running():
-                end = gate.turns.wait(gate.most_tokens(request))
+                end = gate.turns.wait(most)
             answered = Answered()
             try:
                 answered = gate.answered(send())
@@ -64,9 +65,10 @@ class Throttle:
     async def async_around(self, request: Request, send: AsyncSend) -> None:
         """As `around`."""
         gate = self._gate(request)
+        most = gate.most_tokens(request)
         while True:
             with self._waiting.running():
-                end = await gate.turns.async_wait(gate.most_tokens(request))
+                end = await gate.turns.async_wait(most)
             answered = Answered()
             try:
                 answered = gate.answered(await send())
