@@ -41,7 +41,7 @@ replay: setup  ## real optimizers against the simulated provider, compared with 
 
 # Its client, LiteLLM, leaves sockets and coroutines behind, so warnings are no errors here.
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
-	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py)
+	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
 
 fidelity: setup  ## every optimizer x program x seed against stock, all kills and pruning: two hours on 2 cores
