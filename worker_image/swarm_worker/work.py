@@ -1,5 +1,6 @@
 """The worker: runs the cells of one slice with threads, and prints each result as soon as it is there."""
 
+import importlib
 import json
 import os
 import threading
@@ -34,6 +35,7 @@ def main(process: Process) -> None:
         store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True))
         answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ))
         calls.install()
+        importlib.import_module("swarm_worker.client.warm")
         run_slice(process, environment, bench, answers, assignment.slices[index])
 
 

@@ -1,4 +1,7 @@
-"""To be imported ahead: what the installed client imports at its first call."""
+"""To be imported ahead: what the installed client imports at its first call.
+
+LiteLLM fails where several threads are the first to need it.
+"""
 
 from swarm_worker.client import prices
 from swarm_worker.versions import has_own_client
