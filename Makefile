@@ -55,12 +55,15 @@ faults: setup  ## everything that can go wrong, made to go wrong: an hour on 2 c
 	FAULTS=whole $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 ##@ Measure it
-.PHONY: bench bench-rates bench-scale
+.PHONY: bench bench-limits bench-rates bench-scale
 BENCH := PYTHONPATH=.:tests:tests/programs $(BIN)/python -m bench
 CASES ?=
 ON    ?= local,cluster
 bench: setup  ## what compiles cost against stock DSPy, into docs/benchmarks.md; CASES=headline,simba ON=local
 	@$(BENCH) --cases "$(CASES)" --on "$(ON)" --speculation 0 4
+
+bench-limits: setup  ## lmCalls: 1000 and costUSD: 1 with 20 pods, by the provider's count; RUNS=20
+	@$(BENCH).limits $(RUNS)
 
 bench-rates: setup  ## requestsPerMinute: 600 with 30 pods, in the provider's log
 	@$(BENCH).rates
