@@ -1,15 +1,21 @@
-"""The administrator's view of the cluster: one connection, so that a question costs little."""
+"""The administrator's view of the cluster: one connection, so that a question costs little.
+
+An API server that was started again has forgotten it, and closes one that nobody has used for a while.
+"""
 
 import base64
 import json
 import ssl
 import tempfile
+import time
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+
+IDLE_SECONDS = 5.0
 
 
 class Refused(Exception):
@@ -35,6 +41,7 @@ class Api:
                 pair.write(base64.b64decode(user[part]))
             pair.flush()
             mine.load_cert_chain(pair.name)
+        self._used = 0.0
         self._connection = HTTPSConnection(urlsplit(self.url).netloc, context=mine, timeout=30)
 
     def get(self, path: str) -> Any:
@@ -48,6 +55,9 @@ class Api:
 
     def send(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Any:
         data = None if body is None else json.dumps(body)
+        if time.monotonic() - self._used > IDLE_SECONDS:
+            self._connection.close()
+        self._used = time.monotonic()
         try:
             self._connection.request(method, path, data, {"Content-Type": content})
             response = self._connection.getresponse()

@@ -111,7 +111,8 @@ def test_what_networks_do(stage: Stage, fault: Fault) -> None:
     rule = stage.proxy.add(first(*WRITES, *READS), fault, times=None)
     stage.begin()
     # An output that is cut, or is somebody else's page, may be taken for all that a pod printed.
-    stage.holds(lost=PODS * A_POD + A_PLAN)
+    # kopf ends where it cannot read what it lists; it lists anew every few minutes.
+    stage.holds(lost=PODS * A_POD + A_PLAN, restarts=fault in (harm.cut_short, harm.garbled))
     assert len(rule.hit) > 12
 
 
