@@ -42,6 +42,8 @@ ANNOTATION_COMPILATION: Final = f"{GROUP}/compilation"
 """Name of the Compilation; an annotation because names may be longer than labels."""
 ANNOTATION_SHA256: Final = f"{GROUP}/sha256"
 """Of a shard's bytes; of the program file in the artifact."""
+ANNOTATION_BYTES: Final = f"{GROUP}/bytes"
+"""Of a shard: its size."""
 ANNOTATION_ALLOWANCE: Final = f"{GROUP}/allowance"
 """Of Jobs and pods: what each pod may spend."""
 ANNOTATION_PARTIAL: Final = f"{GROUP}/partial"
@@ -94,6 +96,8 @@ class Reason(StrEnum):
     """Pods ended without the results they were to bring; another attempt does what is missing."""
     QUEUED = "Queued"
     """A Job is suspended by somebody who queues Jobs, as Kueue does; it is theirs to let it go on."""
+    SUPERSEDED = "Superseded"
+    """The spec was changed: pods of the run before come to their end, so that what they paid for is kept."""
     SUSPENDED = "Suspended"
     """spec.suspend is true: no pod runs, and what is finished is kept."""
     PUBLISHING = "Publishing"
@@ -137,6 +141,8 @@ class Reason(StrEnum):
 
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     """Cells, or a plan, have no result after spec.swarm.maxAttempts attempts."""
+    JOURNAL_TOO_LARGE = "JournalTooLarge"
+    """The run's results are more than the operator's settings let it keep in the cluster."""
     NO_PROGRESS = "NoProgress"
     """A plan asks for results that it was given: it would go round for ever."""
     JOURNAL_DAMAGED = "JournalDamaged"
@@ -217,6 +223,12 @@ class UsageStatus(StatusModel):
     completion_tokens: int = Field(0, description="Tokens received.")
     wasted_calls: int | None = Field(
         None, description="LM calls for results that turned out not to be needed. Known at the end."
+    )
+    reused_calls: int | None = Field(
+        None, description="LM calls that earlier runs of the same request had paid for. Known at the end."
+    )
+    repeated_calls: int | None = Field(
+        None, description="LM calls, at most, that were paid for twice: their first answers died with pods."
     )
     spent: SpendingStatus | None = Field(None, description="By the books that keep spec.limits, where there are any.")
     allowed: AllowedStatus | None = Field(None, description="The limits that the run is kept to.")

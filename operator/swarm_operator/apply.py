@@ -39,10 +39,10 @@ class Applier:
         key = world.compilation.key
         match action:
             case OpenRun():
-                await self._create(CONFIG_MAPS, key, self._run_map(world))
+                await self._keep(world, self._run_map(world))
             case KeepRecords(kind, round_, attempt, records):
                 for body in manifests.shard_maps(_run(world), kind, round_, attempt, records):
-                    await self._create(CONFIG_MAPS, key, body)
+                    await self._keep(world, body)
             case StartPlan(round_, attempt):
                 journal, around = world.journal.of(ObjectKind.RESULTS), self._around(world)
                 body = manifests.plan_job(
@@ -50,7 +50,7 @@ class Applier:
                 )
                 await self._create(JOBS, key, body)
             case StartWork(assignment, strikes, allowance):
-                await self._create(CONFIG_MAPS, key, manifests.assignment_map(_run(world), assignment, dict(strikes)))
+                await self._keep(world, manifests.assignment_map(_run(world), assignment, dict(strikes)))
                 tasks, journal = world.journal.task_shards(assignment.round), world.journal.of(ObjectKind.RESULTS)
                 body = manifests.work_job(_run(world), assignment, tasks, journal, self._around(world), allowance)
                 await self._create(JOBS, key, body)
@@ -152,6 +152,7 @@ class Applier:
             run_id=compilation.run_id,
             name=compilation.key.name,
             namespace=compilation.key.namespace,
+            requested_at=compilation.requested_at,
             spec=spec.model_copy(update={"image": spec.image or self._settings.worker_image}),
         )
         return manifests.run_map(compilation.run_id, compilation.key, request)
@@ -162,7 +163,12 @@ class Applier:
         assert spec is not None
         rates = rate_limits(spec, key.namespace, key.name)
         policy, queue = self._settings.image_pull_policy, world.compilation.queue
-        return manifests.Surroundings(policy, self._settings.limiter, rates, queue)
+        return manifests.Surroundings(policy, self._settings.limiter, rates, queue, world.earlier_shards)
+
+    async def _keep(self, world: World, body: Object) -> None:
+        """A ConfigMap, unless it was seen: an operator that dies after every write gets to the next one."""
+        if body["metadata"]["name"] not in {found.name for found in world.maps}:
+            await self._create(CONFIG_MAPS, world.compilation.key, body)
 
     async def _create(self, resource: Resource, key: Key, body: Object) -> None:
         name = body["metadata"]["name"]

@@ -33,7 +33,7 @@ from swarm_operator.actions import (
 from swarm_operator.api import AnyReason, ArtifactStatus, ObjectKind, Reason
 from swarm_operator.attempts import backoff, poisoned, struck, untouched
 from swarm_operator.settings import Settings
-from swarm_operator.situation import Situation
+from swarm_operator.situation import MEBIBYTE, Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Job, NewPlan, Pod, World
 from swarm_wire.limits import affordable
@@ -94,12 +94,34 @@ def harvest(s: Situation) -> Move | None:
     return Move(words.under_way(s), (*kept, *release(found.settled)), wake_up=0) if kept else None
 
 
+def superseded(s: Situation) -> Move | None:
+    """The spec was changed: what the run before it has under way is paid for, so it is kept before a new run begins."""
+    if not s.world.compilation.superseded:
+        return None
+    drops = tuple(DropJob(job.name, job.uid) for job in s.jobs)
+    verdict = words.superseded(s, len(s.live(s.pods)))
+    return Move(verdict, (*release(s.world.harvest.settled), *drops), s.settings.gather_interval)
+
+
 def stopped_by_a_pod(s: Situation) -> Move | None:
     """An exit that another attempt cannot cure."""
     for pod in sorted(s.pods, key=lambda pod: (pod.round, pod.attempt, pod.index)):
         if pod.exit_code in TERMINAL_EXITS and not s.live([pod]):
             return fail(words.worker_reason(pod), words.verdict_of(s, pod))
     return None
+
+
+def too_large(s: Situation) -> Move | None:
+    """etcd is not made for more."""
+    size, most = s.journal_bytes, s.settings.journal_mebibytes * MEBIBYTE
+    if size <= most:
+        return None
+    return fail(
+        Reason.JOURNAL_TOO_LARGE,
+        f"the run's journal has {size / MEBIBYTE:.1f} MiB in ConfigMaps, and the operator's settings allow "
+        f"{s.settings.journal_mebibytes} MiB. Name a PersistentVolumeClaim or a URL in spec.journal, or make the "
+        "compile smaller: the change starts a new run, which goes on from what is there.",
+    )
 
 
 def damaged_journal(s: Situation) -> Move | None:
@@ -322,8 +344,9 @@ def plan(s: Situation) -> Move | None:
 RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     deletion,
     end_of_run,
-    invalid_spec,
     harvest,
+    superseded,
+    invalid_spec,
     stopped_by_a_pod,
     damaged_journal,
     suspended,
@@ -332,6 +355,7 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     unopened,
     compiled,
     ended_by_limit,
+    too_large,
     no_progress,
     limited,
     scatter,
@@ -497,14 +521,17 @@ def tidy(s: Situation) -> tuple[Action, ...]:
             actions.append(DropJob(job.name, job.uid))
     # Its status says how the run ended: without that it would begin anew.
     expired = s.time_to_live is not None and s.time_to_live <= 0
+    # An older journal is worth something until there is an artifact of the new run; and after that, where a later run
+    # may use it.
+    kept = s.reusable if s.settled is State.PUBLISHED else {found.run_id for found in s.world.maps} - {current}
     for found in s.world.maps:
+        if found.kind == ObjectKind.ARTIFACT:
+            continue
+        passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
-            passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
-            gone = passing and (s.settled is not None or found.round < last)
-            gone = gone or (found.kind != ObjectKind.ARTIFACT and expired)
+            gone = expired or (passing and (s.settled is not None or found.round < last))
         else:
-            # An older journal is worth something until there is an artifact of the new run.
-            gone = found.kind != ObjectKind.ARTIFACT and s.settled is State.PUBLISHED
+            gone = expired or passing or found.run_id not in kept
         if gone:
             actions.append(DropMap(found.name, found.uid))
     return tuple(actions)

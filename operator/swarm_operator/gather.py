@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from swarm_operator.api import ObjectKind
 from swarm_operator.world import Artifact, Harvest, Journal, NewPlan, Pod
-from swarm_wire import records
-from swarm_wire.messages import ArtifactHeader, Booked, CallMade, PlanEnd, PlanOutcome, Result, Spending, Task
+from swarm_wire import accounts, records
+from swarm_wire.messages import ArtifactHeader, Booked, CallMade, PlanEnd, PlanOutcome, Result, Spending, Task, Usage
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE, ExitCode
 from swarm_wire.records import Record, RecordKind
 
@@ -41,8 +41,12 @@ class Malformed(Exception):
     """A record that its kind's model does not allow, or that contradicts another."""
 
 
-def harvest(outputs: Iterable[Output], journal: Journal) -> Harvest:
-    """What the outputs add to the journal."""
+def harvest(outputs: Iterable[Output], journal: Journal, threads: int = 1) -> Harvest:
+    """What the outputs add to the journal.
+
+    Args:
+        threads: of each pod.
+    """
     results: dict[int, list[Record]] = {}
     plans: dict[int, NewPlan] = {}
     settled: list[Pod] = []
@@ -52,7 +56,7 @@ def harvest(outputs: Iterable[Output], journal: Journal) -> Harvest:
         transcript = records.read(output.text.splitlines(), output.nonce)
         found = [transcript.records[number] for number in sorted(transcript.records)]
         allowed = None if pod.kind is ObjectKind.PLAN else _cells(journal, pod.round)
-        for key, record in _finished(found):
+        for key, _, record in _finished(found):
             asked = allowed is None or record.kind is RecordKind.CALL or key in allowed
             if asked and key not in seen[record.kind]:
                 seen[record.kind].add(key)
@@ -69,8 +73,10 @@ def harvest(outputs: Iterable[Output], journal: Journal) -> Harvest:
             plans[pod.round] = plan
         if output.final:
             settled.append(pod)
-            if pod.allowance.is_limited and pod.account not in journal.accounts.closed:
-                booked = Booked(account=pod.account, spent=spent(output, found), final=True)
+            kept = (usage for _, usage, _ in _finished(found))
+            lost = accounts.repeated(commit, kept, threads) if pod.started else 0
+            if (pod.allowance.is_limited or lost) and pod.account not in journal.accounts.closed:
+                booked = Booked(account=pod.account, spent=spent(output, found), repeated=lost, final=True)
                 results.setdefault(pod.round, []).append(Record(RecordKind.BOOKED, booked.to_header()))
     return Harvest({round_: tuple(new) for round_, new in results.items()}, tuple(plans.values()), tuple(settled))
 
@@ -122,14 +128,16 @@ def call_of(record: Record) -> CallMade:
         raise Malformed(f"call: {error}") from None
 
 
-def _finished(found: Iterable[Record]) -> Iterator[tuple[str, Record]]:
-    """RESULT and CALL records, each with what tells it from others of its kind."""
+def _finished(found: Iterable[Record]) -> Iterator[tuple[str, Usage, Record]]:
+    """RESULT and CALL records, each with what tells it from others of its kind, and what it took."""
     for record in found:
         try:
             if record.kind is RecordKind.RESULT:
-                yield result_of(record).key, record
+                result = result_of(record)
+                yield result.key, result.usage, record
             elif record.kind is RecordKind.CALL:
-                yield call_of(record).identity, record
+                call = call_of(record)
+                yield call.identity, call.usage, record
         except Malformed:
             continue
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from swarm_operator import naming
 from swarm_operator.api import (
     ANNOTATION_ALLOWANCE,
+    ANNOTATION_BYTES,
     ANNOTATION_COMPILATION,
     ANNOTATION_PARTIAL,
     ANNOTATION_SCORE,
@@ -62,12 +63,14 @@ class Surroundings:
         pull_policy: of their image. Empty: Kubernetes' default.
         limiter: host:port of who keeps `rates`.
         queue: labels of Jobs, for Kueue.
+        earlier: shards of earlier runs, oldest first: what they paid for is used.
     """
 
     pull_policy: str = ""
     limiter: str = ""
     rates: RateLimits = field(default_factory=RateLimits)
     queue: Mapping[str, str] = field(default_factory=dict)
+    earlier: Sequence[Shard] = ()
 
 
 class TooLarge(Exception):
@@ -97,7 +100,7 @@ def shard_maps(run: Run, kind: ObjectKind, round_: int, attempt: int, records: I
                 run.id,
                 kind,
                 labels={LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)},
-                annotations={ANNOTATION_SHA256: sha256},
+                annotations={ANNOTATION_SHA256: sha256, ANNOTATION_BYTES: str(len(shard))},
                 binaryData={
                     naming.shard_key(kind, round_, attempt, sha256, names.SHARD_SUFFIX): base64.b64encode(
                         shard
@@ -253,6 +256,27 @@ def _shards_volume(mounted: Sequence[Shard]) -> Manifest:
     }
 
 
+def _earlier_volume(mounted: Sequence[Shard]) -> Manifest:
+    """A folder for each run, the newest one last by name. What is gone when a pod starts is not missed."""
+    runs = list(dict.fromkeys(shard.run_id for shard in mounted))
+    return {
+        "projected": {
+            "sources": [
+                {
+                    "configMap": {
+                        "name": shard.name,
+                        "items": [
+                            {"key": shard.key, "path": f"{runs.index(shard.run_id):04d}-{shard.run_id}/{shard.key}"}
+                        ],
+                        "optional": True,
+                    }
+                }
+                for shard in mounted
+            ]
+        }
+    }
+
+
 def _job(
     run: Run,
     name: str,
@@ -268,6 +292,8 @@ def _job(
 ) -> Manifest:
     labels = {**_labels(run.key, run.id, kind), LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)}
     annotations = {ANNOTATION_COMPILATION: run.key.name}
+    if around.earlier:
+        volumes = {**volumes, str(names.EARLIER_DIR): _earlier_volume(around.earlier)}
     pod = _pod_spec(run, name, command, volumes, around.pull_policy)
     if around.rates.models:
         pod["containers"][0]["env"] += [
@@ -317,12 +343,15 @@ def _job(
 
 
 def _pod_spec(run: Run, job: str, command: str, volumes: Mapping[str, Manifest], pull_policy: str) -> Manifest:
-    swarm = run.spec.swarm
+    swarm, journal = run.spec.swarm, run.spec.journal
     mounted: dict[str, Manifest] = {
         str(names.RUN_DIR): {"configMap": {"name": naming.run_map(run.key.name, run.id)}},
         **volumes,
         **{str(names.SOURCES_DIR / name): {"configMap": {"name": name}} for name in sorted(run.spec.config_maps())},
     }
+    if journal is not None and journal.persistent_volume_claim is not None:
+        claim = {"claimName": journal.persistent_volume_claim.claim_name}
+        mounted[str(names.DEPOT_DIR)] = {"persistentVolumeClaim": claim}
     made: Manifest = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -352,8 +381,12 @@ def _pod_spec(run: Run, job: str, command: str, volumes: Mapping[str, Manifest],
                 "terminationMessagePolicy": "File",
                 "volumeMounts": [
                     *(
-                        {"name": f"volume-{number}", "mountPath": path, "readOnly": True}
-                        for number, path in enumerate(mounted)
+                        {
+                            "name": f"volume-{number}",
+                            "mountPath": path,
+                            "readOnly": "persistentVolumeClaim" not in volume,
+                        }
+                        for number, (path, volume) in enumerate(mounted.items())
                     ),
                     {"name": "tmp", "mountPath": "/tmp"},
                 ],
@@ -378,12 +411,16 @@ def _pod_spec(run: Run, job: str, command: str, volumes: Mapping[str, Manifest],
 
 
 def _environment(run: Run, job: str) -> list[Manifest]:
+    secrets = {api_key_env(role): secret for role, secret in sorted(run.spec.secrets().items())}
+    if run.spec.journal is not None and run.spec.journal.options is not None:
+        secrets[names.ENV_DEPOT_OPTIONS] = run.spec.journal.options.secret
     plain = {
         names.ENV_NONCE: naming.nonce(run.key.uid, job),
         names.ENV_IMAGE: run.image,
         names.ENV_LINGER_SECONDS: str(LINGER_SECONDS),
         names.ENV_GRACE_SECONDS: str(CELL_GRACE_SECONDS),
         names.ENV_OUTPUT_BYTES: str(OUTPUT_BYTES),
+        **_depot(run),
         # A user's own worker image may not set them: only /tmp can be written to, and order must not differ by pod.
         "HOME": "/tmp",
         "DSPY_CACHEDIR": "/tmp/dspy",
@@ -392,10 +429,16 @@ def _environment(run: Run, job: str) -> list[Manifest]:
     return [
         *({"name": name, "value": value} for name, value in plain.items()),
         *(
-            {
-                "name": api_key_env(role),
-                "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}},
-            }
-            for role, secret in sorted(run.spec.secrets().items())
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
+            for name, secret in secrets.items()
         ),
     ]
+
+
+def _depot(run: Run) -> dict[str, str]:
+    """A folder for each Compilation: a namesake that is made later has another one."""
+    journal = run.spec.journal
+    if journal is None:
+        return {}
+    base = (journal.url or f"file://{names.DEPOT_DIR}").rstrip("/")
+    return {names.ENV_DEPOT: f"{base}/{run.key.namespace}/{run.key.name}/{run.key.uid}"}

@@ -4,6 +4,7 @@ ConfigMaps are listed without their content; content is read once (see `maps`).
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -13,7 +14,8 @@ from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, K
 from swarm_operator.logs import LogReader
 from swarm_operator.maps import MapReader
 from swarm_operator.settings import Settings
-from swarm_operator.world import AssignmentMap, Job, Journal, Key, MapRef, Pod, Run, Shard, World
+from swarm_operator.status import is_over
+from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World
 from swarm_wire.messages import RunRequest
 
 REJECTION_AGE: Final = 5.0
@@ -49,13 +51,15 @@ class Observer:
         jobs = await self._jobs()
         maps = await self._own_maps()
         if (last := await self._request(compilation.status.run_id, maps)) is not None:
-            compilation = compilation.continued(last)
+            held = any(pod.held and pod.run_id == compilation.status.run_id for pod in pods)
+            compilation = compilation.continued(last, held)
         request = await self._request(compilation.run_id, maps)
         run = None
         if request is not None:
             image = request.spec.image or self._settings.worker_image
             run = Run(self._key, compilation.run_id, request, image)
         journal, assignments = await self._progress(compilation.run_id, maps)
+        earlier = await self._earlier(compilation, maps)
         refs = tuple(ref for _, ref in maps)
         spec = run.spec if run else compilation.spec
         wanted = sorted(spec.config_maps()) if spec else []
@@ -79,7 +83,9 @@ class Observer:
             rejections=await self._rejections(jobs, pods, now),
             artifact=artifact,
             maps=refs,
-            harvest=gather.harvest(outputs, journal),
+            earlier=earlier,
+            earlier_shards=() if is_over(compilation) else await self._shards(earlier, maps),
+            harvest=gather.harvest(outputs, journal, run.spec.swarm.threads_per_pod if run else 1),
         )
 
     @property
@@ -121,6 +127,26 @@ class Observer:
             elif isinstance(content, AssignmentMap):
                 assignments[content.assignment.round, content.assignment.attempt] = content
         return Journal(shards), assignments
+
+    async def _earlier(self, compilation: Compilation, maps: list[tuple[Object, MapRef]]) -> tuple[str, ...]:
+        """Other runs of the same request, oldest first."""
+        found = []
+        for metadata, ref in maps:
+            if ref.kind == ObjectKind.RUN and ref.run_id != compilation.run_id:
+                request = await self._maps.content(metadata)
+                if isinstance(request, RunRequest) and request.requested_at == compilation.requested_at:
+                    found.append((ref.created_at, ref.run_id))
+        return tuple(run_id for _, run_id in sorted(found))
+
+    async def _shards(self, runs: Sequence[str], maps: list[tuple[Object, MapRef]]) -> tuple[Shard, ...]:
+        """What can be read of the results of these runs, run by run."""
+        found = []
+        for metadata, ref in sorted(maps, key=lambda item: item[1].name):
+            if ref.run_id in runs and ref.kind == ObjectKind.RESULTS:
+                content = await self._maps.content(metadata)
+                if isinstance(content, Shard):
+                    found.append(content)
+        return tuple(sorted(found, key=lambda shard: (runs.index(shard.run_id), shard.key)))
 
     async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
         """Jobs without pods, and what the Job controller says about them: only events tell."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 from swarm_operator import naming
 from swarm_operator.api import (
     ANNOTATION_ALLOWANCE,
+    ANNOTATION_BYTES,
     ANNOTATION_COMPILATION,
     ANNOTATION_PARTIAL,
     ANNOTATION_SHA256,
@@ -161,12 +162,15 @@ def map_ref(found: Object) -> MapRef:
     metadata = found["metadata"]
     labels = metadata.get("labels") or {}
     round_ = labels.get(LABEL_ROUND, "")
+    size = (metadata.get("annotations") or {}).get(ANNOTATION_BYTES, "")
     return MapRef(
         name=metadata["name"],
         uid=metadata["uid"],
         run_id=labels.get(LABEL_RUN, ""),
         kind=labels.get(LABEL_KIND, ""),
         round=int(round_) if round_.isdigit() else 0,
+        size=int(size) if size.isdigit() else 0,
+        created_at=moment(metadata.get("creationTimestamp")),
     )
 
 

@@ -79,7 +79,7 @@ class Reconciler:
     async def _report(self, world: World, decision: Decision, now: datetime) -> float | None:
         """One status write, and its events after it."""
         key, status = world.compilation.key, decision.status
-        if status is None or status == world.compilation.status:
+        if status is None or status.as_written() == world.compilation.status.as_written():
             return decision.wake_up
         before = self._status_written.get(key)
         pause = self._settings.status_interval - (now - before).total_seconds() if before else 0.0

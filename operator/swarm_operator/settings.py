@@ -32,6 +32,11 @@ class Settings(BaseModel):
         pattern=r"^$|^[^\s:]+:[0-9]+$",
         description="host:port of the limiter, which keeps models.*.limits. Empty: there is none.",
     )
+    journal_mebibytes: int = Field(
+        64,
+        ge=1,
+        description="How large the journal of a run may grow, in MiB; those of earlier runs are kept within as much.",
+    )
     namespaces: tuple[str, ...] = Field((), description="Namespaces to serve, comma-separated. Empty: all.")
     gather_interval: float = Field(5, gt=0, description="How often the output of running pods is read.")
     pending_deadline: float = Field(

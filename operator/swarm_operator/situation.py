@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Final
 
 from swarm_operator import status as reports
 from swarm_operator.api import ObjectKind
@@ -12,6 +13,8 @@ from swarm_operator.status import State
 from swarm_operator.world import Job, Pod, World
 from swarm_wire.messages import Ending, PlanOutcome, Task
 from swarm_wire.slicing import missing_cells
+
+MEBIBYTE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,23 @@ class Situation:
             return None
         end = datetime.fromisoformat(status.completion_time) + timedelta(seconds=spec.ttl_seconds_after_finished)
         return (end - self.now).total_seconds()
+
+    @property
+    def journal_bytes(self) -> int:
+        """Of the run's shards."""
+        return sum(found.size for found in self.world.maps if found.run_id == self.world.compilation.run_id)
+
+    @property
+    def reusable(self) -> set[str]:
+        """Earlier runs that a later one may use: as many of the newest as fit into the limit of a journal."""
+        kept: set[str] = set()
+        left = self.settings.journal_mebibytes * MEBIBYTE
+        for run in reversed(self.world.earlier):
+            left -= sum(found.size for found in self.world.maps if found.run_id == run)
+            if left < 0:
+                break
+            kept.add(run)
+        return kept
 
     @property
     def planned(self) -> int:

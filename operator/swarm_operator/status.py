@@ -20,7 +20,7 @@ from swarm_operator.api import (
     UsageStatus,
     WaitingStatus,
 )
-from swarm_operator.world import World
+from swarm_operator.world import Compilation, World
 from swarm_wire.messages import MICRO, PlanOutcome, Scores
 
 Truth = Literal["True", "False", "Unknown"]
@@ -108,6 +108,7 @@ CALM: Final = {
     Reason.PLANNING,
     Reason.SCATTERING,
     Reason.QUEUED,
+    Reason.SUPERSEDED,
     Reason.SUSPENDED,
     Reason.PUBLISHING,
     Reason.PUBLISHED,
@@ -119,6 +120,12 @@ CALM: Final = {
 def ended_by_limit(status: Status) -> bool:
     ready = status.condition(ConditionType.READY)
     return ready is not None and ready.reason in (Reason.LIMIT_REACHED, Reason.PUBLISHED_PARTIAL)
+
+
+def is_over(compilation: Compilation) -> bool:
+    """Whether the run has ended for good: one that a limit has ended may go on."""
+    status = compilation.status
+    return settled(status, compilation.run_id) is not None and not ended_by_limit(status)
 
 
 def make(world: World, verdict: Verdict, now: datetime) -> Status:
@@ -192,6 +199,8 @@ def _usage(world: World) -> UsageStatus:
     return UsageStatus(
         **journal.usage.model_dump(),
         wasted_calls=journal.artifact.report.wasted.calls if journal.artifact else None,
+        reused_calls=journal.artifact.report.reused.calls if journal.artifact else None,
+        repeated_calls=journal.accounts.repeated or None,
         spent=SpendingStatus(
             lm_calls=total.calls,
             total_tokens=total.tokens,

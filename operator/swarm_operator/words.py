@@ -21,6 +21,8 @@ def new_run(s: Situation) -> str:
 
 def under_way(s: Situation) -> Verdict:
     """While a pass only writes down what it found."""
+    if s.world.compilation.superseded:
+        return superseded(s, len(s.live(s.pods)))
     return scattering(s) if s.missing else planning(s)
 
 
@@ -29,6 +31,15 @@ def suspended(s: Situation, ending: int) -> Verdict:
     kept = f"; in round {s.planned - 1}, {results(s)}, which are kept" if s.planned else ""
     goes_on = "Set spec.suspend to false, and the run goes on."
     return Verdict(State.SUSPENDED, Reason.SUSPENDED, f"spec.suspend is true: {pods}{kept}. {goes_on}")
+
+
+def superseded(s: Situation, ending: int) -> Verdict:
+    pods = "its last pod is" if ending == 1 else f"{ending} pods are"
+    return Verdict(
+        State.RUNNING,
+        Reason.SUPERSEDED,
+        f"the spec was changed, and of the run before {pods} ending. What they finish is kept; then a new run begins.",
+    )
 
 
 def queued(job: Job) -> Verdict:

@@ -45,6 +45,7 @@ class Compilation:
         status: what we wrote last.
         queue: its labels for Kueue.
         goes_on: whether its run is the one that the status tells of, whatever its generation.
+        superseded: whether that is so only until that run's pods have ended.
     """
 
     key: Key
@@ -56,20 +57,30 @@ class Compilation:
     status: Status
     queue: Mapping[str, str] = field(default_factory=dict)
     goes_on: bool = False
+    superseded: bool = False
 
     @property
     def run_id(self) -> str:
         new = naming.run_id(self.key.uid, self.generation, self.requested_at)
         return (self.goes_on and self.status.run_id) or new
 
-    def continued(self, request: RunRequest) -> "Compilation":
+    def continued(self, request: RunRequest, has_pods: bool = False) -> "Compilation":
         """The same, seen beside the request of the run that the status tells of.
 
         That run goes on where nothing is new but `suspend`, `limits`, `models.*.limits` and `ttlSecondsAfterFinished`;
-        with its own image, where the spec names none.
+        with its own image, where the spec names none. Where it has pods, it goes on until they have ended: what they
+        paid for is of use to the next run of the same request.
         """
-        if self.spec is None or self.requested_at != self.status.last_handled_requested_at:
+        if self.requested_at != self.status.last_handled_requested_at:
             return self
+        if self._is_same(request):
+            return replace(self, goes_on=True)
+        under_way = has_pods and self.status.completion_time is None and self.status.run_id != self.run_id
+        return replace(self, goes_on=under_way, superseded=under_way)
+
+    def _is_same(self, request: RunRequest) -> bool:
+        if self.spec is None:
+            return False
         same = {
             "suspend": request.spec.suspend,
             "limits": request.spec.limits,
@@ -77,7 +88,7 @@ class Compilation:
             "image": self.spec.image or request.spec.image,
             "models": self.spec.models.with_limits_of(request.spec.models),
         }
-        return replace(self, goes_on=self.spec.model_copy(update=same) == request.spec)
+        return self.spec.model_copy(update=same) == request.spec
 
     @cached_property
     def spec(self) -> CompilationSpec | None:
@@ -317,13 +328,19 @@ class AssignmentMap:
 
 @dataclass(frozen=True)
 class MapRef:
-    """A ConfigMap of ours of which only the name matters: to delete it."""
+    """A ConfigMap of ours, without what it holds.
+
+    Attributes:
+        size: bytes of a shard.
+    """
 
     name: str
     uid: str
     run_id: str
     kind: str
     round: int
+    size: int = 0
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -378,6 +395,8 @@ class World:
         assignments: of the current run, by (round, attempt).
         rejections: Job uid -> why the API server admits no pod of it.
         maps: every ConfigMap of ours that belongs to the Compilation, of all runs.
+        earlier: other runs of the same request, oldest first.
+        earlier_shards: their results, while a run is under way.
     """
 
     compilation: Compilation
@@ -390,4 +409,6 @@ class World:
     rejections: Mapping[str, str] = field(default_factory=dict)
     artifact: PublishedArtifact | None = None
     maps: tuple[MapRef, ...] = ()
+    earlier: tuple[str, ...] = ()
+    earlier_shards: tuple[Shard, ...] = ()
     harvest: Harvest = field(default_factory=Harvest)

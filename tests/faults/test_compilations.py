@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from faults.kinds import case
-from faults.stage import Stage
+from faults.stage import A_PLAN, A_POD, PODS, Stage
 from support.cluster import condition, is_over
 from support.e2e import triage_namespace
 from testbed import Cluster
@@ -111,13 +111,14 @@ def annotate(stage: Stage) -> None:
     ],
 )
 def test_edited(stage: Stage, edit: Callable[[Stage], None], moment: Moment) -> None:
-    """The newest generation is published."""
+    """The newest generation is published; only who asks for a new run pays again."""
     assert stage.reference
     stage.slow(0.3)
     stage.begin()
     moment(stage)
     edit(stage)
-    stage.holds(lost=0 if edit is annotate else stage.reference.requests)
+    in_flight = 0 if edit is annotate else PODS * A_POD + A_PLAN
+    stage.holds(lost=stage.reference.requests if edit is ask else in_flight)
 
 
 NewStage = Callable[..., AbstractContextManager[Stage]]

@@ -84,6 +84,8 @@ class FakeCluster:
     writes: list[str] = field(default_factory=list)
     kill_at: tuple[int, bool] | None = None
     """The operator dies at its write of this number: before it (False), or after it (True)."""
+    kills_always: bool = False
+    """It dies after every write, also after one that is refused."""
     paid: list[str] = field(default_factory=list)
     """Keys of cells that pods computed, in order: each should be here once."""
     called: list[str] = field(default_factory=list)
@@ -320,6 +322,8 @@ class _Write:
         if self._cluster.kill_at == (len(self._cluster.writes) - 1, True):
             self._cluster.kill_at = None
             raise Killed(self._text)
+        if self._cluster.kills_always:
+            raise Killed(self._text)
 
 
 class StandIn:
@@ -365,14 +369,17 @@ class StandIn:
                 self._writer.put(record)
 
     def _files(self, path: object) -> dict[str, Any]:
-        volume = self._volumes[str(path)]
+        volume = self._volumes.get(str(path), {})
         if "configMap" in volume:
             sources = [volume["configMap"]]
         else:
             sources = [source["configMap"] for source in volume.get("projected", {}).get("sources", [])]
         found: dict[str, Any] = {}
         for source in sources:
-            content = self._cluster.objects["configmaps", source["name"]]
+            content = self._cluster.objects.get(("configmaps", source["name"]))
+            if content is None and source.get("optional"):
+                continue
+            assert content is not None, "a kubelet would wait for it"
             everything = {**content.get("data", {}), **content.get("binaryData", {})}
             wanted = source.get("items") or [{"key": key, "path": key} for key in everything]
             for item in wanted:
@@ -385,7 +392,8 @@ class StandIn:
 
     def _plan(self) -> list[Record]:
         journal = self._shards(names.JOURNAL_DIR)
-        done = {record.header["key"] for record in journal if record.kind is RecordKind.RESULT}
+        finished = [*journal, *self._shards(names.EARLIER_DIR)]
+        done = {record.header["key"] for record in finished if record.kind is RecordKind.RESULT}
         plans = {record.header["round"] for record in journal if record.kind is RecordKind.PLAN}
         assert plans == set(range(len(plans)))
         own = [digest("proposal", round_) for round_ in range(len(plans) + 1)]
@@ -438,7 +446,7 @@ class StandIn:
         }
         assignment = Assignment.model_validate_json(self._files(names.WORK_DIR)[names.ASSIGNMENT_FILE])
         keys = [tasks[ref.task].cells[position].key for ref in assignment.slices[index] for position in ref.cells]
-        journal = self._shards(names.JOURNAL_DIR)
+        journal = [*self._shards(names.JOURNAL_DIR), *self._shards(names.EARLIER_DIR)]
         known = {record.header["key"] for record in journal if record.kind is RecordKind.CALL}
         usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2)
         made = []

@@ -83,6 +83,8 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
         "exactly one of auto, maxFullEvals, maxMetricCalls must be set",
         f"exactly one of {', '.join(map(to_camel, Optimizer.members))} must be set",
         "exactly one of configMap, path, entrypoint must be set",
+        "exactly one of persistentVolumeClaim, url must be set",
+        "options may be set only with url",
         "set auto, or both of numCandidates and numTrials",
     ]
 

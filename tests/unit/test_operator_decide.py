@@ -35,6 +35,7 @@ from swarm_operator.actions import Action, DropJob, DropMap, KeepRecords, Publis
 from swarm_operator.api import AnyReason, ObjectKind, Reason, ScoresStatus, Status, WaitingStatus
 from swarm_operator.decide import decide
 from swarm_operator.settings import Settings
+from swarm_operator.situation import MEBIBYTE
 from swarm_operator.status import CONDITIONS, State, timestamp
 from swarm_operator.world import Harvest, MapRef, NewPlan, Trouble, World
 from swarm_wire.messages import Commit, Usage
@@ -612,6 +613,13 @@ ATTEMPTS = [
     ),
 ]
 
+EARLIER_MAPS = (
+    MapRef("first-r0", "u", "first", "results", 0, size=10),
+    MapRef("first-t0", "u", "first", "tasks", 0, size=10),
+    MapRef("second-r0", "u", "second", "results", 0, size=10),
+    MapRef("other-r0", "u", "other", "results", 0, size=10),
+)
+
 ENDS = [
     Row("a compiled program is written", world(compiled(0)), ["Publish"], reason=Reason.PUBLISHING, wake_up=0),
     Row(
@@ -652,6 +660,66 @@ ENDS = [
         ["ReleasePod", "DropJob", "DropMap tasks", "DropMap older"],
         state=None,
         wake_up=None,
+    ),
+    Row(
+        "journals of the same request are kept for later runs, but for what was passing",
+        world(
+            compiled(0),
+            compilation=settled(State.PUBLISHED),
+            artifact=published(),
+            maps=EARLIER_MAPS,
+            earlier=("first", "second"),
+        ),
+        ["DropMap first-t0", "DropMap other-r0"],
+        state=None,
+    ),
+    Row(
+        "as many of the newest as there is room for",
+        world(
+            compiled(0),
+            compilation=settled(State.PUBLISHED),
+            artifact=published(),
+            maps=tuple(replace(found, size=40 * MEBIBYTE) for found in EARLIER_MAPS),
+            earlier=("first", "second"),
+        ),
+        ["DropMap first-r0", "DropMap first-t0", "DropMap other-r0"],
+        state=None,
+    ),
+    Row(
+        "all of them until there is an artifact",
+        world(maps=EARLIER_MAPS, earlier=("first", "second")),
+        ["StartPlan", "DropMap first-t0"],
+    ),
+    Row(
+        "and no longer than the spec says",
+        world(
+            compiled(0),
+            compilation=settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60),
+            artifact=published(),
+            maps=EARLIER_MAPS,
+            earlier=("first", "second"),
+        ),
+        ["DropMap first-r0", "DropMap first-t0", "DropMap second-r0", "DropMap other-r0"],
+        state=None,
+    ),
+    Row(
+        "a journal that is too large ends the run",
+        world(maps=(MapRef("results", "u", RUN_ID, "results", 0, size=64 * MEBIBYTE + 1),)),
+        [],
+        State.FAILED,
+        Reason.JOURNAL_TOO_LARGE,
+        ["64.0 MiB", "spec.journal"],
+    ),
+    Row(
+        "but not one that has come to its end",
+        world(
+            compiled(0),
+            artifact=published(),
+            maps=(MapRef("results", "u", RUN_ID, "results", 0, size=64 * MEBIBYTE + 1),),
+        ),
+        [],
+        State.PUBLISHED,
+        Reason.PUBLISHED,
     ),
     Row(
         "a journal stays for as long as the spec says",

@@ -12,12 +12,23 @@ from support.worlds import cell, job, planned, pod, results, shard, task
 from swarm_operator.api import ObjectKind
 from swarm_operator.gather import Output, artifact_of, harvest
 from swarm_operator.world import Harvest, Journal, Pod
-from swarm_wire.messages import ArtifactHeader, CallMade, Outcome, PlanEnd, PlanOutcome, Report, Result, Scores, Usage
+from swarm_wire.messages import (
+    ArtifactHeader,
+    CallMade,
+    Commit,
+    Outcome,
+    PlanEnd,
+    PlanOutcome,
+    Report,
+    Result,
+    Scores,
+    Usage,
+)
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Record, RecordKind
 
 NONCE = "a1b2c3d4e5f60718"
-WORKER = pod(job(ObjectKind.WORK, 0), exit_code=0, held=True)
+WORKER = pod(job(ObjectKind.WORK, 0), exit_code=0, held=True, commit=Commit(nonce=NONCE, exit_code=0))
 PLANNER = job(ObjectKind.PLAN, 0)
 
 

@@ -410,9 +410,13 @@ def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:
 def test_a_pod_is_booked_once_when_it_is_over() -> None:
     of = job(WORK, 0, completions=3)
     ended = pod(of, 0, exit_code=137, allowance=Allowance(calls=9))
-    pods = ended, pod(of, 1, allowance=Allowance(calls=9)), pod(of, 2, exit_code=137)
-    account = {"account": "work-0-1-0", "spent": {"calls": 9, "tokens": 0, "microUsd": 0}, "final": True}
-    assert harvested(Journal(), *pods) == [account]
-    kept = shard(ObjectKind.RESULTS, 0, booked=(Booked.model_validate(account),))
-    assert harvested(Journal([kept]), *pods) == []
-    assert Journal([kept]).accounts.total == Spending(calls=9)
+    in_order = Commit(nonce="n", exit_code=0, spent=Spending())
+    others = pod(of, 2, exit_code=137), pod(of, 3, exit_code=0, commit=in_order), pod(of, 4, exit_code=1, started=False)
+    pods = ended, pod(of, 1, allowance=Allowance(calls=9)), *others
+    account = {"account": "work-0-1-0", "spent": {"calls": 9, "tokens": 0, "microUsd": 0}, "final": True, "repeated": 1}
+    killed = {"account": "work-0-1-2", "spent": {"calls": 0, "tokens": 0, "microUsd": 0}, "final": True, "repeated": 1}
+    assert harvested(Journal(), *pods) == [account, killed]
+    booked = tuple(map(Booked.model_validate, (account, killed)))
+    kept = Journal([shard(ObjectKind.RESULTS, 0, booked=booked)])
+    assert harvested(kept, *pods) == []
+    assert (kept.accounts.total, kept.accounts.repeated) == (Spending(calls=9), 2)

@@ -1,6 +1,7 @@
 """What the operator writes, as whole objects."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -217,6 +218,54 @@ def test_a_plan_and_its_workers_get_the_same_but_for_what_they_read() -> None:
         assert container.pop("args") in (["plan"], ["work"])
         assert container["env"].pop(0)["name"] == "SWARM_NONCE"
     assert pods[0] == pods[1]
+
+
+def of_another_run(run_id: str, shard: Shard) -> Shard:
+    return replace(shard, run_id=run_id, name=f"{run_id}-{shard.name}")
+
+
+def test_pods_mount_journals_of_earlier_runs_the_newest_last_and_do_not_wait_for_them() -> None:
+    earlier = [of_another_run("first", END), of_another_run("second", END)]
+    made = manifests.plan_job(run(), 1, 1, [TASKS], manifests.Surroundings(earlier=earlier))
+    mounts = {mount["mountPath"]: mount["name"] for mount in container(made)["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in made["spec"]["template"]["spec"]["volumes"]}
+    sources = [source["configMap"] for source in volumes[mounts["/swarm/earlier"]]["projected"]["sources"]]
+    assert sources == [
+        {
+            "name": f"{run_id}-{END.name}",
+            "items": [{"key": END.key, "path": f"{folder}/{END.key}"}],
+            "optional": True,
+        }
+        for run_id, folder in (("first", "0000-first"), ("second", "0001-second"))
+    ]
+    assert "/swarm/earlier" not in str(manifests.plan_job(run(), 1, 1, [TASKS]))
+
+
+def test_a_claim_is_the_only_thing_that_pods_may_write_to() -> None:
+    made = container(manifests.plan_job(with_journal(persistentVolumeClaim={"claimName": "journals"}), 0, 1, []))
+    writable = [mount["mountPath"] for mount in made["volumeMounts"] if not mount.get("readOnly")]
+    assert writable == ["/swarm/depot", "/tmp"]
+    assert environment(made)["SWARM_DEPOT"] == {"value": "file:///swarm/depot/team/triage/uid-1"}
+    assert "SWARM_DEPOT_OPTIONS" not in environment(made)
+
+
+def test_a_url_comes_with_its_options_from_a_secret() -> None:
+    secret = {"name": "bucket", "key": "options.json"}
+    given = with_journal(url="s3://bucket/journals/", options={"secret": secret})
+    made = container(manifests.plan_job(given, 0, 1, []))
+    assert environment(made)["SWARM_DEPOT"] == {"value": "s3://bucket/journals/team/triage/uid-1"}
+    assert environment(made)["SWARM_DEPOT_OPTIONS"] == {"valueFrom": {"secretKeyRef": secret}}
+    assert "/swarm/depot" not in str(made["volumeMounts"])
+
+
+def with_journal(**journal: Any) -> Run:
+    given = CompilationSpec.model_validate(spec(image=IMAGE, journal=journal))
+    return Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
+
+
+def environment(container: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name -> value, or where it comes from."""
+    return {entry["name"]: {key: entry[key] for key in entry if key != "name"} for entry in container["env"]}
 
 
 def test_no_more_pods_side_by_side_than_the_spec_says() -> None:

@@ -20,7 +20,8 @@ from swarm_wire.messages import RunRequest
 from swarm_wire.rates import rate_limits
 
 SETTINGS = Settings(limiter="limiter:7070")
-CASES = mutations(with_room(SPEC))
+JOURNAL = {"url": "s3://bucket/journals", "options": {"secret": {"name": "bucket", "key": "options"}}}
+CASES = mutations({**with_room(SPEC), "journal": JOURNAL})
 
 
 def test_every_mistake_has_an_answer() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.fake_cluster import CALLS, CELLS, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
 from support.operator_specs import spec
 from swarm_operator import errors
-from swarm_operator.api import FINALIZER, REQUESTED_AT, Status
+from swarm_operator.api import FINALIZER, LABEL_RUN, REQUESTED_AT, Status
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS
 from swarm_operator.reconcile import Reconciler
 from swarm_operator.settings import Settings
@@ -140,6 +140,17 @@ def test_killed_around_any_write_the_operator_goes_on_where_it_was(number: int, 
     cluster.kill_at = (number, after)
     run(cluster, operator)
     assert operator.starts == 2
+    assert_published(cluster)
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
+def test_an_operator_that_writes_once_in_each_life_arrives() -> None:
+    cluster, operator = prepared()
+    cluster.kills_always = True
+    run(cluster, operator)
+    cluster.kills_always = False
+    run(cluster, operator)
+    assert operator.starts > 20
     assert_published(cluster)
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
@@ -423,7 +434,7 @@ def test_suspended_with_another_change_is_a_new_run() -> None:
     assert status(cluster).artifact == first.artifact
     edit(cluster, suspend=False)
     run(cluster, operator)
-    assert_published(cluster)
+    assert conditions(cluster) == {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
     assert status(cluster).run_id != first.run_id
 
 
@@ -457,17 +468,99 @@ def test_a_new_request_is_a_new_run_that_replaces_the_artifact_and_tidies_up_the
 
 def test_a_change_of_the_spec_stops_the_old_runs_pods() -> None:
     cluster, operator = prepared()
-    for _ in range(6):
-        operator.look()
-        cluster.step()
+    change_after(cluster, operator, 7)
     old = status(cluster).run_id
-    edit(cluster, swarm={"pods": 3})
     operator.look()
+    assert conditions(cluster)["Ready"] == ("Unknown", "Superseded")
+    assert (status(cluster).run_id, status(cluster).observed_generation) == (old, 2)
     cluster.step()
     operator.look()
     cluster.step()
     assert not cluster.of(JOBS, f"*-{old}-*")
     assert not cluster.of(PODS, f"*-{old}-*")
+    operator.look()
+    assert status(cluster).run_id not in (None, old)
+
+
+def assert_nothing_paid_twice(cluster: FakeCluster) -> None:
+    assert conditions(cluster) == {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
+    assert not cluster.of(JOBS)
+    assert not cluster.of(PODS)
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
+@pytest.mark.parametrize("change", [{"swarm": {"pods": 3}}, {"metric": {}}], ids=["another spec", "a wrong spec first"])
+@pytest.mark.parametrize("steps", range(1, 16))
+def test_a_changed_spec_uses_what_is_finished(steps: int, change: dict[str, Any]) -> None:
+    cluster, operator = prepared()
+    for _ in range(steps):
+        operator.look()
+        cluster.step()
+    before = cluster.of(COMPILATIONS)[0]["spec"]
+    edit(cluster, **change)
+    run(cluster, operator, 12)
+    if "metric" in change:
+        assert conditions(cluster)["Stalled"] == ("True", "InvalidSpec")
+        edit(cluster, **before)
+        run(cluster, operator)
+    else:
+        run(cluster, operator)
+    assert_nothing_paid_twice(cluster)
+
+
+def writes_of_a_change() -> range:
+    cluster, operator = prepared()
+    first = change_after(cluster, operator, 7)
+    run(cluster, operator)
+    return range(first, len(cluster.writes))
+
+
+def change_after(cluster: FakeCluster, operator: Operator, steps: int) -> int:
+    for _ in range(steps):
+        operator.look()
+        cluster.step()
+    edit(cluster, swarm={"pods": 3})
+    return len(cluster.writes)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", writes_of_a_change())
+def test_killed_around_any_write_after_a_change(number: int, after: bool) -> None:
+    cluster, operator = prepared()
+    change_after(cluster, operator, 7)
+    cluster.kill_at = (number, after)
+    run(cluster, operator)
+    assert operator.starts == 2
+    assert_nothing_paid_twice(cluster)
+
+
+def test_a_spec_that_is_changed_back_at_once_goes_on_with_its_run() -> None:
+    cluster, operator = prepared()
+    change_after(cluster, operator, 7)
+    old = status(cluster).run_id
+    operator.look()
+    edit(cluster, swarm=spec()["swarm"])
+    run(cluster, operator)
+    assert_published(cluster)
+    assert status(cluster).run_id == old
+
+
+def test_journals_of_one_request_are_kept_for_its_next_runs() -> None:
+    cluster, operator = prepared()
+    runs = []
+    for pods in (2, 3, 4):
+        edit(cluster, swarm={"pods": pods})
+        run(cluster, operator)
+        runs.append(status(cluster).run_id)
+    assert len(set(runs)) == 3
+    assert_nothing_paid_twice(cluster)
+    assert cluster.of(CONFIG_MAPS, f"*-{runs[0]}-r*"), "what it paid for is in no other journal"
+    cluster.of(COMPILATIONS)[0]["metadata"]["annotations"] = {REQUESTED_AT: "now"}
+    run(cluster, operator)
+    assert len(cluster.paid) == 2 * ROUNDS * CELLS, "whoever asks for a new run wants one"
+    assert {found["metadata"]["labels"][LABEL_RUN] for found in cluster.of(CONFIG_MAPS, "*-r*")} == {
+        status(cluster).run_id
+    }
 
 
 def test_a_deleted_compilation_leaves_nothing() -> None:

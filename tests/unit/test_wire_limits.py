@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from support.wire import task
-from swarm_wire.accounts import Accounts
+from swarm_wire.accounts import Accounts, repeated
 from swarm_wire.limits import affordable, spent_limit, too_little
-from swarm_wire.messages import Allowance, Booked, Ending, Spending, Task
+from swarm_wire.messages import Allowance, Booked, Commit, Ending, Spending, Task, Usage
 from swarm_wire.slicing import missing_cells
 from swarm_wire.spec import Limits
 
@@ -38,6 +38,29 @@ def test_a_pods_last_word_counts_or_its_largest(told: list[Booked], calls: int) 
     for each in told:
         accounts.book(each)
     assert accounts.total == Spending(calls=calls)
+
+
+def test_what_was_lost_with_pods_adds_up_and_is_told_once_for_each() -> None:
+    accounts = Accounts()
+    for account, lost in (("a", 2), ("a", 2), ("b", 3), ("c", 0)):
+        accounts.book(Booked(account=account, spent=Spending(), repeated=lost, final=True))
+    assert accounts.repeated == 5
+
+
+@pytest.mark.parametrize(
+    ("commit", "kept", "lost"),
+    [
+        ({"spent": Spending(calls=5)}, [3, 2], 0),
+        ({"spent": Spending(calls=5)}, [3], 2),
+        ({"spent": Spending(calls=5)}, [], 5),
+        ({"spent": Spending(calls=5)}, [3, 9], 0),  # it also printed what it did not pay for
+        ({}, [3], 0),
+        (None, [3], 4),
+    ],
+)
+def test_what_died_with_a_process(commit: dict[str, Any] | None, kept: list[int], lost: int) -> None:
+    said = None if commit is None else Commit(nonce="n", exit_code=1, **commit)
+    assert repeated(said, [Usage(calls=calls) for calls in kept], threads=4) == lost
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_every_reason_is_given_somewhere(reason: WorkerReason) -> None:
 def test_a_reason_has_the_exit_code_of_its_error(row: list[str]) -> None:
     from swarm_worker import errors
 
-    classes = {"SourceChanged": "Drift", "Nondeterministic": "Drift", "DigestDrift": "Drift"}
+    classes = {"SourceChanged": "Drift", "Nondeterministic": "Drift", "DigestDrift": "Drift", "StorageDamaged": "Drift"}
     kind = getattr(
         errors, classes.get(row[0], row[0]), errors.SwarmError if row[0] == "WorkerFailed" else errors.BadInput
     )

@@ -39,12 +39,15 @@ def test_the_smallest_spec_is_valid_and_comes_back_as_written() -> None:
         ("data.train", {}, ""),
         ("data.train", {"limit": 3}, ""),
         ("data.test", {"path": "/a.csv", "entrypoint": "a:b"}, ", not path, entrypoint"),
+        ("journal", {}, ""),
+        ("journal", {"url": "s3://a", "persistentVolumeClaim": {"claimName": "a"}}, ", not persistentVolumeClaim, url"),
     ],
 )
 def test_a_union_has_exactly_one_member(where: str, value: dict[str, Any], given: str) -> None:
     choices = {
         "optimizer": ", ".join(map(to_camel, optimizers.Optimizer.members)),
         "program.source": "configMap",
+        "journal": "persistentVolumeClaim, url",
     }.get(where, "configMap, path, entrypoint")
     one = "" if where == "program.source" else "exactly one of "
     assert problems(**{where: value}) == [f"{where}: Value error, {one}{choices} must be set{given}"]

@@ -16,7 +16,7 @@ from swarm_wire.messages import Allowance, Booked, Spending
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
 from swarm_worker import budget
-from swarm_worker.budget import Budget, NoBudget
+from swarm_worker.budget import Budget
 from swarm_worker.client.installed import client
 from swarm_worker.errors import AllowanceSpent, BadInput, SwarmError
 from swarm_worker.price_list import Price
@@ -203,10 +203,13 @@ def test_what_the_journal_answers_costs_nothing(provider: Provider) -> None:
 # --- the process -------------------------------------------------------------------------------------------------
 
 
-def test_without_an_allowance_nothing_is_counted(provider: Provider) -> None:
-    found = budget.install({}, CompilationSpec.model_validate(a_spec()), lambda record: None)
-    assert isinstance(found, NoBudget)
-    assert found.spent is None
+def test_without_an_allowance_calls_are_counted_and_nothing_is_told(provider: Provider) -> None:
+    printed: list[Record] = []
+    found = budget.install({}, CompilationSpec.model_validate(a_spec()), printed.append)
+    assert not found.is_limited
+    asks(provider.lm(), "a", "b", "c")
+    assert found.spent.calls == 3
+    assert printed == []
 
 
 def test_the_allowance_comes_with_the_environment(provider: Provider) -> None:
@@ -215,7 +218,7 @@ def test_the_allowance_comes_with_the_environment(provider: Provider) -> None:
     found = budget.install(environment, CompilationSpec.model_validate(a_spec()), printed.append)
     assert environment == {"OTHER": "1"}, "user code does not see it"
     asks(provider.lm(), "a", "b", "c")
-    assert found.spent is not None
+    assert found.is_limited
     assert found.spent.calls == 2
     assert {record.kind for record in printed} == {RecordKind.BOOKED}
 

@@ -22,7 +22,8 @@ from swarm_worker.errors import BadInput, Drift, OutputFull, ProviderFailed
 from swarm_worker.replay import calls, engine
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.effects import make_work
-from swarm_worker.replay.store import Store, Stream
+from swarm_worker.replay.journal import Stream
+from swarm_worker.replay.store import Store
 
 
 @pytest.fixture

@@ -1,11 +1,16 @@
 """The journal as a plan sees it."""
 
+from pathlib import Path
+
 import pytest
 
 from support.wire import blob, digest, plan_end, result
-from swarm_wire.messages import CallMade, Outcome, Result, Usage
+from swarm_wire.messages import CallMade, Outcome, Result, Reused, Usage
+from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import Record, RecordKind
-from swarm_worker.replay.store import Store
+from swarm_wire.shards import pack
+from swarm_worker.replay.journal import Journal
+from swarm_worker.replay.store import Store, read_earlier
 
 
 def test_the_first_result_of_a_key_counts() -> None:
@@ -82,3 +87,72 @@ WASTED: list[tuple[str, list[Record], set[int], tuple[int, int]]] = [
 def test_what_was_wasted(case: str, records: list[Record], used: set[int], wasted: tuple[int, int]) -> None:
     waste = Store.of(records).waste({digest(number) for number in used})
     assert (waste.cells, waste.calls) == wasted
+
+
+def changed(record: Record, **fields: object) -> Record:
+    return Record(record.kind, {**record.header, **fields}, record.body)
+
+
+EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] = {
+    # what an earlier run has, what this run is bound to -> what is known of cell 1 and of call 9
+    "nothing": ([result(2), plan_end(0)], "b0", (None, None)),
+    "a result": ([result(1, b"cell"), plan_end(0)], "b0", (b"cell", None)),
+    "a result that was made with other files": ([result(1, b"cell"), plan_end(0)], "other", (None, None)),
+    "a result of a run without a plan": ([result(1, b"cell")], "b0", (None, None)),
+    "an error": ([changed(result(1, b"cell"), outcome="error"), plan_end(0)], "b0", (None, None)),
+    "a call": ([call(9, 1), plan_end(0)], "b0", (None, b"answer")),
+    "a call that was made with other files": ([call(9, 1), plan_end(0)], "other", (None, b"answer")),
+    "an answer that an error carries": ([changed(carrying(1, 9), outcome="error")], "other", (None, b"carried")),
+}
+
+
+@pytest.mark.parametrize("case", EARLIER)
+def test_what_earlier_runs_know(case: str) -> None:
+    records, binding, (cell_1, call_9) = EARLIER[case]
+    store = Store.of([])
+    store.earlier = [Journal.of(records)]
+    store.bind(binding)
+    key = digest(1)
+    assert (store.body(key) if key in store else None, store.answer(digest(9))) == (cell_1, call_9)
+    assert store.is_reused(digest(9)) is (call_9 is not None)
+    assert (len(store), store.usage(), store.waste(()).cells) == (0, Usage(), 0), "it is not this run's"
+
+
+def test_one_of_several_answers_is_used_again_only_by_a_run_that_is_bound_to_the_same() -> None:
+    store = Store.of([])
+    store.earlier = [Journal.of([call(9), plan_end(0)])]
+    assert store.answer(digest(9), is_sample=True) is None
+    store.bind("b0")
+    assert store.answer(digest(9), is_sample=True) == b"answer"
+
+
+def test_what_this_run_has_comes_first_and_the_newest_of_earlier_runs_next() -> None:
+    store = Store.of([result(1, b"own"), call(8, body=b"own")])
+    newer = [result(2, b"newer"), call(9, body=b"newer"), plan_end(0)]
+    older = [result(1, b"older"), result(2, b"older"), call(8, body=b"older"), call(9, body=b"older"), plan_end(0)]
+    store.earlier = [Journal.of(newer), Journal.of(older)]
+    store.bind("b0")
+    assert [store.body(digest(1)), store.body(digest(2))] == [b"own", b"newer"]
+    assert [store.answer(digest(8)), store.answer(digest(9))] == [b"own", b"newer"]
+
+
+def test_what_was_saved_is_counted_once() -> None:
+    earlier = Journal.of([result(1, calls=3), call(7, 1), carrying(2, 8), call(9), call(10), plan_end(0)])
+    reusing = changed(result(3), reused=[digest(7), digest(8), digest(9)])
+    store = Store.of([reusing, changed(result(4), reused=[digest(9)])])
+    store.earlier = [earlier]
+    store.bind("b0")
+    # Cell 1 took three calls and call 7, cell 2 took call 8; call 9 was used by cells 3 and 4, call 10 by the plan.
+    used = [digest(number) for number in (1, 2, 3, 4, 10)]
+    assert store.reused(used) == Reused(cells=2, calls=7)
+    assert store.reused([digest(3)]) == Reused(cells=0, calls=3)
+    assert store.reused([]) == Reused()
+
+
+def test_earlier_journals_are_read_from_folders_the_newest_first(tmp_path: Path) -> None:
+    for number, name in enumerate(("0000-old", "0001-new", "..data")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"a{SHARD_SUFFIX}").write_bytes(pack([result(number)])[0])
+    found = read_earlier(tmp_path, None)
+    assert [(name, next(iter(run._results))) for name, run in found.items()] == [("new", digest(1)), ("old", digest(0))]
+    assert read_earlier(tmp_path / "none", None) == {}

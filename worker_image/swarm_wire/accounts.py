@@ -1,8 +1,9 @@
-"""What the pods of a run have spent, each told by itself, and what they may spend yet."""
+"""What the pods of a run have spent, each told by itself."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from swarm_wire.messages import Booked, Spending
+from swarm_wire.messages import Booked, Commit, Spending, Usage
 
 
 @dataclass
@@ -11,9 +12,11 @@ class Accounts:
 
     Attributes:
         closed: accounts of pods that are over.
+        repeated: LM calls, at most, whose answers died with pods.
     """
 
     closed: set[str] = field(default_factory=set)
+    repeated: int = 0
     _spent: dict[str, Spending] = field(default_factory=dict)
 
     def book(self, booked: Booked) -> None:
@@ -21,6 +24,7 @@ class Accounts:
         if booked.final:
             if booked.account not in self.closed:
                 self._spent[booked.account] = booked.spent
+                self.repeated += booked.repeated
             self.closed.add(booked.account)
         elif booked.account not in self.closed:
             self._spent[booked.account] = self._spent.get(booked.account, Spending()) | booked.spent
@@ -28,3 +32,16 @@ class Accounts:
     @property
     def total(self) -> Spending:
         return sum(self._spent.values(), Spending())
+
+
+def repeated(commit: Commit | None, kept: Iterable[Usage], threads: int) -> int:
+    """LM calls, at most, that a process paid for and whose answers died with it: whoever needs them makes them again.
+
+    Args:
+        commit: how it ended. None: without a word. Then each of its threads may have had one answer that it had not
+            printed.
+        kept: what the results and calls took that it printed.
+    """
+    if commit is None:
+        return threads
+    return max(0, commit.spent.calls - sum(usage.calls for usage in kept)) if commit.spent else 0

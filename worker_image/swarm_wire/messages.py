@@ -139,16 +139,33 @@ class Ending(Message):
 
 
 class Booked(Message):
-    """Header of a BOOKED record: what one pod has spent, told before it is spent.
+    """Header of a BOOKED record: what one pod has spent; where it has an allowance, told before it is spent.
 
     Attributes:
         account: which pod; only in the journal, by whoever keeps it.
         final: this is what it came to; otherwise the pod may spend so much before it tells more.
+        repeated: LM calls, at most, that were paid for and whose answers died with the pod: they are made again.
     """
 
     account: str = ""
     spent: Spending
     final: bool = False
+    repeated: int = Field(0, ge=0)
+
+
+STORED = "stored"
+"""In the header of a record whose body is not with it: Stored."""
+
+
+class Stored(Message):
+    """Where the body of a record is kept: in the run's depot."""
+
+    name: str
+    """Of an object, within the depot."""
+    offset: int = Field(ge=0)
+    length: int = Field(ge=0)
+    digest: Digest
+    """The first 32 hex digits of the body's sha256."""
 
 
 class RunRequest(Message):
@@ -158,6 +175,8 @@ class RunRequest(Message):
     run_id: str
     name: str
     namespace: str = ""
+    requested_at: str | None = None
+    """The annotation that it answers: what one request has paid for is used in all its runs, and in no other's."""
     spec: CompilationSpec
 
 
@@ -209,6 +228,8 @@ class Result(Message):
     """Keys of the LM calls whose answers the body carries; one at most."""
     calls_at: int | None = Field(None, ge=0)
     """Where in the body their answers begin, behind the outcome."""
+    reused: list[Digest] = []
+    """Keys of the LM calls that an earlier run had paid for."""
     error: str | None = Field(None, max_length=500)
     """First line of what was raised, for people."""
 
@@ -256,6 +277,15 @@ class Waste(Message):
     calls: int = Field(0, ge=0)
 
 
+class Reused(Message):
+    """What an earlier run had paid for, and this one did not."""
+
+    cells: int = Field(0, ge=0)
+    """That were taken as they were."""
+    calls: int = Field(0, ge=0)
+    """For these cells, and in cells that were run again."""
+
+
 class Pruned(Message):
     """What was not paid for, because it could not win any more."""
 
@@ -278,6 +308,9 @@ class Report(Message):
     """Needed cells whose program or metric raised."""
     wasted: Waste = Waste()
     pruned: Pruned = Pruned()
+    reused: Reused = Reused()
+    repeated_calls: int = 0
+    """LM calls, at most, that were paid for twice: their first answers died with processes."""
     spent: Spending | None = None
     """Where the run has limits."""
     partial: str | None = None
@@ -356,4 +389,4 @@ class Commit(Message):
     message: str | None = Field(None, max_length=2000)
     """For people: what went wrong, where, and what to write instead."""
     spent: Spending | None = None
-    """What the pod spent, or at most may have, where it was given an allowance."""
+    """What the pod spent, or at most may have."""

@@ -15,6 +15,12 @@ ENV_WORK_DIR: Final = "SWARM_WORK_DIR"
 """Folder with ASSIGNMENT_FILE. In a worker pod: WORK_DIR."""
 ENV_JOURNAL_DIR: Final = "SWARM_JOURNAL_DIR"
 """Folder with the shards of what was finished when the pod's Job was created. In a pod: JOURNAL_DIR."""
+ENV_EARLIER_DIR: Final = "SWARM_EARLIER_DIR"
+"""Folder with a folder of shards for each earlier run whose results may be used again. In a pod: EARLIER_DIR."""
+ENV_DEPOT: Final = "SWARM_DEPOT"
+"""Where the bodies of results go, as a URL of fsspec: a folder of the Compilation. Default: they are printed."""
+ENV_DEPOT_OPTIONS: Final = "SWARM_DEPOT_OPTIONS"
+"""Options of its file system as a JSON object, credentials among them. The worker takes them out of its environment."""
 ENV_SOURCES_DIR: Final = "SWARM_SOURCES_DIR"
 """Folder with one subfolder per ConfigMap that the spec names (program code, data). In a pod: SOURCES_DIR."""
 ENV_TERMINATION_LOG: Final = "SWARM_TERMINATION_LOG"
@@ -52,6 +58,8 @@ RUN_DIR: Final = PurePosixPath("/swarm/run")
 TASKS_DIR: Final = PurePosixPath("/swarm/tasks")
 WORK_DIR: Final = PurePosixPath("/swarm/work")
 JOURNAL_DIR: Final = PurePosixPath("/swarm/journal")
+EARLIER_DIR: Final = PurePosixPath("/swarm/earlier")
+DEPOT_DIR: Final = PurePosixPath("/swarm/depot")
 SOURCES_DIR: Final = PurePosixPath("/swarm/sources")
 TERMINATION_LOG: Final = PurePosixPath("/dev/termination-log")
 
@@ -130,6 +138,10 @@ class WorkerReason(StrEnum):
     """A cell is another one to its worker than to the plan."""
     PROVIDER_FAILED = "ProviderFailed"
     """Rate limit, timeout or server error, after DSPy's own retries."""
+    STORAGE_FAILED = "StorageFailed"
+    """What spec.journal names cannot be read or written."""
+    STORAGE_DAMAGED = "StorageDamaged"
+    """Results that were kept there are gone, or are other ones."""
     LIMITER_UNREACHABLE = "LimiterUnreachable"
     """The limiter, which keeps models.*.limits, does not answer."""
     CELL_TIMEOUT = "CellTimeout"

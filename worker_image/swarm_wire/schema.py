@@ -73,6 +73,17 @@ def one_or_both(one: str, left: str, right: str) -> Rule:
     )
 
 
+def only_with(field: str, other: str) -> Rule:
+    """The field may be set where the other one is."""
+    name, needed = to_camel(field), to_camel(other)
+    return Rule(
+        (field, other),
+        f"{name} may be set only with {needed}",
+        f"!has(self.{name}) || has(self.{needed})",
+        lambda given: field not in given or other in given,
+    )
+
+
 class SpecModel(BaseModel):
     """An object of the spec; `rules` are what its fields' types cannot say."""
 
@@ -106,7 +117,7 @@ class Union(SpecModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        cls.rules = (exactly_one(*cls.members),)
+        cls.rules = (exactly_one(*cls.members), *cls.rules)
 
     @property
     def which(self) -> str:

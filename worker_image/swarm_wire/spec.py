@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
-from swarm_wire.schema import Entrypoint, Key, Name, Quantity, SpecModel, Union
+from swarm_wire.schema import Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
 
 
 class ConfigMapRef(SpecModel):
@@ -304,6 +304,38 @@ class Artifact(SpecModel):
     )
 
 
+class ClaimRef(SpecModel):
+    """A PersistentVolumeClaim in the Compilation's namespace."""
+
+    claim_name: Name
+
+
+class StorageOptions(SpecModel):
+    """Where the options of an fsspec file system are kept."""
+
+    secret: SecretKeyRef = Field(
+        description='A JSON object, for example {"key": "...", "secret": "..."}. The operator never reads it.'
+    )
+
+
+class JournalStorage(Union):
+    """Where results are kept that are too many for ConfigMaps: exactly one of persistentVolumeClaim and url."""
+
+    members = ("persistent_volume_claim", "url")
+    rules = (only_with("options", "url"),)
+    persistent_volume_claim: ClaimRef | None = Field(
+        None, description="A volume that all pods can write to: ReadWriteMany, where there is more than one node."
+    )
+    url: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9+.-]*://\S+$",
+        max_length=1024,
+        description='A folder, as fsspec writes it: "s3://bucket/folder". The image must have the package that it '
+        "takes (s3fs, gcsfs, adlfs).",
+    )
+    options: StorageOptions | None = Field(None, description="Credentials and endpoints for the url.")
+
+
 class CompilationSpec(SpecModel):
     """A DSPy compile: program, data, metric, models and optimizer in; the compiled program out."""
 
@@ -317,6 +349,10 @@ class CompilationSpec(SpecModel):
         None, min_length=1, max_length=1024, description="Worker image. Default: the operator's setting."
     )
     artifact: Artifact = Field(default_factory=Artifact)
+    journal: JournalStorage | None = Field(
+        None,
+        description="Where results are kept. Default: in ConfigMaps, up to the operator's journalMebibytes.",
+    )
     limits: Limits = Field(default_factory=Limits)
     suspend: bool = Field(
         False, description="Ends all pods and starts none. Finished cells are kept: set to false, the run goes on."
@@ -326,7 +362,7 @@ class CompilationSpec(SpecModel):
         None,
         ge=0,
         description="Seconds after a run's end until its journal is deleted; artifact and status stay. Default: it is "
-        "kept until a later run is published, or the Compilation is deleted.",
+        "kept until the Compilation is deleted, or a run that answers a later request is published.",
     )
 
     @model_validator(mode="after")

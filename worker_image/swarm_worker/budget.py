@@ -1,4 +1,4 @@
-"""Keeps what this process spends within its allowance.
+"""Counts what this process spends, and keeps it within its allowance where it has one.
 
 A call is paid for when it is made, and what it costs is known when it is answered. So the most that it may cost is set
 aside before it is made, and what was not needed is given back. When the allowance may not be enough for another call
@@ -13,14 +13,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 from dspy.utils.exceptions import LMProviderError, LMTimeoutError
 
 from swarm_wire import names
-from swarm_wire.messages import MICRO, Allowance, Booked, Spending, Usage
+from swarm_wire.messages import MICRO, UNLIMITED, Allowance, Booked, Spending, Usage
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
@@ -49,6 +48,10 @@ class Budget:
         # Reentrant: a signal handler asks what was spent, whatever it interrupts.
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
+
+    @property
+    def is_limited(self) -> bool:
+        return self._allowance.is_limited
 
     @property
     def spent(self) -> Spending:
@@ -167,24 +170,13 @@ def _no_price(model: str, where: str) -> BadInput:
     )
 
 
-@dataclass(frozen=True)
-class NoBudget:
-    """As much as it takes."""
-
-    spent: Spending | None = None
-
-
-def install(
-    environment: MutableMapping[str, str], spec: CompilationSpec, put: Callable[[Record], None]
-) -> Budget | NoBudget:
-    """Bounds the LM calls of this process by the allowance in its environment, if there is one.
+def install(environment: MutableMapping[str, str], spec: CompilationSpec, put: Callable[[Record], None]) -> Budget:
+    """Counts the LM calls of this process, and bounds them by the allowance in its environment, if there is one.
 
     To be called before anything else takes over LM calls: what is answered from the journal costs nothing.
     """
     text = environment.pop(names.ENV_ALLOWANCE, "")
-    if not text:
-        return NoBudget()
-    allowance = Allowance.model_validate_json(text)
+    allowance = Allowance.model_validate_json(text) if text else UNLIMITED
 
     def book(booked: Booked) -> None:
         put(Record(RecordKind.BOOKED, booked.to_header()))

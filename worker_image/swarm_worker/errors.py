@@ -6,6 +6,7 @@ SwarmError
 ├── SchemaMismatch      operator and worker speak different versions; SCHEMA_MISMATCH
 ├── Drift               program or task is not what the journal was made with; DRIFT
 ├── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
+├── StorageFailed       the depot cannot be read or written; FAILED, as above
 ├── LimiterUnreachable  nobody says whose turn it is to ask the provider; FAILED, as above
 ├── CellTimeout         a cell does not end; FAILED, it is tried again, alone in the end
 ├── AllowanceSpent      another call might cost more than this pod may spend; INTERRUPTED, another attempt goes on
@@ -59,6 +60,10 @@ class Drift(SwarmError):
 
 class ProviderFailed(SwarmError):
     reason = WorkerReason.PROVIDER_FAILED
+
+
+class StorageFailed(SwarmError):
+    reason = WorkerReason.STORAGE_FAILED
 
 
 class LimiterUnreachable(SwarmError):

@@ -8,7 +8,9 @@ from typing import Any
 
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
+from swarm_worker import depot as depots
 from swarm_worker.budget import install as install_budget
+from swarm_worker.depot import Depot, Sender
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
 from swarm_worker.replay.codec import Codec
@@ -27,6 +29,7 @@ class Environment:
 
     Attributes:
         throttle: how fast it asks providers.
+        depot: where bodies of records are kept, if not beside their headers.
         imagination: set where models and scores are imaginary.
     """
 
@@ -35,6 +38,7 @@ class Environment:
     models: Models
     codec: Codec
     throttle: Throttle
+    depot: Depot | None
     imagination: Imagination | None
 
 
@@ -52,16 +56,21 @@ def load_environment(process: Process) -> Environment:
     sources = folder(names.ENV_SOURCES_DIR, names.SOURCES_DIR)
     add_sources(request.spec, sources)
     keys = user_models.take_keys(request.spec, os.environ)
+    depot = depots.take(os.environ)
+    if depot is not None:
+        prefix = f"{request.run_id}/{os.environ.get(names.ENV_INDEX, 'plan')}"
+        process.sender = Sender(depot, prefix, process.print)
     codec = Codec(keys)
-    process.redact = codec.redact
+    process.redact = codec.redact if depot is None else lambda text: codec.redact(depot.redact(text))
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
     throttle = install_throttle(os.environ)
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent = lambda: budget.spent
+    process.is_limited = budget.is_limited
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()
-    return Environment(request, sources, models, codec, throttle, imagination)
+    return Environment(request, sources, models, codec, throttle, depot, imagination)
 
 
 def load_compilation(environment: Environment) -> Compilation:

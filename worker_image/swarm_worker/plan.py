@@ -22,8 +22,9 @@ from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
 from swarm_worker.replay import hooks
 from swarm_worker.replay.engine import SMALL, Engine
+from swarm_worker.replay.journal import Stream
 from swarm_worker.replay.pruning import Contest, Range
-from swarm_worker.replay.store import Store, Stream
+from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding
 from swarm_worker.user.optimizer import prepare
@@ -48,7 +49,12 @@ class Plan:
 
     def __init__(self, process: Process, environment: Environment, twin: Twin | None) -> None:
         self._process, self._environment, self._twin = process, environment, twin
-        self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)))
+        depot = environment.depot
+        self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)), depot)
+        earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot)
+        self._store.earlier = [*earlier.values()]
+        if depot is not None and not self._store.plans and (twin is None or twin.is_plan):
+            depot.keep_only([environment.request.run_id, *earlier])
         ending = os.environ.pop(names.ENV_PARTIAL, "")
         self._ending = Ending.model_validate_json(ending) if ending else None
         self._progress = script.Progress(keeps_best=self._ending is not None)
@@ -82,6 +88,7 @@ class Plan:
         image = os.environ.get(names.ENV_IMAGE, "")
         self._binding = binding(spec, self._environment.sources, loaded.data, image)
         self._check_binding()
+        self._store.bind(self._binding)
         if self._twin is not None:
             self._observed = observe(loaded, backwards=self._twin.backwards)
         hooks.install(self._engine)
@@ -170,6 +177,8 @@ class Plan:
             failed_cells=len(self._engine.failures),
             wasted=self._store.waste(self._engine.used),
             pruned=Pruned(candidates=len(self._engine.spared), cells=len(set().union(*self._engine.spared.values()))),
+            reused=self._store.reused(self._engine.used),
+            repeated_calls=self._store.accounts.repeated,
             spent=self._spent(),
             partial=self._ending and self._ending.why,
         )
@@ -180,7 +189,7 @@ class Plan:
     def _spent(self) -> Spending | None:
         """By all pods of the run, this one last."""
         own = self._process.spent()
-        return None if own is None else self._store.accounts.total + own
+        return self._store.accounts.total + own if own is not None and self._process.is_limited else None
 
 
 def _contest(spec: CompilationSpec) -> Contest | None:

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 
@@ -19,6 +19,9 @@ from swarm_wire.messages import RunRequest, Spending
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, Writer, commit_text
 from swarm_worker.errors import BadInput, SchemaMismatch, SwarmError
+
+if TYPE_CHECKING:
+    from swarm_worker.depot import Sender
 
 
 class Process:
@@ -32,7 +35,9 @@ class Process:
         linger_seconds: how long to stay readable after SIGTERM.
         grace_seconds: how long work in flight may go on after SIGTERM.
         output_bytes: when so much is printed, begin nothing more; 0: no limit.
-        spent: what LM calls may have cost by now; set where the process has an allowance.
+        spent: what LM calls may have cost by now; set when they are counted.
+        is_limited: whether the process has an allowance.
+        sender: prints records when their bodies are kept somewhere else; set where they are.
         redact: takes secrets out of a text for people; set when they are known.
     """
 
@@ -48,6 +53,8 @@ class Process:
         self.at_once = False
         self._printed = 0
         self.redact: Callable[[str], str] = str
+        self.is_limited = False
+        self.sender: Sender | None = None
         self.spent: Callable[[], Spending | None] = lambda: None
         self._stopped_at: float | None = None
         signal.signal(signal.SIGTERM, self._stop)
@@ -89,6 +96,9 @@ class Process:
 
     def interrupt(self) -> NoReturn:
         """Ends the process after SIGTERM; before that, stays readable for a while if it has printed anything."""
+        if self.sender is not None:
+            with contextlib.suppress(SwarmError):
+                self.sender.flush()
         self._commit(ExitCode.INTERRUPTED)
         if self._writer.count:
             # The log of a deleted pod is gone soon after its container.
@@ -96,11 +106,20 @@ class Process:
         os._exit(ExitCode.INTERRUPTED)
 
     def put(self, record: Record) -> None:
+        (self.sender or self._writer).put(record)
+
+    def print(self, record: Record) -> None:
+        """At once, with its body."""
         self._writer.put(record)
 
     def end(self, error: SwarmError | None = None, code: ExitCode = ExitCode.DONE) -> NoReturn:
         """Commits and ends the process, so that no code above can swallow it."""
         reason = message = None
+        if self.sender is not None:
+            try:
+                self.sender.flush()
+            except SwarmError as failure:
+                error = error or failure
         if error is not None:
             code, reason, message = error.exit_code, error.reason, self.redact(str(error))
             print(f"{reason}: {message}", file=sys.stderr)  # noqa: T201

@@ -6,13 +6,15 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
 from swarm_wire import names
-from swarm_wire.messages import Assignment, SliceRef, Task
+from swarm_wire.messages import STORED, Assignment, SliceRef, Stored, Task
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
 from swarm_worker.client import prices
+from swarm_worker.depot import Bodies
 from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
 from swarm_worker.exchange import Window
 from swarm_worker.loading import Environment, load_environment
@@ -21,7 +23,7 @@ from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Work, make_work
-from swarm_worker.replay.store import Store
+from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.watch import Watch
 
 
@@ -31,9 +33,11 @@ def main(process: Process) -> None:
         prices.remember()
         assignment = read_assignment(folder(names.ENV_WORK_DIR, names.WORK_DIR))
         index = int(os.environ.get(names.ENV_INDEX, "0"))
-        bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec)
-        store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True))
-        answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ))
+        depot = environment.depot
+        bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec, depot)
+        store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True), depot)
+        store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
+        answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ), store.is_reused)
         calls.install()
         importlib.import_module("swarm_worker.client.warm")
         run_slice(process, environment, bench, answers, assignment.slices[index])
@@ -48,7 +52,7 @@ def read_assignment(work: Path) -> Assignment:
 class Bench:
     """The round's tasks, each unpickled when its first cell runs."""
 
-    def __init__(self, tasks: Path, codec: Codec) -> None:
+    def __init__(self, tasks: Path, codec: Codec, bodies: Bodies | None = None) -> None:
         self._codec, self._lock = codec, threading.Lock()
         self._tasks: dict[str, Task] = {}
         self._blobs: dict[str, bytes] = {}
@@ -58,6 +62,9 @@ class Bench:
                 task = Task.model_validate(record.header)
                 self._tasks[task.digest] = task
             elif record.kind is RecordKind.BLOB:
+                stored = record.header.get(STORED)
+                if stored is not None and bodies is not None:
+                    record = replace(record, body=bodies.read(Stored.model_validate(stored)))
                 self._blobs[record.header["key"]] = record.body
 
     def work(self, digest: str) -> Work:

@@ -21,6 +21,7 @@ from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.processes import Processes
 
 INTERRUPTED = 130
+JOURNALS = Path(".dspy-swarm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--journal",
         type=Path,
         metavar="DIR",
-        help="where finished results are kept (default .dspy-swarm/NAME-FINGERPRINT)",
+        help=f"where finished results are kept (default {JOURNALS}/NAME-FINGERPRINT, beside the journals of other "
+        "states of the same compile: what is in them is used)",
     )
     parser.add_argument(
         "--endpoint", metavar="URL", help="ask all models here instead: a rehearsal against a simulated provider"
@@ -53,10 +55,12 @@ def run(given: argparse.Namespace) -> int:
         if given.endpoint:
             manifest = manifests.with_endpoint(manifest, given.endpoint)
         mark = fingerprint(manifest)
-        folder = JournalFolder(given.journal or Path(".dspy-swarm") / f"{manifest.name}-{mark}")
+        folder = JournalFolder(given.journal or JOURNALS / f"{manifest.name}-{mark}")
         request = RunRequest(run_id=mark, name=manifest.name, spec=manifest.spec)
         with folder.locked():
             folder.open(request, manifest)
+            if given.journal is None:
+                folder.link(JournalFolder(path) for path in JOURNALS.glob(f"{manifest.name}-{'[0-9a-f]' * 12}"))
             processes = Processes(folder, manifest)
             stop_on_signals(processes)
             with Display(console) as display:

@@ -134,6 +134,14 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
             "more",
             highlight=False,
         )
+    if report.reused.calls:
+        console.print(
+            f"reused: {report.reused.calls:,} LM calls that earlier runs had paid for; {report.reused.cells:,} cells "
+            "were not run again",
+            highlight=False,
+        )
+    if report.repeated_calls:
+        console.print(f"repeated after faults: {report.repeated_calls} LM calls at most", highlight=False)
     if report.spent is not None:
         console.print(f"spent: {_spent(report.spent)}", highlight=False)
     if report.partial is not None:

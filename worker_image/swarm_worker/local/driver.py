@@ -14,7 +14,7 @@ from itertools import count
 from typing import Protocol
 
 from swarm_wire import names
-from swarm_wire.accounts import Accounts
+from swarm_wire.accounts import Accounts, repeated
 from swarm_wire.limits import affordable, spent_limit, too_little
 from swarm_wire.messages import (
     Allowance,
@@ -326,8 +326,14 @@ class Driver:
                 self._book(Booked.model_validate({**record.header, "account": account, "final": False}))
 
         ended = self._processes.run(command, label, {**extra, **self._limiter.environment}, journal)
+        found = Known()
+        for record in ended.transcript.records.values():
+            found.add(record)
+        lost = repeated(ended.commit, [found.usage], self._request.spec.swarm.threads_per_pod)
         if ended.commit is not None and ended.commit.spent is not None:
-            self._book(Booked(account=account, spent=ended.commit.spent, final=True))
+            self._book(Booked(account=account, spent=ended.commit.spent, repeated=lost, final=True))
+        elif lost:
+            self._book(Booked(account=account, spent=found.accounts.total, repeated=lost, final=True))
         return ended
 
     def _book(self, booked: Booked) -> None:

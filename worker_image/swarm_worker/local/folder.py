@@ -3,6 +3,7 @@
 request.json              the run's request
 sources/NAME/KEY          ConfigMaps
 journal/*.shard           results and plan ends, appended as they come
+earlier/*                 links to the journals of other states of the same compile: what they paid for is used
 rounds/N/*.shard          tasks of round N
 rounds/N/A/               assignment of attempt A
 logs/                     what processes wrote to standard error
@@ -44,7 +45,7 @@ class JournalFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.sources, self.journal, self.logs = root / "sources", root / "journal", root / "logs"
-        self.artifact = root / "artifact"
+        self.earlier, self.artifact = root / "earlier", root / "artifact"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -77,6 +78,15 @@ class JournalFolder:
         for shard in self.journal.glob(f"*{names.SHARD_SUFFIX}"):
             _repair(shard)
         _write(path, request.to_json())
+
+    def link(self, others: Iterable["JournalFolder"]) -> None:
+        """What was paid for there need not be paid for here."""
+        shutil.rmtree(self.earlier, ignore_errors=True)
+        self.earlier.mkdir()
+        for other in others:
+            if other.root != self.root and other.journal.is_dir():
+                age = other.journal.stat().st_mtime_ns
+                (self.earlier / f"{age:020d}-{other.root.name}").symlink_to(other.journal.resolve())
 
     def records(self) -> Iterator[Record]:
         return shards.read_folder(self.journal)

@@ -60,9 +60,10 @@ class Answers:
     """The finished calls that a process knows, and those under way.
 
     Args:
-        known: the journal's answer to a call, pickled; None where it has none.
+        known: the journals' answer to a call, pickled; None where they have none.
         emit: prints a record.
         window: to other processes that make calls at the same time.
+        is_reused: whether a known answer was paid for by an earlier run.
     """
 
     def __init__(
@@ -71,8 +72,9 @@ class Answers:
         known: Callable[[str], bytes | None],
         emit: Callable[[Record], None],
         window: Window | None = None,
+        is_reused: Callable[[str], bool] = lambda key: False,
     ) -> None:
-        self.codec, self.emit = codec, emit
+        self.codec, self.emit, self.is_reused = codec, emit, is_reused
         self._known, self._window, self._table = known, window, Table()
 
     def claim(self, key: str, *, afar: bool = True) -> bytes | Future[None] | None:
@@ -112,6 +114,8 @@ class Ledger:
     """What calls raised that were not answered later, by their keys: programs may swallow it."""
     refused: SwarmError | None = None
     """A call was not made, because it was not allowed: whatever the program makes of that is no result."""
+    reused: set[str] = field(default_factory=set)
+    """Keys of calls that an earlier run had paid for."""
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -161,6 +165,8 @@ class Ledger:
     def _known(self, key: str, body: bytes) -> Any:
         with self._lock:
             self.failed.pop(key, None)
+            if self.answers.is_reused(key):
+                self.reused.add(key)
         return self.answers.codec.loads(body)
 
     def _note(self, key: str | None, error: Exception) -> None:

@@ -291,16 +291,16 @@ class Call:
     kind = "call"
 
     def __init__(self, lm: Any, call: LMCall, occurrence: int = 0) -> None:
-        self.lm, self.call = lm, call
+        self.lm, self.call, self._is_sample = lm, call, occurrence > 0
         self.digest, self.unresolved = name_call(lm, call, occurrence)
         self.keys = [self.digest]
 
     def is_known(self, store: Store) -> bool:
-        return self.digest in store or store.answer(self.digest) is not None
+        return self.digest in store or store.answer(self.digest, is_sample=self._is_sample) is not None
 
     def load(self, store: Store, codec: Codec) -> Value:
         """OK and what the client returned, or ERROR and what it raised."""
-        if (answer := store.answer(self.digest)) is not None:
+        if (answer := store.answer(self.digest, is_sample=self._is_sample)) is not None:
             return Outcome.OK, codec.loads(answer)
         value: Value = codec.loads(store.body(self.digest))
         return value

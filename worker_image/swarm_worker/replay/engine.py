@@ -27,10 +27,11 @@ from swarm_worker.replay.effects import Call, Tasks, make_work
 from swarm_worker.replay.execute import Value, outcome_of
 from swarm_worker.replay.forecast import Forecast
 from swarm_worker.replay.guesses import Guesses, allowance
+from swarm_worker.replay.journal import Stream
 from swarm_worker.replay.lookahead import Scout, Sighting, look
 from swarm_worker.replay.placeholder import EXTREMES, LIKELY, QUORUM, Outlook
 from swarm_worker.replay.pruning import Contest, Entrant, Standing
-from swarm_worker.replay.store import Store, Stream
+from swarm_worker.replay.store import Store
 from swarm_worker.watch import Watch
 
 SMALL = 8
@@ -165,7 +166,7 @@ class Engine:
         self._active_at = 0.0
         self._occurrences: dict[str, int] = {}
         self._has_checked = False
-        self.answers = Answers(codec, store.answer, self._keep)
+        self.answers = Answers(codec, store.answer, self._keep, is_reused=store.is_reused)
         self.stream: Stream = []
         self.asked: list[Task] = []
         self.guesses: dict[str, int] = {}

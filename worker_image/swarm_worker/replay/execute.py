@@ -68,6 +68,7 @@ def run_cell(
             error=printable(describe(content))[:500] if outcome is Outcome.ERROR else None,
             calls=[pending.key] if pending else [],
             calls_at=len(body) if pending else None,
+            reused=sorted(ledger.reused),
         )
     return Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
 

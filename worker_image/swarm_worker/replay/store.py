@@ -1,95 +1,84 @@
-"""The journal as a plan or worker sees it: results by key, finished LM calls, and what earlier plans did."""
+"""What a plan or worker knows: its run's journal, and those of earlier runs of the same Compilation.
 
-import json
-from collections.abc import Collection, Iterable
+An answer to an LM call is named by all that it depends on, so it counts in every run. A result does not name all (see
+`user.binding`), so it counts only in runs that are bound to the same. An error is made again: its cause may be over,
+and its calls are answered.
+"""
+
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Self
+from pathlib import Path
 
-from swarm_wire.accounts import Accounts
-from swarm_wire.messages import Booked, CallMade, PlanEnd, Result, Usage, Waste
-from swarm_wire.records import Record, RecordKind
-
-Stream = list[tuple[str, str]]
-"""(kind, digest) of every effect that a plan needed, in order."""
+from swarm_wire.messages import Result, Reused
+from swarm_wire.shards import read_folder
+from swarm_worker.depot import Bodies
+from swarm_worker.replay.journal import Journal
 
 
 @dataclass
-class Store:
-    """Results of finished effects and LM calls. The first of a key counts, whatever comes later.
+class Store(Journal):
+    """The run's own journal, which comes first.
 
     Attributes:
-        plans: the ends of earlier plans, oldest first.
-        stream: the effect stream of the last of them.
-        accounts: what pods have spent, where they were given allowances.
+        earlier: the newest first.
     """
 
-    plans: list[PlanEnd] = field(default_factory=list)
-    stream: Stream = field(default_factory=list)
-    accounts: Accounts = field(default_factory=Accounts)
-    _results: dict[str, tuple[Result, bytes]] = field(default_factory=dict)
-    _calls: dict[str, bytes] = field(default_factory=dict)
-    _carried: dict[str, str] = field(default_factory=dict)
-    _made: dict[str, CallMade] = field(default_factory=dict)
+    earlier: list[Journal] = field(default_factory=list)
+    _equal: list[Journal] = field(default_factory=list)
+    """Those of the earlier ones that are bound to the same."""
 
-    @classmethod
-    def of(cls, records: Iterable[Record]) -> Self:
-        store = cls()
-        plans: dict[int, tuple[PlanEnd, bytes]] = {}
-        for record in records:
-            if record.kind is RecordKind.PLAN:
-                end = PlanEnd.model_validate(record.header)
-                plans.setdefault(end.round, (end, record.body))
-            else:
-                store.put(record)
-        for _, (end, body) in sorted(plans.items()):
-            store.plans.append(end)
-            store.stream = [(kind, digest) for kind, digest in json.loads(body)]
-        return store
-
-    def put(self, record: Record) -> None:
-        """Adds a RESULT, a CALL or what was BOOKED; passes over other kinds."""
-        if record.kind is RecordKind.RESULT:
-            result = Result.model_validate(record.header)
-            self._results.setdefault(result.key, (result, record.body))
-            for key in result.calls:
-                self._carried.setdefault(key, result.key)
-        elif record.kind is RecordKind.CALL:
-            made = CallMade.model_validate(record.header)
-            self._made.setdefault(made.identity, made)
-            self._calls.setdefault(made.key, record.body)
-        elif record.kind is RecordKind.BOOKED:
-            self.accounts.book(Booked.model_validate(record.header))
+    def bind(self, binding: str) -> None:
+        """Results of earlier runs that were bound to the same count from now on."""
+        self._equal = [run for run in self.earlier if run.plans and run.plans[-1].binding == binding]
 
     def __contains__(self, key: str) -> bool:
-        return key in self._results
-
-    def body(self, key: str) -> bytes:
-        return self._results[key][1]
+        return super().__contains__(key) or self._earlier(key) is not None
 
     def result(self, key: str) -> Result:
-        return self._results[key][0]
+        run = self._earlier(key)
+        return super().result(key) if run is None else run.result(key)
 
-    def answer(self, key: str) -> bytes | None:
-        """The pickled answer to an LM call, whoever made it."""
-        if key in self._calls:
-            return self._calls[key]
-        if (carrier := self._carried.get(key)) is not None:
-            result, body = self._results[carrier]
-            return body[result.calls_at :]
-        return None
+    def body(self, key: str) -> bytes:
+        run = self._earlier(key)
+        return super().body(key) if run is None else run.body(key)
 
-    def usage(self) -> Usage:
-        """All LM calls that the journal holds results of."""
-        results = (result.usage for result, _ in self._results.values())
-        return sum((made.usage for made in self._made.values()), sum(results, Usage()))
+    def answer(self, key: str, *, is_sample: bool = False) -> bytes | None:
+        """As of a journal.
 
-    def waste(self, used: Collection[str]) -> Waste:
-        """What was paid for results that are not among the used keys."""
-        cells = [result for key, (result, _) in self._results.items() if key not in used]
-        calls = [made for made in self._made.values() if (made.cell or made.key) not in used]
-        return Waste(
-            cells=len(cells), calls=sum(cell.usage.calls for cell in cells) + sum(made.usage.calls for made in calls)
-        )
+        Args:
+            is_sample: of several answers to one request: another run has others, unless it is bound to the same.
+        """
+        if (own := super().answer(key)) is not None:
+            return own
+        runs = self._equal if is_sample else self.earlier
+        return next((found for run in runs if (found := run.answer(key)) is not None), None)
 
-    def __len__(self) -> int:
-        return len(self._results)
+    def is_reused(self, key: str) -> bool:
+        """Whether an earlier run paid for the answer to an LM call."""
+        return super().answer(key) is None and self.answer(key) is not None
+
+    def reused(self, used: Collection[str]) -> Reused:
+        """What the used keys took that was not paid for again."""
+        cells = {key: run for key in used if (run := self._earlier(key)) is not None}
+        results = [self.result(key) for key in used if key in self]
+        # Of plans, and of cells that were run again.
+        calls = {key for key in used if key not in self and self.is_reused(key)}
+        calls.update(key for result in results for key in result.reused)
+        paid = 0
+        for run in self.earlier:
+            of_cells, named = run.paid({key for key, owner in cells.items() if owner is run})
+            paid += of_cells
+            calls -= named
+        return Reused(cells=len(cells), calls=paid + len(calls))
+
+    def _earlier(self, key: str) -> Journal | None:
+        """The earlier run whose result counts, where this one has none."""
+        if super().__contains__(key):
+            return None
+        return next((run for run in self._equal if run.is_good(key)), None)
+
+
+def read_earlier(folder: Path, bodies: Bodies | None) -> dict[str, Journal]:
+    """The journals of earlier runs by the runs' ids, the newest first. They are folders, NUMBER-ID, the oldest is 0."""
+    runs = sorted((path for path in folder.glob("*") if path.is_dir() and path.name[0] != "."), reverse=True)
+    return {run.name.partition("-")[2]: Journal.of(read_folder(run, growing=True), bodies) for run in runs}

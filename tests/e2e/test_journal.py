@@ -1,0 +1,144 @@
+"""What runs have paid for: kept for the next run, and on a volume where there is too much of it for etcd."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.cluster import Manifest, Namespace, condition, is_over
+from support.compiles import StockRun
+from support.e2e import IN_FLIGHT, catch, finish, triage
+from swarm_wire.records import RecordKind
+from swarm_wire.shards import unpack
+
+NAME = "changed"
+
+
+def change(namespace: Namespace, name: str, **swarm: Any) -> None:
+    namespace.kubectl("patch", "dspyc", name, "--type=merge", f"--patch={json.dumps({'spec': {'swarm': swarm}})}")
+
+
+def next_run(namespace: Namespace, before: Manifest, stock: StockRun) -> Manifest:
+    """The run after that one, when it is over."""
+    name = before["metadata"]["name"]
+    namespace.wait_for(name, lambda found: found["status"]["runId"] != before["status"]["runId"] and is_over(found))
+    return finish(namespace, name, stock)
+
+
+@pytest.mark.usefixtures("slow")
+def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun) -> None:
+    namespace.apply(triage(NAME))
+    catch(namespace, NAME, "work")
+    first = namespace.wait_for(NAME, lambda found: found["status"]["progress"]["cellsDone"] > 0)
+    change(namespace, NAME, threadsPerPod=3)
+    told = namespace.wait_for(NAME, lambda found: condition(found, "Ready")["reason"] == "Superseded")  # type: ignore[index]
+    print(condition(told, "Ready"))
+    second = next_run(namespace, first, stock)
+    assert namespace.requests() <= stock.requests + IN_FLIGHT
+    assert second["status"]["usage"]["reusedCalls"] > 0
+
+    paid = namespace.requests()
+    change(namespace, NAME, pods=2)
+    third = next_run(namespace, second, stock)
+    assert namespace.requests() == paid
+    assert third["status"]["usage"]["calls"] == 0
+    report = json.loads(namespace.get("configmap", f"{NAME}-artifact")["data"]["report.json"])
+    print(report["reused"], third["status"]["usage"])
+    assert report["reused"]["cells"] > 0
+    assert third["status"]["usage"]["reusedCalls"] == report["reused"]["calls"]
+
+    namespace.set_faults()
+    namespace.kubectl("annotate", "dspyc", NAME, "dspy-swarm.dev/requested-at=now")
+    fourth = next_run(namespace, third, stock)
+    assert namespace.requests() >= paid + 0.8 * stock.requests
+    assert fourth["status"]["usage"]["reusedCalls"] == 0
+    for run in (first, second, third):
+        namespace.wait_gone("configmaps", **{"dspy-swarm.dev/run": run["status"]["runId"]})
+
+
+@pytest.fixture
+def claim(namespace: Namespace) -> Iterator[str]:
+    """A claim of a folder of the node, which has no storage class."""
+    name, path = f"journals-{namespace.name}", f"/var/lib/journals-{namespace.name}"
+    size = {"storage": "1Gi"}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": size,
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "hostPath": {"path": path, "type": "DirectoryOrCreate"},
+            "claimRef": {"namespace": namespace.name, "name": name},
+        },
+    }
+    claimed = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "volumeName": name,
+            "resources": {"requests": size},
+        },
+    }
+    # Nobody but a kubelet's plugin gives a volume to the group of a pod, and a folder of the node has none.
+    opened = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "restartPolicy": "Never",
+            "volumes": [{"name": "folder", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}],
+            "containers": [
+                {
+                    "name": "open",
+                    "image": "dspy-swarm/worker:dev",
+                    "command": ["python", "-c", "import os; os.chmod('/folder', 0o777)"],
+                    "securityContext": {"runAsUser": 0},
+                    "volumeMounts": [{"name": "folder", "mountPath": "/folder"}],
+                }
+            ],
+        },
+    }
+    cluster = namespace.cluster
+    document = {"apiVersion": "v1", "kind": "List", "items": [volume, opened]}
+    cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(document))
+    cluster.kubectl("wait", "--namespace=default", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}")
+    namespace.apply(claimed)
+    yield name
+    cluster.kubectl("delete", "--namespace=default", f"pod/{name}", "--wait=false")
+    cluster.kubectl("delete", "persistentvolume", name, "--wait=false")
+
+
+def test_a_journal_on_a_volume_is_as_good(namespace: Namespace, stock: StockRun, claim: str) -> None:
+    namespace.reset_provider()
+    namespace.apply(triage("voluminous", journal={"persistentVolumeClaim": {"claimName": claim}}))
+    first = finish(namespace, "voluminous", stock)
+    paid = namespace.requests()
+    assert paid <= stock.requests + IN_FLIGHT
+    labels: Manifest = {"dspy-swarm.dev/run": first["status"]["runId"], "dspy-swarm.dev/kind": "results"}
+    kept = [
+        record
+        for shard in namespace.list("configmaps", **labels)
+        for data in shard["binaryData"].values()
+        for record in unpack(base64.b64decode(data))
+        if record.kind in (RecordKind.RESULT, RecordKind.CALL)
+    ]
+    assert kept
+    assert [record for record in kept if record.body or "stored" not in record.header] == []
+
+    change(namespace, "voluminous", pods=2)
+    next_run(namespace, first, stock)
+    assert namespace.requests() == paid
+
+
+def test_a_claim_that_is_not_there_is_named(namespace: Namespace) -> None:
+    namespace.apply(triage("unclaimed", journal={"persistentVolumeClaim": {"claimName": "nowhere"}}))
+    told = namespace.wait_for("unclaimed", lambda found: "nowhere" in str(condition(found, "Ready")))
+    print(condition(told, "Ready"))
+    namespace.kubectl("delete", "dspyc", "unclaimed")

@@ -1,0 +1,79 @@
+"""A journal whose bodies are somewhere else is as good as any."""
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.compiles import Case, LocalRun, run_local, start_local
+from support.kills import wait_for_requests
+from swarm_wire.records import RecordKind
+from swarm_wire.shards import read_folder
+
+CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
+IN_FLIGHT = 2 * 4 + CASE.train
+"""Of two workers with four threads each; the bootstrap is one cell."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalRun, int]:
+    provider = providers(1)
+    run = run_local(CASE.manifest(provider.url), tmp_path_factory.mktemp("undisturbed"))
+    return run, provider.stats()["requests"]
+
+
+def test_the_winner_is_the_same(providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]) -> None:
+    reference, requests = undisturbed
+    provider = providers(1)
+    run = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{tmp_path}/depot")
+    assert run.status == 0, run.output
+    assert (run.program, run.ranking) == (reference.program, reference.ranking)
+    assert provider.stats()["requests"] == requests
+    kept = [record for record in read_folder(run.journal / "journal") if record.kind is RecordKind.RESULT]
+    assert kept
+    assert not any(record.body for record in kept)
+    assert all(record.header["stored"] for record in kept)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_killed_run_goes_on_from_it(
+    number: int, providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
+) -> None:
+    reference, requests = undisturbed
+    provider, depot = providers(1), f"file://{tmp_path}/depot"
+    provider.set_faults(latency="0.15")
+    driver = start_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=depot)
+    wait_for_requests(provider, 90)
+    driver.send_signal(number)
+    driver.communicate()
+    provider.set_faults()
+    run = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=depot)
+    assert run.status == 0, run.output
+    assert run.program == reference.program
+    # What was collected for the next object is lost, too: a second's worth.
+    assert provider.stats()["requests"] <= requests + IN_FLIGHT + 2 * 4 * 10
+
+
+def test_what_was_lost_there_ends_the_run_and_says_so(providers: Any, tmp_path: Path) -> None:
+    provider, depot = providers(1), tmp_path / "depot"
+    provider.set_faults(latency="0.15")
+    driver = start_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{depot}")
+    wait_for_requests(provider, 90)
+    driver.send_signal(signal.SIGTERM)
+    driver.communicate()
+    provider.set_faults()
+    shutil.rmtree(depot)
+    run = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{depot}")
+    assert run.status == 1
+    assert "StorageDamaged" in run.output
+    assert "was deleted or altered" in run.output
+
+
+def test_a_place_that_cannot_be_written_ends_the_run_and_says_so(providers: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    run = run_local(CASE.manifest(providers(1).url), tmp_path, SWARM_DEPOT=f"file://{tmp_path}/file")
+    assert run.status == 1
+    assert "StorageFailed" in run.output
+    assert "cannot be written" in run.output

@@ -1,0 +1,108 @@
+"""After a change of the spec, only what is new is paid for, and the winner is that of a fresh run."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.compiles import Case, LocalRun, counted, environment
+
+BASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
+SWARM = {"speculation": 0, "pruning": "off"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of the spec, between two runs.
+
+    Attributes:
+        cells: whether results are used as they are; otherwise only LM calls are.
+        new: whether anything new is to be computed.
+    """
+
+    case: Case = BASE
+    swarm: Mapping[str, Any] | None = None
+    cells: bool = True
+    new: bool = True
+
+
+CHANGES: dict[str, Change] = {
+    "more candidates": Change(replace(BASE, parameters={**BASE.parameters, "num_candidate_programs": 5})),
+    "fewer candidates": Change(replace(BASE, parameters={**BASE.parameters, "num_candidate_programs": 2}), new=False),
+    "another optimizer": Change(replace(BASE, optimizer="labeledFewShot", parameters={"k": 6})),
+    "other threads": Change(swarm={"threadsPerPod": 3}, new=False),
+    "pruning": Change(swarm={"pruning": "exact"}, new=False),
+    "another metric": Change(replace(BASE, metric="partial"), cells=False, new=False),
+    "more examples": Change(replace(BASE, validation=32), cells=False),
+    "a program that asks twice": Change(replace(BASE, program="Twice"), cells=False),
+}
+
+
+def run(
+    case: Case, provider: Any, folder: Path, *arguments: str, model: str = "openai/small", **swarm: Any
+) -> LocalRun:
+    """The local driver, in a folder with journals of its own making."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "compilation.yaml"
+    manifest = case.manifest(provider.url, **{**SWARM, **swarm})
+    manifest["spec"]["models"]["student"]["model"] = model
+    file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    with counted(provider) as requests:
+        done = subprocess.run(
+            [sys.executable, "-m", "swarm_worker", "run", "-f", file.name, *arguments],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    journals = [*folder.glob("mine"), *folder.glob(".dspy-swarm/*")]
+    newest = max(journals, key=lambda path: path.stat().st_mtime_ns)
+    return LocalRun(done.returncode, done.stdout, newest, requests[0])
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_changed_spec_pays_only_for_what_is_new(what: str, providers: Any, tmp_path: Path) -> None:
+    change, provider = CHANGES[what], providers(1)
+    first = run(BASE, provider, tmp_path / "changed")
+    assert first.status == 0, first.output
+    assert first.report["reused"] == {"cells": 0, "calls": 0}
+    changed = run(change.case, provider, tmp_path / "changed", **(change.swarm or {}))
+    fresh = run(change.case, provider, tmp_path / "fresh", **(change.swarm or {}))
+
+    assert changed.status == fresh.status == 0, changed.output
+    assert (changed.program, changed.ranking, changed.scores) == (fresh.program, fresh.ranking, fresh.scores)
+    reused = changed.report["reused"]
+    assert reused["calls"] > 0
+    assert (reused["cells"] > 0) is change.cells, reused
+    assert (changed.requests > 0) is change.new
+    assert changed.requests + reused["calls"] == fresh.requests
+    assert changed.calls == changed.requests
+    assert f"reused: {reused['calls']:,} LM calls" in changed.output
+
+
+def test_what_earlier_runs_reused_is_still_there(providers: Any, tmp_path: Path) -> None:
+    provider = providers(1)
+    run(BASE, provider, tmp_path)
+    assert run(BASE, provider, tmp_path, threadsPerPod=3).requests == 0
+    third = run(BASE, provider, tmp_path, threadsPerPod=2)
+    assert (third.status, third.requests) == (0, 0), third.output
+
+
+@pytest.mark.parametrize("why", ["another model", "a journal of its own"])
+def test_what_cannot_be_reused_is_paid_for(why: str, providers: Any, tmp_path: Path) -> None:
+    provider = providers(1)
+    first = run(BASE, provider, tmp_path)
+    if why == "another model":
+        second = run(BASE, provider, tmp_path, model="openai/large")
+    else:
+        second = run(BASE, provider, tmp_path, "--journal", "mine", threadsPerPod=3)
+    assert second.status == 0, second.output
+    assert second.report["reused"] == {"cells": 0, "calls": 0}
+    assert second.requests >= 0.9 * first.requests

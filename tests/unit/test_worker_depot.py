@@ -1,0 +1,162 @@
+"""Bodies of records that are kept somewhere else than their headers."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.wire import blob, digest, plan_end, result
+from swarm_wire import names
+from swarm_wire.messages import STORED, Stored
+from swarm_wire.records import Record, RecordKind
+from swarm_worker import depot as depots
+from swarm_worker.depot import Depot, Sender
+from swarm_worker.errors import BadInput, Drift, StorageFailed
+from swarm_worker.replay.journal import Journal
+from swarm_worker.replay.store import Store
+
+
+@pytest.fixture(params=["file", "memory"])
+def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Depot:
+    """On a volume, and on something that has objects."""
+    return Depot(f"{request.param}://{tmp_path}/depot")
+
+
+def sent(depot: Depot, *records: Record, run: str = "run") -> list[Record]:
+    """As they were printed."""
+    printed: list[Record] = []
+    sender = Sender(depot, f"{run}/0", printed.append)
+    for record in records:
+        sender.put(record)
+    sender.flush()
+    return printed
+
+
+def places(records: list[Record]) -> list[Stored]:
+    return [Stored.model_validate(record.header[STORED]) for record in records if STORED in record.header]
+
+
+def test_bodies_travel_apart_from_their_headers(depot: Depot) -> None:
+    records = [result(1, b"one"), result(2, b"two"), result(3, b""), blob(b"payload")]
+    printed = sent(depot, *records)
+    assert [record.body for record in printed] == [b""] * 4
+    assert [record.kind for record in printed] == [record.kind for record in records]
+    assert [depot.read(place) for place in places(printed)] == [b"one", b"two", b"payload"]
+    assert len({place.name for place in places(printed)}) == 1, "one object for what came together"
+    without = [{name: value for name, value in record.header.items() if name != STORED} for record in printed]
+    assert without == [record.header for record in records]
+
+
+def test_what_the_operator_reads_stays_with_its_header(depot: Depot) -> None:
+    end = plan_end(0, '[["wave","b"]]')
+    artifact = Record(RecordKind.ARTIFACT, {"sha256": ""}, b"{}")
+    assert sent(depot, end, artifact) == [end, artifact]
+
+
+def test_a_record_is_printed_when_its_body_is_safe_and_not_before(tmp_path: Path) -> None:
+    printed: list[Record] = []
+
+    class Checked(Depot):
+        def write(self, name: str, data: bytes) -> None:
+            assert printed == []
+            super().write(name, data)
+
+    depot = Checked(f"file://{tmp_path}")
+    sender = Sender(depot, "run/0", printed.append)
+    sender.put(result(1, b"one"))
+    assert printed == []
+    for _ in range(100):
+        if printed:
+            break
+        time.sleep(0.1)
+    assert [depot.read(place) for place in places(printed)] == [b"one"], "without a word more"
+
+
+def test_much_is_sent_at_once(depot: Depot) -> None:
+    printed: list[Record] = []
+    sender = Sender(depot, "run/0", printed.append)
+    sender.put(result(1, b"x" * depots.OBJECT_BYTES))
+    assert len(printed) == 1
+
+
+def test_a_store_reads_what_is_somewhere_else(depot: Depot) -> None:
+    store = Store.of(sent(depot, result(1, b"one"), result(2, b"two")), depot)
+    assert [store.body(digest(1)), store.body(digest(2))] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("harm", ["altered", "cut", "gone"])
+def test_what_is_not_as_it_was_left_is_never_used(harm: str, tmp_path: Path) -> None:
+    folder = tmp_path / "depot"
+    printed = sent(Depot(f"file://{folder}"), result(1, b"one"), plan_end(0))
+    (file,) = (folder / "run").iterdir()
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"two" if harm == "altered" else b"o")
+    depot = Depot(f"file://{folder}")
+    with pytest.raises(Drift, match="was deleted or altered"):
+        Store.of(printed, depot).body(digest(1))
+    if harm != "altered":
+        later = Store.of([])
+        later.earlier = [Journal.of(printed, depot)]
+        later.bind("b0")
+        assert digest(1) not in later, "another run does without it"
+
+
+def test_a_new_run_tidies_up_what_no_journal_names(depot: Depot) -> None:
+    kept = {run: sent(depot, result(1, run.encode()), run=run) for run in ("old", "earlier", "now")}
+    depot.keep_only(["now", "earlier"])
+    assert {run: depot.has(places(records)[0]) for run, records in kept.items()} == {
+        "old": False,
+        "earlier": True,
+        "now": True,
+    }
+
+
+def test_an_empty_depot_has_nothing(depot: Depot) -> None:
+    depot.keep_only([])
+    assert not depot.has(Stored(name="run/0", offset=0, length=0, digest=digest(1)).model_copy(update={"length": 1}))
+
+
+def test_a_place_that_cannot_be_written_is_told_once_and_for_all(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    printed: list[Record] = []
+    sender = Sender(Depot(f"file://{tmp_path}/file"), "run/0", printed.append)
+    sender.put(result(1, b"one"))
+    with pytest.raises(StorageFailed, match=r"cannot be written: NotADirectoryError|FileExistsError"):
+        sender.flush()
+    with pytest.raises(StorageFailed):
+        sender.put(result(2, b"two"))
+    assert printed == []
+
+
+@pytest.mark.parametrize("url", ["nowhere://folder", "s4://bucket"])
+def test_a_place_that_nobody_knows(url: str) -> None:
+    with pytest.raises(StorageFailed, match="cannot be opened"):
+        Depot(url)
+
+
+def environment(options: str = "") -> dict[str, str]:
+    return {names.ENV_DEPOT: "memory://depot", names.ENV_DEPOT_OPTIONS: options, "OTHER": "1"}
+
+
+def test_user_code_does_not_see_the_options() -> None:
+    given = environment('{"skip_instance_cache": true}')
+    assert depots.take(given) is not None
+    assert given == {"OTHER": "1"}
+    assert depots.take(given) is None
+
+
+@pytest.mark.parametrize("options", ["no JSON", "[]", "3"])
+def test_options_are_a_json_object(options: str) -> None:
+    with pytest.raises(BadInput, match=r"journal\.options"):
+        depots.take(environment(options))
+
+
+def test_what_the_options_hold_is_in_no_message() -> None:
+    options: dict[str, Any] = {"key": "k" * 20, "client_kwargs": {"token": "t" * 20, "short": "no"}}
+    found = Depot.__new__(Depot)
+    found._secrets = [*depots._texts(json.loads(json.dumps(options)))]
+    assert found.redact(f"{'k' * 20} and {'t' * 20}, no") == "*** and ***, no"

@@ -1,0 +1,220 @@
+"""Where the bodies of a journal are kept, if not in the cluster's etcd: on a volume, or wherever fsspec reaches.
+
+Headers go the usual way, through the output of pods into ConfigMaps, and say what is finished. A body goes to the depot
+first, together with others, and its record is printed when it is safe there. The record's header then says where it is.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from swarm_wire import names
+from swarm_wire.messages import STORED, Stored
+from swarm_wire.names import WorkerReason
+from swarm_wire.records import Record, RecordKind, frame_digest
+from swarm_worker.errors import BadInput, Drift, StorageFailed
+from swarm_worker.replay.codec import GUARDED_SECRET
+
+KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
+"""Kinds of records whose bodies only pods read, and which there are many of."""
+PAUSE_SECONDS: Final = 1.0
+"""How long bodies are collected for one object: the most that is lost more than without a depot."""
+OBJECT_BYTES: Final = 4 * 1024 * 1024
+"""So much at a time, or one body that is larger."""
+CACHED: Final = 32
+"""Objects held in memory, because neighbours in a journal are neighbours there."""
+
+
+class Bodies(Protocol):
+    """Reads bodies that are kept somewhere else."""
+
+    def read(self, stored: Stored) -> bytes: ...
+    def has(self, stored: Stored) -> bool: ...
+
+
+class Depot:
+    """
+    Args:
+        url: a folder, as fsspec writes it.
+        options: of its file system: credentials, endpoints.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        # Most pods have no depot, and need not wait for it.
+        from fsspec.core import url_to_fs
+
+        self._url, self._secrets = url, [*_texts(options or {})]
+        with self._explained("opened"):
+            self._files, self._root = url_to_fs(url, **(options or {}))
+        self._is_local = "file" in self._files.protocol
+        self._cached = functools.lru_cache(CACHED)(self._read)
+
+    def write(self, name: str, data: bytes) -> None:
+        """An object that is whole, or not there. Raises StorageFailed."""
+        path = f"{self._root}/{name}"
+        with self._explained("written"):
+            if not self._is_local:
+                self._files.pipe_file(path, data)
+                return
+            scratch = Path(f"{path}.new")
+            scratch.parent.mkdir(parents=True, exist_ok=True)
+            with scratch.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+
+    def read(self, stored: Stored) -> bytes:
+        """A body. Raises StorageFailed; and Drift where it is not what was put there."""
+        body = self._cached(stored.name)[stored.offset : stored.offset + stored.length]
+        if len(body) != stored.length or frame_digest(body) != stored.digest:
+            raise self._damaged(stored.name)
+        return body
+
+    def has(self, stored: Stored) -> bool:
+        """Whether an object of sufficient size is there."""
+        return self._sizes.get(stored.name, 0) >= stored.offset + stored.length
+
+    def keep_only(self, runs: Sequence[str]) -> None:
+        """Deletes what other runs left there."""
+        with self._explained("tidied up"):
+            for path in self._files.ls(self._root, detail=False) if self._files.isdir(self._root) else ():
+                if path.rstrip("/").rpartition("/")[2] not in runs:
+                    self._files.rm(path, recursive=True)
+
+    def redact(self, text: str) -> str:
+        """Without what the options hold."""
+        return functools.reduce(lambda found, secret: found.replace(secret, "***"), self._secrets, text)
+
+    @functools.cached_property
+    def _sizes(self) -> dict[str, int]:
+        with self._explained("listed"):
+            found = self._files.find(self._root, detail=True) if self._files.isdir(self._root) else {}
+        start = len(self._root.rstrip("/")) + 1
+        return {path[start:]: int(entry["size"] or 0) for path, entry in found.items()}
+
+    def _read(self, name: str) -> bytes:
+        with self._explained("read"):
+            try:
+                data: bytes = self._files.cat_file(f"{self._root}/{name}")
+            except FileNotFoundError:
+                raise self._damaged(name) from None
+            return data
+
+    def _damaged(self, name: str) -> Drift:
+        return Drift(
+            WorkerReason.STORAGE_DAMAGED,
+            f"{name} in {self._url} was deleted or altered, and the journal says that results are there. Find out who "
+            "changes it, then request a new run.",
+        )
+
+    @contextlib.contextmanager
+    def _explained(self, what: str) -> Any:
+        try:
+            yield
+        except Drift:
+            raise
+        except Exception as error:
+            raise StorageFailed(f"{self._url} cannot be {what}: {type(error).__name__}: {error}") from error
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All texts in options that are long enough to be secrets."""
+    match value:
+        case str() if len(value) >= GUARDED_SECRET:
+            yield value
+        case dict():
+            for each in value.values():
+                yield from _texts(each)
+
+
+class Sender:
+    """Prints records in their order, each when its body is in the depot.
+
+    Args:
+        prefix: of the names of its objects.
+        put: prints a record.
+    """
+
+    def __init__(self, depot: Depot, prefix: str, put: Callable[[Record], None]) -> None:
+        self._depot, self._put = depot, put
+        self._prefix, self._count = f"{prefix}-{secrets.token_hex(4)}", 0
+        # Reentrant: a signal handler may send what is left in the middle of anything.
+        self._lock = threading.RLock()
+        self._waiting: list[Record] = []
+        self._error: StorageFailed | None = None
+        self._timer: threading.Timer | None = None
+
+    def put(self, record: Record) -> None:
+        """Raises StorageFailed, also for a record before this one."""
+        with self._lock:
+            self._raise_failure()
+            self._waiting.append(record)
+            if sum(len(waiting.body) for waiting in self._waiting) >= OBJECT_BYTES:
+                self.flush()
+            elif self._timer is None:
+                self._timer = threading.Timer(PAUSE_SECONDS, self._flush_later)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def flush(self) -> None:
+        """All that was put is printed. Raises StorageFailed."""
+        with self._lock:
+            self._raise_failure()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            records, self._waiting = self._waiting, []
+            if not records:
+                return
+            self._count += 1
+            name = f"{self._prefix}-{self._count:06d}"
+            data = b"".join(record.body for record in records if record.kind in KEPT)
+            try:
+                if data:
+                    self._depot.write(name, data)
+            except StorageFailed as error:
+                self._error = error
+                raise
+            offset = 0
+            for record in records:
+                if record.kind in KEPT and record.body:
+                    stored = Stored(name=name, offset=offset, length=len(record.body), digest=frame_digest(record.body))
+                    offset += len(record.body)
+                    record = Record(record.kind, {**record.header, STORED: stored.to_header()})
+                self._put(record)
+
+    def _flush_later(self) -> None:
+        with contextlib.suppress(StorageFailed), self._lock:
+            self.flush()
+
+    def _raise_failure(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def take(environment: MutableMapping[str, str]) -> Depot | None:
+    """The depot in the environment, if there is one; taken out of it, so that user code does not inherit secrets.
+
+    Raises BadInput where its options are no JSON object.
+    """
+    url, text = environment.pop(names.ENV_DEPOT, ""), environment.pop(names.ENV_DEPOT_OPTIONS, "")
+    if not url:
+        return None
+    try:
+        options = json.loads(text) if text else {}
+        if not isinstance(options, dict):
+            raise ValueError("not an object")
+    except ValueError:
+        raise BadInput(
+            WorkerReason.INVALID_SPEC,
+            "the Secret that journal.options names holds no JSON object. Write the options of the fsspec file system "
+            'there, for example {"key": "...", "secret": "..."}.',
+        ) from None
+    return Depot(url, options)

@@ -1,0 +1,129 @@
+"""The journal of one run: results by key, finished LM calls, and what its plans did."""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Self
+
+from swarm_wire.accounts import Accounts
+from swarm_wire.messages import STORED, Booked, CallMade, Outcome, PlanEnd, Result, Stored, Usage, Waste
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.depot import Bodies
+from swarm_worker.errors import Drift
+
+Stream = list[tuple[str, str]]
+"""(kind, digest) of every effect that a plan needed, in order."""
+Body = bytes | Stored
+
+
+@dataclass
+class Journal:
+    """Results of finished effects and LM calls. The first of a key counts, whatever comes later.
+
+    Attributes:
+        plans: the ends of its plans, oldest first.
+        stream: the effect stream of the last of them.
+        accounts: what pods have spent, where they were given allowances.
+        bodies: where those are that are not with their records.
+    """
+
+    bodies: Bodies | None = None
+    plans: list[PlanEnd] = field(default_factory=list)
+    stream: Stream = field(default_factory=list)
+    accounts: Accounts = field(default_factory=Accounts)
+    _results: dict[str, tuple[Result, Body]] = field(default_factory=dict)
+    _calls: dict[str, Body] = field(default_factory=dict)
+    _carried: dict[str, str] = field(default_factory=dict)
+    _made: dict[str, CallMade] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Iterable[Record], bodies: Bodies | None = None) -> Self:
+        journal = cls(bodies)
+        plans: dict[int, tuple[PlanEnd, bytes]] = {}
+        for record in records:
+            if record.kind is RecordKind.PLAN:
+                end = PlanEnd.model_validate(record.header)
+                plans.setdefault(end.round, (end, record.body))
+            else:
+                journal.put(record)
+        for _, (end, body) in sorted(plans.items()):
+            journal.plans.append(end)
+            journal.stream = [(kind, digest) for kind, digest in json.loads(body)]
+        return journal
+
+    def put(self, record: Record) -> None:
+        """Adds a RESULT, a CALL or what was BOOKED; passes over other kinds."""
+        if record.kind is RecordKind.RESULT:
+            result = Result.model_validate(record.header)
+            self._results.setdefault(result.key, (result, _body(record)))
+            for key in result.calls:
+                self._carried.setdefault(key, result.key)
+        elif record.kind is RecordKind.CALL:
+            made = CallMade.model_validate(record.header)
+            self._made.setdefault(made.identity, made)
+            self._calls.setdefault(made.key, _body(record))
+        elif record.kind is RecordKind.BOOKED:
+            self.accounts.book(Booked.model_validate(record.header))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._results
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def result(self, key: str) -> Result:
+        return self._results[key][0]
+
+    def body(self, key: str) -> bytes:
+        return self._read(self._results[key][1])
+
+    def is_good(self, key: str) -> bool:
+        """Whether there is a result that is no error, and its body is there."""
+        return key in self and self._results[key][0].outcome is Outcome.OK and self._has(self._results[key][1])
+
+    def answer(self, key: str) -> bytes | None:
+        """The pickled answer to an LM call, whoever made it. One that is lost can be asked for again."""
+        if key in self._calls:
+            body, start = self._calls[key], 0
+        elif key in self._carried:
+            result, body = self._results[self._carried[key]]
+            start = result.calls_at or 0
+        else:
+            return None
+        try:
+            return self._read(body)[start:] if self._has(body) else None
+        except Drift:
+            return None
+
+    def usage(self) -> Usage:
+        """All LM calls that the journal holds results of."""
+        results = (result.usage for result, _ in self._results.values())
+        return sum((made.usage for made in self._made.values()), sum(results, Usage()))
+
+    def waste(self, used: Collection[str]) -> Waste:
+        """What was paid for results that are not among the used keys."""
+        cells = [result for key, (result, _) in self._results.items() if key not in used]
+        calls = [made for made in self._made.values() if (made.cell or made.key) not in used]
+        return Waste(
+            cells=len(cells), calls=sum(cell.usage.calls for cell in cells) + sum(made.usage.calls for made in calls)
+        )
+
+    def paid(self, cells: Collection[str]) -> tuple[int, set[str]]:
+        """How many LM calls some cells have paid for, and the keys of those that have one."""
+        results = [self._results[key][0] for key in cells if key in self]
+        made = [made for made in self._made.values() if made.cell in cells]
+        calls = sum(result.usage.calls for result in results) + sum(one.usage.calls for one in made)
+        return calls, {key for result in results for key in result.calls} | {one.key for one in made}
+
+    def _read(self, body: Body) -> bytes:
+        if isinstance(body, bytes):
+            return body
+        assert self.bodies is not None, "records that name a depot are of runs that have one"
+        return self.bodies.read(body)
+
+    def _has(self, body: Body) -> bool:
+        return isinstance(body, bytes) or (self.bodies is not None and self.bodies.has(body))
+
+
+def _body(record: Record) -> Body:
+    return Stored.model_validate(record.header[STORED]) if STORED in record.header else record.body
