@@ -32,8 +32,8 @@ from swarm_operator.actions import (
 )
 from swarm_operator.api import AnyReason, ArtifactStatus, ObjectKind, Reason
 from swarm_operator.attempts import backoff, poisoned, struck, untouched
-from swarm_operator.settings import Settings
-from swarm_operator.situation import MEBIBYTE, Situation
+from swarm_operator.settings import MEBIBYTE, Settings
+from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Job, NewPlan, Pod, World
 from swarm_wire.limits import affordable
@@ -113,7 +113,7 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
 
 def too_large(s: Situation) -> Move | None:
     """etcd is not made for more."""
-    size, most = s.journal_bytes, s.settings.journal_mebibytes * MEBIBYTE
+    size, most = s.journal_bytes, s.settings.journal_bytes
     if size <= most:
         return None
     return fail(
@@ -523,7 +523,9 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     expired = s.time_to_live is not None and s.time_to_live <= 0
     # An older journal is worth something until there is an artifact of the new run; and after that, where a later run
     # may use it.
-    kept = s.reusable if s.settled is State.PUBLISHED else {found.run_id for found in s.world.maps} - {current}
+    is_over = s.settled is State.PUBLISHED and not reports.ended_by_limit(s.world.compilation.status)
+    everything = {found.run_id for found in s.world.maps}
+    kept = s.world.reusable(s.settings.journal_bytes) if is_over else everything
     for found in s.world.maps:
         if found.kind == ObjectKind.ARTIFACT:
             continue

@@ -52,7 +52,8 @@ class Observer:
         maps = await self._own_maps()
         if (last := await self._request(compilation.status.run_id, maps)) is not None:
             held = any(pod.held and pod.run_id == compilation.status.run_id for pod in pods)
-            compilation = compilation.continued(last, held)
+            is_opened = any((ref.kind, ref.run_id) == (ObjectKind.RUN, compilation.run_id) for _, ref in maps)
+            compilation = compilation.continued(last, held and not is_opened)
         request = await self._request(compilation.run_id, maps)
         run = None
         if request is not None:

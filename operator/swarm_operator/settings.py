@@ -7,6 +7,7 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 PREFIX: Final = "SWARM_OPERATOR_"
+MEBIBYTE: Final = 1024 * 1024
 
 
 class Settings(BaseModel):
@@ -63,6 +64,10 @@ class Settings(BaseModel):
         300, gt=0, description="How long no watch event and no resync may come before liveness fails."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def journal_bytes(self) -> int:
+        return self.journal_mebibytes * MEBIBYTE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

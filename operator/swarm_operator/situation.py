@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Final
 
 from swarm_operator import status as reports
 from swarm_operator.api import ObjectKind
@@ -13,8 +12,6 @@ from swarm_operator.status import State
 from swarm_operator.world import Job, Pod, World
 from swarm_wire.messages import Ending, PlanOutcome, Task
 from swarm_wire.slicing import missing_cells
-
-MEBIBYTE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -67,18 +64,6 @@ class Situation:
     def journal_bytes(self) -> int:
         """Of the run's shards."""
         return sum(found.size for found in self.world.maps if found.run_id == self.world.compilation.run_id)
-
-    @property
-    def reusable(self) -> set[str]:
-        """Earlier runs that a later one may use: as many of the newest as fit into the limit of a journal."""
-        kept: set[str] = set()
-        left = self.settings.journal_mebibytes * MEBIBYTE
-        for run in reversed(self.world.earlier):
-            left -= sum(found.size for found in self.world.maps if found.run_id == run)
-            if left < 0:
-                break
-            kept.add(run)
-        return kept
 
     @property
     def planned(self) -> int:

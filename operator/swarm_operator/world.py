@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -26,6 +26,9 @@ from swarm_wire.messages import (
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record
 from swarm_wire.spec import CompilationSpec
+
+MOST_EARLIER: Final = 500
+"""Shards of earlier runs that pods mount: each takes room in their Job."""
 
 
 @dataclass(frozen=True)
@@ -412,3 +415,15 @@ class World:
     earlier: tuple[str, ...] = ()
     earlier_shards: tuple[Shard, ...] = ()
     harvest: Harvest = field(default_factory=Harvest)
+
+    def reusable(self, most_bytes: int) -> set[str]:
+        """Earlier runs that a later one may use: as many of the newest as pods can well be given."""
+        kept: set[str] = set()
+        size = shards = 0
+        for run in reversed(self.earlier):
+            its = [found for found in self.maps if (found.run_id, found.kind) == (run, ObjectKind.RESULTS)]
+            size, shards = size + sum(found.size for found in its), shards + len(its)
+            if size > most_bytes or shards > MOST_EARLIER:
+                break
+            kept.add(run)
+        return kept

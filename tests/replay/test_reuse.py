@@ -34,7 +34,7 @@ class Change:
 CHANGES: dict[str, Change] = {
     "more candidates": Change(replace(BASE, parameters={**BASE.parameters, "num_candidate_programs": 5})),
     "fewer candidates": Change(replace(BASE, parameters={**BASE.parameters, "num_candidate_programs": 2}), new=False),
-    "another optimizer": Change(replace(BASE, optimizer="labeledFewShot", parameters={"k": 6})),
+    "another optimizer": Change(replace(BASE, optimizer="labeledFewShot", parameters={"k": 4})),
     "other threads": Change(swarm={"threadsPerPod": 3}, new=False),
     "pruning": Change(swarm={"pruning": "exact"}, new=False),
     "another metric": Change(replace(BASE, metric="partial"), cells=False, new=False),

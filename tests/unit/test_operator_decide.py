@@ -34,8 +34,7 @@ from support.worlds import (
 from swarm_operator.actions import Action, DropJob, DropMap, KeepRecords, Publish, ReleasePod, StartPlan, StartWork
 from swarm_operator.api import AnyReason, ObjectKind, Reason, ScoresStatus, Status, WaitingStatus
 from swarm_operator.decide import decide
-from swarm_operator.settings import Settings
-from swarm_operator.situation import MEBIBYTE
+from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_operator.status import CONDITIONS, State, timestamp
 from swarm_operator.world import Harvest, MapRef, NewPlan, Trouble, World
 from swarm_wire.messages import Commit, Usage

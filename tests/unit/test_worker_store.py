@@ -152,7 +152,8 @@ def test_what_was_saved_is_counted_once() -> None:
 def test_earlier_journals_are_read_from_folders_the_newest_first(tmp_path: Path) -> None:
     for number, name in enumerate(("0000-old", "0001-new", "..data")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / f"a{SHARD_SUFFIX}").write_bytes(pack([result(number)])[0])
-    found = read_earlier(tmp_path, None)
+        (tmp_path / name / f"a{SHARD_SUFFIX}").write_bytes(pack([result(number), plan_end(0)])[0])
+    found = read_earlier(tmp_path, None, lambda: "")
     assert [(name, next(iter(run._results))) for name, run in found.items()] == [("new", digest(1)), ("old", digest(0))]
-    assert read_earlier(tmp_path / "none", None) == {}
+    assert read_earlier(tmp_path / "none", None, lambda: "") == {}
+    assert [len(run) for run in read_earlier(tmp_path, None, lambda: "others").values()] == [0, 0]

@@ -334,6 +334,8 @@ class PlanEnd(Message):
     """Number of the plan that says this, counted from 0."""
     binding: str
     """Digest of program source, data, installed distributions and image that the journal belongs to."""
+    packages: str = ""
+    """Digest of Python and the installed distributions alone: others may not be able to read answers to LM calls."""
     tasks: list[Digest] = []
     cells: int = Field(0, ge=0)
     """Cells in those tasks."""

@@ -335,6 +335,13 @@ class JournalStorage(Union):
     )
     options: StorageOptions | None = Field(None, description="Credentials and endpoints for the url.")
 
+    @model_validator(mode="after")
+    def _outlives_a_pod(self) -> Self:
+        scheme = (self.url or "").partition(":")[0]
+        if scheme in ("file", "local", "memory"):
+            raise ValueError(f"{scheme}: is within one pod; use persistentVolumeClaim, or a place that all pods reach")
+        return self
+
 
 class CompilationSpec(SpecModel):
     """A DSPy compile: program, data, metric, models and optimizer in; the compiled program out."""

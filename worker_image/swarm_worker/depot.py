@@ -12,13 +12,13 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from swarm_wire import names
 from swarm_wire.messages import STORED, Stored
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, frame_digest
-from swarm_worker.errors import BadInput, Drift, StorageFailed
+from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
 from swarm_worker.replay.codec import GUARDED_SECRET
 
 KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
@@ -37,23 +37,42 @@ class Bodies(Protocol):
     def read(self, stored: Stored) -> bytes: ...
     def has(self, stored: Stored) -> bool: ...
 
+    def give_up(self, error: SwarmError) -> NoReturn:
+        """Without a body there is no going on, and neither a program nor an optimizer may catch that."""
+
 
 class Depot:
     """
     Args:
         url: a folder, as fsspec writes it.
         options: of its file system: credentials, endpoints.
+
+    Attributes:
+        end: ends the process.
     """
+
+    end: Callable[[SwarmError], NoReturn] | None = None
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         # Most pods have no depot, and need not wait for it.
         from fsspec.core import url_to_fs
 
-        self._url, self._secrets = url, [*_texts(options or {})]
+        self._url, self._options, self._secrets = url, dict(options or {}), [*_texts(options or {})]
         with self._explained("opened"):
-            self._files, self._root = url_to_fs(url, **(options or {}))
-        self._is_local = "file" in self._files.protocol
+            self._opened, self._root = url_to_fs(url, **self._options)
+        self._process = os.getpid()
+        self._is_local = "file" in self._opened.protocol
         self._cached = functools.lru_cache(CACHED)(self._read)
+
+    @property
+    def _files(self) -> Any:
+        """The file system. A scout is a fork, and connections do not survive one."""
+        if os.getpid() != self._process:
+            from fsspec.core import url_to_fs
+
+            self._opened, _ = url_to_fs(self._url, skip_instance_cache=True, **self._options)
+            self._process = os.getpid()
+        return self._opened
 
     def write(self, name: str, data: bytes) -> None:
         """An object that is whole, or not there. Raises StorageFailed."""
@@ -71,19 +90,30 @@ class Depot:
             scratch.replace(path)
 
     def read(self, stored: Stored) -> bytes:
-        """A body. Raises StorageFailed; and Drift where it is not what was put there."""
-        body = self._cached(stored.name)[stored.offset : stored.offset + stored.length]
+        """A body. Raises Drift where it is not what was put there."""
+        try:
+            body = self._cached(stored.name)[stored.offset : stored.offset + stored.length]
+        except StorageFailed as error:
+            self.give_up(error)
         if len(body) != stored.length or frame_digest(body) != stored.digest:
             raise self._damaged(stored.name)
         return body
 
     def has(self, stored: Stored) -> bool:
         """Whether an object of sufficient size is there."""
-        return self._sizes.get(stored.name, 0) >= stored.offset + stored.length
+        try:
+            return self._sizes.get(stored.name, 0) >= stored.offset + stored.length
+        except StorageFailed as error:
+            self.give_up(error)
+
+    def give_up(self, error: SwarmError) -> NoReturn:
+        if self.end is not None:
+            self.end(error)
+        raise error
 
     def keep_only(self, runs: Sequence[str]) -> None:
-        """Deletes what other runs left there."""
-        with self._explained("tidied up"):
+        """Deletes what other runs left there, as far as that is allowed."""
+        with contextlib.suppress(StorageFailed), self._explained("tidied up"):
             for path in self._files.ls(self._root, detail=False) if self._files.isdir(self._root) else ():
                 if path.rstrip("/").rpartition("/")[2] not in runs:
                     self._files.rm(path, recursive=True)
@@ -121,7 +151,8 @@ class Depot:
         except Drift:
             raise
         except Exception as error:
-            raise StorageFailed(f"{self._url} cannot be {what}: {type(error).__name__}: {error}") from error
+            told = self.redact(f"{type(error).__name__}: {error}")
+            raise StorageFailed(f"{self._url} cannot be {what}: {told}") from error
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -130,8 +161,9 @@ def _texts(value: object) -> Iterator[str]:
         case str() if len(value) >= GUARDED_SECRET:
             yield value
         case dict():
-            for each in value.values():
-                yield from _texts(each)
+            yield from (text for each in value.values() for text in _texts(each))
+        case list():
+            yield from (text for each in value for text in _texts(each))
 
 
 class Sender:
@@ -155,6 +187,8 @@ class Sender:
         """Raises StorageFailed, also for a record before this one."""
         with self._lock:
             self._raise_failure()
+            if record.kind is RecordKind.BOOKED:  # is told before it is spent
+                return self._put(record)
             self._waiting.append(record)
             if sum(len(waiting.body) for waiting in self._waiting) >= OBJECT_BYTES:
                 self.flush()
@@ -170,7 +204,7 @@ class Sender:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            records, self._waiting = self._waiting, []
+            records = [*self._waiting]
             if not records:
                 return
             self._count += 1
@@ -189,6 +223,8 @@ class Sender:
                     offset += len(record.body)
                     record = Record(record.kind, {**record.header, STORED: stored.to_header()})
                 self._put(record)
+            # Not before: whoever interrupts this sends them again, and of equal records the first counts.
+            del self._waiting[: len(records)]
 
     def _flush_later(self) -> None:
         with contextlib.suppress(StorageFailed), self._lock:

@@ -26,7 +26,7 @@ from swarm_worker.replay.journal import Stream
 from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.twin import Observation, Twin
-from swarm_worker.user.binding import binding
+from swarm_worker.user.binding import binding, packages
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.watch import Watch
 
@@ -51,10 +51,12 @@ class Plan:
         self._process, self._environment, self._twin = process, environment, twin
         depot = environment.depot
         self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)), depot)
-        earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot)
+        earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot, packages)
         self._store.earlier = [*earlier.values()]
-        if depot is not None and not self._store.plans and (twin is None or twin.is_plan):
-            depot.keep_only([environment.request.run_id, *earlier])
+        if depot is not None:
+            depot.end = self._leave
+            if not self._store.plans and (twin is None or twin.is_plan):
+                depot.keep_only([environment.request.run_id, *earlier])
         ending = os.environ.pop(names.ENV_PARTIAL, "")
         self._ending = Ending.model_validate_json(ending) if ending else None
         self._progress = script.Progress(keeps_best=self._ending is not None)
@@ -156,6 +158,7 @@ class Plan:
             outcome=outcome,
             round=len(self._store.plans),
             binding=self._binding,
+            packages=packages(),
             tasks=[task.digest for task in asked],
             cells=len({cell.key for task in asked for cell in task.cells}),
             scores=self._progress.scores(),

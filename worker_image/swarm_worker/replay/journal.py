@@ -75,7 +75,11 @@ class Journal:
         return self._results[key][0]
 
     def body(self, key: str) -> bytes:
-        return self._read(self._results[key][1])
+        try:
+            return self._read(self._results[key][1])
+        except Drift as error:
+            assert self.bodies is not None, "what is with its record is never lost"
+            self.bodies.give_up(error)
 
     def is_good(self, key: str) -> bool:
         """Whether there is a result that is no error, and its body is there."""

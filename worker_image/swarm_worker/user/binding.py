@@ -25,6 +25,11 @@ def binding(spec: CompilationSpec, sources: Path, data: Data, image: str) -> str
     return combine("binding", image, sys.version, examples, *parts, *sorted(_distributions())).hex()
 
 
+def packages() -> str:
+    """32 hex digits, of Python and the installed distributions."""
+    return combine("packages", sys.version, *sorted(_distributions())).hex()
+
+
 def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
     source = spec.program.source
     if source is not None and source.config_map is not None:
