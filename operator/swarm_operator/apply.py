@@ -163,9 +163,7 @@ class Applier:
         assert spec is not None
         rates = rate_limits(spec, key.namespace, key.name)
         policy, queue = self._settings.image_pull_policy, world.compilation.queue
-        kept = world.reusable(self._settings.journal_bytes)
-        earlier = [shard for shard in world.earlier_shards if shard.run_id in kept]
-        return manifests.Surroundings(policy, self._settings.limiter, rates, queue, earlier)
+        return manifests.Surroundings(policy, self._settings.limiter, rates, queue, world.earlier_shards)
 
     async def _keep(self, world: World, body: Object) -> None:
         """A ConfigMap, unless it was seen: an operator that dies after every write gets to the next one."""

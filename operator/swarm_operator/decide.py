@@ -35,7 +35,7 @@ from swarm_operator.attempts import backoff, poisoned, struck, untouched
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
-from swarm_operator.world import Job, NewPlan, Pod, World
+from swarm_operator.world import Job, NewPlan, Pod, World, reusable
 from swarm_wire.limits import affordable
 from swarm_wire.messages import Allowance, Assignment, Ending, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
@@ -98,9 +98,7 @@ def superseded(s: Situation) -> Move | None:
     """The spec was changed: what the run before it has under way is paid for, so it is kept before a new run begins."""
     if not s.world.compilation.superseded:
         return None
-    drops = tuple(DropJob(job.name, job.uid) for job in s.jobs)
-    verdict = words.superseded(s, len(s.live(s.pods)))
-    return Move(verdict, (*release(s.world.harvest.settled), *drops), s.settings.gather_interval)
+    return Move(words.superseded(s, len(s.live(s.pods))), end(s, s.jobs), s.settings.gather_interval)
 
 
 def stopped_by_a_pod(s: Situation) -> Move | None:
@@ -109,19 +107,6 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
         if pod.exit_code in TERMINAL_EXITS and not s.live([pod]):
             return fail(words.worker_reason(pod), words.verdict_of(s, pod))
     return None
-
-
-def too_large(s: Situation) -> Move | None:
-    """etcd is not made for more."""
-    size, most = s.journal_bytes, s.settings.journal_bytes
-    if size <= most:
-        return None
-    return fail(
-        Reason.JOURNAL_TOO_LARGE,
-        f"the run's journal has {size / MEBIBYTE:.1f} MiB in ConfigMaps, and the operator's settings allow "
-        f"{s.settings.journal_mebibytes} MiB. Name a PersistentVolumeClaim or a URL in spec.journal, or make the "
-        "compile smaller: the change starts a new run, which goes on from what is there.",
-    )
 
 
 def damaged_journal(s: Situation) -> Move | None:
@@ -139,10 +124,9 @@ def suspended(s: Situation) -> Move | None:
     spec = s.world.compilation.spec
     if spec is None or not spec.suspend or s.world.journal.artifact:
         return None
-    drops = tuple(DropJob(job.name, job.uid) for job in s.jobs)
     ending = len(s.live(s.pods))
-    wake_up = s.settings.gather_interval if drops or ending else None
-    return Move(words.suspended(s, ending), (*release(s.world.harvest.settled), *drops), wake_up)
+    wake_up = s.settings.gather_interval if s.jobs or ending else None
+    return Move(words.suspended(s, ending), end(s, s.jobs), wake_up)
 
 
 def restricted(s: Situation) -> Move | None:
@@ -219,6 +203,19 @@ def ended_by_limit(s: Situation) -> Move | None:
     return fail(Reason.LIMIT_REACHED, f"{s.partial.why}. {words.best_so_far(s.world.journal.artifact, wanted=False)}")
 
 
+def too_large(s: Situation) -> Move | None:
+    """etcd is not made for more."""
+    size, most = s.journal_bytes, s.settings.journal_bytes
+    if size <= most:
+        return None
+    return fail(
+        Reason.JOURNAL_TOO_LARGE,
+        f"the run's journal has {size / MEBIBYTE:.1f} MiB in ConfigMaps, and the operator's settings allow "
+        f"{s.settings.journal_mebibytes} MiB. Name a PersistentVolumeClaim or a URL in spec.journal, or make the "
+        "compile smaller: the change starts a new run, which goes on from what is there.",
+    )
+
+
 def no_progress(s: Situation) -> Move | None:
     """A plan that asks for what the journal had before it ran would ask for ever.
 
@@ -254,10 +251,7 @@ def limited(s: Situation) -> Move | None:
     if why is None:
         return None
     if ending := [job for job in s.jobs if not s.over(job)]:
-        drops = tuple(DropJob(job.name, job.uid) for job in ending)
-        return Move(
-            words.ending(why, len(ending)), (*release(s.world.harvest.settled), *drops), s.settings.gather_interval
-        )
+        return Move(words.ending(why, len(ending)), end(s, ending), s.settings.gather_interval)
     pods = [pod for pod in s.pods if pod.job_uid in partial]
     if sum(pod.failed_on_its_own for pod in pods) >= s.max_attempts or len(partial) > EXTRA_ATTEMPTS:
         return fail(
@@ -407,6 +401,11 @@ def under_way(s: Situation, verdict: Verdict) -> Move:
     return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
 
 
+def end(s: Situation, jobs: Iterable[Job]) -> tuple[Action, ...]:
+    """Ends Jobs; what their pods have finished is kept before they are let go."""
+    return (*release(s.world.harvest.settled), *(DropJob(job.name, job.uid) for job in jobs))
+
+
 def wants_partial(s: Situation) -> bool:
     """Whether a limit has ended the run, and the best program so far is to be published."""
     now = limits.current(s)
@@ -524,8 +523,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     # An older journal is worth something until there is an artifact of the new run; and after that, where a later run
     # may use it.
     is_over = s.settled is State.PUBLISHED and not reports.ended_by_limit(s.world.compilation.status)
-    everything = {found.run_id for found in s.world.maps}
-    kept = s.world.reusable(s.settings.journal_bytes) if is_over else everything
+    kept = reusable(s.world.earlier, s.world.maps, s.settings.journal_bytes)
     for found in s.world.maps:
         if found.kind == ObjectKind.ARTIFACT:
             continue
@@ -533,7 +531,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         if found.run_id == current:
             gone = expired or (passing and (s.settled is not None or found.round < last))
         else:
-            gone = expired or passing or found.run_id not in kept
+            gone = expired or passing or (is_over and found.run_id not in kept)
         if gone:
             actions.append(DropMap(found.name, found.uid))
     return tuple(actions)

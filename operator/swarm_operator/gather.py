@@ -56,7 +56,8 @@ def harvest(outputs: Iterable[Output], journal: Journal, threads: int = 1) -> Ha
         transcript = records.read(output.text.splitlines(), output.nonce)
         found = [transcript.records[number] for number in sorted(transcript.records)]
         allowed = None if pod.kind is ObjectKind.PLAN else _cells(journal, pod.round)
-        for key, _, record in _finished(found):
+        finished = [*_finished(found)]
+        for key, _, record in finished:
             asked = allowed is None or record.kind is RecordKind.CALL or key in allowed
             if asked and key not in seen[record.kind]:
                 seen[record.kind].add(key)
@@ -73,8 +74,7 @@ def harvest(outputs: Iterable[Output], journal: Journal, threads: int = 1) -> Ha
             plans[pod.round] = plan
         if output.final:
             settled.append(pod)
-            kept = (usage for _, usage, _ in _finished(found))
-            lost = accounts.repeated(commit, kept, threads) if pod.started else 0
+            lost = accounts.repeated(commit, (usage for _, usage, _ in finished), threads) if pod.started else 0
             if (pod.allowance.is_limited or lost) and pod.account not in journal.accounts.closed:
                 booked = Booked(account=pod.account, spent=spent(output, found), repeated=lost, final=True)
                 results.setdefault(pod.round, []).append(Record(RecordKind.BOOKED, booked.to_header()))

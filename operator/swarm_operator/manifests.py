@@ -246,35 +246,22 @@ def _config_map(
 def _shards_volume(mounted: Sequence[Shard]) -> Manifest:
     if not mounted:
         return {"emptyDir": {"sizeLimit": "1Mi"}}
-    return {
-        "projected": {
-            "sources": [
-                {"configMap": {"name": shard.name, "items": [{"key": shard.key, "path": shard.key}]}}
-                for shard in mounted
-            ]
-        }
-    }
+    return _projected(_source(shard, shard.key) for shard in mounted)
 
 
 def _earlier_volume(mounted: Sequence[Shard]) -> Manifest:
     """A folder for each run, the newest one last by name. What is gone when a pod starts is not missed."""
     runs = list(dict.fromkeys(shard.run_id for shard in mounted))
-    return {
-        "projected": {
-            "sources": [
-                {
-                    "configMap": {
-                        "name": shard.name,
-                        "items": [
-                            {"key": shard.key, "path": f"{runs.index(shard.run_id):04d}-{shard.run_id}/{shard.key}"}
-                        ],
-                        "optional": True,
-                    }
-                }
-                for shard in mounted
-            ]
-        }
-    }
+    folders = {run: f"{number:04d}-{run}" for number, run in enumerate(runs)}
+    return _projected(_source(shard, f"{folders[shard.run_id]}/{shard.key}", optional=True) for shard in mounted)
+
+
+def _projected(sources: Iterable[Manifest]) -> Manifest:
+    return {"projected": {"sources": [{"configMap": source} for source in sources]}}
+
+
+def _source(shard: Shard, path: str, **more: bool) -> Manifest:
+    return {"name": shard.name, "items": [{"key": shard.key, "path": path}], **more}
 
 
 def _job(

@@ -15,7 +15,7 @@ from swarm_operator.logs import LogReader
 from swarm_operator.maps import MapReader
 from swarm_operator.settings import Settings
 from swarm_operator.status import is_over
-from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World
+from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World, reusable
 from swarm_wire.messages import RunRequest
 
 REJECTION_AGE: Final = 5.0
@@ -62,6 +62,7 @@ class Observer:
         journal, assignments = await self._progress(compilation.run_id, maps)
         earlier = await self._earlier(compilation, maps)
         refs = tuple(ref for _, ref in maps)
+        used = [] if is_over(compilation) else reusable(earlier, refs, self._settings.journal_bytes)
         spec = run.spec if run else compilation.spec
         wanted = sorted(spec.config_maps()) if spec else []
         inputs = {name: await self._maps.keys(name) for name in wanted}
@@ -85,7 +86,7 @@ class Observer:
             artifact=artifact,
             maps=refs,
             earlier=earlier,
-            earlier_shards=() if is_over(compilation) else await self._shards(earlier, maps),
+            earlier_shards=await self._shards(used, maps),
             harvest=gather.harvest(outputs, journal, run.spec.swarm.threads_per_pod if run else 1),
         )
 

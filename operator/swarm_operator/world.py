@@ -1,6 +1,6 @@
 """What a pass has seen, as immutable facts. `observe` makes them, `decide` reads them; nothing here does anything."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -399,7 +399,7 @@ class World:
         rejections: Job uid -> why the API server admits no pod of it.
         maps: every ConfigMap of ours that belongs to the Compilation, of all runs.
         earlier: other runs of the same request, oldest first.
-        earlier_shards: their results, while a run is under way.
+        earlier_shards: results of those that are reusable, while a run is under way.
     """
 
     compilation: Compilation
@@ -416,14 +416,20 @@ class World:
     earlier_shards: tuple[Shard, ...] = ()
     harvest: Harvest = field(default_factory=Harvest)
 
-    def reusable(self, most_bytes: int) -> set[str]:
-        """Earlier runs that a later one may use: as many of the newest as pods can well be given."""
-        kept: set[str] = set()
-        size = shards = 0
-        for run in reversed(self.earlier):
-            its = [found for found in self.maps if (found.run_id, found.kind) == (run, ObjectKind.RESULTS)]
-            size, shards = size + sum(found.size for found in its), shards + len(its)
-            if size > most_bytes or shards > MOST_EARLIER:
-                break
-            kept.add(run)
-        return kept
+
+def reusable(earlier: Sequence[str], maps: Iterable[MapRef], most_bytes: int) -> list[str]:
+    """Those of the earlier runs that a later one may use: as many of the newest as pods can well be given.
+
+    Args:
+        earlier: oldest first, as what is returned.
+    """
+    results = [found for found in maps if found.kind == ObjectKind.RESULTS]
+    kept: list[str] = []
+    size = shards = 0
+    for run in reversed(earlier):
+        its = [found.size for found in results if found.run_id == run]
+        size, shards = size + sum(its), shards + len(its)
+        if size > most_bytes or shards > MOST_EARLIER:
+            break
+        kept.insert(0, run)
+    return kept

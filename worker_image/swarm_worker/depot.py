@@ -227,7 +227,7 @@ class Sender:
             del self._waiting[: len(records)]
 
     def _flush_later(self) -> None:
-        with contextlib.suppress(StorageFailed), self._lock:
+        with contextlib.suppress(StorageFailed):
             self.flush()
 
     def _raise_failure(self) -> None:

@@ -51,12 +51,8 @@ class Plan:
         self._process, self._environment, self._twin = process, environment, twin
         depot = environment.depot
         self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)), depot)
-        earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot, packages)
-        self._store.earlier = [*earlier.values()]
         if depot is not None:
             depot.end = self._leave
-            if not self._store.plans and (twin is None or twin.is_plan):
-                depot.keep_only([environment.request.run_id, *earlier])
         ending = os.environ.pop(names.ENV_PARTIAL, "")
         self._ending = Ending.model_validate_json(ending) if ending else None
         self._progress = script.Progress(keeps_best=self._ending is not None)
@@ -77,7 +73,7 @@ class Plan:
             is_full=lambda: process.is_full,
             contest=self._contest,
         )
-        self._binding = ""
+        self._binding = self._packages = ""
         self._observed: list[Observation] = []
 
     def run(self) -> None:
@@ -88,9 +84,10 @@ class Plan:
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
-        self._binding = binding(spec, self._environment.sources, loaded.data, image)
+        self._packages = packages()
+        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._packages)
         self._check_binding()
-        self._store.bind(self._binding)
+        self._read_earlier()
         if self._twin is not None:
             self._observed = observe(loaded, backwards=self._twin.backwards)
         hooks.install(self._engine)
@@ -106,6 +103,15 @@ class Plan:
         self._engine.spend()
         self._put_artifact(winner)
         self._put_end(PlanOutcome.DONE)
+
+    def _read_earlier(self) -> None:
+        """Journals of earlier runs; what no journal names is deleted from the depot when a run begins."""
+        depot, twin = self._environment.depot, self._twin
+        earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot, lambda: self._packages)
+        self._store.earlier = [*earlier.values()]
+        self._store.bind(self._binding)
+        if depot is not None and not self._store.plans and (twin is None or twin.is_plan):
+            depot.keep_only([self._environment.request.run_id, *earlier])
 
     def _end_partial(self) -> NoReturn:
         """The run is over: what is complete is what there is."""
@@ -158,7 +164,7 @@ class Plan:
             outcome=outcome,
             round=len(self._store.plans),
             binding=self._binding,
-            packages=packages(),
+            packages=self._packages,
             tasks=[task.digest for task in asked],
             cells=len({cell.key for task in asked for cell in task.cells}),
             scores=self._progress.scores(),

@@ -6,11 +6,10 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
 from pathlib import Path
 
 from swarm_wire import names
-from swarm_wire.messages import STORED, Assignment, SliceRef, Stored, Task
+from swarm_wire.messages import Assignment, SliceRef, Task
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
 from swarm_worker.client import prices
@@ -23,6 +22,7 @@ from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Work, make_work
+from swarm_worker.replay.journal import body_of, read_body
 from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.user.binding import packages
 from swarm_worker.watch import Watch
@@ -65,10 +65,7 @@ class Bench:
                 task = Task.model_validate(record.header)
                 self._tasks[task.digest] = task
             elif record.kind is RecordKind.BLOB:
-                stored = record.header.get(STORED)
-                if stored is not None and bodies is not None:
-                    record = replace(record, body=bodies.read(Stored.model_validate(stored)))
-                self._blobs[record.header["key"]] = record.body
+                self._blobs[record.header["key"]] = read_body(body_of(record), bodies)
 
     def work(self, digest: str) -> Work:
         with self._lock:

@@ -55,13 +55,13 @@ class Journal:
         """Adds a RESULT, a CALL or what was BOOKED; passes over other kinds."""
         if record.kind is RecordKind.RESULT:
             result = Result.model_validate(record.header)
-            self._results.setdefault(result.key, (result, _body(record)))
+            self._results.setdefault(result.key, (result, body_of(record)))
             for key in result.calls:
                 self._carried.setdefault(key, result.key)
         elif record.kind is RecordKind.CALL:
             made = CallMade.model_validate(record.header)
             self._made.setdefault(made.identity, made)
-            self._calls.setdefault(made.key, _body(record))
+            self._calls.setdefault(made.key, body_of(record))
         elif record.kind is RecordKind.BOOKED:
             self.accounts.book(Booked.model_validate(record.header))
 
@@ -120,14 +120,20 @@ class Journal:
         return calls, {key for result in results for key in result.calls} | {one.key for one in made}
 
     def _read(self, body: Body) -> bytes:
-        if isinstance(body, bytes):
-            return body
-        assert self.bodies is not None, "records that name a depot are of runs that have one"
-        return self.bodies.read(body)
+        return read_body(body, self.bodies)
 
     def _has(self, body: Body) -> bool:
         return isinstance(body, bytes) or (self.bodies is not None and self.bodies.has(body))
 
 
-def _body(record: Record) -> Body:
+def body_of(record: Record) -> Body:
+    """The body, or where it is."""
     return Stored.model_validate(record.header[STORED]) if STORED in record.header else record.body
+
+
+def read_body(body: Body, bodies: Bodies | None) -> bytes:
+    """Raises Drift where it is not as it was left."""
+    if isinstance(body, bytes):
+        return body
+    assert bodies is not None, "records that name a depot are of runs that have one"
+    return bodies.read(body)

@@ -18,11 +18,15 @@ from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.user.data import Data
 
 
-def binding(spec: CompilationSpec, sources: Path, data: Data, image: str) -> str:
-    """32 hex digits."""
+def binding(spec: CompilationSpec, sources: Path, data: Data, image: str, installed: str) -> str:
+    """32 hex digits.
+
+    Args:
+        installed: the `packages` of this process.
+    """
     parts = [f"{name}\0{content.hex()}" for name, content in _files(spec, sources)]
     examples = Walk().digest(data.train, data.validation, data.test)
-    return combine("binding", image, sys.version, examples, *parts, *sorted(_distributions())).hex()
+    return combine("binding", image, installed, examples, *parts).hex()
 
 
 def packages() -> str:
