@@ -1,114 +1,134 @@
 """`python -m bench.pruning`: what pruning saves, against the score of the best candidate.
 
-Stock random search runs once for each line, with a model that is more or less capable. Then the scores of its cells are
-handed out again as pruning asks for them: the winner must be stock's. The first two candidates need no bootstrap; a run
-evaluates them in its first round, whole, and what is saved is counted without them.
+Random search with DSPy's 16 candidates, by stock DSPy and by the local driver: 20 seeds, each with another provider and
+another order of candidates, of 3 programs. The winner must be stock's. Prints a line for each search, then the table of
+docs/pruning.md.
+
+A run evaluates the first two candidates, which need no bootstrap, in its first round, whole; and whatever is evaluated
+before and after the optimizer. So cells are counted of the other candidates.
 """
 
 import argparse
-import contextlib
-import io
-import logging
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import dspy
-
-import replay_programs
-import stock
 from bench.reference import KNOWLEDGE
 from simulated_provider.testing import running_provider
-from swarm_worker.replay.pruning import Range, Standing, lost, wanted
+from support.compiles import Case, LocalRun, StockRun
 
 METRICS = {"One": "department", "Two": "partial", "Agent": "graded"}
-FIRST_ROUND = 2
-LIMITS = Range(0, 1)
+MODELS = (0.9, 1.0, 0.6, 0.95)
+"""Capabilities of the student's model, one for each seed in turn."""
+AT_ONCE = 2
+BANDS = (0, 80, 85, 90, 92.5, 95, 100.1)
+"""Best scores that share a line of the table."""
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """A search on known scores, as the engine would go through it.
+class Search:
+    """One search, by both.
 
     Attributes:
-        shown: each candidate's score, or its bound.
-        rounds: those of candidates, after the first two.
-        paid: cells, of `whole`.
-        unfinished: candidates, and `spared` their cells.
+        cells: of the candidates that may be pruned, and `spared` of them.
+        candidates: those, and `pruned` of them.
+        same: whether program, scores and every score that is no bound are stock's.
     """
 
-    shown: list[float]
-    rounds: int
-    paid: int
-    whole: int
-    unfinished: int
+    program: str
+    seed: int
+    best: float
+    stock: int
+    requests: int
+    cells: int
     spared: int
+    candidates: int
+    pruned: int
+    rounds: int
+    same: bool
 
-    @classmethod
-    def of(cls, matrix: Sequence[Sequence[float]]) -> "Pruned":
-        size = len(matrix[0])
-        known = [dict(enumerate(scores)) if number < FIRST_ROUND else {} for number, scores in enumerate(matrix)]
-        rounds = paid = 0
-        while asked := wanted(_standings(known, size), LIMITS):
-            rounds += 1
-            for number, positions in asked.items():
-                paid += len(positions)
-                known[number].update({position: matrix[number][position] for position in positions})
-        losers = lost(_standings(known, size), LIMITS)
-        return cls(
-            shown=[round(standing.percentage(LIMITS.high), 2) for standing in _standings(known, size)],
-            rounds=rounds,
-            paid=paid,
-            whole=size * (len(matrix) - FIRST_ROUND),
-            unfinished=len(losers),
-            spared=sum(size - len(known[number]) for number in losers),
+    def __str__(self) -> str:
+        return _line(
+            *(self.program, self.seed, f"{self.best:.1f}", f"{self.stock} → {self.requests}"),
+            *(f"{self.cells} → {self.cells - self.spared}", f"{self.pruned} of {self.candidates}", self.rounds),
+            "yes" if self.same else "NO",
         )
 
 
-def _standings(known: Sequence[dict[int, float]], size: int) -> list[Standing]:
-    return [Standing(tuple(map(str, range(size))), scores, max_errors=10) for scores in known]
+def search(program: str, seed: int, candidates: int, examples: int) -> Search:
+    case = Case(
+        "pruning",
+        parameters={"num_candidate_programs": candidates},
+        program=program,
+        metric=METRICS[program],
+        train=examples,
+        validation=examples,
+    )
+    model = {"small": MODELS[seed % len(MODELS)]}
+    with (
+        running_provider(seed=seed, knowledge=KNOWLEDGE, varied=True, model=model) as provider,
+        TemporaryDirectory() as folder,
+    ):
+        stock = case.stock(provider)
+        ours = case.swarm(provider, Path(folder), speculation=0)
+        if ours.status:
+            raise RuntimeError(f"{program}, seed {seed}: {ours.output}")
+        pruned, others = ours.report["pruned"], len(stock.ranking) - 2
+        return Search(
+            program=program,
+            seed=seed,
+            best=stock.scores["best"],
+            stock=stock.requests,
+            requests=ours.requests,
+            cells=others * examples,
+            spared=pruned["cells"],
+            candidates=others,
+            pruned=pruned["candidates"],
+            rounds=ours.rounds,
+            same=is_same(ours, stock),
+        )
 
 
-def searched(program: str, seed: int, capability: float, candidates: int, examples: int) -> list[dict[str, Any]]:
-    """Stock's candidates, in its order; the winner's number is in each."""
-    case = {
-        "optimizer": "bootstrapFewShotWithRandomSearch",
-        "metric": METRICS[program],
-        "train": examples,
-        "validation": examples,
-        "teacher": False,
-        "prompt": False,
-        "parameters": {"num_candidate_programs": candidates},
-    }
-    with running_provider(seed=seed, knowledge=KNOWLEDGE, varied=True, model={"small": capability}) as provider:
-        dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
-        dspy.configure(lm=dspy.LM("openai/small", api_base=provider.url, api_key="none"), num_threads=4)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            winner = stock.compiled({**case, "url": provider.url}, getattr(replay_programs, program)())
-    found = sorted(winner.candidate_programs, key=lambda candidate: candidate["seed"])
-    return [{**candidate, "wins": candidate["program"] is winner} for candidate in found]
+def is_same(ours: LocalRun, stock: StockRun) -> bool:
+    known = [candidate["score"] for candidate in ours.report["candidates"] if not candidate["bound"]]
+    return (ours.program, ours.scores) == (stock.program, stock.scores) and not set(known) - set(stock.ranking)
 
 
-def line(program: str, seed: int, capability: float, candidates: int, examples: int) -> str:
-    found = searched(program, seed, capability, candidates, examples)
-    winner = next(number for number, candidate in enumerate(found) if candidate["wins"])
-    pruned = Pruned.of([[float(score) for score in candidate["subscores"]] for candidate in found])
-    same = pruned.shown.index(max(pruned.shown)) == winner and max(pruned.shown) == found[winner]["score"]
-    of_theirs = pruned.spared / max(1, examples * pruned.unfinished)
-    cells = [
-        f"{max(pruned.shown):.1f}",
-        program,
-        str(seed),
-        f"{capability:.1f}",
-        f"{pruned.whole} → {pruned.paid}",
-        f"{1 - pruned.paid / pruned.whole:.0%}",
-        f"{pruned.unfinished} of {len(found) - FIRST_ROUND}",
-        f"{of_theirs:.0%}",
-        str(pruned.rounds),
-        "yes" if same else "NO",
-    ]
-    return "| " + " | ".join(cells) + " |"
+def table(searches: Sequence[Search]) -> list[str]:
+    """Searches of like best scores together, program by program; and all those of 90 and more."""
+    lines = ["| best score | program | searches | cells, all → asked for | saved | pruned | requests saved | rounds |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+
+    def band(found: Search) -> int:
+        return sum(found.best >= limit for limit in BANDS)
+
+    ordered = sorted(searches, key=lambda found: (list(METRICS).index(found.program), band(found), found.best))
+    for (program, _), group in groupby(ordered, key=lambda found: (found.program, band(found))):
+        alike = list(group)
+        least, most = alike[0].best, alike[-1].best
+        lines.append(_sum(f"{least:.1f}" if least == most else f"{least:.1f} .. {most:.1f}", program, alike))
+    good = [found for found in searches if found.best >= 90]
+    if good:
+        lines.append(_sum("90 and more", "all", good))
+    return lines
+
+
+def _sum(best: str, program: str, found: Sequence[Search]) -> str:
+    cells, spared = sum(each.cells for each in found), sum(each.spared for each in found)
+    stock, requests = sum(each.stock for each in found), sum(each.requests for each in found)
+    return _line(
+        *(best, program, len(found), f"{cells:,} → {cells - spared:,}", f"{spared / cells:.0%}"),
+        f"{sum(each.pruned for each in found)} of {sum(each.candidates for each in found)}",
+        *(f"{1 - requests / stock:.0%}", f"{sum(each.rounds for each in found) / len(found):.1f}"),
+    )
+
+
+def _line(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,14 +138,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--candidates", type=int, default=16)
     parser.add_argument("--examples", type=int, default=100)
     given = parser.parse_args(arguments)
-    logging.disable(logging.INFO)
-    print("| best | program | seed | model | cells | saved | pruned | of theirs | rounds | same winner |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for program in given.programs:
-        for seed in range(1, given.seeds + 1):
-            capability = (0.9, 0.3, 1.0, 0.6)[seed % 4]
-            print(line(program, seed, capability, given.candidates, given.examples), flush=True)
-    return 0
+    cases = [(program, seed) for seed in range(1, given.seeds + 1) for program in given.programs]
+    found = []
+    print("| program | seed | best | requests, stock → ours | cells | pruned | rounds | same winner |", flush=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for each in pool.map(lambda case: search(*case, given.candidates, given.examples), cases):
+            found.append(each)
+            print(each, flush=True)
+    print(*table(found), sep="\n")
+    different = sum(not each.same for each in found)
+    print(f"the winner is stock's in {len(found) - different} of {len(found)} searches")
+    return min(1, different)
 
 
 if __name__ == "__main__":
