@@ -250,8 +250,10 @@ def limited(s: Situation) -> Move | None:
     why = limits.reached(s)
     if why is None:
         return None
-    if ending := [job for job in s.jobs if not s.over(job)]:
-        return Move(words.ending(why, len(ending)), end(s, ending), s.settings.gather_interval)
+    ending = [job for job in s.jobs if not s.over(job)]
+    if ending or s.live(pod for pod in s.pods if pod.job_uid not in partial):
+        # Their Jobs may be gone: the last plan is to see all that they finish, and their accounts are to be closed.
+        return Move(words.ending(why, waits=True), end(s, ending), s.settings.gather_interval)
     pods = [pod for pod in s.pods if pod.job_uid in partial]
     if sum(pod.failed_on_its_own for pod in pods) >= s.max_attempts or len(partial) > EXTRA_ATTEMPTS:
         return fail(
@@ -259,7 +261,7 @@ def limited(s: Situation) -> Move | None:
             f"{why}, and the plan for the best program by then did not come to its end. {words.last_failure(pods)}",
         )
     action = StartPlan(s.planned, last + 1, Allowance(calls=0), Ending(why=why, limits=limits.current(s)))
-    return start(s, words.ending(why, 0), action)
+    return start(s, words.ending(why, waits=False), action)
 
 
 def scatter(s: Situation) -> Move | None:
@@ -271,8 +273,10 @@ def scatter(s: Situation) -> Move | None:
     last = max(given, default=0)
     job, pods = s.jobs_of(ObjectKind.WORK, round_).get(last), s.pods_of(ObjectKind.WORK, round_)
     if last and job is None and not pods and untouched(s, given[last]):
-        # The operator died between the two writes of an attempt.
-        return start(s, words.scattering(s), StartWork(given[last].assignment, tuple(given[last].strikes.items())))
+        # The operator died between the two writes of an attempt, or the Job was deleted before it brought anything.
+        again = given[last]
+        share = limits.left(s).shared(len(again.assignment.slices))
+        return start(s, words.scattering(s), StartWork(again.assignment, tuple(again.strikes.items()), share))
     if job is not None and not s.over(job):
         return blocked(s, job) or under_way(s, words.scattering(s))
     if s.live(pods):
@@ -319,7 +323,9 @@ def plan(s: Situation) -> Move | None:
     last = max(jobs, default=0)
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, words.planning(s))
-    if s.live(pods):
+    left = limits.left(s)
+    # What pods have spent that finished the round and have not ended is in no account yet.
+    if s.live(s.pods if left.is_limited else pods):
         return under_way(s, words.planning(s))
     strikes = sum(pod.failed_on_its_own for pod in pods)
     if strikes >= s.max_attempts or last >= s.max_attempts + EXTRA_ATTEMPTS:
@@ -332,7 +338,7 @@ def plan(s: Situation) -> Move | None:
         return Move(words.retrying(s, last, pods), release(s.world.harvest.settled), delay)
     verdict = words.retrying(s, last, pods) if last else words.planning(s)
     # A cell that ends its process ends the plan, too, where the plan runs it: then workers do, who can tell which one.
-    return start(s, verdict, StartPlan(round_, last + 1, limits.left(s), runs_cells=not strikes))
+    return start(s, verdict, StartPlan(round_, last + 1, left, runs_cells=not strikes))
 
 
 RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (

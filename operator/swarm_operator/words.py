@@ -47,8 +47,8 @@ def queued(job: Job) -> Verdict:
     return Verdict(State.RUNNING, Reason.QUEUED, f"Job {job.name!r} is suspended. {goes_on}")
 
 
-def ending(why: str, pods: int) -> Verdict:
-    what = "its pods are ending" if pods else "a last plan looks for the best program so far"
+def ending(why: str, waits: bool) -> Verdict:
+    what = "its pods are ending" if waits else "a last plan looks for the best program so far"
     return Verdict(State.RUNNING, Reason.PLANNING, f"{why}; {what}.")
 
 

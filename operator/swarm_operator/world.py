@@ -176,8 +176,8 @@ class Pod:
 
     @property
     def account(self) -> str:
-        """Under which the journal books what it spends: each index of a Job has one pod."""
-        return f"{self.kind}-{self.round}-{self.attempt}-{self.index}"
+        """Under which the journal books what it spends. Names recur, of Jobs that are made anew; uids do not."""
+        return f"{self.kind}-{self.round}-{self.attempt}-{self.index}-{self.uid}"
 
     @property
     def failed_on_its_own(self) -> bool:

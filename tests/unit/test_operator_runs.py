@@ -34,6 +34,7 @@ class Operator:
 
     def look(self) -> None:
         """Passes until nothing is left to be done at once."""
+        assert_within_limits(self._cluster)
         for _ in range(20):
             try:
                 wish = asyncio.run(_pass(self._process, self._key))
@@ -49,6 +50,14 @@ class Operator:
 
 async def _pass(process: Reconciler, key: Key) -> float | None:
     return await process(key)
+
+
+def assert_within_limits(cluster: FakeCluster) -> None:
+    """By what the pods paid for, whatever the journal says."""
+    for found in cluster.of(COMPILATIONS):
+        most = found["spec"].get("limits", {}).get("lmCalls")
+        run_id = Status.of(found["status"]).run_id or ""
+        assert most is None or cluster.bill[run_id] <= most
 
 
 def prepared(**changes: Any) -> tuple[FakeCluster, Operator]:
@@ -681,3 +690,67 @@ def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list
         operator.look()
         cluster.step()
     assert_published(cluster)
+
+
+# --- what a run may cost -----------------------------------------------------------------------------------------
+
+NEEDED = CALLS * ROUNDS * CELLS + ROUNDS + 1
+"""LM calls of a run to which nothing happens."""
+
+
+def raise_limit(cluster: FakeCluster, operator: Operator, calls: int = NEEDED) -> None:
+    """After a limit has ended the run: it goes on to the winner, and pays for nothing again."""
+    edit(cluster, limits={"lmCalls": calls})
+    run(cluster, operator, 100)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+
+
+@pytest.mark.parametrize("calls", [1, 2, 5, 9, 14, 20, NEEDED - 1])
+def test_a_limit_ends_a_run_that_goes_on_with_a_higher_one(calls: int) -> None:
+    cluster, operator = prepared(limits={"lmCalls": calls})
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "LimitReached")
+    raise_limit(cluster, operator)
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+    assert sum(cluster.bill.values()) == NEEDED
+
+
+@pytest.mark.parametrize("calls", [10, 20, NEEDED])
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_suspended_anywhere_a_run_stays_within_its_limit(steps: int, calls: int) -> None:
+    cluster, operator = prepared(limits={"lmCalls": calls})
+    for _ in range(steps):
+        operator.look()
+        cluster.step()
+    edit(cluster, suspend=True)
+    run(cluster, operator, 6)
+    edit(cluster, suspend=False)
+    run(cluster, operator)
+    assert status(cluster).completion_time
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_a_job_deleted_anywhere_leaves_a_run_within_its_limit(steps: int) -> None:
+    cluster, operator = prepared(limits={"lmCalls": 15})
+    for _ in range(steps):
+        operator.look()
+        cluster.step()
+    for job in cluster.of(JOBS):
+        cluster.remove(JOBS, job["metadata"]["name"])
+    run(cluster, operator)
+    assert status(cluster).completion_time
+
+
+@pytest.mark.parametrize("seconds", range(1, 10))
+def test_when_the_time_is_over_the_last_plan_waits_for_pods_that_end_slowly(seconds: int) -> None:
+    cluster, operator = prepared(limits={"wallClock": seconds, "lmCalls": NEEDED})
+    cluster.faults = Faults(lingers=4)
+    run(cluster, operator)
+    ended = conditions(cluster)["Succeeded"]
+    assert ended in (("False", "LimitReached"), ("True", "Published"))
+    spent = status(cluster).usage.spent  # type: ignore[union-attr]
+    assert spent is not None
+    assert spent.lm_calls == sum(cluster.bill.values()), "each account is closed"
+    if ended[0] == "False":
+        raise_limit(cluster, operator)
+        assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
