@@ -87,14 +87,18 @@ Action = OpenRun | KeepRecords | StartPlan | StartWork | Publish | ReleasePod | 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, in order; then what to say; then when to look again.
+    """What to do, in order; then what to say; then what can go; then when to look again.
 
     Attributes:
         status: None: leave it as it is.
+        tidying: what the run does not depend on.
+        settled: the run is over: whatever fails, its status stays.
         wake_up: seconds; None: when something happens.
     """
 
     actions: tuple[Action, ...] = ()
+    tidying: tuple[Action, ...] = ()
+    settled: bool = False
     status: Status | None = None
     events: tuple[Event, ...] = ()
     wake_up: float | None = None

@@ -20,9 +20,7 @@ def new_run(s: Situation) -> str:
 
 
 def under_way(s: Situation) -> Verdict:
-    """While a pass only writes down what it found."""
-    if s.world.compilation.superseded:
-        return superseded(s, len(s.live(s.pods)))
+    """Before anything is under way."""
     return scattering(s) if s.missing else planning(s)
 
 

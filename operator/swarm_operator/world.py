@@ -18,6 +18,7 @@ from swarm_wire.messages import (
     Booked,
     Commit,
     PlanEnd,
+    PlanOutcome,
     Report,
     RunRequest,
     Task,
@@ -267,7 +268,7 @@ class Journal:
         usage: what those results and calls took, each counted once.
         accounts: what pods spent, where the run has limits.
         plans: round -> its plan's end.
-        artifact: of the last plan, if it ended with one.
+        artifact: of the last plan, if it ended with one: the optimizer's winner, or the best program so far.
     """
 
     def __init__(self, shards: Iterable[Shard] = ()) -> None:
@@ -292,6 +293,10 @@ class Journal:
             for end in shard.plans:
                 self.plans.setdefault(end.round, Planned(end, shard.attempt))
             self.artifact = shard.artifact or self.artifact
+        last = self.plans.get(max(self.plans, default=-1))
+        if last is None or last.end.outcome is PlanOutcome.BLOCKED:
+            # Its plan is not there to the end, or a limit had ended the run, which goes on.
+            self.artifact = None
 
     def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
         """Shards of a kind, in a stable order."""

@@ -3,8 +3,8 @@
 It knows what the operator relies on (names, uids, preconditions, finalizers, owners, immutable ConfigMaps) and nothing
 else. Its pods are stand-ins that read what they mount and print real records: a compile of ROUNDS rounds with CELLS
 cells each, and two LM calls in each cell: the first is told of by itself, so that it is not paid for again when the pod
-dies before the second. Each plan makes a call of its own. They keep to what they are allowed, as real ones do. The same claims are checked on a real API server in
-`tests/cluster`.
+dies before the second. Each plan makes a call of its own. They keep to what they are allowed, as real ones do. The same
+claims are checked on a real API server in `tests/cluster`.
 """
 
 import asyncio
@@ -98,6 +98,8 @@ class FakeCluster:
     """The operator dies at its write of this number: before it (False), or after it (True)."""
     kills_always: bool = False
     """It dies after every write, also after one that is refused."""
+    denied: str = ""
+    """Writes that begin so are forbidden."""
     answers: dict[int, errors.ApiError] = field(default_factory=dict)
     """What the operator is told of its write of this number. Where that is `LOST`, the write is done all the same."""
     paid: list[str] = field(default_factory=list)
@@ -318,11 +320,22 @@ class FakeCluster:
             self.logs[name], message, code = stand_in.whole(code, self.faults)
             if deleted or self.faults.silent(job, index):
                 del self.logs[name]
+            if code in names.TERMINAL_EXITS:
+                self._fail(pod["metadata"]["ownerReferences"][0]["uid"])
             ended = {"exitCode": code, "finishedAt": _text(self.now), "message": message, "reason": "Error"}
             status |= {
                 "phase": "Failed" if code else "Succeeded",
                 "containerStatuses": [{"name": "worker", "state": {"terminated": ended}}],
             }
+
+    def _fail(self, job_uid: str) -> None:
+        """As the Jobs' podFailurePolicy says: none of the Job's pods goes on, and no other follows."""
+        for job in self.of(JOBS):
+            if job["metadata"]["uid"] == job_uid:
+                job["indexes"] = list(map(str, range(job["spec"]["completions"])))
+        for pod in self.of(PODS):
+            if pod["metadata"]["ownerReferences"][0]["uid"] == job_uid and pod["status"]["phase"] != "Succeeded":
+                self.remove(PODS, pod["metadata"]["name"])
 
 
 class _Write:
@@ -337,6 +350,8 @@ class _Write:
             raise Killed(self._text)
         self._answer = self._cluster.answers.pop(len(self._cluster.writes), None)
         self._cluster.writes.append(self._text)
+        if self._cluster.denied and self._text.startswith(self._cluster.denied):
+            raise errors.Forbidden("a webhook denies it")
         if self._answer is not None and self._answer is not LOST:
             raise self._answer
 

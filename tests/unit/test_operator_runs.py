@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.fake_cluster import CALLS, CELLS, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
+from support.fake_cluster import CALLS, CELLS, LOST, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
 from support.operator_specs import spec
 from swarm_operator import errors
 from swarm_operator.api import FINALIZER, LABEL_RUN, REQUESTED_AT, Status
@@ -754,3 +754,82 @@ def test_when_the_time_is_over_the_last_plan_waits_for_pods_that_end_slowly(seco
     if ended[0] == "False":
         raise_limit(cluster, operator)
         assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
+def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on() -> None:
+    cluster, operator = prepared(limits={"lmCalls": 9})
+    run(cluster, operator)
+    before = sum(cluster.bill.values())
+    edit(cluster, limits={"lmCalls": NEEDED}, suspend=True)
+    run(cluster, operator, 6)
+    assert conditions(cluster)["Ready"] == ("False", "Suspended")
+    assert sum(cluster.bill.values()) == before
+    edit(cluster, suspend=False)
+    run(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+
+
+# --- what the API server answers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [errors.Forbidden("no"), errors.Rejected("no"), errors.Unavailable("no")], ids=repr)
+@pytest.mark.parametrize("code", [0, int(ExitCode.COMPILE_FAILED)])
+def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors.ApiError) -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: code)
+    while not status(cluster).completion_time:
+        operator.look()
+        cluster.step()
+    ended, paid, answered = status(cluster), len(cluster.paid), len(cluster.writes)
+    cluster.answers = dict.fromkeys(range(answered, answered + 12), error)
+    run(cluster, operator, 10)
+    assert status(cluster) == ended
+    assert len(cluster.paid) == paid
+    assert not cluster.answers
+    run(cluster, operator)
+    assert not cluster.of(JOBS)
+    assert not cluster.of(PODS)
+
+
+def test_deletes_that_a_webhook_denies_do_not_hold_a_run_up() -> None:
+    cluster, operator = prepared()
+    cluster.denied = "delete"
+    run(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+    cluster.denied = ""
+    run(cluster, operator, 5)
+    assert_published(cluster)
+
+
+ANSWERS = st.sampled_from(
+    [LOST, errors.Unavailable("503"), errors.Conflict("the object has been modified"), errors.Forbidden("401")]
+)
+
+
+@given(st.dictionaries(st.integers(0, 60), ANSWERS, max_size=8), st.sampled_from([12, NEEDED]))
+@settings(max_examples=25, deadline=None)
+def test_whatever_writes_are_answered_a_run_pays_for_nothing_twice(answers: dict[int, Any], calls: int) -> None:
+    cluster, operator = prepared(limits={"lmCalls": calls})
+    cluster.answers = answers
+    run(cluster, operator)
+    cluster.answers = {}
+    run(cluster, operator, 10)
+    if calls < NEEDED:
+        assert conditions(cluster)["Stalled"] == ("True", "LimitReached")
+        raise_limit(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert sum(cluster.bill.values()) == NEEDED
+
+
+def test_a_pod_that_fails_the_run_costs_nothing_that_others_had_finished() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(
+        exit_code=lambda job, index: int(ExitCode.DRIFT) if "-w0-" in job and index == 0 else 0, lingers=3
+    )
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "DigestDrift")
+    cluster.faults = Faults()
+    edit(cluster, swarm={"pods": 3})
+    run(cluster, operator)
+    assert_nothing_paid_twice(cluster)
