@@ -43,6 +43,7 @@ from swarm_wire.slicing import process_ended, slice_cells
 
 EXTRA_ATTEMPTS: Final = 10
 """Attempts that disruptions may cost on top of maxAttempts: so that nothing goes round for ever."""
+LONGEST_NAME: Final = 253
 START_PATIENCE: Final = 120.0
 """Seconds that a pod may take to start before anything is said."""
 
@@ -78,7 +79,13 @@ def end_of_run(s: Situation) -> Move | None:
 
 
 def invalid_spec(s: Situation) -> Move | None:
-    if problems := s.world.compilation.problems:
+    compilation = s.world.compilation
+    problems = compilation.problems
+    if compilation.spec and len(name := compilation.spec.artifact_name(compilation.key.name)) > LONGEST_NAME:
+        # Found when the winner is to be written, it would have cost the whole compile.
+        problems = f"the artifact's ConfigMap would be {name!r}, and a name has at most {LONGEST_NAME} characters"
+        problems += "; write a shorter one in spec.artifact.configMap.name"
+    if problems:
         return fail(Reason.INVALID_SPEC, f"{problems}. Correct the spec: the change starts a new run.")
     return None
 

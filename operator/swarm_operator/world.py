@@ -28,6 +28,8 @@ from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record
 from swarm_wire.spec import CompilationSpec
 
+OVERDUE: Final = "DeadlineExceeded"
+"""Kubernetes' word for a pod that has lived for longer than it may."""
 MOST_EARLIER: Final = 500
 """Shards of earlier runs that pods mount: each takes room in their Job."""
 
@@ -182,8 +184,13 @@ class Pod:
 
     @property
     def failed_on_its_own(self) -> bool:
-        """Whether this end counts against the attempts of the cells that it leaves without a result."""
-        return self.ended and not (self.disrupted or self.deleted_at or self.exit_code == ExitCode.INTERRUPTED)
+        """Whether this end counts against the attempts of the cells that it leaves without a result, or of the plan.
+
+        A plan that comes to its deadline hangs, whatever it makes of its SIGTERM; workers may have that much to do.
+        """
+        hung = self.kind is ObjectKind.PLAN and self.failure.startswith(OVERDUE)
+        interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
+        return self.ended and not (self.disrupted or self.deleted_at or interrupted)
 
     @property
     def ended_by_cell(self) -> bool:

@@ -120,6 +120,14 @@ NEW = [
         ["spec.metric.entrypoint", "'no-colon'", "Correct the spec"],
     ),
     Row(
+        "so is a name that an artifact's ConfigMap cannot have, before anything is paid",
+        world(compilation=replace(compilation(), key=replace(KEY, name="a" * 245)), run=None),
+        [],
+        State.FAILED,
+        Reason.INVALID_SPEC,
+        ["a-artifact", "253 characters", "spec.artifact.configMap.name"],
+    ),
+    Row(
         "a suspended Compilation gets nothing",
         world(compilation=compilation(spec(suspend=True)), run=None),
         [],
@@ -629,6 +637,20 @@ ATTEMPTS = [
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=0),)),
         ["StartPlan"],
         reason=Reason.RETRYING,
+    ),
+    Row(
+        "a plan that hangs until its deadline has died, whatever it says then",
+        world(
+            jobs=tuple(job(PLAN, 0, n) for n in (1, 2, 3)),
+            pods=tuple(
+                pod(job(PLAN, 0, n), exit_code=int(ExitCode.INTERRUPTED), failure="DeadlineExceeded: too long")
+                for n in (1, 2, 3)
+            ),
+        ),
+        [],
+        State.FAILED,
+        Reason.ATTEMPTS_EXHAUSTED,
+        ["DeadlineExceeded: too long"],
     ),
     Row(
         "a plan dies three times at most",

@@ -722,6 +722,7 @@ def test_suspended_anywhere_a_run_stays_within_its_limit(steps: int, calls: int)
     for _ in range(steps):
         operator.look()
         cluster.step()
+    operator.look()
     edit(cluster, suspend=True)
     run(cluster, operator, 6)
     edit(cluster, suspend=False)
@@ -735,6 +736,7 @@ def test_a_job_deleted_anywhere_leaves_a_run_within_its_limit(steps: int) -> Non
     for _ in range(steps):
         operator.look()
         cluster.step()
+    operator.look()
     for job in cluster.of(JOBS):
         cluster.remove(JOBS, job["metadata"]["name"])
     run(cluster, operator)
@@ -775,16 +777,20 @@ def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on()
 @pytest.mark.parametrize("error", [errors.Forbidden("no"), errors.Rejected("no"), errors.Unavailable("no")], ids=repr)
 @pytest.mark.parametrize("code", [0, int(ExitCode.COMPILE_FAILED)])
 def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors.ApiError) -> None:
-    cluster, operator = prepared()
-    cluster.faults = Faults(exit_code=lambda job, index: code)
-    while not status(cluster).completion_time:
-        operator.look()
-        cluster.step()
-    ended, paid, answered = status(cluster), len(cluster.paid), len(cluster.writes)
-    cluster.answers = dict.fromkeys(range(answered, answered + 12), error)
-    run(cluster, operator, 10)
-    assert status(cluster) == ended
-    assert len(cluster.paid) == paid
+    def prepare() -> tuple[FakeCluster, Operator]:
+        cluster, operator = prepared()
+        cluster.faults = Faults(exit_code=lambda job, index: code)
+        return cluster, operator
+
+    undisturbed, operator = prepare()
+    run(undisturbed, operator)
+    told = max(number for number, write in enumerate(undisturbed.writes) if "dspycompilations" in write)
+    cluster, operator = prepare()
+    cluster.answers = dict.fromkeys(range(told + 1, told + 5), error)
+    run(cluster, operator)
+    assert conditions(cluster) == conditions(undisturbed)
+    assert status(cluster).completion_time == status(undisturbed).completion_time
+    assert cluster.paid == undisturbed.paid
     assert not cluster.answers
     run(cluster, operator)
     assert not cluster.of(JOBS)
