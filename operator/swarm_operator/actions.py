@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from swarm_operator.api import ObjectKind, Status
 from swarm_operator.status import Event
 from swarm_operator.world import Artifact
-from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending
+from swarm_wire.messages import Allowance, Assignment, Ending
 from swarm_wire.records import Record
 
 
@@ -35,7 +35,7 @@ class StartPlan:
 
     round: int
     attempt: int
-    allowance: Allowance = UNLIMITED
+    allowance: Allowance
     ending: Ending | None = None
     runs_cells: bool = True
 
@@ -51,8 +51,8 @@ class StartWork:
     """
 
     assignment: Assignment
-    strikes: tuple[tuple[str, int], ...] = ()
-    allowance: Allowance = UNLIMITED
+    strikes: tuple[tuple[str, int], ...]
+    allowance: Allowance
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,18 @@ Action = OpenRun | KeepRecords | StartPlan | StartWork | Publish | ReleasePod | 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, in order; then what to say; then when to look again.
+    """What to do, in order; then what to say; then what can go; then when to look again.
 
     Attributes:
         status: None: leave it as it is.
+        tidying: what the run does not depend on.
+        settled: the run is over: whatever fails, its status stays.
         wake_up: seconds; None: when something happens.
     """
 
     actions: tuple[Action, ...] = ()
+    tidying: tuple[Action, ...] = ()
+    settled: bool = False
     status: Status | None = None
     events: tuple[Event, ...] = ()
     wake_up: float | None = None

@@ -11,7 +11,7 @@ pod is released only after that. And what proves a failure is tidied up only aft
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
@@ -35,7 +35,7 @@ from swarm_operator.attempts import backoff, poisoned, struck, untouched
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
-from swarm_operator.world import Job, NewPlan, Pod, World, reusable
+from swarm_operator.world import Artifact, Job, NewPlan, Pod, World, reusable
 from swarm_wire.limits import affordable
 from swarm_wire.messages import Allowance, Assignment, Ending, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
@@ -43,6 +43,7 @@ from swarm_wire.slicing import process_ended, slice_cells
 
 EXTRA_ATTEMPTS: Final = 10
 """Attempts that disruptions may cost on top of maxAttempts: so that nothing goes round for ever."""
+LONGEST_NAME: Final = 253
 START_PATIENCE: Final = 120.0
 """Seconds that a pod may take to start before anything is said."""
 
@@ -78,7 +79,13 @@ def end_of_run(s: Situation) -> Move | None:
 
 
 def invalid_spec(s: Situation) -> Move | None:
-    if problems := s.world.compilation.problems:
+    compilation = s.world.compilation
+    problems = compilation.problems
+    if compilation.spec and len(name := compilation.spec.artifact_name(compilation.key.name)) > LONGEST_NAME:
+        # Found when the winner is to be written, it would have cost the whole compile.
+        problems = f"the artifact's ConfigMap would be {name!r}, and a name has at most {LONGEST_NAME} characters"
+        problems += "; write a shorter one in spec.artifact.configMap.name"
+    if problems:
         return fail(Reason.INVALID_SPEC, f"{problems}. Correct the spec: the change starts a new run.")
     return None
 
@@ -91,7 +98,9 @@ def harvest(s: Situation) -> Move | None:
     ]
     for plan in found.plans:
         kept += keep_plan(plan)
-    return Move(words.under_way(s), (*kept, *release(found.settled)), wake_up=0) if kept else None
+    # Without its Job, the pod that tells why the run fails would be gone before that is told.
+    read = [pod for pod in found.settled if pod.exit_code not in TERMINAL_EXITS]
+    return Move(None, (*kept, *release(read)), wake_up=0) if kept else None
 
 
 def superseded(s: Situation) -> Move | None:
@@ -105,7 +114,7 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
     """An exit that another attempt cannot cure."""
     for pod in sorted(s.pods, key=lambda pod: (pod.round, pod.attempt, pod.index)):
         if pod.exit_code in TERMINAL_EXITS and not s.live([pod]):
-            return fail(words.worker_reason(pod), words.verdict_of(s, pod))
+            return give_up(s, words.worker_reason(pod), words.verdict_of(s, pod), proof=pod)
     return None
 
 
@@ -113,7 +122,8 @@ def damaged_journal(s: Situation) -> Move | None:
     rounds = sorted(s.world.journal.plans)
     if rounds == list(range(s.planned)):
         return None
-    return fail(
+    return give_up(
+        s,
         Reason.JOURNAL_DAMAGED,
         f"the journal has the plans of rounds {rounds}: one between them was deleted or altered. {words.new_run(s)}",
     )
@@ -122,7 +132,7 @@ def damaged_journal(s: Situation) -> Move | None:
 def suspended(s: Situation) -> Move | None:
     """No pod runs. What those that did had finished has been kept; a winner that is there is published all the same."""
     spec = s.world.compilation.spec
-    if spec is None or not spec.suspend or s.world.journal.artifact:
+    if spec is None or not spec.suspend or winner(s):
         return None
     ending = len(s.live(s.pods))
     wake_up = s.settings.gather_interval if s.jobs or ending else None
@@ -131,32 +141,37 @@ def suspended(s: Situation) -> Move | None:
 
 def restricted(s: Situation) -> Move | None:
     """An administrator says which images and service accounts may be used."""
-    spec, settings = s.world.compilation.spec, s.settings
-    if spec is None or s.world.journal.artifact:
+    spec, run, settings = s.world.compilation.spec, s.world.run, s.settings
+    if spec is None or winner(s):
         return None
-    account = spec.swarm.service_account_name
-    for field, value, allowed in (
-        ("image", spec.image, settings.allowed_images and (settings.worker_image, *settings.allowed_images)),
-        ("swarm.serviceAccountName", account, settings.allowed_service_accounts),
+    # Pods are made from the run's request, which whoever may write ConfigMaps could have written.
+    images = [spec.image, *([run.image] if run else [])]
+    accounts = [each.swarm.service_account_name for each in (spec, *([run.spec] if run else []))]
+    for field, values, allowed in (
+        ("image", images, settings.allowed_images and (settings.worker_image, *settings.allowed_images)),
+        ("swarm.serviceAccountName", accounts, settings.allowed_service_accounts),
     ):
-        if value and allowed and not any(fnmatchcase(value, pattern) for pattern in allowed):
-            return fail(
-                Reason.RESTRICTED,
-                f"spec.{field} is {value!r}, and this operator allows {', '.join(allowed)}. Use one of these, or ask "
-                "the operator's administrator. The change starts a new run.",
-            )
+        for value in filter(None, values):
+            if allowed and not any(fnmatchcase(value, pattern) for pattern in allowed):
+                return give_up(
+                    s,
+                    Reason.RESTRICTED,
+                    f"spec.{field} is {value!r}, and this operator allows {', '.join(allowed)}. Use one of these, or "
+                    "ask the operator's administrator. The change starts a new run.",
+                )
     return None
 
 
 def without_limiter(s: Situation) -> Move | None:
     """How fast a provider may be asked is kept by the limiter, or by nobody."""
     spec = s.world.compilation.spec
-    if s.settings.limiter or spec is None or s.world.journal.artifact:
+    if s.settings.limiter or spec is None or winner(s):
         return None
     limited = [role for role, model in spec.models.by_role.items() if model.limits]
     if not limited:
         return None
-    return fail(
+    return give_up(
+        s,
         Reason.NO_LIMITER,
         f"models.{limited[0]}.limits is set, and this operator has no limiter, which would keep it. Install the chart "
         "with limiter.enabled: true and ask for a new run, or remove the limits.",
@@ -177,9 +192,8 @@ def unopened(s: Situation) -> Move | None:
 
 def compiled(s: Situation) -> Move | None:
     """The last plan brought the artifact: write it, and only then call the run published."""
-    last = s.world.journal.plans.get(s.planned - 1)
-    artifact, found = s.world.journal.artifact, s.world.artifact
-    if last is None or artifact is None or not (last.end.outcome is PlanOutcome.DONE or wants_partial(s)):
+    artifact, found = winner(s), s.world.artifact
+    if artifact is None:
         return None
     if found is None or (found.run_id, found.sha256) != (s.world.compilation.run_id, artifact.sha256):
         message = "the program is compiled and is written to its ConfigMap now."
@@ -208,7 +222,8 @@ def too_large(s: Situation) -> Move | None:
     size, most = s.journal_bytes, s.settings.journal_bytes
     if size <= most:
         return None
-    return fail(
+    return give_up(
+        s,
         Reason.JOURNAL_TOO_LARGE,
         f"the run's journal has {size / MEBIBYTE:.1f} MiB in ConfigMaps, and the operator's settings allow "
         f"{s.settings.journal_mebibytes} MiB. Name a PersistentVolumeClaim or a URL in spec.journal, or make the "
@@ -227,7 +242,8 @@ def no_progress(s: Situation) -> Move | None:
     if s.tasks is not None:
         if any(keys.get(cell.key, round_) >= round_ for task in s.tasks for cell in task.cells):
             return None
-        return fail(
+        return give_up(
+            s,
             Reason.NO_PROGRESS,
             f"the plan of round {round_} asks only for results that it was given, so the compile cannot go on. The "
             f"program does not do the same thing twice, or this is a fault of dspy-swarm. {words.new_run(s)}",
@@ -250,8 +266,10 @@ def limited(s: Situation) -> Move | None:
     why = limits.reached(s)
     if why is None:
         return None
-    if ending := [job for job in s.jobs if not s.over(job)]:
-        return Move(words.ending(why, len(ending)), end(s, ending), s.settings.gather_interval)
+    ending = [job for job in s.jobs if not s.over(job)]
+    if ending or s.live(pod for pod in s.pods if pod.job_uid not in partial):
+        # Their Jobs may be gone: the last plan is to see all that they finish, and their accounts are to be closed.
+        return Move(words.ending(why, waits=True), end(s, ending), s.settings.gather_interval)
     pods = [pod for pod in s.pods if pod.job_uid in partial]
     if sum(pod.failed_on_its_own for pod in pods) >= s.max_attempts or len(partial) > EXTRA_ATTEMPTS:
         return fail(
@@ -259,7 +277,7 @@ def limited(s: Situation) -> Move | None:
             f"{why}, and the plan for the best program by then did not come to its end. {words.last_failure(pods)}",
         )
     action = StartPlan(s.planned, last + 1, Allowance(calls=0), Ending(why=why, limits=limits.current(s)))
-    return start(s, words.ending(why, 0), action)
+    return start(s, words.ending(why, waits=False), action)
 
 
 def scatter(s: Situation) -> Move | None:
@@ -271,8 +289,10 @@ def scatter(s: Situation) -> Move | None:
     last = max(given, default=0)
     job, pods = s.jobs_of(ObjectKind.WORK, round_).get(last), s.pods_of(ObjectKind.WORK, round_)
     if last and job is None and not pods and untouched(s, given[last]):
-        # The operator died between the two writes of an attempt.
-        return start(s, words.scattering(s), StartWork(given[last].assignment, tuple(given[last].strikes.items())))
+        # The operator died between the two writes of an attempt, or the Job was deleted before it brought anything.
+        again = given[last]
+        share = limits.left(s).shared(len(again.assignment.slices))
+        return start(s, words.scattering(s), StartWork(again.assignment, tuple(again.strikes.items()), share))
     if job is not None and not s.over(job):
         return blocked(s, job) or under_way(s, words.scattering(s))
     if s.live(pods):
@@ -319,7 +339,9 @@ def plan(s: Situation) -> Move | None:
     last = max(jobs, default=0)
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, words.planning(s))
-    if s.live(pods):
+    left = limits.left(s)
+    # What pods have spent that finished the round and have not ended is in no account yet.
+    if s.live(s.pods if left.is_limited else pods):
         return under_way(s, words.planning(s))
     strikes = sum(pod.failed_on_its_own for pod in pods)
     if strikes >= s.max_attempts or last >= s.max_attempts + EXTRA_ATTEMPTS:
@@ -332,7 +354,7 @@ def plan(s: Situation) -> Move | None:
         return Move(words.retrying(s, last, pods), release(s.world.harvest.settled), delay)
     verdict = words.retrying(s, last, pods) if last else words.planning(s)
     # A cell that ends its process ends the plan, too, where the plan runs it: then workers do, who can tell which one.
-    return start(s, verdict, StartPlan(round_, last + 1, limits.left(s), runs_cells=not strikes))
+    return start(s, verdict, StartPlan(round_, last + 1, left, runs_cells=not strikes))
 
 
 RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
@@ -361,7 +383,8 @@ def decide(world: World, now: datetime, settings: Settings) -> Decision:
     """The first rule that speaks, and what can be tidied up whatever it says."""
     situation = Situation(world, now, settings)
     move = next(answer for rule in RULES if (answer := rule(situation)) is not None)
-    return decision(world, now, move, tidy(situation))
+    tidying = tuple(action for action in tidy(situation) if action not in move.actions)
+    return replace(decision(world, now, move), tidying=tidying, settled=situation.settled is not None)
 
 
 def ended(world: World, now: datetime, reason: Reason, message: str) -> Decision:
@@ -377,11 +400,11 @@ def forbidden(world: World, now: datetime, message: str) -> Decision:
     )
 
 
-def decision(world: World, now: datetime, move: Move, tidied: tuple[Action, ...] = ()) -> Decision:
+def decision(world: World, now: datetime, move: Move) -> Decision:
     before = world.compilation.status
     after = reports.make(world, move.verdict, now) if move.verdict else None
     return Decision(
-        actions=(*move.actions, *(action for action in tidied if action not in move.actions)),
+        actions=move.actions,
         status=after,
         events=reports.events(before, after) if after else (),
         wake_up=move.wake_up,
@@ -396,6 +419,18 @@ def fail(reason: AnyReason, message: str) -> Move:
     return Move(Verdict(State.FAILED, reason, message), wake_up=0)
 
 
+def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = None) -> Move:
+    """Ends the run for a reason that stays; not before what its pods have finished is kept, which is paid for.
+
+    Args:
+        proof: the pod that gives the reason. Its Job stays, and with it the pod; Kubernetes ends its others.
+    """
+    if s.world.run is None or not any(pod.started for pod in s.live(s.pods)):
+        return fail(reason, message)
+    jobs = [job for job in s.jobs if proof is None or job.uid != proof.job_uid]
+    return Move(Verdict(State.RUNNING, reason, message), end(s, jobs), s.settings.gather_interval)
+
+
 def under_way(s: Situation, verdict: Verdict) -> Move:
     """Pods are at work; what they print is read when it is time."""
     return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
@@ -406,10 +441,11 @@ def end(s: Situation, jobs: Iterable[Job]) -> tuple[Action, ...]:
     return (*release(s.world.harvest.settled), *(DropJob(job.name, job.uid) for job in jobs))
 
 
-def wants_partial(s: Situation) -> bool:
-    """Whether a limit has ended the run, and the best program so far is to be published."""
+def winner(s: Situation) -> Artifact | None:
+    """What the run is to publish: the optimizer's winner; where a limit has ended it, the best program, if wanted."""
     now = limits.current(s)
-    return s.partial is not None and s.partial.holds(now) and now.publish_partial
+    is_wanted = s.partial is None or (s.partial.holds(now) and now.publish_partial)
+    return s.world.journal.artifact if is_wanted else None
 
 
 def start(s: Situation, verdict: Verdict, action: StartPlan | StartWork) -> Move:
@@ -458,28 +494,39 @@ def blocked(s: Situation, job: Job) -> Move | None:
     if any(pod.started for pod in pods):
         return None
     if job.suspended:
-        return Move(words.queued(job), release(s.world.harvest.settled), s.settings.gather_interval)
+        return Move(words.queued(job), release(s.world.harvest.settled), limits.time_left(s))
+    # What the spec says of waiting is said of pods, whatever they wait for.
+    given = limits.current(s).pending_seconds
+    began = min((pod.created_at for pod in pods), default=job.created_at)
+    since = None if given is None else began
     for pod in pods:
         if pod.trouble is not None:
             deadline = s.settings.scheduling_deadline if pod.trouble.reason is Reason.UNSCHEDULABLE else None
             message = f"pod {pod.name!r} cannot start: {pod.trouble.message.rstrip('.')}."
-            return wait(s, pod.trouble.reason, message, deadline)
-    if pods and (age := (s.now - min(pod.created_at for pod in pods)).total_seconds()) > START_PATIENCE:
+            return wait(s, pod.trouble.reason, message, deadline, since)
+    patience = START_PATIENCE if given is None else min(given, START_PATIENCE)
+    if pods and (s.now - began).total_seconds() >= patience:
         # A large image, or a volume that cannot be mounted: only events would tell.
-        message = f"pod {pods[0].name!r} has been starting for {age:.0f} s: kubectl describe pod says why."
-        return wait(s, Reason.POD_CANNOT_START, message, s.settings.scheduling_deadline)
+        message = (
+            f"pod {pods[0].name!r} has been starting since {reports.timestamp(began)}: kubectl describe pod says why."
+        )
+        return wait(s, Reason.POD_CANNOT_START, message, s.settings.scheduling_deadline, since)
     if not pods and job.uid in s.world.rejections:
         message = f"no pod of Job {job.name!r} is admitted: {s.world.rejections[job.uid].rstrip('.')}."
-        return wait(s, Reason.PODS_REJECTED, message)
+        return wait(s, Reason.PODS_REJECTED, message, since=since)
     return None
 
 
-def wait(s: Situation, reason: Reason, message: str, deadline: float | None = None) -> Move:
-    """Shows the reason until its deadline, which counts from when it was first seen; then the run has failed."""
+def wait(
+    s: Situation, reason: Reason, message: str, deadline: float | None = None, since: datetime | None = None
+) -> Move:
+    """Shows the reason until its deadline, which counts from `since`, or from when the reason was first seen; then the
+    run has failed.
+    """
     usual = s.settings.pending_deadline if deadline is None else deadline
     given = limits.current(s).pending_seconds
     limit = usual if given is None else given
-    since = first_seen(s.world, reason, s.now)
+    since = since or first_seen(s.world, reason, s.now)
     end = since + timedelta(seconds=limit)
     left = (end - s.now).total_seconds()
     if left <= 0:

@@ -57,6 +57,7 @@ def _alone(s: Situation) -> Pod | None:
     """The pod of the last attempt, if it had one: then it was allowed all that was left."""
     kind, round_ = (ObjectKind.WORK, s.planned - 1) if s.missing else (ObjectKind.PLAN, s.planned)
     jobs = s.jobs_of(kind, round_)
-    if not jobs or jobs[max(jobs)].completions > 1 or jobs[max(jobs)].is_partial:
+    last = jobs[max(jobs)] if jobs else None
+    if last is None or last.completions > 1 or last.is_partial:
         return None
-    return next((pod for pod in s.pods_of(kind, round_) if pod.attempt == max(jobs)), None)
+    return next((pod for pod in s.pods if pod.job_uid == last.uid), None)

@@ -6,6 +6,7 @@ Nothing of a user's object is copied but fields of the spec that this file names
 import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -41,11 +42,17 @@ from swarm_wire.records import Record
 Manifest = dict[str, Any]
 
 CONTAINER: Final = "worker"
-STRIKES_FILE: Final = "strikes.json"
-"""Key of the assignment's ConfigMap: cell key -> failed attempts before this one. Only the operator reads it."""
+STRIKES_FILE: Final = "strikes.json.z"
+"""Key of the assignment's ConfigMap: cell key -> failed attempts before this one. Only the operator reads it. Keys are
+hexadecimal, so zlib halves them: an outage may strike each cell of a round."""
 GRACE_SECONDS: Final = 30
 LINGER_SECONDS: Final = 20
 """How long a worker stays readable after SIGTERM: shorter than its grace period, or its last words would be cut."""
+POD_SECONDS: Final = 24 * 3600
+"""Longest life of a pod, for those that hang where nobody looks: in an import, in the data, in an optimizer. One that
+works loses what is in flight, as by any SIGTERM, and another goes on."""
+PARTIAL_SECONDS: Final = 1800
+"""That of a plan for the best program so far, which makes no call: what it replays took seconds or minutes before."""
 CELL_GRACE_SECONDS: Final = 12
 """How long cells in flight may go on after SIGTERM: the rest of LINGER_SECONDS is for reading what they printed."""
 OUTPUT_BYTES: Final = 6 * 1024 * 1024
@@ -118,10 +125,8 @@ def assignment_map(run: Run, assignment: Assignment, strikes: Mapping[str, int])
         run.id,
         ObjectKind.ASSIGNMENT,
         labels={LABEL_ROUND: str(assignment.round), LABEL_ATTEMPT: str(assignment.attempt)},
-        data={
-            names.ASSIGNMENT_FILE: assignment.to_json(),
-            STRIKES_FILE: json.dumps(strikes, separators=(",", ":"), sort_keys=True),
-        },
+        data={names.ASSIGNMENT_FILE: assignment.to_json()},
+        binaryData={STRIKES_FILE: base64.b64encode(zlib.compress(json.dumps(strikes).encode())).decode()},
     )
 
 
@@ -170,6 +175,7 @@ def plan_job(
     if not runs_cells:
         container["env"] += [{"name": names.ENV_SMALL_WAVE, "value": "0"}]
     if ending is not None:
+        made["spec"]["template"]["spec"]["activeDeadlineSeconds"] = PARTIAL_SECONDS
         made["metadata"]["annotations"] |= {ANNOTATION_PARTIAL: ending.why}
         container["env"] += [{"name": names.ENV_PARTIAL, "value": ending.to_json()}]
     return made
@@ -341,6 +347,7 @@ def _pod_spec(run: Run, job: str, command: str, volumes: Mapping[str, Manifest],
         mounted[str(names.DEPOT_DIR)] = {"persistentVolumeClaim": claim}
     made: Manifest = {
         "restartPolicy": "Never",
+        "activeDeadlineSeconds": POD_SECONDS,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

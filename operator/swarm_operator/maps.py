@@ -8,6 +8,7 @@ import binascii
 import hashlib
 import json
 import logging
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE
 from swarm_wire.records import RecordKind
 
 log = logging.getLogger(__name__)
+
+MOST_STRIKES = 16 * 1024 * 1024
+"""Bytes of an assignment's strikes, unpacked."""
 
 Content = Shard | AssignmentMap | RunRequest | frozenset[str] | None
 """What a ConfigMap says: by its kind, or, where it is a user's, its keys. None: it cannot be used."""
@@ -133,7 +137,11 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
 
 
 def _assignment(found: Object) -> AssignmentMap:
-    strikes = json.loads(found["data"].get(STRIKES_FILE) or "{}")
+    packed = base64.b64decode((found.get("binaryData") or {}).get(STRIKES_FILE) or "")
+    try:
+        strikes = json.loads(zlib.decompressobj().decompress(packed, MOST_STRIKES) or "{}")
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
     return AssignmentMap(
         name=found["metadata"]["name"],
         uid=found["metadata"]["uid"],

@@ -48,8 +48,9 @@ class Reconciler:
             return await self._let_go(key, observer)
         decision = decide.decide(world, now, self._settings)
         try:
-            decision = await self._act(world, decision, now)
-            return await self._report(world, decision, now)
+            wake_up = await self._report(world, await self._act(world, decision, now), now)
+            await self._tidy(world, decision)
+            return wake_up
         except errors.Terminating as error:
             log.info("%s/%s: %s", key.namespace, key.name, error)
             # Kubernetes deletes the Compilation only when its pods are gone, and they are held for a journal that
@@ -65,16 +66,29 @@ class Reconciler:
             try:
                 await self._applier.act(world, action)
                 log.info("%s/%s: %s", world.compilation.key.namespace, world.compilation.key.name, _shown(action))
-            except errors.Rejected as error:
-                message = f"the API server refuses what the spec asks for: {error}. Correct the spec."
-                return decide.ended(world, now, Reason.INVALID_SPEC, message)
-            except errors.Forbidden as error:
-                await self._report(world, decide.forbidden(world, now, str(error)), now)
-                raise
-            except manifests.TooLarge as error:
+            except (errors.Rejected, errors.Forbidden, manifests.TooLarge) as error:
+                if decision.settled:
+                    # Its status says how the run ended.
+                    raise
+                if isinstance(error, errors.Forbidden):
+                    await self._report(world, decide.forbidden(world, now, str(error)), now)
+                    raise
+                if isinstance(error, errors.Rejected):
+                    message = f"the API server refuses what the spec asks for: {error}. Correct the spec."
+                    return decide.ended(world, now, Reason.INVALID_SPEC, message)
                 reason = Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish) else Reason.RECORD_TOO_LARGE
                 return decide.ended(world, now, reason, str(error))
         return decision
+
+    async def _tidy(self, world: World, decision: Decision) -> None:
+        """What may not be deleted stays, and is tried again by a later pass; the run neither fails nor waits for it."""
+        name = f"{world.compilation.key.namespace}/{world.compilation.key.name}"
+        for action in decision.tidying:
+            try:
+                await self._applier.act(world, action)
+                log.info("%s: %s", name, _shown(action))
+            except (errors.Rejected, errors.Forbidden) as error:
+                log.warning("%s: %s: %s", name, _shown(action), error)
 
     async def _report(self, world: World, decision: Decision, now: datetime) -> float | None:
         """One status write, and its events after it."""

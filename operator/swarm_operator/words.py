@@ -20,9 +20,7 @@ def new_run(s: Situation) -> str:
 
 
 def under_way(s: Situation) -> Verdict:
-    """While a pass only writes down what it found."""
-    if s.world.compilation.superseded:
-        return superseded(s, len(s.live(s.pods)))
+    """Before anything is under way."""
     return scattering(s) if s.missing else planning(s)
 
 
@@ -47,8 +45,8 @@ def queued(job: Job) -> Verdict:
     return Verdict(State.RUNNING, Reason.QUEUED, f"Job {job.name!r} is suspended. {goes_on}")
 
 
-def ending(why: str, pods: int) -> Verdict:
-    what = "its pods are ending" if pods else "a last plan looks for the best program so far"
+def ending(why: str, waits: bool) -> Verdict:
+    what = "its pods are ending" if waits else "a last plan looks for the best program so far"
     return Verdict(State.RUNNING, Reason.PLANNING, f"{why}; {what}.")
 
 

@@ -18,6 +18,7 @@ from swarm_wire.messages import (
     Booked,
     Commit,
     PlanEnd,
+    PlanOutcome,
     Report,
     RunRequest,
     Task,
@@ -27,6 +28,8 @@ from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record
 from swarm_wire.spec import CompilationSpec
 
+OVERDUE: Final = "DeadlineExceeded"
+"""Kubernetes' word for a pod that has lived for longer than it may."""
 MOST_EARLIER: Final = 500
 """Shards of earlier runs that pods mount: each takes room in their Job."""
 
@@ -176,13 +179,18 @@ class Pod:
 
     @property
     def account(self) -> str:
-        """Under which the journal books what it spends: each index of a Job has one pod."""
-        return f"{self.kind}-{self.round}-{self.attempt}-{self.index}"
+        """Under which the journal books what it spends. Names recur, of Jobs that are made anew; uids do not."""
+        return f"{self.kind}-{self.round}-{self.attempt}-{self.index}-{self.uid}"
 
     @property
     def failed_on_its_own(self) -> bool:
-        """Whether this end counts against the attempts of the cells that it leaves without a result."""
-        return self.ended and not (self.disrupted or self.deleted_at or self.exit_code == ExitCode.INTERRUPTED)
+        """Whether this end counts against the attempts of the cells that it leaves without a result, or of the plan.
+
+        A plan that comes to its deadline hangs, whatever it makes of its SIGTERM; workers may have that much to do.
+        """
+        hung = self.kind is ObjectKind.PLAN and self.failure.startswith(OVERDUE)
+        interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
+        return self.ended and not (self.disrupted or self.deleted_at or interrupted)
 
     @property
     def ended_by_cell(self) -> bool:
@@ -267,7 +275,7 @@ class Journal:
         usage: what those results and calls took, each counted once.
         accounts: what pods spent, where the run has limits.
         plans: round -> its plan's end.
-        artifact: of the last plan, if it ended with one.
+        artifact: of the last plan, if it ended with one: the optimizer's winner, or the best program so far.
     """
 
     def __init__(self, shards: Iterable[Shard] = ()) -> None:
@@ -292,6 +300,10 @@ class Journal:
             for end in shard.plans:
                 self.plans.setdefault(end.round, Planned(end, shard.attempt))
             self.artifact = shard.artifact or self.artifact
+        last = self.plans.get(max(self.plans, default=-1))
+        if last is None or last.end.outcome is PlanOutcome.BLOCKED:
+            # Its plan is not there to the end, or a limit had ended the run, which goes on.
+            self.artifact = None
 
     def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
         """Shards of a kind, in a stable order."""

@@ -3,8 +3,8 @@
 It knows what the operator relies on (names, uids, preconditions, finalizers, owners, immutable ConfigMaps) and nothing
 else. Its pods are stand-ins that read what they mount and print real records: a compile of ROUNDS rounds with CELLS
 cells each, and two LM calls in each cell: the first is told of by itself, so that it is not paid for again when the pod
-dies before the second. Each plan makes a call of its own. The same claims are checked on a real API server in
-`tests/cluster`.
+dies before the second. Each plan makes a call of its own. They keep to what they are allowed, as real ones do. The same
+claims are checked on a real API server in `tests/cluster`.
 """
 
 import asyncio
@@ -14,22 +14,26 @@ import fnmatch
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from swarm_operator import errors
-from swarm_operator.api import API_VERSION, FINALIZER, KIND, MANAGER
+from swarm_operator.api import API_VERSION, FINALIZER, KIND, LABEL_RUN, MANAGER
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
 from swarm_wire import names
 from swarm_wire.messages import (
+    Allowance,
     ArtifactHeader,
     Assignment,
+    Booked,
     CallMade,
     Candidate,
     Cell,
     EffectKind,
+    Ending,
     Outcome,
     PlanEnd,
     PlanOutcome,
@@ -37,10 +41,11 @@ from swarm_wire.messages import (
     Result,
     RunRequest,
     Scores,
+    Spending,
     Task,
     Usage,
 )
-from swarm_wire.names import ExitCode
+from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind, Writer, commit_text
 from swarm_wire.shards import unpack
 
@@ -49,6 +54,11 @@ Object = dict[str, Any]
 NAMESPACE = "team"
 ROUNDS, CELLS, CALLS = 2, 6, 2
 PROGRAM = '{"predict": {"demos": [1, 2]}}'
+KILLED = 137
+"""Exit code of a container that ends without a word."""
+
+
+LOST = errors.Unavailable("no answer in time")
 
 
 class Killed(BaseException):
@@ -69,6 +79,8 @@ class Faults:
     """It ends well, and its log cannot be read."""
     stuck: Callable[[str, int], Object | None] = lambda job, index: None
     """Its container's waiting state, where it never starts."""
+    lingers: int = 0
+    """Steps that a pod goes on for after it was deleted: in each it prints another record."""
     commit_reason: str | None = None
     commit_message: str | None = None
 
@@ -86,12 +98,18 @@ class FakeCluster:
     """The operator dies at its write of this number: before it (False), or after it (True)."""
     kills_always: bool = False
     """It dies after every write, also after one that is refused."""
+    denied: str = ""
+    """Writes that begin so are forbidden."""
+    answers: dict[int, errors.ApiError] = field(default_factory=dict)
+    """What the operator is told of its write of this number. Where that is `LOST`, the write is done all the same."""
     paid: list[str] = field(default_factory=list)
     """Keys of cells that pods computed, in order: each should be here once."""
     called: list[str] = field(default_factory=list)
     """Keys of LM calls that pods made inside cells and told of."""
     proposed: list[str] = field(default_factory=list)
     """Keys of LM calls that plans made themselves."""
+    bill: Counter[str] = field(default_factory=Counter)
+    """LM calls that pods paid for, by run."""
     running: dict[str, "StandIn"] = field(default_factory=dict)
     terminating: bool = False
     """The namespace is being deleted: nothing can be created, and the rest goes when the last pod has gone."""
@@ -293,17 +311,31 @@ class FakeCluster:
                 self.running[name] = StandIn(self, pod, index)
                 self.logs[name] = self.running[name].most()
         elif status["phase"] == "Running":
-            stand_in = self.running.pop(name)
+            stand_in = self.running[name]
+            if deleted and stand_in.lingered < self.faults.lingers:
+                self.logs[name] = stand_in.more()
+                return
+            del self.running[name]
             code = int(ExitCode.INTERRUPTED) if deleted else self.faults.exit_code(job, index)
-            log, message = stand_in.whole(code, self.faults)
-            self.logs[name] = log
+            self.logs[name], message, code = stand_in.whole(code, self.faults)
             if deleted or self.faults.silent(job, index):
                 del self.logs[name]
+            if code in names.TERMINAL_EXITS:
+                self._fail(pod["metadata"]["ownerReferences"][0]["uid"])
             ended = {"exitCode": code, "finishedAt": _text(self.now), "message": message, "reason": "Error"}
             status |= {
                 "phase": "Failed" if code else "Succeeded",
                 "containerStatuses": [{"name": "worker", "state": {"terminated": ended}}],
             }
+
+    def _fail(self, job_uid: str) -> None:
+        """As the Jobs' podFailurePolicy says: none of the Job's pods goes on, and no other follows."""
+        for job in self.of(JOBS):
+            if job["metadata"]["uid"] == job_uid:
+                job["indexes"] = list(map(str, range(job["spec"]["completions"])))
+        for pod in self.of(PODS):
+            if pod["metadata"]["ownerReferences"][0]["uid"] == job_uid and pod["status"]["phase"] != "Succeeded":
+                self.remove(PODS, pod["metadata"]["name"])
 
 
 class _Write:
@@ -316,9 +348,16 @@ class _Write:
         if self._cluster.kill_at == (len(self._cluster.writes), False):
             self._cluster.kill_at = None
             raise Killed(self._text)
+        self._answer = self._cluster.answers.pop(len(self._cluster.writes), None)
         self._cluster.writes.append(self._text)
+        if self._cluster.denied and self._text.startswith(self._cluster.denied):
+            raise errors.Forbidden("a webhook denies it")
+        if self._answer is not None and self._answer is not LOST:
+            raise self._answer
 
     def __exit__(self, *raised: object) -> None:
+        if self._answer is LOST:
+            raise LOST
         if self._cluster.kill_at == (len(self._cluster.writes) - 1, True):
             self._cluster.kill_at = None
             raise Killed(self._text)
@@ -331,6 +370,7 @@ class StandIn:
 
     def __init__(self, cluster: FakeCluster, pod: Object, index: int) -> None:
         self._cluster, self._spec = cluster, pod["spec"]
+        self._run, self.lingered = pod["metadata"]["labels"][LABEL_RUN], 0
         (container,) = self._spec["containers"]
         environment = {entry["name"]: entry.get("value") for entry in container["env"]}
         self._lines: list[bytes] = []
@@ -342,25 +382,50 @@ class StandIn:
         for name in request.spec.config_maps():
             assert self._files(names.SOURCES_DIR / name)
         self._is_plan = container["args"] == ["plan"]
+        self._ending = environment.get(names.ENV_PARTIAL)
+        self._allowance = Allowance.model_validate_json(environment.get(names.ENV_ALLOWANCE) or "{}")
+        self._spent, self._refused = Spending(), False
         self._records = self._plan() if self._is_plan else self._work(index)
 
     def most(self) -> str:
         self._print(len(self._records) * 3 // 4)
         return b"".join(self._lines).decode()
 
-    def whole(self, code: int, faults: Faults) -> tuple[str, str]:
-        """Log and termination message; after a failure nothing more is printed."""
+    def more(self) -> str:
+        self.lingered += 1
+        self._print(1)
+        return b"".join(self._lines).decode()
+
+    def whole(self, code: int, faults: Faults) -> tuple[str, str, int]:
+        """Log, termination message and exit code; after a failure nothing more is printed."""
         if code == ExitCode.DONE:
             self._print(len(self._records))
-        terminal = code in names.TERMINAL_EXITS
-        commit = self._writer.commit(
-            code, faults.commit_reason if terminal else None, faults.commit_message if terminal else None
-        )
-        return b"".join(self._lines).decode(), commit_text(commit)
+        reason = message = None
+        if code in names.TERMINAL_EXITS:
+            reason, message = faults.commit_reason, faults.commit_message
+        elif code == ExitCode.DONE and self._refused:
+            code, reason = int(ExitCode.INTERRUPTED), WorkerReason.ALLOWANCE_SPENT
+        # One that is killed cannot say what it spent: it booked that beforehand.
+        commit = self._writer.commit(code, reason, message, None if code == KILLED else self._spent)
+        return b"".join(self._lines).decode(), commit_text(commit), code
+
+    def _may_call(self) -> bool:
+        """Pays for a call, if it is allowed."""
+        spent = self._spent + Spending(calls=1)
+        self._refused = self._refused or not self._allowance.covers(spent)
+        if self._refused:
+            return False
+        if self._allowance.is_limited:
+            self._writer.put(Record(RecordKind.BOOKED, Booked(spent=spent).to_header()))
+        self._spent = spent
+        self._cluster.bill[self._run] += 1
+        return True
 
     def _print(self, count: int) -> None:
         for _ in range(count):
             if self._records:
+                if self._records[0].kind in (RecordKind.RESULT, RecordKind.CALL) and not self._may_call():
+                    return
                 record = self._records.pop(0)
                 if record.kind is RecordKind.RESULT:
                     (self._cluster.proposed if self._is_plan else self._cluster.paid).append(record.header["key"])
@@ -396,15 +461,18 @@ class StandIn:
         done = {record.header["key"] for record in finished if record.kind is RecordKind.RESULT}
         plans = {record.header["round"] for record in journal if record.kind is RecordKind.PLAN}
         assert plans == set(range(len(plans)))
-        own = [digest("proposal", round_) for round_ in range(len(plans) + 1)]
+        if self._ending:
+            return self._partial(len(plans), Ending.model_validate_json(self._ending))
+        rounds = [[digest("cell", round_, item) for item in range(CELLS)] for round_ in range(ROUNDS)]
+        finished_rounds = next((number for number, keys in enumerate(rounds) if not done.issuperset(keys)), ROUNDS)
+        own = [digest("proposal", number) for number in range(finished_rounds + 1)]
         usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2)
         calls = [
             Record(RecordKind.RESULT, Result(key=key, outcome=Outcome.OK, usage=usage).to_header(), b"pickle")
             for key in own
             if key not in done
         ]
-        for round_ in range(ROUNDS):
-            keys = [digest("cell", round_, item) for item in range(CELLS)]
+        for round_, keys in enumerate(rounds):
             missing = [Cell(key=key, item=item) for item, key in enumerate(keys) if key not in done]
             if missing:
                 task = Task(
@@ -429,14 +497,13 @@ class StandIn:
             candidates=[Candidate(name=f"seed {n}", score=87.5 - n) for n in range(8)],
             rounds=len(plans),
         )
-        header = ArtifactHeader(sha256=hashlib.sha256(PROGRAM.encode()).hexdigest(), report=report)
-        body = {names.PROGRAM_FILE: PROGRAM, names.REPORT_FILE: report.to_json()}
         end = PlanEnd(outcome=PlanOutcome.DONE, round=len(plans), binding="b", scores=report.scores)
-        return [
-            *calls,
-            Record(RecordKind.ARTIFACT, json.loads(header.to_json()), json.dumps(body).encode()),
-            Record(RecordKind.PLAN, json.loads(end.to_json()), b"[]"),
-        ]
+        return [*calls, _artifact(report), Record(RecordKind.PLAN, json.loads(end.to_json()), b"[]")]
+
+    def _partial(self, round_: int, ending: Ending) -> list[Record]:
+        report = Report(scores=Scores(baseline=50.0, best=62.5), rounds=round_)
+        end = PlanEnd(outcome=PlanOutcome.PARTIAL, round=round_, binding="b", scores=report.scores, ending=ending)
+        return [_artifact(report), Record(RecordKind.PLAN, json.loads(end.to_json()), b"[]")]
 
     def _work(self, index: int) -> list[Record]:
         tasks = {
@@ -456,6 +523,12 @@ class StandIn:
             result = Result(key=key, outcome=Outcome.OK, usage=usage, calls=[digest("call", key, 2)])
             made.append(Record(RecordKind.RESULT, result.to_header(), b"pickle"))
         return made
+
+
+def _artifact(report: Report) -> Record:
+    header = ArtifactHeader(sha256=hashlib.sha256(PROGRAM.encode()).hexdigest(), report=report)
+    body = {names.PROGRAM_FILE: PROGRAM, names.REPORT_FILE: report.to_json()}
+    return Record(RecordKind.ARTIFACT, json.loads(header.to_json()), json.dumps(body).encode())
 
 
 def _text(moment: datetime) -> str:

@@ -5,6 +5,7 @@ Each row is a world, the actions that follow (by their names, in order), the sta
 
 import json
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from swarm_operator.decide import decide
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_operator.status import CONDITIONS, State, timestamp
 from swarm_operator.world import Harvest, MapRef, NewPlan, Trouble, World
-from swarm_wire.messages import Commit, Usage
+from swarm_wire.messages import UNLIMITED, Commit, Usage
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
 
@@ -119,6 +120,14 @@ NEW = [
         ["spec.metric.entrypoint", "'no-colon'", "Correct the spec"],
     ),
     Row(
+        "so is a name that an artifact's ConfigMap cannot have, before anything is paid",
+        world(compilation=replace(compilation(), key=replace(KEY, name="a" * 245)), run=None),
+        [],
+        State.FAILED,
+        Reason.INVALID_SPEC,
+        ["a-artifact", "253 characters", "spec.artifact.configMap.name"],
+    ),
+    Row(
         "a suspended Compilation gets nothing",
         world(compilation=compilation(spec(suspend=True)), run=None),
         [],
@@ -149,6 +158,7 @@ NEW = [
         "what they printed is kept first",
         world(planned(0), compilation=SUSPENDED, jobs=(WORK_0,), harvest=Harvest(results={0: (RESULT,)})),
         ["KeepRecords"],
+        state=None,
         wake_up=0,
     ),
     Row(
@@ -236,6 +246,13 @@ PODS = [
         says=["is suspended", "Kueue"],
     ),
     Row(
+        "which nobody has to look at",
+        world(jobs=(replace(PLAN_0, suspended=True),)),
+        [],
+        reason=Reason.QUEUED,
+        wake_up=None,
+    ),
+    Row(
         "a Job that is suspended while its pods run is waited for until they are over",
         world(
             planned(0),
@@ -313,7 +330,7 @@ PODS = [
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, started=False, created_at=ago(121)),)),
         [],
         reason=Reason.POD_CANNOT_START,
-        says=["for 121 s", "kubectl describe pod"],
+        says=["since 2026-11-21T11:57:59Z", "kubectl describe pod"],
     ),
     Row(
         "a Job whose pods are rejected says why",
@@ -334,6 +351,26 @@ PODS = [
         ["line 3 is not JSON"],
     ),
     Row(
+        "what else runs comes to its end first, and the pod that tells why stays",
+        world(
+            jobs=(PLAN_0, other := job(PLAN, 0, 2)),
+            pods=(pod(PLAN_0, exit_code=64, commit=said("DataInvalid", "line 3 is not JSON")), pod(other)),
+        ),
+        ["DropJob"],
+        reason=WorkerReason.DATA_INVALID,
+        says=["line 3 is not JSON"],
+    ),
+    Row(
+        "it is not let go when what it printed is kept",
+        world(
+            jobs=(PLAN_0,),
+            pods=(proof := replace(pod(PLAN_0, exit_code=64), held=True),),
+            harvest=Harvest(results={0: (RESULT,)}, settled=(proof,)),
+        ),
+        ["KeepRecords"],
+        state=None,
+    ),
+    Row(
         "a terminal exit without a word is named by its code",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=int(ExitCode.DRIFT)),)),
         [],
@@ -352,12 +389,14 @@ ROUNDS = [
             harvest=Harvest(results={0: (RESULT,)}, settled=(settled_pod,)),
         ),
         ["KeepRecords", "ReleasePod"],
+        state=None,
         wake_up=0,
     ),
     Row(
         "a plan's tasks are written before its end",
         world(jobs=(PLAN_0,), harvest=Harvest(plans=(NewPlan(0, 1, (TASK,), (END,)),))),
         ["KeepRecords", "KeepRecords"],
+        state=None,
         wake_up=0,
     ),
     Row(
@@ -600,6 +639,20 @@ ATTEMPTS = [
         reason=Reason.RETRYING,
     ),
     Row(
+        "a plan that hangs until its deadline has died, whatever it says then",
+        world(
+            jobs=tuple(job(PLAN, 0, n) for n in (1, 2, 3)),
+            pods=tuple(
+                pod(job(PLAN, 0, n), exit_code=int(ExitCode.INTERRUPTED), failure="DeadlineExceeded: too long")
+                for n in (1, 2, 3)
+            ),
+        ),
+        [],
+        State.FAILED,
+        Reason.ATTEMPTS_EXHAUSTED,
+        ["DeadlineExceeded: too long"],
+    ),
+    Row(
         "a plan dies three times at most",
         world(
             jobs=tuple(job(PLAN, 0, n) for n in (1, 2, 3)),
@@ -710,6 +763,17 @@ ENDS = [
         ["64.0 MiB", "spec.journal"],
     ),
     Row(
+        "when its pods have ended",
+        world(
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0),),
+            maps=(MapRef("results", "u", RUN_ID, "results", 0, size=64 * MEBIBYTE + 1),),
+        ),
+        ["DropJob"],
+        reason=Reason.JOURNAL_TOO_LARGE,
+        wake_up=5,
+    ),
+    Row(
         "but not one that has come to its end",
         world(
             compiled(0),
@@ -793,8 +857,9 @@ def shown(action: Action) -> str:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_decision(row: Row) -> None:
     decision = decide(row.world, NOW, SETTINGS)
-    assert [shown(action) for action in decision.actions] == [wanted.split()[0] for wanted in row.actions]
-    dropped = [f"DropMap {action.name}" for action in decision.actions if isinstance(action, DropMap)]
+    actions = (*decision.actions, *decision.tidying)
+    assert [shown(action) for action in actions] == [wanted.split()[0] for wanted in row.actions]
+    dropped = [f"DropMap {action.name}" for action in actions if isinstance(action, DropMap)]
     assert [wanted for wanted in row.actions if wanted.startswith("DropMap ")] in ([], dropped)
     if row.state is None:
         assert decision.status is None
@@ -831,14 +896,14 @@ def test_later_attempts_take_the_missing_cells_alone_and_smaller() -> None:
 
 def test_everything_is_asked_for_by_its_very_uid() -> None:
     old = job(WORK, 0, run_id="older")
-    actions = decide(world(jobs=(old,), pods=(pod(old),)), NOW, SETTINGS).actions
+    actions = decide(world(jobs=(old,), pods=(pod(old),)), NOW, SETTINGS).tidying
     assert DropJob(old.name, old.uid) in actions
     assert ReleasePod(pod(old).name, pod(old).uid) in actions
 
 
 def test_the_second_plan_follows_the_first() -> None:
     decision = decide(world(planned(0), results(0, 0, 1, 2, 3)), NOW, SETTINGS)
-    assert StartPlan(1, 1) in decision.actions
+    assert StartPlan(1, 1, UNLIMITED) in decision.actions
 
 
 def test_the_published_artifact_is_told_in_the_status() -> None:
@@ -927,9 +992,9 @@ def test_a_cell_that_ends_its_pod_whenever_it_is_tried_is_an_error(seen: World, 
 
 def test_after_a_plan_that_ended_by_itself_workers_run_small_waves() -> None:
     failed = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=OOM),))
-    assert StartPlan(0, 2, runs_cells=False) in decide(failed, NOW, SETTINGS).actions
+    assert StartPlan(0, 2, UNLIMITED, runs_cells=False) in decide(failed, NOW, SETTINGS).actions
     deleted = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=143, disrupted=True),))
-    assert StartPlan(0, 2) in decide(deleted, NOW, SETTINGS).actions
+    assert StartPlan(0, 2, UNLIMITED) in decide(deleted, NOW, SETTINGS).actions
 
 
 @pytest.mark.parametrize(("limits", "state"), [({}, "Unknown"), ({"pendingSeconds": 20}, "False")])
@@ -940,6 +1005,34 @@ def test_how_long_pods_may_wait_is_the_specs_to_say(limits: dict[str, Any], stat
     decided = decide(seen, NOW, SETTINGS).status
     assert decided is not None
     assert decided.conditions[0].status == state
+
+
+@pytest.mark.parametrize(
+    ("seconds", "trouble", "state"),
+    [
+        (29, None, "Unknown"),
+        (31, None, "False"),
+        (29, Trouble(Reason.IMAGE_PULL_FAILED, "no such image"), "Unknown"),
+        (31, Trouble(Reason.IMAGE_PULL_FAILED, "no such image"), "False"),
+    ],
+)
+def test_where_the_spec_says_it_the_time_counts_from_the_pods_creation(
+    seconds: float, trouble: Trouble | None, state: str
+) -> None:
+    waits = pod(PLAN_0, started=False, created_at=ago(seconds), trouble=trouble)
+    seen = compilation(spec(limits={"pendingSeconds": 30}))
+    status = decide(world(compilation=seen, jobs=(PLAN_0,), pods=(waits,)), NOW, SETTINGS).status
+    assert status is not None
+    assert status.conditions[0].status == state
+
+
+def test_what_is_said_of_a_pod_that_starts_slowly_changes_with_the_pod_alone() -> None:
+    seen = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, started=False, created_at=ago(200)),))
+    first = decide(seen, NOW, SETTINGS).status
+    assert first is not None
+    later = decide(replace(seen, compilation=compilation(status=first)), NOW + timedelta(seconds=7), SETTINGS).status
+    assert later is not None
+    assert later.conditions == first.conditions
 
 
 def test_what_was_told_of_a_run_stays_when_its_journal_is_gone() -> None:

@@ -1,6 +1,6 @@
 """spec.limits as a table: what is left, who is given what, how a limit ends a run, and how it goes on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from support.operator_specs import spec
 from support.worlds import (
     ARTIFACT,
+    IMAGE,
     NOW,
     RUN_ID,
     ago,
@@ -18,12 +19,13 @@ from support.worlds import (
     pod,
     published,
     results,
+    run,
     shard,
     world,
 )
 from swarm_operator import gather
 from swarm_operator.actions import Action, DropJob, StartPlan, StartWork
-from swarm_operator.api import ObjectKind, Reason, Status
+from swarm_operator.api import ObjectKind, Reason, ScoresStatus, Status
 from swarm_operator.decide import decide
 from swarm_operator.gather import Output
 from swarm_operator.settings import Settings
@@ -31,15 +33,15 @@ from swarm_operator.status import CONDITIONS, State, timestamp
 from swarm_operator.world import Compilation, Journal, Pod, Shard, World
 from swarm_wire.messages import Allowance, Booked, Commit, Ending, PlanEnd, PlanOutcome, Spending
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.spec import Limits
+from swarm_wire.spec import CompilationSpec, Limits
 
 PLAN, WORK = ObjectKind.PLAN, ObjectKind.WORK
 SETTINGS = Settings()
 SPENT = Commit(nonce="n", exit_code=75, reason="AllowanceSpent", message="no more")
 
 
-def limited(status: Status | None = None, **limits: Any) -> Compilation:
-    given = spec(limits=limits)
+def limited(status: Status | None = None, suspend: bool = False, **limits: Any) -> Compilation:
+    given = spec(limits=limits, suspend=suspend)
     given["models"]["student"]["parameters"] = {"maxTokens": 100}
     return compilation(given, status=status)
 
@@ -169,6 +171,48 @@ TABLE = [
         ["DropJob"],
         says=["limits.wallClock: 60", "its pods are ending"],
     ),
+    Row(
+        "pods whose Jobs are gone are waited for",
+        world(planned(0), compilation=LATE, pods=(pod(job(WORK, 0), deleted_at=ago(-20)),)),
+        [],
+        Reason.PLANNING,
+        ["its pods are ending"],
+    ),
+    Row(
+        "a plan is given what is left when all accounts are closed",
+        world(
+            planned(0),
+            results(0, 0, 1, 2, 3),
+            compilation=limited(lmCalls=10),
+            jobs=(job(WORK, 0),),
+            pods=(pod(job(WORK, 0)),),
+        ),
+        ["DropJob"],
+        Reason.PLANNING,
+    ),
+    Row(
+        "while a run goes on that a limit had ended, it can be suspended",
+        world(
+            planned(0),
+            booked(10),
+            partial({"lmCalls": 10}),
+            compilation=limited(FAILED_BY_LIMIT, suspend=True, lmCalls=20),
+        ),
+        [],
+        Reason.SUSPENDED,
+    ),
+    Row(
+        "also when it has planned on",
+        world(
+            planned(0),
+            booked(10),
+            partial({"lmCalls": 10}),
+            planned(2),
+            compilation=limited(began(9), suspend=True, lmCalls=20),
+        ),
+        [],
+        Reason.SUSPENDED,
+    ),
     Row("then the best program is looked for", world(planned(0), compilation=LATE), ["StartPlan, the last"]),
     Row("before that, nothing happens", world(planned(0), compilation=limited(began(59), wallClock=60)), ["StartWork"]),
     Row(
@@ -268,7 +312,8 @@ def test_decision(row: Row) -> None:
     assert [shown(action) for action in decision.actions if not isinstance(action, DropJob)] == [
         action for action in row.actions if action != "DropJob"
     ]
-    assert ("DropJob" in row.actions) <= any(isinstance(action, DropJob) for action in decision.actions)
+    dropped = any(isinstance(action, DropJob) for action in (*decision.actions, *decision.tidying))
+    assert ("DropJob" in row.actions) <= dropped
     if row.reason or row.says:
         assert decision.status is not None
         condition = decision.status.conditions[0]
@@ -288,6 +333,24 @@ def test_pods_share_what_is_left() -> None:
     assert isinstance(work, StartWork)
     assert len(work.assignment.slices) == 2
     assert work.allowance == Allowance(calls=3, tokens=300)
+
+
+def test_a_job_that_is_made_again_is_given_no_more_than_is_left() -> None:
+    """Its operator died before it was written; it was suspended before it brought anything; or it was deleted."""
+    again = assignment(0, 1, [0, 1], [2, 3])
+    work = started(world(planned(0), booked(4, 400), compilation=limited(lmCalls=10), assignments=(again,)))
+    assert isinstance(work, StartWork)
+    assert (work.assignment, work.allowance) == (again.assignment, Allowance(calls=3))
+
+
+def test_two_pods_of_one_name_have_two_accounts() -> None:
+    first = pod(job(WORK, 0), exit_code=0)
+    assert first.account != replace(first, uid="another").account
+
+
+def test_the_scores_of_a_run_that_goes_on_are_those_of_its_last_plan() -> None:
+    seen = world(planned(0), partial({"lmCalls": 10}), planned(2), compilation=limited(lmCalls=20))
+    assert decide(seen, NOW, SETTINGS).status.scores == ScoresStatus()  # type: ignore[union-attr]
 
 
 def test_a_plan_gets_all_of_it_and_the_last_one_nothing() -> None:
@@ -354,7 +417,7 @@ def test_a_run_goes_on_through_a_change_of_how_fast_a_provider_may_be_asked(limi
 def test_an_administrator_says_which_images_and_service_accounts_may_be_used(
     changes: dict[str, Any], allowed: bool
 ) -> None:
-    settings = Settings(allowed_images=("registry.example/team/*",), allowed_service_accounts=("swarm-?",))
+    settings = Settings(allowed_images=("registry.example/team/*", IMAGE), allowed_service_accounts=("swarm-?",))
     seen = world(compilation=compilation(spec(**changes)))
     decided = decide(seen, NOW, settings)
     started = [action for action in decided.actions if isinstance(action, StartPlan)]
@@ -362,6 +425,17 @@ def test_an_administrator_says_which_images_and_service_accounts_may_be_used(
     assert bool(started) is allowed
     assert (Reason.RESTRICTED in reasons) is not allowed
     assert [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, StartPlan)]
+
+
+@pytest.mark.parametrize("forged", [{"image": "evil"}, {"swarm": {"serviceAccountName": "admin"}}], ids=str)
+def test_nor_does_a_request_get_around_it_that_somebody_else_wrote(forged: dict[str, Any]) -> None:
+    settings = Settings(allowed_images=(IMAGE,), allowed_service_accounts=("swarm-?",))
+    honest = run()
+    request = honest.request.model_copy(update={"spec": CompilationSpec.model_validate(spec(**forged))})
+    seen = world(run=replace(honest, request=request, image=request.spec.image or honest.image))
+    decided = decide(seen, NOW, settings)
+    assert not decided.actions
+    assert {each.reason for each in decided.status.conditions} == {Reason.RESTRICTED}  # type: ignore[union-attr]
 
 
 def test_without_a_limiter_nobody_would_keep_the_limits_of_a_model() -> None:
@@ -413,8 +487,18 @@ def test_a_pod_is_booked_once_when_it_is_over() -> None:
     in_order = Commit(nonce="n", exit_code=0, spent=Spending())
     others = pod(of, 2, exit_code=137), pod(of, 3, exit_code=0, commit=in_order), pod(of, 4, exit_code=1, started=False)
     pods = ended, pod(of, 1, allowance=Allowance(calls=9)), *others
-    account = {"account": "work-0-1-0", "spent": {"calls": 9, "tokens": 0, "microUsd": 0}, "final": True, "repeated": 1}
-    killed = {"account": "work-0-1-2", "spent": {"calls": 0, "tokens": 0, "microUsd": 0}, "final": True, "repeated": 1}
+    account = {
+        "account": ended.account,
+        "spent": {"calls": 9, "tokens": 0, "microUsd": 0},
+        "final": True,
+        "repeated": 1,
+    }
+    killed = {
+        "account": others[0].account,
+        "spent": {"calls": 0, "tokens": 0, "microUsd": 0},
+        "final": True,
+        "repeated": 1,
+    }
     assert harvested(Journal(), *pods) == [account, killed]
     booked = tuple(map(Booked.model_validate, (account, killed)))
     kept = Journal([shard(ObjectKind.RESULTS, 0, booked=booked)])

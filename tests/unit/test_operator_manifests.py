@@ -1,6 +1,7 @@
 """What the operator writes, as whole objects."""
 
 import base64
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +15,10 @@ from swarm_operator import manifests, naming
 from swarm_operator.api import FINALIZER, ObjectKind
 from swarm_operator.maps import parse
 from swarm_operator.world import AssignmentMap, Journal, Run, Shard
-from swarm_wire.messages import CallMade, RunRequest, Usage
+from swarm_wire.messages import CallMade, Ending, RunRequest, Usage
 from swarm_wire.rates import RateLimits, rate_limits
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec import CompilationSpec, Limits
 
 LABELS = {
     "app.kubernetes.io/managed-by": "dspy-swarm",
@@ -78,6 +79,7 @@ def test_a_work_job_is_this() -> None:
                 },
                 "spec": {
                     "restartPolicy": "Never",
+                    "activeDeadlineSeconds": manifests.POD_SECONDS,
                     "terminationGracePeriodSeconds": 30,
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
@@ -386,6 +388,22 @@ def test_a_shard_without_its_content_says_nothing(content: dict[str, Any]) -> No
 def test_a_record_that_fits_into_no_config_map_is_told() -> None:
     with pytest.raises(manifests.TooLarge, match="round 2"):
         manifests.shard_maps(run(), ObjectKind.RESULTS, 2, 0, records(1_100_000, 1))
+
+
+def test_strikes_of_all_cells_of_a_large_round_fit_beside_their_assignment() -> None:
+    strikes = {hashlib.md5(str(item).encode()).hexdigest(): 2 for item in range(25_000)}
+    made = manifests.assignment_map(run(), assignment(0, 2, list(range(25_000))).assignment, strikes)
+    read = parse(as_stored(made))
+    assert isinstance(read, AssignmentMap)
+    assert read.strikes == strikes
+    data = [len(text.encode()) for text in made["data"].values()]
+    assert sum(data) + sum(len(base64.b64decode(text)) for text in made["binaryData"].values()) < 700_000
+
+
+def test_a_plan_that_makes_no_call_may_take_minutes() -> None:
+    ending = Ending(why="a limit", limits=Limits())
+    made = manifests.plan_job(run(), 1, 1, [], ending=ending)
+    assert made["spec"]["template"]["spec"]["activeDeadlineSeconds"] == manifests.PARTIAL_SECONDS
 
 
 def test_an_assignment_comes_back_with_its_strikes() -> None:

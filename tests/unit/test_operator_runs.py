@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.fake_cluster import CALLS, CELLS, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
+from support.fake_cluster import CALLS, CELLS, LOST, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
 from support.operator_specs import spec
 from swarm_operator import errors
 from swarm_operator.api import FINALIZER, LABEL_RUN, REQUESTED_AT, Status
@@ -34,6 +34,7 @@ class Operator:
 
     def look(self) -> None:
         """Passes until nothing is left to be done at once."""
+        assert_within_limits(self._cluster)
         for _ in range(20):
             try:
                 wish = asyncio.run(_pass(self._process, self._key))
@@ -49,6 +50,14 @@ class Operator:
 
 async def _pass(process: Reconciler, key: Key) -> float | None:
     return await process(key)
+
+
+def assert_within_limits(cluster: FakeCluster) -> None:
+    """By what the pods paid for, whatever the journal says."""
+    for found in cluster.of(COMPILATIONS):
+        most = found["spec"].get("limits", {}).get("lmCalls")
+        run_id = Status.of(found["status"]).run_id or ""
+        assert most is None or cluster.bill[run_id] <= most
 
 
 def prepared(**changes: Any) -> tuple[FakeCluster, Operator]:
@@ -681,3 +690,152 @@ def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list
         operator.look()
         cluster.step()
     assert_published(cluster)
+
+
+# --- what a run may cost -----------------------------------------------------------------------------------------
+
+NEEDED = CALLS * ROUNDS * CELLS + ROUNDS + 1
+"""LM calls of a run to which nothing happens."""
+
+
+def raise_limit(cluster: FakeCluster, operator: Operator, calls: int = NEEDED) -> None:
+    """After a limit has ended the run: it goes on to the winner, and pays for nothing again."""
+    edit(cluster, limits={"lmCalls": calls})
+    run(cluster, operator, 100)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+
+
+@pytest.mark.parametrize("calls", [1, 2, 5, 9, 14, 20, NEEDED - 1])
+def test_a_limit_ends_a_run_that_goes_on_with_a_higher_one(calls: int) -> None:
+    cluster, operator = prepared(limits={"lmCalls": calls})
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "LimitReached")
+    raise_limit(cluster, operator)
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+    assert sum(cluster.bill.values()) == NEEDED
+
+
+@pytest.mark.parametrize("calls", [10, 20, NEEDED])
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_suspended_anywhere_a_run_stays_within_its_limit(steps: int, calls: int) -> None:
+    cluster, operator = prepared(limits={"lmCalls": calls})
+    for _ in range(steps):
+        operator.look()
+        cluster.step()
+    operator.look()
+    edit(cluster, suspend=True)
+    run(cluster, operator, 6)
+    edit(cluster, suspend=False)
+    run(cluster, operator)
+    assert status(cluster).completion_time
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_a_job_deleted_anywhere_leaves_a_run_within_its_limit(steps: int) -> None:
+    cluster, operator = prepared(limits={"lmCalls": 15})
+    for _ in range(steps):
+        operator.look()
+        cluster.step()
+    operator.look()
+    for job in cluster.of(JOBS):
+        cluster.remove(JOBS, job["metadata"]["name"])
+    run(cluster, operator)
+    assert status(cluster).completion_time
+
+
+@pytest.mark.parametrize("seconds", range(1, 10))
+def test_when_the_time_is_over_the_last_plan_waits_for_pods_that_end_slowly(seconds: int) -> None:
+    cluster, operator = prepared(limits={"wallClock": seconds, "lmCalls": NEEDED})
+    cluster.faults = Faults(lingers=4)
+    run(cluster, operator)
+    ended = conditions(cluster)["Succeeded"]
+    assert ended in (("False", "LimitReached"), ("True", "Published"))
+    spent = status(cluster).usage.spent  # type: ignore[union-attr]
+    assert spent is not None
+    assert spent.lm_calls == sum(cluster.bill.values()), "each account is closed"
+    if ended[0] == "False":
+        raise_limit(cluster, operator)
+        assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
+def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on() -> None:
+    cluster, operator = prepared(limits={"lmCalls": 9})
+    run(cluster, operator)
+    before = sum(cluster.bill.values())
+    edit(cluster, limits={"lmCalls": NEEDED}, suspend=True)
+    run(cluster, operator, 6)
+    assert conditions(cluster)["Ready"] == ("False", "Suspended")
+    assert sum(cluster.bill.values()) == before
+    edit(cluster, suspend=False)
+    run(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+
+
+# --- what the API server answers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [errors.Forbidden("no"), errors.Rejected("no"), errors.Unavailable("no")], ids=repr)
+@pytest.mark.parametrize("code", [0, int(ExitCode.COMPILE_FAILED)])
+def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors.ApiError) -> None:
+    def prepare() -> tuple[FakeCluster, Operator]:
+        cluster, operator = prepared()
+        cluster.faults = Faults(exit_code=lambda job, index: code)
+        return cluster, operator
+
+    undisturbed, operator = prepare()
+    run(undisturbed, operator)
+    told = max(number for number, write in enumerate(undisturbed.writes) if "dspycompilations" in write)
+    cluster, operator = prepare()
+    cluster.answers = dict.fromkeys(range(told + 1, told + 5), error)
+    run(cluster, operator)
+    assert conditions(cluster) == conditions(undisturbed)
+    assert status(cluster).completion_time == status(undisturbed).completion_time
+    assert cluster.paid == undisturbed.paid
+    assert not cluster.answers
+    run(cluster, operator)
+    assert not cluster.of(JOBS)
+    assert not cluster.of(PODS)
+
+
+def test_deletes_that_a_webhook_denies_do_not_hold_a_run_up() -> None:
+    cluster, operator = prepared()
+    cluster.denied = "delete"
+    run(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+    cluster.denied = ""
+    run(cluster, operator, 5)
+    assert_published(cluster)
+
+
+ANSWERS = st.sampled_from(
+    [LOST, errors.Unavailable("503"), errors.Conflict("the object has been modified"), errors.Forbidden("401")]
+)
+
+
+@given(st.dictionaries(st.integers(0, 60), ANSWERS, max_size=8), st.sampled_from([12, NEEDED]))
+@settings(max_examples=25, deadline=None)
+def test_whatever_writes_are_answered_a_run_pays_for_nothing_twice(answers: dict[int, Any], calls: int) -> None:
+    cluster, operator = prepared(limits={"lmCalls": calls})
+    cluster.answers = answers
+    run(cluster, operator)
+    cluster.answers = {}
+    run(cluster, operator, 10)
+    if calls < NEEDED:
+        assert conditions(cluster)["Stalled"] == ("True", "LimitReached")
+        raise_limit(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert sum(cluster.bill.values()) == NEEDED
+
+
+def test_a_pod_that_fails_the_run_costs_nothing_that_others_had_finished() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(
+        exit_code=lambda job, index: int(ExitCode.DRIFT) if "-w0-" in job and index == 0 else 0, lingers=3
+    )
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "DigestDrift")
+    cluster.faults = Faults()
+    edit(cluster, swarm={"pods": 3})
+    run(cluster, operator)
+    assert_nothing_paid_twice(cluster)

@@ -31,6 +31,20 @@ def test_the_smallest_spec_is_valid_and_comes_back_as_written() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("a", True), ("a.b-c.0", True), ("a..b", False), ("a.-b", False), ("a-.b", False), (".a", False), ("A", False)],
+)
+def test_names_are_those_that_kubernetes_takes(name: str, is_one: bool) -> None:
+    """One that is refused when the winner is written would cost the whole compile."""
+    given = a_spec(artifact={"configMap": {"name": name}})
+    if is_one:
+        CompilationSpec.model_validate(given)
+    else:
+        with pytest.raises(ValidationError, match="pattern"):
+            CompilationSpec.model_validate(given)
+
+
+@pytest.mark.parametrize(
     ("where", "value", "given"),
     [
         ("optimizer", {}, ""),
