@@ -206,7 +206,7 @@ def ended_by_limit(s: Situation) -> Move | None:
 
 
 def crowded(s: Situation) -> Move | None:
-    """Every pod mounts what its run has: hundreds of small shards would make its Job large, and lists of pods larger."""
+    """Every pod mounts what its run has: hundreds of small shards would make Jobs large, and lists of pods larger."""
     actions = journals.compaction(s)
     return Move(actions=actions, wake_up=0) if actions else None
 

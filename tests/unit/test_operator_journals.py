@@ -29,7 +29,7 @@ def refs(run: str, count: int, size: int) -> list[MapRef]:
         # The newest is used whatever its size: to pay for all of it again is worse.
         (refs("b", 65, MEBIBYTE), ["b"]),
         (refs("b", MOST_EARLIER + 1, 4096), ["b"]),
-        (refs("a", 65, MEBIBYTE) + [MapRef("b", "u", "b", "run", 0)], ["a"]),
+        ([*refs("a", 65, MEBIBYTE), MapRef("b", "u", "b", "run", 0)], ["a"]),
         (refs("a", 40, MEBIBYTE) + refs("b", 40, MEBIBYTE), ["b"]),
         (refs("a", 300, 10) + refs("b", 300, 10), ["b"]),
         # What an annotation says is believed where it can be.

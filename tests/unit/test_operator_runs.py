@@ -16,6 +16,7 @@ from swarm_operator.api import FINALIZER, LABEL_RUN, REQUESTED_AT, Status
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS
 from swarm_operator.reconcile import Reconciler
 from swarm_operator.settings import Settings
+from swarm_operator.situation import Situation
 from swarm_operator.world import Key
 from swarm_wire.names import ExitCode
 
@@ -192,6 +193,36 @@ def test_what_an_earlier_run_paid_for_is_used_after_it_was_merged(steps: int) ->
     run(cluster, operator)
     assert_nothing_paid_twice(cluster)
     assert len(cluster.called) == len(set(cluster.called))
+
+
+def test_a_journal_that_was_too_large_is_used_by_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(s: Situation) -> int:
+        return 2 if s.world.compilation.generation == 1 and len(s.world.journal.keys) > CELLS else 0
+
+    monkeypatch.setattr(Situation, "journal_bytes", property(size))
+    monkeypatch.setattr(Settings, "journal_bytes", property(lambda settings: 1))
+    cluster, operator = prepared()
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "JournalTooLarge")
+    assert cluster.paid
+    edit(cluster, journal={"url": "s3://bucket/journals"})
+    run(cluster, operator)
+    assert_nothing_paid_twice(cluster)
+    assert len(cluster.called) == len(set(cluster.called))
+
+
+def test_journals_of_runs_that_fail_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "journal_bytes", property(lambda settings: 10_000))
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.COMPILE_FAILED) if "-p1-" in job else 0)
+    most = 0
+    for night in range(8):
+        cluster.of(COMPILATIONS)[0]["metadata"]["annotations"] = {REQUESTED_AT: str(night)}
+        run(cluster, operator)
+        assert conditions(cluster)["Ready"][0] == "False"
+        most = max(most, len(cluster.of(CONFIG_MAPS, "*-run")))
+    assert len(cluster.paid) == 8 * CELLS
+    assert most < 6
 
 
 def assert_paid_once(cluster: FakeCluster) -> None:
