@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from swarm_operator.api import ObjectKind, Status
 from swarm_operator.status import Event
-from swarm_operator.world import Artifact
+from swarm_operator.world import Artifact, Shard
 from swarm_wire.messages import Allowance, Assignment, Ending
 from swarm_wire.records import Record
 
@@ -22,6 +22,13 @@ class KeepRecords:
     round: int
     attempt: int
     records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class MergeShards:
+    """Write what these shards of one run hold as one more, in their order. They stay until it is seen."""
+
+    shards: tuple[Shard, ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class DropMap:
     uid: str
 
 
-Action = OpenRun | KeepRecords | StartPlan | StartWork | Publish | ReleasePod | DropJob | DropMap
+Action = OpenRun | KeepRecords | MergeShards | StartPlan | StartWork | Publish | ReleasePod | DropJob | DropMap
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from swarm_operator.actions import (
     DropJob,
     DropMap,
     KeepRecords,
+    MergeShards,
     OpenRun,
     Publish,
     ReleasePod,
@@ -21,7 +22,7 @@ from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, K
 from swarm_operator.parse import owned_by
 from swarm_operator.settings import Settings
 from swarm_operator.status import Event, timestamp
-from swarm_operator.world import Compilation, Key, Run, World
+from swarm_operator.world import Compilation, Key, Run, Shard, World
 from swarm_wire.messages import RunRequest
 from swarm_wire.rates import rate_limits
 
@@ -43,6 +44,9 @@ class Applier:
             case KeepRecords(kind, round_, attempt, records):
                 for body in manifests.shard_maps(_run(world), kind, round_, attempt, records):
                     await self._keep(world, body)
+            case MergeShards(shards):
+                data = b"".join([await self._data(key, shard) for shard in shards])
+                await self._keep(world, manifests.merged_map(key, shards, data))
             case StartPlan(round_, attempt):
                 journal, around = world.journal.of(ObjectKind.RESULTS), self._around(world)
                 body = manifests.plan_job(
@@ -169,6 +173,14 @@ class Applier:
         """A ConfigMap, unless it was seen: an operator that dies after every write gets to the next one."""
         if body["metadata"]["name"] not in {found.name for found in world.maps}:
             await self._create(CONFIG_MAPS, world.compilation.key, body)
+
+    async def _data(self, key: Key, shard: Shard) -> bytes:
+        """What a shard holds. Raises errors.Conflict where it is not there any more as it was seen."""
+        found = await self._kube.get(CONFIG_MAPS, key.namespace, shard.name)
+        data = manifests.shard_data(found, shard) if found else None
+        if data is None:
+            raise errors.Conflict(f"ConfigMap {shard.name} was deleted or altered")
+        return data
 
     async def _create(self, resource: Resource, key: Key, body: Object) -> None:
         name = body["metadata"]["name"]

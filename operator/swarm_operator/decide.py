@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
-from swarm_operator import limits, words
+from swarm_operator import journals, limits, words
 from swarm_operator import status as reports
 from swarm_operator.actions import (
     Action,
@@ -35,7 +35,7 @@ from swarm_operator.attempts import backoff, poisoned, struck, untouched
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
-from swarm_operator.world import Artifact, Job, NewPlan, Pod, World, reusable
+from swarm_operator.world import Artifact, Job, NewPlan, Pod, World
 from swarm_wire.limits import affordable
 from swarm_wire.messages import Allowance, Assignment, Ending, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
@@ -75,7 +75,9 @@ def end_of_run(s: Situation) -> Move | None:
     if compilation.status.observed_generation != compilation.generation:
         return Move(words.again(s.settled, compilation.status))
     left = s.time_to_live
-    return Move(wake_up=left if left is not None and left > 0 else None)
+    if left is not None and left <= 0:
+        return Move()
+    return crowded(s) or Move(wake_up=left)
 
 
 def invalid_spec(s: Situation) -> Move | None:
@@ -215,6 +217,12 @@ def ended_by_limit(s: Situation) -> Move | None:
     if s.partial is None or not s.partial.holds(limits.current(s)):
         return None
     return fail(Reason.LIMIT_REACHED, f"{s.partial.why}. {words.best_so_far(s.world.journal.artifact, wanted=False)}")
+
+
+def crowded(s: Situation) -> Move | None:
+    """Every pod mounts what its run has: hundreds of small shards would make Jobs large, and lists of pods larger."""
+    actions = journals.compaction(s)
+    return Move(actions=actions, wake_up=0) if actions else None
 
 
 def too_large(s: Situation) -> Move | None:
@@ -371,6 +379,7 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     unopened,
     compiled,
     ended_by_limit,
+    crowded,
     too_large,
     no_progress,
     limited,
@@ -569,16 +578,17 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     expired = s.time_to_live is not None and s.time_to_live <= 0
     # An older journal is worth something until there is an artifact of the new run; and after that, where a later run
     # may use it.
-    is_over = s.settled is State.PUBLISHED and not reports.ended_by_limit(s.world.compilation.status)
-    kept = reusable(s.world.earlier, s.world.maps, s.settings.journal_bytes)
+    answered = s.settled is State.PUBLISHED and not reports.ended_by_limit(s.world.compilation.status)
+    has_begun = s.world.run is not None or s.settled is not None
+    kept, mounted = journals.kept(s, answered=answered), journals.mounted(s)
     for found in s.world.maps:
-        if found.kind == ObjectKind.ARTIFACT:
+        if found.kind == ObjectKind.ARTIFACT or found.name in mounted:
             continue
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
             gone = expired or (passing and (s.settled is not None or found.round < last))
         else:
-            gone = expired or passing or (is_over and found.run_id not in kept)
+            gone = expired or passing or (has_begun and found.run_id not in kept)
         if gone:
             actions.append(DropMap(found.name, found.uid))
     return tuple(actions)

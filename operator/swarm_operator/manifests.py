@@ -99,23 +99,30 @@ def shard_maps(run: Run, kind: ObjectKind, round_: int, attempt: int, records: I
             raise TooLarge(
                 f"a record of round {round_} has {len(shard):,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}"
             )
-        sha256 = hashlib.sha256(shard).hexdigest()
-        made.append(
-            _config_map(
-                naming.shard_map(run.key.name, run.id, kind, round_, attempt, sha256),
-                run.key,
-                run.id,
-                kind,
-                labels={LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)},
-                annotations={ANNOTATION_SHA256: sha256, ANNOTATION_BYTES: str(len(shard))},
-                binaryData={
-                    naming.shard_key(kind, round_, attempt, sha256, names.SHARD_SUFFIX): base64.b64encode(
-                        shard
-                    ).decode()
-                },
-            )
-        )
+        made.append(_shard_map(run.key, run.id, kind, round_, attempt, shard))
     return made
+
+
+def merged_map(key: Key, merged: Sequence[Shard], data: bytes) -> Manifest:
+    """What several shards of a run hold as one: frames are put one after the other, as they are.
+
+    Args:
+        data: theirs, in their order.
+    """
+    first = merged[0]
+    round_ = max(shard.round for shard in merged)
+    return _shard_map(key, first.run_id, first.kind, round_, min(shard.attempt for shard in merged), data)
+
+
+def shard_data(found: Mapping[str, Any], shard: Shard) -> bytes | None:
+    """What a ConfigMap holds, as it is; None where that is not the shard that was seen."""
+    try:
+        data = base64.b64decode(found["binaryData"][shard.key], validate=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = naming.shard_key(shard.kind, shard.round, shard.attempt, sha256, names.SHARD_SUFFIX)
+    return data if key == shard.key else None
 
 
 def assignment_map(run: Run, assignment: Assignment, strikes: Mapping[str, int]) -> Manifest:
@@ -247,6 +254,21 @@ def _config_map(
         "immutable": True,
         **content,
     }
+
+
+def _shard_map(key: Key, run_id: str, kind: ObjectKind, round_: int, attempt: int, shard: bytes) -> Manifest:
+    sha256 = hashlib.sha256(shard).hexdigest()
+    return _config_map(
+        naming.shard_map(key.name, run_id, kind, round_, attempt, sha256),
+        key,
+        run_id,
+        kind,
+        labels={LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)},
+        annotations={ANNOTATION_SHA256: sha256, ANNOTATION_BYTES: str(len(shard))},
+        binaryData={
+            naming.shard_key(kind, round_, attempt, sha256, names.SHARD_SUFFIX): base64.b64encode(shard).decode()
+        },
+    )
 
 
 def _shards_volume(mounted: Sequence[Shard]) -> Manifest:

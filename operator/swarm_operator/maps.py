@@ -127,6 +127,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         round=int(labels[LABEL_ROUND]),
         attempt=int(labels[LABEL_ATTEMPT]),
         key=key,
+        size=len(data),
         results=results,
         calls=calls,
         booked=tuple(booked),

@@ -10,12 +10,13 @@ from typing import Final
 
 from swarm_operator import gather, naming, parse
 from swarm_operator.api import LABEL_MANAGED_BY, LABEL_UID, MANAGER, ObjectKind
+from swarm_operator.journals import reusable
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Kube, Object
 from swarm_operator.logs import LogReader
 from swarm_operator.maps import MapReader
 from swarm_operator.settings import Settings
 from swarm_operator.status import is_over
-from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World, reusable
+from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World
 from swarm_wire.messages import RunRequest
 
 REJECTION_AGE: Final = 5.0

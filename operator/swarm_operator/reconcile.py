@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from swarm_operator import decide, errors, manifests
-from swarm_operator.actions import Action, Decision, KeepRecords, Publish, StartWork
+from swarm_operator.actions import Action, Decision, KeepRecords, MergeShards, Publish, StartWork
 from swarm_operator.api import Reason
 from swarm_operator.apply import Applier
 from swarm_operator.kube import Kube
@@ -129,6 +129,8 @@ def _shown(action: Action) -> str:
     match action:
         case KeepRecords(kind, round_, _, records):
             return f"KeepRecords({kind}, round {round_}, {len(records)} records)"
+        case MergeShards(shards):
+            return f"MergeShards({len(shards)} of run {shards[0].run_id})"
         case StartWork(assignment):
             pods = len(assignment.slices)
             return f"StartWork(round {assignment.round}, attempt {assignment.attempt}, {pods} pods)"

@@ -63,7 +63,7 @@ class Situation:
     @property
     def journal_bytes(self) -> int:
         """Of the run's shards."""
-        return sum(found.size for found in self.world.maps if found.run_id == self.world.compilation.run_id)
+        return sum(shard.size for shard in self.world.journal.shards)
 
     @property
     def planned(self) -> int:

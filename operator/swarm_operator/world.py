@@ -1,6 +1,6 @@
 """What a pass has seen, as immutable facts. `observe` makes them, `decide` reads them; nothing here does anything."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -30,8 +30,6 @@ from swarm_wire.spec import CompilationSpec
 
 OVERDUE: Final = "DeadlineExceeded"
 """Kubernetes' word for a pod that has lived for longer than it may."""
-MOST_EARLIER: Final = 500
-"""Shards of earlier runs that pods mount: each takes room in their Job."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +239,11 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Shard:
-    """What one ConfigMap of the journal holds, without the bodies that only pods read."""
+    """What one ConfigMap of the journal holds, without the bodies that only pods read.
+
+    Attributes:
+        size: its bytes, as they were read.
+    """
 
     name: str
     uid: str
@@ -250,6 +252,7 @@ class Shard:
     round: int
     attempt: int
     key: str
+    size: int = 0
     results: Mapping[str, Usage] = field(default_factory=dict)
     calls: Mapping[str, Usage] = field(default_factory=dict)
     booked: tuple[Booked, ...] = ()
@@ -346,7 +349,7 @@ class MapRef:
     """A ConfigMap of ours, without what it holds.
 
     Attributes:
-        size: bytes of a shard.
+        size: bytes of a shard, as its annotation says.
     """
 
     name: str
@@ -427,21 +430,3 @@ class World:
     earlier: tuple[str, ...] = ()
     earlier_shards: tuple[Shard, ...] = ()
     harvest: Harvest = field(default_factory=Harvest)
-
-
-def reusable(earlier: Sequence[str], maps: Iterable[MapRef], most_bytes: int) -> list[str]:
-    """Those of the earlier runs that a later one may use: as many of the newest as pods can well be given.
-
-    Args:
-        earlier: oldest first, as what is returned.
-    """
-    results = [found for found in maps if found.kind == ObjectKind.RESULTS]
-    kept: list[str] = []
-    size = shards = 0
-    for run in reversed(earlier):
-        its = [found.size for found in results if found.run_id == run]
-        size, shards = size + sum(its), shards + len(its)
-        if size > most_bytes or shards > MOST_EARLIER:
-            break
-        kept.insert(0, run)
-    return kept

@@ -44,9 +44,13 @@ CHANGES: dict[str, Change] = {
 
 
 def run(
-    case: Case, provider: Any, folder: Path, *arguments: str, model: str = "openai/small", **swarm: Any
+    case: Case, provider: Any, folder: Path, *arguments: str, model: str = "openai/small", depot: str = "", **swarm: Any
 ) -> LocalRun:
-    """The local driver, in a folder with journals of its own making."""
+    """The local driver, in a folder with journals of its own making.
+
+    Args:
+        depot: where bodies are kept. Empty: with their records.
+    """
     folder.mkdir(exist_ok=True)
     file = folder / "compilation.yaml"
     manifest = case.manifest(provider.url, **{**SWARM, **swarm})
@@ -56,7 +60,7 @@ def run(
         done = subprocess.run(
             [sys.executable, "-m", "swarm_worker", "run", "-f", file.name, *arguments],
             cwd=folder,
-            env=environment(),
+            env=environment(SWARM_DEPOT=depot),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -93,6 +97,21 @@ def test_what_earlier_runs_reused_is_still_there(providers: Any, tmp_path: Path)
     assert run(BASE, provider, tmp_path, threadsPerPod=3).requests == 0
     third = run(BASE, provider, tmp_path, threadsPerPod=2)
     assert (third.status, third.requests) == (0, 0), third.output
+
+
+def test_a_journal_that_was_too_large_is_used_by_the_run_that_keeps_its_own_elsewhere(
+    providers: Any, tmp_path: Path
+) -> None:
+    provider = providers(1)
+    first = run(BASE, provider, tmp_path)
+    second = run(BASE, provider, tmp_path, depot=f"file://{tmp_path}/depot", threadsPerPod=3)
+    assert (second.status, second.requests) == (0, 0), second.output
+    assert (second.program, second.ranking) == (first.program, first.ranking)
+    wider = replace(BASE, parameters={**BASE.parameters, "num_candidate_programs": 5})
+    third = run(wider, provider, tmp_path, depot=f"file://{tmp_path}/depot")
+    assert third.status == 0, third.output
+    assert 0 < third.requests < first.requests
+    assert [*(tmp_path / "depot").iterdir()], "what is new is there"
 
 
 @pytest.mark.parametrize("why", ["another model", "a journal of its own"])

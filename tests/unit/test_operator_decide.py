@@ -35,15 +35,16 @@ from support.worlds import (
 from swarm_operator.actions import Action, DropJob, DropMap, KeepRecords, Publish, ReleasePod, StartPlan, StartWork
 from swarm_operator.api import AnyReason, ObjectKind, Reason, ScoresStatus, Status, WaitingStatus
 from swarm_operator.decide import decide
+from swarm_operator.journals import FEW
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_operator.status import CONDITIONS, State, timestamp
-from swarm_operator.world import Harvest, MapRef, NewPlan, Trouble, World
+from swarm_operator.world import Harvest, MapRef, NewPlan, Shard, Trouble, World
 from swarm_wire.messages import UNLIMITED, Commit, Usage
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
 
 SETTINGS = Settings()
-PLAN, WORK = ObjectKind.PLAN, ObjectKind.WORK
+PLAN, WORK, RESULTS = ObjectKind.PLAN, ObjectKind.WORK, ObjectKind.RESULTS
 PLAN_0, WORK_0 = job(PLAN, 0), job(WORK, 0, completions=2)
 JOURNAL_MAPS = (
     MapRef("run", "u", RUN_ID, "run", 0),
@@ -54,6 +55,22 @@ JOURNAL_0 = frozenset(shard.name for shard in planned(0) if shard.kind is Object
 RESULT = Record(RecordKind.RESULT, {"key": cell(0, 0), "outcome": "ok"})
 TASK, END = Record(RecordKind.TASK, {}), Record(RecordKind.PLAN, {})
 SUSPENDED = compilation(spec(suspend=True))
+
+
+def small(round_: int, count: int) -> list[Shard]:
+    """Shards of one result each, of cells that no task asks for."""
+    return [
+        shard(RESULTS, round_, 0, number, size=200, results={cell(900, number): Usage(calls=1)})
+        for number in range(count)
+    ]
+
+
+def merged(round_: int, count: int) -> Shard:
+    """What they become."""
+    found = {cell(900, number): Usage(calls=1) for number in range(count)}
+    return shard(RESULTS, round_, 0, 1000, size=200 * count, results=found)
+
+
 FAILED, OOM = int(ExitCode.FAILED), 137
 
 
@@ -672,6 +689,12 @@ EARLIER_MAPS = (
     MapRef("other-r0", "u", "other", "results", 0, size=10),
 )
 
+MANY_MAPS = tuple(
+    MapRef(run, f"{run}-{number}", run, "results", 0, size=MEBIBYTE)
+    for run in ("other", "first", "second")
+    for number in range(40)
+)
+
 ENDS = [
     Row("a compiled program is written", world(compiled(0)), ["Publish"], reason=Reason.PUBLISHING, wake_up=0),
     Row(
@@ -731,11 +754,37 @@ ENDS = [
             compiled(0),
             compilation=settled(State.PUBLISHED),
             artifact=published(),
-            maps=tuple(replace(found, size=40 * MEBIBYTE) for found in EARLIER_MAPS),
+            maps=MANY_MAPS,
             earlier=("first", "second"),
         ),
-        ["DropMap first-r0", "DropMap first-t0", "DropMap other-r0"],
+        ["DropMap other"] * 40 + ["DropMap first"] * 40,
         state=None,
+    ),
+    Row(
+        "also while a run is under way",
+        world(maps=MANY_MAPS, earlier=("first", "second")),
+        ["StartPlan", *["DropMap other"] * 40, *["DropMap first"] * 40],
+    ),
+    Row(
+        "also after a failure, and of other requests as well",
+        world(compilation=settled(State.FAILED), maps=MANY_MAPS),
+        ["DropMap other"] * 40 + ["DropMap first"] * 40,
+        state=None,
+    ),
+    Row(
+        "but none that a pod may mount",
+        world(
+            maps=MANY_MAPS,
+            earlier=("first", "second"),
+            jobs=(job(PLAN, 0, mounted=frozenset({"other", "first"})),),
+            pods=(pod(PLAN_0),),
+        ),
+        [],
+    ),
+    Row(
+        "none of them before the new run is opened",
+        world(run=None, maps=MANY_MAPS, earlier=("first", "second")),
+        ["OpenRun"],
     ),
     Row(
         "all of them until there is an artifact",
@@ -756,7 +805,7 @@ ENDS = [
     ),
     Row(
         "a journal that is too large ends the run",
-        world(maps=(MapRef("results", "u", RUN_ID, "results", 0, size=64 * MEBIBYTE + 1),)),
+        world(replace(results(0, 1), size=64 * MEBIBYTE + 1), maps=(MapRef("r", "u", RUN_ID, "results", 0, size=1),)),
         [],
         State.FAILED,
         Reason.JOURNAL_TOO_LARGE,
@@ -764,21 +813,21 @@ ENDS = [
     ),
     Row(
         "when its pods have ended",
-        world(
-            jobs=(PLAN_0,),
-            pods=(pod(PLAN_0),),
-            maps=(MapRef("results", "u", RUN_ID, "results", 0, size=64 * MEBIBYTE + 1),),
-        ),
+        world(replace(results(0, 1), size=64 * MEBIBYTE + 1), jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
         ["DropJob"],
         reason=Reason.JOURNAL_TOO_LARGE,
         wake_up=5,
     ),
     Row(
+        "whatever somebody has written beside it",
+        world(maps=(MapRef("r", "u", RUN_ID, "results", 0, size=64 * MEBIBYTE + 1),)),
+        ["StartPlan"],
+    ),
+    Row(
         "but not one that has come to its end",
         world(
-            compiled(0),
+            replace(compiled(0), size=64 * MEBIBYTE + 1),
             artifact=published(),
-            maps=(MapRef("results", "u", RUN_ID, "results", 0, size=64 * MEBIBYTE + 1),),
         ),
         [],
         State.PUBLISHED,
@@ -847,7 +896,90 @@ ENDS = [
     ),
 ]
 
-TABLE = [*NEW, *INPUT, *PODS, *ROUNDS, *ATTEMPTS, *ENDS]
+MERGING = [
+    Row("a few small shards stay as they are", world(planned(0), small(0, FEW)), ["StartWork"]),
+    Row("too many become one before a Job mounts them", world(planned(0), small(0, FEW + 1)), ["MergeShards"], None),
+    Row(
+        "when that is seen, they go, and nothing that is not in it",
+        world(planned(0), merged(0, FEW + 1), small(0, FEW + 1), results(0, 99)),
+        ["DropMap"] * (FEW + 1),
+        None,
+        wake_up=0,
+    ),
+    Row("then the run goes on", world(planned(0), merged(0, FEW + 1)), ["StartWork"]),
+    Row(
+        "what a Job mounts stays for as long as a pod may start",
+        world(
+            planned(0),
+            small(0, FEW + 1),
+            jobs=(mounting := job(WORK, 0, mounted=frozenset(found.name for found in small(0, FEW + 1))),),
+            pods=(pod(mounting),),
+        ),
+        [],
+    ),
+    Row(
+        "also what is in a larger one",
+        world(planned(0), merged(0, FEW + 1), small(0, FEW + 1), jobs=(mounting,), pods=(pod(mounting),)),
+        [],
+    ),
+    Row(
+        "also what another run mounts",
+        world(planned(0), small(0, FEW + 1), jobs=(replace(mounting, run_id="older"),), pods=(pod(mounting),)),
+        ["DropJob"],
+    ),
+    Row(
+        "and what came since is merged meanwhile",
+        world(planned(0), small(0, FEW + 1), jobs=(replace(mounting, mounted=frozenset()),), pods=(pod(mounting),)),
+        ["MergeShards"],
+        None,
+        wake_up=0,
+    ),
+    Row(
+        "a pod that has not started and whose Job is gone may mount anything",
+        world(planned(0), small(0, FEW + 1), pods=(pod(mounting, started=False),)),
+        [],
+    ),
+    Row(
+        "nothing is merged where a ConfigMap was altered: it may be the large one",
+        world(planned(0), small(0, FEW + 1), maps=(MapRef("altered", "u", RUN_ID, "results", 0),)),
+        ["StartWork"],
+    ),
+    Row(
+        "a run that is over leaves few behind",
+        world(compiled(0), small(0, FEW + 1), compilation=settled(State.PUBLISHED), artifact=published()),
+        ["MergeShards"],
+        None,
+        wake_up=0,
+    ),
+    Row(
+        "but merges nothing that is to go",
+        world(
+            compiled(0),
+            small(0, FEW + 1),
+            compilation=settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60),
+            artifact=published(),
+        ),
+        [],
+        None,
+    ),
+    Row(
+        "what an earlier run left is merged before a Job mounts it",
+        world(earlier=("older",), earlier_shards=tuple(replace(found, run_id="older") for found in small(0, FEW + 1))),
+        ["MergeShards"],
+        None,
+    ),
+    Row(
+        "a journal that is too large only while its shards are there twice goes on",
+        world(
+            planned(0),
+            *(replace(found, size=found.size * 10_000) for found in [merged(0, FEW + 1), *small(0, FEW + 1)]),
+        ),
+        ["DropMap"] * (FEW + 1),
+        None,
+    ),
+]
+
+TABLE = [*NEW, *INPUT, *PODS, *ROUNDS, *ATTEMPTS, *ENDS, *MERGING]
 
 
 def shown(action: Action) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from swarm_operator.world import AssignmentMap, Journal, Run, Shard
 from swarm_wire.messages import CallMade, Ending, RunRequest, Usage
 from swarm_wire.rates import RateLimits, rate_limits
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.shards import unpack
 from swarm_wire.spec import CompilationSpec, Limits
 
 LABELS = {
@@ -365,6 +367,37 @@ def test_calls_come_back_beside_results() -> None:
 def test_equal_records_make_equal_objects() -> None:
     first, second = (manifests.shard_maps(run(), ObjectKind.RESULTS, 0, 0, records(10, 3)) for _ in range(2))
     assert first == second
+
+
+def seen(made: dict[str, Any]) -> Shard:
+    found = parse(as_stored(made))
+    assert isinstance(found, Shard)
+    return found
+
+
+def test_merged_shards_say_what_each_said_and_their_frames_stay_as_they_are() -> None:
+    end = Record(RecordKind.PLAN, json.loads(END.plans[0].to_json()), b"[]")
+    given = [(3, 0, records(10, 2)), (4, 0, records(20, 4)), (4, 1, [end])]
+    made = [manifests.shard_maps(run(), ObjectKind.RESULTS, *part)[0] for part in given]
+    shards = [seen(part) for part in made]
+    data = [manifests.shard_data(as_stored(part), shard) for part, shard in zip(made, shards, strict=True)]
+    whole = b"".join(part or b"" for part in data)
+    assert list(unpack(whole)) == [record for _, _, part in given for record in part]
+    merged = manifests.merged_map(KEY, shards, whole)
+    assert merged == manifests.merged_map(KEY, shards, whole)
+    assert manifests.shard_data(as_stored(merged), seen(merged)) == whole
+    assert (seen(merged).round, seen(merged).attempt, seen(merged).size) == (4, 0, len(whole))
+    assert Journal([seen(merged)]).usage == Journal(shards).usage
+    assert Journal([seen(merged)]).plans[0].end == END.plans[0]
+    assert seen(merged).name not in {shard.name for shard in shards}
+
+
+def test_what_is_not_the_shard_that_was_seen_is_merged_nowhere() -> None:
+    first, second = (manifests.shard_maps(run(), ObjectKind.RESULTS, 0, 0, records(10, n))[0] for n in (1, 2))
+    shard = seen(first)
+    altered = {shard.key: next(iter(second["binaryData"].values()))}
+    for content in (altered, {shard.key: "!"}, {}, None):
+        assert manifests.shard_data({"binaryData": content}, shard) is None
 
 
 def test_a_shard_that_was_altered_says_nothing() -> None:

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support import fake_cluster
 from support.fake_cluster import CALLS, CELLS, LOST, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
 from support.operator_specs import spec
-from swarm_operator import errors
+from swarm_operator import errors, journals
 from swarm_operator.api import FINALIZER, LABEL_RUN, REQUESTED_AT, Status
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS
 from swarm_operator.reconcile import Reconciler
 from swarm_operator.settings import Settings
+from swarm_operator.situation import Situation
 from swarm_operator.world import Key
 from swarm_wire.names import ExitCode
 
@@ -151,6 +153,111 @@ def test_killed_around_any_write_the_operator_goes_on_where_it_was(number: int, 
     assert operator.starts == 2
     assert_published(cluster)
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
+@pytest.fixture
+def merging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two small shards are too many."""
+    monkeypatch.setattr(journals, "FEW", 1)
+
+
+def merges_of_a_run() -> list[int]:
+    """Writes of ConfigMaps, in a run that merges all that it can."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journals, "FEW", 1)
+        cluster, operator = prepared()
+        run(cluster, operator)
+    return [number for number, text in enumerate(cluster.writes) if "configmaps/" in text and "-r" in text]
+
+
+@pytest.mark.usefixtures("merging")
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", merges_of_a_run())
+def test_killed_around_any_write_while_shards_are_merged(number: int, after: bool) -> None:
+    cluster, operator = prepared()
+    cluster.kill_at = (number, after)
+    run(cluster, operator)
+    assert operator.starts == 2
+    assert_published(cluster)
+    assert_paid_once(cluster)
+    assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) <= 2 * ROUNDS + 1, "one for each round and plan"
+
+
+@pytest.mark.usefixtures("merging")
+def test_merging_with_one_write_in_each_life() -> None:
+    cluster, operator = prepared()
+    cluster.kills_always = True
+    run(cluster, operator)
+    cluster.kills_always = False
+    run(cluster, operator)
+    assert_published(cluster)
+    assert_paid_once(cluster)
+
+
+@pytest.mark.usefixtures("merging")
+@pytest.mark.parametrize("steps", range(1, 16, 3))
+def test_what_an_earlier_run_paid_for_is_used_after_it_was_merged(steps: int) -> None:
+    cluster, operator = prepared()
+    change_after(cluster, operator, steps)
+    run(cluster, operator)
+    assert_nothing_paid_twice(cluster)
+    assert len(cluster.called) == len(set(cluster.called))
+
+
+def test_a_journal_that_was_too_large_is_used_by_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(s: Situation) -> int:
+        return 2 if s.world.compilation.generation == 1 and len(s.world.journal.keys) > CELLS else 0
+
+    monkeypatch.setattr(Situation, "journal_bytes", property(size))
+    monkeypatch.setattr(Settings, "journal_bytes", property(lambda settings: 1))
+    cluster, operator = prepared()
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "JournalTooLarge")
+    assert cluster.paid
+    edit(cluster, journal={"url": "s3://bucket/journals"})
+    run(cluster, operator)
+    assert_nothing_paid_twice(cluster)
+    assert len(cluster.called) == len(set(cluster.called))
+
+
+def test_journals_of_runs_that_fail_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "journal_bytes", property(lambda settings: 10_000))
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.COMPILE_FAILED) if "-p1-" in job else 0)
+    most = 0
+    for night in range(8):
+        cluster.of(COMPILATIONS)[0]["metadata"]["annotations"] = {REQUESTED_AT: str(night)}
+        run(cluster, operator)
+        assert conditions(cluster)["Ready"][0] == "False"
+        most = max(most, len(cluster.of(CONFIG_MAPS, "*-run")))
+    assert len(cluster.paid) == 8 * CELLS
+    assert most < 6
+
+
+def assert_paid_once(cluster: FakeCluster) -> None:
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+    assert len(cluster.called) == len(set(cluster.called)) == ROUNDS * CELLS
+    assert len(cluster.proposed) == len(set(cluster.proposed)) == ROUNDS + 1
+
+
+def test_many_gathers_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = 60
+    monkeypatch.setattr(fake_cluster, "CELLS", cells)
+    cluster, operator = prepared(swarm={"pods": 2, "threadsPerPod": 1, "sliceSize": 1})
+    most = 0
+    for _ in range(400):
+        operator.look()
+        most = max(most, len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")))
+        if status(cluster).completion_time:
+            break
+        cluster.step()
+    run(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * cells
+    shards = [text for text in cluster.writes if "create configmaps/" in text and "-r" in text]
+    assert len(shards) > 100
+    assert most < 5 * journals.FEW
+    assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) <= 3 * journals.FEW
 
 
 def test_an_operator_that_writes_once_in_each_life_arrives() -> None:
