@@ -61,7 +61,8 @@ class Operator:
     async def start(self) -> None:
         kube = await RestKube.connect(self.settings)
         self._stack.push_async_callback(kube.close)
-        self._schedule = Schedule(Reconciler(kube, self.settings), concurrency=self.settings.concurrent_passes)
+        reconciler = Reconciler(kube, self.settings, kube.clock)
+        self._schedule = Schedule(reconciler, concurrency=self.settings.concurrent_passes)
         self._tasks = [
             asyncio.create_task(self._schedule.run(), name="schedule"),
             asyncio.create_task(self._resync(kube), name="resync"),
