@@ -11,7 +11,7 @@ import pytest
 from faults.kinds import case
 from faults.process import Operator
 from faults.stage import A_POD, TRAIN, Stage
-from support.cluster import config_map
+from support.cluster import OPERATOR_NAMESPACE, config_map
 
 STOPPED = 8.0
 """Seconds: longer than a worker of the compile runs."""
@@ -166,3 +166,28 @@ def test_clocks_that_jump(stage: Stage, tmp_path: Path, jump: str) -> None:
         stage.drop("configmaps", data["metadata"]["name"])
         assert not skewed.exits
         assert "a fault of ours" not in skewed.log
+
+
+@pytest.mark.fault("an old operator goes on beside its successor")
+def test_an_operator_that_lost_its_lease(stage: Stage, tmp_path: Path) -> None:
+    """It never writes again, and ends."""
+    stage.operator.halt(signal.SIGTERM)
+    with with_lease(stage, tmp_path / "old") as old:
+        stage.slow(0.3)
+        stage.begin()
+        stage.pod("plan")
+        with with_lease(stage, tmp_path / "new") as new:
+            stage.when(lambda: "waits for" in new.log)
+            old.send(signal.SIGSTOP)
+            stage.pod("work")
+            old.send(signal.SIGCONT)
+            stage.when(lambda: old.exits == [1])
+            stage.holds()
+            assert not new.exits
+
+
+def with_lease(stage: Stage, folder: Path) -> Operator:
+    """One more operator, which writes only while it holds the chart's Lease, in the chart's namespace."""
+    folder.mkdir()
+    lease = f"{OPERATOR_NAMESPACE}/{OPERATOR_NAMESPACE}"
+    return stage.operator.twin(folder, environment={"SWARM_OPERATOR_LEASE": lease})
