@@ -16,7 +16,8 @@ JUMPS = 5.0, 20.0
 
 SKEW = os.environ["SKEW"]
 STARTED = time.monotonic()
-true_time, TrueDatetime = time.time, datetime.datetime
+true_time = time.time
+TrueDatetime = datetime.datetime
 
 
 def wrong() -> float:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from testbed import CommandError
 from testbed.shell import run
 
 HOME, TEAM, NAME = "own-operator", "own-team", "own-dspy-swarm"
+MANAGED: dict[str, Any] = {"app.kubernetes.io/managed-by": "dspy-swarm"}
 OPERATOR = f"system:serviceaccount:{HOME}:{NAME}"
 
 
@@ -55,8 +57,13 @@ def may(namespace: Namespace, *what: str) -> bool:
 @pytest.mark.some
 def test_it_has_the_rights_that_it_needs_where_it_serves_and_none_elsewhere(team: Namespace) -> None:
     elsewhere, home = Namespace(team.cluster, "default"), Namespace(team.cluster, HOME)
-    for what in (("create", "jobs"), ("patch", "pods"), ("get", "pods", "--subresource=log"), ("delete", "configmaps")):
-        assert (may(team, *what), may(elsewhere, *what), may(home, *what)) == (True, False, False), what
+    for right in (
+        ("create", "jobs"),
+        ("patch", "pods"),
+        ("get", "pods", "--subresource=log"),
+        ("delete", "configmaps"),
+    ):
+        assert [may(where, *right) for where in (team, elsewhere, home)] == [True, False, False], right
     for what in (
         *((verb, "secrets") for verb in ("get", "list", "watch", "create")),
         *((verb, "pods") for verb in ("create", "delete")),
@@ -79,7 +86,7 @@ def test_an_image_that_is_not_allowed_never_runs(team: Namespace) -> None:
     assert ended is not None
     assert ended["reason"] == "Restricted"
     assert "registry.example/team/*" in ended["message"]
-    assert team.list("jobs") == team.list("pods", **{"app.kubernetes.io/managed-by": "dspy-swarm"}) == []
+    assert team.list("jobs") == team.list("pods", **MANAGED) == []
 
 
 @pytest.mark.some
@@ -102,7 +109,7 @@ def test_it_compiles_and_can_touch_nothing_but_its_own(team: Namespace) -> None:
     assert is_true("Ready")(compilation), compilation["status"]
     team.kubectl("delete", "dspyc", "--all", "--timeout=60s")
     for kind in ("jobs", "pods"):
-        team.wait_gone(kind, **{"app.kubernetes.io/managed-by": "dspy-swarm"})
+        team.wait_gone(kind, **MANAGED)
 
 
 @pytest.mark.alone
