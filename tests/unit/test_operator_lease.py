@@ -1,6 +1,7 @@
 """Two operators and one Lease: never do both write, and the next one need not wait for one that ended well."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,16 @@ def test_a_container_that_is_started_again_goes_on_at_once(pair: Pair) -> None:
 
 
 def test_of_two_that_want_it_at_once_one_gets_it(pair: Pair) -> None:
+    """Both have seen that it is free before either writes."""
+    get = pair.cluster.get
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        found = await get(*arguments, **options)
+        await asyncio.sleep(0.01)
+        return found
+
+    pair.cluster.get = slow  # type: ignore[method-assign]
+
     async def both() -> None:
         await asyncio.gather(pair.first.take(), pair.second.take(), return_exceptions=True)
 
@@ -150,7 +161,7 @@ def test_time_counts_from_before_the_request(pair: Pair) -> None:
     take(pair.first)
     get = pair.cluster.get
 
-    async def slow(*arguments, **options):  # type: ignore[no-untyped-def]
+    async def slow(*arguments: Any, **options: Any) -> Any:
         found = await get(*arguments, **options)
         pair.after(SECONDS)
         return found
