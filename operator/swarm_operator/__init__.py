@@ -14,4 +14,7 @@ One pass over one Compilation is observe -> gather -> decide -> apply; `reconcil
     reconcile   one pass
     handlers    kopf: what wakes a pass (schedule: the queue between them)
     kube        the REST client that observe and apply share
+    clock       the API server's time
+    lease       one operator writes at a time
+    pulse       what the probes tell
 """

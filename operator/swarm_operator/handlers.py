@@ -9,9 +9,9 @@ import contextlib
 import itertools
 import logging
 import os
+import socket
 import threading
-import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import Any
 
 import kopf
@@ -20,6 +20,8 @@ from aiohttp import web
 from swarm_operator import errors, parse
 from swarm_operator.api import API_VERSION, FINALIZER, GROUP, LABEL_MANAGED_BY, MANAGER, PLURAL, VERSION
 from swarm_operator.kube import COMPILATIONS, PODS, Kube, RestKube
+from swarm_operator.lease import Deposed, Fenced, Lease
+from swarm_operator.pulse import Pulse
 from swarm_operator.reconcile import Reconciler
 from swarm_operator.schedule import Schedule
 from swarm_operator.settings import Settings
@@ -27,47 +29,38 @@ from swarm_operator.world import Key
 
 log = logging.getLogger(__name__)
 
-STUCK_SECONDS = 20.0
-"""After its cleanup the process ends at once, or else is ended."""
-
-
-class Pulse:
-    """When this process last heard of the cluster: a watch event, or a look at everything that succeeded.
-
-    A watch may fall silent without an error; the process is then restarted by its liveness probe.
-    """
-
-    def __init__(self) -> None:
-        self._heard_at = time.monotonic()
-
-    def beat(self) -> None:
-        self._heard_at = time.monotonic()
-
-    @property
-    def age(self) -> float:
-        """Seconds."""
-        return time.monotonic() - self._heard_at
+STUCK_SECONDS = 8.0
+"""After its cleanup the process ends at once, or else is ended; before the chart's grace period does it."""
 
 
 class Operator:
     """Connects kopf's events, the queue and the passes."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.pulse = settings, Pulse()
+        self.settings = settings
+        self.pulse = Pulse(settings.deaf_after + settings.resync_interval)
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = contextlib.AsyncExitStack()
         self._schedule: Schedule[Key] | None = None
 
     async def start(self) -> None:
-        kube = await RestKube.connect(self.settings)
-        self._stack.push_async_callback(kube.close)
-        self._schedule = Schedule(Reconciler(kube, self.settings), concurrency=self.settings.concurrent_passes)
-        self._tasks = [
-            asyncio.create_task(self._schedule.run(), name="schedule"),
-            asyncio.create_task(self._resync(kube), name="resync"),
-        ]
+        try:
+            await self._start()
+        except BaseException:
+            # kopf calls no cleanup where it is told to end in the middle of this.
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        rest = await RestKube.connect(self.settings)
+        self._stack.push_async_callback(rest.close)
         if self.settings.liveness_port:
-            await self._serve_liveness()
+            await self._serve_probes()
+        kube = await self._fenced(rest)
+        reconciler = Reconciler(kube, self.settings, rest.clock)
+        self._schedule = Schedule(reconciler, concurrency=self.settings.concurrent_passes)
+        self._run(self._schedule.run(), "schedule")
+        self._run(self._resync(kube), "resync")
         await self._kind_exists(kube)
 
     async def stop(self) -> None:
@@ -76,11 +69,28 @@ class Operator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._stack.aclose()
 
-    def heard(self, key: Key | None) -> None:
+    def heard(self, found: Any, key: Key | None) -> None:
         """An event about an object of this Compilation's."""
-        self.pulse.beat()
+        self.pulse.told(*_version(found))
         if key is not None and self._schedule is not None:
             self._schedule.wake(key)
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _fenced(self, rest: RestKube) -> Kube:
+        """Returns when the Lease is held; what writes after that may hold it no more."""
+        if not self.settings.lease:
+            return rest
+        # In a container that is started again the same one: it need not wait for itself.
+        holder = f"{socket.gethostname()}_{os.getpid()}"
+        namespace, name = self.settings.lease.split("/")
+        lease = Lease(rest, namespace, name, holder, rest.clock)
+        self._stack.push_async_callback(_release, lease)
+        self._run(_hold(lease), "lease")
+        while not lease.held:
+            await asyncio.sleep(0.1)
+        return Fenced(rest, lease)
 
     async def _kind_exists(self, kube: Kube) -> None:
         """Returns when Compilations can be listed: kopf, which starts after this, never looks for their kind again."""
@@ -96,42 +106,68 @@ class Operator:
     async def _resync(self, kube: Kube) -> None:
         while True:
             try:
-                keys = [key async for key in _all_keys(kube, self.settings)]
+                found = [item async for item in _everything(kube, self.settings)]
             except errors.ApiError as error:
+                self.pulse.failed()
                 log.warning("a look at everything failed: %s", error)
             else:
-                self.pulse.beat()
-                for key in keys:
-                    if self._schedule is not None:
+                self.pulse.looked(dict(_version(item) for item, _ in found))
+                for _, key in found:
+                    if key is not None and self._schedule is not None:
                         self._schedule.wake(key)
             await asyncio.sleep(self.settings.resync_interval)
 
-    async def _serve_liveness(self) -> None:
+    async def _serve_probes(self) -> None:
+        def answer(trouble: str) -> web.Response:
+            return web.Response(text=f"{trouble or 'well'}\n", status=503 if trouble else 200)
+
         async def healthz(_: web.Request) -> web.Response:
-            dead = [task.get_name() for task in self._tasks if task.done()]
-            deaf = self.pulse.age > self.settings.deaf_after
-            text = f"heard of the cluster {self.pulse.age:.0f} s ago" + (f"; ended: {', '.join(dead)}" if dead else "")
-            return web.Response(text=text + "\n", status=503 if dead or deaf else 200)
+            dead = [f"{task.get_name()} has ended" for task in self._tasks if task.done()]
+            return answer("; ".join(filter(None, [*dead, self.pulse.trouble])))
+
+        async def readyz(_: web.Request) -> web.Response:
+            return answer("" if self.pulse.ready else "nothing was heard of the cluster lately")
 
         app = web.Application()
         app.router.add_get("/healthz", healthz)
+        app.router.add_get("/readyz", readyz)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, port=self.settings.liveness_port).start()
 
 
-async def _all_keys(kube: Kube, settings: Settings) -> AsyncIterator[Key]:
-    """Every Compilation, and every one that is gone and whose pods still have our finalizer."""
+async def _hold(lease: Lease) -> None:
+    try:
+        await lease.keep()
+    except Deposed as error:
+        log.error("%s; this process ends", error)
+        # At once: a pass that goes on would decide from what it saw before.
+        os._exit(1)
+
+
+async def _release(lease: Lease) -> None:
+    try:
+        await lease.release()
+    except errors.ApiError as error:
+        log.warning("the Lease could not be released, and ends by itself: %s", error)
+
+
+async def _everything(kube: Kube, settings: Settings) -> AsyncIterator[tuple[Any, Key | None]]:
+    """What watches tell of, and whom to wake: every Compilation, and every one that is gone and whose pods still have
+    our finalizer."""
     for namespace in settings.namespaces or (None,):
         # Without the CRD there are none, and what their pods hold is still to be let go.
         with contextlib.suppress(errors.Vanished):
             for found in await kube.select(COMPILATIONS, namespace, metadata_only=True):
-                yield compilation_key(found)
+                yield found, compilation_key(found)
         for found in await kube.select(PODS, namespace, labels=f"{LABEL_MANAGED_BY}={MANAGER}", metadata_only=True):
-            key = parse.key_of(found)
-            if key is not None and FINALIZER in (found["metadata"].get("finalizers") or ()):
-                yield key
+            yield found, parse.key_of(found) if FINALIZER in (found["metadata"].get("finalizers") or ()) else None
+
+
+def _version(found: Any) -> tuple[str, str]:
+    """An object's uid and resourceVersion."""
+    return found["metadata"]["uid"], found["metadata"]["resourceVersion"]
 
 
 def compilation_key(found: Any) -> Key:
@@ -187,12 +223,12 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def compilation(body: kopf.Body, **_: Any) -> None:
-        operator.heard(compilation_key(body))
+        operator.heard(body, compilation_key(body))
 
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def child(body: kopf.Body, **_: Any) -> None:
-        operator.heard(parse.key_of(body))
+        operator.heard(body, parse.key_of(body))
 
 
 def run(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from kubernetes.aio import client, config
 
 from swarm_operator import errors
 from swarm_operator.api import API_VERSION, MANAGER, PLURAL
+from swarm_operator.clock import ClusterClock
 from swarm_operator.settings import Settings
 
 Object = dict[str, Any]
@@ -71,10 +72,14 @@ class Kube(Protocol):
 
 
 class RestKube:
-    """Kube over HTTP."""
+    """Kube over HTTP.
+
+    Attributes:
+        clock: the API server's.
+    """
 
     def __init__(self, api: client.ApiClient, settings: Settings) -> None:
-        self._api, self._settings = api, settings
+        self._api, self._settings, self.clock = api, settings, ClusterClock()
 
     @classmethod
     async def connect(cls, settings: Settings) -> Self:
@@ -186,6 +191,8 @@ class RestKube:
             response = await self._api.rest_client.request(
                 method, url, headers=headers, body=body, _request_timeout=limit
             )
+            if response.status < 300:
+                self.clock.heard(response.headers.get("Date"))
             data: bytes = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise errors.Unavailable(f"{method} {path}: {type(error).__name__}: {error}") from None

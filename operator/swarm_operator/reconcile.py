@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from swarm_operator import decide, errors, manifests
 from swarm_operator.actions import Action, Decision, KeepRecords, MergeShards, Publish, StartWork
@@ -17,17 +17,16 @@ from swarm_operator.world import Key, World
 log = logging.getLogger(__name__)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Reconciler:
     """Passes over any Compilation; those over the same one must follow each other.
 
     What it keeps between passes only spares reads and writes; it may be lost at any time.
+
+    Args:
+        clock: the time of whoever wrote the timestamps that `kube` tells.
     """
 
-    def __init__(self, kube: Kube, settings: Settings, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(self, kube: Kube, settings: Settings, clock: Callable[[], datetime]) -> None:
         self._kube, self._settings, self._clock = kube, settings, clock
         self._applier = Applier(kube, settings)
         self._observers: dict[Key, Observer] = {}

@@ -61,7 +61,16 @@ class Settings(BaseModel):
     status_interval: float = Field(1, ge=0, description="Least time between two status writes to one Compilation.")
     liveness_port: int = Field(8080, ge=0, le=65535, description="Port of /healthz. 0: none.")
     deaf_after: float = Field(
-        300, gt=0, description="How long no watch event and no resync may come before liveness fails."
+        300,
+        gt=0,
+        description="For how long, beside resync_interval, nothing may be heard of the cluster before readiness fails; "
+        "and resyncs may cease, or find what no watch tells of, before liveness does.",
+    )
+    lease: str = Field(
+        "",
+        pattern=r"^$|^[^\s/]+/[^\s/]+$",
+        description="namespace/name of the Lease that the operator holds while it writes. Empty: none, and no other "
+        "operator may serve the same namespaces.",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 

@@ -2,13 +2,15 @@
 
 import base64
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
 
-from support.cluster import Namespace, config_map, is_over, is_true
+from support.canary import inflated, printed
+from support.cluster import OPERATOR_NAMESPACE, Namespace, config_map, is_over, is_true
 from support.compiles import StockRun
 from support.e2e import API_KEY, TRIAGE, catch, triage
 from swarm_wire.records import RecordKind
@@ -16,11 +18,40 @@ from swarm_wire.shards import unpack
 from triage import Triage
 
 
+class Outputs:
+    """What pods of the swarm print in a namespace, to their ends."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace, self._pool = namespace, ThreadPoolExecutor(32)
+        self._read: dict[str, Future[str]] = {}
+
+    def look(self) -> None:
+        """Begins to read those that are new."""
+        for pod in self._namespace.list("pods", **{"app.kubernetes.io/managed-by": "dspy-swarm"}):
+            name = pod["metadata"]["name"]
+            if pod["status"].get("phase") != "Pending" and name not in self._read:
+                self._read[name] = self._pool.submit(self._namespace.kubectl, "logs", name, "--follow")
+
+    @property
+    def text(self) -> str:
+        return "\n".join(read.result() for read in self._read.values())
+
+
 @pytest.fixture(scope="module")
-def compiled(namespace: Namespace) -> Any:
+def outputs(namespace: Namespace) -> Outputs:
+    return Outputs(namespace)
+
+
+@pytest.fixture(scope="module")
+def compiled(namespace: Namespace, outputs: Outputs) -> Any:
     namespace.reset_provider()
     namespace.apply(triage("whole"))
-    compilation = namespace.wait_for("whole", is_over)
+
+    def over(compilation: Any) -> bool:
+        outputs.look()
+        return is_over(compilation)
+
+    compilation = namespace.wait_for("whole", over)
     return compilation, namespace.get("configmap", "whole-artifact")
 
 
@@ -64,20 +95,25 @@ def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
     assert not any("kopf" in key for key in compilation["metadata"].get("annotations", {}))
 
 
-def test_no_key_is_anywhere(namespace: Namespace, compiled: Any) -> None:
-    """Nor in any way that we write it: records are packed, and what pods print is encoded."""
+def test_no_key_is_anywhere(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
+    """In no object and no log; nor in any way that we write it: records are deflated, packed and encoded."""
     everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
-    assert API_KEY not in everything
     shards = [
         base64.b64decode(text)
         for found in json.loads(everything)["items"]
         for text in found.get("binaryData", {}).values()
     ]
-    records = [record for shard in shards for record in unpack(shard)]
-    assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= {record.kind for record in records}
-    for record in records:
-        assert API_KEY.encode() not in record.frame()
-        assert API_KEY not in json.dumps(record.header)
+    kept, told = [record for shard in shards for record in unpack(shard)], printed(outputs.text)
+    for records in (kept, told):
+        assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= {record.kind for record in records}
+    release = ("--namespace", OPERATOR_NAMESPACE, "--selector", "app.kubernetes.io/instance=dspy-swarm")
+    ours = namespace.cluster.kubectl("logs", *release, "--tail=-1", "--prefix", "--max-log-requests=20")
+    assert "limiter" in ours
+    provider = namespace.kubectl("logs", "--selector", "app.kubernetes.io/name=provider", "--tail=-1")
+    for text in (everything, outputs.text, ours, provider):
+        assert API_KEY not in text
+    for carried in (*shards, *inflated([*kept, *told])):
+        assert API_KEY.encode() not in carried
     # The provider wants the key: whoever asked had it.
     assert namespace.requests() > 0
 
@@ -92,12 +128,12 @@ def test_a_program_that_tells_all_it_knows_tells_no_key(namespace: Namespace) ->
     program = {"entrypoint": "triage:Triage", "source": {"configMap": {"name": "nosy-program"}}}
     namespace.apply(triage("nosy", program=program))
     pod = catch(namespace, "nosy", "plan")["metadata"]["name"]
-    printed = namespace.kubectl("logs", pod, "--follow")
+    output = namespace.kubectl("logs", pod, "--follow")
     ended = namespace.wait_for("nosy", is_over)
     assert not is_true("Ready")(ended)
     objects = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "yaml")
-    print(json.dumps(ended["status"]["conditions"], indent=1), printed[-2000:])
-    assert API_KEY not in printed + objects
+    print(json.dumps(ended["status"]["conditions"], indent=1), output[-2000:])
+    assert API_KEY not in output + objects
 
 
 def test_nothing_runs_when_the_run_is_over(namespace: Namespace, compiled: Any) -> None:

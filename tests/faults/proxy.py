@@ -202,7 +202,7 @@ class Exchange:
 
     async def forward(self) -> Answer:
         async with self.open() as response:
-            kept = ("Content-Type", "Retry-After")
+            kept = ("Content-Type", "Retry-After", "Date")
             headers = {name: response.headers[name] for name in kept if name in response.headers}
             return Answer(response.status, await response.read(), headers)
 

@@ -4,15 +4,21 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faults.kinds import case
 from faults.process import Operator
-from faults.stage import A_PLAN, Stage
+from faults.stage import A_POD, TRAIN, Stage
+from support.cluster import OPERATOR_NAMESPACE, config_map
 
 STOPPED = 8.0
 """Seconds: longer than a worker of the compile runs."""
+MISSING = 5.0
+"""Seconds that a ConfigMap is not there: less than `pending_deadline`, and time enough for the clock to jump."""
+SOME_CALLS = 30
+"""Then worker pods are in the middle of their work."""
 
 
 def killed(stage: Stage) -> None:
@@ -134,13 +140,54 @@ def test_a_replacement_that_nobody_saw(stage: Stage) -> None:
     ],
 )
 def test_clocks_that_jump(stage: Stage, tmp_path: Path, jump: str) -> None:
-    """At every look at the clock; no deadline may be taken for passed, and no wait for endless."""
+    """While a ConfigMap is waited for, a deleted pod has its grace, and a run its time: no deadline may be taken for
+    passed, and no wait for endless."""
     stage.operator.halt(signal.SIGKILL)
     folder = tmp_path / "skewed"
     folder.mkdir()
+    content = stage.api.get(f"{stage.core('configmaps')}/triage-data")["data"]
+    data = config_map(f"{stage.name}-data", content)
+
+    def source(file: str) -> dict[str, Any]:
+        return {"configMap": {"name": data["metadata"]["name"], "key": f"{file}.jsonl"}, "limit": TRAIN}
+
     with stage.operator.twin(folder, module="faults.skewed", environment={"SKEW": jump}) as skewed:
         stage.slow(0.3)
-        stage.begin()
-        stage.holds(lost=A_PLAN)
+        stage.begin(
+            data={"inputs": ["ticket"], "train": source("train"), "validation": source("validation")},
+            limits={"wallClock": 600},
+        )
+        time.sleep(MISSING)
+        stage.api.send("POST", stage.core("configmaps"), data)
+        pod = stage.pod("work")["metadata"]["name"]
+        stage.paid(SOME_CALLS)
+        stage.drop("pods", pod, gracePeriodSeconds=30)
+        stage.holds(lost=A_POD)
+        stage.drop("configmaps", data["metadata"]["name"])
         assert not skewed.exits
         assert "a fault of ours" not in skewed.log
+
+
+@pytest.mark.fault("an old operator goes on beside its successor")
+def test_an_operator_that_lost_its_lease(stage: Stage, tmp_path: Path) -> None:
+    """It never writes again, and ends."""
+    stage.operator.halt(signal.SIGTERM)
+    with with_lease(stage, tmp_path / "old") as old:
+        stage.slow(0.3)
+        stage.begin()
+        stage.pod("plan")
+        with with_lease(stage, tmp_path / "new") as new:
+            stage.when(lambda: "waits for" in new.log)
+            old.send(signal.SIGSTOP)
+            stage.pod("work")
+            old.send(signal.SIGCONT)
+            stage.when(lambda: old.exits == [1])
+            stage.holds()
+            assert not new.exits
+
+
+def with_lease(stage: Stage, folder: Path) -> Operator:
+    """One more operator, which writes only while it holds the chart's Lease, in the chart's namespace."""
+    folder.mkdir()
+    lease = f"{OPERATOR_NAMESPACE}/{OPERATOR_NAMESPACE}"
+    return stage.operator.twin(folder, environment={"SWARM_OPERATOR_LEASE": lease})

@@ -1,6 +1,7 @@
 """The REST client against a server that answers as something between may answer."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -13,10 +14,11 @@ from swarm_operator.settings import Settings
 
 @pytest.fixture
 async def kube() -> AsyncIterator[RestKube]:
-    """Its server says 200 to everything, with a page of its own."""
+    """Its server says 200 to everything, with a page of its own; for a pod's output it has a clock of its own, too."""
 
-    async def page(_: web.Request) -> web.Response:
-        return web.Response(text="<html>Welcome</html>", content_type="text/html")
+    async def page(request: web.Request) -> web.Response:
+        date = {"Date": "Sat, 21 Nov 2048 12:00:00 GMT"} if request.path.endswith("/log") else None
+        return web.Response(text="<html>Welcome</html>", content_type="text/html", headers=date)
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", page)
@@ -36,3 +38,8 @@ async def test_an_answer_that_is_no_json_is_no_answer(kube: RestKube) -> None:
         await kube.get(CONFIG_MAPS, "a", "b")
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.create(CONFIG_MAPS, "a", {})
+
+
+async def test_its_clock_is_the_servers(kube: RestKube) -> None:
+    await kube.log("a", "b", "c")
+    assert 0 <= (kube.clock() - datetime(2048, 11, 21, 12, tzinfo=UTC)).total_seconds() < 60

@@ -1,0 +1,146 @@
+"""What the chart renders for an administrator's choices. Nothing is installed."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+import testbed
+from support.cluster import ROOT, Manifest
+from testbed import CommandError
+
+RELEASE = "own"
+NAME = f"{RELEASE}-dspy-swarm"
+CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding"}
+
+
+class Chart:
+    """Renders the chart as a release in the namespace "ops"."""
+
+    def __init__(self, cluster: testbed.Cluster) -> None:
+        self._cluster = cluster
+
+    def __call__(self, **values: Any) -> list[Manifest]:
+        choices = [part for key, value in values.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
+        folder = ROOT / "charts" / "dspy-swarm"
+        printed = self._cluster.helm("template", RELEASE, folder, "--namespace", "ops", *choices)
+        return [found for found in yaml.safe_load_all(printed) if found]
+
+
+@pytest.fixture(scope="module")
+def chart(installed: testbed.Cluster) -> Chart:
+    return Chart(installed)
+
+
+def of(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [found for found in manifests if found["kind"] in kinds]
+
+
+def names(manifests: list[Manifest]) -> list[tuple[str, str]]:
+    """Namespace and name."""
+    return sorted((found["metadata"].get("namespace", ""), found["metadata"]["name"]) for found in manifests)
+
+
+# Rights.
+
+
+def test_by_default_it_serves_the_whole_cluster(chart: Chart) -> None:
+    rendered = chart()
+    assert names(of(rendered, "ClusterRole")) == [("", NAME), ("", f"{NAME}-edit"), ("", f"{NAME}-view")]
+    assert names(of(rendered, "ClusterRoleBinding")) == [("", NAME)]
+    assert names(of(rendered, "Role", "RoleBinding")) == [("ops", f"{NAME}-lease")] * 2
+
+
+def test_an_operator_of_some_namespaces_has_rights_there_alone(chart: Chart) -> None:
+    """And who installs it needs none in the cluster, where the CRD is there."""
+    rendered = chart(watchNamespaces=["a", "b"], **{"crds.install": False})
+    assert of(rendered, *CLUSTER_WIDE, "CustomResourceDefinition") == []
+    expected = [("a", NAME), ("b", NAME), ("ops", f"{NAME}-lease")]
+    assert names(of(rendered, "Role")) == names(of(rendered, "RoleBinding")) == expected
+    assert {found["metadata"].get("namespace") for found in rendered} == {"a", "b", "ops"}
+
+
+@pytest.mark.parametrize(
+    ("values", "aggregates"),
+    [
+        ({}, True),
+        ({"rbac.aggregate": False}, False),
+        ({"watchNamespaces": ["a"]}, False),
+        ({"watchNamespaces": ["a"], "rbac.aggregate": True}, True),
+        ({"rbac.create": False}, False),
+    ],
+)
+def test_whether_view_edit_and_admin_cover_compilations(chart: Chart, values: dict[str, Any], aggregates: bool) -> None:
+    found = [role for role in of(chart(**values), "ClusterRole") if role["metadata"]["name"].endswith("-edit")]
+    assert bool(found) == aggregates
+
+
+def test_without_rbac_there_is_none(chart: Chart) -> None:
+    assert of(chart(**{"rbac.create": False}), *CLUSTER_WIDE, "Role", "RoleBinding") == []
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["a"]}])
+def test_nobody_gets_at_secrets_or_into_pods(chart: Chart, values: dict[str, Any]) -> None:
+    rules = [rule for role in of(chart(**values), "ClusterRole", "Role") for rule in role["rules"]]
+    granted = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+    assert granted.isdisjoint({("secrets", "get"), ("pods/exec", "create"), ("pods", "create"), ("pods", "delete")})
+    assert not any("*" in part for grant in granted for part in grant)
+
+
+# Networks.
+
+
+def test_policies_without_a_namespace_are_refused(chart: Chart) -> None:
+    with pytest.raises(CommandError, match=r"networkPolicy.enabled needs networkPolicy.namespaces"):
+        chart(**{"networkPolicy.enabled": True})
+
+
+def test_policies_are_where_the_swarm_is(chart: Chart) -> None:
+    values = {"networkPolicy.enabled": True, "networkPolicy.namespaces": ["b", "c"]}
+    policies = of(chart(watchNamespaces=["a", "b"], **values), "NetworkPolicy")
+    assert names(policies) == [*((name, f"{NAME}-swarm") for name in "abc"), ("ops", f"{NAME}-limiter")]
+    for policy in policies:
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_the_swarm_goes_to_dns_the_limiter_and_where_it_may(chart: Chart) -> None:
+    provider = [{"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}]
+    values = {"networkPolicy.enabled": True, "networkPolicy.egress": provider}
+    (policy,) = [
+        found
+        for found in of(chart(watchNamespaces=["a"], **values), "NetworkPolicy")
+        if found["metadata"]["namespace"] == "a"
+    ]
+    assert "ingress" not in policy["spec"]
+    dns, limiter, *rest = policy["spec"]["egress"]
+    assert dns["to"][0]["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
+    assert {port["port"] for port in dns["ports"]} == {53}
+    assert limiter["to"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "ops"}
+    assert rest == provider
+
+
+def test_by_default_not_to_what_clouds_have_on_each_node(chart: Chart) -> None:
+    rendered = chart(watchNamespaces=["a"], **{"networkPolicy.enabled": True, "limiter.enabled": False})
+    (policy,) = of(rendered, "NetworkPolicy")
+    assert policy["spec"]["egress"][-1]["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
+
+
+# The operator.
+
+
+def test_it_holds_a_lease_of_its_release_which_it_may(chart: Chart) -> None:
+    rendered = chart()
+    (operator,) = [found for found in of(rendered, "Deployment") if found["metadata"]["name"] == NAME]
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    assert {"name": "SWARM_OPERATOR_LEASE", "value": f"ops/{NAME}"} in container["env"]
+    (role,) = of(rendered, "Role")
+    assert [rule.get("resourceNames") for rule in role["rules"]] == [None, [NAME]]
+
+
+def test_it_is_held_to_its_own_objects_where_that_is_wanted(chart: Chart) -> None:
+    kinds = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
+    assert of(chart(), *kinds) == []
+    policy, binding = of(chart(**{"admissionPolicy.enabled": True}), *kinds)
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    assert f"system:serviceaccount:ops:{NAME}" in policy["spec"]["matchConditions"][0]["expression"]

@@ -1,0 +1,134 @@
+"""An installation that is restricted in every way, and one that is gone while its pods are there."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import testbed
+from faults.stage import Stage
+from support.cluster import ROOT, Manifest, Namespace, condition, is_over, is_true
+from support.e2e import catch, triage, triage_namespace
+from support.uninstall import LINE
+from testbed import CommandError
+from testbed.shell import run
+
+HOME, TEAM, NAME = "own-operator", "own-team", "own-dspy-swarm"
+MANAGED: dict[str, Any] = {"app.kubernetes.io/managed-by": "dspy-swarm"}
+OPERATOR = f"system:serviceaccount:{HOME}:{NAME}"
+
+
+@pytest.fixture(scope="module")
+def team(cluster: testbed.Cluster) -> Iterator[Namespace]:
+    """A namespace that a second release serves, with a Role in it and no ClusterRole. Both namespaces enforce the
+    restricted Pod Security Standard."""
+    home = Namespace(cluster, HOME)
+    home.delete()
+    home.create()
+    choices = {
+        "operator.image.tag": "dev",
+        "worker.image.tag": "dev",
+        "operator.gatherInterval": 1,
+        "operator.allowedImages": ["registry.example/team/*"],
+        "watchNamespaces": [TEAM],
+        "crds.install": False,
+        "admissionPolicy.enabled": True,
+        "networkPolicy.enabled": True,
+    }
+    arguments = [part for key, value in choices.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
+    with triage_namespace(cluster, TEAM) as found:
+        chart = ROOT / "charts" / "dspy-swarm"
+        cluster.helm(
+            "upgrade", "--install", "own", chart, "--namespace", HOME, "--wait", "--timeout", "180s", *arguments
+        )
+        yield found
+        cluster.helm("uninstall", "own", "--namespace", HOME, "--wait")
+    home.delete(wait=False)
+
+
+def may(namespace: Namespace, *what: str) -> bool:
+    try:
+        return namespace.kubectl("auth", "can-i", *what, "--as", OPERATOR).strip() == "yes"
+    except CommandError:
+        return False
+
+
+@pytest.mark.some
+def test_it_has_the_rights_that_it_needs_where_it_serves_and_none_elsewhere(team: Namespace) -> None:
+    elsewhere, home = Namespace(team.cluster, "default"), Namespace(team.cluster, HOME)
+    for right in (
+        ("create", "jobs"),
+        ("patch", "pods"),
+        ("get", "pods", "--subresource=log"),
+        ("delete", "configmaps"),
+    ):
+        assert [may(where, *right) for where in (team, elsewhere, home)] == [True, False, False], right
+    for what in (
+        *((verb, "secrets") for verb in ("get", "list", "watch", "create")),
+        *((verb, "pods") for verb in ("create", "delete")),
+        ("create", "pods", "--subresource=exec"),
+        ("create", "serviceaccounts", "--subresource=token"),
+        ("create", "rolebindings"),
+        ("patch", "dspycompilations"),
+        ("list", "namespaces"),
+    ):
+        assert not any(may(where, *what) for where in (team, elsewhere, home)), what
+    assert may(home, "patch", f"leases/{NAME}")
+    assert not may(home, "patch", "leases/another")
+    assert not may(team, "get", "leases")
+
+
+@pytest.mark.some
+def test_an_image_that_is_not_allowed_never_runs(team: Namespace) -> None:
+    team.apply(triage("foreign", image="registry.example/other/worker:1"))
+    ended = condition(team.wait_for("foreign", is_over), "Stalled")
+    assert ended is not None
+    assert ended["reason"] == "Restricted"
+    assert "registry.example/team/*" in ended["message"]
+    assert team.list("jobs") == team.list("pods", **MANAGED) == []
+
+
+@pytest.mark.some
+def test_it_compiles_and_can_touch_nothing_but_its_own(team: Namespace) -> None:
+    team.reset_provider()
+    team.set_faults(latency="constant:0.5")
+    team.apply(triage("allowed", swarm={"pods": 2, "threadsPerPod": 4}))
+    pod = catch(team, "allowed", "work")["metadata"]["name"]
+    for change in (
+        ("annotate", "pod", pod, "mine=true"),
+        ("label", "pod", pod, "mine=true"),
+        ("patch", "pod", pod, "--patch", json.dumps({"spec": {"activeDeadlineSeconds": 1}})),
+        ("delete", "configmap", "triage-data"),
+        ("patch", "configmap", "triage-data", "--patch", json.dumps({"data": {"train.jsonl": ""}})),
+    ):
+        with pytest.raises(CommandError, match="the operator of dspy-swarm may change"):
+            team.kubectl(*change, "--as", OPERATOR)
+    team.set_faults()
+    compilation = team.wait_for("allowed", is_over)
+    assert is_true("Ready")(compilation), compilation["status"]
+    team.kubectl("delete", "dspyc", "--all", "--timeout=60s")
+    for kind in ("jobs", "pods"):
+        team.wait_gone(kind, **MANAGED)
+
+
+@pytest.mark.alone
+@pytest.mark.some
+@pytest.mark.fault("operator gone for good, with pods under way")
+def test_the_documented_line_lets_pods_go(stage: Stage, cluster: testbed.Cluster) -> None:
+    stage.slow()
+    stage.begin()
+    stage.pod("work")
+    stage.operator.halt()
+    stage.delete()
+    held = stage.when(
+        lambda: not stage.ours("jobs") and (pods := stage.ours("pods")) and all(map(is_held, pods)) and pods
+    )
+    run("bash", "-euc", LINE, env={**cluster.setup.env, "KUBECONFIG": str(cluster.kubeconfig)})
+    assert held
+    stage.gone()
+
+
+def is_held(pod: Manifest) -> bool:
+    """It was deleted, its containers have ended, and it is there for its finalizers alone."""
+    return "deletionTimestamp" in pod["metadata"] and pod["status"]["phase"] in ("Succeeded", "Failed")

@@ -1,0 +1,23 @@
+"""What the chart says in two places, or the chart and something else, is the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from support.uninstall import LINE, pages
+from swarm_operator.handlers import STUCK_SECONDS
+
+CHART = Path(__file__).parents[2] / "charts" / "dspy-swarm"
+
+
+def test_a_process_that_cannot_end_is_ended_within_its_grace() -> None:
+    deployment = (CHART / "templates" / "deployment.yaml").read_text(encoding="utf-8")
+    grace = re.search(r"terminationGracePeriodSeconds: (\d+)", deployment)
+    assert grace is not None
+    assert int(grace[1]) > STUCK_SECONDS
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_the_line_for_uninstalling_is_the_same_everywhere(page: Path) -> None:
+    assert LINE in re.sub(r"^    ", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -1,0 +1,113 @@
+"""When the operator is alive and ready: an API server that is away does not start it anew, a deaf watch does."""
+
+from collections.abc import Callable
+
+import pytest
+
+from swarm_operator.pulse import Pulse
+
+PATIENCE, MINUTE = 300.0, 60.0
+
+
+class Process:
+    """An operator that looks each minute, and its watch."""
+
+    def __init__(self) -> None:
+        self.seconds, self.version = 0.0, 1
+        self.pulse = Pulse(PATIENCE, lambda: self.seconds)
+
+    def minutes(self, number: int, *moments: Callable[[], None]) -> None:
+        for _ in range(number):
+            self.seconds += MINUTE
+            for moment in moments:
+                moment()
+
+    # What may happen.
+
+    def changes(self) -> None:
+        self.version += 1
+
+    def watch_tells(self) -> None:
+        self.pulse.told("a", str(self.version))
+
+    def look_succeeds(self) -> None:
+        self.pulse.looked({"a": str(self.version)})
+
+    def look_fails(self) -> None:
+        self.pulse.failed()
+
+    @property
+    def state(self) -> tuple[bool, bool]:
+        """Ready, alive."""
+        return self.pulse.ready, not self.pulse.trouble
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+def test_it_is_alive_and_not_ready_until_it_hears_of_the_cluster(process: Process) -> None:
+    process.minutes(20)
+    assert process.state == (False, True)
+    process.look_succeeds()
+    assert process.state == (True, True)
+
+
+def test_where_nothing_changes_a_watch_may_be_silent(process: Process) -> None:
+    process.watch_tells()
+    process.minutes(60, process.look_succeeds)
+    assert process.state == (True, True)
+
+
+def test_an_api_server_that_is_away_is_no_reason_to_be_started_again(process: Process) -> None:
+    process.watch_tells()
+    process.minutes(1, process.look_succeeds)
+    process.minutes(60, process.look_fails)
+    assert process.state == (False, True)
+    process.minutes(1, process.look_succeeds)
+    assert process.state == (True, True)
+
+
+def test_a_watch_may_come_back_later_than_looks(process: Process) -> None:
+    """And what changed before the API server went away may be told of after it."""
+    process.minutes(1, process.changes, process.look_succeeds)
+    process.minutes(60, process.look_fails)
+    process.minutes(3, process.look_succeeds)
+    assert process.state == (True, True)
+    process.watch_tells()
+    process.minutes(60, process.look_succeeds)
+    assert process.state == (True, True)
+
+
+@pytest.mark.parametrize("often", [True, False], ids=["at each look", "once"])
+def test_a_watch_that_does_not_tell_what_looks_show_is_deaf(process: Process, often: bool) -> None:
+    process.watch_tells()
+    process.minutes(1, process.changes, process.look_succeeds)
+    process.minutes(4, *[process.changes] * often, process.look_succeeds)
+    assert process.state == (True, True)
+    process.minutes(2, *[process.changes] * often, process.look_succeeds)
+    assert process.state == (True, False)
+
+
+def test_a_watch_that_tells_a_moment_later_is_not(process: Process) -> None:
+    process.minutes(60, process.changes, process.look_succeeds, process.watch_tells)
+    assert process.state == (True, True)
+
+
+def test_one_that_tells_of_others_only_is(process: Process) -> None:
+    process.minutes(10, process.look_succeeds, lambda: process.pulse.told("b", "1"))
+    assert process.state == (True, False)
+
+
+def test_what_is_gone_needs_no_telling(process: Process) -> None:
+    process.minutes(1, process.look_succeeds)
+    process.minutes(60, lambda: process.pulse.looked({}))
+    assert process.state == (True, True)
+
+
+def test_looks_that_have_ceased_end_it(process: Process) -> None:
+    """Though its watches tell of this and that."""
+    process.minutes(1, process.look_succeeds)
+    process.minutes(10, process.watch_tells)
+    assert process.state == (True, False)
