@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from swarm_limiter.rate import Rate
 from swarm_wire.rates import Answered, Ask, LimitedModel, RateLimit, RateLimits
 from swarm_worker.errors import LimiterUnreachable
 from swarm_worker.local.limiter import LocalLimiter
@@ -160,6 +161,22 @@ def test_strangers_are_sent_away(pod: Pod, address: str, said: bytes) -> None:
         with suppress(ConnectionResetError):
             assert line.recv(100) == b""
     pod(address, one_at_a_time()).wait(0)(Answered())
+
+
+def test_a_turn_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = pod(address, one_at_a_time()).wait(0)
+    came, ends = begins(pod(address, one_at_a_time()))
+    assert not came.wait(0.2)
+
+    def fails(rate: Rate, *arguments: Any) -> None:
+        rate.under_way -= 1
+        raise OverflowError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rate, "end", fails)
+        end(Answered())
+        assert came.wait(5)
+    ends[0](Answered())
 
 
 def test_a_limiter_that_starts_again_is_found_again(pod: Pod) -> None:

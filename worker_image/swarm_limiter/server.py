@@ -52,16 +52,18 @@ class Group:
 
     def leave(self, waiter: Waiter, answered: Answered) -> None:
         """The request is over, or was given up."""
-        if waiter.turn.done():
-            self._rate.end(waiter.turn.result(), answered, _now(), random.random())
-        else:
-            self._queue.remove(waiter)
         limit = waiter.ask.limit
         self._limits[limit] -= 1
         if not self._limits[limit]:
             del self._limits[limit]
         self._quiet_since = _now()
-        self._go_on()
+        try:
+            if waiter.turn.done():
+                self._rate.end(waiter.turn.result(), answered, self._quiet_since, random.random())
+            else:
+                self._queue.remove(waiter)
+        finally:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Lets through whoever may be, and comes back when the next one may."""
