@@ -24,7 +24,7 @@ from swarm_wire.messages import CallMade, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import SwarmError
+from swarm_worker.errors import SwarmError, causes
 from swarm_worker.exchange import Table, Window
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
@@ -170,8 +170,7 @@ class Ledger:
         return self.answers.codec.loads(body)
 
     def _note(self, key: str | None, error: Exception) -> None:
-        if isinstance(error, SwarmError):
-            self.refused = error
+        self.refused = next((cause for cause in causes(error) if isinstance(cause, SwarmError)), self.refused)
         if key is not None:
             with self._lock:
                 self.failed[key] = error
