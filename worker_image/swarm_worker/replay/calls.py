@@ -30,6 +30,12 @@ from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
 
 _SETTING = "swarm_ledger"
+AHEAD = "swarm_ahead"
+"""Setting of what runs ahead: only so that others find its LM calls answered."""
+
+
+class NotShared(BaseException):
+    """Ends what runs ahead at a call whose answer nobody else could use. No program catches it."""
 
 
 def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
@@ -159,6 +165,8 @@ class Ledger:
 
     def _begin(self, lm: Any, call: LMCall) -> str | None:
         """The call's key; None if it may not be answered from what is known."""
+        if not call.cached and dspy.settings.get(AHEAD):
+            raise NotShared
         self.flush()
         return name_call(lm, call)[0] if call.cached else None
 
