@@ -37,6 +37,7 @@ class Process:
         grace_seconds: how long work in flight may go on after SIGTERM.
         output_bytes: when so much is printed, begin nothing more; 0: no limit.
         spent: what LM calls may have cost by now; set when they are counted.
+        stop_spending: no LM call is made any more; as above.
         is_limited: whether the process has an allowance.
         sender: prints records when their bodies are kept somewhere else; set where they are.
         redact: takes secrets out of a text for people; set when they are known.
@@ -57,6 +58,7 @@ class Process:
         self.is_limited = False
         self.sender: Sender | None = None
         self.spent: Callable[[], Spending | None] = lambda: None
+        self.stop_spending: Callable[[], None] = lambda: None
         self._stopped_at: float | None = None
         signal.signal(signal.SIGTERM, self._stop)
         _keep_from_forks(self._stop)
@@ -129,6 +131,7 @@ class Process:
         os._exit(code)
 
     def _commit(self, code: ExitCode, reason: str | None = None, message: str | None = None) -> None:
+        self.stop_spending()
         commit = self._writer.commit(code, reason, message, self.spent())
         path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
         with contextlib.suppress(OSError):
