@@ -20,7 +20,7 @@ from swarm_wire.messages import Usage
 
 HTTP_ERROR = 400
 NO_QUOTA = "insufficient_quota"
-"""OpenAI's code for an exhausted account; its status is that of too many requests. DSPy 3.3 does not tell them apart."""
+"""OpenAI's code for an exhausted account. Its status is that of too many requests, and DSPy 3.3 takes it for that."""
 _REFUSALS = LMAuthError, LMBillingError, LMInvalidRequestError, LMRateLimitError, LMServerError
 ENDPOINT = ("api_base", "base_url")
 ADDRESS = ("api_key", *ENDPOINT)

@@ -92,11 +92,16 @@ def _raise_if_provider(error: Exception) -> None:
     for cause in causes(error):
         if isinstance(cause, SwarmError):
             raise cause
-        if isinstance(cause, LMAuthError | LMBillingError):
+        if isinstance(cause, LMAuthError):
             raise BadInput(
                 WorkerReason.CREDENTIALS_REJECTED,
-                f"the provider refuses the API key or the account: {cause}. Put a valid key into the Secret that "
-                "models.*.apiKey names, then request a new run.",
+                f"the provider refuses the API key: {cause}. Put a valid key into the Secret that models.*.apiKey "
+                "names, then request a new run.",
+            ) from error
+        if isinstance(cause, LMBillingError):
+            raise BadInput(
+                WorkerReason.ACCOUNT_EXHAUSTED,
+                f"the provider refuses the account: {cause}. See to its credit or quota, then request a new run.",
             ) from error
         if isinstance(cause, LMError) and is_retryable_lm_error(cause):
             raise ProviderFailed(f"the provider did not answer: {cause}") from error
