@@ -20,7 +20,7 @@ from swarm_worker.replay.codec import Codec
 
 CODEC = Codec({"student": "sk-a-very-secret-key"})
 HOOKED: dict[Any, tuple[str, ...]] = {
-    execution: ("execute", "aexecute"),
+    execution: ("execute", "aexecute", "_attempt", "_aattempt"),
     ParallelExecutor: ("execute",),
     BootstrapFewShot: ("compile",),
     Predict: ("forward",),
@@ -65,7 +65,7 @@ class Provider:
     def lm(self, **given: Any) -> Any:
         """A client of this provider whose repeated requests may be answered from what is known."""
         engines = {"engine": Engine(self.name), "async_engine": AsyncEngine(self.name)}
-        return dspy.LM("openai/model", num_retries=0, **{**engines, **given})
+        return dspy.LM("openai/model", **{"num_retries": 0, **engines, **given})
 
     def begin(self, prompt: str) -> None:
         with self._lock:

@@ -164,24 +164,22 @@ def objects(rate: Rate, at: float, retry_after: float | None = None, luck: float
 
 @pytest.mark.parametrize(
     ("retry_after", "luck", "expected"),
-    [(7.0, 0.0, 7.0), (7.0, 1.0, 8.75), (0.0, 1.0, 0.0), (None, 0.0, 1.0), (1e9, 0.0, 600.0)],
+    [(7.0, 0.0, 7.0), (7.0, 1.0, 8.75), (0.0, 1.0, 1.25), (None, 0.0, 1.0), (1e9, 0.0, 600.0)],
 )
 def test_after_an_objection_nothing_is_sent_for_a_while(
     retry_after: float | None, luck: float, expected: float
 ) -> None:
     rate = Rate()
     objects(rate, 100.0, retry_after, luck)
-    found = rate.take(limit(), 0, 100.0)
-    if expected:
-        assert found == pytest.approx(expected)
-        found = rate.take(limit(), 0, 100.0 + expected)
-    assert isinstance(found, Turn)
+    assert rate.take(limit(), 0, 100.0) == pytest.approx(expected)
+    assert isinstance(rate.take(limit(), 0, 100.0 + expected), Turn)
 
 
-def test_pauses_grow_while_the_provider_does_nothing_but_object() -> None:
+@pytest.mark.parametrize("retry_after", [None, 0.0])
+def test_pauses_grow_while_the_provider_does_nothing_but_object(retry_after: float | None) -> None:
     rate, now, pauses = Rate(), 0.0, []
     for _ in range(8):
-        objects(rate, now)
+        objects(rate, now, retry_after)
         pause = rate.take(limit(), 0, now)
         assert not isinstance(pause, Turn)
         pauses.append(pause)
@@ -189,12 +187,23 @@ def test_pauses_grow_while_the_provider_does_nothing_but_object() -> None:
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+@pytest.mark.parametrize("retry_after", [None, 0.0, 0.5])
+def test_a_provider_may_object_for_ever(retry_after: float | None) -> None:
+    rate, now = Rate(), 0.0
+    for _ in range(3000):
+        objects(rate, now, retry_after)
+        pause = rate.take(limit(), 0, now)
+        assert not isinstance(pause, Turn)
+        now += pause
+    assert pause <= 60
+
+
 def test_the_rate_is_halved_once_for_all_that_were_sent_before_and_grows_back() -> None:
     rate = Rate()
     turns = [turn for turn in (rate.take(limit(6000), 0, at / 10) for at in range(10)) if isinstance(turn, Turn)]
     for turn in turns:
-        rate.end(turn, Answered(throttled=True, retry_after=0), 1.0)
-    halved = Play(limit(6000), rate=rate).run(6, begin=1.0)
+        rate.end(turn, Answered(throttled=True, retry_after=1e-9), 1.0)
+    halved = Play(limit(6000), rate=rate).run(6, begin=1.1)
     assert 250 <= len(halved) <= 400  # of 570 in six seconds
     grown = Play(limit(6000), rate=rate).run(6, begin=1.0 + RECOVERY)
     assert len(grown) >= 560
@@ -219,8 +228,8 @@ def test_without_a_limit_fewer_are_under_way_after_an_objection_and_then_more_ag
     turns = [rate.take(limit(), 0, 0.0) for _ in range(64)]
     for turn in turns[:32]:
         assert isinstance(turn, Turn)
-        rate.end(turn, Answered(throttled=True, retry_after=0), 1.0)
-    assert rate.take(limit(), 0, 1.0) == inf
+        rate.end(turn, Answered(throttled=True, retry_after=1e-9), 1.0)
+    assert rate.take(limit(), 0, 1.1) == inf
     for turn in turns[32:]:
         assert isinstance(turn, Turn)
         rate.end(turn, Answered(), 2.0)

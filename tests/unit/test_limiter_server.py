@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from swarm_limiter import server
+from swarm_limiter.rate import Rate, Turn
 from swarm_wire.rates import Answered, Ask, LimitedModel, RateLimit, RateLimits
 from swarm_worker.errors import LimiterUnreachable
 from swarm_worker.local.limiter import LocalLimiter
@@ -160,6 +163,38 @@ def test_strangers_are_sent_away(pod: Pod, address: str, said: bytes) -> None:
         with suppress(ConnectionResetError):
             assert line.recv(100) == b""
     pod(address, one_at_a_time()).wait(0)(Answered())
+
+
+def test_a_turn_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = pod(address, one_at_a_time()).wait(0)
+    came, ends = begins(pod(address, one_at_a_time()))
+    assert not came.wait(0.2)
+
+    def fails(rate: Rate, *arguments: Any) -> None:
+        rate.under_way -= 1
+        raise OverflowError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rate, "end", fails)
+        end(Answered())
+        assert came.wait(5)
+    ends[0](Answered())
+
+
+def test_a_request_whose_node_is_gone_is_not_under_way_for_long() -> None:
+    """Also where something was sent to it, which keepalive alone would wait for."""
+    with socket.socket() as line:
+        server._keep_alive(SimpleNamespace(get_extra_info=lambda name: line))  # type: ignore[arg-type]
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 40_000
+
+
+def test_no_pause_is_forgotten() -> None:
+    rate = Rate()
+    turn = rate.take(one_at_a_time(), 0, 0.0)
+    assert isinstance(turn, Turn)
+    rate.end(turn, Answered(throttled=True, retry_after=1e9), 0.0, luck=1.0)
+    assert isinstance(rate.take(one_at_a_time(), 0, server.FORGET_SECONDS), Turn)
 
 
 def test_a_limiter_that_starts_again_is_found_again(pod: Pod) -> None:

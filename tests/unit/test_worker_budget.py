@@ -4,26 +4,32 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
+import dspy
 import pytest
+from dspy import lm15
+from dspy.clients import execution
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
 
-from support.models import CODEC, Provider, take_over
+from support.models import CODEC, Provider, prepared, take_over
 from support.wire import digest
 from support.wire_spec import a_spec
-from swarm_wire.messages import Allowance, Booked, Spending
+from swarm_wire.messages import Allowance, Booked, Spending, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
 from swarm_worker import budget
 from swarm_worker.budget import Budget
+from swarm_worker.client.call import Request
 from swarm_worker.client.installed import client
-from swarm_worker.errors import AllowanceSpent, BadInput, SwarmError
-from swarm_worker.price_list import Price
+from swarm_worker.errors import AllowanceSpent, BadInput, LimiterUnreachable, SwarmError, causes
+from swarm_worker.price_list import Price, Prices
 from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.execute import run_cell
 
+OTHER = {"model": "openai/gpt-4o-mini", "endpoint": "http://provider/v1"}
 TOKENS = 5
 """Of every call: 3 in the prompt, 2 in the answer."""
 
@@ -37,24 +43,25 @@ def provider(monkeypatch: pytest.MonkeyPatch, request: Any) -> Provider:
 class Books:
     """A budget that is in force, and what it told."""
 
-    def __init__(self, prices: dict[str, Price] | None = None, **allowance: int) -> None:
+    def __init__(self, priced: dict[str, dict[str, Any]] | None = None, **allowance: int) -> None:
         self.told: list[Booked] = []
+        prices = None if priced is None else Prices(CompilationSpec.model_validate(a_spec(models=priced)))
         self.budget = Budget(Allowance(**allowance), prices, self.told.append)
-        client().intercept(self.budget.around, self.budget.async_around)
+        client().intercept_requests(self.budget.around, self.budget.async_around)
 
     @property
     def calls(self) -> int:
         return self.budget.spent.calls
 
 
-def asks(lm: Any, *prompts: str, **given: Any) -> list[type[Exception] | None]:
-    """What each call raised."""
+def asks(lm: Any, *prompts: str, **given: Any) -> list[type[BaseException] | None]:
+    """What was raised at first in each call."""
 
-    def ask(prompt: str) -> type[Exception] | None:
+    def ask(prompt: str) -> type[BaseException] | None:
         try:
             lm(prompt, **given)
         except Exception as error:
-            return type(error)
+            return type([*causes(error)][-1])
         return None
 
     return [ask(prompt) for prompt in prompts]
@@ -82,7 +89,7 @@ def test_and_in_coroutines(provider: Provider) -> None:
     async def all_of_them() -> list[Any]:
         return await asyncio.gather(*(lm.acall(f"{number}") for number in range(9)), return_exceptions=True)
 
-    raised = [type(found) for found in asyncio.run(all_of_them()) if isinstance(found, Exception)]
+    raised = [type([*causes(found)][-1]) for found in asyncio.run(all_of_them()) if isinstance(found, Exception)]
     assert raised == [AllowanceSpent] * 5
     assert provider.paid == books.calls == 4
 
@@ -112,8 +119,12 @@ def test_a_call_waits_for_what_others_may_give_back(provider: Provider) -> None:
     assert max(provider.batches) < 8, "not all at once"
 
 
+def priced(prompt: float, completion: float, endpoint: str = "http://provider/v1") -> dict[str, Any]:
+    return {"model": "openai/model", "endpoint": endpoint, "price": {"prompt": prompt, "completion": completion}}
+
+
 def test_money_is_counted_by_price(provider: Provider) -> None:
-    books = Books({"openai/model": Price(2.0, 8.0)}, micro_usd=10_000)
+    books = Books({"student": priced(2, 8)}, micro_usd=10_000)
     asks(provider.lm(max_tokens=100), "a", "b")
     assert books.budget.spent.micro_usd == 2 * (3 * 2 + 2 * 8)
 
@@ -122,22 +133,142 @@ def test_money_is_counted_by_price(provider: Provider) -> None:
     ("allowance", "prices", "given", "says"),
     [
         ({"tokens": 1000}, None, {}, "without max_tokens"),
-        ({"micro_usd": 1000}, {}, {"max_tokens": 10}, "no price of model 'openai/model'"),
+        ({"micro_usd": 1000}, {"student": OTHER}, {"max_tokens": 10}, "no price of model 'openai/model'"),
     ],
 )
 def test_a_model_of_the_programs_own_must_be_bounded_and_priced(
     provider: Provider, allowance: dict[str, int], prices: Any, given: dict[str, Any], says: str
 ) -> None:
     Books(prices, **allowance)
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(Exception, match=says) as raised:
         provider.lm(**given)("a")
+    assert isinstance([*causes(raised.value)][-1], BadInput)
     assert provider.asked == []
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "micro_usd"),
+    [("http://cheap/v1", 3 * 1 + 2 * 2), ("http://dear/v1/", 3 * 10 + 2 * 20), ("http://another/v1", 3 * 10 + 2 * 20)],
+)
+def test_a_model_may_have_another_price_at_another_endpoint(provider: Provider, endpoint: str, micro_usd: int) -> None:
+    prices = {"student": priced(1, 2, "http://cheap/v1"), "teacher": priced(10, 20, "http://dear/v1")}
+    books = Books(prices, micro_usd=10_000)
+    request = Request(provider.lm(max_tokens=10), endpoint, 1, lambda: prepared(provider.lm(max_tokens=10), "a"))
+    books.budget.around(request, lambda: Usage(calls=1, prompt_tokens=3, completion_tokens=2))
+    assert books.budget.spent.micro_usd == micro_usd
+
+
+def test_the_programs_own_models_are_looked_up_too(provider: Provider) -> None:
+    books = Books({"student": priced(2, 8)}, micro_usd=10_000)
+    lm = dspy.LM("openai/gpt-4o-mini", engine=provider.lm()._engine_spec, max_tokens=10)
+    assert asks(lm, "a") == [None]
+    assert books.budget.spent.micro_usd > 0
+
+
+class Fails:
+    """Raises some errors first."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self._errors = list(errors)
+
+    def __call__(self, prompt: str) -> str:
+        if self._errors and (error := self._errors.pop(0)) is not None:
+            raise error
+        return "an answer"
+
+
+@pytest.mark.parametrize("error", [lm15.TimeoutError("late"), lm15.TransportError("cut")], ids=["late", "cut"])
+@pytest.mark.parametrize("allowed", [20, 2])
+def test_requests_that_dspy_repeats_count_each(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, error: Exception, allowed: int
+) -> None:
+    """It repeats those that got no answer by itself."""
+    monkeypatch.setattr(execution, "_delay", lambda *_: 0)
+    books, provider.answer = Books(calls=allowed), Fails(error, error)
+    assert asks(provider.lm(num_retries=3), "a") == [None if allowed > 2 else AllowanceSpent]
+    assert len(provider.asked) == books.calls == min(3, allowed)
+
+
+def test_completions_that_were_answered_count_where_a_later_one_was_not(provider: Provider) -> None:
+    books = Books(tokens=10_000)
+    provider.answer = Fails(None, None, None, lm15.ServerError("down", status=500))
+    assert asks(provider.lm(max_tokens=100), "a", n=5) == [lm15.ServerError]
+    assert books.budget.spent == Spending(calls=3, tokens=3 * TOKENS)
+
+
+class Asks(dspy.BaseLM):
+    """An LM that asks another one, as often as it likes."""
+
+    def __init__(self, other: Any, times: int = 1) -> None:
+        super().__init__("openai/asks", max_tokens=100)
+        self.other, self.times = other, times
+
+    def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
+        for number in range(self.times):
+            said = self.other(f"{prompt} {number}")
+        choice = SimpleNamespace(message=SimpleNamespace(content=said[0]), finish_reason="stop")
+        return SimpleNamespace(choices=[choice], usage={"prompt_tokens": 100, "completion_tokens": 100}, model="asks")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_lm_that_asks_another_costs_what_the_other_costs(provider: Provider, times: int) -> None:
+    """And does not wait for what it holds itself."""
+    books = Books(calls=times)
+    assert asks(Asks(provider.lm(), times), "a", "b") == [None, AllowanceSpent]
+    assert provider.paid == books.calls == times
+
+
+def test_where_the_books_are_closed_nothing_is_asked_any_more(provider: Provider) -> None:
+    books, began, goes_on = Books(calls=9), threading.Event(), threading.Event()
+
+    def answer(prompt: str) -> str:
+        began.set()
+        goes_on.wait(10)
+        return "an answer"
+
+    provider.answer = answer
+    asking = threading.Thread(target=asks, args=(provider.lm(), "a", "b"), daemon=True)
+    asking.start()
+    began.wait(10)
+    books.budget.close()
+    assert books.calls == 1, "the one under way"
+    goes_on.set()
+    asking.join(0.5)
+    assert asking.is_alive()
+    assert (provider.asked, books.calls) == (["a"], 1)
+
+
+def test_no_moment_is_without_a_request_that_was_made(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ends the process looks at any of them."""
+    books, seen = Books(), set[int]()
+
+    def look(budget: Budget, name: str, value: Any) -> None:
+        object.__setattr__(budget, name, value)
+        if provider.paid:
+            seen.add(budget.spent.calls)
+
+    monkeypatch.setattr(Budget, "__setattr__", look)
+    asks(provider.lm(), "a")
+    assert books.calls == 1
+    assert 0 not in seen
+
+
+@pytest.mark.parametrize(
     ("error", "calls"),
-    [(LMRateLimitError("slow down"), 0), (LMServerError("down"), 0), (LMTimeoutError("late"), 1), (OSError("cut"), 1)],
-    ids=lambda value: type(value).__name__,
+    [
+        (LMRateLimitError("slow down"), 0),
+        (LMServerError("down"), 0),
+        (lm15.ServerError("down", status=503), 0),
+        (lm15.AuthError("no", status=401), 0),
+        (LimiterUnreachable("nobody says whose turn it is"), 0),
+        (LMTimeoutError("late"), 1),
+        (lm15.TimeoutError("late"), 1),
+        (lm15.TimeoutError("late", status=504), 1),
+        (lm15.ProviderError("cannot be read", status=200), 1),
+        (OSError("cut"), 1),
+    ],
+    ids=repr,
 )
 def test_a_call_without_an_answer_counts_where_it_may_have_been_answered(
     provider: Provider, error: Exception, calls: int
@@ -229,8 +360,10 @@ def test_prices_come_from_the_spec_or_from_the_list() -> None:
         "teacher": {"model": "openai/own", "endpoint": "http://provider/v1", "price": {"prompt": 1, "completion": 2}},
     }
     found = budget.prices(CompilationSpec.model_validate(a_spec(models=models)))
-    assert found["openai/own"] == Price(1, 2)
-    assert found["openai/gpt-4o-mini"].completion > found["openai/gpt-4o-mini"].prompt > 0
+    assert found.of("openai/own", "http://provider/v1") == Price(1, 2)
+    listed = found.of("openai/gpt-4o-mini", "http://provider/v1")
+    assert listed is not None
+    assert listed.completion > listed.prompt > 0
     models["student"]["model"] = "openai/nobody-knows"
     with pytest.raises(BadInput, match="nobody-knows") as refused:
         budget.prices(CompilationSpec.model_validate(a_spec(models=models)))

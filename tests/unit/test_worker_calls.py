@@ -17,7 +17,9 @@ from support.models import CODEC, Provider, prepared, take_over
 from support.wire import digest
 from swarm_wire.messages import CallMade, Result, Usage
 from swarm_wire.records import Record, RecordKind
-from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
+from swarm_worker.client.call import Request, Send
+from swarm_worker.client.installed import client
+from swarm_worker.errors import BadInput, LimiterUnreachable, ProviderFailed, SwarmError
 from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers, cell_calls, name_call
 from swarm_worker.replay.execute import run_cell
@@ -395,6 +397,30 @@ def test_the_books_hold_what_was_paid(
     paid = Usage(calls=expected, prompt_tokens=3 * expected, completion_tokens=2 * expected)
     assert (provider.paid, desk.usage) == (expected, paid)
     assert sum(usage_in(record).calls for record in desk.printed) == expected, "each call is told of once"
+
+
+@pytest.mark.parametrize("error", [LimiterUnreachable("nobody deals out turns"), BadInput("InvalidSpec", "endless")])
+def test_what_a_program_makes_of_a_request_that_was_not_sent_is_no_result(
+    provider: Provider, error: SwarmError
+) -> None:
+    """DSPy takes whatever happens to a request for the client's own error."""
+
+    def around(request: Request, send: Send) -> Any:
+        raise error
+
+    def program() -> str:
+        try:
+            return str(provider.lm()("a"))
+        except Exception:
+            return "made up"
+
+    undo = client().intercept_requests(around, None)  # type: ignore[arg-type]
+    try:
+        with pytest.raises(type(error)) as raised:
+            Desk().run(program)
+    finally:
+        undo()
+    assert raised.value is error
 
 
 def test_what_dspy_had_in_its_own_cache_costs_nothing(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:

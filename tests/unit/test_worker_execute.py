@@ -88,7 +88,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (LMTimeoutError("no answer"), ProviderFailed, "ProviderFailed"),
         (caused(RuntimeError("within"), LMRateLimitError("slow down")), ProviderFailed, "ProviderFailed"),
         (LMAuthError("bad key"), BadInput, "CredentialsRejected"),
-        (LMBillingError("no money"), BadInput, "CredentialsRejected"),
+        (LMBillingError("no money"), BadInput, "AccountExhausted"),
         (caused(ValueError("within"), LMAuthError("bad key")), BadInput, "CredentialsRejected"),
     ],
 )

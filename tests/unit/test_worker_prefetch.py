@@ -26,7 +26,12 @@ def provider() -> Iterator[Any]:
 
 
 def bootstrapped(
-    provider: Any, monkeypatch: pytest.MonkeyPatch, program: str, parameters: dict[str, Any], ahead: bool
+    provider: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    parameters: dict[str, Any],
+    ahead: bool,
+    **given: Any,
 ) -> tuple[list[Any], int, int]:
     """Demos of the compiled program, requests, and how many of those the walk did not make itself."""
     provider.reset()
@@ -41,7 +46,7 @@ def bootstrapped(
         patch.setattr(execution, "execute", noted)
         patch.setattr(execution, "aexecute", execution.aexecute)
         calls.install()
-        lm = dspy.LM("openai/small", api_base=provider.url, api_key="none")
+        lm = dspy.LM("openai/small", api_base=provider.url, api_key="none", **given)
         answers = Answers(Codec({}), lambda key: None, lambda record: None)
         optimizer = BootstrapFewShot(metric=replay_programs.exact, **parameters)
         train = stock.examples("train", 24)
@@ -72,6 +77,12 @@ def test_the_same_demonstrations_and_no_call_more(
     assert ran[:2] == walked[:2]
     assert walked[2] == 0
     assert (ran[2] > 0) == (parameters.get("max_bootstrapped_demos") != 1)
+
+
+def test_what_could_not_be_shared_is_not_asked_ahead(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = bootstrapped(provider, monkeypatch, "Two", {}, ahead=False, cache=False)
+    ran = bootstrapped(provider, monkeypatch, "Two", {}, ahead=True, cache=False)
+    assert ran[:2] == walked[:2]
 
 
 def test_errors_are_those_of_the_walk(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:

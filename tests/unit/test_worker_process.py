@@ -16,7 +16,7 @@ from swarm_worker.errors import ProviderFailed, SwarmError
 from swarm_worker.work import hopeless
 
 PROG = """
-import os, sys, subprocess, time
+import multiprocessing, os, sys, subprocess, time
 from pathlib import Path
 import dspy
 from dspy.utils.exceptions import LMAuthError, LMRateLimitError
@@ -50,6 +50,13 @@ class Program(dspy.Module):
             case "waits":
                 while not (HERE / "go").exists():
                     time.sleep(0.01)
+            case "forks":
+                child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+                child.start()
+                child.terminate()
+                child.join(30)
+                assert child.exitcode == -15, child.exitcode
+                assert not (HERE / "termination").exists(), "a last word of the child's"
         return dspy.Prediction(answer=question)
 
 def metric(example, prediction, trace=None):
@@ -72,7 +79,7 @@ def planned(pod: Pod, words: str = "a", **env: str) -> Ended:
     return ended
 
 
-WORDS = ["a", "b", "c", "d", "raises-c", "rate-1", "generator", "exits", "waits-1", "waits-2"]
+WORDS = ["a", "b", "c", "d", "raises-c", "rate-1", "generator", "exits", "waits-1", "waits-2", "forks"]
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +302,15 @@ def test_a_cell_that_is_another_to_this_worker_is_drift(tmp_path: Path, asked: E
 
 
 # --- SIGTERM -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["work", "plan"])
+def test_what_user_code_starts_is_ended_as_in_stock(tmp_path: Path, asked: Ended, command: str) -> None:
+    """By a SIGTERM of user code's own: a process that it forks has no part in ours."""
+    pod = prog(tmp_path)
+    ended = worked(pod, asked, "forks") if command == "work" else pod.plan(WORDS="forks", SWARM_LOOKAHEAD="0")
+    assert ended.said == (0, None), ended.errors
+    assert set(outcomes(ended)) == {Outcome.OK}, ended.errors
 
 
 def test_on_sigterm_nothing_new_is_begun_and_what_is_in_flight_is_finished(tmp_path: Path, asked: Ended) -> None:

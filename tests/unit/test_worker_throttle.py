@@ -2,10 +2,13 @@
 
 import asyncio
 import importlib
+import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import dspy
@@ -21,6 +24,7 @@ from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput
 from swarm_worker.local.limiter import LocalLimiter
 from swarm_worker.throttle.requests import Stopwatch, Throttle
+from swarm_worker.throttle.turns import OwnTurns
 
 KEY = "sk-of-the-student"
 
@@ -115,6 +119,47 @@ def test_a_limit_of_tokens_knows_the_longest_answer(lm: Any, provider: Any) -> N
             endless("Say more.")
 
 
+@pytest.mark.parametrize("most", [None, 50])
+def test_others_of_a_group_count_for_its_limit_of_tokens(lm: Any, provider: Any, most: int | None) -> None:
+    """As far as it is known what they may take."""
+    asked: list[int] = []
+
+    class Turns(OwnTurns):
+        def wait(self, tokens: int) -> Any:
+            asked.append(tokens)
+            return super().wait(tokens)
+
+    with throttled(limits(provider, requests_per_minute=6000)) as throttle:
+        for gate in throttle._gates.values():
+            gate.turns = Turns()
+        lm.copy(max_tokens=most)("Say hello.")
+    assert asked[0] > len("Say hello.") + (most or 0)
+
+
+def test_an_endpoint_is_the_same_with_a_slash(lm: Any, provider: Any) -> None:
+    with throttled(limits(provider, requests_per_minute=6000)) as throttle:
+        lm.copy(api_base=f"{provider.url}/")("Say hello.")
+        assert len(throttle._gates) == 1
+
+
+class Wrapped(dspy.LM):
+    """A class of the user's own, on top of DSPy's."""
+
+    def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
+        return super().forward(prompt, messages, **given)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_lm_that_asks_itself_needs_one_turn(provider: Any) -> None:
+    provider.reset()
+    lm = Wrapped("openai/small", api_base=provider.url, api_key=KEY, num_retries=0, max_tokens=50, cache=False)
+    with throttled(limits(provider, concurrency=1)), dspy.context(disable_history=True):
+        asking = threading.Thread(target=in_threads, args=(lm, 3), daemon=True)
+        asking.start()
+        asking.join(30)
+    assert served(provider) == {"200": 3}
+
+
 def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, requests_per_minute=1)):
         lm("Say hello.")
@@ -139,6 +184,34 @@ def test_other_errors_are_the_clients_own(lm: Any, provider: Any, fault: Any, er
     assert provider.stats()["requests"] == requests
 
 
+def test_a_quota_that_is_used_up_is_no_objection_to_the_rate() -> None:
+    """OpenAI says so with 429, too."""
+    asked: list[str] = []
+
+    class Exhausted(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            error = {"message": "You exceeded your quota.", "type": "insufficient_quota", "code": "insufficient_quota"}
+            body = json.dumps({"error": error}).encode()
+            self.send_response(429)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Exhausted) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        lm = dspy.LM("openai/m", api_base=f"http://127.0.0.1:{server.server_port}/v1", api_key=KEY, max_tokens=50)
+        with throttled(), pytest.raises(LMBillingError):
+            lm("Say hello.")
+        server.shutdown()
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_provider_that_does_nothing_but_object_has_failed_in_the_end(lm: Any, provider: Any, way: str) -> None:
     provider.set_faults(error_rate=1.0, error_status=429)
@@ -157,7 +230,7 @@ def test_an_objection_costs_no_repetition(lm: Any, provider: Any) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_request_comes_through_and_tells_what_it_took(lm: Any, provider: Any, way: str) -> None:
-    heard: list[tuple[Request, int]] = []
+    heard: list[tuple[Request, Usage]] = []
 
     def around(request: Request, send: Send) -> None:
         heard.append((request, send()))
@@ -174,7 +247,8 @@ def test_every_request_comes_through_and_tells_what_it_took(lm: Any, provider: A
     assert {request.endpoint for request, _ in heard} == {provider.url}
     assert all(KEY not in str(request.call().content) for request, _ in heard)
     stats = provider.stats()
-    assert sum(tokens for _, tokens in heard) == stats["prompt_tokens"] + stats["completion_tokens"]
+    assert sum(used.prompt_tokens for _, used in heard) == stats["prompt_tokens"]
+    assert sum(used.completion_tokens for _, used in heard) == stats["completion_tokens"]
     WAYS[way](lm, 1)
     assert len(heard) == 3
 

@@ -27,6 +27,8 @@ LEAST: Final = 1 / 64
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds without a request after an objection that does not say how long: doubled with each one in a row."""
+MOST_DOUBLED: Final = 7
+"""Objections in a row that make pauses longer."""
 LONGEST_HINT: Final = 600.0
 """Seconds that a provider may ask us to wait."""
 
@@ -108,8 +110,8 @@ class Rate:
             self._share, self._shared_at = max(LEAST, self._grown(now) / 2), now
             if not turn.is_paced:
                 self._concurrency = max(1.0, min(self._concurrency, self.under_way + 1) / 2)
-            self._objections += 1
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._objections - 1))
-        if retry_after is not None:
-            pause = min(retry_after, LONGEST_HINT)
+            self._objections = min(self._objections + 1, MOST_DOUBLED)
+        # "At once" is no hint: it was too much at once.
+        hint = min(retry_after, LONGEST_HINT) if retry_after else None
+        pause = hint or min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._objections - 1))
         self._paused_until = max(self._paused_until, now + pause * (1 + luck / 4))

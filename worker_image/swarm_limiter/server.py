@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from swarm_limiter.rate import Rate, Turn
+from swarm_limiter.rate import LONGEST_HINT, Rate, Turn
 from swarm_wire.rates import GO, LINE_BYTES, WAIT, WAIT_SECONDS, Answered, Ask, RateLimit
 
-FORGET_SECONDS: Final = 120.0
-"""A group that nobody asks for is forgotten after so long."""
-_KEEPALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
-"""So that a request whose node is gone is not under way for ever."""
+FORGET_SECONDS: Final = 2 * LONGEST_HINT
+"""A group that nobody asks for is forgotten after so long: no pause is longer."""
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 40_000}
+"""So that a request whose node is gone is not under way for ever, also where something was sent there meanwhile."""
 
 
 @dataclass(eq=False)
@@ -52,16 +52,18 @@ class Group:
 
     def leave(self, waiter: Waiter, answered: Answered) -> None:
         """The request is over, or was given up."""
-        if waiter.turn.done():
-            self._rate.end(waiter.turn.result(), answered, _now(), random.random())
-        else:
-            self._queue.remove(waiter)
         limit = waiter.ask.limit
         self._limits[limit] -= 1
         if not self._limits[limit]:
             del self._limits[limit]
         self._quiet_since = _now()
-        self._go_on()
+        try:
+            if waiter.turn.done():
+                self._rate.end(waiter.turn.result(), answered, self._quiet_since, random.random())
+            else:
+                self._queue.remove(waiter)
+        finally:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Lets through whoever may be, and comes back when the next one may."""

@@ -1,9 +1,11 @@
 """Counts what this process spends, and keeps it within its allowance where it has one.
 
-A call is paid for when it is made, and what it costs is known when it is answered. So the most that it may cost is set
-aside before it is made, and what was not needed is given back. When the allowance may not be enough for another call
-and nothing can be given back any more, the process ends: what it did is kept, and what is left of the run's limits is
-dealt out again.
+A request is paid for when it is sent, and what it costs is known when it is answered. So the most that it may cost is
+set aside before it is sent, and what was not needed is given back. When the allowance may not be enough for another
+request and nothing can be given back any more, the process ends: what it did is kept, and what is left of the run's
+limits is dealt out again.
+
+Requests, not LM calls, are what a provider bills: a call makes others where one fails, and one for each completion.
 
 A process that is killed cannot say what it spent. So it says beforehand what it is going to spend, a tenth of its
 allowance at a time.
@@ -11,23 +13,22 @@ allowance at a time.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from math import ceil
-from typing import Any
-
-from dspy.utils.exceptions import LMProviderError, LMTimeoutError
 
 from swarm_wire import names
 from swarm_wire.messages import MICRO, UNLIMITED, Allowance, Booked, Spending, Usage
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
-from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.call import AsyncSend, Request, Send, TooManyRequests
 from swarm_worker.client.installed import client
 from swarm_worker.client.longest import longest
-from swarm_worker.errors import AllowanceSpent, BadInput
-from swarm_worker.price_list import Price, of_spec
+from swarm_worker.errors import AllowanceSpent, BadInput, SwarmError
+from swarm_worker.price_list import Prices
 
 AHEAD = 10
 """A process books so many parts of its allowance one after the other."""
@@ -39,15 +40,16 @@ class Budget:
     """The allowance of this process.
 
     Args:
-        prices: of models by name; None where no limit needs them.
+        prices: None where no limit needs them.
         book: prints what is going to be spent.
     """
 
-    def __init__(self, allowance: Allowance, prices: Mapping[str, Price] | None, book: Callable[[Booked], None]):
+    def __init__(self, allowance: Allowance, prices: Prices | None, book: Callable[[Booked], None]):
         self._allowance, self._prices, self._book = allowance, prices, book
         # Reentrant: a signal handler asks what was spent, whatever it interrupts.
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
+        self._is_closed = False
 
     @property
     def is_limited(self) -> bool:
@@ -55,38 +57,60 @@ class Budget:
 
     @property
     def spent(self) -> Spending:
-        """What was spent, and what the calls under way may cost."""
-        return self._spent + self._aside
+        """What was spent, and what the requests under way may cost.
 
-    def around(self, lm: Any, call: LMCall, make: Make) -> Any:
-        """Makes a call. Raises AllowanceSpent."""
-        worst = self._worst(lm, call)
+        Without the lock, which a signal handler may have interrupted somebody with: what is moved from one to the other
+        meanwhile is in both.
+        """
+        aside = self._aside
+        return self._spent + aside
+
+    def close(self) -> None:
+        """No request is sent any more: whoever is about to waits for the end of the process."""
+        self._is_closed = True
+
+    def around(self, request: Request, send: Send) -> None:
+        """Sends a request. Raises AllowanceSpent."""
+        account = self._opened(request)
         with self._lock:
-            while not self._set_aside(worst):
+            while not self._set_aside(account.aside):
                 self._lock.wait()
-        with self._settling(lm, worst) as settle:
-            answer = make()
-            settle(client().usage(answer))
-        return answer
+        with self._settling(account) as settle:
+            settle(send())
 
-    async def async_around(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
+    async def async_around(self, request: Request, send: AsyncSend) -> None:
         """As `around`."""
-        worst = self._worst(lm, call)
-        while not self._set_aside(worst):
+        account = self._opened(request)
+        while not self._set_aside(account.aside):
             await asyncio.sleep(POLL_SECONDS)
-        with self._settling(lm, worst) as settle:
-            answer = await make()
-            settle(client().usage(answer))
-        return answer
+        with self._settling(account) as settle:
+            settle(await send())
+
+    def _opened(self, request: Request) -> "_Account":
+        account = _Account(request.lm.model, request.endpoint, self._worst(request))
+        if (outer := _current.get()) is not None:
+            self._give_back(outer)
+        return account
+
+    def _give_back(self, outer: "_Account") -> None:
+        """A request that is made by others costs what they cost."""
+        with self._lock:
+            self._aside -= outer.aside
+            outer.aside = Spending()
+            self._lock.notify_all()
 
     def _set_aside(self, worst: Spending) -> bool:
-        """Whether the call can be made now. Raises AllowanceSpent where it never can."""
+        """Whether the request can be sent now. Raises AllowanceSpent where it never can."""
         with self._lock:
+            if self._is_closed:
+                return False
             if not self._allowance.covers(self._spent + worst):
                 raise AllowanceSpent
             if not self._allowance.covers(self.spent + worst):
                 return False
             self._aside += worst
+            if self._is_closed:  # whoever closed it may have looked before
+                return False
             if self._limited(self._booked | self.spent) != self._limited(self._booked):
                 self._booked = self._next_part()
                 self._book(Booked(spent=self._booked))
@@ -107,58 +131,82 @@ class Budget:
         return self._booked | (self.spent + (part & left))
 
     @contextmanager
-    def _settling(self, lm: Any, worst: Spending) -> Iterator[Callable[[Usage], None]]:
-        """Gives back what a call did not cost; within, what it is given is what the call took."""
-        cost = worst
+    def _settling(self, account: "_Account") -> Iterator[Callable[[Usage], None]]:
+        """Gives back what a request did not cost; within, what it is given is what the request took."""
+        cost: Spending | None = None
 
         def settle(usage: Usage) -> None:
             nonlocal cost
-            cost = self._cost(lm, usage, worst)
+            if account.aside != Spending():
+                cost = self._cost(account, usage)
 
+        within = _current.set(account)
         try:
             yield settle
-        except LMProviderError as error:
-            # One that timed out may have been answered all the same.
-            cost = worst if isinstance(error, LMTimeoutError) else Spending()
+        except TooManyRequests as objection:
+            cost = Spending()
+            raise objection.error from None
+        except Exception as error:
+            # One that was not refused may have been answered all the same.
+            cost = Spending() if isinstance(error, SwarmError) or client().is_refusal(error) else None
             raise
         finally:
+            _current.reset(within)
             with self._lock:
-                self._aside -= worst
-                self._spent += cost
+                self._spent += account.aside if cost is None else cost
+                self._aside -= account.aside
                 self._lock.notify_all()
 
-    def _cost(self, lm: Any, usage: Usage, worst: Spending) -> Spending:
+    def _cost(self, account: "_Account", usage: Usage) -> Spending:
         tokens = usage.prompt_tokens + usage.completion_tokens
         if usage.calls and not tokens:  # the provider does not count
-            return worst
-        return Spending(calls=usage.calls, tokens=tokens, micro_usd=self._micro_usd(lm, usage))
-
-    def _worst(self, lm: Any, call: LMCall) -> Spending:
-        """The most that a call may cost."""
-        if self._allowance.tokens is None and self._prices is None:
-            return Spending(calls=call.count)
-        usage = longest(lm, call)
+            return account.aside
         return Spending(
-            calls=call.count,
-            tokens=usage.prompt_tokens + usage.completion_tokens,
-            micro_usd=self._micro_usd(lm, usage),
+            calls=usage.calls, tokens=tokens, micro_usd=self._micro_usd(account.model, account.endpoint, usage)
         )
 
-    def _micro_usd(self, lm: Any, usage: Usage) -> int:
+    def _worst(self, request: Request) -> Spending:
+        """The most that a request may cost."""
+        if self._allowance.tokens is None and self._prices is None:
+            return Spending(calls=1)
+        usage = longest(request)
+        return Spending(
+            calls=1,
+            tokens=usage.prompt_tokens + usage.completion_tokens,
+            micro_usd=self._micro_usd(request.lm.model, request.endpoint, usage),
+        )
+
+    def _micro_usd(self, model: str, endpoint: str | None, usage: Usage) -> int:
         if self._prices is None:
             return 0
-        if (price := self._prices.get(lm.model)) is None:
-            raise _no_price(lm.model, "the program makes itself")
+        if (price := self._prices.of(model, endpoint)) is None:
+            raise _no_price(model, "the program makes itself")
         return ceil(price.of(usage) * MICRO)
 
 
-def prices(spec: CompilationSpec) -> dict[str, Price]:
-    """Prices of the spec's models, by name. Raises BadInput where one is not known."""
-    found: dict[str, Price] = {}
-    for name, price in of_spec(spec).items():
-        if price is None:
-            raise _no_price(name, "the spec names")
-        found[name] = price
+@dataclass
+class _Account:
+    """A request that is about to be sent, or under way.
+
+    Attributes:
+        aside: what is set aside for it; nothing where it turned out to be made by others.
+    """
+
+    model: str
+    endpoint: str | None
+    aside: Spending
+
+
+_current: ContextVar[_Account | None] = ContextVar("request", default=None)
+"""The request within which this code runs: that of an LM that asks another."""
+
+
+def prices(spec: CompilationSpec) -> Prices:
+    """Prices of the spec's models. Raises BadInput where one is not known."""
+    found = Prices(spec)
+    for model in spec.models.by_role.values():
+        if found.of(model.model, model.endpoint) is None:
+            raise _no_price(model.model, "the spec names")
     return found
 
 
@@ -166,14 +214,15 @@ def _no_price(model: str, where: str) -> BadInput:
     return BadInput(
         WorkerReason.PRICE_UNKNOWN,
         f"limits.costUSD is set, and DSPy's list has no price of model {model!r}, which {where}. Write it into the "
-        "spec, beside the model's name, in USD for a million tokens: price: {prompt: 1.5, completion: 6}.",
+        "spec, beside the name of the model in one of its roles, in USD for a million tokens: price: {prompt: 1.5, "
+        "completion: 6}.",
     )
 
 
 def install(environment: MutableMapping[str, str], spec: CompilationSpec, put: Callable[[Record], None]) -> Budget:
-    """Counts the LM calls of this process, and bounds them by the allowance in its environment, if there is one.
+    """Counts the requests of this process, and bounds them by the allowance in its environment, if there is one.
 
-    To be called before anything else takes over LM calls: what is answered from the journal costs nothing.
+    To be called after the throttle's: a request that waits for what others give back holds no turn.
     """
     text = environment.pop(names.ENV_ALLOWANCE, "")
     allowance = Allowance.model_validate_json(text) if text else UNLIMITED
@@ -182,5 +231,5 @@ def install(environment: MutableMapping[str, str], spec: CompilationSpec, put: C
         put(Record(RecordKind.BOOKED, booked.to_header()))
 
     budget = Budget(allowance, None if allowance.micro_usd is None else prices(spec), book)
-    client().intercept(budget.around, budget.async_around)
+    client().intercept_requests(budget.around, budget.async_around)
     return budget

@@ -13,9 +13,20 @@ SwarmError
 └── OutputFull          no more can safely be printed; INTERRUPTED, another attempt goes on
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from swarm_wire.names import ExitCode, WorkerReason
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and what it was raised from or after: DSPy, or a program, may have raised another in its place."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 class SwarmError(Exception):

@@ -66,7 +66,7 @@ def load_environment(process: Process) -> Environment:
     user_models.configure(models)
     throttle = install_throttle(os.environ)
     budget = install_budget(os.environ, request.spec, process.put)
-    process.spent = lambda: budget.spent
+    process.spent, process.stop_spending = lambda: budget.spent, budget.close
     process.is_limited = budget.is_limited
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()

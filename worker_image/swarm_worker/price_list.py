@@ -1,5 +1,6 @@
 """Tokens -> USD, by the prices that come with DSPy, or by given ones."""
 
+import functools
 from dataclasses import dataclass
 
 from swarm_wire.messages import Usage
@@ -20,16 +21,32 @@ class Price:
         return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / MILLION
 
 
-def of_spec(spec: CompilationSpec) -> dict[str, Price | None]:
-    """Prices of the spec's models by name, as it gives them or as they are listed; None where neither knows one."""
-    found: dict[str, Price | None] = {}
-    for model in spec.models.by_role.values():
-        given = Price(model.price.prompt, model.price.completion) if model.price else listed(model.model)
-        # Roles may share a model: the first price that is given counts for all of them.
-        found[model.model] = found.get(model.model) or given
-    return found
+class Prices:
+    """Of a spec's models, as it gives them, and of all others, as they are listed.
+
+    A model is known by its name and endpoint: the same one may have another price elsewhere.
+    """
+
+    def __init__(self, spec: CompilationSpec) -> None:
+        self._given: dict[str, dict[str, Price]] = {}
+        for model in spec.models.by_role.values():
+            if model.price is not None:
+                # Roles may share a model: the first price that is given counts for all of them.
+                price = Price(model.price.prompt, model.price.completion)
+                self._given.setdefault(model.model, {}).setdefault(model.endpoint.rstrip("/"), price)
+
+    def of(self, model: str, endpoint: str | None = None) -> Price | None:
+        """The price; where the spec gives none for the endpoint, the dearest that is known; None: there is none."""
+        given = self._given.get(model, {})
+        if (price := given.get((endpoint or "").rstrip("/"))) is not None:
+            return price
+        known = [price for price in (*given.values(), listed(model)) if price is not None]
+        if not known:
+            return None
+        return Price(max(price.prompt for price in known), max(price.completion for price in known))
 
 
+@functools.cache
 def listed(model: str) -> Price | None:
     """The price in the list that DSPy brings with it; None where a model is not in it.
 

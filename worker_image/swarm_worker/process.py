@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Process:
         grace_seconds: how long work in flight may go on after SIGTERM.
         output_bytes: when so much is printed, begin nothing more; 0: no limit.
         spent: what LM calls may have cost by now; set when they are counted.
+        stop_spending: no LM call is made any more; as above.
         is_limited: whether the process has an allowance.
         sender: prints records when their bodies are kept somewhere else; set where they are.
         redact: takes secrets out of a text for people; set when they are known.
@@ -56,8 +58,10 @@ class Process:
         self.is_limited = False
         self.sender: Sender | None = None
         self.spent: Callable[[], Spending | None] = lambda: None
+        self.stop_spending: Callable[[], None] = lambda: None
         self._stopped_at: float | None = None
         signal.signal(signal.SIGTERM, self._stop)
+        _keep_from_forks(self._stop)
 
     def _write(self, line: bytes) -> None:
         self._printed += len(line)
@@ -127,6 +131,7 @@ class Process:
         os._exit(code)
 
     def _commit(self, code: ExitCode, reason: str | None = None, message: str | None = None) -> None:
+        self.stop_spending()
         commit = self._writer.commit(code, reason, message, self.spent())
         path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
         with contextlib.suppress(OSError):
@@ -146,6 +151,25 @@ class Process:
             failed = SwarmError(f"{type(error).__name__}: {error}")
             self.end(failed)
         self.end()
+
+
+def _keep_from_forks(handler: Callable[..., None]) -> None:
+    """A SIGTERM for a process that user code forks ends that, as in stock: it has no last word of this one to say."""
+    held = threading.local()
+
+    def before() -> None:
+        # One that comes at once waits until the fork would end by it.
+        held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
+
+    def after_in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) == handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
 def folder(variable: str, default: os.PathLike[str]) -> Path:

@@ -6,8 +6,22 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
+from dspy.utils.exceptions import (
+    LMAuthError,
+    LMBillingError,
+    LMInvalidRequestError,
+    LMProviderError,
+    LMRateLimitError,
+    LMServerError,
+    LMTimeoutError,
+)
+
 from swarm_wire.messages import Usage
 
+HTTP_ERROR = 400
+NO_QUOTA = "insufficient_quota"
+"""OpenAI's code for an exhausted account. Its status is that of too many requests, and DSPy 3.3 takes it for that."""
+_REFUSALS = LMAuthError, LMBillingError, LMInvalidRequestError, LMRateLimitError, LMServerError
 ENDPOINT = ("api_base", "base_url")
 ADDRESS = ("api_key", *ENDPOINT)
 """Parameters that say where a request is sent and by whom, not what is asked."""
@@ -51,11 +65,13 @@ class Request:
 
     Attributes:
         endpoint: where it goes, if that was said.
+        count: completions that it asks for.
         call: what it is made for.
     """
 
     lm: Any
     endpoint: str | None
+    count: int
     call: Callable[[], LMCall]
 
 
@@ -74,18 +90,28 @@ class TooManyRequests(Exception):
         self.retry_after = float(hint) if isinstance(hint, int | float) and 0 <= hint < inf else None
 
 
+def is_refusal(error: Exception) -> bool:
+    """Of DSPy's own errors; see Client."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and isinstance(error, LMProviderError):
+        return status >= HTTP_ERROR and not isinstance(error, LMTimeoutError)
+    return isinstance(error, _REFUSALS)
+
+
 @contextmanager
 def objections(*errors: type[Exception]) -> Iterator[None]:
-    """Within, these errors are raised as TooManyRequests."""
+    """Within, these errors are raised as TooManyRequests; as LMBillingError where waiting is of no use."""
     try:
         yield
     except errors as error:
+        if getattr(error, "provider_code", None) == NO_QUOTA:
+            raise LMBillingError(str(error)) from error
         raise TooManyRequests(error) from error
 
 
-Send = Callable[[], int]
-"""Sends a request; returns how many tokens it took. Raises TooManyRequests, or what the client raises."""
-AsyncSend = Callable[[], Awaitable[int]]
+Send = Callable[[], Usage]
+"""Sends a request; returns what it took. Raises TooManyRequests, or what the client raises."""
+AsyncSend = Callable[[], Awaitable[Usage]]
 RequestAround = Callable[[Request, Send], None]
 AsyncRequestAround = Callable[[Request, AsyncSend], Awaitable[None]]
 
@@ -100,11 +126,15 @@ class Client(Protocol):
         """
 
     def intercept_requests(self, around: RequestAround, async_around: AsyncRequestAround) -> Callable[[], None]:
-        """From now on every request that this process sends to a provider goes through one of the two.
+        """From now on every request that this process sends to a provider goes through one of the two, the last that
+        came being the outermost. A class of the user's own may send requests by itself: its call is one.
 
         Whoever is called sends it, once or several times, until it returns; what it raises is what the client raised.
         Returns what takes them away again.
         """
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Whether the provider said no to a request: whatever else a client raises, it may have been answered."""
 
     def maker(self) -> Callable[[Any, LMCall], Any]:
         """(LM, call) -> answer, as LM calls are made now, whatever intercepts them later."""

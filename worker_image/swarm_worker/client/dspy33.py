@@ -2,7 +2,7 @@
 `dspy.LM`.
 
 Requests are made by LiteLLM, within `dspy.LM.forward`, with its own repetitions: these are ours where requests are
-intercepted. A class with a `forward` of its own makes requests that nobody hears of.
+intercepted. A class with a `forward` of its own makes requests that nobody hears of: each of its calls counts as one.
 
 What a call cost is told to DSPy's usage tracker alone, so each call gets a tracker of its own, and what it was told is
 part of the answer.
@@ -28,13 +28,16 @@ from swarm_worker.client.call import (
     ADDRESS,
     Around,
     AsyncAround,
+    AsyncMake,
     AsyncRequestAround,
     LMCall,
+    Make,
     Request,
     RequestAround,
     endpoint,
     objections,
 )
+from swarm_worker.client.call import is_refusal as refuses
 
 LONGEST_DELAY = 60
 """Seconds between two requests of a call; they double until then, as in DSPy 3.4."""
@@ -85,11 +88,11 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
         once = _without_repetitions(self)
         answer = None
 
-        def send() -> int:
+        def send() -> Usage:
             nonlocal answer
             with objections(LMRateLimitError):
                 answer = before(once, prompt, messages, **kwargs)
-            return _tokens(answer)
+            return _used(answer)
 
         for attempt in count():
             try:
@@ -105,11 +108,11 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
         once = _without_repetitions(self)
         answer = None
 
-        async def send() -> int:
+        async def send() -> Usage:
             nonlocal answer
             with objections(LMRateLimitError):
                 answer = await async_before(once, prompt, messages, **kwargs)
-            return _tokens(answer)
+            return _used(answer)
 
         for attempt in count():
             try:
@@ -120,11 +123,48 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
                     raise
             await asyncio.sleep(min(2**attempt, LONGEST_DELAY))
 
+    undo_own = intercept(*_own_requests(around, async_around))
+
     def undo() -> None:
+        undo_own()
         dspy.LM.forward, dspy.LM.aforward = before, async_before
 
     dspy.LM.forward, dspy.LM.aforward = forward, aforward
     return undo
+
+
+def _own_requests(around: RequestAround, async_around: AsyncRequestAround) -> tuple[Around, AsyncAround]:
+    """Of classes with a `forward` of their own: a call is a request."""
+
+    def own(lm: Any, call: LMCall, make: Make) -> Any:
+        if type(lm).forward is dspy.LM.forward:
+            return make()
+        answer = None
+
+        def send() -> Usage:
+            nonlocal answer
+            with objections(LMRateLimitError):
+                answer = make()
+            return usage(answer)
+
+        around(Request(lm, call.endpoint, call.count, lambda: call), send)
+        return answer
+
+    async def async_own(lm: Any, call: LMCall, make: AsyncMake) -> Any:
+        if type(lm).aforward is dspy.LM.aforward:
+            return await make()
+        answer = None
+
+        async def send() -> Usage:
+            nonlocal answer
+            with objections(LMRateLimitError):
+                answer = await make()
+            return usage(answer)
+
+        await async_around(Request(lm, call.endpoint, call.count, lambda: call), send)
+        return answer
+
+    return own, async_own
 
 
 def _without_repetitions(lm: Any) -> Any:
@@ -133,14 +173,24 @@ def _without_repetitions(lm: Any) -> Any:
     return once
 
 
+def is_refusal(error: Exception) -> bool:
+    return refuses(error)
+
+
 def _request(lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Request:
-    return Request(lm, endpoint({**lm.kwargs, **kwargs}), lambda: _call(lm, (), prompt, messages, None, dict(kwargs)))
+    given = {**lm.kwargs, **kwargs}
+    return Request(
+        lm, endpoint(given), given.get("n") or 1, lambda: _call(lm, (), prompt, messages, None, dict(kwargs))
+    )
 
 
-def _tokens(answer: Any) -> int:
-    usage = getattr(answer, "usage", None)
-    figures = (getattr(usage, name, 0) for name in ("prompt_tokens", "completion_tokens"))
-    return sum(int(figure or 0) for figure in figures)
+def _used(answer: Any) -> Usage:
+    """Nothing, where DSPy's cache answered."""
+    if getattr(answer, "cache_hit", False):
+        return Usage()
+    told = getattr(answer, "usage", None)
+    prompt, completion = (int(getattr(told, name, 0) or 0) for name in ("prompt_tokens", "completion_tokens"))
+    return Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
 
 
 def maker() -> Callable[[Any, LMCall], Any]:

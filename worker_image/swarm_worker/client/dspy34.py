@@ -7,6 +7,7 @@ from typing import Any
 
 from dspy.clients import execution
 from dspy.clients.call_result import CallResult, combine
+from dspy.clients.errors import wrap_error
 from dspy.lm15 import Message, RateLimitError, Response, TextPart
 from dspy.lm15 import Usage as Tokens
 from dspy.utils.exceptions import LMRateLimitError
@@ -23,6 +24,7 @@ from swarm_worker.client.call import (
     endpoint,
     objections,
 )
+from swarm_worker.client.call import is_refusal as refuses
 
 
 def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
@@ -45,20 +47,20 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
     before, async_before = execution._attempt, execution._aattempt
 
     def attempt(lm: Any, call: Any, backend: Any, request: Any, provider: Any, state: Any, results: Any) -> None:
-        def send() -> int:
+        def send() -> Usage:
             with objections(LMRateLimitError, RateLimitError):
                 before(lm, call, backend, request, provider, state, results)
-            return _tokens(results)
+            return _used(results[-1])
 
-        around(_request(lm, call), send)
+        around(_request(lm, call, request), send)
 
     async def aattempt(lm: Any, call: Any, backend: Any, request: Any, provider: Any, state: Any, results: Any) -> None:
-        async def send() -> int:
+        async def send() -> Usage:
             with objections(LMRateLimitError, RateLimitError):
                 await async_before(lm, call, backend, request, provider, state, results)
-            return _tokens(results)
+            return _used(results[-1])
 
-        await async_around(_request(lm, call), send)
+        await async_around(_request(lm, call, request), send)
 
     def undo() -> None:
         execution._attempt, execution._aattempt = before, async_before
@@ -67,13 +69,22 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
     return undo
 
 
-def _request(lm: Any, call: Any) -> Request:
-    return Request(lm, endpoint({**lm.kwargs, **call.kwargs}), lambda: _call(lm, call))
+def is_refusal(error: Exception) -> bool:
+    return refuses(wrap_error(error, model=""))
 
 
-def _tokens(results: Sequence[Any]) -> int:
-    usage = results[-1].usage if results else {}
-    return int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
+def _request(lm: Any, call: Any, canonical: Any) -> Request:
+    """Only a request in the client's own types asks for one completion, whatever the call asks for."""
+    count = call.n if canonical is None else 1
+    return Request(lm, endpoint({**lm.kwargs, **call.kwargs}), count, lambda: _call(lm, call))
+
+
+def _used(result: Any) -> Usage:
+    return Usage(
+        calls=1,
+        prompt_tokens=int(result.usage.get("prompt_tokens") or 0),
+        completion_tokens=int(result.usage.get("completion_tokens") or 0),
+    )
 
 
 def maker() -> Callable[[Any, LMCall], Any]:
@@ -95,11 +106,7 @@ def note(messages: list[dict[str, Any]], name: str, value: Any) -> None:
 def usage(answer: Any) -> Usage:
     if answer.cache_hit:
         return Usage()
-    return Usage(
-        calls=max(1, len(answer.responses)),
-        prompt_tokens=int(answer.usage.get("prompt_tokens") or 0),
-        completion_tokens=int(answer.usage.get("completion_tokens") or 0),
-    )
+    return _used(answer).model_copy(update={"calls": max(1, len(answer.responses))})
 
 
 def answer(lm: Any, texts: Sequence[str], prompt_tokens: int, completion_tokens: Sequence[int]) -> Any:

@@ -1,4 +1,4 @@
-"""How much an LM call may take at most, before it is made."""
+"""How much a request may take at most, before it is sent."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,18 +6,20 @@ from typing import Any
 
 from swarm_wire.messages import Usage
 from swarm_wire.names import WorkerReason
-from swarm_worker.client.call import LMCall
+from swarm_worker.client.call import Request
 from swarm_worker.errors import BadInput
 
 _BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-def longest(lm: Any, call: LMCall) -> Usage:
-    """The most that a call may take: a token is at least a byte of the request, and answers have a limit.
+def longest(request: Request, unbounded: int | None = None) -> Usage:
+    """The most that a request may take: a token is at least a byte of it, and answers have a limit.
 
-    Raises BadInput where they have none.
+    Args:
+        unbounded: what an answer counts that has none. None: raises BadInput.
     """
-    bound = next(_bounds({**call.content, "lm": lm.kwargs}), None)
+    lm, content = request.lm, request.call().content
+    bound = next(_bounds({**content, "lm": lm.kwargs}), unbounded)
     if bound is None:
         raise BadInput(
             WorkerReason.INVALID_SPEC,
@@ -25,8 +27,8 @@ def longest(lm: Any, call: LMCall) -> Usage:
             f"{lm.model!r} is called without max_tokens. Give it one where the program makes it: "
             "dspy.LM(..., max_tokens=1000).",
         )
-    size = len(json.dumps(call.content, default=str, ensure_ascii=False).encode("utf-8", "replace"))
-    return Usage(calls=call.count, prompt_tokens=size * call.count, completion_tokens=bound * call.count)
+    size = len(json.dumps(content, default=str, ensure_ascii=False).encode("utf-8", "replace"))
+    return Usage(calls=1, prompt_tokens=size * request.count, completion_tokens=bound * request.count)
 
 
 def _bounds(content: Mapping[str, Any]) -> Iterator[int]:

@@ -24,12 +24,18 @@ from swarm_wire.messages import CallMade, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import SwarmError
+from swarm_worker.errors import SwarmError, causes
 from swarm_worker.exchange import Table, Window
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
 
 _SETTING = "swarm_ledger"
+AHEAD = "swarm_ahead"
+"""Setting of what runs ahead: only so that others find its LM calls answered."""
+
+
+class NotShared(BaseException):
+    """Ends what runs ahead at a call whose answer nobody else could use. No program catches it."""
 
 
 def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
@@ -159,6 +165,8 @@ class Ledger:
 
     def _begin(self, lm: Any, call: LMCall) -> str | None:
         """The call's key; None if it may not be answered from what is known."""
+        if not call.cached and dspy.settings.get(AHEAD):
+            raise NotShared
         self.flush()
         return name_call(lm, call)[0] if call.cached else None
 
@@ -170,8 +178,7 @@ class Ledger:
         return self.answers.codec.loads(body)
 
     def _note(self, key: str | None, error: Exception) -> None:
-        if isinstance(error, SwarmError):
-            self.refused = error
+        self.refused = next((cause for cause in causes(error) if isinstance(cause, SwarmError)), self.refused)
         if key is not None:
             with self._lock:
                 self.failed[key] = error

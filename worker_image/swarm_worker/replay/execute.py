@@ -10,7 +10,7 @@ from dspy.utils.exceptions import LMAuthError, LMBillingError, LMError, is_retry
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
-from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
+from swarm_worker.errors import BadInput, ProviderFailed, SwarmError, causes
 from swarm_worker.exceptions import describe, location
 from swarm_worker.replay.calls import Answers, cell_calls
 from swarm_worker.replay.codec import Walks
@@ -89,21 +89,22 @@ def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Valu
 
 
 def _raise_if_provider(error: Exception) -> None:
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for cause in causes(error):
         if isinstance(cause, SwarmError):
             raise cause
-        if isinstance(cause, LMAuthError | LMBillingError):
+        if isinstance(cause, LMAuthError):
             raise BadInput(
                 WorkerReason.CREDENTIALS_REJECTED,
-                f"the provider refuses the API key or the account: {cause}. Put a valid key into the Secret that "
-                "models.*.apiKey names, then request a new run.",
+                f"the provider refuses the API key: {cause}. Put a valid key into the Secret that models.*.apiKey "
+                "names, then request a new run.",
+            ) from error
+        if isinstance(cause, LMBillingError):
+            raise BadInput(
+                WorkerReason.ACCOUNT_EXHAUSTED,
+                f"the provider refuses the account: {cause}. See to its credit or quota, then request a new run.",
             ) from error
         if isinstance(cause, LMError) and is_retryable_lm_error(cause):
             raise ProviderFailed(f"the provider did not answer: {cause}") from error
-        cause = cause.__cause__ or cause.__context__
 
 
 def portable(error: Exception) -> Exception:

@@ -18,6 +18,8 @@ from typing import Any
 import dspy
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 
+from swarm_worker.replay.calls import AHEAD, NotShared
+
 
 @contextlib.contextmanager
 def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[None]:
@@ -50,8 +52,11 @@ def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[
 
 
 def _run(teacher: Any, settings: dict[str, Any], example: Any) -> None:
-    """The teacher's run on an example, as the walk will make it. Whatever goes wrong will go wrong there."""
-    with contextlib.suppress(Exception), dspy.context(trace=[], **settings):
+    """The teacher's run on an example, as the walk will make it, up to a call that would be made once more there.
+
+    Whatever goes wrong will go wrong there.
+    """
+    with contextlib.suppress(Exception, NotShared), dspy.context(trace=[], **settings, **{AHEAD: True}):
         for predictor in teacher.predictors():
             predictor.demos = [demo for demo in predictor.demos if demo != example]
         teacher(**example.inputs())

@@ -34,7 +34,7 @@ class LimiterTurns:
         while True:
             line: socket.socket | None = None
             try:
-                line = self._idle.pop() if self._idle else socket.create_connection(self._address, SILENCE_SECONDS)
+                line = self._line()
                 line.sendall(question)
                 while _read_line(line) != GO:
                     absence.over()
@@ -51,7 +51,8 @@ class LimiterTurns:
         while True:
             writer: asyncio.StreamWriter | None = None
             try:
-                reader, writer = await asyncio.open_connection(*self._address)
+                opening = asyncio.open_connection(*self._address)
+                reader, writer = await asyncio.wait_for(opening, SILENCE_SECONDS)
                 writer.write(question)
                 while (said := await asyncio.wait_for(reader.readline(), SILENCE_SECONDS)) != GO:
                     if not said:
@@ -64,6 +65,11 @@ class LimiterTurns:
                 if not isinstance(error, OSError | asyncio.TimeoutError):
                     raise
                 await asyncio.sleep(absence.pause(error))
+
+    def _line(self) -> socket.socket:
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        return socket.create_connection(self._address, SILENCE_SECONDS)
 
     def _ask(self, tokens: int) -> bytes:
         return (Ask(limit=self._limit, tokens=tokens).to_json() + "\n").encode()

@@ -6,17 +6,19 @@ object for a long while does the client's error count.
 
 import threading
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from swarm_wire import names
-from swarm_wire.rates import Answered, RateLimits
+from swarm_wire.messages import Usage
+from swarm_wire.rates import Answered, RateLimit, RateLimits
 from swarm_worker.client.call import AsyncSend, Request, Send, TooManyRequests
 from swarm_worker.client.installed import client
 from swarm_worker.client.longest import longest
 from swarm_worker.throttle.limiter import LimiterTurns
-from swarm_worker.throttle.turns import OwnTurns, Turns
+from swarm_worker.throttle.turns import End, OwnTurns, Turns
 
 PATIENCE_SECONDS: Final = 600.0
 """How long a provider may do nothing but object."""
@@ -33,8 +35,8 @@ class Throttle:
 
     def __init__(self, limits: RateLimits, address: str, patience: float = PATIENCE_SECONDS) -> None:
         self._gates = {
-            (limited.model, limited.endpoint): _Gate(
-                LimiterTurns(address, limited.limit), patience, counts=limited.limit.tokens_per_minute is not None
+            (limited.model, limited.endpoint.rstrip("/")): _Gate(
+                LimiterTurns(address, limited.limit), patience, limited.limit
             )
             for limited in limits.models
         }
@@ -49,40 +51,36 @@ class Throttle:
     def around(self, request: Request, send: Send) -> None:
         """Raises LimiterUnreachable."""
         gate = self._gate(request)
+        if gate in _passed.get():
+            send()
+            return
         most = gate.most_tokens(request)
         while True:
             with self._waiting.running():
                 end = gate.turns.wait(most)
-            answered = Answered()
-            try:
-                answered = gate.answered(send())
+            with gate.answering(end) as took:
+                took(send())
                 return
-            except TooManyRequests as objection:
-                answered = gate.objection(objection)
-            finally:
-                end(answered)
 
     async def async_around(self, request: Request, send: AsyncSend) -> None:
         """As `around`."""
         gate = self._gate(request)
+        if gate in _passed.get():
+            await send()
+            return
         most = gate.most_tokens(request)
         while True:
             with self._waiting.running():
                 end = await gate.turns.async_wait(most)
-            answered = Answered()
-            try:
-                answered = gate.answered(await send())
+            with gate.answering(end) as took:
+                took(await send())
                 return
-            except TooManyRequests as objection:
-                answered = gate.objection(objection)
-            finally:
-                end(answered)
 
     def _gate(self, request: Request) -> "_Gate":
-        key = request.lm.model, request.endpoint or ""
+        key = request.lm.model, (request.endpoint or "").rstrip("/")
         with self._lock:
             if key not in self._gates:
-                self._gates[key] = _Gate(OwnTurns(), self._patience, counts=False)
+                self._gates[key] = _Gate(OwnTurns(), self._patience)
             return self._gates[key]
 
 
@@ -90,31 +88,51 @@ class _Gate:
     """The requests to one model at one endpoint.
 
     Args:
-        counts: whether it matters how many tokens they take.
+        limit: what they keep to, if they do.
     """
 
-    def __init__(self, turns: Turns, patience: float, *, counts: bool) -> None:
-        self.turns, self._patience, self._counts = turns, patience, counts
+    def __init__(self, turns: Turns, patience: float, limit: RateLimit | None = None) -> None:
+        self.turns, self._patience, self._limit = turns, patience, limit
         self._objects_since: float | None = None
 
     def most_tokens(self, request: Request) -> int:
-        if not self._counts:
+        if self._limit is None:
             return 0
-        most = longest(request.lm, request.call())
+        # Others of the group may have a limit of tokens, which these count for as far as is known.
+        most = longest(request, unbounded=0 if self._limit.tokens_per_minute is None else None)
         return most.prompt_tokens + most.completion_tokens
 
-    def answered(self, tokens: int) -> Answered:
-        self._objects_since = None
-        # A provider that does not count may have taken as many as it could.
-        return Answered(tokens=tokens or None)
+    @contextmanager
+    def answering(self, end: End) -> Iterator[Callable[[Usage], None]]:
+        """Within, a request is under way; `end` is told what comes of it. An objection is no error: it is sent again.
 
-    def objection(self, objection: TooManyRequests) -> Answered:
-        """Raises what the client raised, where the provider has done nothing else for too long."""
-        now = time.monotonic()
-        since = self._objects_since = self._objects_since or now
-        if now - since >= self._patience:
-            raise objection.error
-        return Answered(throttled=True, retry_after=objection.retry_after)
+        Raises what the client raised, also where the provider has done nothing but object for too long.
+        """
+        answered = Answered()
+
+        def took(usage: Usage) -> None:
+            nonlocal answered
+            self._objects_since = None
+            # A provider that does not count may have taken as many as it could.
+            answered = Answered(tokens=usage.prompt_tokens + usage.completion_tokens or None)
+
+        within = _passed.set((*_passed.get(), self))
+        try:
+            yield took
+        except TooManyRequests as objection:
+            answered = Answered(throttled=True, retry_after=objection.retry_after)
+            now = time.monotonic()
+            since = self._objects_since = self._objects_since or now
+            if now - since >= self._patience:
+                raise objection.error from None
+        finally:
+            _passed.reset(within)
+            end(answered)
+
+
+_passed: ContextVar[tuple[_Gate, ...]] = ContextVar("passed", default=())
+"""Gates of the requests within which this code runs. An LM that asks itself needs no second turn, and might never get
+one while it holds its first."""
 
 
 class Stopwatch:

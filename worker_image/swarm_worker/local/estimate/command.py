@@ -18,7 +18,7 @@ from swarm_worker.local.estimate.display import show
 from swarm_worker.local.estimate.dryrun import Ran, dry_run
 from swarm_worker.local.estimate.figures import Estimate, ModelCost, figures
 from swarm_worker.local.manifests import Manifest
-from swarm_worker.price_list import Price, listed, of_spec
+from swarm_worker.price_list import Price, Prices
 
 # A real key's place is checked to be nowhere else, so this is a text that is nowhere else.
 _NO_KEYS = {api_key_env(role): f"no-key-{secrets.token_hex(16)}" for role in ("student", "teacher", "prompt")}
@@ -79,10 +79,9 @@ def run(given: argparse.Namespace) -> int:
 
 def _estimate(manifest: Manifest, pass_rate: float, ran: Ran, price: Price | None, latency: float | None) -> Estimate:
     found = figures(ran.printed, has_test=manifest.spec.data.test is not None)
-    prices = of_spec(manifest.spec)
+    prices = Prices(manifest.spec)
     models = {
-        name: ModelCost(usage=usage, cost=_cost(price or prices.get(name) or listed(name), usage))
-        for name, usage in ran.asked.items()
+        name: ModelCost(usage=usage, cost=_cost(price or prices.of(name), usage)) for name, usage in ran.asked.items()
     }
     costs = [model.cost for model in models.values() if model.cost is not None]
     estimate = Estimate(
