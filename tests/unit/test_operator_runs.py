@@ -18,7 +18,7 @@ from swarm_operator.settings import Settings
 from swarm_operator.world import Key
 from swarm_wire.names import ExitCode
 
-SETTINGS = Settings(status_interval=0, retry_delay=2)
+SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5)
 
 
 class Operator:
@@ -473,9 +473,9 @@ def test_a_change_of_the_spec_stops_the_old_runs_pods() -> None:
     operator.look()
     assert conditions(cluster)["Ready"] == ("Unknown", "Superseded")
     assert (status(cluster).run_id, status(cluster).observed_generation) == (old, 2)
-    cluster.step()
-    operator.look()
-    cluster.step()
+    for _ in range(int(SETTINGS.log_deadline) + 3):
+        cluster.step()
+        operator.look()
     assert not cluster.of(JOBS, f"*-{old}-*")
     assert not cluster.of(PODS, f"*-{old}-*")
     operator.look()
