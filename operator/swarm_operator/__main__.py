@@ -12,7 +12,7 @@ from swarm_operator.settings import PREFIX, Settings
 class OneLine(logging.Formatter):
     """What pods and servers say cannot look like another line, or move a terminal's cursor."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+    def formatMessage(self, record: logging.LogRecord) -> str:
         said = record.message
         record.message = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
         return super().formatMessage(record)

@@ -31,16 +31,15 @@ from swarm_wire.messages import (
 )
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE, ExitCode
 from swarm_wire.records import Bounds, Framed, Reader, Record, RecordKind, Sealed, Transcript
-from swarm_wire.shards import SHARD_BYTES
 
 HEADERS_BYTES: Final = 16 * 1024 * 1024
 INFLATED_BYTES: Final = 256 * 1024 * 1024
 """Of the records of one pod, headers, and all that is inflated to check them: ten times what a pod prints that does not
 mean harm. What passes that is as if it had not been printed."""
-TEXT_BYTES: Final = 1_000_000
-ARTIFACT_BYTES: Final = 8 * TEXT_BYTES
-"""Of an artifact's texts, and of both as JSON: none that is larger could be published, even where every character is
-escaped."""
+MAP_BYTES: Final = 1_000_000
+"""What a ConfigMap takes."""
+ARTIFACT_BYTES: Final = 8 * MAP_BYTES
+"""Of an artifact as JSON: none that is larger could be published, even where every character is escaped."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Output:
 
     pod: Pod
     found: Sequence[Framed] = ()
-    told: Usage = Usage()
+    told: Usage = field(default_factory=Usage)
     transcript: Transcript = field(default_factory=Transcript)
     final: bool = False
     lost: bool = False
@@ -109,6 +108,7 @@ def harvest(
     results: dict[int, list[Framed]] = {}
     plans: dict[int, NewPlan] = {}
     settled: list[Pod] = []
+    large: list[tuple[Pod, Framed]] = []
     cells: dict[int, set[str]] = {}
     seen: dict[RecordKind, set[str]] = {RecordKind.RESULT: set(), RecordKind.CALL: set()}
     known: Mapping[RecordKind, Mapping[str, object] | set[str]] = {
@@ -128,7 +128,10 @@ def harvest(
                     continue
             if key not in seen[kind] and key not in known[kind]:
                 seen[kind].add(key)
-                results.setdefault(pod.round, []).append(record)
+                if isinstance(record, Sealed) and len(record.sealed) > MAP_BYTES:
+                    large.append((pod, record))
+                else:
+                    results.setdefault(pod.round, []).append(record)
         if (
             pod.kind is ObjectKind.PLAN
             and pod.round not in {*journal.plans, *plans}
@@ -147,12 +150,13 @@ def harvest(
                 results.setdefault(pod.round, []).append(Record(RecordKind.BOOKED, booked.to_header()))
     for round_, booking in gone:
         results.setdefault(round_, []).append(booking)
-    # One that is too large for a ConfigMap ends the run: the others are written before it.
-    ordered = {
-        round_: tuple(sorted(new, key=lambda record: isinstance(record, Sealed) and len(record.sealed) > SHARD_BYTES))
-        for round_, new in results.items()
-    }
-    return Harvest(ordered, tuple(plans.values()), tuple(settled))
+    # What is too large for a ConfigMap ends the run: it waits until nothing else is new.
+    if large and (results or plans):
+        settled = [pod for pod in settled if pod.uid not in {owner.uid for owner, _ in large}]
+    else:
+        for pod, record in large:
+            results.setdefault(pod.round, []).append(record)
+    return Harvest({round_: tuple(new) for round_, new in results.items()}, tuple(plans.values()), tuple(settled))
 
 
 def spent(output: Output, unprinted: int = 0) -> Spending:
@@ -202,7 +206,7 @@ def artifact_of(record: Framed) -> Artifact:
         body = json.loads(opened.body)
         program, report = body[PROGRAM_FILE], body[REPORT_FILE]
         digest = hashlib.sha256(program.encode()).hexdigest()
-        if len(program) + len(report) <= TEXT_BYTES:
+        if len(program) + len(report) <= MAP_BYTES:
             json.loads(program), json.loads(report)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Malformed(f"artifact: {error}") from None

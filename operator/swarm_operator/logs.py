@@ -24,7 +24,7 @@ DELETED_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 60.0
 """Seconds between two reads of a pod whose output cannot be read, at most: each failure doubles them."""
 READ_SECONDS: Final = 10.0
-"""Longest read that is no last chance, and how long a pass begins reads: a node that does not answer holds up nobody."""
+"""Longest read that is no last chance, and how long a pass begins reads: a node that hangs holds nobody up."""
 OUTPUT_BYTES: Final = 11 * MEBIBYTE
 """More than kubelets keep before they rotate a log."""
 PASS_BYTES: Final = 32 * MEBIBYTE

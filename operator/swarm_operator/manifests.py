@@ -6,7 +6,7 @@ Nothing of a user's object is copied but fields of the spec that this file names
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -84,25 +84,31 @@ def run_map(run_id: str, key: Key, request: RunRequest) -> Manifest:
     )
 
 
-def shard_maps(run: Run, kind: ObjectKind, round_: int, attempt: int, records: Iterable[Framed]) -> Iterator[Manifest]:
-    """Records as ConfigMaps of one shard each. Raises TooLarge at the first that would not be taken."""
+def shard_maps(run: Run, kind: ObjectKind, round_: int, attempt: int, records: Iterable[Framed]) -> list[Manifest]:
+    """Records as ConfigMaps of one shard each. Raises TooLarge."""
+    made = []
     for shard in shards.pack(records):
         if len(shard) > CONFIG_MAP_BYTES:
             raise TooLarge(
                 f"a record of round {round_} has {len(shard):,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}"
             )
         sha256 = hashlib.sha256(shard).hexdigest()
-        yield _config_map(
-            naming.shard_map(run.key.name, run.id, kind, round_, attempt, sha256),
-            run.key,
-            run.id,
-            kind,
-            labels={LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)},
-            annotations={ANNOTATION_SHA256: sha256, ANNOTATION_BYTES: str(len(shard))},
-            binaryData={
-                naming.shard_key(kind, round_, attempt, sha256, names.SHARD_SUFFIX): base64.b64encode(shard).decode()
-            },
+        made.append(
+            _config_map(
+                naming.shard_map(run.key.name, run.id, kind, round_, attempt, sha256),
+                run.key,
+                run.id,
+                kind,
+                labels={LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)},
+                annotations={ANNOTATION_SHA256: sha256, ANNOTATION_BYTES: str(len(shard))},
+                binaryData={
+                    naming.shard_key(kind, round_, attempt, sha256, names.SHARD_SUFFIX): base64.b64encode(
+                        shard
+                    ).decode()
+                },
+            )
         )
+    return made
 
 
 def assignment_map(run: Run, assignment: Assignment, strikes: Mapping[str, int]) -> Manifest:

@@ -65,8 +65,11 @@ BLOB = Record(RecordKind.BLOB, {"key": ASKED.payload}, b"pickle")
 JOURNAL = Journal(planned(0))
 
 
-def output(of: Pod, lines: list[str], nonce: str = NONCE, journal: Journal | None = None, **fields: bool) -> Output:
-    return replace(transcribed(of, "".join(lines).encode(), nonce, journal or Journal()), **fields)
+def output(
+    of: Pod, lines: list[str], nonce: str = NONCE, journal: Journal | None = None, final: bool = False
+) -> Output:
+    read = transcribed(of, "".join(lines).encode(), nonce, journal or Journal())
+    return replace(read, final=final)
 
 
 def said(found: Harvest) -> list[Record]:
@@ -414,6 +417,11 @@ def test_what_the_journal_has_is_not_held() -> None:
     assert read.told == Usage(calls=1)
 
 
-def test_a_record_that_is_too_large_comes_last() -> None:
-    found = of_worker(result(cell(0, 0), noise(700_000)), result(cell(0, 1)))
-    assert keys(found) == [cell(0, 1), cell(0, 0)]
+def test_a_record_that_no_config_map_takes_waits_for_the_others() -> None:
+    """It ends the run."""
+    large, other = result(cell(0, 0), noise(1_000_001)), result(cell(0, 1))
+    found = of_worker(large, other)
+    assert (keys(found), found.settled) == ([cell(0, 1)], ())
+    closed = shard(ObjectKind.RESULTS, 0, 0, 9, booked=(Booked(account=WORKER.account, spent=Spending(), final=True),))
+    found = of_worker(large, other, journal=Journal([*planned(0), results(0, 1), closed]))
+    assert (keys(found), found.settled) == ([cell(0, 0)], (WORKER,))

@@ -42,7 +42,8 @@ class Kubelet:
         found = self.answer(pod)
         if isinstance(found, Exception):
             raise found
-        return await found if isinstance(found, Awaitable) else found
+        text: bytes = await found if isinstance(found, Awaitable) else found
+        return text
 
 
 def reader(kubelet: Kubelet, settings: Settings = SETTINGS) -> LogReader:
