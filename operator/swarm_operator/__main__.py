@@ -9,6 +9,15 @@ from swarm_operator.handlers import run
 from swarm_operator.settings import PREFIX, Settings
 
 
+class OneLine(logging.Formatter):
+    """What pods and servers say cannot look like another line, or move a terminal's cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        said = record.message
+        record.message = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
+        return super().formatMessage(record)
+
+
 def main() -> int:
     try:
         settings = Settings.from_environment()
@@ -17,7 +26,9 @@ def main() -> int:
             name = PREFIX + "_".join(map(str, problem["loc"])).upper()
             sys.stderr.write(f"{name}: {problem['msg']} (it is {problem['input']!r})\n")
         return 2
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
     # It would tell of every event.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     run(settings)

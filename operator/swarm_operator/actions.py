@@ -6,7 +6,7 @@ from swarm_operator.api import ObjectKind, Status
 from swarm_operator.status import Event
 from swarm_operator.world import Artifact, Shard
 from swarm_wire.messages import Allowance, Assignment, Ending
-from swarm_wire.records import Record
+from swarm_wire.records import Framed
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class KeepRecords:
     kind: ObjectKind
     round: int
     attempt: int
-    records: tuple[Record, ...]
+    records: tuple[Framed, ...]
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,40 @@ them were read. Both may tell of LM calls that were finished inside a cell. Roun
 """
 
 import hashlib
+import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from pydantic import ValidationError
 
 from swarm_operator.api import ObjectKind
-from swarm_operator.world import Artifact, Harvest, Journal, NewPlan, Pod
-from swarm_wire import accounts, records
-from swarm_wire.messages import ArtifactHeader, Booked, CallMade, PlanEnd, PlanOutcome, Result, Spending, Task, Usage
+from swarm_operator.world import Artifact, Harvest, Job, Journal, NewPlan, Pod
+from swarm_wire import accounts
+from swarm_wire.messages import (
+    MOST,
+    ArtifactHeader,
+    Booked,
+    CallMade,
+    PlanEnd,
+    PlanOutcome,
+    Result,
+    Spending,
+    Task,
+    Usage,
+)
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE, ExitCode
-from swarm_wire.records import Record, RecordKind
+from swarm_wire.records import Bounds, Framed, Reader, Record, RecordKind, Sealed, Transcript
+
+HEADERS_BYTES: Final = 16 * 1024 * 1024
+INFLATED_BYTES: Final = 256 * 1024 * 1024
+"""Of the records of one pod, headers, and all that is inflated to check them: ten times what a pod prints that does not
+mean harm. What passes that is as if it had not been printed."""
+MAP_BYTES: Final = 1_000_000
+"""What a ConfigMap takes."""
+ARTIFACT_BYTES: Final = 8 * MAP_BYTES
+"""Of an artifact as JSON: none that is larger could be published, even where every character is escaped."""
 
 
 @dataclass(frozen=True)
@@ -25,86 +47,167 @@ class Output:
     """What could be read of a pod's output.
 
     Attributes:
-        nonce: the word that the pod was given.
+        found: records that the journal lacked then, as they were printed, in order.
+        told: what all its results and calls took, those in the journal included.
+        transcript: which records there were.
         final: no more will come, and no more could be read later.
         lost: there may be more, which cannot be read any more.
     """
 
     pod: Pod
-    text: str
-    nonce: str
+    found: Sequence[Framed] = ()
+    told: Usage = field(default_factory=Usage)
+    transcript: Transcript = field(default_factory=Transcript)
     final: bool = False
     lost: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return sum(len(record.head) + len(record.sealed) for record in self.found if isinstance(record, Sealed))
 
 
 class Malformed(Exception):
     """A record that its kind's model does not allow, or that contradicts another."""
 
 
-def harvest(outputs: Iterable[Output], journal: Journal, threads: int = 1) -> Harvest:
+def transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:
+    """The records in a pod's output. Takes little more memory than what is new among them."""
+    bounds, told, kept = Bounds(HEADERS_BYTES, INFLATED_BYTES), [0, 0, 0], dict[int, Sealed]()
+
+    def opened(number: int, frame: bytes) -> None:
+        record = Sealed.from_frame(frame, bounds)
+        if (finished := _finished(record)) is not None:
+            identity, usage = finished
+            for position, figure in enumerate((usage.calls, usage.prompt_tokens, usage.completion_tokens)):
+                told[position] = min(MOST, told[position] + figure)
+            known: Mapping[str, object] | set[str] = journal.keys if record.kind is RecordKind.RESULT else journal.calls
+            if identity not in known:
+                kept[number] = record
+        elif record.kind is RecordKind.BOOKED or (pod.kind is ObjectKind.PLAN and pod.round not in journal.plans):
+            kept[number] = record
+
+    reader, mark = Reader(nonce, opened=opened), nonce.encode()
+    for line in io.BytesIO(text):
+        if mark in line:
+            reader.feed(line.decode("ascii", "replace"))
+    calls, prompt, completion = told
+    usage = Usage(calls=calls, prompt_tokens=prompt, completion_tokens=completion)
+    return Output(pod, tuple(kept[number] for number in sorted(kept)), usage, reader.transcript())
+
+
+def harvest(
+    outputs: Iterable[Output], journal: Journal, threads: int = 1, gone: Iterable[tuple[int, Record]] = ()
+) -> Harvest:
     """What the outputs add to the journal.
 
     Args:
         threads: of each pod.
+        gone: from `vanished`.
     """
-    results: dict[int, list[Record]] = {}
+    results: dict[int, list[Framed]] = {}
     plans: dict[int, NewPlan] = {}
     settled: list[Pod] = []
-    seen: dict[RecordKind, set[str]] = {RecordKind.RESULT: set(journal.keys), RecordKind.CALL: set(journal.calls)}
+    large: list[tuple[Pod, Framed]] = []
+    cells: dict[int, set[str]] = {}
+    seen: dict[RecordKind, set[str]] = {RecordKind.RESULT: set(), RecordKind.CALL: set()}
+    known: Mapping[RecordKind, Mapping[str, object] | set[str]] = {
+        RecordKind.RESULT: journal.keys,
+        RecordKind.CALL: journal.calls,
+    }
     for output in sorted(outputs, key=lambda output: (output.pod.round, output.pod.attempt, output.pod.index)):
-        pod = output.pod
-        transcript = records.read(output.text.splitlines(), output.nonce)
-        found = [transcript.records[number] for number in sorted(transcript.records)]
-        allowed = None if pod.kind is ObjectKind.PLAN else _cells(journal, pod.round)
-        finished = [*_finished(found)]
-        for key, _, record in finished:
-            asked = allowed is None or record.kind is RecordKind.CALL or key in allowed
-            if asked and key not in seen[record.kind]:
-                seen[record.kind].add(key)
-                results.setdefault(pod.round, []).append(record)
-        commit = pod.commit
+        pod, found, commit = output.pod, output.found, output.pod.commit
+        for record in found:
+            if (finished := _finished(record)) is None:
+                continue
+            key, kind = finished[0], record.kind
+            if kind is RecordKind.RESULT and pod.kind is not ObjectKind.PLAN:
+                if pod.round not in cells:
+                    cells[pod.round] = _cells(journal, pod.round)
+                if key not in cells[pod.round]:
+                    continue
+            if key not in seen[kind] and key not in known[kind]:
+                seen[kind].add(key)
+                if isinstance(record, Sealed) and len(record.sealed) > MAP_BYTES:
+                    large.append((pod, record))
+                else:
+                    results.setdefault(pod.round, []).append(record)
         if (
             pod.kind is ObjectKind.PLAN
             and pod.round not in {*journal.plans, *plans}
             and commit is not None
             and commit.exit_code == ExitCode.DONE
-            and transcript.complete(commit)
+            and output.transcript.complete(commit)
             and (plan := _plan(found, pod)) is not None
         ):
             plans[pod.round] = plan
         if output.final:
             settled.append(pod)
-            lost = accounts.repeated(commit, (usage for _, usage, _ in finished), threads) if pod.started else 0
-            if (pod.allowance.is_limited or lost) and pod.account not in journal.accounts.closed:
-                booked = Booked(account=pod.account, spent=spent(output, found), repeated=lost, final=True)
+            lost = accounts.repeated(commit, [output.told], threads) if pod.started or output.lost else 0
+            cost = spent(output, lost)
+            if (pod.allowance.is_limited or lost or cost != Spending()) and pod.account not in journal.accounts.closed:
+                booked = Booked(account=pod.account, spent=cost, repeated=lost, final=True)
                 results.setdefault(pod.round, []).append(Record(RecordKind.BOOKED, booked.to_header()))
+    for round_, booking in gone:
+        results.setdefault(round_, []).append(booking)
+    # What is too large for a ConfigMap ends the run: it waits until nothing else is new.
+    if large and (results or plans):
+        settled = [pod for pod in settled if pod.uid not in {owner.uid for owner, _ in large}]
+    else:
+        for pod, record in large:
+            results.setdefault(pod.round, []).append(record)
     return Harvest({round_: tuple(new) for round_, new in results.items()}, tuple(plans.values()), tuple(settled))
 
 
-def spent(output: Output, found: Iterable[Record]) -> Spending:
+def spent(output: Output, unprinted: int = 0) -> Spending:
     """What a pod spent that is over: its last word, or what it said that it was going to. All that it was allowed,
-    where nothing can be known.
+    where nothing can be known. Never less than what its results took.
+
+    Args:
+        unprinted: calls, at most, whose answers it did not print.
     """
-    commit = output.pod.commit
+    commit, allowance, told = output.pod.commit, output.pod.allowance, output.told
     if commit is not None and commit.spent is not None:
         return commit.spent
-    if output.lost:
-        return output.pod.allowance.all
-    said = [record for record in found if record.kind is RecordKind.BOOKED]
+    tokens = min(MOST, told.prompt_tokens + told.completion_tokens)
+    least = Spending(calls=min(MOST, told.calls + (0 if allowance.is_limited else unprinted)), tokens=tokens)
+    # Of an output with gaps, the last word may be in one of them.
+    if output.lost or (commit is None and output.transcript.has_gaps):
+        return allowance.all | least
+    said = [record for record in output.found if record.kind is RecordKind.BOOKED]
     try:
-        return Booked.model_validate(said[-1].header).spent if said else Spending()
+        return (Booked.model_validate(said[-1].header).spent if said else Spending()) | least
     except ValidationError:
-        return output.pod.allowance.all
+        return allowance.all | least
 
 
-def artifact_of(record: Record) -> Artifact:
+def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list[tuple[int, Record]]:
+    """What is booked for pods of finished Jobs that are not there any more, and that nobody has booked: somebody took
+    our finalizer or our labels off them. All that they were allowed may be spent.
+    """
+    there = {(pod.job_uid, pod.index) for pod in pods}
+    found = []
+    for job in jobs:
+        if not job.finished or not job.allowance.is_limited:
+            continue
+        for index in range(job.completions):
+            account = f"{job.kind}-{job.round}-{job.attempt}-{index}"
+            if (job.uid, index) not in there and not journal.accounts.has_closed(account):
+                booked = Booked(account=account, spent=job.allowance.all, final=True)
+                found.append((job.round, Record(RecordKind.BOOKED, booked.to_header())))
+    return found
+
+
+def artifact_of(record: Framed) -> Artifact:
     """The winner in an ARTIFACT record. Raises Malformed where program and header do not belong together."""
     try:
-        header = ArtifactHeader.model_validate(record.header)
-        body = json.loads(record.body)
+        opened = record.opened(ARTIFACT_BYTES) if isinstance(record, Sealed) else record
+        header = ArtifactHeader.model_validate(opened.header)
+        body = json.loads(opened.body)
         program, report = body[PROGRAM_FILE], body[REPORT_FILE]
         digest = hashlib.sha256(program.encode()).hexdigest()
-        json.loads(program), json.loads(report)
+        if len(program) + len(report) <= MAP_BYTES:
+            json.loads(program), json.loads(report)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Malformed(f"artifact: {error}") from None
     if digest != header.sha256:
@@ -112,7 +215,7 @@ def artifact_of(record: Record) -> Artifact:
     return Artifact(program=program, report_text=report, sha256=header.sha256, report=header.report)
 
 
-def result_of(record: Record) -> Result:
+def result_of(record: Framed) -> Result:
     """The header of a RESULT record. Raises Malformed."""
     try:
         return Result.model_validate(record.header)
@@ -120,7 +223,7 @@ def result_of(record: Record) -> Result:
         raise Malformed(f"result: {error}") from None
 
 
-def call_of(record: Record) -> CallMade:
+def call_of(record: Framed) -> CallMade:
     """The header of a CALL record. Raises Malformed."""
     try:
         return CallMade.model_validate(record.header)
@@ -128,25 +231,25 @@ def call_of(record: Record) -> CallMade:
         raise Malformed(f"call: {error}") from None
 
 
-def _finished(found: Iterable[Record]) -> Iterator[tuple[str, Usage, Record]]:
-    """RESULT and CALL records, each with what tells it from others of its kind, and what it took."""
-    for record in found:
-        try:
-            if record.kind is RecordKind.RESULT:
-                result = result_of(record)
-                yield result.key, result.usage, record
-            elif record.kind is RecordKind.CALL:
-                call = call_of(record)
-                yield call.identity, call.usage, record
-        except Malformed:
-            continue
+def _finished(record: Framed) -> tuple[str, Usage] | None:
+    """What tells a RESULT or CALL record from others of its kind, and what it took; None of any other record."""
+    try:
+        if record.kind is RecordKind.RESULT:
+            result = result_of(record)
+            return result.key, result.usage
+        if record.kind is RecordKind.CALL:
+            call = call_of(record)
+            return call.identity, call.usage
+    except Malformed:
+        pass
+    return None
 
 
 def _cells(journal: Journal, round_: int) -> set[str]:
     return {cell.key for task in journal.tasks(round_) or () for cell in task.cells}
 
 
-def _plan(found: Sequence[Record], pod: Pod) -> NewPlan | None:
+def _plan(found: Sequence[Framed], pod: Pod) -> NewPlan | None:
     """None where the records contradict each other: then the plan counts as failed, and another attempt follows."""
     try:
         end = PlanEnd.model_validate(found[-1].header) if found and found[-1].kind is RecordKind.PLAN else None

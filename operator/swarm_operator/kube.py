@@ -68,7 +68,7 @@ class Kube(Protocol):
     ) -> None: ...
     async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None: ...
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None: ...
-    async def log(self, namespace: str, pod: str, container: str) -> str: ...
+    async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes: ...
 
 
 class RestKube:
@@ -151,16 +151,18 @@ class RestKube:
             body={"preconditions": {"uid": uid}, "propagationPolicy": "Background"},
         )
 
-    async def log(self, namespace: str, pod: str, container: str) -> str:
-        """All that can be read of a container's output. Raises Rejected or Vanished where there is none (any more)."""
-        data = await self._request(
+    async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes:
+        """What can be read of a container's output, at most so many bytes from its beginning.
+
+        What a kubelet says where there is none is an answer like any other.
+        """
+        return await self._request(
             "GET",
             PODS.path(namespace, pod, "log"),
-            query={"container": container},
-            timeout=self._settings.log_timeout,
+            query={"container": container, "limitBytes": str(limit)},
+            timeout=timeout,
             accept="*/*",
         )
-        return data.decode("utf-8", "replace")
 
     async def _json(self, method: str, path: str, **options: Any) -> Any:
         data = await self._request(method, path, **options)

@@ -37,7 +37,7 @@ from swarm_wire import names, shards
 from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending, RunRequest
 from swarm_wire.names import api_key_env
 from swarm_wire.rates import RateLimits
-from swarm_wire.records import Record
+from swarm_wire.records import Framed
 
 Manifest = dict[str, Any]
 
@@ -91,7 +91,7 @@ def run_map(run_id: str, key: Key, request: RunRequest) -> Manifest:
     )
 
 
-def shard_maps(run: Run, kind: ObjectKind, round_: int, attempt: int, records: Iterable[Record]) -> list[Manifest]:
+def shard_maps(run: Run, kind: ObjectKind, round_: int, attempt: int, records: Iterable[Framed]) -> list[Manifest]:
     """Records as ConfigMaps of one shard each. Raises TooLarge."""
     made = []
     for shard in shards.pack(records):

@@ -3,6 +3,7 @@
 The cache is safe to lose and safe to keep: an entry is of one uid and resourceVersion.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -16,7 +17,7 @@ from swarm_operator import gather
 from swarm_operator.api import ANNOTATION_SHA256, LABEL_ATTEMPT, LABEL_KIND, LABEL_ROUND, LABEL_RUN, ObjectKind
 from swarm_operator.kube import CONFIG_MAPS, Kube, Object
 from swarm_operator.manifests import STRIKES_FILE
-from swarm_operator.world import Artifact, AssignmentMap, Shard
+from swarm_operator.world import Artifact, AssignmentMap, Shard, Took
 from swarm_wire import shards
 from swarm_wire.messages import Assignment, Booked, PlanEnd, RunRequest, Task, Usage
 from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE
@@ -54,7 +55,7 @@ class MapReader:
             if found is None:
                 return None
             uid, version = found["metadata"]["uid"], found["metadata"]["resourceVersion"]
-            entry = self._entries[name] = _Entry(uid, version, parse(found))
+            entry = self._entries[name] = _Entry(uid, version, await asyncio.to_thread(parse, found))
         return entry.content
 
     async def keys(self, name: str) -> frozenset[str] | None:
@@ -97,19 +98,19 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         raise ValueError(str(error)) from None
     if hashlib.sha256(data).hexdigest() != (metadata.get("annotations") or {}).get(ANNOTATION_SHA256):
         raise ValueError("its content is not what its sha256 says")
-    results: dict[str, Usage] = {}
-    calls: dict[str, Usage] = {}
+    results: dict[str, Took] = {}
+    calls: dict[str, Took] = {}
     booked: list[Booked] = []
     plans: list[PlanEnd] = []
     tasks: list[Task] = []
     artifact: Artifact | None = None
-    for record in shards.unpack(data):
+    for record in shards.headers(data):
         if record.kind is RecordKind.RESULT:
             result = gather.result_of(record)
-            results.setdefault(result.key, result.usage)
+            results.setdefault(result.key, _took(result.usage))
         elif record.kind is RecordKind.CALL:
             call = gather.call_of(record)
-            calls.setdefault(call.identity, call.usage)
+            calls.setdefault(call.identity, _took(call.usage))
         elif record.kind is RecordKind.BOOKED:
             booked.append(Booked.model_validate(record.header))
         elif record.kind is RecordKind.PLAN:
@@ -135,6 +136,10 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         tasks=tuple(tasks),
         artifact=artifact,
     )
+
+
+def _took(usage: Usage) -> Took:
+    return Took(usage.calls, usage.prompt_tokens, usage.completion_tokens)
 
 
 def _assignment(found: Object) -> AssignmentMap:

@@ -15,7 +15,7 @@ from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, K
 from swarm_operator.logs import LogReader
 from swarm_operator.maps import MapReader
 from swarm_operator.settings import Settings
-from swarm_operator.status import is_over
+from swarm_operator.status import State, is_over, settled
 from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World
 from swarm_wire.messages import RunRequest
 
@@ -38,7 +38,7 @@ class Observer:
     async def pods(self) -> tuple[Pod, ...]:
         """Of all runs; also when the Compilation itself is gone."""
         found = await self._kube.select(PODS, self._key.namespace, labels=self._selector)
-        return tuple(pod for item in found if (pod := parse.pod(item)) is not None)
+        return tuple(parse.pod(item) for item in found)
 
     async def world(self, now: datetime) -> World | None:
         """None where the Compilation is gone, or another one has its name."""
@@ -46,10 +46,10 @@ class Observer:
         if found is None or found["metadata"]["uid"] != self._key.uid:
             return None
         compilation = parse.compilation(found)
-        # Pods are listed before the journal is: what a pass takes for missing in the journal was missing when the pod
-        # was seen, never the other way round.
-        pods = await self.pods()
+        # In the order in which they come to be. What a pass takes for missing in the journal was missing when the pod
+        # was seen, and of a Job that is finished all pods are seen that were not let go; never the other way round.
         jobs = await self._jobs()
+        pods = await self.pods()
         maps = await self._own_maps()
         if (last := await self._request(compilation.status.run_id, maps)) is not None:
             held = any(pod.held and pod.run_id == compilation.status.run_id for pod in pods)
@@ -60,21 +60,30 @@ class Observer:
         if request is not None:
             image = request.spec.image or self._settings.worker_image
             run = Run(self._key, compilation.run_id, request, image)
-        journal, assignments = await self._progress(compilation.run_id, maps)
-        earlier = await self._earlier(compilation, maps)
-        refs = tuple(ref for _, ref in maps)
-        used = [] if is_over(compilation) else reusable(earlier, refs, self._settings.journal_bytes)
         spec = run.spec if run else compilation.spec
-        wanted = sorted(spec.config_maps()) if spec else []
-        inputs = {name: await self._maps.keys(name) for name in wanted}
-        self._maps.forget_all_but([*(ref.name for ref in refs), *wanted])
         artifact = None
         if spec is not None:
             name = spec.artifact_name(self._key.name)
             taken = await self._kube.get(CONFIG_MAPS, self._key.namespace, name, metadata_only=True)
             artifact = parse.artifact(taken) if taken else None
+        journal, assignments = Journal(), dict[tuple[int, int], AssignmentMap]()
+        over = is_over(compilation)
+        # Of a run that is over nothing is asked any more, unless its artifact has to be written again.
+        if over and (artifact is not None or settled(compilation.status, compilation.run_id) is State.FAILED):
+            run = None
+        else:
+            journal, assignments = await self._progress(compilation.run_id, maps)
+        earlier = await self._earlier(compilation, maps)
+        refs = tuple(ref for _, ref in maps)
+        used = [] if over else reusable(earlier, refs, self._settings.journal_bytes)
+        wanted = sorted(spec.config_maps()) if spec and not over else []
+        inputs = {name: await self._maps.keys(name) for name in wanted}
+        kept = [ref.name for ref in refs if not over or ref.kind == ObjectKind.RUN]
+        self._maps.forget_all_but([*kept, *wanted])
         current = [pod for pod in pods if pod.run_id == compilation.run_id]
-        outputs = await self._logs.read(current, now) if run else []
+        outputs = await self._logs.read(current, journal, now) if run else []
+        gone = gather.vanished((job for job in jobs if job.run_id == compilation.run_id), current, journal)
+        threads = run.spec.swarm.threads_per_pod if run else 1
         return World(
             compilation=compilation,
             run=run,
@@ -88,7 +97,7 @@ class Observer:
             maps=refs,
             earlier=earlier,
             earlier_shards=await self._shards(used, maps),
-            harvest=gather.harvest(outputs, journal, run.spec.swarm.threads_per_pod if run else 1),
+            harvest=gather.harvest(outputs, journal, threads, gone if run else ()),
         )
 
     @property
@@ -156,7 +165,9 @@ class Observer:
         with_pods = {pod.job_uid for pod in pods}
         told = {}
         for job in jobs:
-            if job.finished or job.uid in with_pods or (now - job.created_at).total_seconds() < REJECTION_AGE:
+            if job.finished or job.suspended or job.uid in with_pods:
+                continue
+            if (now - job.created_at).total_seconds() < REJECTION_AGE:
                 continue
             fields = f"involvedObject.uid={job.uid},reason=FailedCreate"
             events = await self._kube.select(EVENTS, self._key.namespace, fields=fields)

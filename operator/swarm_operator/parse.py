@@ -94,6 +94,7 @@ def job(found: Object) -> Job | None:
             created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
             suspended=found["spec"].get("suspend") is True,
             mounted=frozenset(_mounted(found["spec"])),
+            allowance=_allowance(metadata),
             is_partial=ANNOTATION_PARTIAL in (metadata.get("annotations") or {}),
             finished=any(
                 condition.get("type") in OVER and condition.get("status") == "True"
@@ -111,8 +112,8 @@ def _mounted(spec: Object) -> Iterable[str]:
                 yield name
 
 
-def pod(found: Object) -> Pod | None:
-    """None where the labels are not ours. One that lacks the run's is nobody's: it is let go."""
+def pod(found: Object) -> Pod:
+    """A pod without the labels that we gave it is of no run: it is let go."""
     metadata, status = found["metadata"], found.get("status") or {}
     labels = metadata.get("labels") or {}
     container = _container(status)
@@ -136,7 +137,7 @@ def pod(found: Object) -> Pod | None:
             held=FINALIZER in (metadata.get("finalizers") or ()),
             started=bool(state.get("running") or ended),
             # A container that ended is not started again; the pod's phase says so a second later.
-            ended=bool(ended) or phase in ("Succeeded", "Failed"),
+            ended=bool(ended) or phase in ("Succeeded", "Failed") or _never(found),
             deleted_at=moment(metadata.get("deletionTimestamp")),
             finished_at=moment(ended.get("finishedAt")) or _transition(conditions),
             exit_code=ended.get("exitCode"),
@@ -147,7 +148,19 @@ def pod(found: Object) -> Pod | None:
             trouble=_trouble(state, conditions),
         )
     except (KeyError, ValueError):
-        return None
+        return Pod(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            run_id="",
+            kind=ObjectKind.WORK,
+            round=0,
+            attempt=0,
+            index=0,
+            job="",
+            job_uid="",
+            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+            held=FINALIZER in (metadata.get("finalizers") or ()),
+        )
 
 
 def _allowance(metadata: Object) -> Allowance:
@@ -195,6 +208,12 @@ def artifact(found: Object) -> PublishedArtifact:
 def _container(status: Object) -> Object:
     found = status.get("containerStatuses") or ()
     return next((container for container in found if container.get("name") == CONTAINER), {})
+
+
+def _never(found: Object) -> bool:
+    """Whether a pod was deleted before it had a node: no scheduler gives it one any more."""
+    placed = (found.get("spec") or {}).get("nodeName") or (found.get("status") or {}).get("phase") != "Pending"
+    return "deletionTimestamp" in found["metadata"] and not placed
 
 
 def _is(conditions: Iterable[Object], type_: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -12,6 +12,7 @@ from swarm_operator import naming
 from swarm_operator.api import ObjectKind, Reason, Status
 from swarm_wire.accounts import Accounts
 from swarm_wire.messages import (
+    MOST,
     UNLIMITED,
     Allowance,
     Assignment,
@@ -25,7 +26,7 @@ from swarm_wire.messages import (
     Usage,
 )
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.records import Record
+from swarm_wire.records import Framed
 from swarm_wire.spec import CompilationSpec
 
 OVERDUE: Final = "DeadlineExceeded"
@@ -210,6 +211,7 @@ class Job:
         is_partial: a limit has ended the run, and this plan brings the best program so far.
         suspended: somebody has suspended it; it has no pods, or they are ending.
         mounted: ConfigMaps of the journal that its pods were given.
+        allowance: of each of its pods.
     """
 
     name: str
@@ -223,6 +225,7 @@ class Job:
     is_partial: bool = False
     suspended: bool = False
     mounted: frozenset[str] = frozenset()
+    allowance: Allowance = UNLIMITED
     finished: bool = False
     """The Job controller will start no more pods. (It may say so a minute after the last one ended.)"""
 
@@ -235,6 +238,14 @@ class Artifact:
     report_text: str
     sha256: str
     report: Report
+
+
+class Took(NamedTuple):
+    """A Usage that takes little room."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -253,8 +264,8 @@ class Shard:
     attempt: int
     key: str
     size: int = 0
-    results: Mapping[str, Usage] = field(default_factory=dict)
-    calls: Mapping[str, Usage] = field(default_factory=dict)
+    results: Mapping[str, Usage | Took] = field(default_factory=dict)
+    calls: Mapping[str, Usage | Took] = field(default_factory=dict)
     booked: tuple[Booked, ...] = ()
     plans: tuple[PlanEnd, ...] = ()
     tasks: tuple[Task, ...] = ()
@@ -285,19 +296,19 @@ class Journal:
         self.shards = tuple(sorted(shards, key=lambda shard: shard.key))
         self.keys: dict[str, int] = {}
         self.calls: set[str] = set()
-        self.usage = Usage()
+        calls = prompt = completion = 0
         self.accounts = Accounts()
         self.plans: dict[int, Planned] = {}
         self.artifact: Artifact | None = None
         for shard in self.of(ObjectKind.RESULTS):
-            for key, usage in shard.results.items():
-                if key not in self.keys:
-                    self.keys[key] = shard.round
-                    self.usage += usage
-            for key, usage in shard.calls.items():
-                if key not in self.calls:
-                    self.calls.add(key)
-                    self.usage += usage
+            new = [usage for key, usage in shard.results.items() if key not in self.keys]
+            new += [usage for key, usage in shard.calls.items() if key not in self.calls]
+            for key in shard.results:
+                self.keys.setdefault(key, shard.round)
+            self.calls |= shard.calls.keys()
+            calls += sum(usage.calls for usage in new)
+            prompt += sum(usage.prompt_tokens for usage in new)
+            completion += sum(usage.completion_tokens for usage in new)
             for booked in shard.booked:
                 self.accounts.book(booked)
             for end in shard.plans:
@@ -307,6 +318,9 @@ class Journal:
         if last is None or last.end.outcome is PlanOutcome.BLOCKED:
             # Its plan is not there to the end, or a limit had ended the run, which goes on.
             self.artifact = None
+        self.usage = Usage(
+            calls=min(MOST, calls), prompt_tokens=min(MOST, prompt), completion_tokens=min(MOST, completion)
+        )
 
     def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
         """Shards of a kind, in a stable order."""
@@ -385,8 +399,8 @@ class NewPlan:
 
     round: int
     attempt: int
-    tasks: tuple[Record, ...]
-    closing: tuple[Record, ...]
+    tasks: tuple[Framed, ...]
+    closing: tuple[Framed, ...]
 
 
 @dataclass(frozen=True)
@@ -394,11 +408,11 @@ class Harvest:
     """What pods printed and the journal lacks.
 
     Attributes:
-        results: round -> RESULT and CALL records.
+        results: round -> RESULT, CALL and BOOKED records.
         settled: pods whose output was read to its end, or is gone: nothing more will come.
     """
 
-    results: Mapping[int, tuple[Record, ...]] = field(default_factory=dict)
+    results: Mapping[int, tuple[Framed, ...]] = field(default_factory=dict)
     plans: tuple[NewPlan, ...] = ()
     settled: tuple[Pod, ...] = ()
 

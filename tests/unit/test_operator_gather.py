@@ -1,7 +1,11 @@
 """What a pod printed becomes records that count, or nothing: whatever it printed."""
 
+import base64
 import hashlib
 import json
+import tracemalloc
+import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +14,12 @@ from hypothesis import given
 from support.wire import Damage, damages, noise, printed
 from support.worlds import cell, job, planned, pod, results, shard, task
 from swarm_operator.api import ObjectKind
-from swarm_operator.gather import Output, artifact_of, harvest
+from swarm_operator.gather import Output, artifact_of, harvest, transcribed, vanished
 from swarm_operator.world import Harvest, Journal, Pod
 from swarm_wire.messages import (
+    Allowance,
     ArtifactHeader,
+    Booked,
     CallMade,
     Commit,
     Outcome,
@@ -22,10 +28,11 @@ from swarm_wire.messages import (
     Report,
     Result,
     Scores,
+    Spending,
     Usage,
 )
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
-from swarm_wire.records import Record, RecordKind
+from swarm_wire.records import Record, RecordKind, frame_digest
 
 NONCE = "a1b2c3d4e5f60718"
 WORKER = pod(job(ObjectKind.WORK, 0), exit_code=0, held=True, commit=Commit(nonce=NONCE, exit_code=0))
@@ -58,9 +65,26 @@ BLOB = Record(RecordKind.BLOB, {"key": ASKED.payload}, b"pickle")
 JOURNAL = Journal(planned(0))
 
 
+def output(
+    of: Pod, lines: list[str], nonce: str = NONCE, journal: Journal | None = None, final: bool = False
+) -> Output:
+    read = transcribed(of, "".join(lines).encode(), nonce, journal or Journal())
+    return replace(read, final=final)
+
+
+def said(found: Harvest) -> list[Record]:
+    """Results and calls, as the next pod reads them."""
+    frames = [record.frame() for records in found.results.values() for record in records]
+    return [record for record in map(Record.from_frame, frames) if record.kind is not RecordKind.BOOKED]
+
+
+def bodies(found: Harvest) -> list[bytes]:
+    return [record.body for record in said(found)]
+
+
 def of_worker(*records: Record, journal: Journal = JOURNAL, final: bool = True) -> Harvest:
     lines, _ = printed(records, NONCE)
-    return harvest([Output(WORKER, "".join(lines), NONCE, final)], journal)
+    return harvest([output(WORKER, lines, journal=journal, final=final)], journal)
 
 
 def of_plan(*records: Record, journal: Journal | None = None, exit_code: int = 0, committed: int | None = None) -> Any:
@@ -68,11 +92,11 @@ def of_plan(*records: Record, journal: Journal | None = None, exit_code: int = 0
     lines, _ = printed(records, NONCE)
     commit = printed(records[:committed], NONCE)[1].model_copy(update={"exit_code": exit_code})
     planner = pod(PLANNER, exit_code=exit_code, held=True, commit=commit)
-    return harvest([Output(planner, "".join(lines), NONCE, True)], journal or Journal())
+    return harvest([output(planner, lines, journal=journal, final=True)], journal or Journal())
 
 
 def keys(found: Harvest) -> list[str]:
-    return [record.header["key"] for records in found.results.values() for record in records]
+    return [record.header["key"] for record in said(found)]
 
 
 # Workers.
@@ -97,7 +121,7 @@ def test_what_is_in_the_journal_is_not_new() -> None:
 
 def test_the_first_result_of_a_cell_counts() -> None:
     found = of_worker(result(cell(0, 0), b"first"), result(cell(0, 0), b"second"))
-    assert [record.body for record in found.results[0]] == [b"first"]
+    assert bodies(found) == [b"first"]
 
 
 def test_cells_that_nobody_asked_for_do_not_count() -> None:
@@ -133,18 +157,15 @@ def test_a_malformed_result_is_skipped(header: dict[str, Any]) -> None:
 
 def test_an_lm_call_counts_whatever_cell_it_was_for_and_is_no_result() -> None:
     found = of_worker(call("e" * 32, b"answer"), call(cell(0, 0)), result(cell(0, 0)))
-    assert [(record.kind, record.body) for record in found.results[0]] == [
-        (RecordKind.CALL, b"answer"),
-        (RecordKind.CALL, b""),
-        (RecordKind.RESULT, b""),
-    ]
+    assert [record.kind for record in said(found)] == [RecordKind.CALL, RecordKind.CALL, RecordKind.RESULT]
+    assert bodies(found)[0] == b"answer"
 
 
 def test_a_call_that_two_cells_paid_for_counts_twice() -> None:
     one, other = (
         Record(RecordKind.CALL, CallMade(key="e" * 32, cell=cell(0, number)).to_header()) for number in (0, 1)
     )
-    assert of_worker(one, other, one).results[0] == (one, other)
+    assert said(of_worker(one, other, one)) == [one, other]
 
 
 def test_the_first_answer_to_an_lm_call_counts() -> None:
@@ -152,7 +173,7 @@ def test_the_first_answer_to_an_lm_call_counts() -> None:
     found = of_worker(
         call("d" * 32), call("e" * 32, b"first"), call("e" * 32, b"second"), journal=Journal([*planned(0), known])
     )
-    assert [record.body for record in found.results[0]] == [b"first"]
+    assert bodies(found) == [b"first"]
 
 
 @pytest.mark.parametrize("header", [{}, {"key": "x"}, {"key": "e" * 32, "usage": {"calls": -1}}])
@@ -168,17 +189,17 @@ def test_what_a_result_says_of_its_calls_is_kept() -> None:
 
 def test_lines_of_another_pod_are_no_records() -> None:
     lines, _ = printed([result(cell(0, 0))], "ffffffffffffffff")
-    assert keys(harvest([Output(WORKER, "".join(lines), NONCE)], JOURNAL)) == []
+    assert keys(harvest([output(WORKER, lines)], JOURNAL)) == []
 
 
 @given(damages())
 def test_damage_never_invents_and_never_raises(damage: Damage) -> None:
     lines, _ = printed([result(cell(0, item), noise(5000, item)) for item in range(4)], NONCE)
     text = "\n".join(damage([line.rstrip("\n") for line in lines]))
-    found = harvest([Output(WORKER, text, NONCE)], JOURNAL)
+    found = harvest([output(WORKER, [text])], JOURNAL)
     assert set(keys(found)) <= {cell(0, item) for item in range(4)}
     for record in found.results.get(0, ()):
-        assert record.body == noise(5000, int(record.header["key"][16:], 16))
+        assert Record.from_frame(record.frame()).body == noise(5000, int(record.header["key"][16:], 16))
 
 
 # Plans.
@@ -207,14 +228,14 @@ def test_what_a_plan_finished_counts_even_when_it_died(exit_code: int) -> None:
 
 def test_what_a_plan_finished_counts_while_it_runs() -> None:
     lines, _ = printed([result("d" * 32), call("e" * 32)], NONCE)
-    found = harvest([Output(pod(PLANNER, held=True), "".join(lines), NONCE)], Journal())
+    found = harvest([output(pod(PLANNER, held=True), lines)], Journal())
     assert (keys(found), found.settled) == (["d" * 32, "e" * 32], ())
 
 
 def test_of_a_plan_whose_log_was_rotated_counts_what_is_left() -> None:
     lines, commit = printed([result("d" * 32), result("e" * 32), end(0, outcome=PlanOutcome.BLOCKED)], NONCE)
     planner = pod(PLANNER, exit_code=0, held=True, commit=commit)
-    found = harvest([Output(planner, "".join(lines[1:]), NONCE, True)], Journal())
+    found = harvest([output(planner, lines[1:], final=True)], Journal())
     assert (keys(found), found.plans, found.settled) == (["e" * 32], (), (planner,))
 
 
@@ -267,7 +288,7 @@ def test_of_two_plans_of_a_round_the_first_attempt_counts() -> None:
     planners: list[Pod] = [
         pod(job(ObjectKind.PLAN, 0, attempt), exit_code=0, commit=commit, held=True) for attempt in (2, 1)
     ]
-    found = harvest([Output(planner, "".join(lines), NONCE, True) for planner in planners], Journal())
+    found = harvest([output(planner, lines, final=True) for planner in planners], Journal())
     assert [plan.attempt for plan in found.plans] == [1]
 
 
@@ -275,3 +296,132 @@ def test_the_artifact_comes_back_as_it_was_printed() -> None:
     found = artifact_of(artifact('{"a": 1}'))
     assert found.program == '{"a": 1}'
     assert json.loads(found.report_text)["scores"] == {"baseline": 1.0, "best": 2.0}
+
+
+# What is spent.
+
+
+NINE = Allowance(calls=9)
+
+
+def books(found: Harvest) -> list[Booked]:
+    return [
+        Booked.model_validate(record.header)
+        for records in found.results.values()
+        for record in records
+        if record.kind is RecordKind.BOOKED
+    ]
+
+
+def test_where_the_log_was_rotated_the_last_word_may_be_missing() -> None:
+    told = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=3)).to_header())
+    lines, _ = printed([told, result(cell(0, 0)), result(cell(0, 1))], NONCE)
+    killed = pod(job(ObjectKind.WORK, 0), exit_code=137, held=True, allowance=NINE)
+    assert [booked.spent.calls for booked in books(harvest([output(killed, lines, final=True)], JOURNAL))] == [3]
+    assert [booked.spent.calls for booked in books(harvest([output(killed, lines[1:], final=True)], JOURNAL))] == [9]
+
+
+@pytest.mark.parametrize("commit", [Commit(nonce=NONCE, exit_code=0, spent=Spending(calls=7)), None])
+def test_a_pod_without_limits_is_booked_too(commit: Commit | None) -> None:
+    """A limit that is set later is for the whole run. A pod that was killed had one answer in each thread, at most."""
+    free = replace(WORKER, commit=commit)
+    found = harvest([output(free, printed([call(f"{n:032x}") for n in range(5)], NONCE)[0], final=True)], JOURNAL, 2)
+    assert [booked.spent.calls for booked in books(found)] == [7]
+
+
+@pytest.mark.parametrize(
+    ("finished", "pods", "closed", "booked"),
+    [
+        (True, [0], [], ["work-0-1-1"]),
+        (False, [0], [], []),
+        (True, [0], ["work-0-1-1"], []),
+        (True, [0], ["work-0-1-1-uid"], []),
+        (True, [0], ["work-0-1-10"], ["work-0-1-1"]),
+        (True, [0, 1], [], []),
+    ],
+)
+def test_pods_that_vanished_have_spent_what_they_were_allowed(
+    finished: bool, pods: list[int], closed: list[str], booked: list[str]
+) -> None:
+    of = job(ObjectKind.WORK, 0, completions=2, finished=finished, allowance=NINE)
+    journal = Journal(planned(0))
+    for account in closed:
+        journal.accounts.book(Booked(account=account, spent=Spending(), final=True))
+    gone = vanished([of], [pod(of, index) for index in pods], journal)
+    found = books(harvest([], journal, gone=gone))
+    assert [(each.account, each.spent.calls) for each in found] == [(account, 9) for account in booked]
+
+
+# Bounds.
+
+
+def bombs(count: int, header: str, size: int = 60_000_000) -> list[str]:
+    body = header.encode()
+    frame = zlib.compress(len(body).to_bytes(4, "big") + body + bytes(size), 9)
+    text = base64.b64encode(frame).decode()
+    parts = [text[i : i + 12_000] for i in range(0, len(text), 12_000)]
+    head = f"{len(frame)} {frame_digest(frame)}"
+    return [
+        f"swarm/1 {NONCE} {number} {part}/{len(parts)} {head} {payload}\n"
+        for number in range(count)
+        for part, payload in enumerate(parts, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "most"),
+    [
+        (bombs(3, json.dumps({"record": "result", **Result(key=cell(0, 0), outcome=Outcome.OK).to_header()})), 3),
+        (bombs(40, '{"record":"blob","x":[' + "[]," * 1_000_000 + "[]]}", 0), 20),
+        (bombs(100, '{"record":"booked","x":"' + "x" * 250_000 + '"}', 0), 40),
+        (["x\n"] * 300_000, 5),
+    ],
+    ids=["bodies", "headers of lists", "many headers", "many lines"],
+)
+def test_what_a_pod_prints_unfolds_within_bounds(lines: list[str], most: int) -> None:
+    """MiB: far below what it would inflate to, and less than 512 Mi, which the operator has for all."""
+    real, _ = printed([result(cell(0, 1))], NONCE)
+    text = "".join([*real, *(line.replace(f"{NONCE} 0 ", f"{NONCE} 999 ") for line in lines)]).encode()
+    tracemalloc.start()
+    try:
+        read = transcribed(WORKER, text, NONCE, JOURNAL)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < most * 1024 * 1024
+    assert cell(0, 1) in [record.header.get("key") for record in read.found]
+
+
+def test_a_body_that_is_cut_short_or_altered_is_no_record() -> None:
+    frame = result(cell(0, 0), bytes(range(256)) * 1000).frame()
+    for damaged in (frame[:-4], frame + b"x", frame[: len(frame) // 2] + b"\0\0" + frame[len(frame) // 2 + 2 :]):
+        text = base64.b64encode(damaged).decode()
+        line = f"swarm/1 {NONCE} 0 1/1 {len(damaged)} {frame_digest(damaged)} {text}\n"
+        assert len(text) <= 12_000
+        assert transcribed(WORKER, line.encode(), NONCE, JOURNAL).found == ()
+
+
+def test_a_task_of_very_many_cells_is_read() -> None:
+    many = task(0, cells=50_000)
+    made = Record(RecordKind.TASK, many.to_header())
+    (read,) = transcribed(pod(PLANNER), "".join(printed([made], NONCE)[0]).encode(), NONCE, Journal()).found
+    assert read.header == made.header
+
+
+def test_what_the_journal_has_is_not_held() -> None:
+    lines, commit = printed([result(cell(0, 0)), call("e" * 32), result(cell(0, 1))], NONCE)
+    journal = Journal([*planned(0), results(0, 0)])
+    read = transcribed(WORKER, "".join(lines).encode(), NONCE, journal)
+    assert [record.header["key"] for record in read.found] == ["e" * 32, cell(0, 1)]
+    assert read.transcript.complete(commit)
+    assert read.told == Usage(calls=1)
+
+
+def test_a_record_that_no_config_map_takes_waits_for_the_others() -> None:
+    """It ends the run."""
+    large, other = result(cell(0, 0), noise(1_000_001)), result(cell(0, 1))
+    found = of_worker(large, other)
+    assert (keys(found), found.settled) == ([cell(0, 1)], ())
+    closed = shard(ObjectKind.RESULTS, 0, 0, 9, booked=(Booked(account=WORKER.account, spent=Spending(), final=True),))
+    found = of_worker(large, other, journal=Journal([*planned(0), results(0, 1), closed]))
+    assert (keys(found), found.settled) == ([cell(0, 0)], (WORKER,))

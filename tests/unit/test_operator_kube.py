@@ -1,5 +1,6 @@
 """The REST client against a server that answers as something between may answer."""
 
+import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from swarm_operator import errors
+from swarm_operator.__main__ import OneLine
 from swarm_operator.kube import CONFIG_MAPS, RestKube
 from swarm_operator.settings import Settings
 
@@ -43,3 +45,8 @@ async def test_an_answer_that_is_no_json_is_no_answer(kube: RestKube) -> None:
 async def test_its_clock_is_the_servers(kube: RestKube) -> None:
     await kube.log("a", "b", "c")
     assert 0 <= (kube.clock() - datetime(2048, 11, 21, 12, tzinfo=UTC)).total_seconds() < 60
+
+
+def test_what_pods_say_stays_one_line_of_the_log() -> None:
+    record = logging.LogRecord("n", logging.INFO, "f", 1, "%s", ("a\n2026 ERROR forged\r\x1b[2Jü",), None)
+    assert OneLine("%(message)s").format(record) == r"a\n2026 ERROR forged\r\x1b[2Jü"

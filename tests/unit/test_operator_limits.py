@@ -473,11 +473,11 @@ def told(calls: int) -> Record:
 )
 def test_what_a_pod_spent(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
     found = pod(job(WORK, 0), commit=commit, allowance=Allowance(calls=9))
-    assert gather.spent(Output(found, "", "n", final=True, lost=lost), records) == Spending(calls=calls)
+    assert gather.spent(Output(found, records, final=True, lost=lost)) == Spending(calls=calls)
 
 
 def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:
-    found = gather.harvest((Output(each, "", "nonce-nonce", final=each.ended, lost=True) for each in pods), journal)
+    found = gather.harvest((Output(each, final=each.ended, lost=each.started) for each in pods), journal)
     return [record.header for records in found.results.values() for record in records]
 
 
@@ -495,7 +495,7 @@ def test_a_pod_is_booked_once_when_it_is_over() -> None:
     }
     killed = {
         "account": others[0].account,
-        "spent": {"calls": 0, "tokens": 0, "microUsd": 0},
+        "spent": {"calls": 1, "tokens": 0, "microUsd": 0},
         "final": True,
         "repeated": 1,
     }
@@ -503,4 +503,4 @@ def test_a_pod_is_booked_once_when_it_is_over() -> None:
     booked = tuple(map(Booked.model_validate, (account, killed)))
     kept = Journal([shard(ObjectKind.RESULTS, 0, booked=booked)])
     assert harvested(kept, *pods) == []
-    assert (kept.accounts.total, kept.accounts.repeated) == (Spending(calls=9), 2)
+    assert (kept.accounts.total, kept.accounts.repeated) == (Spending(calls=10), 2)

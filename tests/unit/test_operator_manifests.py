@@ -358,7 +358,7 @@ def test_calls_come_back_beside_results() -> None:
     (made,) = manifests.shard_maps(run(), ObjectKind.RESULTS, 3, 0, told)
     shard = parse(as_stored(made))
     assert isinstance(shard, Shard)
-    assert shard.calls == {call.key: Usage(calls=1)}
+    assert shard.calls == {call.key: (1, 0, 0)}
     journal = Journal([shard])
     assert list(journal.keys) == ["0" * 32, "0" * 31 + "1"], "a call is no cell"
     assert journal.usage == Usage(calls=5)

@@ -69,9 +69,21 @@ def test_identity_comes_from_labels() -> None:
         set(LABELS) - {"app.kubernetes.io/managed-by", "batch.kubernetes.io/job-completion-index", "dspy-swarm.dev/run"}
     ),
 )
-def test_a_pod_without_our_labels_is_none_of_ours(label: str) -> None:
-    labels = {key: value for key, value in LABELS.items() if key != label}
-    assert parse.pod(a_pod("Running", metadata={"labels": labels})) is None
+def test_a_pod_without_our_labels_is_of_no_run(label: str) -> None:
+    """Somebody took it off, or edited it: then the pod is let go, or our finalizer would keep it for ever."""
+    for labels in (
+        {key: value for key, value in LABELS.items() if key != label},
+        {**LABELS, "dspy-swarm.dev/role": "x"},
+    ):
+        pod = parse.pod(a_pod("Running", metadata={"labels": labels}))
+        assert (pod.run_id, pod.uid, pod.held) == ("", "pod-uid", True)
+
+
+@pytest.mark.parametrize(("spec", "over"), [({}, True), ({"nodeName": "a"}, False)])
+def test_a_pod_that_is_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], over: bool) -> None:
+    found = a_pod("Pending", metadata={"deletionTimestamp": "2026-11-21T12:02:00Z"})
+    pod = parse.pod({**found, "spec": spec})
+    assert (pod.started, pod.ended) == (False, over)
 
 
 def test_a_pod_without_a_run_is_of_no_run() -> None:

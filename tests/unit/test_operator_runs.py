@@ -1,6 +1,8 @@
 """Whole runs of the operator against a cluster in memory: good ones, killed ones, and those that cannot end well."""
 
 import asyncio
+import base64
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -9,18 +11,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support import fake_cluster
-from support.fake_cluster import CALLS, CELLS, LOST, NAMESPACE, PROGRAM, ROUNDS, FakeCluster, Faults, Killed
+from support.fake_cluster import (
+    CALLS,
+    CELLS,
+    LOST,
+    NAMESPACE,
+    PROGRAM,
+    ROUNDS,
+    FakeCluster,
+    Faults,
+    Killed,
+    StandIn,
+)
 from support.operator_specs import spec
 from swarm_operator import errors, journals
 from swarm_operator.api import FINALIZER, LABEL_RUN, REQUESTED_AT, Status
-from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS
+from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
 from swarm_operator.reconcile import Reconciler
 from swarm_operator.settings import Settings
 from swarm_operator.situation import Situation
 from swarm_operator.world import Key
 from swarm_wire.names import ExitCode
+from swarm_wire.records import RecordKind
+from swarm_wire.shards import unpack
 
-SETTINGS = Settings(status_interval=0, retry_delay=2)
+SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5)
 
 
 class Operator:
@@ -62,8 +77,8 @@ def assert_within_limits(cluster: FakeCluster) -> None:
         assert most is None or cluster.bill[run_id] <= most
 
 
-def prepared(**changes: Any) -> tuple[FakeCluster, Operator]:
-    cluster = FakeCluster()
+def prepared(cluster: FakeCluster | None = None, **changes: Any) -> tuple[FakeCluster, Operator]:
+    cluster = cluster or FakeCluster()
     cluster.config_map("triage-program", **{"triage.py": "..."})
     cluster.config_map("triage-data", **{"train.jsonl": "{}", "val.jsonl": "{}"})
     found = cluster.compilation(spec(**changes))
@@ -589,9 +604,9 @@ def test_a_change_of_the_spec_stops_the_old_runs_pods() -> None:
     operator.look()
     assert conditions(cluster)["Ready"] == ("Unknown", "Superseded")
     assert (status(cluster).run_id, status(cluster).observed_generation) == (old, 2)
-    cluster.step()
-    operator.look()
-    cluster.step()
+    for _ in range(int(SETTINGS.log_deadline) + 3):
+        cluster.step()
+        operator.look()
     assert not cluster.of(JOBS, f"*-{old}-*")
     assert not cluster.of(PODS, f"*-{old}-*")
     operator.look()
@@ -946,3 +961,78 @@ def test_a_pod_that_fails_the_run_costs_nothing_that_others_had_finished() -> No
     edit(cluster, swarm={"pods": 3})
     run(cluster, operator)
     assert_nothing_paid_twice(cluster)
+
+
+def content(shard: dict[str, Any]) -> bytes:
+    return b"".join(base64.b64decode(text) for text in shard["binaryData"].values())
+
+
+class Watched(FakeCluster):
+    """Notes what is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    async def get(self, resource: Resource, namespace: str, name: str, *, metadata_only: bool = False) -> Any:
+        self.read.append(f"{resource.plural}/{name}{'' if metadata_only else ', whole'}")
+        return await super().get(resource, namespace, name, metadata_only=metadata_only)
+
+    async def select(self, resource: Resource, namespace: str | None, **options: Any) -> Any:
+        self.read.append(resource.plural)
+        return await super().select(resource, namespace, **options)
+
+
+def watched() -> tuple[Watched, Operator]:
+    cluster, operator = prepared(cluster=Watched())
+    assert isinstance(cluster, Watched)
+    return cluster, operator
+
+
+def test_jobs_are_listed_before_their_pods_and_these_before_the_journal() -> None:
+    """Otherwise a Job that begins and ends between two lists would seem to be over without a pod."""
+    cluster, operator = watched()
+    operator.look()
+    lists = [name for name in cluster.read if "/" not in name]
+    assert lists[:3] == ["jobs", "pods", "configmaps"]
+
+
+def test_of_a_run_that_is_over_no_journal_is_read() -> None:
+    cluster, operator = watched()
+    run(cluster, operator)
+    cluster.read.clear()
+    operator._process = operator._start()
+    operator.look()
+    assert [name for name in cluster.read if "-r0-" in name or name.startswith("configmaps/triage-data")] == []
+    before = cluster.of(COMPILATIONS)[0]["status"]
+    edit(cluster, limits={"wallClock": 7200})
+    operator.look()
+    after = cluster.of(COMPILATIONS)[0]["status"]
+    assert after["observedGeneration"] == 2
+    assert {**after, "observedGeneration": 1, "conditions": []} == {**before, "conditions": []}, (
+        "all that was told stays"
+    )
+    cluster.remove(CONFIG_MAPS, "triage-artifact")
+    operator._process = operator._start()
+    operator.look()
+    assert_published(cluster)
+
+
+def test_what_is_too_large_does_not_take_the_rest_with_it() -> None:
+    cluster, operator = prepared()
+    large = set[str]()
+    put = StandIn._print
+
+    def printed(self: StandIn, count: int) -> None:
+        for number, record in enumerate(self._records):
+            if record.kind is RecordKind.RESULT and not self._is_plan and not large:
+                large.add(record.header["key"])
+                self._records[number] = replace(record, body=Random(0).randbytes(1_100_000))
+        put(self, count)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(StandIn, "_print", printed)
+        run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "RecordTooLarge")
+    kept = [record for shard in cluster.of(CONFIG_MAPS, "*-r0-0-*") for record in unpack(content(shard))]
+    assert [record.header["key"] for record in kept if record.kind is RecordKind.CALL]

@@ -7,7 +7,7 @@ import pytest
 from support.wire import task
 from swarm_wire.accounts import Accounts, repeated
 from swarm_wire.limits import affordable, spent_limit, too_little
-from swarm_wire.messages import Allowance, Booked, Commit, Ending, Spending, Task, Usage
+from swarm_wire.messages import MOST, Allowance, Booked, Commit, Ending, Spending, Task, Usage
 from swarm_wire.slicing import missing_cells
 from swarm_wire.spec import Limits
 
@@ -121,3 +121,24 @@ def test_an_ending_holds_for_its_own_limits() -> None:
     assert ending.holds(Limits(lm_calls=10, publish_partial=True)), "that changes no bound"
     assert not ending.holds(Limits(lm_calls=11))
     assert not ending.holds(Limits())
+
+
+def test_no_word_of_a_pod_makes_the_books_forget_another() -> None:
+    accounts = Accounts()
+    for told in (booked("a", 5), booked("b", MOST), booked("b", 0, final=True)):
+        accounts.book(told)
+    assert accounts.total == Spending(calls=5)
+
+
+def test_sums_stay_within_what_json_carries() -> None:
+    assert Usage(calls=MOST) + Usage(calls=MOST) == Usage(calls=MOST)
+    with pytest.raises(ValueError, match="calls"):
+        Usage(calls=MOST + 1)
+
+
+@pytest.mark.parametrize("account", ["work-0-1-1", "work-0-1-1-uid"])
+def test_an_account_is_found_by_its_stem(account: str) -> None:
+    accounts = Accounts()
+    accounts.book(booked(account, 1, final=True))
+    assert accounts.has_closed("work-0-1-1")
+    assert not accounts.has_closed("work-0-1-10")

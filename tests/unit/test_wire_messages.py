@@ -173,3 +173,21 @@ def test_words_of_the_contract() -> None:
     assert api_key_env("teacher") == "SWARM_API_KEY_TEACHER"
     assert to_camel("max_bootstrapped_demos") == "maxBootstrappedDemos"
     assert TypeAdapter(list[EffectKind]).dump_python(list(EffectKind), mode="json") == ["wave", "bootstrap"]
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_no_number_is_told_as_none(score: float) -> None:
+    """Of a metric that divides by zero. No status could hold it; the program is worth as much as stock's."""
+    header = json.dumps({"baseline": 50.0, "best": score})
+    found = Scores.model_validate(json.loads(header))
+    assert (found.baseline, found.best) == (50.0, None)
+    assert "best" not in Scores(best=score).to_header()
+    with pytest.raises(ValidationError, match="finite"):
+        Candidate(name="seed 1", score=score)
+
+
+@pytest.mark.parametrize("figure", [2**53 + 1, 10**30, -1])
+def test_figures_that_no_status_could_hold_are_refused(figure: int) -> None:
+    for model, field in ((Usage, "calls"), (Spending, "tokens"), (Spending, "microUsd")):
+        with pytest.raises(ValidationError):
+            model.model_validate({field: figure})

@@ -1,5 +1,6 @@
 """Shards: records kept in files, in a folder or in ConfigMap volumes."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.wire import blob, noise, records
-from swarm_wire.records import Record
-from swarm_wire.shards import SHARD_BYTES, CorruptShard, pack, read_folder, unpack
+from swarm_wire.records import Bounds, Record, Sealed
+from swarm_wire.shards import SHARD_BYTES, CorruptShard, headers, pack, read_folder, unpack
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,3 +123,27 @@ def test_a_torn_file_is_an_error_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "b.shard").write_bytes(pack([blob(b"torn")])[0][:-1])
     with pytest.raises(CorruptShard, match="cut short at byte 0"):
         list(read_folder(tmp_path))
+
+
+def test_headers_are_read_without_their_bodies() -> None:
+    put = [blob(bytes(60_000_000), key="a"), blob(noise(100_000), key="b")]
+    [shard] = pack(put)
+    assert len(shard) < SHARD_BYTES
+    tracemalloc.start()
+    try:
+        found = list(headers(shard))
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert [record.header for record in found] == [record.header for record in put]
+    assert [record.frame() for record in found] == [record.frame() for record in put]
+
+
+def test_long_headers_are_spread_over_shards() -> None:
+    long = [blob(key="x" * 200_000, number=number).frame() for number in range(100)]
+    sealed = [Sealed.from_frame(frame, Bounds(headers=100_000_000)) for frame in long]
+    shards = pack(sealed)
+    assert len(shards) == 3
+    assert [record.header for shard in shards for record in headers(shard)] == [record.header for record in sealed]
+    with pytest.raises(CorruptShard):
+        list(headers(b"".join(shards)))

@@ -424,6 +424,12 @@ def test_a_bound_is_no_score_that_was_reached() -> None:
     ]
 
 
+def test_of_candidates_whose_score_is_no_number_nothing_is_told() -> None:
+    program = dspy.Predict("number -> score")
+    program.candidate_programs = [{"score": float("nan"), "seed": 1}, {"score": 75.0, "seed": 0}]
+    assert [found.name for found in candidates(program)] == ["seed 0"]
+
+
 @pytest.mark.parametrize("max_errors", [1, 2, 3, 5, 30])
 def test_failing_examples_end_the_compile_as_they_would_have(max_errors: int) -> None:
     failing: Table = [0.0, None, *EASY[2:], 1.0, None, 0.0, 0.0]

@@ -1,9 +1,10 @@
 """What the pods of a run have spent, each told by itself."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from swarm_wire.messages import Booked, Commit, Spending, Usage
+from swarm_wire.messages import MOST, Booked, Commit, Spending, Usage
 
 
 @dataclass
@@ -18,20 +19,32 @@ class Accounts:
     closed: set[str] = field(default_factory=set)
     repeated: int = 0
     _spent: dict[str, Spending] = field(default_factory=dict)
+    _sums: Counter[str] = field(default_factory=Counter)
 
     def book(self, booked: Booked) -> None:
         """Takes a word of a pod down. What it came to in the end replaces what it might have spent."""
         if booked.final:
             if booked.account not in self.closed:
-                self._spent[booked.account] = booked.spent
+                self._set(booked.account, booked.spent)
                 self.repeated += booked.repeated
             self.closed.add(booked.account)
         elif booked.account not in self.closed:
-            self._spent[booked.account] = self._spent.get(booked.account, Spending()) | booked.spent
+            self._set(booked.account, self._spent.get(booked.account, Spending()) | booked.spent)
+
+    def has_closed(self, stem: str) -> bool:
+        """Whether the account of a pod is closed whose name is this, or begins so."""
+        return stem in self.closed or any(account.startswith(f"{stem}-") for account in self.closed)
 
     @property
     def total(self) -> Spending:
-        return sum(self._spent.values(), Spending())
+        """Of all accounts."""
+        return Spending(**{name: min(MOST, figure) for name, figure in self._sums.items()})
+
+    def _set(self, account: str, spent: Spending) -> None:
+        # Exact, whatever pods have said: a sum that had been cut could fall below the truth.
+        self._sums.update(spent.model_dump())
+        self._sums.subtract(self._spent.get(account, Spending()).model_dump())
+        self._spent[account] = spent
 
 
 def repeated(commit: Commit | None, kept: Iterable[Usage], threads: int) -> int:

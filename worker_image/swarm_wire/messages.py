@@ -5,10 +5,11 @@ Payloads (pickled tasks and results) are opaque bytes here: they travel in recor
 
 from collections.abc import Callable
 from enum import StrEnum
+from math import isfinite
 from operator import add, sub
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from swarm_wire.names import SCHEMA_VERSION
@@ -19,6 +20,18 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 MICRO = 1_000_000
+MOST = 2**53
+"""Largest figure of a Usage or Spending: what JSON carries exactly, and more than anybody pays for. Sums stay there."""
+
+Figure = Annotated[int, Field(ge=0, le=MOST)]
+
+
+def _finite(score: Any) -> Any:
+    """A score that is no number, of a metric that divided by zero, is told as none: no status could hold it."""
+    return None if isinstance(score, float) and not isfinite(score) else score
+
+
+Score = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class Message(BaseModel):
@@ -37,15 +50,17 @@ FiguresT = TypeVar("FiguresT", bound=Message)
 
 def _each(what: Callable[[int, int], int], left: FiguresT, right: FiguresT) -> FiguresT:
     """What becomes of each figure and its like."""
-    return type(left)(**{name: what(getattr(left, name), getattr(right, name)) for name in type(left).model_fields})
+    return type(left)(
+        **{name: min(MOST, what(getattr(left, name), getattr(right, name))) for name in type(left).model_fields}
+    )
 
 
 class Usage(Message):
     """LM calls that a provider answered, and their tokens. Adds up."""
 
-    calls: int = Field(0, ge=0)
-    prompt_tokens: int = Field(0, ge=0)
-    completion_tokens: int = Field(0, ge=0)
+    calls: Figure = 0
+    prompt_tokens: Figure = 0
+    completion_tokens: Figure = 0
 
     def __add__(self, other: Self) -> "Usage":
         return _each(add, self, other)
@@ -59,9 +74,9 @@ class Spending(Message):
         micro_usd: millionths of a USD; 0 where nobody asked for it.
     """
 
-    calls: int = Field(0, ge=0)
-    tokens: int = Field(0, ge=0)
-    micro_usd: int = Field(0, ge=0)
+    calls: Figure = 0
+    tokens: Figure = 0
+    micro_usd: Figure = 0
 
     def __add__(self, other: Self) -> "Spending":
         return _each(add, self, other)
@@ -150,7 +165,7 @@ class Booked(Message):
     account: str = ""
     spent: Spending
     final: bool = False
-    repeated: int = Field(0, ge=0)
+    repeated: Figure = 0
 
 
 STORED = "stored"
@@ -254,20 +269,20 @@ class Candidate(Message):
     """A program that the optimizer scored. Scores are as it gives them: percentages, or SIMBA's averages, at most 1."""
 
     name: str
-    score: float
+    score: float = Field(allow_inf_nan=False)
     bound: bool = False
     """Whether the score is only what it can have been at most: the candidate could no longer win."""
 
 
 class Scores(Message):
-    """Percentages as `dspy.Evaluate` gives them; None where there is no such figure (yet)."""
+    """Percentages as `dspy.Evaluate` gives them; None where there is no such figure (yet), or it is no number."""
 
-    baseline: float | None = None
+    baseline: Score = None
     """The unoptimized student on the validation set."""
-    best: float | None = None
+    best: Score = None
     """The best candidate so far, or the winner, on the validation set."""
-    test_baseline: float | None = None
-    test_winner: float | None = None
+    test_baseline: Score = None
+    test_winner: Score = None
 
 
 class Waste(Message):

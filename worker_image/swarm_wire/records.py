@@ -20,9 +20,10 @@ import json
 import re
 import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 from swarm_wire.messages import Commit, Spending
@@ -32,6 +33,14 @@ LINE_PAYLOAD = 12_000
 """Base64 characters of each line but a record's last; with its head a line stays below 16 KiB."""
 MAX_FRAME = 64 * 1024 * 1024
 """Largest deflated frame, and largest inflated one: nothing larger is written, and a reader gives up on more."""
+HEADER_BYTES = 256 * 1024
+LONG_HEADER_BYTES = 8 * 1024 * 1024
+"""Longest header that is read unseen, and longest at all: that of a task has 80 bytes for each of its cells."""
+DENSEST = 40
+"""A header that is longer than HEADER_BYTES has one object or list in so many bytes at most, as a task's has. Denser
+ones take up to thirty times their length of memory."""
+MOST_PENDING = 1000
+"""Records that may be begun and not ended: a writer puts one after the other."""
 COMMIT_BYTES = 4096
 """Kubernetes keeps so much of a termination message."""
 
@@ -80,13 +89,13 @@ class Record:
         return zlib.compress(len(head).to_bytes(4, "big") + head + self.body, 6)
 
     @classmethod
-    def from_frame(cls, frame: bytes) -> "Record":
-        """Raises ValueError on anything that `frame` did not make."""
+    def from_frame(cls, frame: bytes, most: int | None = None) -> "Record":
+        """Raises ValueError on anything that `frame` did not make, or that has more than so many bytes inflated."""
         if len(frame) > MAX_FRAME:
             raise ValueError("frame too large")
         inflater = zlib.decompressobj()
         try:
-            data = inflater.decompress(frame, MAX_FRAME)
+            data = inflater.decompress(frame, most or MAX_FRAME)
         except zlib.error as error:
             raise ValueError(f"frame cannot be inflated: {error}") from None
         if not inflater.eof or inflater.unused_data:
@@ -94,14 +103,116 @@ class Record:
         size = int.from_bytes(data[:4], "big")
         if len(data) < 4 + size:
             raise ValueError("frame shorter than its header")
-        try:
-            header = json.loads(data[4 : 4 + size].decode())
-            if not isinstance(header, dict):
-                raise ValueError("not an object")
-            kind = RecordKind(header.pop("record"))
-        except (ValueError, KeyError, RecursionError) as error:
-            raise ValueError(f"frame without a valid header: {error}") from None
+        kind, header = _parsed(data[4 : 4 + size])
         return cls(kind, header, data[4 + size :])
+
+
+@dataclass
+class Bounds:
+    """What reading may come to in all, in bytes: each record takes its share."""
+
+    headers: int
+    inflated: float = inf
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A record as it travels. Its body is not looked into, and takes no more room than it does on its way.
+
+    Attributes:
+        head: the header as JSON, with the kind.
+        sealed: the frame.
+    """
+
+    kind: RecordKind
+    head: bytes
+    sealed: bytes
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return _parsed(self.head)[1]
+
+    def frame(self) -> bytes:
+        return self.sealed
+
+    @classmethod
+    def from_frame(cls, frame: bytes, bounds: Bounds) -> "Sealed":
+        """Raises ValueError where `Record.frame` did not make the frame, to its last byte, or it passes the bounds."""
+        head, pieces = _head(frame, bounds)
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            bounds.inflated -= len(piece)
+            if size > MAX_FRAME or bounds.inflated < 0:
+                raise ValueError("frame too large")
+        return cls(_parsed(head)[0], head, frame)
+
+    @classmethod
+    def of_kept(cls, frame: bytes, bounds: Bounds) -> "Sealed":
+        """As `from_frame`, of a frame that was read to its end before: its body is not inflated. Raises ValueError."""
+        head, _ = _head(frame, bounds)
+        return cls(_parsed(head)[0], head, frame)
+
+    def opened(self, most: int) -> Record:
+        """With its body. Raises ValueError where the frame has more than so many bytes inflated."""
+        return Record.from_frame(self.sealed, most)
+
+
+Framed = Record | Sealed
+"""What a shard can be made of."""
+
+_PIECE = 64 * 1024
+
+
+def _head(frame: bytes, bounds: Bounds) -> tuple[bytes, Iterator[bytes]]:
+    """The header, and what else there is to inflate. Raises ValueError, as does the iterator."""
+    pieces = _inflated(frame)
+    found, size = bytearray(), 4
+    for piece in pieces:
+        found += piece
+        bounds.inflated -= len(piece)
+        size = 4 + int.from_bytes(found[:4], "big")
+        if size > 4 + LONG_HEADER_BYTES or bounds.inflated < 0:
+            raise ValueError("header too large")
+        if 4 <= size <= len(found):
+            break
+    if not 4 <= size <= len(found):
+        raise ValueError("frame shorter than its header")
+    bounds.headers -= size
+    if bounds.headers < 0:
+        raise ValueError("too many headers")
+    return bytes(found[4:size]), pieces
+
+
+def _inflated(frame: bytes) -> Iterator[bytes]:
+    """A frame's content in pieces. Raises ValueError, at the latest behind the last one."""
+    inflater = zlib.decompressobj()
+    try:
+        for start in range(0, len(frame), _PIECE):
+            if inflater.eof:
+                raise ValueError("frame followed by something")
+            deflated, piece = frame[start : start + _PIECE], b" " * _PIECE
+            while len(piece) == _PIECE:
+                piece = inflater.decompress(deflated, _PIECE)
+                deflated = inflater.unconsumed_tail
+                yield piece
+    except zlib.error as error:
+        raise ValueError(f"frame cannot be inflated: {error}") from None
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError("frame cut short, or followed by something")
+
+
+def _parsed(head: bytes) -> tuple[RecordKind, dict[str, Any]]:
+    """Kind and header. Raises ValueError."""
+    if len(head) > HEADER_BYTES and (head.count(b"{") + head.count(b"[")) * DENSEST > len(head):
+        raise ValueError("header too dense")
+    try:
+        header = json.loads(head.decode())
+        if not isinstance(header, dict):
+            raise ValueError("not an object")
+        return RecordKind(header.pop("record")), header
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"frame without a valid header: {error}") from None
 
 
 def frame_digest(frame: bytes) -> str:
@@ -209,8 +320,8 @@ def parse_commit(text: str | None, nonce: str) -> Commit | None:
 class Transcript:
     """What could be read of one pod's output.
 
-    `records` holds the valid ones by sequence number; `damaged` counts those of which whole lines were read, and which
-    cannot be used.
+    `records` holds the valid ones by sequence number, as far as the reader keeps them; `damaged` counts those of which
+    whole lines were read, and which cannot be used.
     """
 
     records: dict[int, Record] = field(default_factory=dict)
@@ -218,9 +329,14 @@ class Transcript:
     lengths: dict[int, int] = field(default_factory=dict)
     damaged: int = 0
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether some that were printed before others are missing."""
+        return max(self.digests, default=-1) + 1 != len(self.digests)
+
     def complete(self, commit: Commit | None) -> bool:
         """Whether these are all records that the commit speaks of, unaltered."""
-        if commit is None or len(self.records) != commit.records or set(self.records) != set(range(commit.records)):
+        if commit is None or len(self.digests) != commit.records or self.has_gaps:
             return False
         chain = hashlib.sha256()
         for number in range(commit.records):
@@ -233,10 +349,21 @@ class Reader:
 
     Never raises on what a pod printed: what is not a record is skipped. Lines may come twice and in any order, cut
     lines before whole ones. The first valid record of a sequence number counts.
+
+    Args:
+        opened: what is kept of the record with this number and frame. None: nothing but that it was there. Raises
+            ValueError where the frame is none.
     """
 
-    def __init__(self, nonce: str, *, schema_version: int = SCHEMA_VERSION) -> None:
+    def __init__(
+        self,
+        nonce: str,
+        *,
+        schema_version: int = SCHEMA_VERSION,
+        opened: Callable[[int, bytes], Record | None] = lambda _, frame: Record.from_frame(frame),
+    ) -> None:
         self._prefix = f"swarm/{schema_version} {nonce} "
+        self._opened = opened
         self._pending: dict[tuple[int, str, int], dict[int, str]] = {}
         self._read = Transcript()
 
@@ -249,9 +376,11 @@ class Reader:
             return None
         sequence, part, total, length, digest, payload = match.groups()
         number, parts = int(sequence), int(total)
-        if number in self._read.records or len(payload) != _part_length(int(part), parts, int(length)):
+        if number in self._read.digests or len(payload) != _part_length(int(part), parts, int(length)):
             return None
         key = number, digest, int(length)
+        if key not in self._pending and len(self._pending) >= MOST_PENDING:
+            del self._pending[next(iter(self._pending))]
         pieces = self._pending.setdefault(key, {})
         pieces.setdefault(int(part), payload)
         if len(pieces) < parts:
@@ -261,17 +390,18 @@ class Reader:
             frame = base64.b64decode("".join(pieces[n] for n in range(1, parts + 1)), validate=True)
             if len(frame) != int(length) or frame_digest(frame) != digest:
                 raise ValueError("not what its digest says")
-            record = Record.from_frame(frame)
+            record = self._opened(number, frame)
         except (ValueError, binascii.Error):
             self._read.damaged += 1
             return None
-        self._read.records[number], self._read.digests[number] = record, digest
-        self._read.lengths[number] = len(frame)
+        if record is not None:
+            self._read.records[number] = record
+        self._read.digests[number], self._read.lengths[number] = digest, len(frame)
         return record
 
     def transcript(self) -> Transcript:
         """All that was read so far."""
-        begun = {number for number, *_ in self._pending} - set(self._read.records)
+        begun = {number for number, *_ in self._pending} - set(self._read.digests)
         return replace(self._read, damaged=self._read.damaged + len(begun))
 
 

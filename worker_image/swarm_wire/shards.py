@@ -5,27 +5,36 @@ immutable ConfigMap, in the local driver a file; its sha256 is kept beside it.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from swarm_wire.names import SHARD_SUFFIX
-from swarm_wire.records import Record
+from swarm_wire.records import Bounds, Framed, Record, Sealed
+
+OpenedT = TypeVar("OpenedT")
 
 SHARD_BYTES = 640 * 1024
 """Aim for the size of a shard: as base64 in a ConfigMap it stays below 900 KiB of the 1 MiB that Kubernetes allows."""
+
+SHARD_HEADERS = 8 * 1024 * 1024
+"""Headers of a shard, inflated, for whoever reads them alone; a record with more gets a shard of its own."""
 
 
 class CorruptShard(Exception):
     """The bytes are not a list of records."""
 
 
-def pack(records: Iterable[Record], limit: int = SHARD_BYTES) -> list[bytes]:
+def pack(records: Iterable[Framed], limit: int = SHARD_BYTES) -> list[bytes]:
     """Records as shards of at most `limit` bytes each; a larger record gets a shard of its own."""
     shards: list[bytearray] = []
+    heads = 0
     for record in records:
         frame = record.frame()
-        if not shards or (shards[-1] and len(shards[-1]) + len(frame) + 4 > limit):
+        heads += len(record.head) if isinstance(record, Sealed) else 0
+        if not shards or (shards[-1] and (len(shards[-1]) + len(frame) + 4 > limit or heads > SHARD_HEADERS)):
             shards.append(bytearray())
+            heads = len(record.head) if isinstance(record, Sealed) else 0
         shards[-1] += len(frame).to_bytes(4, "big") + frame
     return [bytes(shard) for shard in shards]
 
@@ -36,6 +45,16 @@ def unpack(shard: bytes, *, growing: bool = False) -> Iterator[Record]:
     Args:
         growing: somebody may be writing at its end: a last record that is not all there yet is left out.
     """
+    return _opened(shard, Record.from_frame, growing)
+
+
+def headers(shard: bytes) -> Iterator[Sealed]:
+    """As `unpack`, without a look at the bodies, and within bounds that `pack` keeps."""
+    bounds = Bounds(headers=2 * SHARD_HEADERS)
+    return _opened(shard, lambda frame: Sealed.of_kept(frame, bounds))
+
+
+def _opened(shard: bytes, opened: Callable[[bytes], OpenedT], growing: bool = False) -> Iterator[OpenedT]:
     position = 0
     while position < len(shard):
         size = int.from_bytes(shard[position : position + 4], "big")
@@ -45,7 +64,7 @@ def unpack(shard: bytes, *, growing: bool = False) -> Iterator[Record]:
                 return
             raise CorruptShard(f"cut short at byte {position}")
         try:
-            yield Record.from_frame(frame)
+            yield opened(frame)
         except ValueError as error:
             raise CorruptShard(f"at byte {position}: {error}") from None
         position += 4 + size

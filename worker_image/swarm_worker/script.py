@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite, nan
 from typing import Any
 
 import dspy
@@ -86,7 +86,7 @@ def run(
 
 
 def candidates(winner: dspy.Module) -> list[Candidate]:
-    """What the optimizer tells of its candidates, best first; empty where stock keeps no list."""
+    """What the optimizer tells of its candidates that have a score, best first; empty where stock keeps no list."""
     found = getattr(winner, "candidate_programs", None) or []
     return [
         Candidate(
@@ -95,7 +95,7 @@ def candidates(winner: dspy.Module) -> list[Candidate]:
             bound=any(isinstance(score, Bound) for score in entry.get("subscores", ())),
         )
         for number, entry in enumerate(found)
-        if "score" in entry
+        if isfinite(entry.get("score", nan))
     ]
 
 

@@ -1,0 +1,197 @@
+"""When a pod's output is read, what is believed of it, and when it is given up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from support.wire import printed
+from support.worlds import KEY, NOW, ago, cell, job, planned, pod, results
+from swarm_operator import errors, gather, logs, naming
+from swarm_operator.api import ObjectKind
+from swarm_operator.gather import Output
+from swarm_operator.logs import LogReader
+from swarm_operator.settings import Settings
+from swarm_operator.world import Journal, Pod
+from swarm_wire.messages import Allowance, Booked, Outcome, Result, Spending
+from swarm_wire.records import Record, RecordKind
+
+JOB = job(ObjectKind.WORK, 0)
+NONCE = naming.nonce(KEY.uid, JOB.name)
+SETTINGS = Settings(log_deadline=60, lost_after=30, concurrent_logs=8)
+NINE = Allowance(calls=9)
+RESULTS = [Record(RecordKind.RESULT, Result(key=cell(0, n), outcome=Outcome.OK).to_header()) for n in range(4)]
+LINES, COMMIT = printed(RESULTS, NONCE)
+GONE = b"unable to retrieve container logs for containerd://0a1b2c3d4e5f"
+WHOLE = "".join(LINES).encode()
+HALF = "".join(LINES[:2]).encode()
+JOURNAL = Journal(planned(0))
+
+
+class Kubelet:
+    """Answers with bytes, or raises."""
+
+    def __init__(self, answer: Callable[[str], Any]) -> None:
+        self.answer, self.asked = answer, list[str]()
+
+    async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes:
+        self.asked.append(pod)
+        found = self.answer(pod)
+        if isinstance(found, Exception):
+            raise found
+        text: bytes = await found if isinstance(found, Awaitable) else found
+        return text
+
+
+def reader(kubelet: Kubelet, settings: Settings = SETTINGS) -> LogReader:
+    return LogReader(kubelet, KEY, settings, asyncio.Semaphore(settings.concurrent_logs))  # type: ignore[arg-type]
+
+
+async def read(answer: Any, found: Pod, now: datetime = NOW, later: float = 0.0) -> list[Output]:
+    """What is read of a pod now, or so many seconds after it was first tried."""
+    tried = reader(Kubelet(lambda _: answer))
+    if later:
+        await tried.read([found], JOURNAL, now - timedelta(seconds=later))
+    return await tried.read([found], JOURNAL, now)
+
+
+ENDED = pod(JOB, exit_code=137, held=True, allowance=NINE, finished_at=ago(200))
+COMMITTED = replace(ENDED, exit_code=0, commit=COMMIT)
+REJECTED = errors.Rejected("previous terminated container not found")
+AWAY = errors.Unavailable("no connection")
+
+
+@pytest.mark.parametrize(
+    ("answer", "found", "later", "expected"),
+    [
+        (HALF, ENDED, 0, (2, True, False)),
+        (WHOLE, COMMITTED, 0, (4, True, False)),
+        (HALF, COMMITTED, 0, (2, False, False)),
+        (HALF, COMMITTED, 61, (2, True, True)),
+        (GONE, ENDED, 0, (0, False, False)),
+        (GONE + b"\n", ENDED, 0, (0, False, False)),
+        (HALF + GONE, ENDED, 0, (2, False, False)),
+        (HALF + GONE, ENDED, 61, (2, True, True)),
+        (GONE, COMMITTED, 0, (0, False, False)),
+        (GONE, ENDED, 61, (0, True, True)),
+        (b"x" + GONE, ENDED, 0, (0, True, False)),
+        (GONE + b"\n" + HALF, ENDED, 0, (2, True, False)),
+        (WHOLE + GONE, COMMITTED, 0, (4, True, False)),
+        (REJECTED, ENDED, 0, (0, False, False)),
+        (REJECTED, ENDED, 61, (0, True, True)),
+        (AWAY, COMMITTED, 61, (0, True, True)),
+        (HALF, pod(JOB), 0, (2, False, False)),
+    ],
+    ids=[
+        "killed, read to its end",
+        "all that it committed",
+        "less than it committed",
+        "less, for too long",
+        "a kubelet without it",
+        "a kubelet without it, in a line",
+        "a runtime that starts again",
+        "a runtime that starts for too long",
+        "gone, and there was a commit",
+        "gone for too long",
+        "the user's own line",
+        "a line that output follows",
+        "complete all the same",
+        "a real 400",
+        "a real 400 for too long",
+        "no connection for too long",
+        "running",
+    ],
+)
+async def test_what_is_believed(answer: Any, found: Pod, later: float, expected: tuple[int, bool, bool]) -> None:
+    (output,) = await read(answer, found, later=later)
+    assert (len(output.found), output.final, output.lost) == expected
+
+
+LOST = pod(JOB, deleted_at=ago(31), allowance=NINE)
+
+
+@pytest.mark.parametrize("answer", [AWAY, REJECTED, GONE, HALF], ids=repr)
+@pytest.mark.parametrize("changes", [{}, {"started": False}, {"held": False}], ids=str)
+async def test_a_lost_pod_has_spent_all_that_it_was_allowed(answer: Any, changes: dict[str, Any]) -> None:
+    found = replace(LOST, **changes)
+    outputs = await read(answer, found)
+    harvest = gather.harvest(outputs, JOURNAL)
+    assert harvest.settled == (found,)
+    (booked,) = (record.header for record in harvest.results[0] if record.kind is RecordKind.BOOKED)
+    assert Booked.model_validate(booked).spent == Spending(calls=9)
+    assert Booked.model_validate(booked).final
+
+
+async def test_a_pod_without_our_finalizer_is_booked_at_once_and_once() -> None:
+    stripped = replace(ENDED, held=False)
+    (output,) = await read(GONE, stripped)
+    assert (output.final, output.lost) == (True, True)
+    assert gather.spent(output) == Spending(calls=9)
+    booked = gather.harvest([output], JOURNAL).results[0][0].header
+    kept = Journal(planned(0))
+    kept.accounts.book(Booked.model_validate(booked))
+    assert await reader(Kubelet(lambda _: GONE)).read([stripped], kept, NOW) == []
+
+
+async def test_what_was_in_the_journal_before_the_log_was_gone_is_not_waited_for() -> None:
+    """A pod that is drained lingers until it was read; its log goes with its container."""
+    draining = pod(JOB, deleted_at=NOW)
+    answers = iter([WHOLE, GONE, GONE])
+    tried = reader(Kubelet(lambda _: next(answers)))
+    full = Journal([*planned(0), *_kept(RESULTS)])
+    for second in range(2):
+        (output,) = await tried.read([draining], full, NOW + timedelta(seconds=2 * second))
+        assert not output.final
+    ended = replace(draining, ended=True, exit_code=75, commit=COMMIT, finished_at=NOW)
+    (output,) = await tried.read([ended], full, NOW + timedelta(seconds=9))
+    assert (output.final, output.lost, output.pod) == (True, False, ended)
+
+
+def _kept(records: list[Record]) -> list[Any]:
+    return [results(0, *range(len(records)))]
+
+
+async def test_reads_that_fail_come_more_and_more_seldom() -> None:
+    kubelet = Kubelet(lambda _: AWAY)
+    tried = reader(kubelet)
+    for second in range(0, 300, 5):
+        await tried.read([pod(JOB)], JOURNAL, NOW + timedelta(seconds=second))
+    assert 5 <= len(kubelet.asked) <= 10
+
+
+async def test_one_compilation_leaves_gates_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "READ_SECONDS", 0.2)
+    gate, forever = asyncio.Semaphore(8), asyncio.Event()
+
+    async def hang() -> bytes:
+        await forever.wait()
+        return b""
+
+    dead = Kubelet(lambda _: hang())
+    of = job(ObjectKind.WORK, 0, completions=30)
+    first = LogReader(dead, KEY, SETTINGS, gate)  # type: ignore[arg-type]
+    hanging = asyncio.create_task(first.read([pod(of, n) for n in range(30)], JOURNAL, NOW))
+    await asyncio.sleep(0.05)
+    second = LogReader(Kubelet(lambda _: WHOLE), KEY, SETTINGS, gate)  # type: ignore[arg-type]
+    (output,) = await second.read([pod(JOB)], JOURNAL, NOW)
+    assert len(output.found) == 4
+    assert not hanging.done()
+    await hanging
+    assert len(dead.asked) < 30, "the rest is read in a later pass"
+
+
+async def test_a_pass_takes_no_more_than_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "PASS_BYTES", 1)
+    of = job(ObjectKind.WORK, 0, completions=30)
+    kubelet = Kubelet(lambda _: WHOLE)
+    pods = [pod(of, n) for n in range(30)]
+    tried = LogReader(kubelet, KEY, SETTINGS, asyncio.Semaphore(2))  # type: ignore[arg-type]
+    lines, _ = printed(RESULTS, naming.nonce(KEY.uid, of.name))
+    kubelet.answer = lambda _: "".join(lines).encode()
+    first = len(await tried.read(pods, JOURNAL, NOW))
+    assert first <= 2, "as many as are read side by side"
+    await tried.read(pods, JOURNAL, NOW)
+    assert len(set(kubelet.asked)) > first, "others come next"
