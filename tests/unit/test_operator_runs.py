@@ -778,7 +778,7 @@ def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on()
 @pytest.mark.parametrize("code", [0, int(ExitCode.COMPILE_FAILED)])
 def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors.ApiError) -> None:
     def prepare() -> tuple[FakeCluster, Operator]:
-        cluster, operator = prepared()
+        cluster, operator = prepared(ttlSecondsAfterFinished=0)
         cluster.faults = Faults(exit_code=lambda job, index: code)
         return cluster, operator
 
@@ -793,6 +793,7 @@ def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors
     assert cluster.paid == undisturbed.paid
     assert not cluster.answers
     run(cluster, operator)
+    assert not cluster.of(CONFIG_MAPS, "*-r0-*")
     assert not cluster.of(JOBS)
     assert not cluster.of(PODS)
 
