@@ -830,7 +830,7 @@ def test_whatever_writes_are_answered_a_run_pays_for_nothing_twice(answers: dict
 
 
 def test_a_pod_that_fails_the_run_costs_nothing_that_others_had_finished() -> None:
-    cluster, operator = prepared()
+    cluster, operator = prepared(swarm={"pods": 2, "threadsPerPod": 3})
     cluster.faults = Faults(
         exit_code=lambda job, index: int(ExitCode.DRIFT) if "-w0-" in job and index == 0 else 0, lingers=3
     )
