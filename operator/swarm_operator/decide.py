@@ -189,7 +189,7 @@ def unopened(s: Situation) -> Move | None:
             Reason.JOURNAL_DAMAGED,
             f"the run's request was altered, or is of another release. {words.new_run(s)}",
         )
-    return Move(words.under_way(s), (OpenRun(),), wake_up=0)
+    return Move(words.planning(s), (OpenRun(),), wake_up=0)
 
 
 def compiled(s: Situation) -> Move | None:

@@ -19,11 +19,6 @@ def new_run(s: Situation) -> str:
     return f"Ask for a new run: {asking(s)}"
 
 
-def under_way(s: Situation) -> Verdict:
-    """Before anything is under way."""
-    return scattering(s) if s.missing else planning(s)
-
-
 def suspended(s: Situation, ending: int) -> Verdict:
     pods = {0: "no pod runs", 1: "its last pod is ending"}.get(ending, f"{ending} pods are ending")
     kept = f"; in round {s.planned - 1}, {results(s)}, which are kept" if s.planned else ""

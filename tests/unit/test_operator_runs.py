@@ -900,7 +900,7 @@ def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on()
 @pytest.mark.parametrize("code", [0, int(ExitCode.COMPILE_FAILED)])
 def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors.ApiError) -> None:
     def prepare() -> tuple[FakeCluster, Operator]:
-        cluster, operator = prepared()
+        cluster, operator = prepared(ttlSecondsAfterFinished=0)
         cluster.faults = Faults(exit_code=lambda job, index: code)
         return cluster, operator
 
@@ -915,6 +915,7 @@ def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors
     assert cluster.paid == undisturbed.paid
     assert not cluster.answers
     run(cluster, operator)
+    assert not cluster.of(CONFIG_MAPS, "*-r0-*")
     assert not cluster.of(JOBS)
     assert not cluster.of(PODS)
 
@@ -951,7 +952,7 @@ def test_whatever_writes_are_answered_a_run_pays_for_nothing_twice(answers: dict
 
 
 def test_a_pod_that_fails_the_run_costs_nothing_that_others_had_finished() -> None:
-    cluster, operator = prepared()
+    cluster, operator = prepared(swarm={"pods": 2, "threadsPerPod": 3})
     cluster.faults = Faults(
         exit_code=lambda job, index: int(ExitCode.DRIFT) if "-w0-" in job and index == 0 else 0, lingers=3
     )
