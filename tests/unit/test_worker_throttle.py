@@ -152,12 +152,13 @@ class Wrapped(dspy.LM):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_lm_that_asks_itself_needs_one_turn(provider: Any) -> None:
     provider.reset()
+    provider.set_faults(error_rate=1.0, error_status=429, first_attempts=1)
     lm = Wrapped("openai/small", api_base=provider.url, api_key=KEY, num_retries=0, max_tokens=50, cache=False)
     with throttled(limits(provider, concurrency=1)), dspy.context(disable_history=True):
         asking = threading.Thread(target=in_threads, args=(lm, 3), daemon=True)
         asking.start()
         asking.join(30)
-    assert served(provider) == {"200": 3}
+    assert served(provider) == {"200": 3, "429": 3}
 
 
 def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:

@@ -109,6 +109,15 @@ def objections(*errors: type[Exception]) -> Iterator[None]:
         raise TooManyRequests(error) from error
 
 
+@contextmanager
+def as_raised() -> Iterator[None]:
+    """Within, an objection is what the client raised."""
+    try:
+        yield
+    except TooManyRequests as objection:
+        raise objection.error from None
+
+
 Send = Callable[[], Usage]
 """Sends a request; returns what it took. Raises TooManyRequests, or what the client raises."""
 AsyncSend = Callable[[], Awaitable[Usage]]
