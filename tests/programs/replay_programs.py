@@ -70,6 +70,8 @@ class Poisoned(One):
                     os._exit(3)
                 case "hang":
                     time.sleep(3600)
+                case "regex":
+                    re.match("(a+)+$", "a" * 40 + "b")
             raise ValueError("this ticket is poison")
         return found
 

@@ -18,13 +18,16 @@ def stock(providers: Any) -> StockRun:
     return CASE.stock(providers(1))
 
 
-@pytest.mark.parametrize(("poison", "why"), [("kill", "SIGKILL"), ("exit", "exit code 3"), ("hang", "CellTimeout")])
+@pytest.mark.parametrize(
+    ("poison", "why"),
+    [("kill", "SIGKILL"), ("exit", "exit code 3"), ("hang", "CellTimeout"), ("regex", "exit code 1")],
+)
 def test_a_poisoned_example_is_an_error_and_no_other_is(
     providers: Any, tmp_path: Path, stock: StockRun, poison: str, why: str
 ) -> None:
     provider = providers(1)
     manifest = copy.deepcopy(CASE.manifest(provider.url))
-    manifest["spec"]["limits"] = {"cellSeconds": 2 if poison == "hang" else 600}
+    manifest["spec"]["limits"] = {"cellSeconds": 2 if poison in ("hang", "regex") else 600}
     run = run_local(manifest, tmp_path, POISON=poison)
 
     assert run.status == 0, run.output

@@ -16,7 +16,7 @@ from swarm_worker.errors import ProviderFailed, SwarmError
 from swarm_worker.work import hopeless
 
 PROG = """
-import multiprocessing, os, sys, subprocess, time
+import multiprocessing, os, re, sys, subprocess, time
 from pathlib import Path
 import dspy
 from dspy.utils.exceptions import LMAuthError, LMRateLimitError
@@ -50,6 +50,8 @@ class Program(dspy.Module):
             case "waits":
                 while not (HERE / "go").exists():
                     time.sleep(0.01)
+            case "regex":
+                re.match("(a+)+$", "a" * 40 + "b")
             case "forks":
                 child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
                 child.start()
@@ -79,7 +81,7 @@ def planned(pod: Pod, words: str = "a", **env: str) -> Ended:
     return ended
 
 
-WORDS = ["a", "b", "c", "d", "raises-c", "rate-1", "generator", "exits", "waits-1", "waits-2", "forks"]
+WORDS = ["a", "b", "c", "d", "raises-c", "rate-1", "generator", "exits", "waits-1", "waits-2", "forks", "regex"]
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +301,18 @@ def test_a_cell_that_is_another_to_this_worker_is_drift(tmp_path: Path, asked: E
         replace(asked, transcript=Transcript(dict(enumerate(records)))), [[SliceRef(task=task.digest, cells=[0])]]
     )
     assert pod.work().said == (ExitCode.DRIFT, "DigestDrift")
+
+
+@pytest.mark.parametrize("command", ["work", "plan"])
+def test_a_cell_that_lets_no_thread_come_to_its_turn_ends_its_process(
+    tmp_path: Path, asked: Ended, command: str
+) -> None:
+    """And says where it was. Without a last word: such an end is taken for the cell's doing."""
+    pod = prog(tmp_path, **{"limits": {"cellSeconds": 1}, "swarm.threadsPerPod": 1})
+    words = " ".join(["a"] * 16 + ["regex"])  # behind those of the rehearsal
+    ended = worked(pod, asked, "a regex") if command == "work" else pod.plan(WORDS=words, SWARM_LOOKAHEAD="0")
+    assert ended.said == (ExitCode.FAILED, "no commit"), ended.errors
+    assert "in forward" in ended.errors
 
 
 # --- SIGTERM -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dspy.utils.exceptions import (
 )
 
 from swarm_wire.messages import Usage
+from swarm_worker.errors import causes
 
 HTTP_ERROR = 400
 NO_QUOTA = "insufficient_quota"
@@ -104,9 +105,20 @@ def objections(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        if getattr(error, "provider_code", None) == NO_QUOTA:
+        if any(
+            NO_QUOTA in (getattr(cause, "provider_code", None), getattr(cause, "code", None)) for cause in causes(error)
+        ):
             raise LMBillingError(str(error)) from error
         raise TooManyRequests(error) from error
+
+
+@contextmanager
+def as_raised() -> Iterator[None]:
+    """Within, an objection is what the client raised."""
+    try:
+        yield
+    except TooManyRequests as objection:
+        raise objection.error from None
 
 
 Send = Callable[[], Usage]

@@ -52,13 +52,14 @@ class LimiterTurns:
             writer: asyncio.StreamWriter | None = None
             try:
                 opening = asyncio.open_connection(*self._address)
-                reader, writer = await asyncio.wait_for(opening, SILENCE_SECONDS)
-                writer.write(question)
+                reader, line = await asyncio.wait_for(opening, SILENCE_SECONDS)
+                writer = line
+                line.write(question)
                 while (said := await asyncio.wait_for(reader.readline(), SILENCE_SECONDS)) != GO:
                     if not said:
                         raise ConnectionResetError("the connection has ended")
                     absence.over()
-                return _async_ends(writer)
+                return _async_ends(line)
             except BaseException as error:
                 if writer is not None:
                     writer.close()

@@ -14,7 +14,7 @@ from typing import Final
 from swarm_wire import names
 from swarm_wire.messages import Usage
 from swarm_wire.rates import Answered, RateLimit, RateLimits
-from swarm_worker.client.call import AsyncSend, Request, Send, TooManyRequests
+from swarm_worker.client.call import AsyncSend, Request, Send, TooManyRequests, as_raised
 from swarm_worker.client.installed import client
 from swarm_worker.client.longest import longest
 from swarm_worker.throttle.limiter import LimiterTurns
@@ -52,7 +52,8 @@ class Throttle:
         """Raises LimiterUnreachable."""
         gate = self._gate(request)
         if gate in _passed.get():
-            send()
+            with as_raised():
+                send()
             return
         most = gate.most_tokens(request)
         while True:
@@ -66,7 +67,8 @@ class Throttle:
         """As `around`."""
         gate = self._gate(request)
         if gate in _passed.get():
-            await send()
+            with as_raised():
+                await send()
             return
         most = gate.most_tokens(request)
         while True:
