@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = []
     print("| program | seed | best | requests, stock → ours | cells | pruned | rounds | same winner |", flush=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for each in pool.map(lambda case: search(*case, given.candidates, given.examples), cases):
+        for each in pool.map(lambda case: search(case[0], case[1], given.candidates, given.examples), cases):
             found.append(each)
             print(each, flush=True)
     print(*table(found), sep="\n")

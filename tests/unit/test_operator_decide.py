@@ -1118,7 +1118,7 @@ def test_a_cell_that_ends_its_pod_whenever_it_is_tried_is_an_error(seen: World, 
         assert kept == []
         return
     [[record]] = [action.records for action in kept]
-    assert (record.header["key"], record.header["outcome"], record.body) == (cell(0, 3), "error", b"")
+    assert (record.header["key"], record.header["outcome"]) == (cell(0, 3), "error")
     assert error in record.header["error"]
 
 

@@ -43,7 +43,7 @@ async def test_an_answer_that_is_no_json_is_no_answer(kube: RestKube) -> None:
 
 
 async def test_its_clock_is_the_servers(kube: RestKube) -> None:
-    await kube.log("a", "b", "c")
+    await kube.log("a", "b", "c", limit=10, timeout=5)
     assert 0 <= (kube.clock() - datetime(2048, 11, 21, 12, tzinfo=UTC)).total_seconds() < 60
 
 
