@@ -282,9 +282,12 @@ def value(example: Any, prediction: Any, trace: Any = None) -> Any:
     return prediction.score
 
 
+def examples(count: int) -> list[dspy.Example]:
+    return [dspy.Example(number=at).with_inputs("number") for at in range(count)]
+
+
 def evaluated(name: str, scores: Table, max_errors: int = 3) -> Any:
-    devset = [dspy.Example(number=at).with_inputs("number") for at in range(len(scores))]
-    return dspy.Evaluate(devset=devset, metric=value, max_errors=max_errors)(Scripted(name, scores))
+    return dspy.Evaluate(devset=examples(len(scores)), metric=value, max_errors=max_errors)(Scripted(name, scores))
 
 
 def search(matrix: Sequence[Table], after: float, max_errors: int = 3) -> tuple[int, list[float]]:
@@ -501,3 +504,65 @@ def test_values_that_cannot_be_compared_are_left_to_stock() -> None:
     found = ran(searching([GOOD, odd, BAD]), pruning)
     assert found.last.value[0] == "failed"
     assert "unsupported operand" in found.last.value[1]
+
+
+# --- when a limit has ended the run -------------------------------------------------------------------------------
+
+
+def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table, **options: Any) -> str:
+    """The name of the best program that a last plan finds.
+
+    Args:
+        lacking: of how many of its examples each candidate has no result.
+    """
+    script = searching(matrix)
+    first = plan(partial(script, None), small=0)
+    journal = [*first.records, *worked(first), plan_end(0, json.dumps(first.engine.stream))]
+    second = plan(partial(script, None), journal, small=0)
+    cells = [(number, cell.item) for number, task in enumerate(second.tasks) for cell in task.cells]
+    for (number, item), result in zip(cells, worked(second), strict=True):
+        if item >= lacking[number]:
+            journal.append(result)
+    progress = Progress(keeps_best=True, validation=examples(len(BASELINE)))
+    progress.keep(Scripted("student", baseline), stocks([score or 0.0 for score in baseline]))
+
+    def last() -> Any:
+        before = evaluated("baseline", BASELINE).score
+        progress.compiling = True
+        return search(matrix, before)
+
+    with dspy.context(callbacks=[progress]):
+        found = plan(last, journal, passes_over=lambda: progress.compiling, looks_ahead=False, small=0, **options)
+    assert (found.left, found.error, found.tasks) == (False, None, [])
+    assert found.engine.has_passed_over == any(lacking)
+    name: str = progress.best_program.name
+    return name.partition(" after")[0]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "lacking", "best"),
+    [
+        ([BAD, WORSE, GOOD], [0, 0, 0], "candidate 2"),
+        ([BAD, WORSE, GOOD], [16, 0, 0], "candidate 2"),
+        ([BAD, WORSE, GOOD], [16, 16, 0], "candidate 2"),
+        ([GOOD, WORSE, BAD], [1, 0, 0], "candidate 1"),
+        ([WORSE, GOOD, WORSE], [0, 20, 0], "candidate 0"),
+        ([GOOD, GOOD, GOOD], [20, 0, 0], "candidate 1"),
+        ([GOOD, GOOD], [1, 20], "student"),
+        ([BAD, BASELINE], [1, 0], "student"),  # as good as it, and later
+    ],
+    ids=str,
+)
+def test_the_best_so_far_is_the_first_of_the_best_that_are_complete(
+    matrix: list[Table], lacking: list[int], best: str
+) -> None:
+    assert best_so_far(matrix, lacking, BASELINE) == best
+
+
+def test_only_the_validation_set_counts_in_whatever_order() -> None:
+    progress = Progress(compiling=True, validation=examples(3))
+    for number, devset in enumerate([examples(4)[1:], examples(2), examples(3)[::-1]]):
+        progress.on_evaluate_start(str(number), dspy.Evaluate(devset=devset), {"program": "any"})
+        results = [(example, None, -1.0) for example in devset]
+        progress.on_evaluate_end(str(number), EvaluationResult(score=-10.0 * number, results=results))
+    assert progress.best == -20.0

@@ -58,7 +58,8 @@ class Plan:
         self._progress = script.Progress(keeps_best=self._ending is not None)
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
         swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
-        self._contest = _contest(environment.request.spec)
+        # The last plan of a run that is over looks for the best of what is complete.
+        self._contest = None if self._ending else _contest(environment.request.spec)
         self._engine = Engine(
             self._store,
             environment.codec,
@@ -72,6 +73,7 @@ class Plan:
             check=self._meet_twin,
             is_full=lambda: process.is_full,
             contest=self._contest,
+            passes_over=lambda: self._ending is not None and self._progress.compiling,
         )
         self._binding = self._packages = ""
         self._observed: list[Observation] = []
@@ -95,11 +97,13 @@ class Plan:
         try:
             winner = script.run(compile_program, loaded.student, loaded.metric, loaded.data, self._progress)
         except (BadInput, CompileFailed) as error:
-            self._leave(self._explained(error))
+            self._leave(None if self._engine.has_passed_over else self._explained(error))
         except BaseException:
             self._end_scout()
             raise
         self._end_scout()
+        if self._engine.has_passed_over:
+            self._leave()
         self._engine.spend()
         self._put_artifact(winner)
         self._put_end(PlanOutcome.DONE)
@@ -116,7 +120,7 @@ class Plan:
     def _end_partial(self) -> NoReturn:
         """The run is over: what is complete is what there is."""
         if (best := self._progress.best_program) is not None:
-            self._progress.best = self._progress.best_score
+            self._progress.best, self._progress.test_winner = self._progress.best_score, None
             self._put_artifact(best)
         self._put_end(PlanOutcome.PARTIAL)
         self._process.end()

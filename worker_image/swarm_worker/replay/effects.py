@@ -105,16 +105,16 @@ class Wave:
     def is_known(self, store: Store) -> bool:
         return all(key in store for key in self.keys)
 
-    def load(self, store: Store, codec: Codec, most: float | None = None) -> list[Value]:
+    def load(self, store: Store, codec: Codec, missing: float | None = None) -> list[Value]:
         """Outcome and value of each item, in order.
 
         Args:
-            most: of an evaluation that is cut short: what each missing item scores, as a Bound.
+            missing: of an evaluation that is cut short: what each missing item scores, as a Bound.
         """
         known = self._known(store, codec)
-        if most is None:
+        if missing is None:
             return list(known.values())
-        bound: Value = Outcome.OK, (Prediction(), Bound(most))
+        bound: Value = Outcome.OK, (Prediction(), Bound(missing))
         return [known.get(number, bound) for number in range(len(self.items))]
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
@@ -228,7 +228,7 @@ class Bootstrap:
     def is_known(self, store: Store) -> bool:
         return self.digest in store
 
-    def load(self, store: Store, codec: Codec, most: float | None = None) -> Value:
+    def load(self, store: Store, codec: Codec, missing: float | None = None) -> Value:
         """OK and ({predictor name: demos}, error count), or ERROR and the exception."""
         return _value(store, self.digest, codec, [(INPUT, self.walk)])
 

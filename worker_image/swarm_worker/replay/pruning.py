@@ -39,7 +39,7 @@ MARGIN = 1e-6
 
 
 class Bound(float):
-    """What a cell that was not paid for can have scored at most."""
+    """What stands for the score of a cell that was not paid for: as a rule the most that it can have been."""
 
 
 @dataclass(frozen=True)
