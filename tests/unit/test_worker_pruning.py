@@ -1,12 +1,16 @@
 """Pruning: which evaluations of an arg max have lost, what is asked for next, and that the winner is the same."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import dspy
+import numpy as np
 import pytest
 from dspy.evaluate.evaluate import EvaluationResult
 from hypothesis import given
@@ -15,12 +19,14 @@ from hypothesis import strategies as st
 from support.models import CODEC, take_over
 from support.plans import Planned, plan
 from support.wire import plan_end
+from swarm_wire.messages import Outcome, Result, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput
 from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import make_work
+from swarm_worker.replay.effects import Wave, make_work
 from swarm_worker.replay.pruning import FEW, Bound, Contest, Entrant, Range, Standing, lost, wanted
+from swarm_worker.replay.store import Store
 from swarm_worker.script import Progress, candidates
 
 UNIT = Range(0, 1)
@@ -143,6 +149,12 @@ def test_the_most_promising_are_finished_and_others_go_on_until_they_should_have
 def test_what_may_come_to_a_tie_by_rounding_is_finished() -> None:
     both = ("0", "1")
     assert wanted([Standing(both, {0: 0.0}), Standing(both, {0: 0.5, 1: 0.50002})], UNIT, few=0) == {0: [1]}
+
+
+def test_a_greater_range_has_a_greater_margin() -> None:
+    """Of a sum of billions nobody can tell the fourth digit behind the point."""
+    best = Standing(("0", "1"), {0: 1e9, 1: 0.000104})
+    assert lost([best, Standing(best.examples, {0: 0.000096})], Range(0, 1e9)) == set()
 
 
 def test_an_evaluation_that_goes_on_gets_a_part_at_least() -> None:
@@ -504,6 +516,28 @@ def test_values_that_cannot_be_compared_are_left_to_stock() -> None:
     found = ran(searching([GOOD, odd, BAD]), pruning)
     assert found.last.value[0] == "failed"
     assert "unsupported operand" in found.last.value[1]
+
+
+def test_no_error_is_tolerated_and_there_is_none() -> None:
+    assert plan(lambda: evaluated("any", [1.0, 0.0], max_errors=0)).value.score == 50.0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [np.float32(2 / 3), np.float64(1), Decimal("0.5"), Fraction(1, 2), math.inf, math.nan, "good", None],
+    ids=repr,
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_only_plain_numbers_compete(odd: Any, wrapped: bool) -> None:
+    def standing(score: Any) -> Standing | None:
+        wave = Wave(lambda item: item, [1])
+        value = Outcome.OK, (dspy.Prediction(), dspy.Prediction(score=score) if wrapped else score)
+        header = Result(key=wave.keys[0], outcome=Outcome.OK, usage=Usage()).to_header()
+        store = Store.of([Record(RecordKind.RESULT, header, CODEC.dumps(value))])
+        return wave.standing(store, CODEC)
+
+    assert standing(odd) is None
+    assert [found and found.scores[0] for found in map(standing, (True, 1, 0.5))] == [1.0, 1.0, 0.5]
 
 
 # --- when a limit has ended the run -------------------------------------------------------------------------------
