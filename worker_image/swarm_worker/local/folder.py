@@ -28,8 +28,8 @@ from swarm_worker.local.reasons import LocalReason
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """12 hex digits that change with every file that the spec mounts, and with all of it but what begins no new run in a
-    cluster either: a run that a limit has ended goes on with a higher one.
+    """12 hex digits that change with every file that the spec mounts, and with all of it but what begins no new run in
+    a cluster either: a run that a limit has ended goes on with a higher one.
     """
     spec = manifest.spec.as_written()
     for name in ("limits", "suspend", "ttlSecondsAfterFinished"):
