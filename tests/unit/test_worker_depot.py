@@ -213,7 +213,12 @@ def test_a_write_that_takes_long_keeps_nobody_from_booking(tmp_path: Path) -> No
     sender.put(result(1, b"one"))
     assert begun.wait(60), "by itself"
     booked = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=1)).to_header())
-    other = threading.Thread(target=lambda: (sender.put(booked), sender.put(result(2))), daemon=True)
+
+    def put() -> None:
+        sender.put(booked)
+        sender.put(result(2))
+
+    other = threading.Thread(target=put, daemon=True)
     other.start()
     other.join(60)
     assert printed == [booked]
