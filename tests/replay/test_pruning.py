@@ -78,21 +78,6 @@ def test_the_program_file_is_the_same_byte_for_byte(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
-def test_a_run_that_ends_after_it_knows_the_winner_publishes_that(tmp_path: Path) -> None:
-    with provider_of(1) as provider:
-        manifest = CASES["One"].manifest(provider.url)
-        manifest["spec"]["data"]["test"] = manifest["spec"]["data"]["train"]
-        whole = run_local(manifest, tmp_path / "whole")
-        assert whole.report["pruned"]["cells"] > 0
-        # The winner's evaluation on the test set comes last.
-        manifest["spec"]["limits"] = {"lmCalls": whole.calls - 3, "publishPartial": True}
-        ended = run_local(manifest, tmp_path / "ended")
-    assert ended.status == 0, ended.output
-    assert "limits.lmCalls" in ended.report["partial"]
-    assert (ended.program, ended.scores) == (whole.program, whole.scores)
-    assert ended.report["scores"]["testWinner"] is None
-
-
 def test_a_metric_out_of_its_range_ends_the_run(tmp_path: Path) -> None:
     case = CASES["One"]
     with provider_of(1) as provider:

@@ -600,3 +600,13 @@ def test_only_the_validation_set_counts_in_whatever_order() -> None:
         results = [(example, None, -1.0) for example in devset]
         progress.on_evaluate_end(str(number), EvaluationResult(score=-10.0 * number, results=results))
     assert progress.best == -20.0
+
+
+def test_what_the_optimizer_does_later_does_not_change_the_best_so_far() -> None:
+    """InferRules writes into the signature's class, which copies share."""
+    program = dspy.Predict("number -> score")
+    before = program.signature.instructions
+    progress = Progress(keeps_best=True)
+    progress.keep(program, 50.0)
+    program.signature.instructions = "the next candidate's"
+    assert progress.best_program.signature.instructions == before

@@ -60,8 +60,10 @@ class Progress(BaseCallback):
     def keep(self, program: Any, score: float) -> None:
         """A program that was scored on the whole validation set."""
         if self.keeps_best and score > self.best_score:
-            # The optimizer may go on to change it.
+            # The optimizer may go on to change it; InferRules even what copies share, the classes of signatures.
             self.best_score, self.best_program = score, program.deepcopy()
+            for predictor in self.best_program.predictors():
+                predictor.signature = predictor.signature.with_instructions(predictor.signature.instructions)
 
 
 def run(
