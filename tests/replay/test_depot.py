@@ -64,7 +64,8 @@ def test_what_was_lost_there_ends_the_run_and_says_so(providers: Any, tmp_path: 
     driver.send_signal(signal.SIGTERM)
     driver.communicate()
     provider.set_faults()
-    shutil.rmtree(depot)
+    for folder in depot.iterdir():
+        shutil.rmtree(folder)
     run = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{depot}")
     assert run.status == 1
     assert "StorageDamaged" in run.output

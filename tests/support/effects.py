@@ -40,7 +40,7 @@ class Step:
     def is_known(self, store: Store) -> bool:
         return self.digest in store
 
-    def load(self, store: Store, codec: Codec, most: float | None = None) -> Any:
+    def load(self, store: Store, codec: Codec, missing: float | None = None) -> Any:
         return store.body(self.digest)
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:

@@ -1,6 +1,7 @@
 """Payloads: what both sides hold is named and stays the same object; keys and histories never travel."""
 
 import enum
+import json
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ import pydantic
 import pytest
 
 from support.worker import Program, example
+from swarm_wire.messages import Report, Scores, Usage
+from swarm_worker.errors import BadInput
+from swarm_worker.plan import artifact
 from swarm_worker.replay.codec import Codec, SecretInPayload
 from swarm_worker.replay.digest import Walk
 
@@ -64,6 +68,16 @@ def test_a_key_is_never_in_a_payload_and_is_there_again_after_it() -> None:
 def test_a_key_within_something_else_is_refused(thing: Any) -> None:
     with pytest.raises(SecretInPayload, match="the student model's API key is part of another text"):
         CODEC.dumps(thing)
+
+
+@pytest.mark.parametrize("where", ["program", "report"])
+def test_a_key_is_never_published(where: str) -> None:
+    texts = {"program": "{}", "report": "lmCalls", where: f"use {KEY}"}
+    report = Report(scores=Scores(), candidates=[], usage=Usage(), effects=1, rounds=1, partial=texts["report"])
+    with pytest.raises(BadInput, match="the winner cannot be published: the student model's API key") as raised:
+        artifact(texts["program"], report, CODEC)
+    assert KEY not in str(raised.value)
+    assert json.loads(artifact("{}", report.model_copy(update={"partial": None}), CODEC))["program.json"] == "{}"
 
 
 def test_short_keys_are_not_searched_for() -> None:

@@ -1,6 +1,7 @@
 """Bodies of records that are kept somewhere else than their headers."""
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,18 @@ import pytest
 
 from support.wire import blob, digest, plan_end, result
 from swarm_wire import names
-from swarm_wire.messages import STORED, Stored
+from swarm_wire.messages import STORED, Booked, CallMade, Spending, Stored, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker import depot as depots
 from swarm_worker.depot import Depot, Sender
 from swarm_worker.errors import BadInput, Drift, StorageFailed
 from swarm_worker.replay.journal import Journal
 from swarm_worker.replay.store import Store
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depots, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -32,6 +38,16 @@ def sent(depot: Depot, *records: Record, run: str = "run") -> list[Record]:
         sender.put(record)
     sender.flush()
     return printed
+
+
+def call(key: int) -> Record:
+    return Record(RecordKind.CALL, CallMade(key=digest(key), usage=Usage(calls=1)).to_header(), b"answer")
+
+
+def is_there(depot: Depot, *records: Record) -> bool:
+    """Whether another run uses the results."""
+    journal = Journal.of(records, depot)
+    return all(journal.is_good(record.header["key"]) for record in records)
 
 
 def places(records: list[Record]) -> list[Stored]:
@@ -108,7 +124,7 @@ def test_what_is_not_as_it_was_left_is_never_used(harm: str, tmp_path: Path) -> 
 def test_a_new_run_tidies_up_what_no_journal_names(depot: Depot) -> None:
     kept = {run: sent(depot, result(1, run.encode()), run=run) for run in ("old", "earlier", "now")}
     depot.keep_only(["now", "earlier"])
-    assert {run: depot.has(places(records)[0]) for run, records in kept.items()} == {
+    assert {run: is_there(depot, *records) for run, records in kept.items()} == {
         "old": False,
         "earlier": True,
         "now": True,
@@ -117,7 +133,98 @@ def test_a_new_run_tidies_up_what_no_journal_names(depot: Depot) -> None:
 
 def test_an_empty_depot_has_nothing(depot: Depot) -> None:
     depot.keep_only([])
-    assert not depot.has(Stored(name="run/0", offset=0, length=0, digest=digest(1)).model_copy(update={"length": 1}))
+    stored = Stored(name="run/0", offset=0, length=1, digest=digest(1))
+    assert not is_there(depot, Record(RecordKind.RESULT, {**result(1).header, STORED: stored.to_header()}))
+
+
+class Unreliable(Depot):
+    """Fails so many times."""
+
+    failures = 0
+
+    @property
+    def _files(self) -> Any:
+        if self.failures > 0:
+            self.failures -= 1
+            raise OSError(116, "Stale file handle")
+        return super()._files
+
+
+def test_what_cannot_be_looked_up_for_a_moment_is_there_all_the_same(tmp_path: Path) -> None:
+    depot = Unreliable(f"memory://{tmp_path}/depot")
+    printed = sent(depot, result(1, b"one"))
+    depot.failures = len(depots.PAUSES)
+    assert is_there(depot, *printed)
+
+
+def test_what_cannot_be_looked_up_at_all_is_not_taken_for_lost(tmp_path: Path) -> None:
+    depot = Unreliable(f"memory://{tmp_path}/depot")
+    journal = Journal.of(sent(depot, result(1, b"one"), call(2)), depot)
+    depot.failures = 100
+    with pytest.raises(StorageFailed, match="cannot be read: OSError"):
+        journal.is_good(digest(1))
+    with pytest.raises(StorageFailed, match="cannot be read: OSError"):
+        journal.answer(digest(2))
+
+
+def test_a_volume_that_is_not_there_is_not_damaged(tmp_path: Path) -> None:
+    printed = sent(Depot(f"file://{tmp_path}/depot"), result(1, b"one"))
+    (tmp_path / "depot").rename(tmp_path / "elsewhere")
+    with pytest.raises(StorageFailed, match="cannot be read: FileNotFoundError"):
+        Store.of(printed, Depot(f"file://{tmp_path}/depot")).body(digest(1))
+
+
+def test_an_answer_that_is_lost_and_paid_for_again_is_there_again(tmp_path: Path) -> None:
+    folder = tmp_path / "depot"
+    depot = Depot(f"file://{folder}")
+    journal = Journal.of(sent(depot, call(1)), depot)
+    for file in (folder / "run").iterdir():
+        file.unlink()
+    assert journal.answer(digest(1)) is None
+    journal.put(call(1))
+    assert journal.answer(digest(1)) == call(1).body
+
+
+def test_what_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
+    depot, printed = Unreliable(f"memory://{tmp_path}/depot"), list[Record]()
+    sender = Sender(depot, "run/0", printed.append)
+    depot.failures = len(depots.PAUSES)
+    sender.put(result(1, b"one"))
+    sender.flush()
+    depot.failures = 100
+    sender.put(result(2, b"two"))
+    with pytest.raises(StorageFailed):
+        sender.flush()
+    depot.failures = 0
+    sender.flush()
+    assert [depot.read(place) for place in places(printed)] == [b"one", b"two"], "the last words of a process"
+
+
+def test_a_write_that_takes_long_keeps_nobody_from_booking(tmp_path: Path) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    class Slow(Depot):
+        def write(self, name: str, data: bytes) -> None:
+            begun.set()
+            assert may_end.wait(60)
+
+    printed: list[Record] = []
+    sender = Sender(Slow(f"memory://{tmp_path}"), "run/0", printed.append)
+    sender.put(result(1, b"one"))
+    assert begun.wait(60), "by itself"
+    booked = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=1)).to_header())
+
+    def put() -> None:
+        sender.put(booked)
+        sender.put(result(2))
+
+    other = threading.Thread(target=put, daemon=True)
+    other.start()
+    other.join(60)
+    assert printed == [booked]
+    may_end.set()
+    sender.flush()
+    assert [record.kind for record in printed] == [RecordKind.BOOKED, RecordKind.RESULT, RecordKind.RESULT]
 
 
 def test_a_place_that_cannot_be_written_is_told_once_and_for_all(tmp_path: Path) -> None:

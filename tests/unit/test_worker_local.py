@@ -170,6 +170,29 @@ def opened(root: Path, manifest: Manifest) -> tuple[JournalFolder, RunRequest]:
     return folder, request
 
 
+@pytest.mark.parametrize(
+    ("change", "is_new"),
+    [
+        ({"limits": {"lmCalls": 5}}, False),
+        ({"suspend": True}, False),
+        ({"ttlSecondsAfterFinished": 60}, False),
+        ({"models.student.limits": {"requestsPerMinute": 60}}, False),
+        ({"models.student.model": "openai/other"}, True),
+        ({"swarm": {"threadsPerPod": 3}}, True),
+    ],
+    ids=str,
+)
+def test_what_begins_no_new_run_in_a_cluster_begins_none_here(
+    change: dict[str, Any], is_new: bool, tmp_path: Path
+) -> None:
+    """As `swarm_operator.world.Compilation.continued`."""
+
+    def found(**changes: Any) -> str:
+        return fingerprint(read(write(tmp_path, compilation(**changes)), {}))
+
+    assert (found() != found(**change)) is is_new
+
+
 def result(number: int, body: bytes = b"") -> Record:
     header = Result(key=digest(number), outcome=Outcome.OK)
     return Record(RecordKind.RESULT, header.model_dump(by_alias=True, mode="json", exclude_none=True), body)

@@ -1,6 +1,7 @@
 """Scouts and their referee: what joins a round."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,21 @@ def agreed(
         finally:
             os._exit(0)
     return found
+
+
+def test_a_plan_that_cannot_fork_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    stock, forks = os.fork, 0
+
+    def fork() -> int:
+        nonlocal forks
+        forks += 1
+        if forks > 1:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return stock()
+
+    monkeypatch.setattr(os, "fork", fork)
+    assert agreed(lambda scout: sight(scout, 1)) == []
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def sight(scout: Scout, number: int, *, unresolved: bool = False, kind: str = "wave") -> bool:

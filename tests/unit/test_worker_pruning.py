@@ -1,12 +1,16 @@
 """Pruning: which evaluations of an arg max have lost, what is asked for next, and that the winner is the same."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import dspy
+import numpy as np
 import pytest
 from dspy.evaluate.evaluate import EvaluationResult
 from hypothesis import given
@@ -15,12 +19,14 @@ from hypothesis import strategies as st
 from support.models import CODEC, take_over
 from support.plans import Planned, plan
 from support.wire import plan_end
+from swarm_wire.messages import Outcome, Result, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput
 from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import make_work
+from swarm_worker.replay.effects import Wave, make_work
 from swarm_worker.replay.pruning import FEW, Bound, Contest, Entrant, Range, Standing, lost, wanted
+from swarm_worker.replay.store import Store
 from swarm_worker.script import Progress, candidates
 
 UNIT = Range(0, 1)
@@ -143,6 +149,12 @@ def test_the_most_promising_are_finished_and_others_go_on_until_they_should_have
 def test_what_may_come_to_a_tie_by_rounding_is_finished() -> None:
     both = ("0", "1")
     assert wanted([Standing(both, {0: 0.0}), Standing(both, {0: 0.5, 1: 0.50002})], UNIT, few=0) == {0: [1]}
+
+
+def test_a_greater_range_has_a_greater_margin() -> None:
+    """Of a sum of billions nobody can tell the fourth digit behind the point."""
+    best = Standing(("0", "1"), {0: 1e9, 1: 0.000104})
+    assert lost([best, Standing(best.examples, {0: 0.000096})], Range(0, 1e9)) == set()
 
 
 def test_an_evaluation_that_goes_on_gets_a_part_at_least() -> None:
@@ -282,9 +294,12 @@ def value(example: Any, prediction: Any, trace: Any = None) -> Any:
     return prediction.score
 
 
+def examples(count: int) -> list[dspy.Example]:
+    return [dspy.Example(number=at).with_inputs("number") for at in range(count)]
+
+
 def evaluated(name: str, scores: Table, max_errors: int = 3) -> Any:
-    devset = [dspy.Example(number=at).with_inputs("number") for at in range(len(scores))]
-    return dspy.Evaluate(devset=devset, metric=value, max_errors=max_errors)(Scripted(name, scores))
+    return dspy.Evaluate(devset=examples(len(scores)), metric=value, max_errors=max_errors)(Scripted(name, scores))
 
 
 def search(matrix: Sequence[Table], after: float, max_errors: int = 3) -> tuple[int, list[float]]:
@@ -507,3 +522,97 @@ def test_values_that_cannot_be_compared_are_left_to_stock() -> None:
     found = ran(searching([GOOD, odd, BAD]), pruning)
     assert found.last.value[0] == "failed"
     assert "unsupported operand" in found.last.value[1]
+
+
+def test_no_error_is_tolerated_and_there_is_none() -> None:
+    assert plan(lambda: evaluated("any", [1.0, 0.0], max_errors=0)).value.score == 50.0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [np.float32(2 / 3), np.float64(1), Decimal("0.5"), Fraction(1, 2), math.inf, math.nan, "good", None],
+    ids=repr,
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_only_plain_numbers_compete(odd: Any, wrapped: bool) -> None:
+    def standing(score: Any) -> Standing | None:
+        wave = Wave(lambda item: item, [1])
+        value = Outcome.OK, (dspy.Prediction(), dspy.Prediction(score=score) if wrapped else score)
+        header = Result(key=wave.keys[0], outcome=Outcome.OK, usage=Usage()).to_header()
+        store = Store.of([Record(RecordKind.RESULT, header, CODEC.dumps(value))])
+        return wave.standing(store, CODEC)
+
+    assert standing(odd) is None
+    assert [found and found.scores[0] for found in map(standing, (True, 1, 0.5))] == [1.0, 1.0, 0.5]
+
+
+# --- when a limit has ended the run -------------------------------------------------------------------------------
+
+
+def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table, **options: Any) -> str:
+    """The name of the best program that a last plan finds.
+
+    Args:
+        lacking: of how many of its examples each candidate has no result.
+    """
+    script = searching(matrix)
+    first = plan(partial(script, None), small=0)
+    journal = [*first.records, *worked(first), plan_end(0, json.dumps(first.engine.stream))]
+    second = plan(partial(script, None), journal, small=0)
+    cells = [(number, cell.item) for number, task in enumerate(second.tasks) for cell in task.cells]
+    for (number, item), result in zip(cells, worked(second), strict=True):
+        if item >= lacking[number]:
+            journal.append(result)
+    progress = Progress(keeps_best=True, validation=examples(len(BASELINE)))
+    progress.keep(Scripted("student", baseline), stocks([score or 0.0 for score in baseline]))
+
+    def last() -> Any:
+        before = evaluated("baseline", BASELINE).score
+        progress.compiling = True
+        return search(matrix, before)
+
+    with dspy.context(callbacks=[progress]):
+        found = plan(last, journal, passes_over=lambda: progress.compiling, looks_ahead=False, small=0, **options)
+    assert (found.left, found.error, found.tasks) == (False, None, [])
+    assert found.engine.has_passed_over == any(lacking)
+    name: str = progress.best_program.name
+    return name.partition(" after")[0]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "lacking", "best"),
+    [
+        ([BAD, WORSE, GOOD], [0, 0, 0], "candidate 2"),
+        ([BAD, WORSE, GOOD], [16, 0, 0], "candidate 2"),
+        ([BAD, WORSE, GOOD], [16, 16, 0], "candidate 2"),
+        ([GOOD, WORSE, BAD], [1, 0, 0], "candidate 1"),
+        ([WORSE, GOOD, WORSE], [0, 20, 0], "candidate 0"),
+        ([GOOD, GOOD, GOOD], [20, 0, 0], "candidate 1"),
+        ([GOOD, GOOD], [1, 20], "student"),
+        ([BAD, BASELINE], [1, 0], "student"),  # as good as it, and later
+    ],
+    ids=str,
+)
+def test_the_best_so_far_is_the_first_of_the_best_that_are_complete(
+    matrix: list[Table], lacking: list[int], best: str
+) -> None:
+    assert best_so_far(matrix, lacking, BASELINE) == best
+
+
+def test_only_the_validation_set_counts_in_whatever_order() -> None:
+    progress = Progress(compiling=True, validation=examples(3))
+    for number, devset in enumerate([examples(4)[1:], examples(2), examples(3)[::-1]]):
+        progress.on_evaluate_start(str(number), dspy.Evaluate(devset=devset), {"program": "any"})
+        results = [(example, None, -1.0) for example in devset]
+        progress.on_evaluate_end(str(number), EvaluationResult(score=-10.0 * number, results=results))
+    assert progress.best == -20.0
+
+
+def test_what_the_optimizer_does_later_does_not_change_the_best_so_far() -> None:
+    """InferRules writes into the signature's class, which copies share."""
+    program = dspy.Predict("number -> score")
+    before = program.signature.instructions
+    progress = Progress(keeps_best=True)
+    progress.keep(program, 50.0)
+    program.signature.instructions = "the next candidate's"
+    assert progress.best_program.signature.instructions == before

@@ -9,6 +9,7 @@ from swarm_wire.messages import CallMade, Outcome, Result, Reused, Usage
 from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import pack
+from swarm_worker.replay import store as stores
 from swarm_worker.replay.journal import Journal
 from swarm_worker.replay.store import Store, read_earlier
 
@@ -149,11 +150,15 @@ def test_what_was_saved_is_counted_once() -> None:
     assert store.reused([]) == Reused()
 
 
-def test_earlier_journals_are_read_from_folders_the_newest_first(tmp_path: Path) -> None:
+def test_earlier_journals_are_read_from_folders_the_newest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number, name in enumerate(("0000-old", "0001-new", "..data")):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"a{SHARD_SUFFIX}").write_bytes(pack([result(number), plan_end(0)])[0])
-    found = read_earlier(tmp_path, None, lambda: "")
+    monkeypatch.setattr(stores, "packages", lambda: "")
+    found = read_earlier(tmp_path, None)
     assert [(name, next(iter(run._results))) for name, run in found.items()] == [("new", digest(1)), ("old", digest(0))]
-    assert read_earlier(tmp_path / "none", None, lambda: "") == {}
-    assert [len(run) for run in read_earlier(tmp_path, None, lambda: "others").values()] == [0, 0]
+    assert read_earlier(tmp_path / "none", None) == {}
+    monkeypatch.setattr(stores, "packages", lambda: "others")
+    assert [len(run) for run in read_earlier(tmp_path, None).values()] == [0, 0]

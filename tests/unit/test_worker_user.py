@@ -12,7 +12,7 @@ from support.wire_spec import a_spec
 from support.worker import importable, module, run_python, spec_of
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
-from swarm_worker.user.binding import binding, packages
+from swarm_worker.user.binding import binding
 from swarm_worker.user.data import load_data
 from swarm_worker.user.entrypoint import add_sources
 from swarm_worker.user.models import make_models, take_keys
@@ -356,7 +356,7 @@ def bound(files: Path, spec: CompilationSpec | None = None, image: str = "image"
     spec = spec or spec_of("bound")
     with importable(files):
         load_program(spec)
-        return binding(spec, files, load_data(spec, files), image, packages())
+        return binding(spec, files, load_data(spec, files), image)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import json
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from swarm_wire import names
 from swarm_wire.messages import STORED, Stored
@@ -21,12 +22,16 @@ from swarm_wire.records import Record, RecordKind, frame_digest
 from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
 from swarm_worker.replay.codec import GUARDED_SECRET
 
+T = TypeVar("T")
+
 KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
 """Kinds of records whose bodies only pods read, and which there are many of."""
 PAUSE_SECONDS: Final = 1.0
 """How long bodies are collected for one object: the most that is lost more than without a depot."""
 OBJECT_BYTES: Final = 4 * 1024 * 1024
 """So much at a time, or one body that is larger."""
+PAUSES: Final = (0.5, 1.0, 2.0)
+"""Seconds before another try: what a volume or a bucket fails at for a moment ends no pod."""
 CACHED: Final = 32
 """Objects held in memory, because neighbours in a journal are neighbours there."""
 
@@ -35,7 +40,6 @@ class Bodies(Protocol):
     """Reads bodies that are kept somewhere else."""
 
     def read(self, stored: Stored) -> bytes: ...
-    def has(self, stored: Stored) -> bool: ...
 
     def give_up(self, error: SwarmError) -> NoReturn:
         """Without a body there is no going on, and neither a program nor an optimizer may catch that."""
@@ -77,17 +81,10 @@ class Depot:
     def write(self, name: str, data: bytes) -> None:
         """An object that is whole, or not there. Raises StorageFailed."""
         path = f"{self._root}/{name}"
-        with self._explained("written"):
-            if not self._is_local:
-                self._files.pipe_file(path, data)
-                return
-            scratch = Path(f"{path}.new")
-            scratch.parent.mkdir(parents=True, exist_ok=True)
-            with scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
+        if self._is_local:
+            self._tried("written", lambda: _write_file(Path(path), data))
+        else:
+            self._tried("written", lambda: self._files.pipe_file(path, data))
 
     def read(self, stored: Stored) -> bytes:
         """A body. Raises Drift where it is not what was put there."""
@@ -99,21 +96,16 @@ class Depot:
             raise self._damaged(stored.name)
         return body
 
-    def has(self, stored: Stored) -> bool:
-        """Whether an object of sufficient size is there."""
-        try:
-            return self._sizes.get(stored.name, 0) >= stored.offset + stored.length
-        except StorageFailed as error:
-            self.give_up(error)
-
     def give_up(self, error: SwarmError) -> NoReturn:
         if self.end is not None:
             self.end(error)
         raise error
 
     def keep_only(self, runs: Sequence[str]) -> None:
-        """Deletes what other runs left there, as far as that is allowed."""
+        """Makes the folder, and deletes what other runs left there, as far as that is allowed."""
         with contextlib.suppress(StorageFailed), self._explained("tidied up"):
+            if self._is_local:
+                Path(self._root).mkdir(parents=True, exist_ok=True)
             for path in self._files.ls(self._root, detail=False) if self._files.isdir(self._root) else ():
                 if path.rstrip("/").rpartition("/")[2] not in runs:
                     self._files.rm(path, recursive=True)
@@ -122,20 +114,19 @@ class Depot:
         """Without what the options hold."""
         return functools.reduce(lambda found, secret: found.replace(secret, "***"), self._secrets, text)
 
-    @functools.cached_property
-    def _sizes(self) -> dict[str, int]:
-        with self._explained("listed"):
-            found = self._files.find(self._root, detail=True) if self._files.isdir(self._root) else {}
-        start = len(self._root.rstrip("/")) + 1
-        return {path[start:]: int(entry["size"] or 0) for path, entry in found.items()}
-
     def _read(self, name: str) -> bytes:
-        with self._explained("read"):
+        """A whole object. Raises Drift where it is not there."""
+
+        def read() -> bytes:
             try:
                 data: bytes = self._files.cat_file(f"{self._root}/{name}")
             except FileNotFoundError:
+                if self._is_local:
+                    Path(self._root).stat()  # raises where not even that is there: nothing may be mounted
                 raise self._damaged(name) from None
             return data
+
+        return self._tried("read", read)
 
     def _damaged(self, name: str) -> Drift:
         return Drift(
@@ -143,6 +134,18 @@ class Depot:
             f"{name} in {self._url} was deleted or altered, and the journal says that results are there. Find out who "
             "changes it, then request a new run.",
         )
+
+    def _tried(self, what: str, act: Callable[[], T]) -> T:
+        """What it returns, once it does. Raises Drift at once, and StorageFailed after some tries."""
+        for pause in PAUSES:
+            try:
+                return act()
+            except Drift:
+                raise
+            except Exception:
+                time.sleep(pause)
+        with self._explained(what):
+            return act()
 
     @contextlib.contextmanager
     def _explained(self, what: str) -> Any:
@@ -153,6 +156,23 @@ class Depot:
         except Exception as error:
             told = self.redact(f"{type(error).__name__}: {error}")
             raise StorageFailed(f"{self._url} cannot be {what}: {told}") from error
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Whole or not at all, and to stay."""
+    scratch = Path(f"{path}.new")
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems know no such thing
+            os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -178,33 +198,35 @@ class Sender:
         self._depot, self._put = depot, put
         self._prefix, self._count = f"{prefix}-{secrets.token_hex(4)}", 0
         # Reentrant: a signal handler may send what is left in the middle of anything.
-        self._lock = threading.RLock()
+        self._lock, self._writing = threading.RLock(), threading.RLock()
         self._waiting: list[Record] = []
         self._error: StorageFailed | None = None
         self._timer: threading.Timer | None = None
 
     def put(self, record: Record) -> None:
         """Raises StorageFailed, also for a record before this one."""
+        if self._error is not None:
+            raise self._error
+        if record.kind is RecordKind.BOOKED:  # is told before it is spent, and waits for nothing
+            return self._put(record)
         with self._lock:
-            self._raise_failure()
-            if record.kind is RecordKind.BOOKED:  # is told before it is spent
-                return self._put(record)
             self._waiting.append(record)
-            if sum(len(waiting.body) for waiting in self._waiting) >= OBJECT_BYTES:
-                self.flush()
-            elif self._timer is None:
+            is_much = sum(len(waiting.body) for waiting in self._waiting) >= OBJECT_BYTES
+            if not is_much and self._timer is None:
                 self._timer = threading.Timer(PAUSE_SECONDS, self._flush_later)
                 self._timer.daemon = True
                 self._timer.start()
+        if is_much:
+            self.flush()
 
     def flush(self) -> None:
-        """All that was put is printed. Raises StorageFailed."""
-        with self._lock:
-            self._raise_failure()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            records = [*self._waiting]
+        """All that was put is printed; also what could not be written before. Raises StorageFailed."""
+        with self._writing:
+            with self._lock:
+                if self._timer is not None:
+                    self._timer.cancel()
+                    self._timer = None
+                records = [*self._waiting]
             if not records:
                 return
             self._count += 1
@@ -224,15 +246,12 @@ class Sender:
                     record = Record(record.kind, {**record.header, STORED: stored.to_header()})
                 self._put(record)
             # Not before: whoever interrupts this sends them again, and of equal records the first counts.
-            del self._waiting[: len(records)]
+            with self._lock:
+                del self._waiting[: len(records)]
 
     def _flush_later(self) -> None:
         with contextlib.suppress(StorageFailed):
             self.flush()
-
-    def _raise_failure(self) -> None:
-        if self._error is not None:
-            raise self._error
 
 
 def take(environment: MutableMapping[str, str]) -> Depot | None:

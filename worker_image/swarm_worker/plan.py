@@ -21,6 +21,7 @@ from swarm_worker.loading import Environment, load_compilation, load_environment
 from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
 from swarm_worker.replay import hooks
+from swarm_worker.replay.codec import Codec, SecretInPayload
 from swarm_worker.replay.engine import SMALL, Engine
 from swarm_worker.replay.journal import Stream
 from swarm_worker.replay.pruning import Contest, Range
@@ -58,7 +59,8 @@ class Plan:
         self._progress = script.Progress(keeps_best=self._ending is not None)
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
         swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
-        self._contest = _contest(environment.request.spec)
+        # The last plan of a run that is over looks for the best of what is complete.
+        self._contest = None if self._ending else _contest(environment.request.spec)
         self._engine = Engine(
             self._store,
             environment.codec,
@@ -72,8 +74,9 @@ class Plan:
             check=self._meet_twin,
             is_full=lambda: process.is_full,
             contest=self._contest,
+            passes_over=lambda: self._ending is not None and self._progress.compiling,
         )
-        self._binding = self._packages = ""
+        self._binding = ""
         self._observed: list[Observation] = []
 
     def run(self) -> None:
@@ -84,8 +87,7 @@ class Plan:
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
-        self._packages = packages()
-        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._packages)
+        self._binding = binding(spec, self._environment.sources, loaded.data, image)
         self._check_binding()
         self._read_earlier()
         if self._twin is not None:
@@ -95,11 +97,13 @@ class Plan:
         try:
             winner = script.run(compile_program, loaded.student, loaded.metric, loaded.data, self._progress)
         except (BadInput, CompileFailed) as error:
-            self._leave(self._explained(error))
+            self._leave(None if self._engine.has_passed_over else self._explained(error))
         except BaseException:
             self._end_scout()
             raise
         self._end_scout()
+        if self._engine.has_passed_over:
+            self._leave()
         self._engine.spend()
         self._put_artifact(winner)
         self._put_end(PlanOutcome.DONE)
@@ -107,7 +111,7 @@ class Plan:
     def _read_earlier(self) -> None:
         """Journals of earlier runs; what no journal names is deleted from the depot when a run begins."""
         depot, twin = self._environment.depot, self._twin
-        earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot, lambda: self._packages)
+        earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot)
         self._store.earlier = [*earlier.values()]
         self._store.bind(self._binding)
         if depot is not None and not self._store.plans and (twin is None or twin.is_plan):
@@ -116,8 +120,11 @@ class Plan:
     def _end_partial(self) -> NoReturn:
         """The run is over: what is complete is what there is."""
         if (best := self._progress.best_program) is not None:
-            self._progress.best = self._progress.best_score
-            self._put_artifact(best)
+            self._progress.best, self._progress.test_winner = self._progress.best_score, None
+            try:
+                self._put_artifact(best)
+            except SwarmError as error:
+                self._process.end(error)
         self._put_end(PlanOutcome.PARTIAL)
         self._process.end()
 
@@ -164,7 +171,7 @@ class Plan:
             outcome=outcome,
             round=len(self._store.plans),
             binding=self._binding,
-            packages=self._packages,
+            packages=packages(),
             tasks=[task.digest for task in asked],
             cells=len({cell.key for task in asked for cell in task.cells}),
             scores=self._progress.scores(),
@@ -192,8 +199,8 @@ class Plan:
             partial=self._ending and self._ending.why,
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
-        body = {names.PROGRAM_FILE: program, names.REPORT_FILE: report.model_dump_json(by_alias=True, indent=2)}
-        self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), json.dumps(body).encode()))
+        body = artifact(program, report, self._environment.codec)
+        self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))
 
     def _spent(self) -> Spending | None:
         """By all pods of the run, this one last."""
@@ -204,6 +211,17 @@ class Plan:
 def _contest(spec: CompilationSpec) -> Contest | None:
     """Where only the best of the optimizer's evaluations counts."""
     return Contest(Range(spec.metric.range.min, spec.metric.range.max)) if spec.prunes else None
+
+
+def artifact(program: str, report: Report, codec: Codec) -> bytes:
+    """The files of a program and its report. Raises BadInput where an API key is in one of them."""
+    files = {names.PROGRAM_FILE: program, names.REPORT_FILE: report.model_dump_json(by_alias=True, indent=2)}
+    body = json.dumps(files).encode()
+    try:
+        codec.guard(body)
+    except SecretInPayload as error:
+        raise BadInput(WorkerReason.RESULT_NOT_PORTABLE, f"the winner cannot be published: {error}") from None
+    return body
 
 
 def _saved(winner: Any) -> str:

@@ -42,20 +42,28 @@ class Progress(BaseCallback):
 
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         devset = inputs.get("devset") or instance.devset
-        if self.compiling and len(devset) == len(self.validation):
+        if self.compiling and self._is_validation(devset):
             self._open[call_id] = inputs["program"]
 
     def on_evaluate_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
         program = self._open.pop(call_id, None)
         if program is not None and exception is None and not _is_cut_short(outputs.results):
-            self.best = max(self.best or 0.0, outputs.score)
+            self.best = outputs.score if self.best is None else max(self.best, outputs.score)
             self.keep(program, outputs.score)
+
+    def _is_validation(self, examples: Any) -> bool:
+        """Whether these are the validation set's, in whatever order: MIPROv2 shuffles them, COPRO scores on others."""
+        return len(examples) == len(self.validation) and sorted(map(repr, examples)) == sorted(
+            map(repr, self.validation)
+        )
 
     def keep(self, program: Any, score: float) -> None:
         """A program that was scored on the whole validation set."""
         if self.keeps_best and score > self.best_score:
-            # The optimizer may go on to change it.
+            # The optimizer may go on to change it; InferRules even what copies share, the classes of signatures.
             self.best_score, self.best_program = score, program.deepcopy()
+            for predictor in self.best_program.predictors():
+                predictor.signature = predictor.signature.with_instructions(predictor.signature.instructions)
 
 
 def run(

@@ -24,7 +24,6 @@ from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Work, make_work
 from swarm_worker.replay.journal import body_of, read_body
 from swarm_worker.replay.store import Store, read_earlier
-from swarm_worker.user.binding import packages
 from swarm_worker.watch import Watch
 
 
@@ -37,7 +36,7 @@ def main(process: Process) -> None:
         depot = environment.depot
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec, depot)
         store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True), depot)
-        store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot, packages).values()]
+        store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
         if depot is not None:
             depot.end = process.end
         answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ), store.is_reused)

@@ -28,10 +28,14 @@ from swarm_worker.local.reasons import LocalReason
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """12 hex digits that change with every file that the spec mounts, and with all of it but `limits` and `suspend`:
-    a run that a limit has ended goes on with a higher one.
+    """12 hex digits that change with every file that the spec mounts, and with all of it but what begins no new run in
+    a cluster either: a run that a limit has ended goes on with a higher one.
     """
-    spec = {name: value for name, value in manifest.spec.as_written().items() if name not in ("limits", "suspend")}
+    spec = manifest.spec.as_written()
+    for name in ("limits", "suspend", "ttlSecondsAfterFinished"):
+        spec.pop(name, None)
+    for model in spec["models"].values():
+        model.pop("limits", None)
     hasher = hashlib.sha256(json.dumps(spec, sort_keys=True).encode())
     for name, content in sorted(manifest.config_maps.items()):
         for key, data in sorted(content.items()):

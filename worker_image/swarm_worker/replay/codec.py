@@ -48,13 +48,17 @@ class Codec:
         buffer = io.BytesIO()
         _Pickler(buffer, walks, self._names).dump(thing)
         data = buffer.getvalue()
+        self.guard(data)
+        return data
+
+    def guard(self, data: bytes) -> None:
+        """Raises SecretInPayload where an API key is in what others will read."""
         for name, secret in self._secrets.items():
             if len(secret) >= GUARDED_SECRET and secret.encode() in data:
                 raise SecretInPayload(
                     f"the {name} model's API key is part of another text that the program holds; "
                     "do not build strings from API keys in a program or metric"
                 )
-        return data
 
     def redact(self, text: str) -> str:
         """The text for people: what a provider says of a key that it refuses may repeat the key."""

@@ -4,6 +4,7 @@ DSPy would have returned.
 
 import contextlib
 import io
+import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -105,16 +106,16 @@ class Wave:
     def is_known(self, store: Store) -> bool:
         return all(key in store for key in self.keys)
 
-    def load(self, store: Store, codec: Codec, most: float | None = None) -> list[Value]:
+    def load(self, store: Store, codec: Codec, missing: float | None = None) -> list[Value]:
         """Outcome and value of each item, in order.
 
         Args:
-            most: of an evaluation that is cut short: what each missing item scores, as a Bound.
+            missing: of an evaluation that is cut short: what each missing item scores, as a Bound.
         """
         known = self._known(store, codec)
-        if most is None:
+        if missing is None:
             return list(known.values())
-        bound: Value = Outcome.OK, (Prediction(), Bound(most))
+        bound: Value = Outcome.OK, (Prediction(), Bound(missing))
         return [known.get(number, bound) for number in range(len(self.items))]
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
@@ -135,15 +136,14 @@ class Wave:
         return placeholder.scores(score, len(self.items)) if self.program else None
 
     def standing(self, store: Store, codec: Codec) -> Standing | None:
-        """What is known of an evaluation; None where a value is no number."""
+        """What is known of an evaluation; None where a value is no plain number."""
         values = self._known(store, codec)
-        try:
-            scores = {
-                number: float(value[1]) if outcome is Outcome.OK else FAILURE
-                for number, (outcome, value) in values.items()
-            }
-        except (TypeError, ValueError):
-            return None
+        scores: dict[int, float] = {}
+        for number, (outcome, value) in values.items():
+            score = _plain(value[1]) if outcome is Outcome.OK else FAILURE
+            if score is None:
+                return None
+            scores[number] = score
         failed = frozenset(number for number, (outcome, _) in values.items() if outcome is Outcome.ERROR)
         return Standing(tuple(self.groups), scores, failed, self.max_errors)
 
@@ -228,7 +228,7 @@ class Bootstrap:
     def is_known(self, store: Store) -> bool:
         return self.digest in store
 
-    def load(self, store: Store, codec: Codec, most: float | None = None) -> Value:
+    def load(self, store: Store, codec: Codec, missing: float | None = None) -> Value:
         """OK and ({predictor name: demos}, error count), or ERROR and the exception."""
         return _value(store, self.digest, codec, [(INPUT, self.walk)])
 
@@ -304,6 +304,13 @@ class Call:
             return Outcome.OK, codec.loads(answer)
         value: Value = codec.loads(store.body(self.digest))
         return value
+
+
+def _plain(score: Any) -> float | None:
+    """A score that is added up as a float is; None for others: numpy's and decimals have a rounding of their own."""
+    number = score.get("score") if type(score) is Prediction else score
+    is_plain = type(number) in (bool, int, float) and abs(number) <= sys.float_info.max
+    return float(number) if is_plain else None
 
 
 def _value(store: Store, key: str, codec: Codec, walks: Walks) -> Value:

@@ -84,8 +84,8 @@ class Scattered(Effect, Protocol):
     def standing(self, store: Store, codec: Codec) -> Standing | None:
         """What is known of an evaluation; None where that cannot be compared."""
 
-    def load(self, store: Store, codec: Codec, most: float | None = None) -> Any:
-        """The result; of an evaluation that is cut short, each missing item scores so much at most."""
+    def load(self, store: Store, codec: Codec, missing: float | None = None) -> Any:
+        """The result; of an evaluation that is cut short, each missing item scores so much, as a Bound."""
 
 
 class Leave(Protocol):
@@ -123,8 +123,11 @@ class Engine:
             it raises ends the plan.
         is_full: whether so much is printed that another plan should go on.
         contest: of the compile's evaluations, where they need not all be finished.
+        passes_over: whether evaluations that are not complete count for nothing now. A plan that only looks for what is
+            complete asks for none of them.
 
     Attributes:
+        has_passed_over: whether it met one: what the optimizer does from there on is not what it would have done.
         stream: effects needed so far.
         asked: tasks emitted.
         guesses: digests of those among them that are guesses, and about how many runs of the program each takes.
@@ -148,10 +151,11 @@ class Engine:
         check: Callable[[Stream], None] = not_checked,
         is_full: Callable[[], bool] = bool,
         contest: Contest | None = None,
+        passes_over: Callable[[], bool] = bool,
     ) -> None:
         self.store, self.codec = store, codec
         self._emit, self._leave, self._check, self._is_full = emit, leave, check, is_full
-        self._contest = contest
+        self._contest, self._passes_over = contest, passes_over
         self._looks_ahead, self._speculation, self._threads = looks_ahead, speculation, threads
         self._small, self._small_alone = small, ALONE * min(small, threads)
         self._make_call = client().maker()
@@ -165,7 +169,7 @@ class Engine:
         self._lock = threading.RLock()
         self._active_at = 0.0
         self._occurrences: dict[str, int] = {}
-        self._has_checked = False
+        self._has_checked = self.has_passed_over = False
         self.answers = Answers(codec, store.answer, self._keep, is_reused=store.is_reused)
         self.stream: Stream = []
         self.asked: list[Task] = []
@@ -191,7 +195,7 @@ class Engine:
         if self._scout is not None:
             return self._scouted(self._scout, effect)
         self._follow(effect)
-        while not self._is_settled(effect):
+        while not (self._is_settled(effect) or self._is_passed_over(effect)):
             tasks = self._tasks(effect)
             if _fits(tasks.task, self._small):
                 self._run_here(tasks.task, tasks.blobs)
@@ -208,10 +212,16 @@ class Engine:
         """Whether nothing more of it is needed."""
         return effect.is_known(self.store) or (self._competes(effect) and effect.digest in self.spared)
 
+    def _is_passed_over(self, effect: Scattered) -> bool:
+        if effect.program is None or not self._passes_over():
+            return False
+        self.has_passed_over = True
+        return True
+
     def _load(self, effect: Scattered) -> Any:
-        if self._contest is None or effect.is_known(self.store):
+        if effect.is_known(self.store):
             return effect.load(self.store, self.codec)
-        return effect.load(self.store, self.codec, self._contest.most)
+        return effect.load(self.store, self.codec, -inf if self._contest is None else self._contest.most)
 
     def _block(self, effect: Scattered, tasks: Tasks) -> Scout | None:
         """Asks for the effect and whatever else may run, and leaves.
@@ -563,7 +573,7 @@ class Engine:
             return
         number, found = len(self.stream), (effect.kind, effect.digest)
         self.stream.append(found)
-        if number < len(self.store.stream) and self.store.stream[number] != found:
+        if number < len(self.store.stream) and self.store.stream[number] != found and not self.has_passed_over:
             kind, digest = self.store.stream[number]
             self._end(
                 Drift(

@@ -51,7 +51,7 @@ def install(engine: Engine) -> None:
                 executor.failed_indices.append(number)
                 executor.exceptions_map[number] = value
                 engine.failures.append(describe(value))
-        if executor.error_count >= executor.max_errors:
+        if executor.error_count and executor.error_count >= executor.max_errors:
             raise Exception("Execution cancelled due to errors or interruption.")
         return results
 

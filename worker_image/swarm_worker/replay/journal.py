@@ -1,5 +1,6 @@
 """The journal of one run: results by key, finished LM calls, and what its plans did."""
 
+import contextlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -32,9 +33,10 @@ class Journal:
     stream: Stream = field(default_factory=list)
     accounts: Accounts = field(default_factory=Accounts)
     _results: dict[str, tuple[Result, Body]] = field(default_factory=dict)
-    _calls: dict[str, Body] = field(default_factory=dict)
+    _calls: dict[str, list[Body]] = field(default_factory=dict)
     _carried: dict[str, str] = field(default_factory=dict)
     _made: dict[str, CallMade] = field(default_factory=dict)
+    _good: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Iterable[Record], bodies: Bodies | None = None) -> Self:
@@ -61,7 +63,7 @@ class Journal:
         elif record.kind is RecordKind.CALL:
             made = CallMade.model_validate(record.header)
             self._made.setdefault(made.identity, made)
-            self._calls.setdefault(made.key, body_of(record))
+            self._calls.setdefault(made.key, []).append(body_of(record))
         elif record.kind is RecordKind.BOOKED:
             self.accounts.book(Booked.model_validate(record.header))
 
@@ -76,28 +78,29 @@ class Journal:
 
     def body(self, key: str) -> bytes:
         try:
-            return self._read(self._results[key][1])
+            return read_body(self._results[key][1], self.bodies)
         except Drift as error:
             assert self.bodies is not None, "what is with its record is never lost"
             self.bodies.give_up(error)
 
     def is_good(self, key: str) -> bool:
-        """Whether there is a result that is no error, and its body is there."""
-        return key in self and self._results[key][0].outcome is Outcome.OK and self._has(self._results[key][1])
+        """Whether there is a result that is no error, and its body is as it was left."""
+        if key not in self._good:
+            self._good[key] = key in self and self.result(key).outcome is Outcome.OK and self._is_there(key)
+        return self._good[key]
 
     def answer(self, key: str) -> bytes | None:
-        """The pickled answer to an LM call, whoever made it. One that is lost can be asked for again."""
-        if key in self._calls:
-            body, start = self._calls[key], 0
-        elif key in self._carried:
+        """The pickled answer to an LM call, whoever made it. One that is lost can be asked for again: then the next one
+        counts.
+        """
+        places = [(body, 0) for body in self._calls.get(key, ())]
+        if key in self._carried:
             result, body = self._results[self._carried[key]]
-            start = result.calls_at or 0
-        else:
-            return None
-        try:
-            return self._read(body)[start:] if self._has(body) else None
-        except Drift:
-            return None
+            places.append((body, result.calls_at or 0))
+        for body, start in places:
+            with contextlib.suppress(Drift):
+                return read_body(body, self.bodies)[start:]
+        return None
 
     def usage(self) -> Usage:
         """All LM calls that the journal holds results of."""
@@ -119,11 +122,11 @@ class Journal:
         calls = sum(result.usage.calls for result in results) + sum(one.usage.calls for one in made)
         return calls, {key for result in results for key in result.calls} | {one.key for one in made}
 
-    def _read(self, body: Body) -> bytes:
-        return read_body(body, self.bodies)
-
-    def _has(self, body: Body) -> bool:
-        return isinstance(body, bytes) or (self.bodies is not None and self.bodies.has(body))
+    def _is_there(self, key: str) -> bool:
+        with contextlib.suppress(Drift):
+            read_body(self._results[key][1], self.bodies)
+            return True
+        return False
 
 
 def body_of(record: Record) -> Body:

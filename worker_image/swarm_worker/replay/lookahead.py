@@ -132,18 +132,24 @@ def look(
     sys.stderr.flush()
     # A scout must not act on a signal as the plan would: with a commit.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    for outlook in outlooks:
-        ours, theirs = Pipe()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            for line in lines:
-                line.connection.close()
-            _silence()
-            return Scout(outlook, theirs)
-        theirs.close()
-        lines.append(_Line(ours, pid))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    try:
+        for outlook in outlooks:
+            ours, theirs = Pipe()
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                for line in lines:
+                    line.connection.close()
+                _silence()
+                return Scout(outlook, theirs)
+            theirs.close()
+            lines.append(_Line(ours, pid))
+    except OSError:  # no more processes, or files: the plan does without seeing ahead
+        for line in lines:
+            line.close()
+        return None
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
         for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines), choice), 1):
             found(sighting, request)

@@ -35,11 +35,13 @@ LEADERS = 3
 FAILURE = 0.0
 """What a failed example scores, in stock DSPy."""
 MARGIN = 1e-6
-"""Of a percentage, which `dspy.Evaluate` rounds: the last digits of a sum depend on who adds it up."""
+"""Of a percentage, which `dspy.Evaluate` rounds: the last digits of a sum depend on who adds it up. For scores up to 1;
+of greater ones it is as much more.
+"""
 
 
 class Bound(float):
-    """What a cell that was not paid for can have scored at most."""
+    """What stands for the score of a cell that was not paid for: as a rule the most that it can have been."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ def lost(standings: Sequence[Standing], limits: Range) -> set[int]:
     if not standings:
         return set()
     least, most = min(limits.low, FAILURE), max(limits.high, FAILURE)
-    floors = [round(standing.percentage(least) - MARGIN, 2) for standing in standings]
-    ceilings = [round(standing.percentage(most) + MARGIN, 2) for standing in standings]
+    margin = MARGIN * max(1.0, -least, most)
+    floors = [round(standing.percentage(least) - margin, 2) for standing in standings]
+    ceilings = [round(standing.percentage(most) + margin, 2) for standing in standings]
     top = max(floors)
     first = floors.index(top)
     return {

@@ -5,7 +5,7 @@ An answer to an LM call is named by all that it depends on, so it counts in ever
 and its calls are answered.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from swarm_wire.messages import Result, Reused
 from swarm_wire.shards import read_folder
 from swarm_worker.depot import Bodies
 from swarm_worker.replay.journal import Journal
+from swarm_worker.user.binding import packages
 
 
 @dataclass
@@ -78,15 +79,14 @@ class Store(Journal):
         return next((run for run in self._equal if run.is_good(key)), None)
 
 
-def read_earlier(folder: Path, bodies: Bodies | None, packages: Callable[[], str]) -> dict[str, Journal]:
+def read_earlier(folder: Path, bodies: Bodies | None) -> dict[str, Journal]:
     """The journals of earlier runs by the runs' ids, the newest first. They are folders, NUMBER-ID, the oldest is 0.
 
-    Args:
-        packages: of this process. What others pickled it may not be able to read: their journals are empty to it.
+    What other packages pickled this process may not be able to read: those journals are empty to it.
     """
     runs = sorted((path for path in folder.glob("*") if path.is_dir() and path.name[0] != "."), reverse=True)
     found = {run.name.partition("-")[2]: Journal.of(read_folder(run, growing=True), bodies) for run in runs}
-    own = packages() if found else ""
     return {
-        name: run if run.plans and run.plans[-1].packages == own else Journal(bodies) for name, run in found.items()
+        name: run if run.plans and run.plans[-1].packages == packages() else Journal(bodies)
+        for name, run in found.items()
     }

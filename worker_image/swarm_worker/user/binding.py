@@ -5,6 +5,7 @@ program's files, of the data, of the installed distributions and of the image. T
 ConfigMap holds, and every module outside the installed distributions that is imported by now.
 """
 
+import functools
 import importlib.metadata
 import os
 import sys
@@ -18,19 +19,16 @@ from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.user.data import Data
 
 
-def binding(spec: CompilationSpec, sources: Path, data: Data, image: str, installed: str) -> str:
-    """32 hex digits.
-
-    Args:
-        installed: the `packages` of this process.
-    """
+def binding(spec: CompilationSpec, sources: Path, data: Data, image: str) -> str:
+    """32 hex digits."""
     parts = [f"{name}\0{content.hex()}" for name, content in _files(spec, sources)]
     examples = Walk().digest(data.train, data.validation, data.test)
-    return combine("binding", image, installed, examples, *parts).hex()
+    return combine("binding", image, packages(), examples, *parts).hex()
 
 
+@functools.cache
 def packages() -> str:
-    """32 hex digits, of Python and the installed distributions."""
+    """Of this process: 32 hex digits, of Python and the installed distributions."""
     return combine("packages", sys.version, *sorted(_distributions())).hex()
 
 
