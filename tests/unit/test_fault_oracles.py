@@ -8,9 +8,11 @@ import pytest
 from faults.bill import Bill
 from faults.proxy import Call
 from faults.stage import A_POD, Stage, Told, Undisturbed
+from faults.test_sweep import always, written
 from support.cluster import Namespace
 from support.compiles import StockRun
 from support.e2e import API_KEY
+from swarm_operator import naming
 
 
 def entry(digest: str | None, began: float, *, status: int = 200, latency: float = 1.0) -> dict[str, Any]:
@@ -144,6 +146,7 @@ class Process:
     starts = 1
 
 
+RUN = naming.run_id("u", 1, None)
 LOOK, WRITE = ("list", "dspycompilations"), ("patch", "dspycompilations/status")
 
 
@@ -200,3 +203,23 @@ def test_an_operator_that_tells_things_once() -> None:
 def test_an_operator_that_tells_too_much(said: dict[str, Any]) -> None:
     with pytest.raises(AssertionError):
         tells(**said)
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "name", "kind", "certain"),
+    [
+        ("create", "jobs", naming.plan_job("c12345678", RUN, 0, 1), "p0-1", True),
+        ("create", "jobs", naming.work_job("c12345678", RUN, 1, 2), "w1-2", True),
+        ("patch", "pods", naming.work_job("c12345678", RUN, 1, 2) + "-0-x7k2p", "w1-2", True),
+        ("create", "configmaps", naming.run_map("c12345678", RUN), "run", True),
+        ("create", "configmaps", naming.shard_map("c12345678", RUN, "tasks", 0, 1, "ab" * 32), "t0-1", True),
+        ("create", "configmaps", naming.shard_map("c12345678", RUN, "results", 0, 1, "ab" * 32), "r0-1", True),
+        ("create", "configmaps", naming.shard_map("c12345678", RUN, "results", 0, 0, "ab" * 32), "r0-0", False),
+        ("patch", "configmaps", "c12345678-artifact", "artifact", True),
+        ("patch", "dspycompilations/status", "c12345678", "", False),
+        ("create", "events", naming.event("c12345678", "any"), "", False),
+    ],
+)
+def test_a_write_is_known_again_in_another_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:
+    assert written(Call(verb, resource, name, 1, 0.0)) == (verb, resource, kind)
+    assert always((verb, resource, kind)) is certain
