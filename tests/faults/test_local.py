@@ -20,9 +20,9 @@ from support.kills import kill_one, processes, wait_for_requests
 
 LATENCY = "0.5"
 """Seconds: longer than a worker needs to find that nobody reads it any more."""
-IN_FLIGHT = 4
-"""Calls that the threads of a plan are in. Two workers that run a bootstrap each are in two."""
-UNHEARD = 3 * IN_FLIGHT
+IN_FLIGHT = 2 * 4
+"""Calls that the threads of two workers are in; a plan has half as many threads."""
+UNHEARD = 2 * IN_FLIGHT
 """The same when the driver is killed: what it had not read yet, and what they begin until they know, is lost, too."""
 
 
