@@ -6,9 +6,9 @@ import pytest
 
 import testbed
 from simulated_provider.testing import running_provider
-from support.cluster import Namespace
+from support.cluster import Namespace, condition, is_over
 from support.compiles import Case, StockRun
-from support.e2e import TRIAGE, triage_namespace
+from support.e2e import TRIAGE, triage, triage_namespace
 from support.installed import installed
 
 __all__ = ["installed"]
@@ -37,6 +37,15 @@ def stock() -> StockRun:
     """The winner and ranking of stock DSPy in one process; its provider answers as the cluster's does."""
     with running_provider(seed=SEED, knowledge=TRIAGE / "knowledge.jsonl") as provider:
         return CASE.stock(provider)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(namespace: Namespace) -> int:
+    """Provider requests of a run that nobody disturbs."""
+    namespace.reset_provider()
+    namespace.apply(triage("undisturbed"))
+    assert condition(namespace.wait_for("undisturbed", is_over), "Ready")["status"] == "True"  # type: ignore[index]
+    return namespace.requests()
 
 
 @pytest.fixture

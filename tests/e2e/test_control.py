@@ -7,7 +7,7 @@ import pytest
 
 from support.cluster import Manifest, Namespace, condition
 from support.compiles import StockRun
-from support.e2e import IN_FLIGHT, catch, finish, triage
+from support.e2e import IN_FLIGHT, catch, finish, spend, triage
 
 
 def suspend(namespace: Namespace, name: str, value: bool) -> None:
@@ -15,9 +15,11 @@ def suspend(namespace: Namespace, name: str, value: bool) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_suspended_run_pays_for_nothing_and_goes_on_where_it_was(namespace: Namespace, stock: StockRun) -> None:
+def test_a_suspended_run_pays_for_nothing_and_goes_on_where_it_was(
+    namespace: Namespace, stock: StockRun, undisturbed: int
+) -> None:
     namespace.apply(triage("suspended"))
-    catch(namespace, "suspended", "work")
+    spend(namespace)
     before = namespace.get("dspyc", "suspended")
     suspend(namespace, "suspended", True)
     namespace.wait_gone("jobs", **{"dspy-swarm.dev/run": before["status"]["runId"]})
@@ -37,7 +39,7 @@ def test_a_suspended_run_pays_for_nothing_and_goes_on_where_it_was(namespace: Na
     suspend(namespace, "suspended", False)
     after = finish(namespace, "suspended", stock)
     assert after["status"]["runId"] == before["status"]["runId"]
-    assert namespace.requests() <= stock.requests + IN_FLIGHT
+    assert namespace.requests() <= undisturbed + IN_FLIGHT
 
 
 def test_what_is_created_suspended_waits(namespace: Namespace) -> None:
@@ -49,22 +51,24 @@ def test_what_is_created_suspended_waits(namespace: Namespace) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_job_that_is_suspended_as_kueue_does_costs_what_was_in_flight(namespace: Namespace, stock: StockRun) -> None:
+def test_a_job_that_is_suspended_as_kueue_does_costs_what_was_in_flight(
+    namespace: Namespace, stock: StockRun, undisturbed: int
+) -> None:
     """There is no Kueue here: the test suspends the workers' Job in its place."""
     made = triage("queued")
     made["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
     namespace.apply(made)
+    spend(namespace)
     pod = catch(namespace, "queued", "work")
     job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
     assert namespace.get("job", job)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
-    namespace.wait_for("queued", lambda found: found["status"]["progress"]["cellsDone"] > 0)
     namespace.kubectl("patch", "job", job, "--type=merge", '--patch={"spec":{"suspend":true}}')
     finish(namespace, "queued", stock)
-    assert namespace.requests() <= stock.requests + IN_FLIGHT
+    assert namespace.requests() <= undisturbed + IN_FLIGHT
     assert not [found for found in namespace.list("jobs") if found["metadata"]["name"] == job]
 
 
-def test_a_journal_goes_when_its_time_is_over(namespace: Namespace, stock: StockRun) -> None:
+def test_a_journal_goes_when_its_time_is_over(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.reset_provider()
     namespace.apply(triage("brief", ttlSecondsAfterFinished=4))
     ended = finish(namespace, "brief", stock)
@@ -73,4 +77,4 @@ def test_a_journal_goes_when_its_time_is_over(namespace: Namespace, stock: Stock
         namespace.wait_gone("configmaps", **labels)
     finish(namespace, "brief", stock)
     assert namespace.get("dspyc", "brief")["status"] == ended["status"]
-    assert namespace.requests() <= stock.requests + IN_FLIGHT
+    assert namespace.requests() <= undisturbed + IN_FLIGHT

@@ -9,7 +9,7 @@ import pytest
 
 from support.cluster import Manifest, Namespace, condition, is_over
 from support.compiles import StockRun
-from support.e2e import IN_FLIGHT, catch, finish, triage
+from support.e2e import IN_FLIGHT, finish, spend, triage
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import unpack
 
@@ -28,15 +28,15 @@ def next_run(namespace: Namespace, before: Manifest, stock: StockRun) -> Manifes
 
 
 @pytest.mark.usefixtures("slow")
-def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun) -> None:
+def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.apply(triage(NAME))
-    catch(namespace, NAME, "work")
+    spend(namespace)
     first = namespace.wait_for(NAME, lambda found: found["status"]["progress"]["cellsDone"] > 0)
     change(namespace, NAME, threadsPerPod=3)
     told = namespace.wait_for(NAME, lambda found: condition(found, "Ready")["reason"] == "Superseded")  # type: ignore[index]
     print(condition(told, "Ready"))
     second = next_run(namespace, first, stock)
-    assert namespace.requests() <= stock.requests + IN_FLIGHT
+    assert namespace.requests() <= undisturbed + IN_FLIGHT
     assert second["status"]["usage"]["reusedCalls"] > 0
 
     paid = namespace.requests()
@@ -115,12 +115,12 @@ def claim(namespace: Namespace) -> Iterator[str]:
     cluster.kubectl("delete", "persistentvolume", name, "--wait=false")
 
 
-def test_a_journal_on_a_volume_is_as_good(namespace: Namespace, stock: StockRun, claim: str) -> None:
+def test_a_journal_on_a_volume_is_as_good(namespace: Namespace, stock: StockRun, undisturbed: int, claim: str) -> None:
     namespace.reset_provider()
     namespace.apply(triage("voluminous", journal={"persistentVolumeClaim": {"claimName": claim}}))
     first = finish(namespace, "voluminous", stock)
     paid = namespace.requests()
-    assert paid <= stock.requests + IN_FLIGHT
+    assert paid <= undisturbed + IN_FLIGHT
     labels: Manifest = {"dspy-swarm.dev/run": first["status"]["runId"], "dspy-swarm.dev/kind": "results"}
     kept = [
         record

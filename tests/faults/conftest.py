@@ -136,11 +136,11 @@ def undisturbed(stage: Stage) -> Undisturbed:
     stage.ready()
     stage.begin()
     stage.over()
-    requests = stage.requests()
     stage.settles()
+    bill = stage.bill()
     writes = list(stage.proxy.writes)
     stage.vanishes()
-    return Undisturbed(stock, requests, writes)
+    return Undisturbed(stock, bill, writes)
 
 
 @pytest.fixture

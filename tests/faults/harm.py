@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from aiohttp import web
@@ -88,6 +89,17 @@ def after(act: Callable[[], object]) -> Fault:
     return fault
 
 
+def amid(act: Callable[[], object]) -> Fault:
+    """Something happens while the request is under way; it is done, and answered."""
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        act()
+        await asyncio.sleep(0.1)
+        return (await exchange.forward()).response()
+
+    return fault
+
+
 def delayed(seconds: float) -> Fault:
     """Reaches the API server late."""
 
@@ -135,6 +147,42 @@ async def emptied(exchange: Exchange) -> web.StreamResponse:
     """No output, as if a pod had printed none."""
     await exchange.forward()
     return web.Response(text="")
+
+
+class Held:
+    """One request is kept on its way until it is let go, however long its sender has been waiting.
+
+    Attributes:
+        came: it is there.
+    """
+
+    def __init__(self) -> None:
+        self.came = threading.Event()
+        self._may_go, self._arrived = threading.Event(), threading.Event()
+
+    async def __call__(self, exchange: Exchange) -> web.StreamResponse:
+        self.came.set()
+        await asyncio.to_thread(self._may_go.wait)
+        answer = await exchange.forward()
+        self._arrived.set()
+        return answer.response()
+
+    def let_go(self) -> None:
+        """Returns when the API server has done it, or refused it."""
+        self._may_go.set()
+        assert self._arrived.wait(30)
+
+
+class Recorded:
+    """Nothing is done to requests; what they were answered is kept."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, exchange: Exchange) -> web.StreamResponse:
+        answer = await exchange.forward()
+        self.bodies.append(answer.body)
+        return answer.response()
 
 
 class StandingStill:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Self
@@ -48,6 +49,8 @@ class Operator:
 
     Attributes:
         exits: exit codes of ends that nobody here brought about.
+        starts: how often it was started.
+        is_probed: whether it is ended when its liveness probe fails. A node that is cut off ends nothing.
     """
 
     def __init__(self, config: Path, folder: Path, **settings: object) -> None:
@@ -68,6 +71,7 @@ class Operator:
         self._killed = False
         self.exits: list[int] = []
         self.starts = 0
+        self.is_probed = True
 
     def __enter__(self) -> Self:
         self._log = self._log_file.open("ab")
@@ -79,6 +83,15 @@ class Operator:
             self.halt(signal.SIGKILL)
         if self._log:
             self._log.close()
+
+    @contextmanager
+    def prepared(self) -> Iterator[Self]:
+        """It runs from its `start` on."""
+        self._log = self._log_file.open("ab")
+        try:
+            yield self
+        finally:
+            self.__exit__()
 
     def twin(self, folder: Path, module: str = "swarm_operator", environment: Mapping[str, str] | None = None) -> Self:
         """Another one with the same settings; not started yet.
@@ -150,7 +163,7 @@ class Operator:
                 if time.monotonic() < due:
                     continue
             due = time.monotonic() + PERIOD
-            failures = 0 if self._is_alive() else failures + 1
+            failures = 0 if not self.is_probed or self._is_alive() else failures + 1
             if failures == FAILURES:
                 self._process.kill()
 

@@ -28,6 +28,7 @@ class Call:
         resource: the plural, with the subresource after a slash: "pods", "dspycompilations/status", "pods/log".
         number: of this write among all writes of the operator, from 1; 0: it only reads.
         at: when it came; seconds on the monotonic clock.
+        body: what is to be written.
     """
 
     verb: str
@@ -35,6 +36,7 @@ class Call:
     name: str
     number: int
     at: float
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def writes(self) -> bool:
@@ -101,7 +103,8 @@ class FaultProxy:
 
     @property
     def writes(self) -> list[Call]:
-        return [call for call in self.seen if call.writes]
+        """But for a Lease, which is renewed all the time."""
+        return [call for call in self.seen if call.writes and call.resource != "leases"]
 
     def add(self, fits: Callable[[Call], bool], fault: Fault, times: int | None = 1) -> Rule:
         rule = Rule(fits, fault, times)
@@ -182,7 +185,8 @@ class FaultProxy:
             name = name or json.loads(body)["metadata"]["name"]
             self._numbers += 1
         number = self._numbers if verb in WRITES.values() else 0
-        return Call(verb, f"{resource}/{subresource}" if subresource else resource, name, number, time.monotonic())
+        full = f"{resource}/{subresource}" if subresource else resource
+        return Call(verb, full, name, number, time.monotonic(), body)
 
 
 class Exchange:

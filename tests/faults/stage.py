@@ -4,20 +4,23 @@ The compile has everything that a run can have: two rounds, plans that make call
 bootstrap, guesses.
 """
 
+import base64
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
 from faults.api import Api, Refused
+from faults.bill import Bill
 from faults.process import OUR_FAULT, Operator
 from faults.proxy import Call, FaultProxy
 from support.cluster import Manifest, Namespace, condition, is_over
 from support.compiles import Case, StockRun
-from support.e2e import ENDPOINT, triage
+from support.e2e import API_KEY, ENDPOINT, triage
 
 TRAIN, VALIDATION, CALLS_PER_CELL, BOOTSTRAPS = 6, 6, 2, 1
 CASE = Case(
@@ -29,25 +32,33 @@ CASE = Case(
     validation=VALIDATION,
 )
 PODS, THREADS = 2, 2
-A_POD = (THREADS + TRAIN * BOOTSTRAPS) * CALLS_PER_CELL
-"""Provider requests that a pod may have in flight: a cell for each thread, of which one may be a whole bootstrap."""
+A_POD = THREADS * CALLS_PER_CELL
+"""Calls that die with a pod: those of a cell for each thread. A bootstrap is one cell, too, but tells of each call."""
 A_PLAN = VALIDATION * CALLS_PER_CELL
-"""The same of a plan: the cells of a wave that it runs itself."""
+"""Calls of a wave that a plan runs itself."""
+UNREAD = THREADS
+"""More that die with a pod whose output vanishes with it: what each thread printed since it was read last."""
+ENDING = PODS * THREADS * CALLS_PER_CELL + TRAIN * BOOTSTRAPS * CALLS_PER_CELL
+"""Calls that are begun at most when a run has ended: pods finish the cells that they are in, or a bootstrap."""
 
 GROUP = "/apis/dspy-swarm.dev/v1alpha1"
 SETTINGS = {
     "gather_interval": 1,
     "pending_deadline": 20,
     "retry_delay": 1,
-    "resync_interval": 5,
+    "resync_interval": 3,
     "lost_after": 5,
     "log_deadline": 10,
     "worker_image": "dspy-swarm/worker:dev",
 }
+READ_WITHIN = 3.0
+"""Seconds: longer than the time between two reads of a pod's output."""
+RESYNCS = 2
+"""Looks at everything in which an operator that has nothing to do writes nothing."""
 QUIET = 2.0
-"""Seconds that are looked at for requests of an operator that has nothing to do."""
+"""Seconds of which the requests of an operator that has nothing to do are counted."""
 IDLE_READS = 40
-"""More than that in QUIET seconds is a loop: an idle operator lists everything each 5 seconds."""
+"""More than that in QUIET seconds is a loop: an idle operator lists everything each 3 seconds."""
 PUBLISHED = {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
 
 
@@ -61,13 +72,50 @@ class Undisturbed:
     """What is true of a run that nobody disturbs."""
 
     stock: StockRun
-    requests: int
+    bill: Bill
     writes: list[Call]
+
+    @property
+    def requests(self) -> int:
+        return len(self.bill)
+
+
+@dataclass
+class Told:
+    """What was seen in a Compilation's status, look by look.
+
+    Attributes:
+        runs: their ids.
+        falls: what went back, though it only may go on.
+    """
+
+    runs: set[str] = field(default_factory=set)
+    falls: list[str] = field(default_factory=list)
+    _highest: dict[str, int] = field(default_factory=dict)
+
+    def hear(self, compilation: Manifest) -> None:
+        uid, status = compilation["metadata"]["uid"], compilation.get("status") or {}
+        if "observedGeneration" in status:
+            self._rises(f"{uid}: observedGeneration", status["observedGeneration"])
+        if "runId" in status:
+            self.runs.add(status["runId"])
+            self._rises(f"{status['runId']}: cellsDone", (status.get("progress") or {}).get("cellsDone", 0))
+
+    def _rises(self, name: str, value: int) -> None:
+        before = self._highest.get(name, value)
+        if value < before:
+            self.falls.append(f"{name} was {before}, then {value}")
+        self._highest[name] = max(value, before)
 
 
 @dataclass
 class Stage:
-    """A namespace with a provider, and one operator that serves it alone, through `proxy`."""
+    """A namespace with a provider, and one operator that serves it alone, through `proxy`.
+
+    Attributes:
+        operators: how many serve it, where a case brings another one.
+        harmed_at: when a case did what it does to pods; wall clock.
+    """
 
     namespace: Namespace
     api: Api
@@ -76,6 +124,9 @@ class Stage:
     reference: Undisturbed | None = None
     name: str = "compile"
     counted_from: int = 0
+    operators: int = 1
+    harmed_at: float | None = None
+    told: Told = field(default_factory=Told)
 
     # What happens.
 
@@ -85,6 +136,10 @@ class Stage:
         manifest = small(self.name, **spec)
         manifest["metadata"]["namespace"] = self.namespace.name
         self.api.send("POST", self.path(""), manifest)
+
+    def harms(self) -> None:
+        """Now: what was read before is never paid for again."""
+        self.harmed_at = time.time()
 
     def ready(self) -> None:
         """The provider is as at its start, and nothing of another case is left."""
@@ -125,11 +180,24 @@ class Stage:
 
     def find(self) -> Manifest | None:
         found: Manifest | None = self.api.get(self.path())
+        if found is not None:
+            self.told.hear(found)
         return found
 
     def requests(self) -> int:
-        """Requests to the provider since the last `begin`."""
+        """Requests to the provider that have ended since the last `begin`."""
         return int(self.api.get(f"{self._provider}/stats")["requests"]) - self.counted_from
+
+    def bill(self) -> Bill:
+        """What has been paid for since the last `begin`."""
+        return Bill.of(self.api.get(f"{self._provider}/requests?after={self.counted_from}")["requests"])
+
+    def attempts(self, role: str) -> int:
+        """How often the operator has tried one thing: the highest number of an attempt."""
+        jobs = [json.loads(call.body) for call in self.proxy.writes if (call.verb, call.resource) == ("create", "jobs")]
+        labels = [job["metadata"]["labels"] for job in jobs]
+        found = [int(each["dspy-swarm.dev/attempt"]) for each in labels if each["dspy-swarm.dev/role"] == role]
+        return max(found, default=0)
 
     def ours(self, kind: str) -> list[Manifest]:
         """Objects of a plural that the operator made, of all runs."""
@@ -183,68 +251,112 @@ class Stage:
 
     # What must hold.
 
-    def holds(self, *, lost: int = 0, saved: int = 0, restarts: bool = False) -> Manifest:
+    def holds(self, *, lost: int = 0, saved: int = 0, restarts: bool = False, forgets: bool = False) -> Manifest:
         """The run ends as if nothing had happened, and leaves nothing behind.
 
         Args:
-            lost: most provider requests more than in an undisturbed run: what was in flight when something died.
-            saved: most provider requests less than stock makes: what the provider has forgotten.
+            lost: most calls that are paid for once more than in an undisturbed run: what was in flight when something
+                died, or what is asked for anew.
+            saved: most calls less than stock makes: what the provider's log has forgotten.
             restarts: whether the operator's process may end by itself and be started again by its kubelet.
+            forgets: whether the journal itself was harmed: what is known may become less.
         """
         assert self.reference is not None
         compilation = self.over()
         assert conditions(compilation) == PUBLISHED, compilation["status"]
-        paid = self.requests()
         artifact = self.api.get(f"{self.core('configmaps')}/{self.name}-artifact")
         program = json.loads(artifact["data"]["program.json"])
         program.pop("metadata")
         assert program == self.reference.stock.program
         report = json.loads(artifact["data"]["report.json"])
         assert [candidate["score"] for candidate in report["candidates"]] == self.reference.stock.ranking
-        # Stock's cache makes each call once; side by side, pods may make one more often.
-        assert self.reference.stock.requests - saved <= paid <= self.reference.requests + lost
-        status = compilation["status"]
-        progress = status["progress"]
-        assert progress["cellsDone"] == progress["cellsTotal"]
-        assert progress["cellsTotal"] > 0 or report["reused"]["cells"] > 0
-        assert status["artifact"]["sha256"] == artifact["metadata"]["annotations"]["dspy-swarm.dev/sha256"]
         self.settles(restarts=restarts)
+        self.costs(lost, saved)
+        self.tells(forgets)
         self.vanishes()
         return compilation
 
-    def ends(self, reason: str, says: str = "") -> Manifest:
-        """The run fails with this reason, pays for nothing more, and leaves nothing behind."""
+    def costs(self, lost: int, saved: int) -> None:
+        """What was paid for is what had to be, and the status owns up to it. Asked when no pod is left."""
+        assert self.reference is not None
+        bill, usual = self.bill(), self.reference.bill.again
+        again = bill.again - usual
+        print(f"{len(bill)} calls, {again.total()} of them again, {lost} at most")
+        # Stock's cache makes each call once; side by side, pods may make one more often.
+        assert self.reference.stock.requests - saved <= len(bill) <= self.reference.requests + lost
+        assert again.total() <= lost, again
+        if self.harmed_at is not None:
+            forgotten = bill.forgotten(self.harmed_at - READ_WITHIN, self.harmed_at) - {*usual}
+            assert not forgotten, f"{len(forgotten)} calls were answered long before the harm, and asked for again"
+        found = self.find()
+        assert found is not None
+        usage = found["status"]["usage"]
+        repeated = usage.get("repeatedCalls", 0)
+        if len(self.told.runs) == 1 and not saved:
+            assert repeated >= again.total(), usage
+            assert usage["calls"] + repeated >= len(bill) - usual.total(), usage
+
+    def tells(self, forgets: bool) -> None:
+        """What the operator said never went back, was not said over and over, and holds no secret."""
+        found = self.find()
+        assert found is not None
+        assert forgets or not self.told.falls, self.told.falls
+        about = f"fieldSelector=involvedObject.uid%3D{found['metadata']['uid']}"
+        events = self.api.get(f"{self.core('events')}?{about}")["items"]
+        if len(self.told.runs) == 1:
+            said = Counter((event["reason"], event["message"]) for event in events)
+            assert not said - Counter({*said}), said
+        status = [call for call in self.proxy.writes if call.resource.endswith("/status") and call.name == self.name]
+        injected = sum(call in rule.hit for rule in self.proxy.rules for call in status)
+        most = (status[-1].at - status[0].at + 2 * self.operator.starts) * self.operators + injected + 2
+        assert len(status) <= most, [str(call) for call in status]
+        maps = self.ours("configmaps")
+        kept = [
+            json.dumps([found, events]).encode(),
+            *(text.encode() for item in maps for text in item.get("data", {}).values()),
+            *(base64.b64decode(data) for item in maps for data in item.get("binaryData", {}).values()),
+        ]
+        assert not any(API_KEY.encode() in each for each in kept)
+
+    def ends(self, reason: str, says: str = "", *, more: int = ENDING) -> Manifest:
+        """The run fails with this reason, asks for no more than `more` that was under way, and leaves nothing."""
         compilation = self.over()
+        asked = self.requests()
         assert conditions(compilation) == failed(reason), compilation["status"]
         assert says in condition(compilation, "Stalled")["message"]  # type: ignore[index]
         self.settles()
+        assert self.requests() - asked <= more
         self.vanishes()
         return compilation
 
     def settles(self, *, restarts: bool = False) -> None:
-        """A run is over: no pod or Job is left, its status is of the newest spec, the operator has nothing to do."""
+        """A run is over: no pod or Job is left, its status is of the newest spec, the operator has nothing to do, and
+        nobody asks the provider any more."""
         self.when(lambda: not self.ours("jobs") and not self.ours("pods"))
+        asked = self.requests()
         compilation = self.find()
         assert compilation is not None
         assert compilation["status"]["observedGeneration"] == compilation["metadata"]["generation"]
         assert not compilation["metadata"].get("finalizers")
         self.rests(restarts=restarts)
+        assert self.requests() == asked
 
     def rests(self, *, restarts: bool = False) -> None:
-        """The operator comes to rest: it writes nothing, asks for little, and never fell."""
+        """The operator comes to rest: it looks at everything and writes nothing, asks for little, and never fell."""
         began = time.monotonic()
-        self.when(lambda: not self._lately(began, writes=True), seconds=30)
-        late = self._lately(began)
+        self.when(lambda: self.resyncs(began) > RESYNCS * self.operators, seconds=60)
+        late = [call for call in self.proxy.seen if call.at > time.monotonic() - QUIET]
         assert len(late) <= IDLE_READS, [str(call) for call in late]
-        assert restarts or not self.operator.exits, self.operator.log[-3000:]
+        exits = sum(len(rule.hit) for rule in self.proxy.rules) + 1 if restarts else 0
+        assert len(self.operator.exits) <= exits, self.operator.log[-3000:]
         assert OUR_FAULT not in self.operator.log, self.operator.log[-3000:]
-        assert "rehearsal-key" not in self.operator.log
+        assert API_KEY not in self.operator.log
 
-    def _lately(self, began: float, *, writes: bool = False) -> list[Call]:
-        """Requests of the last QUIET seconds, of which none is before `began`."""
-        time.sleep(max(0.0, began + QUIET - time.monotonic()))
-        since = time.monotonic() - QUIET
-        return [call for call in self.proxy.seen if call.at > since and (call.writes or not writes)]
+    def resyncs(self, began: float) -> int:
+        """Looks at everything since `began` and the last write."""
+        quiet = max([began, *(call.at for call in self.proxy.writes)])
+        looks = [call for call in self.proxy.seen if (call.verb, call.resource) == ("list", "dspycompilations")]
+        return sum(call.at > quiet for call in looks)
 
     def vanishes(self) -> None:
         """A deleted Compilation takes everything with it."""

@@ -28,7 +28,19 @@ LONGEST = 300
 """Seconds that one may take."""
 REFUSED = 5
 """Of those that are refused, every fifth."""
-KNOWN = {*Reason, *WorkerReason}
+NEVER = {
+    Reason.JOURNAL_DAMAGED,
+    Reason.NO_PROGRESS,
+    Reason.JOURNAL_TOO_LARGE,
+    WorkerReason.SCHEMA_MISMATCH,
+    WorkerReason.SOURCE_CHANGED,
+    WorkerReason.DIGEST_DRIFT,
+    WorkerReason.STORAGE_DAMAGED,
+    WorkerReason.UNSUPPORTED_DSPY,
+    WorkerReason.WORKER_FAILED,
+}
+"""Whatever a spec says, these are never what is wrong."""
+KNOWN = {*Reason, *WorkerReason} - NEVER
 
 
 def chosen() -> list[Mutation]:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from faults.kinds import case
-from faults.stage import A_PLAN, A_POD, PODS, Stage
+from faults.stage import A_POD, PODS, THREADS, UNREAD, Stage
 from support.cluster import Manifest, config_map
 
-WORK = PODS * A_POD
-"""Provider requests that all worker pods may have in flight."""
+LATE = {"work": 27, "plan": 50}
+"""Calls that are paid for when the harm is done: all but a few of the round's workers, of the last plan."""
+AT_ONCE = A_POD + UNREAD
+"""Calls that are lost with a pod whose output vanishes with it."""
 FINALIZER = "dspy-swarm.dev/gather"
 
 # Pods and Jobs.
@@ -73,49 +75,60 @@ def expire_job(stage: Stage, pod: Manifest) -> None:
     stage.merge(job, {"spec": {"ttlSecondsAfterFinished": 0}})
 
 
+def caught(stage: Stage, role: str) -> Manifest:
+    """A pod that has nearly done its work."""
+    stage.paid(LATE[role])
+    return stage.pod(role)
+
+
 @pytest.mark.parametrize(
-    ("harm", "role"),
+    ("harm", "role", "lost"),
     [
+        # A worker finishes its cells within the grace period; a plan does not wait for the calls that it is in.
         *(
-            case(kind, harm, role, id=f"{kind}, {role}", some=(kind, role) == ("pod deleted with grace 0", "work"))
-            for kind, harm in {
-                "pod deleted": delete_pod,
-                "pod deleted with grace 0": delete_pod_at_once,
-                "pod evicted": evict,
-                "Job deleted": delete_job,
-            }.items()
-            for role in ("plan", "work")
+            case(kind, harm, role, lost, id=f"{kind}, {role}")
+            for kind, harm in {"pod deleted": delete_pod, "pod evicted": evict, "Job deleted": delete_job}.items()
+            for role, lost in (("plan", THREADS), ("work", 0))
         ),
-        case("all pods of a run deleted at once", delete_all_pods, "work"),
-        case("finalizer taken off a pod", take_finalizer, "work"),
-        case("label taken off a pod", take_pod_labels, "work"),
-        case("Job suspended by hand", suspend_job, "work"),
-        case("owner taken off a Job", take_job_owner, "work"),
-        case("Job's time to live is 0", expire_job, "work"),
+        case("pod deleted with grace 0", delete_pod_at_once, "plan", AT_ONCE, id="pod deleted with grace 0, plan"),
+        case(
+            *("pod deleted with grace 0", delete_pod_at_once, "work", AT_ONCE),
+            id="pod deleted with grace 0, work",
+            some=True,
+        ),
+        case("all pods of a run deleted at once", delete_all_pods, "work", PODS * AT_ONCE),
+        # Nobody reads them from then on.
+        case("finalizer taken off a pod", take_finalizer, "work", AT_ONCE),
+        case("label taken off a pod", take_pod_labels, "work", AT_ONCE),
+        case("Job suspended by hand", suspend_job, "work", 0),
+        case("owner taken off a Job", take_job_owner, "work", 0),
+        case("Job's time to live is 0", expire_job, "work", 0),
     ],
 )
-def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], role: str) -> None:
+def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], role: str, lost: int) -> None:
     stage.slow()
     stage.begin()
-    pod = stage.pod(role)
-    if role == "work":
-        stage.paid(30)
+    pod = caught(stage, role)
+    stage.harms()
     harm(stage, pod)
     stage.provider_faults()
-    stage.holds(lost=WORK if role == "work" else A_PLAN)
+    stage.holds(lost=lost)
 
 
 @pytest.mark.fault("ended pod deleted before it was read")
 @pytest.mark.parametrize("role", ["plan", "work"])
 def test_our_finalizer_holds_what_was_not_read(stage: Stage, role: str) -> None:
+    """Its last word, that is: its output is gone with its container."""
     stage.slow(0.3)
     stage.begin()
-    stage.pod(role)
+    pod = caught(stage, role)
+    stage.harms()
     stage.operator.send(signal.SIGSTOP)
-    stage.drop("pods", name(stage.pod(role, "Succeeded")), gracePeriodSeconds=0)
+    stage.when(lambda: stage.api.get(f"{stage.core('pods')}/{name(pod)}")["status"]["phase"] == "Succeeded")
+    stage.drop("pods", name(pod), gracePeriodSeconds=0)
     time.sleep(2)
     stage.operator.send(signal.SIGCONT)
-    stage.holds(lost=A_POD)
+    stage.holds(lost=10 + UNREAD if role == "plan" else AT_ONCE)
 
 
 # ConfigMaps of the journal.
@@ -150,21 +163,19 @@ KINDS = ["run", "tasks", "results", "assignment"]
     ],
 )
 def test_the_journal(stage: Stage, kind: str, harm: Callable[[Stage, Manifest], None]) -> None:
-    """While workers run: the winner is the same, or the run ends and says that its journal is damaged."""
-    assert stage.reference
+    """While workers of the first round run: what is gone is asked for again. A request that is another ends the run."""
     stage.slow()
     stage.begin()
+    stage.paid(LATE["work"])
     stage.pod("work")
-    stage.paid(30)
     stage.operator.send(signal.SIGSTOP)
     harm(stage, stage.config_map(kind))
     stage.operator.send(signal.SIGCONT)
     stage.provider_faults()
-    found = stage.over()
-    if found["status"]["conditions"][0]["reason"] == "JournalDamaged":
+    if (kind, harm) == ("run", garble_map):
         stage.ends("JournalDamaged", "new run")
     else:
-        stage.holds(lost=stage.reference.requests)
+        stage.holds(lost=LATE["work"] if kind == "results" else PODS * THREADS, forgets=True)
 
 
 @pytest.mark.fault("artifact deleted after it was published")
@@ -265,4 +276,28 @@ def test_a_quota(stage: Stage) -> None:
         time.sleep(8)
     finally:
         stage.api.send("DELETE", f"{quotas}/full")
+    stage.holds()
+
+
+@pytest.mark.fault("admission webhook for Jobs away for a while")
+def test_a_webhook_that_is_away(stage: Stage) -> None:
+    """The status names it; when it is back, the run goes on."""
+    hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    nobody = {
+        "name": "nobody.example.com",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "timeoutSeconds": 1,
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": stage.namespace.name}},
+        "rules": [{"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}],
+        "clientConfig": {"service": {"name": "nobody", "namespace": stage.namespace.name}},
+    }
+    stage.slow()
+    stage.begin()
+    stage.pod("plan")
+    stage.api.send("POST", hooks, {"metadata": {"name": stage.name}, "webhooks": [nobody]})
+    try:
+        stage.when(lambda: "nobody.example.com" in json.dumps((stage.find() or {}).get("status")), seconds=60)
+    finally:
+        stage.api.send("DELETE", f"{hooks}/{stage.name}")
     stage.holds()

@@ -13,36 +13,51 @@ from typing import Any
 
 import pytest
 
+from faults import harm
 from faults.kinds import case, every_kind
-from faults.stage import A_PLAN, A_POD, PODS, Stage
+from faults.stage import CALLS_PER_CELL, PODS, THREADS, TRAIN, Stage
 from support.cluster import config_map
 from support.e2e import TRIAGE
+from testbed import Cluster
+from testbed.shell import run
 
-WORK = PODS * A_POD
+AWAY = 30.0
+"""Seconds that a provider cannot be reached."""
+IN_FLIGHT = PODS * THREADS
+"""Calls that are under way when all workers die. What they printed can still be read."""
 
+BOOTSTRAP = TRAIN * CALLS_PER_CELL
+"""Calls of a whole bootstrap."""
+ROUND = 18
+"""Calls of all workers."""
+
+MISBEHAVES = b"it misbehaves"
 PROGRAM = """
-import ctypes, json, os, random, signal, sys, threading, time
+import ctypes, json, os, random, re, signal, sys, threading, time
 from pathlib import Path
 
 import triage
 
 ASSIGNMENT = Path("/swarm/work/assignment.json")
 FIRST = ASSIGNMENT.exists() and json.loads(ASSIGNMENT.read_text())["attempt"] == 1
-CELLS = []
+CELLS, LOCK = [], threading.Lock()
 LAST_WORDS = Path("/dev/termination-log")
 FORGED = dict(schemaVersion=1, nonce="0123456789abcdef", exitCode=0, records=0, bytes=0, digest="0" * 64)
 
 
-def misbehave():
+def misbehave(number):
+    os.write(1, b"\\nit misbehaves\\n")
     BODY
 
 
 class Program(triage.Triage):
     def forward(self, ticket):
         if FIRST:
-            CELLS.append(ticket)
-            if len(CELLS) >= 3:
-                misbehave()
+            with LOCK:
+                CELLS.append(ticket)
+                number = len(CELLS)
+            if number >= 3:
+                misbehave(number)
         return super().forward(ticket)
 """
 
@@ -56,7 +71,7 @@ DEATHS = [
     case("worker crashes (segmentation fault)", "ctypes.string_at(0)"),
     case("worker out of memory", "list(range(400_000_000))"),
     # Once: what takes its number next is a connection, and another thread's answer may come through the one after that.
-    case("worker's output closed", "len(CELLS) == 3 and os.close(1)"),
+    case("worker's output closed", "number == 3 and os.close(1)"),
     case("termination message of garbage", "LAST_WORDS.write_bytes(os.urandom(3000)); os._exit(0)"),
     case("termination message too long", "LAST_WORDS.write_text('{' * 100_000); os._exit(0)"),
     case("termination message forged", "LAST_WORDS.write_text(json.dumps(FORGED)); os._exit(0)"),
@@ -68,8 +83,8 @@ OUTPUT = {
     "output of binary garbage": "os.write(1, os.urandom(5000) + b'\\n')",
     "output with terminal codes": "os.write(1, b'\\x1b[2J\\x1b]0;owned\\x07\\r\\r\\x00\\n')",
     "output of one huge line": "os.write(1, b'x' * 1_000_000 + b'\\n')",
-    "output of very many lines": "os.write(1, b'x\\n' * 100_000)",
-    "error output of very many lines": "os.write(2, b'x\\n' * 100_000)",
+    "output of very many lines": "os.write(1, b'x\\n' * 5_000)",
+    "error output of very many lines": "os.write(2, b'x\\n' * 5_000)",
     "output without a line end": "os.write(1, b'no line end')",
 }
 STATE = {
@@ -78,7 +93,7 @@ STATE = {
     "working directory changed": "os.chdir('/proc')",
     "child process left behind": "os.fork() or (time.sleep(3), os._exit(0))",
     "thread left behind": "threading.Thread(target=time.sleep, args=(600,), daemon=False).start()",
-    "worker hangs for a while": "len(CELLS) == 3 and time.sleep(10)",
+    "worker hangs for a while": "number == 3 and time.sleep(10)",
 }
 
 
@@ -92,24 +107,66 @@ def with_program(stage: Stage, body: str) -> dict[str, Any]:
     return {"entrypoint": "hostile:Program", "source": {"configMap": {"name": f"{stage.name}-program"}}}
 
 
+@pytest.fixture
+def outputs(stage: Stage) -> harm.Recorded:
+    """What pods printed, as the operator was told."""
+    found = harm.Recorded()
+    stage.proxy.add(lambda call: call.resource == "pods/log", found, times=None)
+    return found
+
+
+def printed(outputs: harm.Recorded, text: bytes) -> bool:
+    return any(text in body for body in outputs.bodies)
+
+
 @pytest.mark.parametrize("body", DEATHS)
-def test_workers_that_die(stage: Stage, body: str) -> None:
+def test_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> None:
     resources = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "500Mi"}}
     swarm = {"pods": 2, "threadsPerPod": 2, "resources": resources}
     stage.begin(program=with_program(stage, body), swarm=swarm)
-    stage.holds(lost=WORK)
+    # Where nothing can be printed any more, nothing can be read.
+    stage.holds(lost=BOOTSTRAP if "close" in body else IN_FLIGHT)
+    assert printed(outputs, MISBEHAVES)
+    assert stage.attempts("work") > 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        case("cell hangs", "number == 3 and time.sleep(3600)"),
+        case("cell hangs and holds the interpreter", "number == 3 and re.match('(a+)+$', 'a' * 64 + 'b')"),
+    ],
+)
+def test_cells_that_hang(stage: Stage, outputs: harm.Recorded, body: str) -> None:
+    """What is told of them is kept; they are run again."""
+    stage.begin(program=with_program(stage, body), limits={"cellSeconds": 5})
+    stage.holds(lost=IN_FLIGHT)
+    assert printed(outputs, MISBEHAVES)
+    assert stage.attempts("work") > 1
 
 
 @every_kind(OUTPUT)
-def test_workers_that_print(stage: Stage) -> None:
+def test_workers_that_print(stage: Stage, outputs: harm.Recorded) -> None:
     stage.begin(program=with_program(stage, "\n".join(OUTPUT.values())))
-    stage.holds(lost=WORK)
+    stage.holds()
+    assert printed(outputs, MISBEHAVES)
+    assert printed(outputs, b"swarm/1 0123456789abcdef 3 1/9")
+    assert printed(outputs, b"no line end")
+
+
+@pytest.mark.fault("output larger than what a kubelet keeps")
+def test_workers_that_print_too_much(stage: Stage) -> None:
+    """Some ten megabytes a run of the program, on disk: older output is rotated away while the pod runs."""
+    stage.slow()
+    stage.begin(program=with_program(stage, "os.write(1, b'x\\n' * 200_000)"))
+    stage.holds(lost=ROUND)
 
 
 @every_kind(STATE)
-def test_workers_that_change_what_is_around_them(stage: Stage) -> None:
+def test_workers_that_change_what_is_around_them(stage: Stage, outputs: harm.Recorded) -> None:
     stage.begin(program=with_program(stage, "\n".join(STATE.values())))
-    stage.holds(lost=WORK)
+    stage.holds()
+    assert printed(outputs, MISBEHAVES)
 
 
 @pytest.mark.parametrize(
@@ -196,41 +253,56 @@ def paused(pod: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("role", ["plan", "work"])
 @pytest.mark.parametrize(
-    "harm",
+    ("act", "lost"),
     [
-        case("pod's process killed", killed),
-        case("pod's process told to end", told_to_end),
-        case("pod's process paused", paused),
+        case("pod's process killed", killed, {"plan": THREADS, "work": THREADS}),
+        case("pod's process told to end", told_to_end, {"plan": THREADS, "work": 0}),
+        case("pod's process paused", paused, {"plan": 0, "work": 0}),
     ],
 )
-def test_processes_of_pods(stage: Stage, harm: Callable[[dict[str, Any]], None], role: str) -> None:
+def test_processes_of_pods(
+    stage: Stage, act: Callable[[dict[str, Any]], None], lost: dict[str, int], role: str
+) -> None:
+    """What they printed is read: only the calls that they were in are made again."""
     stage.slow()
     stage.begin()
+    stage.paid(50 if role == "plan" else 27)
     pod = stage.pod(role)
-    stage.when(lambda: inside(pod))
-    stage.paid(2 if role == "plan" else 30)
-    harm(pod)
+    stage.harms()
+    act(pod)
     stage.provider_faults()
-    stage.holds(lost=A_PLAN if role == "plan" else WORK)
+    stage.holds(lost=lost[role])
+
+
+@pytest.mark.fault("pod's process stopped for good")
+def test_a_process_that_stands_still(stage: Stage) -> None:
+    stage.slow()
+    stage.begin(limits={"cellSeconds": 5})
+    stage.paid(27)
+    pod = stage.pod("work")
+    stage.harms()
+    signalled(pod, signal.SIGSTOP)
+    stage.provider_faults()
+    stage.holds(lost=THREADS)
 
 
 # The provider.
 
 
 @pytest.mark.parametrize(
-    ("faults", "lost"),
+    "faults",
     [
-        case("provider answers 429", {"rpm": 600, "burst": 4}, 200),
-        case("provider answers 500", {"error_rate": 0.2, "error_status": 500, "first_attempts": 2}, 200),
-        case("provider answers 503", {"error_rate": 0.2, "error_status": 503, "first_attempts": 2}, 200),
-        case("provider slow", {"latency": "uniform:0.1:1.5"}, 0),
+        case("provider answers 429", {"rpm": 600, "burst": 4}),
+        case("provider answers 500", {"error_rate": 0.2, "error_status": 500, "first_attempts": 2}),
+        case("provider answers 503", {"error_rate": 0.2, "error_status": 503, "first_attempts": 2}),
+        case("provider slow", {"latency": "uniform:0.1:1.5"}),
     ],
 )
-def test_a_provider_in_trouble(stage: Stage, faults: dict[str, Any], lost: int) -> None:
-    """Never a score: the call is made again, by the client or by another pod."""
+def test_a_provider_in_trouble(stage: Stage, faults: dict[str, Any]) -> None:
+    """Never a score: the call is made again, by the client or by another pod. What failed is not paid for."""
     stage.provider_faults(**faults)
     stage.begin()
-    stage.holds(lost=lost)
+    stage.holds()
 
 
 @pytest.mark.fault("provider refuses the key")
@@ -239,7 +311,8 @@ def test_a_key_that_is_refused(stage: Stage) -> None:
     stage.begin()
     stage.pod("work")
     stage.provider_faults(error_rate=1.0, error_status=401)
-    stage.ends("CredentialsRejected")
+    # Each thread meets it once, and no other call is begun.
+    stage.ends("CredentialsRejected", more=PODS * THREADS)
 
 
 @pytest.mark.fault("provider away for good")
@@ -249,13 +322,53 @@ def test_a_provider_that_is_away(stage: Stage) -> None:
     stage.ends("AttemptsExhausted", "ProviderFailed")
 
 
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        case("connections to the provider refused for a while", "REJECT"),
+        case("packets to the provider lost for a while", "DROP"),
+    ],
+)
+def test_a_provider_that_cannot_be_reached(stage: Stage, cluster: Cluster, verdict: str) -> None:
+    """Nobody is blamed for a line that is down: no attempt is lost to it."""
+    stage.slow(0.3)
+    stage.begin()
+    stage.paid(20)
+    (provider,) = stage.api.get(f"{stage.core('pods')}?labelSelector=app.kubernetes.io/name%3Dprovider")["items"]
+    rule = ("FORWARD", "--destination", provider["status"]["podIP"], "--jump", verdict)
+    node = ("docker", "exec", f"{cluster.name}-control-plane", "iptables")
+    run(*node, "--insert", *rule, env=cluster.setup.env)
+    try:
+        time.sleep(AWAY)
+    finally:
+        run(*node, "--delete", *rule, env=cluster.setup.env)
+    # An answer on its way back may be lost.
+    stage.holds(lost=IN_FLIGHT)
+
+
+@pytest.mark.alone
+@pytest.mark.fault("no names are resolved for a while")
+def test_names_that_cannot_be_resolved(stage: Stage) -> None:
+    scale = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+    replicas = stage.api.get(scale)["spec"]["replicas"]
+    stage.slow(0.3)
+    stage.begin()
+    stage.pod("plan")
+    stage.merge(scale, {"spec": {"replicas": 0}})
+    try:
+        time.sleep(AWAY)
+    finally:
+        stage.merge(scale, {"spec": {"replicas": replicas}})
+    stage.holds()
+
+
 @pytest.mark.fault("provider restarted")
 def test_a_provider_that_starts_again(stage: Stage) -> None:
-    """Its count begins anew, so requests are not compared."""
+    """Its count begins anew: of what it forgot, nothing is asked again."""
     stage.slow(0.4)
     stage.begin()
     stage.pod("work")
     (provider,) = stage.api.get(f"{stage.core('pods')}?labelSelector=app.kubernetes.io/name%3Dprovider")["items"]
     stage.drop("pods", provider["metadata"]["name"], gracePeriodSeconds=0)
     assert stage.reference
-    stage.holds(lost=stage.reference.requests, saved=stage.reference.requests)
+    stage.holds(saved=stage.reference.requests)

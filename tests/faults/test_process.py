@@ -2,14 +2,15 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from faults import harm
 from faults.kinds import case
-from faults.process import Operator
+from faults.process import OUR_FAULT, Operator
 from faults.stage import A_POD, TRAIN, Stage
 from support.cluster import OPERATOR_NAMESPACE, config_map
 
@@ -69,35 +70,82 @@ def test_an_operator_in_trouble(stage: Stage, harm: Callable[[Stage], None], rol
     stage.holds()
 
 
+@pytest.mark.fault("operator told to end within a write")
+def test_an_operator_that_is_replaced_in_the_middle_of_a_write(stage: Stage) -> None:
+    """As by a rolling update, again and again."""
+    rule = stage.proxy.add(
+        lambda call: call.number % 6 == 5, harm.amid(lambda: stage.operator.send(signal.SIGTERM)), times=None
+    )
+    stage.begin()
+    stage.over()
+    rule.times = 0
+    stage.holds()
+    assert len(rule.hit) >= 4
+
+
 @pytest.mark.fault("two operators at once")
 def test_two_operators(stage: Stage, second: Operator) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.holds()
     assert not second.exits
-    assert "a fault of ours" not in second.log
+    assert OUR_FAULT not in second.log
 
 
-@pytest.mark.fault("an old operator goes on beside its successor")
-def test_an_operator_that_was_thought_dead(stage: Stage, second: Operator) -> None:
-    second.send(signal.SIGSTOP)
+PASSED = 8
+"""Writes of the successor after which an old one arrives: it is rounds ahead."""
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        case(f"an old operator's write arrives late: {verb} {resource}", verb, resource)
+        for verb, resource in (
+            ("create", "jobs"),
+            ("create", "configmaps"),
+            ("patch", "dspycompilations/status"),
+            ("patch", "pods"),
+            ("delete", "jobs"),
+        )
+    ],
+)
+def test_an_operator_that_was_thought_dead(stage: Stage, successor: Operator, verb: str, resource: str) -> None:
+    """Its node was cut off with a write under way; its successor does the same, and goes on; then it arrives, and the
+    old one goes on, too."""
+    held = harm.Held()
+    stage.proxy.add(lambda call: (call.verb, call.resource) == (verb, resource), held)
     stage.slow(0.3)
     stage.begin()
-    stage.pod("plan")
-    second.send(signal.SIGCONT)
+    stage.when(held.came.is_set)
+    stage.operator.is_probed = False
     stage.operator.send(signal.SIGSTOP)
-    stage.pod("work")
+    before = len(stage.proxy.writes)
+    successor.start()
+    stage.when(lambda: len(stage.proxy.writes) >= before + PASSED)
+    held.let_go()
     stage.operator.send(signal.SIGCONT)
     stage.holds()
-    assert not second.exits
+    assert not successor.exits
+    assert OUR_FAULT not in successor.log
 
 
 @pytest.fixture
-def second(stage: Stage, tmp_path: Path) -> Operator:  # type: ignore[misc]
+def second(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
     """One more operator, over the same proxy."""
     folder = tmp_path / "second"
     folder.mkdir()
+    stage.operators = 2
     with stage.operator.twin(folder) as found:
+        yield found
+
+
+@pytest.fixture
+def successor(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
+    """Another operator, not started yet."""
+    folder = tmp_path / "successor"
+    folder.mkdir()
+    stage.operators = 2
+    with stage.operator.twin(folder).prepared() as found:
         yield found
 
 
@@ -171,6 +219,7 @@ def test_clocks_that_jump(stage: Stage, tmp_path: Path, jump: str) -> None:
 @pytest.mark.fault("an old operator goes on beside its successor")
 def test_an_operator_that_lost_its_lease(stage: Stage, tmp_path: Path) -> None:
     """It never writes again, and ends."""
+    stage.operators = 2
     stage.operator.halt(signal.SIGTERM)
     with with_lease(stage, tmp_path / "old") as old:
         stage.slow(0.3)

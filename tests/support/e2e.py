@@ -15,9 +15,9 @@ TRIAGE = ROOT / "examples" / "triage"
 API_KEY = "rehearsal-key-0123456789"
 ENDPOINT = "http://provider:8000/v1"
 
-THREADS, CALLS_PER_CELL, TRAIN = 4, 2, 24
-IN_FLIGHT = (THREADS + TRAIN * 4) * CALLS_PER_CELL
-"""Of one worker pod: a cell a thread; its bootstraps (at most four in all) may be anywhere in the training set."""
+THREADS, CALLS_PER_CELL = 4, 2
+IN_FLIGHT = THREADS * CALLS_PER_CELL
+"""Calls that die with a worker pod: those of a cell for each thread. Bootstraps tell of each call."""
 
 
 @contextmanager
@@ -82,6 +82,16 @@ def catch(namespace: Namespace, name: str, role: str) -> Manifest:
             return found[0]
         time.sleep(0.2)
     raise TimeoutError(f"no {role} pod of {name} ran")
+
+
+SOME_CALLS = 60
+"""Then many cells are finished, and many are not."""
+
+
+def spend(namespace: Namespace, calls: int = SOME_CALLS) -> None:
+    """Returns when the provider has had so many requests."""
+    while namespace.requests() < calls:
+        time.sleep(0.1)
 
 
 def finish(namespace: Namespace, name: str, stock: StockRun) -> Manifest:
