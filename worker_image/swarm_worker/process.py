@@ -147,7 +147,7 @@ class Process:
         except SwarmError as error:
             self.end(error)
         except BaseException as error:
-            traceback.print_exc()
+            print(self.redact(traceback.format_exc()), file=sys.stderr)  # noqa: T201
             failed = SwarmError(f"{type(error).__name__}: {error}")
             self.end(failed)
         self.end()
