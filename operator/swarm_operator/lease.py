@@ -106,9 +106,10 @@ class Lease:
         return now - self._seen[1] > SECONDS
 
     async def _write(self, holder: str, version: str) -> None:
-        body = self._body(holder)
-        body["metadata"]["resourceVersion"] = version
-        await self._kube.apply(LEASES, self._namespace, self._name, body)
+        """Raises errors.Rejected where somebody else has written since that version."""
+        seen = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+        held = {"op": "replace", "path": "/spec", "value": self._body(holder)["spec"]}
+        await self._kube.patch(LEASES, self._namespace, self._name, [seen, held])
 
     def _body(self, holder: str) -> Object:
         return {

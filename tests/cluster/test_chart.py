@@ -24,7 +24,9 @@ class Chart:
     def __call__(self, **values: Any) -> list[Manifest]:
         choices = [part for key, value in values.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
         folder = ROOT / "charts" / "dspy-swarm"
-        printed = self._cluster.helm("template", RELEASE, folder, "--namespace", "ops", *choices)
+        printed = self._cluster.helm(
+            "template", RELEASE, folder, "--namespace", "ops", "--kube-version", "1.35", *choices
+        )
         return [found for found in yaml.safe_load_all(printed) if found]
 
 

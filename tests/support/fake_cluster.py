@@ -11,6 +11,7 @@ import asyncio
 import base64
 import copy
 import fnmatch
+import functools
 import hashlib
 import itertools
 import json
@@ -178,11 +179,19 @@ class FakeCluster:
     async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None:
         with self._write("patch", resource, name):
             found = self._found(resource, name)
-            assert [operation["op"] for operation in operations] == ["test", "test", "remove"]
-            assert found["metadata"]["uid"] == operations[0]["value"]
-            position = int(operations[2]["path"].rpartition("/")[2])
-            assert found["metadata"]["finalizers"][position] == operations[1]["value"] == FINALIZER
-            del found["metadata"]["finalizers"][position]
+            for operation in operations:
+                *path, last = operation["path"].split("/")[1:]
+                place = functools.reduce(lambda at, step: at[int(step) if isinstance(at, list) else step], path, found)
+                position = int(last) if isinstance(place, list) else last
+                match operation["op"]:
+                    case "test" if place[position] != operation["value"]:
+                        raise errors.Rejected(f"{operation['path']} differs")
+                    case "replace":
+                        place[position] = copy.deepcopy(operation["value"])
+                    case "remove":
+                        assert place[position] == FINALIZER, "what else is not ours to remove"
+                        del place[position]
+            found["metadata"]["resourceVersion"] = str(next(self._versions))
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         with self._write("delete", resource, name):
