@@ -43,6 +43,8 @@ WAITING: Final[Mapping[str, Reason]] = {
     "RunContainerError": Reason.POD_CANNOT_START,
 }
 """Why a container waits, in the kubelet's words, where waiting will not end by itself."""
+KILLED: Final = 137
+"""Exit code of what was ended by SIGKILL."""
 OVER: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
 """Conditions of a Job that starts no more pods."""
 
@@ -227,13 +229,15 @@ def _transition(conditions: Iterable[Object]) -> datetime | None:
 
 
 def _failure(status: Object, ended: Object) -> str:
-    """How a pod ended: "OOMKilled (exit code 137)", "Evicted: ..."."""
+    """How a pod ended: "OOMKilled (exit code 137)", "Evicted: ...". A kubelet may miss that it was killed for memory."""
     if status.get("reason"):
         return f"{status['reason']}: {status.get('message') or ''}".rstrip(": ")
     if not ended:
         return ""
-    code = f"exit code {ended.get('exitCode')}"
-    reason = ended.get("reason")
+    number, reason = ended.get("exitCode"), ended.get("reason")
+    code = f"exit code {number}"
+    if number == KILLED and reason == "Error":
+        return f"{code}, killed: perhaps it had too little memory"
     return f"{reason} ({code})" if reason and reason not in ("Error", "Completed") else code
 
 

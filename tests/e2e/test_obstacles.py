@@ -87,7 +87,8 @@ def test_too_little_memory_is_named(namespace: Namespace) -> None:
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")
     assert found["reason"] == "AttemptsExhausted"
-    assert "OOMKilled" in found["message"]
+    # Where much goes on, a kubelet may miss that it was memory.
+    assert "OOMKilled" in found["message"] or "too little memory" in found["message"]
 
 
 def test_a_config_map_of_somebody_else_is_not_overwritten(namespace: Namespace) -> None:

@@ -126,6 +126,7 @@ def test_whose_fault_an_end_is(found: Any, own: bool) -> None:
     ("found", "text"),
     [
         (a_pod("Failed", ended(137, "OOMKilled")), "OOMKilled (exit code 137)"),
+        (a_pod("Failed", ended(137, "Error")), "exit code 137, killed: perhaps it had too little memory"),
         (a_pod("Failed", ended(3)), "exit code 3"),
         (a_pod("Failed", reason="Evicted", message="low on memory"), "Evicted: low on memory"),
     ],
