@@ -229,7 +229,7 @@ def _transition(conditions: Iterable[Object]) -> datetime | None:
 
 
 def _failure(status: Object, ended: Object) -> str:
-    """How a pod ended: "OOMKilled (exit code 137)", "Evicted: ...". A kubelet may miss that it was killed for memory."""
+    """How a pod ended: "OOMKilled (exit code 137)", "Evicted: ...". A kubelet may miss that memory was the cause."""
     if status.get("reason"):
         return f"{status['reason']}: {status.get('message') or ''}".rstrip(": ")
     if not ended:
