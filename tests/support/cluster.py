@@ -14,6 +14,9 @@ OPERATOR_NAMESPACE = "dspy-swarm"
 OPERATOR_PODS = "app.kubernetes.io/name=dspy-swarm"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
+POLL_SECONDS = 1.0
+"""Between two looks: kubectl takes a third of a second of a CPU for each, which the cluster on the machine lacks then."""
+
 Manifest = dict[str, Any]
 
 
@@ -103,7 +106,7 @@ class Namespace:
                 return found
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{name} after {seconds} s: {json.dumps(found.get('status'), indent=1)}")
-            time.sleep(0.5)
+            time.sleep(POLL_SECONDS)
 
     def wait_gone(self, kind: str, seconds: float = 120, **labels: str) -> None:
         """Returns when nothing of the kind is left."""
@@ -111,7 +114,7 @@ class Namespace:
         while left := self.list(kind, **labels):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(left)} {kind} are left: {[item['metadata']['name'] for item in left]}")
-            time.sleep(0.5)
+            time.sleep(POLL_SECONDS)
 
 
 def condition(compilation: Manifest, kind: str) -> Manifest | None:

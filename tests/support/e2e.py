@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from support.cluster import Manifest, Namespace, condition, config_map, is_over, secret
+from support.cluster import POLL_SECONDS, Manifest, Namespace, condition, config_map, is_over, secret
 from support.compiles import ROOT, StockRun
 from testbed import Cluster
 
@@ -80,7 +80,7 @@ def catch(namespace: Namespace, name: str, role: str) -> Manifest:
         assert not is_over(compilation), compilation["status"]
         if compilation.get("status", {}).get("runId") and (found := pods(namespace, compilation, role)):
             return found[0]
-        time.sleep(0.2)
+        time.sleep(POLL_SECONDS)
     raise TimeoutError(f"no {role} pod of {name} ran")
 
 
@@ -91,7 +91,7 @@ SOME_CALLS = 60
 def spend(namespace: Namespace, calls: int = SOME_CALLS) -> None:
     """Returns when the provider has had so many requests."""
     while namespace.requests() < calls:
-        time.sleep(0.1)
+        time.sleep(POLL_SECONDS)
 
 
 def finish(namespace: Namespace, name: str, stock: StockRun) -> Manifest:

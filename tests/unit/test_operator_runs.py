@@ -187,7 +187,7 @@ def merges_of_a_run() -> list[int]:
 
 @pytest.mark.usefixtures("merging")
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("number", merges_of_a_run())
+@pytest.mark.parametrize("number", merges_of_a_run()[::4])
 def test_killed_around_any_write_while_shards_are_merged(number: int, after: bool) -> None:
     cluster, operator = prepared()
     cluster.kill_at = (number, after)
@@ -781,7 +781,7 @@ def test_a_pod_on_a_lost_node_is_given_up() -> None:
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list[tuple[int, bool]]) -> None:
     """Pods fail, are deleted or lose their logs, and the operator dies again and again."""
     cluster, operator = prepared()
@@ -938,7 +938,7 @@ ANSWERS = st.sampled_from(
 
 
 @given(st.dictionaries(st.integers(0, 60), ANSWERS, max_size=8), st.sampled_from([12, NEEDED]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_whatever_writes_are_answered_a_run_pays_for_nothing_twice(answers: dict[int, Any], calls: int) -> None:
     cluster, operator = prepared(limits={"lmCalls": calls})
     cluster.answers = answers
