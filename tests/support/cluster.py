@@ -15,7 +15,7 @@ OPERATOR_PODS = "app.kubernetes.io/name=dspy-swarm"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 POLL_SECONDS = 1.0
-"""Between two looks: kubectl takes a third of a second of a CPU for each, which the cluster on the machine lacks then."""
+"""Between two looks: kubectl takes a third of a second of a CPU for each, which the cluster lacks then."""
 
 Manifest = dict[str, Any]
 
