@@ -94,17 +94,14 @@ to four winners in ten runs.
 SEEDS = (1, 2, 3)
 """Another seed, another provider, and another draw of the optimizer."""
 
+# Each optimizer once; those that bootstrap are in `test_exact_winner.py`, too.
 FEW = [
-    ("labeled", "Two", 1),
-    ("bootstrap", "Agent", 1),
     ("random search", "Two", 1),
     ("optuna", "One", 1),
     ("infer rules", "Two", 2),
     ("copro", "Panel", 1),
     ("miprov2", "Agent", 1),
     ("miprov2, minibatches", "One", 2),
-    ("simba", "Agent", 2),
-    ("gepa", "Agent", 2),
     ("custom", "One", 1),
     ("gepa", "Async", 1),
     ("simba", "Tools", 1),
@@ -113,7 +110,6 @@ FEW = [
 FEW_OLDER = [
     ("random search", "Two", 1),
     ("miprov2, minibatches", "One", 2),
-    ("simba", "Agent", 2),
     ("gepa", "Async", 1),
 ]
 
