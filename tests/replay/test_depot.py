@@ -15,8 +15,8 @@ from swarm_wire.shards import read_folder
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 IN_FLIGHT = 2 * 4
 """Of two workers with four threads each."""
-LATENCY, UNSAVED = 0.5, 2.0
-"""Seconds: of a call; and for which bodies are collected, and their processes do not know that their driver is gone."""
+LATENCY, UNSAVED = 0.15, 2.0
+"""Seconds: of a call; and of what a driver that is killed loses of its depot, at most."""
 
 
 @pytest.fixture(scope="module")
