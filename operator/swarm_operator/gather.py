@@ -191,7 +191,7 @@ def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list
         if not job.finished or not job.allowance.is_limited:
             continue
         for index in range(job.completions):
-            account = f"{job.kind}-{job.round}-{job.attempt}-{index}"
+            account = job.account(index)
             if (job.uid, index) not in there and not journal.accounts.has_closed(account):
                 booked = Booked(account=account, spent=job.allowance.all, final=True)
                 found.append((job.round, Record(RecordKind.BOOKED, booked.to_header())))

@@ -65,16 +65,19 @@ class Reconciler:
             try:
                 await self._applier.act(world, action)
                 log.info("%s/%s: %s", world.compilation.key.namespace, world.compilation.key.name, _shown(action))
-            except (errors.Rejected, errors.Forbidden, manifests.TooLarge) as error:
-                if decision.settled:
-                    # Its status says how the run ended.
-                    raise
-                if isinstance(error, errors.Forbidden):
+            # The status of a run that is over says how it ended, whatever fails after that.
+            except errors.Forbidden as error:
+                if not decision.settled:
                     await self._report(world, decide.forbidden(world, now, str(error)), now)
+                raise
+            except errors.Rejected as error:
+                if decision.settled:
                     raise
-                if isinstance(error, errors.Rejected):
-                    message = f"the API server refuses what the spec asks for: {error}. Correct the spec."
-                    return decide.ended(world, now, Reason.INVALID_SPEC, message)
+                message = f"the API server refuses what the spec asks for: {error}. Correct the spec."
+                return decide.ended(world, now, Reason.INVALID_SPEC, message)
+            except manifests.TooLarge as error:
+                if decision.settled:
+                    raise
                 reason = Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish) else Reason.RECORD_TOO_LARGE
                 return decide.ended(world, now, reason, str(error))
         return decision

@@ -179,7 +179,7 @@ class Pod:
     @property
     def account(self) -> str:
         """Under which the journal books what it spends. Names recur, of Jobs that are made anew; uids do not."""
-        return f"{self.kind}-{self.round}-{self.attempt}-{self.index}-{self.uid}"
+        return f"{_account(self, self.index)}-{self.uid}"
 
     @property
     def failed_on_its_own(self) -> bool:
@@ -228,6 +228,14 @@ class Job:
     allowance: Allowance = UNLIMITED
     finished: bool = False
     """The Job controller will start no more pods. (It may say so a minute after the last one ended.)"""
+
+    def account(self, index: int) -> str:
+        """As a pod's of that index, of which nobody knows the uid."""
+        return _account(self, index)
+
+
+def _account(of: Pod | Job, index: int) -> str:
+    return f"{of.kind}-{of.round}-{of.attempt}-{index}"
 
 
 @dataclass(frozen=True)

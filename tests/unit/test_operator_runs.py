@@ -153,6 +153,16 @@ def test_events_tell_the_story_once_each() -> None:
     assert told == ["Planning", "Scattering", "Planning", "Scattering", "Planning", "Publishing", "Published"]
 
 
+def killed_once(number: int, after: bool) -> FakeCluster:
+    """A run whose operator is killed around one write, and published all the same."""
+    cluster, operator = prepared()
+    cluster.kill_at = (number, after)
+    run(cluster, operator)
+    assert operator.starts == 2
+    assert_published(cluster)
+    return cluster
+
+
 def writes_of_a_run() -> int:
     cluster, operator = prepared()
     run(cluster, operator)
@@ -162,11 +172,7 @@ def writes_of_a_run() -> int:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(writes_of_a_run()))
 def test_killed_around_any_write_the_operator_goes_on_where_it_was(number: int, after: bool) -> None:
-    cluster, operator = prepared()
-    cluster.kill_at = (number, after)
-    run(cluster, operator)
-    assert operator.starts == 2
-    assert_published(cluster)
+    cluster = killed_once(number, after)
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
@@ -189,11 +195,7 @@ def merges_of_a_run() -> list[int]:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", merges_of_a_run()[::4])
 def test_killed_around_any_write_while_shards_are_merged(number: int, after: bool) -> None:
-    cluster, operator = prepared()
-    cluster.kill_at = (number, after)
-    run(cluster, operator)
-    assert operator.starts == 2
-    assert_published(cluster)
+    cluster = killed_once(number, after)
     assert_paid_once(cluster)
     most = 2 * (ROUNDS + 1) + 1
     assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) <= most, "one for each round and plan, and the last one"

@@ -30,11 +30,11 @@ def pack(records: Iterable[Framed], limit: int = SHARD_BYTES) -> list[bytes]:
     shards: list[bytearray] = []
     heads = 0
     for record in records:
-        frame = record.frame()
-        heads += len(record.head) if isinstance(record, Sealed) else 0
-        if not shards or (shards[-1] and (len(shards[-1]) + len(frame) + 4 > limit or heads > SHARD_HEADERS)):
+        frame, head = record.frame(), len(record.head) if isinstance(record, Sealed) else 0
+        if not shards or (shards[-1] and (len(shards[-1]) + len(frame) + 4 > limit or heads + head > SHARD_HEADERS)):
             shards.append(bytearray())
-            heads = len(record.head) if isinstance(record, Sealed) else 0
+            heads = 0
+        heads += head
         shards[-1] += len(frame).to_bytes(4, "big") + frame
     return [bytes(shard) for shard in shards]
 

@@ -37,7 +37,7 @@ from swarm_worker.client.call import (
     endpoint,
     objections,
 )
-from swarm_worker.client.call import is_refusal as refuses
+from swarm_worker.client.call import is_refusal as is_refusal
 
 LONGEST_DELAY = 60
 """Seconds between two requests of a call; they double until then, as in DSPy 3.4."""
@@ -171,10 +171,6 @@ def _without_repetitions(lm: Any) -> Any:
     once = copy.copy(lm)
     once.num_retries = 0
     return once
-
-
-def is_refusal(error: Exception) -> bool:
-    return refuses(error)
 
 
 def _request(lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Request:
