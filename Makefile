@@ -55,7 +55,7 @@ faults: setup  ## everything that can go wrong, made to go wrong: an hour on 2 c
 	FAULTS=whole $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 ##@ Measure it
-.PHONY: bench bench-limits bench-rates bench-scale
+.PHONY: bench bench-limits bench-pruning bench-rates bench-scale
 BENCH := PYTHONPATH=.:tests:tests/programs $(BIN)/python -m bench
 CASES ?=
 ON    ?= local,cluster
@@ -64,6 +64,9 @@ bench: setup  ## what compiles cost against stock DSPy, into docs/benchmarks.md;
 
 bench-limits: setup  ## lmCalls: 1000 and costUSD: 1 with 20 pods, by the provider's count; RUNS=20
 	@$(BENCH).limits $(RUNS)
+
+bench-pruning: setup  ## what pruning saves, and that the winner is stock's: 20 seeds of 3 programs
+	@$(BENCH).pruning
 
 bench-rates: setup  ## requestsPerMinute: 600 with 30 pods, in the provider's log
 	@$(BENCH).rates
