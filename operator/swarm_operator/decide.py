@@ -77,7 +77,7 @@ def end_of_run(s: Situation) -> Move | None:
     left = s.time_to_live
     if left is not None and left <= 0:
         return Move()
-    return crowded(s) or Move(wake_up=left)
+    return Move(wake_up=left)
 
 
 def invalid_spec(s: Situation) -> Move | None:

@@ -178,8 +178,8 @@ class Pod:
 
     @property
     def account(self) -> str:
-        """Under which the journal books what it spends. Names recur, of Jobs that are made anew; uids do not."""
-        return f"{_account(self, self.index)}-{self.uid}"
+        """Under which the journal books what it spends."""
+        return f"{_account(self, self.job_uid, self.index)}-{self.uid}"
 
     @property
     def failed_on_its_own(self) -> bool:
@@ -231,11 +231,12 @@ class Job:
 
     def account(self, index: int) -> str:
         """As a pod's of that index, of which nobody knows the uid."""
-        return _account(self, index)
+        return _account(self, self.uid, index)
 
 
-def _account(of: Pod | Job, index: int) -> str:
-    return f"{of.kind}-{of.round}-{of.attempt}-{index}"
+def _account(of: Pod | Job, job_uid: str, index: int) -> str:
+    # Names recur, of Jobs that are made anew; uids do not.
+    return f"{of.kind}-{of.round}-{of.attempt}-{index}-{job_uid}"
 
 
 @dataclass(frozen=True)

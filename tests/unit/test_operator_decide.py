@@ -945,14 +945,7 @@ MERGING = [
         ["StartWork"],
     ),
     Row(
-        "a run that is over leaves few behind",
-        world(compiled(0), small(0, FEW + 1), compilation=settled(State.PUBLISHED), artifact=published()),
-        ["MergeShards"],
-        None,
-        wake_up=0,
-    ),
-    Row(
-        "but merges nothing that is to go",
+        "of a run that is over nothing is merged",
         world(
             compiled(0),
             small(0, FEW + 1),

@@ -329,21 +329,27 @@ def test_a_pod_without_limits_is_booked_too(commit: Commit | None) -> None:
     assert [booked.spent.calls for booked in books(found)] == [7]
 
 
+TWO = job(ObjectKind.WORK, 0, completions=2, allowance=NINE)
+LAST = TWO.account(1)
+
+
 @pytest.mark.parametrize(
     ("finished", "pods", "closed", "booked"),
     [
-        (True, [0], [], ["work-0-1-1"]),
+        (True, [0], [], [LAST]),
         (False, [0], [], []),
-        (True, [0], ["work-0-1-1"], []),
-        (True, [0], ["work-0-1-1-uid"], []),
-        (True, [0], ["work-0-1-10"], ["work-0-1-1"]),
+        (True, [0], [LAST], []),
+        (True, [0], [f"{LAST}-uid"], []),
+        (True, [0], [f"{LAST}0"], [LAST]),
+        # That of a pod whose Job was deleted and made anew under its name.
+        (True, [0], ["work-0-1-1-another-uid"], [LAST]),
         (True, [0, 1], [], []),
     ],
 )
 def test_pods_that_vanished_have_spent_what_they_were_allowed(
     finished: bool, pods: list[int], closed: list[str], booked: list[str]
 ) -> None:
-    of = job(ObjectKind.WORK, 0, completions=2, finished=finished, allowance=NINE)
+    of = replace(TWO, finished=finished)
     journal = Journal(planned(0))
     for account in closed:
         journal.accounts.book(Booked(account=account, spent=Spending(), final=True))

@@ -376,6 +376,41 @@ def test_a_plan_ends_at_once_on_sigterm(tmp_path: Path) -> None:
     assert ended.complete
 
 
+STARTING = """
+import importlib.abc, os, signal, sys
+
+class Interrupts(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "swarm_worker.process":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Interrupts())
+from swarm_worker.__main__ import main
+main(["COMMAND"])
+"""
+
+
+@pytest.mark.parametrize("command", ["plan", "work"])
+def test_sigterm_ends_a_process_that_starts(tmp_path: Path, command: str) -> None:
+    """A container's first process would not even notice it without a handler, and work on until it is killed."""
+    ended = run_python(STARTING.replace("COMMAND", command), tmp_path, SWARM_TWIN="0")
+    assert ended.returncode == ExitCode.INTERRUPTED, ended.stderr
+
+
+@pytest.mark.parametrize("depot", [False, True], ids=["", "with a depot"])
+def test_a_worker_that_nobody_hears_spends_no_more(tmp_path: Path, asked: Ended, depot: bool) -> None:
+    pod = prog(tmp_path, **{"swarm.threadsPerPod": 1})
+    env = {"SWARM_DEPOT": f"file://{tmp_path}/depot"} if depot else {}
+    process = started(pod, asked, "a waits-1 c", **env)
+    until(process, tmp_path / "began-waits-1")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.wait(60) == ExitCode.FAILED
+    assert not (tmp_path / "began-c").exists()
+
+
 # --- a full output -----------------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,12 @@
 """`python -m swarm_worker plan | work | run`; and `twin`, which a plan starts."""
 
 import argparse
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
+
+from swarm_wire.names import ExitCode
 
 if TYPE_CHECKING:
     from swarm_worker.process import Process
@@ -30,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         estimating.add_arguments(estimate)
         return estimating.run(parser.parse_args(arguments))
     given = parser.parse_args(arguments)
+    # A container's first process ignores signals that it has no handler for: until it can end well, it has nothing to
+    # lose, and whoever deletes the pod would wait for it in vain.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.INTERRUPTED))
     # Each command imports only what it needs: a pod's start is part of every round.
     if given.command == "work":
         process = _process()

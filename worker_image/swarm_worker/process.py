@@ -65,8 +65,12 @@ class Process:
 
     def _write(self, line: bytes) -> None:
         self._printed += len(line)
-        while line:
-            line = line[os.write(self._out, line) :]
+        try:
+            while line:
+                line = line[os.write(self._out, line) :]
+        except BrokenPipeError:
+            # The local driver was killed: what cannot be said is lost, so nothing more may be spent on it.
+            os._exit(ExitCode.FAILED)
 
     def _stop(self, *_: object) -> None:
         self._stopped_at = self._stopped_at or time.monotonic()
