@@ -1,12 +1,12 @@
 """How fast the pods of a cluster ask a provider, in the provider's own log."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace
 from support.compiles import StockRun
 from support.e2e import IN_FLIGHT, finish, triage
 
-RPM = 300
+RPM, TPM, TOGETHER = 300, 600_000, 5
 
 
 def limited(name: str, group: str) -> Manifest:
@@ -33,4 +33,27 @@ def test_all_pods_keep_to_a_limit_even_when_the_limiter_dies(namespace: Namespac
     times = sorted(entry["time"] for entry in log)
     gap = max(later - before for before, later in pairwise(times))
     print(f"{len(times)} requests in {times[-1] - times[0]:.1f} s, at most {gap:.1f} s between two")
+    namespace.set_faults()
+
+
+def test_runs_of_one_group_share_its_limits(namespace: Namespace, stock: StockRun) -> None:
+    """Two Compilations at a time, with as many calls at once and as many tokens a minute as one may have."""
+    namespace.reset_provider()
+    namespace.set_faults(latency="constant:0.3")
+    names = ("one", "other")
+    for name in names:
+        made = triage(name, swarm={"pods": 3, "threadsPerPod": 4, "maxAttempts": 1})
+        for model in made["spec"]["models"].values():
+            model["limits"] = {"concurrency": TOGETHER, "tokensPerMinute": TPM, "group": "both"}
+        namespace.apply(made)
+    for name in names:
+        finish(namespace, name, stock)
+    log = namespace.provider("/admin/requests")["requests"]
+    assert {entry["status"] for entry in log} == {200}
+    moments = sorted(
+        [*((entry["time"], 1) for entry in log), *((entry["time"] + entry["latency"], -1) for entry in log)]
+    )
+    together = max(accumulate(change for _, change in moments))
+    print(f"{len(log)} requests, {together} at a time")
+    assert together == TOGETHER
     namespace.set_faults()

@@ -109,6 +109,13 @@ class Operator:
     def log(self) -> str:
         return self._log_file.read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def peak_mebibytes(self) -> float:
+        """The most memory that the process which runs now has had."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+
     def start(self) -> None:
         """Runs it from now on."""
         self._wanted.set()

@@ -58,7 +58,7 @@ def test_recreated(stage: Stage, moment: Moment) -> None:
     stage.when(lambda: stage.find() is None)
     stage.begin()
     # Pods of the old one finish what they are at.
-    stage.holds(lost=ENDING)
+    stage.holds(lost=ENDING, unseen=True)
 
 
 def change(stage: Stage) -> None:

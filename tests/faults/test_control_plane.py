@@ -3,14 +3,18 @@
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from faults.api import Refused
 from faults.kinds import case
 from faults.stage import A_POD, PODS, PUBLISHED, UNREAD, Stage, conditions
+from support.cluster import config_map
 from testbed import Cluster
 from testbed.shell import run
 
@@ -65,6 +69,50 @@ def test_standing_still(stage: Stage, cluster: Cluster, part: str) -> None:
     with standing_still(pid):
         time.sleep(STILL)
     stage.holds(lost=LOST.get(part, 0))
+
+
+ALARM = """
+import json, ssl, sys, urllib.request
+
+context = ssl.create_default_context(cafile=sys.argv[2])
+context.load_cert_chain(sys.argv[3], sys.argv[4])
+body = json.dumps({"action": sys.argv[1], "memberID": 0, "alarm": "NOSPACE"}).encode()
+urllib.request.urlopen(urllib.request.Request(sys.argv[5], body), context=context, timeout=10).read()
+"""
+
+
+@contextmanager
+def out_of_space(cluster: Cluster, folder: Path) -> Iterator[None]:
+    """etcd takes no write that makes it larger, as when its quota is used up."""
+    node = f"{cluster.name}-control-plane"
+    files = []
+    for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key"):
+        text = run("docker", "exec", node, "cat", f"/etc/kubernetes/pki/etcd/{name}", env=cluster.setup.env)
+        (folder / name).write_text(text + "\n", encoding="ascii")
+        files.append(str(folder / name))
+    address = run("docker", "exec", node, "hostname", "--ip-address", env=cluster.setup.env).split()[0]
+
+    def alarm(action: str) -> None:
+        # etcd's own tool is not on the node; it answers HTTP as well.
+        run(sys.executable, "-c", ALARM, action, *files, f"https://{address}:2379/v3/maintenance/alarm")
+
+    alarm("ACTIVATE")
+    try:
+        yield
+    finally:
+        alarm("DEACTIVATE")
+
+
+@pytest.mark.fault("etcd out of space for a while")
+def test_etcd_is_full(stage: Stage, cluster: Cluster, tmp_path: Path) -> None:
+    stage.slow(0.3)
+    stage.begin()
+    stage.pod("work")
+    with out_of_space(cluster, tmp_path):
+        with pytest.raises(Refused, match="database space exceeded"):
+            stage.api.send("POST", stage.core("configmaps"), config_map("one-more", {}))
+        time.sleep(STILL)
+    stage.holds()
 
 
 LIMIT = 100

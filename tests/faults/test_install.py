@@ -38,13 +38,15 @@ def team(cluster: testbed.Cluster) -> Iterator[Namespace]:
     }
     arguments = [part for key, value in choices.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
     with triage_namespace(cluster, TEAM) as found:
-        chart = ROOT / "charts" / "dspy-swarm"
-        cluster.helm(
-            "upgrade", "--install", "own", chart, "--namespace", HOME, "--wait", "--timeout", "180s", *arguments
-        )
+        helm(cluster, *arguments)
         yield found
         cluster.helm("uninstall", "own", "--namespace", HOME, "--wait")
     home.delete(wait=False)
+
+
+def helm(cluster: testbed.Cluster, *arguments: str) -> None:
+    options = ("--install", "--namespace", HOME, "--wait", "--timeout", "180s")
+    cluster.helm("upgrade", "own", ROOT / "charts" / "dspy-swarm", *options, *arguments)
 
 
 def may(namespace: Namespace, *what: str) -> bool:
@@ -110,6 +112,28 @@ def test_it_compiles_and_can_touch_nothing_but_its_own(team: Namespace) -> None:
     team.kubectl("delete", "dspyc", "--all", "--timeout=60s")
     for kind in ("jobs", "pods"):
         team.wait_gone(kind, **MANAGED)
+
+
+@pytest.mark.fault("operator upgraded while a run is under way")
+def test_an_upgrade_costs_nothing(team: Namespace) -> None:
+    """Another setting, so another pod of the operator's: it goes on where the one before it was."""
+    programs, requests = [], []
+    for name in ("alone", "upgraded"):
+        team.reset_provider()
+        team.set_faults(latency="constant:0.5")
+        team.apply(triage(name, swarm={"pods": 2, "threadsPerPod": 4}))
+        catch(team, name, "work")
+        if name == "upgraded":
+            helm(team.cluster, "--reuse-values", "--set-json", "operator.gatherInterval=2")
+        team.set_faults()
+        compilation = team.wait_for(name, is_over)
+        assert is_true("Ready")(compilation), compilation["status"]
+        program = json.loads(team.get("configmap", f"{name}-artifact")["data"]["program.json"])
+        program.pop("metadata")
+        programs.append(program)
+        requests.append(team.requests())
+    assert programs[0] == programs[1]
+    assert requests[0] == requests[1]
 
 
 @pytest.mark.alone

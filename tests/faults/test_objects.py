@@ -112,7 +112,7 @@ def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], ro
     stage.harms()
     harm(stage, pod)
     stage.provider_faults()
-    stage.holds(lost=lost)
+    stage.holds(lost=lost, unseen=harm is take_pod_labels)
 
 
 @pytest.mark.fault("ended pod deleted before it was read")

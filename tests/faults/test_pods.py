@@ -33,7 +33,7 @@ ROUND = 18
 
 MISBEHAVES = b"it misbehaves"
 PROGRAM = """
-import ctypes, json, os, random, re, signal, sys, threading, time
+import base64, ctypes, hashlib, json, os, random, re, signal, sys, threading, time, zlib
 from pathlib import Path
 
 import triage
@@ -161,6 +161,32 @@ def test_workers_that_print_too_much(stage: Stage) -> None:
     stage.slow()
     stage.begin(program=with_program(stage, "os.write(1, b'x\\n' * 200_000)"))
     stage.holds(lost=ROUND)
+
+
+BOMB = """
+given = Path("/proc/self/environ").read_bytes().split(b"\\0")
+mark = next(entry for entry in given if entry.startswith(b"SWARM_NONCE="))
+head = json.dumps({"record": "result"}).encode()
+frame = zlib.compress(len(head).to_bytes(4, "big") + head + bytes(50_000_000), 9)
+text, digest = base64.b64encode(frame), hashlib.sha256(frame).hexdigest()[:32].encode()
+parts = [text[at : at + 3000] for at in range(0, len(text), 3000)]
+for part, piece in enumerate(parts, 1):
+    where = b"%d %d/%d %d " % (1000 + number, part, len(parts), len(frame))
+    os.write(1, b"swarm/1 " + mark.partition(b"=")[2] + b" " + where + digest + b" " + piece + b"\\n")
+"""
+PEAK = 250
+"""MiB of memory, of which the operator has half without any harm."""
+
+
+@pytest.mark.fault("records that inflate to very much")
+def test_records_that_are_bombs(stage: Stage, outputs: harm.Recorded) -> None:
+    """With the right nonce: user code can find it. Each is 50 MB of zeros, and the operator inflates none of them."""
+    stage.begin(program=with_program(stage, BOMB))
+    stage.holds(lost=ROUND)
+    assert printed(outputs, b" 1003 1/")
+    peak = stage.operator.peak_mebibytes
+    print(f"the operator had {peak:.0f} MiB at most")
+    assert peak < PEAK
 
 
 @every_kind(STATE)

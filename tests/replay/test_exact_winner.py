@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from support.compiles import Case
+from simulated_provider.testing import running_provider
+from support.compiles import ROOT, Case
 
+KNOWLEDGE = ROOT / "examples" / "triage" / "knowledge.jsonl"
 SEARCH = {"num_candidate_programs": 3, "max_labeled_demos": 6}
 
 CASES = [
@@ -53,6 +55,18 @@ def test_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Path, 
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
     assert ours.calls == ours.requests
+
+
+def test_answers_without_the_format_asked_for_are_what_they_are_in_stock(tmp_path: Path) -> None:
+    """Asked again in another format, or an example without a score: DSPy decides, not we."""
+    case = Case("", parameters={**SEARCH, "max_errors": 200}, program="Two")
+    with running_provider(seed=2, malformed_rate=0.3, knowledge=KNOWLEDGE) as provider:
+        stock = case.stock(provider)
+        ours = case.swarm(provider, tmp_path)
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
+    with running_provider(seed=2, knowledge=KNOWLEDGE) as provider:
+        assert case.stock(provider).ranking != stock.ranking, "it makes a difference"
 
 
 def test_without_lookahead_the_winner_is_the_same_in_more_rounds(providers: Any, tmp_path: Path) -> None:
