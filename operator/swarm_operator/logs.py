@@ -40,12 +40,14 @@ class _Tries:
 
     Attributes:
         whole: an output of which everything is in the journal.
+        is_over: the output was read to its end.
     """
 
     first: datetime
     last: datetime
     failed: int = 0
     whole: Output | None = None
+    is_over: bool = False
 
 
 @dataclass
@@ -76,13 +78,23 @@ class LogReader:
 
     async def read(self, pods: Iterable[Pod], journal: Journal, now: datetime) -> list[Output]:
         """Outputs of those pods whose time it is. Of a pod that is lost there always is one, be it empty."""
-        ours = [pod for pod in pods if _is_open(pod, journal)]
+        ours = [pod for pod in pods if self._is_open(pod, journal)]
         known = {pod.uid for pod in ours}
         self._tries = {uid: tries for uid, tries in self._tries.items() if uid in known}
         due = sorted((pod for pod in ours if self._due(pod, now)), key=lambda pod: self._rank(pod, now))
         sitting = _Sitting(asyncio.get_running_loop().time() + READ_SECONDS, PASS_BYTES)
         found = await asyncio.gather(*(self._output(pod, journal, now, sitting) for pod in due))
         return [output for output in found if output is not None]
+
+    def _is_open(self, pod: Pod, journal: Journal) -> bool:
+        """Whether something may be missing of a pod. One without our finalizer was read to its end before, or somebody
+        has taken that off: then it is read as long as it can be, and what it may spend is not on the books yet.
+        """
+        if pod.held:
+            return True
+        tries = self._tries.get(pod.uid)
+        is_known = tries is not None and not tries.is_over
+        return (pod.allowance.is_limited or not pod.ended or is_known) and pod.account not in journal.accounts.closed
 
     def _lost(self, pod: Pod, now: datetime) -> bool:
         return pod.lost(now, self._settings.lost_after)
@@ -117,6 +129,7 @@ class LogReader:
             tries = self._tries.setdefault(pod.uid, _Tries(now, now))
             tries.last = now
             if pod.ended and tries.whole is not None and tries.whole.transcript.complete(pod.commit):
+                tries.is_over = True
                 return replace(tries.whole, pod=pod, final=True)
             is_last = pod.ended and self._given_up(pod, tries, now)
             text = await self._text(pod, self._settings.log_timeout if is_last else READ_SECONDS)
@@ -130,6 +143,7 @@ class LogReader:
         if is_urgent or (pod.ended and (is_whole or is_last)):
             if not is_whole:
                 log.warning("pod %s/%s: the rest of its output is given up", self._key.namespace, pod.name)
+            tries.is_over = True
             return replace(output, final=True, lost=lost or not is_whole)
         if is_good:
             is_old = all(record.kind is RecordKind.BOOKED for record in output.found)
@@ -150,13 +164,6 @@ class LogReader:
     def _given_up(self, pod: Pod, tries: _Tries, now: datetime) -> bool:
         ended = max(pod.finished_at or pod.created_at, tries.first)
         return (now - ended).total_seconds() > self._settings.log_deadline
-
-
-def _is_open(pod: Pod, journal: Journal) -> bool:
-    """Whether something may be missing of a pod. One without our finalizer was read to its end before, or somebody has
-    taken that off: then what it may spend is not on the books.
-    """
-    return pod.held or (pod.allowance.is_limited and pod.account not in journal.accounts.closed)
 
 
 def _transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:

@@ -97,8 +97,8 @@ def caught(stage: Stage, role: str) -> Manifest:
             some=True,
         ),
         case("all pods of a run deleted at once", delete_all_pods, "work", PODS * AT_ONCE),
-        # Nobody reads them from then on.
         case("finalizer taken off a pod", take_finalizer, "work", AT_ONCE),
+        # Nobody reads it from then on.
         case("label taken off a pod", take_pod_labels, "work", AT_ONCE),
         case("Job suspended by hand", suspend_job, "work", 0),
         case("owner taken off a Job", take_job_owner, "work", 0),

@@ -136,6 +136,19 @@ async def test_a_pod_without_our_finalizer_is_booked_at_once_and_once() -> None:
     assert await reader(Kubelet(lambda _: GONE)).read([stripped], kept, NOW) == []
 
 
+@pytest.mark.parametrize("answer", [WHOLE, HALF], ids=repr)
+async def test_a_pod_that_lost_our_finalizer_while_it_ran_is_read_to_its_end_all_the_same(answer: Any) -> None:
+    """Without a limit, too; and no more than once, though nothing may be to be booked."""
+    stripped = pod(JOB, held=False)
+    tried = reader(Kubelet(lambda _: answer))
+    (output,) = await tried.read([stripped], JOURNAL, NOW)
+    assert not output.final
+    ended = replace(stripped, ended=True, exit_code=0, commit=COMMIT, finished_at=NOW)
+    (output,) = await tried.read([ended], JOURNAL, NOW + timedelta(seconds=1))
+    assert (output.final, output.lost) == (True, answer is HALF)
+    assert await tried.read([ended], JOURNAL, NOW + timedelta(seconds=2)) == []
+
+
 async def test_what_was_in_the_journal_before_the_log_was_gone_is_not_waited_for() -> None:
     """A pod that is drained lingers until it was read; its log goes with its container."""
     draining = pod(JOB, deleted_at=NOW)
