@@ -137,7 +137,10 @@ class Reason(StrEnum):
     POD_CANNOT_START = "PodCannotStart"
     """The kubelet cannot start the container for another reason."""
     NOT_ALLOWED = "NotAllowed"
-    """The API server forbids the operator a write: a quota, a webhook, or missing rights. It tries again."""
+    """The API server forbids the operator a write: a quota, a webhook, missing rights, a name that is taken. It tries
+    again."""
+    API_UNAVAILABLE = "APIUnavailable"
+    """The API server fails at a write of the operator's, again and again. It is tried on."""
 
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     """Cells, or a plan, have no result after spec.swarm.maxAttempts attempts."""

@@ -68,9 +68,9 @@ class Applier:
             case ReleasePod(name, uid):
                 await self.release(key, name, uid)
             case DropJob(name, uid):
-                await self._delete(JOBS, key, name, uid)
+                await self.delete(JOBS, key, name, uid)
             case DropMap(name, uid):
-                await self._delete(CONFIG_MAPS, key, name, uid)
+                await self.delete(CONFIG_MAPS, key, name, uid)
             case _:
                 assert_never(action)
 
@@ -195,7 +195,7 @@ class Applier:
             if "deletionTimestamp" in found["metadata"]:
                 raise errors.Unavailable(f"{resource.plural} {name} is being deleted") from None
 
-    async def _delete(self, resource: Resource, key: Key, name: str, uid: str) -> None:
+    async def delete(self, resource: Resource, key: Key, name: str, uid: str) -> None:
         with contextlib.suppress(errors.Vanished, errors.Conflict):
             await self._kube.delete(resource, key.namespace, name, uid)
 

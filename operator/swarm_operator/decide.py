@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
-from swarm_operator import journals, limits, words
+from swarm_operator import errors, journals, limits, words
 from swarm_operator import status as reports
 from swarm_operator.actions import (
     Action,
@@ -401,12 +401,11 @@ def ended(world: World, now: datetime, reason: Reason, message: str) -> Decision
     return decision(world, now, fail(reason, message))
 
 
-def forbidden(world: World, now: datetime, message: str) -> Decision:
-    """The API server forbids a write for now."""
-    since = first_seen(world, Reason.NOT_ALLOWED, now)
-    return decision(
-        world, now, Move(Verdict(State.RUNNING, Reason.NOT_ALLOWED, f"{message}. It is tried again.", since))
-    )
+def refused(world: World, now: datetime, error: errors.ApiError) -> Decision:
+    """The API server does not do what an action asks for, for now."""
+    reason = Reason.API_UNAVAILABLE if isinstance(error, errors.Unavailable) else Reason.NOT_ALLOWED
+    since = first_seen(world, reason, now)
+    return decision(world, now, Move(Verdict(State.RUNNING, reason, f"{error}. It is tried again.", since)))
 
 
 def decision(world: World, now: datetime, move: Move) -> Decision:

@@ -35,6 +35,14 @@ class Observer:
         self._maps = MapReader(kube, key.namespace)
         self._logs = LogReader(kube, key, settings, gate)
 
+    async def jobs(self) -> tuple[Job, ...]:
+        """Those that are not being deleted, of all runs; also when the Compilation itself is gone."""
+        found = await self._kube.select(JOBS, self._key.namespace, labels=self._selector)
+        ours = (item for item in found if parse.owned_by(item["metadata"], self._key.uid))
+        return tuple(
+            job for item in ours if "deletionTimestamp" not in item["metadata"] and (job := parse.job(item)) is not None
+        )
+
     async def pods(self) -> tuple[Pod, ...]:
         """Of all runs; also when the Compilation itself is gone."""
         found = await self._kube.select(PODS, self._key.namespace, labels=self._selector)
@@ -48,7 +56,7 @@ class Observer:
         compilation = parse.compilation(found)
         # In the order in which they come to be. What a pass takes for missing in the journal was missing when the pod
         # was seen, and of a Job that is finished all pods are seen that were not let go; never the other way round.
-        jobs = await self._jobs()
+        jobs = await self.jobs()
         pods = await self.pods()
         maps = await self._own_maps()
         if (last := await self._request(compilation.status.run_id, maps)) is not None:
@@ -103,13 +111,6 @@ class Observer:
     @property
     def _selector(self) -> str:
         return f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_UID}={self._key.uid}"
-
-    async def _jobs(self) -> tuple[Job, ...]:
-        found = await self._kube.select(JOBS, self._key.namespace, labels=self._selector)
-        ours = (item for item in found if parse.owned_by(item["metadata"], self._key.uid))
-        return tuple(
-            job for item in ours if "deletionTimestamp" not in item["metadata"] and (job := parse.job(item)) is not None
-        )
 
     async def _own_maps(self) -> list[tuple[Object, MapRef]]:
         """Metadata of our ConfigMaps, of all runs, and what they say."""

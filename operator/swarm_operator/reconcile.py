@@ -1,6 +1,7 @@
 """One pass over one Compilation: observe -> gather -> decide -> apply."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -9,7 +10,7 @@ from swarm_operator import decide, errors, manifests
 from swarm_operator.actions import Action, Decision, KeepRecords, MergeShards, Publish, StartWork
 from swarm_operator.api import Reason
 from swarm_operator.apply import Applier
-from swarm_operator.kube import Kube
+from swarm_operator.kube import JOBS, Kube
 from swarm_operator.observe import Observer
 from swarm_operator.settings import Settings
 from swarm_operator.world import Key, World
@@ -31,6 +32,7 @@ class Reconciler:
         self._applier = Applier(kube, settings)
         self._observers: dict[Key, Observer] = {}
         self._status_written: dict[Key, datetime] = {}
+        self._stuck: dict[Key, str] = {}
         self._gate = asyncio.Semaphore(settings.concurrent_logs)
 
     async def __call__(self, key: Key) -> float | None:
@@ -61,14 +63,20 @@ class Reconciler:
 
     async def _act(self, world: World, decision: Decision, now: datetime) -> Decision:
         """The actions in order; what is said in the end may be another thing, if one cannot be done at all."""
+        key = world.compilation.key
         for action in decision.actions:
+            shown = _shown(action)
             try:
                 await self._applier.act(world, action)
-                log.info("%s/%s: %s", world.compilation.key.namespace, world.compilation.key.name, _shown(action))
-            # The status of a run that is over says how it ended, whatever fails after that.
-            except errors.Forbidden as error:
-                if not decision.settled:
-                    await self._report(world, decide.forbidden(world, now, str(error)), now)
+                log.info("%s/%s: %s", key.namespace, key.name, shown)
+            except (errors.Forbidden, errors.NameTaken, errors.Unavailable) as error:
+                error.add_note(shown)
+                # What fails once, for a moment, is not worth a word. The status of a run that is over says how it
+                # ended, whatever fails after that.
+                is_told = self._stuck.get(key) == shown or not isinstance(error, errors.Unavailable)
+                self._stuck[key] = shown
+                if is_told and not decision.settled:
+                    await self._report(world, decide.refused(world, now, error), now)
                 raise
             except errors.Rejected as error:
                 if decision.settled:
@@ -80,6 +88,7 @@ class Reconciler:
                     raise
                 reason = Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish) else Reason.RECORD_TOO_LARGE
                 return decide.ended(world, now, reason, str(error))
+        self._stuck.pop(key, None)
         return decision
 
     async def _tidy(self, world: World, decision: Decision) -> None:
@@ -115,11 +124,15 @@ class Reconciler:
 
     async def _let_go(self, key: Key, observer: Observer) -> float | None:
         """The Compilation is gone, or goes with its namespace, and so does the rest, once our finalizers are off its
-        pods."""
+        pods. Its Jobs go at once: until Kubernetes comes to them, their pods would spend."""
+        for job in await observer.jobs():
+            with contextlib.suppress(errors.ApiError):
+                await self._applier.delete(JOBS, key, job.name, job.uid)
         held = [pod for pod in await observer.pods() if pod.held]
         for pod in held:
             await self._applier.release(key, pod.name, pod.uid)
         self._status_written.pop(key, None)
+        self._stuck.pop(key, None)
         if held:
             return self._settings.gather_interval
         self._observers.pop(key, None)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from swarm_operator import errors
@@ -14,6 +15,14 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
+
+
+@dataclass(frozen=True)
+class _Failures:
+    """How many passes in a row have failed, at the same place: the notes of their errors."""
+
+    count: int
+    place: tuple[str, ...]
 
 
 class Schedule(Generic[K]):
@@ -34,7 +43,7 @@ class Schedule(Generic[K]):
         self._not_before: dict[K, float] = {}
         self._woken = asyncio.Event()
         self._running: dict[K, asyncio.Task[None]] = {}
-        self._failures: dict[K, int] = {}
+        self._failures: dict[K, _Failures] = {}
 
     def wake(self, key: K, after: float = 0.0) -> None:
         """Asks for a pass in so many seconds at the latest; a pause, or the delay after an error, is kept."""
@@ -84,8 +93,12 @@ class Schedule(Generic[K]):
 
     def _delay(self, key: K, error: Exception) -> float:
         """Seconds until the next try."""
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(FIRST_DELAY * 2.0 ** (failures - 1), LONGEST_DELAY)
+        place = tuple(getattr(error, "__notes__", ()))
+        before = self._failures.get(key)
+        # One that fails at something else than the one before has come further, whatever it was told.
+        count = before.count + 1 if before is not None and before.place == place else 1
+        self._failures[key] = _Failures(count, place)
+        delay = min(FIRST_DELAY * 2.0 ** (count - 1), LONGEST_DELAY)
         if isinstance(error, errors.Unavailable) and error.retry_after:
             delay = max(delay, error.retry_after)
         if isinstance(error, errors.ApiError):

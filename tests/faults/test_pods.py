@@ -128,7 +128,8 @@ def test_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> No
     # Where nothing can be printed any more, nothing can be read.
     stage.holds(lost=BOOTSTRAP if "close" in body else IN_FLIGHT)
     assert printed(outputs, MISBEHAVES)
-    assert stage.attempts("work") > 1
+    # What is in flight when a process is told to end is finished, and that may be all.
+    assert stage.attempts("work") > 1 or "SIGTERM" in body
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ class FakeCluster:
     kills_always: bool = False
     """It dies after every write, also after one that is refused."""
     denied: str = ""
-    """Writes that begin so are forbidden."""
+    """Writes that begin so fail."""
+    denial: errors.ApiError = field(default_factory=lambda: errors.Forbidden("a webhook denies it"))
     answers: dict[int, errors.ApiError] = field(default_factory=dict)
     """What the operator is told of its write of this number. Where that is `LOST`, the write is done all the same."""
     paid: list[str] = field(default_factory=list)
@@ -360,7 +361,7 @@ class _Write:
         self._answer = self._cluster.answers.pop(len(self._cluster.writes), None)
         self._cluster.writes.append(self._text)
         if self._cluster.denied and self._text.startswith(self._cluster.denied):
-            raise errors.Forbidden("a webhook denies it")
+            raise self._cluster.denial
         if self._answer is not None and self._answer is not LOST:
             raise self._answer
 

@@ -704,6 +704,8 @@ def test_a_deleted_compilation_leaves_nothing() -> None:
         cluster.step()
     assert any(FINALIZER in pod["metadata"].get("finalizers", []) for pod in cluster.of(PODS))
     cluster.remove(COMPILATIONS, "triage")
+    operator.look()
+    assert not cluster.of(JOBS), "pods of theirs would spend until Kubernetes comes to them"
     for _ in range(6):
         cluster.step()
         operator.look()
@@ -921,6 +923,35 @@ def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors
     assert not cluster.of(CONFIG_MAPS, "*-r0-*")
     assert not cluster.of(JOBS)
     assert not cluster.of(PODS)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (errors.Forbidden("exceeded quota (HTTP 403)"), [(1, "NotAllowed")]),
+        (errors.NameTaken("jobs x exists and is not this Compilation's"), [(1, "NotAllowed")]),
+        # What fails once is not worth a word.
+        (errors.Unavailable("the webhook is away (HTTP 500)"), [(1, "Planning"), (2, "APIUnavailable")]),
+    ],
+    ids=repr,
+)
+def test_a_write_that_fails_again_and_again_shows_in_the_status(
+    error: errors.ApiError, told: list[tuple[int, str]]
+) -> None:
+    cluster, operator = prepared()
+    cluster.denied, cluster.denial = "create jobs", error
+    looks = 0
+    for number, reason in told:
+        while looks < number:
+            operator.look()
+            cluster.step(2)
+            looks += 1
+        assert conditions(cluster)["Ready"] == ("Unknown", reason)
+        assert (str(error) in status(cluster).conditions[0].message) == (reason != "Planning")
+    assert conditions(cluster)["Reconciling"] == ("True", reason)
+    cluster.denied = ""
+    run(cluster, operator)
+    assert_published(cluster)
 
 
 def test_deletes_that_a_webhook_denies_do_not_hold_a_run_up() -> None:

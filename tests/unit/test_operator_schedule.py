@@ -114,3 +114,30 @@ async def test_an_error_is_repeated_later_whatever_events_come(
     assert len(moments) >= 3
     assert gaps[0] >= 0.09
     assert gaps[1] >= 0.19
+
+
+@pytest.mark.parametrize(
+    ("places", "gaps"), [("aaa", [0.1, 0.2, 0.4]), ("aba", [0.1, 0.1, 0.1]), ("aab", [0.1, 0.2, 0.1])]
+)
+async def test_passes_that_come_further_are_not_delayed_more_and_more(
+    places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each write is done and none is answered, each pass fails at another one."""
+    monkeypatch.setattr("swarm_operator.schedule.FIRST_DELAY", 0.1)
+    moments: list[float] = []
+    done = asyncio.Event()
+
+    async def work(key: str) -> float | None:
+        moments.append(asyncio.get_running_loop().time())
+        if len(moments) <= len(places):
+            error = errors.Unavailable("no answer")
+            error.add_note(places[len(moments) - 1])
+            raise error
+        done.set()
+        return None
+
+    async with running(work) as schedule:
+        schedule.wake("a")
+        await asyncio.wait_for(done.wait(), 30)
+    for (before, after), gap in zip(itertools.pairwise(moments), gaps, strict=True):
+        assert gap * 0.9 <= after - before < gap * 1.9
