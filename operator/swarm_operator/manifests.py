@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Final
 
 from swarm_operator import naming
@@ -49,8 +50,11 @@ GRACE_SECONDS: Final = 30
 LINGER_SECONDS: Final = 20
 """How long a worker stays readable after SIGTERM: shorter than its grace period, or its last words would be cut."""
 POD_SECONDS: Final = 24 * 3600
-"""Longest life of a pod, for those that hang where nobody looks: in an import, in the data, in an optimizer. One that
-works loses what is in flight, as by any SIGTERM, and another goes on."""
+"""Longest life of a pod, for those that hang where nobody looks: in an import, in the data, in an optimizer; workers,
+whose cells have a time, have less, for those in which nothing moves any more. One that works loses what is in flight,
+as by any SIGTERM, and another goes on."""
+START_SECONDS: Final = 180
+"""Of a worker, for its image, imports and data."""
 PARTIAL_SECONDS: Final = 1800
 """That of a plan for the best program so far, which makes no call: what it replays took seconds or minutes before."""
 CELL_GRACE_SECONDS: Final = 12
@@ -212,7 +216,19 @@ def work_job(
     }
     slices = len(assignment.slices)
     pods = min(run.spec.swarm.pods, slices)
-    return _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, volumes, around, allowance)
+    made = _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, volumes, around, allowance)
+    # How long a pod waits for its turn at a provider cannot be known.
+    if not around.rates.models:
+        made["spec"]["template"]["spec"]["activeDeadlineSeconds"] = _longest(run, assignment, tasks)
+    return made
+
+
+def _longest(run: Run, assignment: Assignment, tasks: Sequence[Shard]) -> int:
+    """Seconds that a pod may take, by limits.cellSeconds: a thread takes the last cell when all others are done."""
+    weights = {task.digest: task.weight for shard in tasks for task in shard.tasks}
+    cells = [[weights.get(ref.task, 1) for ref in slice_ for _ in ref.cells] for slice_ in assignment.slices]
+    turns = max(ceil(sum(each) / run.spec.swarm.threads_per_pod) + max(each) for each in cells)
+    return min(POD_SECONDS, START_SECONDS + turns * run.spec.limits.cell_seconds)
 
 
 def owner(key: Key) -> Manifest:

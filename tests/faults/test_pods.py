@@ -309,8 +309,9 @@ def test_processes_of_pods(
 
 @pytest.mark.fault("pod's process stopped for good")
 def test_a_process_that_stands_still(stage: Stage) -> None:
+    """Nothing in it can end it. Kubernetes does, when its cells' time is over."""
     stage.slow()
-    stage.begin(limits={"cellSeconds": 5})
+    stage.begin(limits={"cellSeconds": 3})
     stage.paid(27)
     pod = stage.pod("work")
     stage.harms()

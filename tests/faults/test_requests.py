@@ -81,11 +81,11 @@ def test_every_kind_of_request_fails_once(stage: Stage, code: int) -> None:
         case("create jobs refused with 422", "create", "jobs", "InvalidSpec"),
         case("patch status refused with 422", "patch", "dspycompilations/status", None),
         case("patch pods refused with 422", "patch", "pods", None),
-        case("delete jobs refused with 422", "delete", "jobs", "InvalidSpec"),
+        case("delete jobs refused with 422", "delete", "jobs", None),
     ],
 )
 def test_what_the_api_server_refuses(stage: Stage, verb: str, resource: str, reason: str | None) -> None:
-    """A body that it will never take ends the run, and says so."""
+    """A body that it will never take ends the run, and says so. What only tidies up is tried again."""
     rule = stage.proxy.add(lambda call: (call.verb, call.resource) == (verb, resource), harm.answered(422))
     stage.begin()
     if reason:
@@ -176,10 +176,11 @@ def test_everything_fails_for_a_while(stage: Stage, code: int) -> None:
     ],
 )
 def test_output_that_cannot_be_had(stage: Stage, fault: Fault, times: int) -> None:
-    """It counts as not there: what it had told of is done again, and nothing is taken for what it is not."""
+    """It counts as not there: what it had told of is done again, and nothing is taken for what it is not. Of three
+    attempts, one or two are lost to it."""
     since = time.monotonic()
     rule = stage.proxy.add(
-        lambda call: call.resource == "pods/log" and time.monotonic() < since + 60, fault, times=times
+        lambda call: call.resource == "pods/log" and time.monotonic() < since + 25, fault, times=times
     )
     stage.begin()
     assert stage.reference

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.operator_specs import spec
-from support.worlds import ARTIFACT, IMAGE, KEY, RUN_ID, assignment, planned, run
+from support.worlds import ARTIFACT, IMAGE, KEY, RUN_ID, assignment, planned, run, task
 from swarm_operator import manifests, naming
 from swarm_operator.api import FINALIZER, ObjectKind
 from swarm_operator.maps import parse
@@ -81,7 +81,7 @@ def test_a_work_job_is_this() -> None:
                 },
                 "spec": {
                     "restartPolicy": "Never",
-                    "activeDeadlineSeconds": manifests.POD_SECONDS,
+                    "activeDeadlineSeconds": manifests.START_SECONDS + 2 * 1800,
                     "terminationGracePeriodSeconds": 30,
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
@@ -184,6 +184,36 @@ def test_pods_are_told_how_fast_they_may_ask_and_whom_to_ask_first() -> None:
     assert not {"SWARM_LIMITER", "SWARM_RATE_LIMITS"} & {each["name"] for each in container(free)["env"]}
 
 
+@pytest.mark.parametrize(
+    ("slices", "weight", "threads", "cell_seconds", "turns"),
+    [
+        pytest.param([[0]], 1, 4, 10, 2, id="a cell, and one more turn"),
+        pytest.param([[0, 1, 2, 3, 4]], 1, 2, 10, 4, id="as many as its threads have, one after another"),
+        pytest.param([[0], [1, 2, 3]], 1, 1, 10, 4, id="the largest slice counts"),
+        pytest.param([[0, 1]], 7, 2, 10, 14, id="a bootstrap is many"),
+    ],
+)
+def test_a_worker_may_take_what_its_cells_may_take(
+    slices: list[list[int]], weight: int, threads: int, cell_seconds: int, turns: int
+) -> None:
+    """Whatever happens in it, Kubernetes ends it then. For its turn at a provider it may wait longer."""
+    given = spec(limits={"cellSeconds": cell_seconds}, swarm={"threadsPerPod": threads})
+    made = Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=CompilationSpec.model_validate(given)), IMAGE)
+    tasks, _ = planned(0, task(0, weight=weight))
+    work = assignment(0, 1, *slices).assignment
+    free = manifests.work_job(made, work, [tasks], [])
+    assert deadline(free) == manifests.START_SECONDS + turns * cell_seconds
+    given["models"]["student"]["limits"] = {"requestsPerMinute": 60}
+    rates = rate_limits(CompilationSpec.model_validate(given), "team", "triage")
+    paced = manifests.work_job(made, work, [tasks], [], manifests.Surroundings(limiter="limiter:7070", rates=rates))
+    assert deadline(paced) == manifests.POD_SECONDS
+
+
+def deadline(job: dict[str, Any]) -> int:
+    found: int = job["spec"]["template"]["spec"]["activeDeadlineSeconds"]
+    return found
+
+
 def container(job: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = job["spec"]["template"]["spec"]["containers"][0]
     return found
@@ -214,6 +244,7 @@ def test_a_plan_and_its_workers_get_the_same_but_for_what_they_read() -> None:
     ]
     pods = [job["spec"]["template"]["spec"] for job in made]
     for pod in pods:
+        assert 0 < pod.pop("activeDeadlineSeconds") <= manifests.POD_SECONDS
         volumes = {volume["name"]: volume for volume in pod.pop("volumes")}
         container = pod["containers"][0]
         mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container.pop("volumeMounts")}
