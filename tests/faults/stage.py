@@ -143,7 +143,8 @@ class Stage:
 
     def ready(self) -> None:
         """The provider is as at its start, and nothing of another case is left."""
-        self.api.send("POST", f"{self._provider}/reset", {})
+        # Where a node was away for a while, it takes as long until its pods are asked again.
+        self.when(lambda: self.api.send("POST", f"{self._provider}/reset", {}) is not None)
         for found in self.api.get(self.path(""))["items"]:
             self.api.send("DELETE", self.path(found["metadata"]["name"]), {})
 

@@ -90,7 +90,8 @@ def out_of_space(cluster: Cluster, folder: Path) -> Iterator[None]:
         text = run("docker", "exec", node, "cat", f"/etc/kubernetes/pki/etcd/{name}", env=cluster.setup.env)
         (folder / name).write_text(text + "\n", encoding="ascii")
         files.append(str(folder / name))
-    address = run("docker", "exec", node, "hostname", "--ip-address", env=cluster.setup.env).split()[0]
+    addresses = run("docker", "exec", node, "hostname", "--ip-address", env=cluster.setup.env).split()
+    address = next(each for each in addresses if "." in each)
 
     def alarm(action: str) -> None:
         # etcd's own tool is not on the node; it answers HTTP as well.
@@ -131,6 +132,7 @@ def test_a_pod_that_was_given_up_and_goes_on(stage: Stage, cluster: Cluster) -> 
     with standing_still(pid):
         stage.drop("pods", pod["metadata"]["name"], gracePeriodSeconds=1)
         time.sleep(90)
+    stage.when(lambda: stage.requests() > 0)  # the node's pods are asked again
     stage.provider_faults()
     found = stage.over()
     stage.settles()
