@@ -15,7 +15,7 @@ import pytest
 
 from faults import harm
 from faults.kinds import case, every_kind
-from faults.stage import CALLS_PER_CELL, PODS, THREADS, TRAIN, Stage
+from faults.stage import A_PLAN, CALLS_PER_CELL, PODS, THREADS, TRAIN, Stage
 from support.cluster import config_map
 from support.e2e import TRIAGE
 from testbed import Cluster
@@ -131,7 +131,7 @@ def test_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> No
     swarm = {"pods": 2, "threadsPerPod": 2, "resources": resources}
     stage.begin(program=with_program(stage, body), swarm=swarm)
     # Where nothing can be printed any more, nothing can be read.
-    stage.holds(lost=BOOTSTRAP if DEAF in body else IN_FLIGHT)
+    stage.holds(lost=BOOTSTRAP + A_PLAN if DEAF in body else IN_FLIGHT)
     assert printed(outputs, MISBEHAVES)
     # What is in flight when a process is told to end is finished, and that may be all.
     assert stage.attempts("work") > 1 or "SIGTERM" in body

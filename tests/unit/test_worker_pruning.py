@@ -23,6 +23,7 @@ from swarm_wire.messages import Outcome, Result, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput
 from swarm_worker.replay import calls
+from swarm_worker.replay import pruning as policy
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.effects import Wave, make_work
 from swarm_worker.replay.pruning import FEW, Bound, Contest, Entrant, Range, Standing, lost, wanted
@@ -30,6 +31,13 @@ from swarm_worker.replay.store import Store
 from swarm_worker.script import Progress, candidates
 
 UNIT = Range(0, 1)
+
+
+@pytest.fixture(autouse=True)
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round numbers; those that are used are tuned by `make bench-pruning`."""
+    monkeypatch.setattr(policy, "PART", 0.2)
+    monkeypatch.setattr(policy, "LEADERS", 3)
 
 
 def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -> Standing:

@@ -26,12 +26,15 @@ FEW = 300
 """So many missing cells of all candidates are asked for at once. With the default swarm, which makes 64 calls side by
 side, they take about as long as one more round.
 """
-PART = 0.2
+PART = 0.15
 """Of an evaluation's cells, asked for at a time; at least."""
 HALF = 0.5
 """An evaluation of which so much is known gets the rest at once, so that a search takes few rounds."""
-LEADERS = 3
-"""So many of the most promising evaluations are finished first: what they score settles the others."""
+LEADERS = 2
+"""So many of the most promising evaluations are finished first: what they score settles the others.
+
+This and PART are what spared most in 20 searches among 18 candidates on 100, 60, 40 and 20 examples each.
+"""
 FAILURE = 0.0
 """What a failed example scores, in stock DSPy."""
 MARGIN = 1e-6
