@@ -15,7 +15,7 @@ import pytest
 
 from faults import harm
 from faults.kinds import case, every_kind
-from faults.stage import A_PLAN, CALLS_PER_CELL, PODS, THREADS, TRAIN, Stage
+from faults.stage import A_PLAN, CALLS_PER_CELL, PODS, PUBLISHED, THREADS, TRAIN, Stage, conditions
 from support.cluster import config_map
 from support.e2e import TRIAGE
 from testbed import Cluster
@@ -227,17 +227,32 @@ def metric(example, prediction, trace=None):
     ("value", "reason"),
     [
         case("metric returns text", "'good'", "EvaluationFailed"),
-        case("metric returns infinity", "1e999", "ScoreOutOfRange"),
+        case("metric returns too much", "2", "ScoreOutOfRange"),
         case("metric returns nothing", "None", "EvaluationFailed"),
         case("metric raises", "1 / 0", "EvaluationFailed"),
     ],
 )
 def test_scores_that_are_none(stage: Stage, value: str, reason: str) -> None:
+    begin_with_metric(stage, value)
+    stage.ends(reason)
+
+
+@pytest.mark.fault("metric returns infinity")
+def test_scores_without_end(stage: Stage) -> None:
+    """The winner is stock's: the first of those that score infinitely. The status has no number for that."""
+    begin_with_metric(stage, "float('inf')")
+    compilation = stage.over()
+    assert conditions(compilation) == PUBLISHED, compilation["status"]
+    assert "score" not in compilation["status"]["artifact"]
+    stage.settles()
+    stage.vanishes()
+
+
+def begin_with_metric(stage: Stage, value: str) -> None:
     files = {"triage.py": (TRIAGE / "triage.py").read_text(encoding="utf-8"), "lies.py": METRIC.format(value=value)}
     stage.api.send("POST", stage.core("configmaps"), config_map(f"{stage.name}-program", files))
     source = {"entrypoint": "triage:Triage", "source": {"configMap": {"name": f"{stage.name}-program"}}}
     stage.begin(program=source, metric={"entrypoint": "lies:metric"})
-    stage.ends(reason)
 
 
 # From outside.
