@@ -53,8 +53,8 @@ POD_SECONDS: Final = 24 * 3600
 """Longest life of a pod, for those that hang where nobody looks: in an import, in the data, in an optimizer; workers,
 whose cells have a time, have less, for those in which nothing moves any more. One that works loses what is in flight,
 as by any SIGTERM, and another goes on."""
-START_SECONDS: Final = 180
-"""Of a worker, for its image, imports and data."""
+START_SECONDS: Final = 600
+"""Of a worker, for its image, which a new node pulls first, its imports and data."""
 PARTIAL_SECONDS: Final = 1800
 """That of a plan for the best program so far, which makes no call: what it replays took seconds or minutes before."""
 CELL_GRACE_SECONDS: Final = 12

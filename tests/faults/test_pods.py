@@ -332,6 +332,7 @@ def test_a_process_that_stands_still(stage: Stage) -> None:
     stage.harms()
     signalled(pod, signal.SIGSTOP)
     stage.provider_faults()
+    stage.over(seconds=900)
     stage.holds(lost=THREADS)
 
 
