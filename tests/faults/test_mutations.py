@@ -24,11 +24,11 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.spec import CompilationSpec
 
 SIDE_BY_SIDE = 10
-LONGEST = 300
-"""Seconds that one may take."""
+LONGEST, STILL = 180, 60
+"""Seconds: that one may take; and in which one that takes longer comes further: large numbers are no mistake."""
 SLOW, PATIENCE = (".requestsPerMinute", ".tokensPerMinute"), 30
 """Fields in which one a minute is no mistake, and how many seconds are enough to see that the run keeps to it."""
-SLOWLY, NOT_TAKEN = "runs as slowly as it is to", "refused by the API server"
+SLOWLY, LONG, NOT_TAKEN = "runs as slowly as it is to", "runs for long", "refused by the API server"
 REFUSED = 5
 """Of those that are refused, every fifth."""
 NEVER = {
@@ -73,7 +73,7 @@ def test_every_mistake_ends_in_words(new_stage: NewStage, namespace: Namespace, 
     table = {outcome: len(found) for outcome, found in sorted(outcomes.items())}
     print(json.dumps(table, indent=1), json.dumps(outcomes, indent=1))
     assert sum(table.values()) >= 300
-    assert {outcome for outcome in table if outcome not in KNOWN} <= {NOT_TAKEN, SLOWLY}
+    assert {outcome for outcome in table if outcome not in KNOWN} <= {NOT_TAKEN, SLOWLY, LONG}
 
 
 class Trial:
@@ -82,6 +82,7 @@ class Trial:
     def __init__(self, stage: Stage, cases: list[Mutation]) -> None:
         self._stage, self._todo = stage, list(enumerate(cases))
         self._under_way: dict[str, tuple[Mutation, float]] = {}
+        self._further: dict[str, tuple[int, float]] = {}
         self._outcomes: defaultdict[str, list[str]] = defaultdict(list)
 
     def run(self) -> dict[str, list[str]]:
@@ -91,12 +92,20 @@ class Trial:
                 self._apply(*self._todo.pop(0))
             for found in self._stage.api.get(self._stage.path(""))["items"]:
                 name = found["metadata"]["name"]
-                if name in self._under_way and is_over(found):
+                if name not in self._under_way:
+                    continue
+                calls = found.get("status", {}).get("usage", {}).get("calls", 0)
+                if calls != self._further.get(name, (0, 0.0))[0]:
+                    self._further[name] = calls, time.monotonic()
+                if is_over(found):
                     self._end(name, found)
             for name, (case, began) in [*self._under_way.items()]:
                 if case.field.endswith(SLOW) and time.monotonic() > began + PATIENCE:
                     self._drop(name, SLOWLY, "")
-                assert time.monotonic() < began + LONGEST, f"{case.field}: {case.what}: {self._status(name)}"
+                elif time.monotonic() > began + LONGEST:
+                    calls, since = self._further.get(name, (0, began))
+                    assert time.monotonic() < since + STILL, f"{case.field}: {case.what}: {self._status(name)}"
+                    self._drop(name, LONG, f"{calls} calls")
             assert not self._stage.operator.exits, self._stage.operator.log[-3000:]
             assert OUR_FAULT not in self._stage.operator.log, self._stage.operator.log[-5000:]
             time.sleep(0.5)
