@@ -33,8 +33,6 @@ def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun, und
     spend(namespace)
     first = namespace.wait_for(NAME, lambda found: found["status"]["progress"]["cellsDone"] > 0)
     change(namespace, NAME, threadsPerPod=3)
-    told = namespace.wait_for(NAME, lambda found: condition(found, "Ready")["reason"] == "Superseded")  # type: ignore[index]
-    print(condition(told, "Ready"))
     second = next_run(namespace, first, stock)
     assert namespace.requests() <= undisturbed + IN_FLIGHT
     assert second["status"]["usage"]["reusedCalls"] > 0

@@ -6,7 +6,7 @@ from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace
 from support.compiles import StockRun
 from support.e2e import IN_FLIGHT, finish, triage
 
-RPM, TPM, TOGETHER = 300, 600_000, 5
+RPM, TOGETHER = 300, 5
 
 
 def limited(name: str, group: str) -> Manifest:
@@ -37,14 +37,14 @@ def test_all_pods_keep_to_a_limit_even_when_the_limiter_dies(namespace: Namespac
 
 
 def test_runs_of_one_group_share_its_limits(namespace: Namespace, stock: StockRun) -> None:
-    """Two Compilations at a time, with as many calls at once and as many tokens a minute as one may have."""
+    """Two Compilations at a time, with as many calls at once as one may have."""
     namespace.reset_provider()
     namespace.set_faults(latency="constant:0.3")
     names = ("one", "other")
     for name in names:
         made = triage(name, swarm={"pods": 3, "threadsPerPod": 4, "maxAttempts": 1})
         for model in made["spec"]["models"].values():
-            model["limits"] = {"concurrency": TOGETHER, "tokensPerMinute": TPM, "group": "both"}
+            model["limits"] = {"concurrency": TOGETHER, "group": "both"}
         namespace.apply(made)
     for name in names:
         finish(namespace, name, stock)
