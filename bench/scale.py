@@ -24,16 +24,18 @@ CASE = BenchCase(
     latency=LATENCY,
     pods=1,
 )
+TICKS = 100
+"""In a second, of the kernel's accounts."""
 SMALL = {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "1Gi"}}
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Of the operator's container.
+    """Of the operator's process.
 
     Attributes:
         cpu: seconds, since it was started.
-        memory: MiB, without what the kernel could drop at once.
+        memory: MiB that are its own or shared.
     """
 
     at: float
@@ -42,13 +44,14 @@ class Usage:
 
     @classmethod
     def now(cls, namespace: Namespace) -> "Usage":
-        folder = "/sys/fs/cgroup"
-        files = f"{folder}/cpu.stat {folder}/memory.current {folder}/memory.stat"
         deployment = ("--namespace", OPERATOR_NAMESPACE, "exec", "deployment/dspy-swarm")
-        lines = namespace.cluster.kubectl(*deployment, "--", "sh", "-c", f"cat {files}").splitlines()
-        named = {name: float(value) for name, _, value in (line.partition(" ") for line in lines) if value}
-        current = next(float(line) for line in lines if line.isdigit())
-        return cls(time.monotonic(), named["usage_usec"] / 1e6, (current - named["inactive_file"]) / 2**20)
+        stat, *status = namespace.cluster.kubectl(
+            *deployment, "--", "cat", "/proc/1/stat", "/proc/1/status"
+        ).splitlines()
+        # Behind the name, which may hold anything: user and system time are the 12th and 13th.
+        user, system = map(int, stat.rpartition(")")[2].split()[11:13])
+        resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+        return cls(time.monotonic(), (user + system) / TICKS, resident / 1024)
 
 
 def measured(namespace: Namespace, what: str) -> None:
