@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from faults import node
 from faults.api import Refused
 from faults.kinds import case
 from faults.stage import A_POD, PODS, PUBLISHED, UNREAD, Stage, conditions
@@ -30,8 +31,7 @@ STILL = 15.0
 
 def process(cluster: Cluster, part: str) -> int | None:
     """The process of a part of Kubernetes, as this machine knows it."""
-    node = f"{cluster.name}-control-plane"
-    for line in run("docker", "top", node, "-eo", "pid,args", env=cluster.setup.env).splitlines()[1:]:
+    for line in run("docker", "top", node.name(cluster), "-eo", "pid,args", env=cluster.setup.env).splitlines()[1:]:
         pid, program, *_ = line.split()
         if program.rpartition("/")[2] == part:
             return int(pid)
@@ -84,13 +84,12 @@ urllib.request.urlopen(urllib.request.Request(sys.argv[5], body), context=contex
 @contextmanager
 def out_of_space(cluster: Cluster, folder: Path) -> Iterator[None]:
     """etcd takes no write that makes it larger, as when its quota is used up."""
-    node = f"{cluster.name}-control-plane"
     files = []
     for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key"):
-        text = run("docker", "exec", node, "cat", f"/etc/kubernetes/pki/etcd/{name}", env=cluster.setup.env)
+        text = node.on_node(cluster, "cat", f"/etc/kubernetes/pki/etcd/{name}")
         (folder / name).write_text(text + "\n", encoding="ascii")
         files.append(str(folder / name))
-    addresses = run("docker", "exec", node, "hostname", "--ip-address", env=cluster.setup.env).split()
+    addresses = node.on_node(cluster, "hostname", "--ip-address").split()
     address = next(each for each in addresses if "." in each)
 
     def alarm(action: str) -> None:

@@ -15,11 +15,11 @@ import pytest
 
 from faults import harm
 from faults.kinds import case, every_kind
+from faults.node import on_node
 from faults.stage import A_PLAN, CALLS_PER_CELL, PODS, PUBLISHED, THREADS, TRAIN, Stage, conditions
 from support.cluster import config_map
 from support.e2e import TRIAGE
 from testbed import Cluster
-from testbed.shell import run
 
 AWAY = 30.0
 """Seconds that a provider cannot be reached."""
@@ -386,12 +386,11 @@ def test_a_provider_that_cannot_be_reached(stage: Stage, cluster: Cluster, verdi
     stage.paid(20)
     (provider,) = stage.api.get(f"{stage.core('pods')}?labelSelector=app.kubernetes.io/name%3Dprovider")["items"]
     rule = ("FORWARD", "--destination", provider["status"]["podIP"], "--jump", verdict)
-    node = ("docker", "exec", f"{cluster.name}-control-plane", "iptables")
-    run(*node, "--insert", *rule, env=cluster.setup.env)
+    on_node(cluster, "iptables", "--insert", *rule)
     try:
         time.sleep(AWAY)
     finally:
-        run(*node, "--delete", *rule, env=cluster.setup.env)
+        on_node(cluster, "iptables", "--delete", *rule)
     # An answer on its way back may be lost.
     stage.holds(lost=IN_FLIGHT)
 

@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 
 from simulated_provider.testing import running_provider
-from support.compiles import ROOT
-
-KNOWLEDGE = ROOT / "examples" / "triage" / "knowledge.jsonl"
+from support.compiles import KNOWLEDGE
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from simulated_provider.testing import running_provider
-from support.compiles import ROOT, Case
+from support.compiles import KNOWLEDGE, Case
 
-KNOWLEDGE = ROOT / "examples" / "triage" / "knowledge.jsonl"
 SEARCH = {"num_candidate_programs": 3, "max_labeled_demos": 6}
 
 CASES = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from simulated_provider.testing import running_provider
 from support.canary import inflated
-from support.compiles import ROOT, Case, run_local, start_local
+from support.compiles import KNOWLEDGE, Case, run_local, start_local
 from support.kills import kill_one
 from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import Record, RecordKind
@@ -22,7 +22,7 @@ CASE = Case(
 
 def test_the_local_drivers_folder_holds_no_key(tmp_path: Path) -> None:
     """Neither in the middle of a run, where its tasks are, nor at its end."""
-    with running_provider(seed=1, knowledge=ROOT / "examples" / "triage" / "knowledge.jsonl", api_key=[KEY]) as wants:
+    with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[KEY]) as wants:
         manifest = CASE.manifest(wants.url)
         for model in manifest["spec"]["models"].values():
             model["apiKey"] = {"secret": {"name": "provider", "key": "key"}}

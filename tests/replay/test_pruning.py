@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from simulated_provider.testing import running_provider
-from support.compiles import ROOT, Case, LocalRun, StockRun, run_local
+from support.compiles import KNOWLEDGE, Case, LocalRun, StockRun, run_local
 
-KNOWLEDGE = ROOT / "examples" / "triage" / "knowledge.jsonl"
 SEARCH = {"num_candidate_programs": 5, "max_labeled_demos": 6}
 
 CASES = {

@@ -17,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "programs"
+KNOWLEDGE = ROOT / "examples" / "triage" / "knowledge.jsonl"
 PATHS = [PROGRAMS, ROOT / "worker_image", ROOT / "examples" / "triage", ROOT / "examples" / "provider"]
 
 

@@ -1,0 +1,13 @@
+"""The cluster's node: a container of this machine."""
+
+from testbed import Cluster
+from testbed.shell import run
+
+
+def name(cluster: Cluster) -> str:
+    return f"{cluster.name}-control-plane"
+
+
+def on_node(cluster: Cluster, *command: str) -> str:
+    """What the command prints. Raises CommandError."""
+    return run("docker", "exec", name(cluster), *command, env=cluster.setup.env)
