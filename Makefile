@@ -58,12 +58,14 @@ faults: setup  ## everything that can go wrong, made to go wrong: an hour on 2 c
 .PHONY: bench bench-limits bench-pruning bench-rates bench-scale
 BENCH := PYTHONPATH=.:tests:tests/programs $(BIN)/python -m bench
 CASES ?=
+RUNS  ?= 20
+LIMIT ?=
 ON    ?= local,cluster
 bench: setup  ## what compiles cost against stock DSPy, into docs/benchmarks.md; CASES=headline,simba ON=local
 	@$(BENCH) --cases "$(CASES)" --on "$(ON)" --speculation 0 4
 
-bench-limits: setup  ## lmCalls: 1000 and costUSD: 1 with 20 pods, by the provider's count; RUNS=20
-	@$(BENCH).limits $(RUNS)
+bench-limits: setup  ## lmCalls: 1000 and costUSD: 1 with 20 pods, by the provider's count; RUNS=20 LIMIT=costUSD
+	@$(BENCH).limits $(RUNS) $(LIMIT)
 
 bench-pruning: setup  ## what pruning saves, and that the winner is stock's: 20 seeds of 3 programs
 	@$(BENCH).pruning

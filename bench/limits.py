@@ -1,4 +1,4 @@
-"""`python -m bench.limits [RUNS]`: lmCalls: 1000, then costUSD: 1, with 20 pods on kind, by the provider's count."""
+"""`python -m bench.limits [RUNS [LIMIT]]`: lmCalls: 1000, then costUSD: 1: 20 pods on kind, by the provider's count."""
 
 import sys
 import time
@@ -23,19 +23,20 @@ CASE = BenchCase(
     pods=PODS,
 )
 SMALL = {"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "1Gi"}}
-LIMITS: tuple[dict[str, float], ...] = ({"lmCalls": 1000}, {"costUSD": 1.0})
+LIMITS = {"lmCalls": 1000, "costUSD": 1.0}
 
 
 def main() -> int:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    runs = int(sys.argv[1]) if sys.argv[1:] else RUNS
+    only = sys.argv[2:] or list(LIMITS)
     cluster = on_cluster.installed()
     worst = 0
-    for limits in LIMITS:
-        name, most = next(iter(limits.items()))
+    for name in only:
+        most = LIMITS[name]
         spent = []
         with on_cluster.prepared(cluster, CASE) as namespace:
             for number in range(runs):
-                found, widest, seconds = run(namespace, number, limits)
+                found, widest, seconds = run(namespace, number, {name: most})
                 spent.append(bill(namespace)[name])
                 reason = (condition(found, "Ready") or {}).get("reason")
                 print(

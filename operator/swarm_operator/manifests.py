@@ -181,12 +181,12 @@ def plan_job(
     """
     name = naming.plan_job(run.key.name, run.id, round_, attempt)
     volumes = {str(names.JOURNAL_DIR): _shards_volume(journal)}
-    made = _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, volumes, around, allowance)
+    seconds = POD_SECONDS if ending is None else PARTIAL_SECONDS
+    made = _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, seconds, volumes, around, allowance)
     container = made["spec"]["template"]["spec"]["containers"][0]
     if not runs_cells:
         container["env"] += [{"name": names.ENV_SMALL_WAVE, "value": "0"}]
     if ending is not None:
-        made["spec"]["template"]["spec"]["activeDeadlineSeconds"] = PARTIAL_SECONDS
         made["metadata"]["annotations"] |= {ANNOTATION_PARTIAL: ending.why}
         container["env"] += [{"name": names.ENV_PARTIAL, "value": ending.to_json()}]
     return made
@@ -216,11 +216,9 @@ def work_job(
     }
     slices = len(assignment.slices)
     pods = min(run.spec.swarm.pods, slices)
-    made = _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, volumes, around, allowance)
     # How long a pod waits for its turn at a provider cannot be known.
-    if not around.rates.models:
-        made["spec"]["template"]["spec"]["activeDeadlineSeconds"] = _longest(run, assignment, tasks)
-    return made
+    seconds = POD_SECONDS if around.rates.models else _longest(run, assignment, tasks)
+    return _job(run, name, ObjectKind.WORK, round_, attempt, "work", slices, pods, seconds, volumes, around, allowance)
 
 
 def _longest(run: Run, assignment: Assignment, tasks: Sequence[Shard]) -> int:
@@ -317,6 +315,7 @@ def _job(
     command: str,
     completions: int,
     parallelism: int,
+    seconds: int,
     volumes: Mapping[str, Manifest],
     around: Surroundings,
     allowance: Allowance,
@@ -325,7 +324,7 @@ def _job(
     annotations = {ANNOTATION_COMPILATION: run.key.name}
     if around.earlier:
         volumes = {**volumes, str(names.EARLIER_DIR): _earlier_volume(around.earlier)}
-    pod = _pod_spec(run, name, command, volumes, around.pull_policy)
+    pod = _pod_spec(run, name, command, seconds, volumes, around.pull_policy)
     if around.rates.models:
         pod["containers"][0]["env"] += [
             {"name": names.ENV_LIMITER, "value": around.limiter},
@@ -373,7 +372,9 @@ def _job(
     }
 
 
-def _pod_spec(run: Run, job: str, command: str, volumes: Mapping[str, Manifest], pull_policy: str) -> Manifest:
+def _pod_spec(
+    run: Run, job: str, command: str, seconds: int, volumes: Mapping[str, Manifest], pull_policy: str
+) -> Manifest:
     swarm, journal = run.spec.swarm, run.spec.journal
     mounted: dict[str, Manifest] = {
         str(names.RUN_DIR): {"configMap": {"name": naming.run_map(run.key.name, run.id)}},
@@ -385,7 +386,7 @@ def _pod_spec(run: Run, job: str, command: str, volumes: Mapping[str, Manifest],
         mounted[str(names.DEPOT_DIR)] = {"persistentVolumeClaim": claim}
     made: Manifest = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": POD_SECONDS,
+        "activeDeadlineSeconds": seconds,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
