@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import isfinite
 from typing import Final
 
 BEAT_SECONDS: Final = 1.0
@@ -73,8 +72,9 @@ class Watch:
                 self._wind_up()
 
     def _wind_up(self) -> None:
-        if self._due and isfinite(last := max(self._due.values())):
-            left = max(0.0, last - self._clock())
-            faulthandler.dump_traceback_later(left + SLACK_SECONDS, exit=True, file=_STDERR)
+        if self._due:
+            left = max(0.0, max(self._due.values()) - self._clock())
+            seconds = min(left + SLACK_SECONDS, threading.TIMEOUT_MAX)
+            faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
         else:
             faulthandler.cancel_dump_traceback_later()

@@ -1,0 +1,48 @@
+"""How long cells may take."""
+
+import faulthandler
+from math import inf
+
+import pytest
+
+from swarm_worker.watch import Watch
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("weights", "passed", "late", "only_late"),
+    [
+        ([], 100, 0, False),
+        ([1], 9, 0, False),
+        ([1], 11, 1, True),
+        ([1, 3], 11, 1, False),
+        ([1, 3], 31, 2, True),
+    ],
+)
+def test_who_is_late(weights: list[int], passed: float, late: int, only_late: bool) -> None:
+    clock = Clock()
+    watch = Watch(10, clock)
+    cells = [watch.timed(weight) for weight in weights]
+    for cell in cells:
+        cell.__enter__()
+    clock.now += passed
+    try:
+        assert (watch.late, watch.only_late) == (late, only_late)
+    finally:
+        for cell in cells:
+            cell.__exit__(None, None, None)
+    assert (watch.late, watch.only_late) == (0, False)
+
+
+@pytest.mark.parametrize("seconds", [1, 2**31 - 1, inf])
+@pytest.mark.parametrize("weight", [1, 2**31 - 1])
+def test_any_time_can_be_waited_for(seconds: float, weight: int) -> None:
+    with Watch(seconds).timed(weight):
+        pass
+    faulthandler.cancel_dump_traceback_later()
