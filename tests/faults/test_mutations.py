@@ -131,6 +131,7 @@ class Trial:
         ready = condition(found, "Ready")
         assert ready is not None
         assert ready["message"], self._under_way[name]
+        assert not any(f"{reason}: " in ready["message"] for reason in NEVER), (self._under_way[name], ready)
         self._drop(name, ready["reason"], ready["message"][:200])
 
     def _drop(self, name: str, outcome: str, message: str) -> None:

@@ -279,8 +279,8 @@ class Limits(SpecModel):
     cell_seconds: int = Field(
         1800,
         ge=1,
-        description="Longest time of a cell: one run of program and metric, or one bootstrap. One that takes longer is "
-        "tried again, and counts as an error of the program in the end.",
+        description="Longest time of one run of program and metric; a bootstrap has eight times that. One that takes "
+        "longer is tried again, and counts as an error of the program in the end.",
     )
     pending_seconds: int | None = Field(
         None,
