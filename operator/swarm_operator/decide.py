@@ -573,7 +573,6 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         done = job.round < last or (job.round == last and (job.kind is ObjectKind.PLAN or not s.missing))
         if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
             actions.append(DropJob(job.name, job.uid))
-    # Its status says how the run ended: without that it would begin anew.
     expired = s.time_to_live is not None and s.time_to_live <= 0
     # An older journal is worth something until there is an artifact of the new run; and after that, where a later run
     # may use it.
@@ -585,7 +584,8 @@ def tidy(s: Situation) -> tuple[Action, ...]:
             continue
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
-            gone = expired or (passing and (s.settled is not None or found.round < last))
+            # By its request a run is known: without it, a later generation that asks for nothing new would be a new run.
+            gone = (expired and found.kind != ObjectKind.RUN) or (passing and (s.settled is not None or found.round < last))
         else:
             gone = expired or passing or (has_begun and found.run_id not in kept)
         if gone:

@@ -29,11 +29,12 @@ class Situation:
         state = reports.settled(compilation.status, compilation.run_id)
         if state is None or compilation.spec is None or not reports.ended_by_limit(compilation.status):
             return state
-        if self.world.run is None:
+        if self.world.run is None or self.partial is None:
+            # There is nothing that it could go on from.
             return state
         limits = compilation.spec.limits
         wanted = state is State.PUBLISHED or not (limits.publish_partial and self.world.journal.artifact)
-        return state if self.partial and self.partial.holds(limits) and wanted else None
+        return state if self.partial.holds(limits) and wanted else None
 
     @property
     def partial(self) -> Ending | None:

@@ -134,7 +134,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
     same_run = before.run_id == compilation.run_id
     over = verdict.state in (State.PUBLISHED, State.FAILED)
     ended = before.completion_time if same_run else None
-    if ended and over and world.run is None:
+    if ended and over and not world.journal.shards:
         # Its journal is gone: what was told of the run stays as it was.
         conditions = _conditions(before, verdict, compilation.generation, now)
         return before.model_copy(update={"conditions": conditions, "observed_generation": compilation.generation})

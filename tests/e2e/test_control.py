@@ -72,9 +72,11 @@ def test_a_journal_goes_when_its_time_is_over(namespace: Namespace, stock: Stock
     namespace.reset_provider()
     namespace.apply(triage("brief", ttlSecondsAfterFinished=4))
     ended = finish(namespace, "brief", stock)
-    for kind in ("run", "results"):
-        labels: Manifest = {"dspy-swarm.dev/run": ended["status"]["runId"], "dspy-swarm.dev/kind": kind}
-        namespace.wait_gone("configmaps", **labels)
+    labels: Manifest = {"dspy-swarm.dev/run": ended["status"]["runId"], "dspy-swarm.dev/kind": "results"}
+    namespace.wait_gone("configmaps", **labels)
     finish(namespace, "brief", stock)
     assert namespace.get("dspyc", "brief")["status"] == ended["status"]
+    namespace.apply(triage("brief", ttlSecondsAfterFinished=5))
+    again = finish(namespace, "brief", stock)
+    assert again["status"]["runId"] == ended["status"]["runId"]
     assert namespace.requests() <= undisturbed + IN_FLIGHT

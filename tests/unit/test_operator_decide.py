@@ -846,14 +846,14 @@ ENDS = [
         wake_up=10,
     ),
     Row(
-        "and then goes, but for the artifact",
+        "and then goes, but for the artifact, and the request by which its run is known",
         world(
             compiled(0),
             compilation=settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60),
             artifact=published(),
             maps=JOURNAL_MAPS,
         ),
-        ["DropMap run", "DropMap results"],
+        ["DropMap results"],
         state=None,
         wake_up=None,
     ),

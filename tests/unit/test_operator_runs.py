@@ -898,6 +898,39 @@ def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on()
     assert conditions(cluster)["Ready"] == ("True", "Published")
 
 
+# --- what is over stays over ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", [{}, {"lmCalls": 9}], ids=["published", "ended by a limit"])
+@pytest.mark.parametrize("change", [{"suspend": True}, {"ttlSecondsAfterFinished": 9}, {"limits": {"wallClock": 9000}}])
+def test_a_run_whose_journal_has_gone_in_time_is_not_run_again_for_nothing_new(
+    limits: dict[str, Any], change: dict[str, Any]
+) -> None:
+    cluster, operator = prepared(ttlSecondsAfterFinished=0, limits=limits)
+    run(cluster, operator)
+    assert not cluster.of(CONFIG_MAPS, "*-r0-*")
+    before, bill = status(cluster), cluster.bill.copy()
+    edit(cluster, **change)
+    run(cluster, operator)
+    edit(cluster, suspend=False)
+    run(cluster, operator)
+    assert cluster.bill == bill
+    now = status(cluster)
+    assert (now.run_id, now.completion_time, now.usage) == (before.run_id, before.completion_time, before.usage)
+    assert conditions(cluster) == {**conditions(cluster), "Succeeded": conditions(cluster)["Ready"]}
+
+
+def test_a_run_that_a_limit_has_ended_is_over_when_its_journal_is_damaged() -> None:
+    cluster, operator = prepared(limits={"lmCalls": 9})
+    run(cluster, operator)
+    bill = cluster.bill.copy()
+    for found in cluster.of(CONFIG_MAPS, "*-r*-*"):
+        cluster.remove(CONFIG_MAPS, found["metadata"]["name"])
+    run(cluster, operator)
+    assert cluster.bill == bill
+    assert conditions(cluster)["Ready"] == ("False", "LimitReached")
+
+
 # --- what the API server answers ---------------------------------------------------------------------------------
 
 
