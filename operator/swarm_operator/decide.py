@@ -348,8 +348,9 @@ def plan(s: Situation) -> Move | None:
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, words.planning(s))
     left = limits.left(s)
-    # What pods have spent that finished the round and have not ended is in no account yet.
-    if s.live(s.pods if left.is_limited else pods):
+    # What pods have spent that finished the round and have not ended is in no account yet. And where somebody has
+    # deleted a plan's end, workers do what the next one will ask for again.
+    if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= round_]):
         return under_way(s, words.planning(s))
     strikes = sum(pod.failed_on_its_own for pod in pods)
     if strikes >= s.max_attempts or last >= s.max_attempts + EXTRA_ATTEMPTS:
@@ -584,8 +585,9 @@ def tidy(s: Situation) -> tuple[Action, ...]:
             continue
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
-            # By its request a run is known: without it, a later generation that asks for nothing new would be a new run.
-            gone = (expired and found.kind != ObjectKind.RUN) or (passing and (s.settled is not None or found.round < last))
+            # By its request a run is known: without that, a later generation that asks for nothing new would run again.
+            is_done = passing and (s.settled is not None or found.round < last)
+            gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:
             gone = expired or passing or (has_begun and found.run_id not in kept)
         if gone:

@@ -246,7 +246,8 @@ def _finished(record: Framed) -> tuple[str, Usage] | None:
 
 
 def _cells(journal: Journal, round_: int) -> set[str]:
-    return {cell.key for task in journal.tasks(round_) or () for cell in task.cells}
+    # Also where somebody has deleted the plan's end, and workers do what it asked for.
+    return {cell.key for shard in journal.of(ObjectKind.TASKS, round_) for task in shard.tasks for cell in task.cells}
 
 
 def _plan(found: Sequence[Framed], pod: Pod) -> NewPlan | None:

@@ -85,6 +85,7 @@ def job(found: Object) -> Job | None:
     metadata, status = found["metadata"], found.get("status") or {}
     labels = metadata.get("labels") or {}
     try:
+        shards = list(_shards(found["spec"]))
         return Job(
             name=metadata["name"],
             uid=metadata["uid"],
@@ -95,7 +96,8 @@ def job(found: Object) -> Job | None:
             completions=found["spec"].get("completions") or 1,
             created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
             suspended=found["spec"].get("suspend") is True,
-            mounted=frozenset(_mounted(found["spec"])),
+            mounted=frozenset(source["name"] for source in shards),
+            needed=frozenset(source["name"] for source in shards if not source.get("optional")),
             allowance=_allowance(metadata),
             is_partial=ANNOTATION_PARTIAL in (metadata.get("annotations") or {}),
             finished=any(
@@ -107,11 +109,12 @@ def job(found: Object) -> Job | None:
         return None
 
 
-def _mounted(spec: Object) -> Iterable[str]:
+def _shards(spec: Object) -> Iterable[Object]:
+    """Where a Job's pods have shards from: no other volume is projected."""
     for volume in ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ():
         for source in (volume.get("projected") or {}).get("sources") or ():
-            if name := (source.get("configMap") or {}).get("name"):
-                yield name
+            if "name" in (found := source.get("configMap") or {}):
+                yield found
 
 
 def pod(found: Object) -> Pod:

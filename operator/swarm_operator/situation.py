@@ -103,10 +103,16 @@ class Situation:
         ]
 
     def stale(self, job: Job) -> bool:
-        """Whether a Job was suspended in the middle of its work: let go on, it would pay again for what it finished."""
-        if not job.suspended or self.live(pod for pod in self.pods if pod.job_uid == job.uid):
+        """Whether a Job is of no use. Its pods cannot start: somebody has deleted or altered a shard that they mount.
+        Or it was suspended in the middle of its work: let go on, it would pay again for what it finished.
+        """
+        live, journal = self.live(pod for pod in self.pods if pod.job_uid == job.uid), self.world.journal
+        if any(pod.started for pod in live):
             return False
-        return any(shard.name not in job.mounted for shard in self.world.journal.of(ObjectKind.RESULTS))
+        if not job.needed <= {shard.name for shard in journal.shards}:
+            return True
+        is_unfinished = any(shard.name not in job.mounted for shard in journal.of(ObjectKind.RESULTS))
+        return job.suspended and not live and is_unfinished
 
     def over(self, job: Job) -> bool:
         """Whether nothing more comes from a Job. Its own word for it may be a minute late, so pods are counted."""

@@ -210,7 +210,8 @@ class Job:
     Attributes:
         is_partial: a limit has ended the run, and this plan brings the best program so far.
         suspended: somebody has suspended it; it has no pods, or they are ending.
-        mounted: ConfigMaps of the journal that its pods were given.
+        mounted: shards that its pods are given where they are there.
+        needed: those without which none of its pods starts.
         allowance: of each of its pods.
     """
 
@@ -225,6 +226,7 @@ class Job:
     is_partial: bool = False
     suspended: bool = False
     mounted: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
     allowance: Allowance = UNLIMITED
     finished: bool = False
     """The Job controller will start no more pods. (It may say so a minute after the last one ended.)"""

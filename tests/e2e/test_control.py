@@ -77,6 +77,6 @@ def test_a_journal_goes_when_its_time_is_over(namespace: Namespace, stock: Stock
     finish(namespace, "brief", stock)
     assert namespace.get("dspyc", "brief")["status"] == ended["status"]
     namespace.apply(triage("brief", ttlSecondsAfterFinished=5))
-    again = finish(namespace, "brief", stock)
+    again = namespace.wait_for("brief", lambda found: found["status"]["observedGeneration"] == 2)
     assert again["status"]["runId"] == ended["status"]["runId"]
     assert namespace.requests() <= undisturbed + IN_FLIGHT

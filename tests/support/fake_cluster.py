@@ -313,6 +313,10 @@ class FakeCluster:
                 status["phase"] = "Failed"
             elif (waiting := self.faults.stuck(job, index)) is not None:
                 status["containerStatuses"] = [{"name": "worker", "state": {"waiting": waiting}}]
+            elif not all(map(self._can_be_mounted, pod["spec"]["volumes"])):
+                status["containerStatuses"] = [
+                    {"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}
+                ]
             else:
                 status |= {
                     "phase": "Running",
@@ -337,6 +341,11 @@ class FakeCluster:
                 "phase": "Failed" if code else "Succeeded",
                 "containerStatuses": [{"name": "worker", "state": {"terminated": ended}}],
             }
+
+    def _can_be_mounted(self, volume: Object) -> bool:
+        return all(
+            source.get("optional") or ("configmaps", source["name"]) in self.objects for source in _sources(volume)
+        )
 
     def _fail(self, job_uid: str) -> None:
         """As the Jobs' podFailurePolicy says: none of the Job's pods goes on, and no other follows."""
@@ -373,6 +382,13 @@ class _Write:
             raise Killed(self._text)
         if self._cluster.kills_always:
             raise Killed(self._text)
+
+
+def _sources(volume: Object) -> list[Object]:
+    """ConfigMaps of a volume."""
+    if "configMap" in volume:
+        return [volume["configMap"]]
+    return [source["configMap"] for source in volume.get("projected", {}).get("sources", [])]
 
 
 class StandIn:
@@ -444,17 +460,11 @@ class StandIn:
                 self._writer.put(record)
 
     def _files(self, path: object) -> dict[str, Any]:
-        volume = self._volumes.get(str(path), {})
-        if "configMap" in volume:
-            sources = [volume["configMap"]]
-        else:
-            sources = [source["configMap"] for source in volume.get("projected", {}).get("sources", [])]
         found: dict[str, Any] = {}
-        for source in sources:
+        for source in _sources(self._volumes.get(str(path), {})):
             content = self._cluster.objects.get(("configmaps", source["name"]))
-            if content is None and source.get("optional"):
+            if content is None:
                 continue
-            assert content is not None, "a kubelet would wait for it"
             everything = {**content.get("data", {}), **content.get("binaryData", {})}
             wanted = source.get("items") or [{"key": key, "path": key} for key in everything]
             for item in wanted:

@@ -303,6 +303,28 @@ PODS = [
         reason=Reason.RETRYING,
     ),
     Row(
+        "a Job whose pods wait for a shard that somebody has deleted is of no use",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(waits_for_gone := replace(WORK_0, needed=frozenset({*JOURNAL_0, "gone"})),),
+            pods=(pod(WORK_0, 0, started=False),),
+        ),
+        ["DropJob"],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "not while one of them works",
+        world(planned(0), jobs=(waits_for_gone,), pods=(pod(WORK_0, 0), pod(WORK_0, 1, started=False))),
+        [],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "then another attempt follows, as if there had been none",
+        world(planned(0), assignments=(assignment(0, 1, [0, 1], [2, 3]),), jobs=(waits_for_gone,)),
+        ["StartWork", "DropJob"],
+    ),
+    Row(
         "a pod without its Secret is waited for",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, **stuck(Reason.MISSING_SECRET, 'secret "key" not found')),)),
         [],

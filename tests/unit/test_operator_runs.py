@@ -898,6 +898,25 @@ def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on()
     assert conditions(cluster)["Ready"] == ("True", "Published")
 
 
+@pytest.mark.parametrize(
+    ("kind", "starts", "lost"), [("r", False, 0), ("r", True, 0), ("t", False, 0), ("t", True, CELLS)]
+)
+def test_a_shard_that_is_deleted_when_pods_start_holds_nothing_up(kind: str, starts: bool, lost: int) -> None:
+    """Without its tasks, nobody knows whether a pod was to do what it says that it did."""
+    cluster, operator = prepared()
+    while not cluster.of(JOBS, "*-w1-*"):
+        cluster.step()
+        operator.look()
+    if starts:
+        cluster.step()
+    for found in cluster.of(CONFIG_MAPS, f"*-{kind}1-*"):
+        cluster.remove(CONFIG_MAPS, found["metadata"]["name"])
+    run(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert len(set(cluster.paid)) == ROUNDS * CELLS
+    assert len(cluster.paid) <= ROUNDS * CELLS + lost
+
+
 # --- what is over stays over ---------------------------------------------------------------------------------------
 
 
