@@ -221,8 +221,8 @@ def ended_by_limit(s: Situation) -> Move | None:
 
 def crowded(s: Situation) -> Move | None:
     """Every pod mounts what its run has: hundreds of small shards would make Jobs large, and lists of pods larger."""
-    actions = journals.compaction(s)
-    return Move(actions=actions, wake_up=0) if actions else None
+    merge = journals.compaction(s)
+    return Move(actions=(merge,), wake_up=0) if merge else None
 
 
 def too_large(s: Situation) -> Move | None:
@@ -590,7 +590,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
             gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:
             gone = expired or passing or (has_begun and found.run_id not in kept)
-        if gone:
+        if gone or found.name in s.world.superfluous:
             actions.append(DropMap(found.name, found.uid))
     return tuple(actions)
 

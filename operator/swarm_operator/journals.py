@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final
 
-from swarm_operator.actions import Action, DropMap, MergeShards
+from swarm_operator.actions import MergeShards
 from swarm_operator.api import ObjectKind
 from swarm_operator.settings import MEBIBYTE
 from swarm_operator.situation import Situation
@@ -59,33 +59,44 @@ def kept(s: Situation, *, answered: bool) -> set[str]:
 
 def mounted(s: Situation) -> frozenset[str]:
     """ConfigMaps that pods may still be given."""
+    jobs = {job.uid for job in s.world.jobs}
+    if any(not (pod.started or pod.ended) and pod.job_uid not in jobs for pod in s.live(s.world.pods)):
+        # Somebody deleted its Job, which said what it mounts.
+        return frozenset(found.name for found in s.world.maps)
     current = s.world.compilation.run_id
     live = [job for job in s.world.jobs if job.run_id != current or not s.over(job)]
     return frozenset(name for job in live for name in job.mounted)
 
 
-def compaction(s: Situation) -> tuple[Action, ...]:
-    """Small shards become a large one: first that is written; when it is seen, they go. None that a pod may mount."""
-    jobs = {job.uid for job in s.world.jobs}
-    if any(not (pod.started or pod.ended) and pod.job_uid not in jobs for pod in s.live(s.world.pods)):
-        # Somebody deleted its Job, which said what it mounts.
-        return ()
+def compaction(s: Situation) -> MergeShards | None:
+    """Small shards become a large one: when that is seen, they are superfluous. None that a pod may mount."""
     taken = mounted(s)
     runs = [s.world.journal.of(ObjectKind.RESULTS)]
     runs += [list(its) for _, its in groupby(s.world.earlier_shards, lambda shard: shard.run_id)]
-    read = {shard.name for shards in runs for shard in shards}
+    read = {shard.name for shards in runs for shard in shards} | s.world.superfluous
     altered = {found.run_id for found in s.world.maps if found.kind == ObjectKind.RESULTS and found.name not in read}
     for shards in runs:
-        if gone := [shard for shard in superfluous(shards) if shard.name not in taken]:
-            return tuple(DropMap(shard.name, shard.uid) for shard in gone)
         # The large one may be what was altered.
         if shards and shards[0].run_id not in altered and (crowd := crowded(shards, taken)):
-            return (MergeShards(crowd),)
-    return ()
+            return MergeShards(crowd)
+    return None
+
+
+def sifted(shards: Iterable[Shard]) -> tuple[list[Shard], frozenset[str]]:
+    """Shards that say something, in the order given, and names of those that say nothing but what larger ones of their
+    run say.
+    """
+    found = list(shards)
+    runs = dict[str, list[Shard]]()
+    for shard in found:
+        if shard.kind is ObjectKind.RESULTS:
+            runs.setdefault(shard.run_id, []).append(shard)
+    spare = frozenset(shard.name for its in runs.values() for shard in superfluous(its))
+    return [shard for shard in found if shard.name not in spare], spare
 
 
 def superfluous(shards: Iterable[Shard]) -> list[Shard]:
-    """Those of a run's shards that say nothing but what larger ones say."""
+    """Those of a run's shards of results that say nothing but what larger ones say."""
     results: set[str] = set()
     calls: set[str] = set()
     others: set[tuple[object, ...]] = set()

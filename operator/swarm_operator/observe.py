@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from swarm_operator import gather, naming, parse
+from swarm_operator import gather, journals, naming, parse
 from swarm_operator.api import LABEL_MANAGED_BY, LABEL_UID, MANAGER, ObjectKind
-from swarm_operator.journals import reusable
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Kube, Object
 from swarm_operator.logs import LogReader
 from swarm_operator.maps import MapReader
@@ -74,16 +73,18 @@ class Observer:
             name = spec.artifact_name(self._key.name)
             taken = await self._kube.get(CONFIG_MAPS, self._key.namespace, name, metadata_only=True)
             artifact = parse.artifact(taken) if taken else None
-        journal, assignments = Journal(), dict[tuple[int, int], AssignmentMap]()
+        own, assignments = list[Shard](), dict[tuple[int, int], AssignmentMap]()
         over = is_over(compilation)
         # Of a run that is over nothing is asked any more, unless its artifact has to be written again.
         if over and (artifact is not None or settled(compilation.status, compilation.run_id) is State.FAILED):
             run = None
         else:
-            journal, assignments = await self._progress(compilation.run_id, maps)
+            own, assignments = await self._progress(compilation.run_id, maps)
         earlier = await self._earlier(compilation, maps)
         refs = tuple(ref for _, ref in maps)
-        used = [] if over else reusable(earlier, refs, self._settings.journal_bytes)
+        used = [] if over else journals.reusable(earlier, refs, self._settings.journal_bytes)
+        shards, superfluous = journals.sifted([*own, *await self._shards(used, maps)])
+        journal = Journal(shard for shard in shards if shard.run_id == compilation.run_id)
         wanted = sorted(spec.config_maps()) if spec and not over else []
         inputs = {name: await self._maps.keys(name) for name in wanted}
         kept = [ref.name for ref in refs if not over or ref.kind == ObjectKind.RUN]
@@ -104,7 +105,8 @@ class Observer:
             artifact=artifact,
             maps=refs,
             earlier=earlier,
-            earlier_shards=await self._shards(used, maps),
+            earlier_shards=tuple(shard for shard in shards if shard.run_id != compilation.run_id),
+            superfluous=superfluous,
             harvest=gather.harvest(outputs, journal, threads, gone if run else ()),
         )
 
@@ -128,7 +130,7 @@ class Observer:
 
     async def _progress(
         self, run_id: str, maps: list[tuple[Object, MapRef]]
-    ) -> tuple[Journal, dict[tuple[int, int], AssignmentMap]]:
+    ) -> tuple[list[Shard], dict[tuple[int, int], AssignmentMap]]:
         shards: list[Shard] = []
         assignments: dict[tuple[int, int], AssignmentMap] = {}
         for metadata, ref in maps:
@@ -139,7 +141,7 @@ class Observer:
                 shards.append(content)
             elif isinstance(content, AssignmentMap):
                 assignments[content.assignment.round, content.assignment.attempt] = content
-        return Journal(shards), assignments
+        return shards, assignments
 
     async def _earlier(self, compilation: Compilation, maps: list[tuple[Object, MapRef]]) -> tuple[str, ...]:
         """Other runs of the same request, oldest first."""
@@ -151,7 +153,7 @@ class Observer:
                     found.append((ref.created_at, ref.run_id))
         return tuple(run_id for _, run_id in sorted(found))
 
-    async def _shards(self, runs: Sequence[str], maps: list[tuple[Object, MapRef]]) -> tuple[Shard, ...]:
+    async def _shards(self, runs: Sequence[str], maps: list[tuple[Object, MapRef]]) -> list[Shard]:
         """What can be read of the results of these runs, run by run."""
         found = []
         for metadata, ref in sorted(maps, key=lambda item: item[1].name):
@@ -159,7 +161,7 @@ class Observer:
                 content = await self._maps.content(metadata)
                 if isinstance(content, Shard):
                     found.append(content)
-        return tuple(sorted(found, key=lambda shard: (runs.index(shard.run_id), shard.key)))
+        return sorted(found, key=lambda shard: (runs.index(shard.run_id), shard.key))
 
     async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
         """Jobs without pods, and what the Job controller says about them: only events tell."""

@@ -440,6 +440,8 @@ class World:
         maps: every ConfigMap of ours that belongs to the Compilation, of all runs.
         earlier: other runs of the same request, oldest first.
         earlier_shards: results of those that are reusable, while a run is under way.
+        superfluous: shards that say nothing but what larger ones say: they are in neither journal, and no pod is given
+            them.
     """
 
     compilation: Compilation
@@ -454,4 +456,5 @@ class World:
     maps: tuple[MapRef, ...] = ()
     earlier: tuple[str, ...] = ()
     earlier_shards: tuple[Shard, ...] = ()
+    superfluous: frozenset[str] = frozenset()
     harvest: Harvest = field(default_factory=Harvest)

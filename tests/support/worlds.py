@@ -5,6 +5,7 @@ from typing import Any
 
 from support.operator_specs import spec
 from swarm_operator.api import ObjectKind, Status
+from swarm_operator.journals import sifted
 from swarm_operator.world import (
     Artifact,
     AssignmentMap,
@@ -12,6 +13,7 @@ from swarm_operator.world import (
     Job,
     Journal,
     Key,
+    MapRef,
     Pod,
     PublishedArtifact,
     Run,
@@ -182,11 +184,17 @@ def world(*shards: Shard | list[Shard], **fields: Any) -> World:
     """A run that was opened, with these shards in its journal."""
     flat = [found for part in shards for found in (part if isinstance(part, list) else [part])]
     given = fields.pop("assignments", ())
+    kept, superfluous = sifted(flat)
+    maps = [
+        MapRef(found.name, found.uid, found.run_id, found.kind, 0) for found in flat if found.kind is ObjectKind.RESULTS
+    ]
     values: dict[str, Any] = {
         "compilation": compilation(),
         "run": run(),
         "inputs": INPUTS,
-        "journal": Journal(flat),
+        "journal": Journal(kept),
+        "superfluous": superfluous,
+        "maps": tuple(maps),
         "assignments": {(found.assignment.round, found.assignment.attempt): found for found in given},
     }
     return World(**{**values, **fields})

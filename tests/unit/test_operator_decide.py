@@ -924,9 +924,7 @@ MERGING = [
     Row(
         "when that is seen, they go, and nothing that is not in it",
         world(planned(0), merged(0, FEW + 1), small(0, FEW + 1), results(0, 99)),
-        ["DropMap"] * (FEW + 1),
-        None,
-        wake_up=0,
+        ["StartWork", *["DropMap"] * (FEW + 1)],
     ),
     Row("then the run goes on", world(planned(0), merged(0, FEW + 1)), ["StartWork"]),
     Row(
@@ -971,7 +969,7 @@ MERGING = [
         world(
             compiled(0),
             small(0, FEW + 1),
-            compilation=settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60),
+            compilation=settled(State.PUBLISHED),
             artifact=published(),
         ),
         [],
@@ -989,8 +987,7 @@ MERGING = [
             planned(0),
             *(replace(found, size=found.size * 10_000) for found in [merged(0, FEW + 1), *small(0, FEW + 1)]),
         ),
-        ["DropMap"] * (FEW + 1),
-        None,
+        ["StartWork", *["DropMap"] * (FEW + 1)],
     ),
 ]
 

@@ -93,6 +93,14 @@ def conditions(cluster: FakeCluster) -> dict[str, tuple[str, str]]:
     return {condition.type.value: (condition.status, condition.reason) for condition in status(cluster).conditions}
 
 
+def mounted_by(job: Any) -> list[str]:
+    """Shards that a Job's pods are given."""
+    volumes = job["spec"]["template"]["spec"]["volumes"]
+    return [
+        source["configMap"]["name"] for volume in volumes for source in volume.get("projected", {}).get("sources", [])
+    ]
+
+
 def run(cluster: FakeCluster, operator: Operator, steps: int = 60, seconds: float = 1) -> None:
     """Until published or failed, and tidied up."""
     for _ in range(steps):
@@ -276,6 +284,24 @@ def test_many_gathers_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) ->
     assert len(shards) > 100
     assert most < 5 * journals.FEW
     assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) <= 3 * journals.FEW
+
+
+@pytest.mark.parametrize("denial", [errors.Forbidden("no"), errors.Rejected("no"), errors.Conflict("no")], ids=repr)
+def test_shards_that_cannot_be_deleted_hold_nothing_up_and_are_given_to_no_pod(
+    denial: errors.ApiError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_cluster, "CELLS", 40)
+    cluster, operator = prepared(swarm={"pods": 2, "threadsPerPod": 1, "sliceSize": 1})
+    cluster.denied, cluster.denial = "delete configmaps", denial
+    mounted = 0
+    for _ in range(300):
+        operator.look()
+        if status(cluster).completion_time:
+            break
+        mounted = max([mounted, *(len(mounted_by(job)) for job in cluster.of(JOBS))])
+        cluster.step()
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) > mounted + 2 * journals.FEW
 
 
 def test_an_operator_that_writes_once_in_each_life_arrives() -> None:
