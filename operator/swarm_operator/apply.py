@@ -4,7 +4,7 @@ import contextlib
 from datetime import datetime
 from typing import Final, assert_never
 
-from swarm_operator import errors, manifests, naming
+from swarm_operator import errors, manifests, naming, parse
 from swarm_operator.actions import (
     Action,
     DropJob,
@@ -17,12 +17,11 @@ from swarm_operator.actions import (
     StartPlan,
     StartWork,
 )
-from swarm_operator.api import API_VERSION, FINALIZER, KIND, MANAGER, ObjectKind
+from swarm_operator.api import API_VERSION, FINALIZER, KIND, KUEUE_PREFIX, MANAGER, ObjectKind
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Kube, Object, Resource
-from swarm_operator.parse import owned_by
 from swarm_operator.settings import Settings
 from swarm_operator.status import Event, timestamp
-from swarm_operator.world import Compilation, Key, Run, Shard, World
+from swarm_operator.world import Compilation, Key, PublishedArtifact, Run, Shard, World
 from swarm_wire.messages import RunRequest
 from swarm_wire.rates import rate_limits
 
@@ -60,10 +59,9 @@ class Applier:
                 await self._create(JOBS, key, body)
             case Publish(artifact):
                 body = manifests.artifact_map(_run(world), artifact)
-                if world.artifact is not None:
-                    # The very object that was found to be ours, as it was then.
-                    body["metadata"]["uid"] = world.artifact.uid
-                    body["metadata"]["resourceVersion"] = world.artifact.resource_version
+                # The very object that was found to be ours, as it was then.
+                ours = world.artifact or await self._claimed(key, body["metadata"]["name"])
+                body["metadata"] |= {"uid": ours.uid, "resourceVersion": ours.resource_version}
                 await self._kube.apply(CONFIG_MAPS, key.namespace, body["metadata"]["name"], body)
             case ReleasePod(name, uid):
                 await self.release(key, name, uid)
@@ -182,6 +180,14 @@ class Applier:
             raise errors.Conflict(f"ConfigMap {shard.name} was deleted or altered")
         return data
 
+    async def _claimed(self, key: Key, name: str) -> PublishedArtifact:
+        """The artifact's ConfigMap, made empty: to apply would overwrite what somebody makes of that name meanwhile."""
+        await self._create(CONFIG_MAPS, key, manifests.empty_map(key, name))
+        found = await self._kube.get(CONFIG_MAPS, key.namespace, name, metadata_only=True)
+        if found is None:
+            raise errors.Conflict(f"ConfigMap {name} was deleted")
+        return parse.artifact(found)
+
     async def _create(self, resource: Resource, key: Key, body: Object) -> None:
         name = body["metadata"]["name"]
         try:
@@ -190,14 +196,23 @@ class Applier:
             found = await self._kube.get(resource, key.namespace, name, metadata_only=True)
             if found is None:
                 raise errors.Conflict(f"{resource.plural} {name} is being deleted") from None
-            if not owned_by(found["metadata"], key.uid):
+            if not parse.owned_by(found["metadata"], key.uid):
                 raise errors.NameTaken(f"{resource.plural} {name} exists and is not this Compilation's") from None
+            if not _labels_for_us(body) <= _labels_for_us(found):
+                message = f"somebody has changed the labels of {resource.plural} {name}: delete it"
+                raise errors.NameTaken(message) from None
             if "deletionTimestamp" in found["metadata"]:
                 raise errors.Unavailable(f"{resource.plural} {name} is being deleted") from None
 
     async def delete(self, resource: Resource, key: Key, name: str, uid: str) -> None:
         with contextlib.suppress(errors.Vanished, errors.Conflict):
             await self._kube.delete(resource, key.namespace, name, uid)
+
+
+def _labels_for_us(body: Object) -> set[tuple[str, str]]:
+    """By which an object is found, and known for what it is; others are for queues."""
+    labels = body["metadata"].get("labels") or {}
+    return {(name, value) for name, value in labels.items() if not name.startswith(KUEUE_PREFIX)}
 
 
 def _run(world: World) -> Run:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
-from swarm_operator import errors, journals, limits, words
+from swarm_operator import errors, journals, limits, naming, words
 from swarm_operator import status as reports
 from swarm_operator.actions import (
     Action,
@@ -61,16 +61,20 @@ class Move:
 
 
 def deletion(s: Situation) -> Move | None:
-    """A Compilation that is being deleted takes everything with it; only our finalizers would keep pods."""
-    return Move(actions=release(s.world.pods)) if s.world.compilation.deleting else None
+    """A Compilation that is being deleted takes everything with it; only our finalizers would keep pods. Its Jobs would
+    spend for as long as somebody else's finalizer keeps it.
+    """
+    jobs = (DropJob(job.name, job.uid) for job in s.world.jobs)
+    return Move(actions=(*release(s.world.pods), *jobs)) if s.world.compilation.deleting else None
 
 
 def end_of_run(s: Situation) -> Move | None:
     """Published and failed are sticky for their run. A published artifact is kept there."""
     if s.settled is None:
         return None
-    compilation, artifact = s.world.compilation, s.world.journal.artifact
-    if s.settled is State.PUBLISHED and s.world.run and artifact and s.world.artifact is None:
+    compilation, artifact, found = s.world.compilation, s.world.journal.artifact, s.world.artifact
+    is_lacking = found is None or (not found.sha256 and found.owner_uid == compilation.key.uid and not found.foreign)
+    if s.settled is State.PUBLISHED and s.world.run and artifact and is_lacking:
         return Move(actions=(Publish(artifact),))
     if compilation.status.observed_generation != compilation.generation:
         return Move(words.again(s.settled, compilation.status))
@@ -184,7 +188,8 @@ def unopened(s: Situation) -> Move | None:
     """The run's request is written once; all Jobs of the run are made from it."""
     if s.world.run is not None:
         return None
-    if any(found.kind == ObjectKind.RUN and found.run_id == s.world.compilation.run_id for found in s.world.maps):
+    compilation = s.world.compilation
+    if naming.run_map(compilation.key.name, compilation.run_id) in {found.name for found in s.world.maps}:
         return fail(
             Reason.JOURNAL_DAMAGED,
             f"the run's request was altered, or is of another release. {words.new_run(s)}",

@@ -163,6 +163,12 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
     return made
 
 
+def empty_map(key: Key, name: str) -> Manifest:
+    """The Compilation's, and nothing else yet: what is applied later conflicts with nothing that is here."""
+    metadata = {"name": name, "namespace": key.namespace, "ownerReferences": [owner(key)]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
 def plan_job(
     run: Run,
     round_: int,

@@ -13,14 +13,14 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from swarm_operator import gather
+from swarm_operator import gather, naming
 from swarm_operator.api import ANNOTATION_SHA256, LABEL_ATTEMPT, LABEL_KIND, LABEL_ROUND, LABEL_RUN, ObjectKind
 from swarm_operator.kube import CONFIG_MAPS, Kube, Object
 from swarm_operator.manifests import STRIKES_FILE
 from swarm_operator.world import Artifact, AssignmentMap, Shard, Took
 from swarm_wire import shards
 from swarm_wire.messages import Assignment, Booked, PlanEnd, RunRequest, Task, Usage
-from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE
+from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE, SHARD_SUFFIX
 from swarm_wire.records import RecordKind
 
 log = logging.getLogger(__name__)
@@ -96,8 +96,12 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(str(error)) from None
-    if hashlib.sha256(data).hexdigest() != (metadata.get("annotations") or {}).get(ANNOTATION_SHA256):
+    sha256, labels = hashlib.sha256(data).hexdigest(), metadata["labels"]
+    if sha256 != (metadata.get("annotations") or {}).get(ANNOTATION_SHA256):
         raise ValueError("its content is not what its sha256 says")
+    round_, attempt = int(labels[LABEL_ROUND]), int(labels[LABEL_ATTEMPT])
+    if key != naming.shard_key(kind, round_, attempt, sha256, SHARD_SUFFIX):
+        raise ValueError("its labels are not what its file says")
     results: dict[str, Took] = {}
     calls: dict[str, Took] = {}
     booked: list[Booked] = []
@@ -119,14 +123,13 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
             tasks.append(Task.model_validate(record.header))
         elif record.kind is RecordKind.ARTIFACT:
             artifact = gather.artifact_of(record)
-    labels = metadata["labels"]
     return Shard(
         name=metadata["name"],
         uid=metadata["uid"],
         run_id=labels[LABEL_RUN],
         kind=kind,
-        round=int(labels[LABEL_ROUND]),
-        attempt=int(labels[LABEL_ATTEMPT]),
+        round=round_,
+        attempt=attempt,
         key=key,
         size=len(data),
         results=results,

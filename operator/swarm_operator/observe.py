@@ -47,8 +47,15 @@ class Observer:
         found = await self._kube.select(PODS, self._key.namespace, labels=self._selector)
         return tuple(parse.pod(item) for item in found)
 
+    async def is_gone(self) -> bool:
+        """Whether there is no such Compilation in the namespace, whatever its name: that may be what somebody has
+        written into a pod. And of two answers of the API server one may be wrong.
+        """
+        found = await self._kube.select(COMPILATIONS, self._key.namespace, metadata_only=True)
+        return all(item["metadata"]["uid"] != self._key.uid for item in found)
+
     async def world(self, now: datetime) -> World | None:
-        """None where the Compilation is gone, or another one has its name."""
+        """None where no Compilation of this name has this uid."""
         found = await self._kube.get(COMPILATIONS, self._key.namespace, self._key.name)
         if found is None or found["metadata"]["uid"] != self._key.uid:
             return None
@@ -60,7 +67,7 @@ class Observer:
         maps = await self._own_maps()
         if (last := await self._request(compilation.status.run_id, maps)) is not None:
             held = any(pod.held and pod.run_id == compilation.status.run_id for pod in pods)
-            is_opened = any((ref.kind, ref.run_id) == (ObjectKind.RUN, compilation.run_id) for _, ref in maps)
+            is_opened = naming.run_map(self._key.name, compilation.run_id) in {ref.name for _, ref in maps}
             compilation = compilation.continued(last, held and not is_opened)
         request = await self._request(compilation.run_id, maps)
         run = None
@@ -76,7 +83,7 @@ class Observer:
         own, assignments = list[Shard](), dict[tuple[int, int], AssignmentMap]()
         over = is_over(compilation)
         # Of a run that is over nothing is asked any more, unless its artifact has to be written again.
-        if over and (artifact is not None or settled(compilation.status, compilation.run_id) is State.FAILED):
+        if over and ((artifact and artifact.sha256) or settled(compilation.status, compilation.run_id) is State.FAILED):
             run = None
         else:
             own, assignments = await self._progress(compilation.run_id, maps)
@@ -123,7 +130,7 @@ class Observer:
     async def _request(self, run_id: str | None, maps: list[tuple[Object, MapRef]]) -> RunRequest | None:
         """What a run is about; None where it was not opened, or that cannot be read any more."""
         for metadata, ref in maps:
-            if run_id and (ref.run_id, ref.name) == (run_id, naming.run_map(self._key.name, run_id)):
+            if run_id and ref.name == naming.run_map(self._key.name, run_id):
                 content = await self._maps.content(metadata)
                 return content if isinstance(content, RunRequest) else None
         return None

@@ -46,7 +46,10 @@ class Reconciler:
         now = self._clock()
         world = await observer.world(now)
         if world is None:
-            return await self._let_go(key, observer)
+            if await observer.is_gone():
+                return await self._let_go(key, observer)
+            self._observers.pop(key, None)
+            return None
         decision = decide.decide(world, now, self._settings)
         try:
             wake_up = await self._report(world, await self._act(world, decision, now), now)

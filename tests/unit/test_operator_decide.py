@@ -123,9 +123,9 @@ NEW = [
     Row("a new Compilation gets its request", world(run=None), ["OpenRun"], reason=Reason.PLANNING, wake_up=0),
     Row("an opened run gets the plan of round 0", world(), ["StartPlan"], reason=Reason.PLANNING, wake_up=5),
     Row(
-        "a Compilation under deletion lets its pods go, and nothing else",
+        "a Compilation under deletion lets its pods go, and ends what would spend, and nothing else",
         world(compilation=compilation(deleting=True), jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
-        ["ReleasePod"],
+        ["ReleasePod", "DropJob"],
         state=None,
     ),
     Row(
@@ -186,7 +186,7 @@ NEW = [
     ),
     Row(
         "a request that cannot be read any more ends the run",
-        world(run=None, maps=(MapRef("m", "u", RUN_ID, "run", 0),)),
+        world(run=None, maps=(MapRef(f"triage-{RUN_ID}-run", "u", RUN_ID, "run", 0),)),
         [],
         State.FAILED,
         Reason.JOURNAL_DAMAGED,
@@ -905,6 +905,18 @@ ENDS = [
         "a published artifact that was deleted is written again",
         world(compiled(0), compilation=settled(State.PUBLISHED)),
         ["Publish"],
+        state=None,
+    ),
+    Row(
+        "also where the operator died between its two writes",
+        world(compiled(0), compilation=settled(State.PUBLISHED), artifact=published(sha256="", run_id="")),
+        ["Publish"],
+        state=None,
+    ),
+    Row(
+        "not over somebody else's",
+        world(compiled(0), compilation=settled(State.PUBLISHED), artifact=published(sha256="", owner_uid="theirs")),
+        [],
         state=None,
     ),
     Row(

@@ -25,7 +25,17 @@ from support.fake_cluster import (
 )
 from support.operator_specs import spec
 from swarm_operator import errors, journals
-from swarm_operator.api import FINALIZER, LABEL_RUN, REQUESTED_AT, Status
+from swarm_operator.api import (
+    FINALIZER,
+    LABEL_ATTEMPT,
+    LABEL_KIND,
+    LABEL_MANAGED_BY,
+    LABEL_ROUND,
+    LABEL_RUN,
+    LABEL_UID,
+    REQUESTED_AT,
+    Status,
+)
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
 from swarm_operator.reconcile import Reconciler
 from swarm_operator.settings import Settings
@@ -35,7 +45,7 @@ from swarm_wire.names import ExitCode
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import unpack
 
-SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5)
+SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5, concurrent_logs=100)
 
 
 class Operator:
@@ -941,6 +951,77 @@ def test_a_shard_that_is_deleted_when_pods_start_holds_nothing_up(kind: str, sta
     assert conditions(cluster)["Ready"] == ("True", "Published")
     assert len(set(cluster.paid)) == ROUNDS * CELLS
     assert len(cluster.paid) <= ROUNDS * CELLS + lost
+
+
+def test_what_takes_the_artifacts_name_at_the_last_moment_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, operator = prepared()
+    create = cluster.create
+
+    async def later(resource: Resource, namespace: str, body: Any) -> None:
+        if body["metadata"]["name"] == "triage-artifact":
+            cluster.config_map("triage-artifact", mine="yes")
+        await create(resource, namespace, body)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster, "create", later)
+        run(cluster, operator)
+    assert cluster.of(CONFIG_MAPS, "triage-artifact")[0]["data"] == {"mine": "yes"}
+    assert conditions(cluster)["Ready"] == ("Unknown", "ArtifactConflict")
+    cluster.remove(CONFIG_MAPS, "triage-artifact")
+    run(cluster, operator)
+    assert_published(cluster)
+
+
+def test_a_pod_that_names_another_compilation_lets_nothing_go() -> None:
+    cluster, operator = prepared()
+    operator.look()
+    cluster.step()
+    writes, uid = cluster.writes.copy(), cluster.of(COMPILATIONS)[0]["metadata"]["uid"]
+    Operator(cluster, Key(NAMESPACE, "another", uid)).look()
+    assert cluster.writes == writes
+    run(cluster, operator)
+    assert_published(cluster)
+
+
+def test_an_answer_that_is_wrong_lets_nothing_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, operator = prepared()
+    operator.look()
+    cluster.step()
+    writes = cluster.writes.copy()
+
+    async def nothing(*_: object, **__: object) -> None:
+        return None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster, "get", nothing)
+        operator.look()
+    assert cluster.writes == writes
+
+
+LABELS = (LABEL_MANAGED_BY, LABEL_UID, LABEL_RUN, LABEL_KIND, LABEL_ROUND, LABEL_ATTEMPT)
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("kind", ["run", "r0-*", "t0-*", "w0-*"])
+def test_labels_that_somebody_has_changed_make_nobody_spin(kind: str, label: str) -> None:
+    """`Operator.look` fails where passes have no end."""
+    cluster, operator = prepared()
+    while not cluster.of(JOBS, "*-w0-*"):
+        operator.look()
+        cluster.step()
+    for found in cluster.of(CONFIG_MAPS, f"*-{kind}"):
+        found["metadata"]["labels"][label] = "7"
+        found["metadata"]["resourceVersion"] += "0"
+    run(cluster, operator)
+    reason = conditions(cluster)["Ready"]
+    if reason == ("Unknown", "NotAllowed"):
+        assert "delete it" in status(cluster).conditions[0].message
+        for found in cluster.of(CONFIG_MAPS, f"*-{kind}"):
+            cluster.remove(CONFIG_MAPS, found["metadata"]["name"])
+        run(cluster, operator)
+        reason = conditions(cluster)["Ready"]
+    assert reason in [("True", "Published"), ("False", "JournalDamaged")]
+    assert len(cluster.paid) <= ROUNDS * CELLS + CELLS
 
 
 # --- what is over stays over ---------------------------------------------------------------------------------------
