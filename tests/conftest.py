@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tests assert behaviour, never seconds.
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 # It asserts for all cases of its tier.
 pytest.register_assert_rewrite("faults.stage")

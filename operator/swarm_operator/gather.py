@@ -171,14 +171,22 @@ def spent(output: Output, unprinted: int = 0) -> Spending:
         return commit.spent
     tokens = min(MOST, told.prompt_tokens + told.completion_tokens)
     least = Spending(calls=min(MOST, told.calls + (0 if allowance.is_limited else unprinted)), tokens=tokens)
-    # Of an output with gaps, the last word may be in one of them.
-    if output.lost or (commit is None and output.transcript.has_gaps):
+    if output.lost or (commit is None and _may_have_said_more(output)):
         return allowance.all | least
     said = [record for record in output.found if record.kind is RecordKind.BOOKED]
     try:
         return (Booked.model_validate(said[-1].header).spent if said else Spending()) | least
     except ValidationError:
         return allowance.all | least
+
+
+def _may_have_said_more(output: Output) -> bool:
+    """Whether the last word of a pod that was killed may be missing. One with an allowance opens its output with a
+    record, before anything can be spent: where that is not there, a kubelet has rotated the log.
+    """
+    pod, transcript = output.pod, output.transcript
+    has_begun = pod.started and pod.exit_code != ExitCode.INTERRUPTED
+    return transcript.has_gaps or (pod.allowance.is_limited and has_begun and not transcript.digests)
 
 
 def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list[tuple[int, Record]]:

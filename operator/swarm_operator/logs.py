@@ -138,7 +138,8 @@ class LogReader:
             sitting.room -= output.size
         # A kubelet says so with 200, of a container that is gone and while its runtime starts again.
         is_good = text is not None and not _NO_LOG.search(text[-300:])
-        is_whole = output.transcript.complete(pod.commit) or (pod.commit is None and is_good)
+        is_cut = text is not None and len(text) >= OUTPUT_BYTES
+        is_whole = output.transcript.complete(pod.commit) or (pod.commit is None and is_good and not is_cut)
         tries.failed = 0 if is_whole or (is_good and not pod.ended) else tries.failed + 1
         if is_urgent or (pod.ended and (is_whole or is_last)):
             if not is_whole:

@@ -45,6 +45,8 @@ WAITING: Final[Mapping[str, Reason]] = {
 """Why a container waits, in the kubelet's words, where waiting will not end by itself."""
 KILLED: Final = 137
 """Exit code of what was ended by SIGKILL."""
+NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
+"""Why a container ended, in the runtime's words, in which no process was started."""
 OVER: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
 """Conditions of a Job that starts no more pods."""
 
@@ -140,7 +142,7 @@ def pod(found: Object) -> Pod:
             job_uid=labels["batch.kubernetes.io/controller-uid"],
             created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
             held=FINALIZER in (metadata.get("finalizers") or ()),
-            started=bool(state.get("running") or ended),
+            started=bool(state.get("running") or ended) and ended.get("reason") not in NEVER_RAN,
             # A container that ended is not started again; the pod's phase says so a second later.
             ended=bool(ended) or phase in ("Succeeded", "Failed") or _never(found),
             deleted_at=moment(metadata.get("deletionTimestamp")),

@@ -411,6 +411,8 @@ class StandIn:
         self._ending = environment.get(names.ENV_PARTIAL)
         self._allowance = Allowance.model_validate_json(environment.get(names.ENV_ALLOWANCE) or "{}")
         self._spent, self._refused = Spending(), False
+        if self._allowance.is_limited:
+            self._writer.put(Record(RecordKind.BOOKED, Booked(spent=self._spent).to_header()))
         self._records = self._plan() if self._is_plan else self._work(index)
 
     def most(self) -> str:

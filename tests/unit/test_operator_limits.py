@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from support.operator_specs import spec
+from support.wire import printed
 from support.worlds import (
     ARTIFACT,
     IMAGE,
@@ -32,6 +33,7 @@ from swarm_operator.settings import Settings
 from swarm_operator.status import CONDITIONS, State, timestamp
 from swarm_operator.world import Compilation, Journal, Pod, Shard, World
 from swarm_wire.messages import Allowance, Booked, Commit, Ending, PlanEnd, PlanOutcome, Spending
+from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec, Limits
 
@@ -461,8 +463,10 @@ def told(calls: int) -> Record:
 @pytest.mark.parametrize(
     ("commit", "records", "lost", "calls"),
     [
-        (None, [], False, 0),
-        (None, [told(3), told(6)], False, 6),
+        (None, [told(0)], False, 0),
+        (None, [told(0), told(6)], False, 6),
+        # Where even the record is not there with which it begins, its log was rotated away.
+        (None, [], False, 9),
         (None, [told(3)], True, 9),
         (None, [], True, 9),
         (Commit(nonce="n", exit_code=0, spent=Spending(calls=5)), [told(6)], False, 5),
@@ -472,8 +476,20 @@ def told(calls: int) -> Record:
     ],
 )
 def test_what_a_pod_spent(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
-    found = pod(job(WORK, 0), commit=commit, allowance=Allowance(calls=9))
-    assert gather.spent(Output(found, records, final=True, lost=lost)) == Spending(calls=calls)
+    found = pod(job(WORK, 0), commit=commit, exit_code=137, allowance=Allowance(calls=9))
+    assert gather.spent(printed_by(found, records, lost)) == Spending(calls=calls)
+
+
+def printed_by(pod: Pod, records: list[Record], lost: bool = False) -> Output:
+    lines, _ = printed(records, "nonce-of-this")
+    found = gather.transcribed(pod, "".join(lines).encode(), "nonce-of-this", Journal())
+    return replace(found, final=True, lost=lost)
+
+
+@pytest.mark.parametrize("fields", [{"exit_code": int(ExitCode.INTERRUPTED)}, {"started": False}], ids=str)
+def test_a_pod_that_ended_before_it_could_say_anything_has_spent_nothing(fields: dict[str, Any]) -> None:
+    found = pod(job(WORK, 0), allowance=Allowance(calls=9), **fields)
+    assert gather.spent(printed_by(found, [])) == Spending()
 
 
 def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ LINES, COMMIT = printed(RESULTS, NONCE)
 GONE = b"unable to retrieve container logs for containerd://0a1b2c3d4e5f"
 WHOLE = "".join(LINES).encode()
 HALF = "".join(LINES[:2]).encode()
+LONG = HALF + b"x" * logs.OUTPUT_BYTES
 JOURNAL = Journal(planned(0))
 
 
@@ -84,6 +85,8 @@ AWAY = errors.Unavailable("no connection")
         (REJECTED, ENDED, 61, (0, True, True)),
         (AWAY, COMMITTED, 61, (0, True, True)),
         (HALF, pod(JOB), 0, (2, False, False)),
+        (LONG, ENDED, 0, (2, False, False)),
+        (LONG, ENDED, 61, (2, True, True)),
     ],
     ids=[
         "killed, read to its end",
@@ -103,6 +106,8 @@ AWAY = errors.Unavailable("no connection")
         "a real 400 for too long",
         "no connection for too long",
         "running",
+        "longer than is read",
+        "longer than is read, for too long",
     ],
 )
 async def test_what_is_believed(answer: Any, found: Pod, later: float, expected: tuple[int, bool, bool]) -> None:

@@ -56,6 +56,12 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"waiting": {"reason": reason, "message": message}}
 
 
+@pytest.mark.parametrize(("reason", "started"), [("Error", True), ("StartError", False), ("ContainerCannotRun", False)])
+def test_a_container_without_a_process_has_not_started(reason: str, started: bool) -> None:
+    pod = parse.pod(a_pod("Failed", ended(128, reason)))
+    assert (pod.started, pod.ended) == (started, True)
+
+
 def test_identity_comes_from_labels() -> None:
     pod = parse.pod(a_pod("Running", {"running": {"startedAt": "x"}}))
     assert pod is not None

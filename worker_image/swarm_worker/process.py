@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import ValidationError
 
 from swarm_wire import names
-from swarm_wire.messages import RunRequest, Spending
+from swarm_wire.messages import Booked, RunRequest, Spending
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.records import Record, Writer, commit_text
+from swarm_wire.records import Record, RecordKind, Writer, commit_text
 from swarm_worker.errors import BadInput, SchemaMismatch, SwarmError
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Process:
         os.set_inheritable(self._out, False)
         os.dup2(2, 1)
         sys.stdout = sys.stderr
-        self._writer = Writer(self._write, os.environ.pop(names.ENV_NONCE, "") or "no-nonce")
+        nonce = os.environ.pop(names.ENV_NONCE, "")
+        self._writer = Writer(self._write, nonce or "no-nonce")
         self.linger_seconds = float(os.environ.pop(names.ENV_LINGER_SECONDS, "0"))
         self.grace_seconds = float(os.environ.pop(names.ENV_GRACE_SECONDS, self.linger_seconds))
         self.output_bytes = int(os.environ.pop(names.ENV_OUTPUT_BYTES, "0"))
@@ -62,6 +63,10 @@ class Process:
         self._stopped_at: float | None = None
         signal.signal(signal.SIGTERM, self._stop)
         _keep_from_forks(self._stop)
+        if nonce and names.ENV_ALLOWANCE in os.environ:
+            # Whoever finds it knows that the output was not rotated away.
+            self.print(Record(RecordKind.BOOKED, Booked(spent=Spending()).to_header()))
+        self._opened = self._writer.count
 
     def _write(self, line: bytes) -> None:
         self._printed += len(line)
@@ -103,12 +108,12 @@ class Process:
         return 0 < self.output_bytes <= self._printed
 
     def interrupt(self) -> NoReturn:
-        """Ends the process after SIGTERM; before that, stays readable for a while if it has printed anything."""
+        """Ends the process after SIGTERM; before that, stays readable for a while if it has finished anything."""
         if self.sender is not None:
             with contextlib.suppress(SwarmError):
                 self.sender.flush()
         self._commit(ExitCode.INTERRUPTED)
-        if self._writer.count:
+        if self._writer.count > self._opened:
             # The log of a deleted pod is gone soon after its container.
             time.sleep(max(0.0, self.linger_seconds - self.stopped_for))
         os._exit(ExitCode.INTERRUPTED)
