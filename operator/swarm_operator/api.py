@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from swarm_wire.messages import MICRO, Spending
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec import Limits
 
@@ -291,6 +292,13 @@ class Status(StatusModel):
             return cls.model_validate(value or {})
         except ValidationError:
             return cls()
+
+    @property
+    def spent(self) -> Spending:
+        """What was told of the books."""
+        told = (self.usage and self.usage.spent) or SpendingStatus()
+        micro_usd = round((told.cost_usd or 0) * MICRO)
+        return Spending(calls=told.lm_calls, tokens=told.total_tokens, micro_usd=micro_usd)
 
     def condition(self, type_: ConditionType) -> Condition | None:
         return next((condition for condition in self.conditions if condition.type is type_), None)

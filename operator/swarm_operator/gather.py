@@ -38,6 +38,7 @@ INFLATED_BYTES: Final = 256 * 1024 * 1024
 mean harm. What passes that is as if it had not been printed."""
 MAP_BYTES: Final = 1_000_000
 """What a ConfigMap takes."""
+NOTHING: Final = Spending()
 ARTIFACT_BYTES: Final = 8 * MAP_BYTES
 """Of an artifact as JSON: none that is larger could be published, even where every character is escaped."""
 
@@ -97,14 +98,21 @@ def transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:
 
 
 def harvest(
-    outputs: Iterable[Output], journal: Journal, threads: int = 1, gone: Iterable[tuple[int, Record]] = ()
+    outputs: Iterable[Output],
+    journal: Journal,
+    threads: int = 1,
+    gone: Iterable[tuple[int, Booked]] = (),
+    told: Spending = NOTHING,
 ) -> Harvest:
     """What the outputs add to the journal.
 
     Args:
         threads: of each pod.
         gone: from `vanished`.
+        told: what the status says that the run has spent. What the journal's accounts do not say of that any more is
+            booked again: somebody has taken them out.
     """
+    books = journal.accounts.total
     results: dict[int, list[Framed]] = {}
     plans: dict[int, NewPlan] = {}
     settled: list[Pod] = []
@@ -145,11 +153,17 @@ def harvest(
             settled.append(pod)
             lost = accounts.repeated(commit, [output.told], threads) if pod.started or output.lost else 0
             cost = spent(output, lost)
-            if (pod.allowance.is_limited or lost or cost != Spending()) and pod.account not in journal.accounts.closed:
+            if (pod.allowance.is_limited or lost or cost != NOTHING) and pod.account not in journal.accounts.closed:
                 booked = Booked(account=pod.account, spent=cost, repeated=lost, final=True)
                 results.setdefault(pod.round, []).append(Record(RecordKind.BOOKED, booked.to_header()))
-    for round_, booking in gone:
-        results.setdefault(round_, []).append(booking)
+                # One that was let go was on the books before.
+                books += NOTHING if pod.held else cost
+    for round_, booked in gone:
+        results.setdefault(round_, []).append(Record(RecordKind.BOOKED, booked.to_header()))
+        books += booked.spent
+    if (missing := (told | books) - books) != NOTHING:
+        booked = Booked(account=f"missing-{told.calls}-{told.tokens}-{told.micro_usd}", spent=missing, final=True)
+        results.setdefault(0, []).append(Record(RecordKind.BOOKED, booked.to_header()))
     # What is too large for a ConfigMap ends the run: it waits until nothing else is new.
     if large and (results or plans):
         settled = [pod for pod in settled if pod.uid not in {owner.uid for owner, _ in large}]
@@ -189,7 +203,7 @@ def _may_have_said_more(output: Output) -> bool:
     return transcript.has_gaps or (pod.allowance.is_limited and has_begun and not transcript.digests)
 
 
-def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list[tuple[int, Record]]:
+def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list[tuple[int, Booked]]:
     """What is booked for pods of finished Jobs that are not there any more, and that nobody has booked: somebody took
     our finalizer or our labels off them. All that they were allowed may be spent.
     """
@@ -201,8 +215,7 @@ def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list
         for index in range(job.completions):
             account = job.account(index)
             if (job.uid, index) not in there and not journal.accounts.has_closed(account):
-                booked = Booked(account=account, spent=job.allowance.all, final=True)
-                found.append((job.round, Record(RecordKind.BOOKED, booked.to_header())))
+                found.append((job.round, Booked(account=account, spent=job.allowance.all, final=True)))
     return found
 
 

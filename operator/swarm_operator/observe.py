@@ -15,7 +15,7 @@ from swarm_operator.logs import LogReader
 from swarm_operator.maps import MapReader
 from swarm_operator.settings import Settings
 from swarm_operator.status import State, is_over, settled
-from swarm_operator.world import AssignmentMap, Compilation, Job, Journal, Key, MapRef, Pod, Run, Shard, World
+from swarm_operator.world import AssignmentMap, Compilation, Harvest, Job, Journal, Key, MapRef, Pod, Run, Shard, World
 from swarm_wire.messages import RunRequest
 
 REJECTION_AGE: Final = 5.0
@@ -114,7 +114,7 @@ class Observer:
             earlier=earlier,
             earlier_shards=tuple(shard for shard in shards if shard.run_id != compilation.run_id),
             superfluous=superfluous,
-            harvest=gather.harvest(outputs, journal, threads, gone if run else ()),
+            harvest=gather.harvest(outputs, journal, threads, gone, compilation.told) if run else Harvest(),
         )
 
     @property

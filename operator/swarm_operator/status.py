@@ -22,6 +22,7 @@ from swarm_operator.api import (
 )
 from swarm_operator.world import Compilation, World
 from swarm_wire.messages import MICRO, PlanOutcome, Scores
+from swarm_wire.slicing import missing_cells
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -195,7 +196,8 @@ def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime
 def _usage(world: World) -> UsageStatus:
     journal, spec = world.journal, world.compilation.spec
     allowed = AllowedStatus.of(spec.limits) if spec else None
-    total = journal.accounts.total
+    # Somebody may have taken accounts out of the journal: they are booked again.
+    total = journal.accounts.total | world.compilation.told
     return UsageStatus(
         **journal.usage.model_dump(),
         wasted_calls=journal.artifact.report.wasted.calls if journal.artifact else None,
@@ -223,8 +225,7 @@ def _round(world: World) -> int:
 
 def _missing(world: World, round_: int) -> int:
     """Cells of a round without a result."""
-    tasks = world.journal.tasks(round_) or ()
-    return len({cell.key for task in tasks for cell in task.cells} - set(world.journal.keys))
+    return len(missing_cells(world.journal.tasks(round_) or (), world.journal.keys))
 
 
 def _progress(world: World) -> ProgressStatus:

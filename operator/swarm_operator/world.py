@@ -22,6 +22,7 @@ from swarm_wire.messages import (
     PlanOutcome,
     Report,
     RunRequest,
+    Spending,
     Task,
     Usage,
 )
@@ -68,6 +69,11 @@ class Compilation:
     def run_id(self) -> str:
         new = naming.run_id(self.key.uid, self.generation, self.requested_at)
         return (self.goes_on and self.status.run_id) or new
+
+    @property
+    def told(self) -> Spending:
+        """What the status says that this run has spent."""
+        return self.status.spent if self.status.run_id == self.run_id else Spending()
 
     def continued(self, request: RunRequest, has_pods: bool = False) -> "Compilation":
         """The same, seen beside the request of the run that the status tells of.

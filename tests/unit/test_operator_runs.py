@@ -921,6 +921,20 @@ def test_when_the_time_is_over_the_last_plan_waits_for_pods_that_end_slowly(seco
         assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
+@pytest.mark.parametrize("most", range(4, NEEDED, 5))
+def test_accounts_that_somebody_deletes_are_not_spent_again(most: int) -> None:
+    """`Operator.look` asserts the limit."""
+    cluster, operator = prepared(limits={"lmCalls": most})
+    for _ in range(6):
+        run(cluster, operator, 4)
+        for found in cluster.of(CONFIG_MAPS, "*-r[0-9]*-*"):
+            cluster.remove(CONFIG_MAPS, found["metadata"]["name"])
+    run(cluster, operator)
+    spent = status(cluster).usage.spent  # type: ignore[union-attr]
+    assert spent is not None
+    assert cluster.bill.total() <= spent.lm_calls <= most
+
+
 def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on() -> None:
     cluster, operator = prepared(limits={"lmCalls": 9})
     run(cluster, operator)
