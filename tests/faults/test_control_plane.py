@@ -17,7 +17,7 @@ from faults.kinds import case
 from faults.stage import A_POD, PODS, PUBLISHED, UNREAD, Stage, conditions
 from support.cluster import config_map
 from testbed import Cluster
-from testbed.shell import run
+from testbed.shell import CommandError, run
 
 pytestmark = pytest.mark.alone
 
@@ -30,8 +30,13 @@ STILL = 15.0
 
 
 def process(cluster: Cluster, part: str) -> int | None:
-    """The process of a part of Kubernetes, as this machine knows it."""
-    for line in run("docker", "top", node.name(cluster), "-eo", "pid,args", env=cluster.setup.env).splitlines()[1:]:
+    """The process of a part of Kubernetes, as this machine knows it; None while it starts again."""
+    try:
+        processes = run("docker", "top", node.name(cluster), "-eo", "pid,args", env=cluster.setup.env)
+    except CommandError:
+        # A control group went away while its processes were counted.
+        return None
+    for line in processes.splitlines()[1:]:
         pid, program, *_ = line.split()
         if program.rpartition("/")[2] == part:
             return int(pid)
