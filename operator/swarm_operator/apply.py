@@ -182,7 +182,7 @@ class Applier:
 
     async def _claimed(self, key: Key, name: str) -> PublishedArtifact:
         """The artifact's ConfigMap, made empty: to apply would overwrite what somebody makes of that name meanwhile."""
-        await self._create(CONFIG_MAPS, key, manifests.empty_map(key, name))
+        await self._create(CONFIG_MAPS, key, manifests.unwritten_artifact(key, name))
         found = await self._kube.get(CONFIG_MAPS, key.namespace, name, metadata_only=True)
         if found is None:
             raise errors.Conflict(f"ConfigMap {name} was deleted")

@@ -163,9 +163,10 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
     return made
 
 
-def empty_map(key: Key, name: str) -> Manifest:
-    """The Compilation's, and nothing else yet: what is applied later conflicts with nothing that is here."""
-    metadata = {"name": name, "namespace": key.namespace, "ownerReferences": [owner(key)]}
+def unwritten_artifact(key: Key, name: str) -> Manifest:
+    """For an artifact that is still to come: of no run, so what is applied later conflicts with nothing in it."""
+    labels = {LABEL_MANAGED_BY: MANAGER, LABEL_UID: key.uid, LABEL_KIND: ObjectKind.ARTIFACT.value}
+    metadata = {"name": name, "namespace": key.namespace, "labels": labels, "ownerReferences": [owner(key)]}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
 
