@@ -5,6 +5,7 @@ itself) at any time; its tasks, its artifact and its end count only together, wh
 them were read. Both may tell of LM calls that were finished inside a cell. Round and attempt come from labels.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ from swarm_wire.messages import (
     MOST,
     ArtifactHeader,
     Booked,
+    Bound,
     CallMade,
     PlanEnd,
     PlanOutcome,
@@ -125,6 +127,7 @@ def harvest(
     }
     for output in sorted(outputs, key=lambda output: (output.pod.round, output.pod.attempt, output.pod.index)):
         pod, found, commit = output.pod, output.found, output.pod.commit
+        bound = _bound(found) if pod.kind is ObjectKind.PLAN and not journal.is_bound else None
         for record in found:
             if (finished := _finished(record)) is None:
                 continue
@@ -136,6 +139,9 @@ def harvest(
                     continue
             if key not in seen[kind] and key not in known[kind]:
                 seen[kind].add(key)
+                if bound is not None:
+                    results.setdefault(pod.round, []).append(bound)
+                    bound = None
                 if isinstance(record, Sealed) and len(record.sealed) > MAP_BYTES:
                     large.append((pod, record))
                 else:
@@ -263,6 +269,16 @@ def _finished(record: Framed) -> tuple[str, Usage] | None:
             return call.identity, call.usage
     except Malformed:
         pass
+    return None
+
+
+def _bound(found: Iterable[Framed]) -> Framed | None:
+    """What a plan says that its records belong to."""
+    for record in found:
+        if record.kind is RecordKind.BOUND:
+            with contextlib.suppress(ValidationError):
+                Bound.model_validate(record.header)
+                return record
     return None
 
 

@@ -105,6 +105,7 @@ def superfluous(shards: Iterable[Shard]) -> list[Shard]:
         said: set[tuple[object, ...]] = {(booked.account, booked.final) for booked in shard.booked}
         said |= {(end.round,) for end in shard.plans}
         said |= {(shard.artifact.sha256,)} if shard.artifact else set()
+        said |= {("bound",)} if shard.bound else set()
         if shard.results.keys() <= results and shard.calls.keys() <= calls and said <= others:
             found.append(shard)
         results |= shard.results.keys()

@@ -108,6 +108,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
     plans: list[PlanEnd] = []
     tasks: list[Task] = []
     artifact: Artifact | None = None
+    bound = False
     for record in shards.headers(data):
         if record.kind is RecordKind.RESULT:
             result = gather.result_of(record)
@@ -117,6 +118,8 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
             calls.setdefault(call.identity, _took(call.usage))
         elif record.kind is RecordKind.BOOKED:
             booked.append(Booked.model_validate(record.header))
+        elif record.kind is RecordKind.BOUND:
+            bound = True
         elif record.kind is RecordKind.PLAN:
             plans.append(PlanEnd.model_validate(record.header))
         elif record.kind is RecordKind.TASK:
@@ -138,6 +141,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         plans=tuple(plans),
         tasks=tuple(tasks),
         artifact=artifact,
+        bound=bound,
     )
 
 

@@ -271,6 +271,7 @@ class Shard:
 
     Attributes:
         size: its bytes, as they were read.
+        bound: it says what the journal belongs to.
     """
 
     name: str
@@ -287,6 +288,7 @@ class Shard:
     plans: tuple[PlanEnd, ...] = ()
     tasks: tuple[Task, ...] = ()
     artifact: Artifact | None = None
+    bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,7 @@ class Journal:
         accounts: what pods spent, where the run has limits.
         plans: round -> its plan's end.
         artifact: of the last plan, if it ended with one: the optimizer's winner, or the best program so far.
+        is_bound: whether it says what it belongs to.
     """
 
     def __init__(self, shards: Iterable[Shard] = ()) -> None:
@@ -335,6 +338,7 @@ class Journal:
         if last is None or last.end.outcome is PlanOutcome.BLOCKED:
             # Its plan is not there to the end, or a limit had ended the run, which goes on.
             self.artifact = None
+        self.is_bound = bool(self.plans) or any(shard.bound for shard in self.shards)
         self.usage = Usage(
             calls=min(MOST, calls), prompt_tokens=min(MOST, prompt), completion_tokens=min(MOST, completion)
         )

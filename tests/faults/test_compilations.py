@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from faults.kinds import case
-from faults.stage import ENDING, THREADS, Stage
+from faults.stage import A_POD, ENDING, PODS, THREADS, Stage
 from support.cluster import condition, is_over
 from support.e2e import triage_namespace
 from testbed import Cluster
@@ -57,8 +57,8 @@ def test_recreated(stage: Stage, moment: Moment) -> None:
     stage.delete()
     stage.when(lambda: stage.find() is None)
     stage.begin()
-    # Pods of the old one finish what they are at.
-    stage.holds(lost=ENDING, unseen=True)
+    # Pods of the old one finish what they are at, and what they begin until Kubernetes deletes them after their Job.
+    stage.holds(lost=ENDING + PODS * A_POD, unseen=True)
 
 
 def change(stage: Stage) -> None:

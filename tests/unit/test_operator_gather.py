@@ -20,6 +20,7 @@ from swarm_wire.messages import (
     Allowance,
     ArtifactHeader,
     Booked,
+    Bound,
     CallMade,
     Commit,
     Outcome,
@@ -224,6 +225,21 @@ def test_what_a_plan_finished_counts_even_when_it_died(exit_code: int) -> None:
     found = of_plan(result("d" * 32), call("e" * 32), exit_code=exit_code)
     assert keys(found) == ["d" * 32, "e" * 32]
     assert found.plans == ()
+
+
+BOUND = Record(RecordKind.BOUND, Bound(binding="b", packages="p").to_header())
+
+
+def test_what_a_plan_finished_is_kept_with_what_it_belongs_to() -> None:
+    def kinds(*records: Record, journal: Journal | None = None) -> list[RecordKind]:
+        found = of_plan(*records, journal=journal, exit_code=1).results.get(0, ())
+        return [record.kind for record in found if record.kind is not RecordKind.BOOKED]
+
+    one = call("d" * 32)
+    assert kinds(BOUND, one, call("e" * 32)) == [RecordKind.BOUND, RecordKind.CALL, RecordKind.CALL]
+    assert kinds(BOUND, one, journal=Journal([shard(ObjectKind.RESULTS, 0, bound=True)])) == [RecordKind.CALL]
+    assert kinds(BOUND) == [], "a plan that finished nothing"
+    assert kinds(Record(RecordKind.BOUND, {"binding": 7}), one) == [RecordKind.CALL]
 
 
 def test_what_a_plan_finished_counts_while_it_runs() -> None:

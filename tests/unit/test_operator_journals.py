@@ -103,6 +103,7 @@ BOOKED = Booked(account="work-0-1-0", spent=Spending(calls=3), final=True)
         {"booked": (BOOKED,)},
         {"plans": compiled(0).plans},
         {"artifact": ARTIFACT},
+        {"bound": True},
     ],
     ids=lambda said: next(iter(said)),
 )

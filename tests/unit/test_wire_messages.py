@@ -15,6 +15,7 @@ from swarm_wire.messages import (
     ArtifactHeader,
     Assignment,
     Booked,
+    Bound,
     CallMade,
     Candidate,
     Cell,
@@ -63,6 +64,7 @@ EXAMPLES: list[Message] = [
     ),
     Result(key=digest(1), outcome=Outcome.ERROR, usage=Usage(calls=1), calls=[digest(5)], error="ValueError: no"),
     CallMade(key=digest(5), usage=Usage(calls=1)),
+    Bound(binding="b", packages="p"),
     PlanEnd(
         outcome=PlanOutcome.BLOCKED,
         round=1,

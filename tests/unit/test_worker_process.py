@@ -169,6 +169,16 @@ def test_other_data_or_program_is_drift(tmp_path: Path) -> None:
     assert pod.plan(WORDS="a b").said == (ExitCode.DRIFT, "SourceChanged")
 
 
+def test_what_a_plan_finished_that_never_came_to_its_end_belongs_to_its_data_and_program(tmp_path: Path) -> None:
+    pod = prog(tmp_path)
+    whole = pod.plan(WORDS="a b", SWARM_LOOKAHEAD="0")
+    pod.journal = [*whole.records(RecordKind.BOUND), *whole.records(RecordKind.RESULT)]
+    assert len(pod.journal) > 1
+    assert pod.plan(WORDS="a c").said == (ExitCode.DRIFT, "SourceChanged")
+    again = pod.plan(WORDS="a b", SWARM_LOOKAHEAD="0")
+    assert again.records(RecordKind.BOUND) == again.records(RecordKind.RESULT) == []
+
+
 def test_another_optimizer_of_the_users_own_is_drift(tmp_path: Path) -> None:
     custom = "def compile(student, trainset, valset, metric):\n    return student\n"
     pod = prog(tmp_path, optimizer={"custom": {"entrypoint": "own_optimizer:compile"}})

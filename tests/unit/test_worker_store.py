@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from support.wire import blob, digest, plan_end, result
-from swarm_wire.messages import CallMade, Outcome, Result, Reused, Usage
+from swarm_wire.messages import Bound, CallMade, Outcome, Result, Reused, Usage
 from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import pack
@@ -90,6 +90,9 @@ def test_what_was_wasted(case: str, records: list[Record], used: set[int], waste
     assert (waste.cells, waste.calls) == wasted
 
 
+BOUND = Record(RecordKind.BOUND, Bound(binding="b0", packages="").to_header())
+
+
 def changed(record: Record, **fields: object) -> Record:
     return Record(record.kind, {**record.header, **fields}, record.body)
 
@@ -100,6 +103,8 @@ EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] 
     "a result": ([result(1, b"cell"), plan_end(0)], "b0", (b"cell", None)),
     "a result that was made with other files": ([result(1, b"cell"), plan_end(0)], "other", (None, None)),
     "a result of a run without a plan": ([result(1, b"cell")], "b0", (None, None)),
+    "a result of a plan that did not come to its end": ([result(1, b"cell"), BOUND], "b0", (b"cell", None)),
+    "one that was made with other files": ([result(1, b"cell"), BOUND], "other", (None, None)),
     "an error": ([changed(result(1, b"cell"), outcome="error"), plan_end(0)], "b0", (None, None)),
     "a call": ([call(9, 1), plan_end(0)], "b0", (None, b"answer")),
     "a call that was made with other files": ([call(9, 1), plan_end(0)], "other", (None, b"answer")),
@@ -153,9 +158,9 @@ def test_what_was_saved_is_counted_once() -> None:
 def test_earlier_journals_are_read_from_folders_the_newest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, name in enumerate(("0000-old", "0001-new", "..data")):
+    for number, (name, said) in enumerate({"0000-old": plan_end(0), "0001-new": BOUND, "..data": BOUND}.items()):
         (tmp_path / name).mkdir()
-        (tmp_path / name / f"a{SHARD_SUFFIX}").write_bytes(pack([result(number), plan_end(0)])[0])
+        (tmp_path / name / f"a{SHARD_SUFFIX}").write_bytes(pack([result(number), said])[0])
     monkeypatch.setattr(stores, "packages", lambda: "")
     found = read_earlier(tmp_path, None)
     assert [(name, next(iter(run._results))) for name, run in found.items()] == [("new", digest(1)), ("old", digest(0))]

@@ -341,16 +341,21 @@ class PlanOutcome(StrEnum):
     """A limit has ended the run: an ARTIFACT record holds the best program so far, if there is any."""
 
 
-class PlanEnd(Message):
+class Bound(Message):
+    """Header of a BOUND record: what a journal belongs to."""
+
+    binding: str
+    """Digest of program source, data, installed distributions and image."""
+    packages: str = ""
+    """Digest of Python and the installed distributions alone: others may not be able to read answers to LM calls."""
+
+
+class PlanEnd(Bound):
     """Header of the PLAN record that closes a plan's output."""
 
     outcome: PlanOutcome
     round: int = Field(ge=0)
     """Number of the plan that says this, counted from 0."""
-    binding: str
-    """Digest of program source, data, installed distributions and image that the journal belongs to."""
-    packages: str = ""
-    """Digest of Python and the installed distributions alone: others may not be able to read answers to LM calls."""
     tasks: list[Digest] = []
     cells: int = Field(0, ge=0)
     """Cells in those tasks."""

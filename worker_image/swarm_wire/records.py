@@ -63,6 +63,8 @@ class RecordKind(StrEnum):
     """Header: messages.Result. Body: the pickled outcome, opaque to the operator."""
     CALL = "call"
     """Header: messages.CallMade. Body: the pickled answer, opaque to the operator."""
+    BOUND = "bound"
+    """Header: messages.Bound. No body. Of a plan, before its end says the same."""
     BOOKED = "booked"
     """Header: messages.Booked. No body."""
     PLAN = "plan"

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import dspy
 
 from swarm_wire import names
-from swarm_wire.messages import ArtifactHeader, Ending, PlanEnd, PlanOutcome, Pruned, Report, Spending
+from swarm_wire.messages import ArtifactHeader, Bound, Ending, PlanEnd, PlanOutcome, Pruned, Report, Spending
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
@@ -64,7 +64,7 @@ class Plan:
         self._engine = Engine(
             self._store,
             environment.codec,
-            process.put if twin is None or twin.is_plan else lambda record: None,
+            self._put,
             self._leave,
             looks_ahead=looks_ahead and self._ending is None,
             speculation=swarm.speculation,
@@ -76,7 +76,7 @@ class Plan:
             contest=self._contest,
             passes_over=lambda: self._ending is not None and self._progress.compiling,
         )
-        self._binding = ""
+        self._binding, self._is_bound = "", self._store.bound is not None
         self._observed: list[Observation] = []
 
     def run(self) -> None:
@@ -143,7 +143,7 @@ class Plan:
             os._exit(0)
 
     def _check_binding(self) -> None:
-        if self._store.plans and self._store.plans[-1].binding != self._binding:
+        if self._store.bound is not None and self._store.bound.binding != self._binding:
             raise Drift(
                 WorkerReason.SOURCE_CHANGED,
                 "the program's files, the data, the installed packages or the image changed while the run was under "
@@ -164,6 +164,16 @@ class Plan:
         if error is None:
             self._put_end(PlanOutcome.BLOCKED)
         self._process.end(error)
+
+    def _put(self, record: Record) -> None:
+        """Prints what is finished; before the first of it, what it belongs to: this plan may not come to its end."""
+        if self._twin is not None and not self._twin.is_plan:
+            return
+        if self._binding and not self._is_bound:
+            self._is_bound = True
+            bound = Bound(binding=self._binding, packages=packages())
+            self._process.put(Record(RecordKind.BOUND, bound.to_header()))
+        self._process.put(record)
 
     def _put_end(self, outcome: PlanOutcome) -> None:
         asked = self._engine.asked

@@ -21,6 +21,7 @@ from swarm_wire.messages import (
     ArtifactHeader,
     Assignment,
     Booked,
+    Bound,
     CallMade,
     Ending,
     PlanEnd,
@@ -84,6 +85,7 @@ class Known:
         usage: what those took, each counted once.
         accounts: what processes spent, where there are limits.
         plans: how many came to their end.
+        bound: what the first of them said that the journal belongs to.
     """
 
     keys: set[str] = field(default_factory=set)
@@ -91,8 +93,9 @@ class Known:
     usage: Usage = field(default_factory=Usage)
     accounts: Accounts = field(default_factory=Accounts)
     plans: int = 0
+    bound: Bound | None = None
 
-    def add(self, record: Record) -> Result | CallMade | PlanEnd | Booked | None:
+    def add(self, record: Record) -> Result | CallMade | PlanEnd | Booked | Bound | None:
         """What the record says, if it belongs into the journal; None where it does not, or is known."""
         found: Result | CallMade
         if record.kind is RecordKind.PLAN:
@@ -102,6 +105,9 @@ class Known:
             booked = Booked.model_validate(record.header)
             self.accounts.book(booked)
             return booked
+        if record.kind is RecordKind.BOUND:
+            new, self.bound = self.bound is None, self.bound or Bound.model_validate(record.header)
+            return self.bound if new else None
         if record.kind is RecordKind.RESULT:
             found, known = Result.model_validate(record.header), self.keys
         elif record.kind is RecordKind.CALL:
@@ -320,7 +326,7 @@ class Driver:
         account = f"{label}-{secrets.token_hex(4)}"  # after a driver that was killed there are namesakes
 
         def journal(record: Record) -> None:
-            if record.kind in (RecordKind.RESULT, RecordKind.CALL):
+            if record.kind in (RecordKind.RESULT, RecordKind.CALL, RecordKind.BOUND):
                 self._journal(record)
             elif record.kind is RecordKind.BOOKED:
                 self._book(Booked.model_validate({**record.header, "account": account, "final": False}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from swarm_wire.accounts import Accounts
-from swarm_wire.messages import STORED, Booked, CallMade, Outcome, PlanEnd, Result, Stored, Usage, Waste
+from swarm_wire.messages import STORED, Booked, Bound, CallMade, Outcome, PlanEnd, Result, Stored, Usage, Waste
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.depot import Bodies
 from swarm_worker.errors import Drift
@@ -37,6 +37,7 @@ class Journal:
     _carried: dict[str, str] = field(default_factory=dict)
     _made: dict[str, CallMade] = field(default_factory=dict)
     _good: dict[str, bool] = field(default_factory=dict)
+    _bound: Bound | None = None
 
     @classmethod
     def of(cls, records: Iterable[Record], bodies: Bodies | None = None) -> Self:
@@ -54,7 +55,7 @@ class Journal:
         return journal
 
     def put(self, record: Record) -> None:
-        """Adds a RESULT, a CALL or what was BOOKED; passes over other kinds."""
+        """Adds a RESULT, a CALL, what was BOOKED or BOUND; passes over other kinds."""
         if record.kind is RecordKind.RESULT:
             result = Result.model_validate(record.header)
             self._results.setdefault(result.key, (result, body_of(record)))
@@ -66,6 +67,13 @@ class Journal:
             self._calls.setdefault(made.key, []).append(body_of(record))
         elif record.kind is RecordKind.BOOKED:
             self.accounts.book(Booked.model_validate(record.header))
+        elif record.kind is RecordKind.BOUND:
+            self._bound = self._bound or Bound.model_validate(record.header)
+
+    @property
+    def bound(self) -> Bound | None:
+        """What it belongs to; None where no plan has come so far as to say it."""
+        return self.plans[-1] if self.plans else self._bound
 
     def __contains__(self, key: str) -> bool:
         return key in self._results

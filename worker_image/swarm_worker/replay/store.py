@@ -30,7 +30,7 @@ class Store(Journal):
 
     def bind(self, binding: str) -> None:
         """Results of earlier runs that were bound to the same count from now on."""
-        self._equal = [run for run in self.earlier if run.plans and run.plans[-1].binding == binding]
+        self._equal = [run for run in self.earlier if run.bound and run.bound.binding == binding]
 
     def __contains__(self, key: str) -> bool:
         return super().__contains__(key) or self._earlier(key) is not None
@@ -87,6 +87,5 @@ def read_earlier(folder: Path, bodies: Bodies | None) -> dict[str, Journal]:
     runs = sorted((path for path in folder.glob("*") if path.is_dir() and path.name[0] != "."), reverse=True)
     found = {run.name.partition("-")[2]: Journal.of(read_folder(run, growing=True), bodies) for run in runs}
     return {
-        name: run if run.plans and run.plans[-1].packages == packages() else Journal(bodies)
-        for name, run in found.items()
+        name: run if run.bound and run.bound.packages == packages() else Journal(bodies) for name, run in found.items()
     }
