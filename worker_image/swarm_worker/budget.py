@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import ceil
+from typing import NoReturn
 
 from swarm_wire import names
 from swarm_wire.messages import MICRO, UNLIMITED, Allowance, Booked, Spending, Usage
@@ -50,6 +51,7 @@ class Budget:
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
         self._is_closed = False
+        self._end: Callable[[SwarmError], NoReturn] | None = None
 
     @property
     def is_limited(self) -> bool:
@@ -68,6 +70,15 @@ class Budget:
     def close(self) -> None:
         """No request is sent any more: whoever is about to waits for the end of the process."""
         self._is_closed = True
+
+    @contextmanager
+    def ending(self, end: Callable[[SwarmError], NoReturn]) -> Iterator[None]:
+        """Within, a request that cannot be sent ends the process: what user code makes of that is not what it loads."""
+        self._end = end
+        try:
+            yield
+        finally:
+            self._end = None
 
     def around(self, request: Request, send: Send) -> None:
         """Sends a request. Raises AllowanceSpent."""
@@ -105,7 +116,7 @@ class Budget:
             if self._is_closed:
                 return False
             if not self._allowance.covers(self._spent + worst):
-                raise AllowanceSpent
+                self._refuse()
             if not self._allowance.covers(self.spent + worst):
                 return False
             self._aside += worst
@@ -115,6 +126,11 @@ class Budget:
                 self._booked = self._next_part()
                 self._book(Booked(spent=self._booked))
             return True
+
+    def _refuse(self) -> NoReturn:
+        if self._end is not None:
+            self._end(AllowanceSpent())
+        raise AllowanceSpent
 
     def _limited(self, spending: Spending) -> Spending:
         """Those figures of it that have a limit."""

@@ -76,14 +76,15 @@ class Plan:
             contest=self._contest,
             passes_over=lambda: self._ending is not None and self._progress.compiling,
         )
-        self._binding = ""
+        self._binding = self._store.plans[-1].binding if self._store.plans else ""
         self._observed: list[Observation] = []
 
     def run(self) -> None:
         """Ends the process, or raises a SwarmError."""
-        loaded = load_compilation(self._environment)
         spec = self._environment.request.spec
-        compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
+        with self._environment.budget.ending(self._leave):
+            loaded = load_compilation(self._environment)
+            compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
@@ -143,7 +144,8 @@ class Plan:
             os._exit(0)
 
     def _check_binding(self) -> None:
-        if self._store.plans and self._store.plans[-1].binding != self._binding:
+        # A run may have ended by a limit before there was anything to bind.
+        if self._store.plans and self._store.plans[-1].binding not in ("", self._binding):
             raise Drift(
                 WorkerReason.SOURCE_CHANGED,
                 "the program's files, the data, the installed packages or the image changed while the run was under "
