@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe, get_context
 from types import SimpleNamespace
 from typing import Any
 
@@ -329,6 +330,18 @@ def test_what_the_journal_answers_costs_nothing(provider: Provider) -> None:
     for cell in range(5):
         run_cell(digest(cell), lm, ("a",), answers)
     assert (provider.paid, books.calls) == (1, 1)
+
+
+@pytest.mark.parametrize(("books", "expected"), [(Books, None), (lambda: Books(calls=9), BadInput)])
+def test_a_process_that_a_program_forks_asks_nothing_that_nobody_counts(
+    provider: Provider, books: Callable[[], Books], expected: type[BaseException] | None
+) -> None:
+    books()
+    found, here = Pipe(duplex=False)
+    process = get_context("fork").Process(target=lambda: here.send(asks(provider.lm(), "a")))
+    process.start()
+    assert found.recv() == [expected]
+    process.join()
 
 
 # --- the process -------------------------------------------------------------------------------------------------

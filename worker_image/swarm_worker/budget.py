@@ -12,6 +12,7 @@ allowance at a time.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class Budget:
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
         self._is_closed = False
+        self._process = os.getpid()
         self._end: Callable[[SwarmError], NoReturn] | None = None
 
     @property
@@ -98,6 +100,12 @@ class Budget:
             settle(await send())
 
     def _opened(self, request: Request) -> "_Account":
+        if self.is_limited and os.getpid() != self._process:
+            raise BadInput(
+                WorkerReason.INVALID_SPEC,
+                "limits cannot count the LM calls of a process that was forked. Use threads for them (dspy.Parallel), "
+                "or set no limits.",
+            )
         account = _Account(request.lm.model, request.endpoint, self._worst(request))
         if (outer := _current.get()) is not None:
             self._give_back(outer)
