@@ -120,6 +120,21 @@ def test_a_limit_of_tokens_is_used_and_never_passed(tokens: int, takes: str, lat
     assert min(minutes[1:]) >= (0.85 if tokens >= 200 * most or takes.endswith(("most", "may")) else 0.6) * tokens
 
 
+@pytest.mark.parametrize("latency", LATENCIES)
+@pytest.mark.parametrize(("first", "then"), [(100, 1_000), (100, 2_000), (500, 1_500)])
+@pytest.mark.parametrize("tokens", [100_000, 1_000_000])
+def test_when_answers_become_longer_all_together_only_those_under_way_pass_a_limit(
+    tokens: int, first: int, then: int, latency: str
+) -> None:
+    short = iter([first] * (3 * tokens // first))
+    sent = Play(limit(tokens=tokens), LATENCIES[latency], lambda chance: next(short, then), 2_000).run(660)
+
+    known = min(one.until for one in sent if one.tokens == then)
+    assert most_in_a_minute((one.at, one.tokens) for one in sent if one.at > known) <= tokens
+    assert latency != "quick" or most_in_a_minute((one.at, one.tokens) for one in sent) <= tokens
+    assert each_full_minute(((one.at, one.tokens) for one in sent), 660)[-1] >= 0.85 * tokens
+
+
 def test_a_request_that_is_larger_than_the_limit_goes_alone() -> None:
     sent = Play(limit(tokens=50), tokens=lambda chance: 80, most=100, latency=lambda chance: 30).run(600)
     assert len(sent) > 3
