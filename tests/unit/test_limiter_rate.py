@@ -98,6 +98,15 @@ def test_a_limit_of_requests_is_used_and_never_passed(requests: int, latency: st
     assert min(each_full_minute(((one.at, 1) for one in sent), 300)) >= int(0.85 * requests)
 
 
+@pytest.mark.parametrize("latency", LATENCIES)
+@pytest.mark.parametrize("requests", [1, 7, 60, 600])
+def test_a_limit_of_requests_is_kept_by_a_limiter_that_starts_again(requests: int, latency: str) -> None:
+    before = Play(limit(requests), LATENCIES[latency]).run(90)
+    after = Play(limit(requests), LATENCIES[latency], rate=Rate(since=90.0)).run(90, begin=90.0)
+    assert most_in_a_minute((one.at, 1) for one in [*before, *after]) <= requests
+    assert len(after) >= 0.9 * requests * 1.5 - 1
+
+
 TAKES: dict[str, tuple[int, Callable[[random.Random], int]]] = {
     "a quarter of the most": (2_000, lambda chance: chance.randint(400, 600)),
     "anything": (2_000, lambda chance: chance.randint(1, 2_000)),

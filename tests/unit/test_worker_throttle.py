@@ -164,8 +164,7 @@ def test_an_lm_that_asks_itself_needs_one_turn(provider: Any) -> None:
 
 
 def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
-    with throttled(limits(provider, requests_per_minute=1)):
-        lm("Say hello.")
+    with throttled(limits(provider, requests_per_minute=1)):  # the limiter has just started: its own must wait
         large = dspy.LM("openai/large", api_base=provider.url, api_key=KEY, num_retries=0)
         began = time.monotonic()
         large("Say hello.")
