@@ -169,8 +169,7 @@ def spent(output: Output, unprinted: int = 0) -> Spending:
     commit, allowance, told = output.pod.commit, output.pod.allowance, output.told
     if commit is not None and commit.spent is not None:
         return commit.spent
-    tokens = min(MOST, told.prompt_tokens + told.completion_tokens)
-    least = Spending(calls=min(MOST, told.calls + (0 if allowance.is_limited else unprinted)), tokens=tokens)
+    least = accounts.least(told, 0 if allowance.is_limited else unprinted)
     # Of an output with gaps, the last word may be in one of them.
     if output.lost or (commit is None and output.transcript.has_gaps):
         return allowance.all | least
