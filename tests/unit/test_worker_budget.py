@@ -1,9 +1,11 @@
 """What a process may spend: set aside before a call is made, given back after it, told before it is spent."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing import Pipe, get_context
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from dspy import lm15
 from dspy.clients import execution
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
+from pydantic import BaseModel
 
 from support.models import CODEC, Provider, prepared, take_over
 from support.wire import digest
@@ -24,6 +27,7 @@ from swarm_worker import budget
 from swarm_worker.budget import Budget
 from swarm_worker.client.call import Request
 from swarm_worker.client.installed import client
+from swarm_worker.client.longest import longest
 from swarm_worker.errors import AllowanceSpent, BadInput, LimiterUnreachable, SwarmError, causes
 from swarm_worker.price_list import Price, Prices
 from swarm_worker.replay import calls
@@ -164,6 +168,44 @@ def test_the_programs_own_models_are_looked_up_too(provider: Provider) -> None:
     lm = dspy.LM("openai/gpt-4o-mini", engine=provider.lm()._engine_spec, max_tokens=10)
     assert asks(lm, "a") == [None]
     assert books.budget.spent.micro_usd > 0
+
+
+@pytest.mark.parametrize(
+    ("of_lm", "prompt", "given", "most"),
+    [
+        (100, "a", {}, 100),
+        (100, "a", {"max_tokens": 50}, 50),
+        (100, "a", {"max_completion_tokens": 500}, 500),
+        (None, "a", {"max_completion_tokens": 500}, 500),
+        (100, "a", {"reasoning": {"max_tokens": 300}}, 300),
+        (100, "a", {"max_tokens": None}, None),
+        (100, lm15.Request("openai/model", [lm15.Message.user("a")], config=lm15.Config(max_tokens=50)), {}, 50),
+        (100, lm15.Request("openai/model", [lm15.Message.user("a")]), {}, None),
+    ],
+)
+def test_an_answer_may_be_as_long_as_the_loosest_limit_that_a_call_names(
+    provider: Provider, of_lm: int | None, prompt: Any, given: dict[str, Any], most: int | None
+) -> None:
+    lm = provider.lm(max_tokens=of_lm)
+    request = Request(lm, None, 1, lambda: prepared(lm, prompt, given))
+    if most is None:
+        with pytest.raises(BadInput, match="without max_tokens"):
+            longest(request)
+    assert longest(request, unbounded=7).completion_tokens == (most or 7)
+
+
+def test_the_class_of_an_answer_is_sent_with_its_schema(provider: Provider) -> None:
+    class Answer(BaseModel):
+        """As long as you like."""
+
+        text: str
+
+    lm = provider.lm(max_tokens=10)
+    plain, shaped = (
+        longest(Request(lm, None, 1, partial(prepared, lm, "a", given))).prompt_tokens
+        for given in ({}, {"response_format": Answer})
+    )
+    assert shaped - plain >= len(json.dumps(Answer.model_json_schema()))
 
 
 class Fails:
