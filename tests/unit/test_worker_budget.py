@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from functools import partial
 from multiprocessing import Pipe, get_context
 from types import SimpleNamespace
@@ -260,6 +261,24 @@ def test_an_lm_that_asks_another_costs_what_the_other_costs(provider: Provider, 
     books = Books(calls=times)
     assert asks(Asks(provider.lm(), times), "a", "b") == [None, AllowanceSpent]
     assert provider.paid == books.calls == times
+
+
+def test_what_a_request_begins_that_goes_on_after_it_gives_nothing_back(provider: Provider) -> None:
+    """A thread, or a task, has the context that it was begun in."""
+    books, begun = Books(calls=3), list[Context]()
+    request = Request(provider.lm(), None, 1, lambda: prepared(provider.lm(), "a"))
+
+    def send(*later: Context) -> Usage:
+        begun.append(copy_context())
+        for context in later:
+            context.run(books.budget.around, request, send)
+        return Usage(calls=1)
+
+    books.budget.around(request, send)
+    books.budget.around(request, lambda: send(begun[0]))
+    assert books.calls == 3
+    with pytest.raises(AllowanceSpent):
+        begun[0].run(books.budget.around, request, send)
 
 
 def test_where_the_books_are_closed_nothing_is_asked_any_more(provider: Provider) -> None:

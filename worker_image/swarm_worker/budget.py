@@ -179,6 +179,7 @@ class Budget:
             with self._lock:
                 self._spent += account.aside if cost is None else cost
                 self._aside -= account.aside
+                account.aside = Spending()
                 self._lock.notify_all()
 
     def _cost(self, account: "_Account", usage: Usage) -> Spending:
@@ -213,7 +214,8 @@ class _Account:
     """A request that is about to be sent, or under way.
 
     Attributes:
-        aside: what is set aside for it; nothing where it turned out to be made by others.
+        aside: what is set aside for it; nothing where it turned out to be made by others, or is over: whoever copied
+            its context may ask later.
     """
 
     model: str
