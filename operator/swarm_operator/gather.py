@@ -189,8 +189,7 @@ def spent(output: Output, unprinted: int = 0) -> Spending:
     commit, allowance, told = output.pod.commit, output.pod.allowance, output.told
     if commit is not None and commit.spent is not None:
         return commit.spent
-    tokens = min(MOST, told.prompt_tokens + told.completion_tokens)
-    least = Spending(calls=min(MOST, told.calls + (0 if allowance.is_limited else unprinted)), tokens=tokens)
+    least = accounts.least(told, 0 if allowance.is_limited else unprinted)
     if output.lost or (commit is None and _may_have_said_more(output)):
         return allowance.all | least
     said = [record for record in output.found if record.kind is RecordKind.BOOKED]

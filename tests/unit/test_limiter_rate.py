@@ -98,6 +98,15 @@ def test_a_limit_of_requests_is_used_and_never_passed(requests: int, latency: st
     assert min(each_full_minute(((one.at, 1) for one in sent), 300)) >= int(0.85 * requests)
 
 
+@pytest.mark.parametrize("latency", LATENCIES)
+@pytest.mark.parametrize("requests", [1, 7, 60, 600])
+def test_a_limit_of_requests_is_kept_by_a_limiter_that_starts_again(requests: int, latency: str) -> None:
+    before = Play(limit(requests), LATENCIES[latency]).run(90)
+    after = Play(limit(requests), LATENCIES[latency], rate=Rate(since=90.0)).run(90, begin=90.0)
+    assert most_in_a_minute((one.at, 1) for one in [*before, *after]) <= requests
+    assert len(after) >= 0.9 * requests * 1.5 - 1
+
+
 TAKES: dict[str, tuple[int, Callable[[random.Random], int]]] = {
     "a quarter of the most": (2_000, lambda chance: chance.randint(400, 600)),
     "anything": (2_000, lambda chance: chance.randint(1, 2_000)),
@@ -118,6 +127,21 @@ def test_a_limit_of_tokens_is_used_and_never_passed(tokens: int, takes: str, lat
     minutes = each_full_minute(((one.at, one.tokens) for one in sent), 660)
     # In the first minute nobody knows yet how little they take. Few large requests of any size leave gaps.
     assert min(minutes[1:]) >= (0.85 if tokens >= 200 * most or takes.endswith(("most", "may")) else 0.6) * tokens
+
+
+@pytest.mark.parametrize("latency", LATENCIES)
+@pytest.mark.parametrize(("first", "then"), [(100, 1_000), (100, 2_000), (500, 1_500)])
+@pytest.mark.parametrize("tokens", [100_000, 1_000_000])
+def test_when_answers_become_longer_all_together_only_those_under_way_pass_a_limit(
+    tokens: int, first: int, then: int, latency: str
+) -> None:
+    short = iter([first] * (3 * tokens // first))
+    sent = Play(limit(tokens=tokens), LATENCIES[latency], lambda chance: next(short, then), 2_000).run(660)
+
+    known = min(one.until for one in sent if one.tokens == then)
+    assert most_in_a_minute((one.at, one.tokens) for one in sent if one.at > known) <= tokens
+    assert latency != "quick" or most_in_a_minute((one.at, one.tokens) for one in sent) <= tokens
+    assert each_full_minute(((one.at, one.tokens) for one in sent), 660)[-1] >= 0.85 * tokens
 
 
 def test_a_request_that_is_larger_than_the_limit_goes_alone() -> None:

@@ -1,9 +1,13 @@
 """What a process may spend: set aside before a call is made, given back after it, told before it is spent."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from functools import partial
+from multiprocessing import Pipe, get_context
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from dspy import lm15
 from dspy.clients import execution
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
+from pydantic import BaseModel
 
 from support.models import CODEC, Provider, prepared, take_over
 from support.wire import digest
@@ -23,6 +28,7 @@ from swarm_worker import budget
 from swarm_worker.budget import Budget
 from swarm_worker.client.call import Request
 from swarm_worker.client.installed import client
+from swarm_worker.client.longest import longest
 from swarm_worker.errors import AllowanceSpent, BadInput, LimiterUnreachable, SwarmError, causes
 from swarm_worker.price_list import Price, Prices
 from swarm_worker.replay import calls
@@ -165,6 +171,44 @@ def test_the_programs_own_models_are_looked_up_too(provider: Provider) -> None:
     assert books.budget.spent.micro_usd > 0
 
 
+@pytest.mark.parametrize(
+    ("of_lm", "prompt", "given", "most"),
+    [
+        (100, "a", {}, 100),
+        (100, "a", {"max_tokens": 50}, 50),
+        (100, "a", {"max_completion_tokens": 500}, 500),
+        (None, "a", {"max_completion_tokens": 500}, 500),
+        (100, "a", {"reasoning": {"max_tokens": 300}}, 300),
+        (100, "a", {"max_tokens": None}, None),
+        (100, lm15.Request("openai/model", [lm15.Message.user("a")], config=lm15.Config(max_tokens=50)), {}, 50),
+        (100, lm15.Request("openai/model", [lm15.Message.user("a")]), {}, None),
+    ],
+)
+def test_an_answer_may_be_as_long_as_the_loosest_limit_that_a_call_names(
+    provider: Provider, of_lm: int | None, prompt: Any, given: dict[str, Any], most: int | None
+) -> None:
+    lm = provider.lm(max_tokens=of_lm)
+    request = Request(lm, None, 1, lambda: prepared(lm, prompt, given))
+    if most is None:
+        with pytest.raises(BadInput, match="without max_tokens"):
+            longest(request)
+    assert longest(request, unbounded=7).completion_tokens == (most or 7)
+
+
+def test_the_class_of_an_answer_is_sent_with_its_schema(provider: Provider) -> None:
+    class Answer(BaseModel):
+        """As long as you like."""
+
+        text: str
+
+    lm = provider.lm(max_tokens=10)
+    plain, shaped = (
+        longest(Request(lm, None, 1, partial(prepared, lm, "a", given))).prompt_tokens
+        for given in ({}, {"response_format": Answer})
+    )
+    assert shaped - plain >= len(json.dumps(Answer.model_json_schema()))
+
+
 class Fails:
     """Raises some errors first."""
 
@@ -217,6 +261,24 @@ def test_an_lm_that_asks_another_costs_what_the_other_costs(provider: Provider, 
     books = Books(calls=times)
     assert asks(Asks(provider.lm(), times), "a", "b") == [None, AllowanceSpent]
     assert provider.paid == books.calls == times
+
+
+def test_what_a_request_begins_that_goes_on_after_it_gives_nothing_back(provider: Provider) -> None:
+    """A thread, or a task, has the context that it was begun in."""
+    books, begun = Books(calls=3), list[Context]()
+    request = Request(provider.lm(), None, 1, lambda: prepared(provider.lm(), "a"))
+
+    def send(*later: Context) -> Usage:
+        begun.append(copy_context())
+        for context in later:
+            context.run(books.budget.around, request, send)
+        return Usage(calls=1)
+
+    books.budget.around(request, send)
+    books.budget.around(request, lambda: send(begun[0]))
+    assert books.calls == 3
+    with pytest.raises(AllowanceSpent):
+        begun[0].run(books.budget.around, request, send)
 
 
 def test_where_the_books_are_closed_nothing_is_asked_any_more(provider: Provider) -> None:
@@ -329,6 +391,18 @@ def test_what_the_journal_answers_costs_nothing(provider: Provider) -> None:
     for cell in range(5):
         run_cell(digest(cell), lm, ("a",), answers)
     assert (provider.paid, books.calls) == (1, 1)
+
+
+@pytest.mark.parametrize(("books", "expected"), [(Books, None), (lambda: Books(calls=9), BadInput)])
+def test_a_process_that_a_program_forks_asks_nothing_that_nobody_counts(
+    provider: Provider, books: Callable[[], Books], expected: type[BaseException] | None
+) -> None:
+    books()
+    found, here = Pipe(duplex=False)
+    process = get_context("fork").Process(target=lambda: here.send(asks(provider.lm(), "a")))
+    process.start()
+    assert found.recv() == [expected]
+    process.join()
 
 
 # --- the process -------------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """The LM client of the installed DSPy: every LM call comes through it, the same in each version that we support."""
 
 import asyncio
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +14,9 @@ import pytest
 
 from simulated_provider.testing import running_provider
 from support.compiles import ROOT
-from swarm_wire.messages import Usage
+from swarm_wire.messages import Allowance, Usage
+from swarm_worker.budget import Budget
+from swarm_worker.client import prices
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
 from swarm_worker.replay.codec import Codec
@@ -141,6 +146,54 @@ def test_a_call_costs_what_the_provider_served(lm: Any, provider: Any) -> None:
     [told] = tracker.get_total_tokens().values()
     assert (told["prompt_tokens"], told["completion_tokens"]) == (usage.prompt_tokens, usage.completion_tokens)
     assert usage.completion_tokens > 0
+
+
+HEAD = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+REFUSAL = "that it is overloaded"
+SAYS = {
+    "nothing": b"",
+    "a part of an answer": HEAD % (b"200 OK", 1000) + b'{"id": ',
+    "an answer that nobody can read": HEAD % (b"200 OK", 4) + b"oops",
+    "an answer of something else": HEAD % (b"200 OK", 2) + b"{}",
+    REFUSAL: HEAD % (b"503 Service Unavailable", 2) + b"{}",
+}
+
+
+@contextmanager
+def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Reads each request, says this, and cuts the line: its address, and what it was asked."""
+    asked: list[bytes] = []
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            try:
+                line, _ = listening.accept()
+            except OSError:
+                return
+            with line:
+                asked.append(line.recv(2**20))
+                line.sendall(says)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1", asked
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("model", ["openai/small", "together_ai/small", "mistral/small"])
+@pytest.mark.parametrize("says", SAYS)
+def test_only_what_the_provider_refused_costs_nothing(monkeypatch: pytest.MonkeyPatch, says: str, model: str) -> None:
+    """LiteLLM says 500 of a line that was cut, and of an answer that it cannot read; DSPy then repeats the request."""
+    prices.keep_offline()
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    budget = Budget(Allowance(calls=2), None, lambda booked: None)
+    undo = client().intercept_requests(budget.around, budget.async_around)
+    try:
+        with server(SAYS[says]) as (url, asked), suppress(Exception):
+            dspy.LM(model, api_base=url, api_key=KEY, num_retries=2)("Say hello.")
+    finally:
+        undo()
+    assert (len(asked), budget.spent.calls) in ([(3, 0)] if says == REFUSAL else [(1, 1), (2, 2)])
 
 
 def test_an_answer_of_dspys_cache_costs_nothing(lm: Any, provider: Any) -> None:

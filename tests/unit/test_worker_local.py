@@ -1,5 +1,6 @@
 """The local driver: manifests as kubectl would take them, and a journal's folder."""
 
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from rich.console import Console
 
 from support.wire import blob, digest
 from support.wire_spec import a_spec
+from swarm_wire import names
 from swarm_wire.messages import (
     Assignment,
+    Booked,
     CallMade,
     Candidate,
     Outcome,
@@ -20,10 +23,11 @@ from swarm_wire.messages import (
     Result,
     RunRequest,
     Scores,
+    Spending,
     Usage,
     Waste,
 )
-from swarm_wire.records import Record, RecordKind
+from swarm_wire.records import Record, RecordKind, Transcript
 from swarm_wire.shards import read_folder
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import print_report
@@ -31,7 +35,7 @@ from swarm_worker.local.driver import Driver, Known
 from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.launcher import Launched, Launcher
 from swarm_worker.local.manifests import Manifest, read
-from swarm_worker.local.processes import Processes
+from swarm_worker.local.processes import Ended, Processes
 
 MAPS = {
     "program.source": {"configMap": {"name": "code"}},
@@ -301,6 +305,35 @@ def test_the_first_result_is_the_only_one_that_is_journaled(tmp_path: Path) -> N
     assert driver.known == Known({digest(1)}, {digest(1), digest(2)}, Usage(calls=2))
     again = Driver(folder, request, Processes(folder, manifest), Silent(), workers=1)
     assert (again.resumed, again.known) == (1, driver.known), "calls are no cells"
+
+
+@pytest.mark.parametrize(
+    ("allowance", "booked", "spent"),
+    [
+        ({}, 0, Spending(calls=1 + 8, tokens=30)),
+        ({names.ENV_ALLOWANCE: "{}"}, 0, Spending(calls=1, tokens=30)),
+        ({names.ENV_ALLOWANCE: "{}"}, 5, Spending(calls=5, tokens=30)),
+    ],
+)
+def test_a_process_that_was_killed_spent_no_less_than_its_results_took(
+    tmp_path: Path, allowance: dict[str, str], booked: int, spent: Spending
+) -> None:
+    """Where it does not tell ahead, each of its threads may have had an answer that it did not print."""
+    said = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=booked)).to_header())
+    finished = Result(key=digest(1), outcome=Outcome.OK, usage=Usage(calls=1, prompt_tokens=20, completion_tokens=10))
+    printed = (said, Record(RecordKind.RESULT, finished.to_header()))
+
+    class Killed(Processes):
+        def run(self, command: str, label: str, extra: Any, on_record: Callable[[Record], None]) -> Ended:
+            for record in printed:
+                on_record(record)
+            return Ended(-9, None, Transcript(dict(enumerate(printed))), False)
+
+    manifest = manifest_of(tmp_path)
+    folder, request = opened(tmp_path / "j", manifest)
+    driver = Driver(folder, request, Killed(folder, manifest), Silent(), workers=1)
+    driver._process("work", "work-0-1-0", allowance)
+    assert driver.known.accounts.total == spent
 
 
 def test_what_is_started_after_a_stop_is_not_started(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -163,9 +164,29 @@ def test_an_lm_that_asks_itself_needs_one_turn(provider: Any) -> None:
     assert served(provider) == {"200": 3, "429": 3}
 
 
+def test_what_a_request_begins_that_goes_on_after_it_waits_for_a_turn_of_its_own(
+    lm: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread, or a task, has the context that it was begun in."""
+    begun, turns, wait = list[Context](), list[int](), OwnTurns.wait
+
+    def counted(own: OwnTurns, tokens: int) -> Any:
+        turns.append(tokens)
+        return wait(own, tokens)
+
+    def send() -> Usage:
+        begun.append(copy_context())
+        return Usage(calls=1)
+
+    monkeypatch.setattr(OwnTurns, "wait", counted)
+    throttle, request = Throttle(RateLimits(), ""), Request(lm, provider.url, 1, pytest.fail)
+    throttle.around(request, send)
+    begun[0].run(throttle.around, request, send)
+    assert len(turns) == 2
+
+
 def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
-    with throttled(limits(provider, requests_per_minute=1)):
-        lm("Say hello.")
+    with throttled(limits(provider, requests_per_minute=1)):  # the limiter has just started: its own must wait
         large = dspy.LM("openai/large", api_base=provider.url, api_key=KEY, num_retries=0)
         began = time.monotonic()
         large("Say hello.")

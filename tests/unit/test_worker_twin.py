@@ -9,7 +9,10 @@ import pytest
 
 from support.worker import Pod, module, spec_of, until
 from swarm_wire import names
+from swarm_wire.messages import Ending
 from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.records import RecordKind
+from swarm_wire.spec import Limits
 from swarm_worker import twin
 
 MODULE = """
@@ -18,7 +21,7 @@ from pathlib import Path
 import dspy
 from support.worker import Program as program
 
-IS_TWIN = os.environ["PYTHONHASHSEED"] == "1"
+IS_TWIN = os.environ.get("PYTHONHASHSEED") == "1"
 {change}
 train = [dict(question=str(n)) for n in range(3)]
 
@@ -28,8 +31,8 @@ def metric(example, prediction, trace=None):
 """
 
 
-def pod(folder: Path, change: str = "") -> Pod:
-    module(folder, MODULE.format(change=change))
+def pod(folder: Path, change: str = "", more: str = "") -> Pod:
+    module(folder, MODULE.format(change=change) + more)
     return Pod(folder, spec_of("prog"))
 
 
@@ -74,6 +77,49 @@ def test_a_twin_that_cannot_load_what_the_plan_can_is_a_difference(tmp_path: Pat
     assert '"done" in the one, "ProgramLoadFailed' in str(ended.commit.message)
     assert "OSError: busy" in str(ended.commit.message)
     assert not ended.transcript.records
+
+
+ASKS = """
+
+class Own(dspy.BaseLM):
+    def forward(self, prompt=None, messages=None, **given):
+        with open("asked", "a") as asked:
+            asked.write("twin " if IS_TWIN else "plan ")
+        raise ValueError
+
+
+def train():
+    try:
+        Own("own")("Make examples.")
+    except Exception:
+        pass
+    return [dict(question=str(n)) for n in range(3)]
+"""
+
+
+@pytest.mark.parametrize(("allowance", "asked"), [(None, {"plan", "twin"}), ('{"calls":9}', {"plan"})])
+def test_where_there_are_limits_the_twin_asks_nothing(tmp_path: Path, allowance: str | None, asked: set[str]) -> None:
+    """Data that a model makes: whatever becomes of the call, only the plan pays for it."""
+    given = {names.ENV_ALLOWANCE: allowance} if allowance else {}
+    ended = pod(tmp_path, more=ASKS).plan(SWARM_TWIN="1", PYTHONHASHSEED="0", **given)
+    assert ended.said == (ExitCode.DONE, None), ended.errors
+    assert {*(tmp_path / "asked").read_text().split()} == asked
+    assert ("the twin ended with 75. AllowanceSpent" in ended.errors) == ("twin" not in asked)
+
+
+def test_a_plan_that_may_not_make_its_data_ends_whatever_its_program_makes_of_that(tmp_path: Path) -> None:
+    ended = pod(tmp_path, more=ASKS).plan(SWARM_ALLOWANCE='{"calls":1}')
+    assert ended.said == (ExitCode.INTERRUPTED, WorkerReason.ALLOWANCE_SPENT)
+    assert (tmp_path / "asked").read_text().split() == ["plan"]
+
+
+def test_nor_does_it_look_for_the_best_program_then_and_with_more_the_run_goes_on(tmp_path: Path) -> None:
+    asking, ending = pod(tmp_path, more=ASKS), Ending(why="enough", limits=Limits()).to_json()
+    ended = asking.plan(SWARM_ALLOWANCE='{"calls":0}', SWARM_PARTIAL=ending)
+    assert ended.said == (ExitCode.DONE, None)
+    asking.journal = ended.records(RecordKind.PLAN)
+    assert [record.header["outcome"] for record in asking.journal] == ["partial"]
+    assert asking.plan(SWARM_ALLOWANCE='{"calls":9}').said == (ExitCode.DONE, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)

@@ -48,11 +48,15 @@ class Turn:
 
 
 class Rate:
-    """The requests of one group that are under way, and when there may be another."""
+    """The requests of one group that are under way, and when there may be another.
 
-    def __init__(self) -> None:
+    Args:
+        since: until then, there may have been requests that nobody here knows of.
+    """
+
+    def __init__(self, since: float = -inf) -> None:
         self.under_way = 0
-        self._next = self._next_by_tokens = -inf
+        self._last, self._next_by_tokens = since, -inf
         self._tokens = Tokens()
         self._concurrency = inf
         self._share, self._shared_at = 1.0, -inf
@@ -67,7 +71,7 @@ class Rate:
         most = limit.tokens_per_minute
         if most is not None and (wait := self._tokens.wait(tokens, most, now)) > 0:
             return wait
-        if (wait := max(self._next, self._next_by_tokens) - now) > 0:
+        if (wait := max(self._last + self._pause(limit, now), self._next_by_tokens) - now) > 0:
             return wait
         turn = Turn(now, is_paced=bool(limit.requests_per_minute or limit.tokens_per_minute))
         self._pace(limit, turn, tokens)
@@ -89,13 +93,17 @@ class Rate:
             self._objections = 0
             self._concurrency += 1 / max(1, self._concurrency)
 
+    def _pause(self, limit: RateLimit, now: float) -> float:
+        """Seconds from one request to the next."""
+        if limit.requests_per_minute is None:
+            return 0.0
+        return MINUTE / (limit.requests_per_minute * SHARE * self._grown(now))
+
     def _pace(self, limit: RateLimit, turn: Turn, tokens: int) -> None:
         """Puts the next turn off."""
-        speed = SHARE * self._grown(turn.at)
-        if limit.requests_per_minute is not None:
-            pause = MINUTE / (limit.requests_per_minute * speed)
-            self._next = max(self._next, turn.at - CREDIT) + pause
+        self._last = max(self._last + self._pause(limit, turn.at), turn.at - CREDIT)
         if limit.tokens_per_minute is not None:
+            speed = SHARE * self._grown(turn.at)
             pause = MINUTE * self._tokens.likely(tokens) / (limit.tokens_per_minute * speed)
             self._next_by_tokens = max(self._next_by_tokens, turn.at - CREDIT) + pause
             turn.counted = self._tokens.add(tokens, turn.at)

@@ -29,10 +29,14 @@ class Waiter:
 
 
 class Group:
-    """The requests that keep to one limit: those that wait, and those under way."""
+    """The requests that keep to one limit: those that wait, and those under way.
 
-    def __init__(self) -> None:
-        self._rate, self._queue = Rate(), deque[Waiter]()
+    Args:
+        since: from when on all of them are known.
+    """
+
+    def __init__(self, since: float) -> None:
+        self._rate, self._queue = Rate(since), deque[Waiter]()
         self._limits: Counter[RateLimit] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._quiet_since = _now()
@@ -98,9 +102,11 @@ class Limiter:
 
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
+        self._began = -inf
 
     async def serve(self, host: str, port: int) -> asyncio.Server:
         """Listens; port 0: some free one."""
+        self._began = _now()
         return await asyncio.start_server(self._connected, host, port, limit=LINE_BYTES, backlog=1024)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,7 +136,7 @@ class Limiter:
             quiet = [other for other, group in self._groups.items() if group.quiet_for > FORGET_SECONDS]
             for other in quiet:
                 del self._groups[other]
-        return self._groups.setdefault(name, Group())
+        return self._groups.setdefault(name, Group(self._began))
 
 
 async def _unless_gone(turn: asyncio.Future[Turn], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

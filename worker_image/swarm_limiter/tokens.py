@@ -2,7 +2,7 @@
 
 What a request takes is known when it is answered; before, only how many it takes at most, which is several times as
 many as a rule. So those under way are estimated together, by which part of their most the others took: the mean, and
-four standard deviations of it.
+four standard deviations of it; or the mean of the last few, where that is more.
 """
 
 from collections import deque
@@ -16,6 +16,8 @@ SURE: Final = 4.0
 """Standard deviations."""
 MEMORY: Final = 1000
 """Requests that the estimate is about."""
+LATEST: Final = 10
+"""The estimate is not below what so many took at last: answers may become longer all together."""
 ENOUGH: Final = 20
 """Requests without which there is no estimate: each counts as much as it may take."""
 
@@ -36,7 +38,7 @@ class Tokens:
     def __init__(self) -> None:
         self._window: deque[Counted] = deque()
         self._taken = self._open = self._open_count = 0
-        self._seen, self._mean, self._variance = 0, 1.0, 0.0
+        self._seen, self._mean, self._variance, self._latest = 0, 1.0, 0.0, 1.0
 
     def likely(self, most: int) -> float:
         """How many a request takes on the average that takes so many at most."""
@@ -74,12 +76,13 @@ class Tokens:
         """Tokens of the last minute with one request more."""
         part, count = 1.0, self._open_count + 1
         if self._seen >= ENOUGH:
-            part = min(1.0, self._mean + SURE * sqrt(self._variance / count))
+            part = min(1.0, max(self._latest, self._mean + SURE * sqrt(self._variance / count)))
         return self._taken + (self._open + most) * part
 
     def _learn(self, part: float) -> None:
         """Weighted mean and variance as in Finch (2009), Incremental calculation of weighted mean and variance."""
         self._seen += 1
+        self._latest += (part - self._latest) / LATEST
         weight = max(1 / MEMORY, 1 / self._seen)
         difference = part - self._mean
         self._mean += weight * difference

@@ -58,3 +58,15 @@ def repeated(commit: Commit | None, kept: Iterable[Usage], threads: int) -> int:
     if commit is None:
         return threads
     return max(0, commit.spent.calls - sum(usage.calls for usage in kept)) if commit.spent else 0
+
+
+def least(kept: Usage, unprinted: int = 0) -> Spending:
+    """What a process spent at least, whatever it said.
+
+    Args:
+        kept: what the results and calls took that it printed.
+        unprinted: calls, at most, whose answers it did not print, where it had not said before what it was going to
+            spend.
+    """
+    tokens = min(MOST, kept.prompt_tokens + kept.completion_tokens)
+    return Spending(calls=min(MOST, kept.calls + unprinted), tokens=tokens)

@@ -12,12 +12,14 @@ allowance at a time.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import ceil
+from typing import NoReturn
 
 from swarm_wire import names
 from swarm_wire.messages import MICRO, UNLIMITED, Allowance, Booked, Spending, Usage
@@ -50,6 +52,8 @@ class Budget:
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
         self._is_closed = False
+        self._process = os.getpid()
+        self._end: Callable[[SwarmError], NoReturn] | None = None
 
     @property
     def is_limited(self) -> bool:
@@ -69,6 +73,15 @@ class Budget:
         """No request is sent any more: whoever is about to waits for the end of the process."""
         self._is_closed = True
 
+    @contextmanager
+    def ending(self, end: Callable[[SwarmError], NoReturn]) -> Iterator[None]:
+        """Within, a request that cannot be sent ends the process: what user code makes of that is not what it loads."""
+        self._end = end
+        try:
+            yield
+        finally:
+            self._end = None
+
     def around(self, request: Request, send: Send) -> None:
         """Sends a request. Raises AllowanceSpent."""
         account = self._opened(request)
@@ -87,6 +100,12 @@ class Budget:
             settle(await send())
 
     def _opened(self, request: Request) -> "_Account":
+        if self.is_limited and os.getpid() != self._process:
+            raise BadInput(
+                WorkerReason.INVALID_SPEC,
+                "limits cannot count the LM calls of a process that was forked. Use threads for them (dspy.Parallel), "
+                "or set no limits.",
+            )
         account = _Account(request.lm.model, request.endpoint, self._worst(request))
         if (outer := _current.get()) is not None:
             self._give_back(outer)
@@ -105,7 +124,7 @@ class Budget:
             if self._is_closed:
                 return False
             if not self._allowance.covers(self._spent + worst):
-                raise AllowanceSpent
+                self._refuse()
             if not self._allowance.covers(self.spent + worst):
                 return False
             self._aside += worst
@@ -115,6 +134,11 @@ class Budget:
                 self._booked = self._next_part()
                 self._book(Booked(spent=self._booked))
             return True
+
+    def _refuse(self) -> NoReturn:
+        if self._end is not None:
+            self._end(AllowanceSpent())
+        raise AllowanceSpent
 
     def _limited(self, spending: Spending) -> Spending:
         """Those figures of it that have a limit."""
@@ -155,6 +179,7 @@ class Budget:
             with self._lock:
                 self._spent += account.aside if cost is None else cost
                 self._aside -= account.aside
+                account.aside = Spending()
                 self._lock.notify_all()
 
     def _cost(self, account: "_Account", usage: Usage) -> Spending:
@@ -189,7 +214,8 @@ class _Account:
     """A request that is about to be sent, or under way.
 
     Attributes:
-        aside: what is set aside for it; nothing where it turned out to be made by others.
+        aside: what is set aside for it; nothing where it turned out to be made by others, or is over: whoever copied
+            its context may ask later.
     """
 
     model: str

@@ -9,6 +9,7 @@ from typing import Any
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
 from swarm_worker import depot as depots
+from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
 from swarm_worker.depot import Depot, Sender
 from swarm_worker.imaginary.mode import Imagination
@@ -29,6 +30,7 @@ class Environment:
 
     Attributes:
         throttle: how fast it asks providers.
+        budget: what it may spend.
         depot: where bodies of records are kept, if not beside their headers.
         imagination: set where models and scores are imaginary.
     """
@@ -38,6 +40,7 @@ class Environment:
     models: Models
     codec: Codec
     throttle: Throttle
+    budget: Budget
     depot: Depot | None
     imagination: Imagination | None
 
@@ -70,7 +73,7 @@ def load_environment(process: Process) -> Environment:
     process.is_limited = budget.is_limited
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()
-    return Environment(request, sources, models, codec, throttle, depot, imagination)
+    return Environment(request, sources, models, codec, throttle, budget, depot, imagination)
 
 
 def load_compilation(environment: Environment) -> Compilation:

@@ -76,14 +76,16 @@ class Plan:
             contest=self._contest,
             passes_over=lambda: self._ending is not None and self._progress.compiling,
         )
-        self._binding, self._is_bound = "", self._store.bound is not None
+        bound = self._store.bound
+        self._binding, self._is_bound = bound.binding if bound else "", bound is not None
         self._observed: list[Observation] = []
 
     def run(self) -> None:
         """Ends the process, or raises a SwarmError."""
-        loaded = load_compilation(self._environment)
         spec = self._environment.request.spec
-        compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
+        with self._environment.budget.ending(self._leave):
+            loaded = load_compilation(self._environment)
+            compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")

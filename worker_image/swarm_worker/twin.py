@@ -26,6 +26,8 @@ from swarm_worker.errors import Drift
 
 PATIENCE_SECONDS = 60
 """How long a plan that is at the checkpoint waits for its twin."""
+NOTHING = '{"calls":0}'
+"""messages.Allowance."""
 EXCERPT = 120
 """Characters of a text that differs, in a message."""
 
@@ -84,6 +86,9 @@ def start() -> "Other | None":
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         names.ENV_TERMINATION_LOG: os.devnull,
     }
+    if names.ENV_ALLOWANCE in environment:
+        # The plan may spend all of it, and nobody books what the twin spends.
+        environment[names.ENV_ALLOWANCE] = NOTHING
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "swarm_worker", "twin"],
         env=environment,

@@ -91,12 +91,30 @@ class TooManyRequests(Exception):
         self.retry_after = float(hint) if isinstance(hint, int | float) and 0 <= hint < inf else None
 
 
-def is_refusal(error: Exception) -> bool:
-    """Of DSPy's own errors; see Client."""
+def is_refusal(error: Exception, raised: Exception) -> bool:
+    """See Client.
+
+    Args:
+        error: one of DSPy's own, for what was raised.
+    """
+    if isinstance(error, LMServerError) and _is_made_up(raised):
+        return False
     status = getattr(error, "status", None)
     if isinstance(status, int) and isinstance(error, LMProviderError):
         return status >= HTTP_ERROR and not isinstance(error, LMTimeoutError)
     return isinstance(error, _REFUSALS)
+
+
+def _is_made_up(error: Exception) -> bool:
+    """Whether no server said so: LiteLLM says 500 of a line that was cut, too, and of an answer that it cannot read."""
+    found = [*causes(error)]
+    if not any(type(cause).__module__.startswith("litellm.") for cause in found):
+        return False
+    from httpx import HTTPStatusError, TransportError  # imported by now: otherwise it would take a start's time
+
+    # Both, where it sent the request a second time by itself.
+    was_cut = any(isinstance(cause, TransportError) for cause in found)
+    return was_cut or not any(isinstance(cause, HTTPStatusError) for cause in found)
 
 
 @contextmanager

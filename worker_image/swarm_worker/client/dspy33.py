@@ -37,7 +37,7 @@ from swarm_worker.client.call import (
     endpoint,
     objections,
 )
-from swarm_worker.client.call import is_refusal as is_refusal
+from swarm_worker.client.call import is_refusal as refuses
 
 LONGEST_DELAY = 60
 """Seconds between two requests of a call; they double until then, as in DSPy 3.4."""
@@ -131,6 +131,10 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
     dspy.LM.forward, dspy.LM.aforward = forward, aforward
     return undo
+
+
+def is_refusal(error: Exception) -> bool:
+    return refuses(error, error)
 
 
 def _own_requests(around: RequestAround, async_around: AsyncRequestAround) -> tuple[Around, AsyncAround]:

@@ -70,7 +70,7 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
 
 def is_refusal(error: Exception) -> bool:
-    return refuses(wrap_error(error, model=""))
+    return refuses(wrap_error(error, model=""), error)
 
 
 def _request(lm: Any, call: Any, canonical: Any) -> Request:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Protocol
 
 from swarm_wire import names
-from swarm_wire.accounts import Accounts, repeated
+from swarm_wire.accounts import Accounts, least, repeated
 from swarm_wire.limits import affordable, spent_limit, too_little
 from swarm_wire.messages import (
     Allowance,
@@ -339,7 +339,8 @@ class Driver:
         if ended.commit is not None and ended.commit.spent is not None:
             self._book(Booked(account=account, spent=ended.commit.spent, repeated=lost, final=True))
         elif lost:
-            self._book(Booked(account=account, spent=found.accounts.total, repeated=lost, final=True))
+            cost = found.accounts.total | least(found.usage, 0 if names.ENV_ALLOWANCE in extra else lost)
+            self._book(Booked(account=account, spent=cost, repeated=lost, final=True))
         return ended
 
     def _book(self, booked: Booked) -> None:

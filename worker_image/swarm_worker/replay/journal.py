@@ -72,8 +72,8 @@ class Journal:
 
     @property
     def bound(self) -> Bound | None:
-        """What it belongs to; None where no plan has come so far as to say it."""
-        return self.plans[-1] if self.plans else self._bound
+        """What it belongs to; None where no plan has come so far as to know it."""
+        return next((end for end in reversed(self.plans) if end.binding), self._bound)
 
     def __contains__(self, key: str) -> bool:
         return key in self._results

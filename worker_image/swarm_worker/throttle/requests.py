@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Final
 
 from swarm_wire import names
@@ -51,7 +52,7 @@ class Throttle:
     def around(self, request: Request, send: Send) -> None:
         """Raises LimiterUnreachable."""
         gate = self._gate(request)
-        if gate in _passed.get():
+        if gate.is_passed:
             with as_raised():
                 send()
             return
@@ -66,7 +67,7 @@ class Throttle:
     async def async_around(self, request: Request, send: AsyncSend) -> None:
         """As `around`."""
         gate = self._gate(request)
-        if gate in _passed.get():
+        if gate.is_passed:
             with as_raised():
                 await send()
             return
@@ -97,6 +98,11 @@ class _Gate:
         self.turns, self._patience, self._limit = turns, patience, limit
         self._objects_since: float | None = None
 
+    @property
+    def is_passed(self) -> bool:
+        """Whether this code runs within a request that has passed it."""
+        return any(passage.gate is self and passage.is_open for passage in _passed.get())
+
     def most_tokens(self, request: Request) -> int:
         if self._limit is None:
             return 0
@@ -118,7 +124,8 @@ class _Gate:
             # A provider that does not count may have taken as many as it could.
             answered = Answered(tokens=usage.prompt_tokens + usage.completion_tokens or None)
 
-        within = _passed.set((*_passed.get(), self))
+        passage = _Passage(self)
+        within = _passed.set((*_passed.get(), passage))
         try:
             yield took
         except TooManyRequests as objection:
@@ -129,12 +136,21 @@ class _Gate:
                 raise objection.error from None
         finally:
             _passed.reset(within)
+            passage.is_open = False
             end(answered)
 
 
-_passed: ContextVar[tuple[_Gate, ...]] = ContextVar("passed", default=())
-"""Gates of the requests within which this code runs. An LM that asks itself needs no second turn, and might never get
-one while it holds its first."""
+@dataclass
+class _Passage:
+    """A request that is under way; whoever copied its context may ask when it is over."""
+
+    gate: _Gate
+    is_open: bool = True
+
+
+_passed: ContextVar[tuple[_Passage, ...]] = ContextVar("passed", default=())
+"""Of the requests within which this code runs. An LM that asks itself needs no second turn, and might never get one
+while it holds its first."""
 
 
 class Stopwatch:
