@@ -109,7 +109,7 @@ class Situation:
         live, journal = self.live(pod for pod in self.pods if pod.job_uid == job.uid), self.world.journal
         if any(pod.started for pod in live):
             return False
-        if not job.needed <= {shard.name for shard in journal.shards}:
+        if not job.needed <= {shard.name for shard in journal.shards} | self.world.superfluous:
             return True
         is_unfinished = any(shard.name not in job.mounted for shard in journal.of(ObjectKind.RESULTS))
         return job.suspended and not live and is_unfinished

@@ -955,6 +955,17 @@ MERGING = [
         [],
     ),
     Row(
+        "and its pods may start",
+        world(
+            planned(0),
+            merged(0, FEW + 1),
+            small(0, FEW + 1),
+            jobs=(replace(mounting, needed=mounting.mounted),),
+            pods=(pod(mounting, started=False),),
+        ),
+        [],
+    ),
+    Row(
         "also what another run mounts",
         world(planned(0), small(0, FEW + 1), jobs=(replace(mounting, run_id="older"),), pods=(pod(mounting),)),
         ["DropJob"],
