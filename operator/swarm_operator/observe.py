@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from swarm_operator import gather, journals, naming, parse
+from swarm_operator import errors, gather, journals, naming, parse
 from swarm_operator.api import LABEL_MANAGED_BY, LABEL_UID, MANAGER, ObjectKind
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Kube, Object
 from swarm_operator.logs import LogReader
@@ -51,7 +51,11 @@ class Observer:
         """Whether there is no such Compilation in the namespace, whatever its name: that may be what somebody has
         written into a pod. And of two answers of the API server one may be wrong.
         """
-        found = await self._kube.select(COMPILATIONS, self._key.namespace, metadata_only=True)
+        try:
+            found = await self._kube.select(COMPILATIONS, self._key.namespace, metadata_only=True)
+        except errors.Vanished:
+            # The kind itself was deleted.
+            return True
         return all(item["metadata"]["uid"] != self._key.uid for item in found)
 
     async def world(self, now: datetime) -> World | None:

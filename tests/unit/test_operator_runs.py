@@ -997,6 +997,26 @@ def test_a_pod_that_names_another_compilation_lets_nothing_go() -> None:
     assert_published(cluster)
 
 
+def test_where_the_kind_itself_is_gone_everything_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, operator = prepared()
+    operator.look()
+    cluster.step()
+    select = cluster.select
+
+    async def without_the_kind(resource: Resource, *given: Any, **options: Any) -> Any:
+        if resource == COMPILATIONS:
+            raise errors.Vanished("404 page not found")
+        return await select(resource, *given, **options)
+
+    monkeypatch.setattr(cluster, "select", without_the_kind)
+    cluster.remove(COMPILATIONS, "triage")
+    for _ in range(3):
+        operator.look()
+        cluster.step()
+    assert not cluster.of(JOBS)
+    assert not cluster.of(PODS)
+
+
 def test_an_answer_that_is_wrong_lets_nothing_go(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     operator.look()
