@@ -393,16 +393,17 @@ def test_what_the_journal_answers_costs_nothing(provider: Provider) -> None:
     assert (provider.paid, books.calls) == (1, 1)
 
 
-@pytest.mark.parametrize(("books", "expected"), [(Books, None), (lambda: Books(calls=9), BadInput)])
+@pytest.mark.parametrize(("books", "expected"), [(Books, None), (lambda: Books(calls=9), SwarmError)])
 def test_a_process_that_a_program_forks_asks_nothing_that_nobody_counts(
     provider: Provider, books: Callable[[], Books], expected: type[BaseException] | None
 ) -> None:
-    books()
+    asking = books().budget
     found, here = Pipe(duplex=False)
     process = get_context("fork").Process(target=lambda: here.send(asks(provider.lm(), "a")))
     process.start()
     assert found.recv() == [expected]
     process.join()
+    assert (asking.error is not None) == (expected is not None), "told to the process that forked it"
 
 
 # --- the process -------------------------------------------------------------------------------------------------

@@ -325,6 +325,42 @@ def test_a_cell_that_lets_no_thread_come_to_its_turn_ends_its_process(
     assert "in forward" in ended.errors
 
 
+FORKS = """
+
+class Own(dspy.BaseLM):
+    def forward(self, prompt=None, messages=None, **given):
+        raise ValueError("it was asked")
+
+class Program(Program):
+    def forward(self, question):
+        fork = multiprocessing.get_context("fork").Process(target=Own("own"), args=("What is it?",))
+        if question == "b":
+            fork.start()
+            fork.join()
+        if question == "c":
+            fork.start()
+            time.sleep(1000)
+        return dspy.Prediction(answer=question)
+"""
+
+
+@pytest.mark.parametrize("words", ["b", "c"], ids=["made light of", "waited for"])
+@pytest.mark.parametrize("command", ["work", "plan"])
+def test_where_there_are_limits_a_fork_that_asks_ends_the_process(
+    tmp_path: Path, asked: Ended, command: str, words: str
+) -> None:
+    """Whatever its program makes of that: it would be another result than without limits."""
+    pod, limits = prog(tmp_path, PROG + FORKS), {"SWARM_ALLOWANCE": '{"calls":9}'}
+    ended = (
+        worked(pod, asked, words, **limits)
+        if command == "work"
+        else pod.plan(WORDS=" ".join(["a"] * 16 + [words]), SWARM_LOOKAHEAD="0", SWARM_TWIN="1", **limits)
+    )
+    assert ended.said == (ExitCode.BAD_INPUT, "InvalidSpec"), ended.errors
+    assert "dspy.Parallel" in str(ended.commit)
+    assert len(outcomes(ended)) < 17 if command == "plan" else not outcomes(ended)
+
+
 # --- SIGTERM -----------------------------------------------------------------------------------------------------
 
 

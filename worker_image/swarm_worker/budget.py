@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import ceil
+from mmap import mmap
 from typing import NoReturn
 
 from swarm_wire import names
@@ -52,7 +53,7 @@ class Budget:
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
         self._is_closed = False
-        self._process = os.getpid()
+        self._process, self._fork_has_asked = os.getpid(), mmap(-1, 1)
         self._end: Callable[[SwarmError], NoReturn] | None = None
 
     @property
@@ -68,6 +69,19 @@ class Budget:
         """
         aside = self._aside
         return self._spent + aside
+
+    @property
+    def error(self) -> SwarmError | None:
+        """Why nothing counts that this process brings: one that it forked wanted to ask. What its program makes of the
+        answer that it did not get is no result of the program.
+        """
+        if not self._fork_has_asked[0]:
+            return None
+        return BadInput(
+            WorkerReason.INVALID_SPEC,
+            "limits cannot count the LM calls of a process that was forked. Use threads for them (dspy.Parallel), or "
+            "set no limits.",
+        )
 
     def close(self) -> None:
         """No request is sent any more: whoever is about to waits for the end of the process."""
@@ -101,11 +115,8 @@ class Budget:
 
     def _opened(self, request: Request) -> "_Account":
         if self.is_limited and os.getpid() != self._process:
-            raise BadInput(
-                WorkerReason.INVALID_SPEC,
-                "limits cannot count the LM calls of a process that was forked. Use threads for them (dspy.Parallel), "
-                "or set no limits.",
-            )
+            self._fork_has_asked[0] = True
+            raise SwarmError(str(self.error))
         account = _Account(request.lm.model, request.endpoint, self._worst(request))
         if (outer := _current.get()) is not None:
             self._give_back(outer)

@@ -70,7 +70,9 @@ def load_environment(process: Process) -> Environment:
     throttle = install_throttle(os.environ)
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent, process.stop_spending = lambda: budget.spent, budget.close
-    process.is_limited = budget.is_limited
+    process.is_limited, process.error = budget.is_limited, lambda: budget.error
+    if budget.is_limited:
+        process.watch()
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()
     return Environment(request, sources, models, codec, throttle, budget, depot, imagination)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from swarm_worker.depot import Sender
 
 
+WATCH_SECONDS = 1.0
+
+
 class Process:
     """One plan or worker process.
 
@@ -39,6 +42,7 @@ class Process:
         spent: what LM calls may have cost by now; set when they are counted.
         stop_spending: no LM call is made any more; as above.
         is_limited: whether the process has an allowance.
+        error: why nothing that is finished from now on counts; set as above.
         sender: prints records when their bodies are kept somewhere else; set where they are.
         redact: takes secrets out of a text for people; set when they are known.
     """
@@ -57,6 +61,7 @@ class Process:
         self._printed = 0
         self.redact: Callable[[str], str] = str
         self.is_limited = False
+        self.error: Callable[[], SwarmError | None] = lambda: None
         self.sender: Sender | None = None
         self.spent: Callable[[], Spending | None] = lambda: None
         self.stop_spending: Callable[[], None] = lambda: None
@@ -118,7 +123,19 @@ class Process:
             time.sleep(max(0.0, self.linger_seconds - self.stopped_for))
         os._exit(ExitCode.INTERRUPTED)
 
+    def watch(self) -> None:
+        """Ends the process when nothing counts any more, whatever it waits for."""
+
+        def look() -> NoReturn:
+            while (error := self.error()) is None:
+                time.sleep(WATCH_SECONDS)
+            self.end(error)
+
+        threading.Thread(target=look, daemon=True).start()
+
     def put(self, record: Record) -> None:
+        if (error := self.error()) is not None:
+            self.end(error)
         (self.sender or self._writer).put(record)
 
     def print(self, record: Record) -> None:
@@ -128,6 +145,7 @@ class Process:
     def end(self, error: SwarmError | None = None, code: ExitCode = ExitCode.DONE) -> NoReturn:
         """Commits and ends the process, so that no code above can swallow it."""
         reason = message = None
+        error = self.error() or error
         if self.sender is not None:
             try:
                 self.sender.flush()

@@ -26,8 +26,8 @@ from swarm_worker.errors import Drift
 
 PATIENCE_SECONDS = 60
 """How long a plan that is at the checkpoint waits for its twin."""
-NOTHING = '{"calls":0}'
-"""messages.Allowance."""
+NO_CALLS = '{"calls":0}'
+"""The allowance of a twin whose plan has one."""
 EXCERPT = 120
 """Characters of a text that differs, in a message."""
 
@@ -88,7 +88,7 @@ def start() -> "Other | None":
     }
     if names.ENV_ALLOWANCE in environment:
         # The plan may spend all of it, and nobody books what the twin spends.
-        environment[names.ENV_ALLOWANCE] = NOTHING
+        environment[names.ENV_ALLOWANCE] = NO_CALLS
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "swarm_worker", "twin"],
         env=environment,
