@@ -147,7 +147,7 @@ class LogReader:
             tries.is_over = True
             return replace(output, final=True, lost=lost or not is_whole)
         if is_good:
-            is_old = all(record.kind is RecordKind.BOOKED for record in output.found)
+            is_old = all(record.kind in (RecordKind.BOOKED, RecordKind.BOUND) for record in output.found)
             tries.whole = output if pod.deleted_at and is_old else None
         return output
 

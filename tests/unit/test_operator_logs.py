@@ -15,8 +15,8 @@ from swarm_operator.api import ObjectKind
 from swarm_operator.gather import Output
 from swarm_operator.logs import LogReader
 from swarm_operator.settings import Settings
-from swarm_operator.world import Journal, Pod
-from swarm_wire.messages import Allowance, Booked, Outcome, Result, Spending
+from swarm_operator.world import Job, Journal, Pod, Shard
+from swarm_wire.messages import Allowance, Booked, Bound, Outcome, Result, Spending
 from swarm_wire.records import Record, RecordKind
 
 JOB = job(ObjectKind.WORK, 0)
@@ -154,22 +154,29 @@ async def test_a_pod_that_lost_our_finalizer_while_it_ran_is_read_to_its_end_all
     assert await tried.read([ended], JOURNAL, NOW + timedelta(seconds=2)) == []
 
 
-async def test_what_was_in_the_journal_before_the_log_was_gone_is_not_waited_for() -> None:
+@pytest.mark.parametrize(
+    ("of", "first", "journal"),
+    [
+        (JOB, [], planned(0)),
+        (job(ObjectKind.PLAN, 0), [Record(RecordKind.BOUND, Bound(binding="b").to_header())], []),
+    ],
+    ids=["a worker", "the first plan"],
+)
+async def test_what_was_in_the_journal_before_the_log_was_gone_is_not_waited_for(
+    of: Job, first: list[Record], journal: list[Shard]
+) -> None:
     """A pod that is drained lingers until it was read; its log goes with its container."""
-    draining = pod(JOB, deleted_at=NOW)
-    answers = iter([WHOLE, GONE, GONE])
+    lines, commit = printed([*first, *RESULTS], naming.nonce(KEY.uid, of.name))
+    draining = pod(of, deleted_at=NOW)
+    answers = iter(["".join(lines).encode(), GONE, GONE])
     tried = reader(Kubelet(lambda _: next(answers)))
-    full = Journal([*planned(0), *_kept(RESULTS)])
+    full = Journal([*journal, results(0, *range(len(RESULTS)))])
     for second in range(2):
         (output,) = await tried.read([draining], full, NOW + timedelta(seconds=2 * second))
         assert not output.final
-    ended = replace(draining, ended=True, exit_code=75, commit=COMMIT, finished_at=NOW)
+    ended = replace(draining, ended=True, exit_code=75, commit=commit, finished_at=NOW)
     (output,) = await tried.read([ended], full, NOW + timedelta(seconds=9))
     assert (output.final, output.lost, output.pod) == (True, False, ended)
-
-
-def _kept(records: list[Record]) -> list[Any]:
-    return [results(0, *range(len(records)))]
 
 
 async def test_reads_that_fail_come_more_and_more_seldom() -> None:
