@@ -295,10 +295,13 @@ class Status(StatusModel):
 
     @property
     def spent(self) -> Spending:
-        """What was told of the books."""
+        """What was told of the books; nothing where others have written what cannot be."""
         told = (self.usage and self.usage.spent) or SpendingStatus()
-        micro_usd = round((told.cost_usd or 0) * MICRO)
-        return Spending(calls=told.lm_calls, tokens=told.total_tokens, micro_usd=micro_usd)
+        try:
+            micro_usd = round((told.cost_usd or 0) * MICRO)
+            return Spending(calls=told.lm_calls, tokens=told.total_tokens, micro_usd=micro_usd)
+        except (ValueError, OverflowError):
+            return Spending()
 
     def condition(self, type_: ConditionType) -> Condition | None:
         return next((condition for condition in self.conditions if condition.type is type_), None)

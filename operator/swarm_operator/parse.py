@@ -1,6 +1,7 @@
 """Objects of the API as facts. Pure. Whatever a pod or a user may have written in them is taken with care."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -112,7 +113,7 @@ def job(found: Object) -> Job | None:
 
 
 def _shards(spec: Object) -> Iterable[Object]:
-    """Where a Job's pods have shards from: no other volume is projected."""
+    """Where a Job's pods have shards from: no other volume of ours is projected."""
     for volume in ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ():
         for source in (volume.get("projected") or {}).get("sources") or ():
             if "name" in (found := source.get("configMap") or {}):
@@ -128,11 +129,32 @@ def pod(found: Object) -> Pod:
     ended: Object = state.get("terminated") or {}
     phase = status.get("phase")
     conditions = status.get("conditions") or ()
+    bare = Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        run_id="",
+        kind=ObjectKind.WORK,
+        round=0,
+        attempt=0,
+        index=0,
+        job="",
+        job_uid="",
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        held=FINALIZER in (metadata.get("finalizers") or ()),
+        started=bool(state.get("running") or ended) and ended.get("reason") not in NEVER_RAN,
+        # A container that ended is not started again; the pod's phase says so a second later.
+        ended=bool(ended) or phase in ("Succeeded", "Failed") or _never(found),
+        deleted_at=moment(metadata.get("deletionTimestamp")),
+        finished_at=moment(ended.get("finishedAt")) or _transition(conditions),
+        exit_code=ended.get("exitCode"),
+        disrupted=_is(conditions, "DisruptionTarget"),
+        failure=_failure(status, ended),
+        trouble=_trouble(state, conditions),
+    )
     try:
         job_name = labels["batch.kubernetes.io/job-name"]
-        return Pod(
-            name=metadata["name"],
-            uid=metadata["uid"],
+        return replace(
+            bare,
             run_id=labels.get(LABEL_RUN, ""),
             kind=ObjectKind(labels[LABEL_ROLE]),
             round=int(labels[LABEL_ROUND]),
@@ -140,34 +162,11 @@ def pod(found: Object) -> Pod:
             index=int(labels.get("batch.kubernetes.io/job-completion-index") or 0),
             job=job_name,
             job_uid=labels["batch.kubernetes.io/controller-uid"],
-            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-            held=FINALIZER in (metadata.get("finalizers") or ()),
-            started=bool(state.get("running") or ended) and ended.get("reason") not in NEVER_RAN,
-            # A container that ended is not started again; the pod's phase says so a second later.
-            ended=bool(ended) or phase in ("Succeeded", "Failed") or _never(found),
-            deleted_at=moment(metadata.get("deletionTimestamp")),
-            finished_at=moment(ended.get("finishedAt")) or _transition(conditions),
-            exit_code=ended.get("exitCode"),
-            disrupted=_is(conditions, "DisruptionTarget"),
-            failure=_failure(status, ended),
             commit=parse_commit(ended.get("message"), naming.nonce(labels[LABEL_UID], job_name)),
             allowance=_allowance(metadata),
-            trouble=_trouble(state, conditions),
         )
     except (KeyError, ValueError):
-        return Pod(
-            name=metadata["name"],
-            uid=metadata["uid"],
-            run_id="",
-            kind=ObjectKind.WORK,
-            round=0,
-            attempt=0,
-            index=0,
-            job="",
-            job_uid="",
-            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-            held=FINALIZER in (metadata.get("finalizers") or ()),
-        )
+        return bare
 
 
 def _allowance(metadata: Object) -> Allowance:

@@ -83,6 +83,9 @@ def test_a_pod_without_our_labels_is_of_no_run(label: str) -> None:
     ):
         pod = parse.pod(a_pod("Running", metadata={"labels": labels}))
         assert (pod.run_id, pod.uid, pod.held) == ("", "pod-uid", True)
+        assert (pod.started, pod.ended) == (False, False)
+        over = parse.pod(a_pod("Succeeded", ended(0), metadata={"labels": labels}))
+        assert (over.run_id, over.started, over.ended) == ("", True, True), "nothing waits for it"
 
 
 @pytest.mark.parametrize(("spec", "over"), [({}, True), ({"nodeName": "a"}, False)])

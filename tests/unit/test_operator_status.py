@@ -9,7 +9,7 @@ from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, pub
 from swarm_operator import status as reports
 from swarm_operator.api import ArtifactStatus, ConditionType, Reason, Status
 from swarm_operator.status import CONDITIONS, State, Verdict, make, settled, timestamp
-from swarm_wire.messages import Candidate
+from swarm_wire.messages import Candidate, Spending
 from swarm_wire.names import WorkerReason
 
 ARTIFACT = ArtifactStatus(config_map="triage-artifact", sha256="0" * 64, score=50, run_id="earlier")
@@ -130,6 +130,11 @@ def test_nothing_in_a_status_is_empty() -> None:
 @pytest.mark.parametrize("found", [None, {}, {"conditions": "?"}, {"conditions": [{"type": "Odd"}]}, {"round": "x"}])
 def test_a_status_that_is_not_of_our_making_is_none(found: Any) -> None:
     assert Status.of(found) == Status()
+
+
+@pytest.mark.parametrize("figure", [{"lmCalls": -1}, {"totalTokens": 10**30}, {"costUSD": -0.1}, {"costUSD": 1e300}])
+def test_what_cannot_have_been_spent_was_not_told(figure: dict[str, Any]) -> None:
+    assert Status.of({"usage": {"spent": {"lmCalls": 1, "totalTokens": 1, **figure}}}).spent == Spending()
 
 
 # Events.
