@@ -72,12 +72,11 @@ def end_of_run(s: Situation) -> Move | None:
     """Published and failed are sticky for their run. A published artifact is kept there."""
     if s.settled is None:
         return None
-    compilation, artifact, found = s.world.compilation, s.world.journal.artifact, s.world.artifact
-    is_lacking = found is None or (not found.sha256 and found.owner_uid == compilation.key.uid and not found.foreign)
-    if s.settled is State.PUBLISHED and s.world.run and artifact and is_lacking:
+    compilation, artifact = s.world.compilation, s.world.journal.artifact
+    if s.settled is State.PUBLISHED and s.world.run and artifact and compilation.lacks(s.world.artifact):
         return Move(actions=(Publish(artifact),))
     if compilation.status.observed_generation != compilation.generation:
-        return Move(words.again(s.settled, compilation.status))
+        return Move(words.again(s, s.settled))
     left = s.time_to_live
     if left is not None and left <= 0:
         return Move()

@@ -91,8 +91,8 @@ def sifted(shards: Iterable[Shard]) -> tuple[list[Shard], frozenset[str]]:
     for shard in found:
         if shard.kind is ObjectKind.RESULTS:
             runs.setdefault(shard.run_id, []).append(shard)
-    spare = frozenset(shard.name for its in runs.values() for shard in superfluous(its))
-    return [shard for shard in found if shard.name not in spare], spare
+    names = frozenset(shard.name for its in runs.values() for shard in superfluous(its))
+    return [shard for shard in found if shard.name not in names], names
 
 
 def superfluous(shards: Iterable[Shard]) -> list[Shard]:

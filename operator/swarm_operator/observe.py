@@ -87,7 +87,8 @@ class Observer:
         own, assignments = list[Shard](), dict[tuple[int, int], AssignmentMap]()
         over = is_over(compilation)
         # Of a run that is over nothing is asked any more, unless its artifact has to be written again.
-        if over and ((artifact and artifact.sha256) or settled(compilation.status, compilation.run_id) is State.FAILED):
+        ended = settled(compilation.status, compilation.run_id)
+        if over and (ended is State.FAILED or not compilation.lacks(artifact)):
             run = None
         else:
             own, assignments = await self._progress(compilation.run_id, maps)

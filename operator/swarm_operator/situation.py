@@ -29,12 +29,20 @@ class Situation:
         state = reports.settled(compilation.status, compilation.run_id)
         if state is None or compilation.spec is None or not reports.ended_by_limit(compilation.status):
             return state
-        if self.world.run is None or self.partial is None:
-            # There is nothing that it could go on from.
+        if not self.can_go_on:
             return state
+        if self.partial is None:
+            # It went on, and the operator died before the status told of it.
+            return None
         limits = compilation.spec.limits
         wanted = state is State.PUBLISHED or not (limits.publish_partial and self.world.journal.artifact)
         return state if self.partial.holds(limits) and wanted else None
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is what a run that a limit has ended could go on from."""
+        plans = self.world.journal.plans.values()
+        return self.world.run is not None and any(plan.end.outcome is PlanOutcome.PARTIAL for plan in plans)
 
     @property
     def partial(self) -> Ending | None:

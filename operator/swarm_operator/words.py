@@ -1,8 +1,9 @@
 """What is said of a run, and what people can do about it."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from swarm_operator.api import REQUESTED_AT, ConditionType, Reason, Status
+from swarm_operator.api import REQUESTED_AT, ConditionType, Reason
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Artifact, Job, Pod
@@ -45,22 +46,27 @@ def ending(why: str, waits: bool) -> Verdict:
     return Verdict(State.RUNNING, Reason.PLANNING, f"{why}; {what}.")
 
 
+HIGHER: Final = "With higher limits the run goes on from what is finished."
+
+
 def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
     """What is told of the best program of a run that a limit has ended."""
-    higher = "With higher limits the run goes on from what is finished."
     if artifact is None:
-        return f"No candidate was complete by then. {higher}"
+        return f"No candidate was complete by then. {HIGHER}"
     scores = artifact.report.scores
     if wanted:
-        return f"The best program by then is published, not the optimizer's winner{gain(scores)}. {higher}"
-    return f"limits.publishPartial: true publishes the best program by then{gain(scores)}. {higher}"
+        return f"The best program by then is published, not the optimizer's winner{gain(scores)}. {HIGHER}"
+    return f"limits.publishPartial: true publishes the best program by then{gain(scores)}. {HIGHER}"
 
 
-def again(settled: State, status: Status) -> Verdict:
+def again(s: Situation, settled: State) -> Verdict:
     """What the status says of a run that is over, for a generation in which nothing is new to it."""
-    ready = status.condition(ConditionType.READY)
+    ready = s.world.compilation.status.condition(ConditionType.READY)
     assert ready is not None, "a settled run has conditions"
-    return Verdict(settled, ready.reason, ready.message)
+    message = ready.message
+    if not s.can_go_on:
+        message = message.replace(HIGHER, f"Its journal is gone, so it cannot go on. {new_run(s)}")
+    return Verdict(settled, ready.reason, message)
 
 
 def planning(s: Situation) -> Verdict:

@@ -75,6 +75,12 @@ class Compilation:
         """What the status says that this run has spent."""
         return self.status.spent if self.status.run_id == self.run_id else Spending()
 
+    def lacks(self, artifact: "PublishedArtifact | None") -> bool:
+        """Whether the ConfigMap with the artifact's name is to be written again: it was deleted, or never filled."""
+        if artifact is None:
+            return True
+        return not artifact.sha256 and artifact.owner_uid == self.key.uid and not artifact.foreign
+
     def continued(self, request: RunRequest, has_pods: bool = False) -> "Compilation":
         """The same, seen beside the request of the run that the status tells of.
 

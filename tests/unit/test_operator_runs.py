@@ -34,6 +34,7 @@ from swarm_operator.api import (
     LABEL_RUN,
     LABEL_UID,
     REQUESTED_AT,
+    ConditionType,
     Status,
 )
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
@@ -59,14 +60,20 @@ class Operator:
         self.starts += 1
         return Reconciler(self._cluster, SETTINGS, clock=lambda: self._cluster.now)
 
-    def look(self) -> None:
-        """Passes until nothing is left to be done at once."""
+    def look(self, again: bool = True) -> None:
+        """Passes until nothing is left to be done at once.
+
+        Args:
+            again: go on at once when it was killed.
+        """
         assert_within_limits(self._cluster)
         for _ in range(20):
             try:
                 wish = asyncio.run(_pass(self._process, self._key))
             except Killed:
                 self._process = self._start()
+                if not again:
+                    return
                 continue
             except errors.ApiError:
                 return
@@ -878,6 +885,28 @@ def test_a_limit_ends_a_run_that_goes_on_with_a_higher_one(calls: int) -> None:
     assert sum(cluster.bill.values()) == NEEDED
 
 
+@pytest.mark.parametrize("away", [0, 3, 30])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
+def test_killed_around_any_write_a_run_goes_on_with_a_higher_limit(
+    number: int, after: bool, away: int, partial: bool
+) -> None:
+    """However long the operator is away: what the status says of the run may be older than what the run has done."""
+    cluster, operator = prepared(limits={"lmCalls": 9, "publishPartial": partial})
+    run(cluster, operator)
+    edit(cluster, limits={"lmCalls": NEEDED, "publishPartial": partial})
+    cluster.kill_at = (len(cluster.writes) + number, after)
+    while operator.starts == 1:
+        operator.look(again=False)
+        cluster.step()
+    for _ in range(away):
+        cluster.step()
+    run(cluster, operator, 100)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
+
+
 @pytest.mark.parametrize("calls", [10, 20, NEEDED])
 @pytest.mark.parametrize("steps", range(1, 12))
 def test_suspended_anywhere_a_run_stays_within_its_limit(steps: int, calls: int) -> None:
@@ -921,14 +950,17 @@ def test_when_the_time_is_over_the_last_plan_waits_for_pods_that_end_slowly(seco
         assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
+@pytest.mark.parametrize("one_by_one", [False, True], ids=["at once", "one by one"])
 @pytest.mark.parametrize("most", range(4, NEEDED, 5))
-def test_accounts_that_somebody_deletes_are_not_spent_again(most: int) -> None:
+def test_accounts_that_somebody_deletes_are_not_spent_again(most: int, one_by_one: bool) -> None:
     """`Operator.look` asserts the limit."""
     cluster, operator = prepared(limits={"lmCalls": most})
-    for _ in range(6):
-        run(cluster, operator, 4)
+    for steps in (4, 4, 3, 2, 1):
+        run(cluster, operator, steps)
         for found in cluster.of(CONFIG_MAPS, "*-r[0-9]*-*"):
             cluster.remove(CONFIG_MAPS, found["metadata"]["name"])
+            if one_by_one:
+                operator.look()
     run(cluster, operator)
     spent = status(cluster).usage.spent  # type: ignore[union-attr]
     assert spent is not None
@@ -1077,6 +1109,10 @@ def test_a_run_whose_journal_has_gone_in_time_is_not_run_again_for_nothing_new(
     assert cluster.bill == bill
     now = status(cluster)
     assert (now.run_id, now.completion_time, now.usage) == (before.run_id, before.completion_time, before.usage)
+    ready = now.condition(ConditionType.READY)
+    assert ready is not None
+    assert ("requested-at" in ready.message) == bool(limits), "a higher limit is of no use now"
+    assert "With higher limits" not in ready.message
     assert conditions(cluster) == {**conditions(cluster), "Succeeded": conditions(cluster)["Ready"]}
 
 
@@ -1244,6 +1280,12 @@ def test_of_a_run_that_is_over_no_journal_is_read() -> None:
     operator._process = operator._start()
     operator.look()
     assert_published(cluster)
+    cluster.remove(CONFIG_MAPS, "triage-artifact")
+    cluster.config_map("triage-artifact", somebody="else's")
+    cluster.read.clear()
+    operator._process = operator._start()
+    operator.look()
+    assert [name for name in cluster.read if "-r0-" in name] == []
 
 
 def test_what_is_too_large_does_not_take_the_rest_with_it() -> None:
