@@ -228,11 +228,18 @@ def test_an_operator_that_lost_its_lease(stage: Stage, tmp_path: Path) -> None:
         with with_lease(stage, tmp_path / "new") as new:
             stage.when(lambda: "waits for" in new.log)
             old.send(signal.SIGSTOP)
-            stage.pod("work")
+            former = holder(stage)
+            stage.when(lambda: holder(stage) != former)
             old.send(signal.SIGCONT)
             stage.when(lambda: old.exits == [1])
             stage.holds()
             assert not new.exits
+
+
+def holder(stage: Stage) -> str:
+    """Of the Lease."""
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases"
+    return str(stage.api.get(f"{leases}/{OPERATOR_NAMESPACE}")["spec"]["holderIdentity"])
 
 
 def with_lease(stage: Stage, folder: Path) -> Operator:
