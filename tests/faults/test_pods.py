@@ -166,7 +166,8 @@ def test_workers_that_print_too_much(stage: Stage) -> None:
     """Some ten megabytes a run of the program, on disk: older output is rotated away while the pod runs."""
     stage.slow()
     stage.begin(program=with_program(stage, "os.write(1, b'x\\n' * 200_000)"))
-    stage.holds(lost=ROUND)
+    # Whether a record is read before it is rotated away is a race, in each attempt but the last.
+    stage.holds(lost=2 * ROUND)
 
 
 BOMB = """
