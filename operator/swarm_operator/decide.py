@@ -353,8 +353,9 @@ def plan(s: Situation) -> Move | None:
         return blocked(s, jobs[last]) or under_way(s, words.planning(s))
     left = limits.left(s)
     # What pods have spent that finished the round and have not ended is in no account yet. And where somebody has
-    # deleted a plan's end, workers do what the next one will ask for again.
-    if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= round_]):
+    # deleted a plan's end, or its tasks, workers do what the next one will ask for again.
+    first = round_ - (s.tasks is None)
+    if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= first]):
         return under_way(s, words.planning(s))
     strikes = sum(pod.failed_on_its_own for pod in pods)
     if strikes >= s.max_attempts or last >= s.max_attempts + EXTRA_ATTEMPTS:
@@ -575,7 +576,8 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     actions += release(pod for pod in s.pods if pod.lost(s.now, s.settings.lost_after))
     unread = {pod.job_uid for pod in s.pods if pod.ended and s.live([pod])}
     for job in s.world.jobs:
-        done = job.round < last or (job.round == last and (job.kind is ObjectKind.PLAN or not s.missing))
+        is_complete = s.tasks is not None and not s.missing
+        done = job.round < last or (job.round == last and (job.kind is ObjectKind.PLAN or is_complete))
         if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
             actions.append(DropJob(job.name, job.uid))
     expired = s.time_to_live is not None and s.time_to_live <= 0

@@ -119,7 +119,7 @@ def harvest(
     plans: dict[int, NewPlan] = {}
     settled: list[Pod] = []
     large: list[tuple[Pod, Framed]] = []
-    cells: dict[int, set[str]] = {}
+    cells: dict[int, set[str] | None] = {}
     seen: dict[RecordKind, set[str]] = {RecordKind.RESULT: set(), RecordKind.CALL: set()}
     known: Mapping[RecordKind, Mapping[str, object] | set[str]] = {
         RecordKind.RESULT: journal.keys,
@@ -135,7 +135,8 @@ def harvest(
             if kind is RecordKind.RESULT and pod.kind is not ObjectKind.PLAN:
                 if pod.round not in cells:
                     cells[pod.round] = _cells(journal, pod.round)
-                if key not in cells[pod.round]:
+                asked = cells[pod.round]
+                if asked is not None and key not in asked:
                     continue
             if key not in seen[kind] and key not in known[kind]:
                 seen[kind].add(key)
@@ -283,7 +284,10 @@ def _bound(found: Iterable[Framed]) -> Framed | None:
     return None
 
 
-def _cells(journal: Journal, round_: int) -> set[str]:
+def _cells(journal: Journal, round_: int) -> set[str] | None:
+    """What a plan asked for; None where somebody has deleted some of that: then workers are believed."""
+    if round_ in journal.plans and journal.tasks(round_) is None:
+        return None
     # Also where somebody has deleted the plan's end, and workers do what it asked for.
     return {cell.key for shard in journal.of(ObjectKind.TASKS, round_) for task in shard.tasks for cell in task.cells}
 

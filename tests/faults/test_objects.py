@@ -175,9 +175,7 @@ def test_the_journal(stage: Stage, kind: str, harm: Callable[[Stage, Manifest], 
     if (kind, harm) == ("run", garble_map):
         stage.ends("JournalDamaged", "new run")
     else:
-        # Without its tasks, nobody knows what a pod was to do: what was not read by then is lost.
-        lost = {"results": LATE["work"], "tasks": PODS * AT_ONCE}.get(kind, PODS * THREADS)
-        stage.holds(lost=lost, forgets=True)
+        stage.holds(lost=LATE["work"] if kind == "results" else PODS * THREADS, forgets=True)
 
 
 @pytest.mark.fault("artifact deleted after it was published")
