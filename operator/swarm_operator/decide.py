@@ -10,7 +10,7 @@ Order matters in three places. What pods printed goes into the journal before an
 pod is released only after that. And what proves a failure is tidied up only after the status tells of it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -211,7 +211,9 @@ def compiled(s: Situation) -> Move | None:
     )
     if s.partial is not None:
         message = f"{s.partial.why}. {words.best_so_far(artifact, wanted=True)}"
-        return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0)
+        return ending(s, s.partial.why) or Move(
+            Verdict(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0
+        )
     message = f"the compiled program is in ConfigMap {found.name!r}{words.gain(scores)}."
     return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
 
@@ -220,7 +222,21 @@ def ended_by_limit(s: Situation) -> Move | None:
     """A limit has ended the run, and its best program is not wanted."""
     if s.partial is None or not s.partial.holds(limits.current(s)):
         return None
-    return fail(Reason.LIMIT_REACHED, f"{s.partial.why}. {words.best_so_far(s.world.journal.artifact, wanted=False)}")
+    message = f"{s.partial.why}. {words.best_so_far(s.world.journal.artifact, wanted=False)}"
+    return ending(s, s.partial.why) or fail(Reason.LIMIT_REACHED, message)
+
+
+def ending(s: Situation, why: str, last_plan: Collection[str] = ()) -> Move | None:
+    """A run ends when its pods have: what they finish is kept, and their accounts are to be closed.
+
+    Args:
+        last_plan: uids of Jobs that bring the best program so far.
+    """
+    jobs = [job for job in s.jobs if not s.over(job)]
+    # Their Jobs may be gone.
+    if jobs or s.live(pod for pod in s.pods if pod.job_uid not in last_plan):
+        return Move(words.ending(why, waits=True), end(s, jobs), s.settings.gather_interval)
+    return None
 
 
 def crowded(s: Situation) -> Move | None:
@@ -278,10 +294,8 @@ def limited(s: Situation) -> Move | None:
     why = limits.reached(s)
     if why is None:
         return None
-    ending = [job for job in s.jobs if not s.over(job)]
-    if ending or s.live(pod for pod in s.pods if pod.job_uid not in partial):
-        # Their Jobs may be gone: the last plan is to see all that they finish, and their accounts are to be closed.
-        return Move(words.ending(why, waits=True), end(s, ending), s.settings.gather_interval)
+    if waits := ending(s, why, partial):
+        return waits
     pods = [pod for pod in s.pods if pod.job_uid in partial]
     if sum(pod.failed_on_its_own for pod in pods) >= s.max_attempts or len(partial) > EXTRA_ATTEMPTS:
         return fail(

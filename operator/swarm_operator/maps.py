@@ -12,6 +12,7 @@ import logging
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from swarm_operator import gather, naming
 from swarm_operator.api import ANNOTATION_SHA256, LABEL_ATTEMPT, LABEL_KIND, LABEL_ROUND, LABEL_RUN, ObjectKind
@@ -72,6 +73,9 @@ class MapReader:
         self._entries = {name: entry for name, entry in self._entries.items() if name in kept}
 
 
+_UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
 def parse(found: Object) -> Content:
     """What one of our ConfigMaps says. One that was altered says nothing, and a warning is logged."""
     metadata = found["metadata"]
@@ -83,7 +87,7 @@ def parse(found: Object) -> Content:
             return _assignment(found)
         if kind == ObjectKind.RUN:
             return RunRequest.model_validate_json(found["data"][REQUEST_FILE])
-    except (ValueError, KeyError, TypeError, AttributeError, shards.CorruptShard, gather.Malformed) as error:
+    except (*_UNREADABLE, shards.CorruptShard, gather.Malformed) as error:
         log.warning("ConfigMap %s/%s is ignored: %s", metadata.get("namespace"), metadata.get("name"), error)
         return None
     return frozenset((found.get("data") or {}).keys() | (found.get("binaryData") or {}).keys())

@@ -29,6 +29,9 @@ class Situation:
         state = reports.settled(compilation.status, compilation.run_id)
         if state is None or compilation.spec is None or not reports.ended_by_limit(compilation.status):
             return state
+        if self.live(self.pods):
+            # What they spent and finished is to be on the books first.
+            return None
         if not self.can_go_on:
             return state
         if self.partial is None:
@@ -40,9 +43,12 @@ class Situation:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether there is what a run that a limit has ended could go on from."""
-        plans = self.world.journal.plans.values()
-        return self.world.run is not None and any(plan.end.outcome is PlanOutcome.PARTIAL for plan in plans)
+        """Whether there is what a run that a limit has ended could go on from: not where its journal is being deleted,
+        the first round's shards first.
+        """
+        plans = self.world.journal.plans
+        was_ended = any(plan.end.outcome is PlanOutcome.PARTIAL for plan in plans.values())
+        return self.world.run is not None and was_ended and set(plans) == set(range(len(plans)))
 
     @property
     def partial(self) -> Ending | None:

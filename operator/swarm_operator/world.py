@@ -100,7 +100,8 @@ class Compilation:
             return False
         same = {
             "suspend": request.spec.suspend,
-            "limits": request.spec.limits,
+            # How long a cell may take decides its outcome.
+            "limits": request.spec.limits.model_copy(update={"cell_seconds": self.spec.limits.cell_seconds}),
             "ttl_seconds_after_finished": request.spec.ttl_seconds_after_finished,
             "image": self.spec.image or request.spec.image,
             "models": self.spec.models.with_limits_of(request.spec.models),

@@ -388,6 +388,8 @@ def test_a_run_goes_on_through_a_change_of_its_limits_alone(raised: dict[str, An
     assert compilation(spec(limits=raised), status=status, generation=2).continued(request).run_id == RUN_ID
     other = compilation(spec(limits=raised, metric={"entrypoint": "triage:other"}), status=status, generation=2)
     assert other.continued(request).run_id != RUN_ID
+    longer = compilation(spec(limits={**raised, "cellSeconds": 7}), status=status, generation=2)
+    assert longer.continued(request).run_id != RUN_ID, "how long a cell may take decides its outcome"
 
 
 @pytest.mark.parametrize("limits", [{"requestsPerMinute": 60}, {"concurrency": 2, "group": "gpt"}, None], ids=str)

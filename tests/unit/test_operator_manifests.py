@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -452,6 +453,13 @@ def test_a_shard_without_its_content_says_nothing(content: dict[str, Any]) -> No
 def test_a_record_that_fits_into_no_config_map_is_told() -> None:
     with pytest.raises(manifests.TooLarge, match="round 2"):
         manifests.shard_maps(run(), ObjectKind.RESULTS, 2, 0, records(1_100_000, 1))
+
+
+@pytest.mark.parametrize("forged", [b"[" * 100_000, b'{"a": Infinity}', b"[1]", b'{"a": "x"}', b"\xff"], ids=repr)
+def test_an_assignment_that_somebody_has_forged_says_nothing(forged: bytes) -> None:
+    made = manifests.assignment_map(run(), assignment(0, 2, [1]).assignment, {})
+    made["binaryData"] = {manifests.STRIKES_FILE: base64.b64encode(zlib.compress(forged)).decode()}
+    assert parse(as_stored(made)) is None
 
 
 def test_strikes_of_all_cells_of_a_large_round_fit_beside_their_assignment() -> None:

@@ -50,7 +50,13 @@ SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5, concurrent
 
 
 class Operator:
-    """The operator's process, which may be killed; the next one knows nothing of it."""
+    """The operator's process, which may be killed; the next one knows nothing of it.
+
+    Attributes:
+        allowed_once: LM calls that spec.limits allowed before.
+    """
+
+    allowed_once = 0
 
     def __init__(self, cluster: FakeCluster, key: Key) -> None:
         self._cluster, self._key, self.starts = cluster, key, 0
@@ -66,7 +72,7 @@ class Operator:
         Args:
             again: go on at once when it was killed.
         """
-        assert_within_limits(self._cluster)
+        assert_within_limits(self._cluster, self.allowed_once)
         for _ in range(20):
             try:
                 wish = asyncio.run(_pass(self._process, self._key))
@@ -86,12 +92,12 @@ async def _pass(process: Reconciler, key: Key) -> float | None:
     return await process(key)
 
 
-def assert_within_limits(cluster: FakeCluster) -> None:
+def assert_within_limits(cluster: FakeCluster, once: int) -> None:
     """By what the pods paid for, whatever the journal says."""
     for found in cluster.of(COMPILATIONS):
         most = found["spec"].get("limits", {}).get("lmCalls")
         run_id = Status.of(found["status"]).run_id or ""
-        assert most is None or cluster.bill[run_id] <= most
+        assert most is None or cluster.bill[run_id] <= max(most, once)
 
 
 def prepared(cluster: FakeCluster | None = None, **changes: Any) -> tuple[FakeCluster, Operator]:
@@ -1112,6 +1118,42 @@ def test_a_run_whose_journal_has_gone_in_time_is_not_run_again_for_nothing_new(
     assert ("requested-at" in ready.message) == bool(limits), "a higher limit is of no use now"
     assert "With higher limits" not in ready.message
     assert conditions(cluster) == {**conditions(cluster), "Succeeded": conditions(cluster)["Ready"]}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(0, 12, 2))
+@pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
+def test_killed_while_its_journal_goes_in_time_a_run_stays_as_it_ended(number: int, after: bool, partial: bool) -> None:
+    cluster, operator = prepared(limits={"lmCalls": 9, "publishPartial": partial}, ttlSecondsAfterFinished=100)
+    run(cluster, operator)
+    ended, bill = conditions(cluster), cluster.bill.copy()
+    cluster.kill_at = (len(cluster.writes) + number, after)
+    cluster.step(200)
+    operator.look(again=False)
+    run(cluster, operator)
+    assert (conditions(cluster), cluster.bill) == (ended, bill)
+    assert not cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")
+
+
+@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
+def test_a_limit_that_is_raised_and_set_back_is_not_dealt_out_twice(steps: int, partial: bool) -> None:
+    """`Operator.look` asserts the limit: the highest that there was."""
+    cluster, operator = prepared(limits={"lmCalls": 13, "publishPartial": partial})
+    run(cluster, operator)
+    for _ in range(3):
+        edit(cluster, limits={"lmCalls": 20, "publishPartial": partial})
+        for _ in range(steps):
+            operator.look()
+            cluster.step()
+        operator.allowed_once = 20
+        edit(cluster, limits={"lmCalls": 13, "publishPartial": partial})
+        run(cluster, operator)
+        spent = status(cluster).usage.spent  # type: ignore[union-attr]
+        assert spent is not None
+        assert cluster.bill.total() <= spent.lm_calls <= 20
+    raise_limit(cluster, operator)
+    assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
 def test_a_run_that_a_limit_has_ended_is_over_when_its_journal_is_damaged() -> None:

@@ -79,8 +79,7 @@ class Budget:
             return None
         return BadInput(
             WorkerReason.INVALID_SPEC,
-            "limits cannot count the LM calls of a process that was forked. Use threads for them (dspy.Parallel), or "
-            "set no limits.",
+            "limits cannot count the LM calls of a process that was forked. Use threads for them: dspy.Parallel.",
         )
 
     def close(self) -> None:
