@@ -127,15 +127,15 @@ class Process:
         """Ends the process when nothing counts any more, whatever it waits for."""
 
         def look() -> NoReturn:
-            while (error := self.error()) is None:
+            while self.error() is None:
                 time.sleep(WATCH_SECONDS)
-            self.end(error)
+            self.end()
 
         threading.Thread(target=look, daemon=True).start()
 
     def put(self, record: Record) -> None:
-        if (error := self.error()) is not None:
-            self.end(error)
+        if self.error() is not None:
+            self.end()
         (self.sender or self._writer).put(record)
 
     def print(self, record: Record) -> None:
