@@ -12,7 +12,7 @@ from support.models import CODEC, take_over
 from swarm_wire.messages import CallMade, Result, Task, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import SwarmError
-from swarm_worker.replay import hooks
+from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.store import Store
 
@@ -99,6 +99,7 @@ def plan(script: Callable[[], Any], journal: list[Record] | None = None, **optio
     planned = Planned(desk.engine, desk.emitted)
     with pytest.MonkeyPatch.context() as patch:
         take_over(patch)
+        calls.install(desk.engine)
         hooks.install(desk.engine)
         try:
             planned.value = script()

@@ -579,7 +579,8 @@ def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table
         progress.compiling = True
         return search(matrix, before)
 
-    with dspy.context(callbacks=[progress]):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dspy.Evaluate, "callbacks", [progress], raising=False)
         found = plan(last, journal, passes_over=lambda: progress.compiling, looks_ahead=False, small=0, **options)
     assert (found.left, found.error, found.tasks) == (False, None, [])
     assert found.engine.has_passed_over == any(lacking)

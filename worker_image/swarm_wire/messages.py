@@ -328,6 +328,8 @@ class Report(Message):
     """LM calls, at most, that were paid for twice: their first answers died with processes."""
     spent: Spending | None = None
     """Where the run has limits."""
+    notes: list[str] = []
+    """What people should know: what the run did otherwise than they may expect, a sentence each."""
     partial: str | None = None
     """Why this is not what the optimizer would have come to: the limit that ended the run."""
 
@@ -367,6 +369,8 @@ class PlanEnd(Bound):
     """Effects that this plan needed, the missing one included."""
     ending: Ending | None = None
     """Of a partial plan."""
+    notes: list[str] = []
+    """What people should know, a sentence each."""
 
 
 class ArtifactHeader(Message):

@@ -1,7 +1,10 @@
 """How exceptions of the user's code are told to people: what, and where."""
 
+import sys
 import traceback
 from pathlib import Path
+
+_LIBRARIES = "site-packages", "importlib", "swarm_worker"
 
 
 class ProcessEnded(Exception):
@@ -21,8 +24,19 @@ def location(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}, line {error.lineno}"
     frames = list(traceback.extract_tb(error.__traceback__))
-    libraries = ("site-packages", "importlib", "swarm_worker")
-    own = [frame for frame in frames if not any(name in frame.filename for name in libraries)] or frames
+    own = [frame for frame in frames if _is_users(frame.filename)] or frames
     if own:
         return f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
     return next(reversed(getattr(error, "__notes__", [])), "no traceback")
+
+
+def place() -> str:
+    """The innermost line outside the libraries of the code that runs now, as "file, line n"."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and not _is_users(frame.f_code.co_filename):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
+
+
+def _is_users(file: str) -> bool:
+    return not (file.startswith("<frozen") or any(name in file for name in _LIBRARIES))

@@ -1,10 +1,11 @@
 """Everything of the user's that a plan or worker process needs, loaded and configured."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
@@ -12,12 +13,15 @@ from swarm_worker import depot as depots
 from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
 from swarm_worker.depot import Depot, Sender
+from swarm_worker.errors import SwarmError
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
+from swarm_worker.replay import recorded
 from swarm_worker.replay.codec import Codec
 from swarm_worker.throttle.requests import Throttle
 from swarm_worker.throttle.requests import install as install_throttle
 from swarm_worker.user import models as user_models
+from swarm_worker.user import settings
 from swarm_worker.user.data import Data, load_data
 from swarm_worker.user.entrypoint import add_sources
 from swarm_worker.user.models import Models
@@ -65,6 +69,8 @@ def load_environment(process: Process) -> Environment:
         process.sender = Sender(depot, prefix, process.print)
     codec = Codec(keys)
     process.redact = codec.redact if depot is None else lambda text: codec.redact(depot.redact(text))
+    recorded.install()
+    settings.watch()
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
     throttle = install_throttle(os.environ)
@@ -84,3 +90,19 @@ def load_compilation(environment: Environment) -> Compilation:
     if environment.imagination is not None:
         metric = environment.imagination.assumed(metric)
     return Compilation(student, metric, load_data(spec, environment.sources))
+
+
+@contextmanager
+def loading_user_code(
+    environment: Environment, process: Process, end: Callable[[SwarmError], NoReturn]
+) -> Iterator[None]:
+    """Within, user code is loaded: it may configure DSPy, but for the spec's models.
+
+    Args:
+        end: ends the process where an LM call cannot be made.
+    """
+    fixed = {"lm": ("spec.models.student", environment.models.student)}
+    with environment.budget.ending(end), settings.loading(process.note, fixed):
+        yield
+    if environment.imagination is not None:
+        environment.imagination.loaded()

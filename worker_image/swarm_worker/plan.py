@@ -17,10 +17,10 @@ from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
 from swarm_worker import script
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
-from swarm_worker.loading import Environment, load_compilation, load_environment
+from swarm_worker.loading import Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
-from swarm_worker.replay import hooks
+from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.codec import Codec, SecretInPayload
 from swarm_worker.replay.engine import SMALL, Engine
 from swarm_worker.replay.journal import Stream
@@ -83,7 +83,9 @@ class Plan:
     def run(self) -> None:
         """Ends the process, or raises a SwarmError."""
         spec = self._environment.request.spec
-        with self._environment.budget.ending(self._leave):
+        # What user code asks while it is loaded is journaled, too.
+        calls.install(self._engine, self._leave)
+        with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         if self._contest is not None:
@@ -92,10 +94,11 @@ class Plan:
         self._binding = binding(spec, self._environment.sources, loaded.data, image)
         self._check_binding()
         self._read_earlier()
-        if self._twin is not None:
+        if self._twin is not None and not self._engine.has_checked:
             self._observed = observe(loaded, backwards=self._twin.backwards)
         hooks.install(self._engine)
-        dspy.configure(callbacks=[self._progress])
+        # Not among `dspy.settings.callbacks`: those are the user's.
+        dspy.Evaluate.callbacks = [self._progress]
         try:
             winner = script.run(compile_program, loaded.student, loaded.metric, loaded.data, self._progress)
         except (BadInput, CompileFailed) as error:
@@ -190,6 +193,7 @@ class Plan:
             effects=len(self._engine.stream),
             guesses=self._engine.guesses,
             ending=self._ending,
+            notes=self._process.notes,
         )
         body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
@@ -208,11 +212,17 @@ class Plan:
             reused=self._store.reused(self._engine.used),
             repeated_calls=self._store.accounts.repeated,
             spent=self._spent(),
+            notes=self._notes(),
             partial=self._ending and self._ending.why,
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
         body = artifact(program, report, self._environment.codec)
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))
+
+    def _notes(self) -> list[str]:
+        """Of all plans, each once."""
+        found = [*(note for end in self._store.plans for note in end.notes), *self._process.notes]
+        return list(dict.fromkeys(found))
 
     def _spent(self) -> Spending | None:
         """By all pods of the run, this one last."""

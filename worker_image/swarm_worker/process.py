@@ -44,6 +44,7 @@ class Process:
         is_limited: whether the process has an allowance.
         error: why nothing that is finished from now on counts; set as above.
         sender: prints records when their bodies are kept somewhere else; set where they are.
+        notes: what people should know.
         redact: takes secrets out of a text for people; set when they are known.
     """
 
@@ -59,6 +60,7 @@ class Process:
         self.output_bytes = int(os.environ.pop(names.ENV_OUTPUT_BYTES, "0"))
         self.at_once = False
         self._printed = 0
+        self.notes: list[str] = []
         self.redact: Callable[[str], str] = str
         self.is_limited = False
         self.error: Callable[[], SwarmError | None] = lambda: None
@@ -122,6 +124,12 @@ class Process:
             # The log of a deleted pod is gone soon after its container.
             time.sleep(max(0.0, self.linger_seconds - self.stopped_for))
         os._exit(ExitCode.INTERRUPTED)
+
+    def note(self, text: str) -> None:
+        """Something that people should know of a run that goes on."""
+        if text not in self.notes:
+            self.notes.append(text)
+            print(f"note: {text}", file=sys.stderr)  # noqa: T201
 
     def watch(self) -> None:
         """Ends the process when nothing counts any more, whatever it waits for."""

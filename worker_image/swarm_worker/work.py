@@ -16,14 +16,15 @@ from swarm_worker.client import prices
 from swarm_worker.depot import Bodies
 from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
 from swarm_worker.exchange import Window
-from swarm_worker.loading import Environment, load_environment
+from swarm_worker.loading import Environment, load_environment, loading_user_code
 from swarm_worker.process import Process, check_schema, folder
 from swarm_worker.replay import calls
-from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.calls import Answers, Loading
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Work, make_work
 from swarm_worker.replay.journal import body_of, read_body
 from swarm_worker.replay.store import Store, read_earlier
+from swarm_worker.user.entrypoint import import_all
 from swarm_worker.watch import Watch
 
 
@@ -40,8 +41,13 @@ def main(process: Process) -> None:
         if depot is not None:
             depot.end = process.end
         answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ), store.is_reused)
-        calls.install()
         importlib.import_module("swarm_worker.client.warm")
+        # In the main thread, as in a plan: what a task refers to would be imported in one that may configure nothing.
+        loading = Loading(None, answers)
+        calls.install(loading, process.end)
+        with loading_user_code(environment, process, process.end):
+            import_all(environment.request.spec)
+        loading.end()
         run_slice(process, environment, bench, answers, assignment.slices[index])
 
 

@@ -169,6 +169,9 @@ class Client(Protocol):
     def maker(self) -> Callable[[Any, LMCall], Any]:
         """(LM, call) -> answer, as LM calls are made now, whatever intercepts them later."""
 
+    def others(self) -> Sequence[Any]:
+        """Classes of clients whose calls do not come here."""
+
     def note(self, messages: list[dict[str, Any]], name: str, value: Any) -> None:
         """Adds to the first of the messages that an adapter made; it will be there in the call's content, too."""
 

@@ -262,6 +262,10 @@ _notes: dict[str, dict[str, Any]] = {}
 """By messages: DSPy makes other messages of those that an adapter made, with the same contents and nothing else."""
 
 
+def others() -> Sequence[Any]:
+    return ()
+
+
 def note(messages: list[dict[str, Any]], name: str, value: Any) -> None:
     _notes[_contents(messages)] = {name: value}
 

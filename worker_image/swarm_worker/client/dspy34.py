@@ -8,6 +8,7 @@ from typing import Any
 from dspy.clients import execution
 from dspy.clients.call_result import CallResult, combine
 from dspy.clients.errors import wrap_error
+from dspy.clients.typesafe import TypeSafe
 from dspy.lm15 import Message, RateLimitError, Response, TextPart
 from dspy.lm15 import Usage as Tokens
 from dspy.utils.exceptions import LMRateLimitError
@@ -97,6 +98,10 @@ def _call(lm: Any, call: Any) -> LMCall:
     key = call.key(lm, False) if call.managed or call.request is not None else call.legacy
     content = {name: value for name, value in key.items() if name not in ADDRESS}
     return LMCall(content, endpoint({**lm.kwargs, **call.kwargs}), call.n, call.cache, call)
+
+
+def others() -> Sequence[Any]:
+    return (TypeSafe,)
 
 
 def note(messages: list[dict[str, Any]], name: str, value: Any) -> None:

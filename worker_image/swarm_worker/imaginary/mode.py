@@ -55,6 +55,9 @@ class Imagination:
             os.write(log, f"{json.dumps({'model': lm.model, **usage})}\n".encode())
 
         install(write)
+
+    def loaded(self) -> None:
+        """To be called when user code has configured what it wants."""
         # A program may fail on invented answers. That alone must not end what would go on with real ones.
         dspy.configure(max_errors=10**9)
 

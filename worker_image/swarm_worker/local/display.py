@@ -144,6 +144,8 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
         console.print(f"repeated after faults: {report.repeated_calls} LM calls at most", highlight=False)
     if report.spent is not None:
         console.print(f"spent: {_spent(report.spent)}", highlight=False)
+    for note in report.notes:
+        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     if report.partial is not None:
         warning = f"partial: {report.partial}. This is the best program by then, not the optimizer's winner."
         console.print(f"[bold yellow]{escape(warning)}[/bold yellow]", highlight=False, soft_wrap=True)

@@ -12,19 +12,22 @@ that it starts itself.
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import dspy
 
 from swarm_wire.messages import CallMade, Usage
+from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import SwarmError, causes
+from swarm_worker.errors import BadInput, SwarmError, causes
+from swarm_worker.exceptions import place
 from swarm_worker.exchange import Table, Window
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
@@ -107,14 +110,15 @@ class Answers:
 
 @dataclass
 class Ledger:
-    """The LM calls of one cell.
+    """The LM calls of one cell, and what DSPy records of them (`recorded`: by the id of whose it is).
 
     An answer is printed when the cell goes on to its next call: a cell that dies loses no finished call, and the last
     answer travels with the cell's result, so that a cell with one call needs no record more.
     """
 
-    cell: str
+    cell: str | None
     answers: Answers
+    recorded: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     pending: Answer | None = None
     failed: dict[str, Exception] = field(default_factory=dict)
     """What calls raised that were not answered later, by their keys: programs may swallow it."""
@@ -217,6 +221,37 @@ class Ledger:
         return self
 
 
+@dataclass
+class Loading(Ledger):
+    """The LM calls that user code makes while a worker loads it.
+
+    The plan has made them, too, in the same order: an uncached one that is repeated has the number of its repetition.
+    """
+
+    is_over: bool = False
+    _occurrences: Counter[str] = field(default_factory=Counter)
+
+    def call(self, lm: Any, call: LMCall, make: Make) -> Any:
+        return make() if self.is_over else super().call(lm, call, make)
+
+    async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
+        return await (make() if self.is_over else super().acall(lm, call, make))
+
+    def end(self) -> None:
+        """From now on, calls are stock DSPy's."""
+        self.flush()
+        self.is_over = True
+
+    def _begin(self, lm: Any, call: LMCall) -> str | None:
+        self.flush()
+        key = name_call(lm, call)[0]
+        if call.cached:
+            return key
+        with self._lock:
+            self._occurrences[key] += 1
+            return name_call(lm, call, self._occurrences[key])[0]
+
+
 @contextmanager
 def cell_calls(cell: str, answers: Answers) -> Iterator[Ledger]:
     """Within the block, LM calls of this context (and of threads that DSPy starts in it) belong to the cell."""
@@ -242,8 +277,30 @@ class Outside(Protocol):
     async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any: ...
 
 
-def install(outside: Outside | None = None) -> None:
-    """Takes over the LM calls of this process. Without `outside` those outside of cells stay stock DSPy's."""
+class _Process:
+    end: Callable[[SwarmError], NoReturn] | None = None
+
+
+_process = _Process()
+
+
+def refuse(reason: str, message: str) -> NoReturn:
+    """Ends the cell that runs here, or else the process, whatever the program makes of the exception."""
+    error = BadInput(reason, message)
+    if (ledger := current()) is not None:
+        ledger.refused = ledger.refused or error
+    elif _process.end is not None:
+        _process.end(error)
+    raise error
+
+
+def install(outside: Outside | None = None, end: Callable[[SwarmError], NoReturn] | None = None) -> None:
+    """Takes over the LM calls of this process. Without `outside` those outside of cells stay stock DSPy's.
+
+    Args:
+        end: ends the process with an error that nobody can catch. None: it is raised.
+    """
+    _process.end = end
 
     def around(lm: Any, call: LMCall, make: Make) -> Any:
         taker = current() or outside
@@ -254,3 +311,12 @@ def install(outside: Outside | None = None) -> None:
         return await make() if taker is None else await taker.acall(lm, call, make)
 
     client().intercept(around, async_around)
+    for kind in client().others():
+        kind.__call__ = kind.acall = _refuse_other
+
+
+def _refuse_other(lm: Any, *given: Any, **named: Any) -> NoReturn:
+    refuse(
+        WorkerReason.INVALID_SPEC,
+        f"{place()} asks a {type(lm).__name__}, whose answers cannot be journaled or counted here. Use a dspy.LM.",
+    )

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Protocol
 
-import dspy
 from dspy.primitives.prediction import Prediction
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 
@@ -29,17 +28,13 @@ from swarm_worker.replay.execute import Value, run_cell
 from swarm_worker.replay.prefetch import running_ahead
 from swarm_worker.replay.pruning import FAILURE, Bound, Standing
 from swarm_worker.replay.store import Store
+from swarm_worker.user.settings import in_force
 
 BOOTSTRAP_WEIGHT = 8
 """A bootstrap runs the program about so often, one run after the other; for a fair deal of slices only."""
 
 FUNCTION, ITEM, INPUT = "F", "I", "B"
 """Names of the walks that payloads refer to: a wave's function, one of its items, a bootstrap's input."""
-
-
-def current_settings() -> dict[str, Any]:
-    """The DSPy settings that an effect's answers depend on."""
-    return {"lm": dspy.settings.lm, "adapter": dspy.settings.adapter}
 
 
 @dataclass
@@ -90,7 +85,7 @@ class Wave:
     weight = 1
 
     def __init__(self, function: Callable[[Any], Any], items: Sequence[Any], max_errors: int = 0) -> None:
-        self.function, self.items, self.settings = function, list(items), current_settings()
+        self.function, self.items, self.settings = function, list(items), in_force()
         self.max_errors = max_errors
         self.function_walk = Walk()
         head = bytes.fromhex(self.function_walk.digest("wave", function, self.settings))
@@ -219,7 +214,7 @@ class Bootstrap:
 
     def __init__(self, optimizer: BootstrapFewShot, student: Any, teacher: Any, trainset: list[Any]) -> None:
         self.configuration = {name: getattr(optimizer, name) for name in CONFIGURATION}
-        self.arguments, self.settings = (student, teacher, trainset), current_settings()
+        self.arguments, self.settings = (student, teacher, trainset), in_force()
         self.walk = Walk()
         self.digest = self.walk.digest("bootstrap", self.configuration, *self.arguments, self.settings)
         self.unresolved = self.walk.unresolved

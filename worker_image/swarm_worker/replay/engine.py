@@ -127,6 +127,7 @@ class Engine:
             complete asks for none of them.
 
     Attributes:
+        has_checked: whether `check` was told.
         has_passed_over: whether it met one: what the optimizer does from there on is not what it would have done.
         stream: effects needed so far.
         asked: tasks emitted.
@@ -169,7 +170,7 @@ class Engine:
         self._lock = threading.RLock()
         self._active_at = 0.0
         self._occurrences: dict[str, int] = {}
-        self._has_checked = self.has_passed_over = False
+        self.has_checked = self.has_passed_over = False
         self.answers = Answers(codec, store.answer, self._keep, is_reused=store.is_reused)
         self.stream: Stream = []
         self.asked: list[Task] = []
@@ -553,8 +554,8 @@ class Engine:
     def spend(self) -> None:
         """From here on the plan costs something, or ends."""
         with self._lock:
-            if not self._has_checked:
-                self._has_checked = True
+            if not self.has_checked:
+                self.has_checked = True
                 found = [(str(task.kind), task.digest) for task in self.asked]
                 try:
                     self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])

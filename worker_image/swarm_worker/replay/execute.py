@@ -12,8 +12,11 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.errors import BadInput, ProviderFailed, SwarmError, causes
 from swarm_worker.exceptions import describe, location
+from swarm_worker.replay import recorded
 from swarm_worker.replay.calls import Answers, cell_calls
 from swarm_worker.replay.codec import Walks
+from swarm_worker.replay.digest import Walk
+from swarm_worker.user.settings import with_defaults
 
 Value = tuple[Outcome, Any]
 """What a cell came to: OK and its return value, or ERROR and its exception."""
@@ -43,9 +46,12 @@ def run_cell(
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
     """
     with cell_calls(key, answers) as ledger:
-        # Without callbacks: a plan has one, and calls through it show in the tracebacks that some agents are told.
-        with dspy.context(callbacks=[], **settings):
+        callbacks = settings.get("callbacks")
+        before = callbacks and Walk().digest(callbacks)
+        with dspy.context(**{"trace": recorded.trace(), **with_defaults(settings)}):
             value = outcome_of(function, arguments)
+        if callbacks and Walk().digest(callbacks) != before:
+            ledger.refused = ledger.refused or _callback_changed(callbacks)
         if ledger.refused is not None:
             raise ledger.refused
         outcome, content = value
@@ -71,6 +77,15 @@ def run_cell(
             reused=sorted(ledger.reused),
         )
     return Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
+
+
+def _callback_changed(callbacks: list[Any]) -> BadInput:
+    names = ", ".join(type(callback).__qualname__ for callback in callbacks)
+    return BadInput(
+        WorkerReason.SIDE_EFFECT,
+        f"a callback collects what it sees while an example is run ({names}): examples run in other processes, so "
+        "nobody could read it later. Let callbacks write it down where they see it, or leave them out.",
+    )
 
 
 def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Value:

@@ -6,8 +6,8 @@ Attributes of DSPy are replaced for the life of a plan process; the optimizer cl
     BootstrapFewShot.compile    whole bootstraps; also reached by optimizers that call or inherit it
     Predict.forward             gives scouts placeholders for proposals
 
-and what makes an LM call (by `calls.install`). `versions` looks at their shapes when the process starts. Code of the
-user's that runs within a cell sees stock DSPy.
+`calls.install` does the same for LM calls, before user code is loaded. `versions` looks at their shapes when the
+process starts. Code of the user's that runs within a cell sees stock DSPy.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from dspy.utils.parallelizer import ParallelExecutor
 
 from swarm_wire.messages import Outcome
 from swarm_worker.exceptions import describe
-from swarm_worker.replay import calls, placeholder
+from swarm_worker.replay import placeholder, recorded
 from swarm_worker.replay.calls import current
 from swarm_worker.replay.effects import Bootstrap, Wave
 from swarm_worker.replay.engine import Engine, Missing, may_stand_in
@@ -41,6 +41,7 @@ def install(engine: Engine) -> None:
     def execute(executor: ParallelExecutor, function: Callable[[Any], Any], data: Any) -> list[Any]:
         if current() is not None:
             return list(stock_execute(executor, function, data))
+        recorded.leave()
         values = engine.need(Wave(function, list(data), executor.max_errors))
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
@@ -61,6 +62,7 @@ def install(engine: Engine) -> None:
         if current() is not None or [getattr(type(optimizer), step) for step in _BOOTSTRAP_STEPS] != stock_steps:
             # A subclass that bootstraps in its own way runs here; its LM calls are journaled one by one.
             return stock_compile(optimizer, student, teacher=teacher, trainset=trainset)
+        recorded.leave()
         outcome, value = engine.need(Bootstrap(optimizer, student, teacher, trainset))
         if outcome is Outcome.ERROR:
             engine.failures.append(describe(value))
@@ -88,7 +90,6 @@ def install(engine: Engine) -> None:
             may_stand_in.reset(token)
 
     ParallelExecutor.execute, BootstrapFewShot.compile, Predict.forward = execute, compile_bootstrap, forward
-    calls.install(engine)
 
 
 def _has_text_outputs(signature: Any) -> bool:

@@ -2,12 +2,13 @@
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import CompilationSpec
-from swarm_worker.errors import BadInput
+from swarm_wire.spec import CompilationSpec, DataSource
+from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import describe, location
 
 
@@ -49,6 +50,8 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
             f'{where}: importing "{module_name}" failed: it imports {missing!r}, which is not installed in the worker '
             f"image ({location(error)}). Add it to an image of your own and name that in spec.image.",
         ) from None
+    except SwarmError:
+        raise
     except BaseException as error:
         raise BadInput(
             reason,
@@ -61,6 +64,23 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
         raise BadInput(
             reason, f'{where}: module "{module_name}" has no "{attribute}". It has: {names or "nothing"}.'
         ) from None
+
+
+def import_all(spec: CompilationSpec) -> None:
+    """Imports what the spec's entrypoints name, in the order in which a plan loads them, and calls nothing."""
+    for entrypoint, where, reason in _entrypoints(spec):
+        load(entrypoint, where, reason)
+
+
+def _entrypoints(spec: CompilationSpec) -> Iterator[tuple[str, str, WorkerReason]]:
+    yield spec.program.entrypoint, "spec.program.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
+    yield spec.metric.entrypoint, "spec.metric.entrypoint", WorkerReason.METRIC_LOAD_FAILED
+    for name in type(spec.data).model_fields:
+        source = getattr(spec.data, name)
+        if isinstance(source, DataSource) and source.entrypoint is not None:
+            yield source.entrypoint, f"spec.data.{name}", WorkerReason.DATA_INVALID
+    if (custom := spec.optimizer.custom) is not None:
+        yield custom.entrypoint, "spec.optimizer.custom.entrypoint", WorkerReason.OPTIMIZER_INVALID
 
 
 def _files() -> list[str]:

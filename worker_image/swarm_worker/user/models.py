@@ -13,6 +13,7 @@ from swarm_wire.names import WorkerReason, api_key_env
 from swarm_wire.spec import CompilationSpec, Model
 from swarm_worker.client import prices
 from swarm_worker.errors import BadInput
+from swarm_worker.replay import recorded
 
 NO_KEY = "none"
 """What an endpoint that wants no key is sent: OpenAI's protocol has no request without one."""
@@ -90,4 +91,4 @@ def configure(models: Models) -> None:
     tqdm.set_lock(threading.RLock())
     tqdm._instances = _NoBars()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
-    dspy.configure(lm=models.student, disable_history=True)
+    dspy.configure(lm=models.student, trace=recorded.trace())
