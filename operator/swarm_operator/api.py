@@ -185,8 +185,10 @@ class ProgressStatus(StatusModel):
 class ScoresStatus(StatusModel):
     """Percentages, as dspy.Evaluate gives them."""
 
-    baseline: float | None = Field(None, description="The unoptimized student on the validation set.")
-    best: float | None = Field(None, description="The best candidate so far, or the winner, on the validation set.")
+    baseline: float | None = Field(
+        None, description="The unoptimized student on data.validation, or on what is scored in its place."
+    )
+    best: float | None = Field(None, description="The best candidate so far, or the winner, on the same examples.")
     test_baseline: float | None = Field(None, description="The unoptimized student on the test set.")
     test_winner: float | None = Field(None, description="The winner on the test set.")
 

@@ -205,16 +205,14 @@ def compiled(s: Situation) -> Move | None:
         message = "the program is compiled and is written to its ConfigMap now."
         publish = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (Publish(artifact),), wake_up=0)
         return foreign_artifact(s) or publish
-    scores = artifact.report.scores
-    published = ArtifactStatus(
-        config_map=found.name, sha256=artifact.sha256, score=scores.best, run_id=s.world.compilation.run_id
-    )
+    score, run_id = artifact.report.scores.best, s.world.compilation.run_id
+    published = ArtifactStatus(config_map=found.name, sha256=artifact.sha256, score=score, run_id=run_id)
     if s.partial is not None:
         message = f"{s.partial.why}. {words.best_so_far(artifact, wanted=True)}"
         return ending(s, s.partial.why) or Move(
             Verdict(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0
         )
-    message = f"the compiled program is in ConfigMap {found.name!r}{words.gain(scores)}."
+    message = f"the compiled program is in ConfigMap {found.name!r}{words.gain(artifact.report)}."
     return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
 
 

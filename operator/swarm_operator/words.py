@@ -7,7 +7,7 @@ from swarm_operator.api import REQUESTED_AT, ConditionType, Reason
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Artifact, Job, Pod
-from swarm_wire.messages import Scores
+from swarm_wire.messages import Report
 from swarm_wire.names import ExitCode, WorkerReason
 
 
@@ -53,10 +53,10 @@ def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
     """What is told of the best program of a run that a limit has ended."""
     if artifact is None:
         return f"No candidate was complete by then. {HIGHER}"
-    scores = artifact.report.scores
+    better = gain(artifact.report)
     if wanted:
-        return f"The best program by then is published, not the optimizer's winner{gain(scores)}. {HIGHER}"
-    return f"limits.publishPartial: true publishes the best program by then{gain(scores)}. {HIGHER}"
+        return f"The best program by then is published, not the optimizer's winner{better}. {HIGHER}"
+    return f"limits.publishPartial: true publishes the best program by then{better}. {HIGHER}"
 
 
 def again(s: Situation, settled: State) -> Verdict:
@@ -127,7 +127,8 @@ def worker_reason(pod: Pod) -> WorkerReason:
     return next((reason for reason in WorkerReason if reason == pod.commit.reason), WorkerReason.WORKER_FAILED)
 
 
-def gain(scores: Scores) -> str:
+def gain(report: Report) -> str:
+    scores = report.scores
     if scores.baseline is None or scores.best is None:
         return ""
-    return f": {scores.baseline:g} -> {scores.best:g} on the validation set"
+    return f": {scores.baseline:g} -> {scores.best:g} on {report.scored_on}"

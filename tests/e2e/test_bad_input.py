@@ -75,8 +75,8 @@ BAD = [
     Bad(
         "metric-raises",
         {"program": source("metric-raises"), "metric": {"entrypoint": "program:metric"}},
-        "EvaluationFailed",
-        ["all 16 validation examples", "priority"],
+        "CompileFailed",
+        ["Execution cancelled due to errors", "priority"],
         {"program.py": PROGRAM},
     ),
     Bad(

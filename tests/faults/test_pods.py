@@ -230,7 +230,6 @@ def metric(example, prediction, trace=None):
         case("metric returns text", "'good'", "EvaluationFailed"),
         case("metric returns too much", "2", "ScoreOutOfRange"),
         case("metric returns nothing", "None", "EvaluationFailed"),
-        case("metric raises", "1 / 0", "EvaluationFailed"),
     ],
 )
 def test_scores_that_are_none(stage: Stage, value: str, reason: str) -> None:
@@ -238,13 +237,15 @@ def test_scores_that_are_none(stage: Stage, value: str, reason: str) -> None:
     stage.ends(reason)
 
 
-@pytest.mark.fault("metric returns infinity")
-def test_scores_without_end(stage: Stage) -> None:
-    """The winner is stock's: the first of those that score infinitely. The status has no number for that."""
-    begin_with_metric(stage, "float('inf')")
+@pytest.mark.parametrize(
+    ("value", "score"), [case("metric returns infinity", "float('inf')", None), case("metric raises", "1 / 0", 0)]
+)
+def test_scores_that_stock_goes_on_with(stage: Stage, value: str, score: float | None) -> None:
+    """The winner is stock's, the first of the best. The status has no number for infinity; what fails scores 0."""
+    begin_with_metric(stage, value)
     compilation = stage.over()
     assert conditions(compilation) == PUBLISHED, compilation["status"]
-    assert "score" not in compilation["status"]["artifact"]
+    assert compilation["status"]["artifact"].get("score") == score
     stage.settles()
     stage.vanishes()
 

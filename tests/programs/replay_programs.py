@@ -1,6 +1,7 @@
 """Programs, metrics and an optimizer that the replay tests compile. Plan and worker processes import them by name."""
 
 import asyncio
+import functools
 import hashlib
 import os
 import re
@@ -10,6 +11,7 @@ from typing import Any
 
 import dspy
 import pydantic
+from dspy.utils.exceptions import AdapterParseError
 
 import rollouts
 from triage import Category, Triage
@@ -18,12 +20,15 @@ from triage import metric as triage_metric
 __all__ = [
     "Agent",
     "Async",
+    "Bare",
     "Broken",
+    "Careful",
     "Deadly",
     "Failing",
     "One",
     "Panel",
     "Poisoned",
+    "Shy",
     "Synced",
     "Tools",
     "Twice",
@@ -31,12 +36,15 @@ __all__ = [
     "calibrated",
     "department",
     "exact",
+    "fed_back",
     "feedback",
     "graded",
+    "noted",
     "partial",
     "rollouts",
     "triage_metric",
     "two_stages",
+    "weighed",
 ]
 
 # --- programs -----------------------------------------------------------------------------------------------------
@@ -198,6 +206,31 @@ class Failing(One):
         return self.classify(ticket=ticket)
 
 
+class Shy(One):
+    """Its answers cannot be read until it has a demonstration."""
+
+    def forward(self, ticket: str) -> Any:
+        predict = self.classify.predictors()[0]
+        if not predict.demos:
+            raise AdapterParseError("ChatAdapter", predict.signature, "Well, that sounds nice.")
+        return self.classify(ticket=ticket)
+
+
+def Bare() -> Any:
+    """A predictor that is a program by itself."""
+    return dspy.Predict("ticket -> category")
+
+
+class Careful(dspy.Predict):
+    """A predictor of a class of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__("ticket -> category")
+
+    def forward(self, **given: Any) -> Any:
+        return super().forward(**{**given, "ticket": given["ticket"].strip()})
+
+
 class Broken(One):
     """Fails on every ticket."""
 
@@ -249,6 +282,27 @@ def feedback(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pre
     right = gold.category == pred.category
     said = "Right." if right else f"The right category is {gold.category}."
     return dspy.Prediction(score=float(right), feedback=said)
+
+
+def _noted(metric: Any) -> Any:
+    """A decorator, as those that log or time a metric."""
+
+    @functools.wraps(metric)
+    def judged(*given: Any, **named: Any) -> Any:
+        return metric(*given, **named)
+
+    return judged
+
+
+noted = _noted(exact)
+fed_back = _noted(feedback)
+
+
+def _weighed(weight: float, example: Any, prediction: Any, trace: Any = None) -> float:
+    return weight * partial(example, prediction, trace)
+
+
+weighed = functools.partial(_weighed, 0.8)
 
 
 # --- an optimizer -------------------------------------------------------------------------------------------------

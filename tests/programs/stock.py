@@ -34,7 +34,8 @@ def large(url: str) -> dspy.LM:
 
 def compiled(case: dict[str, Any], student: Any) -> Any:
     metric = getattr(replay_programs, case["metric"])
-    train, validation = examples("train", case["train"]), examples("validation", case["validation"])
+    train = examples("train", case["train"])
+    validation = examples("validation", case["validation"]) if case["validation"] else None
     both = {"trainset": train, "valset": validation}
     teacher = {"lm": large(case["url"])} if case["teacher"] else {}
     prompt = large(case["url"]) if case["prompt"] else None
@@ -111,9 +112,18 @@ def count_calls() -> Callable[[], int]:
     return lambda: sum(made)
 
 
+def scored(case: dict[str, Any]) -> list[Any]:
+    """The validation set, or the part of the training set that the optimizer takes for it."""
+    if case["validation"]:
+        return examples("validation", case["validation"])
+    train = examples("train", case["train"])
+    kept = {"miprov2": 0.2, "inferRules": 0.5}.get(case["optimizer"], 0)
+    return train[round(kept * len(train)) :]
+
+
 def score(program: Any, case: dict[str, Any]) -> float:
-    metric, validation = getattr(replay_programs, case["metric"]), examples("validation", case["validation"])
-    found: float = dspy.Evaluate(devset=validation, metric=metric, max_errors=len(validation) + 1)(program).score
+    metric, devset = getattr(replay_programs, case["metric"]), scored(case)
+    found: float = dspy.Evaluate(devset=devset, metric=metric, max_errors=len(devset) + 1)(program).score
     return found
 
 
@@ -136,7 +146,14 @@ def main() -> None:
     case, calls = json.loads(sys.argv[1]), count_calls()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     student = dspy.LM("openai/small", api_base=case["url"], api_key="none")
+    adapters = {
+        "json": dspy.JSONAdapter,
+        "xml": dspy.XMLAdapter,
+        "twoStep": lambda: dspy.TwoStepAdapter(large(case["url"])),
+    }
     dspy.configure(lm=student, num_threads=1)
+    if case["adapter"]:
+        dspy.configure(adapter=adapters[case["adapter"]]())
     with contextlib.redirect_stdout(io.StringIO()):
         found = script(case)
     print(json.dumps({**found, "calls": calls()}, default=str))

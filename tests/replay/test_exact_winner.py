@@ -93,10 +93,43 @@ def test_too_many_errors_end_the_compile_as_in_stock(providers: Any, tmp_path: P
     assert not list((ours.journal / "artifact").iterdir())
 
 
-def test_a_program_that_always_fails_is_reported_before_the_optimizer_spends(providers: Any, tmp_path: Path) -> None:
-    ours = Case("", program="Broken").swarm(providers(1), tmp_path)
+def test_a_program_that_always_fails_is_reported_as_stock_does_and_with_the_cause(
+    providers: Any, tmp_path: Path
+) -> None:
+    case = Case("", program="Broken")
+    stock = case.stock(providers(1))
+    ours = case.swarm(providers(1), tmp_path)
 
-    assert ours.status == 1
-    assert "EvaluationFailed" in ours.output
-    assert "failed on all 16 validation examples" in ours.output
+    assert stock.error == "Exception: Execution cancelled due to errors or interruption."
+    assert (ours.status, ours.requests) == (1, 0)
+    assert "CompileFailed" in ours.output
+    assert "Execution cancelled due to errors or interruption." in ours.output
     assert "KeyError: 'no such field'" in ours.output
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "parameters", "validation"),
+    [
+        ("bootstrapFewShotWithRandomSearch", {"max_labeled_demos": 4, "num_candidate_programs": 1}, 8),
+        ("labeledFewShot", {"k": 2}, 12),
+    ],
+)
+def test_a_student_that_fails_without_demonstrations_is_compiled_as_stock_does(
+    providers: Any, tmp_path: Path, optimizer: str, parameters: dict[str, Any], validation: int
+) -> None:
+    case = Case("", optimizer, parameters, program="Shy", validation=validation)
+    stock = case.stock(providers(1))
+    ours = case.swarm(providers(1), tmp_path)
+
+    assert stock.error is None
+    assert stock.scores["baseline"] == 0.0 < stock.scores["best"]
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
+    assert ours.report["baselineFailures"] == {
+        "failed": validation,
+        "examples": validation,
+        "exceptions": {"AdapterParseError": validation},
+        "answer": "Well, that sounds nice.",
+    }
+    assert f"baseline: {validation} of {validation} examples failed and count as 0" in ours.output
+    assert "'Well, that sounds nice.'" in ours.output

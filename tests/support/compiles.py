@@ -31,9 +31,12 @@ class Case:
     program: str = "One"
     metric: str = "exact"
     train: int = 24
-    validation: int = 16
+    validation: int | None = 16
+    """None: the spec names none, and stock gets none."""
     teacher: bool = False
     prompt: bool = False
+    adapter: str = ""
+    """Of the spec: "json", "xml", or "twoStep", whose second model is the large one."""
 
     def stock(self, provider: Any) -> "StockRun":
         """Stock DSPy in one process, with one thread and its LM cache."""
@@ -71,16 +74,18 @@ class Case:
             return {"path": str(data / f"{name}.jsonl"), "limit": limit}
 
         models = {"student": {"model": "openai/small", "endpoint": url}}
-        for role in ("teacher", "prompt"):
-            if getattr(self, role):
-                models[role] = {"model": "openai/large", "endpoint": url}
+        asked = {"teacher": self.teacher, "prompt": self.prompt, "extraction": self.adapter == "twoStep"}
+        models |= {role: {"model": "openai/large", "endpoint": url} for role, is_asked in asked.items() if is_asked}
         spec = {
-            "program": {"entrypoint": f"replay_programs:{self.program}"},
+            "program": {
+                "entrypoint": f"replay_programs:{self.program}",
+                **({"adapter": {self.adapter: {}}} if self.adapter else {}),
+            },
             "metric": {"entrypoint": f"replay_programs:{self.metric}"},
             "data": {
                 "inputs": ["ticket"],
                 "train": source("train", self.train),
-                "validation": source("validation", self.validation),
+                **({"validation": source("validation", self.validation)} if self.validation else {}),
             },
             "models": models,
             "optimizer": {self.optimizer: {camel(key): value for key, value in self.parameters.items()}},

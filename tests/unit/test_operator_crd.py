@@ -82,6 +82,7 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
         "configMap must be set",
         "exactly one of auto, maxFullEvals, maxMetricCalls must be set",
         f"exactly one of {', '.join(map(to_camel, Optimizer.members))} must be set",
+        "exactly one of chat, json, xml, twoStep, entrypoint must be set",
         "exactly one of configMap, path, entrypoint must be set",
         "exactly one of persistentVolumeClaim, url must be set",
         "options may be set only with url",

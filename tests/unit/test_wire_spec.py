@@ -30,6 +30,15 @@ def test_the_smallest_spec_is_valid_and_comes_back_as_written() -> None:
     assert CompilationSpec.model_validate(spec.as_written()) == spec
 
 
+@pytest.mark.parametrize("left_out", ["inputs", "validation"])
+def test_what_stock_does_not_need_may_be_left_out(left_out: str) -> None:
+    data = a_spec()["data"]
+    del data[left_out]
+    spec = parsed(data=data)
+    assert getattr(spec.data, left_out) is None
+    assert spec.as_written()["data"] == data
+
+
 @pytest.mark.parametrize(
     ("name", "is_one"),
     [("a", True), ("a.b-c.0", True), ("a..b", False), ("a.-b", False), ("a-.b", False), (".a", False), ("A", False)],
@@ -53,6 +62,8 @@ def test_names_are_those_that_kubernetes_takes(name: str, is_one: bool) -> None:
         ("data.train", {}, ""),
         ("data.train", {"limit": 3}, ""),
         ("data.test", {"path": "/a.csv", "entrypoint": "a:b"}, ", not path, entrypoint"),
+        ("program.adapter", {}, ""),
+        ("program.adapter", {"json": {}, "twoStep": {}}, ", not json, twoStep"),
         ("journal", {}, ""),
         ("journal", {"url": "s3://a", "persistentVolumeClaim": {"claimName": "a"}}, ", not persistentVolumeClaim, url"),
     ],
@@ -61,6 +72,7 @@ def test_a_union_has_exactly_one_member(where: str, value: dict[str, Any], given
     choices = {
         "optimizer": ", ".join(map(to_camel, optimizers.Optimizer.members)),
         "program.source": "configMap",
+        "program.adapter": "chat, json, xml, twoStep, entrypoint",
         "journal": "persistentVolumeClaim, url",
     }.get(where, "configMap, path, entrypoint")
     one = "" if where == "program.source" else "exactly one of "
@@ -215,6 +227,29 @@ def test_secrets_by_role() -> None:
     assert spec.secrets() == {"student": SecretKeyRef(name="s", key="k"), "prompt": SecretKeyRef(name="p", key="k")}
 
 
+@pytest.mark.parametrize(
+    ("adapter", "problem"),
+    [
+        (None, "may be set only with program.adapter.twoStep"),
+        ({"json": {}}, "may be set only with program.adapter.twoStep"),
+        ({"twoStep": {}}, None),
+    ],
+)
+def test_only_the_two_step_adapter_has_a_model_of_its_own(adapter: dict[str, Any] | None, problem: str | None) -> None:
+    student = a_spec()["models"]["student"]
+    extraction = {**student, "model": "openai/tiny", "apiKey": {"secret": {"name": "e", "key": "k"}}}
+    changes: dict[str, Any] = {"models": {"student": student, "extraction": extraction}}
+    changes |= {"program.adapter": adapter} if adapter else {}
+    if problem is not None:
+        assert [text for text in problems(**changes) if problem in text]
+        return
+    spec = parsed(**changes)
+    assert spec.secrets() == {"extraction": SecretKeyRef(name="e", key="k")}
+    assert CompilationSpec.model_validate(spec.as_written()) == spec
+    [unbounded] = problems(**changes, limits={"totalTokens": 9}, **{"models.student.parameters": {"maxTokens": 9}})
+    assert "limits.totalTokens needs models.extraction.parameters.maxTokens" in unbounded
+
+
 def test_the_artifact_has_a_name_of_its_own_or_a_given_one() -> None:
     assert parsed().artifact_name("triage") == "triage-artifact"
     assert parsed(artifact={"configMap": {"name": "winner"}}).artifact_name("triage") == "winner"
@@ -236,7 +271,7 @@ def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel])
     assert model.model_config.get("frozen")
     assert model.model_config.get("extra") == "forbid"
     for name, field in model.model_fields.items():
-        assert field.alias == to_camel(name).replace("Usd", "USD")
+        assert field.alias == to_camel(name.rstrip("_")).replace("Usd", "USD")
     assert model.__doc__, "becomes the description in the CRD"
 
 

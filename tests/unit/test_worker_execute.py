@@ -7,14 +7,14 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError, LMTimeoutError
+from dspy.utils.exceptions import AdapterParseError, LMAuthError, LMBillingError, LMRateLimitError, LMTimeoutError
 
 from support.models import CODEC
 from support.wire import digest
 from swarm_wire.messages import Outcome, Result
 from swarm_worker.client.call import LMCall
 from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
-from swarm_worker.exceptions import describe
+from swarm_worker.exceptions import Carried, describe, kind_of, unread_answer
 from swarm_worker.replay.calls import Answers, current
 from swarm_worker.replay.execute import portable, run_cell
 
@@ -54,8 +54,8 @@ def test_a_cells_value_is_its_result() -> None:
     [
         (ValueError("bad"), ValueError, "ValueError: bad"),
         (KeyError("k"), KeyError, "KeyError: 'k'"),
-        (Unpicklable(1, 2), Exception, "Exception: Unpicklable('1 and 2')"),
-        (Local(), Exception, "Exception: Local('holds a generator')"),
+        (Unpicklable(1, 2), Carried, "Unpicklable: 1 and 2"),
+        (Local(), Carried, "Local: holds a generator"),
         (ValueError("x" * 900), ValueError, "ValueError: " + "x" * 488),
         (ValueError("half \udcff"), ValueError, "ValueError: half ?"),
     ],
@@ -69,6 +69,16 @@ def test_an_exception_is_a_result_that_can_travel(error: Exception, kept: type[E
     assert str(error) in str(found)
     assert describe(found).replace("\udcff", "?").startswith(line)
     assert "test_worker_execute.py, line " in describe(found)
+
+
+def test_an_answer_that_could_not_be_read_travels_with_the_exception_that_says_so() -> None:
+    signature = dspy.Signature("question -> answer")
+    error = AdapterParseError(adapter_name="ChatAdapter", signature=signature, lm_response="Well, well.")
+    header, (_, found) = cell(raising(error))
+    assert header.error is not None
+    assert header.error.startswith("AdapterParseError: Adapter ChatAdapter failed to parse the LM response.")
+    assert (kind_of(found), unread_answer(found), str(found)) == ("AdapterParseError", "Well, well.", str(error))
+    assert (kind_of(ValueError()), unread_answer(ValueError("bad"))) == ("ValueError", None)
 
 
 def test_an_exception_that_can_travel_is_itself() -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import dspy
 import pytest
+from dspy.predict.predict import Predict
 
-from support.models import Provider, take_over
+from support.models import CODEC, Provider, take_over
 from support.plans import plan
 from swarm_wire.records import RecordKind
+from swarm_worker.replay.digest import Walk
 
 
 @pytest.fixture
@@ -23,6 +25,24 @@ def inner(count: int = 20) -> list[Any]:
 
 def right(example: Any, prediction: Any, trace: Any = None) -> bool:
     return bool(example.answer == prediction.answer)
+
+
+def holding() -> Any:
+    """A function that holds a predictor's forward, as GEPA's collection of traces does."""
+    forward = dspy.Predict("question -> answer").forward
+    return lambda example: forward(**example.inputs())
+
+
+def test_what_stands_in_the_place_of_stocks_counts_and_travels_as_stocks(provider: Provider) -> None:
+    def script() -> Any:
+        held = holding()
+        copy = CODEC.loads(CODEC.dumps(held))
+        return Walk().digest(held), Walk().digest(copy), copy.__closure__[0].cell_contents.__func__ is Predict.forward
+
+    digest = Walk().digest(holding())
+    with pytest.MonkeyPatch.context() as patch:
+        take_over(patch)
+        assert plan(script).value == (digest, digest, True)
 
 
 class Cell(dspy.Module):

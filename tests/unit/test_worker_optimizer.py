@@ -194,6 +194,54 @@ def test_roles_that_nobody_named_are_the_student(provider: RunningProvider, mode
     assert set(provider.stats()["by_model"]) == {STUDENT}
 
 
+@pytest.mark.parametrize("size", [10, 9, 5])
+@pytest.mark.parametrize(
+    ("name", "given"), [(name, given) for name, given, *_ in COMPILES if not name.startswith(("labeled", "simba"))]
+)
+def test_without_a_validation_set_scores_are_of_the_examples_that_stock_takes_for_it(
+    monkeypatch: pytest.MonkeyPatch, models: Models, name: str, given: dict[str, Any], size: int
+) -> None:
+    devsets: list[list[Any]] = []
+    evaluate = dspy.Evaluate.__call__
+
+    def recorded(self: Any, *arguments: Any, **named: Any) -> Any:
+        devsets.append(named.get("devset") or self.devset)
+        return evaluate(self, *arguments, **named)
+
+    monkeypatch.setattr(dspy.Evaluate, "__call__", recorded)
+    small = {**given, "minibatch": False} if name == "miprov2" else given
+    data = Data(train=DATA.train[:size], validation=None, test=[])
+    chosen = optimizer(name, **{key: value for key, value in small.items() if key != "minibatchSize"})
+    prepare(chosen, told, data, models)(Triage())
+    scored = data.scored(chosen)
+    assert all(len(devset) <= len(scored) for devset in devsets)
+    if name == "bootstrapFewShot":
+        assert (devsets, scored) == ([], data.train), "it scores nothing"
+    else:
+        full = [devset for devset in devsets if len(devset) == len(scored)]
+        assert full, "the whole of it is scored"
+        assert all(sorted(map(repr, devset)) == sorted(map(repr, scored)) for devset in full)
+        assert [len(devset) for devset in devsets if len(devset) < len(scored)] == [3] * (len(devsets) - len(full))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "first", "told_as"),
+    [
+        ("miprov2", {}, 2, "the last 8 of 10 training examples"),
+        ("inferRules", {}, 5, "the last 5 of 10 training examples"),
+        ("gepa", {"auto": "light"}, 0, "all 10 training examples"),
+        ("simba", {}, 0, "all 10 training examples"),
+        ("labeledFewShot", {}, 0, "all 10 training examples"),
+        ("custom", {"entrypoint": "a:b"}, 0, "all 10 training examples"),
+    ],
+)
+def test_which_examples_are_scored_is_told(name: str, given: dict[str, Any], first: int, told_as: str) -> None:
+    chosen = optimizer(name, **given)
+    assert DATA.scored_on(chosen) == "the validation set"
+    data = Data(train=DATA.train, validation=None, test=[])
+    assert (data.scored(chosen), data.scored_on(chosen)) == (DATA.train[first:], told_as)
+
+
 def test_optuna_has_a_seed(models: Models) -> None:
     import optuna
 
@@ -233,6 +281,31 @@ def test_an_optimizer_that_does_not_go_with_the_data(name: str, given: dict[str,
         with pytest.raises(BadInput) as refused:
             prepare(optimizer(name, **given), right, DATA, nowhere)
     assert (refused.value.reason, str(refused.value)) == ("OptimizerInvalid", f"spec.optimizer.{name}: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("train", "given", "problem"),
+    [
+        (1, {}, "there is one training example. Write more, or data.validation: it scores on a part of them."),
+        (2, {}, None),
+        (10, {"numCandidates": 3, "numTrials": 4, "minibatchSize": 9},
+         "minibatchSize is 9, but there are 8 training examples to score on. Write a smaller one, or minibatch: "
+         "false."),
+        (10, {"numCandidates": 3, "numTrials": 4, "minibatchSize": 8}, None),
+    ],
+)  # fmt: skip
+def test_miprov2_does_not_go_with_a_training_set_that_it_cannot_divide(
+    train: int, given: dict[str, Any], problem: str | None
+) -> None:
+    nowhere = Models(client("a"), client("b"), client("c"))
+    data = Data(train=DATA.train[:train], validation=None, test=[])
+    with dspy.context(lm=nowhere.student):
+        if problem is None:
+            prepare(optimizer("miprov2", **given), right, data, nowhere)
+            return
+        with pytest.raises(BadInput) as refused:
+            prepare(optimizer("miprov2", **given), right, data, nowhere)
+    assert str(refused.value) == f"spec.optimizer.miprov2: {problem}"
 
 
 @pytest.mark.parametrize(
@@ -306,7 +379,7 @@ def compiled(function: str) -> Any:
     nowhere = Models(client("a"), client("b"), client("c"))
     given = optimizer("custom", entrypoint=f"custom_optimizers:{function}")
     with dspy.context(lm=nowhere.student):
-        return run(prepare(given, right, DATA, nowhere), Billing(), right, DATA, Progress())
+        return run(prepare(given, right, DATA, nowhere), Billing(), right, DATA.scored(given), [], Progress())
 
 
 @pytest.mark.parametrize(("function", "demos"), [("labeled", 6), ("in_another_order", 6), ("compile", 3)])
@@ -350,13 +423,14 @@ def score_of(value: Any) -> float | None:
     progress = Progress()
     values = iter([value, False] * 100)
     nowhere = Models(client("a"), client("b"), client("c"))
-    data = Data(train=DATA.train, validation=DATA.validation[:4], test=[])
+    data = Data(train=DATA.train, validation=DATA.train[:4], test=[])
     with dspy.context(lm=nowhere.student, num_threads=1):
         run(
             prepare(optimizer("labeledFewShot"), right, data, nowhere),
             Billing(),
             lambda *_: next(values),
-            data,
+            DATA.train[:4],
+            [],
             progress,
         )
     return progress.baseline

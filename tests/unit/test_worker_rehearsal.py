@@ -339,7 +339,7 @@ def test_a_rehearsal_leaves_no_traces(capsys: pytest.CaptureFixture[str]) -> Non
     with dspy.context(lm=lm), dspy.track_usage() as usage:
         observe(given)
     assert given.student.seen == []
-    assert given.data.validation[0].answer == "0"
+    assert given.data.train[0].answer == "0"
     assert random.getstate() == state
     assert lm.history == []
     assert usage.get_total_tokens() == {}

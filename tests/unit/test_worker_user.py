@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from support.wire_spec import a_spec
 from support.worker import importable, module, run_python, spec_of
+from swarm_wire import spec as spec_models
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.user.binding import binding
@@ -88,6 +90,25 @@ def texts():
 
 def lacking():
     return [{"question": "q"}, {"answer": "a"}]
+
+def own():
+    return [dspy.Example(question="q", hint="h", answer="a").with_inputs("question", "hint")]
+
+def own_question():
+    return [dspy.Example(question="q", answer="a").with_inputs("question")]
+
+def each_its_own():
+    return [
+        dspy.Example(question="q", hint="h").with_inputs("question"),
+        dspy.Example(question="q", hint="h").with_inputs("hint", "question"),
+        dspy.Example(question="q", hint="h").with_inputs(),
+    ]
+
+def some_own():
+    return [*own(), dspy.Example(question="q", answer="a")]
+
+def predictions():
+    return [dspy.Prediction(question="q", answer="a")]
 """
 
 
@@ -156,6 +177,104 @@ def test_a_config_map_makes_its_files_importable(tmp_path: Path) -> None:
         assert isinstance(load_program(spec), dspy.Module)
     reason, message = refused(add_sources, spec, tmp_path / "elsewhere")
     assert (reason, message) == ("ProgramLoadFailed", "the ConfigMap code is not there")
+
+
+# --- adapter -----------------------------------------------------------------------------------------------------
+
+ADAPTERS = """
+import dspy
+
+class Terse(dspy.ChatAdapter):
+    pass
+
+terse = Terse()
+
+def factory():
+    return Terse(use_json_adapter_fallback=False)
+
+def failing():
+    return {}["missing"]
+
+def nothing():
+    pass
+
+name = "chat"
+"""
+
+
+def adapter_of(given: dict[str, Any], **roles: Any) -> Any:
+    spec = CompilationSpec.model_validate(a_spec(**{"program.adapter": given, "models": {"student": model(), **roles}}))
+    return make_models(spec, {}).adapter
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "options"),
+    [
+        ({"chat": {}}, dspy.ChatAdapter, {"use_json_adapter_fallback": True, "use_native_function_calling": False}),
+        ({"chat": {"useJsonAdapterFallback": False}}, dspy.ChatAdapter, {"use_json_adapter_fallback": False}),
+        ({"json": {}}, dspy.JSONAdapter, {"use_native_function_calling": True}),
+        ({"json": {"useNativeFunctionCalling": False}}, dspy.JSONAdapter, {"use_native_function_calling": False}),
+        ({"xml": {"useJsonAdapterFallback": False}}, dspy.XMLAdapter, {"use_json_adapter_fallback": False}),
+        ({"twoStep": {"useNativeFunctionCalling": True}}, dspy.TwoStepAdapter, {"use_native_function_calling": True}),
+    ],
+)
+def test_the_adapter_is_stocks_with_its_options(
+    given: dict[str, Any], kind: type[Any], options: dict[str, Any]
+) -> None:
+    made = adapter_of(given)
+    assert type(made) is kind
+    assert {name: getattr(made, name) for name in options} == options
+
+
+@pytest.mark.parametrize(
+    ("ours", "stock"),
+    [
+        (spec_models.ChatAdapter, dspy.ChatAdapter),
+        (spec_models.JSONAdapter, dspy.JSONAdapter),
+        (spec_models.XMLAdapter, dspy.XMLAdapter),
+        (spec_models.TwoStepAdapter, dspy.Adapter),  # which gets its **kwargs
+    ],
+)
+def test_an_adapter_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock: Any) -> None:
+    objects = {"self", "callbacks", "native_response_types"}
+    options = {
+        name: option.default for name, option in signature(stock.__init__).parameters.items() if name not in objects
+    }
+    assert {name: field.default for name, field in ours.model_fields.items()} == options
+
+
+@pytest.mark.parametrize(
+    ("roles", "name"), [({}, "openai/m"), ({"extraction": {"model": "openai/tiny"}}, "openai/tiny")]
+)
+def test_the_two_step_adapter_reads_answers_with_its_model_or_the_student(roles: Any, name: str) -> None:
+    made = adapter_of({"twoStep": {}}, **{role: model(**given) for role, given in roles.items()})
+    assert made.extraction_model.model == name
+
+
+@pytest.mark.parametrize("entrypoint", ["terse", "Terse", "factory"])
+def test_an_adapter_of_ones_own(tmp_path: Path, entrypoint: str) -> None:
+    module(tmp_path, ADAPTERS, "adapters.py")
+    with importable(tmp_path):
+        made = adapter_of({"entrypoint": f"adapters:{entrypoint}"})
+    assert type(made).__name__ == "Terse"
+    assert made.use_json_adapter_fallback == (entrypoint != "factory")
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "says"),
+    [
+        ("failing", "calling \"adapters:failing\" raised KeyError: 'missing' (adapters.py, line "),
+        ("nothing", '"adapters:nothing" gave a NoneType. Name a dspy.Adapter, an Adapter class, or a function'),
+        ("name", '"adapters:name" gave a str. Name a dspy.Adapter'),
+        ("missing", 'module "adapters" has no "missing"'),
+    ],
+)
+def test_what_is_no_adapter(tmp_path: Path, entrypoint: str, says: str) -> None:
+    module(tmp_path, ADAPTERS, "adapters.py")
+    with importable(tmp_path):
+        reason, message = refused(adapter_of, {"entrypoint": f"adapters:{entrypoint}"})
+    assert (reason, message.partition(": ")[0]) == ("ProgramLoadFailed", "spec.program.adapter.entrypoint")
+    assert says in message
 
 
 # --- metric ------------------------------------------------------------------------------------------------------
@@ -243,6 +362,62 @@ def test_a_file_gives_an_example_a_line_or_row(
 @pytest.mark.parametrize("entrypoint", ["prog:train", "prog:rows"])
 def test_an_entrypoint_gives_dicts_or_examples(files: Path, entrypoint: str) -> None:
     assert loaded({"entrypoint": entrypoint}, files)[0] == QA
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "inputs", "expected"),
+    [
+        ("prog:own", None, [{"question", "hint"}]),
+        ("prog:own", ["hint", "question"], [{"question", "hint"}]),
+        ("prog:own_question", ["question"], [{"question"}]),
+        ("prog:each_its_own", None, [{"question"}, {"question", "hint"}, set()]),
+        ("prog:train", ["question"], [{"question"}, {"question"}]),
+        ("prog:train", ["question", "answer"], [{"question", "answer"}, {"question", "answer"}]),
+        ("prog:predictions", ["question"], [{"question"}]),
+    ],
+)
+def test_an_example_keeps_the_inputs_that_it_names_itself(
+    files: Path, entrypoint: str, inputs: list[str] | None, expected: list[set[str]]
+) -> None:
+    data = {"train": {"entrypoint": entrypoint}, **({"inputs": inputs} if inputs else {})}
+    found = load_data(spec_of("prog", data=data), files)
+    assert [set(example.inputs().keys()) for example in found.train] == expected
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "inputs", "problem"),
+    [
+        ("prog:own", ["question"],
+         "prog:own, example 1 names 'hint', 'question' as its inputs, and spec.data.inputs names 'question'. Leave "
+         "spec.data.inputs out: each example then keeps its own inputs. Or name the same ones in both places."),
+        ("prog:each_its_own", ["question"],
+         "prog:each_its_own, example 2 names 'hint', 'question' as its inputs, and spec.data.inputs names "
+         "'question'. Leave spec.data.inputs out: each example then keeps its own inputs. Or name the same ones in "
+         "both places."),
+        ("prog:rows", None,
+         "prog:rows, example 1 does not say which of its fields the program receives. Name them in spec.data.inputs, "
+         "or call with_inputs on each dspy.Example. Its fields: question, answer."),
+        ("prog:some_own", None, "prog:some_own, example 2 does not say which of its fields the program receives."),
+        ("prog:predictions", None, "prog:predictions, example 1 does not say which"),
+    ],
+)  # fmt: skip
+def test_inputs_that_are_not_clear(files: Path, entrypoint: str, inputs: list[str] | None, problem: str) -> None:
+    data = {"train": {"entrypoint": entrypoint}, **({"inputs": inputs} if inputs else {})}
+    reason, message = refused(load_data, spec_of("prog", data=data), files)
+    assert reason == "DataInvalid"
+    assert message.startswith(f"spec.data.train: {problem}")
+
+
+def test_a_file_needs_inputs(files: Path) -> None:
+    module(files, '{"question":"q"}\n', "a.jsonl")
+    spec = spec_of("prog", data={"train": {"path": str(files / "a.jsonl")}})
+    assert "a.jsonl, example 1 does not say which of its fields" in refused(load_data, spec, files)[1]
+
+
+def test_no_validation_is_none(files: Path) -> None:
+    assert load_data(spec_of("prog"), files).validation is not None
+    spec = spec_of("prog", data={"inputs": ["question"], "train": {"entrypoint": "prog:train"}})
+    assert load_data(spec, files).validation is None
 
 
 def test_a_limit_takes_the_first_and_reads_no_further(files: Path) -> None:

@@ -278,9 +278,9 @@ class Scores(Message):
     """Percentages as `dspy.Evaluate` gives them; None where there is no such figure (yet), or it is no number."""
 
     baseline: Score = None
-    """The unoptimized student on the validation set."""
+    """The unoptimized student on the validation set, or on what is scored in its place (`Report.scored_on`)."""
     best: Score = None
-    """The best candidate so far, or the winner, on the validation set."""
+    """The best candidate so far, or the winner, on the same."""
     test_baseline: Score = None
     test_winner: Score = None
 
@@ -308,10 +308,29 @@ class Pruned(Message):
     cells: int = Field(0, ge=0)
 
 
+class Failures(Message):
+    """Examples that were not scored, because program or metric raised. Each counts as 0, as in stock."""
+
+    failed: int
+    examples: int
+    """Of how many."""
+    exceptions: dict[str, int]
+    """How many raised what, by the exception's class."""
+    answer: str | None = None
+    """How one of the model's answers begins that the program could not read, if that was why."""
+
+
+VALIDATION_SET = "the validation set"
+
+
 class Report(Message):
     """What is told about a finished compile."""
 
     scores: Scores
+    scored_on: str = VALIDATION_SET
+    """Which examples `scores` are of."""
+    baseline_failures: Failures | None = None
+    """Of the unoptimized student."""
     candidates: list[Candidate] = []
     """Best first."""
     usage: Usage = Usage()

@@ -74,7 +74,7 @@ REPORT_FILE: Final = "report.json"
 
 
 def api_key_env(role: str) -> str:
-    """The environment variable that carries the API key of a model role (student, teacher, prompt)."""
+    """The environment variable that carries the API key of a model role (student, teacher, prompt, extraction)."""
     return f"SWARM_API_KEY_{role.upper()}"
 
 
@@ -117,7 +117,7 @@ class WorkerReason(StrEnum):
     ACCOUNT_EXHAUSTED = "AccountExhausted"
     """The provider refuses the account: nothing is left of it, or of its quota."""
     EVALUATION_FAILED = "EvaluationFailed"
-    """Program and metric failed on every validation example, or the metric's values cannot be added up."""
+    """The metric's values cannot be added up."""
     SCORE_OUT_OF_RANGE = "ScoreOutOfRange"
     """The metric's value is not within spec.metric.range."""
     ORDER_DEPENDENT = "OrderDependent"

@@ -3,7 +3,8 @@
 Left out is what has no meaning here; docs/optimizers.md says what, and what each optimizer costs.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -80,6 +81,10 @@ class InferRules(SpecModel):
         """Whether the winner is the first of the best candidates, and scores decide nothing else."""
         return True
 
+    def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
+        """The training examples that stock scores candidates on, where it gets no validation set: the last half."""
+        return train[int(0.5 * len(train)) :]
+
 
 class COPRO(SpecModel):
     """dspy.COPRO: instructions proposed by the prompt model, improved depth by depth; scored on the training set."""
@@ -125,6 +130,11 @@ class MIPROv2(SpecModel):
     init_temperature: Temperature = Field(1.0, description="Temperature of the proposals.")
     max_errors: int | None = Field(None, ge=1, description="Failing examples that end a wave. DSPy's default: 10.")
     metric_threshold: float | None = Field(None, description="Score that a demonstration needs. Default: any but 0.")
+
+    def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
+        """The training examples that stock scores candidates on, where it gets no validation set: the last 80 %, at
+        most 1,000."""
+        return train[len(train) - min(1000, max(1, int(0.8 * len(train)))) :]
 
 
 class SIMBA(SpecModel):
@@ -208,3 +218,9 @@ class Optimizer(Union):
     def is_arg_max(self) -> bool:
         """Whether the winner is the first of the best candidates, and scores decide nothing else."""
         return getattr(getattr(self, self.which), "is_arg_max", False)
+
+    def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
+        """The training examples that the stock optimizer scores candidates on, where it gets no validation set: all of
+        them, unless it keeps some for that."""
+        member = getattr(self, self.which)
+        return member.scored_on(train) if hasattr(member, "scored_on") else train

@@ -37,6 +37,11 @@ def _bounded(schema: dict[str, Any]) -> None:
                 choice.setdefault("maximum", HIGHEST)
 
 
+def api_name(field: str) -> str:
+    """A field's name in the API. Where that is a name of pydantic's own, the field has an underscore after it."""
+    return to_camel(field.rstrip("_"))
+
+
 @dataclass(frozen=True)
 class Rule:
     """Which fields of an object may be set together: for people, for Kubernetes (CEL), and for Python.
@@ -56,7 +61,7 @@ class Rule:
 
 def exactly_one(*fields: str) -> Rule:
     """One of the fields is set, and no other."""
-    names = [to_camel(field) for field in fields]
+    names = [api_name(field) for field in fields]
     if len(fields) == 1:
         return Rule(fields, f"{names[0]} must be set", f"has(self.{names[0]})", bool)
     given = ", ".join(f"has(self.{name})" for name in names)
@@ -66,7 +71,7 @@ def exactly_one(*fields: str) -> Rule:
 
 def one_or_both(one: str, left: str, right: str) -> Rule:
     """Either the first field may be set, or both of the others."""
-    first, second, third = (to_camel(field) for field in (one, left, right))
+    first, second, third = (api_name(field) for field in (one, left, right))
     return Rule(
         (one, left, right),
         f"set {first}, or both of {second} and {third}",
@@ -77,7 +82,7 @@ def one_or_both(one: str, left: str, right: str) -> Rule:
 
 def only_with(field: str, other: str) -> Rule:
     """The field may be set where the other one is."""
-    name, needed = to_camel(field), to_camel(other)
+    name, needed = api_name(field), api_name(other)
     return Rule(
         (field, other),
         f"{name} may be set only with {needed}",
@@ -90,7 +95,7 @@ class SpecModel(BaseModel):
     """An object of the spec; `rules` are what its fields' types cannot say."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, json_schema_extra=_bounded
+        alias_generator=api_name, populate_by_name=True, extra="forbid", frozen=True, json_schema_extra=_bounded
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -107,7 +112,7 @@ class SpecModel(BaseModel):
         for rule in self.rules:
             given = [field for field in rule.fields if getattr(self, field) is not None]
             if not rule.holds(given):
-                wrong = f", not {', '.join(map(to_camel, given))}" if given else ""
+                wrong = f", not {', '.join(map(api_name, given))}" if given else ""
                 raise ValueError(rule.message + wrong)
         return self
 

@@ -41,6 +41,51 @@ class ProgramSource(Union):
     )
 
 
+class ChatAdapter(SpecModel):
+    """dspy.ChatAdapter: fields under headings. Stock's own choice where nothing names an adapter."""
+
+    use_native_function_calling: bool = Field(False, description="Give dspy.Tool inputs to the provider as its tools.")
+    use_json_adapter_fallback: bool = Field(True, description="Ask again, for JSON, where an answer cannot be read.")
+    parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
+
+
+class JSONAdapter(SpecModel):
+    """dspy.JSONAdapter: one JSON object, by a schema where the provider takes one."""
+
+    use_native_function_calling: bool = Field(True, description="Give dspy.Tool inputs to the provider as its tools.")
+    parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
+
+
+class XMLAdapter(SpecModel):
+    """dspy.XMLAdapter: fields as XML elements."""
+
+    use_native_function_calling: bool = Field(False, description="Give dspy.Tool inputs to the provider as its tools.")
+    use_json_adapter_fallback: bool = Field(True, description="Ask again, for JSON, where an answer cannot be read.")
+    parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
+
+
+class TwoStepAdapter(SpecModel):
+    """dspy.TwoStepAdapter: the model answers in its own words, and models.extraction reads the fields out of them."""
+
+    use_native_function_calling: bool = Field(False, description="Give dspy.Tool inputs to the provider as its tools.")
+    parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
+
+
+class Adapter(Union):
+    """How a program's fields become a prompt, and an answer fields: dspy.configure(adapter=...)."""
+
+    members = ("chat", "json_", "xml", "two_step", "entrypoint")
+    chat: ChatAdapter | None = None
+    json_: JSONAdapter | None = None
+    xml: XMLAdapter | None = None
+    two_step: TwoStepAdapter | None = None
+    entrypoint: Entrypoint | None = Field(
+        None,
+        description='"module:attribute" of a dspy.Adapter, an Adapter class, or a function without arguments that '
+        "returns one.",
+    )
+
+
 class Program(SpecModel):
     """The DSPy program to compile."""
 
@@ -50,6 +95,11 @@ class Program(SpecModel):
     )
     source: ProgramSource | None = Field(
         None, description="Where the program's and metric's files come from. Default: the worker image."
+    )
+    adapter: Adapter | None = Field(
+        None,
+        description="The adapter of every LM call that sets no other. It wins over one that the program's files "
+        "configure. Default: theirs, or else DSPy's.",
     )
 
 
@@ -102,15 +152,22 @@ class DataSource(Union):
 class Data(SpecModel):
     """The examples to learn from and to score on."""
 
-    inputs: list[Annotated[str, Field(min_length=1, max_length=253)]] = Field(
+    inputs: list[Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
+        None,
         min_length=1,
         max_length=64,
-        description="Fields of an example that the program receives; the others are for the metric.",
+        description="Fields of an example that the program receives; the others are for the metric. JSONL, CSV and "
+        "dicts need it. Default: the inputs that each dspy.Example names by with_inputs.",
     )
     train: DataSource = Field(
         description="Examples to learn from: demonstrations are made of them; copro and simba score candidates on them."
     )
-    validation: DataSource = Field(description="Examples that candidates are scored on, by most optimizers.")
+    validation: DataSource | None = Field(
+        None,
+        description="Examples that candidates are scored on, by most optimizers. Default: what stock DSPy does without "
+        "a valset. miprov2 scores on the last 80 % of the training examples, inferRules on the last half, and both "
+        "learn from the others; all other optimizers score on all training examples.",
+    )
     test: DataSource | None = Field(
         None, description="Examples that the optimizer never sees: baseline and winner are scored on them."
     )
@@ -191,11 +248,15 @@ class Models(SpecModel):
         description="The model that writes instructions (miprov2, copro, simba, gepa). Default: the student.",
     )
 
+    extraction: Model | None = Field(
+        None, description="The model that program.adapter.twoStep reads answers with. Default: the student."
+    )
+
     @property
     def by_role(self) -> dict[str, Model]:
         """Those that the spec names."""
-        roles = {"student": self.student, "teacher": self.teacher, "prompt": self.prompt}
-        return {role: model for role, model in roles.items() if model is not None}
+        models = {role: getattr(self, role) for role in type(self).model_fields}
+        return {role: model for role, model in models.items() if model is not None}
 
     def with_limits_of(self, other: "Models") -> "Models":
         """The same models, as fast as the others."""
@@ -371,6 +432,13 @@ class CompilationSpec(SpecModel):
         description="Seconds after a run's end until its journal is deleted; artifact and status stay. Default: it is "
         "kept until the Compilation is deleted, or a run that answers a later request is published.",
     )
+
+    @model_validator(mode="after")
+    def _extraction_has_a_use(self) -> Self:
+        adapter = self.program.adapter
+        if self.models.extraction is not None and (adapter is None or adapter.two_step is None):
+            raise ValueError("models.extraction may be set only with program.adapter.twoStep: nothing else asks it")
+        return self
 
     @model_validator(mode="after")
     def _answers_are_bounded(self) -> Self:

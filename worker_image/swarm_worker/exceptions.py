@@ -13,10 +13,38 @@ class ProcessEnded(Exception):
     """
 
 
+class Carried(Exception):
+    """What the plan gets in place of an exception that cannot travel.
+
+    Args:
+        text: of that exception.
+        kind: the name of its class.
+        answer: the model's answer that could not be read, if that was why.
+    """
+
+    def __init__(self, text: str, kind: str, answer: str | None) -> None:
+        super().__init__(text, kind, answer)
+        self.kind, self.answer = kind, answer
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of an exception's class."""
+    return error.kind if isinstance(error, Carried) else type(error).__name__
+
+
+def unread_answer(error: BaseException) -> str | None:
+    """The model's answer that DSPy's adapter could not read, if that is what the exception tells of."""
+    found = error.answer if isinstance(error, Carried) else getattr(error, "lm_response", None)
+    return found if isinstance(found, str) else None
+
+
 def describe(error: BaseException) -> str:
     """One line: type, text and place."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{type(error).__name__}: {text} ({location(error)})"
+    return f"{kind_of(error)}: {text} ({location(error)})"
 
 
 def location(error: BaseException) -> str:

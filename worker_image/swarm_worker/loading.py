@@ -101,7 +101,9 @@ def loading_user_code(
     Args:
         end: ends the process where an LM call cannot be made.
     """
-    fixed = {"lm": ("spec.models.student", environment.models.student)}
+    fixed: dict[str, tuple[str, Any]] = {"lm": ("spec.models.student", environment.models.student)}
+    if environment.models.adapter is not None:
+        fixed["adapter"] = "spec.program.adapter", environment.models.adapter
     with environment.budget.ending(end), settings.loading(process.note, fixed):
         yield
     if environment.imagination is not None:

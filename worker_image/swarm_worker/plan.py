@@ -4,19 +4,21 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
 import dspy
 
 from swarm_wire import names
-from swarm_wire.messages import ArtifactHeader, Bound, Ending, PlanEnd, PlanOutcome, Pruned, Report, Spending
+from swarm_wire.messages import ArtifactHeader, Bound, Ending, Failures, PlanEnd, PlanOutcome, Pruned, Report, Spending
 from swarm_wire.names import WorkerReason
-from swarm_wire.records import Record, RecordKind
+from swarm_wire.records import Record, RecordKind, printable
 from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
 from swarm_worker import script
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
+from swarm_worker.exceptions import describe, kind_of, unread_answer
 from swarm_worker.loading import Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe
@@ -30,6 +32,9 @@ from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding, packages
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.watch import Watch
+
+ANSWER = 500
+"""Characters of a model's answer that a report shows."""
 
 
 def main(process: Process, twin: Twin | None = None) -> None:
@@ -79,6 +84,7 @@ class Plan:
         bound = self._store.bound
         self._binding, self._is_bound = bound.binding if bound else "", bound is not None
         self._observed: list[Observation] = []
+        self._scored_on = ""
 
     def run(self) -> None:
         """Ends the process, or raises a SwarmError."""
@@ -88,6 +94,7 @@ class Plan:
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
+        self._scored_on = loaded.data.scored_on(spec.optimizer)
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
@@ -100,7 +107,8 @@ class Plan:
         # Not among `dspy.settings.callbacks`: those are the user's.
         dspy.Evaluate.callbacks = [self._progress]
         try:
-            winner = script.run(compile_program, loaded.student, loaded.metric, loaded.data, self._progress)
+            scored, test = loaded.data.scored(spec.optimizer), loaded.data.test
+            winner = script.run(compile_program, loaded.student, loaded.metric, scored, test, self._progress)
         except (BadInput, CompileFailed) as error:
             self._leave(None if self._engine.has_passed_over else self._explained(error))
         except BaseException:
@@ -155,10 +163,22 @@ class Plan:
                 "way, so its journal cannot be used. Request a new run for the new state.",
             )
 
+    def _baseline_failures(self) -> Failures | None:
+        """What went wrong with the unoptimized student: the first that the engine met."""
+        failed = self._engine.failures[: self._progress.baseline_failed]
+        if not failed:
+            return None
+        return Failures(
+            failed=len(failed),
+            examples=len(self._progress.validation),
+            exceptions=Counter(map(kind_of, failed)),
+            answer=printable(next(filter(None, map(unread_answer, failed)), "")[:ANSWER]) or None,
+        )
+
     def _explained(self, error: SwarmError) -> SwarmError:
         failures = self._engine.failures
         if failures:
-            text = f"{error}. {len(failures)} cells failed, the first with {failures[0][:600]}"
+            text = f"{error}. {len(failures)} cells failed, the first with {describe(failures[0])[:600]}"
             return CompileFailed(text) if isinstance(error, CompileFailed) else BadInput(error.reason, text)
         return error
 
@@ -202,6 +222,8 @@ class Plan:
         program = _saved(winner)
         report = Report(
             scores=self._progress.scores(),
+            scored_on=self._scored_on,
+            baseline_failures=self._baseline_failures(),
             candidates=script.candidates(winner),
             usage=self._store.usage(),
             effects=len(self._engine.stream),

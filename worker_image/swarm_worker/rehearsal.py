@@ -32,7 +32,8 @@ from swarm_worker.twin import Observation
 
 EXAMPLES = 8
 RUNS = 16
-"""The first EXAMPLES of the validation set are run so often in all, at least twice each."""
+"""The first EXAMPLES of the validation set (if there is none, of the training set) are run so often in all, at least
+twice each."""
 CALLS = 100
 """LM calls of one run after which it is ended: a program may wait for an answer that is never imagined."""
 VALUE_TEXT, REQUEST_TEXT = 1_000, 20_000
@@ -50,7 +51,7 @@ def observe(loaded: Compilation, *, backwards: bool = False) -> list[Observation
 
 def _data(loaded: Compilation) -> Iterator[Observation]:
     for name in ("train", "validation", "test"):
-        for number, example in enumerate(getattr(loaded.data, name), 1):
+        for number, example in enumerate(getattr(loaded.data, name) or (), 1):
             yield _seen(f"spec.data.{name}, example {number}", example, str(dict(example)))
 
 
@@ -66,9 +67,10 @@ def _seen(place: str, thing: Any, text: str) -> Observation:
 
 
 def _rehearsed(loaded: Compilation, backwards: bool) -> Iterator[Observation]:
-    examples = list(enumerate(loaded.data.validation[:EXAMPLES], 1))
+    kind = "training" if loaded.data.validation is None else "validation"
+    examples = list(enumerate((loaded.data.validation or loaded.data.train)[:EXAMPLES], 1))
     order = examples * -(-RUNS // len(examples))
-    stage = _Stage(loaded.student.deepcopy(), loaded.metric)
+    stage = _Stage(loaded.student.deepcopy(), loaded.metric, kind)
     with imagined(stage.hear), _silent(), _generators_set_back():
         runs = [stage.run(number, copy.deepcopy(example)) for number, example in (order[::-1] if backwards else order)]
     for run in runs[::-1] if backwards else runs:
@@ -81,12 +83,14 @@ class _Stage:
 
     program: Any
     metric: Callable[..., Any]
+    kind: str
+    """Of the examples, for people."""
     _calls: list[tuple[str, str]] = field(default_factory=list)
     _unordered: bool = False
     _lock: Any = field(default_factory=threading.Lock)
 
     def run(self, number: int, example: Any) -> list[Observation]:
-        on = f"on validation example {number}"
+        on = f"on {self.kind} example {number}"
         trace: list[Any] = []
         with dspy.context(trace=trace, disable_history=True, usage_tracker=None):
             seen, predicted = self._tried(f"spec.program {on}", "its prediction", self.program, **example.inputs())

@@ -12,7 +12,6 @@ from swarm_wire.messages import Candidate, Scores
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
 from swarm_worker.replay.pruning import Bound
-from swarm_worker.user.data import Data
 from swarm_worker.user.optimizer import Compile
 
 
@@ -21,6 +20,8 @@ class Progress(BaseCallback):
     """The scores known so far; told also when the plan ends before the compile does.
 
     Attributes:
+        validation: the examples that scores are taken on.
+        baseline_failed: how many of them the unoptimized student, or the metric on it, failed on.
         keeps_best: also keep a copy of the program that has the best score on the whole validation set so far.
     """
 
@@ -29,6 +30,7 @@ class Progress(BaseCallback):
     test_baseline: float | None = None
     test_winner: float | None = None
     compiling: bool = False
+    baseline_failed: int = 0
     validation: list[Any] = field(default_factory=list)
     keeps_best: bool = False
     best_program: Any = None
@@ -70,26 +72,31 @@ def run(
     compile_program: Compile,
     student: dspy.Module,
     metric: Callable[..., Any],
-    data: Data,
+    scored: list[Any],
+    test: list[Any],
     progress: Progress,
 ) -> dspy.Module:
     """The winner; scores go into `progress`.
 
+    Args:
+        scored: the examples that student and winner are scored on.
+        test: the same, if any, of examples that the optimizer never sees.
+
     Raises:
-        BadInput: no example of the validation set could be evaluated.
+        BadInput: the metric's values cannot be added up.
         CompileFailed: the optimizer raised.
     """
-    progress.validation = data.validation
-    progress.baseline = _evaluate(student, metric, data.validation, must_work=True)
+    progress.validation = scored
+    progress.baseline, progress.baseline_failed = _evaluate(student, metric, scored)
     progress.keep(student, progress.baseline)
-    if data.test:
-        progress.test_baseline = _evaluate(student, metric, data.test)
+    if test:
+        progress.test_baseline, _ = _evaluate(student, metric, test)
     progress.compiling = True
     winner = compile_program(student)
     progress.compiling = False
-    progress.best = _evaluate(winner, metric, data.validation)
-    if data.test:
-        progress.test_winner = _evaluate(winner, metric, data.test)
+    progress.best, _ = _evaluate(winner, metric, scored)
+    if test:
+        progress.test_winner, _ = _evaluate(winner, metric, test)
     return winner
 
 
@@ -111,7 +118,8 @@ def _is_cut_short(results: list[Any]) -> bool:
     return any(isinstance(score, Bound) for *_, score in results)
 
 
-def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any], must_work: bool = False) -> float:
+def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> tuple[float, int]:
+    """The score, and how many examples failed."""
     # More errors than examples: a figure for the report must not end a compile that stock would go through.
     evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1, failure_score=_Failed())
     try:
@@ -122,13 +130,7 @@ def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[A
             f"the metric's values cannot be added up: {error}. Return a bool, a number between 0 and 1, or a "
             "dspy.Prediction(score=..., feedback=...).",
         ) from error
-    failed = [score for _, _, score in result.results if isinstance(score, _Failed)]
-    if must_work and len(failed) == len(examples):
-        raise BadInput(
-            WorkerReason.EVALUATION_FAILED,
-            f"the program and its metric failed on all {len(examples)} validation examples",
-        )
-    return float(result.score)
+    return float(result.score), sum(isinstance(score, _Failed) for _, _, score in result.results)
 
 
 class _Failed(float):

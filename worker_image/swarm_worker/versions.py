@@ -87,6 +87,7 @@ HOOKS: Sequence[Shape] = (
 
 CLASSES: Sequence[Shape] = (
     Names("dspy", "BaseLM LM Module Predict Example Prediction Evaluate context configure configure_cache settings"),
+    Names("dspy", "Adapter ChatAdapter JSONAdapter XMLAdapter TwoStepAdapter"),
     Names("dspy.utils.exceptions", "LMError LMAuthError LMBillingError LMRateLimitError is_retryable_lm_error"),
     Names("dspy.utils.callback", "BaseCallback"),
     Names("dspy.primitives.example.Example", "with_inputs inputs"),

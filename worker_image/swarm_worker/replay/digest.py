@@ -19,6 +19,7 @@ from dspy.primitives.prediction import Prediction
 from dspy.signatures.signature import Signature
 
 from swarm_worker.replay.marks import unmarked
+from swarm_worker.replay.stand_ins import stock_of
 
 IGNORED_ATTRIBUTES = frozenset(
     {
@@ -138,6 +139,7 @@ class Walk:
         if isinstance(thing, dspy.BaseLM):
             return ["lm", _name(kind), visit(thing.dump_state())]
         if isinstance(thing, types.FunctionType):
+            thing = stock_of(thing)
             cells = [
                 b"empty" if cell == types.CellType() else visit(cell.cell_contents) for cell in thing.__closure__ or ()
             ]

@@ -133,7 +133,7 @@ class Engine:
         asked: tasks emitted.
         guesses: digests of those among them that are guesses, and about how many runs of the program each takes.
         used: keys of results that were needed.
-        failures: first lines of what cells raised, in the order in which the optimizer met them.
+        failures: what cells raised, in the order in which the optimizer met it.
         answers: finished LM calls, for the cells that run here.
     """
 
@@ -176,7 +176,7 @@ class Engine:
         self.asked: list[Task] = []
         self.guesses: dict[str, int] = {}
         self.used: set[str] = set()
-        self.failures: list[str] = []
+        self.failures: list[Exception] = []
 
     @property
     def is_scout(self) -> bool:

@@ -11,7 +11,7 @@ from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.errors import BadInput, ProviderFailed, SwarmError, causes
-from swarm_worker.exceptions import describe, location
+from swarm_worker.exceptions import Carried, describe, kind_of, location, unread_answer
 from swarm_worker.replay import recorded
 from swarm_worker.replay.calls import Answers, cell_calls
 from swarm_worker.replay.codec import Walks
@@ -127,9 +127,10 @@ def portable(error: Exception) -> Exception:
     place, carried = location(error), error.with_traceback(None)
     try:
         copy = pickle.loads(pickle.dumps(error))
-        if type(copy) is not type(error) or str(copy) != str(error):
-            carried = Exception(repr(error))
+        travels = type(copy) is type(error) and str(copy) == str(error)
     except Exception:
-        carried = Exception(repr(error))
+        travels = False
+    if not travels:
+        carried = Carried(str(error), kind_of(error), unread_answer(error))
     carried.add_note(place)
     return carried

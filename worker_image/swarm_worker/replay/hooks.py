@@ -18,8 +18,7 @@ from dspy.teleprompt.bootstrap import BootstrapFewShot
 from dspy.utils.parallelizer import ParallelExecutor
 
 from swarm_wire.messages import Outcome
-from swarm_worker.exceptions import describe
-from swarm_worker.replay import placeholder, recorded
+from swarm_worker.replay import placeholder, recorded, stand_ins
 from swarm_worker.replay.calls import current
 from swarm_worker.replay.effects import Bootstrap, Wave
 from swarm_worker.replay.engine import Engine, Missing, may_stand_in
@@ -51,7 +50,7 @@ def install(engine: Engine) -> None:
                 executor.error_count += 1
                 executor.failed_indices.append(number)
                 executor.exceptions_map[number] = value
-                engine.failures.append(describe(value))
+                engine.failures.append(value)
         if executor.error_count and executor.error_count >= executor.max_errors:
             raise Exception("Execution cancelled due to errors or interruption.")
         return results
@@ -65,7 +64,7 @@ def install(engine: Engine) -> None:
         recorded.leave()
         outcome, value = engine.need(Bootstrap(optimizer, student, teacher, trainset))
         if outcome is Outcome.ERROR:
-            engine.failures.append(describe(value))
+            engine.failures.append(value)
             raise value
         demos, optimizer.error_count = value
         optimizer.trainset, optimizer.student = trainset, student.reset_copy()
@@ -89,7 +88,9 @@ def install(engine: Engine) -> None:
         finally:
             may_stand_in.reset(token)
 
-    ParallelExecutor.execute, BootstrapFewShot.compile, Predict.forward = execute, compile_bootstrap, forward
+    stand_ins.put(ParallelExecutor, "execute", execute)
+    stand_ins.put(BootstrapFewShot, "compile", compile_bootstrap)
+    stand_ins.put(Predict, "forward", forward)
 
 
 def _has_text_outputs(signature: Any) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 
 import dspy
 
+from swarm_wire.messages import VALIDATION_SET
 from swarm_wire.names import WorkerReason
+from swarm_wire.optimizers import Optimizer
 from swarm_wire.spec import CompilationSpec, DataSource
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe
@@ -22,23 +24,41 @@ _REASON = WorkerReason.DATA_INVALID
 
 @dataclass(frozen=True)
 class Data:
-    """Lists of dspy.Example with their inputs marked. `test` is empty where the spec names none."""
+    """Lists of dspy.Example with their inputs marked.
+
+    Attributes:
+        validation: None where the spec names none: the stock optimizer then makes its own choice.
+        test: empty where the spec names none.
+    """
 
     train: list[Any]
-    validation: list[Any]
+    validation: list[Any] | None
     test: list[Any]
+
+    def scored(self, optimizer: Optimizer) -> list[Any]:
+        """The examples that student and winner are scored on: the validation set, or what the optimizer takes for it of
+        the training set."""
+        return list(optimizer.scored_on(self.train)) if self.validation is None else self.validation
+
+    def scored_on(self, optimizer: Optimizer) -> str:
+        """Which examples these are, for people."""
+        if self.validation is not None:
+            return VALIDATION_SET
+        number, all_ = len(self.scored(optimizer)), len(self.train)
+        return f"all {all_} training examples" if number == all_ else f"the last {number} of {all_} training examples"
 
 
 def load_data(spec: CompilationSpec, sources: Path) -> Data:
     """Raises BadInput with file and line where an example cannot be used."""
+    given = spec.data
     return Data(
-        train=_load(spec.data.train, "spec.data.train", spec.data.inputs, sources),
-        validation=_load(spec.data.validation, "spec.data.validation", spec.data.inputs, sources),
-        test=_load(spec.data.test, "spec.data.test", spec.data.inputs, sources) if spec.data.test else [],
+        train=_load(given.train, "spec.data.train", given.inputs, sources),
+        validation=_load(given.validation, "spec.data.validation", given.inputs, sources) if given.validation else None,
+        test=_load(given.test, "spec.data.test", given.inputs, sources) if given.test else [],
     )
 
 
-def _load(source: DataSource, where: str, inputs: list[str], sources: Path) -> list[Any]:
+def _load(source: DataSource, where: str, inputs: list[str] | None, sources: Path) -> list[Any]:
     if source.entrypoint is not None:
         rows, name = _call(source.entrypoint, where), source.entrypoint
     else:
@@ -111,13 +131,29 @@ def _json(line: str, where: str) -> Mapping[str, Any]:
     return row
 
 
-def _example(row: Any, where: str, inputs: list[str]) -> Any:
+def _example(row: Any, where: str, inputs: list[str] | None) -> Any:
     if isinstance(row, dspy.Example):
         example = row
     elif isinstance(row, Mapping):
         example = dspy.Example(dict(row))  # not **row: a field may be called "base"
     else:
         raise BadInput(_REASON, f"{where} is a {type(row).__name__}. Return dspy.Example objects or dicts.")
+    own: set[str] | None = getattr(example, "_input_keys", None)  # a dspy.Prediction has none
+    if inputs is None:
+        if own is None:
+            fields = ", ".join(example.keys())
+            raise BadInput(
+                _REASON,
+                f"{where} does not say which of its fields the program receives. Name them in spec.data.inputs, or "
+                f"call with_inputs on each dspy.Example. Its fields: {fields}.",
+            )
+        return example
+    if own is not None and own != set(inputs):
+        raise BadInput(
+            _REASON,
+            f"{where} names {_listed(own)} as its inputs, and spec.data.inputs names {_listed(inputs)}. Leave "
+            "spec.data.inputs out: each example then keeps its own inputs. Or name the same ones in both places.",
+        )
     missing = [name for name in inputs if name not in example]
     if missing:
         fields = ", ".join(example.keys())
@@ -126,4 +162,8 @@ def _example(row: Any, where: str, inputs: list[str]) -> Any:
             f"{where} has no {' and no '.join(map(repr, missing))}, which spec.data.inputs names. Its fields: "
             f"{fields}.",
         )
-    return example.with_inputs(*inputs)
+    return example if own is not None else example.with_inputs(*inputs)
+
+
+def _listed(fields: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(fields))) or "no fields"

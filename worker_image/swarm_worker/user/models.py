@@ -14,6 +14,7 @@ from swarm_wire.spec import CompilationSpec, Model
 from swarm_worker.client import prices
 from swarm_worker.errors import BadInput
 from swarm_worker.replay import recorded
+from swarm_worker.user.adapter import make_adapter
 
 NO_KEY = "none"
 """What an endpoint that wants no key is sent: OpenAI's protocol has no request without one."""
@@ -21,11 +22,16 @@ NO_KEY = "none"
 
 @dataclass(frozen=True)
 class Models:
-    """Clients by role; roles that the spec leaves out are the student."""
+    """Clients by role; roles that the spec leaves out are the student.
+
+    Attributes:
+        adapter: the spec's; None where it names none.
+    """
 
     student: dspy.LM
     teacher: dspy.LM
     prompt: dspy.LM
+    adapter: dspy.Adapter | None = None
 
 
 def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
@@ -54,11 +60,15 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
 
 
 def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
-    student = _client(spec.models.student, keys.get("student"))
+    """Also imports an adapter that the spec names by its entrypoint."""
+    clients = {role: _client(model, keys.get(role)) for role, model in spec.models.by_role.items()}
+    student = clients["student"]
+    adapter = spec.program.adapter
     return Models(
         student=student,
-        teacher=_client(spec.models.teacher, keys.get("teacher")) if spec.models.teacher else student,
-        prompt=_client(spec.models.prompt, keys.get("prompt")) if spec.models.prompt else student,
+        teacher=clients.get("teacher", student),
+        prompt=clients.get("prompt", student),
+        adapter=make_adapter(adapter, clients.get("extraction", student)) if adapter is not None else None,
     )
 
 
@@ -92,3 +102,5 @@ def configure(models: Models) -> None:
     tqdm._instances = _NoBars()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     dspy.configure(lm=models.student, trace=recorded.trace())
+    if models.adapter is not None:
+        dspy.configure(adapter=models.adapter)

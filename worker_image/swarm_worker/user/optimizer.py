@@ -156,13 +156,20 @@ def _miprov2(given: api.MIPROv2, setting: _Setting) -> Compile:
         "tip_aware_proposer",
         "fewshot_aware_proposer",
     )
+    validation = setting.data.validation
+    if validation is None and len(setting.data.train) == 1:
+        raise _invalid(
+            "miprov2", "there is one training example. Write more, or data.validation: it scores on a part of them."
+        )
+    scored = len(given.scored_on(setting.data.train) if validation is None else validation)
     if given.num_trials is None:
         made["auto"] = given.auto or "light"
-    elif given.minibatch and given.minibatch_size > len(setting.data.validation):
+    elif given.minibatch and given.minibatch_size > scored:
         raise _invalid(
             "miprov2",
-            f"minibatchSize is {given.minibatch_size}, but there are {len(setting.data.validation)} validation "
-            "examples. Write a smaller one, or minibatch: false.",
+            f"minibatchSize is {given.minibatch_size}, but there are {scored} "
+            f"{'training examples to score on' if validation is None else 'validation examples'}. Write a smaller one, "
+            "or minibatch: false.",
         )
     if given.max_labeled_demos and not given.max_bootstrapped_demos:
         raise _invalid(

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from swarm_wire.messages import Usage
 from swarm_wire.names import api_key_env
+from swarm_wire.spec import Models
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import manifests
 from swarm_worker.local.command import INTERRUPTED, positive, stop_on_signals
@@ -21,7 +22,7 @@ from swarm_worker.local.manifests import Manifest
 from swarm_worker.price_list import Price, Prices
 
 # A real key's place is checked to be nowhere else, so this is a text that is nowhere else.
-_NO_KEYS = {api_key_env(role): f"no-key-{secrets.token_hex(16)}" for role in ("student", "teacher", "prompt")}
+_NO_KEYS = {api_key_env(role): f"no-key-{secrets.token_hex(16)}" for role in Models.model_fields}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,71 @@
+"""What stock DSPy takes, a compile takes: a training set alone, bare predictors, metrics of every make."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.compiles import Case
+
+SEARCH = Case("", parameters={"num_candidate_programs": 1, "max_labeled_demos": 4}, validation=10)
+RULES = Case("", "inferRules", {"num_candidates": 2, "num_rules": 3}, validation=10)
+MIPRO = Case(
+    "",
+    "miprov2",
+    {"max_bootstrapped_demos": 1, "max_labeled_demos": 2, "num_candidates": 2, "num_trials": 3, "minibatch": False},
+    validation=10,
+)
+EVOLVED = Case("", "gepa", {"max_full_evals": 2}, metric="feedback", validation=10)
+SAMPLED = Case("", "simba", {"bsize": 6, "num_candidates": 3, "max_steps": 2}, validation=10)
+COPRO = Case("", "copro", {"breadth": 3, "depth": 2}, validation=10)
+
+
+def is_stocks(case: Case, providers: Any, folder: Path) -> Any:
+    stock = case.stock(providers(1))
+    ours = case.swarm(providers(1), folder)
+    assert stock.error is None
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
+    return ours
+
+
+@pytest.mark.parametrize(
+    ("case", "scored_on"),
+    [
+        (SEARCH, "all 20 training examples"),
+        (RULES, "the last 10 of 20 training examples"),
+        (MIPRO, "the last 16 of 20 training examples"),
+        (EVOLVED, "all 20 training examples"),
+        (Case("", "custom", {"entrypoint": "replay_programs:two_stages"}), "all 20 training examples"),
+    ],
+    ids=lambda given: getattr(given, "optimizer", ""),
+)
+def test_a_training_set_alone_is_enough(providers: Any, tmp_path: Path, case: Case, scored_on: str) -> None:
+    ours = is_stocks(replace(case, train=20, validation=None), providers, tmp_path)
+    assert ours.report["scoredOn"] == scored_on
+    assert f"scored on {scored_on}: the spec names no data.validation" in ours.output
+
+
+@pytest.mark.parametrize(
+    ("case", "program", "metric"),
+    [
+        (EVOLVED, "Bare", "feedback"),
+        (EVOLVED, "Careful", "fed_back"),
+        (SEARCH, "Bare", "weighed"),
+        (RULES, "Bare", "exact"),
+        (COPRO, "Careful", "noted"),
+        (MIPRO, "Bare", "noted"),
+        (SAMPLED, "Bare", "weighed"),
+    ],
+    ids=lambda given: getattr(given, "optimizer", str(given)),
+)
+def test_a_bare_predictor_is_a_program_and_any_callable_a_metric(
+    providers: Any, tmp_path: Path, case: Case, program: str, metric: str
+) -> None:
+    is_stocks(replace(case, program=program, metric=metric, train=16), providers, tmp_path)
+
+
+@pytest.mark.parametrize("adapter", ["json", "xml", "twoStep"])
+def test_the_specs_adapter_is_in_force_everywhere(providers: Any, tmp_path: Path, adapter: str) -> None:
+    is_stocks(replace(SEARCH, adapter=adapter), providers, tmp_path)
