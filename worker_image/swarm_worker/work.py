@@ -16,13 +16,14 @@ from swarm_worker.client import prices
 from swarm_worker.depot import Bodies
 from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
 from swarm_worker.exchange import Window
-from swarm_worker.loading import Environment, load_environment
+from swarm_worker.loading import Environment, find_places_later, load_environment
 from swarm_worker.process import Process, check_schema, folder
-from swarm_worker.replay import calls
+from swarm_worker.replay import calls, places
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Work, make_work
 from swarm_worker.replay.journal import body_of, read_body
+from swarm_worker.replay.places import MARK
 from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.watch import Watch
 
@@ -35,6 +36,10 @@ def main(process: Process) -> None:
         index = int(os.environ.get(names.ENV_INDEX, "0"))
         depot = environment.depot
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec, depot)
+        find_places_later(environment)
+        if bench.refers_to_places:
+            # Here, in the main thread: what an entrypoint makes may depend on that.
+            places.here().load()
         store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True), depot)
         store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
         if depot is not None:
@@ -65,6 +70,11 @@ class Bench:
                 self._tasks[task.digest] = task
             elif record.kind is RecordKind.BLOB:
                 self._blobs[record.header["key"]] = read_body(body_of(record), bodies)
+
+    @property
+    def refers_to_places(self) -> bool:
+        """Whether a payload may do so."""
+        return any(MARK.encode() in blob for blob in self._blobs.values())
 
     def work(self, digest: str) -> Work:
         with self._lock:
