@@ -9,7 +9,9 @@ import importlib
 import io
 import operator
 import pickle
+import sys
 import threading
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -121,6 +123,8 @@ class _Pickler(cloudpickle.Pickler):
             return threading.RLock, ()
         if isinstance(thing, threading.Event):
             return threading.Event, ()
+        if isinstance(thing, types.ModuleType) and type(thing).__module__ == "dspy.utils.lazy_import":
+            return sys.modules[type(thing).__module__].require, (thing.__name__,)
         if isinstance(thing, dspy.BaseLM):
             self._check_key(thing)
         if isinstance(thing, dspy.Module | dspy.BaseLM | Unbatchify):

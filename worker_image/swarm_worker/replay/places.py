@@ -15,6 +15,7 @@ import collections
 import enum
 import functools
 import io
+import queue
 import re
 import threading
 import types
@@ -47,6 +48,8 @@ _OPEN_BASES = (
     *(collections.OrderedDict, collections.defaultdict, collections.deque),
 )
 _OPEN_PACKAGES = ("dspy", "pydantic")
+_DSPYS_OWN = (*SYNCHRONIZERS, queue.Queue)
+"""What objects of DSPy's classes have for themselves: new ones elsewhere."""
 _USED_UP = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 _ABSENT = object()
 
@@ -178,7 +181,7 @@ class Places:
             is_dspys = type(thing).__module__.startswith("dspy.") and not isinstance(thing, dspy.Module)
             for step, part in parts(thing):
                 self._collect(path + step, part, dspys=is_dspys)
-        elif not (isinstance(thing, _USED_UP) or (dspys and isinstance(thing, SYNCHRONIZERS))):
+        elif not (isinstance(thing, _USED_UP) or (dspys and isinstance(thing, _DSPYS_OWN))):
             place = Place(path, thing, _attributes(thing))
             self._by_name[path] = self._by_id[id(thing)] = place
             self._by_kind.setdefault(type(thing), []).append(place)
