@@ -16,6 +16,7 @@ from swarm_worker.errors import BadInput
 from swarm_worker.plan import artifact
 from swarm_worker.replay.codec import Codec, SecretInPayload
 from swarm_worker.replay.digest import Walk
+from swarm_worker.replay.places import NotPortable
 
 KEY = "sk-a-very-secret-key"
 CODEC = Codec({"student": KEY, "teacher": "none"})
@@ -101,8 +102,8 @@ def test_locks_and_events_arrive_unlocked_and_unset(make: Any) -> None:
 
 def test_histories_and_reports_stay_behind() -> None:
     program = Program()
-    program.history.append({"prompt": "x" * 10_000})
-    program.candidate_programs = ["x" * 10_000]
+    program.history.append({"uuid": "u", "timestamp": "t", "outputs": [], "prompt": "x" * 10_000})
+    program.candidate_programs = [{"score": 1.0, "program": Program("x" * 10_000)}]
     program.predict.demos = [example(question="kept", history=["a field"])]
     data = CODEC.dumps(program)
     found = CODEC.loads(data)
@@ -114,8 +115,16 @@ def test_histories_and_reports_stay_behind() -> None:
 
 
 def test_what_cannot_be_pickled_says_so() -> None:
-    with pytest.raises(TypeError, match="generator"):
+    with pytest.raises(NotPortable, match="generator"):
         CODEC.dumps(number for number in range(3))
+
+
+@pytest.mark.parametrize("name", ["stage", "history", "callbacks", "trial_logs", "total_calls"])
+def test_an_attribute_of_the_users_travels_whatever_its_name(name: str) -> None:
+    program = Program()
+    setattr(program, name, dspy.History(messages=[{"question": "q"}]))
+    found = CODEC.loads(CODEC.dumps(program))
+    assert getattr(found, name) == getattr(program, name)
 
 
 def test_a_payload_never_touches_the_classes_of_another() -> None:

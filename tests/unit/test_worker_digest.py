@@ -15,7 +15,7 @@ import pydantic
 import pytest
 
 from support.worker import Program, Slotted, example, graphs, run_python, scorer
-from swarm_worker.replay.digest import IGNORED_ATTRIBUTES, Walk, combine
+from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.replay.marks import mark
 
 
@@ -77,13 +77,51 @@ def test_what_can_change_an_answer_changes_a_programs_digest(what: str, change: 
     assert digest(changed(Program(), change)) != digest(Program()), what
 
 
-@pytest.mark.parametrize("name", sorted(IGNORED_ATTRIBUTES))
-def test_reports_on_a_module_do_not_count_but_fields_of_an_example_do(name: str) -> None:
-    program = Program()
-    setattr(program, name, ["report"])
-    assert digest(program) == digest(Program())
+REPORTS = ["candidate_programs", "mb_candidate_programs", "trial_logs", "total_calls", "simba_idx", "results_best"]
+
+
+@pytest.mark.parametrize("name", ["stage", "history", "callbacks", *REPORTS])
+def test_an_attribute_of_the_users_counts_whatever_its_name(name: str) -> None:
+    one, other = Program(), Program()
+    setattr(one, name, "a")
+    setattr(other, name, "b")
+    assert digest(one) != digest(other)
+    one.predict, other.predict = dspy.Predict("a -> b"), dspy.Predict("a -> b")
+    setattr(one, name, "same")
+    setattr(other, name, "same")
+    setattr(one.predict, name, 1)
+    setattr(other.predict, name, 2)
+    assert digest(one) != digest(other), "a predictor's, too"
     assert digest(example(**{name: 1})) != digest(example(**{name: 2}))
     assert digest({name: 1}) != digest({name: 2})
+
+
+ENTRY = {"uuid": "u", "timestamp": "t", "outputs": ["a"], "prompt": "p"}
+ROW = {"score": 50.0, "program": Program()}
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        {"history": [ENTRY]},
+        {"candidate_programs": [{**ROW, "seed": 1}]},
+        {"candidate_programs": [ROW], "mb_candidate_programs": [], "trial_logs": {1: {}}, "total_calls": 9},
+        {"candidate_programs": [{**ROW, "instruction": "i", "prefix": "p", "depth": 0}], "total_calls": 9},
+        {"candidate_programs": [ROW], "trial_logs": {0: {}}, "simba_idx": 3},
+    ],
+    ids=["LM calls", "random search", "MIPROv2", "COPRO", "SIMBA"],
+)
+def test_what_dspy_and_its_optimizers_hang_on_a_program_does_not_count(reports: dict[str, Any]) -> None:
+    program = Program()
+    for name, report in reports.items():
+        setattr(program, name, report)
+    assert digest(program) == digest(Program())
+
+
+def test_what_dspy_draws_for_a_predictor_does_not_count() -> None:
+    assert digest(dspy.Predict("a -> b")) == digest(dspy.Predict("a -> b"))
+    assert digest(dspy.Retrieve(k=3)) == digest(dspy.Retrieve(k=3))
+    assert digest(dspy.Retrieve(k=3)) != digest(dspy.Retrieve(k=4))
 
 
 def lms(**changes: Any) -> Any:
@@ -170,12 +208,11 @@ def test_cycles_end() -> None:
     assert digest(one) != digest(other)
 
 
-def test_of_locks_and_clients_only_the_type_counts_and_is_told() -> None:
+def test_of_locks_only_the_type_counts() -> None:
     holder = types.SimpleNamespace(lock=threading.Lock(), text="a")
-    walk = Walk()
-    assert walk.digest(holder) == digest(types.SimpleNamespace(lock=threading.Lock(), text="a"))
-    assert walk.digest(holder) != digest(types.SimpleNamespace(lock=threading.Lock(), text="b"))
-    assert walk.opaque == {"_thread.lock"}
+    assert digest(holder) == digest(types.SimpleNamespace(lock=threading.Lock(), text="a"))
+    assert digest(holder) != digest(types.SimpleNamespace(lock=threading.Lock(), text="b"))
+    assert digest(holder) != digest(types.SimpleNamespace(lock=threading.RLock(), text="a"))
 
 
 @pytest.mark.parametrize(

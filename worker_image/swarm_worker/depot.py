@@ -20,7 +20,7 @@ from swarm_wire.messages import STORED, Stored
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, frame_digest
 from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
-from swarm_worker.replay.codec import GUARDED_SECRET
+from swarm_worker.replay.places import GUARDED_SECRET
 
 T = TypeVar("T")
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import dspy
+
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
+from swarm_wire.spec import CompilationSpec
 from swarm_worker import depot as depots
 from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
@@ -16,8 +19,9 @@ from swarm_worker.depot import Depot, Sender
 from swarm_worker.errors import SwarmError
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
-from swarm_worker.replay import recorded
+from swarm_worker.replay import places, recorded
 from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.places import Places
 from swarm_worker.throttle.requests import Throttle
 from swarm_worker.throttle.requests import install as install_throttle
 from swarm_worker.user import models as user_models
@@ -87,6 +91,7 @@ def load_environment(process: Process) -> Environment:
 def load_compilation(environment: Environment) -> Compilation:
     spec = environment.request.spec
     student, metric = load_program(spec), load_metric(spec)
+    _install(spec, Places.of(program=student, metric=metric, **_settings()))
     if environment.imagination is not None:
         metric = environment.imagination.assumed(metric)
     return Compilation(student, metric, load_data(spec, environment.sources))
@@ -108,3 +113,17 @@ def loading_user_code(
         yield
     if environment.imagination is not None:
         environment.imagination.loaded()
+
+
+def find_places_later(environment: Environment) -> None:
+    """For a worker, which loads the program only if a payload refers to an object of it."""
+    spec = environment.request.spec
+    _install(spec, Places.lazy(lambda: {"program": load_program(spec), "metric": load_metric(spec), **_settings()}))
+
+
+def _install(spec: CompilationSpec, found: Places) -> None:
+    places.install(found, spec.program.entrypoint, spec.metric.entrypoint)
+
+
+def _settings() -> dict[str, Any]:
+    return {"settings": {name: value for name, value in dspy.settings.config.items() if name != "lm"}}

@@ -16,13 +16,14 @@ from swarm_worker.client import prices
 from swarm_worker.depot import Bodies
 from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
 from swarm_worker.exchange import Window
-from swarm_worker.loading import Environment, load_environment, loading_user_code
+from swarm_worker.loading import Environment, find_places_later, load_environment, loading_user_code
 from swarm_worker.process import Process, check_schema, folder
-from swarm_worker.replay import calls
+from swarm_worker.replay import calls, places
 from swarm_worker.replay.calls import Answers, Loading
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Work, make_work
 from swarm_worker.replay.journal import body_of, read_body
+from swarm_worker.replay.places import MARK
 from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.user.entrypoint import import_all
 from swarm_worker.watch import Watch
@@ -47,6 +48,9 @@ def main(process: Process) -> None:
         calls.install(loading, process.end)
         with loading_user_code(environment, process, process.end):
             import_all(environment.request.spec)
+            find_places_later(environment)
+            if bench.refers_to_places:
+                places.here().load()
         loading.end()
         run_slice(process, environment, bench, answers, assignment.slices[index])
 
@@ -71,6 +75,11 @@ class Bench:
                 self._tasks[task.digest] = task
             elif record.kind is RecordKind.BLOB:
                 self._blobs[record.header["key"]] = read_body(body_of(record), bodies)
+
+    @property
+    def refers_to_places(self) -> bool:
+        """Whether a payload may do so."""
+        return any(MARK.encode() in blob for blob in self._blobs.values())
 
     def work(self, digest: str) -> Work:
         with self._lock:

@@ -11,21 +11,22 @@ import operator
 import pickle
 import sys
 import threading
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import cloudpickle
 import dspy
 from dspy.signatures.signature import Signature
+from dspy.utils.unbatchify import Unbatchify
 
-from swarm_worker.replay.digest import IGNORED_ATTRIBUTES, Walk, is_referable
+from swarm_worker.replay import places
+from swarm_worker.replay.digest import Walk, is_referable
+from swarm_worker.replay.places import GUARDED_SECRET, MARK, NotPortable
+from swarm_worker.replay.state import is_importable, reduced
 
 Walks = Sequence[tuple[str, Walk]]
 """Graphs that both sides hold, each under a name that both agree on."""
-
-
-GUARDED_SECRET = 8
-"""Shorter secrets are not searched for in payloads: a placeholder such as "none" is part of many texts."""
 
 
 class SecretInPayload(Exception):
@@ -33,7 +34,7 @@ class SecretInPayload(Exception):
 
 
 class Codec:
-    """Makes payloads and reads them.
+    """Makes payloads and reads them, with the places of this process.
 
     Args:
         secrets: name -> value of what must never be in a payload. Both sides have the same names.
@@ -44,31 +45,48 @@ class Codec:
         self._names = {value: name for name, value in secrets.items()}
 
     def dumps(self, thing: Any, walks: Walks = ()) -> bytes:
-        """Raises SecretInPayload, and what cloudpickle raises on objects that cannot be pickled."""
+        """Raises SecretInPayload; NotPortable on objects that cannot be pickled."""
         buffer = io.BytesIO()
-        _Pickler(buffer, walks, self._names).dump(thing)
+        try:
+            _Pickler(buffer, walks, self._names).dump(thing)
+        except (SecretInPayload, NotPortable):
+            raise
+        except Exception as error:
+            found = places.explain(thing, self._can_travel)
+            raise NotPortable(found or f"{type(error).__name__}: {error}") from error
         data = buffer.getvalue()
         self.guard(data)
         return data
 
     def guard(self, data: bytes) -> None:
         """Raises SecretInPayload where an API key is in what others will read."""
-        for name, secret in self._secrets.items():
-            if len(secret) >= GUARDED_SECRET and secret.encode() in data:
+        for secret, name in self._keys().items():
+            if secret.encode("utf8", "surrogatepass") in data:
+                label = f"the {name} model's API key" if name in self._secrets else f"the API key at {name}"
                 raise SecretInPayload(
-                    f"the {name} model's API key is part of another text that the program holds; "
-                    "do not build strings from API keys in a program or metric"
+                    f"{label} is part of another text that the program holds; do not build strings from API keys in a "
+                    "program or metric"
                 )
 
     def redact(self, text: str) -> str:
         """The text for people: what a provider says of a key that it refuses may repeat the key."""
-        for name, secret in self._secrets.items():
-            if len(secret) >= GUARDED_SECRET:
-                text = text.replace(secret, f"({name} API key)")
+        for secret, name in self._keys().items():
+            text = text.replace(secret, f"({name} API key)")
         return text
 
     def loads(self, data: bytes, walks: Walks = ()) -> Any:
         return _Unpickler(io.BytesIO(data), dict(walks), self._secrets).load()
+
+    def _keys(self) -> dict[str, str]:
+        """The keys that are long enough to be searched for, each with its name."""
+        return {key: name for key, name in {**places.here().keys, **self._names}.items() if len(key) >= GUARDED_SECRET}
+
+    def _can_travel(self, thing: Any) -> bool:
+        try:
+            _Pickler(io.BytesIO(), (), self._names).dump(thing)
+        except Exception:
+            return False
+        return True
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -76,9 +94,22 @@ class _Pickler(cloudpickle.Pickler):
         super().__init__(file)
         self._walks, self._secrets = walks, secrets
 
+        self._places = places.here()
+
     def persistent_id(self, thing: Any) -> tuple[str, str | int] | None:
-        if type(thing) is str and thing in self._secrets:
-            return "secret", self._secrets[thing]
+        if type(thing) is str:
+            if thing in self._secrets:
+                return "secret", self._secrets[thing]
+            place = self._places.keys.get(thing)
+            return None if place is None else (f"{MARK}'s secret", place)
+        if (found := self._places.place(thing)) is not None:
+            if changes := found.changes():
+                raise NotPortable(
+                    f"{found.name} is a {type(thing).__qualname__}, which cannot be pickled, and its {min(changes)} "
+                    "was set after the entrypoint had made it: that does not travel. Set it in the program's "
+                    "constructor"
+                )
+            return MARK, found.name
         if self._walks and is_referable(thing):
             for name, walk in self._walks:
                 if (number := walk.number(thing)) is not None:
@@ -92,17 +123,27 @@ class _Pickler(cloudpickle.Pickler):
             return threading.RLock, ()
         if isinstance(thing, threading.Event):
             return threading.Event, ()
-        if isinstance(thing, dspy.Module | dspy.BaseLM):
-            # Histories hold every prompt so far, reports every candidate: they would make payloads grow without end.
-            new, arguments, state, *rest = thing.__reduce_ex__(4)
-            if not isinstance(state, dict):
-                return NotImplemented
-            kept = {key: value for key, value in state.items() if key not in IGNORED_ATTRIBUTES or key == "stage"}
-            return (new, arguments, {**kept, "history": [], "callbacks": []}, *rest)
-        if isinstance(thing, type) and issubclass(thing, Signature) and _is_importable(thing):
+        if isinstance(thing, types.ModuleType) and type(thing).__module__ == "dspy.utils.lazy_import":
+            return sys.modules[type(thing).__module__].require, (thing.__name__,)
+        if isinstance(thing, dspy.BaseLM):
+            self._check_key(thing)
+        if isinstance(thing, dspy.Module | dspy.BaseLM | Unbatchify):
+            return reduced(thing)
+        if isinstance(thing, type) and issubclass(thing, Signature) and is_importable(thing):
             return _signature, (thing.__module__, thing.__qualname__, cast(Any, thing).instructions)
-        reduced = super().reducer_override(thing)
-        return _untracked(thing, reduced) if isinstance(thing, type) and isinstance(reduced, tuple) else reduced
+        found = super().reducer_override(thing)
+        return _untracked(thing, found) if isinstance(thing, type) and isinstance(found, tuple) else found
+
+    def _check_key(self, lm: Any) -> None:
+        """Raises SecretInPayload where an LM has a key that the other side cannot know."""
+        key = lm.kwargs.get("api_key")
+        is_known = key in self._secrets or key in self._places.keys
+        if isinstance(key, str) and len(key) >= GUARDED_SECRET and not is_known:
+            raise SecretInPayload(
+                f"an LM for {lm.model} carries an API key that is neither in the spec nor in the program as its "
+                "entrypoint makes it. Make that LM in the program's constructor, or in a module that the program "
+                "imports"
+            )
 
 
 def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -132,13 +173,6 @@ def _signature(module: str, name: str, instructions: str) -> Any:
     return found if found.instructions == instructions else found.with_instructions(instructions)
 
 
-def _is_importable(thing: type) -> bool:
-    try:
-        return operator.attrgetter(thing.__qualname__)(sys.modules[thing.__module__]) is thing
-    except (KeyError, AttributeError):
-        return False
-
-
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, walks: Mapping[str, Walk], secrets: Mapping[str, str]) -> None:
         super().__init__(file)
@@ -146,4 +180,12 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, reference: tuple[str, Any]) -> Any:
         name, number = reference
-        return self._secrets[number] if name == "secret" else self._walks[name].referables[number]
+        match name:
+            case "secret":
+                return self._secrets[number]
+            case places.MARK:
+                return places.here().find(number)
+            case _ if name.startswith(places.MARK):
+                return places.here().secret(number)
+            case _:
+                return self._walks[name].referables[number]

@@ -4,12 +4,15 @@ A pickle cannot serve as a name (`Predict.stage` is random, sets have no order, 
 a digest walks the graph and hashes what counts: a Merkle tree of blake2b-128. What counts is what can change an answer:
 a program's attributes, demos, signatures and configuration, a function's code and closure, an LM's parameters. What a
 function refers to by global name is not seen; the journal is bound to the program's source for that (`user.binding`).
+Nor are importable classes looked into, for the same reason; those made in a function are. `state` says what of an
+object counts, and `places` which objects are known by their place.
 """
 
-import copyreg
+import enum
 import hashlib
 import types
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
 
 import dspy
 import pydantic
@@ -18,28 +21,10 @@ from dspy.primitives.example import Example
 from dspy.primitives.prediction import Prediction
 from dspy.signatures.signature import Signature
 
+from swarm_worker.replay import places
 from swarm_worker.replay.marks import unmarked
 from swarm_worker.replay.stand_ins import stock_of
-
-IGNORED_ATTRIBUTES = frozenset(
-    {
-        # differ between processes
-        "stage",
-        "history",
-        "callbacks",
-        # reports that optimizers hang on a program
-        "candidate_programs",
-        "detailed_results",
-        "mb_candidate_programs",
-        "prompt_model_total_calls",
-        "results_best",
-        "results_latest",
-        "simba_idx",
-        "total_calls",
-        "trial_logs",
-    }
-)
-"""Attributes of a Module (and of nothing else: an Example may have a field "score" or "history") that do not count."""
+from swarm_worker.replay.state import SYNCHRONIZERS, counted, is_importable, own_of_lm, reduced
 
 
 def combine(*parts: str | bytes) -> bytes:
@@ -67,13 +52,11 @@ class Walk:
 
     Attributes:
         referables: the objects by number.
-        opaque: type names of objects of which only the type could be counted (locks, clients).
         unresolved: whether a placeholder of an unfinished effect was met.
     """
 
     def __init__(self) -> None:
         self.referables: list[Any] = []
-        self.opaque: set[str] = set()
         self.unresolved = False
         self._numbers: dict[int, int] = {}
         self._open: dict[int, int] = {}
@@ -117,13 +100,15 @@ class Walk:
         self.unresolved |= marked
         return neutral
 
-    def _table(self, table: dict[Any, Any]) -> list[str | bytes]:
+    def _table(self, table: Mapping[Any, Any]) -> list[str | bytes]:
         if all(type(key) is str for key in table):
             return [part for key in sorted(table) for part in (self._text(key), self._visit(table[key]))]
         return [self._visit(part) for item in table.items() for part in item]
 
     def _parts(self, thing: Any, kind: type) -> list[str | bytes]:
         visit = self._visit
+        if (place := places.here().place(thing)) is not None:
+            return ["place", place.name, _name(kind), *self._table(place.changes())]
         if kind in (list, tuple):
             return ["list", *map(visit, thing)]
         if kind is dict:
@@ -133,29 +118,31 @@ class Walk:
             return ["set", *sorted(map(visit, thing))]
         if isinstance(thing, Example):
             inputs = sorted(getattr(thing, "_input_keys", None) or ())
-            return ["example", kind.__name__, *self._table(thing._store), *inputs]
+            more = {name: value for name, value in vars(thing).items() if value and name not in _EXAMPLE_ATTRIBUTES}
+            return ["example", kind.__name__, *self._table(thing._store), *inputs, *self._table(more)]
         if isinstance(thing, type):
             return self._class_parts(thing)
         if isinstance(thing, dspy.BaseLM):
-            return ["lm", _name(kind), visit(thing.dump_state())]
+            return ["lm", visit(kind), visit(thing.dump_state()), *self._table(own_of_lm(thing))]
         if isinstance(thing, types.FunctionType):
             thing = stock_of(thing)
             cells = [
                 b"empty" if cell == types.CellType() else visit(cell.cell_contents) for cell in thing.__closure__ or ()
             ]
-            code = (visit(thing.__code__), visit(thing.__defaults__), visit(thing.__kwdefaults__))
+            code = (visit(thing.__code__), visit(thing.__defaults__), visit(thing.__kwdefaults__), visit(vars(thing)))
             return ["function", thing.__module__ or "", thing.__qualname__, *code, *cells]
         if isinstance(thing, types.CodeType):
-            return ["code", thing.co_code, *thing.co_names, *map(visit, thing.co_consts)]
+            shape = (thing.co_flags, thing.co_argcount, thing.co_posonlyargcount, thing.co_kwonlyargcount)
+            names = (*thing.co_names, *thing.co_varnames, *thing.co_freevars)
+            return ["code", thing.co_code, *map(str, shape), *names, *map(visit, thing.co_consts)]
         if isinstance(thing, types.MethodType):
             return ["method", visit(thing.__func__), visit(thing.__self__)]
         if isinstance(thing, types.ModuleType):
             return ["named", thing.__name__]
         if isinstance(thing, types.BuiltinFunctionType):
             return ["builtin", thing.__qualname__, visit(thing.__self__)]
-        if isinstance(thing, dspy.Module):
-            counted = {key: value for key, value in thing.__dict__.items() if key not in IGNORED_ATTRIBUTES}
-            return ["module", _name(kind), *self._table(counted)]
+        if isinstance(thing, SYNCHRONIZERS):
+            return ["synchronizer", _name(kind)]
         return self._reduced_parts(thing, kind)
 
     def _class_parts(self, thing: type) -> list[str | bytes]:
@@ -164,25 +151,61 @@ class Walk:
             fields = [
                 part
                 for key, field in signature.model_fields.items()
-                for part in (key, _annotation(field.annotation), self._visit(field.json_schema_extra))
+                for part in (key, self._annotation(field.annotation), self._visit(field.json_schema_extra))
             ]
             return ["signature", self._visit(signature.instructions), *fields]
-        if issubclass(thing, pydantic.BaseModel):
-            return ["model", _name(thing), self._visit(_schema(thing))]
-        return ["class", _name(thing)]
+        if issubclass(thing, pydantic.BaseModel) and thing is not pydantic.BaseModel:
+            return ["model", _name(thing), self._visit(_schema(thing)), *self._own_parts(thing)]
+        return ["class", _name(thing), *self._own_parts(thing)]
+
+    def _own_parts(self, thing: type) -> list[str | bytes]:
+        """Of a class that cannot be imported: its bases, its functions and its plain attributes."""
+        if is_importable(thing):
+            return []
+        return [*map(self._visit, thing.__bases__), *self._table(dict(_namespace(thing)))]
+
+    def _annotation(self, annotation: Any) -> bytes:
+        if (origin := get_origin(annotation)) is not None:
+            return combine("generic", repr(origin), *map(self._annotation, get_args(annotation)))
+        return self._visit(annotation) if isinstance(annotation, type) else combine("annotation", repr(annotation))
 
     def _reduced_parts(self, thing: Any, kind: type) -> list[str | bytes]:
         """Anything else as pickle sees it: objects with state in C have no useful `__dict__`."""
-        reduced: Any
         try:
-            reduced = copyreg.dispatch_table[kind](thing) if kind in copyreg.dispatch_table else thing.__reduce_ex__(4)
-        except Exception:  # not picklable: locks, clients
-            self.opaque.add(_name(kind))
-            return ["opaque", _name(kind), *self._table(getattr(thing, "__dict__", {}))]
-        if isinstance(reduced, str):
-            return ["global", _name(kind), reduced]
-        state = [list(part) if hasattr(part, "__next__") else part for part in reduced[1:]]
-        return ["reduced", _name(kind), *map(self._visit, state)]
+            found = reduced(thing)
+        except Exception:  # not picklable: connections, generators
+            return ["opaque", _name(kind)]
+        if isinstance(found, str):
+            return ["global", _name(kind), found]
+        _, arguments, *more = found
+        if more and isinstance(more[0], dict):
+            state = counted(thing, more[0])
+            # A Module's attributes have no order of their own.
+            more[0] = sorted(state.items()) if isinstance(thing, dspy.Module) else state
+        parts = [list(part) if hasattr(part, "__next__") else part for part in (arguments, *more)]
+        return ["reduced", _name(kind), *map(self._visit, parts)]
+
+
+_EXAMPLE_ATTRIBUTES = frozenset({"_store", "_input_keys", "_demos", "_lm_usage"})
+"""What an Example's fields and inputs are in, and what DSPy notes of a Prediction."""
+
+
+def _namespace(thing: type) -> Iterator[tuple[str, Any]]:
+    """What a class made in a function does and holds, without what its metaclass makes of that."""
+    holds = not issubclass(thing, pydantic.BaseModel | enum.Enum)
+    if issubclass(thing, enum.Enum):
+        yield from ((member.name, member.value) for member in thing)
+    for name, value in vars(thing).items():
+        if isinstance(value, property):
+            yield from ((f"{name}.{part}", getattr(value, part)) for part in ("fget", "fset"))
+        elif isinstance(value, staticmethod | classmethod):
+            yield name, value.__func__
+        elif isinstance(value, types.FunctionType) or (holds and not _is_machinery(name, value)):
+            yield name, value
+
+
+def _is_machinery(name: str, value: Any) -> bool:
+    return name.startswith("__") or name == "_abc_impl" or hasattr(type(value), "__set__")
 
 
 def _name(kind: type) -> str:
@@ -194,7 +217,3 @@ def _schema(model: type[pydantic.BaseModel]) -> dict[str, Any]:
         return model.model_json_schema()
     except pydantic.PydanticInvalidForJsonSchema:  # a field that JSON cannot carry, as the function of a dspy.Tool
         return {name: repr(field.annotation) for name, field in model.model_fields.items()}
-
-
-def _annotation(annotation: Any) -> str:
-    return _name(annotation) if isinstance(annotation, type) else repr(annotation)

@@ -159,7 +159,9 @@ class Wave:
         }
 
     def _is_evaluation(self) -> bool:
-        if self.function.__qualname__ != "Evaluate.__call__.<locals>.process_item":
+        if self.function.__qualname__ != "Evaluate.__call__.<locals>.process_item" or (
+            self.function.__module__ != "dspy.evaluate.evaluate"
+        ):
             return False
         names = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
         metric = dict(names)["metric"].cell_contents

@@ -264,8 +264,7 @@ class Engine:
             self._end(
                 BadInput(
                     WorkerReason.PROGRAM_NOT_PORTABLE,
-                    f"the program, metric or data cannot travel to workers: {type(error).__name__}: {error}. Keep open "
-                    "files, connections and generators out of them: make them where they are used.",
+                    f"the program, metric or data cannot travel to workers: {error}.",
                 )
             )
 

@@ -7,14 +7,13 @@ ConfigMap holds, and every module outside the installed distributions that is im
 
 import functools
 import importlib.metadata
-import os
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 from swarm_wire.shards import files
 from swarm_wire.spec import CompilationSpec
+from swarm_worker.modules import users_modules
 from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.user.data import Data
 
@@ -37,19 +36,8 @@ def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
     if source is not None and source.config_map is not None:
         folder = sources / source.config_map.name
         yield from ((str(path.relative_to(folder)), path.read_bytes()) for path in sorted(files(folder)))
-    for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and file.endswith(".py") and name.partition(".")[0] not in _OURS and not file.startswith(_INSTALLED):
-            yield name, Path(file).read_bytes()
-
-
-_OURS = ("__main__", "swarm_limiter", "swarm_wire", "swarm_worker")
-_INSTALLED = tuple(
-    os.path.join(place, "")  # noqa: PTH118
-    for name, path in sysconfig.get_paths().items()
-    if name != "data"  # the prefix itself
-    for place in (path, os.path.realpath(path))
-)
+    for name, module in users_modules():
+        yield name, Path(str(module.__file__)).read_bytes()
 
 
 def _distributions() -> Iterator[str]:

@@ -1,0 +1,75 @@
+"""Programs that hold DSPy's own classes: a worker's is the plan's, by its name and by what it gives."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dspys_classes
+from support.worker import ROOT, run_python
+
+PROGRAMS = Path(dspys_classes.__file__).parent
+PLAN = """
+import base64, json
+import dspys_classes as classes
+from swarm_worker.replay import places
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.digest import Walk
+found = {}
+for name in classes.CLASSES:
+    program = classes.program(name)
+    places.install(places.Places.of(program=program), "dspys_classes:program")
+    copy = program.deepcopy()
+    data = base64.b64encode(Codec({}).dumps(copy)).decode()
+    found[name] = Walk().digest(program), Walk().digest(copy), classes.probed(name, copy.held), data
+print(json.dumps(found), flush=True)
+import os; os._exit(0)
+"""
+WORKER = """
+import base64, json, sys
+import dspys_classes as classes
+from swarm_worker.replay import places
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.digest import Walk
+found = {}
+for name, data in json.load(open(DATA)).items():
+    places.install(places.Places.lazy(lambda: {"program": classes.program(name)}), "dspys_classes:program")
+    copy = Codec({}).loads(base64.b64decode(data))
+    found[name] = Walk().digest(classes.program(name)), Walk().digest(copy), classes.probed(name, copy.held)
+print(json.dumps(found), flush=True)
+import os; os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a plan and a worker, with another hash seed, see of each program: digests, and what it gives."""
+    planned = run_python(PLAN, PROGRAMS, PYTHONHASHSEED="1")
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout.splitlines()[-1])
+    data = tmp_path_factory.mktemp("classes") / "payloads.json"
+    data.write_text(json.dumps({name: found.pop() for name, found in plan.items()}))
+    worked = run_python(f"DATA = {str(data)!r}\n{WORKER}", PROGRAMS, PYTHONHASHSEED="2")
+    assert worked.returncode == 0, worked.stderr
+    return plan, json.loads(worked.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", dspys_classes.CLASSES)
+def test_a_worker_gets_what_the_plan_named(sides: Any, name: str) -> None:
+    plan, worker = sides
+    assert worker[name] == plan[name]
+
+
+def test_no_two_of_them_have_one_name(sides: Any) -> None:
+    plan, _ = sides
+    assert len({found[0] for found in plan.values()}) == len(plan)
+
+
+def test_the_table_in_the_docs_has_a_row_for_each() -> None:
+    page = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
+    table = page.partition("## DSPy's classes\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[1:]
+    named = {name.strip() for row in rows for name in row.replace("`", "").split(",")}
+    assert named == set(dspys_classes.CLASSES)

@@ -1,0 +1,226 @@
+"""What stock shares between copies, because it cannot copy it, a payload names by its place."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dspy
+import httpx
+import pytest
+
+import clients
+from support.worker import run_python
+from swarm_worker.errors import Drift
+from swarm_worker.replay import places
+from swarm_worker.replay.codec import Codec, SecretInPayload
+from swarm_worker.replay.digest import Walk
+from swarm_worker.replay.places import MARK, NotPortable, Places
+
+CODEC = Codec({"student": "sk-a-very-secret-key"})
+PROGRAMS = Path(clients.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _places_of_their_own() -> Iterator[None]:
+    before = places.here()
+    yield
+    places.install(before)
+
+
+def plan(program: Any, metric: Any = None) -> Any:
+    places.install(Places.of(program=program, metric=metric), "clients:program")
+    return program
+
+
+def worker(program: Any, metric: Any = None) -> Any:
+    """This process as a worker, with a program of its own; nothing is loaded before a payload asks for it."""
+    places.install(Places.lazy(lambda: {"program": program, "metric": metric}), "clients:program")
+    return program
+
+
+PLAN = """
+import base64, json, sys
+import clients, dspy
+from swarm_worker.replay import places
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.digest import Walk
+found = {}
+for name, make in clients.HELD.items():
+    program = clients.Holder(make())
+    places.install(places.Places.of(program=program), "clients:program")
+    copy = program.deepcopy()
+    data = Codec({}).dumps(copy.deepcopy())
+    digests = [Walk().digest(program), Walk().digest(copy), Walk().digest(copy.deepcopy())]
+    found[name] = digests, base64.b64encode(data).decode()
+print(json.dumps(found))
+"""
+WORKER = """
+import base64, json, sys
+import clients
+from swarm_worker.replay import places
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.digest import Walk
+found = {}
+for name, data in json.load(open(sys.argv[1] if len(sys.argv) > 1 else DATA)).items():
+    places.install(places.Places.lazy(lambda: {"program": clients.Holder(clients.HELD[name]())}), "clients:program")
+    found[name] = Walk().digest(Codec({}).loads(base64.b64decode(data[1])))
+print(json.dumps(found))
+"""
+
+
+def test_programs_that_hold_clients_are_named_alike_in_plan_and_worker_and_in_every_copy(tmp_path: Path) -> None:
+    planned = run_python(PLAN, PROGRAMS, PYTHONHASHSEED="1")
+    assert planned.returncode == 0, planned.stderr
+    data = tmp_path / "payloads.json"
+    data.write_text(planned.stdout)
+    worked = run_python(f"DATA = {str(data)!r}\n{WORKER}", PROGRAMS, PYTHONHASHSEED="2")
+    assert worked.returncode == 0, worked.stderr
+    digests = {name: found for name, (found, _) in json.loads(planned.stdout).items()}
+    assert json.loads(worked.stdout) == {name: found[-1] for name, found in digests.items()}
+    assert {name for name, found in digests.items() if len(set(found)) > 1} == set()
+
+
+def test_a_worker_finds_its_own_object_at_the_place_the_same_for_all_payloads() -> None:
+    data = CODEC.dumps(plan(clients.OwnLock()).deepcopy())
+    again = CODEC.dumps(places.here().find("program.lock"))
+    own = worker(clients.OwnLock())
+    found = CODEC.loads(data)
+    assert (found.lock is own.lock, found.connection is own.connection) == (True, True)
+    assert CODEC.loads(again) is own.lock
+
+
+def test_a_worker_loads_nothing_until_a_payload_refers_to_a_place() -> None:
+    def load() -> Any:
+        pytest.fail("not needed")
+
+    plain = CODEC.dumps(plan(clients.Holder(1)))
+    assert MARK.encode() not in plain
+    places.install(Places.lazy(load))
+    assert CODEC.loads(plain).held == 1
+    assert MARK.encode() in CODEC.dumps(plan(clients.Holder(httpx.Client(verify=False))))
+
+
+def test_what_is_around_a_client_counts_and_travels_by_value() -> None:
+    program = plan(clients.Holder(clients.Retriever(k=3)))
+    candidate = program.deepcopy()
+    candidate.held.k = 5
+    assert Walk().digest(candidate) != Walk().digest(program)
+    data = CODEC.dumps(candidate)
+    own = worker(clients.Holder(clients.Retriever(k=3)))
+    found = CODEC.loads(data)
+    assert (found.held.k, found.held.http is own.held.http) == (5, True)
+
+
+def test_clients_of_two_places_are_not_the_same() -> None:
+    program = plan(clients.Holder([httpx.Client(verify=False), httpx.Client(verify=False)]))
+    swapped = program.deepcopy()
+    swapped.held = swapped.held[::-1]
+    assert Walk().digest(swapped) != Walk().digest(program)
+
+
+def test_a_client_in_use_is_named_as_before() -> None:
+    program = plan(clients.Holder(httpx.Client(verify=False)))
+    before = Walk().digest(program)
+    with program.held:
+        assert Walk().digest(program) == before
+    assert Walk().digest(program.deepcopy()) == before
+
+
+@pytest.mark.parametrize(
+    "metric", [clients.metric_with(httpx.Client(verify=False)), clients.Judge()], ids=["closure", "object"]
+)
+def test_a_metric_may_hold_a_client(metric: Any) -> None:
+    plan(clients.Holder(1), metric)
+    asked = Walk().digest(metric)
+    data = CODEC.dumps(metric)
+    worker(clients.Holder(1), metric)
+    assert Walk().digest(CODEC.loads(data)) == asked
+
+
+def test_a_worker_that_finds_nothing_at_the_place_says_so() -> None:
+    data = CODEC.dumps(plan(clients.Holder(httpx.Client(verify=False))))
+    worker(clients.Holder(None))
+    with pytest.raises(Drift, match=r"cannot be copied at program\.held"):
+        CODEC.loads(data)
+
+
+def wave(program: Any, metric: Any = None) -> Any:
+    def process_item(item: Any) -> Any:
+        return program, metric, item
+
+    return {"function": process_item, "settings": {}}
+
+
+def late(program: Any) -> Any:
+    """A program that gets a client after its constructor."""
+    places.install(Places.of(program=program), "clients:program")
+    program.search = clients.Retriever()
+    return program
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (lambda: wave(late(clients.Holder(1))), r"spec\.program: search\.http is a httpx\.Client, which cannot be"),
+        (lambda: wave(plan(clients.Holder(clients.pages()))), r"spec\.program: held is a generator, .* make it a list"),
+        (lambda: wave(1, clients.Judge()), r"spec\.metric: http is a httpx\.Client, which cannot be pickled: make it"),
+        (lambda: wave(1, threading.Thread()), r"spec\.metric: it is a threading\.Thread"),
+        (
+            lambda: [dspy.Example(text="a"), dspy.Example(text="b", db=sqlite3.connect(":memory:"))],
+            r"spec\.data, example number 1 from 0: db is a sqlite3\.Connection",
+        ),
+    ],
+    ids=["late", "generator", "metric", "thread", "example"],
+)
+def test_what_cannot_travel_is_named_with_its_path_and_what_to_write(payload: Any, says: str) -> None:
+    with pytest.raises(NotPortable, match=says):
+        CODEC.dumps(payload())
+
+
+def test_a_client_that_was_changed_since_counts_and_is_refused() -> None:
+    client = threading.local()  # of no class of the user's, cannot be pickled, has attributes
+    client.limit = 3
+    program = plan(clients.Holder(client))
+    before = Walk().digest(program)
+    client.limit = 5
+    assert Walk().digest(program) != before
+    with pytest.raises(NotPortable, match=r"program\.held is a _local, .* its limit was set after the entrypoint"):
+        CODEC.dumps(program)
+
+
+# --- keys --------------------------------------------------------------------------------------------------------
+
+
+def test_keys_of_the_users_own_models_never_travel_and_are_there_again() -> None:
+    program = plan(clients.OwnModels())
+    candidate = program.deepcopy()
+    candidate.set_lm(program.draft.lm.copy(temperature=0.5))
+    for thing in (program, candidate):
+        data = CODEC.dumps(thing)
+        assert clients.KEY.encode() not in data
+    plan(clients.OwnModels())
+    data = CODEC.dumps(candidate)
+    own = worker(clients.OwnModels())
+    own.draft.lm.kwargs["api_key"] = "sk-rotated-since-then"
+    found = CODEC.loads(data)
+    assert found.final.lm.kwargs["api_key"] == "sk-rotated-since-then"
+    assert found.final.lm.kwargs["temperature"] == 0.5
+    assert found.search["api_key"] == clients.KEY + "-3"
+
+
+def test_a_key_that_no_worker_can_know_is_refused() -> None:
+    program = plan(clients.OwnModels())
+    program.draft.lm = dspy.LM("openai/other", api_key="sk-made-by-an-optimizer")
+    with pytest.raises(SecretInPayload, match=r"an LM for openai/other carries an API key that is neither in the spec"):
+        CODEC.dumps(program)
+
+
+def test_a_users_key_within_another_text_is_refused() -> None:
+    program = plan(clients.OwnModels())
+    program.header = f"Bearer {clients.KEY}"
+    with pytest.raises(SecretInPayload, match=r"the API key at program\.draft\.lm\.kwargs\['api_key'\] is part of"):
+        CODEC.dumps(program)
+    assert clients.KEY not in CODEC.redact(program.header)
