@@ -18,6 +18,7 @@ from triage import metric as triage_metric
 __all__ = [
     "Agent",
     "Async",
+    "Branching",
     "Broken",
     "Deadly",
     "Failing",
@@ -187,6 +188,22 @@ class Twice(One):
     def forward(self, ticket: str) -> Any:
         self.classify(ticket=ticket + " (draft)")
         return self.classify(ticket=ticket)
+
+
+class Branching(dspy.Module):
+    """Two predictors, of which the second is asked about some tickets only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify = dspy.ChainOfThought("ticket -> category, confidence: float")
+        self.review = dspy.Predict("ticket, category -> better_category")
+
+    def forward(self, ticket: str) -> Any:
+        found = self.classify(ticket=ticket)
+        if found.confidence > 0.6:
+            return found
+        better = self.review(ticket=ticket, category=found.category).better_category
+        return dspy.Prediction(category=better, confidence=found.confidence)
 
 
 class Failing(One):
