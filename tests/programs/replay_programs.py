@@ -21,6 +21,7 @@ __all__ = [
     "Agent",
     "Async",
     "Bare",
+    "Branching",
     "Broken",
     "Careful",
     "Deadly",
@@ -195,6 +196,22 @@ class Twice(One):
     def forward(self, ticket: str) -> Any:
         self.classify(ticket=ticket + " (draft)")
         return self.classify(ticket=ticket)
+
+
+class Branching(dspy.Module):
+    """Two predictors, of which the second is asked about some tickets only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify = dspy.ChainOfThought("ticket -> category, confidence: float")
+        self.review = dspy.Predict("ticket, category -> better_category")
+
+    def forward(self, ticket: str) -> Any:
+        found = self.classify(ticket=ticket)
+        if found.confidence > 0.6:
+            return found
+        better = self.review(ticket=ticket, category=found.category).better_category
+        return dspy.Prediction(category=better, confidence=found.confidence)
 
 
 class Failing(One):

@@ -6,6 +6,7 @@ LM cache misses each request once and `requests` of the provider are the fewest 
 
 import contextlib
 import functools
+import importlib
 import inspect
 import io
 import json
@@ -66,7 +67,8 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
         case "gepa":
             return dspy.GEPA(metric=metric, reflection_lm=prompt or dspy.settings.lm, **given).compile(student, **both)
         case "custom":
-            compile_: Callable[..., Any] = getattr(replay_programs, given["entrypoint"].partition(":")[2])
+            module, _, name = given["entrypoint"].partition(":")
+            compile_: Callable[..., Any] = getattr(importlib.import_module(module), name)
             return compile_(student, train, validation, metric)
         case other:
             raise ValueError(f"no such optimizer: {other}")

@@ -591,12 +591,21 @@ def score_of(value: Any) -> float:
     return float(value[0][1][1])
 
 
-PAID = [result(number) for number in range(300, 350)]
-"""What a run has paid for: guesses are in proportion to it."""
+def paid(calls: int, wasted: int = 0) -> list[Record]:
+    """What a run has paid for: guesses are in proportion to it."""
+    return [result(number) for number in (*range(300, 300 + calls), *range(900, 900 + wasted))]
+
+
+def need_paid(desk: Desk) -> None:
+    """Comes past what was paid for and not wasted."""
+    for record in desk.journal:
+        if (number := int(record.header["key"], 16)) < 900:
+            desk.engine.need(Step(number))
 
 
 def guess(desk: Desk) -> None:
     """Needs a score; in the likely case that it is an ordinary one, the same six things whatever it is."""
+    need_paid(desk)
     pid = os.getpid()
     try:
         score = score_of(desk.engine.need(Step(1, guess=True)))  # only scouts get here
@@ -612,8 +621,28 @@ def guess(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("speculation", "journal", "guessed"),
-    [(0, PAID, 0), (1, PAID, 1), (4, PAID, 4), (20, PAID, 6), (20, PAID[:20], 5), (20, [], 1)],
-    ids=["none", "one", "four", "as many as there are", "as many as may be wasted", "at the beginning"],
+    [
+        (0, paid(90), 0),
+        (1, paid(90), 1),
+        (4, paid(90), 4),
+        (20, paid(90), 6),
+        (20, paid(50), 4),
+        (20, paid(49), 3),
+        (20, paid(50, wasted=2), 2),
+        (20, paid(50, wasted=4), 0),
+        (20, [], 0),
+    ],
+    ids=[
+        "none",
+        "one",
+        "four",
+        "as many as there are",
+        "as many as may be wasted",
+        "not a call more",
+        "some were wasted",
+        "no more may be",
+        "nothing at the beginning",
+    ],
 )
 def test_guesses_are_limited_and_listed(speculation: int, journal: list[Record], guessed: int) -> None:
     desk = Desk(journal, {"speculation": speculation})
@@ -622,16 +651,15 @@ def test_guesses_are_limited_and_listed(speculation: int, journal: list[Record],
     assert desk.engine.guesses == dict.fromkeys(desk.asked()[1:], 8)
 
 
-def test_a_run_in_which_guesses_are_wrong_makes_no_more() -> None:
-    wrong = [plan_end(0, tasks=[digest(1), digest(90)], guesses={digest(90): 15}), plan_end(1)]
-    desk = Desk([result(5), *PAID, *wrong], {"speculation": 2})
-    desk.engine.need(Step(5))
+def test_a_guess_is_as_dear_as_the_dearest_cells_until_then() -> None:
+    desk = Desk([*paid(40), *(result(number, calls=2) for number in range(400, 430))], {"speculation": 20})
     guess(desk)
-    assert not desk.engine.guesses
+    assert len(desk.engine.guesses) == 4, "8 of 100 calls, 2 for each"
 
 
 def test_what_is_certain_is_no_guess() -> None:
-    desk = Desk(PAID, {"speculation": 5})
+    desk = Desk(paid(90), {"speculation": 5})
+    need_paid(desk)
     pid = os.getpid()
     try:
         score = score_of(desk.engine.need(Step(1, guess=True)))

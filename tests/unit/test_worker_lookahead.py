@@ -131,10 +131,10 @@ def test_a_round_takes_no_more_than_its_limit(limit: int, expected: list[int]) -
 
 
 def test_only_what_is_chosen_joins_a_round_and_what_is_not_is_no_disagreement() -> None:
-    asked: list[tuple[str, int, int, int]] = []
+    asked: list[tuple[str, int]] = []
 
-    def odd(sighting: Sighting, agreeing: int, scouts: int) -> bool:
-        asked.append((sighting.digest, sighting.cost, agreeing, scouts))
+    def odd(sighting: Sighting) -> bool:
+        asked.append((sighting.digest, sighting.cells))
         return sighting.digest in map(digest, (1, 3, 7))
 
     def script(it: Scout) -> None:
@@ -145,8 +145,7 @@ def test_only_what_is_chosen_joins_a_round_and_what_is_not_is_no_disagreement() 
         sight(it, 7)
 
     assert agreed(script, frozenset({4}), outlooks=LIKELY[:4], quorum=2, choice=odd) == [1, 3, 7]
-    told = [(1, 10, 4), (2, 20, 4), (3, 0, 3), (7, 0, 4)]
-    assert asked == [(digest(number), cells, agreeing, 4) for number, cells, agreeing in told]
+    assert asked == [(digest(number), cells) for number, cells in ((1, 10), (2, 20), (3, 0), (7, 0))]
 
 
 def test_what_the_round_has_is_not_asked_for_again() -> None:

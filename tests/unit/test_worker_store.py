@@ -155,6 +155,15 @@ def test_what_was_saved_is_counted_once() -> None:
     assert store.reused([]) == Reused()
 
 
+def test_calls_are_told_by_cell_whichever_run_paid_for_them() -> None:
+    earlier = Journal.of([result(1, calls=9), result(2, calls=4), call(8, 2)])
+    reusing = Result(key=digest(3), outcome=Outcome.OK, usage=Usage(calls=1), reused=[digest(8), digest(9)])
+    mine = [result(1, calls=2), call(8, 1), call(7), call(6, 5), Record(RecordKind.RESULT, reusing.to_header())]
+    store = Store.of(mine)
+    store._equal = [earlier]
+    assert store.calls_by_cell() == {digest(1): 3, digest(2): 5, digest(3): 3}
+
+
 def test_earlier_journals_are_read_from_folders_the_newest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

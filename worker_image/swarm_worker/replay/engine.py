@@ -5,11 +5,13 @@ the plan looks ahead for what else this round may run, says what it lacks, and e
 nothing that an optimizer or a user's program catches can keep it from ending.
 """
 
+import asyncio
 import contextvars
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from math import inf
 from typing import Any, NoReturn, Protocol
@@ -21,8 +23,10 @@ from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, CellTimeout, Drift, OutputFull, SwarmError
 from swarm_worker.exceptions import describe
+from swarm_worker.exchange import Table
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.concurrency import is_alone, is_main, is_ordered
 from swarm_worker.replay.effects import Call, Tasks, make_work
 from swarm_worker.replay.execute import Value, outcome_of
 from swarm_worker.replay.forecast import Forecast
@@ -41,7 +45,7 @@ ALONE = 5
 CALLS_AT_ONCE = 16
 """LM calls of its own that a plan makes side by side."""
 SETTLE_SECONDS = 0.3
-"""A plan whose optimizer runs threads leaves when none has asked for anything so long."""
+"""A plan whose optimizer runs threads leaves when they have run nothing, and asked for nothing, for so long."""
 
 
 class Effect(Protocol):
@@ -169,6 +173,10 @@ class Engine:
         self._forecast = Forecast()
         self._lock = threading.RLock()
         self._active_at = 0.0
+        self._at_work: Counter[int] = Counter()
+        self._unordered: set[str] = set()
+        self._needed: list[tuple[str, Sequence[str]]] = []
+        self._flights = Table()
         self._occurrences: dict[str, int] = {}
         self.has_checked = self.has_passed_over = False
         self.answers = Answers(codec, store.answer, self._keep, is_reused=store.is_reused)
@@ -202,7 +210,10 @@ class Engine:
                 self._run_here(tasks.task, tasks.blobs)
             elif (scout := self._block(effect, tasks)) is not None:
                 return self._stand_in(scout, effect)
-        self.used.update(key for key in effect.keys if key in self.store)
+        known = [key for key in effect.keys if key in self.store]
+        if known:
+            self._needed.append((effect.kind, known))
+        self.used.update(known)
         value = self._load(effect)
         if effect.program is not None:
             self._forecast.add(effect.program, effect.scores(value))
@@ -230,12 +241,13 @@ class Engine:
         Returns:
             In a scout: its line. In the plan: None, if it need not leave yet: it found out more, or ran something.
         """
+        if not is_alone():
+            self._ask(effect.digest, tasks.records())
+            self._settle()
         entrants = self._entrants(effect)
         if not entrants:
             self._ask(effect.digest, tasks.records())
-        if threading.current_thread() is not threading.main_thread():
-            self._settle()
-        elif self._looks_ahead:
+        if self._looks_ahead:
             has_placeholder = effect.placeholder(EXTREMES[0].letter, 0.0) is not None
             if has_placeholder and (scout := self._find_independent()) is not None:
                 return scout
@@ -251,10 +263,35 @@ class Engine:
         self.spend()
         self._end()
 
-    def _settle(self) -> None:
-        """Other threads of the optimizer may still come to what they lack: that joins the round."""
-        while (quiet := time.monotonic() - self._active_at) < SETTLE_SECONDS:
-            time.sleep(SETTLE_SECONDS - quiet)
+    def _settle(self) -> NoReturn:
+        """Leaves when all is quiet: other threads of the optimizer may still come to what they lack, which joins the
+        round, and what they run here is paid for.
+        """
+        while True:
+            with self._lock:
+                quiet = time.monotonic() - self._active_at
+                if quiet >= SETTLE_SECONDS and not self._others_work:
+                    self.spend()
+                    self._end()
+            time.sleep(max(0.01, SETTLE_SECONDS - quiet))
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Within, something is paid for that would be lost with the process."""
+        thread = threading.get_ident()
+        with self._lock:
+            self._at_work[thread] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work[thread] -= 1
+                self._active_at = time.monotonic()
+
+    @property
+    def _others_work(self) -> bool:
+        """Whether something is under way in other threads. What coroutines of this one began waits for this one."""
+        return any(count for thread, count in self._at_work.items() if thread != threading.get_ident())
 
     def _tasks(self, effect: Scattered) -> Tasks:
         """The effect's task. Ends the process where it cannot travel: an optimizer may catch."""
@@ -273,6 +310,8 @@ class Engine:
             if digest in {task.digest for task in self.asked}:
                 return
             self._joined.add(digest)
+            if not is_ordered():
+                self._unordered.add(digest)
             for record in records:
                 if record.kind is RecordKind.BLOB:
                     # Waves over the same data share a blob: it is printed once.
@@ -305,7 +344,7 @@ class Engine:
                 record = work.run(position, self.answers)
             self._keep(record)
 
-        with ThreadPoolExecutor(self._threads) as pool:
+        with self._working(), ThreadPoolExecutor(self._threads) as pool:
             cells = [pool.submit(run, position) for position in range(len(task.cells))]
             while wait(cells, timeout=0.2).not_done:
                 if self._watch.only_late:
@@ -330,7 +369,7 @@ class Engine:
             and self._contest.is_on
             and self._looks_ahead
             and effect.program is not None
-            and threading.current_thread() is threading.main_thread()
+            and is_main()
         )
 
     def _entrants(self, effect: Scattered) -> list[Entrant]:
@@ -342,7 +381,7 @@ class Engine:
 
     def _enter(self, effect: Scattered) -> None:
         """Notes an evaluation that the plan has the scores of."""
-        if self._contest is None or threading.current_thread() is not threading.main_thread():
+        if self._contest is None or not is_main():
             return
         if (standing := effect.standing(self.store, self.codec)) is not None:
             with self._ending():
@@ -373,13 +412,18 @@ class Engine:
         if self._scout is not None:
             return self._scouted_call(self._scout, effect)
         self._follow(effect)
-        if not effect.is_known(self.store):
-            if may_stand_in.get() and self._looks_ahead:
-                scout = self._look(EXTREMES)
-                if scout is not None:
+        while not effect.is_known(self.store):
+            if (flight := self._flights.claim(effect.digest)) is not None:
+                assert isinstance(flight, Future)
+                flight.result()  # another thread makes it
+                continue
+            try:
+                if may_stand_in.get() and self._looks_ahead and is_alone() and self._look(EXTREMES) is not None:
                     raise Missing(effect.digest)
-            self._waiting.pop(effect.digest, None)
-            self._make_waiting(lambda: self._make(effect.digest, make))
+                self._waiting.pop(effect.digest, None)
+                self._make_waiting(lambda: self._make(effect.digest, make))
+            finally:
+                self._flights.land(effect.digest, None)
         return self._value(effect)
 
     async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
@@ -390,20 +434,31 @@ class Engine:
                 self._scout.end()
             return self._value(effect)
         self._follow(effect)
-        if not effect.is_known(self.store):
-            self.spend()
+        while not effect.is_known(self.store):
+            if (flight := self._flights.claim(effect.digest)) is not None:
+                assert isinstance(flight, Future)
+                await asyncio.wrap_future(flight)
+                continue
             try:
-                made = await make()
-            except Exception as error:
-                failure = error
-
-                def again() -> Any:
-                    raise failure
-
-                self._make(effect.digest, again)
-            else:
-                self._make(effect.digest, lambda: made)
+                with self._working():
+                    await self._make_async(effect.digest, make)
+            finally:
+                self._flights.land(effect.digest, None)
         return self._value(effect)
+
+    async def _make_async(self, key: str, make: AsyncMake) -> None:
+        self.spend()
+        try:
+            made = await make()
+        except Exception as error:
+            failure = error
+
+            def again() -> Any:
+                raise failure
+
+            self._make(key, again)
+        else:
+            self._make(key, lambda: made)
 
     def _named(self, lm: Any, call: LMCall) -> Call:
         effect = Call(lm, call)
@@ -449,7 +504,8 @@ class Engine:
 
     def _make_waiting(self, *own: Callable[[], None]) -> bool:
         """Makes the calls that scouts found, and one of the plan's own; whether there was any."""
-        waiting, self._waiting = self._waiting, {}
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
 
         def found(key: str, payload: bytes) -> None:
             lm, call = self.codec.loads(payload)
@@ -459,12 +515,13 @@ class Engine:
         if not jobs:
             return False
         self.spend()
-        if len(jobs) == 1:
-            jobs[0]()
-        else:
-            with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
-                context = contextvars.copy_context()
-                list(pool.map(lambda job: context.copy().run(job), jobs))
+        with self._working():
+            if len(jobs) == 1:
+                jobs[0]()
+            else:
+                with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+                    context = contextvars.copy_context()
+                    list(pool.map(lambda job: context.copy().run(job), jobs))
         return True
 
     # Looking ahead
@@ -493,11 +550,20 @@ class Engine:
 
     def _guess(self) -> Scout | None:
         certain = len(self.asked)
-        asked = sum(_cost(task) for task in self.asked)
-        guesses = Guesses(allowance(self.store, {digest for _, digest in self.stream}, asked))
+        paid, unneeded = self.store.usage().calls, self.store.waste(self.used).calls
+        guesses = Guesses(allowance(paid, unneeded), self._prices())
         scout = self._look(LIKELY, quorum=QUORUM, limit=self._speculation, choice=guesses.take)
         self.guesses = {task.digest: _cost(task) for task in self.asked[certain:]}
         return scout
+
+    def _prices(self) -> dict[str, float]:
+        """LM calls of a cell, by the kind of its effect: as of the dearest one so far."""
+        prices: dict[str, float] = {}
+        calls = self.store.calls_by_cell()
+        for kind, keys in self._needed:
+            price = sum(calls[key] for key in keys) / len(keys)
+            prices[kind] = max(price, prices.get(kind, 0.0))
+        return prices
 
     def _stand_in(self, scout: Scout, effect: Scattered) -> Any:
         mean, deviation = self._forecast.of(effect.program or "", effect.groups)
@@ -508,8 +574,8 @@ class Engine:
         is_settled = not effect.unresolved and self._is_settled(effect)
         if is_settled and not self._competes(effect):
             return self._load(effect)
-        cost = effect.weight * sum(key not in self.store for key in effect.keys)
-        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, cost)
+        cells = sum(key not in self.store for key in effect.keys)
+        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, cells)
         scout.report(sighting, lambda: self._request(effect))
         if is_settled:
             return self._load(effect)
@@ -555,7 +621,7 @@ class Engine:
         with self._lock:
             if not self.has_checked:
                 self.has_checked = True
-                found = [(str(task.kind), task.digest) for task in self.asked]
+                found = [(str(task.kind), task.digest) for task in self.asked if task.digest not in self._unordered]
                 try:
                     self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])
                 except SwarmError as error:
@@ -564,12 +630,14 @@ class Engine:
     def _follow(self, effect: Effect) -> None:
         """Each plan must need what the plan before it needed, in the same order.
 
-        Threads of an optimizer have no order among them, so only what its main thread needs counts.
+        Threads and coroutines of an optimizer have no order among them, so what they need does not count.
         """
         self._active_at = time.monotonic()
         if self._is_full():
+            while self._others_work:
+                time.sleep(0.01)
             self._end(OutputFull())
-        if threading.current_thread() is not threading.main_thread():
+        if not is_ordered():
             return
         number, found = len(self.stream), (effect.kind, effect.digest)
         self.stream.append(found)

@@ -1,51 +1,44 @@
-"""Which guesses are worth their risk.
+"""Which guesses a run can afford.
 
-A guess that comes true saves a round, one that does not is paid for in vain. How likely it is can be estimated from how
-many of the likely scouts ask for it; what it may cost is known.
+A guess that comes true saves a round, one that does not is paid for in vain. Nobody knows how likely it is: scouts
+share one forecast, and err together. So each guess is taken to be wrong until the plan has needed it, and a run never makes
+one that it could not afford then.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from math import inf
 
 from swarm_worker.replay.lookahead import Sighting
-from swarm_worker.replay.store import Store
 
 WASTE = 0.08
-"""A round's guesses may be expected to waste this part of what the run has cost until then."""
-BRAKE = 3
-"""When guesses that were not needed so far come to so many times that part, there are no more."""
+"""Most of a run's LM calls that may be for guesses that nobody needs."""
 
 
-def allowance(store: Store, needed: Collection[str], asked: int) -> float:
-    """Runs of the program that a round's guesses may waste.
+def allowance(paid: int, unneeded: int) -> float:
+    """LM calls that a round's guesses may take, so that no more than WASTE are in vain whatever comes of them.
 
     Args:
-        needed: digests of the effects that this plan came to.
-        asked: runs that the round takes without them.
+        paid: calls of the run so far.
+        unneeded: those among them that the plan has not needed until now.
     """
-    unneeded = sum(cost for end in store.plans for digest, cost in end.guesses.items() if digest not in needed)
-    allowed = WASTE * (len(store) + asked)
-    return min(allowed, BRAKE * allowed - unneeded)
+    return WASTE * paid - unneeded
 
 
 class Guesses:
     """Chooses a round's guesses, in the order in which they would be needed.
 
     Args:
-        allowed: runs of the program that they may be expected to waste.
+        allowed: LM calls that they may take.
+        prices: LM calls of a cell, by the kind of its effect; what has no price cannot be afforded.
     """
 
-    def __init__(self, allowed: float) -> None:
-        self._allowed = allowed
+    def __init__(self, allowed: float, prices: Mapping[str, float]) -> None:
+        self._allowed, self._prices = allowed, prices
 
-    def take(self, sighting: Sighting, agreeing: int, scouts: int) -> bool:
-        """Whether a guess is made that so many of the scouts ask for, the first among them.
-
-        Never an LM call of the optimizer's own: the plan makes those that are certain.
-        """
-        # The first scout always agrees with itself. Half a vote each way: few scouts make nothing certain.
-        chance = (agreeing - 0.5) / scouts
-        risk = (1 - chance) * sighting.cost
-        if not sighting.cost or risk > self._allowed:
+    def take(self, sighting: Sighting) -> bool:
+        """Whether a guess is made. Never an LM call of the optimizer's own: the plan makes those that are certain."""
+        cost = sighting.cells * self._prices.get(sighting.kind, inf)
+        if not sighting.cells or cost > self._allowed:
             return False
-        self._allowed -= risk
+        self._allowed -= cost
         return True

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
@@ -122,6 +123,12 @@ class Journal:
         return Waste(
             cells=len(cells), calls=sum(cell.usage.calls for cell in cells) + sum(made.usage.calls for made in calls)
         )
+
+    def calls_by_cell(self) -> Counter[str]:
+        """LM calls of each cell that has a result, those included that an earlier run had paid for."""
+        calls = Counter({key: result.usage.calls + len(result.reused) for key, (result, _) in self._results.items()})
+        calls.update(made.cell for made in self._made.values() if made.cell is not None and made.cell in calls)
+        return calls
 
     def paid(self, cells: Collection[str]) -> tuple[int, set[str]]:
         """How many LM calls some cells have paid for, and the keys of those that have one."""

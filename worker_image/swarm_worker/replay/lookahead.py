@@ -11,13 +11,13 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
+from swarm_worker.replay.concurrency import is_main, is_ordered
 from swarm_worker.replay.placeholder import Outlook
 
 BUDGET = 2000
@@ -34,22 +34,16 @@ class Sighting:
 
     Attributes:
         unresolved: whether it is made from a placeholder.
-        cost: about how many runs of the program it takes; none for an LM call.
+        cells: how many it lacks; none for an LM call.
     """
 
     kind: str
     digest: str
     unresolved: bool
-    cost: int = 0
+    cells: int = 0
 
 
-class Choice(Protocol):
-    """Whether an effect that was found is to join the round; so many of the scouts ask for it."""
-
-    def __call__(self, sighting: Sighting, agreeing: int, scouts: int) -> bool: ...
-
-
-def everything(sighting: Sighting, agreeing: int, scouts: int) -> bool:
+def everything(sighting: Sighting) -> bool:
     """Leaves out nothing."""
     return True
 
@@ -70,7 +64,12 @@ class Scout:
         return self.outlook.score(self._position, mean, deviation)
 
     def report(self, sighting: Sighting, request: Callable[[], Any]) -> None:
-        """Reports an effect; hands over what it takes to run it if the referee wants that from this scout."""
+        """Reports an effect; hands over what it takes to run it if the referee wants that from this scout.
+
+        A scout whose optimizer starts threads ends at the first effect that one of them lacks: they have no order.
+        """
+        if not is_ordered():
+            self.end()
         self._position += 1
         try:
             self._line.send(sighting)
@@ -111,7 +110,7 @@ def look(
     *,
     quorum: int | None = None,
     limit: int = BUDGET,
-    choice: Choice = everything,
+    choice: Callable[[Sighting], bool] = everything,
 ) -> Scout | None:
     """Forks a scout for each outlook, and referees them.
 
@@ -120,12 +119,12 @@ def look(
         found: is given each effect that joins the round, and what it takes to run it.
         quorum: how many scouts must ask for an effect, the first among them; None: all.
         limit: most effects to find.
-        choice: is asked about each.
+        choice: whether one that was found is to join the round.
 
     Returns:
         In a scout: its line. In the plan, when the scouts are done: None.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not is_main():
         return None
     lines: list[_Line] = []
     sys.stdout.flush()
@@ -161,7 +160,9 @@ def look(
     return None
 
 
-def _agreed(lines: list[_Line], known: set[str], quorum: int, choice: Choice) -> Iterator[tuple[Sighting, Any]]:
+def _agreed(
+    lines: list[_Line], known: set[str], quorum: int, choice: Callable[[Sighting], bool]
+) -> Iterator[tuple[Sighting, Any]]:
     """The chosen ones of what at least `quorum` scouts ask for, the first among them, in the order of the first."""
     disagreements = 0
     for _ in range(BUDGET):
@@ -172,17 +173,11 @@ def _agreed(lines: list[_Line], known: set[str], quorum: int, choice: Choice) ->
         others = [s for s in sightings if s is not None and (s.kind, s.unresolved) == (first.kind, first.unresolved)]
         if len(others) < quorum:
             return
-        agreeing = sum(sighting == first for sighting in others)
-        same = agreeing >= quorum
+        same = sum(sighting == first for sighting in others) >= quorum
         disagreements = 0 if same else disagreements + 1
         if disagreements > TOLERATED:
             return
-        wanted = (
-            same
-            and not first.unresolved
-            and first.digest not in known
-            and choice(first, agreeing=agreeing, scouts=len(lines))
-        )
+        wanted = same and not first.unresolved and first.digest not in known and choice(first)
         try:
             lines[0].connection.send(wanted)
             if wanted:

@@ -5,6 +5,7 @@ An answer to an LM call is named by all that it depends on, so it counts in ever
 and its calls are answered.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,13 @@ class Store(Journal):
             paid += of_cells
             calls -= named
         return Reused(cells=len(cells), calls=paid + len(calls))
+
+    def calls_by_cell(self) -> Counter[str]:
+        """As of a journal, and of what earlier runs left."""
+        calls = super().calls_by_cell()
+        for run in self._equal:
+            calls |= Counter({key: count for key, count in run.calls_by_cell().items() if key not in calls})
+        return calls
 
     def _earlier(self, key: str) -> Journal | None:
         """The earlier run whose result counts, where this one has none."""

@@ -1,0 +1,36 @@
+"""Optimizers with threads and coroutines of their own: stock's program, whichever of them is first."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.compiles import Case
+
+OPTIMIZERS = (
+    "pooled",
+    "nested",
+    "asking",
+    "bootstrapping",
+    "failing",
+    "with_main",
+    "before_main",
+    "in_parallel",
+    "awaiting",
+    "left_running",
+)
+TIMES = int(os.environ.get("TIMES", "1"))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_with_threads_comes_to_stocks_program(providers: Any, tmp_path: Path, optimizer: str) -> None:
+    case = Case(optimizer, "custom", {"entrypoint": f"side_by_side:{optimizer}"}, train=12, validation=12)
+    expected = case.stock(providers(1))
+    assert expected.error is None
+    for time in range(TIMES):
+        # Waves of more than 4 cells are for workers, and the first plan has its twin.
+        ours = case.swarm(providers(1), tmp_path / f"{time}", SWARM_SMALL_WAVE="4", SWARM_TWIN="1")
+        assert ours.status == 0, ours.output
+        assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
+        assert ours.requests == ours.calls <= expected.requests
