@@ -1,8 +1,8 @@
 """Which guesses a run can afford.
 
 A guess that comes true saves a round, one that does not is paid for in vain. Nobody knows how likely it is: scouts
-share one forecast, and err together. So each guess is taken to be wrong until the plan has needed it, and a run never makes
-one that it could not afford then.
+share one forecast, and err together. So each guess is taken to be wrong until the plan has needed it, and a run never
+makes one that it could not afford then.
 """
 
 from collections.abc import Mapping
