@@ -28,16 +28,16 @@ def examples(name: str, limit: int) -> list[Any]:
     return [dspy.Example(**json.loads(line)).with_inputs("ticket") for line in lines]
 
 
-def large(url: str) -> dspy.LM:
-    return dspy.LM("openai/large", api_base=url, api_key="none")
+def model(case: dict[str, Any], name: str) -> dspy.LM:
+    return dspy.LM(f"{case['client']}/{name}", api_base=case["url"], api_key="none")
 
 
 def compiled(case: dict[str, Any], student: Any) -> Any:
     metric = getattr(replay_programs, case["metric"])
     train, validation = examples("train", case["train"]), examples("validation", case["validation"])
     both = {"trainset": train, "valset": validation}
-    teacher = {"lm": large(case["url"])} if case["teacher"] else {}
-    prompt = large(case["url"]) if case["prompt"] else None
+    teacher = {"lm": model(case, "large")} if case["teacher"] else {}
+    prompt = model(case, "large") if case["prompt"] else None
     given = case["parameters"]
     match case["optimizer"]:
         case "labeledFewShot":
@@ -135,8 +135,7 @@ def script(case: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     case, calls = json.loads(sys.argv[1]), count_calls()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
-    student = dspy.LM("openai/small", api_base=case["url"], api_key="none")
-    dspy.configure(lm=student, num_threads=1)
+    dspy.configure(lm=model(case, "small"), num_threads=1)
     with contextlib.redirect_stdout(io.StringIO()):
         found = script(case)
     print(json.dumps({**found, "calls": calls()}, default=str))

@@ -34,6 +34,8 @@ class Case:
     validation: int = 16
     teacher: bool = False
     prompt: bool = False
+    client: str = "openai"
+    """Prefix of the models' names, which says whose client asks: "litellm_proxy" is LiteLLM's."""
 
     def stock(self, provider: Any) -> "StockRun":
         """Stock DSPy in one process, with one thread and its LM cache."""
@@ -70,10 +72,10 @@ class Case:
         def source(name: str, limit: int) -> dict[str, Any]:
             return {"path": str(data / f"{name}.jsonl"), "limit": limit}
 
-        models = {"student": {"model": "openai/small", "endpoint": url}}
+        models = {"student": {"model": f"{self.client}/small", "endpoint": url}}
         for role in ("teacher", "prompt"):
             if getattr(self, role):
-                models[role] = {"model": "openai/large", "endpoint": url}
+                models[role] = {"model": f"{self.client}/large", "endpoint": url}
         spec = {
             "program": {"entrypoint": f"replay_programs:{self.program}"},
             "metric": {"entrypoint": f"replay_programs:{self.metric}"},

@@ -11,6 +11,7 @@ from swarm_wire.messages import RunRequest
 from swarm_worker import depot as depots
 from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
+from swarm_worker.client import lazy
 from swarm_worker.depot import Depot, Sender
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
@@ -67,6 +68,7 @@ def load_environment(process: Process) -> Environment:
     process.redact = codec.redact if depot is None else lambda text: codec.redact(depot.redact(text))
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
+    lazy.guard()
     throttle = install_throttle(os.environ)
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent, process.stop_spending = lambda: budget.spent, budget.close

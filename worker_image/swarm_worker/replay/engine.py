@@ -19,7 +19,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, CellTimeout, Drift, OutputFull, SwarmError
+from swarm_worker.errors import BadInput, CellTimeout, Drift, InfrastructureFailed, OutputFull, SwarmError
 from swarm_worker.exceptions import describe
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
@@ -119,6 +119,7 @@ class Engine:
         threads: cells that run here at the same time.
         watch: how long each has been running.
         small: most missing cells of a wave that is run here; more of one that nothing can run beside (`ALONE`).
+        ahead: is called before LM calls are made here, by threads.
         check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
             it raises ends the plan.
         is_full: whether so much is printed that another plan should go on.
@@ -148,6 +149,7 @@ class Engine:
         threads: int = 8,
         watch: Watch | None = None,
         small: int = SMALL,
+        ahead: Callable[[], None] = lambda: None,
         check: Callable[[Stream], None] = not_checked,
         is_full: Callable[[], bool] = bool,
         contest: Contest | None = None,
@@ -155,6 +157,7 @@ class Engine:
     ) -> None:
         self.store, self.codec = store, codec
         self._emit, self._leave, self._check, self._is_full = emit, leave, check, is_full
+        self._ahead = ahead
         self._contest, self._passes_over = contest, passes_over
         self._looks_ahead, self._speculation, self._threads = looks_ahead, speculation, threads
         self._small, self._small_alone = small, ALONE * min(small, threads)
@@ -192,6 +195,10 @@ class Engine:
 
     def need(self, effect: Scattered) -> Any:
         """The effect's result. Does not return where the journal lacks it."""
+        with self.ending():
+            return self._needed(effect)
+
+    def _needed(self, effect: Scattered) -> Any:
         if self._scout is not None:
             return self._scouted(self._scout, effect)
         self._follow(effect)
@@ -298,6 +305,7 @@ class Engine:
     def _run_here(self, task: Task, blobs: Mapping[str, bytes]) -> None:
         """Runs the cells of a small wave in this process, as a worker would."""
         self.spend()
+        self._ahead()
         work = make_work(task, blobs, self.codec)
 
         def run(position: int) -> None:
@@ -310,11 +318,8 @@ class Engine:
             while wait(cells, timeout=0.2).not_done:
                 if self._watch.only_late:
                     self._end(CellTimeout(self._watch.late, self._watch.seconds))
-        try:
-            for cell in cells:
-                cell.result()
-        except SwarmError as error:
-            self._end(error)
+        for cell in cells:
+            cell.result()
 
     # Evaluations of which only the best counts
 
@@ -345,7 +350,7 @@ class Engine:
         if self._contest is None or threading.current_thread() is not threading.main_thread():
             return
         if (standing := effect.standing(self.store, self.codec)) is not None:
-            with self._ending():
+            with self.ending():
                 self._contest.passed(Entrant(effect.digest, effect.keys, standing))
 
     def _ask_for_part(self, *at: Entrant) -> None:
@@ -358,20 +363,29 @@ class Engine:
             self._joined.add(entrant.digest)  # no guess
 
     @contextmanager
-    def _ending(self) -> Iterator[None]:
-        """What is wrong ends the process: an optimizer may catch."""
+    def ending(self) -> Iterator[None]:
+        """Whatever is raised within ends the process: an optimizer may catch, and make a score of it."""
         try:
             yield
         except SwarmError as error:
             self._end(error)
+        except Exception as error:
+            self._end(InfrastructureFailed(error))
 
     # LM calls
 
     def call(self, lm: Any, call: LMCall, make: Make) -> Any:
         """The result of an LM call that the plan makes: made once, then journaled."""
+        with self.ending():
+            effect = self._made(lm, call, make)
+        return self._value(effect)
+
+    def _made(self, lm: Any, call: LMCall, make: Make) -> Call:
+        """A call whose answer is known now."""
         effect = self._named(lm, call)
         if self._scout is not None:
-            return self._scouted_call(self._scout, effect)
+            self._scouted_call(self._scout, effect)
+            return effect
         self._follow(effect)
         if not effect.is_known(self.store):
             if may_stand_in.get() and self._looks_ahead:
@@ -380,15 +394,20 @@ class Engine:
                     raise Missing(effect.digest)
             self._waiting.pop(effect.digest, None)
             self._make_waiting(lambda: self._make(effect.digest, make))
-        return self._value(effect)
+        return effect
 
     async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
         """As `call`, from a coroutine. Scouts end here."""
+        with self.ending():
+            effect = await self._async_made(lm, call, make)
+        return self._value(effect)
+
+    async def _async_made(self, lm: Any, call: LMCall, make: AsyncMake) -> Call:
         effect = self._named(lm, call)
         if self._scout is not None:
             if effect.unresolved or not effect.is_known(self.store):
                 self._scout.end()
-            return self._value(effect)
+            return effect
         self._follow(effect)
         if not effect.is_known(self.store):
             self.spend()
@@ -403,7 +422,7 @@ class Engine:
                 self._make(effect.digest, again)
             else:
                 self._make(effect.digest, lambda: made)
-        return self._value(effect)
+        return effect
 
     def _named(self, lm: Any, call: LMCall) -> Call:
         effect = Call(lm, call)
@@ -415,17 +434,16 @@ class Engine:
 
     def _value(self, effect: Call) -> Any:
         self.used.update(effect.keys)
-        outcome, value = effect.load(self.store, self.codec)
+        with self.ending():
+            outcome, value = effect.load(self.store, self.codec)
         if outcome is Outcome.ERROR:
             raise value
         return value
 
     def _make(self, key: str, make: Make) -> None:
         """Makes an LM call here and journals it."""
-        try:
+        with self.ending():
             outcome, value = outcome_of(make, ())
-        except SwarmError as error:
-            self._end(error)
         if outcome is Outcome.OK:
             header = CallMade(key=key, usage=client().usage(value)).to_header()
             self._keep(Record(RecordKind.CALL, header, self._portable(value)))
@@ -459,6 +477,7 @@ class Engine:
         if not jobs:
             return False
         self.spend()
+        self._ahead()
         if len(jobs) == 1:
             jobs[0]()
         else:
@@ -474,7 +493,7 @@ class Engine:
             if sighting.kind == Call.kind:
                 self._waiting[sighting.digest] = request
             elif isinstance(request, Entrant) and self._contest is not None:
-                with self._ending():
+                with self.ending():
                     self._contest.sighted(request)
             else:
                 self._ask(sighting.digest, request)
@@ -524,9 +543,10 @@ class Engine:
             return entrants[0]
         return [] if effect.is_known(self.store) else self._tasks(effect).records()
 
-    def _scouted_call(self, scout: Scout, effect: Call) -> Any:
+    def _scouted_call(self, scout: Scout, effect: Call) -> None:
+        """Returns where the answer is known."""
         if not effect.unresolved and effect.is_known(self.store):
-            return self._value(effect)
+            return
         sighting = Sighting(effect.kind, effect.digest, effect.unresolved)
         scout.report(sighting, lambda: self.codec.dumps((effect.lm, effect.call)))
         if not may_stand_in.get():
@@ -556,10 +576,8 @@ class Engine:
             if not self._has_checked:
                 self._has_checked = True
                 found = [(str(task.kind), task.digest) for task in self.asked]
-                try:
+                with self.ending():
                     self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])
-                except SwarmError as error:
-                    self._end(error)
 
     def _follow(self, effect: Effect) -> None:
         """Each plan must need what the plan before it needed, in the same order.

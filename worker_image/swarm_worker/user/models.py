@@ -26,6 +26,10 @@ class Models:
     teacher: dspy.LM
     prompt: dspy.LM
 
+    @property
+    def all(self) -> list[dspy.LM]:
+        return [self.student, self.teacher, self.prompt]
+
 
 def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
     """API keys by role, taken out of the environment so that user code does not inherit them.
