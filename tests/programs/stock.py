@@ -29,8 +29,8 @@ def examples(name: str, limit: int) -> list[Any]:
     return [dspy.Example(**json.loads(line)).with_inputs("ticket") for line in lines]
 
 
-def large(url: str) -> dspy.LM:
-    return dspy.LM("openai/large", api_base=url, api_key="none")
+def model(case: dict[str, Any], name: str) -> dspy.LM:
+    return dspy.LM(f"{case['client']}/{name}", api_base=case["url"], api_key="none")
 
 
 def compiled(case: dict[str, Any], student: Any) -> Any:
@@ -38,8 +38,8 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
     train = examples("train", case["train"])
     validation = examples("validation", case["validation"]) if case["validation"] else None
     both = {"trainset": train, "valset": validation}
-    teacher = {"lm": large(case["url"])} if case["teacher"] else {}
-    prompt = large(case["url"]) if case["prompt"] else None
+    teacher = {"lm": model(case, "large")} if case["teacher"] else {}
+    prompt = model(case, "large") if case["prompt"] else None
     given = case["parameters"]
     match case["optimizer"]:
         case "labeledFewShot":
@@ -147,13 +147,12 @@ def script(case: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     case, calls = json.loads(sys.argv[1]), count_calls()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
-    student = dspy.LM("openai/small", api_base=case["url"], api_key="none")
     adapters = {
         "json": dspy.JSONAdapter,
         "xml": dspy.XMLAdapter,
-        "twoStep": lambda: dspy.TwoStepAdapter(large(case["url"])),
+        "twoStep": lambda: dspy.TwoStepAdapter(model(case, "large")),
     }
-    dspy.configure(lm=student, num_threads=1)
+    dspy.configure(lm=model(case, "small"), num_threads=1)
     if case["adapter"]:
         dspy.configure(adapter=adapters[case["adapter"]]())
     with contextlib.redirect_stdout(io.StringIO()):

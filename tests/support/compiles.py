@@ -37,6 +37,8 @@ class Case:
     prompt: bool = False
     adapter: str = ""
     """Of the spec: "json", "xml", or "twoStep", whose second model is the large one."""
+    client: str = "openai"
+    """Prefix of the models' names, which says whose client asks: "litellm_proxy" is LiteLLM's."""
 
     def stock(self, provider: Any) -> "StockRun":
         """Stock DSPy in one process, with one thread and its LM cache."""
@@ -73,9 +75,11 @@ class Case:
         def source(name: str, limit: int) -> dict[str, Any]:
             return {"path": str(data / f"{name}.jsonl"), "limit": limit}
 
-        models = {"student": {"model": "openai/small", "endpoint": url}}
+        models = {"student": {"model": f"{self.client}/small", "endpoint": url}}
         asked = {"teacher": self.teacher, "prompt": self.prompt, "extraction": self.adapter == "twoStep"}
-        models |= {role: {"model": "openai/large", "endpoint": url} for role, is_asked in asked.items() if is_asked}
+        models |= {
+            role: {"model": f"{self.client}/large", "endpoint": url} for role, is_asked in asked.items() if is_asked
+        }
         spec = {
             "program": {
                 "entrypoint": f"replay_programs:{self.program}",

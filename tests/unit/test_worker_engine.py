@@ -18,10 +18,10 @@ from support.wire import NONCE, digest, plan_end, result
 from support.worker import run_python
 from swarm_wire.messages import Outcome
 from swarm_wire.records import Record, RecordKind, parse_commit, read
-from swarm_worker.errors import BadInput, Drift, OutputFull, ProviderFailed
+from swarm_worker.errors import BadInput, Drift, InfrastructureFailed, OutputFull, ProviderFailed
 from swarm_worker.replay import calls, engine
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import make_work
+from swarm_worker.replay.effects import Wave, make_work
 from swarm_worker.replay.journal import Stream
 from swarm_worker.replay.store import Store
 
@@ -337,6 +337,41 @@ def test_a_provider_that_does_not_answer_the_plan_ends_it(provider: Provider, ch
     provider.answer = str
     again = plan(chat(provider, "one", "two", "three"), found.records)
     assert (again.value, provider.paid) == (["one", "two", "three"], 3)
+
+
+@CHATS
+def test_a_fault_of_the_machinery_at_a_call_of_the_plan_ends_it(provider: Provider, chat: Chat) -> None:
+    """The optimizer would catch it, and go on without the answer."""
+
+    def answer(prompt: str) -> str:
+        raise MemoryError
+
+    provider.answer = answer
+    found = plan(chat(provider, "one", "two"))
+    assert (found.left, type(found.error), found.records) == (True, InfrastructureFailed, [])
+    provider.answer = str
+    assert plan(chat(provider, "one", "two"), found.records).value == ["one", "two"]
+
+
+@pytest.mark.parametrize("where", ["digest", "load"])
+def test_a_fault_of_our_own_never_reaches_an_optimizer(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """MIPROv2 would make a score of it."""
+
+    def broken(*_: object, **__: object) -> Any:
+        raise KeyError("a mistake")
+
+    monkeypatch.setattr(Wave, *{"digest": ("_is_evaluation", broken), "load": ("load", broken)}[where])
+
+    def script() -> float:
+        try:
+            return float(evaluation(provider)())
+        except Exception:
+            return 0.0
+
+    found = plan(script)
+    assert (found.left, type(found.error)) == (True, InfrastructureFailed)
 
 
 @CHATS

@@ -12,7 +12,7 @@ from simulated_provider.testing import RunningProvider, running_provider
 from support.provider import TRIAGE, tickets
 from support.worker import importable, module
 from swarm_wire.optimizers import Optimizer
-from swarm_worker.errors import BadInput, CompileFailed
+from swarm_worker.errors import BadInput, CompileFailed, InfrastructureFailed
 from swarm_worker.script import Progress, run
 from swarm_worker.user.data import Data
 from swarm_worker.user.models import Models
@@ -357,6 +357,9 @@ def nothing(student, trainset, valset, metric):
 def failing(student, trainset, valset, metric):
     return {}["missing"]
 
+def on_a_full_disk(student, trainset, valset, metric):
+    raise OSError(28, "No space left on device")
+
 class Two:
     def compile(self, student, trainset, valset, metric):
         first = dspy.LabeledFewShot(k=2).compile(student, trainset=trainset)
@@ -413,6 +416,11 @@ def test_what_is_no_optimizer(custom: None, function: str, problem: str) -> None
 def test_what_an_optimizer_raises_ends_the_compile(custom: None) -> None:
     with pytest.raises(CompileFailed, match=r"^custom: KeyError: 'missing'$"):
         compiled("failing")
+
+
+def test_a_machine_that_lacks_something_ends_no_compile(custom: None) -> None:
+    with pytest.raises(InfrastructureFailed, match="No space left on device"):
+        compiled("on_a_full_disk")
 
 
 # --- metrics with feedback ---------------------------------------------------------------------------------------

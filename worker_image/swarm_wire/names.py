@@ -144,6 +144,8 @@ class WorkerReason(StrEnum):
     """A cell is another one to its worker than to the plan."""
     PROVIDER_FAILED = "ProviderFailed"
     """Rate limit, timeout or server error, after DSPy's own retries."""
+    INFRASTRUCTURE_FAILED = "InfrastructureFailed"
+    """The LM client, the machine or this worker is at fault; neither the program nor a model's answer."""
     STORAGE_FAILED = "StorageFailed"
     """What spec.journal names cannot be read or written."""
     STORAGE_DAMAGED = "StorageDamaged"

@@ -6,6 +6,7 @@ SwarmError
 ├── SchemaMismatch      operator and worker speak different versions; SCHEMA_MISMATCH
 ├── Drift               program or task is not what the journal was made with; DRIFT
 ├── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
+├── InfrastructureFailed  neither the user's code nor a model's answer is at fault: never a score; FAILED, as above
 ├── StorageFailed       the depot cannot be read or written; FAILED, as above
 ├── LimiterUnreachable  nobody says whose turn it is to ask the provider; FAILED, as above
 ├── CellTimeout         a cell does not end; FAILED, it is tried again, alone in the end
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from swarm_wire.names import ExitCode, WorkerReason
+from swarm_worker.exceptions import describe
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -71,6 +73,23 @@ class Drift(SwarmError):
 
 class ProviderFailed(SwarmError):
     reason = WorkerReason.PROVIDER_FAILED
+
+
+class InfrastructureFailed(SwarmError):
+    """
+    Args:
+        error: what was raised.
+    """
+
+    reason = WorkerReason.INFRASTRUCTURE_FAILED
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            f"neither the program nor a model's answer is at fault: {describe(error)}. Another process tries it again. "
+            "If that does not help, see to the packages of the image, to the memory, files and threads that pods may "
+            "have, and to parameters of an LM that its client does not know."
+        )
+        self.__cause__ = error
 
 
 class StorageFailed(SwarmError):

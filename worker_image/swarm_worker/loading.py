@@ -15,6 +15,7 @@ from swarm_wire.spec import CompilationSpec
 from swarm_worker import depot as depots
 from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
+from swarm_worker.client import lazy
 from swarm_worker.depot import Depot, Sender
 from swarm_worker.errors import SwarmError
 from swarm_worker.imaginary.mode import Imagination
@@ -77,6 +78,7 @@ def load_environment(process: Process) -> Environment:
     settings.watch()
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
+    lazy.guard()
     throttle = install_throttle(os.environ)
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent, process.stop_spending = lambda: budget.spent, budget.close

@@ -17,6 +17,7 @@ from swarm_wire.records import Record, RecordKind, printable
 from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
 from swarm_worker import script
+from swarm_worker.client import lazy
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.exceptions import describe, kind_of, unread_answer
 from swarm_worker.loading import Environment, load_compilation, load_environment, loading_user_code
@@ -76,6 +77,7 @@ class Plan:
             threads=swarm.threads_per_pod,
             watch=Watch(limits.cell_seconds, environment.throttle.clock),
             small=0 if self._ending else int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
+            ahead=self._import_ahead,
             check=self._meet_twin,
             is_full=lambda: process.is_full,
             contest=self._contest,
@@ -85,6 +87,7 @@ class Plan:
         self._binding, self._is_bound = bound.binding if bound else "", bound is not None
         self._observed: list[Observation] = []
         self._scored_on = ""
+        self._own_lms: list[Any] = []
 
     def run(self) -> None:
         """Ends the process, or raises a SwarmError."""
@@ -95,6 +98,7 @@ class Plan:
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         self._scored_on = loaded.data.scored_on(spec.optimizer)
+        self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
@@ -140,6 +144,11 @@ class Plan:
                 self._process.end(error)
         self._put_end(PlanOutcome.PARTIAL)
         self._process.end()
+
+    def _import_ahead(self) -> None:
+        """What LM calls of this plan need. Most plans make none."""
+        if self._environment.imagination is None:
+            lazy.import_for([*self._environment.models.all, *self._own_lms])
 
     def _meet_twin(self, effects: Stream) -> None:
         """Before anything is paid for. Raises Drift where the twin saw something else."""

@@ -88,7 +88,12 @@ HOOKS: Sequence[Shape] = (
 CLASSES: Sequence[Shape] = (
     Names("dspy", "BaseLM LM Module Predict Example Prediction Evaluate context configure configure_cache settings"),
     Names("dspy", "Adapter ChatAdapter JSONAdapter XMLAdapter TwoStepAdapter"),
-    Names("dspy.utils.exceptions", "LMError LMAuthError LMBillingError LMRateLimitError is_retryable_lm_error"),
+    Names(
+        "dspy.utils.exceptions",
+        "LMError LMAuthError LMBillingError LMRateLimitError LMNotConfiguredError LMProviderError LMUnexpectedError "
+        "is_retryable_lm_error",
+    ),
+    Names("dspy.clients._litellm", "get_litellm require"),
     Names("dspy.utils.callback", "BaseCallback"),
     Names("dspy.primitives.example.Example", "with_inputs inputs"),
     Names("dspy.clients.base_lm.BaseLM", "dump_state copy"),
@@ -108,6 +113,8 @@ CLIENT_34: Sequence[Shape] = (
     Names("dspy.clients.execution.PreparedCall", "kwargs legacy request cache n managed"),
     Names("dspy.clients.call_result.CallResult", "responses usage cache_hit native"),
     Function("dspy.clients.call_result.combine", "(results, *, model_type)"),
+    Function("dspy.clients.backend_selection.select_backend", "(lm, options=None)"),
+    Names("dspy.clients.backend_selection.BackendSelection", "native"),
 )
 CLIENT_33: Sequence[Shape] = (
     Function(

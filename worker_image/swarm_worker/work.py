@@ -1,6 +1,5 @@
 """The worker: runs the cells of one slice with threads, and prints each result as soon as it is there."""
 
-import importlib
 import json
 import os
 import threading
@@ -12,7 +11,7 @@ from swarm_wire import names
 from swarm_wire.messages import Assignment, SliceRef, Task
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
-from swarm_worker.client import prices
+from swarm_worker.client import lazy, prices
 from swarm_worker.depot import Bodies
 from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
 from swarm_worker.exchange import Window
@@ -42,7 +41,6 @@ def main(process: Process) -> None:
         if depot is not None:
             depot.end = process.end
         answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ), store.is_reused)
-        importlib.import_module("swarm_worker.client.warm")
         # In the main thread, as in a plan: what a task refers to would be imported in one that may configure nothing.
         loading = Loading(None, answers)
         calls.install(loading, process.end)
@@ -52,6 +50,7 @@ def main(process: Process) -> None:
             if bench.refers_to_places:
                 places.here().load()
         loading.end()
+        lazy.import_for(environment.models.all)
         run_slice(process, environment, bench, answers, assignment.slices[index])
 
 

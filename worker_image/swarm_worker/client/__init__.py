@@ -5,5 +5,6 @@ dspy34      DSPy 3.4: a client of its own
 dspy33      DSPy 3.3: LiteLLM
 longest     how much a call may take at most
 installed   the one for the DSPy that is installed
-warm        imports what that one will need
+lazy        imports LiteLLM before several threads need it
+warm        imports what that one always needs
 """

@@ -166,6 +166,9 @@ class Client(Protocol):
     def is_refusal(self, error: Exception) -> bool:
         """Whether the provider said no to a request: whatever else a client raises, it may have been answered."""
 
+    def needs_litellm(self, lm: Any) -> bool:
+        """Whether LiteLLM makes this LM's calls, as far as its parameters tell. What is asked may need it, too."""
+
     def maker(self) -> Callable[[Any, LMCall], Any]:
         """(LM, call) -> answer, as LM calls are made now, whatever intercepts them later."""
 

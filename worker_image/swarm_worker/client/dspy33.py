@@ -137,6 +137,10 @@ def is_refusal(error: Exception) -> bool:
     return refuses(error, error)
 
 
+def needs_litellm(lm: Any) -> bool:
+    return type(lm).forward is dspy.LM.forward
+
+
 def _own_requests(around: RequestAround, async_around: AsyncRequestAround) -> tuple[Around, AsyncAround]:
     """Of classes with a `forward` of their own: a call is a request."""
 

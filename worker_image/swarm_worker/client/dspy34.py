@@ -5,7 +5,9 @@ of its requests by `_attempt` or `_aattempt`.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import dspy
 from dspy.clients import execution
+from dspy.clients.backend_selection import select_backend
 from dspy.clients.call_result import CallResult, combine
 from dspy.clients.errors import wrap_error
 from dspy.clients.typesafe import TypeSafe
@@ -72,6 +74,15 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
 def is_refusal(error: Exception) -> bool:
     return refuses(wrap_error(error, model=""), error)
+
+
+def needs_litellm(lm: Any) -> bool:
+    if type(lm).forward is not dspy.LM.forward or not isinstance(lm._engine_spec, str):
+        return False
+    try:
+        return not select_backend(lm).native
+    except Exception:  # its calls will raise the same
+        return False
 
 
 def _request(lm: Any, call: Any, canonical: Any) -> Request:

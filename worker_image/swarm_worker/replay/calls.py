@@ -26,9 +26,10 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, SwarmError, causes
+from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import place
 from swarm_worker.exchange import Table, Window
+from swarm_worker.replay.blame import not_his
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
 
@@ -123,7 +124,7 @@ class Ledger:
     failed: dict[str, Exception] = field(default_factory=dict)
     """What calls raised that were not answered later, by their keys: programs may swallow it."""
     refused: SwarmError | None = None
-    """A call was not made, because it was not allowed: whatever the program makes of that is no result."""
+    """A call was not allowed, or failed by no fault of program or model: what it leads to is no result."""
     reused: set[str] = field(default_factory=set)
     """Keys of calls that an earlier run had paid for."""
     _unshared: Usage = field(default_factory=Usage)
@@ -181,11 +182,18 @@ class Ledger:
                 self.reused.add(key)
         return self.answers.codec.loads(body)
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within, an LM call is made. That it failed by no fault of the program's or the model's is noted."""
+        try:
+            yield
+        except Exception as error:
+            self.refused = not_his(error) or self.refused
+            raise
+
     def _note(self, key: str | None, error: Exception) -> None:
-        self.refused = next((cause for cause in causes(error) if isinstance(cause, SwarmError)), self.refused)
-        if key is not None:
-            with self._lock:
-                self.failed[key] = error
+        with self._lock:
+            self.failed[key or f"uncached {len(self.failed)}"] = error
 
     def _finish(self, key: str | None, result: Any) -> None:
         if result is None:
@@ -303,12 +311,16 @@ def install(outside: Outside | None = None, end: Callable[[SwarmError], NoReturn
     _process.end = end
 
     def around(lm: Any, call: LMCall, make: Make) -> Any:
-        taker = current() or outside
-        return make() if taker is None else taker.call(lm, call, make)
+        if (ledger := current()) is not None:
+            with ledger.watched():
+                return ledger.call(lm, call, make)
+        return make() if outside is None else outside.call(lm, call, make)
 
     async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        taker = current() or outside
-        return await make() if taker is None else await taker.acall(lm, call, make)
+        if (ledger := current()) is not None:
+            with ledger.watched():
+                return await ledger.acall(lm, call, make)
+        return await make() if outside is None else await outside.acall(lm, call, make)
 
     client().intercept(around, async_around)
     for kind in client().others():

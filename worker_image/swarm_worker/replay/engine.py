@@ -21,7 +21,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, CellTimeout, Drift, OutputFull, SwarmError
+from swarm_worker.errors import BadInput, CellTimeout, Drift, InfrastructureFailed, OutputFull, SwarmError
 from swarm_worker.exceptions import describe
 from swarm_worker.exchange import Table
 from swarm_worker.replay.calls import Answers
@@ -123,6 +123,7 @@ class Engine:
         threads: cells that run here at the same time.
         watch: how long each has been running.
         small: most missing cells of a wave that is run here; more of one that nothing can run beside (`ALONE`).
+        ahead: is called before LM calls are made here, by threads.
         check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
             it raises ends the plan.
         is_full: whether so much is printed that another plan should go on.
@@ -153,6 +154,7 @@ class Engine:
         threads: int = 8,
         watch: Watch | None = None,
         small: int = SMALL,
+        ahead: Callable[[], None] = lambda: None,
         check: Callable[[Stream], None] = not_checked,
         is_full: Callable[[], bool] = bool,
         contest: Contest | None = None,
@@ -160,6 +162,7 @@ class Engine:
     ) -> None:
         self.store, self.codec = store, codec
         self._emit, self._leave, self._check, self._is_full = emit, leave, check, is_full
+        self._ahead = ahead
         self._contest, self._passes_over = contest, passes_over
         self._looks_ahead, self._speculation, self._threads = looks_ahead, speculation, threads
         self._small, self._small_alone = small, ALONE * min(small, threads)
@@ -175,7 +178,7 @@ class Engine:
         self._active_at = 0.0
         self._at_work: Counter[int] = Counter()
         self._unordered: set[str] = set()
-        self._needed: list[tuple[str, Sequence[str]]] = []
+        self._used_by_kind: list[tuple[str, Sequence[str]]] = []
         self._flights = Table()
         self._occurrences: dict[str, int] = {}
         self.has_checked = self.has_passed_over = False
@@ -201,6 +204,10 @@ class Engine:
 
     def need(self, effect: Scattered) -> Any:
         """The effect's result. Does not return where the journal lacks it."""
+        with self.ending():
+            return self._needed(effect)
+
+    def _needed(self, effect: Scattered) -> Any:
         if self._scout is not None:
             return self._scouted(self._scout, effect)
         self._follow(effect)
@@ -212,7 +219,7 @@ class Engine:
                 return self._stand_in(scout, effect)
         known = [key for key in effect.keys if key in self.store]
         if known:
-            self._needed.append((effect.kind, known))
+            self._used_by_kind.append((effect.kind, known))
         self.used.update(known)
         value = self._load(effect)
         if effect.program is not None:
@@ -337,6 +344,7 @@ class Engine:
     def _run_here(self, task: Task, blobs: Mapping[str, bytes]) -> None:
         """Runs the cells of a small wave in this process, as a worker would."""
         self.spend()
+        self._ahead()
         work = make_work(task, blobs, self.codec)
 
         def run(position: int) -> None:
@@ -349,11 +357,8 @@ class Engine:
             while wait(cells, timeout=0.2).not_done:
                 if self._watch.only_late:
                     self._end(CellTimeout(self._watch.late, self._watch.seconds))
-        try:
-            for cell in cells:
-                cell.result()
-        except SwarmError as error:
-            self._end(error)
+        for cell in cells:
+            cell.result()
 
     # Evaluations of which only the best counts
 
@@ -384,7 +389,7 @@ class Engine:
         if self._contest is None or not is_main():
             return
         if (standing := effect.standing(self.store, self.codec)) is not None:
-            with self._ending():
+            with self.ending():
                 self._contest.passed(Entrant(effect.digest, effect.keys, standing))
 
     def _ask_for_part(self, *at: Entrant) -> None:
@@ -397,20 +402,29 @@ class Engine:
             self._joined.add(entrant.digest)  # no guess
 
     @contextmanager
-    def _ending(self) -> Iterator[None]:
-        """What is wrong ends the process: an optimizer may catch."""
+    def ending(self) -> Iterator[None]:
+        """Whatever is raised within ends the process: an optimizer may catch, and make a score of it."""
         try:
             yield
         except SwarmError as error:
             self._end(error)
+        except Exception as error:
+            self._end(InfrastructureFailed(error))
 
     # LM calls
 
     def call(self, lm: Any, call: LMCall, make: Make) -> Any:
         """The result of an LM call that the plan makes: made once, then journaled."""
+        with self.ending():
+            effect = self._made(lm, call, make)
+        return self._value(effect)
+
+    def _made(self, lm: Any, call: LMCall, make: Make) -> Call:
+        """A call whose answer is known now."""
         effect = self._named(lm, call)
         if self._scout is not None:
-            return self._scouted_call(self._scout, effect)
+            self._scouted_call(self._scout, effect)
+            return effect
         self._follow(effect)
         while not effect.is_known(self.store):
             if (flight := self._flights.claim(effect.digest)) is not None:
@@ -424,15 +438,20 @@ class Engine:
                 self._make_waiting(lambda: self._make(effect.digest, make))
             finally:
                 self._flights.land(effect.digest, None)
-        return self._value(effect)
+        return effect
 
     async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
         """As `call`, from a coroutine. Scouts end here."""
+        with self.ending():
+            effect = await self._async_made(lm, call, make)
+        return self._value(effect)
+
+    async def _async_made(self, lm: Any, call: LMCall, make: AsyncMake) -> Call:
         effect = self._named(lm, call)
         if self._scout is not None:
             if effect.unresolved or not effect.is_known(self.store):
                 self._scout.end()
-            return self._value(effect)
+            return effect
         self._follow(effect)
         while not effect.is_known(self.store):
             if (flight := self._flights.claim(effect.digest)) is not None:
@@ -444,7 +463,7 @@ class Engine:
                     await self._make_async(effect.digest, make)
             finally:
                 self._flights.land(effect.digest, None)
-        return self._value(effect)
+        return effect
 
     async def _make_async(self, key: str, make: AsyncMake) -> None:
         self.spend()
@@ -470,17 +489,16 @@ class Engine:
 
     def _value(self, effect: Call) -> Any:
         self.used.update(effect.keys)
-        outcome, value = effect.load(self.store, self.codec)
+        with self.ending():
+            outcome, value = effect.load(self.store, self.codec)
         if outcome is Outcome.ERROR:
             raise value
         return value
 
     def _make(self, key: str, make: Make) -> None:
         """Makes an LM call here and journals it."""
-        try:
+        with self.ending():
             outcome, value = outcome_of(make, ())
-        except SwarmError as error:
-            self._end(error)
         if outcome is Outcome.OK:
             header = CallMade(key=key, usage=client().usage(value)).to_header()
             self._keep(Record(RecordKind.CALL, header, self._portable(value)))
@@ -515,6 +533,7 @@ class Engine:
         if not jobs:
             return False
         self.spend()
+        self._ahead()
         with self._working():
             if len(jobs) == 1:
                 jobs[0]()
@@ -531,7 +550,7 @@ class Engine:
             if sighting.kind == Call.kind:
                 self._waiting[sighting.digest] = request
             elif isinstance(request, Entrant) and self._contest is not None:
-                with self._ending():
+                with self.ending():
                     self._contest.sighted(request)
             else:
                 self._ask(sighting.digest, request)
@@ -560,7 +579,7 @@ class Engine:
         """LM calls of a cell, by the kind of its effect: as of the dearest one so far."""
         prices: dict[str, float] = {}
         calls = self.store.calls_by_cell()
-        for kind, keys in self._needed:
+        for kind, keys in self._used_by_kind:
             price = sum(calls[key] for key in keys) / len(keys)
             prices[kind] = max(price, prices.get(kind, 0.0))
         return prices
@@ -590,9 +609,10 @@ class Engine:
             return entrants[0]
         return [] if effect.is_known(self.store) else self._tasks(effect).records()
 
-    def _scouted_call(self, scout: Scout, effect: Call) -> Any:
+    def _scouted_call(self, scout: Scout, effect: Call) -> None:
+        """Returns where the answer is known."""
         if not effect.unresolved and effect.is_known(self.store):
-            return self._value(effect)
+            return
         sighting = Sighting(effect.kind, effect.digest, effect.unresolved)
         scout.report(sighting, lambda: self.codec.dumps((effect.lm, effect.call)))
         if not may_stand_in.get():
@@ -622,10 +642,8 @@ class Engine:
             if not self.has_checked:
                 self.has_checked = True
                 found = [(str(task.kind), task.digest) for task in self.asked if task.digest not in self._unordered]
-                try:
+                with self.ending():
                     self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])
-                except SwarmError as error:
-                    self._end(error)
 
     def _follow(self, effect: Effect) -> None:
         """Each plan must need what the plan before it needed, in the same order.

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import dspy
-from dspy.utils.exceptions import LMAuthError, LMBillingError, LMError, is_retryable_lm_error
 
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
-from swarm_worker.errors import BadInput, ProviderFailed, SwarmError, causes
+from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import Carried, describe, kind_of, location, unread_answer
 from swarm_worker.replay import recorded
+from swarm_worker.replay.blame import no_result
 from swarm_worker.replay.calls import Answers, cell_calls
 from swarm_worker.replay.codec import Walks
 from swarm_worker.replay.digest import Walk
@@ -34,14 +34,16 @@ def run_cell(
 ) -> Record:
     """A RESULT record for one call of `function`.
 
-    An exception is a result, as in stock DSPy, unless the provider did not answer. That may not be what is raised: a
-    program that uses `dspy.Parallel` goes on without the answer, and stumbles later.
+    An exception is a result, as in stock DSPy, unless the provider did not answer, or the machinery is at fault
+    (`blame`). That may not be what is raised: a program that uses `dspy.Parallel` goes on without the answer, and
+    stumbles later.
 
     Args:
         swallows: `function` goes on after exceptions, so that what it returns may hide one.
 
     Raises:
         ProviderFailed: rate limit, timeout or server error, after DSPy's own retries.
+        InfrastructureFailed: the LM client, the machine or this worker is at fault, whatever became of it.
         AllowanceSpent: a call was not made.
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
     """
@@ -57,7 +59,7 @@ def run_cell(
         outcome, content = value
         if swallows or outcome is Outcome.ERROR:
             for error in list(ledger.failed.values()):
-                _raise_if_provider(error)
+                _raise_if_no_result(error)
         try:
             body = answers.codec.dumps(value, walks)
         except Exception as error:
@@ -99,27 +101,13 @@ def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Valu
             "a failed example.",
         ) from error
     except Exception as error:
-        _raise_if_provider(error)
+        _raise_if_no_result(error)
         return Outcome.ERROR, portable(error)
 
 
-def _raise_if_provider(error: Exception) -> None:
-    for cause in causes(error):
-        if isinstance(cause, SwarmError):
-            raise cause
-        if isinstance(cause, LMAuthError):
-            raise BadInput(
-                WorkerReason.CREDENTIALS_REJECTED,
-                f"the provider refuses the API key: {cause}. Put a valid key into the Secret that models.*.apiKey "
-                "names, then request a new run.",
-            ) from error
-        if isinstance(cause, LMBillingError):
-            raise BadInput(
-                WorkerReason.ACCOUNT_EXHAUSTED,
-                f"the provider refuses the account: {cause}. See to its credit or quota, then request a new run.",
-            ) from error
-        if isinstance(cause, LMError) and is_retryable_lm_error(cause):
-            raise ProviderFailed(f"the provider did not answer: {cause}") from error
+def _raise_if_no_result(error: Exception) -> None:
+    if (fault := no_result(error)) is not None:
+        raise fault
 
 
 def portable(error: Exception) -> Exception:

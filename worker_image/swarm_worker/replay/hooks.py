@@ -41,7 +41,9 @@ def install(engine: Engine) -> None:
         if current() is not None:
             return list(stock_execute(executor, function, data))
         recorded.leave()
-        values = engine.need(Wave(function, list(data), executor.max_errors))
+        with engine.ending():
+            wave = Wave(function, list(data), executor.max_errors)
+        values = engine.need(wave)
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
             if outcome is Outcome.OK:
@@ -62,7 +64,9 @@ def install(engine: Engine) -> None:
             # A subclass that bootstraps in its own way runs here; its LM calls are journaled one by one.
             return stock_compile(optimizer, student, teacher=teacher, trainset=trainset)
         recorded.leave()
-        outcome, value = engine.need(Bootstrap(optimizer, student, teacher, trainset))
+        with engine.ending():
+            bootstrap = Bootstrap(optimizer, student, teacher, trainset)
+        outcome, value = engine.need(bootstrap)
         if outcome is Outcome.ERROR:
             engine.failures.append(value)
             raise value

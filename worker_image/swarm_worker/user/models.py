@@ -33,6 +33,10 @@ class Models:
     prompt: dspy.LM
     adapter: dspy.Adapter | None = None
 
+    @property
+    def all(self) -> list[dspy.LM]:
+        return [self.student, self.teacher, self.prompt]
+
 
 def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
     """API keys by role, taken out of the environment so that user code does not inherit them.

@@ -25,6 +25,7 @@ from swarm_wire import optimizers as api
 from swarm_wire.names import WorkerReason
 from swarm_wire.schema import SpecModel
 from swarm_worker.errors import BadInput, CompileFailed, SwarmError
+from swarm_worker.replay.blame import exhausted
 from swarm_worker.user.custom import load_custom
 from swarm_worker.user.data import Data
 from swarm_worker.user.models import Models
@@ -51,12 +52,14 @@ def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) ->
 
 @contextmanager
 def _as_compile_failed(which: str) -> Iterator[None]:
-    """What an optimizer raises ends the compile, as in stock DSPy; what we raise has a meaning of its own."""
+    """What an optimizer raises ends the compile, as in stock DSPy; what we or the machine raise has its own meaning."""
     try:
         yield
     except SwarmError:
         raise
     except Exception as error:
+        if (fault := exhausted(error)) is not None:
+            raise fault from error
         raise CompileFailed(f"{to_camel(which)}: {type(error).__name__}: {error}") from error
 
 

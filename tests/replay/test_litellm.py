@@ -1,0 +1,70 @@
+"""Compiles whose models LiteLLM serves: stock's winner, or an end by name; never a winner of another compile."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.compiles import PATHS, PROGRAMS, Case, LocalRun
+
+CASES = [
+    (
+        1,
+        Case(
+            "random search, two predictors, a teacher",
+            parameters={"num_candidate_programs": 2, "max_labeled_demos": 4},
+            program="Two",
+            validation=12,
+            teacher=True,
+            client="litellm_proxy",
+        ),
+    ),
+    (
+        2,
+        Case(
+            "MIPROv2, proposals",
+            "miprov2",
+            {"auto": None, "num_candidates": 3, "num_trials": 3, "minibatch": False},
+            validation=12,
+            client="litellm_proxy",
+        ),
+    ),
+    (
+        3,
+        Case("async", parameters={"num_candidate_programs": 1}, program="Async", validation=12, client="litellm_proxy"),
+    ),
+]
+CASES_BY_NAME = pytest.mark.parametrize(
+    ("seed", "case"), CASES, ids=lambda value: value.name if isinstance(value, Case) else None
+)
+
+
+def swarm(case: Case, provider: Any, folder: Path, fault: str) -> LocalRun:
+    """With LiteLLM's import at fault, in every process."""
+    paths = os.pathsep.join(map(str, [PROGRAMS / "litellm_faults", *PATHS]))
+    return case.swarm(provider, folder, PYTHONPATH=paths, LITELLM=fault)
+
+
+@CASES_BY_NAME
+def test_a_slow_import_of_litellm_leads_to_stocks_winner(providers: Any, tmp_path: Path, seed: int, case: Case) -> None:
+    stock = case.stock(providers(seed))
+    ours = swarm(case, providers(seed), tmp_path, "slow")
+
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
+    assert ours.report["failedCells"] == 0
+    assert ours.calls == ours.requests
+
+
+@CASES_BY_NAME
+def test_litellm_that_cannot_be_imported_ends_the_run_by_name(
+    providers: Any, tmp_path: Path, seed: int, case: Case
+) -> None:
+    ours = swarm(case, providers(seed), tmp_path, "broken")
+
+    assert ours.status != 0
+    assert "InfrastructureFailed" in ours.output
+    assert "a library of LiteLLM's does not fit" in " ".join(ours.output.split())
+    assert not (ours.journal / "artifact").exists()
+    assert ours.requests == 0

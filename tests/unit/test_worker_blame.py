@@ -1,0 +1,307 @@
+"""What was raised is a result, or it is none: the decision table of docs/faults.md, row by row."""
+
+import asyncio
+import contextlib
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from dspy.utils.exceptions import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMConfigurationError,
+    LMInvalidRequestError,
+    LMProviderError,
+    LMRateLimitError,
+    LMServerError,
+    LMTimeoutError,
+    LMTransportError,
+    LMUnsupportedFeatureError,
+    LMUnsupportedModelError,
+)
+
+from support.models import CODEC, Provider, take_over
+from support.wire import digest
+from swarm_wire.messages import Outcome, Result
+from swarm_wire.names import ExitCode
+from swarm_worker.errors import InfrastructureFailed, ProviderFailed, SwarmError
+from swarm_worker.replay import calls
+from swarm_worker.replay.blame import no_result
+from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.execute import run_cell
+
+pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")
+RESULT = None
+PROVIDER, KEY, SECRET, ACCOUNT = "ProviderFailed", "CredentialsRejected", "MissingSecret", "AccountExhausted"
+MACHINERY = "InfrastructureFailed"
+
+
+def raised(function: Callable[[], Any]) -> Exception:
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def within(module: str, code: str) -> Callable[[], Any]:
+    """Runs code as that of a module."""
+    return lambda: exec(compile(code, "<code>", "exec"), {"__name__": module})
+
+
+def throw(error: Exception, cause: Exception | None = None) -> Callable[[], Any]:
+    def function() -> Any:
+        raise error from cause
+
+    return function
+
+
+def deep(depth: int = 0) -> int:
+    return deep(depth + 1) + 1
+
+
+def while_handling(first: Callable[[], Any], error: Exception) -> Callable[[], Any]:
+    def function() -> Any:
+        try:
+            first()
+        except Exception:
+            raise error  # noqa: B904
+
+    return function
+
+
+def asked(answer: Callable[[str], str], **given: Any) -> Callable[[], Any]:
+    """A predictor whose model answers so."""
+
+    def function() -> Any:
+        with dspy.context(lm=Provider("blamed", answer).lm(**given)):
+            return dspy.Predict("question -> answer: int")(question="one")
+
+    return function
+
+
+def without_a_key() -> Any:
+    return dspy.LM("openai/m", num_retries=0)("one")
+
+
+class OfAnotherType:
+    """An engine that does not keep to DSPy's contract."""
+
+    def complete(self, request: Any) -> Any:
+        return "no response"
+
+    def stream(self, request: Any) -> Any: ...
+    def close(self) -> None: ...
+
+
+def not_an_engine() -> Any:
+    return dspy.LM("openai/m", engine=OfAnotherType(), num_retries=0)("one")
+
+
+class OwnClient(dspy.BaseLM):
+    """A class of the user's own, with a mistake."""
+
+    def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
+        answer: dict[str, Any] = {}
+        return answer["choices"]
+
+
+def raising(error: Exception) -> Callable[[str], str]:
+    def answer(prompt: str) -> str:
+        raise error
+
+    return answer
+
+
+TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
+    # The user's code.
+    ("the program raises", throw(ValueError("bad")), RESULT),
+    ("a file of the user's is not there", lambda: Path("/no/such/file").read_text(), RESULT),
+    ("a file is locked away", throw(PermissionError(errno.EACCES, "no")), RESULT),
+    ("a package of the user's is not there", within("program", "import no_such_package"), RESULT),
+    ("the standard library, called by the user", lambda: json.loads("{"), RESULT),
+    ("a package, called by the user", within("program", "import pydantic; pydantic.TypeAdapter(int)"
+     ".validate_python('x')"), RESULT),
+    ("recursion", deep, RESULT),
+    ("an assertion", throw(AssertionError("no")), RESULT),
+    ("a time-out of the user's", throw(TimeoutError("too slow")), RESULT),
+    ("the user's own LM class", lambda: OwnClient("own")("one"), RESULT),
+    ("the user's own engine", asked(raising(KeyError("field"))), RESULT),
+    # DSPy, about an answer or about how it is called.
+    ("an answer without the fields", asked(lambda prompt: "what?"), RESULT),
+    ("an answer of another type", asked(lambda prompt: "[[ ## answer ## ]]\nmany"), RESULT),
+    ("no model is configured", lambda: dspy.Predict("a -> b")(a="1"), RESULT),
+    ("a predictor is called without names", lambda: dspy.Predict("a -> b")("1"), RESULT),
+    ("half a character is sent", lambda: dspy.LM("openai/m", api_key="k")("half \udcff"), RESULT),
+    ("no number of completions", lambda: dspy.LM("openai/m", api_key="k")("one", n=0), RESULT),
+    ("a warning that the user wants to be an error", within("dspy.clients.lm", "raise UserWarning('old')"), RESULT),
+    # The provider.
+    ("rate limit", throw(LMRateLimitError("slow down")), PROVIDER),
+    ("time-out", throw(LMTimeoutError("late")), PROVIDER),
+    ("server error", throw(LMServerError("500")), PROVIDER),
+    ("no connection", throw(LMTransportError("refused")), PROVIDER),
+    ("an answer that is no JSON", throw(LMProviderError("a page", status=200)), PROVIDER),
+    ("a redirection", throw(LMProviderError("elsewhere", status=302)), PROVIDER),
+    ("a rate limit that the program wraps", throw(RuntimeError("no"), LMRateLimitError("slow down")), PROVIDER),
+    ("the key is refused", throw(LMAuthError("401")), KEY),
+    ("an LM without a key", without_a_key, SECRET),
+    ("no money", throw(LMBillingError("402")), ACCOUNT),
+    ("the prompt is too long", throw(ContextWindowExceededError()), RESULT),
+    ("the request is refused", throw(LMInvalidRequestError("400", status=400)), RESULT),
+    ("the method is refused", throw(LMProviderError("405", status=405)), RESULT),
+    ("no such model", throw(LMUnsupportedModelError("404", status=404)), RESULT),
+    ("a feature is missing", throw(LMUnsupportedFeatureError("no tools")), RESULT),
+    ("the LM is configured wrongly", throw(LMConfigurationError("no")), RESULT),
+    # The machinery.
+    ("half of a module", throw(AttributeError("partially initialized module 'm' has no attribute 'a'")), MACHINERY),
+    ("a name of half a module", throw(ImportError("cannot import name 'a' from partially initialized module 'm'")),
+     MACHINERY),
+    ("memory", throw(MemoryError()), MACHINERY),
+    ("threads", throw(RuntimeError("can't start new thread")), MACHINERY),
+    *((f"the machine: {errno.errorcode[code]}", throw(OSError(code, "none left")), MACHINERY)
+      for code in (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM, errno.EAGAIN)),
+    ("no more files for a connection", throw(LMTransportError("no"), OSError(errno.EMFILE, "none left")), MACHINERY),
+    ("memory, in an engine", asked(raising(MemoryError())), MACHINERY),
+    ("what a program makes of it", while_handling(throw(MemoryError()), ValueError("no answer")), MACHINERY),
+    ("LiteLLM lacks something", within("dspy.clients.lm", "None.completion"), MACHINERY),
+    ("LiteLLM is not there", within("dspy.utils.lazy_import", "raise ImportError('litellm is required')"), MACHINERY),
+    ("a package that DSPy needs is not there", within("dspy.retrievers.a", "import no_such_package"), MACHINERY),
+    ("the client does not keep its contract", not_an_engine, MACHINERY),
+    ("the client says no more than that", within(
+        "dspy.clients.errors", "from dspy.utils.exceptions import LMUnexpectedError as E\nraise E('?')"), MACHINERY),
+    ("this worker", within("swarm_worker.replay.codec", "{}['key']"), MACHINERY),
+    ("the standard library, called by this worker", within("swarm_worker.exchange", "import json; json.loads('{')"),
+     MACHINERY),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "function", "reason"), TABLE, ids=[row[0] for row in TABLE])
+def test_whether_what_was_raised_is_a_result(
+    monkeypatch: pytest.MonkeyPatch, case: str, function: Callable[[], Any], reason: str | None
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    found = no_result(raised(function))
+    assert (found and found.reason) == reason
+
+
+def test_a_fault_of_the_machinery_is_tried_again_and_says_what_it_is() -> None:
+    found = no_result(raised(within("swarm_worker.x", "{}['key']")))
+    assert isinstance(found, InfrastructureFailed)
+    assert found.exit_code == ExitCode.FAILED
+    assert "neither the program nor a model's answer is at fault: KeyError: 'key'" in str(found)
+
+
+# --- programs that go on -----------------------------------------------------------------------------------------
+
+
+def predict() -> Any:
+    return dspy.Predict("question -> answer")(question="one")
+
+
+def suppressed() -> Any:
+    with contextlib.suppress(Exception):
+        predict()
+    return "made up"
+
+
+def in_parallel() -> Any:
+    question = dspy.Example(question="one").with_inputs("question")
+    dspy.Parallel(num_threads=2, disable_progress_bar=True)([(dspy.Predict("question -> answer"), question)])
+    return "made up"
+
+
+def async_suppressed() -> Any:
+    async def go() -> None:
+        with contextlib.suppress(Exception):
+            await dspy.Predict("question -> answer").acall(question="one")
+
+    asyncio.run(go())
+    return "made up"
+
+
+def gathered() -> Any:
+    async def go() -> Any:
+        predictor = dspy.Predict("question -> answer")
+        return await asyncio.gather(predictor.acall(question="one"), return_exceptions=True)
+
+    return len(asyncio.run(go()))
+
+
+def another_model() -> Any:
+    try:
+        return predict().answer
+    except Exception:
+        with dspy.context(lm=Provider("spare").lm()):
+            return predict().answer
+
+
+def by_a_tool() -> Any:
+    """DSPy's agents take what a tool raises for something that it says."""
+    agent = dspy.ReAct("question -> answer", tools=[dspy.Tool(predict, name="look", args={})], max_iters=1)
+    told = ["[[ ## next_thought ## ]]\na\n[[ ## next_tool_name ## ]]\nlook\n[[ ## next_tool_args ## ]]\n{}", "", ""]
+    inner = dspy.settings.lm
+    with dspy.context(
+        lm=Provider("agent", lambda prompt: told.pop(0) or "[[ ## reasoning ## ]]\na\n[[ ## answer ## ]]\nb").lm()
+    ):
+        agent.tools["look"].func = lambda: _with(inner, predict)
+        return agent(question="one").answer
+
+
+def _with(lm: Any, function: Callable[[], Any]) -> Any:
+    with dspy.context(lm=lm):
+        return function()
+
+
+GOING_ON = [suppressed, in_parallel, async_suppressed, gathered, another_model, by_a_tool]
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "uncached"])
+@pytest.mark.parametrize("program", GOING_ON, ids=lambda program: program.__name__)
+def test_what_a_program_makes_of_a_fault_of_the_machinery_is_no_result(
+    monkeypatch: pytest.MonkeyPatch, program: Callable[[], Any], cached: bool
+) -> None:
+    take_over(monkeypatch)
+    calls.install()
+    lm = Provider("broken", raising(OSError(errno.EMFILE, "Too many open files"))).lm(cache=cached)
+    with pytest.raises(InfrastructureFailed, match="Too many open files"):
+        run_cell(digest(1), program, (), Answers(CODEC, lambda key: None, lambda record: None), lm=lm)
+
+
+@pytest.mark.parametrize("program", GOING_ON, ids=lambda program: program.__name__)
+def test_what_a_program_makes_of_a_bad_answer_is_its_result(
+    monkeypatch: pytest.MonkeyPatch, program: Callable[[], Any]
+) -> None:
+    take_over(monkeypatch)
+    calls.install()
+    lm = Provider("weak", raising(LMInvalidRequestError("too long", status=400))).lm()
+    record = run_cell(digest(1), program, (), Answers(CODEC, lambda key: None, lambda record: None), lm=lm)
+    assert Result.model_validate(record.header).outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "uncached"])
+def test_a_bootstrap_that_swallows_a_providers_silence_is_no_result(
+    monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    take_over(monkeypatch)
+    calls.install()
+    lm = Provider("silent", raising(LMRateLimitError("slow down"))).lm(cache=cached)
+    answers = Answers(CODEC, lambda key: None, lambda record: None)
+    with pytest.raises(ProviderFailed):
+        run_cell(digest(1), suppressed, (), answers, swallows=True, lm=lm)
+
+
+def test_a_fault_of_our_own_around_a_call_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_over(monkeypatch)
+    calls.install()
+
+    answers = Answers(CODEC, lambda key: None, lambda record: None)
+    lost = within("swarm_worker.replay.store", "{}['key']")
+    monkeypatch.setattr(answers, "claim", lambda key, afar=True: lost())
+    with pytest.raises(SwarmError) as ended:
+        run_cell(digest(1), suppressed, (), answers, lm=Provider("fine").lm())
+    assert ended.value.reason == MACHINERY

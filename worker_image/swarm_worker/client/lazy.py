@@ -1,0 +1,48 @@
+"""LiteLLM, which DSPy imports when the first call needs it, in whatever thread that is.
+
+DSPy 3.3 makes every call by it; DSPy 3.4 those that its own client cannot make: other providers, audio, files, unknown
+parameters. Where another thread is importing LiteLLM at that moment, DSPy takes the half of it that is there already
+(`dspy.utils.lazy_import.require` looks into `sys.modules`), and the call fails. DSPy locks its own imports only, and
+there are others: an answer of LiteLLM's that is unpickled begins one.
+"""
+
+import functools
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+from swarm_worker.client import prices
+from swarm_worker.client.installed import client
+from swarm_worker.errors import InfrastructureFailed
+
+
+@functools.cache
+def guard() -> None:
+    """From now on, a call that needs LiteLLM waits for an import that is under way."""
+    user = importlib.import_module("dspy.clients._litellm")
+    require = user.require
+
+    @functools.wraps(require)
+    def waiting(module: str, **given: Any) -> Any:
+        try:
+            importlib.import_module(module)  # Python's own lock: it returns a whole module
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+        return require(module, **given)
+
+    user.require = waiting  # type: ignore[attr-defined]
+
+
+def import_for(lms: Iterable[Any]) -> None:
+    """Imports LiteLLM if calls of one of these LMs need it. Raises InfrastructureFailed where that cannot be done."""
+    if any(map(client().needs_litellm, lms)):
+        try:
+            import_litellm()
+        except Exception as error:
+            raise InfrastructureFailed(error) from error
+
+
+def import_litellm() -> None:
+    prices.keep_offline()
+    importlib.import_module("dspy.clients._litellm").get_litellm(feature="dspy.LM")

@@ -1,0 +1,160 @@
+"""Whether what was raised is a result, by who raised it.
+
+    the program, the metric               a result: stock DSPy counts it as a failed example
+    DSPy, about a model's answer or a call the same
+    the provider, of a request            the same; but not where it did not answer, or refuses the key or the account
+    the LM client, the machine, ourselves none: the cell is tried again, and in the end the run ends by that name
+
+Who raised is the innermost frame of the traceback that does not belong to a library: the user's code, DSPy, DSPy's LM
+client with everything that it calls, or this worker. `docs/faults.md` has the decision table.
+"""
+
+import errno
+import sysconfig
+import traceback
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from dspy.utils.exceptions import (
+    LMAuthError,
+    LMBillingError,
+    LMError,
+    LMNotConfiguredError,
+    LMProviderError,
+    LMUnexpectedError,
+    is_retryable_lm_error,
+)
+
+from swarm_wire.names import WorkerReason
+from swarm_worker.client.call import HTTP_ERROR
+from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes
+
+
+class Origin(Enum):
+    """Whose code raised an exception."""
+
+    USER = auto()
+    DSPY = auto()
+    CLIENT = auto()
+    WORKER = auto()
+
+
+_OWNERS = {
+    "swarm_worker": Origin.WORKER,
+    "swarm_wire": Origin.WORKER,
+    "swarm_limiter": Origin.WORKER,
+    "swarm_worker.replay.recorded": Origin.DSPY,  # lists of DSPy's, which a program reads
+    "dspy": Origin.DSPY,
+    "dspy.clients": Origin.CLIENT,
+    "dspy.lm15": Origin.CLIENT,
+    "dspy._vendor.lm15": Origin.CLIENT,
+    "dspy.utils.lazy_import": Origin.CLIENT,
+}
+"""By module or package; the longest name that fits counts."""
+
+_LIBRARIES = ("<frozen ", *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")))
+"""How names of files begin that count as their callers': LiteLLM's as the client's, a package of the user's as DSPy's.
+
+An exception of a package of the user's is then one within DSPy: a result all the same.
+"""
+
+_EXHAUSTED = (errno.EAGAIN, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
+_OF_THE_CALL = (TypeError, ValueError, Warning)
+"""What the client raises as it is where it does not like how it is called."""
+_SAID = ("can't start new thread", "partially initialized module")
+"""What Python says where the machine has no more threads, and where threads import the same modules at once."""
+
+
+def no_result(error: Exception) -> SwarmError | None:
+    """Why an exception is no result of the code that raised it; None if it is one."""
+    return not_his(error) or _of_provider([*causes(error)])
+
+
+def not_his(error: Exception) -> SwarmError | None:
+    """As `no_result`, but for what a provider says: of that a program may make what it likes."""
+    chain = [*causes(error)]
+    for cause in chain:
+        if isinstance(cause, SwarmError):
+            return cause
+    return exhausted(error) or _of_machinery(chain)
+
+
+def exhausted(error: Exception) -> InfrastructureFailed | None:
+    """Set where an exception says that the machine lacks something, whoever met that."""
+    for cause in causes(error):
+        lacks = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _EXHAUSTED)
+        if lacks or (
+            isinstance(cause, RuntimeError | AttributeError | ImportError)
+            and any(words in str(cause) for words in _SAID)
+        ):
+            return InfrastructureFailed(cause)
+    return None
+
+
+def origin(error: BaseException) -> Origin:
+    """Who raised an exception; the user, where that is not known."""
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        owner = _owner(frame.f_globals.get("__name__") or "")
+        if owner is not None:
+            return owner
+        if not frame.f_code.co_filename.startswith(_LIBRARIES):
+            return Origin.USER
+    return Origin.USER
+
+
+def _owner(module: str) -> Origin | None:
+    while module:
+        if module in _OWNERS:
+            return _OWNERS[module]
+        module = module.rpartition(".")[0]
+    return None
+
+
+def _of_machinery(chain: Sequence[BaseException]) -> InfrastructureFailed | None:
+    unexplained: BaseException | None = None
+    for cause in chain:
+        found = origin(cause)
+        if isinstance(cause, LMUnexpectedError) and found is Origin.CLIENT:
+            unexplained = cause  # what the client says of anything that it does not know; the next one is what it was
+            continue
+        if isinstance(cause, LMError):
+            return None
+        of_client = found is Origin.CLIENT and (unexplained is not None or not isinstance(cause, _OF_THE_CALL))
+        if found is Origin.WORKER or of_client or (found is Origin.DSPY and isinstance(cause, ImportError)):
+            return InfrastructureFailed(unexplained or cause)
+        unexplained = None
+    return None if unexplained is None else InfrastructureFailed(unexplained)
+
+
+def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
+    for cause in chain:
+        fault: SwarmError
+        if isinstance(cause, LMAuthError):
+            fault = BadInput(
+                WorkerReason.CREDENTIALS_REJECTED,
+                f"the provider refuses the API key: {cause}. Put a valid key into the Secret that models.*.apiKey "
+                "names, then request a new run.",
+            )
+        elif isinstance(cause, LMNotConfiguredError) and origin(cause) is Origin.CLIENT:
+            fault = BadInput(
+                WorkerReason.MISSING_SECRET,
+                f"an LM that the program makes has no API key here: {cause}. Use the models of the spec, whose keys "
+                "models.*.apiKey names, or give the LM its api_key.",
+            )
+        elif isinstance(cause, LMBillingError):
+            fault = BadInput(
+                WorkerReason.ACCOUNT_EXHAUSTED,
+                f"the provider refuses the account: {cause}. See to its credit or quota, then request a new run.",
+            )
+        elif isinstance(cause, LMError) and (is_retryable_lm_error(cause) or _is_garbled(cause)):
+            fault = ProviderFailed(f"the provider did not answer: {cause}")
+        else:
+            continue
+        fault.__cause__ = chain[0]
+        return fault
+    return None
+
+
+def _is_garbled(error: LMError) -> bool:
+    """Whether the provider sent something that is neither an answer nor an error: a gateway's page, half an answer."""
+    return type(error) is LMProviderError and (error.status is None or error.status < HTTP_ERROR)
