@@ -44,7 +44,7 @@ older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two mino
 	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
 
-fidelity: setup  ## every optimizer x program x seed against stock, all kills and pruning: two hours on 2 cores
+fidelity: setup  ## every optimizer on every program against stock, kills, pruning; each day other seeds: 45 minutes
 	FIDELITY=whole $(PYTEST) $(addprefix tests/replay/test_, fidelity.py kills.py pruning.py) --numprocesses auto
 
 cluster-tests: setup  ## chart, CRs, pods and some faults on a kind cluster (made first where there is none)

@@ -1,10 +1,9 @@
 """Pruning: stock's winner, for fewer requests.
 
-What runs by default is a few compiles; `FIDELITY=whole` runs twenty seeds of three programs, each seed another
-provider, and InferRules. Evaluations are larger than in `test_fidelity.py`: few cells are not worth a round.
+What runs by default is a few compiles; `make fidelity` runs two seeds a day of each program, FIDELITY=all all seeds,
+each with another provider. Evaluations are larger than in `test_fidelity.py`: few cells are not worth a round.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from simulated_provider.testing import running_provider
 from support.compiles import KNOWLEDGE, Case, LocalRun, StockRun, run_local
+from support.fidelity import WHOLE, of_the_day
 
 SEARCH = {"num_candidate_programs": 5, "max_labeled_demos": 6}
 
@@ -24,10 +24,8 @@ CASES = {
     "rules": Case("", "inferRules", {"num_candidates": 6, "num_rules": 5}, program="One", validation=60),
 }
 
-WHOLE = [
-    *((name, seed) for seed in range(1, 21) for name in ("One", "Two", "Agent")),
-    *(("rules", n) for n in range(1, 6)),
-]
+SEEDS = {"One": range(1, 21), "Two": range(1, 21), "Agent": range(1, 21), "rules": range(1, 6)}
+OF_THE_DAY = [(name, seed) for name, seeds in SEEDS.items() for number in (0, 1) for seed in of_the_day(seeds, number)]
 FEW = [("One", 1), ("Two", 3), ("rules", 2)]
 
 
@@ -38,7 +36,7 @@ def provider_of(seed: int) -> Iterator[Any]:
         yield provider
 
 
-@pytest.mark.parametrize(("name", "seed"), WHOLE if os.environ.get("FIDELITY") == "whole" else FEW)
+@pytest.mark.parametrize(("name", "seed"), list(dict.fromkeys(OF_THE_DAY)) if WHOLE else FEW)
 def test_the_winner_is_stocks_for_fewer_requests(tmp_path: Path, name: str, seed: int) -> None:
     with provider_of(seed) as provider:
         stock = CASES[name].stock(provider)
