@@ -328,6 +328,8 @@ class Report(Message):
     """LM calls, at most, that were paid for twice: their first answers died with processes."""
     spent: Spending | None = None
     """Where the run has limits."""
+    hash_seed: int | None = None
+    """PYTHONHASHSEED of all processes of the run."""
     partial: str | None = None
     """Why this is not what the optimizer would have come to: the limit that ended the run."""
 
@@ -345,7 +347,7 @@ class Bound(Message):
     """Header of a BOUND record: what a journal belongs to."""
 
     binding: str
-    """Digest of program source, data, installed distributions and image."""
+    """Digest of program source, data, installed distributions, image and hash seed."""
     packages: str = ""
     """Digest of Python and the installed distributions alone: others may not be able to read answers to LM calls."""
 

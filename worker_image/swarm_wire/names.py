@@ -136,6 +136,8 @@ class WorkerReason(StrEnum):
     """Program, data, packages or image changed while the run was under way."""
     NONDETERMINISTIC = "Nondeterministic"
     """A plan needed something else than the one before it."""
+    SIDE_EFFECT = "SideEffect"
+    """An example changes what a callback, a user's own optimizer or a later step would read, and they would miss it."""
     DIGEST_DRIFT = "DigestDrift"
     """A cell is another one to its worker than to the plan."""
     PROVIDER_FAILED = "ProviderFailed"

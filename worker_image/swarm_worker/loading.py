@@ -12,8 +12,10 @@ from swarm_worker import depot as depots
 from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
 from swarm_worker.depot import Depot, Sender
+from swarm_worker.forks import restart_batching
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
+from swarm_worker.replay import attempts
 from swarm_worker.replay.codec import Codec
 from swarm_worker.throttle.requests import Throttle
 from swarm_worker.throttle.requests import install as install_throttle
@@ -68,6 +70,8 @@ def load_environment(process: Process) -> Environment:
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
     throttle = install_throttle(os.environ)
+    attempts.install()
+    restart_batching()
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent, process.stop_spending = lambda: budget.spent, budget.close
     process.is_limited, process.error = budget.is_limited, lambda: budget.error

@@ -1,8 +1,8 @@
 """The digest that binds a journal to what its results were made with.
 
 Cell keys name a function's own code, not the globals and helpers that it uses. So a journal belongs to one state of the
-program's files, of the data, of the installed distributions and of the image. The program's files are those that its
-ConfigMap holds, and every module outside the installed distributions that is imported by now.
+program's files, of the data, of the installed distributions, of the image and of the hash seed. The program's files are
+those that its ConfigMap holds, and every module outside the installed distributions that is imported by now.
 """
 
 import functools
@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from swarm_wire.shards import files
 from swarm_wire.spec import CompilationSpec
@@ -19,11 +20,11 @@ from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.user.data import Data
 
 
-def binding(spec: CompilationSpec, sources: Path, data: Data, image: str) -> str:
+def binding(spec: CompilationSpec, sources: Path, data: Data, image: str, hash_seed: int) -> str:
     """32 hex digits."""
     parts = [f"{name}\0{content.hex()}" for name, content in _files(spec, sources)]
     examples = Walk().digest(data.train, data.validation, data.test)
-    return combine("binding", image, packages(), examples, *parts).hex()
+    return combine("binding", image, str(hash_seed), packages(), examples, *parts).hex()
 
 
 @functools.cache
@@ -37,10 +38,15 @@ def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
     if source is not None and source.config_map is not None:
         folder = sources / source.config_map.name
         yield from ((str(path.relative_to(folder)), path.read_bytes()) for path in sorted(files(folder)))
+    yield from ((name, file.read_bytes()) for name, file, _ in user_modules())
+
+
+def user_modules() -> Iterator[tuple[str, Path, ModuleType]]:
+    """Name, file and module, for each that is imported by now and outside the installed distributions."""
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and file.endswith(".py") and name.partition(".")[0] not in _OURS and not file.startswith(_INSTALLED):
-            yield name, Path(file).read_bytes()
+            yield name, Path(file), module
 
 
 _OURS = ("__main__", "swarm_limiter", "swarm_wire", "swarm_worker")
