@@ -445,8 +445,9 @@ def raises(arguments: Any, prediction: Any) -> float:
 
 
 @pytest.mark.parametrize("kind", [dspy.BestOfN, dspy.Refine])
-def test_failed_attempts_do_not_count_from_example_to_example(kind: Any) -> None:
-    attempts.install()
+def test_failed_attempts_do_not_count_from_example_to_example(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in (dspy.BestOfN, dspy.Refine):
+        monkeypatch.setattr(each, "forward", each.forward)
     attempts.install()
     program = kind(module=dspy.Predict("question -> answer"), N=3, reward_fn=raises, threshold=1.0)
     there, back = rehearsed(program), rehearsed(program, backwards=True)
@@ -454,7 +455,8 @@ def test_failed_attempts_do_not_count_from_example_to_example(kind: Any) -> None
     assert there.changes == []
 
 
-def test_a_fork_has_the_threads_that_a_retriever_waits_for() -> None:
+def test_a_fork_has_the_threads_that_a_retriever_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Unbatchify, "__init__", Unbatchify.__init__)
     restart_batching()
     with Unbatchify(lambda items: [item.upper() for item in items]) as batched:
         told = rehearsed(doing(lambda program: batched("a")), seconds=30)

@@ -5,6 +5,7 @@ program has, whatever other examples there are in its process.
 """
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ def install() -> None:
 
 
 def _apart(stock: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(stock)
     def forward(module: Any, **arguments: Any) -> Any:
         # The copy shares all but the count.
         return stock(copy.copy(module) if dspy.settings.get(_SETTING) else module, **arguments)
