@@ -8,8 +8,8 @@ import pytest
 from support.compiles import Case, run_local
 
 MODULE = """
-import os
 import random
+import sys
 
 import dspy
 
@@ -41,8 +41,17 @@ class Program(Program):
     def forward(self, ticket):
         return super().forward(ticket) if random.random() < 0.5 else dspy.Prediction(category="none")
 """,
-    "data": "\n\ndef data():\n    return [{'ticket': word, 'category': word} for word in set(WORDS)]\n",
-    "module": "\nif os.environ['PYTHONHASHSEED'] != '0':\n    raise ImportError('not this time')\n",
+    "data": "\n\ndef data():\n    return [{'ticket': word, 'category': word} for word in random.sample(WORDS, 10)]\n",
+    "module": "\nif 'twin' in sys.argv:\n    raise ImportError('not this time')\n",
+    "state": """
+
+class Program(Program):
+    last = ""
+
+    def forward(self, ticket):
+        ticket, self.last = f"{ticket} after {self.last}", ticket
+        return super().forward(ticket)
+""",
 }
 
 
@@ -62,6 +71,7 @@ def manifest(url: str, folder: Path, change: str) -> dict[str, Any]:
         ("metric", "spec.metric on validation example 1, its value is not the same in two processes"),
         ("program", "spec.program on validation example"),
         ("data", "spec.data.train, example 1 is not the same in two processes"),
+        ("state", "spec.program on validation example 1, LM call 1 (predictor classify) is not the same in two"),
         ("module", "the loading of program, metric and data is not the same in two processes"),
     ],
 )

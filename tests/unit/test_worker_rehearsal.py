@@ -1,15 +1,30 @@
 """What a rehearsal sees in two processes with different hash seeds: what must be found, and what must not be."""
 
+import functools
 import json
+import logging
+import os
 import random
-from typing import Any
+import re
+import socket
+import time
+import types
+from pathlib import Path
+from typing import Any, ClassVar
 
 import dspy
 import pytest
+from dspy.utils.callback import BaseCallback
+from dspy.utils.unbatchify import Unbatchify
 
 from support.worker import module, run_python
+from swarm_wire.names import WorkerReason
+from swarm_worker.errors import BadInput
+from swarm_worker.forks import restart_batching
+from swarm_worker.leftovers import Kind, Place
 from swarm_worker.loading import Compilation
-from swarm_worker.rehearsal import CALLS, observe
+from swarm_worker.rehearsal import CALLS, Rehearsal, rehearse
+from swarm_worker.replay import attempts
 from swarm_worker.twin import Difference, Observation, compare, explain
 from swarm_worker.user.data import Data
 
@@ -45,7 +60,7 @@ def train():
 validation = train
 """
 
-DATA = "Sort what comes from a set or a folder, and draw samples with random.Random(0)."
+DATA = "Sort what comes from a folder, and draw samples with random.Random(0)."
 PROGRAM = "Let prompts and decisions depend on the inputs alone"
 METRIC = "Let the metric depend on the example and the prediction alone"
 
@@ -252,7 +267,7 @@ class Program(Program):
 OBSERVE = """
 import importlib, json, os, sys, dspy
 from swarm_worker.loading import Compilation
-from swarm_worker.rehearsal import observe
+from swarm_worker.rehearsal import observe, rehearse
 from swarm_worker.user.data import Data
 
 dspy.configure(lm=dspy.LM("openai/nobody", api_base="http://127.0.0.1:9", api_key="none"), disable_history=True)
@@ -261,7 +276,8 @@ def seen(name):
     user = importlib.import_module(name)
     examples = lambda rows: [dspy.Example(row).with_inputs("ticket") for row in rows]
     loaded = Compilation(user.Program(), user.metric, Data(examples(user.train()), examples(user.validation()), []))
-    return observe(loaded, backwards=os.environ["PYTHONHASHSEED"] != "0")
+    rehearsal = rehearse(loaded, backwards=os.environ["PYTHONHASHSEED"] != "0")
+    return [*observe(loaded), *rehearsal.observations]
 
 json.dump({name: seen(name) for name in sys.argv[1:]}, sys.stdout)
 """
@@ -289,8 +305,8 @@ def test_a_difference_is_found_and_told_with_what_to_do(seen: Any, name: str) ->
     _, place, advice = FOUND[name]
     difference = compare(*seen[name])
     assert difference is not None
-    assert place in explain(difference)
-    assert advice in explain(difference)
+    assert place in explain(difference, "the order")
+    assert advice in explain(difference, "the order")
     assert difference.mine != difference.theirs
 
 
@@ -306,52 +322,302 @@ def test_a_run_that_never_ends_is_ended(seen: Any) -> None:
     assert sum("example 1, LM call" in observation.place for observation in mine) == 2 * CALLS
 
 
-# --- in one process -----------------------------------------------------------------------------------------------
+# --- what a rehearsal leaves, and what it tells of what examples leave ---------------------------------------------
 
 
-class Memory(dspy.Module):
-    """Leaves what traces it can."""
+class Remembers:
+    """A metric with a memory."""
 
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        random.random()
+        print("judged")
+        LOG.append(example.question)
+        self.seen.add(example.question)
+        return True
+
+
+LOG: list[str] = []
+remembers = Remembers()
+
+
+class Plain(dspy.Module):
     def __init__(self) -> None:
         super().__init__()
         self.predict = dspy.Predict("question -> answer")
-        self.seen: list[str] = []
 
     def forward(self, question: str) -> Any:
-        random.random()
-        self.seen.append(question)
         return self.predict(question=question)
 
 
-def metric(example: Any, prediction: Any, trace: Any = None) -> bool:
-    example.answer = "changed"
+def steady(example: Any, prediction: Any, trace: Any = None) -> bool:
     return True
 
 
-def loaded(count: int) -> Compilation:
-    examples = [dspy.Example(question=str(n), answer=str(n)).with_inputs("question") for n in range(count)]
-    return Compilation(Memory(), metric, Data(examples, examples, []))
+def rehearsed(program: Any = None, metric: Any = steady, *, count: int = 3, **given: Any) -> Rehearsal:
+    examples = [dspy.Example(question=str(n), answer=str(n)).with_inputs("question") for n in range(1, count + 1)]
+    loaded = Compilation(program or Plain(), metric, Data(examples, examples, []))
+    with dspy.context(lm=dspy.LM("openai/nobody", api_base="http://127.0.0.1:9", api_key="none")):
+        return rehearse(loaded, **given)
 
 
-def test_a_rehearsal_leaves_no_traces(capsys: pytest.CaptureFixture[str]) -> None:
-    given, state = loaded(3), random.getstate()
-    lm = dspy.LM("openai/nobody", api_base="http://127.0.0.1:9", api_key="none")
+def test_a_rehearsal_leaves_no_traces(capfd: pytest.CaptureFixture[str]) -> None:
+    program, lm = Plain(), dspy.LM("openai/nobody", api_base="http://127.0.0.1:9", api_key="none")
+    state = random.getstate()
     with dspy.context(lm=lm), dspy.track_usage() as usage:
-        observe(given)
-    assert given.student.seen == []
-    assert given.data.train[0].answer == "0"
+        assert len(rehearsed(program, remembers).runs) == 18
+    assert (remembers.seen, LOG) == (set(), [])
     assert random.getstate() == state
     assert lm.history == []
     assert usage.get_total_tokens() == {}
     assert len(dspy.cache.memory_cache) == 0
-    assert capsys.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("examples", "runs"), [(1, 16), (3, 18), (8, 16), (50, 16)])
 def test_few_examples_run_more_often(examples: int, runs: int) -> None:
-    with dspy.context(lm=dspy.LM("openai/nobody", api_base="http://127.0.0.1:9", api_key="none")):
-        told = observe(loaded(examples))
-    assert sum("prediction" in observation.place for observation in told) == runs
+    assert len(rehearsed(count=examples).runs) == runs
+
+
+class Program(Plain):
+    """Does what a test wants on the second example."""
+
+    act: Any = staticmethod(lambda program: None)
+
+    def forward(self, question: str) -> Any:
+        if question == "2":
+            self.act()
+        return super().forward(question)
+
+
+def doing(act: Any) -> Any:
+    return type("Program", (Program,), {"act": act})()
+
+
+@pytest.mark.parametrize(
+    ("act", "why"),
+    [
+        (lambda program: time.sleep(60), "it had not come to its end after "),
+        (lambda program: os._exit(3), "its process ended after "),
+    ],
+    ids=["a slow one", "one that ends its process"],
+)
+def test_what_comes_to_no_end_is_begun_once_and_told(act: Any, why: str, tmp_path: Path) -> None:
+    def begun(program: Any) -> None:
+        with (tmp_path / "begun").open("a") as file:
+            file.write("x")
+        act(program)
+
+    said: list[str] = []
+    told = rehearsed(doing(begun), seconds=4, say=said.append)
+    assert set(told.runs) <= {1, 3}
+    assert 1 in told.runs
+    assert (tmp_path / "begun").read_text() == "x"
+    [unseen] = [text for text in said if text.startswith("Validation example 2 is not rehearsed: ")]
+    assert why in unseen
+
+
+def test_a_rehearsal_says_what_is_on_when_it_takes_long() -> None:
+    said: list[str] = []
+    rehearsed(doing(lambda program: time.sleep(1.5)), runs=[1, 2], say=said.append)
+    assert said == [
+        "Program and metric are being rehearsed, with imaginary models; validation example 2 is on.",
+    ]
+
+
+def test_a_rehearsal_can_be_turned_off() -> None:
+    told = rehearsed(seconds=0)
+    assert (told.runs, told.observations, told.changes) == ([], [], [])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_twin_rehearses_what_came_to_an_end(backwards: bool) -> None:
+    told = rehearsed(runs=[1, 3, 1], backwards=backwards)
+    assert told.runs == [1, 3, 1]
+    places = [observation.place for observation in told.observations if "prediction" in observation.place]
+    assert [place[len("spec.program on validation example ")] for place in places] == ["1", "3", "1"]
+
+
+def raises(arguments: Any, prediction: Any) -> float:
+    return float(prediction.answer)
+
+
+@pytest.mark.parametrize("kind", [dspy.BestOfN, dspy.Refine])
+def test_failed_attempts_do_not_count_from_example_to_example(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in (dspy.BestOfN, dspy.Refine):
+        monkeypatch.setattr(each, "forward", each.forward)
+    attempts.install()
+    program = kind(module=dspy.Predict("question -> answer"), N=3, reward_fn=raises, threshold=1.0)
+    there, back = rehearsed(program), rehearsed(program, backwards=True)
+    assert compare(there.observations, back.observations) is None
+    assert there.changes == []
+
+
+def test_a_fork_has_the_threads_that_a_retriever_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Unbatchify, "__init__", Unbatchify.__init__)
+    restart_batching()
+    with Unbatchify(lambda items: [item.upper() for item in items]) as batched:
+        told = rehearsed(doing(lambda program: batched("a")), seconds=30)
+    assert len(told.runs) == 18
+
+
+def test_a_fork_uses_no_connection_of_its_parent() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        rehearsed(doing(lambda program: ours.send(b"from the fork")), runs=[2])
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(100)
+
+
+class Counts(BaseCallback):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        self.calls += 1
+
+
+class Prints(BaseCallback):
+    def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        print(outputs)
+
+
+class Notes:
+    shared: ClassVar[list[str]] = []
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = ""
+
+
+counts, notes, CACHE, COUNT = Counts(), Notes(), {"known": [0]}, 0
+LOGGER = logging.getLogger("test")
+
+
+def count_up() -> None:
+    global COUNT
+    COUNT += 1
+
+
+def calls_itself(example: Any, prediction: Any, trace: Any = None) -> bool:
+    calls_itself.count = getattr(calls_itself, "count", 0) + 1  # type: ignore[attr-defined]
+    return True
+
+
+def closing_over() -> Any:
+    seen = []
+
+    def metric(example: Any, prediction: Any, trace: Any = None) -> bool:
+        seen.append(example)
+        return True
+
+    return metric
+
+
+closes = closing_over()
+
+
+def by_default(example: Any, prediction: Any, trace: Any = None, seen: list[Any] = []) -> bool:  # noqa: B006
+    seen.append(1)
+    return True
+
+
+class Bound:
+    def __init__(self) -> None:
+        self.inner = types.SimpleNamespace()
+        self.table: dict[str, int] = {}
+
+    def score(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        self.table[example.question] = 1
+        return True
+
+
+bound = Bound()
+
+
+def sorts(example: Any, prediction: Any, trace: Any = None) -> bool:
+    example.answer = "changed"
+    return True
+
+
+@functools.cache
+def cached(question: str) -> str:
+    return question
+
+
+HERE = __name__
+
+
+@pytest.mark.parametrize(
+    ("program", "metric", "kind", "path"),
+    [
+        (lambda: Plain(), lambda: remembers, Kind.STATE, f"{HERE}.remembers.seen"),
+        (lambda: Plain(), lambda: remembers, Kind.STATE, f"{HERE}.LOG"),
+        (lambda: Plain(), lambda: calls_itself, Kind.STATE, f"{HERE}.calls_itself.count"),
+        (lambda: Plain(), lambda: closes, Kind.STATE, f"{HERE}.closes, its variable seen"),
+        (lambda: Plain(), lambda: by_default, Kind.STATE, f"{HERE}.by_default, its default of seen"),
+        (lambda: Plain(), lambda: bound.score, Kind.STATE, f"{HERE}.bound.table"),
+        (lambda: Plain(), lambda: sorts, Kind.EXAMPLE, "validation example 2, field answer"),
+        (lambda: doing(lambda program: count_up()), None, Kind.STATE, f"{HERE}.COUNT"),
+        (lambda: doing(lambda program: CACHE["known"].append(1)), None, Kind.STATE, f"{HERE}.CACHE"),
+        (lambda: doing(lambda program: setattr(notes, "last", "x")), None, Kind.STATE, f"{HERE}.notes.last"),
+        (lambda: doing(lambda program: Notes.shared.append("x")), None, Kind.STATE, f"{HERE}.Notes.shared"),
+        (lambda: doing(lambda program: setattr(program, "memo", {})), None, Kind.STATE, f"{HERE}.Program().memo"),
+        (
+            lambda: doing(lambda program: program.predict.demos.append({"question": "q"})),
+            None,
+            Kind.STATE,
+            f"{HERE}.Program().predict.demos",
+        ),
+    ],
+)
+def test_what_examples_leave_behind_is_told_with_its_path(program: Any, metric: Any, kind: Kind, path: str) -> None:
+    told = rehearsed(program(), metric() if metric else steady, runs=[2])
+    assert (kind, path) in {(place.kind, place.path) for place in told.changes}
+    assert all(place.kind is Kind.EXAMPLE or place.file == __file__ for place in told.changes)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda program: None,
+        lambda program: cached("a"),
+        lambda program: LOGGER.isEnabledFor(17),
+        lambda program: setattr(program, "client", object()),
+        lambda program: random.random(),
+    ],
+    ids=["nothing", "functools.cache", "a logger", "a client that is made late", "the random generator"],
+)
+def test_what_nobody_reads_is_not_told(act: Any) -> None:
+    assert rehearsed(doing(act), runs=[2]).changes == []
+
+
+def test_a_callback_that_keeps_something_is_told_by_its_name() -> None:
+    with dspy.context(callbacks=[Prints(), counts]):
+        told = rehearsed(runs=[1])
+    assert (told.changes[0].kind, told.changes[0].path) == (Kind.CALLBACK, f"{HERE}.counts.calls")
+
+
+@pytest.mark.parametrize(
+    ("kind", "custom", "told"),
+    [
+        (Kind.CALLBACK, False, "the callback m.x (m.py) changes while program and metric run on an example."),
+        (Kind.EXAMPLE, False, "program or metric changes m.x."),
+        (Kind.STATE, True, "m.x (m.py) changes while program and metric run on an example, and spec.optimizer.custom"),
+        (Kind.STATE, False, None),
+    ],
+)
+def test_what_others_would_read_is_refused(kind: Kind, custom: bool, told: str | None) -> None:
+    rehearsal = Rehearsal(changes=[Place(kind, "m.x", "m.py")])
+    if told is None:
+        return rehearsal.check(is_custom=custom)
+    with pytest.raises(BadInput, match=re.escape(told)) as refused:
+        rehearsal.check(is_custom=custom)
+    assert refused.value.reason == WorkerReason.SIDE_EFFECT
+    return None
 
 
 # --- comparing ----------------------------------------------------------------------------------------------------

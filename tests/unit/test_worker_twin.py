@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -16,12 +19,12 @@ from swarm_wire.spec import Limits
 from swarm_worker import twin
 
 MODULE = """
-import os, time
+import os, sys, time
 from pathlib import Path
 import dspy
 from support.worker import Program as program
 
-IS_TWIN = os.environ.get("PYTHONHASHSEED") == "1"
+IS_TWIN = "twin" in sys.argv
 {change}
 train = [dict(question=str(n)) for n in range(3)]
 
@@ -77,6 +80,72 @@ def test_a_twin_that_cannot_load_what_the_plan_can_is_a_difference(tmp_path: Pat
     assert '"done" in the one, "ProgramLoadFailed' in str(ended.commit.message)
     assert "OSError: busy" in str(ended.commit.message)
     assert not ended.transcript.records
+
+
+SETS = """
+
+order = list({*"abcdefgh"})
+program.notes = order
+
+
+def data():
+    return [dict(question=letter) for letter in order]
+"""
+
+
+def test_the_order_of_a_set_is_a_note_and_no_reason_to_refuse(tmp_path: Path) -> None:
+    given = pod(tmp_path, more=SETS.replace("program.notes", "program = program(); program.notes"))
+    ended = given.plan(SWARM_TWIN="1", PYTHONHASHSEED="7")
+    assert ended.said == (ExitCode.DONE, None), ended.errors
+    [note] = [line for line in ended.errors.splitlines() if line.startswith("note: ")]
+    assert "spec.program, its attributes depends on the hash seed, as the order of a set does: " in note
+    assert 'with PYTHONHASHSEED=7, "' in note
+
+
+def test_state_between_examples_is_found_behind_the_order_of_a_set(tmp_path: Path) -> None:
+    more = SETS.replace("program.notes = order", "LAST = []") + LEAVES
+    ended = pod(tmp_path, more=more).plan(SWARM_TWIN="1", PYTHONHASHSEED="7")
+    assert ended.said == (ExitCode.DRIFT, WorkerReason.NONDETERMINISTIC)
+    assert "that differ only in the order of independent examples" in str(ended.commit and ended.commit.message)
+
+
+LEAVES = """
+
+train = data()
+
+
+def metric(example, prediction, trace=None):
+    LAST.append(example.question)
+    return len(LAST)
+"""
+
+
+def test_a_plan_that_has_met_its_twin_needs_it_no_more(tmp_path: Path) -> None:
+    """A program may make an LM call while it is loaded: the twin ends there."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def launch(seed: int) -> subprocess.Popen[bytes]:
+        code = "import sys; sys.stdout.write('[]')"
+        started.append(subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, stderr=PIPE))
+        return started[-1]
+
+    other = twin.Other(launch)
+    assert other.checkpoint([]) is None
+    other.tell([1, 2], 0.1)
+    assert other.checkpoint([twin.Observation("somewhere", "else")]) is None
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize(("given", "seed"), [("7", 7), ("random", 0), ("", 0), (None, 0)])
+def test_a_bare_process_runs_under_the_hash_seed_of_its_environment_or_under_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, seed: int
+) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    ended = pod(tmp_path, "print('hash', hash('a'))").plan(**{} if given is None else {"PYTHONHASHSEED": given})
+    assert ended.said == (ExitCode.DONE, None)
+    under = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    expected = subprocess.run([sys.executable, "-c", "print(hash('a'))"], env=under, capture_output=True, check=True)
+    assert f"hash {expected.stdout.decode()}" in ended.errors
 
 
 ASKS = """

@@ -527,11 +527,11 @@ def test_roles_without_a_model_are_the_student() -> None:
 # --- binding -----------------------------------------------------------------------------------------------------
 
 
-def bound(files: Path, spec: CompilationSpec | None = None, image: str = "image") -> str:
+def bound(files: Path, spec: CompilationSpec | None = None, image: str = "image", hash_seed: int = 0) -> str:
     spec = spec or spec_of("bound")
     with importable(files):
         load_program(spec)
-        return binding(spec, files, load_data(spec, files), image)
+        return binding(spec, files, load_data(spec, files), image, hash_seed)
 
 
 @pytest.fixture
@@ -559,6 +559,10 @@ def test_a_journal_is_bound_to_what_was_imported(
     if file:
         module(bound_files, text, file)
     assert (bound(bound_files) != before) == changes, what
+
+
+def test_a_journal_is_bound_to_the_hash_seed(bound_files: Path) -> None:
+    assert bound(bound_files, hash_seed=1) != bound(bound_files)
 
 
 def test_a_journal_is_bound_to_the_image_and_to_a_config_maps_every_file(tmp_path: Path) -> None:

@@ -349,6 +349,8 @@ class Report(Message):
     """Where the run has limits."""
     notes: list[str] = []
     """What people should know: what the run did otherwise than they may expect, a sentence each."""
+    hash_seed: int | None = None
+    """PYTHONHASHSEED of all processes of the run."""
     partial: str | None = None
     """Why this is not what the optimizer would have come to: the limit that ended the run."""
 
@@ -366,7 +368,7 @@ class Bound(Message):
     """Header of a BOUND record: what a journal belongs to."""
 
     binding: str
-    """Digest of program source, data, installed distributions and image."""
+    """Digest of program source, data, installed distributions, image and hash seed."""
     packages: str = ""
     """Digest of Python and the installed distributions alone: others may not be able to read answers to LM calls."""
 

@@ -312,6 +312,14 @@ class Swarm(SpecModel):
         description="exact: cells of a candidate that can no longer win are not run, where the optimizer keeps the "
         'best and uses scores for nothing else; the winner is the same. "off" (in quotes): all are run.',
     )
+    rehearsal_seconds: int = Field(
+        10,
+        ge=0,
+        le=3600,
+        description="Longest time of the rehearsal before the first LM call: program and metric run on the first "
+        "validation examples, with imaginary models, to find what differs between processes. One run may take half "
+        "of it. 0: no rehearsal.",
+    )
     resources: Resources = Field(default_factory=Resources, description="Of each pod.")
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from swarm_wire.names import ExitCode
+from swarm_worker import hash_seed
 
 if TYPE_CHECKING:
     from swarm_worker.process import Process
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         estimating.add_arguments(estimate)
         return estimating.run(parser.parse_args(arguments))
     given = parser.parse_args(arguments)
+    hash_seed.adopt()
     # A container's first process ignores signals that it has no handler for: until it can end well, it has nothing to
     # lose, and whoever deletes the pod would wait for it in vain.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.INTERRUPTED))

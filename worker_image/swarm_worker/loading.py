@@ -18,9 +18,10 @@ from swarm_worker.budget import install as install_budget
 from swarm_worker.client import lazy
 from swarm_worker.depot import Depot, Sender
 from swarm_worker.errors import SwarmError
+from swarm_worker.forks import restart_batching
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.process import Process, folder, read_request
-from swarm_worker.replay import places, recorded
+from swarm_worker.replay import attempts, places, recorded
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.places import Places
 from swarm_worker.throttle.requests import Throttle
@@ -80,6 +81,8 @@ def load_environment(process: Process) -> Environment:
     user_models.configure(models)
     lazy.guard()
     throttle = install_throttle(os.environ)
+    attempts.install()
+    restart_batching()
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent, process.stop_spending = lambda: budget.spent, budget.close
     process.is_limited, process.error = budget.is_limited, lambda: budget.error

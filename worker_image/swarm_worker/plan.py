@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,9 +21,9 @@ from swarm_worker import script
 from swarm_worker.client import lazy
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.exceptions import describe, kind_of, unread_answer
-from swarm_worker.loading import Environment, load_compilation, load_environment, loading_user_code
+from swarm_worker.loading import Compilation, Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.process import Process, folder
-from swarm_worker.rehearsal import observe
+from swarm_worker.rehearsal import observe, rehearse
 from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.codec import Codec, SecretInPayload
 from swarm_worker.replay.engine import SMALL, Engine
@@ -102,11 +103,11 @@ class Plan:
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
-        self._binding = binding(spec, self._environment.sources, loaded.data, image)
+        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._process.hash_seed)
         self._check_binding()
         self._read_earlier()
         if self._twin is not None and not self._engine.has_checked:
-            self._observed = observe(loaded, backwards=self._twin.backwards)
+            self._observed = self._rehearsed(loaded, self._twin)
         hooks.install(self._engine)
         # Not among `dspy.settings.callbacks`: those are the user's.
         dspy.Evaluate.callbacks = [self._progress]
@@ -150,6 +151,20 @@ class Plan:
         if self._environment.imagination is None:
             lazy.import_for([*self._environment.models.all, *self._own_lms])
 
+    def _rehearsed(self, loaded: Compilation, twin: Twin) -> list[Observation]:
+        """What this process sees of the user's. Raises BadInput where examples leave what others would miss."""
+        spec = self._environment.request.spec
+        rehearsal = rehearse(
+            loaded,
+            spec.swarm.rehearsal_seconds if twin.is_plan else inf,
+            twin.runs,
+            backwards=twin.backwards,
+            say=self._process.say,
+        )
+        twin.tell(rehearsal.runs, rehearsal.seconds)
+        rehearsal.check(is_custom=spec.optimizer.which == "custom")
+        return [*observe(loaded), *rehearsal.observations]
+
     def _meet_twin(self, effects: Stream) -> None:
         """Before anything is paid for. Raises Drift where the twin saw something else."""
         if self._twin is not None:
@@ -157,7 +172,8 @@ class Plan:
                 Observation(f"effect {number}, a {kind}", digest, digest)
                 for number, (kind, digest) in enumerate(effects, 1)
             ]
-            self._twin.checkpoint([*self._observed, *found])
+            if note := self._twin.checkpoint([*self._observed, *found]):
+                self._process.note(note)
 
     def _end_scout(self) -> None:
         """A scout that came to the end of the compile has nothing to say."""
@@ -168,8 +184,8 @@ class Plan:
         if self._store.bound is not None and self._store.bound.binding != self._binding:
             raise Drift(
                 WorkerReason.SOURCE_CHANGED,
-                "the program's files, the data, the installed packages or the image changed while the run was under "
-                "way, so its journal cannot be used. Request a new run for the new state.",
+                "the program's files, the data, the installed packages, the image or PYTHONHASHSEED changed while the "
+                "run was under way, so its journal cannot be used. Request a new run for the new state.",
             )
 
     def _baseline_failures(self) -> Failures | None:
@@ -244,6 +260,7 @@ class Plan:
             repeated_calls=self._store.accounts.repeated,
             spent=self._spent(),
             notes=self._notes(),
+            hash_seed=self._process.hash_seed,
             partial=self._ending and self._ending.why,
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)

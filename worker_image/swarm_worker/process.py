@@ -20,6 +20,7 @@ from swarm_wire.messages import Booked, RunRequest, Spending
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind, Writer, commit_text
 from swarm_worker.errors import BadInput, SchemaMismatch, SwarmError
+from swarm_worker.hash_seed import hash_seed
 
 if TYPE_CHECKING:
     from swarm_worker.depot import Sender
@@ -40,6 +41,7 @@ class Process:
         grace_seconds: how long work in flight may go on after SIGTERM.
         output_bytes: when so much is printed, begin nothing more; 0: no limit.
         spent: what LM calls may have cost by now; set when they are counted.
+        hash_seed: of this process, and of all others of its run.
         stop_spending: no LM call is made any more; as above.
         is_limited: whether the process has an allowance.
         error: why nothing that is finished from now on counts; set as above.
@@ -58,6 +60,7 @@ class Process:
         self.linger_seconds = float(os.environ.pop(names.ENV_LINGER_SECONDS, "0"))
         self.grace_seconds = float(os.environ.pop(names.ENV_GRACE_SECONDS, self.linger_seconds))
         self.output_bytes = int(os.environ.pop(names.ENV_OUTPUT_BYTES, "0"))
+        self.hash_seed = hash_seed()
         self.at_once = False
         self._printed = 0
         self.notes: list[str] = []
@@ -145,6 +148,10 @@ class Process:
         if self.error() is not None:
             self.end()
         (self.sender or self._writer).put(record)
+
+    def say(self, text: str) -> None:
+        """Tells people, in the log."""
+        print(self.redact(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def print(self, record: Record) -> None:
         """At once, with its body."""

@@ -1,32 +1,40 @@
 """A rehearsal of program and metric: what a process sees of them before the first LM call is paid for.
 
 Everything that must be the same in every process becomes an `Observation`. Program and metric run on a few examples
-against the imaginary provider; each of their LM calls, what they return and what they raise is observed. Nothing stays
-of it: the program is a copy, random generators are set back, no call is counted or cached, and no tool is called.
+against the imaginary provider; each of their LM calls, what they return and what they raise is observed. They run in a
+fork of this process: nothing stays of it here, no call is counted or cached, and no tool is called.
 
 Each example runs twice and in the twin in the opposite order. So a choice by chance is missed with probability
 1/2 ** 16 (a fair coin) or 4 % (one in ten), and so is what one example leaves behind for the next one, which a swarm
-runs in other processes.
+runs in other processes. What examples leave where others would read it is told, too (`leftovers`).
 """
 
 import asyncio
-import contextlib
 import copy
-import io
 import logging
-import random
-import sys
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import inf
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import Any, NamedTuple, NoReturn
 
 import dspy
 
+from swarm_wire.names import ExitCode, WorkerReason
 from swarm_worker.client.call import LMCall
+from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe, location
+from swarm_worker.forks import Child, end_with_reader, fork, leave_connections
 from swarm_worker.imaginary.provider import imagined, request_text
+from swarm_worker.leftovers import Kind, Place, changed, picture, picture_of_example
 from swarm_worker.loading import Compilation
+from swarm_worker.replay import recorded
+from swarm_worker.replay.attempts import counting_apart
+from swarm_worker.replay.calls import Answers, cell_calls
+from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.twin import Observation
 
@@ -36,17 +44,204 @@ RUNS = 16
 twice each."""
 CALLS = 100
 """LM calls of one run after which it is ended: a program may wait for an answer that is never imagined."""
+SHARE = 0.5
+"""Of the rehearsal's time, for one run at most: a single slow example leaves time for the others."""
+SILENT_SECONDS = 1.0
+"""A rehearsal that takes longer says what is going on."""
 VALUE_TEXT, REQUEST_TEXT = 1_000, 20_000
 """Characters that are kept for a message: of a value, of a request."""
 
 
-def observe(loaded: Compilation, *, backwards: bool = False) -> list[Observation]:
-    """What this process sees of the user's data, program and metric, the same in every process as it should be.
+_NO_ANSWERS = Answers(Codec({}), lambda key: None, lambda record: None)
+"""All calls are imaginary."""
+
+
+@dataclass
+class Rehearsal:
+    """
+    Attributes:
+        runs: numbers of the examples whose runs came to their end in time, in order, counted from 1.
+        observations: of these.
+        changes: what the runs left behind.
+        seconds: that it took.
+    """
+
+    runs: list[int] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    changes: list[Place] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def check(self, *, is_custom: bool) -> None:
+        """Raises BadInput where examples leave something behind that others would read, and would not find.
+
+        Args:
+            is_custom: the optimizer is the user's own, and may read whatever program and metric keep. DSPy's do not.
+        """
+        for place in self.changes:
+            if place.kind is not Kind.STATE or is_custom:
+                raise BadInput(WorkerReason.SIDE_EFFECT, _TOLD[place.kind].format(place.path, place.file))
+
+
+_TOLD = {
+    Kind.CALLBACK: "the callback {0} ({1}) changes while program and metric run on an example. A swarm runs examples "
+    "in other processes, so what the callback collects would be lost. No LM call was made. Remove it, or let it write "
+    "to a place outside of its process. Then request a new run.",
+    Kind.EXAMPLE: "program or metric changes {0}. In stock DSPy every later step sees the change; a swarm runs "
+    "examples in other processes, where it would be lost. No LM call was made. Let them change a copy. Then request a "
+    "new run.",
+    Kind.STATE: "{0} ({1}) changes while program and metric run on an example, and spec.optimizer.custom may read it. "
+    "A swarm runs examples in other processes, so the change would be lost. No LM call was made. Return such a value "
+    "in the Prediction instead; for a memo, use functools.cache. Then request a new run.",
+}
+
+
+def observe(loaded: Compilation) -> list[Observation]:
+    """What this process sees of the user's data, program and metric, the same in every process as it should be."""
+    return [*_data(loaded), *_program(loaded)]
+
+
+def rehearse(
+    loaded: Compilation,
+    seconds: float = inf,
+    runs: Sequence[int] | None = None,
+    *,
+    backwards: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Rehearsal:
+    """Runs program and metric on examples of the validation set, in forks of this process. Main thread only.
 
     Args:
-        backwards: run the examples in the opposite order. What is returned has the same order.
+        seconds: the longest time for all of it. A run that takes more than SHARE of it is ended, and its example is
+            begun no more.
+        runs: numbers of the examples to run, in order. Default: twice each of the first ones.
+        backwards: run them in the opposite order. What is returned has the same order.
+        say: tells people what takes long.
     """
-    return [*_data(loaded), *_program(loaded), *_rehearsed(loaded, backwards)]
+    count = min(EXAMPLES, len(_examples(loaded)[1]))
+    todo = list(range(1, count + 1)) * -(-RUNS // max(1, count)) if runs is None else list(runs)
+    if backwards:
+        todo.reverse()
+    stage = _Wings(loaded, seconds, len(todo), say)
+    while todo and stage.left > 0:
+        stage.play(todo)
+    return stage.rehearsal(backwards)
+
+
+class _Wings:
+    """What a process sees of the forks in which its rehearsal runs."""
+
+    def __init__(self, loaded: Compilation, seconds: float, runs: int, say: Callable[[str], None]) -> None:
+        self._loaded, self._seconds, self._say = loaded, seconds, say
+        self._kind, _ = _examples(loaded)
+        self._began, self._runs, self._is_silent = monotonic(), runs, True
+        self._seen: list[tuple[int, list[Observation]]] = []
+        self._changes: dict[Place, None] = {}
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self._seconds - self._elapsed
+
+    @property
+    def _elapsed(self) -> float:
+        return monotonic() - self._began
+
+    def play(self, todo: list[int]) -> None:
+        """Runs examples in one fork, and takes off the list what needs no further run."""
+        child = fork(duplex=False)
+        if not isinstance(child, Child):
+            _play(self._loaded, todo, child)
+        try:
+            while todo:
+                began = monotonic()
+                if not self._waits(child, todo[0]):
+                    why = "it had not come to its end"
+                    break
+                try:
+                    told = child.connection.recv()
+                except (EOFError, OSError):
+                    told = "its process ended"
+                if isinstance(told, _Refusal):
+                    raise BadInput(*told)
+                if isinstance(told, str):
+                    why = told
+                    break
+                observations, changes = told
+                self._seen.append((todo.pop(0), observations))
+                self._changes |= dict.fromkeys(changes)
+        finally:
+            child.end()
+        if todo:
+            slow, took = todo[0], monotonic() - began
+            todo[:] = [number for number in todo if number != slow]
+            if self.left <= 0:
+                self._say(
+                    f"The rehearsal ends after {len(self._seen)} of {self._runs} runs{self._limit}; {self._kind} "
+                    f"example {slow} was on for {took:.1f} s."
+                )
+            elif slow not in dict(self._seen):
+                self._say(
+                    f"{self._kind.capitalize()} example {slow} is not rehearsed: {why} after {took:.1f} s{self._limit}."
+                )
+
+    def rehearsal(self, backwards: bool) -> Rehearsal:
+        seen = self._seen[::-1] if backwards else self._seen
+        observations = [observation for _, told in seen for observation in told]
+        return Rehearsal([number for number, _ in seen], observations, list(self._changes), self._elapsed)
+
+    @property
+    def _limit(self) -> str:
+        return f" (swarm.rehearsalSeconds: {self._seconds:g})" if self._seconds < inf else ""
+
+    def _waits(self, child: Child, number: int) -> bool:
+        """Whether the run of an example ends in time."""
+        limit = min(self._seconds * SHARE, self.left)
+        if self._is_silent:
+            silent = min(limit, max(0.0, SILENT_SECONDS - self._elapsed))
+            if child.connection.poll(silent):
+                return True
+            limit -= silent
+            self._is_silent = False
+            self._say(
+                f"Program and metric are being rehearsed, with imaginary models; {self._kind} example {number} is on"
+                f"{self._limit}."
+            )
+        return child.connection.poll(max(0.0, limit) if limit < inf else None)
+
+
+def _examples(loaded: Compilation) -> tuple[str, list[Any]]:
+    """The kind of the examples that are rehearsed, for people, and all of them."""
+    return ("training", loaded.data.train) if loaded.data.validation is None else ("validation", loaded.data.validation)
+
+
+class _Refusal(NamedTuple):
+    reason: str
+    message: str
+
+
+def _play(loaded: Compilation, todo: Sequence[int], line: Connection) -> NoReturn:
+    """In a fork: runs the examples, and sends what is seen of each, and what was left behind by then."""
+    try:
+        end_with_reader(line.fileno(), ExitCode.FAILED)
+        leave_connections()
+        logging.disable(logging.CRITICAL)
+        kind, examples = _examples(loaded)
+        stage, before = _Stage(loaded.student, loaded.metric, kind), picture(loaded)
+        with imagined(stage.hear), counting_apart():
+            for position, number in enumerate(todo):
+                example, name = copy.deepcopy(examples[number - 1]), f"{kind} example {number}"
+                as_loaded = picture_of_example(example, name)
+                observations = stage.run(number, example)
+                changes = changed(as_loaded, picture_of_example(example, name))
+                if position in (0, len(todo) - 1):
+                    changes += changed(before, picture(loaded))
+                line.send((observations, changes))
+    except BadInput as error:
+        line.send(_Refusal(error.reason, str(error)))
+    except BaseException as error:
+        line.send(describe(error))
+    finally:
+        os._exit(ExitCode.DONE)
 
 
 def _data(loaded: Compilation) -> Iterator[Observation]:
@@ -66,17 +261,6 @@ def _seen(place: str, thing: Any, text: str) -> Observation:
     return Observation(place, Walk().digest(thing), text[:VALUE_TEXT])
 
 
-def _rehearsed(loaded: Compilation, backwards: bool) -> Iterator[Observation]:
-    kind = "training" if loaded.data.validation is None else "validation"
-    examples = list(enumerate((loaded.data.validation or loaded.data.train)[:EXAMPLES], 1))
-    order = examples * -(-RUNS // len(examples))
-    stage = _Stage(loaded.student.deepcopy(), loaded.metric, kind)
-    with imagined(stage.hear), _silent(), _generators_set_back():
-        runs = [stage.run(number, copy.deepcopy(example)) for number, example in (order[::-1] if backwards else order)]
-    for run in runs[::-1] if backwards else runs:
-        yield from run
-
-
 @dataclass
 class _Stage:
     """One program and its metric; hears the LM calls of the run that is on."""
@@ -90,13 +274,15 @@ class _Stage:
     _lock: Any = field(default_factory=threading.Lock)
 
     def run(self, number: int, example: Any) -> list[Observation]:
-        on = f"on {self.kind} example {number}"
-        trace: list[Any] = []
-        with dspy.context(trace=trace, disable_history=True, usage_tracker=None):
+        """What is seen of a run. Raises BadInput where a cell like this would end its run."""
+        on, trace = f"on {self.kind} example {number}", recorded.trace()
+        with cell_calls(on, _NO_ANSWERS) as ledger, dspy.context(trace=trace, usage_tracker=None):
             seen, predicted = self._tried(f"spec.program {on}", "its prediction", self.program, **example.inputs())
-        for prediction in predicted:
-            for what, given in (("its value", ()), ("its value with a trace", (trace,))):
-                seen += self._tried(f"spec.metric {on}", what, self.metric, example, prediction, *given)[0]
+            for prediction in predicted:
+                for what, given in (("its value", ()), ("its value with a trace", (list(trace),))):
+                    seen += self._tried(f"spec.metric {on}", what, self.metric, example, prediction, *given)[0]
+        if isinstance(ledger.refused, BadInput):
+            raise ledger.refused
         return seen
 
     def hear(self, lm: Any, call: LMCall, answer: Any) -> None:
@@ -141,27 +327,3 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
-
-
-@contextlib.contextmanager
-def _generators_set_back() -> Iterator[None]:
-    state = random.getstate()
-    numpy = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy else None
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        if numpy:
-            numpy.random.set_state(numpy_state)

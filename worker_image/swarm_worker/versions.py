@@ -82,8 +82,11 @@ HOOKS: Sequence[Shape] = (
     Function("dspy.predict.predict.Predict.forward", "(self, **kwargs)"),
     Function("dspy.predict.predict.Predict._forward_preprocess", "(self, **kwargs)"),
     Function("dspy.predict.predict.Predict._forward_postprocess", "(self, completions, signature, **kwargs)"),
+    Function("dspy.predict.best_of_n.BestOfN.forward", "(self, **kwargs)"),
+    Function("dspy.predict.refine.Refine.forward", "(self, **kwargs)"),
+    Names("dspy.utils.unbatchify.Unbatchify", "_worker"),
 )
-"""What the plan's hooks replace or call."""
+"""What the hooks replace or call."""
 
 CLASSES: Sequence[Shape] = (
     Names("dspy", "BaseLM LM Module Predict Example Prediction Evaluate context configure configure_cache settings"),

@@ -14,6 +14,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import BinaryIO
 
+from swarm_worker.hash_seed import VARIABLE, hash_seed
+
 
 @dataclass(frozen=True)
 class Launched:
@@ -58,7 +60,7 @@ class Launcher:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["swarm_worker.plan", "swarm_worker.work", "swarm_worker.client.warm"])
         # The fork server starts with this environment, and a hash seed counts from the start.
-        os.environ["PYTHONHASHSEED"] = "0"
+        os.environ[VARIABLE] = str(hash_seed())
 
     def start(self, command: str, environment: Mapping[str, str], log: Path) -> Launched:
         """Starts `python -m swarm_worker COMMAND` in a session of its own: Ctrl-C is the driver's to hand on.

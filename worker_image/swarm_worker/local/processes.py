@@ -13,6 +13,7 @@ from swarm_wire import names
 from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode, WorkerReason, api_key_env
 from swarm_wire.records import Reader, Record, Transcript, parse_commit
+from swarm_worker.hash_seed import VARIABLE, hash_seed
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.launcher import Launched, Launcher
 from swarm_worker.local.manifests import Manifest
@@ -76,7 +77,7 @@ class Processes:
         self._environment = {
             **os.environ,
             **{api_key_env(role): key for role, key in manifest.keys.items()},
-            "PYTHONHASHSEED": "0",
+            VARIABLE: str(hash_seed()),
             names.ENV_RUN_DIR: str(folder.root),
             names.ENV_SOURCES_DIR: str(folder.sources),
             names.ENV_JOURNAL_DIR: str(folder.journal),

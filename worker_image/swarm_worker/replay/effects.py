@@ -21,6 +21,7 @@ from swarm_worker.client.call import LMCall
 from swarm_worker.errors import Drift
 from swarm_worker.exceptions import ProcessEnded
 from swarm_worker.replay import placeholder
+from swarm_worker.replay.attempts import counting_apart
 from swarm_worker.replay.calls import Answers, name_call
 from swarm_worker.replay.codec import Codec, Walks
 from swarm_worker.replay.digest import Walk, combine
@@ -186,7 +187,10 @@ class WaveWork:
         item, walk = self.items[cell.item], Walk()
         check_drift(cell.key, combine(self.head, walk.digest(item)).hex())
         walks = [(FUNCTION, self.walk), (ITEM, walk)]
-        return run_cell(cell.key, self.payload["function"], (item,), answers, walks=walks, **self.payload["settings"])
+        with counting_apart():
+            return run_cell(
+                cell.key, self.payload["function"], (item,), answers, walks=walks, **self.payload["settings"]
+            )
 
 
 CONFIGURATION = (

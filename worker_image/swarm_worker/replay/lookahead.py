@@ -9,14 +9,12 @@ changes a winner.
 
 import contextlib
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
+from swarm_worker.forks import Child, fork
 from swarm_worker.replay.concurrency import is_main, is_ordered
 from swarm_worker.replay.placeholder import Outlook
 
@@ -82,27 +80,6 @@ class Scout:
         os._exit(0)
 
 
-@dataclass
-class _Line:
-    connection: Connection
-    pid: int
-
-    def receive(self) -> Sighting | None:
-        try:
-            if not self.connection.poll(PATIENCE_SECONDS):
-                return None
-            sighting: Sighting = self.connection.recv()
-        except (EOFError, OSError):
-            return None
-        return sighting
-
-    def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        self.connection.close()
-
-
 def look(
     known: set[str],
     found: Callable[[Sighting, Any], None],
@@ -126,29 +103,19 @@ def look(
     """
     if not is_main():
         return None
-    lines: list[_Line] = []
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # A scout must not act on a signal as the plan would: with a commit.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    lines: list[Child] = []
     try:
         for outlook in outlooks:
-            ours, theirs = Pipe()
-            pid = os.fork()
-            if pid == 0:
-                ours.close()
-                for line in lines:
-                    line.connection.close()
-                _silence()
-                return Scout(outlook, theirs)
-            theirs.close()
-            lines.append(_Line(ours, pid))
+            line = fork(duplex=True)
+            if not isinstance(line, Child):
+                for other in lines:
+                    other.connection.close()
+                return Scout(outlook, line)
+            lines.append(line)
     except OSError:  # no more processes, or files: the plan does without seeing ahead
         for line in lines:
-            line.close()
+            line.end()
         return None
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
         for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines), choice), 1):
             found(sighting, request)
@@ -156,17 +123,17 @@ def look(
                 break
     finally:
         for line in lines:
-            line.close()
+            line.end()
     return None
 
 
 def _agreed(
-    lines: list[_Line], known: set[str], quorum: int, choice: Callable[[Sighting], bool]
+    lines: list[Child], known: set[str], quorum: int, choice: Callable[[Sighting], bool]
 ) -> Iterator[tuple[Sighting, Any]]:
     """The chosen ones of what at least `quorum` scouts ask for, the first among them, in the order of the first."""
     disagreements = 0
     for _ in range(BUDGET):
-        sightings = [line.receive() for line in lines]
+        sightings = [_receive(line.connection) for line in lines]
         first = sightings[0]
         if first is None:
             return
@@ -190,10 +157,11 @@ def _agreed(
                 line.connection.send(False)
 
 
-def _silence() -> None:
-    """What a scout prints has been printed, or will be, by the plan."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+def _receive(line: Connection) -> Sighting | None:
+    try:
+        if not line.poll(PATIENCE_SECONDS):
+            return None
+        sighting: Sighting = line.recv()
+    except (EOFError, OSError):
+        return None
+    return sighting

@@ -1,8 +1,8 @@
 """The digest that binds a journal to what its results were made with.
 
 Cell keys name a function's own code, not the globals and helpers that it uses. So a journal belongs to one state of the
-program's files, of the data, of the installed distributions and of the image. The program's files are those that its
-ConfigMap holds, and every module outside the installed distributions that is imported by now.
+program's files, of the data, of the installed distributions, of the image and of the hash seed. The program's files are
+those that its ConfigMap holds, and every module outside the installed distributions that is imported by now.
 """
 
 import functools
@@ -18,11 +18,11 @@ from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.user.data import Data
 
 
-def binding(spec: CompilationSpec, sources: Path, data: Data, image: str) -> str:
+def binding(spec: CompilationSpec, sources: Path, data: Data, image: str, hash_seed: int) -> str:
     """32 hex digits."""
     parts = [f"{name}\0{content.hex()}" for name, content in _files(spec, sources)]
     examples = Walk().digest(data.train, data.validation, data.test)
-    return combine("binding", image, packages(), examples, *parts).hex()
+    return combine("binding", image, str(hash_seed), packages(), examples, *parts).hex()
 
 
 @functools.cache

@@ -1,0 +1,89 @@
+"""Failed attempts of BestOfN and Refine: an example of a wave begins with the count of the plan's program."""
+
+from typing import Any
+
+import dspy
+import pytest
+
+from swarm_wire.messages import EffectKind, Outcome
+from swarm_worker.replay import attempts
+from swarm_worker.replay.attempts import counting_apart
+from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.codec import Codec
+from swarm_worker.replay.effects import Wave, make_work
+from swarm_worker.replay.store import Store
+
+N = 3
+
+
+class Echo(dspy.Module):
+    def forward(self, question: str) -> Any:
+        return dspy.Prediction(answer=question)
+
+    def get_lm(self) -> Any:
+        return dspy.LM("openai/nobody", api_key="none")
+
+    def set_lm(self, lm: Any) -> None: ...
+
+
+def failing_once() -> Any:
+    """A reward that raises at the first attempt of each example."""
+    seen: set[str] = set()
+
+    def reward(arguments: dict[str, str], prediction: Any) -> float:
+        if prediction.answer not in seen:
+            seen.add(prediction.answer)
+            raise ValueError("no number")
+        return 1.0
+
+    return reward
+
+
+@pytest.fixture(params=[dspy.BestOfN, dspy.Refine], autouse=True)
+def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for kind in (dspy.BestOfN, dspy.Refine):
+        monkeypatch.setattr(kind, "forward", kind.forward)
+    attempts.install()
+    return request.param(module=Echo(), N=N, reward_fn=failing_once(), threshold=1.0)
+
+
+def run(program: Any, count: int) -> list[str | None]:
+    answers: list[str | None] = []
+    for number in range(count):
+        try:
+            with dspy.context(trace=[]):
+                answers.append(program(question=str(number)).answer)
+        except ValueError:
+            answers.append(None)
+    return answers
+
+
+def test_outside_of_waves_failures_count_for_good_as_in_stock(program: Any) -> None:
+    assert run(program, 6) == ["0", "1", "2", "3", None, None]
+    assert program.fail_count < 0
+
+
+def test_within_a_wave_each_example_begins_anew(program: Any) -> None:
+    with counting_apart():
+        assert run(program, 6) == [str(number) for number in range(6)]
+    assert program.fail_count == N
+
+
+def test_programs_of_a_wave_that_start_threads_count_apart_there_too(program: Any) -> None:
+    parallel = dspy.Parallel(num_threads=2, disable_progress_bar=True)
+    with counting_apart(), dspy.context(trace=[]):
+        found = parallel([(program, {"question": str(number)}) for number in range(6)])
+    assert [prediction.answer for prediction in found] == [str(number) for number in range(6)]
+
+
+def test_a_cell_does_not_depend_on_what_else_its_process_runs(program: Any) -> None:
+    def judge(example: Any) -> str:
+        with dspy.context(trace=[]):
+            return str(program(**example).answer)
+
+    codec = Codec({})
+    tasks = Wave(judge, [{"question": str(number)} for number in range(6)]).tasks(Store(), codec)
+    assert tasks.task.kind is EffectKind.WAVE
+    work, answers = make_work(tasks.task, tasks.blobs, codec), Answers(codec, lambda key: None, lambda record: None)
+    records = [work.run(position, answers) for position in range(6)]
+    assert [record.header["outcome"] for record in records] == [Outcome.OK] * 6

@@ -1,0 +1,112 @@
+"""Forks of this process that only look: nobody sees anything of what they do but what they send."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import stat
+import sys
+import threading
+import weakref
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import Queue
+from typing import Any, NoReturn
+
+
+@dataclass(frozen=True)
+class Child:
+    """A fork, to the process that made it."""
+
+    connection: Connection
+    pid: int
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.connection.close()
+
+
+def fork(*, duplex: bool) -> "Child | Connection":
+    """Forks this process, from its main thread.
+
+    What the fork prints is not printed, and SIGTERM ends it: it must not act on a signal as this process would, with a
+    commit.
+
+    Args:
+        duplex: whether the fork also reads.
+
+    Returns:
+        Here: the fork. In the fork: its end of the pipe.
+    """
+    ours, theirs = Pipe(duplex)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        pid = os.fork()
+        if pid:
+            theirs.close()
+            return Child(ours, pid)
+        ours.close()
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+        os.dup2(sys.stdout.fileno(), 1)
+        os.dup2(sys.stdout.fileno(), 2)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return theirs
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def end_with_reader(pipe: int, code: int) -> None:
+    """From now on this process ends when nobody can read any more what it writes into the pipe."""
+
+    def wait() -> NoReturn:
+        poll = select.poll()
+        poll.register(pipe, 0)
+        poll.poll()
+        os._exit(code)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def leave_connections() -> None:
+    """Puts an end that is closed in place of every socket that this fork has inherited.
+
+    A client that finds its connection closed makes another one. What a fork says on a connection that it shares would
+    confuse the process that owns it.
+    """
+    closed, other = socket.socketpair()
+    other.close()
+    for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
+        with contextlib.suppress(OSError):  # the one that the folder was read with
+            if stat.S_ISSOCK(os.fstat(number).st_mode) and number != closed.fileno():
+                os.dup2(closed.fileno(), number, inheritable=False)
+    closed.detach()
+
+
+def restart_batching() -> None:
+    """From now on every fork has the thread of each `Unbatchify`, which `dspy.retrievers.Embeddings` waits for."""
+    from dspy.utils.unbatchify import Unbatchify
+
+    live: weakref.WeakSet[Any] = weakref.WeakSet()
+    stock_init = Unbatchify.__init__
+
+    def init(batching: Any, *given: Any, **named: Any) -> None:
+        stock_init(batching, *given, **named)
+        live.add(batching)
+
+    def restart() -> None:
+        for batching in list(live):
+            if not batching.stop_event.is_set():
+                # The thread may have held the locks of these.
+                batching.input_queue, batching.stop_event = Queue(), threading.Event()
+                batching.worker_thread = threading.Thread(target=batching._worker, daemon=True)
+                batching.worker_thread.start()
+
+    Unbatchify.__init__ = init
+    os.register_at_fork(after_in_child=restart)
