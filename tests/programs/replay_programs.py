@@ -12,6 +12,7 @@ import dspy
 import pydantic
 
 import rollouts
+from portable_programs import Connected, Retrieving, near
 from triage import Category, Triage
 from triage import metric as triage_metric
 
@@ -19,11 +20,13 @@ __all__ = [
     "Agent",
     "Async",
     "Broken",
+    "Connected",
     "Deadly",
     "Failing",
     "One",
     "Panel",
     "Poisoned",
+    "Retrieving",
     "Synced",
     "Tools",
     "Twice",
@@ -33,6 +36,7 @@ __all__ = [
     "exact",
     "feedback",
     "graded",
+    "near",
     "partial",
     "rollouts",
     "triage_metric",
