@@ -228,11 +228,17 @@ def test_of_locks_only_the_type_counts() -> None:
 )
 def test_a_mark_is_seen_anywhere_and_its_letter_does_not_count(within: Callable[[str], Any]) -> None:
     one, other, clean, third = Walk(), Walk(), Walk(), Walk()
-    found = one.digest(within(mark("A", "d1", "answer")))
-    assert found == other.digest(within(mark("B", "d1", "answer")))
-    assert found != third.digest(within(mark("A", "d2", "answer")))
+    found = one.digest(within(mark("A", "1" * 32, "answer")))
+    assert found == other.digest(within(mark("B", "1" * 32, "answer")))
+    assert found != third.digest(within(mark("A", "2" * 32, "answer")))
     clean.digest(within("no mark"))
     assert (one.unresolved, other.unresolved, clean.unresolved) == (True, True, False)
+
+
+def test_a_users_text_that_resembles_a_mark_is_none() -> None:
+    one, other = Walk(), Walk()
+    assert one.digest("⟦A|x⟧") != other.digest("⟦B|x⟧")
+    assert not one.unresolved
 
 
 def test_referables_are_numbered_in_the_order_of_the_walk() -> None:
