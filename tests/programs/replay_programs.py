@@ -14,6 +14,7 @@ import pydantic
 from dspy.utils.exceptions import AdapterParseError
 
 import rollouts
+from portable_programs import Connected, Retrieving, near
 from triage import Category, Triage
 from triage import metric as triage_metric
 
@@ -24,11 +25,13 @@ __all__ = [
     "Branching",
     "Broken",
     "Careful",
+    "Connected",
     "Deadly",
     "Failing",
     "One",
     "Panel",
     "Poisoned",
+    "Retrieving",
     "Shy",
     "Synced",
     "Tools",
@@ -40,6 +43,7 @@ __all__ = [
     "fed_back",
     "feedback",
     "graded",
+    "near",
     "noted",
     "partial",
     "rollouts",

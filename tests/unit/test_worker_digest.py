@@ -132,6 +132,42 @@ def reordered() -> dict[str, int]:
     return {"b": 2, "a": 1}
 
 
+def made(limit: int) -> Any:
+    """A program whose class is made in a function."""
+
+    class Made(dspy.Module):
+        limits = (limit,)
+
+        def forward(self, text: str) -> str:
+            return text[:limit]
+
+    return Made()
+
+
+class OwnLM(dspy.LM):
+    """A client with an attribute of the user's."""
+
+    def __init__(self, style: str) -> None:
+        super().__init__("openai/m")
+        self.style = style
+
+
+def answering(kind: Any) -> Any:
+    return dspy.Signature({"a": (str, dspy.InputField()), "b": (list[kind], dspy.OutputField())})
+
+
+def model_of(kind: Any) -> Any:
+    return pydantic.create_model("Answer", __module__="m", value=(kind, ...))
+
+
+def with_attribute(value: int) -> Any:
+    def score(example: Any, prediction: Any) -> Any:
+        return score
+
+    vars(score)["threshold"] = value
+    return score
+
+
 DIFFERENT: list[tuple[str, Any, Any]] = [
     ("order of keys, as a prompt has it", {"a": 1, "b": 2}, reordered()),
     ("closure values", scorer(3), scorer(4)),
@@ -139,6 +175,17 @@ DIFFERENT: list[tuple[str, Any, Any]] = [
     ("names in code", lambda it: it.a, lambda it: it.b),
     ("inner functions", lambda: lambda: 1, lambda: lambda: 2),
     ("defaults", lambda it=1: it, lambda it=2: it),
+    ("names of arguments", lambda one: 1, lambda other: 1),
+    ("attributes of functions", with_attribute(1), with_attribute(2)),
+    ("classes made in a function", made(1), made(2)),
+    ("attributes of a user's LM", OwnLM("short"), OwnLM("long")),
+    ("an LM's callbacks", lms(), lms(callbacks=[Slotted(1)])),
+    ("types within a signature's types", answering(model_of(int)), answering(model_of(str))),
+    (
+        "further completions",
+        dspy.Prediction.from_completions([{"a": "x"}, {"a": "y"}]),
+        dspy.Prediction.from_completions([{"a": "x"}, {"a": "z"}]),
+    ),
     ("keyword defaults", lambda *, it=1: it, lambda *, it=2: it),
     ("methods of different objects", Program("a").forward, Program("b").forward),
     ("input keys", example(question="q", x=1), example(question="q", x=1).with_inputs("x")),
@@ -228,11 +275,17 @@ def test_of_locks_only_the_type_counts() -> None:
 )
 def test_a_mark_is_seen_anywhere_and_its_letter_does_not_count(within: Callable[[str], Any]) -> None:
     one, other, clean, third = Walk(), Walk(), Walk(), Walk()
-    found = one.digest(within(mark("A", "d1", "answer")))
-    assert found == other.digest(within(mark("B", "d1", "answer")))
-    assert found != third.digest(within(mark("A", "d2", "answer")))
+    found = one.digest(within(mark("A", "1" * 32, "answer")))
+    assert found == other.digest(within(mark("B", "1" * 32, "answer")))
+    assert found != third.digest(within(mark("A", "2" * 32, "answer")))
     clean.digest(within("no mark"))
     assert (one.unresolved, other.unresolved, clean.unresolved) == (True, True, False)
+
+
+def test_a_users_text_that_resembles_a_mark_is_none() -> None:
+    one, other = Walk(), Walk()
+    assert one.digest("⟦A|x⟧") != other.digest("⟦B|x⟧")
+    assert not one.unresolved
 
 
 def test_referables_are_numbered_in_the_order_of_the_walk() -> None:

@@ -140,6 +140,24 @@ def test_a_metric_may_hold_a_client(metric: Any) -> None:
     assert Walk().digest(CODEC.loads(data)) == asked
 
 
+def test_what_a_worker_does_with_its_client_does_not_count_there() -> None:
+    client = threading.local()
+    client.limit = 3
+    program = plan(clients.Holder(client))
+    asked, data = Walk().digest(program), CODEC.dumps(program)
+    worker(program)
+    found = CODEC.loads(data)
+    client.limit = 5
+    assert Walk().digest(found) == asked
+
+
+def test_a_module_and_a_program_of_one_name_have_places_of_their_own() -> None:
+    plan(clients.Holder(httpx.Client(verify=False)))
+    held = places.here().find("program.held")
+    assert places.here().find("clients:SHARED") is clients.SHARED
+    assert held is not clients.SHARED
+
+
 def test_a_worker_that_finds_nothing_at_the_place_says_so() -> None:
     data = CODEC.dumps(plan(clients.Holder(httpx.Client(verify=False))))
     worker(clients.Holder(None))

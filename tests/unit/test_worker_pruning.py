@@ -453,6 +453,13 @@ def test_of_candidates_whose_score_is_no_number_nothing_is_told() -> None:
     assert [found.name for found in candidates(program)] == ["seed 0"]
 
 
+@pytest.mark.parametrize("own", ["a name", ["a name"], {"a": 1}, [{"score": "good"}]])
+def test_a_programs_own_attribute_is_no_list_of_candidates(own: Any) -> None:
+    program = dspy.Predict("number -> score")
+    program.candidate_programs = own
+    assert candidates(program) == []
+
+
 @pytest.mark.parametrize("max_errors", [1, 2, 3, 5, 30])
 def test_failing_examples_end_the_compile_as_they_would_have(max_errors: int) -> None:
     failing: Table = [0.0, None, *EASY[2:], 1.0, None, 0.0, 0.0]

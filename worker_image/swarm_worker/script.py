@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf, isfinite, nan
+from math import inf, isfinite
+from numbers import Real
 from typing import Any
 
 import dspy
@@ -102,7 +103,9 @@ def run(
 
 def candidates(winner: dspy.Module) -> list[Candidate]:
     """What the optimizer tells of its candidates that have a score, best first; empty where stock keeps no list."""
-    found = getattr(winner, "candidate_programs", None) or []
+    listed = getattr(winner, "candidate_programs", None)
+    # Another thing of that name is the program's own.
+    found = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     return [
         Candidate(
             name=f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}",
@@ -110,7 +113,7 @@ def candidates(winner: dspy.Module) -> list[Candidate]:
             bound=any(isinstance(score, Bound) for score in entry.get("subscores", ())),
         )
         for number, entry in enumerate(found)
-        if isfinite(entry.get("score", nan))
+        if isinstance(score := entry.get("score"), Real) and isfinite(score)
     ]
 
 

@@ -136,7 +136,7 @@ class _Pickler(cloudpickle.Pickler):
 
     def _check_key(self, lm: Any) -> None:
         """Raises SecretInPayload where an LM has a key that the other side cannot know."""
-        key = lm.kwargs.get("api_key")
+        key = getattr(lm, "kwargs", {}).get("api_key")
         is_known = key in self._secrets or key in self._places.keys
         if isinstance(key, str) and len(key) >= GUARDED_SECRET and not is_known:
             raise SecretInPayload(

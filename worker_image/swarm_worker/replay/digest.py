@@ -118,7 +118,11 @@ class Walk:
             return ["set", *sorted(map(visit, thing))]
         if isinstance(thing, Example):
             inputs = sorted(getattr(thing, "_input_keys", None) or ())
-            more = {name: value for name, value in vars(thing).items() if value and name not in _EXAMPLE_ATTRIBUTES}
+            more = {
+                name: value
+                for name, value in vars(thing).items()
+                if value is not None and name not in _EXAMPLE_ATTRIBUTES
+            }
             return ["example", kind.__name__, *self._table(thing._store), *inputs, *self._table(more)]
         if isinstance(thing, type):
             return self._class_parts(thing)
@@ -129,7 +133,9 @@ class Walk:
             cells = [
                 b"empty" if cell == types.CellType() else visit(cell.cell_contents) for cell in thing.__closure__ or ()
             ]
-            code = (visit(thing.__code__), visit(thing.__defaults__), visit(thing.__kwdefaults__), visit(vars(thing)))
+            # An importable function's attributes do not travel, and may be a memo.
+            own = {} if is_importable(thing) else vars(thing)
+            code = (visit(thing.__code__), visit(thing.__defaults__), visit(thing.__kwdefaults__), visit(own))
             return ["function", thing.__module__ or "", thing.__qualname__, *code, *cells]
         if isinstance(thing, types.CodeType):
             shape = (thing.co_flags, thing.co_argcount, thing.co_posonlyargcount, thing.co_kwonlyargcount)

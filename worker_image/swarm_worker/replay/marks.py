@@ -2,7 +2,8 @@
 
 import re
 
-_MARK = re.compile(r"⟦[A-Z]\|")
+_MARK = re.compile(r"⟦[A-Z](?=\|[0-9a-f]{32}\|)")
+"""A user's own text has no digest in it."""
 
 
 def mark(role: str, digest: str, field: str) -> str:
@@ -17,5 +18,5 @@ def unmarked(text: str) -> tuple[str, bool]:
     """
     if "⟦" not in text:
         return text, False
-    neutral, count = _MARK.subn("⟦?|", text)
+    neutral, count = _MARK.subn("⟦?", text)
     return neutral, count > 0

@@ -12,6 +12,7 @@ A process has one set of places. Both sides make theirs by the same walk, a work
 """
 
 import collections
+import contextlib
 import enum
 import functools
 import io
@@ -65,24 +66,26 @@ class Place:
     Attributes:
         name: the path to it, from the program, the metric, DSPy's settings or a module.
         before: its attributes when it was found.
+        follows: whether this is a worker's, where only what the plan found counts.
     """
 
     name: str
     thing: Any
     before: Mapping[str, Any] = field(repr=False)
+    follows: bool = False
 
     def changes(self) -> dict[str, Any]:
         """Public attributes that were set since: they count, but cannot travel."""
         return {
             name: value
             for name, value in _attributes(self.thing).items()
-            if not name.startswith("_") and self.before.get(name, _ABSENT) is not value
+            if not (self.follows or name.startswith("_")) and self.before.get(name, _ABSENT) is not value
         }
 
     def has_copy(self, thing: Any) -> bool:
         """Whether a thing of the same type is a shallow copy, as DSPy makes it: what is in it is the same."""
         found = _attributes(thing)
-        return any(not isinstance(value, _PLAIN) for value in found.values()) and any(
+        return any(
             found.keys() == source.keys() and all(_same(value, source[name]) for name, value in found.items())
             for source in (self.before, _attributes(self.thing))
         )
@@ -124,12 +127,10 @@ class Places:
         """Loads, in this thread, what is not loaded yet."""
         with self._lock:
             if not self._is_loaded:
-                for name, root in self._load().items():
-                    self._collect(name, root, dspys=False)
-                for name, module in users_modules():
-                    for attribute, value in vars(module).items():
-                        if not attribute.startswith("__"):
-                            self._collect(f"{name}.{attribute}", value, dspys=False)
+                for path, thing in [*self._load().items(), *_globals()]:
+                    # What a proxy raises when it is looked at, pickle will meet again if it is part of a payload.
+                    with contextlib.suppress(Exception):
+                        self._collect(path, thing, dspys=False)
                 self._is_loaded = True
 
     def place(self, thing: Any) -> Place | None:
@@ -139,6 +140,8 @@ class Places:
             return None
         if (place := self._by_id.get(id(thing))) is not None:
             return place if self._is_shared(place) else None
+        if all(isinstance(value, _PLAIN) for value in _attributes(thing).values()):
+            return None
         return next((place for place in places if place.has_copy(thing) and self._is_shared(place)), None)
 
     def find(self, name: str) -> Any:
@@ -182,9 +185,14 @@ class Places:
             for step, part in parts(thing):
                 self._collect(path + step, part, dspys=is_dspys)
         elif not (isinstance(thing, _USED_UP) or (dspys and isinstance(thing, _DSPYS_OWN))):
-            place = Place(path, thing, _attributes(thing))
+            place = Place(path, thing, _attributes(thing), self._follows)
             self._by_name[path] = self._by_id[id(thing)] = place
             self._by_kind.setdefault(type(thing), []).append(place)
+
+
+def _globals() -> Iterator[tuple[str, Any]]:
+    for name, module in users_modules():
+        yield from ((f"{name}:{key}", value) for key, value in list(vars(module).items()) if not key.startswith("__"))
 
 
 @functools.cache

@@ -91,7 +91,7 @@ def is_dspys_history(history: Any) -> bool:
 def _reports(attributes: dict[str, Any]) -> frozenset[str]:
     """Names of the attributes that an optimizer of DSPy hung on the program that it returned."""
     rows, found = attributes.get("candidate_programs"), set[str]()
-    if isinstance(rows, list) and rows and all(isinstance(row, dict) and _has_program(row) for row in rows):
+    if _is_ranking(rows) and rows:
         found |= {"candidate_programs"}
         if attributes.get("mb_candidate_programs") is not None:
             found |= {"mb_candidate_programs", "trial_logs", "prompt_model_total_calls", "total_calls"}  # MIPROv2
@@ -104,5 +104,8 @@ def _reports(attributes: dict[str, Any]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _has_program(row: dict[str, Any]) -> bool:
-    return isinstance(row.get("program"), dspy.Module) and "score" in row
+def _is_ranking(rows: Any) -> bool:
+    """Whether these are candidates as optimizers of DSPy list them."""
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and isinstance(row.get("program"), dspy.Module) and "score" in row for row in rows
+    )
