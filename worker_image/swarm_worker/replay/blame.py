@@ -41,6 +41,7 @@ class Origin(Enum):
 
 _OWNERS = {
     "swarm_worker": Origin.WORKER,
+    "swarm_worker.imaginary": Origin.USER,  # it raises where the user's types have no values that can be made up
     "swarm_wire": Origin.WORKER,
     "swarm_limiter": Origin.WORKER,
     "dspy": Origin.DSPY,
@@ -66,11 +67,13 @@ _SAID = ("can't start new thread", "partially initialized module")
 
 def no_result(error: Exception) -> SwarmError | None:
     """Why an exception is no result of the code that raised it; None if it is one."""
-    return not_his(error) or _of_provider([*causes(error)])
+    return spoiling(error) or _of_provider([*causes(error)])
 
 
-def not_his(error: Exception) -> SwarmError | None:
-    """As `no_result`, but for what a provider says: of that a program may make what it likes."""
+def spoiling(error: Exception) -> SwarmError | None:
+    """As `no_result`, where also nothing is a result that the program made of it. So it is not with a provider's fault:
+    a program may go on after one, as it would in stock.
+    """
     chain = [*causes(error)]
     for cause in chain:
         if isinstance(cause, SwarmError):

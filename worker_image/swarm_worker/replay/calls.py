@@ -26,7 +26,7 @@ from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
 from swarm_worker.errors import SwarmError
 from swarm_worker.exchange import Table, Window
-from swarm_worker.replay.blame import not_his
+from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
 
@@ -184,7 +184,7 @@ class Ledger:
         try:
             yield
         except Exception as error:
-            self.refused = not_his(error) or self.refused
+            self.refused = spoiling(error) or self.refused
             raise
 
     def _note(self, key: str | None, error: Exception) -> None:
