@@ -112,7 +112,7 @@ class OwnClient(dspy.BaseLM):
     """A class of the user's own, with a mistake."""
 
     def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
-        return {}["choices"]
+        return dict[str, str]()["choices"]
 
 
 def raising(error: Exception) -> Callable[[str], str]:

@@ -1,6 +1,7 @@
 """One cell: what it returns or raises becomes a record."""
 
 import contextlib
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -69,6 +70,12 @@ def test_an_exception_is_a_result_that_can_travel(error: Exception, kept: type[E
     assert str(error) in str(found)
     assert describe(found).replace("\udcff", "?").startswith(line)
     assert "test_worker_execute.py, line " in describe(found)
+
+
+def test_the_place_of_an_exception_is_the_users_line_that_called_a_library() -> None:
+    header, _ = cell(lambda: json.loads("{"))
+    assert header.error is not None
+    assert "test_worker_execute.py, line " in header.error
 
 
 def test_an_exception_that_can_travel_is_itself() -> None:

@@ -1,7 +1,10 @@
 """How exceptions of the user's code are told to people: what, and where."""
 
+import sysconfig
 import traceback
 from pathlib import Path
+
+_STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}/"
 
 
 class ProcessEnded(Exception):
@@ -21,8 +24,13 @@ def location(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}, line {error.lineno}"
     frames = list(traceback.extract_tb(error.__traceback__))
-    libraries = ("site-packages", "importlib", "swarm_worker")
-    own = [frame for frame in frames if not any(name in frame.filename for name in libraries)] or frames
+    own = [frame for frame in frames if not (is_library(frame.filename) or "swarm_worker" in frame.filename)] or frames
     if own:
         return f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
     return next(reversed(getattr(error, "__notes__", [])), "no traceback")
+
+
+def is_library(file: str) -> bool:
+    """Whether code of this file is Python's, or an installed package's."""
+    packages = ("/site-packages/", "/dist-packages/", "<frozen ")
+    return file.startswith(_STANDARD_LIBRARY) or any(part in file for part in packages)

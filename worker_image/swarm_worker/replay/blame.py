@@ -10,7 +10,6 @@ client with everything that it calls, or this worker. `docs/faults.md` has the d
 """
 
 import errno
-import sysconfig
 import traceback
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -28,6 +27,7 @@ from dspy.utils.exceptions import (
 from swarm_wire.names import WorkerReason
 from swarm_worker.client.call import HTTP_ERROR
 from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes
+from swarm_worker.exceptions import is_library
 
 
 class Origin(Enum):
@@ -51,12 +51,6 @@ _OWNERS = {
     "dspy.utils.lazy_import": Origin.CLIENT,
 }
 """By module or package; the longest name that fits counts."""
-
-_LIBRARIES = ("<frozen ", *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")))
-"""How names of files begin that count as their callers': LiteLLM's as the client's, a package of the user's as DSPy's.
-
-An exception of a package of the user's is then one within DSPy: a result all the same.
-"""
 
 _EXHAUSTED = (errno.EAGAIN, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 _OF_THE_CALL = (TypeError, ValueError, Warning)
@@ -99,7 +93,8 @@ def origin(error: BaseException) -> Origin:
         owner = _owner(frame.f_globals.get("__name__") or "")
         if owner is not None:
             return owner
-        if not frame.f_code.co_filename.startswith(_LIBRARIES):
+        # LiteLLM's count as the client's that calls it; a package of the user's as DSPy's: a result all the same.
+        if not is_library(frame.f_code.co_filename):
             return Origin.USER
     return Origin.USER
 
