@@ -30,6 +30,7 @@ from support.wire import digest
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import ExitCode
 from swarm_worker.errors import InfrastructureFailed, ProviderFailed, SwarmError
+from swarm_worker.imaginary.values import Draw, of_type
 from swarm_worker.replay import calls
 from swarm_worker.replay.blame import no_result
 from swarm_worker.replay.calls import Answers
@@ -103,12 +104,15 @@ def not_an_engine() -> Any:
     return dspy.LM("openai/m", engine=OfAnotherType(), num_retries=0)("one")
 
 
+class Own:
+    """A type that pydantic does not know."""
+
+
 class OwnClient(dspy.BaseLM):
     """A class of the user's own, with a mistake."""
 
     def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
-        answer: dict[str, Any] = {}
-        return answer["choices"]
+        return dict[str, str]()["choices"]
 
 
 def raising(error: Exception) -> Callable[[str], str]:
@@ -132,6 +136,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("a time-out of the user's", throw(TimeoutError("too slow")), RESULT),
     ("the user's own LM class", lambda: OwnClient("own")("one"), RESULT),
     ("the user's own engine", asked(raising(KeyError("field"))), RESULT),
+    ("a type that the imaginary provider has no value of", lambda: of_type(Own, "name", Draw("seed")), RESULT),
     # DSPy, about an answer or about how it is called.
     ("an answer without the fields", asked(lambda prompt: "what?"), RESULT),
     ("an answer of another type", asked(lambda prompt: "[[ ## answer ## ]]\nmany"), RESULT),

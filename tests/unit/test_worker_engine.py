@@ -364,7 +364,7 @@ def test_a_fault_of_our_own_never_reaches_an_optimizer(
 
     monkeypatch.setattr(Wave, *{"digest": ("_is_evaluation", broken), "load": ("load", broken)}[where])
 
-    def script() -> float:
+    def script() -> Any:
         try:
             return float(evaluation(provider)())
         except Exception:

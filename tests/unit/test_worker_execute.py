@@ -1,6 +1,7 @@
 """One cell: what it returns or raises becomes a record."""
 
 import contextlib
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,12 @@ def test_an_answer_that_could_not_be_read_travels_with_the_exception_that_says_s
     assert header.error.startswith("AdapterParseError: Adapter ChatAdapter failed to parse the LM response.")
     assert (kind_of(found), unread_answer(found), str(found)) == ("AdapterParseError", "Well, well.", str(error))
     assert (kind_of(ValueError()), unread_answer(ValueError("bad"))) == ("ValueError", None)
+
+
+def test_the_place_of_an_exception_is_the_users_line_that_called_a_library() -> None:
+    header, _ = cell(lambda: json.loads("{"))
+    assert header.error is not None
+    assert "test_worker_execute.py, line " in header.error
 
 
 def test_an_exception_that_can_travel_is_itself() -> None:

@@ -1,10 +1,11 @@
 """How exceptions of the user's code are told to people: what, and where."""
 
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 
-_LIBRARIES = "site-packages", "importlib", "swarm_worker"
+_STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}/"
 
 
 class ProcessEnded(Exception):
@@ -67,4 +68,10 @@ def place() -> str:
 
 
 def _is_users(file: str) -> bool:
-    return not (file.startswith("<frozen") or any(name in file for name in _LIBRARIES))
+    return not (is_library(file) or "swarm_worker" in file)
+
+
+def is_library(file: str) -> bool:
+    """Whether code of this file is Python's, or an installed package's."""
+    packages = ("/site-packages/", "/dist-packages/", "<frozen ")
+    return file.startswith(_STANDARD_LIBRARY) or any(part in file for part in packages)

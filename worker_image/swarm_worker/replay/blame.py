@@ -10,7 +10,6 @@ client with everything that it calls, or this worker. `docs/faults.md` has the d
 """
 
 import errno
-import sysconfig
 import traceback
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -28,6 +27,7 @@ from dspy.utils.exceptions import (
 from swarm_wire.names import WorkerReason
 from swarm_worker.client.call import HTTP_ERROR
 from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes
+from swarm_worker.exceptions import is_library
 
 
 class Origin(Enum):
@@ -41,6 +41,7 @@ class Origin(Enum):
 
 _OWNERS = {
     "swarm_worker": Origin.WORKER,
+    "swarm_worker.imaginary": Origin.USER,  # it raises where the user's types have no values that can be made up
     "swarm_wire": Origin.WORKER,
     "swarm_limiter": Origin.WORKER,
     "swarm_worker.replay.recorded": Origin.DSPY,  # lists of DSPy's, which a program reads
@@ -52,12 +53,6 @@ _OWNERS = {
 }
 """By module or package; the longest name that fits counts."""
 
-_LIBRARIES = ("<frozen ", *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")))
-"""How names of files begin that count as their callers': LiteLLM's as the client's, a package of the user's as DSPy's.
-
-An exception of a package of the user's is then one within DSPy: a result all the same.
-"""
-
 _EXHAUSTED = (errno.EAGAIN, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 _OF_THE_CALL = (TypeError, ValueError, Warning)
 """What the client raises as it is where it does not like how it is called."""
@@ -67,11 +62,13 @@ _SAID = ("can't start new thread", "partially initialized module")
 
 def no_result(error: Exception) -> SwarmError | None:
     """Why an exception is no result of the code that raised it; None if it is one."""
-    return not_his(error) or _of_provider([*causes(error)])
+    return spoiling(error) or _of_provider([*causes(error)])
 
 
-def not_his(error: Exception) -> SwarmError | None:
-    """As `no_result`, but for what a provider says: of that a program may make what it likes."""
+def spoiling(error: Exception) -> SwarmError | None:
+    """As `no_result`, where also nothing is a result that the program made of it. So it is not with a provider's fault:
+    a program may go on after one, as it would in stock.
+    """
     chain = [*causes(error)]
     for cause in chain:
         if isinstance(cause, SwarmError):
@@ -97,7 +94,8 @@ def origin(error: BaseException) -> Origin:
         owner = _owner(frame.f_globals.get("__name__") or "")
         if owner is not None:
             return owner
-        if not frame.f_code.co_filename.startswith(_LIBRARIES):
+        # LiteLLM's count as the client's that calls it; a package of the user's as DSPy's: a result all the same.
+        if not is_library(frame.f_code.co_filename):
             return Origin.USER
     return Origin.USER
 

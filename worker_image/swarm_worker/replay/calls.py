@@ -29,7 +29,7 @@ from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import place
 from swarm_worker.exchange import Table, Window
-from swarm_worker.replay.blame import not_his
+from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
 
@@ -188,7 +188,7 @@ class Ledger:
         try:
             yield
         except Exception as error:
-            self.refused = not_his(error) or self.refused
+            self.refused = spoiling(error) or self.refused
             raise
 
     def _note(self, key: str | None, error: Exception) -> None:
