@@ -65,6 +65,10 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
             return simba.compile(student, trainset=train, **called)
         case "gepa":
             return dspy.GEPA(metric=metric, reflection_lm=prompt or dspy.settings.lm, **given).compile(student, **both)
+        case "reAnchor":
+            from dspy.experimental import ReAnchor
+
+            return ReAnchor(metric, **given).compile(student, **both)
         case "custom":
             compile_: Callable[..., Any] = getattr(replay_programs, given["entrypoint"].partition(":")[2])
             return compile_(student, train, validation, metric)
