@@ -33,6 +33,7 @@ __all__ = [
     "Poisoned",
     "Retrieving",
     "Shy",
+    "Sure",
     "Synced",
     "Tools",
     "Twice",
@@ -46,6 +47,7 @@ __all__ = [
     "near",
     "noted",
     "partial",
+    "relied",
     "rollouts",
     "triage_metric",
     "two_stages",
@@ -242,6 +244,13 @@ def Bare() -> Any:
     return dspy.Predict("ticket -> category")
 
 
+def Sure() -> Any:
+    """A program with decisions, which older versions of DSPy do not have."""
+    from sure import Sure as Program
+
+    return Program()
+
+
 class Careful(dspy.Predict):
     """A predictor of a class of one's own."""
 
@@ -303,6 +312,12 @@ def feedback(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pre
     right = gold.category == pred.category
     said = "Right." if right else f"The right category is {gold.category}."
     return dspy.Prediction(score=float(right), feedback=said)
+
+
+def relied(example: Any, prediction: Any, trace: Any = None) -> float:
+    from sure import metric
+
+    return metric(example, prediction)
 
 
 def _noted(metric: Any) -> Any:

@@ -66,6 +66,10 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
             return simba.compile(student, trainset=train, **called)
         case "gepa":
             return dspy.GEPA(metric=metric, reflection_lm=prompt or dspy.settings.lm, **given).compile(student, **both)
+        case "reAnchor":
+            from dspy.experimental import ReAnchor
+
+            return ReAnchor(metric, **given).compile(student, **both)
         case "custom":
             module, _, name = given["entrypoint"].partition(":")
             compile_: Callable[..., Any] = getattr(importlib.import_module(module), name)

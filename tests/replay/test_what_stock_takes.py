@@ -69,3 +69,17 @@ def test_a_bare_predictor_is_a_program_and_any_callable_a_metric(
 @pytest.mark.parametrize("adapter", ["json", "xml", "twoStep"])
 def test_the_specs_adapter_is_in_force_everywhere(providers: Any, tmp_path: Path, adapter: str) -> None:
     is_stocks(replace(SEARCH, adapter=adapter), providers, tmp_path)
+
+
+@pytest.mark.parametrize("validation", [10, None])
+def test_decisions_are_fitted_as_in_stock_and_cost_no_more(
+    providers: Any, tmp_path: Path, validation: int | None
+) -> None:
+    case = Case("", "reAnchor", program="Sure", metric="relied", train=20, validation=validation)
+    stock = case.stock(providers(2))
+    ours = case.swarm(providers(2), tmp_path, speculation=0)
+    assert ours.status == 0, ours.output
+    assert stock.program["classify"]["fields"]["reliable"]["threshold"] != 0.5, "there is something to fit"
+    assert (ours.program, ours.scores) == (stock.program, stock.scores)
+    assert ours.requests == ours.calls <= stock.requests <= 20 * (1 + 2) + 2 * 10
+    assert ours.rounds <= 12, "candidates are scored side by side: a round for each option of the category, and 3 more"

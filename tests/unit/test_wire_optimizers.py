@@ -3,6 +3,7 @@
 import inspect
 from typing import Any, Optional
 
+import dspy.experimental
 import dspy.teleprompt
 import pytest
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ STOCK: list[type[SpecModel]] = [
     api.COPRO,
     api.InferRules,
     api.BootstrapFewShotWithOptuna,
+    api.ReAnchor,
 ]
 
 FROM_ELSEWHERE = {
@@ -61,7 +63,7 @@ OURS: dict[str, dict[str, Any]] = {
 
 
 def stock_parameters(name: str) -> dict[str, Any]:
-    stock = getattr(dspy.teleprompt, name)
+    stock = getattr(dspy.experimental if name == "ReAnchor" else dspy.teleprompt, name)
     functions = [stock.compile, stock.__init__]
     if name == "InferRules":
         functions.append(dspy.teleprompt.BootstrapFewShot.__init__)  # which gets its **kwargs
@@ -171,6 +173,8 @@ EFFORT = "set auto, or both of numCandidates and numTrials"
         ("bootstrapFewShotWithOptuna", {}, "maxDemos"),
         ("bootstrapFewShotWithOptuna", {"maxDemos": 0}, "maxDemos"),
         ("bootstrapFewShotWithOptuna", {"maxDemos": 4, "maxBootstrappedDemos": 4}, "maxBootstrappedDemos"),
+        ("reAnchor", {"requireCache": False}, None),
+        ("reAnchor", {"logDir": "/tmp"}, "logDir"),
         ("custom", {}, "entrypoint"),
         ("custom", {"entrypoint": "module"}, "entrypoint"),
         ("custom", {"entrypoint": "module:compile", "seed": 3}, "seed"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import dspy.experimental
 import pytest
 
 from simulated_provider.testing import RunningProvider, running_provider
@@ -105,6 +106,7 @@ ALL_PARAMETERS: dict[str, dict[str, Any]] = {
     "bootstrapFewShotWithOptuna": {
         "maxDemos": 3, "maxLabeledDemos": 5, "maxRounds": 2, "numCandidatePrograms": 4, "seed": 11,
     },
+    "reAnchor": {"requireCache": False},
 }  # fmt: skip
 ATTRIBUTES = {
     "bootstrapFewShotWithRandomSearch": {
@@ -240,6 +242,16 @@ def test_which_examples_are_scored_is_told(name: str, given: dict[str, Any], fir
     assert DATA.scored_on(chosen) == "the validation set"
     data = Data(train=DATA.train, validation=None, test=[])
     assert (data.scored(chosen), data.scored_on(chosen)) == (DATA.train[first:], told_as)
+
+
+def test_an_optimizer_that_an_older_dspy_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(dspy.experimental, "ReAnchor")
+    nowhere = Models(client("a"), client("b"), client("c"))
+    with pytest.raises(BadInput) as refused:
+        prepare(optimizer("reAnchor"), right, DATA, nowhere)
+    assert refused.value.reason == "OptimizerInvalid"
+    assert str(refused.value).startswith("spec.optimizer.reAnchor: DSPy ")
+    assert str(refused.value).endswith(" does not have it. Build an image with 3.4.")
 
 
 def test_optuna_has_a_seed(models: Models) -> None:

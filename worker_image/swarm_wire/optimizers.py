@@ -178,6 +178,13 @@ class GEPA(Union):
     seed: Seed = Field(0, description="Of every random draw.")
 
 
+class ReAnchor(SpecModel):
+    """dspy.experimental.ReAnchor, which DSPy has from 3.4 on: thresholds, cuts and weights of decision outputs (Noul,
+    Score, Choice), fitted to the training set. The metric takes (example, prediction)."""
+
+    require_cache: bool = Field(True, description="Refuse a program with a predictor whose answers are not cached.")
+
+
 class Custom(SpecModel):
     """A function of your own, with any composition of optimizers in it: (student, trainset, valset, metric) ->
     program. It must not draw unseeded random numbers, or look at the time."""
@@ -201,6 +208,7 @@ class Optimizer(Union):
         "copro",
         "infer_rules",
         "bootstrap_few_shot_with_optuna",
+        "re_anchor",
         "custom",
     )
     bootstrap_few_shot_with_random_search: BootstrapFewShotWithRandomSearch | None = None
@@ -212,6 +220,7 @@ class Optimizer(Union):
     copro: COPRO | None = None
     infer_rules: InferRules | None = None
     bootstrap_few_shot_with_optuna: BootstrapFewShotWithOptuna | None = None
+    re_anchor: ReAnchor | None = None
     custom: Custom | None = None
 
     @property

@@ -17,7 +17,7 @@ Value = Any
 """What JSON can say."""
 
 _CATEGORY = re.compile(r"(^|_)(category|class|label|intent|topic|kind|type|department|team)($|_)")
-_SURE = re.compile(r"confiden|probab|certain|likelihood")
+_SURE = re.compile(r"confiden|probab|certain|likelihood|^noul$")
 
 
 def answer(model: Model, prompt: Prompt, draw: tuple[object, ...] = ()) -> dict[str, Value]:

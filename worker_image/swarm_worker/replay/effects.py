@@ -129,6 +129,8 @@ class Wave:
 
     def placeholder(self, letter: str, score: float) -> list[Value] | None:
         """Scores for an evaluation; None where results carry traces, whose shape nobody can guess."""
+        if _name(self.function) == "dspy.teleprompt.reanchor.calibrate.scores.<locals>.one":
+            return placeholder.numbers(score, len(self.items))
         return placeholder.scores(score, len(self.items)) if self.program else None
 
     def standing(self, store: Store, codec: Codec) -> Standing | None:
@@ -160,9 +162,7 @@ class Wave:
         }
 
     def _is_evaluation(self) -> bool:
-        if self.function.__qualname__ != "Evaluate.__call__.<locals>.process_item" or (
-            self.function.__module__ != "dspy.evaluate.evaluate"
-        ):
+        if _name(self.function) != "dspy.evaluate.evaluate.Evaluate.__call__.<locals>.process_item":
             return False
         names = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
         metric = dict(names)["metric"].cell_contents
@@ -320,6 +320,10 @@ def _value(store: Store, key: str, codec: Codec, walks: Walks) -> Value:
         value: Value = codec.loads(body, walks)
         return value
     return Outcome.ERROR, ProcessEnded(store.result(key).error or "")
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', '')}"
 
 
 def _blob(data: bytes) -> tuple[bytes, str]:

@@ -18,10 +18,14 @@ from dspy.teleprompt.bootstrap import BootstrapFewShot
 from dspy.utils.parallelizer import ParallelExecutor
 
 from swarm_wire.messages import Outcome
-from swarm_worker.replay import placeholder, recorded, stand_ins
+from swarm_wire.names import WorkerReason
+from swarm_worker.errors import BadInput
+from swarm_worker.exceptions import describe
+from swarm_worker.replay import evidence, placeholder, recorded, stand_ins
 from swarm_worker.replay.calls import current
 from swarm_worker.replay.effects import Bootstrap, Wave
 from swarm_worker.replay.engine import Engine, Missing, may_stand_in
+from swarm_worker.replay.evidence import Recorded
 
 _BOOTSTRAP_STEPS = (
     "_prepare_student_and_teacher",
@@ -41,13 +45,14 @@ def install(engine: Engine) -> None:
         if current() is not None:
             return list(stock_execute(executor, function, data))
         recorded.leave()
+        records = evidence.is_collected()
         with engine.ending():
-            wave = Wave(function, list(data), executor.max_errors)
+            wave = Wave(Recorded(function) if records else function, list(data), executor.max_errors)
         values = engine.need(wave)
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
             if outcome is Outcome.OK:
-                results[number] = value
+                results[number] = evidence.collected(value) if records else value
             else:
                 executor.error_count += 1
                 executor.failed_indices.append(number)
@@ -55,6 +60,12 @@ def install(engine: Engine) -> None:
                 engine.failures.append(value)
         if executor.error_count and executor.error_count >= executor.max_errors:
             raise Exception("Execution cancelled due to errors or interruption.")
+        if executor.error_count and records:
+            raise BadInput(
+                WorkerReason.OPTIMIZER_INVALID,
+                "the optimizer collects evidence of decisions, and goes on without that of examples that fail: "
+                f"{describe(engine.failures[-1])}. Let the program and the metric not raise.",
+            )
         return results
 
     def compile_bootstrap(

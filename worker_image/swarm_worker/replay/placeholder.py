@@ -79,6 +79,11 @@ def scores(score: float, length: int) -> list[Value]:
     return [(Outcome.OK, (Prediction(), score))] * length
 
 
+def numbers(score: float, length: int) -> list[Value]:
+    """What a wave might have come to that returns scores alone."""
+    return [(Outcome.OK, score)] * length
+
+
 def demos(letter: str, digest: str, student: Any) -> dict[str, list[Any]]:
     """One marked demo for each predictor."""
     return {

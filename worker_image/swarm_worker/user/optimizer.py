@@ -204,6 +204,16 @@ def _gepa(given: api.GEPA, setting: _Setting) -> Compile:
     return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
 
 
+def _re_anchor(given: api.ReAnchor, setting: _Setting) -> Compile:
+    try:
+        from dspy.experimental import ReAnchor
+    except ImportError:
+        raise _invalid("re_anchor", f"DSPy {dspy.__version__} does not have it. Build an image with 3.4.") from None
+    made, _ = _parameters(given)
+    optimizer = ReAnchor(setting.metric, **made)
+    return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
+
+
 def _custom(given: api.Custom, setting: _Setting) -> Compile:
     return load_custom(given.entrypoint, setting.metric, setting.data, setting.models)
 
@@ -222,5 +232,6 @@ _OPTIMIZERS: dict[str, Callable[[Any, _Setting], Compile]] = {
     "copro": _copro,
     "infer_rules": _infer_rules,
     "bootstrap_few_shot_with_optuna": _optuna,
+    "re_anchor": _re_anchor,
     "custom": _custom,
 }

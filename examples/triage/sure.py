@@ -1,0 +1,33 @@
+"""A program with a decision: whether its own answer can be relied on. For reAnchor, which fits the threshold."""
+
+from typing import Any
+
+import dspy
+from dspy.experimental import Noul
+
+from triage import Category
+
+
+class Classify(dspy.Signature):
+    """Decide which team answers the ticket."""
+
+    ticket: str = dspy.InputField()
+    category: Category = dspy.OutputField(desc="the team")
+    reliable: Noul = dspy.OutputField(desc="whether the category is certain enough to do without a person")
+
+
+class Sure(dspy.Module):
+    """Knows when to ask a person."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify = dspy.Predict(Classify)
+
+    def forward(self, ticket: str) -> Any:
+        found = self.classify(ticket=ticket)
+        return dspy.Prediction(category=found.category, reliable=found.reliable.value)
+
+
+def metric(example: Any, prediction: Any, trace: Any = None) -> float:
+    """What an answer is worth: a right one is, a wrong one is not, and a person takes time."""
+    return float(prediction.category == example.category) if prediction.reliable else 0.8
