@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 from simulated_provider import agents, formats, prompts
 from simulated_provider.prompts import Prompt, Schema
@@ -24,31 +24,39 @@ COUNTED = ("model", "messages", "temperature", "top_p", "response_format", "tool
 LONG = re.compile(r"reason|thought|rationale|instruction|observation|summary|discussion|rules|feedback|response")
 
 
+class Request(NamedTuple):
+    """A request by what its answer depends on."""
+
+    model: str
+    digest: str
+
+
 @dataclass
 class Requests:
-    """What was asked: a line for each request, its model and its digest."""
+    """What was asked."""
 
-    seen: list[tuple[str, str]] = field(default_factory=list)
+    seen: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, model: str, digest: str) -> None:
+    def add(self, request: Request) -> None:
         with self.lock:
-            self.seen.append((model, digest))
+            self.seen.append(request)
 
 
 @dataclass(frozen=True)
 class HashedProvider:
-    """Attributes:
-    url: the base URL of its API.
+    """
+    Attributes:
+        url: the base URL of its API.
     """
 
     url: str
     requests: Requests
 
     @contextmanager
-    def counted(self) -> Iterator[list[tuple[str, str]]]:
+    def counted(self) -> Iterator[list[Request]]:
         """The list holds the requests that were made within, when it is left."""
-        begin, found = len(self.requests.seen), list[tuple[str, str]]()
+        begin, found = len(self.requests.seen), list[Request]()
         yield found
         found.extend(self.requests.seen[begin:])
 
@@ -86,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         digest = hashlib.sha256(json.dumps({key: body.get(key) for key in COUNTED}).encode()).hexdigest()
-        self.asked.add(body["model"], digest)
+        self.asked.add(Request(body["model"], digest))
         answer = embeddings(body) if self.path.endswith("/embeddings") else completion(body, digest)
         text, kind = json.dumps(answer), "application/json"
         if body.get("stream"):

@@ -64,10 +64,18 @@ def script(case: Mapping[str, Any]) -> dict[str, Any]:
         baseline = score(student)
         winner = compiled(case, module, metric, student, train, validation)
         best = score(winner)
-        state = winner.dump_state()
+        state = saved(winner)
     except BaseException as error:
         return {**known, "error": f"{type(error).__name__}: {error}"}
     return {**known, "program": state, "scores": {"baseline": baseline, "best": best}}
+
+
+def saved(program: Any) -> Any:
+    """What is in the file that a user would save."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "program.json"
+        program.save(str(path))
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def compiled(case: Mapping[str, Any], module: Any, metric: Any, student: Any, train: Any, validation: Any) -> Any:

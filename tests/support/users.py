@@ -22,7 +22,7 @@ import yaml
 
 from support import stock_user
 from support.compiles import ROOT, camel
-from support.hashed import HashedProvider
+from support.hashed import HashedProvider, Request
 from swarm_worker.__main__ import main
 
 IN_FLIGHT = 8
@@ -50,10 +50,13 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Stock:
-    """What stock came to: a winner, or an error. Requests are those that its LM cache did not answer."""
+    """What stock came to: a winner, or an error. Requests are those that its LM cache did not answer.
 
-    requests: int
-    models: dict[str, int]
+    Attributes:
+        inputs: fields that its examples mark as inputs; none where it did not come to its examples.
+    """
+
+    requests: list[Request]
     inputs: list[str] = field(default_factory=list)
     program: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
@@ -65,8 +68,7 @@ class Stock:
 class Ours:
     """What the local driver came to: a winner, or a refusal: "Reason: message"."""
 
-    requests: int
-    models: dict[str, int]
+    requests: list[Request]
     program: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     refusal: str = ""
@@ -75,14 +77,14 @@ class Ours:
 
 def start_forks() -> None:
     """Starts the server that processes are forked from, once."""
-    os.environ["PYTHONHASHSEED"] = "0"
-    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, _PATHS))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    server = context.Process(target=int)
-    server.start()
-    server.join()
-    server.close()
+    paths = os.pathsep.join(map(str, _PATHS))
+    with _surroundings({"PYTHONHASHSEED": "0", "PYTHONPATH": paths}):
+        first = context.Process(target=int)
+        first.start()
+        first.join()
+        first.close()
 
 
 def run_stock(provider: HashedProvider, folder: Path, module: str, optimizer: Optimizer, *, threads: int = 1) -> Stock:
@@ -104,7 +106,7 @@ def run_stock(provider: HashedProvider, folder: Path, module: str, optimizer: Op
         process.join()
         process.close()
     found = json.loads(target.read_text(encoding="utf-8"))
-    return Stock(len(requests), _by_model(requests), **{**found, "program": _canonical(found.get("program", {}))})
+    return Stock(requests, **{**found, "program": _canonical(found.get("program", {}))})
 
 
 def run_ours(
@@ -130,15 +132,15 @@ def run_ours(
         said = io.StringIO()
         with redirect_stdout(said), redirect_stderr(said):
             status = main(["run", "-f", str(file), "--workers", "2", "--journal", str(journal)])
-    counts, output = (len(requests), _by_model(requests)), said.getvalue()
+    output = said.getvalue()
     if status:
         found = re.findall(r"^[A-Z][A-Za-z]+: .*", output, re.MULTILINE | re.DOTALL)
-        return Ours(*counts, refusal=found[0].strip() if found else f"exit code {status}", output=output)
+        return Ours(requests, refusal=found[0].strip() if found else f"exit code {status}", output=output)
     program, report = (
         json.loads((journal / "artifact" / name).read_text()) for name in ("program.json", "report.json")
     )
     scores = {name: report["scores"][name] for name in ("baseline", "best")}
-    return Ours(*counts, program=_canonical(program), scores=scores, output=output)
+    return Ours(requests, program=_canonical(program), scores=scores, output=output)
 
 
 def verdict(stock: Stock, ours: Ours) -> str:
@@ -152,8 +154,10 @@ def verdict(stock: Stock, ours: Ours) -> str:
     if ours.program != stock.program or ours.scores != stock.scores:
         which = "program" if ours.program != stock.program else "scores"
         return f"DIFFERENT: another {which}; stock {stock.scores}, ours {ours.scores}"
-    if ours.requests > stock.requests + IN_FLIGHT:
-        return f"DEARER: {ours.requests} requests {ours.models} instead of {stock.requests} {stock.models}"
+    if strange := set(ours.requests) - set(stock.requests):
+        return f"DIFFERENT: {len(strange)} of {len(ours.requests)} requests are none of stock's"
+    if len(ours.requests) > len(stock.requests) + IN_FLIGHT:
+        return f"DEARER: {len(ours.requests)} requests instead of {len(stock.requests)}"
     return "equal"
 
 
@@ -206,11 +210,6 @@ def _surroundings(variables: Mapping[str, str]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _canonical(program: dict[str, Any]) -> Any:
+def _canonical(program: dict[str, Any]) -> dict[str, Any]:
     program.pop("metadata", None)
-    return json.loads(json.dumps(program, sort_keys=True, default=str))
-
-
-def _by_model(requests: list[tuple[str, str]]) -> dict[str, int]:
-    models = [model for model, _ in requests]
-    return {model: models.count(model) for model in sorted(set(models))}
+    return program

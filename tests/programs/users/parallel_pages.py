@@ -1,4 +1,4 @@
-"""`dspy.Parallel` within a program, and `Module.batch` within a metric."""
+"""`dspy.Parallel` within a program, over a predictor for each aspect, and `Module.batch` within a metric."""
 
 import dspy
 
@@ -6,13 +6,14 @@ import dspy
 class Pages(dspy.Module):
     def __init__(self):
         super().__init__()
-        self.summarize = dspy.ChainOfThought("page -> summary")
-        self.join = dspy.Predict("summaries: list[str] -> title")
+        self.aspects = [dspy.ChainOfThought(f"page -> {aspect}") for aspect in ("who", "what", "where")]
+        self.join = dspy.Predict("notes: list[str] -> title")
 
-    def forward(self, pages):
+    def forward(self, page):
         parallel = dspy.Parallel(num_threads=2, disable_progress_bar=True)
-        found = parallel([(self.summarize, dspy.Example(page=page).with_inputs("page")) for page in pages])
-        return self.join(summaries=[one.summary for one in found])
+        example = dspy.Example(page=page).with_inputs("page")
+        who, what, where = parallel([(aspect, example) for aspect in self.aspects])
+        return self.join(notes=[who.who, what.what, where.where])
 
 
 program = Pages
@@ -30,7 +31,7 @@ def metric(example, pred, trace=None):
 
 def examples(first, count):
     return [
-        dspy.Example(pages=[f"Log {n}: wind {n % 9}", f"Log {n}: fog", "All well."]).with_inputs("pages")
+        dspy.Example(page=f"Log {n}: wind {n % 9}, fog at dawn").with_inputs("page")
         for n in range(first, first + count)
     ]
 

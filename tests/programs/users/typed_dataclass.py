@@ -26,11 +26,19 @@ class Assign(dspy.Signature):
     hours: dict[str, list[int]] = dspy.OutputField()
 
 
+class Script(dspy.Signature):
+    """Write the crane's program."""
+
+    ship: str = dspy.InputField()
+    crane: str = dspy.InputField()
+    code: dspy.Code["python"] = dspy.OutputField()  # noqa: F821
+
+
 class Cranes(dspy.Module):
     def __init__(self):
         super().__init__()
         self.assign = dspy.Predict(Assign)
-        self.script = dspy.Predict("ship, crane -> code: dspy.Code['python']")
+        self.script = dspy.Predict(Script)
 
     def forward(self, ship):
         found = self.assign(ship=ship)
