@@ -22,8 +22,8 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: test lint unit replay older fidelity cluster-tests faults
-test: lint unit replay older cluster-tests  ## everything, the real cluster included
+.PHONY: test lint unit replay users older fidelity cluster-tests faults
+test: lint unit replay users older cluster-tests  ## everything, the real cluster included
 
 lint: setup  ## ruff, mypy, import contracts, generated files
 	$(BIN)/ruff check .
@@ -38,6 +38,9 @@ unit: setup  ## pure parts and single processes, about two minutes
 
 replay: setup  ## real optimizers against the simulated provider, compared with stock DSPy
 	$(PYTEST) tests/replay --numprocesses auto
+
+users: setup  ## programs as DSPy's users write them, each with two optimizers, compared with stock DSPy
+	$(PYTEST) tests/users --numprocesses auto
 
 # Its client, LiteLLM, leaves sockets and coroutines behind, so warnings are no errors here.
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
@@ -84,7 +87,7 @@ $(VENV)/.installed: requirements.lock operator/pyproject.toml worker_image/pypro
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dspy-swarm needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
 	@touch $@
 

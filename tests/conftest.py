@@ -12,7 +12,7 @@ settings.load_profile("ours")
 # It asserts for all cases of its tier.
 pytest.register_assert_rewrite("faults.stage")
 
-TIERS = {"unit", "replay", "cluster", "e2e", "faults"}
+TIERS = {"unit", "replay", "users", "cluster", "e2e", "faults"}
 NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
 
 

@@ -1,0 +1,34 @@
+"""A program that returns the text alone, not a Prediction."""
+
+import dspy
+
+
+class Answer(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.answer = dspy.ChainOfThought("question -> answer")
+
+    def forward(self, question):
+        return self.answer(question=question).answer
+
+
+program = Answer
+
+
+def metric(example, pred, trace=None):
+    return example.word in pred
+
+
+def examples(first, count):
+    return [
+        dspy.Example(question=f"which sail tears at {n}", word=("sail", "tears", "at")[n % 3]).with_inputs("question")
+        for n in range(first, first + count)
+    ]
+
+
+def train():
+    return examples(0, 8)
+
+
+def validation():
+    return examples(20, 12)

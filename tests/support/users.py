@@ -1,0 +1,215 @@
+"""Compiles of the programs in `tests/programs/users`, by stock DSPy and by the local driver, compared.
+
+All processes but the twins are forks of one server: importing DSPy takes longer than most of these compiles. It is the
+local driver's own (`swarm_worker.local.launcher`), which here lives as long as the tests; the driver runs in this
+process.
+"""
+
+import io
+import json
+import multiprocessing
+import os
+import re
+import signal
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support import stock_user
+from support.compiles import ROOT, camel
+from support.hashed import HashedProvider, Request
+from swarm_worker.__main__ import main
+
+IN_FLIGHT = 8
+"""Cells that run at a time: so many may be the first to ask for the same."""
+FOLDER = ROOT / "tests" / "programs" / "users"
+PRELOADED = [
+    *("swarm_worker.plan", "swarm_worker.work", "swarm_worker.client.warm"),
+    *("numpy", "optuna", "gepa"),
+]
+_PATHS = [ROOT / "worker_image", ROOT / "tests", ROOT / "examples" / "provider"]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer with its parameters, DSPy's; `metric`: the name of the metric that it takes."""
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    metric: str = "metric"
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {self.name: {camel(name): value for name, value in self.parameters.items()}}
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What stock came to: a winner, or an error. Requests are those that its LM cache did not answer.
+
+    Attributes:
+        inputs: fields that its examples mark as inputs; none where it did not come to its examples.
+    """
+
+    requests: list[Request]
+    inputs: list[str] = field(default_factory=list)
+    program: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What the local driver came to: a winner, or a refusal: "Reason: message"."""
+
+    requests: list[Request]
+    program: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    refusal: str = ""
+    output: str = ""
+
+
+def start_forks() -> None:
+    """Starts the server that processes are forked from, once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    paths = os.pathsep.join(map(str, _PATHS))
+    with _surroundings({"PYTHONHASHSEED": "0", "PYTHONPATH": paths}):
+        first = context.Process(target=int)
+        first.start()
+        first.join()
+        first.close()
+
+
+def run_stock(provider: HashedProvider, folder: Path, module: str, optimizer: Optimizer, *, threads: int = 1) -> Stock:
+    """Stock DSPy, in a process of its own."""
+    case = {
+        "module": module,
+        "metric": optimizer.metric,
+        "optimizer": optimizer.name,
+        "parameters": dict(optimizer.parameters),
+        "threads": threads,
+        "folder": str(FOLDER),
+    }
+    target = folder / f"stock-{threads}.json"
+    process = multiprocessing.get_context("forkserver").Process(
+        target=stock_user.write, args=(case, environment(provider), str(target))
+    )
+    with provider.counted() as requests:
+        process.start()
+        process.join()
+        process.close()
+    found = json.loads(target.read_text(encoding="utf-8"))
+    return Stock(requests, **{**found, "program": _canonical(found.get("program", {}))})
+
+
+def run_ours(
+    provider: HashedProvider,
+    folder: Path,
+    module: str,
+    optimizer: Optimizer,
+    inputs: list[str],
+    *,
+    twin: bool = True,
+    spec: Mapping[str, Any] | None = None,
+    small_wave: int | None = None,
+) -> Ours:
+    """The local driver, in this process.
+
+    Args:
+        small_wave: cells of a wave that the plan runs itself; 0: everything goes to workers.
+    """
+    file, journal = folder / "compilation.yaml", folder / "journal"
+    file.write_text(yaml.safe_dump(_manifest(provider.url, module, optimizer, inputs, spec or {})), encoding="utf-8")
+    more = {} if small_wave is None else {"SWARM_SMALL_WAVE": str(small_wave)}
+    with provider.counted() as requests, _surroundings(environment(provider, SWARM_TWIN=str(int(twin)), **more)):
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            status = main(["run", "-f", str(file), "--workers", "2", "--journal", str(journal)])
+    output = said.getvalue()
+    if status:
+        found = re.findall(r"^[A-Z][A-Za-z]+: .*", output, re.MULTILINE | re.DOTALL)
+        return Ours(requests, refusal=found[0].strip() if found else f"exit code {status}", output=output)
+    program, report = (
+        json.loads((journal / "artifact" / name).read_text()) for name in ("program.json", "report.json")
+    )
+    scores = {name: report["scores"][name] for name in ("baseline", "best")}
+    return Ours(requests, program=_canonical(program), scores=scores, output=output)
+
+
+def verdict(stock: Stock, ours: Ours) -> str:
+    """ "equal", "refused: ...", or how the two differ."""
+    if stock.error:
+        if ours.refusal and stock.error.partition(": ")[2][:80] in ours.refusal:
+            return "equal"
+        return f"refused: {ours.refusal}" if ours.refusal else f"DIFFERENT: stock raised {stock.error}"
+    if ours.refusal:
+        return f"refused: {ours.refusal}"
+    if ours.program != stock.program or ours.scores != stock.scores:
+        which = "program" if ours.program != stock.program else "scores"
+        return f"DIFFERENT: another {which}; stock {stock.scores}, ours {ours.scores}"
+    if strange := set(ours.requests) - set(stock.requests):
+        return f"DIFFERENT: {len(strange)} of {len(ours.requests)} requests are none of stock's"
+    if len(ours.requests) > len(stock.requests) + IN_FLIGHT:
+        return f"DEARER: {len(ours.requests)} requests instead of {len(stock.requests)}"
+    return "equal"
+
+
+def environment(provider: HashedProvider, **more: str) -> dict[str, str]:
+    """Of every process of a compile; programs that have clients of their own find the provider there."""
+    paths = os.pathsep.join(map(str, [FOLDER, *_PATHS]))
+    user = {"PROVIDER": provider.url, "DEPARTMENT": "harbour", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160", "NO_COLOR": "1", **user, **more}
+
+
+def _manifest(
+    url: str, module: str, optimizer: Optimizer, inputs: list[str], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    which = optimizer.spec
+    if optimizer.name == "custom":
+        which = {"custom": {"entrypoint": f"{module}:{optimizer.parameters['entrypoint']}"}}
+    spec = {
+        "program": {"entrypoint": f"{module}:program"},
+        "metric": {"entrypoint": f"{module}:{optimizer.metric}"},
+        "data": {
+            "inputs": inputs,
+            "train": {"entrypoint": f"{module}:train"},
+            "validation": {"entrypoint": f"{module}:validation"},
+        },
+        "models": {"student": {"model": "openai/gpt-4o-mini", "endpoint": url}},
+        "optimizer": which,
+        "swarm": {"threadsPerPod": 4, "speculation": 0},
+        **more,
+    }
+    kind = {"apiVersion": "dspy-swarm.dev/v1alpha1", "kind": "DSPyCompilation"}
+    return {**kind, "metadata": {"name": module.replace("_", "-")}, "spec": spec}
+
+
+@contextmanager
+def _surroundings(variables: Mapping[str, str]) -> Iterator[None]:
+    """The local driver's: what it changes in its process is set back."""
+    before, handlers = dict(os.environ), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    folder = Path.cwd()
+    os.environ.update(variables)
+    os.chdir(FOLDER)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield
+    finally:
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _canonical(program: dict[str, Any]) -> dict[str, Any]:
+    program.pop("metadata", None)
+    return program

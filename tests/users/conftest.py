@@ -1,0 +1,15 @@
+"""One provider and one server of forks for each pytest process."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.hashed import HashedProvider, hashed_provider
+from support.users import start_forks
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[HashedProvider]:
+    start_forks()
+    with hashed_provider() as running:
+        yield running

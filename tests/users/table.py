@@ -1,0 +1,206 @@
+"""The programs, the optimizers that each is compiled with, and how each compile ends."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.users import Optimizer
+
+FEW = {"max_bootstrapped_demos": 2, "max_labeled_demos": 2}
+
+OPTIMIZERS = {
+    "bootstrap": Optimizer("bootstrapFewShot", {"max_bootstrapped_demos": 2, "max_labeled_demos": 4}),
+    "copro": Optimizer("copro", {"breadth": 2, "depth": 1}),
+    "gepa": Optimizer("gepa", {"max_metric_calls": 24}, "feedback"),
+    "labeled": Optimizer("labeledFewShot", {"k": 3}),
+    "miprov2": Optimizer("miprov2", {**FEW, "num_candidates": 2, "num_trials": 3, "minibatch": False}),
+    "random search": Optimizer("bootstrapFewShotWithRandomSearch", {**FEW, "num_candidate_programs": 2}),
+    "rules": Optimizer("inferRules", {**FEW, "num_candidates": 1, "num_rules": 3}),
+    "simba": Optimizer("simba", {"bsize": 4, "num_candidates": 2, "max_steps": 1, "max_demos": 2}),
+}
+
+EQUAL = "equal"
+"""Stock's program and scores, or stock's error; no request that stock would not make."""
+EQUAL_OR = "equal, or "
+"""Before a part of a refusal: either is right."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One program with its two optimizers. A name that is no optimizer is a function of the program's file.
+
+    Attributes:
+        ends: EQUAL, or a part of the refusal, or EQUAL_OR and such a part.
+        late: answers of a model show what is wrong, so that some are paid for before a refusal.
+        unlike: how a compile ends that ends in another way than the other one.
+        spec: more of the spec.
+    """
+
+    optimizers: tuple[str, str]
+    ends: str = EQUAL
+    late: bool = False
+    unlike: Mapping[str, str] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+ROWS = {
+    "agent_booking": Row(("random search", "copro"), "Nondeterministic", late=True),
+    "agent_lookup": Row(("random search", "gepa")),
+    "agent_native": Row(("random search", "miprov2")),
+    "async_chain": Row(("random search", "simba")),
+    "async_gather": Row(("copro", "labeled"), spec={"limits": {"cellSeconds": 4}}),
+    "best_of_n": Row(("random search", "copro")),
+    "callback_counts": Row(("random search", "simba"), "Counter", late=True),
+    "callback_logs": Row(("random search", "bootstrap")),
+    "callback_of_predictor": Row(("random search", "copro")),
+    "chat_history": Row(("random search", "gepa")),
+    "classify_bare": Row(("simba", "gepa")),
+    "client_at_module_level": Row(("random search", "miprov2")),
+    "client_held": Row(("random search", "miprov2")),
+    "complete_and_grounded": Row(("random search", "miprov2")),
+    "configured_at_import": Row(("random search", "gepa")),
+    "context_in_forward": Row(("random search", "simba")),
+    "cost_of_history": Row(("random search", "copro")),
+    "counter_in_prompt": Row(("random search", "copro"), "Nondeterministic: spec.program on validation example 1"),
+    "custom_lm": Row(("random search", "miprov2")),
+    "custom_lm_choice": Row(("by_predictor", "by_context")),
+    "email_extraction": Row(("miprov2", "simba")),
+    "ensemble": Row(("vote", "random search")),
+    "errors_count": Row(("random search", "copro")),
+    "errors_tolerated": Row(("random search", "simba")),
+    "generator_held": Row(("random search", "copro"), "Nondeterministic: spec.program on validation example 1"),
+    "generator_per_example": Row(("random search", "miprov2")),
+    "history_of_module": Row(("random search", "copro")),
+    "hops_by_trace": Row(("bootstrap", "random search")),
+    "image_label": Row(("random search", "copro")),
+    "inspects_history": Row(("random search", "simba")),
+    "json_adapter": Row(("random search", "miprov2")),
+    "judge_own_lm": Row(("random search", "gepa")),
+    "knobs": Row(("by_global", "by_environment"), f"{EQUAL_OR}knobs", late=True),
+    "knobs_of_class": Row(("by_class", "by_shared_object"), f"{EQUAL_OR}knobs_of_class", late=True),
+    "knn_demos": Row(("few_shot", "miprov2")),
+    "learns_from_answers": Row(("random search", "copro"), "kept", late=True),
+    "lms_per_predictor": Row(("random search", "miprov2")),
+    "majority_of_n": Row(("miprov2", "simba")),
+    "memo_dictionary": Row(("random search", "copro")),
+    "memo_on_program": Row(("random search", "miprov2")),
+    "metric_collects": Row(("worst_first", "random search"), unlike={"worst_first": f"{EQUAL_OR}seen"}, late=True),
+    "metric_of_two": Row(("copro", "random search"), f"{EQUAL_OR}MetricLoadFailed"),
+    "metric_raises_bar": Row(("random search", "copro"), "longest", late=True),
+    "multi_chain": Row(("random search", "copro")),
+    "multihop": Row(("miprov2", "gepa")),
+    "names_of_dspy": Row(("stages", "random search")),
+    "nested_modules": Row(("miprov2", "simba")),
+    "now_in_prompt": Row(("random search", "copro"), "Nondeterministic: spec.program on validation example 1"),
+    "own_adapter": Row(("random search", "simba")),
+    "own_exception": Row(("random search", "bootstrap")),
+    "own_interpreter": Row(("random search", "miprov2")),
+    "own_optimizer": Row(("climb", "both")),
+    "own_settings": Row(("tones", "styles")),
+    "papillon": Row(("gepa", "miprov2")),
+    "parallel_pages": Row(("random search", "miprov2")),
+    "people_extraction": Row(("miprov2", "copro")),
+    "preset_demos": Row(("random search", "labeled")),
+    "program_of_thought": Row(("random search", "bootstrap")),
+    "rag_retriever_held": Row(("random search", "miprov2")),
+    "rag_settings_rm": Row(("random search", "copro")),
+    "rag_tutorial": Row(("miprov2", "random search")),
+    "refine_gives_up": Row(("random search", "copro"), f"{EQUAL_OR}fail_count", late=True),
+    "refine_judged": Row(("random search", "copro")),
+    "refine_raises": Row(("bootstrap", "random search")),
+    "retrieve_held": Row(("random search", "bootstrap"), f"{EQUAL_OR}Retrieve"),
+    "returns_generator": Row(("random search", "copro"), f"{EQUAL_OR}ResultNotPortable", late=True),
+    "returns_text": Row(("random search", "copro")),
+    "seeded_globally": Row(("random search", "copro"), "Nondeterministic: spec.program on validation example 1"),
+    "settings_of_environment": Row(("random search", "rules")),
+    "streamed": Row(("random search", "bootstrap")),
+    "tool_calls_by_hand": Row(("random search", "copro")),
+    "trace_reader": Row(("random search", "gepa")),
+    "two_step_adapter": Row(("random search", "copro")),
+    "typed_dataclass": Row(("random search", "copro")),
+    "typed_dates": Row(("random search", "rules")),
+    "uncached_lm": Row(("random search", "bootstrap")),
+    "usage_metric": Row(("random search", "copro")),
+    "xml_and_chat": Row(("random search", "rules")),
+}
+
+
+FAULTS: dict[str, set[str]] = {
+    "dspy.configure in the program's module: AttemptsExhausted, no cell has a result": {
+        *("agent_native", "async_chain", "callback_logs", "callback_counts", "configured_at_import", "errors_count"),
+        *("errors_tolerated", "json_adapter", "own_adapter", "own_interpreter", "rag_settings_rm", "trace_reader"),
+        *("two_step_adapter", "usage_metric"),
+    },
+    "silently another result: one wave for all values of a global, a class attribute, an environment variable": {
+        *("knobs", "knobs_of_class"),
+    },
+    "silently another result: a setting of the user's own is not in force in a cell, and not in its key": {
+        "own_settings, tones",
+    },
+    "silently another result: attributes called stage or total_calls are not in a cell's key, and do not travel": {
+        "names_of_dspy",
+    },
+    "silently another result: callbacks of a predictor do not travel": {"callback_of_predictor"},
+    "silently another result: no history in a worker": {"history_of_module", "cost_of_history, random search"},
+    "silently another result: a model's attributes that dump_state leaves out are not in a cell's key": {
+        "custom_lm_choice",
+    },
+    "silently another result: what program, metric or tool keep from one example to the next": {
+        *("agent_booking", "learns_from_answers", "metric_raises_bar", "metric_collects, worst_first"),
+        "refine_gives_up",
+    },
+    "Nondeterministic: the rehearsal leaves something in the metric": {"memo_on_program"},
+    "Nondeterministic: the order of a set in a prediction": {"multihop"},
+    "Nondeterministic: a thread and random bytes in the digest of DSPy's retrievers": {
+        *("rag_retriever_held", "retrieve_held"),
+    },
+    "ProgramNotPortable: clients as attributes": {"client_held"},
+    "ProgramNotPortable: GEPA's trace capture of a bare predictor": {"classify_bare, gepa"},
+}
+"""What is observed at 2d8d922 where a compile does not end as it should: fault -> programs, or single compiles."""
+
+
+@dataclass(frozen=True)
+class Compile:
+    """One compile of the table."""
+
+    program: str
+    which: str
+    is_first: bool
+    """Of the program's two."""
+
+    @property
+    def row(self) -> Row:
+        return ROWS[self.program]
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return OPTIMIZERS.get(self.which) or Optimizer("custom", {"entrypoint": self.which})
+
+    @property
+    def ends(self) -> str:
+        return self.row.unlike.get(self.which, self.row.ends)
+
+    @property
+    def small_wave(self) -> int | None:
+        """The first gives every cell to workers; the second leaves the plan as many as it usually runs itself."""
+        return 0 if self.is_first else None
+
+    @property
+    def twin(self) -> bool:
+        """What a twin sees of a program is the same for both: one of them will do where it sees nothing."""
+        return self.is_first or self.ends != EQUAL
+
+    @property
+    def fault(self) -> str | None:
+        return next((fault for fault, those in FAULTS.items() if {self.program, str(self)} & those), None)
+
+    def __str__(self) -> str:
+        return f"{self.program}, {self.which}"
+
+
+def compiles() -> Iterator[Compile]:
+    for program, row in ROWS.items():
+        first, second = row.optimizers
+        yield Compile(program, first, is_first=True)
+        yield Compile(program, second, is_first=False)

@@ -1,0 +1,56 @@
+"""Never another program without a word: what DSPy's users write ends as in stock, or is refused by name beforehand.
+
+Each program (`tests/programs/users`) is compiled by stock DSPy and by the local driver, with two optimizers. The
+provider's answers are a hash of the request, so that a prompt that is not stock's shows in the scores.
+
+`USERS_TABLE=FILE make users` appends a line to the file for each compile: what stock came to, and what we did.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from support.hashed import HashedProvider
+from support.users import run_ours, run_stock, verdict
+from users.table import EQUAL, EQUAL_OR, Compile, compiles
+
+
+def _parameters() -> list[object]:
+    return [
+        pytest.param(one, id=str(one), marks=[pytest.mark.xfail(reason=one.fault)] if one.fault else [])
+        for one in compiles()
+    ]
+
+
+@pytest.mark.parametrize("one", _parameters())
+def test_a_program_ends_as_in_stock_or_is_refused_by_name(
+    provider: HashedProvider, tmp_path: Path, one: Compile
+) -> None:
+    stock = run_stock(provider, tmp_path, one.program, one.optimizer)
+    assert stock.inputs, stock
+    ours = run_ours(
+        provider,
+        tmp_path,
+        one.program,
+        one.optimizer,
+        stock.inputs,
+        small_wave=one.small_wave,
+        twin=one.twin,
+        spec=one.row.spec,
+    )
+    found = verdict(stock, ours)
+    _tell(one, f"{stock.error or stock.scores}; {len(stock.requests)} requests", found)
+
+    if one.ends.startswith(EQUAL) and found == EQUAL:
+        return
+    assert one.ends != EQUAL, f"{found}\n{ours.output}"
+    assert found.startswith("refused: "), found
+    assert one.ends.removeprefix(EQUAL_OR) in found
+    assert one.row.late or not ours.requests
+
+
+def _tell(one: Compile, stock: str, ours: str) -> None:
+    if file := os.environ.get("USERS_TABLE"):
+        with Path(file).open("a", encoding="utf-8") as table:
+            table.write(f"| {one.program} | {one.which} | {stock} | {' '.join(ours.split())[:400]} |\n")
