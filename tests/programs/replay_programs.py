@@ -12,7 +12,7 @@ import dspy
 import pydantic
 
 import rollouts
-from portable_programs import Connected, Retrieving, near
+from portable_programs import Connected, OwnModels, Retrieving, near
 from triage import Category, Triage
 from triage import metric as triage_metric
 
@@ -24,6 +24,7 @@ __all__ = [
     "Deadly",
     "Failing",
     "One",
+    "OwnModels",
     "Panel",
     "Poisoned",
     "Retrieving",
