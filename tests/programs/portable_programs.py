@@ -1,6 +1,7 @@
 """Programs and metrics that hold what a worker must get by another way than by value."""
 
 import hashlib
+import os
 import sqlite3
 import threading
 from typing import Any
@@ -75,3 +76,18 @@ class _Near:
 
 
 near = _Near()
+
+
+class OwnModels(dspy.Module):
+    """A model of its own for each predictor, with a key of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draft = dspy.Predict("ticket -> summary")
+        self.classify = dspy.ChainOfThought("ticket, summary -> category")
+        for predictor, model in ((self.draft, "large"), (self.classify.predict, "small")):
+            given = {"api_base": os.environ["OWN_MODELS"], "api_key": os.environ["OWN_KEY"]}
+            predictor.lm = dspy.LM(f"openai/{model}", **given)
+
+    def forward(self, ticket: str) -> Any:
+        return self.classify(ticket=ticket, summary=self.draft(ticket=ticket).summary)

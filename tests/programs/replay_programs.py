@@ -14,7 +14,7 @@ import pydantic
 from dspy.utils.exceptions import AdapterParseError
 
 import rollouts
-from portable_programs import Connected, Retrieving, near
+from portable_programs import Connected, OwnModels, Retrieving, near
 from triage import Category, Triage
 from triage import metric as triage_metric
 
@@ -29,6 +29,7 @@ __all__ = [
     "Deadly",
     "Failing",
     "One",
+    "OwnModels",
     "Panel",
     "Poisoned",
     "Retrieving",

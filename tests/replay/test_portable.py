@@ -1,12 +1,19 @@
 """Programs and metrics that hold retrievers, connections and clients: the winner of stock."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.compiles import Case
+from support.canary import inflated
+from support.compiles import Case, start_local
+from support.kills import kill_one
+from swarm_wire.names import SHARD_SUFFIX
+from swarm_wire.records import RecordKind
+from swarm_wire.shards import unpack
 
+KEY = "sk-of-the-users-own-5f1c"
 SEARCH = {"num_candidate_programs": 1, "max_labeled_demos": 3, "max_bootstrapped_demos": 2}
 
 
@@ -26,3 +33,39 @@ def test_what_a_program_holds_is_there_in_every_worker(providers: Any, tmp_path:
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
     assert ours.requests == stock.requests
+
+
+def test_keys_of_a_programs_own_models_reach_its_pods_alone(
+    providers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the middle of a run, where its tasks are, nor at its end."""
+    provider = providers(1)
+    monkeypatch.setenv("OWN_MODELS", provider.url)
+    monkeypatch.setenv("OWN_KEY", KEY)
+    case = Case("own models", parameters=SEARCH, program="OwnModels")
+    stock = case.stock(provider)
+
+    provider.set_faults(latency="0.3")
+    driver = start_local(case.manifest(provider.url), tmp_path / "killed")
+    kill_one("work", driver, tmp_path / "killed", signal.SIGKILL)
+    driver.send_signal(signal.SIGKILL)
+    output, _ = driver.communicate()
+    provider.set_faults()
+    assert {RecordKind.TASK, RecordKind.BLOB} <= without_key(tmp_path / "killed", output)
+
+    ours = case.swarm(provider, tmp_path / "whole")
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
+    assert ours.requests == stock.requests
+    assert {RecordKind.RESULT, RecordKind.PLAN} <= without_key(tmp_path / "whole", ours.output)
+
+
+def without_key(folder: Path, output: str) -> set[RecordKind]:
+    """The kinds of records in a folder, which holds no key in any way."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    records = [
+        record for path in files if path.suffix == SHARD_SUFFIX for record in unpack(path.read_bytes(), growing=True)
+    ]
+    everything = [output.encode(), *(path.read_bytes() for path in files), *inflated(records)]
+    assert [found for found in everything if KEY.encode() in found] == []
+    return {record.kind for record in records}
