@@ -27,6 +27,7 @@ from swarm_wire.schema import SpecModel
 from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.user.custom import load_custom
 from swarm_worker.user.data import Data
+from swarm_worker.user.gepa import gepa_options
 from swarm_worker.user.models import Models
 
 Metric = Callable[..., Any]
@@ -197,7 +198,7 @@ def _simba(given: api.SIMBA, setting: _Setting) -> Compile:
 
 def _gepa(given: api.GEPA, setting: _Setting) -> Compile:
     made, _ = _parameters(given)
-    optimizer = GEPA(metric=setting.metric, reflection_lm=setting.models.prompt, **made)
+    optimizer = GEPA(metric=setting.metric, reflection_lm=setting.models.prompt, **gepa_options(given, made))
     return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
 
 
