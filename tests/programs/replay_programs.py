@@ -45,9 +45,12 @@ __all__ = [
     "fed_back",
     "feedback",
     "graded",
+    "last_first",
     "near",
     "noted",
+    "objectives",
     "partial",
+    "proposer",
     "relied",
     "rollouts",
     "triage_metric",
@@ -315,6 +318,13 @@ def feedback(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pre
     return dspy.Prediction(score=float(right), feedback=said)
 
 
+def objectives(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
+    """Feedback, and scores for two objectives."""
+    near = partial(gold, pred)
+    told = feedback(gold, pred)
+    return dspy.Prediction(**told, objective_scores={"right": told.score, "near": near})
+
+
 def relied(example: Any, prediction: Any, trace: Any = None) -> float:
     from sure import metric
 
@@ -340,6 +350,38 @@ def _weighed(weight: float, example: Any, prediction: Any, trace: Any = None) ->
 
 
 weighed = functools.partial(_weighed, 0.8)
+
+
+# --- functions of GEPA's --------------------------------------------------------------------------------------------
+
+
+class Proposal(dspy.Signature):
+    """Write a better instruction."""
+
+    instruction: str = dspy.InputField()
+    complaints: str = dspy.InputField()
+    better: str = dspy.OutputField()
+
+
+def proposer(candidate: Any, reflective_dataset: Any, components_to_update: list[str]) -> dict[str, str]:
+    """Asks the reflection model in its own words."""
+    propose = dspy.Predict(Proposal)
+    return {
+        name: propose(
+            instruction=candidate[name],
+            complaints="; ".join(str(seen["Feedback"]) for seen in reflective_dataset[name]),
+        ).better
+        for name in components_to_update
+        if name in reflective_dataset
+    }
+
+
+def last_first(
+    state: Any, trajectories: Any, subsample_scores: list[float], candidate_idx: int, candidate: dict[str, str]
+) -> list[str]:
+    """The last predictor in every second iteration, and the first in the others."""
+    names = list(candidate)
+    return [names[-1] if state.i % 2 == 0 else names[0]]
 
 
 # --- an optimizer -------------------------------------------------------------------------------------------------

@@ -65,7 +65,8 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
             simba = dspy.SIMBA(metric=metric, prompt_model=prompt, teacher_settings=teacher or None, **made)
             return simba.compile(student, trainset=train, **called)
         case "gepa":
-            return dspy.GEPA(metric=metric, reflection_lm=prompt or dspy.settings.lm, **given).compile(student, **both)
+            gepa = dspy.GEPA(metric=metric, reflection_lm=prompt or dspy.settings.lm, **with_gepas_objects(given))
+            return gepa.compile(student, **both)
         case "reAnchor":
             from dspy.experimental import ReAnchor
 
@@ -76,6 +77,30 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
             return compile_(student, train, validation, metric)
         case other:
             raise ValueError(f"no such optimizer: {other}")
+
+
+def with_gepas_objects(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of dspy.GEPA, as a script has them."""
+    made = dict(given)
+    for name in ("instruction_proposer", "component_selector"):
+        if name in made:
+            made[name] = getattr(replay_programs, made[name].partition(":")[2])
+    passed_on = ("acceptance_criterion", "frontier_type", "merge_val_overlap_floor", "cache_evaluation")
+    passed = {name: made.pop(name) for name in passed_on if name in made}
+    if "sampling_strategy" in made:
+        from gepa.strategies.proposal_sampling import IndependentSampling, PxNSampling, SameParentSampling
+
+        kinds = {"pxN": PxNSampling, "sameParent": SameParentSampling, "independent": IndependentSampling}
+        [(kind, numbers)] = made.pop("sampling_strategy").items()
+        passed["sampling_strategy"] = kinds[kind](**numbers)
+    if "selection_strategy" in made:
+        from gepa.strategies.proposal_selection import BestImprovement, TopKImprovements
+
+        [(kind, numbers)] = made.pop("selection_strategy").items()
+        passed["selection_strategy"] = {"bestImprovement": BestImprovement, "topKImprovements": TopKImprovements}[kind](
+            **numbers
+        )
+    return {**made, "gepa_kwargs": passed}
 
 
 def divided(given: dict[str, Any], optimizer: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -21,9 +21,9 @@ SAMPLED = Case("", "simba", {"bsize": 6, "num_candidates": 3, "max_steps": 2}, v
 COPRO = Case("", "copro", {"breadth": 3, "depth": 2}, validation=10)
 
 
-def is_stocks(case: Case, providers: Any, folder: Path) -> Any:
-    stock = case.stock(providers(1))
-    ours = case.swarm(providers(1), folder)
+def is_stocks(case: Case, providers: Any, folder: Path, seed: int = 1) -> Any:
+    stock = case.stock(providers(seed))
+    ours = case.swarm(providers(seed), folder)
     assert stock.error is None
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
@@ -83,3 +83,33 @@ def test_decisions_are_fitted_as_in_stock_and_cost_no_more(
     assert (ours.program, ours.scores) == (stock.program, stock.scores)
     assert ours.requests == ours.calls <= stock.requests <= 20 * (1 + 2) + 2 * 10
     assert ours.rounds <= 12, "candidates are scored side by side: a round for each option of the category, and 3 more"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sampling_strategy": {"pxN": {"p": 2, "n": 2}}, "acceptance_criterion": "improvement_or_equal"},
+        {
+            "sampling_strategy": {"independent": {"n": 3}},
+            "selection_strategy": {"bestImprovement": {}},
+            "candidate_selection_strategy": "top_k_pareto",
+        },
+        {
+            "sampling_strategy": {"sameParent": {"n": 3}},
+            "selection_strategy": {"topKImprovements": {"k": 2}},
+            "candidate_selection_strategy": "epsilon_greedy",
+            "cache_evaluation": True,
+        },
+        {"frontier_type": "hybrid", "merge_val_overlap_floor": 3, "cache_evaluation": True},
+        {
+            "instruction_proposer": "replay_programs:proposer",
+            "component_selector": "replay_programs:last_first",
+            "acceptance_criterion": "improvement_or_equal",
+        },
+    ],
+    ids=lambda options: ", ".join(options),
+)
+def test_gepas_options_are_stocks(providers: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+    metric = "objectives" if "frontier_type" in options else "feedback"
+    case = Case("", "gepa", {"max_metric_calls": 70, **options}, "One", metric, train=16, validation=12, prompt=True)
+    is_stocks(case, providers, tmp_path, seed=2)  # where each comes to a winner of its own

@@ -81,10 +81,12 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
     assert sorted(set(messages)) == [
         "configMap must be set",
         "exactly one of auto, maxFullEvals, maxMetricCalls must be set",
+        "exactly one of bestImprovement, topKImprovements must be set",
         f"exactly one of {', '.join(map(to_camel, Optimizer.members))} must be set",
         "exactly one of chat, json, xml, twoStep, entrypoint must be set",
         "exactly one of configMap, path, entrypoint must be set",
         "exactly one of persistentVolumeClaim, url must be set",
+        "exactly one of sameParent, independent, pxN must be set",
         "options may be set only with url",
         "set auto, or both of numCandidates and numTrials",
     ]

@@ -6,6 +6,7 @@ from typing import Any, Optional
 import dspy.experimental
 import dspy.teleprompt
 import pytest
+from gepa.api import optimize
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -46,9 +47,8 @@ LEFT_OUT = {
     "provide_traceback": "display",
     "warn_on_score_mismatch": "display",
     "requires_permission_to_run": "nobody is there to ask",
-    "instruction_proposer": "a callable",
-    "code_proposer": "a callable",
-    "gepa_kwargs": "objects of another library",
+    "code_proposer": "for dspy.Flex, which is refused",
+    "gepa_kwargs": "some of them are parameters of ours",
     "use_wandb": "sends data elsewhere",
     "wandb_api_key": "the same",
     "wandb_init_kwargs": "the same",
@@ -59,6 +59,17 @@ OURS: dict[str, dict[str, Any]] = {
     "BootstrapFewShotWithOptuna": {"seed": 0},
     # A schema's default would stand beside numCandidates, too; the worker says "light" where neither is there.
     "MIPROv2": {"auto": None},
+    "GEPA": {
+        name: inspect.signature(optimize).parameters[name].default
+        for name in (
+            "sampling_strategy",
+            "selection_strategy",
+            "acceptance_criterion",
+            "frontier_type",
+            "merge_val_overlap_floor",
+            "cache_evaluation",
+        )
+    },
 }
 
 
@@ -149,6 +160,18 @@ EFFORT = "set auto, or both of numCandidates and numTrials"
         ("gepa", {"auto": "light", "maxMetricCalls": 3}, f"Value error, {BUDGETS}, not auto, maxMetricCalls"),
         ("gepa", {"auto": "medium", "candidateSelectionStrategy": "best"}, "candidateSelectionStrategy"),
         ("gepa", {"auto": "medium", "numThreads": 3}, "numThreads"),
+        ("gepa", {"auto": "light", "componentSelector": "all"}, None),
+        ("gepa", {"auto": "light", "componentSelector": "module:choose"}, None),
+        ("gepa", {"auto": "light", "componentSelector": "first"}, "componentSelector"),
+        ("gepa", {"auto": "light", "instructionProposer": "first"}, "instructionProposer"),
+        ("gepa", {"auto": "light", "samplingStrategy": {"pxN": {"p": 2, "n": 3}}}, None),
+        ("gepa", {"auto": "light", "samplingStrategy": {"pxN": {"p": 2}}}, "n"),
+        ("gepa", {"auto": "light", "samplingStrategy": {"independent": {"n": 0}}}, "n"),
+        ("gepa", {"auto": "light", "samplingStrategy": {}},
+         "Value error, exactly one of sameParent, independent, pxN must be set"),
+        ("gepa", {"auto": "light", "selectionStrategy": {"bestImprovement": {}}}, None),
+        ("gepa", {"auto": "light", "acceptanceCriterion": "any"}, "acceptanceCriterion"),
+        ("gepa", {"auto": "light", "frontierType": "hybrid", "cacheEvaluation": True}, None),
         ("miprov2", {}, None),
         ("miprov2", {"auto": "heavy", "minibatch": False}, None),
         ("miprov2", {"auto": "huge"}, "auto"),

@@ -93,6 +93,8 @@ ALL_PARAMETERS: dict[str, dict[str, Any]] = {
         "maxMetricCalls": 50, "reflectionMinibatchSize": 4, "candidateSelectionStrategy": "current_best",
         "skipPerfectScore": False, "addFormatFailureAsFeedback": True, "componentSelector": "all", "useMerge": False,
         "maxMergeInvocations": 2, "failureScore": 0.1, "perfectScore": 2.0, "seed": 11,
+        "acceptanceCriterion": "improvement_or_equal", "frontierType": "hybrid", "mergeValOverlapFloor": 3,
+        "cacheEvaluation": True,
     },
     "simba": {
         "bsize": 4, "numCandidates": 3, "maxSteps": 2, "maxDemos": 1, "demoInputFieldMaxlen": 99,
@@ -116,6 +118,8 @@ ATTRIBUTES = {
     "bootstrapFewShotWithOptuna": {"num_candidate_programs": "num_candidate_sets"},
 }
 """Where a stock optimizer keeps a parameter under another name."""
+OBJECTS = {"instruction_proposer", "sampling_strategy", "selection_strategy"}
+"""Parameters of which stock gets an object: other tests see to them."""
 
 
 def stock_call(given: Optimizer, metric: Any, models: Models) -> Any:
@@ -131,14 +135,110 @@ def test_every_parameter_reaches_the_stock_optimizer(models: Models, name: str) 
     compiling = stock_call(given, told, models)
     stock = (compiling.args[0] if compiling.args else compiling.func).__self__
     renamed = ATTRIBUTES.get(name, {})
+    given_on = {**compiling.keywords, **getattr(stock, "gepa_kwargs", {})}
     found = {
-        key: compiling.keywords[key] if key in compiling.keywords else getattr(stock, renamed.get(key, key))
+        key: given_on[key] if key in given_on else getattr(stock, renamed.get(key, key))
         for key in type(member).model_fields
         if getattr(member, key) is not None
     }
     assert found == member.model_dump(exclude_none=True)
     same = {key for key, field in type(member).model_fields.items() if field.default == getattr(member, key)}
-    assert same <= {"auto", "max_full_evals"}, "a default shows nothing"
+    assert same <= {"auto", "max_full_evals", *OBJECTS}, "a default shows nothing"
+
+
+PROPOSERS = """
+def shorter(candidate, reflective_dataset, components_to_update):
+    return {name: candidate[name][:9] for name in components_to_update}
+
+class Shorter:
+    def __call__(self, candidate, reflective_dataset, components_to_update):
+        return shorter(candidate, reflective_dataset, components_to_update)
+
+class Needs:
+    def __init__(self, what):
+        pass
+
+shortest = Shorter()
+
+def first(state, trajectories, subsample_scores, candidate_idx, candidate):
+    return list(candidate)[:1]
+
+def two(one, other):
+    return {}
+
+number = 3
+"""
+
+
+@pytest.fixture
+def proposers(tmp_path: Path) -> Iterator[None]:
+    module(tmp_path, PROPOSERS, "gepa_functions.py")
+    with importable(tmp_path):
+        yield
+
+
+def stock_gepa(**given: Any) -> Any:
+    nowhere = Models(client("a"), client("b"), client("c"))
+    return stock_call(optimizer("gepa", auto="light", **given), told, nowhere).func.__self__
+
+
+@pytest.mark.parametrize("name", ["shorter", "Shorter", "shortest"])
+def test_gepas_functions_come_from_the_users_files(proposers: None, name: str) -> None:
+    stock = stock_gepa(instructionProposer=f"gepa_functions:{name}", componentSelector="gepa_functions:first")
+    proposed = stock.custom_instruction_proposer(
+        candidate={"a": "a long instruction"}, reflective_dataset={}, components_to_update=["a"]
+    )
+    assert proposed == {"a": "a long in"}
+    assert stock.component_selector(None, [], [], 0, {"a": "", "b": ""}) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"instructionProposer": "gepa_functions:two"},
+         'instructionProposer: "gepa_functions:two" must be a function that takes (candidate, reflective_dataset, '
+         "components_to_update) by these names, not "),
+        ({"instructionProposer": "gepa_functions:number"}, 'instructionProposer: "gepa_functions:number" must be a'),
+        ({"instructionProposer": "gepa_functions:Needs"},
+         'instructionProposer: calling "gepa_functions:Needs" raised TypeError: '),
+        ({"instructionProposer": "gepa_functions:missing"}, 'instructionProposer: module "gepa_functions" has no '),
+        ({"componentSelector": "gepa_functions:two"},
+         'componentSelector: "gepa_functions:two" must be a function that takes (state, trajectories, '
+         "subsample_scores, candidate_idx, candidate), not "),
+    ],
+)  # fmt: skip
+def test_what_is_no_function_of_gepas(proposers: None, given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        stock_gepa(**given)
+    assert refused.value.reason == "OptimizerInvalid"
+    assert str(refused.value).startswith(f"spec.optimizer.gepa.{problem}")
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "kind", "values"),
+    [
+        ({"samplingStrategy": {"sameParent": {"n": 3}}}, "sampling_strategy", "SameParentSampling", {"n": 3}),
+        ({"samplingStrategy": {"independent": {"n": 3}}}, "sampling_strategy", "IndependentSampling", {"n": 3}),
+        ({"samplingStrategy": {"pxN": {"p": 2, "n": 3}}}, "sampling_strategy", "PxNSampling", {"p": 2, "n": 3}),
+        ({"selectionStrategy": {"bestImprovement": {}}}, "selection_strategy", "BestImprovement", {}),
+        ({"selectionStrategy": {"topKImprovements": {"k": 2}}}, "selection_strategy", "TopKImprovements", {"k": 2}),
+    ],
+)
+def test_gepas_strategies_are_stocks(given: dict[str, Any], name: str, kind: str, values: dict[str, int]) -> None:
+    [(found, strategy)] = stock_gepa(**given).gepa_kwargs.items()
+    assert (found, type(strategy).__name__, vars(strategy)) == (name, kind, values)
+
+
+def test_an_option_that_the_installed_gepa_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    import gepa.api
+
+    monkeypatch.setattr(gepa.api, "optimize", lambda seed_candidate, trainset: None)
+    assert stock_gepa().gepa_kwargs == {}
+    with pytest.raises(BadInput) as refused:
+        stock_gepa(frontierType="hybrid")
+    assert str(refused.value) == (
+        "spec.optimizer.gepa.frontierType: the installed gepa does not know it. Install 0.1.4."
+    )
 
 
 @pytest.mark.parametrize(

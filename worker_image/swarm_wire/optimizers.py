@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from swarm_wire.schema import Entrypoint, Percentage, SpecModel, Union, one_or_both
+from swarm_wire.schema import ENTRYPOINT, Entrypoint, Percentage, SpecModel, Union, one_or_both
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
@@ -152,6 +152,55 @@ class SIMBA(SpecModel):
     seed: Seed = Field(0, description="Of every random draw.")
 
 
+Proposals = Annotated[int, Field(ge=1, le=100)]
+
+
+class SameParentSampling(SpecModel):
+    """Several proposals from one candidate, each for training examples of its own."""
+
+    n: Proposals = Field(description="Proposals of an iteration.")
+
+
+class IndependentSampling(SpecModel):
+    """Several proposals, each from a candidate and for training examples of its own."""
+
+    n: Proposals = Field(description="Proposals of an iteration.")
+
+
+class PxNSampling(SpecModel):
+    """Several proposals from each of several candidates."""
+
+    p: Proposals = Field(description="Candidates of an iteration.")
+    n: Proposals = Field(description="Proposals from each.")
+
+
+class Sampling(Union):
+    """How many proposals GEPA makes in one iteration, side by side."""
+
+    members = ("same_parent", "independent", "px_n")
+    same_parent: SameParentSampling | None = None
+    independent: IndependentSampling | None = None
+    px_n: PxNSampling | None = None
+
+
+class BestImprovement(SpecModel):
+    """The one that improves most."""
+
+
+class TopKImprovements(SpecModel):
+    """Those that improve most."""
+
+    k: Proposals = Field(description="How many.")
+
+
+class Selection(Union):
+    """Which of an iteration's proposals become candidates, of those that are accepted."""
+
+    members = ("best_improvement", "top_k_improvements")
+    best_improvement: BestImprovement | None = None
+    top_k_improvements: TopKImprovements | None = None
+
+
 class GEPA(Union):
     """dspy.GEPA: instructions that the prompt model rewrites after reflection on runs and on the metric's feedback.
     Exactly one of auto, maxFullEvals, maxMetricCalls. The metric takes (example, prediction, trace=None,
@@ -163,19 +212,53 @@ class GEPA(Union):
     max_full_evals: int | None = Field(None, ge=1, description="Budget: evaluations of training and validation set.")
     max_metric_calls: int | None = Field(None, ge=1, description="Budget: evaluations of one example.")
     reflection_minibatch_size: int = Field(3, ge=1, description="Training examples of one reflection.")
-    candidate_selection_strategy: Literal["pareto", "current_best"] = Field(
-        "pareto", description="Which candidate is improved next: one that is best at some example, or the best."
+    candidate_selection_strategy: Literal["pareto", "current_best", "epsilon_greedy", "top_k_pareto"] = Field(
+        "pareto",
+        description="Which candidate is improved next: one that is best at some example; the best; the best, but one "
+        "time in ten any; or one of the five best that is best at some example.",
     )
     skip_perfect_score: bool = Field(True, description="No reflection where every example has perfectScore.")
     add_format_failure_as_feedback: bool = Field(False, description="Tell of answers that could not be parsed.")
-    component_selector: Literal["round_robin", "all"] = Field(
-        "round_robin", description="Which predictors are rewritten at a time."
+    instruction_proposer: Entrypoint | None = Field(
+        None,
+        description='"module:attribute" of what writes new instructions: a dspy.teleprompt.gepa.InstructionProposer, '
+        "or a function (candidate, reflective_dataset, components_to_update) -> {predictor: instruction}. Default: "
+        "DSPy's own.",
+    )
+    component_selector: str = Field(
+        "round_robin",
+        pattern=f"^(round_robin|all|{ENTRYPOINT})$",
+        max_length=253,
+        description='Which predictors are rewritten at a time: round_robin, all, or "module:attribute" of a function '
+        "(state, trajectories, subsample_scores, candidate_idx, candidate) -> [predictor].",
     )
     use_merge: bool = Field(True, description="Also merge candidates that are good at different examples.")
     max_merge_invocations: int = Field(5, ge=0, description="Most merges.")
     failure_score: float = Field(0.0, description="Score of an example that failed.")
     perfect_score: float = Field(1.0, description="The metric's best score.")
     seed: Seed = Field(0, description="Of every random draw.")
+    sampling_strategy: Sampling | None = Field(
+        None, description="Several proposals in one iteration: sameParent, independent or pxN. Default: one."
+    )
+    selection_strategy: Selection | None = Field(
+        None,
+        description="Which of them become candidates: bestImprovement or topKImprovements. Default: all that are "
+        "accepted.",
+    )
+    acceptance_criterion: Literal["strict_improvement", "improvement_or_equal"] = Field(
+        "strict_improvement", description="What a proposal must be on its training examples to be accepted."
+    )
+    frontier_type: Literal["instance", "objective", "hybrid", "cartesian"] = Field(
+        "instance",
+        description="At what a candidate can be the best: an example, one of the metric's objective_scores, either, or "
+        "an objective of an example.",
+    )
+    merge_val_overlap_floor: int = Field(
+        5, ge=1, description="Validation examples that two candidates must have in common to be merged."
+    )
+    cache_evaluation: bool = Field(
+        False, description="An example that a candidate was scored on before does not count against the budget again."
+    )
 
 
 class ReAnchor(SpecModel):

@@ -13,10 +13,11 @@ Name = Annotated[
 """Name of a Kubernetes object: a DNS-1123 subdomain."""
 Key = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 """Key in a ConfigMap or Secret."""
+ENTRYPOINT = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
 Entrypoint = Annotated[
     str,
     Field(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
+        pattern=f"^{ENTRYPOINT}$",
         max_length=253,
         description='"module:attribute", for example "triage:Triage".',
     ),

@@ -28,6 +28,7 @@ from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.replay.blame import exhausted
 from swarm_worker.user.custom import load_custom
 from swarm_worker.user.data import Data
+from swarm_worker.user.gepa import gepa_options
 from swarm_worker.user.models import Models
 
 Metric = Callable[..., Any]
@@ -200,7 +201,7 @@ def _simba(given: api.SIMBA, setting: _Setting) -> Compile:
 
 def _gepa(given: api.GEPA, setting: _Setting) -> Compile:
     made, _ = _parameters(given)
-    optimizer = GEPA(metric=setting.metric, reflection_lm=setting.models.prompt, **made)
+    optimizer = GEPA(metric=setting.metric, reflection_lm=setting.models.prompt, **gepa_options(given, made))
     return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
 
 

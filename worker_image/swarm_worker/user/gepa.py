@@ -1,0 +1,101 @@
+"""GEPA's options: those of DSPy's class, and those that it passes on to the package gepa."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from swarm_wire import optimizers as api
+from swarm_wire.names import WorkerReason
+from swarm_worker.errors import BadInput
+from swarm_worker.exceptions import describe
+from swarm_worker.user.entrypoint import load
+
+_WHERE, _REASON = "spec.optimizer.gepa", WorkerReason.OPTIMIZER_INVALID
+_PASSED_ON = (
+    "sampling_strategy",
+    "selection_strategy",
+    "acceptance_criterion",
+    "frontier_type",
+    "merge_val_overlap_floor",
+    "cache_evaluation",
+)
+_SHAPES = {
+    "instruction_proposer": ((), ("candidate", "reflective_dataset", "components_to_update")),
+    "component_selector": (("state", "trajectories", "subsample_scores", "candidate_idx", "candidate"), ()),
+}
+"""What stock gives these functions: by position, by name."""
+
+
+def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of dspy.GEPA for the parameters of the spec.
+
+    Raises:
+        BadInput: an entrypoint names no such function, or the installed gepa does not know an option.
+    """
+    made = {name: value for name, value in parameters.items() if name not in _PASSED_ON}
+    for name in _SHAPES:
+        if ":" in (entrypoint := made[name] or ""):
+            made[name] = _load(entrypoint, name)
+    # Only what was changed: an older gepa has not all of the options.
+    passed = {name: parameters[name] for name in _PASSED_ON if parameters[name] != _default(given, name)}
+    _check(passed)
+    if given.sampling_strategy is not None:
+        passed["sampling_strategy"] = _sampling(given.sampling_strategy)
+    if given.selection_strategy is not None:
+        passed["selection_strategy"] = _selection(given.selection_strategy)
+    return {**made, "gepa_kwargs": passed}
+
+
+def _default(given: api.GEPA, name: str) -> Any:
+    return type(given).model_fields[name].default
+
+
+def _check(options: dict[str, Any]) -> None:
+    from gepa.api import optimize
+
+    known = inspect.signature(optimize).parameters
+    for name in options:
+        if name not in known:
+            raise BadInput(_REASON, f"{_WHERE}.{to_camel(name)}: the installed gepa does not know it. Install 0.1.4.")
+
+
+def _sampling(given: api.Sampling) -> Any:
+    from gepa.strategies import proposal_sampling as stock
+
+    if given.px_n is not None:
+        return stock.PxNSampling(given.px_n.p, given.px_n.n)
+    if given.same_parent is not None:
+        return stock.SameParentSampling(given.same_parent.n)
+    assert given.independent is not None
+    return stock.IndependentSampling(given.independent.n)
+
+
+def _selection(given: api.Selection) -> Any:
+    from gepa.strategies import proposal_selection as stock
+
+    if given.top_k_improvements is not None:
+        return stock.TopKImprovements(given.top_k_improvements.k)
+    return stock.BestImprovement()
+
+
+def _load(entrypoint: str, name: str) -> Callable[..., Any]:
+    """The function that an entrypoint names; of a class, an instance."""
+    where, (by_position, by_name) = f"{_WHERE}.{to_camel(name)}", _SHAPES[name]
+    found: Any = load(entrypoint, where, _REASON)
+    if isinstance(found, type):
+        try:
+            found = found()
+        except BaseException as error:
+            raise BadInput(_REASON, f'{where}: calling "{entrypoint}" raised {describe(error)}.') from None
+    try:
+        inspect.signature(found).bind(*by_position, **dict.fromkeys(by_name))
+    except TypeError:
+        shape = ", ".join(by_position + by_name)
+        how = " by these names" if by_name else ""
+        raise BadInput(
+            _REASON, f'{where}: "{entrypoint}" must be a function that takes ({shape}){how}, not {found!r:.200}.'
+        ) from None
+    function: Callable[..., Any] = found
+    return function
