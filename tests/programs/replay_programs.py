@@ -20,11 +20,14 @@ __all__ = [
     "Async",
     "Branching",
     "Broken",
+    "Choosy",
     "Deadly",
     "Failing",
+    "Hopeless",
     "One",
     "Panel",
     "Poisoned",
+    "Stumbling",
     "Synced",
     "Tools",
     "Twice",
@@ -213,6 +216,33 @@ class Failing(One):
         if hashlib.sha256(ticket.encode()).digest()[0] % 6 == 0:
             raise ValueError(f"cannot read {ticket[:12]!r}")
         return self.classify(ticket=ticket)
+
+
+class Stumbling(One):
+    """Asks first, and fails on about every third ticket."""
+
+    def forward(self, ticket: str) -> Any:
+        found = super().forward(ticket)
+        if hashlib.sha256(ticket.encode()).digest()[0] % 3 == 0:
+            raise ValueError(f"cannot make anything of {found.category!r}")
+        return found
+
+
+class Hopeless(One):
+    """Asks first, and fails on every ticket."""
+
+    def forward(self, ticket: str) -> Any:
+        raise ValueError(f"cannot make anything of {super().forward(ticket).category!r}")
+
+
+class Choosy(One):
+    """Asks first, and fails on every ticket once it has more than one demonstration."""
+
+    def forward(self, ticket: str) -> Any:
+        found = super().forward(ticket)
+        if len(self.classify.predict.demos) > 1:
+            raise ValueError("too many demonstrations")
+        return found
 
 
 class Broken(One):

@@ -139,7 +139,10 @@ def in_parallel(student: Any, trainset: list[Any], valset: list[Any], metric: An
         [(candidate, example) for candidate in found for example in valset[:3]]
     )
     scores = [
-        sum(metric(example, prediction) for example, prediction in zip(valset[:3], tried[3 * n : 3 * n + 3], strict=True))
+        sum(
+            metric(example, prediction)
+            for example, prediction in zip(valset[:3], tried[3 * n : 3 * n + 3], strict=True)
+        )
         for n in range(len(found))
     ]
     rest = ParallelExecutor(num_threads=2, disable_progress_bar=True).execute(score, found)

@@ -627,7 +627,7 @@ def guess(desk: Desk) -> None:
         (4, paid(90), 4),
         (20, paid(90), 6),
         (20, paid(50), 4),
-        (20, paid(49), 3),
+        (20, paid(45), 3),
         (20, paid(50, wasted=2), 2),
         (20, paid(50, wasted=4), 0),
         (20, [], 0),

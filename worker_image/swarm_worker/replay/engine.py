@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import count
 from math import inf
 from typing import Any, NoReturn, Protocol
 
@@ -27,7 +28,7 @@ from swarm_worker.exchange import Table
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.concurrency import is_alone, is_main, is_ordered
-from swarm_worker.replay.effects import Call, Tasks, make_work
+from swarm_worker.replay.effects import Call, Failures, Tasks, make_work
 from swarm_worker.replay.execute import Value, outcome_of
 from swarm_worker.replay.forecast import Forecast
 from swarm_worker.replay.guesses import Guesses, allowance
@@ -78,6 +79,12 @@ class Scattered(Effect, Protocol):
     def groups(self) -> Sequence[str]:
         """Names of an evaluation's items."""
 
+    def errors_left(self, store: Store) -> int | None:
+        """When so many more cells have failed, stock would stop, whatever the others come to; None: never."""
+
+    def has_failed(self, store: Store) -> bool:
+        """Whether so many have failed."""
+
     def tasks(self, store: Store, codec: Codec) -> Tasks: ...
     def placeholder(self, letter: str, score: float) -> Any:
         """A stand-in for the result, or None where there can be none."""
@@ -88,8 +95,8 @@ class Scattered(Effect, Protocol):
     def standing(self, store: Store, codec: Codec) -> Standing | None:
         """What is known of an evaluation; None where that cannot be compared."""
 
-    def load(self, store: Store, codec: Codec, missing: float | None = None) -> Any:
-        """The result; of an evaluation that is cut short, each missing item scores so much, as a Bound."""
+    def load(self, store: Store, codec: Codec, missing: float = ...) -> Any:
+        """The result; each item that an evaluation does without scores so much, as a Bound."""
 
 
 class Leave(Protocol):
@@ -175,6 +182,8 @@ class Engine:
         self._at_work: Counter[int] = Counter()
         self._unordered: set[str] = set()
         self._needed: list[tuple[str, Sequence[str]]] = []
+        self._limits: dict[str, int] = {}
+        self._places: dict[str, int] = {}
         self._flights = Table()
         self._occurrences: dict[str, int] = {}
         self._has_checked = self.has_passed_over = False
@@ -214,7 +223,7 @@ class Engine:
             self._needed.append((effect.kind, known))
         self.used.update(known)
         value = self._load(effect)
-        if effect.program is not None:
+        if effect.program is not None and not effect.has_failed(self.store):
             self._forecast.add(effect.program, effect.scores(value))
             self._enter(effect)
         return value
@@ -318,9 +327,9 @@ class Engine:
                     if record.header["key"] in self._blobs:
                         continue
                     self._blobs.add(record.header["key"])
+                    self._unsaid.append(record)
                 if record.kind is RecordKind.TASK:
                     self.asked.append(Task.model_validate(record.header))
-                self._unsaid.append(record)
 
     def _ask_nothing(self) -> None:
         """Takes back what was asked for."""
@@ -330,18 +339,21 @@ class Engine:
     def _run_asked(self) -> None:
         """Runs here the one task that was asked for."""
         [task] = self.asked
-        blobs = {record.header["key"]: record.body for record in self._unsaid if record.kind is RecordKind.BLOB}
+        blobs = {record.header["key"]: record.body for record in self._unsaid}
         self._ask_nothing()
         self._run_here(task, blobs)
 
     def _run_here(self, task: Task, blobs: Mapping[str, bytes]) -> None:
         """Runs the cells of a small wave in this process, as a worker would."""
         self.spend()
-        work = make_work(task, blobs, self.codec)
+        work, failures = make_work(task, blobs, self.codec), Failures()
 
         def run(position: int) -> None:
+            if failures.is_over:
+                return
             with self._watch.timed():
                 record = work.run(position, self.answers)
+            failures.note(task, record)
             self._keep(record)
 
         with self._working(), ThreadPoolExecutor(self._threads) as pool:
@@ -374,7 +386,9 @@ class Engine:
 
     def _entrants(self, effect: Scattered) -> list[Entrant]:
         """The effect, if it competes."""
-        if not self._competes(effect) or (standing := effect.standing(self.store, self.codec)) is None:
+        if not self._competes(effect) or effect.has_failed(self.store):
+            return []
+        if (standing := effect.standing(self.store, self.codec)) is None:
             return []
         tasks = None if effect.is_known(self.store) else self._tasks(effect)
         return [Entrant(effect.digest, effect.keys, standing, tasks)]
@@ -527,7 +541,15 @@ class Engine:
     # Looking ahead
 
     def _look(self, outlooks: Sequence[Outlook], **limits: Any) -> Scout | None:
+        places = count()
+
+        def met(sighting: Sighting) -> None:
+            self._places[sighting.digest] = next(places)
+            if left := sighting.errors_left:
+                self._limits[sighting.digest] = min(left, self._limits.get(sighting.digest, left))
+
         def found(sighting: Sighting, request: Any) -> None:
+            met(sighting)
             if sighting.kind == Call.kind:
                 self._waiting[sighting.digest] = request
             elif isinstance(request, Entrant) and self._contest is not None:
@@ -538,7 +560,7 @@ class Engine:
 
         if self._contest is not None:
             self._contest.look_again()
-        self._scout = look(self._joined | set(self._waiting), found, outlooks, **limits)
+        self._scout = look(self._joined | set(self._waiting), found, outlooks, met=met, **limits)
         return self._scout
 
     def _find_independent(self) -> Scout | None:
@@ -575,7 +597,7 @@ class Engine:
         if is_settled and not self._competes(effect):
             return self._load(effect)
         cells = sum(key not in self.store for key in effect.keys)
-        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, cells)
+        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, cells, effect.errors_left(self.store))
         scout.report(sighting, lambda: self._request(effect))
         if is_settled:
             return self._load(effect)
@@ -605,9 +627,19 @@ class Engine:
         """Ends the process. Of several threads one does, and none says anything after its last word."""
         with self._lock:
             if error is None:
-                for record in self._unsaid:
+                self._arrange()
+                for record in (*self._unsaid, *(Record(RecordKind.TASK, task.to_header()) for task in self.asked)):
                     self._emit(record)
             self._leave(error)
+
+    def _arrange(self) -> None:
+        """Brings what was asked for into the order in which the optimizer comes to it, each task with the fewest errors
+        that it must not have: where one fails, those behind it may not be needed.
+        """
+        self.asked = [
+            task.model_copy(update={"max_errors": self._limits.get(task.digest, task.max_errors)})
+            for task in sorted(self.asked, key=lambda task: self._places.get(task.digest, -1))
+        ]
 
     def _keep(self, record: Record) -> None:
         """Journals what was finished here."""

@@ -1,8 +1,8 @@
 """Which guesses a run can afford.
 
-A guess that comes true saves a round, one that does not is paid for in vain. How likely it is nobody knows: scouts share
-one forecast, and err together. So each guess is taken to be wrong until the plan has needed it, and a run never makes
-one that it could not afford then.
+A guess that comes true saves a round, one that does not is paid for in vain. How likely it is nobody knows: scouts
+share one forecast, and err together. So each guess is taken to be wrong until the plan has needed it, and a run never
+makes one that it could not afford then.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ WASTE = 0.08
 
 
 def allowance(paid: int, unneeded: int) -> float:
-    """LM calls that a round's guesses may take, so that no more than WASTE are in vain whatever comes of them.
+    """LM calls that a round's guesses may take, so that no more than WASTE, theirs included, are ever in vain.
 
     Args:
         paid: calls of the run so far.
         unneeded: those among them that the plan has not needed until now.
     """
-    return WASTE * paid - unneeded
+    return (WASTE * paid - unneeded) / (1 - WASTE)
 
 
 class Guesses:

@@ -35,12 +35,14 @@ class Sighting:
     Attributes:
         unresolved: whether it is made from a placeholder.
         cells: how many it lacks; none for an LM call.
+        errors_left: when so many of them have failed, nobody needs the others; None: all are needed.
     """
 
     kind: str
     digest: str
     unresolved: bool
     cells: int = 0
+    errors_left: int | None = None
 
 
 def everything(sighting: Sighting) -> bool:
@@ -111,6 +113,7 @@ def look(
     quorum: int | None = None,
     limit: int = BUDGET,
     choice: Callable[[Sighting], bool] = everything,
+    met: Callable[[Sighting], object] = everything,
 ) -> Scout | None:
     """Forks a scout for each outlook, and referees them.
 
@@ -120,6 +123,7 @@ def look(
         quorum: how many scouts must ask for an effect, the first among them; None: all.
         limit: most effects to find.
         choice: whether one that was found is to join the round.
+        met: is told of each that the scouts come to and that is known.
 
     Returns:
         In a scout: its line. In the plan, when the scouts are done: None.
@@ -150,7 +154,7 @@ def look(
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
-        for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines), choice), 1):
+        for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines), choice, met), 1):
             found(sighting, request)
             if number == limit:
                 break
@@ -161,7 +165,11 @@ def look(
 
 
 def _agreed(
-    lines: list[_Line], known: set[str], quorum: int, choice: Callable[[Sighting], bool]
+    lines: list[_Line],
+    known: set[str],
+    quorum: int,
+    choice: Callable[[Sighting], bool],
+    met: Callable[[Sighting], object],
 ) -> Iterator[tuple[Sighting, Any]]:
     """The chosen ones of what at least `quorum` scouts ask for, the first among them, in the order of the first."""
     disagreements = 0
@@ -178,6 +186,8 @@ def _agreed(
         if disagreements > TOLERATED:
             return
         wanted = same and not first.unresolved and first.digest not in known and choice(first)
+        if same and first.digest in known:
+            met(first)
         try:
             lines[0].connection.send(wanted)
             if wanted:
