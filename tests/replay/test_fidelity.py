@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support.compiles import Case, StockRun
+from swarm_worker.replay.guesses import WASTE
 
 WHICH = os.environ.get("FIDELITY", "few")
 WHOLE = WHICH == "whole"
@@ -80,7 +81,14 @@ ROWS = {
 PROGRAMS = {"One": "exact", "Two": "calibrated", "Agent": "graded"}
 """Program -> the metric that tells its candidates apart."""
 
-OTHERS = {"Async": "exact", "Synced": "exact", "Panel": "calibrated", "Tools": "exact", "Twice": "partial"}
+OTHERS = {
+    "Async": "exact",
+    "Branching": "exact",
+    "Panel": "calibrated",
+    "Synced": "exact",
+    "Tools": "exact",
+    "Twice": "partial",
+}
 FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa")
 """Programs of other forms, and the optimizers that get to see them (one of each kind)."""
 
@@ -172,6 +180,7 @@ def test_guesses_change_nothing_but_the_cost(
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
     assert ours.requests == ours.calls
+    assert ours.wasted["calls"] <= WASTE * ours.calls
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from itertools import count
 from math import inf
 from typing import Any, NoReturn, Protocol
 
@@ -541,10 +540,10 @@ class Engine:
     # Looking ahead
 
     def _look(self, outlooks: Sequence[Outlook], **limits: Any) -> Scout | None:
-        places = count()
+        places = dict.fromkeys((digest for _, digest in self.stream[-1:]), 0)
 
         def met(sighting: Sighting) -> None:
-            self._places[sighting.digest] = next(places)
+            self._places[sighting.digest] = places.setdefault(sighting.digest, len(places))
             if left := sighting.errors_left:
                 self._limits[sighting.digest] = min(left, self._limits.get(sighting.digest, left))
 
@@ -638,7 +637,7 @@ class Engine:
         """
         self.asked = [
             task.model_copy(update={"max_errors": self._limits.get(task.digest, task.max_errors)})
-            for task in sorted(self.asked, key=lambda task: self._places.get(task.digest, -1))
+            for task in sorted(self.asked, key=lambda task: self._places.get(task.digest, 0))
         ]
 
     def _keep(self, record: Record) -> None:
