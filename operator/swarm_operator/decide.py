@@ -365,8 +365,8 @@ def plan(s: Situation) -> Move | None:
         return blocked(s, jobs[last]) or under_way(s, words.planning(s))
     left = limits.left(s)
     # What pods have spent that finished the round and have not ended is in no account yet. And where somebody has
-    # deleted a plan's end, or its tasks, workers do what the next one will ask for again.
-    first = round_ - (s.tasks is None)
+    # deleted a plan's end, or its tasks, or a task has failed, workers do what the next one may ask for again.
+    first = round_ - (s.tasks is None or s.is_cut_short)
     if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= first]):
         return under_way(s, words.planning(s))
     strikes = sum(pod.failed_on_its_own for pod in pods)

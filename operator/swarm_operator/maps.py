@@ -20,7 +20,7 @@ from swarm_operator.kube import CONFIG_MAPS, Kube, Object
 from swarm_operator.manifests import STRIKES_FILE
 from swarm_operator.world import Artifact, AssignmentMap, Shard, Took
 from swarm_wire import shards
-from swarm_wire.messages import Assignment, Booked, PlanEnd, RunRequest, Task, Usage
+from swarm_wire.messages import Assignment, Booked, Outcome, PlanEnd, RunRequest, Task, Usage
 from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE, SHARD_SUFFIX
 from swarm_wire.records import RecordKind
 
@@ -107,6 +107,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
     if key != naming.shard_key(kind, round_, attempt, sha256, SHARD_SUFFIX):
         raise ValueError("its labels are not what its file says")
     results: dict[str, Took] = {}
+    failed: set[str] = set()
     calls: dict[str, Took] = {}
     booked: list[Booked] = []
     plans: list[PlanEnd] = []
@@ -116,6 +117,8 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
     for record in shards.headers(data):
         if record.kind is RecordKind.RESULT:
             result = gather.result_of(record)
+            if result.key not in results and result.outcome is Outcome.ERROR:
+                failed.add(result.key)
             results.setdefault(result.key, _took(result.usage))
         elif record.kind is RecordKind.CALL:
             call = gather.call_of(record)
@@ -140,6 +143,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         key=key,
         size=len(data),
         results=results,
+        failed=frozenset(failed),
         calls=calls,
         booked=tuple(booked),
         plans=tuple(plans),

@@ -11,7 +11,7 @@ from swarm_operator.settings import Settings
 from swarm_operator.status import State
 from swarm_operator.world import Job, Pod, World
 from swarm_wire.messages import Ending, PlanOutcome, Task
-from swarm_wire.slicing import missing_cells
+from swarm_wire.slicing import has_failed, missing_cells
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,13 @@ class Situation:
 
     @cached_property
     def missing(self) -> list[tuple[Task, int]]:
-        """Cells of the last planned round without a result."""
-        return missing_cells(self.tasks or (), self.world.journal.keys)
+        """Cells of the last planned round that it still needs."""
+        return missing_cells(self.tasks or (), self.world.journal.keys, self.world.journal.failed)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the last planned round is over though some of its cells may be under way."""
+        return any(has_failed(task, self.world.journal.failed) for task in self.tasks or ())
 
     @property
     def max_attempts(self) -> int:

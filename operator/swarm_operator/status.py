@@ -225,7 +225,7 @@ def _round(world: World) -> int:
 
 def _missing(world: World, round_: int) -> int:
     """Cells of a round without a result."""
-    return len(missing_cells(world.journal.tasks(round_) or (), world.journal.keys))
+    return len(missing_cells(world.journal.tasks(round_) or (), world.journal.keys, world.journal.failed))
 
 
 def _progress(world: World) -> ProgressStatus:

@@ -278,6 +278,7 @@ class Shard:
 
     Attributes:
         size: its bytes, as they were read.
+        failed: keys of its results that are errors.
         bound: it says what the journal belongs to.
     """
 
@@ -290,6 +291,7 @@ class Shard:
     key: str
     size: int = 0
     results: Mapping[str, Usage | Took] = field(default_factory=dict)
+    failed: frozenset[str] = frozenset()
     calls: Mapping[str, Usage | Took] = field(default_factory=dict)
     booked: tuple[Booked, ...] = ()
     plans: tuple[PlanEnd, ...] = ()
@@ -311,6 +313,7 @@ class Journal:
 
     Attributes:
         keys: cells that have a result -> the round that brought it.
+        failed: those among them whose result is an error.
         calls: LM calls that were told of by themselves, by their identity.
         usage: what those results and calls took, each counted once.
         accounts: what pods spent, where the run has limits.
@@ -322,6 +325,7 @@ class Journal:
     def __init__(self, shards: Iterable[Shard] = ()) -> None:
         self.shards = tuple(sorted(shards, key=lambda shard: shard.key))
         self.keys: dict[str, int] = {}
+        self.failed: set[str] = set()
         self.calls: set[str] = set()
         calls = prompt = completion = 0
         self.accounts = Accounts()
@@ -330,6 +334,7 @@ class Journal:
         for shard in self.of(ObjectKind.RESULTS):
             new = [usage for key, usage in shard.results.items() if key not in self.keys]
             new += [usage for key, usage in shard.calls.items() if key not in self.calls]
+            self.failed |= shard.failed - self.keys.keys()
             for key in shard.results:
                 self.keys.setdefault(key, shard.round)
             self.calls |= shard.calls.keys()

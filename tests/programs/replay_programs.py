@@ -25,15 +25,18 @@ __all__ = [
     "Branching",
     "Broken",
     "Careful",
+    "Choosy",
     "Connected",
     "Deadly",
     "Failing",
+    "Hopeless",
     "One",
     "OwnModels",
     "Panel",
     "Poisoned",
     "Retrieving",
     "Shy",
+    "Stumbling",
     "Sure",
     "Synced",
     "Tools",
@@ -263,6 +266,33 @@ class Careful(dspy.Predict):
 
     def forward(self, **given: Any) -> Any:
         return super().forward(**{**given, "ticket": given["ticket"].strip()})
+
+
+class Stumbling(One):
+    """Asks first, and fails on about every third ticket."""
+
+    def forward(self, ticket: str) -> Any:
+        found = super().forward(ticket)
+        if hashlib.sha256(ticket.encode()).digest()[0] % 3 == 0:
+            raise ValueError(f"cannot make anything of {found.category!r}")
+        return found
+
+
+class Hopeless(One):
+    """Asks first, and fails on every ticket."""
+
+    def forward(self, ticket: str) -> Any:
+        raise ValueError(f"cannot make anything of {super().forward(ticket).category!r}")
+
+
+class Choosy(One):
+    """Asks first, and fails on every ticket once it has more than one demonstration."""
+
+    def forward(self, ticket: str) -> Any:
+        found = super().forward(ticket)
+        if len(self.classify.predict.demos) > 1:
+            raise ValueError("too many demonstrations")
+        return found
 
 
 class Broken(One):

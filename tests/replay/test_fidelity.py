@@ -13,6 +13,7 @@ import pytest
 
 from support.compiles import Case, StockRun
 from support.fidelity import ALL, WHICH, WHOLE, of_the_day
+from swarm_worker.replay.guesses import WASTE
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,14 @@ ROWS = {
 PROGRAMS = {"One": "exact", "Two": "calibrated", "Agent": "graded"}
 """Program -> the metric that tells its candidates apart."""
 
-OTHERS = {"Async": "exact", "Synced": "exact", "Panel": "calibrated", "Tools": "exact", "Twice": "partial"}
+OTHERS = {
+    "Async": "exact",
+    "Branching": "exact",
+    "Panel": "calibrated",
+    "Synced": "exact",
+    "Tools": "exact",
+    "Twice": "partial",
+}
 FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa")
 """Programs of other forms, and the optimizers that get to see them (one of each kind)."""
 
@@ -181,6 +189,7 @@ def test_guesses_change_nothing_but_the_cost(
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
     assert ours.requests == ours.calls
+    assert ours.wasted["calls"] <= WASTE * ours.calls
 
 
 @pytest.mark.parametrize(

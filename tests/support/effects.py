@@ -40,7 +40,13 @@ class Step:
     def is_known(self, store: Store) -> bool:
         return self.digest in store
 
-    def load(self, store: Store, codec: Codec, missing: float | None = None) -> Any:
+    def errors_left(self, store: Store) -> None:
+        return None
+
+    def has_failed(self, store: Store) -> bool:
+        return False
+
+    def load(self, store: Store, codec: Codec, missing: float = 0.0) -> Any:
         return store.body(self.digest)
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:

@@ -64,13 +64,14 @@ def cell(round_: int, item: int) -> str:
     return f"{round_:016x}{item:016x}"
 
 
-def task(round_: int, cells: int = 4, weight: int = 1) -> Task:
+def task(round_: int, cells: int = 4, weight: int = 1, max_errors: int | None = None) -> Task:
     return Task(
         digest=f"{round_ + 1000:032x}",
         kind=EffectKind.WAVE,
         payload=f"{round_ + 2000:032x}",
         cells=[Cell(key=cell(round_, item), item=item) for item in range(cells)],
         weight=weight,
+        max_errors=max_errors,
     )
 
 
@@ -99,10 +100,11 @@ def planned(round_: int, asked: Task | None = None, guess: bool = False) -> list
     ]
 
 
-def results(round_: int, *items: int) -> Shard:
-    """Results of some of a round's cells."""
+def results(round_: int, *items: int, failed: tuple[int, ...] = ()) -> Shard:
+    """Results of some of a round's cells; `failed`: errors among them."""
     found = {cell(round_, item): Usage(calls=1) for item in items}
-    return shard(ObjectKind.RESULTS, round_, 0, hash(items) % 1000, results=found)
+    errors = frozenset(cell(round_, item) for item in failed)
+    return shard(ObjectKind.RESULTS, round_, 0, hash(items) % 1000, results=found, failed=errors)
 
 
 ARTIFACT = Artifact(

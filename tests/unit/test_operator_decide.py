@@ -446,6 +446,25 @@ ROUNDS = [
         says=["0 of 4 cells"],
     ),
     Row(
+        "a round of which fewer cells failed than a task bears goes on",
+        world(planned(0, task(0, max_errors=2)), results(0, 0, 1, failed=(1,)), jobs=(WORK_0,), pods=(pod(WORK_0),)),
+        [],
+        reason=Reason.SCATTERING,
+        says=["2 of 4 cells have results."],
+    ),
+    Row(
+        "a round of which a task has failed is over: its pods end before the next plan could ask for the same",
+        world(planned(0, task(0, max_errors=2)), results(0, 0, 1, failed=(0, 1)), jobs=(WORK_0,), pods=(pod(WORK_0),)),
+        ["DropJob"],
+        reason=Reason.PLANNING,
+    ),
+    Row(
+        "when they have, the next plan goes on from what failed",
+        world(planned(0, task(0, max_errors=2)), results(0, 0, 1, failed=(0, 1))),
+        ["StartPlan"],
+        reason=Reason.PLANNING,
+    ),
+    Row(
         "a round that guesses says so",
         world(planned(0, guess=True)),
         ["StartWork"],

@@ -64,6 +64,7 @@ EXAMPLES: list[Message] = [
         payload=digest(2),
         items=digest(3),
         cells=[Cell(key=digest(4), group="0123abcd")],
+        max_errors=10,
     ),
     Result(key=digest(1), outcome=Outcome.ERROR, usage=Usage(calls=1), calls=[digest(5)], error="ValueError: no"),
     CallMade(key=digest(5), usage=Usage(calls=1)),

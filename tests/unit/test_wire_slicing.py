@@ -197,6 +197,17 @@ def test_heavy_cells_come_first() -> None:
 
 def test_nothing_missing_is_nothing_to_deal() -> None:
     assert missing_cells([task(1, 1)], {task(1, 1).cells[0].key}) == []
+
+
+@pytest.mark.parametrize(
+    ("max_errors", "failed", "needed"),
+    [(None, 9, 11), (3, 0, 20), (3, 2, 18), (3, 3, 0), (3, 9, 0), (1, 1, 0)],
+    ids=str,
+)
+def test_a_round_needs_nothing_more_when_a_task_has_failed(max_errors: int | None, failed: int, needed: int) -> None:
+    tasks = [task(1, 10).model_copy(update={"max_errors": max_errors}), task(2, 10)]
+    errors = {cell.key for cell in tasks[0].cells[:failed]}
+    assert len(missing_cells(tasks, errors, errors)) == needed
     assert slice_cells([], pods=1, threads=1, max_cells=1) == []
 
 

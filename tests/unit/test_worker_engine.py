@@ -16,7 +16,7 @@ from support.models import CODEC, Provider, take_over
 from support.plans import Desk, Left, plan
 from support.wire import NONCE, digest, plan_end, result
 from support.worker import run_python
-from swarm_wire.messages import Outcome
+from swarm_wire.messages import Outcome, Result
 from swarm_wire.records import Record, RecordKind, parse_commit, read
 from swarm_worker.errors import BadInput, Drift, InfrastructureFailed, OutputFull, ProviderFailed
 from swarm_worker.replay import calls, engine
@@ -191,6 +191,91 @@ def test_the_first_wave_asked_for_brings_its_data_though_the_plan_ran_another_ov
     assert len(found.results) == 9
     [task] = found.tasks
     assert {record.header["key"] for record in found.of(RecordKind.BLOB)} == {task.payload, task.items}
+
+
+class Failing(Hinted):
+    """Fails on all questions from some number on."""
+
+    def __init__(self, hint: str, since: int = 0) -> None:
+        super().__init__(hint)
+        self.since = since
+
+    def forward(self, question: str) -> Any:
+        if int(question) >= self.since:
+            raise ValueError(f"no answer to {question}")
+        return super().forward(question)
+
+
+def ending(provider: Provider, program: Any, count: int, max_errors: int) -> Callable[[], Any]:
+    """An evaluation; what ends it is its value."""
+
+    def script() -> Any:
+        evaluate = dspy.Evaluate(
+            devset=questions(count), metric=metric, max_errors=max_errors, display_progress=False, num_threads=1
+        )
+        with dspy.context(lm=provider.lm()):
+            try:
+                return evaluate(program).score
+            except Exception as error:
+                return str(error)
+
+    return script
+
+
+CANCELLED = "Execution cancelled due to errors or interruption."
+
+
+@pytest.mark.parametrize(
+    ("since", "max_errors", "failed", "value"),
+    [
+        (0, 3, 3, CANCELLED),
+        (0, 1, 1, CANCELLED),
+        (0, 0, 1, CANCELLED),
+        (4, 3, 3, CANCELLED),
+        (17, 3, 3, CANCELLED),
+        (18, 3, 2, None),
+        (0, 21, 20, None),
+    ],
+    ids=str,
+)
+def test_a_wave_that_the_plan_runs_ends_as_stocks_does(
+    provider: Provider, since: int, max_errors: int, failed: int, value: Any
+) -> None:
+    script = ending(provider, Failing("any", since), 20, max_errors)
+    found = plan(script, threads=1, small=20)
+    assert sum(result.outcome is Outcome.ERROR for result in found.results) == failed
+    assert len(found.results) == (since + failed if value else 20)
+    assert found.value == value or (value is None and isinstance(found.value, float))
+    again = plan(script, found.records)
+    assert (again.value, again.records) == (found.value, [])
+    with pytest.MonkeyPatch.context():
+        stock = script()
+    assert found.value == stock
+
+
+def test_what_was_asked_for_is_in_the_optimizers_order_and_says_how_many_errors_end_it(provider: Provider) -> None:
+    programs = {name: Hinted(name) for name in ("first", "second")}
+
+    def script() -> None:
+        ending(provider, programs["first"], 30, 99)()  # a baseline, which bears any
+        text = propose(provider, TEXT)()[0]
+        ending(provider, Hinted(text), 30, 10)()  # is known only when the proposal is
+        ending(provider, programs["second"], 30, 12)()
+        ending(provider, programs["first"], 30, 9)()
+
+    found = plan(script, small=0)
+    assert found.left
+    assert [task.max_errors for task in found.tasks] == [9, 10, 12]
+    failed = [result_of(task, number) for task in found.tasks[:1] for number in range(4)]
+    again = plan(script, [*found.records, *failed], small=0)
+    assert [len(task.cells) for task in again.tasks] == [26, 30, 30]
+    assert [task.max_errors for task in again.tasks] == [5, 10, 12], "those that there are count"
+
+
+def result_of(task: Any, number: int) -> Record:
+    """That a task's cell failed."""
+    failed = Result(key=task.cells[number].key, outcome=Outcome.ERROR)
+    return Record(RecordKind.RESULT, failed.to_header(), CODEC.dumps((Outcome.ERROR, ValueError("no"))))
 
 
 def test_only_missing_cells_count(provider: Provider) -> None:
@@ -662,7 +747,7 @@ def guess(desk: Desk) -> None:
         (4, paid(90), 4),
         (20, paid(90), 6),
         (20, paid(50), 4),
-        (20, paid(49), 3),
+        (20, paid(45), 3),
         (20, paid(50, wasted=2), 2),
         (20, paid(50, wasted=4), 0),
         (20, [], 0),

@@ -302,7 +302,7 @@ def test_the_first_result_is_the_only_one_that_is_journaled(tmp_path: Path) -> N
     for record in printed:
         driver._journal(record)
     assert list(folder.records()) == [result(1, b"first"), call(1, b"first"), call(2)]
-    assert driver.known == Known({digest(1)}, {digest(1), digest(2)}, Usage(calls=2))
+    assert driver.known == Known({digest(1)}, calls={digest(1), digest(2)}, usage=Usage(calls=2))
     again = Driver(folder, request, Processes(folder, manifest), Silent(), workers=1)
     assert (again.resumed, again.known) == (1, driver.known), "calls are no cells"
 

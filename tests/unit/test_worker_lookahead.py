@@ -93,6 +93,26 @@ def test_what_joins_a_round(case: str, script: Callable[[Scout], object], expect
     assert agreed(script) == expected
 
 
+def test_a_scout_ends_where_a_thread_lacks_something() -> None:
+    def script(it: Scout) -> None:
+        sight(it, 1)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda number: sight(it, number), (2, 3, 4, 5)))
+        sight(it, 6)
+
+    assert agreed(script) == [1]
+
+
+def test_what_is_known_is_told_when_all_come_to_it() -> None:
+    met: list[str] = []
+    agreed(
+        lambda it: [sight(it, 1), sight(it, 2), sight(it, 1), differing(it, 2, 1), sight(it, 3)],
+        frozenset({1, 2}),
+        met=lambda sighting: met.append(sighting.digest),
+    )
+    assert met == [digest(1), digest(2), digest(1)]
+
+
 def by_letter(scout: Scout, *numbers: int) -> bool:
     """Each of the likely scouts wants its own."""
     return sight(scout, numbers["CDEF".index(scout.letter)])

@@ -224,6 +224,8 @@ class Task(Message):
     cells: list[Cell] = Field(min_length=1)
     weight: int = Field(1, ge=1)
     """Cost of one cell in LM calls of one program run, roughly: a bootstrap is a sequence of them."""
+    max_errors: int | None = Field(None, ge=1)
+    """When so many of the cells have failed, nobody needs the others: the effect is an error. None: it bears any."""
 
 
 class Outcome(StrEnum):

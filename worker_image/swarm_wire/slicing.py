@@ -56,14 +56,28 @@ def process_ended(key: str, how: str) -> Record:
     return Record(RecordKind.RESULT, Result(key=key, outcome=Outcome.ERROR, error=error).to_header())
 
 
-def missing_cells(tasks: Iterable[Task], present: Collection[str]) -> list[tuple[Task, int]]:
-    """Every (task, cell position) without a result, each key once, heaviest tasks first.
+def has_failed(task: Task, failed: Collection[str]) -> bool:
+    """Whether so many of a task's cells have failed that nobody needs the others."""
+    return task.max_errors is not None and sum(cell.key in failed for cell in task.cells) >= task.max_errors
 
-    Heavy cells come first so that a bootstrap does not start when everything else is finished.
+
+def missing_cells(
+    tasks: Collection[Task], present: Collection[str], failed: Collection[str] = ()
+) -> list[tuple[Task, int]]:
+    """Every (task, cell position) that a round still needs, each key once.
+
+    When a task has failed, nothing more is needed: the compile may end there, and only the next plan knows. So tasks
+    that may fail come first; then heavy ones, so that a bootstrap does not start when everything else is finished.
+
+    Args:
+        present: keys of cells that have a result.
+        failed: those among them whose result is an error.
     """
+    if any(has_failed(task, failed) for task in tasks):
+        return []
     seen: set[str] = set()
     found: list[tuple[Task, int]] = []
-    for task in sorted(tasks, key=lambda task: -task.weight):
+    for task in sorted(tasks, key=lambda task: (task.max_errors is None, -task.weight)):
         for position, cell in enumerate(task.cells):
             if cell.key not in present and cell.key not in seen:
                 seen.add(cell.key)
@@ -150,7 +164,7 @@ def _dealt(
 
 
 def _refs(cells: Sequence[tuple[Task, int]], places: Iterable[int]) -> list[SliceRef]:
-    """Cells in the order of `missing_cells`: heavy ones first, then task by task."""
+    """Cells in the order of `missing_cells`, task by task."""
     positions: dict[str, list[int]] = {}
     for place in places:
         task, position = cells[place]

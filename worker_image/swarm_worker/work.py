@@ -20,7 +20,7 @@ from swarm_worker.process import Process, check_schema, folder
 from swarm_worker.replay import calls, places
 from swarm_worker.replay.calls import Answers, Loading
 from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.effects import Work, make_work
+from swarm_worker.replay.effects import Failures, Work, make_work
 from swarm_worker.replay.journal import body_of, read_body
 from swarm_worker.replay.places import MARK
 from swarm_worker.replay.store import Store, read_earlier
@@ -92,8 +92,8 @@ def run_slice(
 ) -> None:
     """Runs the cells of a slice. After SIGTERM no new cell is begun, and those in flight get the grace time.
 
-    When the output is full, or a cell takes longer than it may, no new cell is begun, either, and those in flight are
-    finished.
+    When the output is full, or a cell takes longer than it may, or a task has failed, no new cell is begun, either,
+    and those in flight are finished.
 
     A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
 
@@ -104,10 +104,10 @@ def run_slice(
     threads = environment.request.spec.swarm.threads_per_pod
     todo = deque((ref.task, position) for ref in slice_ for position in ref.cells)
     failed: list[SwarmError] = []
-    watch = Watch(environment.request.spec.limits.cell_seconds, environment.throttle.clock)
+    watch, failures = Watch(environment.request.spec.limits.cell_seconds, environment.throttle.clock), Failures()
 
     def run_cells() -> None:
-        while not (process.stopping or process.is_full or watch.late or hopeless(failed, threads)):
+        while not (process.stopping or process.is_full or watch.late or hopeless(failed, threads) or failures.is_over):
             try:
                 digest, position = todo.popleft()
             except IndexError:
@@ -116,6 +116,7 @@ def run_slice(
                 work = bench.work(digest)
                 with watch.timed(work.task.weight):
                     record = work.run(position, answers)
+                failures.note(work.task, record)
                 process.put(record)
             except BaseException as error:
                 failed.append(_swarm_error(error))
@@ -134,7 +135,7 @@ def run_slice(
             process.interrupt()
     if failed:
         raise next((error for error in failed if not isinstance(error, ProviderFailed)), failed[0])
-    if todo:
+    if todo and not failures.is_over:
         raise OutputFull
 
 

@@ -24,6 +24,7 @@ from swarm_wire.messages import (
     Bound,
     CallMade,
     Ending,
+    Outcome,
     PlanEnd,
     PlanOutcome,
     Result,
@@ -36,7 +37,7 @@ from swarm_wire.messages import (
 from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.slicing import isolated, missing_cells, process_ended, slice_cells, slice_keys
+from swarm_wire.slicing import has_failed, isolated, missing_cells, process_ended, slice_cells, slice_keys
 from swarm_worker.errors import SwarmError
 from swarm_worker.exchange import Desk
 from swarm_worker.local.folder import JournalFolder
@@ -81,6 +82,7 @@ class Known:
 
     Attributes:
         keys: of cells that have a result.
+        failed: those among them whose result is an error.
         calls: LM calls that were told of by themselves, by their identity.
         usage: what those took, each counted once.
         accounts: what processes spent, where there are limits.
@@ -89,6 +91,7 @@ class Known:
     """
 
     keys: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     usage: Usage = field(default_factory=Usage)
     accounts: Accounts = field(default_factory=Accounts)
@@ -118,6 +121,8 @@ class Known:
         if identity in known:
             return None
         known.add(identity)
+        if isinstance(found, Result) and found.outcome is Outcome.ERROR:
+            self.failed.add(identity)
         self.usage += found.usage
         return found
 
@@ -140,6 +145,7 @@ class Driver:
         self.resumed = len(self.known.keys)
         self._desk = Desk()
         self._limiter = LocalLimiter(rate_limits(request.spec, request.namespace, request.name))
+        self._tasks: list[Task] = []
         self._is_late = False
 
     def run(self) -> Record:
@@ -192,6 +198,11 @@ class Driver:
         return printed[0]
 
     @property
+    def _missing(self) -> list[tuple[Task, int]]:
+        """Cells that the round still needs."""
+        return missing_cells(self._tasks, self.known.keys, self.known.failed)
+
+    @property
     def _left(self) -> Allowance:
         """What the run may spend yet."""
         return Allowance.of(self._request.spec.limits).less(self.known.accounts.total)
@@ -216,6 +227,7 @@ class Driver:
             self._folder.put_tasks(round_, (r for r in printed if r.kind in (RecordKind.TASK, RecordKind.BLOB)))
             self._scatter(round_, tasks)
             # The end of a plan is journaled when its round is complete: until then the same round is planned again.
+            self._tasks = []
             for record in printed:
                 if record.kind is RecordKind.PLAN:
                     self._journal(record)
@@ -240,8 +252,9 @@ class Driver:
         limits, pods, failures, last = self._request.spec.limits, self._workers, 0, ""
         endings: list[Ended] = []
         slices: list[list[SliceRef]] = []
+        self._tasks = tasks
         for attempt in count(1):
-            cells: Sequence[tuple[Task, int]] = missing_cells(tasks, self.known.keys)
+            cells: Sequence[tuple[Task, int]] = self._missing
             if not cells:
                 return
             if failures == swarm.max_attempts and self._isolate(endings, slices, tasks, len(cells)):
@@ -301,7 +314,7 @@ class Driver:
         allowance = self._allowance(len(slices))
 
         def run(index: int) -> None:
-            if any(other.is_terminal for other in list(ended.values())):
+            if not self._missing or any(other.is_terminal for other in list(ended.values())):
                 return
             extra = {
                 names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_)),
@@ -354,5 +367,7 @@ class Driver:
                 self._folder.append(record)
             if isinstance(new, Result):
                 self._watcher.gathered(new)
+                if new.outcome is Outcome.ERROR and any(has_failed(task, self.known.failed) for task in self._tasks):
+                    self._processes.interrupt()  # what other workers would go on with may not be needed
             elif isinstance(new, CallMade):
                 self._watcher.called(new)

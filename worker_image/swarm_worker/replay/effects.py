@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -55,6 +56,25 @@ class Tasks:
         return replace(self, task=self.task.model_copy(update={"cells": cells}))
 
 
+class Failures:
+    """Counts failing cells of tasks that run here.
+
+    Attributes:
+        is_over: whether a task has failed: begin nothing more.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.is_over = False
+
+    def note(self, task: Task, result: Record) -> None:
+        if task.max_errors is not None and result.header["outcome"] == Outcome.ERROR:
+            with self._lock:
+                self._counts[task.digest] += 1
+                self.is_over |= self._counts[task.digest] >= task.max_errors
+
+
 class Work(Protocol):
     """A task that was made ready."""
 
@@ -79,15 +99,15 @@ class Wave:
     waves of equal programs share cells.
 
     Args:
-        max_errors: so many failing items end the compile.
+        max_errors: so many failing items are an error of the whole, as in stock; where there are that many items.
     """
 
     kind = EffectKind.WAVE
     weight = 1
 
-    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any], max_errors: int = 0) -> None:
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any], max_errors: int) -> None:
         self.function, self.items, self.settings = function, list(items), in_force()
-        self.max_errors = max_errors
+        self.max_errors = max(1, max_errors) if max(1, max_errors) <= len(self.items) else None
         self.function_walk = Walk()
         head = bytes.fromhex(self.function_walk.digest("wave", function, self.settings))
         self.program = head.hex() if self._is_evaluation() else None
@@ -100,17 +120,26 @@ class Wave:
         self.unresolved = self.function_walk.unresolved or any(walk.unresolved for walk in self.item_walks)
 
     def is_known(self, store: Store) -> bool:
-        return all(key in store for key in self.keys)
+        return self.has_failed(store) or all(key in store for key in self.keys)
 
-    def load(self, store: Store, codec: Codec, missing: float | None = None) -> list[Value]:
+    def errors_left(self, store: Store) -> int | None:
+        """When so many more items have failed, stock would stop, whatever the others come to; None: never."""
+        if self.max_errors is None:
+            return None
+        errors = sum(key in store and store.result(key).outcome is Outcome.ERROR for key in self.keys)
+        return max(0, self.max_errors - errors)
+
+    def has_failed(self, store: Store) -> bool:
+        """Whether so many have failed."""
+        return self.errors_left(store) == 0
+
+    def load(self, store: Store, codec: Codec, missing: float = FAILURE) -> list[Value]:
         """Outcome and value of each item, in order.
 
         Args:
-            missing: of an evaluation that is cut short: what each missing item scores, as a Bound.
+            missing: what each missing item of an evaluation scores, as a Bound.
         """
         known = self._known(store, codec)
-        if missing is None:
-            return list(known.values())
         bound: Value = Outcome.OK, (Prediction(), Bound(missing))
         return [known.get(number, bound) for number in range(len(self.items))]
 
@@ -124,7 +153,14 @@ class Wave:
         # All items, also those whose cells are known: waves over the same data then share one blob.
         items, items_key = _blob(codec.dumps(self.items))
         payload, payload_key = _blob(codec.dumps({"function": self.function, "settings": self.settings}))
-        task = Task(digest=self.digest, kind=self.kind, payload=payload_key, items=items_key, cells=cells)
+        task = Task(
+            digest=self.digest,
+            kind=self.kind,
+            payload=payload_key,
+            items=items_key,
+            cells=cells,
+            max_errors=self.errors_left(store),
+        )
         return Tasks(task, {payload_key: payload, items_key: items})
 
     def placeholder(self, letter: str, score: float) -> list[Value] | None:
@@ -229,7 +265,13 @@ class Bootstrap:
     def is_known(self, store: Store) -> bool:
         return self.digest in store
 
-    def load(self, store: Store, codec: Codec, missing: float | None = None) -> Value:
+    def errors_left(self, store: Store) -> None:
+        return None
+
+    def has_failed(self, store: Store) -> bool:
+        return False
+
+    def load(self, store: Store, codec: Codec, missing: float = FAILURE) -> Value:
         """OK and ({predictor name: demos}, error count), or ERROR and the exception."""
         return _value(store, self.digest, codec, [(INPUT, self.walk)])
 

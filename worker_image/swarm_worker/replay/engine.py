@@ -27,7 +27,7 @@ from swarm_worker.exchange import Table
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.concurrency import is_alone, is_main, is_ordered
-from swarm_worker.replay.effects import Call, Tasks, make_work
+from swarm_worker.replay.effects import Call, Failures, Tasks, make_work
 from swarm_worker.replay.execute import Value, outcome_of
 from swarm_worker.replay.forecast import Forecast
 from swarm_worker.replay.guesses import Guesses, allowance
@@ -78,6 +78,12 @@ class Scattered(Effect, Protocol):
     def groups(self) -> Sequence[str]:
         """Names of an evaluation's items."""
 
+    def errors_left(self, store: Store) -> int | None:
+        """When so many more cells have failed, stock would stop, whatever the others come to; None: never."""
+
+    def has_failed(self, store: Store) -> bool:
+        """Whether so many have failed."""
+
     def tasks(self, store: Store, codec: Codec) -> Tasks: ...
     def placeholder(self, letter: str, score: float) -> Any:
         """A stand-in for the result, or None where there can be none."""
@@ -88,8 +94,8 @@ class Scattered(Effect, Protocol):
     def standing(self, store: Store, codec: Codec) -> Standing | None:
         """What is known of an evaluation; None where that cannot be compared."""
 
-    def load(self, store: Store, codec: Codec, missing: float | None = None) -> Any:
-        """The result; of an evaluation that is cut short, each missing item scores so much, as a Bound."""
+    def load(self, store: Store, codec: Codec, missing: float = ...) -> Any:
+        """The result; each item that an evaluation does without scores so much, as a Bound."""
 
 
 class Leave(Protocol):
@@ -179,6 +185,8 @@ class Engine:
         self._at_work: Counter[int] = Counter()
         self._unordered: set[str] = set()
         self._used_by_kind: list[tuple[str, Sequence[str]]] = []
+        self._limits: dict[str, int] = {}
+        self._places: dict[str, int] = {}
         self._flights = Table()
         self._occurrences: dict[str, int] = {}
         self.has_checked = self.has_passed_over = False
@@ -222,7 +230,7 @@ class Engine:
             self._used_by_kind.append((effect.kind, known))
         self.used.update(known)
         value = self._load(effect)
-        if effect.program is not None:
+        if effect.program is not None and not effect.has_failed(self.store):
             self._forecast.add(effect.program, effect.scores(value))
             self._enter(effect)
         return value
@@ -325,9 +333,9 @@ class Engine:
                     if record.header["key"] in self._blobs:
                         continue
                     self._blobs.add(record.header["key"])
+                    self._unsaid.append(record)
                 if record.kind is RecordKind.TASK:
                     self.asked.append(Task.model_validate(record.header))
-                self._unsaid.append(record)
 
     def _ask_nothing(self) -> None:
         """Takes back what was asked for."""
@@ -337,7 +345,7 @@ class Engine:
     def _run_asked(self) -> None:
         """Runs here the one task that was asked for."""
         [task] = self.asked
-        blobs = {record.header["key"]: record.body for record in self._unsaid if record.kind is RecordKind.BLOB}
+        blobs = {record.header["key"]: record.body for record in self._unsaid}
         self._ask_nothing()
         self._run_here(task, blobs)
 
@@ -345,11 +353,14 @@ class Engine:
         """Runs the cells of a small wave in this process, as a worker would."""
         self.spend()
         self._ahead()
-        work = make_work(task, blobs, self.codec)
+        work, failures = make_work(task, blobs, self.codec), Failures()
 
         def run(position: int) -> None:
+            if failures.is_over:
+                return
             with self._watch.timed():
                 record = work.run(position, self.answers)
+            failures.note(task, record)
             self._keep(record)
 
         with self._working(), ThreadPoolExecutor(self._threads) as pool:
@@ -379,7 +390,9 @@ class Engine:
 
     def _entrants(self, effect: Scattered) -> list[Entrant]:
         """The effect, if it competes."""
-        if not self._competes(effect) or (standing := effect.standing(self.store, self.codec)) is None:
+        if not self._competes(effect) or effect.has_failed(self.store):
+            return []
+        if (standing := effect.standing(self.store, self.codec)) is None:
             return []
         tasks = None if effect.is_known(self.store) else self._tasks(effect)
         return [Entrant(effect.digest, effect.keys, standing, tasks)]
@@ -546,7 +559,15 @@ class Engine:
     # Looking ahead
 
     def _look(self, outlooks: Sequence[Outlook], **limits: Any) -> Scout | None:
+        places = dict.fromkeys((digest for _, digest in self.stream[-1:]), 0)
+
+        def met(sighting: Sighting) -> None:
+            self._places[sighting.digest] = places.setdefault(sighting.digest, len(places))
+            if left := sighting.errors_left:
+                self._limits[sighting.digest] = min(left, self._limits.get(sighting.digest, left))
+
         def found(sighting: Sighting, request: Any) -> None:
+            met(sighting)
             if sighting.kind == Call.kind:
                 self._waiting[sighting.digest] = request
             elif isinstance(request, Entrant) and self._contest is not None:
@@ -557,7 +578,7 @@ class Engine:
 
         if self._contest is not None:
             self._contest.look_again()
-        self._scout = look(self._joined | set(self._waiting), found, outlooks, **limits)
+        self._scout = look(self._joined | set(self._waiting), found, outlooks, met=met, **limits)
         return self._scout
 
     def _find_independent(self) -> Scout | None:
@@ -594,7 +615,7 @@ class Engine:
         if is_settled and not self._competes(effect):
             return self._load(effect)
         cells = sum(key not in self.store for key in effect.keys)
-        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, cells)
+        sighting = Sighting(effect.kind, effect.digest, effect.unresolved, cells, effect.errors_left(self.store))
         scout.report(sighting, lambda: self._request(effect))
         if is_settled:
             return self._load(effect)
@@ -625,9 +646,19 @@ class Engine:
         """Ends the process. Of several threads one does, and none says anything after its last word."""
         with self._lock:
             if error is None:
-                for record in self._unsaid:
+                self._arrange()
+                for record in (*self._unsaid, *(Record(RecordKind.TASK, task.to_header()) for task in self.asked)):
                     self._emit(record)
             self._leave(error)
+
+    def _arrange(self) -> None:
+        """Brings what was asked for into the order in which the optimizer comes to it, each task with the fewest errors
+        that it must not have: where one fails, those behind it may not be needed.
+        """
+        self.asked = [
+            task.model_copy(update={"max_errors": self._limits.get(task.digest, task.max_errors)})
+            for task in sorted(self.asked, key=lambda task: self._places.get(task.digest, 0))
+        ]
 
     def _keep(self, record: Record) -> None:
         """Journals what was finished here."""

@@ -15,13 +15,13 @@ WASTE = 0.08
 
 
 def allowance(paid: int, unneeded: int) -> float:
-    """LM calls that a round's guesses may take, so that no more than WASTE are in vain whatever comes of them.
+    """LM calls that a round's guesses may take, so that no more than WASTE, theirs included, are ever in vain.
 
     Args:
         paid: calls of the run so far.
         unneeded: those among them that the plan has not needed until now.
     """
-    return WASTE * paid - unneeded
+    return (WASTE * paid - unneeded) / (1 - WASTE)
 
 
 class Guesses:

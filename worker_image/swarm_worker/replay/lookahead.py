@@ -33,12 +33,14 @@ class Sighting:
     Attributes:
         unresolved: whether it is made from a placeholder.
         cells: how many it lacks; none for an LM call.
+        errors_left: when so many of them have failed, nobody needs the others; None: all are needed.
     """
 
     kind: str
     digest: str
     unresolved: bool
     cells: int = 0
+    errors_left: int | None = None
 
 
 def everything(sighting: Sighting) -> bool:
@@ -88,6 +90,7 @@ def look(
     quorum: int | None = None,
     limit: int = BUDGET,
     choice: Callable[[Sighting], bool] = everything,
+    met: Callable[[Sighting], object] = everything,
 ) -> Scout | None:
     """Forks a scout for each outlook, and referees them.
 
@@ -97,6 +100,7 @@ def look(
         quorum: how many scouts must ask for an effect, the first among them; None: all.
         limit: most effects to find.
         choice: whether one that was found is to join the round.
+        met: is told of each that the scouts come to and that is known.
 
     Returns:
         In a scout: its line. In the plan, when the scouts are done: None.
@@ -117,7 +121,7 @@ def look(
             line.end()
         return None
     try:
-        for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines), choice), 1):
+        for number, (sighting, request) in enumerate(_agreed(lines, known, quorum or len(lines), choice, met), 1):
             found(sighting, request)
             if number == limit:
                 break
@@ -128,7 +132,11 @@ def look(
 
 
 def _agreed(
-    lines: list[Child], known: set[str], quorum: int, choice: Callable[[Sighting], bool]
+    lines: list[Child],
+    known: set[str],
+    quorum: int,
+    choice: Callable[[Sighting], bool],
+    met: Callable[[Sighting], object],
 ) -> Iterator[tuple[Sighting, Any]]:
     """The chosen ones of what at least `quorum` scouts ask for, the first among them, in the order of the first."""
     disagreements = 0
@@ -145,6 +153,8 @@ def _agreed(
         if disagreements > TOLERATED:
             return
         wanted = same and not first.unresolved and first.digest not in known and choice(first)
+        if same and first.digest in known:
+            met(first)
         try:
             lines[0].connection.send(wanted)
             if wanted:

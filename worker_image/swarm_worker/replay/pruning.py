@@ -67,13 +67,13 @@ class Standing:
         examples: names of its examples.
         scores: of each example that is known, by its position; what failed is in it, too.
         failed: positions of those that failed.
-        max_errors: so many failing examples end a compile.
+        max_errors: so many failing examples end a compile; None: as many as there are do not.
     """
 
     examples: tuple[str, ...]
     scores: Mapping[int, float]
     failed: frozenset[int] = frozenset()
-    max_errors: int = 0
+    max_errors: int | None = None
 
     @property
     def missing(self) -> list[int]:
@@ -85,7 +85,9 @@ class Standing:
         """Whether its missing cells are no evidence. Too many failing examples end a compile in stock: once one has
         failed, all that might are looked at.
         """
-        return not self.failed or len(self.failed) + len(self.missing) < self.max_errors
+        if not self.failed or self.max_errors is None:
+            return True
+        return len(self.failed) + len(self.missing) < self.max_errors
 
     def percentage(self, rest: float) -> float:
         """Its score if each missing example scores `rest`."""

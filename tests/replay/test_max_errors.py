@@ -1,0 +1,56 @@
+"""Where stock stops because too much fails, we stop, too: not many calls later, and with the same end."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.compiles import Case
+
+SEARCH = "bootstrapFewShotWithRandomSearch"
+IN_FLIGHT = 2 * 4
+"""Cells: as many as two workers of the local driver have threads."""
+UNHEARD = 10
+"""Errors that a worker may count by itself while the driver's word is on its way."""
+
+ENDED: list[tuple[str, str, dict[str, Any]]] = [
+    ("Hopeless", SEARCH, {"num_candidate_programs": 4, "max_labeled_demos": 4}),
+    ("Stumbling", SEARCH, {"num_candidate_programs": 4, "max_labeled_demos": 4}),
+    ("Choosy", SEARCH, {"num_candidate_programs": 4, "max_labeled_demos": 4}),
+    ("Choosy", SEARCH, {"num_candidate_programs": 4, "max_labeled_demos": 4, "max_errors": 1}),
+    ("Hopeless", "copro", {"breadth": 3, "depth": 2}),
+    ("Hopeless", "inferRules", {"num_candidates": 3, "num_rules": 5, "max_errors": 5}),
+]
+
+
+@pytest.mark.parametrize(("program", "optimizer", "parameters"), ENDED, ids=str)
+def test_a_compile_that_stock_ends_costs_no_more_than_what_is_in_flight(
+    providers: Any, tmp_path: Path, program: str, optimizer: str, parameters: dict[str, Any]
+) -> None:
+    case = Case("ended", optimizer, parameters, program, train=40, validation=60)
+    expected = case.stock(providers(1))
+    assert expected.error is not None
+    ours = case.swarm(providers(1), tmp_path)
+    assert ours.status != 0
+    assert "Execution cancelled due to errors" in ours.output or "EvaluationFailed" in ours.output
+    print("FIGURES", expected.requests, ours.requests)
+    assert ours.requests <= expected.requests + IN_FLIGHT + UNHEARD
+    again = case.swarm(providers(1), tmp_path)
+    assert (again.status, again.requests) == (ours.status, 0)
+
+
+@pytest.mark.parametrize("max_errors", [3, 8])
+def test_an_optimizer_that_goes_on_after_too_many_errors_comes_to_stocks_winner(
+    providers: Any, tmp_path: Path, max_errors: int
+) -> None:
+    parameters = {"seed": 1, "num_candidates": 3, "num_trials": 5, "minibatch": False}
+    parameters["max_errors"] = max_errors
+    case = Case("swallows", "miprov2", parameters, "Stumbling", train=20, validation=30)
+    expected = case.stock(providers(1))
+    assert expected.error is None
+    ours = case.swarm(providers(1), tmp_path)
+    assert ours.status == 0, ours.output
+    print("FIGURES", expected.requests, ours.requests)
+    assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
+    assert ours.requests == ours.calls
+    assert ours.requests <= expected.requests + len(ours.ranking) * IN_FLIGHT
