@@ -201,7 +201,8 @@ def compiled(s: Situation) -> Move | None:
     artifact, found = winner(s), s.world.artifact
     if artifact is None:
         return None
-    if found is None or (found.run_id, found.sha256) != (s.world.compilation.run_id, artifact.sha256):
+    wanted = s.world.compilation.run_id, artifact.sha256, artifact.report.partial or ""
+    if found is None or (found.run_id, found.sha256, found.partial) != wanted:
         message = "the program is compiled and is written to its ConfigMap now."
         publish = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (Publish(artifact),), wake_up=0)
         return foreign_artifact(s) or publish
@@ -585,6 +586,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     if s.world.compilation.deleting:
         return ()
     current, last = s.world.compilation.run_id, s.planned - 1
+    left = {shard.name for shard in s.world.journal.leftover}
     actions: list[Action] = []
     actions += release(pod for pod in s.world.pods if s.settled or pod.run_id != current)
     actions += release(pod for pod in s.pods if pod.lost(s.now, s.settings.lost_after))
@@ -606,7 +608,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
             # By its request a run is known: without that, a later generation that asks for nothing new would run again.
-            is_done = passing and (s.settled is not None or found.round < last)
+            is_done = passing and found.name not in left and (s.settled is not None or found.round < last)
             gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:
             gone = expired or passing or (has_begun and found.run_id not in kept)

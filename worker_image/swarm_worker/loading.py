@@ -70,6 +70,7 @@ def load_environment(process: Process) -> Environment:
     throttle = install_throttle(os.environ)
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent, process.stop_spending = lambda: budget.spent, budget.close
+    process.stop_asking = budget.stop
     process.is_limited, process.error = budget.is_limited, lambda: budget.error
     if budget.is_limited:
         process.watch()

@@ -8,7 +8,7 @@ nothing that an optimizer or a user's program catches can keep it from ending.
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from math import inf
@@ -19,7 +19,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, CellTimeout, Drift, OutputFull, SwarmError
+from swarm_worker.errors import BadInput, CellTimeout, Drift, NoMoreCalls, OutputFull, SwarmError
 from swarm_worker.exceptions import describe
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
@@ -208,6 +208,13 @@ class Engine:
             self._enter(effect)
         return value
 
+    def go_on(self, leftover: Iterable[Tasks]) -> NoReturn:
+        """Asks again for what the last round has left to do, and leaves: nothing new before that."""
+        for tasks in leftover:
+            self._ask(tasks.task.digest, tasks.records())
+        self.stream = list(self.store.stream)
+        self._end()
+
     def _is_settled(self, effect: Scattered) -> bool:
         """Whether nothing more of it is needed."""
         return effect.is_known(self.store) or (self._competes(effect) and effect.digest in self.spared)
@@ -313,6 +320,11 @@ class Engine:
         try:
             for cell in cells:
                 cell.result()
+        except NoMoreCalls:
+            # The run goes on with the rest of it, and not with what another plan makes of a part.
+            missing = {cell.key for cell in task.cells if cell.key not in self.store}
+            self._ask(task.digest, Tasks(task, dict(blobs)).part(missing).records())
+            self._end()
         except SwarmError as error:
             self._end(error)
 
@@ -400,7 +412,8 @@ class Engine:
                 def again() -> Any:
                     raise failure
 
-                self._make(effect.digest, again)
+                with self._ending():
+                    self._make(effect.digest, again)
             else:
                 self._make(effect.digest, lambda: made)
         return self._value(effect)
@@ -421,11 +434,8 @@ class Engine:
         return value
 
     def _make(self, key: str, make: Make) -> None:
-        """Makes an LM call here and journals it."""
-        try:
-            outcome, value = outcome_of(make, ())
-        except SwarmError as error:
-            self._end(error)
+        """Makes an LM call here and journals it. Raises SwarmError."""
+        outcome, value = outcome_of(make, ())
         if outcome is Outcome.OK:
             header = CallMade(key=key, usage=client().usage(value)).to_header()
             self._keep(Record(RecordKind.CALL, header, self._portable(value)))
@@ -459,12 +469,14 @@ class Engine:
         if not jobs:
             return False
         self.spend()
-        if len(jobs) == 1:
-            jobs[0]()
-        else:
-            with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
-                context = contextvars.copy_context()
-                list(pool.map(lambda job: context.copy().run(job), jobs))
+        with self._ending():
+            if len(jobs) == 1:
+                jobs[0]()
+            else:
+                # Not before those under way are answered: they are paid for.
+                with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+                    context = contextvars.copy_context()
+                    list(pool.map(lambda job: context.copy().run(job), jobs))
         return True
 
     # Looking ahead
