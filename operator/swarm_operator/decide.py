@@ -179,7 +179,7 @@ def without_limiter(s: Situation) -> Move | None:
         s,
         Reason.NO_LIMITER,
         f"models.{limited[0]}.limits is set, and this operator has no limiter, which would keep it. Install the chart "
-        "with limiter.enabled: true and ask for a new run, or remove the limits.",
+        f"with limiter.enabled: true, or remove the limits. {words.new_run(s)}",
     )
 
 
@@ -336,7 +336,7 @@ def scatter(s: Situation) -> Move | None:
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"{len(s.missing)} cells of round {round_} have no result after {last} attempts. "
-            f"{words.last_failure(ended)} Remove the cause, then ask for a new run: {words.asking(s)}",
+            f"{words.last_failure(ended)} Remove the cause. {words.new_run(s)}",
         )
     if delay := backoff(s, worst, ended):
         return Move(words.retrying(s, last, ended), release(s.world.harvest.settled), delay)
@@ -377,7 +377,7 @@ def plan(s: Situation) -> Move | None:
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"the plan of round {round_} did not come to its end in {last} attempts. {words.last_failure(pods)} Remove "
-            f"the cause, then ask for a new run: {words.asking(s)}",
+            f"the cause. {words.new_run(s)}",
         )
     if delay := backoff(s, strikes, pods):
         return Move(words.retrying(s, last, pods), release(s.world.harvest.settled), delay)
@@ -559,8 +559,8 @@ def wait(
     end = since + timedelta(seconds=limit)
     left = (end - s.now).total_seconds()
     if left <= 0:
-        ended = f"That did not change in {limit:g} s, so the run has ended. Put it right, then ask for a new run:"
-        return fail(reason, f"{message} {ended} {words.asking(s)}")
+        ended = f"That did not change in {limit:g} s, so the run has ended. Put it right."
+        return fail(reason, f"{message} {ended} {words.new_run(s)}")
     verdict = Verdict(
         State.RUNNING,
         reason,

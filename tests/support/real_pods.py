@@ -163,6 +163,7 @@ class Run:
             model["parameters"], model["price"] = {"maxTokens": 100}, {"prompt": 2.0, "completion": 8.0}
         self.cluster.config_map("data", **data)
         made = self.cluster.compilation({**spec, "limits": limits}, NAME)
+        self.began = self.cluster.now
         self._key = Key(NAMESPACE, NAME, made["metadata"]["uid"])
         self._operator = Reconciler(self.cluster, SETTINGS, clock=lambda: self.cluster.now)
 

@@ -159,7 +159,8 @@ class Plan:
             raise Drift(
                 WorkerReason.SOURCE_CHANGED,
                 "the program's files, the data, the installed packages or the image changed while the run was under "
-                "way, so its journal cannot be used. Request a new run for the new state.",
+                "way, so its results are not those of the new state. Put the old state back, or go on with the new "
+                "one.",
             )
 
     def _explained(self, error: SwarmError) -> SwarmError:

@@ -203,5 +203,5 @@ def explain(difference: Difference) -> str:
     return (
         f"{difference.place} is not the same in two processes that differ only in their hash seed and in the order of "
         f'independent examples: "{difference.mine}" in the one, "{difference.theirs}" in the other. '
-        f"No LM call was made. {advice}. Then request a new run."
+        f"No LM call was made. {advice}."
     )

@@ -592,7 +592,7 @@ class Engine:
                     WorkerReason.NONDETERMINISTIC,
                     f"effect {number + 1} was the {kind} {digest} before and is the {found[0]} {found[1]} now: the "
                     "program, metric or data differs from process to process. Look for time, unseeded randomness, "
-                    "the order of a set, or the environment; make it the same each time, then request a new run.",
+                    "the order of a set, or the environment; make it the same each time.",
                 )
             )
 
