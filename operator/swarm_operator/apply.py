@@ -49,7 +49,15 @@ class Applier:
             case StartPlan(round_, attempt):
                 journal, around = world.journal.of(ObjectKind.RESULTS), self._around(world)
                 body = manifests.plan_job(
-                    _run(world), round_, attempt, journal, around, action.allowance, action.ending, action.runs_cells
+                    _run(world),
+                    round_,
+                    attempt,
+                    journal,
+                    around,
+                    action.allowance,
+                    action.ending,
+                    action.runs_cells,
+                    leftover=[] if action.ending else world.journal.leftover,
                 )
                 await self._create(JOBS, key, body)
             case StartWork(assignment, strikes, allowance):

@@ -179,7 +179,7 @@ def without_limiter(s: Situation) -> Move | None:
         s,
         Reason.NO_LIMITER,
         f"models.{limited[0]}.limits is set, and this operator has no limiter, which would keep it. Install the chart "
-        "with limiter.enabled: true and ask for a new run, or remove the limits.",
+        f"with limiter.enabled: true, or remove the limits. {words.new_run(s)}",
     )
 
 
@@ -201,7 +201,8 @@ def compiled(s: Situation) -> Move | None:
     artifact, found = winner(s), s.world.artifact
     if artifact is None:
         return None
-    if found is None or (found.run_id, found.sha256) != (s.world.compilation.run_id, artifact.sha256):
+    wanted = s.world.compilation.run_id, artifact.sha256, artifact.report.partial or ""
+    if found is None or (found.run_id, found.sha256, found.partial) != wanted:
         message = "the program is compiled and is written to its ConfigMap now."
         publish = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (Publish(artifact),), wake_up=0)
         return foreign_artifact(s) or publish
@@ -333,7 +334,7 @@ def scatter(s: Situation) -> Move | None:
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"{len(s.missing)} cells of round {round_} have no result after {last} attempts. "
-            f"{words.last_failure(ended)} Remove the cause, then ask for a new run: {words.asking(s)}",
+            f"{words.last_failure(ended)} Remove the cause. {words.new_run(s)}",
         )
     if delay := backoff(s, worst, ended):
         return Move(words.retrying(s, last, ended), release(s.world.harvest.settled), delay)
@@ -374,7 +375,7 @@ def plan(s: Situation) -> Move | None:
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"the plan of round {round_} did not come to its end in {last} attempts. {words.last_failure(pods)} Remove "
-            f"the cause, then ask for a new run: {words.asking(s)}",
+            f"the cause. {words.new_run(s)}",
         )
     if delay := backoff(s, strikes, pods):
         return Move(words.retrying(s, last, pods), release(s.world.harvest.settled), delay)
@@ -556,8 +557,8 @@ def wait(
     end = since + timedelta(seconds=limit)
     left = (end - s.now).total_seconds()
     if left <= 0:
-        ended = f"That did not change in {limit:g} s, so the run has ended. Put it right, then ask for a new run:"
-        return fail(reason, f"{message} {ended} {words.asking(s)}")
+        ended = f"That did not change in {limit:g} s, so the run has ended. Put it right."
+        return fail(reason, f"{message} {ended} {words.new_run(s)}")
     verdict = Verdict(
         State.RUNNING,
         reason,
@@ -583,6 +584,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     if s.world.compilation.deleting:
         return ()
     current, last = s.world.compilation.run_id, s.planned - 1
+    left = {shard.name for shard in s.world.journal.leftover}
     actions: list[Action] = []
     actions += release(pod for pod in s.world.pods if s.settled or pod.run_id != current)
     actions += release(pod for pod in s.pods if pod.lost(s.now, s.settings.lost_after))
@@ -604,7 +606,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
             # By its request a run is known: without that, a later generation that asks for nothing new would run again.
-            is_done = passing and (s.settled is not None or found.round < last)
+            is_done = passing and found.name not in left and (s.settled is not None or found.round < last)
             gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:
             gone = expired or passing or (has_begun and found.run_id not in kept)

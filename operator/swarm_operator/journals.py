@@ -9,6 +9,7 @@ from swarm_operator.api import ObjectKind
 from swarm_operator.settings import MEBIBYTE
 from swarm_operator.situation import Situation
 from swarm_operator.world import MapRef, Shard
+from swarm_wire.messages import PlanOutcome
 from swarm_wire.shards import SHARD_BYTES
 
 MOST_EARLIER: Final = 500
@@ -119,11 +120,12 @@ def crowded(shards: Sequence[Shard], taken: frozenset[str] = frozenset()) -> tup
 
     Which round and attempt brought something is asked about the last rounds alone: only older ones are mixed.
     """
-    planned = len({end.round for shard in shards for end in shard.plans})
+    rounds = sorted({end.round for shard in shards for end in shard.plans if end.outcome is not PlanOutcome.PARTIAL})
+    first = rounds[-2] if len(rounds) > 1 else 0
     groups: dict[tuple[int, int], list[Shard]] = {}
     for shard in shards:
         if shard.size <= SHARD_BYTES // 2 and shard.name not in taken:
-            group = (shard.round, shard.attempt) if shard.round >= planned - 2 else (-1, 0)
+            group = (shard.round, shard.attempt) if shard.round >= first else (-1, 0)
             groups.setdefault(group, []).append(shard)
     for small in groups.values():
         if len(small) > FEW:

@@ -155,6 +155,7 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
         annotations={
             ANNOTATION_SHA256: artifact.sha256,
             **({ANNOTATION_SCORE: f"{score:g}"} if score is not None else {}),
+            **({ANNOTATION_PARTIAL: artifact.report.partial} if artifact.report.partial else {}),
         },
         data={names.PROGRAM_FILE: artifact.program, names.REPORT_FILE: artifact.report_text},
     )
@@ -179,15 +180,19 @@ def plan_job(
     allowance: Allowance = UNLIMITED,
     ending: Ending | None = None,
     runs_cells: bool = True,
+    leftover: Sequence[Shard] = (),
 ) -> Manifest:
     """One pod that replays the compile from the whole journal.
 
     Args:
         ending: a limit ends the run: the plan brings the best program so far.
         runs_cells: it may run small waves itself.
+        leftover: tasks of a round that a limit has cut short: it asks for the rest of them first.
     """
     name = naming.plan_job(run.key.name, run.id, round_, attempt)
     volumes = {str(names.JOURNAL_DIR): _shards_volume(journal)}
+    if leftover:
+        volumes[str(names.TASKS_DIR)] = _shards_volume(leftover)
     seconds = POD_SECONDS if ending is None else PARTIAL_SECONDS
     made = _job(run, name, ObjectKind.PLAN, round_, attempt, "plan", 1, 1, seconds, volumes, around, allowance)
     container = made["spec"]["template"]["spec"]["containers"][0]

@@ -204,6 +204,7 @@ def artifact(found: Object) -> PublishedArtifact:
         owner_uid=owners[0] if owners else "",
         run_id=(metadata.get("labels") or {}).get(LABEL_RUN, ""),
         sha256=(metadata.get("annotations") or {}).get(ANNOTATION_SHA256, ""),
+        partial=(metadata.get("annotations") or {}).get(ANNOTATION_PARTIAL, ""),
         foreign=any(
             entry.get("manager") != MANAGER and {"f:data", "f:binaryData"} & set(entry.get("fieldsV1") or ())
             for entry in metadata.get("managedFields") or ()

@@ -37,7 +37,7 @@ class State(StrEnum):
     """Under way, waiting or retrying."""
     PUBLISHED = "published"
     FAILED = "failed"
-    """Terminal: a person must change the spec or ask for a new run."""
+    """Terminal: a person must change the spec, which begins a new run."""
     SUSPENDED = "suspended"
     """Until a person lets it go on."""
 

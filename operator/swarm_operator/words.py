@@ -1,23 +1,28 @@
 """What is said of a run, and what people can do about it."""
 
+import json
 from collections.abc import Sequence
 from typing import Final
 
-from swarm_operator.api import REQUESTED_AT, ConditionType, Reason
+from swarm_operator.api import ConditionType, Reason
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Artifact, Job, Pod
 from swarm_wire.messages import Report
 from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.spec import MOST_ATTEMPTS
 
 
-def asking(s: Situation) -> str:
-    key = s.world.compilation.key
-    return f'kubectl -n {key.namespace} annotate --overwrite dspyc/{key.name} {REQUESTED_AT}="$(date -Is)"'
+def beginning(s: Situation) -> str:
+    """A command for a new run that is about the same. A new value of requested-at would pay for everything again."""
+    key, spec = s.world.compilation.key, s.world.compilation.spec
+    attempts = spec.swarm.max_attempts if spec else 1
+    patch = json.dumps({"spec": {"swarm": {"maxAttempts": attempts + (1 if attempts < MOST_ATTEMPTS else -1)}}})
+    return f"kubectl -n {key.namespace} patch dspyc/{key.name} --type=merge -p '{patch}'"
 
 
 def new_run(s: Situation) -> str:
-    return f"Ask for a new run: {asking(s)}"
+    return f"Any change of the spec begins a new run, which uses what is paid for and still holds: {beginning(s)}"
 
 
 def suspended(s: Situation, ending: int) -> Verdict:
@@ -110,9 +115,9 @@ def explanation(pod: Pod) -> str:
 
 
 def verdict_of(s: Situation, pod: Pod) -> str:
-    """What a pod says whose end is the run's, and what to do: a changed ConfigMap alone starts no new run."""
+    """What a pod says whose end is the run's, and what to do: a changed ConfigMap alone begins no new run."""
     told = pod.commit.message.rstrip(". ") if pod.commit and pod.commit.message else explanation(pod).rstrip(". ")
-    return f"{told}. Once that is put right, a change of the spec starts a new run, and so does: {asking(s)}"
+    return f"{told}. First put that right. {new_run(s)}"
 
 
 def worker_reason(pod: Pod) -> WorkerReason:

@@ -28,6 +28,7 @@ from swarm_wire.messages import (
 )
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Framed
+from swarm_wire.slicing import missing_cells
 from swarm_wire.spec import CompilationSpec
 
 OVERDUE: Final = "DeadlineExceeded"
@@ -368,6 +369,16 @@ class Journal:
         planned = self.plans.get(round_)
         return self.of(ObjectKind.TASKS, round_, planned.attempt) if planned else []
 
+    @property
+    def leftover(self) -> list[Shard]:
+        """Tasks of a round that a limit has cut short: with a higher one the run goes on with the rest of them."""
+        last = self.plans.get(max(self.plans, default=-1))
+        if last is None or last.end.outcome is not PlanOutcome.PARTIAL:
+            return []
+        rounds = (round_ for round_, found in self.plans.items() if found.end.outcome is not PlanOutcome.PARTIAL)
+        round_ = max(rounds, default=-1)
+        return self.task_shards(round_) if missing_cells(self.tasks(round_) or (), self.keys) else []
+
     def tasks(self, round_: int) -> list[Task] | None:
         """The round's tasks; None where some of them are not there any more."""
         planned = self.plans.get(round_)
@@ -414,6 +425,7 @@ class PublishedArtifact:
 
     Attributes:
         owner_uid: of its controller, "" where it has none.
+        partial: why it is no more than the best program by then; "" where it is the optimizer's winner.
         foreign: another manager owns some of its data.
     """
 
@@ -424,6 +436,7 @@ class PublishedArtifact:
     run_id: str
     sha256: str
     foreign: bool
+    partial: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,20 @@
-"""What a run may cost, on the local driver: never passed; what is complete is kept; with a higher limit it goes on."""
+"""What a run may cost: never passed; what is complete is kept; with a higher limit it goes on to the same end."""
 
 import copy
+import os
 import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.compiles import Case, StockRun, run_local, start_local
+from simulated_provider.testing import running_provider
+from support.compiles import KNOWLEDGE, Case, StockRun, run_local, start_local
 from support.kills import kill_one, wait_for_requests
+from support.real_pods import Run
 
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 PRICE = {"prompt": 2.0, "completion": 8.0}
@@ -126,3 +132,129 @@ def test_the_journal_tells_accounts_apart(providers: Any, tmp_path: Path, stock:
         assert provider.stats()["requests"] <= calls
     run = run_local(limited(provider.url, lmCalls=1000), tmp_path)
     assert run.report["spent"]["calls"] == provider.stats()["requests"] == stock.requests
+
+
+# --- the operator, with a limit that is reached anywhere -----------------------------------------------------------
+
+SMALL = Case(
+    "",
+    parameters={"num_candidate_programs": 2, "max_labeled_demos": 4},
+    program="Two",
+    metric="partial",
+    train=8,
+    validation=8,
+)
+"""Its plans run the candidates' evaluations themselves."""
+PRUNED = Case("", parameters={"num_candidate_programs": 5, "max_labeled_demos": 6}, metric="department", validation=60)
+HIGHER = {"lmCalls": 10**6, "costUSD": 10**3}
+WHOLE = os.environ.get("FIDELITY") == "whole"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    program: dict[str, Any]
+    told: dict[str, Any]
+    answers: int
+    """That the provider gave, each counted once."""
+
+
+class Sweep:
+    """Runs of one case that a limit ends, and the same without a limit.
+
+    Args:
+        model: of the provider, which gives each run of a sweep the same answers.
+    """
+
+    def __init__(self, case: Case, folder: Path, seed: int, pruning: str, **model: Any) -> None:
+        self._case, self._folder, self._pruning, self._runs = case, folder, pruning, 0
+        self.provider = running_provider(seed=seed, knowledge=KNOWLEDGE, varied=True, **model)
+        self._running = self.provider.__enter__()
+        run = self.begin({})
+        run.end()
+        self.unlimited, stats = self.outcome(run), self._running.stats()
+        tokens = stats["prompt_tokens"], stats["completion_tokens"]
+        usd = (tokens[0] * PRICE["prompt"] + tokens[1] * PRICE["completion"]) / 1e6
+        self.cost = {"lmCalls": stats["requests"], "totalTokens": sum(tokens), "costUSD": usd}
+
+    def begin(self, limits: dict[str, Any]) -> Run:
+        self._running.reset()
+        self._runs += 1
+        return Run(
+            self._case,
+            self._running,
+            self._folder / str(self._runs),
+            limits=limits,
+            pods=2,
+            pruning=self._pruning,
+        )
+
+    def outcome(self, run: Run) -> Outcome:
+        assert run.ready[1] == "Published", run.ready
+        report = run.artifact["report"]
+        told = {name: report[name] for name in ("scores", "candidates", "pruned", "partial", "wasted")}
+        return Outcome(run.artifact["program"], told, self._running.stats()["distinct"])
+
+    def ended_by(self, limit: str, part: float, *, is_wanted: bool) -> Outcome:
+        """What a run comes to that is ended when it has spent this part of all, and goes on with a higher limit."""
+        if limit == "wallClock":
+            run, most = self.begin({limit: 3600, "publishPartial": is_wanted}), part * self.cost["lmCalls"]
+            run.end(lambda: self._is_late(run, most))
+        else:
+            most = part * self.cost[limit]
+            run = self.begin({limit: most if limit == "costUSD" else int(most), "publishPartial": is_wanted})
+            run.end()
+        assert run.ready[1] in ("LimitReached", "PublishedPartial"), run.ready
+        run.limit(**HIGHER)
+        run.end()
+        return self.outcome(run)
+
+    def _is_late(self, run: Run, requests: float) -> None:
+        """The clock jumps when so many requests were made."""
+        if run.cluster.now < run.began + timedelta(hours=1) and self._running.stats()["requests"] >= requests:
+            run.cluster.now += timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Sweep]]:
+    made: dict[str, Sweep] = {}
+
+    def sweep(pruning: str) -> Sweep:
+        if pruning not in made:
+            folder = tmp_path_factory.mktemp(pruning)
+            if pruning == "off":
+                # The winner is a late candidate: when a limit ends a run, another one is the best so far.
+                made[pruning] = Sweep(SMALL, folder, 7, pruning)
+            else:
+                made[pruning] = Sweep(PRUNED, folder, 1, pruning, model={"small": 0.9})
+        return made[pruning]
+
+    yield sweep
+    for found in made.values():
+        found.provider.__exit__(None, None, None)
+
+
+FEW_LIMITS = [
+    ("off", "lmCalls", 0.3),
+    ("off", "lmCalls", 0.55),
+    ("off", "totalTokens", 0.8),
+    ("off", "costUSD", 0.5),
+    ("off", "wallClock", 0.6),
+    ("exact", "lmCalls", 0.4),
+    ("exact", "wallClock", 0.5),
+]
+ALL_LIMITS = [
+    (pruning, limit, step / 12)
+    for pruning in ("off", "exact")
+    for limit in ("lmCalls", "totalTokens", "costUSD", "wallClock")
+    for step in range(1, 12)
+]
+
+
+@pytest.mark.parametrize(("pruning", "limit", "part"), ALL_LIMITS if WHOLE else FEW_LIMITS)
+def test_wherever_a_limit_was_reached_a_higher_one_leads_to_the_same_end(
+    sweeps: Callable[[str], Sweep], pruning: str, limit: str, part: float
+) -> None:
+    sweep = sweeps(pruning)
+    assert sweep.ended_by(limit, part, is_wanted=part > 0.5) == sweep.unlimited

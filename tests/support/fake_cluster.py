@@ -254,6 +254,10 @@ class FakeCluster:
         for pod in self.of(PODS):
             self._run(pod)
 
+    def started(self, pod: Object, index: int) -> "StandIn":
+        """What runs in a pod."""
+        return StandIn(self, pod, index)
+
     def _found(self, resource: Resource, name: str) -> Object:
         found = self.objects.get((resource.plural, name))
         if found is None:
@@ -322,7 +326,7 @@ class FakeCluster:
                     "phase": "Running",
                     "containerStatuses": [{"name": "worker", "state": {"running": {"x": 1}}}],
                 }
-                self.running[name] = StandIn(self, pod, index)
+                self.running[name] = self.started(pod, index)
                 self.logs[name] = self.running[name].most()
         elif status["phase"] == "Running":
             stand_in = self.running[name]

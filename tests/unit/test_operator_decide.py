@@ -190,7 +190,7 @@ NEW = [
         [],
         State.FAILED,
         Reason.JOURNAL_DAMAGED,
-        ["requested-at"],
+        ["Any change of the spec begins a new run", "kubectl -n team patch dspyc/triage"],
     ),
 ]
 

@@ -10,7 +10,7 @@ from swarm_operator.api import ObjectKind
 from swarm_operator.journals import FEW, MOST_EARLIER, MOST_MERGED, crowded, reusable, superfluous
 from swarm_operator.settings import MEBIBYTE
 from swarm_operator.world import Journal, MapRef, Shard
-from swarm_wire.messages import Booked, Spending, Usage
+from swarm_wire.messages import Booked, PlanOutcome, Spending, Usage
 from swarm_wire.shards import SHARD_BYTES
 
 RESULTS = ObjectKind.RESULTS
@@ -68,6 +68,15 @@ def test_only_rounds_that_nothing_asks_about_are_mixed() -> None:
     assert {shard.round for shard in found} == set(range(FEW - 2))
     assert len(found) == FEW - 2 + FEW
     assert crowded([shard for shard in journal if shard not in found]) == ()
+
+
+def test_the_round_that_a_limit_has_cut_short_is_asked_about_however_often_the_run_was_ended() -> None:
+    ended = [
+        replace(found, plans=tuple(end.model_copy(update={"outcome": PlanOutcome.PARTIAL}) for end in found.plans))
+        for found in ends(9)[3:]
+    ]
+    journal = [*ends(3), *ended, *small(FEW, 0), *small(FEW, 1), *small(FEW, 2)]
+    assert {shard.round for shard in crowded(journal)} <= {0}
 
 
 def test_merging_comes_to_an_end_and_loses_nothing() -> None:

@@ -15,6 +15,7 @@ from support.worlds import (
     ago,
     assignment,
     compilation,
+    compiled,
     job,
     planned,
     pod,
@@ -268,6 +269,12 @@ TABLE = [
         [],
         Reason.PUBLISHED_PARTIAL,
         ["limits.lmCalls: 10", "not the optimizer's winner"],
+    ),
+    Row(
+        "a winner that is the same program is published anew: its report is another",
+        world(planned(0), booked(10), partial({"lmCalls": 10}), compiled(2), artifact=published(partial="a limit")),
+        ["Publish"],
+        Reason.PUBLISHING,
     ),
     Row(
         "a run that a limit has ended stays ended",

@@ -430,7 +430,7 @@ def test_a_cell_that_always_kills_its_pod_exhausts_its_attempts() -> None:
     message = status(cluster).conditions[0].message
     assert "after 3 attempts" in message
     assert "exit code 137" in message
-    assert "dspy-swarm.dev/requested-at" in message
+    assert '{"spec": {"swarm": {"maxAttempts": 4}}}' in message
     assert not cluster.of(JOBS)
     assert not cluster.of(PODS)
 
@@ -891,6 +891,37 @@ def test_a_limit_ends_a_run_that_goes_on_with_a_higher_one(calls: int) -> None:
     assert sum(cluster.bill.values()) == NEEDED
 
 
+def test_a_run_goes_on_with_the_very_round_that_a_limit_has_cut_short() -> None:
+    cluster, operator = prepared(limits={"lmCalls": 5})
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"] == ("True", "LimitReached")
+    (tasks,) = of_kind(cluster, "tasks")
+    edit(cluster, limits={"lmCalls": NEEDED})
+    operator.look()
+    (job,) = cluster.of(JOBS)
+    assert tasks in mounted_by(job), "the plan asks for the rest of them"
+    run(cluster, operator, 100)
+    assert conditions(cluster)["Ready"] == ("True", "Published")
+    assert not of_kind(cluster, "tasks")
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["there", "deleted"])
+def test_where_a_round_was_complete_or_its_tasks_are_gone_a_plan_begins_anew(gone: bool) -> None:
+    cluster, operator = prepared(limits={"lmCalls": 5 if gone else 1 + CALLS * CELLS})
+    run(cluster, operator)
+    assert len(of_kind(cluster, "tasks")) == gone
+    for name in of_kind(cluster, "tasks"):
+        cluster.remove(CONFIG_MAPS, name)
+    raise_limit(cluster, operator)
+    assert sum(cluster.bill.values()) == NEEDED
+
+
+def of_kind(cluster: FakeCluster, kind: str) -> list[str]:
+    """Names of ConfigMaps."""
+    found = (item["metadata"] for item in cluster.of(CONFIG_MAPS))
+    return [metadata["name"] for metadata in found if (metadata.get("labels") or {}).get(LABEL_KIND) == kind]
+
+
 @pytest.mark.parametrize("away", [0, 3, 30])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(4))
@@ -1115,7 +1146,7 @@ def test_a_run_whose_journal_has_gone_in_time_is_not_run_again_for_nothing_new(
     assert (now.run_id, now.completion_time, now.usage) == (before.run_id, before.completion_time, before.usage)
     ready = now.condition(ConditionType.READY)
     assert ready is not None
-    assert ("requested-at" in ready.message) == bool(limits), "a higher limit is of no use now"
+    assert ("begins a new run" in ready.message) == bool(limits), "a higher limit is of no use now"
     assert "With higher limits" not in ready.message
     assert conditions(cluster) == {**conditions(cluster), "Succeeded": conditions(cluster)["Ready"]}
 

@@ -82,7 +82,7 @@ def test_a_cell_does_not_depend_on_what_else_its_process_runs(program: Any) -> N
             return str(program(**example).answer)
 
     codec = Codec({})
-    tasks = Wave(judge, [{"question": str(number)} for number in range(6)]).tasks(Store(), codec, 10)
+    tasks = Wave(judge, [{"question": str(number)} for number in range(6)], 10).tasks(Store(), codec)
     assert tasks.task.kind is EffectKind.WAVE
     work, answers = make_work(tasks.task, tasks.blobs, codec), Answers(codec, lambda key: None, lambda record: None)
     records = [work.run(position, answers) for position in range(6)]

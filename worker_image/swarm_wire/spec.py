@@ -270,6 +270,8 @@ class Models(SpecModel):
 
 
 ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
+MOST_ATTEMPTS = 10
+"""Of a cell."""
 
 
 class Resources(SpecModel):
@@ -298,7 +300,10 @@ class Swarm(SpecModel):
         200, ge=1, le=5000, description="Most cells of one pod: the most that can be lost with its output."
     )
     max_attempts: int = Field(
-        3, ge=1, le=10, description="Attempts of a cell whose pod ended without its result, each with smaller slices."
+        3,
+        ge=1,
+        le=MOST_ATTEMPTS,
+        description="Attempts of a cell whose pod ended without its result, each with smaller slices.",
     )
     speculation: int = Field(
         4,

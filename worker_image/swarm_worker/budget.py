@@ -30,7 +30,7 @@ from swarm_wire.spec import CompilationSpec
 from swarm_worker.client.call import AsyncSend, Request, Send, TooManyRequests
 from swarm_worker.client.installed import client
 from swarm_worker.client.longest import longest
-from swarm_worker.errors import AllowanceSpent, BadInput, SwarmError
+from swarm_worker.errors import AllowanceSpent, BadInput, NoMoreCalls, Stopping, SwarmError
 from swarm_worker.price_list import Prices
 
 AHEAD = 10
@@ -52,7 +52,7 @@ class Budget:
         # Reentrant: a signal handler asks what was spent, whatever it interrupts.
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
-        self._is_closed = False
+        self._is_closed = self._is_stopping = False
         self._process, self._fork_has_asked = os.getpid(), mmap(-1, 1)
         self._end: Callable[[SwarmError], NoReturn] | None = None
 
@@ -86,6 +86,11 @@ class Budget:
         """No request is sent any more: whoever is about to waits for the end of the process."""
         self._is_closed = True
 
+    def stop(self) -> bool:
+        """No request is begun any more: whoever is about to raises Stopping. Whether any is under way."""
+        self._is_stopping = True
+        return self._aside != Spending()
+
     @contextmanager
     def ending(self, end: Callable[[SwarmError], NoReturn]) -> Iterator[None]:
         """Within, a request that cannot be sent ends the process: what user code makes of that is not what it loads."""
@@ -96,7 +101,7 @@ class Budget:
             self._end = None
 
     def around(self, request: Request, send: Send) -> None:
-        """Sends a request. Raises AllowanceSpent."""
+        """Sends a request. Raises NoMoreCalls."""
         account = self._opened(request)
         with self._lock:
             while not self._set_aside(account.aside):
@@ -129,12 +134,14 @@ class Budget:
             self._lock.notify_all()
 
     def _set_aside(self, worst: Spending) -> bool:
-        """Whether the request can be sent now. Raises AllowanceSpent where it never can."""
+        """Whether the request can be sent now. Raises NoMoreCalls where it never can."""
         with self._lock:
             if self._is_closed:
                 return False
+            if self._is_stopping:
+                self._refuse(Stopping())
             if not self._allowance.covers(self._spent + worst):
-                self._refuse()
+                self._refuse(AllowanceSpent())
             if not self._allowance.covers(self.spent + worst):
                 return False
             self._aside += worst
@@ -145,10 +152,10 @@ class Budget:
                 self._book(Booked(spent=self._booked))
             return True
 
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, error: NoMoreCalls) -> NoReturn:
         if self._end is not None:
-            self._end(AllowanceSpent())
-        raise AllowanceSpent
+            self._end(error)
+        raise error
 
     def _limited(self, spending: Spending) -> Spending:
         """Those figures of it that have a limit."""

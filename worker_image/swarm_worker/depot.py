@@ -132,7 +132,7 @@ class Depot:
         return Drift(
             WorkerReason.STORAGE_DAMAGED,
             f"{name} in {self._url} was deleted or altered, and the journal says that results are there. Find out who "
-            "changes it, then request a new run.",
+            "changes it.",
         )
 
     def _tried(self, what: str, act: Callable[[], T]) -> T:

@@ -10,7 +10,9 @@ SwarmError
 ├── StorageFailed       the depot cannot be read or written; FAILED, as above
 ├── LimiterUnreachable  nobody says whose turn it is to ask the provider; FAILED, as above
 ├── CellTimeout         a cell does not end; FAILED, it is tried again, alone in the end
-├── AllowanceSpent      another call might cost more than this pod may spend; INTERRUPTED, another attempt goes on
+├── NoMoreCalls         another call may not be made; INTERRUPTED, another attempt goes on
+│   ├── AllowanceSpent  it might cost more than this pod may spend
+│   └── Stopping        SIGTERM came
 └── OutputFull          no more can safely be printed; INTERRUPTED, another attempt goes on
 """
 
@@ -111,8 +113,16 @@ class CellTimeout(SwarmError):
         )
 
 
-class AllowanceSpent(SwarmError):
+class NoMoreCalls(SwarmError):
     exit_code = ExitCode.INTERRUPTED
+
+
+class Stopping(NoMoreCalls):
+    def __init__(self) -> None:
+        super().__init__("the process was asked to end")
+
+
+class AllowanceSpent(NoMoreCalls):
     reason = WorkerReason.ALLOWANCE_SPENT
 
     def __init__(self) -> None:

@@ -85,6 +85,7 @@ def load_environment(process: Process) -> Environment:
     restart_batching()
     budget = install_budget(os.environ, request.spec, process.put)
     process.spent, process.stop_spending = lambda: budget.spent, budget.close
+    process.stop_asking = budget.stop
     process.is_limited, process.error = budget.is_limited, lambda: budget.error
     if budget.is_limited:
         process.watch()

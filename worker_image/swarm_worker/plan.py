@@ -28,6 +28,7 @@ from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.codec import Codec, SecretInPayload
 from swarm_worker.replay.engine import SMALL, Engine
 from swarm_worker.replay.journal import Stream
+from swarm_worker.replay.leftover import leftover
 from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.twin import Observation, Twin
@@ -106,6 +107,7 @@ class Plan:
         self._binding = binding(spec, self._environment.sources, loaded.data, image, self._process.hash_seed)
         self._check_binding()
         self._read_earlier()
+        self._finish_round()
         if self._twin is not None and not self._engine.has_checked:
             self._observed = self._rehearsed(loaded, self._twin)
         hooks.install(self._engine)
@@ -135,12 +137,20 @@ class Plan:
         if depot is not None and not self._store.plans and (twin is None or twin.is_plan):
             depot.keep_only([self._environment.request.run_id, *earlier])
 
+    def _finish_round(self) -> None:
+        """What was asked for before comes first. Ends the process where some of that is missing."""
+        if self._ending is None and self._store.last is not None:
+            round_ = read_folder(folder(names.ENV_TASKS_DIR, names.TASKS_DIR))
+            if rest := leftover(self._store, round_, self._environment.depot):
+                self._progress.resume(self._store.last.scores)
+                self._engine.go_on(rest)
+
     def _end_partial(self) -> NoReturn:
         """The run is over: what is complete is what there is."""
         if (best := self._progress.best_program) is not None:
             self._progress.best, self._progress.test_winner = self._progress.best_score, None
             try:
-                self._put_artifact(best)
+                self._put_artifact(best, self._ending)
             except SwarmError as error:
                 self._process.end(error)
         self._put_end(PlanOutcome.PARTIAL)
@@ -185,7 +195,8 @@ class Plan:
             raise Drift(
                 WorkerReason.SOURCE_CHANGED,
                 "the program's files, the data, the installed packages, the image or PYTHONHASHSEED changed while the "
-                "run was under way, so its journal cannot be used. Request a new run for the new state.",
+                "run was under way, so its results are not those of the new state. Put the old state back, or go on "
+                "with the new one.",
             )
 
     def _baseline_failures(self) -> Failures | None:
@@ -243,7 +254,11 @@ class Plan:
         body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
 
-    def _put_artifact(self, winner: Any) -> None:
+    def _put_artifact(self, winner: Any, ending: Ending | None = None) -> None:
+        """
+        Args:
+            ending: why it is no more than the best program so far.
+        """
         program = _saved(winner)
         report = Report(
             scores=self._progress.scores(),
@@ -261,7 +276,7 @@ class Plan:
             spent=self._spent(),
             notes=self._notes(),
             hash_seed=self._process.hash_seed,
-            partial=self._ending and self._ending.why,
+            partial=ending and ending.why,
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
         body = artifact(program, report, self._environment.codec)

@@ -19,7 +19,7 @@ from swarm_wire import names
 from swarm_wire.messages import Booked, RunRequest, Spending
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind, Writer, commit_text
-from swarm_worker.errors import BadInput, SchemaMismatch, SwarmError
+from swarm_worker.errors import BadInput, SchemaMismatch, Stopping, SwarmError
 from swarm_worker.hash_seed import hash_seed
 
 if TYPE_CHECKING:
@@ -36,13 +36,16 @@ class Process:
     goes to standard error.
 
     Attributes:
-        at_once: SIGTERM ends the process where it is; otherwise `stopping` tells.
+        at_once: SIGTERM ends the process where it is, or when the LM calls under way are answered; otherwise `stopping`
+            tells.
         linger_seconds: how long to stay readable after SIGTERM.
         grace_seconds: how long work in flight may go on after SIGTERM.
         output_bytes: when so much is printed, begin nothing more; 0: no limit.
         spent: what LM calls may have cost by now; set when they are counted.
         hash_seed: of this process, and of all others of its run.
         stop_spending: no LM call is made any more; as above.
+        stop_asking: whoever is about to make an LM call learns that the process is to end; says whether any is under
+            way. As above.
         is_limited: whether the process has an allowance.
         error: why nothing that is finished from now on counts; set as above.
         sender: prints records when their bodies are kept somewhere else; set where they are.
@@ -70,6 +73,7 @@ class Process:
         self.sender: Sender | None = None
         self.spent: Callable[[], Spending | None] = lambda: None
         self.stop_spending: Callable[[], None] = lambda: None
+        self.stop_asking: Callable[[], bool] = lambda: False
         self._stopped_at: float | None = None
         signal.signal(signal.SIGTERM, self._stop)
         _keep_from_forks(self._stop)
@@ -88,9 +92,15 @@ class Process:
             os._exit(ExitCode.FAILED)
 
     def _stop(self, *_: object) -> None:
-        self._stopped_at = self._stopped_at or time.monotonic()
-        if self.at_once:
+        is_first, self._stopped_at = not self.stopping, self._stopped_at or time.monotonic()
+        if not (self.at_once and is_first):
+            return
+        if not self.stop_asking():
             self.interrupt()
+        # What is under way is paid for: it is to be answered, and kept.
+        late = threading.Timer(self.grace_seconds, self.interrupt)
+        late.daemon = True
+        late.start()
 
     @property
     def stopping(self) -> bool:
@@ -123,10 +133,13 @@ class Process:
             with contextlib.suppress(SwarmError):
                 self.sender.flush()
         self._commit(ExitCode.INTERRUPTED)
-        if self._writer.count > self._opened:
+        self._exit(ExitCode.INTERRUPTED)
+
+    def _exit(self, code: int) -> NoReturn:
+        if self.stopping and self._writer.count > self._opened:
             # The log of a deleted pod is gone soon after its container.
             time.sleep(max(0.0, self.linger_seconds - self.stopped_for))
-        os._exit(ExitCode.INTERRUPTED)
+        os._exit(code)
 
     def note(self, text: str) -> None:
         """Something that people should know of a run that goes on."""
@@ -161,6 +174,8 @@ class Process:
         """Commits and ends the process, so that no code above can swallow it."""
         reason = message = None
         error = self.error() or error
+        if isinstance(error, Stopping):
+            self.interrupt()
         if self.sender is not None:
             try:
                 self.sender.flush()
@@ -170,7 +185,7 @@ class Process:
             code, reason, message = error.exit_code, error.reason, self.redact(str(error))
             print(f"{reason}: {message}", file=sys.stderr)  # noqa: T201
         self._commit(code, reason, message)
-        os._exit(code)
+        self._exit(code)
 
     def _commit(self, code: ExitCode, reason: str | None = None, message: str | None = None) -> None:
         self.stop_spending()

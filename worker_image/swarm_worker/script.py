@@ -43,6 +43,11 @@ class Progress(BaseCallback):
             baseline=self.baseline, best=self.best, test_baseline=self.test_baseline, test_winner=self.test_winner
         )
 
+    def resume(self, scores: Scores) -> None:
+        """Until they are known again, what an earlier plan knew."""
+        self.baseline, self.best = scores.baseline, scores.best
+        self.test_baseline, self.test_winner = scores.test_baseline, scores.test_winner
+
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         devset = inputs.get("devset") or instance.devset
         if self.compiling and self._is_validation(devset):

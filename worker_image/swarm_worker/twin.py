@@ -266,8 +266,7 @@ def explain(difference: Difference, but_for: str) -> str:
     advice = next(text for part, text in _ADVICE.items() if difference.place.startswith(part))
     return (
         f"{difference.place} is not the same in two processes that differ only in {but_for} of independent examples: "
-        f'"{difference.mine}" in the one, "{difference.theirs}" in the other. No LM call was made. {advice}. Then '
-        "request a new run."
+        f'"{difference.mine}" in the one, "{difference.theirs}" in the other. No LM call was made. {advice}.'
     )
 
 

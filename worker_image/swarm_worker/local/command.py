@@ -73,7 +73,8 @@ def run(given: argparse.Namespace) -> int:
                 (target / name).write_text(text, encoding="utf-8")
             report = Report.model_validate(artifact.header["report"])
             print_report(console, report, target, manifest.spec.program.entrypoint, time.monotonic() - began)
-            shutil.rmtree(folder.root / "rounds", ignore_errors=True)
+            if report.partial is None:  # otherwise it may go on from there
+                shutil.rmtree(folder.root / "rounds", ignore_errors=True)
     except Stopped:
         console.print("\nStopped. Finished results are kept: the same command goes on from them.", highlight=False)
         return INTERRUPTED

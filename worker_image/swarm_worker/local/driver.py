@@ -224,20 +224,21 @@ class Driver:
             if end.outcome is PlanOutcome.DONE:
                 return next(record for record in printed if record.kind is RecordKind.ARTIFACT)
             tasks = [Task.model_validate(record.header) for record in printed if record.kind is RecordKind.TASK]
+            # The plan's end comes last: it says that all of its tasks are there, for a driver that goes on from here.
             self._folder.put_tasks(round_, (r for r in printed if r.kind in (RecordKind.TASK, RecordKind.BLOB)))
-            self._scatter(round_, tasks)
-            # The end of a plan is journaled when its round is complete: until then the same round is planned again.
-            self._tasks = []
             for record in printed:
                 if record.kind is RecordKind.PLAN:
                     self._journal(record)
+            self._scatter(round_, tasks)
+            self._tasks = []
 
     def _plan(self, round_: int) -> list[Record]:
         """The records of a plan that came to its end."""
         for attempt in range(1, PLAN_ATTEMPTS + 1):
             # A cell that ends its process ends the plan, too: then workers run it, who can tell which one it is.
             small = {names.ENV_SMALL_WAVE: "0"} if attempt > 1 else {}
-            ended = self._process("plan", f"plan-{round_:04d}-{attempt}", {**self._allowance(1), **small})
+            before = {names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_ - 1))} if round_ else {}
+            ended = self._process("plan", f"plan-{round_:04d}-{attempt}", {**self._allowance(1), **small, **before})
             if ended.is_done:
                 return list(ended.transcript.records.values())
             self._raise_if_over()
@@ -255,6 +256,7 @@ class Driver:
         self._tasks = tasks
         for attempt in count(1):
             cells: Sequence[tuple[Task, int]] = self._missing
+            self._raise_if_over()
             if not cells:
                 return
             if failures == swarm.max_attempts and self._isolate(endings, slices, tasks, len(cells)):

@@ -131,7 +131,7 @@ def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
             fault = BadInput(
                 WorkerReason.CREDENTIALS_REJECTED,
                 f"the provider refuses the API key: {cause}. Put a valid key into the Secret that models.*.apiKey "
-                "names, then request a new run.",
+                "names.",
             )
         elif isinstance(cause, LMNotConfiguredError) and origin(cause) is Origin.CLIENT:
             fault = BadInput(
@@ -142,7 +142,7 @@ def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
         elif isinstance(cause, LMBillingError):
             fault = BadInput(
                 WorkerReason.ACCOUNT_EXHAUSTED,
-                f"the provider refuses the account: {cause}. See to its credit or quota, then request a new run.",
+                f"the provider refuses the account: {cause}. See to its credit or quota.",
             )
         elif isinstance(cause, LMError) and (is_retryable_lm_error(cause) or _is_garbled(cause)):
             fault = ProviderFailed(f"the provider did not answer: {cause}")

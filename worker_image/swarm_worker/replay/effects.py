@@ -55,6 +55,14 @@ class Tasks:
         cells = [cell for cell in self.task.cells if cell.key in keys]
         return replace(self, task=self.task.model_copy(update={"cells": cells}))
 
+    def rest(self, store: Store) -> "Tasks":
+        """What is left of it to do."""
+        errors = sum(cell.key in store and store.result(cell.key).outcome is Outcome.ERROR for cell in self.task.cells)
+        left = self.part({cell.key for cell in self.task.cells if cell.key not in store})
+        if self.task.max_errors is None:
+            return left
+        return replace(left, task=left.task.model_copy(update={"max_errors": max(1, self.task.max_errors - errors)}))
+
 
 class Failures:
     """Counts failing cells of tasks that run here.
@@ -378,5 +386,5 @@ def check_drift(asked: str, found: str) -> None:
             WorkerReason.DIGEST_DRIFT,
             f"a task named {asked} by the plan is {found} to this worker: the program or its data depends on something "
             "that differs between processes (time, randomness, an unordered set, the environment). Make it the same "
-            "everywhere, then request a new run.",
+            "everywhere.",
         )

@@ -10,7 +10,7 @@ import contextvars
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from math import inf
@@ -21,7 +21,15 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, CellTimeout, Drift, InfrastructureFailed, OutputFull, SwarmError
+from swarm_worker.errors import (
+    BadInput,
+    CellTimeout,
+    Drift,
+    InfrastructureFailed,
+    NoMoreCalls,
+    OutputFull,
+    SwarmError,
+)
 from swarm_worker.exceptions import describe
 from swarm_worker.exchange import Table
 from swarm_worker.replay.calls import Answers
@@ -235,6 +243,13 @@ class Engine:
             self._enter(effect)
         return value
 
+    def go_on(self, leftover: Iterable[Tasks]) -> NoReturn:
+        """Asks again for what the last round has left to do, and leaves: nothing new before that."""
+        for tasks in leftover:
+            self._ask(tasks.task.digest, tasks.records())
+        self.stream = list(self.store.stream)
+        self._end()
+
     def _is_settled(self, effect: Scattered) -> bool:
         """Whether nothing more of it is needed."""
         return effect.is_known(self.store) or (self._competes(effect) and effect.digest in self.spared)
@@ -368,8 +383,14 @@ class Engine:
             while wait(cells, timeout=0.2).not_done:
                 if self._watch.only_late:
                     self._end(CellTimeout(self._watch.late, self._watch.seconds))
-        for cell in cells:
-            cell.result()
+        try:
+            for cell in cells:
+                cell.result()
+        except NoMoreCalls:
+            if not failures.is_over:
+                # The run goes on with the rest of it, and not with what another plan makes of a part.
+                self._ask(task.digest, Tasks(task, dict(blobs)).rest(self.store).records())
+                self._end()
 
     # Evaluations of which only the best counts
 
@@ -509,9 +530,8 @@ class Engine:
         return value
 
     def _make(self, key: str, make: Make) -> None:
-        """Makes an LM call here and journals it."""
-        with self.ending():
-            outcome, value = outcome_of(make, ())
+        """Makes an LM call here and journals it. Raises SwarmError."""
+        outcome, value = outcome_of(make, ())
         if outcome is Outcome.OK:
             header = CallMade(key=key, usage=client().usage(value)).to_header()
             self._keep(Record(RecordKind.CALL, header, self._portable(value)))
@@ -551,6 +571,7 @@ class Engine:
             if len(jobs) == 1:
                 jobs[0]()
             else:
+                # Not before those under way are answered: they are paid for.
                 with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
                     context = contextvars.copy_context()
                     list(pool.map(lambda job: context.copy().run(job), jobs))
@@ -697,7 +718,7 @@ class Engine:
                     WorkerReason.NONDETERMINISTIC,
                     f"effect {number + 1} was the {kind} {digest} before and is the {found[0]} {found[1]} now: the "
                     "program, metric or data differs from process to process. Look for time, unseeded randomness, "
-                    "the order of a set, or the environment; make it the same each time, then request a new run.",
+                    "the order of a set, or the environment; make it the same each time.",
                 )
             )
 

@@ -44,7 +44,7 @@ def run_cell(
     Raises:
         ProviderFailed: rate limit, timeout or server error, after DSPy's own retries.
         InfrastructureFailed: the LM client, the machine or this worker is at fault, whatever became of it.
-        AllowanceSpent: a call was not made.
+        NoMoreCalls: a call was not made.
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
     """
     with cell_calls(key, answers) as ledger:

@@ -8,7 +8,19 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from swarm_wire.accounts import Accounts
-from swarm_wire.messages import STORED, Booked, Bound, CallMade, Outcome, PlanEnd, Result, Stored, Usage, Waste
+from swarm_wire.messages import (
+    STORED,
+    Booked,
+    Bound,
+    CallMade,
+    Outcome,
+    PlanEnd,
+    PlanOutcome,
+    Result,
+    Stored,
+    Usage,
+    Waste,
+)
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.depot import Bodies
 from swarm_worker.errors import Drift
@@ -24,13 +36,16 @@ class Journal:
 
     Attributes:
         plans: the ends of its plans, oldest first.
-        stream: the effect stream of the last of them.
+        last: the last of them that went on with the compile. One for the best program so far does not: it passes over
+            evaluations, and what the optimizer does from there on is not what it would have done.
+        stream: the effect stream of that one.
         accounts: what pods have spent, where they were given allowances.
         bodies: where those are that are not with their records.
     """
 
     bodies: Bodies | None = None
     plans: list[PlanEnd] = field(default_factory=list)
+    last: PlanEnd | None = None
     stream: Stream = field(default_factory=list)
     accounts: Accounts = field(default_factory=Accounts)
     _results: dict[str, tuple[Result, Body]] = field(default_factory=dict)
@@ -52,7 +67,8 @@ class Journal:
                 journal.put(record)
         for _, (end, body) in sorted(plans.items()):
             journal.plans.append(end)
-            journal.stream = [(kind, digest) for kind, digest in json.loads(body)]
+            if end.outcome is not PlanOutcome.PARTIAL:
+                journal.last, journal.stream = end, [(kind, digest) for kind, digest in json.loads(body)]
         return journal
 
     def put(self, record: Record) -> None:

@@ -151,7 +151,7 @@ class Places:
             raise Drift(
                 WorkerReason.DIGEST_DRIFT,
                 f"the plan found an object that cannot be copied at {name}, and this worker finds none there. Let the "
-                "program's constructor make the same objects in every process, then request a new run.",
+                "program's constructor make the same objects in every process.",
             )
         self._shared[name] = True
         return place.thing
@@ -163,7 +163,7 @@ class Places:
             raise Drift(
                 WorkerReason.DIGEST_DRIFT,
                 f"the plan found a key at {name}, and this worker finds none there. Give every pod the same "
-                "environment and files, then request a new run.",
+                "environment and files.",
             )
         return value
 

@@ -276,5 +276,5 @@ class Contest:
                     WorkerReason.SCORE_OUT_OF_RANGE,
                     f"spec.metric scored {score:g} on example {position + 1} of an evaluation, and spec.metric.range "
                     f"is {self.limits.low:g} .. {self.limits.high:g}. Write the least and the greatest score that the "
-                    'metric gives as range: {min: ..., max: ...}, or swarm.pruning: "off"; then request a new run.',
+                    'metric gives as range: {min: ..., max: ...}, or swarm.pruning: "off".',
                 )

@@ -1,0 +1,190 @@
+"""A round that was cut short: the run goes on with the rest of it, and not with what a plan makes of a part."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import dspy
+import pytest
+
+from support.effects import Step
+from support.models import Provider, take_over
+from support.plans import Desk, Left, plan
+from support.wire import digest, plan_end, result, task
+from swarm_wire.messages import UNLIMITED, PlanEnd, PlanOutcome
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.budget import Budget
+from swarm_worker.client.installed import client
+from swarm_worker.errors import AllowanceSpent, NoMoreCalls, Stopping, causes
+from swarm_worker.replay.leftover import leftover
+from swarm_worker.replay.store import Store
+
+ASKED = task(1, cells=3)
+KEYS = [cell.key for cell in ASKED.cells]
+ROUND = [Record(RecordKind.BLOB, {"key": digest(0)}, b"payload"), Record(RecordKind.TASK, ASKED.to_header())]
+
+
+@pytest.fixture
+def provider(request: Any) -> Provider:
+    return Provider(request.node.name)
+
+
+def partial_end(round_: int, stream: str) -> Record:
+    """The end of a plan for the best program so far."""
+    end = PlanEnd(outcome=PlanOutcome.PARTIAL, round=round_, binding="b")
+    return Record(RecordKind.PLAN, end.to_header(), stream.encode())
+
+
+def done(*positions: int) -> list[Record]:
+    """Results of some of the round's cells."""
+    return [result(1_000_000 + position) for position in positions]
+
+
+def test_a_plan_need_not_do_what_one_for_the_best_program_did() -> None:
+    """That passed over an evaluation, so the optimizer chose another winner."""
+    first, other = (f'["wave","{digest(number)}"]' for number in (1, 9))
+    journal = [result(1), plan_end(0, f"[{first}]"), partial_end(1, f"[{first},{other}]")]
+    assert Desk(journal).left(Step(1), Step(2)) is None
+    store = Store.of(journal)
+    assert len(store.plans) == 2
+    assert store.last is not None
+    assert (store.last.round, store.stream) == (0, [("wave", digest(1))])
+
+
+@pytest.mark.parametrize(
+    ("case", "journal", "records", "left"),
+    [
+        ("all of it", [], ROUND, [0, 1, 2]),
+        ("what has no result", done(1), ROUND, [0, 2]),
+        ("nothing", done(0, 1, 2), ROUND, []),
+        ("after a plan for the best program, too", [*done(1), partial_end(1, "[]")], ROUND, [0, 2]),
+        ("nothing where a blob is gone", done(1), ROUND[1:], []),
+        ("nothing where a task is gone", done(1), ROUND[:1], []),
+    ],
+    ids=lambda it: it if isinstance(it, str) else "",
+)
+def test_what_a_round_has_left(case: str, journal: list[Record], records: list[Record], left: list[int]) -> None:
+    store = Store.of([plan_end(0, tasks=[ASKED.digest]), *journal])
+    found = leftover(store, records)
+    assert [cell.key for tasks in found for cell in tasks.task.cells] == [KEYS[position] for position in left]
+    assert all(tasks.blobs == {digest(0): b"payload"} for tasks in found)
+
+
+def test_before_the_first_round_nothing_is_left() -> None:
+    assert leftover(Store.of([]), ROUND) == []
+
+
+def test_what_is_left_is_asked_for_as_it_was() -> None:
+    stream = f'[["wave","{digest(1)}"]]'
+    desk = Desk([plan_end(0, stream, tasks=[ASKED.digest]), *done(1)])
+    with pytest.raises(Left) as left:
+        desk.engine.go_on(leftover(desk.engine.store, ROUND))
+    assert left.value.error is None
+    assert [record.kind for record in desk.emitted] == [RecordKind.BLOB, RecordKind.TASK]
+    assert desk.engine.stream == [("wave", digest(1))]
+    assert not desk.engine.guesses
+
+
+# --- a plan that may make no more calls --------------------------------------------------------------------------
+
+
+def metric(example: Any, prediction: Any, trace: Any = None) -> float:
+    return len(prediction.answer) / 100
+
+
+def evaluation(provider: Provider, size: int) -> Callable[[], Any]:
+    devset = [dspy.Example(question=f"{number}").with_inputs("question") for number in range(size)]
+
+    def script() -> Any:
+        with dspy.context(lm=provider.lm()):
+            return dspy.Evaluate(devset=devset, metric=metric, display_progress=False)(
+                dspy.Predict("question -> answer")
+            ).score
+
+    return script
+
+
+def until(provider: Provider, most: int) -> Callable[[str], str]:
+    """Answers so many requests."""
+    usual, lock = provider.answer, threading.Lock()
+    given = [0]
+
+    def answer(prompt: str) -> str:
+        with lock:
+            given[0] += 1
+            if given[0] > most:
+                raise AllowanceSpent
+        return usual(prompt)
+
+    return answer
+
+
+@pytest.mark.parametrize("most", [0, 1, 5])
+def test_what_a_plan_may_not_run_itself_is_a_round(provider: Provider, most: int) -> None:
+    whole = plan(evaluation(provider, 6), small=8)
+    provider.answer = until(provider, most)
+    cut = plan(evaluation(provider, 6), small=8, threads=2)
+
+    assert (cut.left, cut.error) == (True, None)
+    assert len(cut.results) == most
+    [asked] = cut.tasks
+    assert {cell.key for cell in asked.cells} == {found.key for found in whole.results} - {
+        found.key for found in cut.results
+    }
+    assert cut.engine.stream == whole.engine.stream
+
+
+def test_calls_under_way_are_kept_when_another_may_not_be_made(provider: Provider) -> None:
+    """A plan makes calls of its own side by side: those that are under way are paid for."""
+    refused = threading.Event()
+    usual = provider.answer
+
+    def answer(prompt: str) -> str:
+        if "another" in prompt:
+            refused.set()
+            raise AllowanceSpent
+        assert refused.wait(30)
+        return usual(prompt)
+
+    provider.seconds, provider.answer = 0.2, answer
+
+    def script() -> None:
+        with dspy.context(lm=provider.lm()):
+            for topic in ("one", "another", "third"):
+                dspy.Predict("topic -> idea")(topic=topic)
+
+    found = plan(script)
+    assert isinstance(found.error, NoMoreCalls)
+    assert len(found.calls) == provider.paid == 2
+
+
+# --- a plan that is asked to end ---------------------------------------------------------------------------------
+
+
+def test_when_a_process_is_to_end_calls_under_way_are_answered_and_no_other_is_begun(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_over(monkeypatch)
+    budget = Budget(UNLIMITED, None, lambda booked: None)
+    client().intercept_requests(budget.around, budget.async_around)
+    began, goes_on = threading.Event(), threading.Event()
+
+    def answer(prompt: str) -> str:
+        began.set()
+        assert goes_on.wait(30)
+        return "an answer"
+
+    provider.answer = answer
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.extend(provider.lm()("one")))
+    asking.start()
+    assert began.wait(30)
+    assert budget.stop(), "one is under way"
+    goes_on.set()
+    asking.join(30)
+    assert answers == ["an answer"]
+    assert not budget.stop()
+    with pytest.raises(Exception, match="asked to end") as refused:
+        provider.lm()("two")
+    assert any(isinstance(cause, Stopping) for cause in causes(refused.value))
+    assert provider.asked == ["one"]
