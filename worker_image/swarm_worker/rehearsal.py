@@ -87,8 +87,7 @@ _TOLD = {
     "in other processes, so what the callback collects would be lost. No LM call was made. Remove it, or let it write "
     "to a place outside of its process.",
     Kind.EXAMPLE: "program or metric changes {0}. In stock DSPy every later step sees the change; a swarm runs "
-    "examples in other processes, where it would be lost. No LM call was made. Let them change a copy. Then request a "
-    "new run.",
+    "examples in other processes, where it would be lost. No LM call was made. Let them change a copy.",
     Kind.STATE: "{0} ({1}) changes while program and metric run on an example, and spec.optimizer.custom may read it. "
     "A swarm runs examples in other processes, so the change would be lost. No LM call was made. Return such a value "
     "in the Prediction instead; for a memo, use functools.cache.",
