@@ -196,7 +196,28 @@ def test_a_twin_ends_with_its_plan(tmp_path: Path, number: int) -> None:
     until(process, tmp_path / "there")
     process.send_signal(number)
     process.communicate(timeout=60)
-    other, deadline = int((tmp_path / "twin").read_text()), time.monotonic() + 60
+    ends(int((tmp_path / "twin").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_rehearsal_ends_with_its_plan(tmp_path: Path, number: int) -> None:
+    process = pod(tmp_path, more=SLEEPS).start("plan", SWARM_TWIN="1", PYTHONHASHSEED="0")
+    until(process, tmp_path / "there")
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    ends(int((tmp_path / "fork").read_text()))
+
+
+SLEEPS = """
+
+class program(program):
+    def forward(self, question):
+        Path('fork').write_text(str(os.getpid())); Path('there').touch(); time.sleep(60)
+"""
+
+
+def ends(other: int) -> None:
+    deadline = time.monotonic() + 60
     while Path(f"/proc/{other}").exists() and "Z (zombie)" not in Path(f"/proc/{other}/status").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)

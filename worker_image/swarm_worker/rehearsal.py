@@ -120,14 +120,14 @@ def rehearse(
     todo = list(range(1, count + 1)) * -(-RUNS // max(1, count)) if runs is None else list(runs)
     if backwards:
         todo.reverse()
-    stage = _Wings(loaded, seconds, len(todo), say)
-    while todo and stage.left > 0:
-        stage.play(todo)
-    return stage.rehearsal(backwards)
+    forks = _Forks(loaded, seconds, len(todo), say)
+    while todo and forks.left > 0:
+        forks.play(todo)
+    return forks.rehearsal(backwards)
 
 
-class _Wings:
-    """What a process sees of the forks in which its rehearsal runs."""
+class _Forks:
+    """The forks in which a rehearsal runs, to the process that makes them."""
 
     def __init__(self, loaded: Compilation, seconds: float, runs: int, say: Callable[[str], None]) -> None:
         self._loaded, self._seconds, self._say = loaded, seconds, say
