@@ -54,6 +54,17 @@ def test_a_slow_import_of_litellm_leads_to_stocks_winner(providers: Any, tmp_pat
     assert ours.calls == ours.requests
 
 
+def test_an_import_of_litellm_that_fails_once_leads_to_stocks_winner(providers: Any, tmp_path: Path) -> None:
+    seed, case = CASES[0]
+    stock = case.stock(providers(seed))
+    ours = swarm(case, providers(seed), tmp_path, str(tmp_path / "failed"))
+
+    assert (tmp_path / "failed").exists()
+    assert ours.status == 0, ours.output
+    assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
+    assert ours.report["failedCells"] == 0
+
+
 def test_litellm_that_cannot_be_imported_ends_the_run_by_name(providers: Any, tmp_path: Path) -> None:
     seed, case = CASES[0]
     ours = swarm(case, providers(seed), tmp_path, "broken")

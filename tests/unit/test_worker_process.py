@@ -45,6 +45,8 @@ class Program(dspy.Module):
                 raise ValueError("no answer to " + question)
             case "generator":
                 return dspy.Prediction(answer=(number for number in range(3)))
+            case "memory":
+                raise MemoryError
             case "exits":
                 sys.exit(9)
             case "waits":
@@ -81,7 +83,21 @@ def planned(pod: Pod, words: str = "a", **env: str) -> Ended:
     return ended
 
 
-WORDS = ["a", "b", "c", "d", "raises-c", "rate-1", "generator", "exits", "waits-1", "waits-2", "forks", "regex"]
+WORDS = [
+    "a",
+    "b",
+    "c",
+    "d",
+    "raises-c",
+    "rate-1",
+    "generator",
+    "memory",
+    "exits",
+    "waits-1",
+    "waits-2",
+    "forks",
+    "regex",
+]
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +271,7 @@ def test_without_its_request_a_process_fails_and_may_be_repeated(tmp_path: Path)
     ("words", "threads", "said", "results"),
     [
         ("rate-1 a b c", 2, (1, "ProviderFailed"), 3),  # one does not stop the others
+        ("memory a", 1, (1, "InfrastructureFailed"), 0),
         ("generator a", 1, (64, "ResultNotPortable"), 0),
         ("exits a", 1, (64, "ProgramExits"), 0),
     ],

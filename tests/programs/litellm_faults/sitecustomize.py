@@ -2,6 +2,7 @@
 
 slow    it stops halfway for a second
 broken  it never comes to its end
+FILE    the first one of all processes fails, and makes this file
 """
 
 import os
@@ -10,12 +11,21 @@ import time
 from typing import Any
 
 
+def is_first(file: str) -> bool:
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
 class Fault:
     """Is asked first where to find a module."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name == "litellm.main":
-            if os.environ["LITELLM"] == "broken":
+            fault = os.environ["LITELLM"]
+            if fault == "broken" or (fault != "slow" and is_first(fault)):
                 raise ImportError("a library of LiteLLM's does not fit")
             sys.meta_path.remove(self)
             time.sleep(1)
