@@ -394,6 +394,9 @@ class PlanEnd(Bound):
     """Of a partial plan."""
     notes: list[str] = []
     """What people should know, a sentence each."""
+    kept: list[str] | None = None
+    """What program and metric change of what they can reach, and may: the rehearsal has shown that it does not count.
+    None: they were not rehearsed."""
 
 
 class ArtifactHeader(Message):

@@ -12,21 +12,25 @@ import decimal
 import fractions
 import functools
 import itertools
+import os
 import pathlib
 import re
 import sys
 import types
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 
-from swarm_worker.loading import Compilation
 from swarm_worker.modules import users_modules
+from swarm_worker.reach import classes_of, functions_of, reached
 from swarm_worker.replay.digest import combine
+
+if TYPE_CHECKING:
+    from swarm_worker.loading import Compilation
 
 DEPTH = 6
 """Objects within objects that are looked at."""
@@ -76,7 +80,7 @@ def changed(before: Picture, after: Picture) -> list[Place]:
     return sorted(places, key=lambda place: list(Kind).index(place.kind))
 
 
-def picture(loaded: Compilation) -> Picture:
+def picture(loaded: "Compilation") -> Picture:
     """Of program, metric, callbacks and globals, as they are now."""
     look = _Look()
     for callback in _callbacks(loaded.student):
@@ -87,6 +91,38 @@ def picture(loaded: Compilation) -> Picture:
         for attribute, value in list(vars(module).items()):
             if not (attribute.startswith("__") or isinstance(value, types.ModuleType | dspy.BaseLM)):
                 look.at_global(value, f"{name}.{attribute}", file, name)
+    return look.found
+
+
+PROGRAM, METRIC = "spec.program", "spec.metric"
+"""How paths begin of what travels with a cell."""
+
+
+def kept(program: Any, metric: Any) -> dict[str, bytes]:
+    """A digest of everything that program and metric hold, or can reach by the names in their code, by its path.
+
+    The paths are the same for copies.
+    """
+    roots = [(Kind.STATE, program, PROGRAM, ""), (Kind.STATE, metric, METRIC, "")]
+    functions = [*functions_of(program), *functions_of(metric)]
+    owned = [*classes_of(program), *classes_of(metric), *reached(functions)]
+    globals_ = [(Kind.STATE, thing, path, file) for thing, path, file in owned if thing is not metric]
+    found = {place.path: digest for place, digest in look_at([*roots, *globals_]).items()}
+    if any("environ" in function.__code__.co_names or "getenv" in function.__code__.co_names for function in functions):
+        found["os.environ"] = combine(*(f"{name}={value}" for name, value in sorted(os.environ.items())))
+    return found
+
+
+def changes(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
+    """Paths of what is not what it was, or is new."""
+    return sorted(path for path, now in after.items() if before.get(path) != now)
+
+
+def look_at(things: Iterable[tuple[Kind, Any, str, str]]) -> Picture:
+    """Of these things, each with its path and the file that it belongs to."""
+    look = _Look()
+    for thing in things:
+        look.at(*thing)
     return look.found
 
 

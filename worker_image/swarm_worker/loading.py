@@ -13,6 +13,7 @@ from swarm_wire import names
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec import CompilationSpec
 from swarm_worker import depot as depots
+from swarm_worker import tools
 from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
 from swarm_worker.client import lazy
@@ -76,6 +77,7 @@ def load_environment(process: Process) -> Environment:
     codec = Codec(keys)
     process.redact = codec.redact if depot is None else lambda text: codec.redact(depot.redact(text))
     recorded.install()
+    tools.install()
     settings.watch()
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)

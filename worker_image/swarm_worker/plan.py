@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
-from swarm_worker import script
+from swarm_worker import leftovers, script
 from swarm_worker.client import lazy
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.exceptions import describe, kind_of, unread_answer
@@ -88,6 +89,7 @@ class Plan:
         bound = self._store.bound
         self._binding, self._is_bound = bound.binding if bound else "", bound is not None
         self._observed: list[Observation] = []
+        self._store.kept = self._store.plans[0].kept if self._store.plans else None
         self._scored_on = ""
         self._own_lms: list[Any] = []
 
@@ -110,7 +112,7 @@ class Plan:
         self._finish_round()
         if self._twin is not None and not self._engine.has_checked:
             self._observed = self._rehearsed(loaded, self._twin)
-        hooks.install(self._engine)
+        hooks.install(self._engine, self._watching(loaded))
         # Not among `dspy.settings.callbacks`: those are the user's.
         dspy.Evaluate.callbacks = [self._progress]
         try:
@@ -172,8 +174,31 @@ class Plan:
             say=self._process.say,
         )
         twin.tell(rehearsal.runs, rehearsal.seconds)
+        self._store.kept = rehearsal.kept if rehearsal.runs else None
         rehearsal.check(is_custom=spec.optimizer.which == "custom")
         return [*observe(loaded), *rehearsal.observations]
+
+    def _watching(self, loaded: Compilation) -> Callable[[], None]:
+        """Looks, before each effect, whether an optimizer of the user's has changed what workers have as it was."""
+        if self._environment.request.spec.optimizer.which != "custom":
+            return lambda: None
+        before = leftovers.kept(loaded.student, loaded.metric)
+
+        def look() -> None:
+            found = leftovers.changes(before, leftovers.kept(loaded.student, loaded.metric))
+            travels = leftovers.PROGRAM, leftovers.METRIC
+            for path in found:
+                if not path.startswith(travels) and path not in (self._store.kept or ()):
+                    self._leave(
+                        BadInput(
+                            WorkerReason.SIDE_EFFECT,
+                            f"the optimizer changes {path}, which program or metric can read: examples run in other "
+                            "processes, where it is as the files say. Make it an attribute of the program, or set it "
+                            "by dspy.context.",
+                        )
+                    )
+
+        return look
 
     def _meet_twin(self, effects: Stream) -> None:
         """Before anything is paid for. Raises Drift where the twin saw something else."""
@@ -250,6 +275,7 @@ class Plan:
             guesses=self._engine.guesses,
             ending=self._ending,
             notes=self._process.notes,
+            kept=self._store.kept,
         )
         body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 import dspy
 
 from swarm_wire.names import ExitCode, WorkerReason
+from swarm_worker import leftovers
 from swarm_worker.client.call import LMCall
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe, location
@@ -63,12 +64,14 @@ class Rehearsal:
         runs: numbers of the examples whose runs came to their end in time, in order, counted from 1.
         observations: of these.
         changes: what the runs left behind.
+        kept: paths of what program and metric changed of what they can reach.
         seconds: that it took.
     """
 
     runs: list[int] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     changes: list[Place] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def check(self, *, is_custom: bool) -> None:
@@ -135,6 +138,7 @@ class _Forks:
         self._began, self._runs, self._is_silent = monotonic(), runs, True
         self._seen: list[tuple[int, list[Observation]]] = []
         self._changes: dict[Place, None] = {}
+        self._kept: set[str] = set()
 
     @property
     def left(self) -> float:
@@ -165,9 +169,10 @@ class _Forks:
                 if isinstance(told, str):
                     why = told
                     break
-                observations, changes = told
+                observations, changes, kept = told
                 self._seen.append((todo.pop(0), observations))
                 self._changes |= dict.fromkeys(changes)
+                self._kept |= {*kept}
         finally:
             child.end()
         if todo:
@@ -186,7 +191,9 @@ class _Forks:
     def rehearsal(self, backwards: bool) -> Rehearsal:
         seen = self._seen[::-1] if backwards else self._seen
         observations = [observation for _, told in seen for observation in told]
-        return Rehearsal([number for number, _ in seen], observations, list(self._changes), self._elapsed)
+        return Rehearsal(
+            [number for number, _ in seen], observations, list(self._changes), sorted(self._kept), self._elapsed
+        )
 
     @property
     def _limit(self) -> str:
@@ -226,15 +233,18 @@ def _play(loaded: Compilation, todo: Sequence[int], line: Connection) -> NoRetur
         logging.disable(logging.CRITICAL)
         kind, examples = _examples(loaded)
         stage, before = _Stage(loaded.student, loaded.metric, kind), picture(loaded)
+        held = leftovers.kept(loaded.student, loaded.metric)
         with imagined(stage.hear), counting_apart():
             for position, number in enumerate(todo):
                 example, name = copy.deepcopy(examples[number - 1]), f"{kind} example {number}"
                 as_loaded = picture_of_example(example, name)
                 observations = stage.run(number, example)
                 changes = changed(as_loaded, picture_of_example(example, name))
+                kept: list[str] = []
                 if position in (0, len(todo) - 1):
                     changes += changed(before, picture(loaded))
-                line.send((observations, changes))
+                    kept = leftovers.changes(held, leftovers.kept(loaded.student, loaded.metric))
+                line.send((observations, changes, kept))
     except BadInput as error:
         line.send(_Refusal(error.reason, str(error)))
     except BaseException as error:

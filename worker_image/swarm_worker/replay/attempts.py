@@ -12,7 +12,11 @@ from typing import Any
 
 import dspy
 
+from swarm_wire.names import WorkerReason
+from swarm_worker.replay.calls import refuse
+
 _SETTING = "swarm_counts_apart"
+REFUSES = "refuses"
 
 
 def install() -> None:
@@ -24,14 +28,29 @@ def install() -> None:
 def _apart(stock: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(stock)
     def forward(module: Any, **arguments: Any) -> Any:
+        counts_apart = dspy.settings.get(_SETTING)
         # The copy shares all but the count.
-        return stock(copy.copy(module) if dspy.settings.get(_SETTING) else module, **arguments)
+        apart = module if counts_apart is None else copy.copy(module)
+        try:
+            return stock(apart, **arguments)
+        finally:
+            if counts_apart == REFUSES and apart.fail_count != module.fail_count:
+                refuse(
+                    WorkerReason.ORDER_DEPENDENT,
+                    f"an attempt of dspy.{type(module).__name__} failed, and its fail_count counts that from example "
+                    "to example: which example raises in stock DSPy depends on their order. Let the program and the "
+                    "reward function return a bad score instead of raising.",
+                )
 
     return forward
 
 
 @contextmanager
-def counting_apart() -> Iterator[None]:
-    """Within the block no call changes what the modules of a program have counted."""
-    with dspy.context(**{_SETTING: True}):
+def counting_apart(*, refuses: bool = False) -> Iterator[None]:
+    """Within the block no call changes what the modules of a program have counted.
+
+    Args:
+        refuses: an attempt that fails ends the run.
+    """
+    with dspy.context(**{_SETTING: REFUSES if refuses else "apart"}):
         yield

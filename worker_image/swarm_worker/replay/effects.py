@@ -18,8 +18,9 @@ from dspy.teleprompt.bootstrap import BootstrapFewShot
 from swarm_wire.messages import Cell, EffectKind, Outcome, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
+from swarm_worker import leftovers
 from swarm_worker.client.call import LMCall
-from swarm_worker.errors import Drift
+from swarm_worker.errors import BadInput, Drift
 from swarm_worker.exceptions import ProcessEnded
 from swarm_worker.replay import placeholder
 from swarm_worker.replay.attempts import counting_apart
@@ -35,6 +36,8 @@ from swarm_worker.user.settings import in_force
 BOOTSTRAP_WEIGHT = 8
 """A bootstrap runs the program about so often, one run after the other; for a fair deal of slices only."""
 
+EVALUATION = "dspy.evaluate.evaluate.Evaluate.__call__.<locals>.process_item"
+"""The function of an evaluation's wave: it closes over program and metric."""
 FUNCTION, ITEM, INPUT = "F", "I", "B"
 """Names of the walks that payloads refer to: a wave's function, one of its items, a bootstrap's input."""
 
@@ -90,6 +93,36 @@ class Work(Protocol):
 
     def run(self, position: int, answers: Answers) -> Record:
         """Runs one of its cells; its RESULT record. Raises as `run_cell`, and Drift."""
+
+
+@dataclass
+class State:
+    """What program and metric hold, and could reach, before examples ran.
+
+    Attributes:
+        kept: what of that may change: the rehearsal has shown that it does not count.
+    """
+
+    program: Any
+    metric: Any
+    kept: Collection[str]
+    before: dict[str, bytes]
+
+    @classmethod
+    def of(cls, program: Any, metric: Any, kept: Collection[str] | None) -> "State | None":
+        """None where nothing was rehearsed."""
+        return None if kept is None else cls(program, metric, kept, leftovers.kept(program, metric))
+
+    def check(self) -> None:
+        """Raises BadInput where an example has left what the next one can read."""
+        found = leftovers.changes(self.before, leftovers.kept(self.program, self.metric))
+        if new := [path for path in found if path not in self.kept]:
+            raise BadInput(
+                WorkerReason.SIDE_EFFECT,
+                f"an example changes {new[0]}, which other examples can read: in stock DSPy their order then counts, "
+                "and here they run in other processes. Let program and metric depend on their inputs alone; for a "
+                "memo, use functools.cache.",
+            )
 
 
 def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> Work:
@@ -160,7 +193,8 @@ class Wave:
         ]
         # All items, also those whose cells are known: waves over the same data then share one blob.
         items, items_key = _blob(codec.dumps(self.items))
-        payload, payload_key = _blob(codec.dumps({"function": self.function, "settings": self.settings}))
+        content = {"function": self.function, "settings": self.settings, "kept": store.kept}
+        payload, payload_key = _blob(codec.dumps(content))
         task = Task(
             digest=self.digest,
             kind=self.kind,
@@ -206,11 +240,9 @@ class Wave:
         }
 
     def _is_evaluation(self) -> bool:
-        if _name(self.function) != "dspy.evaluate.evaluate.Evaluate.__call__.<locals>.process_item":
+        if _name(self.function) != EVALUATION:
             return False
-        names = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
-        metric = dict(names)["metric"].cell_contents
-        return "bootstrap_trace_data" not in getattr(metric, "__qualname__", "")
+        return "bootstrap_trace_data" not in getattr(_closed_over(self.function)["metric"], "__qualname__", "")
 
 
 @dataclass
@@ -222,19 +254,27 @@ class WaveWork:
     items: list[Any]
     walk: Walk = field(default_factory=Walk)
     head: bytes = b""
+    _state: "State | None" = None
 
     def __post_init__(self) -> None:
-        self.head = bytes.fromhex(self.walk.digest("wave", self.payload["function"], self.payload["settings"]))
+        function = self.payload["function"]
+        self.head = bytes.fromhex(self.walk.digest("wave", function, self.payload["settings"]))
+        if _name(function) == EVALUATION:
+            held = _closed_over(function)
+            self._state = State.of(held["program"], held["metric"], self.payload["kept"])
 
     def run(self, position: int, answers: Answers) -> Record:
         cell = self.task.cells[position]
         item, walk = self.items[cell.item], Walk()
         check_drift(cell.key, combine(self.head, walk.digest(item)).hex())
         walks = [(FUNCTION, self.walk), (ITEM, walk)]
-        with counting_apart():
-            return run_cell(
+        with counting_apart(refuses=True):
+            record = run_cell(
                 cell.key, self.payload["function"], (item,), answers, walks=walks, **self.payload["settings"]
             )
+        if self._state is not None:
+            self._state.check()
+        return record
 
 
 CONFIGURATION = (
@@ -284,7 +324,12 @@ class Bootstrap:
         return _value(store, self.digest, codec, [(INPUT, self.walk)])
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
-        content = {"configuration": self.configuration, "arguments": self.arguments, "settings": self.settings}
+        content = {
+            "configuration": self.configuration,
+            "arguments": self.arguments,
+            "settings": self.settings,
+            "kept": store.kept,
+        }
         payload, key = _blob(codec.dumps(content))
         cells = [Cell(key=self.digest)]
         task = Task(digest=self.digest, kind=self.kind, payload=key, cells=cells, weight=self.weight)
@@ -312,7 +357,8 @@ class BootstrapWork:
         configuration, arguments, settings = (self.payload[key] for key in ("configuration", "arguments", "settings"))
         walk = Walk()
         check_drift(self.task.digest, walk.digest("bootstrap", configuration, *arguments, settings))
-        return run_cell(
+        state = State.of(arguments[0], configuration["metric"], self.payload["kept"])
+        record = run_cell(
             self.task.digest,
             _bootstrap,
             (configuration, *arguments),
@@ -321,6 +367,9 @@ class BootstrapWork:
             swallows=True,
             **settings,
         )
+        if state is not None:
+            state.check()
+        return record
 
 
 def _bootstrap(
@@ -370,6 +419,11 @@ def _value(store: Store, key: str, codec: Codec, walks: Walks) -> Value:
         value: Value = codec.loads(body, walks)
         return value
     return Outcome.ERROR, ProcessEnded(store.result(key).error or "")
+
+
+def _closed_over(function: Any) -> dict[str, Any]:
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: cell.cell_contents for name, cell in cells}
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -36,14 +36,19 @@ _BOOTSTRAP_STEPS = (
 )
 
 
-def install(engine: Engine) -> None:
-    """Replaces the attributes in this process."""
+def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
+    """Replaces the attributes in this process.
+
+    Args:
+        before: is called before each effect.
+    """
     stock_execute, stock_compile, stock_forward = ParallelExecutor.execute, BootstrapFewShot.compile, Predict.forward
     stock_steps = [getattr(BootstrapFewShot, step) for step in _BOOTSTRAP_STEPS]
 
     def execute(executor: ParallelExecutor, function: Callable[[Any], Any], data: Any) -> list[Any]:
         if current() is not None:
             return list(stock_execute(executor, function, data))
+        before()
         recorded.leave()
         records = evidence.is_collected()
         with engine.ending():
@@ -74,6 +79,7 @@ def install(engine: Engine) -> None:
         if current() is not None or [getattr(type(optimizer), step) for step in _BOOTSTRAP_STEPS] != stock_steps:
             # A subclass that bootstraps in its own way runs here; its LM calls are journaled one by one.
             return stock_compile(optimizer, student, teacher=teacher, trainset=trainset)
+        before()
         recorded.leave()
         with engine.ending():
             bootstrap = Bootstrap(optimizer, student, teacher, trainset)

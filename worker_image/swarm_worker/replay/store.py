@@ -23,9 +23,11 @@ class Store(Journal):
 
     Attributes:
         earlier: the newest first.
+        kept: as of the run's first plan, see PlanEnd.
     """
 
     earlier: list[Journal] = field(default_factory=list)
+    kept: list[str] | None = None
     _equal: list[Journal] = field(default_factory=list)
     """Those of the earlier ones that are bound to the same."""
 

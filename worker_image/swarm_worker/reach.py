@@ -1,0 +1,80 @@
+"""What the user's functions can reach by the names in their code: their helpers, and the globals that these name."""
+
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import dspy
+
+from swarm_worker.modules import is_users
+
+DEPTH = 3
+"""Functions that call functions are followed so far."""
+
+
+def functions_of(thing: Any) -> Iterator[types.FunctionType]:
+    """The user's functions that run when the thing is called: a function, a method, a module, any callable object."""
+    if isinstance(thing, dspy.Module):
+        for _, module in thing.named_sub_modules():
+            yield from _of_class(type(module))
+            yield from (function for tool in _tools(module) for function in functions_of(tool.func))
+    elif isinstance(thing, types.MethodType):
+        yield from functions_of(thing.__func__)
+    elif isinstance(thing, types.FunctionType):
+        yield thing
+    elif callable(thing):
+        yield from _of_class(type(thing))
+
+
+def reached(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[Any, str, str]]:
+    """What may change of what these functions can reach: object, name, and file of its module.
+
+    The functions themselves are among it, and classes of the user's, for their attributes.
+    """
+    seen: set[int] = set()
+    todo = [(getattr(function, "__wrapped__", function), 0) for function in functions]
+    while todo:
+        found, depth = todo.pop()
+        if not isinstance(found, types.FunctionType) or id(found) in seen or not is_users(found.__module__ or ""):
+            continue
+        seen.add(id(found))
+        file = found.__code__.co_filename
+        yield found, f"{found.__module__}.{found.__qualname__}", file
+        for name in _names(found.__code__):
+            thing = found.__globals__.get(name)
+            if isinstance(thing, types.FunctionType):
+                if depth < DEPTH:
+                    todo.append((thing, depth + 1))
+            elif isinstance(thing, type):
+                if is_users(thing.__module__):
+                    yield thing, f"{thing.__module__}.{thing.__qualname__}", file
+            elif not isinstance(thing, types.ModuleType | dspy.Module | dspy.BaseLM | None):
+                yield thing, f"{found.__module__}.{name}", file
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return {*code.co_names}.union(*map(_names, inner))
+
+
+def _of_class(kind: type) -> Iterator[types.FunctionType]:
+    for base in kind.__mro__:
+        if is_users(base.__module__):
+            yield from (value for value in vars(base).values() if isinstance(value, types.FunctionType))
+
+
+def _tools(module: Any) -> list[Any]:
+    """The tools of an agent."""
+    found = [*vars(module).values()]
+    found += [part for value in found for part in (value.values() if isinstance(value, dict) else ())]
+    return [thing for thing in found if isinstance(thing, dspy.Tool)]
+
+
+def classes_of(thing: Any) -> Iterator[tuple[type, str, str]]:
+    """The user's classes of a program's modules, or of a metric that is an object: they may have attributes."""
+    modules = [module for _, module in thing.named_sub_modules()] if isinstance(thing, dspy.Module) else [thing]
+    for kind in dict.fromkeys(base for module in modules for base in type(module).__mro__):
+        if is_users(kind.__module__):
+            file = getattr(sys.modules[kind.__module__], "__file__", None) or "?"
+            yield kind, f"{kind.__module__}.{kind.__qualname__}", file
