@@ -164,8 +164,9 @@ def verdict(stock: Stock, ours: Ours) -> str:
 def environment(provider: HashedProvider, **more: str) -> dict[str, str]:
     """Of every process of a compile; programs that have clients of their own find the provider there."""
     paths = os.pathsep.join(map(str, [FOLDER, *_PATHS]))
-    user = {"PROVIDER": provider.url, "DEPARTMENT": "harbour", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160", "NO_COLOR": "1", **user, **more}
+    user = {"PROVIDER": provider.url, "DEPARTMENT": "harbour"}
+    fixed = {"PYTHONHASHSEED": "0", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "COLUMNS": "160", "NO_COLOR": "1"}
+    return {**os.environ, "PYTHONPATH": paths, **fixed, **user, **more}
 
 
 def _manifest(

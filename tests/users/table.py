@@ -52,7 +52,7 @@ ROWS = {
     "best_of_n": Row(("random search", "copro")),
     "callback_counts": Row(("random search", "simba"), "Counter", late=True),
     "callback_logs": Row(("random search", "bootstrap")),
-    "callback_of_predictor": Row(("random search", "copro")),
+    "callback_of_predictor": Row(("random search", "copro"), f"{EQUAL_OR}Recorder", late=True),
     "chat_history": Row(("random search", "gepa")),
     "classify_bare": Row(("simba", "gepa")),
     "client_at_module_level": Row(("random search", "miprov2")),
@@ -60,7 +60,7 @@ ROWS = {
     "complete_and_grounded": Row(("random search", "miprov2")),
     "configured_at_import": Row(("random search", "gepa")),
     "context_in_forward": Row(("random search", "simba")),
-    "cost_of_history": Row(("random search", "copro")),
+    "cost_of_history": Row(("random search", "copro"), f"{EQUAL_OR}history"),
     "counter_in_prompt": Row(("random search", "copro"), "Nondeterministic: spec.program on validation example 1"),
     "custom_lm": Row(("random search", "miprov2")),
     "custom_lm_choice": Row(("by_predictor", "by_context")),
@@ -70,7 +70,7 @@ ROWS = {
     "errors_tolerated": Row(("random search", "simba")),
     "generator_held": Row(("random search", "copro"), "Nondeterministic: spec.program on validation example 1"),
     "generator_per_example": Row(("random search", "miprov2")),
-    "history_of_module": Row(("random search", "copro")),
+    "history_of_module": Row(("random search", "copro"), f"{EQUAL_OR}history"),
     "hops_by_trace": Row(("bootstrap", "random search")),
     "image_label": Row(("random search", "copro")),
     "inspects_history": Row(("random search", "simba")),
@@ -115,12 +115,13 @@ ROWS = {
     "settings_of_environment": Row(("random search", "rules")),
     "streamed": Row(("random search", "bootstrap")),
     "tool_calls_by_hand": Row(("random search", "copro")),
+    "trace_overflow": Row(("random search", "copro"), f"{EQUAL_OR}trace", late=True),
     "trace_reader": Row(("random search", "gepa")),
     "two_step_adapter": Row(("random search", "copro")),
     "typed_dataclass": Row(("random search", "copro")),
     "typed_dates": Row(("random search", "rules")),
     "uncached_lm": Row(("random search", "bootstrap")),
-    "usage_metric": Row(("random search", "copro")),
+    "usage_metric": Row(("random search", "copro"), f"{EQUAL_OR}usage"),
     "xml_and_chat": Row(("random search", "rules")),
 }
 
@@ -128,7 +129,8 @@ ROWS = {
 FAULTS: dict[str, set[str]] = {
     "dspy.configure in the program's module: AttemptsExhausted, no cell has a result": {
         *("agent_native", "async_chain", "callback_logs", "callback_counts", "configured_at_import", "errors_count"),
-        *("errors_tolerated", "json_adapter", "own_adapter", "own_interpreter", "rag_settings_rm", "trace_reader"),
+        *("errors_tolerated", "json_adapter", "own_adapter", "own_interpreter", "rag_settings_rm", "trace_overflow"),
+        "trace_reader",
         *("two_step_adapter", "usage_metric"),
     },
     "silently another result: one wave for all values of a global, a class attribute, an environment variable": {
