@@ -23,10 +23,13 @@ import yaml
 from support import stock_user
 from support.compiles import ROOT, camel
 from support.hashed import HashedProvider, Request
+from swarm_wire.names import WorkerReason
 from swarm_worker.__main__ import main
+from swarm_worker.local.reasons import LocalReason
 
 IN_FLIGHT = 8
 """Cells that run at a time: so many may be the first to ask for the same."""
+REASONS = [*WorkerReason, *LocalReason]
 FOLDER = ROOT / "tests" / "programs" / "users"
 PRELOADED = [
     *("swarm_worker.plan", "swarm_worker.work", "swarm_worker.client.warm"),
@@ -134,7 +137,7 @@ def run_ours(
             status = main(["run", "-f", str(file), "--workers", "2", "--journal", str(journal)])
     output = said.getvalue()
     if status:
-        found = re.findall(r"^[A-Z][A-Za-z]+: .*", output, re.MULTILINE | re.DOTALL)
+        found = re.search(rf"^(?:{'|'.join(REASONS)}): .*", output, re.MULTILINE | re.DOTALL)
         return Ours(requests, refusal=found[0].strip() if found else f"exit code {status}", output=output)
     program, report = (
         json.loads((journal / "artifact" / name).read_text()) for name in ("program.json", "report.json")
@@ -164,8 +167,9 @@ def verdict(stock: Stock, ours: Ours) -> str:
 def environment(provider: HashedProvider, **more: str) -> dict[str, str]:
     """Of every process of a compile; programs that have clients of their own find the provider there."""
     paths = os.pathsep.join(map(str, [FOLDER, *_PATHS]))
-    user = {"PROVIDER": provider.url, "DEPARTMENT": "harbour", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160", "NO_COLOR": "1", **user, **more}
+    user = {"PROVIDER": provider.url, "DEPARTMENT": "harbour"}
+    fixed = {"PYTHONHASHSEED": "0", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "COLUMNS": "160", "NO_COLOR": "1"}
+    return {**os.environ, "PYTHONPATH": paths, **fixed, **user, **more}
 
 
 def _manifest(

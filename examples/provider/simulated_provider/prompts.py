@@ -314,8 +314,8 @@ def _inputs(task: Task, text: str) -> dict[str, str]:
 def _sections(fields: Sequence[Field], text: str) -> Iterable[tuple[str, str]]:
     names = "|".join(re.escape(field.name) for field in fields)
     heads = list(re.finditer(rf"^\[\[ ## ({names}|completed) ## \]\][ \t]*\n?", text, re.MULTILINE)) if names else []
-    for head, following in zip(heads, [*heads[1:], None], strict=True):
-        if head[1] != "completed":
+    for head, following in pairwise([*heads, None]):
+        if head and head[1] != "completed":
             yield head[1], text[head.end() : following.start() if following else len(text)].strip()
 
 

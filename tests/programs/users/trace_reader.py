@@ -1,4 +1,4 @@
-"""A program that reads what it did so far in `dspy.settings.trace` and goes by it."""
+"""A program that reads what it did so far in a trace of its own, and hands it on, as `dspy.BestOfN` does."""
 
 import dspy
 
@@ -12,13 +12,15 @@ class Reads(dspy.Module):
         self.answer = dspy.Predict("question, thoughts: list[str] -> answer")
 
     def forward(self, question):
-        begin = len(dspy.settings.trace or [])
-        for _ in range(3):
-            trace = (dspy.settings.trace or [])[begin:]
-            found = self.step(question=question, before=[prediction.thought for _, _, prediction in trace])
-            if found.done:
-                break
-        thoughts = [prediction.thought for _, _, prediction in (dspy.settings.trace or [])[begin:]]
+        with dspy.context(trace=[]):
+            for _ in range(3):
+                before = [prediction.thought for _, _, prediction in dspy.settings.trace]
+                if self.step(question=question, before=before).done:
+                    break
+            trace = list(dspy.settings.trace)
+        if dspy.settings.trace is not None:
+            dspy.settings.trace.extend(trace)
+        thoughts = [prediction.thought for _, _, prediction in trace]
         return dspy.Prediction(answer=self.answer(question=question, thoughts=thoughts).answer, steps=len(thoughts))
 
 

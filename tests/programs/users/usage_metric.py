@@ -1,4 +1,7 @@
-"""A metric that charges for tokens: `track_usage` and `prediction.get_lm_usage()` (from the tutorial on the cache)."""
+"""A metric that charges for tokens: `track_usage` and `prediction.get_lm_usage()` (from the tutorial on the cache).
+
+What DSPy's cache answers costs nothing: the second evaluation of a program comes to another score than the first.
+"""
 
 import dspy
 
@@ -20,7 +23,7 @@ program = Thrifty
 def metric(example, pred, trace=None):
     used = sum(entry["total_tokens"] for entry in (pred.get_lm_usage() or {}).values())
     right = example.word in pred.answer
-    return right if trace is not None else right * 0.5 + 0.5 * (used < 300)
+    return right if trace is not None else right * 0.5 + 0.5 * (used < 100)
 
 
 def examples(first, count):
