@@ -218,7 +218,9 @@ class _Look:
 
     def _is_open(self, thing: Any) -> bool:
         """Whether the object's attributes are looked at."""
-        return type(thing).__module__ in self._names or isinstance(thing, dspy.Module | dspy.Example)
+        return type(thing).__module__ in self._names or isinstance(
+            thing, dspy.Module | dspy.Example | types.SimpleNamespace
+        )
 
     def _is_value(self, thing: Any) -> bool:
         """Whether all of it is at one place."""

@@ -328,6 +328,8 @@ class _Nowhere(io.RawIOBase):
 
 
 def _can_be_copied(thing: Any) -> bool:
+    if isinstance(thing, io.IOBase):  # cloudpickle makes a text in memory of an open file, which copies do not share
+        return False
     try:
         cloudpickle.Pickler(_Nowhere()).dump(thing)
     except Exception:
