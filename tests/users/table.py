@@ -127,16 +127,9 @@ ROWS = {
 
 
 FAULTS: dict[str, set[str]] = {
-    "silently another result: one wave for all values of a global, a class attribute, an environment variable": {
-        *("knobs", "knobs_of_class"),
-    },
-    "silently another result: a memory of program, metric or tool that only real answers change": {
-        *("agent_booking", "learns_from_answers", "metric_raises_bar", "refine_gives_up"),
-    },
-    "DigestDrift: an open file as an attribute": {"client_held"},
     "dearer: processes do not tell each other of asynchronous calls": {"async_chain, random search"},
 }
-"""What is observed at 2bcb7da where a compile does not end as it should: fault -> programs, or single compiles."""
+"""What is observed today where a compile does not end as it should: fault -> programs, or single compiles."""
 
 
 @dataclass(frozen=True)
