@@ -118,7 +118,7 @@ ATTRIBUTES = {
     "bootstrapFewShotWithOptuna": {"num_candidate_programs": "num_candidate_sets"},
 }
 """Where a stock optimizer keeps a parameter under another name."""
-OBJECTS = {"instruction_proposer", "sampling_strategy", "selection_strategy"}
+OBJECTS = {"code_proposer", "instruction_proposer", "sampling_strategy", "selection_strategy"}
 """Parameters of which stock gets an object: other tests see to them."""
 
 
@@ -202,6 +202,9 @@ def test_gepas_functions_come_from_the_users_files(proposers: None, name: str) -
         ({"instructionProposer": "gepa_functions:Needs"},
          'instructionProposer: calling "gepa_functions:Needs" raised TypeError: '),
         ({"instructionProposer": "gepa_functions:missing"}, 'instructionProposer: module "gepa_functions" has no '),
+        ({"codeProposer": "gepa_functions:shorter"},
+         'codeProposer: "gepa_functions:shorter" must be a function that takes (candidate, reflective_dataset, '
+         "components_to_update, task_descriptions, context_blurbs) by these names, not "),
         ({"componentSelector": "gepa_functions:two"},
          'componentSelector: "gepa_functions:two" must be a function that takes (state, trajectories, '
          "subsample_scores, candidate_idx, candidate), not "),

@@ -23,6 +23,10 @@ _PASSED_ON = (
 )
 _SHAPES = {
     "instruction_proposer": ((), ("candidate", "reflective_dataset", "components_to_update")),
+    "code_proposer": (
+        (),
+        ("candidate", "reflective_dataset", "components_to_update", "task_descriptions", "context_blurbs"),
+    ),
     "component_selector": (("state", "trajectories", "subsample_scores", "candidate_idx", "candidate"), ()),
 }
 """What stock gives these functions: by position, by name."""
