@@ -240,7 +240,22 @@ def test_an_option_that_the_installed_gepa_does_not_know(monkeypatch: pytest.Mon
     with pytest.raises(BadInput) as refused:
         stock_gepa(frontierType="hybrid")
     assert str(refused.value) == (
-        "spec.optimizer.gepa.frontierType: the installed gepa does not know it. Install 0.1.4."
+        "spec.optimizer.gepa.frontierType: the installed gepa does not know it. Install 0.1.4 in the image."
+    )
+
+
+def test_an_option_of_gepa_that_an_older_dspy_does_not_know(monkeypatch: pytest.MonkeyPatch, proposers: None) -> None:
+    stock = dspy.GEPA.__init__
+
+    def older(self: Any, metric: Any, *, auto: Any = None, reflection_lm: Any = None, gepa_kwargs: Any = None) -> None:
+        stock(self, metric, auto=auto, reflection_lm=reflection_lm, gepa_kwargs=gepa_kwargs)
+
+    monkeypatch.setattr(dspy.GEPA, "__init__", older)
+    assert stock_gepa().auto == "light"
+    with pytest.raises(BadInput) as refused:
+        stock_gepa(codeProposer="gepa_functions:shorter")
+    assert str(refused.value) == (
+        "spec.optimizer.gepa.codeProposer: the installed DSPy does not know it. Install 3.4 in the image."
     )
 
 
