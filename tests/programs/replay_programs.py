@@ -25,7 +25,9 @@ __all__ = [
     "Branching",
     "Broken",
     "Careful",
+    "Checked",
     "Choosy",
+    "Code",
     "Connected",
     "Deadly",
     "Failing",
@@ -43,6 +45,7 @@ __all__ = [
     "Twice",
     "Two",
     "calibrated",
+    "coder",
     "department",
     "exact",
     "fed_back",
@@ -246,6 +249,23 @@ class Shy(One):
         return self.classify(ticket=ticket)
 
 
+def Code() -> Any:
+    """A program that is code, which GEPA rewrites."""
+    return dspy.Flex("ticket -> category", interpreter_factory=dspy.LocalInterpreter)
+
+
+class Checked(dspy.Module):
+    """Code, and a predictor that looks at what it came to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draft = Code()
+        self.check = dspy.Predict("ticket, draft -> category")
+
+    def forward(self, ticket: str) -> Any:
+        return self.check(ticket=ticket, draft=self.draft(ticket=ticket).category)
+
+
 def Bare() -> Any:
     """A predictor that is a program by itself."""
     return dspy.Predict("ticket -> category")
@@ -404,6 +424,30 @@ def proposer(candidate: Any, reflective_dataset: Any, components_to_update: list
         for name in components_to_update
         if name in reflective_dataset
     }
+
+
+def coder(
+    candidate: Any,
+    reflective_dataset: Any,
+    components_to_update: list[str],
+    task_descriptions: Any,
+    context_blurbs: Any,
+) -> dict[str, str]:
+    """Asks once for a hint, and again for the answer with it; each time with other words."""
+    made = {}
+    for name in components_to_update:
+        hint = f"hint {len(candidate[name])}, {len(reflective_dataset[name])}"
+        made[name] = (
+            "class Hinted(dspy.Module):\n"
+            "    def __init__(self):\n"
+            "        super().__init__()\n"
+            "        self.predict = dspy.Predict(\n"
+            f"            dspy.Signature('ticket: str -> category: str', 'Name the team ({hint}).')\n"
+            "        )\n"
+            "    def forward(self, **inputs):\n"
+            "        return dspy.Prediction(category=self.predict(**inputs).category)\n"
+        )
+    return made
 
 
 def last_first(

@@ -82,7 +82,7 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
 def with_gepas_objects(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of dspy.GEPA, as a script has them."""
     made = dict(given)
-    for name in ("instruction_proposer", "component_selector"):
+    for name in ("instruction_proposer", "code_proposer", "component_selector"):
         if name in made:
             made[name] = getattr(replay_programs, made[name].partition(":")[2])
     passed_on = ("acceptance_criterion", "frontier_type", "merge_val_overlap_floor", "cache_evaluation")

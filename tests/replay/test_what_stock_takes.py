@@ -113,3 +113,17 @@ def test_gepas_options_are_stocks(providers: Any, tmp_path: Path, options: dict[
     metric = "objectives" if "frontier_type" in options else "feedback"
     case = Case("", "gepa", {"max_metric_calls": 70, **options}, "One", metric, train=16, validation=12, prompt=True)
     is_stocks(case, providers, tmp_path, seed=2)  # where each comes to a winner of its own
+
+
+@pytest.mark.parametrize(
+    ("program", "options"),
+    [("Code", {"code_proposer": "replay_programs:coder"}), ("Code", {}), ("Checked", {})],
+    ids=["own proposer", "dspy's", "beside a predictor"],
+)
+def test_the_code_of_a_flex_is_rewritten_as_in_stock(
+    providers: Any, tmp_path: Path, program: str, options: dict[str, Any]
+) -> None:
+    parameters = {"max_metric_calls": 40, "acceptance_criterion": "improvement_or_equal", **options}
+    case = Case("", "gepa", parameters, program, "feedback", train=8, validation=10)
+    ours = is_stocks(case, providers, tmp_path, seed=2)
+    assert ours.rounds >= 1, "workers ran it, too"

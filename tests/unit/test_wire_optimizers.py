@@ -47,7 +47,6 @@ LEFT_OUT = {
     "provide_traceback": "display",
     "warn_on_score_mismatch": "display",
     "requires_permission_to_run": "nobody is there to ask",
-    "code_proposer": "for dspy.Flex, which is refused",
     "gepa_kwargs": "some of them are parameters of ours",
     "use_wandb": "sends data elsewhere",
     "wandb_api_key": "the same",
@@ -99,7 +98,7 @@ def test_an_optimizer_has_the_parameters_and_defaults_of_stock_dspy(ours: type[S
 def test_every_word_that_is_left_out_is_one_of_stock_dspy() -> None:
     known = {parameter for model in STOCK for parameter in stock_parameters(model.__name__)}
     assert known >= FROM_ELSEWHERE
-    assert set(LEFT_OUT) - known <= {"code_proposer"}, "which is new in DSPy 3.4"
+    assert set(LEFT_OUT) <= known
 
 
 def test_the_optimizers_of_the_api_are_those_that_are_compared_with_stock() -> None:

@@ -118,7 +118,7 @@ ATTRIBUTES = {
     "bootstrapFewShotWithOptuna": {"num_candidate_programs": "num_candidate_sets"},
 }
 """Where a stock optimizer keeps a parameter under another name."""
-OBJECTS = {"instruction_proposer", "sampling_strategy", "selection_strategy"}
+OBJECTS = {"code_proposer", "instruction_proposer", "sampling_strategy", "selection_strategy"}
 """Parameters of which stock gets an object: other tests see to them."""
 
 
@@ -202,6 +202,9 @@ def test_gepas_functions_come_from_the_users_files(proposers: None, name: str) -
         ({"instructionProposer": "gepa_functions:Needs"},
          'instructionProposer: calling "gepa_functions:Needs" raised TypeError: '),
         ({"instructionProposer": "gepa_functions:missing"}, 'instructionProposer: module "gepa_functions" has no '),
+        ({"codeProposer": "gepa_functions:shorter"},
+         'codeProposer: "gepa_functions:shorter" must be a function that takes (candidate, reflective_dataset, '
+         "components_to_update, task_descriptions, context_blurbs) by these names, not "),
         ({"componentSelector": "gepa_functions:two"},
          'componentSelector: "gepa_functions:two" must be a function that takes (state, trajectories, '
          "subsample_scores, candidate_idx, candidate), not "),
@@ -237,7 +240,22 @@ def test_an_option_that_the_installed_gepa_does_not_know(monkeypatch: pytest.Mon
     with pytest.raises(BadInput) as refused:
         stock_gepa(frontierType="hybrid")
     assert str(refused.value) == (
-        "spec.optimizer.gepa.frontierType: the installed gepa does not know it. Install 0.1.4."
+        "spec.optimizer.gepa.frontierType: the installed gepa does not know it. Install 0.1.4 in the image."
+    )
+
+
+def test_an_option_of_gepa_that_an_older_dspy_does_not_know(monkeypatch: pytest.MonkeyPatch, proposers: None) -> None:
+    stock = dspy.GEPA.__init__
+
+    def older(self: Any, metric: Any, *, auto: Any = None, reflection_lm: Any = None, gepa_kwargs: Any = None) -> None:
+        stock(self, metric, auto=auto, reflection_lm=reflection_lm, gepa_kwargs=gepa_kwargs)
+
+    monkeypatch.setattr(dspy.GEPA, "__init__", older)
+    assert stock_gepa().auto == "light"
+    with pytest.raises(BadInput) as refused:
+        stock_gepa(codeProposer="gepa_functions:shorter")
+    assert str(refused.value) == (
+        "spec.optimizer.gepa.codeProposer: the installed DSPy does not know it. Install 3.4 in the image."
     )
 
 

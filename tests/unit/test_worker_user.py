@@ -38,6 +38,14 @@ class Needs(Program):
 class Empty(dspy.Module):
     pass
 
+class Code(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.answer = dspy.Flex("question -> answer", interpreter_factory=dspy.LocalInterpreter)
+
+def code():
+    return Code().answer
+
 def factory():
     return Program()
 
@@ -153,7 +161,7 @@ def test_a_program_is_a_module_or_what_makes_one(files: Path, entrypoint: str) -
         ("raises:Program", ['importing "raises" raised ZeroDivisionError: division by zero (raises.py, line 2)']),
         ("syntax:Program", ["SyntaxError", "(syntax.py, line 1)"]),
         ("exits:Program", ['importing "exits" raised SystemExit: 3 (exits.py, line 2)']),
-        ("prog:Missing", ['module "prog" has no "Missing". It has: Empty, Judge, Needs, Program, ']),
+        ("prog:Missing", ['module "prog" has no "Missing". It has: Code, Empty, Judge, Needs, Program, ']),
         ("prog:number", ['"prog:number" is a int. Name a dspy.Module, a Module class, or a function']),
         ("prog:failing", ["calling \"prog:failing\" raised KeyError: 'missing' (prog.py, line "]),
         ("prog:Needs", ['calling "prog:Needs" raised TypeError', "required positional argument: 'what'"]),
@@ -167,6 +175,26 @@ def test_what_is_no_program(files: Path, entrypoint: str, says: list[str]) -> No
     assert message.startswith("spec.program.entrypoint: ")
     for text in says:
         assert text in message
+
+
+@pytest.mark.parametrize("entrypoint", ["prog:Code", "prog:code"])
+@pytest.mark.parametrize(
+    ("optimizer", "says"),
+    [
+        ({"gepa": {"auto": "light"}}, None),
+        ({"custom": {"entrypoint": "prog:factory"}}, None),
+        ({"miprov2": {}}, "has no predictors but those in the code of a dspy.Flex, which only GEPA rewrites."),
+    ],
+)
+def test_the_code_of_a_flex_is_something_to_compile_for_gepa(
+    files: Path, entrypoint: str, optimizer: dict[str, Any], says: str | None
+) -> None:
+    spec = spec_of("prog", program={"entrypoint": entrypoint}, optimizer=optimizer)
+    if says is None:
+        assert load_program(spec).named_predictors() == []
+    else:
+        reason, message = refused(load_program, spec)
+        assert (reason, says in message) == ("ProgramLoadFailed", True)
 
 
 def test_a_config_map_makes_its_files_importable(tmp_path: Path) -> None:

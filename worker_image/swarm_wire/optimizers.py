@@ -225,6 +225,12 @@ class GEPA(Union):
         "or a function (candidate, reflective_dataset, components_to_update) -> {predictor: instruction}. Default: "
         "DSPy's own.",
     )
+    code_proposer: Entrypoint | None = Field(
+        None,
+        description='"module:attribute" of what rewrites the code of a dspy.Flex: a function (candidate, '
+        "reflective_dataset, components_to_update, task_descriptions, context_blurbs) -> {part: code}. Default: "
+        "DSPy's own.",
+    )
     component_selector: str = Field(
         "round_robin",
         pattern=f"^(round_robin|all|{ENTRYPOINT})$",

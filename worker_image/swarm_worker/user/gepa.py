@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import dspy
 from pydantic.alias_generators import to_camel
 
 from swarm_wire import optimizers as api
@@ -23,6 +24,10 @@ _PASSED_ON = (
 )
 _SHAPES = {
     "instruction_proposer": ((), ("candidate", "reflective_dataset", "components_to_update")),
+    "code_proposer": (
+        (),
+        ("candidate", "reflective_dataset", "components_to_update", "task_descriptions", "context_blurbs"),
+    ),
     "component_selector": (("state", "trajectories", "subsample_scores", "candidate_idx", "candidate"), ()),
 }
 """What stock gives these functions: by position, by name."""
@@ -34,13 +39,17 @@ def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BadInput: an entrypoint names no such function, or the installed gepa does not know an option.
     """
-    made = {name: value for name, value in parameters.items() if name not in _PASSED_ON}
+    from gepa.api import optimize
+
+    # Only what was changed: older versions have not all of the options.
+    changed = {name: value for name, value in parameters.items() if value != type(given).model_fields[name].default}
+    passed = {name: value for name, value in changed.items() if name in _PASSED_ON}
+    made = {name: value for name, value in changed.items() if name not in _PASSED_ON}
+    _check(passed, optimize, "gepa", "0.1.4")
+    _check(made, dspy.GEPA, "DSPy", "3.4")
     for name in _SHAPES:
-        if ":" in (entrypoint := made[name] or ""):
+        if ":" in (entrypoint := made.get(name, "")):
             made[name] = _load(entrypoint, name)
-    # Only what was changed: an older gepa has not all of the options.
-    passed = {name: parameters[name] for name in _PASSED_ON if parameters[name] != _default(given, name)}
-    _check(passed)
     if given.sampling_strategy is not None:
         passed["sampling_strategy"] = _sampling(given.sampling_strategy)
     if given.selection_strategy is not None:
@@ -48,17 +57,15 @@ def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
     return {**made, "gepa_kwargs": passed}
 
 
-def _default(given: api.GEPA, name: str) -> Any:
-    return type(given).model_fields[name].default
-
-
-def _check(options: dict[str, Any]) -> None:
-    from gepa.api import optimize
-
-    known = inspect.signature(optimize).parameters
+def _check(options: dict[str, Any], taker: Callable[..., Any], package: str, version: str) -> None:
+    """Raises BadInput where the installed version does not know an option."""
+    known = inspect.signature(taker).parameters
     for name in options:
         if name not in known:
-            raise BadInput(_REASON, f"{_WHERE}.{to_camel(name)}: the installed gepa does not know it. Install 0.1.4.")
+            raise BadInput(
+                _REASON,
+                f"{_WHERE}.{to_camel(name)}: the installed {package} does not know it. Install {version} in the image.",
+            )
 
 
 def _sampling(given: api.Sampling) -> Any:

@@ -43,13 +43,25 @@ def load_program(spec: CompilationSpec) -> dspy.Module:
             _REASON, f"{_WHERE}: the program's class is defined in __main__. Move it into a module of its own."
         )
     if not found.named_predictors():
+        _check_code(found, spec)
+    return found
+
+
+def _check_code(program: dspy.Module, spec: CompilationSpec) -> None:
+    """Of a program without predictors: whether it has code that the optimizer rewrites."""
+    kinds = tuple(filter(None, [getattr(dspy, "Flex", None)]))
+    if not any(isinstance(part, kinds) for _, part in program.named_parameters()):
         raise BadInput(
             _REASON,
             f'{_WHERE}: "{spec.program.entrypoint}" has no predictors, so there is nothing to compile. Set '
-            f"dspy.Predict, "
-            "dspy.ChainOfThought or like as attributes in its __init__.",
+            "dspy.Predict, dspy.ChainOfThought or like as attributes in its __init__.",
         )
-    return found
+    if spec.optimizer.which not in ("gepa", "custom"):
+        raise BadInput(
+            _REASON,
+            f'{_WHERE}: "{spec.program.entrypoint}" has no predictors but those in the code of a dspy.Flex, which only '
+            "GEPA rewrites. Use spec.optimizer.gepa, or give the program a predictor of its own.",
+        )
 
 
 def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
