@@ -42,8 +42,8 @@ class Process:
         output_bytes: when so much is printed, begin nothing more; 0: no limit.
         spent: what LM calls may have cost by now; set when they are counted.
         stop_spending: no LM call is made any more; as above.
-        stop_asking: whoever is about to make an LM call learns that the process is to end; says whether any is under
-            way. As above.
+        stop_asking: whoever is about to make an LM call learns that the process is to end; says whether there is
+            something under way that is paid for. As above.
         is_limited: whether the process has an allowance.
         error: why nothing that is finished from now on counts; set as above.
         sender: prints records when their bodies are kept somewhere else; set where they are.

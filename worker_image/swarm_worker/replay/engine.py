@@ -170,6 +170,7 @@ class Engine:
         self._active_at = 0.0
         self._occurrences: dict[str, int] = {}
         self._has_checked = self.has_passed_over = False
+        self._works = 0
         self.answers = Answers(codec, store.answer, self._keep, is_reused=store.is_reused)
         self.stream: Stream = []
         self.asked: list[Task] = []
@@ -312,7 +313,7 @@ class Engine:
                 record = work.run(position, self.answers)
             self._keep(record)
 
-        with ThreadPoolExecutor(self._threads) as pool:
+        with self._at_work(), ThreadPoolExecutor(self._threads) as pool:
             cells = [pool.submit(run, position) for position in range(len(task.cells))]
             while wait(cells, timeout=0.2).not_done:
                 if self._watch.only_late:
@@ -376,6 +377,21 @@ class Engine:
             yield
         except SwarmError as error:
             self._end(error)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether cells run here, or calls are made, whose answers may not be journaled yet."""
+        return self._works > 0
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._lock:
+            self._works += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._works -= 1
 
     # LM calls
 
@@ -469,7 +485,7 @@ class Engine:
         if not jobs:
             return False
         self.spend()
-        with self._ending():
+        with self._ending(), self._at_work():
             if len(jobs) == 1:
                 jobs[0]()
             else:
