@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from support.cluster import Manifest, Namespace, condition, is_over
 from support.compiles import StockRun
 from support.e2e import IN_FLIGHT, finish, triage
@@ -47,3 +49,46 @@ def test_the_best_program_by_then_is_published_if_it_is_wanted(namespace: Namesp
     assert namespace.requests() <= LIMIT
     report = json.loads(namespace.get("configmap", "partial-artifact")["data"]["report.json"])
     assert f"limits.lmCalls: {LIMIT}" in report["partial"]
+
+
+def small(name: str, **limits: object) -> Manifest:
+    """A compile whose plans run the candidates' evaluations themselves: a limit may be reached there, too."""
+    made = triage(name, limits=limits)
+    made["spec"]["optimizer"]["bootstrapFewShotWithRandomSearch"]["numCandidatePrograms"] = 2
+    for part in ("train", "validation"):
+        made["spec"]["data"][part]["limit"] = 8
+    return made
+
+
+@pytest.fixture(scope="module")
+def unlimited(namespace: Namespace) -> tuple[str, int]:
+    """The winner of such a run, and the requests that it took."""
+    namespace.reset_provider()
+    namespace.apply(small("unlimited"))
+    assert ready(namespace.wait_for("unlimited", is_over)) == ("True", "Published")
+    return program(namespace, "unlimited"), namespace.requests()
+
+
+def program(namespace: Namespace, name: str) -> str:
+    found: str = namespace.get("configmap", f"{name}-artifact")["data"]["program.json"]
+    return found
+
+
+@pytest.mark.parametrize("part", [0.5, 0.65, 0.8])
+def test_a_limit_that_a_plan_reached_changes_nothing_of_the_end(
+    namespace: Namespace, unlimited: tuple[str, int], part: float
+) -> None:
+    winner, requests = unlimited
+    name = f"raised-{part * 100:.0f}"
+    namespace.reset_provider()
+    namespace.apply(small(name, lmCalls=int(part * requests), publishPartial=True))
+    assert ready(namespace.wait_for(name, is_over)) == ("True", "PublishedPartial")
+
+    raised = {"spec": {"limits": {"lmCalls": 10 * requests}}}
+    namespace.kubectl("patch", "dspyc", name, "--type=merge", f"--patch={json.dumps(raised)}")
+    namespace.wait_for(name, lambda found: ready(found)[1] != "PublishedPartial")
+    assert ready(namespace.wait_for(name, is_over)) == ("True", "Published")
+    assert program(namespace, name) == winner
+    report = json.loads(namespace.get("configmap", f"{name}-artifact")["data"]["report.json"])
+    assert report["partial"] is None
+    assert namespace.requests() <= requests + IN_FLIGHT

@@ -17,6 +17,7 @@ from support.kills import kill_one, wait_for_requests
 from support.real_pods import Run
 
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
+PRUNED = Case("", parameters={"num_candidate_programs": 5, "max_labeled_demos": 6}, metric="department", validation=60)
 PRICE = {"prompt": 2.0, "completion": 8.0}
 
 
@@ -134,6 +135,22 @@ def test_the_journal_tells_accounts_apart(providers: Any, tmp_path: Path, stock:
     assert run.report["spent"]["calls"] == provider.stats()["requests"] == stock.requests
 
 
+def test_the_local_driver_goes_on_with_the_very_round_that_a_limit_has_cut_short(tmp_path: Path) -> None:
+    """What a plan leaves out depends on what it finds, so it is to find all of the round."""
+    with running_provider(seed=1, knowledge=KNOWLEDGE, varied=True, model={"small": 0.9}) as provider:
+        unlimited = run_local(limited(provider.url, PRUNED), tmp_path / "unlimited")
+        requests = provider.stats()["requests"]
+        provider.reset()
+        for calls in (requests // 4, requests // 2):
+            ended = run_local(limited(provider.url, PRUNED, lmCalls=calls), tmp_path / "limited")
+            assert "LimitReached" in ended.output, ended.output
+        run = run_local(limited(provider.url, PRUNED), tmp_path / "limited")
+        assert run.program == unlimited.program
+        assert run.report["pruned"] == unlimited.report["pruned"]
+        assert run.report["pruned"]["cells"] > 0
+        assert provider.stats()["requests"] == requests
+
+
 # --- the operator, with a limit that is reached anywhere -----------------------------------------------------------
 
 SMALL = Case(
@@ -145,7 +162,6 @@ SMALL = Case(
     validation=8,
 )
 """Its plans run the candidates' evaluations themselves."""
-PRUNED = Case("", parameters={"num_candidate_programs": 5, "max_labeled_demos": 6}, metric="department", validation=60)
 HIGHER = {"lmCalls": 10**6, "costUSD": 10**3}
 WHOLE = os.environ.get("FIDELITY") == "whole"
 

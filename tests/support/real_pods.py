@@ -152,15 +152,25 @@ class Run:
     """One Compilation of a case, and the operator that drives it.
 
     Args:
+        max_tokens: of each answer.
         swarm: of the spec.
     """
 
-    def __init__(self, case: Case, provider: Any, folder: Path, *, limits: dict[str, Any], **swarm: Any) -> None:
+    def __init__(
+        self,
+        case: Case,
+        provider: Any,
+        folder: Path,
+        *,
+        limits: dict[str, Any],
+        max_tokens: int = 100,
+        **swarm: Any,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.cluster, self._provider = RealPods(folder=folder), provider
         spec, data = cluster_spec(case, provider.url, **swarm)
         for model in spec["models"].values():
-            model["parameters"], model["price"] = {"maxTokens": 100}, {"prompt": 2.0, "completion": 8.0}
+            model["parameters"], model["price"] = {"maxTokens": max_tokens}, {"prompt": 2.0, "completion": 8.0}
         self.cluster.config_map("data", **data)
         made = self.cluster.compilation({**spec, "limits": limits}, NAME)
         self.began = self.cluster.now

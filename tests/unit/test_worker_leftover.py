@@ -1,5 +1,6 @@
 """A round that was cut short: the run goes on with the rest of it, and not with what a plan makes of a part."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -92,14 +93,13 @@ def metric(example: Any, prediction: Any, trace: Any = None) -> float:
     return len(prediction.answer) / 100
 
 
-def evaluation(provider: Provider, size: int) -> Callable[[], Any]:
+def evaluation(provider: Provider, size: int, program: Any = None) -> Callable[[], Any]:
+    evaluated = program or dspy.Predict("question -> answer")
     devset = [dspy.Example(question=f"{number}").with_inputs("question") for number in range(size)]
 
     def script() -> Any:
         with dspy.context(lm=provider.lm()):
-            return dspy.Evaluate(devset=devset, metric=metric, display_progress=False)(
-                dspy.Predict("question -> answer")
-            ).score
+            return dspy.Evaluate(devset=devset, metric=metric, display_progress=False)(evaluated).score
 
     return script
 
@@ -156,6 +156,34 @@ def test_calls_under_way_are_kept_when_another_may_not_be_made(provider: Provide
     found = plan(script)
     assert isinstance(found.error, NoMoreCalls)
     assert len(found.calls) == provider.paid == 2
+
+
+class Swallows(dspy.Module):
+    """Goes on without an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> Any:
+        with contextlib.suppress(Exception):
+            return self.ask(question="a long one")
+        return self.ask(question="a short one")
+
+
+def test_a_cell_that_swallows_a_refusal_makes_no_other_call(provider: Provider) -> None:
+    """What is left of a limit may be too little for one request, and enough for another."""
+    usual = provider.answer
+
+    def answer(prompt: str) -> str:
+        if "a long one" in prompt:
+            raise AllowanceSpent
+        return usual(prompt)
+
+    provider.answer = answer
+    found = plan(evaluation(provider, 1, Swallows()))
+    assert (len(found.tasks), found.results) == (1, [])
+    assert (len(provider.asked), provider.paid) == (1, 0)
 
 
 # --- a plan that is asked to end ---------------------------------------------------------------------------------

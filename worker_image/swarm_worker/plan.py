@@ -86,6 +86,8 @@ class Plan:
             contest=self._contest,
             passes_over=lambda: self._ending is not None and self._progress.compiling,
         )
+        budget = environment.budget
+        process.stop_asking = lambda: budget.stop() or self._engine.is_at_work
         bound = self._store.bound
         self._binding, self._is_bound = bound.binding if bound else "", bound is not None
         self._observed: list[Observation] = []

@@ -44,8 +44,8 @@ class Process:
         spent: what LM calls may have cost by now; set when they are counted.
         hash_seed: of this process, and of all others of its run.
         stop_spending: no LM call is made any more; as above.
-        stop_asking: whoever is about to make an LM call learns that the process is to end; says whether any is under
-            way. As above.
+        stop_asking: whoever is about to make an LM call learns that the process is to end; says whether there is
+            something under way that is paid for. As above.
         is_limited: whether the process has an allowance.
         error: why nothing that is finished from now on counts; set as above.
         sender: prints records when their bodies are kept somewhere else; set where they are.

@@ -173,6 +173,9 @@ class Ledger:
         if not call.cached and dspy.settings.get(AHEAD):
             raise NotShared
         self.flush()
+        if self.refused is not None:
+            # A program that swallows it may come to calls that it would not make otherwise.
+            raise self.refused
         return name_call(lm, call)[0] if call.cached else None
 
     def _known(self, key: str, body: bytes) -> Any:

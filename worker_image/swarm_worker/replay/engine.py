@@ -445,6 +445,11 @@ class Engine:
         except Exception as error:
             self._end(InfrastructureFailed(error))
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether cells run here, or calls are made, whose answers may not be journaled yet."""
+        return any(self._at_work.values())
+
     # LM calls
 
     def call(self, lm: Any, call: LMCall, make: Make) -> Any:
