@@ -215,7 +215,7 @@ INPUT = [
         [],
         State.FAILED,
         Reason.MISSING_CONFIG_MAP,
-        ["60 s", f"kubectl -n {KEY.namespace} annotate --overwrite dspyc/{KEY.name}"],
+        ["60 s", f"kubectl -n {KEY.namespace} patch dspyc/{KEY.name}"],
     ),
     Row(
         "another reason has a deadline of its own",

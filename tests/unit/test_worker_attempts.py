@@ -5,7 +5,8 @@ from typing import Any
 import dspy
 import pytest
 
-from swarm_wire.messages import EffectKind, Outcome
+from swarm_wire.messages import EffectKind
+from swarm_worker.errors import BadInput
 from swarm_worker.replay import attempts
 from swarm_worker.replay.attempts import counting_apart
 from swarm_worker.replay.calls import Answers
@@ -76,7 +77,7 @@ def test_programs_of_a_wave_that_start_threads_count_apart_there_too(program: An
     assert [prediction.answer for prediction in found] == [str(number) for number in range(6)]
 
 
-def test_a_cell_does_not_depend_on_what_else_its_process_runs(program: Any) -> None:
+def test_a_cell_in_which_an_attempt_fails_ends_the_run(program: Any) -> None:
     def judge(example: Any) -> str:
         with dspy.context(trace=[]):
             return str(program(**example).answer)
@@ -85,5 +86,7 @@ def test_a_cell_does_not_depend_on_what_else_its_process_runs(program: Any) -> N
     tasks = Wave(judge, [{"question": str(number)} for number in range(6)], 10).tasks(Store(), codec)
     assert tasks.task.kind is EffectKind.WAVE
     work, answers = make_work(tasks.task, tasks.blobs, codec), Answers(codec, lambda key: None, lambda record: None)
-    records = [work.run(position, answers) for position in range(6)]
-    assert [record.header["outcome"] for record in records] == [Outcome.OK] * 6
+    # What is left of the attempts would be another number in each process.
+    for position in range(2):
+        with pytest.raises(BadInput, match=r"an attempt of dspy\.\w+ failed, and its fail_count counts that"):
+            work.run(position, answers)

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import socket
+import sys
 import time
 import types
 from pathlib import Path
@@ -19,6 +20,7 @@ from dspy.utils.unbatchify import Unbatchify
 
 from support.worker import module, run_python
 from swarm_wire.names import WorkerReason
+from swarm_worker import leftovers
 from swarm_worker.errors import BadInput
 from swarm_worker.forks import restart_batching
 from swarm_worker.leftovers import Kind, Place
@@ -27,6 +29,13 @@ from swarm_worker.rehearsal import CALLS, Rehearsal, rehearse
 from swarm_worker.replay import attempts
 from swarm_worker.twin import Difference, Observation, compare, explain
 from swarm_worker.user.data import Data
+
+
+@pytest.fixture(autouse=True)
+def no_modules_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tests of this process are modules of the user's, and would have to be looked at."""
+    monkeypatch.setattr(leftovers, "users_modules", lambda: iter([(__name__, sys.modules[__name__])]))
+
 
 BASE = """
 import asyncio

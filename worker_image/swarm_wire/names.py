@@ -10,8 +10,8 @@ SCHEMA_VERSION: Final = 1
 ENV_RUN_DIR: Final = "SWARM_RUN_DIR"
 """Folder with REQUEST_FILE. In a pod: RUN_DIR."""
 ENV_TASKS_DIR: Final = "SWARM_TASKS_DIR"
-"""Folder with the shards that hold this round's tasks and blobs; of a plan: the last round's, where it was cut short.
-In a pod: TASKS_DIR."""
+"""Folder with the shards that hold this round's tasks and blobs; for a plan, those of a round that was cut short. In a
+pod: TASKS_DIR."""
 ENV_WORK_DIR: Final = "SWARM_WORK_DIR"
 """Folder with ASSIGNMENT_FILE. In a worker pod: WORK_DIR."""
 ENV_JOURNAL_DIR: Final = "SWARM_JOURNAL_DIR"

@@ -87,7 +87,9 @@ def picture(loaded: "Compilation") -> Picture:
         look.at(Kind.CALLBACK, callback, *look.name(callback))
     look.at(Kind.STATE, loaded.metric, *look.name(loaded.metric))
     look.at(Kind.STATE, loaded.student, *look.name(loaded.student))
-    for name, file, module in look.modules:
+    # Those of program and metric first: there may be more places than are looked at.
+    own = {type(loaded.student).__module__, getattr(loaded.metric, "__module__", None)}
+    for name, file, module in sorted(look.modules, key=lambda it: it[0] not in own):
         for attribute, value in list(vars(module).items()):
             if not (attribute.startswith("__") or isinstance(value, types.ModuleType | dspy.BaseLM)):
                 look.at_global(value, f"{name}.{attribute}", file, name)
