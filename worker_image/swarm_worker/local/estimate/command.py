@@ -24,6 +24,8 @@ from swarm_worker.price_list import Price, Prices
 # A real key's place is checked to be nowhere else, so this is a text that is nowhere else.
 _NO_KEYS = {api_key_env(role): f"no-key-{secrets.token_hex(16)}" for role in Models.model_fields}
 
+UNREADABLE = "An estimate runs the program on invented answers: it must be able to read them."
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -67,7 +69,12 @@ def run(given: argparse.Namespace) -> int:
     except SwarmError as error:
         console.print(f"[bold red]{error.reason}[/bold red]: {escape(str(error))}", highlight=False, soft_wrap=True)
         if isinstance(error, RunFailed):
-            console.print("An estimate runs the program on invented answers: it must be able to read them.")
+            console.print(UNREADABLE)
+        return 1
+    failures = ran.report.baseline_failures
+    if failures is not None and failures.failed == failures.examples:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in failures.exceptions.items())
+        console.print(f"The program failed on all {failures.examples} examples ({kinds}). {UNREADABLE}", soft_wrap=True)
         return 1
     price = None if given.price_in is None else Price(given.price_in, given.price_out)
     estimate = _estimate(manifest, given.pass_rate, ran, price, given.latency)
