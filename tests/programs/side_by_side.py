@@ -119,7 +119,7 @@ def with_main(student: Any, trainset: list[Any], valset: list[Any], metric: Any)
 
 
 def before_main(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """A daemon is at work when the main thread comes to an evaluation, and a pool is idle all the time."""
+    """A daemon is at work when the main thread comes to an evaluation, and a pool is idle until the end."""
     found, score = candidates(student, trainset), scorer(valset, metric)
     first: list[float] = []
     idle = ThreadPoolExecutor(1)
@@ -128,8 +128,9 @@ def before_main(student: Any, trainset: list[Any], valset: list[Any], metric: An
     thread.start()
     own = [score(candidate) for candidate in found[1:]]
     thread.join()
+    [again] = [future.result() for future in submitted(idle, score, found[:1])]
     idle.shutdown()
-    return best(found, [*first, *own])
+    return best(found, [max(again, first[0]), *own])
 
 
 def in_parallel(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:

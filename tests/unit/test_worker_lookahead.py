@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import tqdm
 
 from support.wire import digest
 from swarm_worker.replay import lookahead
@@ -93,14 +94,25 @@ def test_what_joins_a_round(case: str, script: Callable[[Scout], object], expect
     assert agreed(script) == expected
 
 
-def test_a_scout_ends_where_a_thread_lacks_something() -> None:
-    def script(it: Scout) -> None:
-        sight(it, 1)
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda number: sight(it, number), (2, 3, 4, 5)))
-        sight(it, 6)
+@pytest.mark.parametrize("kind", ["new", "of a pool", "of a pool that was there", "a progress bar's"])
+def test_a_scout_ends_where_something_is_left_to_a_thread(kind: str) -> None:
+    with ThreadPoolExecutor(1) as before:
+        before.submit(int).result()
 
-    assert agreed(script) == [1]
+        def script(it: Scout) -> None:
+            sight(it, 1)
+            match kind:
+                case "new":
+                    threading.Thread(target=sight, args=(it, 2), daemon=True).start()
+                case "of a pool":
+                    ThreadPoolExecutor(4).submit(sight, it, 2)
+                case "of a pool that was there":
+                    before.submit(sight, it, 2).result()
+                case _:
+                    list(tqdm.tqdm(range(2)))
+            sight(it, 3)
+
+        assert agreed(script) == ([1, 3] if kind == "a progress bar's" else [1])
 
 
 def test_what_is_known_is_told_when_all_come_to_it() -> None:

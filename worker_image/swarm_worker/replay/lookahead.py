@@ -9,7 +9,9 @@ changes a winner.
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -66,7 +68,7 @@ class Scout:
     def report(self, sighting: Sighting, request: Callable[[], Any]) -> None:
         """Reports an effect; hands over what it takes to run it if the referee wants that from this scout.
 
-        A scout whose optimizer starts threads ends at the first effect that one of them lacks: they have no order.
+        A scout ends where coroutines take turns: what they lack has no order.
         """
         if not is_ordered():
             self.end()
@@ -114,7 +116,9 @@ def look(
             if not isinstance(line, Child):
                 for other in lines:
                     other.connection.close()
-                return Scout(outlook, line)
+                scout = Scout(outlook, line)
+                _end_at_threads(scout)
+                return scout
             lines.append(line)
     except OSError:  # no more processes, or files: the plan does without seeing ahead
         for line in lines:
@@ -175,3 +179,19 @@ def _receive(line: Connection) -> Sighting | None:
     except (EOFError, OSError):
         return None
     return sighting
+
+
+def _end_at_threads(scout: Scout) -> None:
+    """Ends a scout where its optimizer leaves something to another thread: what threads lack has no order, and those of
+    a pool that was there before the fork are not here.
+    """
+
+    def start(thread: threading.Thread) -> None:
+        if not type(thread).__module__.startswith("tqdm"):  # a progress bar does without
+            scout.end()
+
+    def submit(*_: Any, **__: Any) -> NoReturn:
+        scout.end()
+
+    threading.Thread.start = start  # type: ignore[method-assign, assignment]
+    ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
