@@ -45,7 +45,7 @@ class Row:
 
 ROWS = {
     "agent_booking": Row(("random search", "copro"), "Nondeterministic", late=True),
-    "agent_lookup": Row(("random search", "gepa")),
+    "agent_lookup": Row(("random search", "gepa"), f"{EQUAL_OR}DOCS", late=True),
     "agent_native": Row(("random search", "miprov2")),
     "async_chain": Row(("random search", "simba")),
     "async_gather": Row(("copro", "labeled"), spec={"limits": {"cellSeconds": 4}}),
