@@ -37,6 +37,9 @@ DEPTH = 6
 PLACES, PARTS, ITEMS = 2_000, 20_000, 1_000
 """Most places of a picture, parts of one place, and items of a container, at its beginning and at its end."""
 
+BYTES = 100_000
+"""Of an array, at its beginning and at its end."""
+
 _SINGLE = (
     *(type(None), bool, int, float, complex, str, bytes, range, Enum, re.Pattern, uuid.UUID, pathlib.PurePath),
     *(decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta),
@@ -202,7 +205,8 @@ class _Look:
         if isinstance(thing, bytearray):
             return combine(name, bytes(thing))
         if isinstance(thing, array.array) or name == _ARRAY:
-            return combine(name, thing.tobytes())
+            data = memoryview(thing).cast("B") if _is_flat(thing) else thing.tobytes()
+            return combine(name, str(len(data)), bytes(data[:BYTES]), bytes(data[-BYTES:]))
         if isinstance(thing, dict):
             ends = _ends(thing.items(), len(thing))
             parts = (self.digest(part, depth - 1) for item in ends for part in item)
@@ -257,6 +261,12 @@ def _of_function(function: Callable[..., Any]) -> list[tuple[str, Any]]:
         *((f", its variable {name}", cell.cell_contents) for name, cell in cells if cell != types.CellType()),
         *((f", its default of {name}", value) for name, value in zip(named, given, strict=True)),
     ]
+
+
+def _is_flat(thing: Any) -> bool:
+    """Whether an array's bytes can be looked at without a copy."""
+    flags = getattr(thing, "flags", None)
+    return flags is None or bool(flags.c_contiguous and thing.size and thing.dtype.kind in "biufc")
 
 
 def _is_state(name: str, value: Any) -> bool:
