@@ -32,8 +32,7 @@ def test_a_compile_that_stock_ends_costs_no_more_than_what_is_in_flight(
     assert expected.error is not None
     ours = case.swarm(providers(1), tmp_path)
     assert ours.status != 0
-    assert "Execution cancelled due to errors" in ours.output or "EvaluationFailed" in ours.output
-    print("FIGURES", expected.requests, ours.requests)
+    assert "CompileFailed: " in ours.output
     assert ours.requests <= expected.requests + IN_FLIGHT + UNHEARD
     again = case.swarm(providers(1), tmp_path)
     assert (again.status, again.requests) == (ours.status, 0)
@@ -50,7 +49,6 @@ def test_an_optimizer_that_goes_on_after_too_many_errors_comes_to_stocks_winner(
     assert expected.error is None
     ours = case.swarm(providers(1), tmp_path)
     assert ours.status == 0, ours.output
-    print("FIGURES", expected.requests, ours.requests)
     assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
     assert ours.requests == ours.calls
     assert ours.requests <= expected.requests + len(ours.ranking) * IN_FLIGHT
