@@ -41,7 +41,7 @@ def reached(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[Any, str,
         seen.add(id(found))
         file = found.__code__.co_filename
         yield found, f"{found.__module__}.{found.__qualname__}", file
-        for name in _names(found.__code__):
+        for name in names_in(found.__code__):
             thing = found.__globals__.get(name)
             if isinstance(thing, types.FunctionType):
                 if depth < DEPTH:
@@ -53,9 +53,10 @@ def reached(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[Any, str,
                 yield thing, f"{found.__module__}.{name}", file
 
 
-def _names(code: types.CodeType) -> set[str]:
+def names_in(code: types.CodeType) -> set[str]:
+    """The names of globals and attributes in a function's code, and in that of functions within it."""
     inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return {*code.co_names}.union(*map(_names, inner))
+    return {*code.co_names}.union(*map(names_in, inner))
 
 
 def _of_class(kind: type) -> Iterator[types.FunctionType]:

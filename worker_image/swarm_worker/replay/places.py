@@ -32,6 +32,7 @@ from dspy.primitives.example import Example
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import Drift
 from swarm_worker.modules import is_users, users_modules
+from swarm_worker.reach import names_in
 from swarm_worker.replay.state import SYNCHRONIZERS, is_importable, reduced
 
 MARK = "swarm.place"
@@ -240,13 +241,8 @@ def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             yield f"({name})", cell.cell_contents
     yield from ((f"({number})", value) for number, value in enumerate(function.__defaults__ or ()))
     yield from ((f"({name})", value) for name, value in (function.__kwdefaults__ or {}).items())
-    for name in sorted(_names(function.__code__) & function.__globals__.keys()):
+    for name in sorted(names_in(function.__code__) & function.__globals__.keys()):
         yield f"({name})", function.__globals__[name]
-
-
-def _names(code: types.CodeType) -> set[str]:
-    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return {*code.co_names}.union(*map(_names, inner))
 
 
 def _state_parts(thing: Any) -> Iterator[tuple[str, Any]]:
