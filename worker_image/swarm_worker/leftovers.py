@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
 
-from swarm_worker.modules import users_modules
+from swarm_worker.modules import is_users, users_modules
 from swarm_worker.reach import classes_of, functions_of, reached
 from swarm_worker.replay.digest import combine
 
@@ -92,10 +92,10 @@ def picture(loaded: "Compilation") -> Picture:
     look.at(Kind.STATE, loaded.student, *look.name(loaded.student))
     # Those of program and metric first: there may be more places than are looked at.
     own = {type(loaded.student).__module__, getattr(loaded.metric, "__module__", None)}
-    for name, file, module in sorted(look.modules, key=lambda it: it[0] not in own):
+    for name, module in sorted(users_modules(), key=lambda it: it[0] not in own):
         for attribute, value in list(vars(module).items()):
             if not (attribute.startswith("__") or isinstance(value, types.ModuleType | dspy.BaseLM)):
-                look.at_global(value, f"{name}.{attribute}", file, name)
+                look.at_global(value, f"{name}.{attribute}", str(module.__file__), name)
     return look.found
 
 
@@ -151,21 +151,15 @@ class _Look:
     """Goes to the places that can change, and notes a digest of each."""
 
     found: Picture = field(default_factory=dict)
-    modules: Sequence[tuple[str, str, types.ModuleType]] = field(
-        default_factory=lambda: [(name, str(module.__file__), module) for name, module in users_modules()]
-    )
     _open: set[int] = field(default_factory=set)
     _parts_left: int = PARTS
 
-    def __post_init__(self) -> None:
-        self._names = {name for name, _, _ in self.modules}
-
     def name(self, thing: Any) -> tuple[str, str]:
         """What to call an object, and the file of its module: the name of the global that it is, or its class."""
-        for name, file, module in self.modules:
+        for name, module in users_modules():
             for attribute, value in vars(module).items():
                 if value is thing:
-                    return f"{name}.{attribute}", file
+                    return f"{name}.{attribute}", str(module.__file__)
         if isinstance(thing, types.MethodType | functools.partial):
             return self.name(thing.__self__ if isinstance(thing, types.MethodType) else thing.func)
         named = thing if isinstance(thing, types.FunctionType | type) else type(thing)
@@ -224,9 +218,7 @@ class _Look:
 
     def _is_open(self, thing: Any) -> bool:
         """Whether the object's attributes are looked at."""
-        return type(thing).__module__ in self._names or isinstance(
-            thing, dspy.Module | dspy.Example | types.SimpleNamespace
-        )
+        return is_users(type(thing).__module__) or isinstance(thing, dspy.Module | dspy.Example | types.SimpleNamespace)
 
     def _is_value(self, thing: Any) -> bool:
         """Whether all of it is at one place."""
@@ -243,7 +235,7 @@ class _Look:
         if isinstance(thing, types.FunctionType):
             return _of_function(thing)
         if isinstance(thing, type):
-            own = vars(thing).items() if thing.__module__ in self._names else ()
+            own = vars(thing).items() if is_users(thing.__module__) else ()
             return [(f".{name}", value) for name, value in own if _is_state(name, value)]
         if isinstance(thing, Enum | dspy.Example | dspy.BaseLM):
             return []
