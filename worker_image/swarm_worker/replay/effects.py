@@ -60,7 +60,7 @@ class Tasks:
 
     def rest(self, store: Store) -> "Tasks":
         """What is left of it to do."""
-        errors = sum(cell.key in store and store.result(cell.key).outcome is Outcome.ERROR for cell in self.task.cells)
+        errors = sum(store.has_error(cell.key) for cell in self.task.cells)
         left = self.part({cell.key for cell in self.task.cells if cell.key not in store})
         if self.task.max_errors is None:
             return left
@@ -167,7 +167,7 @@ class Wave:
         """When so many more items have failed, stock would stop, whatever the others come to; None: never."""
         if self.max_errors is None:
             return None
-        errors = sum(key in store and store.result(key).outcome is Outcome.ERROR for key in self.keys)
+        errors = sum(map(store.has_error, self.keys))
         return max(0, self.max_errors - errors)
 
     def has_failed(self, store: Store) -> bool:

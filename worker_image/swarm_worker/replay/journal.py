@@ -101,6 +101,10 @@ class Journal:
     def result(self, key: str) -> Result:
         return self._results[key][0]
 
+    def has_error(self, key: str) -> bool:
+        """Whether there is a result of that key, and it is an error."""
+        return key in self and self.result(key).outcome is Outcome.ERROR
+
     def body(self, key: str) -> bytes:
         try:
             return read_body(self._results[key][1], self.bodies)

@@ -7,7 +7,7 @@ finds all of the round, as in a run that was never interrupted.
 
 from collections.abc import Iterable
 
-from swarm_wire.messages import Outcome, Task
+from swarm_wire.messages import Task
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.slicing import has_failed
 from swarm_worker.depot import Bodies
@@ -33,12 +33,7 @@ def leftover(store: Store, records: Iterable[Record], bodies: Bodies | None = No
     wanted = store.last.tasks if store.last is not None else []
     if not asked.keys() >= set(wanted):
         return []
-    failed = {
-        cell.key
-        for task in asked.values()
-        for cell in task.cells
-        if cell.key in store and store.result(cell.key).outcome is Outcome.ERROR
-    }
+    failed = {cell.key for task in asked.values() for cell in task.cells if store.has_error(cell.key)}
     if any(has_failed(task, failed) for task in asked.values()):
         return []
     found = []
