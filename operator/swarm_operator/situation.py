@@ -11,7 +11,7 @@ from swarm_operator.settings import Settings
 from swarm_operator.status import State
 from swarm_operator.world import Job, Pod, World
 from swarm_wire.messages import Ending, PlanOutcome, Task
-from swarm_wire.slicing import has_failed, missing_cells
+from swarm_wire.slicing import has_failed
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Situation:
     @cached_property
     def missing(self) -> list[tuple[Task, int]]:
         """Cells of the last planned round that it still needs."""
-        return missing_cells(self.tasks or (), self.world.journal.keys, self.world.journal.failed)
+        return self.world.journal.missing(self.planned - 1)
 
     @property
     def is_cut_short(self) -> bool:

@@ -22,7 +22,6 @@ from swarm_operator.api import (
 )
 from swarm_operator.world import Compilation, World
 from swarm_wire.messages import MICRO, PlanOutcome, Scores
-from swarm_wire.slicing import missing_cells
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -220,19 +219,14 @@ def _round(world: World) -> int:
     if not plans:
         return 0
     last = max(plans)
-    return last + (plans[last].end.outcome is PlanOutcome.BLOCKED and not _missing(world, last))
-
-
-def _missing(world: World, round_: int) -> int:
-    """Cells of a round without a result."""
-    return len(missing_cells(world.journal.tasks(round_) or (), world.journal.keys, world.journal.failed))
+    return last + (plans[last].end.outcome is PlanOutcome.BLOCKED and not world.journal.missing(last))
 
 
 def _progress(world: World) -> ProgressStatus:
     """Cells of finished rounds are done by definition; those of the last one are counted."""
     plans = world.journal.plans
     total = sum(planned.end.cells for planned in plans.values())
-    done = max(0, total - _missing(world, max(plans, default=-1)))
+    done = max(0, total - len(world.journal.missing(max(plans, default=-1))))
     return ProgressStatus(cells_done=done, cells_total=total, text=f"{done}/{total}")
 
 

@@ -377,7 +377,7 @@ class Journal:
             return []
         rounds = (round_ for round_, found in self.plans.items() if found.end.outcome is not PlanOutcome.PARTIAL)
         round_ = max(rounds, default=-1)
-        return self.task_shards(round_) if missing_cells(self.tasks(round_) or (), self.keys) else []
+        return self.task_shards(round_) if self.missing(round_) else []
 
     def tasks(self, round_: int) -> list[Task] | None:
         """The round's tasks; None where some of them are not there any more."""
@@ -386,6 +386,10 @@ class Journal:
             return None
         found = {task.digest: task for shard in self.task_shards(round_) for task in shard.tasks}
         return [found[digest] for digest in planned.end.tasks] if set(found) >= set(planned.end.tasks) else None
+
+    def missing(self, round_: int) -> list[tuple[Task, int]]:
+        """Cells that the round still needs."""
+        return missing_cells(self.tasks(round_) or (), self.keys, self.failed)
 
 
 @dataclass(frozen=True)
