@@ -7,8 +7,7 @@ import dspy
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec import Adapter
 from swarm_worker.errors import BadInput
-from swarm_worker.exceptions import describe
-from swarm_worker.user.entrypoint import load
+from swarm_worker.user.entrypoint import call, load
 
 _WHERE, _REASON = "spec.program.adapter.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
 
@@ -42,10 +41,7 @@ def make_adapter(given: Adapter, extraction: dspy.LM) -> dspy.Adapter:
 def _load(entrypoint: str) -> dspy.Adapter:
     found: Any = load(entrypoint, _WHERE, _REASON)
     if not isinstance(found, dspy.Adapter) and callable(found):
-        try:
-            found = found()
-        except BaseException as error:
-            raise BadInput(_REASON, f'{_WHERE}: calling "{entrypoint}" raised {describe(error)}.') from None
+        found = call(found, entrypoint, _WHERE, _REASON)
     if not isinstance(found, dspy.Adapter):
         raise BadInput(
             _REASON,

@@ -16,8 +16,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.optimizers import Optimizer
 from swarm_wire.spec import CompilationSpec, DataSource
 from swarm_worker.errors import BadInput
-from swarm_worker.exceptions import describe
-from swarm_worker.user.entrypoint import load
+from swarm_worker.user.entrypoint import call, load
 
 _REASON = WorkerReason.DATA_INVALID
 
@@ -74,12 +73,10 @@ def _load(source: DataSource, where: str, inputs: list[str] | None, sources: Pat
     return examples
 
 
-def _call(entrypoint: str, where: str) -> Iterable[Any]:
+def _call(entrypoint: str, where: str) -> list[Any]:
     function = load(entrypoint, where, _REASON)
-    try:
-        return list(function() if callable(function) else function)
-    except BaseException as error:
-        raise BadInput(_REASON, f'{where}: calling "{entrypoint}" raised {describe(error)}.') from None
+    found: list[Any] = call(lambda: list(function() if callable(function) else function), entrypoint, where, _REASON)
+    return found
 
 
 def _read(path: Path, where: str) -> list[Mapping[str, Any]]:

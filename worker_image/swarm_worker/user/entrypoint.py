@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,14 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
         raise BadInput(
             reason, f'{where}: module "{module_name}" has no "{attribute}". It has: {names or "nothing"}.'
         ) from None
+
+
+def call(function: Callable[[], Any], entrypoint: str, where: str, reason: WorkerReason) -> Any:
+    """What the user's function returns; arguments as for `load`. Raises BadInput where it raises anything."""
+    try:
+        return function()
+    except BaseException as error:
+        raise BadInput(reason, f'{where}: calling "{entrypoint}" raised {describe(error)}.') from None
 
 
 def import_all(spec: CompilationSpec) -> None:

@@ -10,8 +10,7 @@ from pydantic.alias_generators import to_camel
 from swarm_wire import optimizers as api
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
-from swarm_worker.exceptions import describe
-from swarm_worker.user.entrypoint import load
+from swarm_worker.user.entrypoint import call, load
 
 _WHERE, _REASON = "spec.optimizer.gepa", WorkerReason.OPTIMIZER_INVALID
 _PASSED_ON = (
@@ -92,10 +91,7 @@ def _load(entrypoint: str, name: str) -> Callable[..., Any]:
     where, (by_position, by_name) = f"{_WHERE}.{to_camel(name)}", _SHAPES[name]
     found: Any = load(entrypoint, where, _REASON)
     if isinstance(found, type):
-        try:
-            found = found()
-        except BaseException as error:
-            raise BadInput(_REASON, f'{where}: calling "{entrypoint}" raised {describe(error)}.') from None
+        found = call(found, entrypoint, where, _REASON)
     try:
         inspect.signature(found).bind(*by_position, **dict.fromkeys(by_name))
     except TypeError:

@@ -9,8 +9,7 @@ import dspy
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
-from swarm_worker.exceptions import describe
-from swarm_worker.user.entrypoint import load
+from swarm_worker.user.entrypoint import call, load
 
 _WHERE, _REASON = "spec.program.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
 
@@ -26,12 +25,7 @@ def load_program(spec: CompilationSpec) -> dspy.Module:
                 f"class, "
                 "or a function without arguments that returns one.",
             )
-        try:
-            found = found()
-        except BaseException as error:
-            raise BadInput(
-                _REASON, f'{_WHERE}: calling "{spec.program.entrypoint}" raised {describe(error)}.'
-            ) from None
+        found = call(found, spec.program.entrypoint, _WHERE, _REASON)
     if not isinstance(found, dspy.Module):
         raise BadInput(
             _REASON,
