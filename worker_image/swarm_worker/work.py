@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -93,7 +93,8 @@ def run_slice(
     """Runs the cells of a slice. After SIGTERM no new cell is begun, and those in flight get the grace time.
 
     When the output is full, or a cell takes longer than it may, or a task has failed, no new cell is begun, either,
-    and those in flight are finished.
+    and those in flight are finished. Where a task looks as if it will fail, nothing behind it is begun; another
+    attempt does that, if it is needed.
 
     A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
 
@@ -104,13 +105,17 @@ def run_slice(
     threads = environment.request.spec.swarm.threads_per_pod
     todo = deque((ref.task, position) for ref in slice_ for position in ref.cells)
     failed: list[SwarmError] = []
-    watch, failures = Watch(environment.request.spec.limits.cell_seconds, environment.throttle.clock), Failures()
+    watch = Watch(environment.request.spec.limits.cell_seconds, environment.throttle.clock)
+    failures = Failures(Counter(digest for digest, _ in todo))
 
     def run_cells() -> None:
         while not (process.stopping or process.is_full or watch.late or hopeless(failed, threads) or failures.is_over):
             try:
                 digest, position = todo.popleft()
             except IndexError:
+                return
+            if failures.doubtful - {digest}:
+                todo.clear()
                 return
             try:
                 work = bench.work(digest)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from dspy.primitives.prediction import Prediction
@@ -70,20 +71,30 @@ class Tasks:
 class Failures:
     """Counts failing cells of tasks that run here.
 
+    Args:
+        own: how many cells of a task run here, by its digest; all of them where nothing is said.
+
     Attributes:
         is_over: whether a task has failed: begin nothing more.
+        doubtful: digests of the tasks that fail if their other cells, elsewhere, fail as often as those here. What the
+            optimizer comes to after them may not be needed: begin nothing of that.
     """
 
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+    def __init__(self, own: Mapping[str, int] = MappingProxyType({})) -> None:
+        self._own, self._counts = own, Counter[str]()
         self._lock = threading.Lock()
         self.is_over = False
+        self.doubtful: set[str] = set()
 
     def note(self, task: Task, result: Record) -> None:
         if task.max_errors is not None and result.header["outcome"] == Outcome.ERROR:
             with self._lock:
                 self._counts[task.digest] += 1
-                self.is_over |= self._counts[task.digest] >= task.max_errors
+                errors, cells = self._counts[task.digest], len(task.cells)
+                self.is_over |= errors >= task.max_errors
+                # A single error says too little of the others.
+                if errors > 1 and errors * cells >= task.max_errors * self._own.get(task.digest, cells):
+                    self.doubtful.add(task.digest)
 
 
 class Work(Protocol):

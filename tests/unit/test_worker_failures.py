@@ -1,0 +1,42 @@
+"""Where cells of a task fail: a worker alone decides what it still begins."""
+
+import pytest
+
+from swarm_wire.messages import Cell, EffectKind, Outcome, Result, Task
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.replay.effects import Failures
+
+CELLS = 60
+
+
+def task(max_errors: int | None) -> Task:
+    cells = [Cell(key=f"{number:032x}") for number in range(CELLS)]
+    return Task(digest="a" * 32, kind=EffectKind.WAVE, payload="b" * 32, cells=cells, max_errors=max_errors)
+
+
+def failed(number: int) -> Record:
+    result = Result(key=f"{number:032x}", outcome=Outcome.ERROR, error="ValueError")
+    return Record(RecordKind.RESULT, result.to_header())
+
+
+@pytest.mark.parametrize(
+    ("max_errors", "own", "errors", "is_doubtful", "is_over"),
+    [
+        (None, 30, 30, False, False),
+        (10, 30, 4, False, False),
+        (10, 30, 5, True, False),
+        (10, 30, 10, True, True),
+        (10, 60, 9, False, False),
+        (10, 60, 10, True, True),
+        (10, 3, 1, False, False),  # one error says too little of the other 57
+        (10, 3, 2, True, False),
+        (1, 30, 1, False, True),
+    ],
+)
+def test_a_task_is_in_doubt_where_it_fails_if_others_fail_as_often(
+    max_errors: int | None, own: int, errors: int, is_doubtful: bool, is_over: bool
+) -> None:
+    failures, of = Failures({"a" * 32: own}), task(max_errors)
+    for number in range(errors):
+        failures.note(of, failed(number))
+    assert (bool(failures.doubtful), failures.is_over) == (is_doubtful, is_over)
