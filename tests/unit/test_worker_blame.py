@@ -306,7 +306,7 @@ def test_a_fault_of_our_own_around_a_call_is_no_result(monkeypatch: pytest.Monke
 
     answers = Answers(CODEC, lambda key: None, lambda record: None)
     lost = within("swarm_worker.replay.store", "{}['key']")
-    monkeypatch.setattr(answers, "claim", lambda key, afar=True: lost())
+    monkeypatch.setattr(answers, "claim", lambda key: lost())
     with pytest.raises(SwarmError) as ended:
         run_cell(digest(1), suppressed, (), answers, lm=Provider("fine").lm())
     assert ended.value.reason == MACHINERY

@@ -1,13 +1,16 @@
 """Processes of one machine make each LM call once."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from support.models import CODEC
 from support.worker import run_python
 from swarm_worker.exchange import Desk, Window
+from swarm_worker.replay.calls import Answers
 
 
 @pytest.fixture
@@ -43,6 +46,33 @@ def test_a_call_without_an_answer_is_made_by_the_next(desk: Desk) -> None:
         waiting = pool.submit(other.claim, "a")
         one.land("a", None)
         assert waiting.result() is None
+
+
+def answers(desk: Desk) -> Answers:
+    return Answers(CODEC, lambda key: None, lambda record: None, window(desk))
+
+
+async def test_a_coroutine_waits_for_another_process_and_stops_no_other(desk: Desk) -> None:
+    one, other = window(desk), answers(desk)
+    assert one.claim("a") is None
+    waiting = asyncio.create_task(other.aclaim("a"))
+    assert await other.aclaim("b") is None, "it is served while the first one waits"
+    assert not waiting.done()
+    one.land("a", b"answer")
+    assert await waiting == b"answer"
+
+
+async def test_a_coroutine_that_is_cancelled_leaves_its_call_to_others(desk: Desk) -> None:
+    one, other = window(desk), answers(desk)
+    assert one.claim("a") is None
+    waiting = asyncio.create_task(other.aclaim("a"))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    one.land("a", None)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(one.claim, "a").result(timeout=10) is None
 
 
 DIES = """

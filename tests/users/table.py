@@ -126,12 +126,6 @@ ROWS = {
 }
 
 
-FAULTS: dict[str, set[str]] = {
-    "dearer: processes do not tell each other of asynchronous calls": {"async_chain, random search"},
-}
-"""What is observed today where a compile does not end as it should: fault -> programs, or single compiles."""
-
-
 @dataclass(frozen=True)
 class Compile:
     """One compile of the table."""
@@ -162,10 +156,6 @@ class Compile:
     def twin(self) -> bool:
         """What a twin sees of a program is the same for both: one of them will do where it sees nothing."""
         return self.is_first or self.ends != EQUAL
-
-    @property
-    def fault(self) -> str | None:
-        return next((fault for fault, those in FAULTS.items() if {self.program, str(self)} & those), None)
 
     def __str__(self) -> str:
         return f"{self.program}, {self.which}"

@@ -16,14 +16,7 @@ from support.users import run_ours, run_stock, verdict
 from users.table import EQUAL, EQUAL_OR, Compile, compiles
 
 
-def _parameters() -> list[object]:
-    return [
-        pytest.param(one, id=str(one), marks=[pytest.mark.xfail(reason=one.fault)] if one.fault else [])
-        for one in compiles()
-    ]
-
-
-@pytest.mark.parametrize("one", _parameters())
+@pytest.mark.parametrize("one", [*compiles()], ids=str)
 def test_a_program_ends_as_in_stock_or_is_refused_by_name(
     provider: HashedProvider, tmp_path: Path, one: Compile
 ) -> None:

@@ -33,6 +33,9 @@ from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
 
+Claim = bytes | Future[None] | None
+"""The answer to a call; or what to wait for; or None: make the call."""
+
 _SETTING = "swarm_ledger"
 AHEAD = "swarm_ahead"
 """Setting of what runs ahead: only so that others find its LM calls answered."""
@@ -52,6 +55,21 @@ def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
     """
     walk = Walk()
     return walk.digest("call", type(lm).__qualname__, call.endpoint, call.content, occurrence), walk.unresolved
+
+
+def _in_thread(claim: Callable[[], Claim]) -> Future[Claim]:
+    """A thread for this alone. Whoever waits must not take one of the loop's pool: the maker may need it to finish."""
+    future: Future[Claim] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(claim())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 @dataclass(frozen=True)
@@ -87,20 +105,30 @@ class Answers:
         self.codec, self.emit, self.is_reused = codec, emit, is_reused
         self._known, self._window, self._table = known, window, Table()
 
-    def claim(self, key: str, *, afar: bool = True) -> bytes | Future[None] | None:
-        """The answer; or what to wait for, then to claim again; or None: the caller makes the call, and `land`s.
-
-        Args:
-            afar: also wait for other processes.
-        """
+    def claim(self, key: str) -> Claim:
+        """The answer; or what to wait for, then to claim again; or None: the caller makes the call, and `land`s."""
         if (body := self._known(key)) is not None:
             return body
         found = self._table.claim(key)
-        window = self._window if afar else None
-        if found is None and window is not None and (body := window.claim(key)) is not None:
+        if found is None and self._window is not None and (body := self._window.claim(key)) is not None:
             self._table.land(key, body)
             return body
         return found
+
+    async def aclaim(self, key: str) -> Claim:
+        """As `claim`, for a coroutine: other coroutines of its event loop go on."""
+        if self._window is None:
+            return self.claim(key)
+        found = _in_thread(lambda: self.claim(key))
+        try:
+            return await asyncio.wrap_future(found)
+        except asyncio.CancelledError:
+            found.add_done_callback(lambda found: self._give_up(key, found))
+            raise
+
+    def _give_up(self, key: str, found: Future[Claim]) -> None:
+        if found.exception() is None and found.result() is None:
+            self.land(key, None)
 
     def land(self, key: str, body: bytes | None) -> None:
         """The call is finished, with this answer or with none that others could use."""
@@ -148,8 +176,7 @@ class Ledger:
 
     async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
         key = self._begin(lm, call)
-        # Whoever waits here must not take a thread of the loop's pool: the maker may need one to finish.
-        while key is not None and (claim := self.answers.claim(key, afar=False)) is not None:
+        while key is not None and (claim := await self.answers.aclaim(key)) is not None:
             if isinstance(claim, bytes):
                 return self._known(key, claim)
             await asyncio.wrap_future(claim)
