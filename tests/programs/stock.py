@@ -92,7 +92,7 @@ def with_gepas_objects(given: dict[str, Any]) -> dict[str, Any]:
 
         kinds = {"pxN": PxNSampling, "sameParent": SameParentSampling, "independent": IndependentSampling}
         [(kind, numbers)] = made.pop("sampling_strategy").items()
-        passed["sampling_strategy"] = kinds[kind](**numbers)
+        passed["sampling_strategy"] = kinds[kind](*numbers.values())
     if "selection_strategy" in made:
         from gepa.strategies.proposal_selection import BestImprovement, TopKImprovements
 

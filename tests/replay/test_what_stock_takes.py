@@ -88,14 +88,14 @@ def test_decisions_are_fitted_as_in_stock_and_cost_no_more(
 @pytest.mark.parametrize(
     "options",
     [
-        {"sampling_strategy": {"pxN": {"p": 2, "n": 2}}, "acceptance_criterion": "improvement_or_equal"},
+        {"sampling_strategy": {"pxN": {"parents": 2, "proposals": 2}}, "acceptance_criterion": "improvement_or_equal"},
         {
-            "sampling_strategy": {"independent": {"n": 3}},
+            "sampling_strategy": {"independent": {"proposals": 3}},
             "selection_strategy": {"bestImprovement": {}},
             "candidate_selection_strategy": "top_k_pareto",
         },
         {
-            "sampling_strategy": {"sameParent": {"n": 3}},
+            "sampling_strategy": {"sameParent": {"proposals": 3}},
             "selection_strategy": {"topKImprovements": {"k": 2}},
             "candidate_selection_strategy": "epsilon_greedy",
             "cache_evaluation": True,

@@ -65,6 +65,14 @@ def test_schemas_are_structural(path: str, schema: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
+def test_no_name_is_a_boolean_to_kubectl_or_helm(path: str, schema: dict[str, Any]) -> None:
+    """They read YAML 1.1: there, the key `n` is `false`."""
+    assert not {"y", "n", "yes", "no", "on", "off", "true", "false"} & {
+        name.lower() for name in schema.get("properties", ())
+    }
+
+
+@pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
 def test_everything_below_the_top_has_a_description_or_a_name_that_says_it(path: str, schema: dict[str, Any]) -> None:
     plain = path.endswith(("[]", ".name", ".key", ".operator", ".value", ".effect", ".tolerationSeconds"))
     if not plain and schema["type"] == "object" and "properties" in schema:

@@ -220,9 +220,14 @@ def test_what_is_no_function_of_gepas(proposers: None, given: dict[str, Any], pr
 @pytest.mark.parametrize(
     ("given", "name", "kind", "values"),
     [
-        ({"samplingStrategy": {"sameParent": {"n": 3}}}, "sampling_strategy", "SameParentSampling", {"n": 3}),
-        ({"samplingStrategy": {"independent": {"n": 3}}}, "sampling_strategy", "IndependentSampling", {"n": 3}),
-        ({"samplingStrategy": {"pxN": {"p": 2, "n": 3}}}, "sampling_strategy", "PxNSampling", {"p": 2, "n": 3}),
+        ({"samplingStrategy": {"sameParent": {"proposals": 3}}}, "sampling_strategy", "SameParentSampling", {"n": 3}),
+        ({"samplingStrategy": {"independent": {"proposals": 3}}}, "sampling_strategy", "IndependentSampling", {"n": 3}),
+        (
+            {"samplingStrategy": {"pxN": {"parents": 2, "proposals": 3}}},
+            "sampling_strategy",
+            "PxNSampling",
+            {"p": 2, "n": 3},
+        ),
         ({"selectionStrategy": {"bestImprovement": {}}}, "selection_strategy", "BestImprovement", {}),
         ({"selectionStrategy": {"topKImprovements": {"k": 2}}}, "selection_strategy", "TopKImprovements", {"k": 2}),
     ],

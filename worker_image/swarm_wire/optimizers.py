@@ -158,20 +158,20 @@ Proposals = Annotated[int, Field(ge=1, le=100)]
 class SameParentSampling(SpecModel):
     """Several proposals from one candidate, each for training examples of its own."""
 
-    n: Proposals = Field(description="Proposals of an iteration.")
+    proposals: Proposals = Field(description="Proposals of an iteration: GEPA's `n`.")
 
 
 class IndependentSampling(SpecModel):
     """Several proposals, each from a candidate and for training examples of its own."""
 
-    n: Proposals = Field(description="Proposals of an iteration.")
+    proposals: Proposals = Field(description="Proposals of an iteration: GEPA's `n`.")
 
 
 class PxNSampling(SpecModel):
     """Several proposals from each of several candidates."""
 
-    p: Proposals = Field(description="Candidates of an iteration.")
-    n: Proposals = Field(description="Proposals from each.")
+    parents: Proposals = Field(description="Candidates of an iteration: GEPA's `p`.")
+    proposals: Proposals = Field(description="Proposals from each: GEPA's `n`.")
 
 
 class Sampling(Union):

@@ -71,11 +71,11 @@ def _sampling(given: api.Sampling) -> Any:
     from gepa.strategies import proposal_sampling as stock
 
     if given.px_n is not None:
-        return stock.PxNSampling(given.px_n.p, given.px_n.n)
+        return stock.PxNSampling(given.px_n.parents, given.px_n.proposals)
     if given.same_parent is not None:
-        return stock.SameParentSampling(given.same_parent.n)
+        return stock.SameParentSampling(given.same_parent.proposals)
     assert given.independent is not None
-    return stock.IndependentSampling(given.independent.n)
+    return stock.IndependentSampling(given.independent.proposals)
 
 
 def _selection(given: api.Selection) -> Any:
