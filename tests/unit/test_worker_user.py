@@ -322,6 +322,21 @@ def test_a_metric_for_gepa_also_takes_a_predictors_name_and_trace(files: Path, n
 
 
 @pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"labeledFewShot": {}},
+        {"copro": {}},
+        {"simba": {}},
+        {"reAnchor": {}},
+        {"custom": {"entrypoint": "prog:metric"}},
+    ],
+    ids=lambda optimizer: next(iter(optimizer)),
+)
+def test_a_metric_need_not_take_a_trace_where_stock_gives_none(files: Path, optimizer: dict[str, Any]) -> None:
+    assert callable(load_metric(spec_of("prog", metric={"entrypoint": "prog:two"}, optimizer=optimizer)))
+
+
+@pytest.mark.parametrize(
     ("entrypoint", "says"),
     [
         ("prog:missing", 'module "prog" has no "missing"'),
@@ -337,7 +352,8 @@ def test_a_metric_for_gepa_also_takes_a_predictors_name_and_trace(files: Path, n
     ],
 )
 def test_what_is_no_metric(files: Path, entrypoint: str, says: str) -> None:
-    reason, message = refused(load_metric, spec_of("prog", **{"metric": {"entrypoint": entrypoint}}))
+    spec = spec_of("prog", metric={"entrypoint": entrypoint}, optimizer={"bootstrapFewShot": {}})
+    reason, message = refused(load_metric, spec)
     assert reason == "MetricLoadFailed"
     assert message.startswith("spec.metric.entrypoint: ")
     assert says in message

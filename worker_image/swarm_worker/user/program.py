@@ -58,6 +58,13 @@ def _check_code(program: dspy.Module, spec: CompilationSpec) -> None:
         )
 
 
+_METRIC_ARGUMENTS: dict[str, tuple[int, ...]] = {
+    "gepa": (2, 3, 5),
+    **dict.fromkeys(("labeled_few_shot", "copro", "simba", "re_anchor", "custom"), (2,)),
+}
+"""How many arguments an optimizer calls the metric with: evaluations with two. A custom optimizer may do anything."""
+
+
 def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
     """The metric: a callable that can be called as the optimizer will call it."""
     where, reason = "spec.metric.entrypoint", WorkerReason.METRIC_LOAD_FAILED
@@ -71,7 +78,7 @@ def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
     except ValueError:  # no signature to be had: a builtin
         signature = None
     try:
-        for count in (2, 3, 5) if gepa else (2, 3):
+        for count in _METRIC_ARGUMENTS.get(spec.optimizer.which, (2, 3)):
             if signature is not None:
                 signature.bind(*[None] * count)
     except TypeError:
