@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from swarm_wire.messages import MICRO, Spending
+from swarm_wire.messages import MICRO, Failures, Spending
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec import Limits
 
@@ -153,6 +153,11 @@ class Reason(StrEnum):
     """ConfigMaps of the journal were deleted or altered, and the run cannot go on without them."""
 
 
+GROUPS: Final = 5
+"""Ways to fail that a status tells."""
+LONGEST: Final = 500
+"""Characters of what it tells of one."""
+
 AnyReason = Reason | WorkerReason
 """All words that a condition's reason may be: ours, and those that pods end runs with."""
 
@@ -250,6 +255,41 @@ class CandidateStatus(StatusModel):
     )
 
 
+class FailureGroupStatus(StatusModel):
+    """Examples that failed alike."""
+
+    exception: str = Field(description="Class and text, as the first example raised it.", max_length=1024)
+    place: str | None = Field(None, description="The user's file and line.", max_length=1024)
+    examples: int = Field(0, description="How many.")
+    first: str | None = Field(None, description="The first of them.", max_length=1024)
+
+
+class FailuresStatus(StatusModel):
+    """Examples on which program or metric raised, in evaluations and bootstraps. Tracebacks are in the report."""
+
+    failed: int = Field(0, description="In evaluations: each counts as 0, as in stock DSPy.")
+    examples: int = Field(0, description="Of how many. An example counts once in each evaluation and bootstrap.")
+    in_bootstraps: int = Field(0, description="In bootstraps: they give no demonstration, as in stock DSPy.")
+    groups: list[FailureGroupStatus] = Field([], description="By exception and place, the largest first.", max_length=5)
+    others: int = Field(0, description="That failed in yet other ways.")
+
+    @classmethod
+    def of(cls, failures: Failures | None) -> Self | None:
+        """Bounded, whatever a pod has said."""
+        if failures is None:
+            return None
+        groups = [
+            FailureGroupStatus(
+                exception=group.exception[:LONGEST],
+                place=group.place and group.place[:LONGEST],
+                examples=group.examples,
+                first=group.first and group.first[:LONGEST],
+            )
+            for group in failures.groups[:GROUPS]
+        ]
+        return cls(**failures.model_dump(exclude={"groups"}), groups=groups)
+
+
 class ArtifactStatus(StatusModel):
     """The published program. It stays here while a later run is under way, or failed."""
 
@@ -276,6 +316,7 @@ class Status(StatusModel):
     progress: ProgressStatus | None = Field(None, description="Cells done and planned so far.")
     scores: ScoresStatus | None = Field(None, description="Percentages known so far.")
     usage: UsageStatus | None = Field(None, description="LM calls and tokens of this run.")
+    failures: FailuresStatus | None = Field(None, description="Examples that failed so far. None: there are none.")
     candidates: list[CandidateStatus] = Field([], description="The best candidates, best first.", max_length=5)
     artifact: ArtifactStatus | None = Field(None, description="The published program.")
     waiting: WaitingStatus | None = Field(None, description="What keeps the run from going on.")

@@ -214,6 +214,7 @@ def compiled(s: Situation) -> Move | None:
             Verdict(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0
         )
     message = f"the compiled program is in ConfigMap {found.name!r}{words.gain(artifact.report)}."
+    message += words.failing(artifact.report)
     return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
 
 

@@ -12,6 +12,7 @@ from swarm_operator.api import (
     CandidateStatus,
     Condition,
     ConditionType,
+    FailuresStatus,
     ProgressStatus,
     Reason,
     ScoresStatus,
@@ -21,7 +22,7 @@ from swarm_operator.api import (
     WaitingStatus,
 )
 from swarm_operator.world import Compilation, World
-from swarm_wire.messages import MICRO, PlanOutcome, Scores
+from swarm_wire.messages import MICRO, Failures, PlanOutcome, Scores
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -150,6 +151,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
         progress=_progress(world),
         scores=ScoresStatus(**(report.scores if report else _known_scores(world)).model_dump()),
         usage=_usage(world),
+        failures=FailuresStatus.of(report.failures if report else _known_failures(world)),
         candidates=[
             CandidateStatus(name=candidate.name, score=candidate.score, bound=candidate.bound or None)
             for candidate in (report.candidates if report else [])[:CANDIDATES]
@@ -228,6 +230,11 @@ def _progress(world: World) -> ProgressStatus:
     total = sum(planned.end.cells for planned in plans.values())
     done = max(0, total - len(world.journal.missing(max(plans, default=-1))))
     return ProgressStatus(cells_done=done, cells_total=total, text=f"{done}/{total}")
+
+
+def _known_failures(world: World) -> Failures | None:
+    plans = world.journal.plans
+    return plans[max(plans)].end.failures if plans else None
 
 
 def _known_scores(world: World) -> Scores:

@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from swarm_operator.api import ConditionType, Reason
+from swarm_operator.api import LONGEST, ConditionType, Reason
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Artifact, Job, Pod
 from swarm_wire.messages import Report
-from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason
 from swarm_wire.spec import MOST_ATTEMPTS
 
 
@@ -130,6 +130,14 @@ def worker_reason(pod: Pod) -> WorkerReason:
         }
         return by_code.get(ExitCode(pod.exit_code or 0), WorkerReason.WORKER_FAILED)
     return next((reason for reason in WorkerReason if reason == pod.commit.reason), WorkerReason.WORKER_FAILED)
+
+
+def failing(report: Report) -> str:
+    """What is told of examples that failed: the commonest way, and where the others are."""
+    if report.failures is None:
+        return ""
+    most = "".join(f": {line[:LONGEST]}" for line in report.failures.lines[:1])
+    return f" {report.failures}{most}. Tracebacks are in its {REPORT_FILE}."
 
 
 def gain(report: Report) -> str:

@@ -38,6 +38,7 @@ __all__ = [
     "Poisoned",
     "Retrieving",
     "Shy",
+    "Slipping",
     "Stumbling",
     "Sure",
     "Synced",
@@ -237,6 +238,20 @@ class Failing(One):
         if hashlib.sha256(ticket.encode()).digest()[0] % 6 == 0:
             raise ValueError(f"cannot read {ticket[:12]!r}")
         return self.classify(ticket=ticket)
+
+
+class Slipping(One):
+    """A bug that a third of the inputs run into."""
+
+    def forward(self, ticket: str) -> Any:
+        found = self.classify(ticket=ticket)
+        if slips(ticket):
+            found.note = ticket.split("no such word")[1]
+        return found
+
+
+def slips(ticket: str) -> bool:
+    return len(ticket) % 3 == 0
 
 
 class Shy(One):

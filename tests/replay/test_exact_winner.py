@@ -125,11 +125,8 @@ def test_a_student_that_fails_without_demonstrations_is_compiled_as_stock_does(
     assert stock.scores["baseline"] == 0.0 < stock.scores["best"]
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
-    assert ours.report["baselineFailures"] == {
-        "failed": validation,
-        "examples": validation,
-        "exceptions": {"AdapterParseError": validation},
-        "answer": "Well, that sounds nice.",
-    }
-    assert f"baseline: {validation} of {validation} examples failed and count as 0" in ours.output
+    [group] = ours.report["failures"]["groups"]
+    assert group["answer"] == "Well, that sounds nice."
+    assert group["exception"].startswith("AdapterParseError: ")
+    assert group["examples"] >= validation
     assert "'Well, that sounds nice.'" in ours.output

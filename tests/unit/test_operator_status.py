@@ -9,7 +9,7 @@ from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, pub
 from swarm_operator import status as reports
 from swarm_operator.api import ArtifactStatus, ConditionType, Reason, Status
 from swarm_operator.status import CONDITIONS, State, Verdict, make, settled, timestamp
-from swarm_wire.messages import Candidate, Spending
+from swarm_wire.messages import Candidate, FailureGroup, Failures, Spending
 from swarm_wire.names import WorkerReason
 
 ARTIFACT = ArtifactStatus(config_map="triage-artifact", sha256="0" * 64, score=50, run_id="earlier")
@@ -110,6 +110,23 @@ def test_the_end_tells_scores_and_the_best_candidates() -> None:
     assert told["candidates"] == [{"name": "seed 1", "score": 75.0}]
     assert told["usage"]["wastedCalls"] == 3
     assert told["completionTime"] == timestamp(NOW)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_examples_that_failed_are_told_in_the_status(is_over: bool) -> None:
+    group = FailureGroup(exception="IndexError: " + "x" * 600, place="program.py, line 17", examples=13, first="one")
+    failures = Failures(failed=10, examples=36, in_bootstraps=3, groups=[group] * 7, others=2)
+    shard = compiled(0) if is_over else planned(0)[1]
+    if is_over:
+        assert shard.artifact is not None
+        report = shard.artifact.report.model_copy(update={"failures": failures})
+        shard = replace(shard, artifact=replace(shard.artifact, report=report))
+    else:
+        shard = replace(shard, plans=tuple(end.model_copy(update={"failures": failures}) for end in shard.plans))
+    told = make(world(shard), Verdict(State.RUNNING, Reason.PLANNING, "m"), NOW).as_written()["failures"]
+    assert (told["failed"], told["examples"], told["inBootstraps"], told["others"]) == (10, 36, 3, 2)
+    assert [len(each["exception"]) for each in told["groups"]] == [500] * 5
+    assert {(each["place"], each["first"]) for each in told["groups"]} == {("program.py, line 17", "one")}
 
 
 def test_a_candidate_that_could_no_longer_win_has_a_bound_for_a_score() -> None:

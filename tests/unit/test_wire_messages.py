@@ -22,6 +22,7 @@ from swarm_wire.messages import (
     Commit,
     EffectKind,
     Ending,
+    FailureGroup,
     Failures,
     Message,
     Outcome,
@@ -42,6 +43,22 @@ from swarm_wire.names import ExitCode, api_key_env
 from swarm_wire.spec import CompilationSpec, Limits
 
 SCORES = Scores(baseline=40.0, best=62.5, test_baseline=None, test_winner=61.0)
+FAILURES = Failures(
+    failed=1,
+    examples=24,
+    in_bootstraps=2,
+    groups=[
+        FailureGroup(
+            exception="AdapterParseError: no",
+            place="triage.py, line 7",
+            examples=2,
+            first="validation example 1: {}",
+            answer="Well, well.",
+            traceback="Traceback",
+        )
+    ],
+    others=1,
+)
 REPORT = Report(
     scores=SCORES,
     candidates=[Candidate(name="seed 2", score=62.5)],
@@ -50,7 +67,7 @@ REPORT = Report(
     rounds=2,
     failed_cells=1,
     scored_on="all 24 training examples",
-    baseline_failures=Failures(failed=1, examples=24, exceptions={"AdapterParseError": 1}, answer="Well, well."),
+    failures=FAILURES,
     wasted=Waste(cells=2, calls=4),
     spent=Spending(calls=3, tokens=30, micro_usd=7),
     partial="limits.lmCalls: 3",
@@ -78,6 +95,7 @@ EXAMPLES: list[Message] = [
         guesses={digest(1): 3},
         scores=SCORES,
         ending=Ending(why="limits.lmCalls: 3", limits=Limits(lm_calls=3)),
+        failures=FAILURES.without_tracebacks(),
     ),
     Stored(name="run/0-1", offset=3, length=4, digest=digest(6)),
     Booked(account="work-0-1-0", spent=Spending(calls=3), final=True),

@@ -112,7 +112,7 @@ def test_a_cell_sees_stock_dspy(provider: Provider, act: Callable[[Any], Any]) -
     assert found[1] == found[0]
     assert [kind for kind, _ in planned.engine.stream] == ["wave"], "what happens within is not the plan's"
     assert planned.of(RecordKind.TASK) == []
-    assert planned.engine.failures == []
+    assert planned.engine.tally.told(str) is None
     assert planned.usage.calls == provider.paid - stock <= stock
     assert len(planned.results) == 1
     assert {made.cell for made in planned.calls} <= {planned.results[0].key}

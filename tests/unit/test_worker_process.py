@@ -165,6 +165,19 @@ def test_a_plan_asks_and_workers_answer_and_the_next_plan_brings_the_artifact(tm
     assert len(json.loads(files["program.json"])["predict"]["demos"]) == 4
 
 
+def test_a_metric_that_returns_no_score_ends_the_worker_at_its_first_example(tmp_path: Path) -> None:
+    text = PROG.replace("    return True\n", "    return None\n")
+    line = next(number for number, each in enumerate(text.splitlines(), 1) if "def metric" in each)
+    pod = prog(tmp_path, text, swarm={"threadsPerPod": 1})
+    pod.assign(planned(pod, "a b c"))
+    work = pod.work(WORDS="a b c")
+    assert work.said == (ExitCode.BAD_INPUT, "EvaluationFailed")
+    assert work.commit is not None
+    assert str(work.commit.message).startswith(f"the metric (prog.py, line {line}) returns None, which is no score. ")
+    assert [word for word in "abc" if (tmp_path / f"began-{word}").exists()] == ["a"], "nothing more is paid for"
+    assert outcomes(work) == []
+
+
 def test_only_records_are_on_the_output_whatever_prints(tmp_path: Path, asked: Ended) -> None:
     work = worked(prog(tmp_path), asked, "a")
     for ended in (asked, work):

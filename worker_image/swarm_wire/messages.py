@@ -310,16 +310,60 @@ class Pruned(Message):
     cells: int = Field(0, ge=0)
 
 
-class Failures(Message):
-    """Examples that were not scored, because program or metric raised. Each counts as 0, as in stock."""
+class FailureGroup(Message):
+    """Examples that failed alike: by an exception of one class, at one place."""
 
-    failed: int
-    examples: int
-    """Of how many."""
-    exceptions: dict[str, int]
-    """How many raised what, by the exception's class."""
+    exception: str
+    """Class and text, as the first raised it."""
+    place: str | None = None
+    """The user's file and line. None: none of the user's code was running."""
+    examples: Figure
+    first: str | None = None
+    """The first example, for people. None: it was no example that failed."""
     answer: str | None = None
-    """How one of the model's answers begins that the program could not read, if that was why."""
+    """How the model's answer begins that the program could not read, if that was why."""
+    traceback: str | None = None
+    """Of the first; only in the report."""
+
+    def __str__(self) -> str:
+        place = f" ({self.place})" if self.place else ""
+        first = f"; first: {self.first}" if self.first else ""
+        answer = f"; the answer that could not be read: {self.answer!r}" if self.answer else ""
+        return f"{self.examples} × {self.exception}{place}{first}{answer}"
+
+
+class Failures(Message):
+    """Examples on which program or metric raised, in the whole compile."""
+
+    failed: Figure
+    """In evaluations. Each counts as 0, as in stock."""
+    examples: Figure
+    """Of how many, in evaluations and bootstraps; an example counts once in each."""
+    in_bootstraps: Figure = 0
+    """How many failed in bootstraps besides. They give no demonstration, as in stock."""
+    groups: list[FailureGroup] = []
+    """The largest first."""
+    others: Figure = 0
+    """Examples that failed in yet other ways."""
+
+    def __str__(self) -> str:
+        more = f"; {self.in_bootstraps} more failed in bootstraps and give no demonstration" * (self.in_bootstraps > 0)
+        return f"{self.failed} of {self.examples} examples failed and count as 0{more}"
+
+    @property
+    def lines(self) -> list[str]:
+        """For people, one for each group."""
+        others = [f"{self.others} × something else"] if self.others else []
+        return [*map(str, self.groups), *others]
+
+    @property
+    def has_none_left(self) -> bool:
+        """Whether all examples failed."""
+        return self.failed + self.in_bootstraps >= self.examples
+
+    def without_tracebacks(self) -> "Failures":
+        groups = [group.model_copy(update={"traceback": None}) for group in self.groups]
+        return self.model_copy(update={"groups": groups})
 
 
 VALIDATION_SET = "the validation set"
@@ -331,8 +375,8 @@ class Report(Message):
     scores: Scores
     scored_on: str = VALIDATION_SET
     """Which examples `scores` are of."""
-    baseline_failures: Failures | None = None
-    """Of the unoptimized student."""
+    failures: Failures | None = None
+    """None: no example failed."""
     candidates: list[Candidate] = []
     """Best first."""
     usage: Usage = Usage()
@@ -392,6 +436,8 @@ class PlanEnd(Bound):
     """Effects that this plan needed, the missing one included."""
     ending: Ending | None = None
     """Of a partial plan."""
+    failures: Failures | None = None
+    """So far, without tracebacks."""
     notes: list[str] = []
     """What people should know, a sentence each."""
     kept: list[str] | None = None

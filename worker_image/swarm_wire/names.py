@@ -118,7 +118,7 @@ class WorkerReason(StrEnum):
     ACCOUNT_EXHAUSTED = "AccountExhausted"
     """The provider refuses the account: nothing is left of it, or of its quota."""
     EVALUATION_FAILED = "EvaluationFailed"
-    """The metric's values cannot be added up."""
+    """The metric returns what is no score, or its values cannot be added up."""
     SCORE_OUT_OF_RANGE = "ScoreOutOfRange"
     """The metric's value is not within spec.metric.range."""
     ORDER_DEPENDENT = "OrderDependent"

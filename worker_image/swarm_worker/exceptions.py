@@ -3,9 +3,20 @@
 import sys
 import sysconfig
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+from swarm_wire.records import printable
 
 _STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}/"
+_RAISED = "swarm_raised"
+"""Attribute of an exception that has left its process: its `Raised`."""
+TEXT, ANSWER, TRACEBACK = 300, 500, 3_000
+"""Characters that are kept of an exception's text, of a model's answer, of a traceback: thousands may fail."""
+FRAMES = 20
+"""Of a traceback, the innermost."""
 
 
 class ProcessEnded(Exception):
@@ -31,6 +42,60 @@ class Carried(Exception):
         return str(self.args[0])
 
 
+@dataclass(frozen=True)
+class Raised:
+    """What is told of an exception where it is not at hand any more.
+
+    Attributes:
+        kind: the name of its class.
+        place: the innermost line of the user's, as "file, line n"; empty where none was running.
+        answer: how the model's answer begins that could not be read, if that was why.
+        traceback: from the first line of the user's on.
+    """
+
+    kind: str
+    text: str
+    place: str = ""
+    answer: str | None = None
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}" if self.text else self.kind
+
+    @classmethod
+    def of(cls, error: BaseException, redact: Callable[[str], str] = str) -> Self:
+        """
+        Args:
+            redact: takes secrets out of a text.
+        """
+        if isinstance(known := getattr(error, _RAISED, None), cls):
+            return known
+        text, answer = (" ".join(redact(str(error)).split()), unread_answer(error))
+        return cls(
+            kind=kind_of(error),
+            text=printable(text)[:TEXT],
+            place=_users_place(error),
+            answer=printable(redact(answer))[:ANSWER] if answer else None,
+            traceback=printable(redact(_traceback(error)))[-TRACEBACK:],
+        )
+
+    def mark(self, error: BaseException) -> None:
+        """From now on the exception tells this, also in other processes."""
+        setattr(error, _RAISED, self)
+
+
+def _traceback(error: BaseException) -> str:
+    """As Python prints it, without what ran before the user's code did."""
+    told = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = told
+    while part is not None:
+        if part.stack:
+            first = next((number for number, frame in enumerate(part.stack) if _is_users(frame.filename)), 0)
+            part.stack = traceback.StackSummary.from_list(part.stack[first:][-FRAMES:])
+        part = part.__cause__ or part.__context__
+    return "".join(told.format())
+
+
 def kind_of(error: BaseException) -> str:
     """The name of an exception's class."""
     return error.kind if isinstance(error, Carried) else type(error).__name__
@@ -43,20 +108,30 @@ def unread_answer(error: BaseException) -> str | None:
 
 
 def describe(error: BaseException) -> str:
-    """One line: type, text and place."""
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{kind_of(error)}: {text} ({location(error)})"
+    """One line: type, text and place, where that is known."""
+    text, place = error.msg if isinstance(error, SyntaxError) else str(error), location(error)
+    return f"{kind_of(error)}: {text} ({place})" if place else f"{kind_of(error)}: {text}"
 
 
 def location(error: BaseException) -> str:
-    """The innermost line outside the libraries, as "file, line n"; where that is past, as it was noted."""
+    """The innermost line outside the libraries, or else within, as "file, line n"; empty where it is not known."""
+    if isinstance(known := getattr(error, _RAISED, None), Raised):
+        return known.place
+    if found := _users_place(error):
+        return found
+    frames = traceback.extract_tb(error.__traceback__)
+    return _line(frames[-1]) if frames else ""
+
+
+def _users_place(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}, line {error.lineno}"
-    frames = list(traceback.extract_tb(error.__traceback__))
-    own = [frame for frame in frames if _is_users(frame.filename)] or frames
-    if own:
-        return f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
-    return next(reversed(getattr(error, "__notes__", [])), "no traceback")
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    return _line(own[-1]) if own else ""
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
 
 
 def place() -> str:

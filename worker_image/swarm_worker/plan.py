@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -15,13 +14,13 @@ import dspy
 from swarm_wire import names
 from swarm_wire.messages import ArtifactHeader, Bound, Ending, Failures, PlanEnd, PlanOutcome, Pruned, Report, Spending
 from swarm_wire.names import WorkerReason
-from swarm_wire.records import Record, RecordKind, printable
+from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
+from swarm_wire.words import sentence
 from swarm_worker import leftovers, script
 from swarm_worker.client import lazy
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
-from swarm_worker.exceptions import describe, kind_of, unread_answer
 from swarm_worker.loading import Compilation, Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe, rehearse
@@ -36,9 +35,6 @@ from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding, packages
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.watch import Watch
-
-ANSWER = 500
-"""Characters of a model's answer that a report shows."""
 
 
 def main(process: Process, twin: Twin | None = None) -> None:
@@ -93,6 +89,7 @@ class Plan:
         self._observed: list[Observation] = []
         self._store.kept = self._store.plans[0].kept if self._store.plans else None
         self._scored_on = ""
+        self._names: Callable[[Any], str] = lambda example: ""
         self._own_lms: list[Any] = []
 
     def run(self) -> None:
@@ -103,7 +100,7 @@ class Plan:
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
-        self._scored_on = loaded.data.scored_on(spec.optimizer)
+        self._scored_on, self._names = loaded.data.scored_on(spec.optimizer), loaded.data.name_of
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
@@ -226,24 +223,16 @@ class Plan:
                 "with the new one.",
             )
 
-    def _baseline_failures(self) -> Failures | None:
-        """What went wrong with the unoptimized student: the first that the engine met."""
-        failed = self._engine.failures[: self._progress.baseline_failed]
-        if not failed:
-            return None
-        return Failures(
-            failed=len(failed),
-            examples=len(self._progress.validation),
-            exceptions=Counter(map(kind_of, failed)),
-            answer=printable(next(filter(None, map(unread_answer, failed)), "")[:ANSWER]) or None,
-        )
+    def _failures(self) -> Failures | None:
+        return self._engine.tally.told(self._names, self._process.redact)
 
     def _explained(self, error: SwarmError) -> SwarmError:
-        failures = self._engine.failures
-        if failures:
-            text = f"{error}. {len(failures)} cells failed, the first with {describe(failures[0])[:600]}"
-            return CompileFailed(text) if isinstance(error, CompileFailed) else BadInput(error.reason, text)
-        return error
+        if (failures := self._failures()) is None:
+            return error
+        for group in failures.groups:
+            self._process.say(f"{group}\n{group.traceback or ''}")
+        text = f"{sentence(str(error))} {failures}: {failures.lines[0]}. The log of this plan has tracebacks."
+        return CompileFailed(text) if isinstance(error, CompileFailed) else BadInput(error.reason, text)
 
     def _leave(self, error: SwarmError | None = None) -> NoReturn:
         self._end_scout()
@@ -264,7 +253,7 @@ class Plan:
         self._process.put(record)
 
     def _put_end(self, outcome: PlanOutcome) -> None:
-        asked = self._engine.asked
+        asked, failures = self._engine.asked, self._failures()
         end = PlanEnd(
             outcome=outcome,
             round=len(self._store.plans),
@@ -276,6 +265,7 @@ class Plan:
             effects=len(self._engine.stream),
             guesses=self._engine.guesses,
             ending=self._ending,
+            failures=failures and failures.without_tracebacks(),
             notes=self._process.notes,
             kept=self._store.kept,
         )
@@ -291,12 +281,12 @@ class Plan:
         report = Report(
             scores=self._progress.scores(),
             scored_on=self._scored_on,
-            baseline_failures=self._baseline_failures(),
+            failures=self._failures(),
             candidates=script.candidates(winner),
             usage=self._store.usage(),
             effects=len(self._engine.stream),
             rounds=len(self._store.plans),
-            failed_cells=len(self._engine.failures),
+            failed_cells=self._engine.tally.scored_zero,
             wasted=self._store.waste(self._engine.used),
             pruned=Pruned(candidates=len(self._engine.spared), cells=len(set().union(*self._engine.spared.values()))),
             reused=self._store.reused(self._engine.used),

@@ -11,9 +11,11 @@ from dspy.utils.callback import BaseCallback
 
 from swarm_wire.messages import Candidate, Scores
 from swarm_wire.names import WorkerReason
+from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.replay.pruning import Bound
 from swarm_worker.user.optimizer import Compile
+from swarm_worker.user.score import WRITE, check_all, defined_at
 
 
 @dataclass
@@ -22,7 +24,6 @@ class Progress(BaseCallback):
 
     Attributes:
         validation: the examples that scores are taken on.
-        baseline_failed: how many of them the unoptimized student, or the metric on it, failed on.
         keeps_best: also keep a copy of the program that has the best score on the whole validation set so far.
     """
 
@@ -31,7 +32,6 @@ class Progress(BaseCallback):
     test_baseline: float | None = None
     test_winner: float | None = None
     compiling: bool = False
-    baseline_failed: int = 0
     validation: list[Any] = field(default_factory=list)
     keeps_best: bool = False
     best_program: Any = None
@@ -93,16 +93,16 @@ def run(
         CompileFailed: the optimizer raised.
     """
     progress.validation = scored
-    progress.baseline, progress.baseline_failed = _evaluate(student, metric, scored)
+    progress.baseline = _evaluate(student, metric, scored)
     progress.keep(student, progress.baseline)
     if test:
-        progress.test_baseline, _ = _evaluate(student, metric, test)
+        progress.test_baseline = _evaluate(student, metric, test)
     progress.compiling = True
     winner = compile_program(student)
     progress.compiling = False
-    progress.best, _ = _evaluate(winner, metric, scored)
+    progress.best = _evaluate(winner, metric, scored)
     if test:
-        progress.test_winner, _ = _evaluate(winner, metric, test)
+        progress.test_winner = _evaluate(winner, metric, test)
     return winner
 
 
@@ -126,23 +126,15 @@ def _is_cut_short(results: list[Any]) -> bool:
     return any(isinstance(score, Bound) for *_, score in results)
 
 
-def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> tuple[float, int]:
-    """The score, and how many examples failed."""
+def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> float:
     # More errors than examples: a figure for the report must not end a compile that stock would go through.
-    evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1, failure_score=_Failed())
+    evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1)
     try:
         result = evaluate(program)
     except (TypeError, ValueError) as error:
         raise BadInput(
             WorkerReason.EVALUATION_FAILED,
-            f"the metric's values cannot be added up: {error}. Return a bool, a number between 0 and 1, or a "
-            "dspy.Prediction(score=..., feedback=...).",
+            f"the values of the metric ({defined_at(metric)}) cannot be added up: {sentence(str(error))} {WRITE}",
         ) from error
-    return float(result.score), sum(isinstance(score, _Failed) for _, _, score in result.results)
-
-
-class _Failed(float):
-    """The score 0.0 of an example that could not be evaluated."""
-
-    def __new__(cls) -> "_Failed":
-        return super().__new__(cls, 0.0)
+    check_all(float(result.score), metric)
+    return float(result.score)

@@ -9,18 +9,21 @@ import os
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import dspy
 
-from swarm_worker.client.call import LMCall
 from swarm_worker.client.installed import client
+from swarm_worker.errors import BadInput
+from swarm_worker.exceptions import describe, location
 from swarm_worker.imaginary.provider import install
 from swarm_worker.imaginary.values import Draw
 from swarm_worker.replay.digest import Walk
+from swarm_worker.user.score import check
 
 ENVIRONMENT = "SWARM_IMAGINARY"
 _STEPS = 10**6
+TEXT = 500
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Imagination:
     """
     Attributes:
         pass_rate: share of the scores that are 1; all others are 0.
-        log: file that each LM call adds a line to: {"model", "calls", "promptTokens", "completionTokens"}.
+        log: file that each LM call adds a line to: {"model", "calls", "promptTokens", "completionTokens"}; and each way
+            in which the metric fails to score: {"metric", "text"}.
     """
 
     pass_rate: float
@@ -50,11 +54,11 @@ class Imagination:
         """Makes this process's models imaginary, to its end."""
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-        def write(lm: Any, call: LMCall, answer: Any) -> None:
-            usage = client().usage(answer).to_header()
-            os.write(log, f"{json.dumps({'model': lm.model, **usage})}\n".encode())
+        def write(line: dict[str, Any]) -> None:
+            os.write(log, f"{json.dumps(line)}\n".encode())
 
-        install(write)
+        install(lambda lm, call, answer: write({"model": lm.model, **client().usage(answer).to_header()}))
+        _process.tell = lambda kind, text: write({"metric": kind, "text": text[:TEXT]})
 
     def loaded(self) -> None:
         """To be called when user code has configured what it wants."""
@@ -63,6 +67,20 @@ class Imagination:
 
     def assumed(self, metric: Callable[..., Any]) -> "Assumed":
         return Assumed(metric, self.pass_rate)
+
+
+class _Process:
+    told: ClassVar[set[str]] = set()
+    tell: Callable[[str, str], None] | None = None
+
+
+_process = _Process()
+
+
+def _tell_once(kind: str, text: str) -> None:
+    if _process.tell is not None and kind not in _process.told:
+        _process.told.add(kind)
+        _process.tell(kind, text)
 
 
 @dataclass(frozen=True)
@@ -76,9 +94,17 @@ class Assumed:
     pass_rate: float
 
     def __call__(self, example: Any, prediction: Any, *more: Any, **named: Any) -> Any:
+        found = None
         try:
             found = self.metric(example, prediction, *more, **named)
-        except Exception:
-            found = None
+            if not (more or named):  # as evaluations call it
+                check(found, self.metric)
+        except BadInput as error:
+            _tell_once(type(found).__name__, f"{error} A run ends there: {error.reason}.")
+        except Exception as error:
+            _tell_once(
+                f"{type(error).__name__} {location(error)}",
+                f"the metric raises {describe(error)}; such an example counts as 0.",
+            )
         passes = Draw(Walk().digest(example, prediction)).below(_STEPS) < self.pass_rate * _STEPS
         return dspy.Prediction({**found, "score": float(passes)}) if isinstance(found, dspy.Prediction) else passes

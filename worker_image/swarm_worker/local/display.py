@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swarm_wire.messages import MICRO, VALIDATION_SET, CallMade, Failures, Report, Result, Scores, Spending, Usage
-from swarm_wire.names import PROGRAM_FILE
+from swarm_wire.messages import MICRO, VALIDATION_SET, CallMade, Report, Result, Scores, Spending, Usage
+from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.spec import CompilationSpec
 
 
@@ -119,8 +119,11 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
     console.print(table)
     if report.scored_on != VALIDATION_SET:
         console.print(f"scored on {report.scored_on}: the spec names no data.validation", highlight=False)
-    if report.baseline_failures is not None:
-        console.print(f"baseline: {_failures(report.baseline_failures)}", highlight=False, markup=False)
+    if report.failures is not None:
+        console.print(f"failures: {report.failures}", highlight=False, markup=False, soft_wrap=True)
+        for line in report.failures.lines:
+            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  tracebacks: {artifact / REPORT_FILE}, failures.groups", highlight=False, soft_wrap=True)
     if report.candidates:
         best = ", ".join(
             f"{candidate.name} {'≤ ' * candidate.bound}{candidate.score:.1f}" for candidate in report.candidates[:5]
@@ -167,12 +170,6 @@ def _waste(report: Report) -> str:
         return "none"
     share = 100 * wasted.calls / max(1, report.usage.calls)
     return f"{wasted.calls} LM calls ({share:.1f} %) for {wasted.cells} cells that were not needed"
-
-
-def _failures(found: Failures) -> str:
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.exceptions.items()))
-    answer = f". One answer that could not be read: {found.answer!r}" if found.answer else ""
-    return f"{found.failed} of {found.examples} examples failed and count as 0 ({kinds}){answer}"
 
 
 def _spent(spent: Spending) -> str:

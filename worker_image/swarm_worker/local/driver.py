@@ -326,6 +326,8 @@ class Driver:
                 **allowance,
             }
             ended[index] = self._process("work", f"work-{round_:04d}-{attempt}-{index:04d}", extra)
+            if ended[index].is_terminal:
+                self._processes.interrupt()  # what others would go on with is not needed
 
         with ThreadPoolExecutor(self._workers) as pool:
             list(pool.map(run, range(len(slices))))

@@ -22,7 +22,7 @@ from swarm_wire.records import Record, RecordKind
 from swarm_worker import leftovers
 from swarm_worker.client.call import LMCall
 from swarm_worker.errors import BadInput, Drift
-from swarm_worker.exceptions import ProcessEnded
+from swarm_worker.exceptions import ProcessEnded, Raised
 from swarm_worker.replay import placeholder
 from swarm_worker.replay.attempts import counting_apart
 from swarm_worker.replay.calls import Answers, name_call
@@ -32,6 +32,7 @@ from swarm_worker.replay.execute import Value, run_cell
 from swarm_worker.replay.prefetch import running_ahead
 from swarm_worker.replay.pruning import FAILURE, Bound, Standing
 from swarm_worker.replay.store import Store
+from swarm_worker.user import score
 from swarm_worker.user.settings import in_force
 
 BOOTSTRAP_WEIGHT = 8
@@ -266,13 +267,15 @@ class WaveWork:
     walk: Walk = field(default_factory=Walk)
     head: bytes = b""
     _state: "State | None" = None
+    _run: Callable[[Any], Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        function = self.payload["function"]
+        function = self._run = self.payload["function"]
         self.head = bytes.fromhex(self.walk.digest("wave", function, self.payload["settings"]))
         if _name(function) == EVALUATION:
             held = _closed_over(function)
             self._state = State.of(held["program"], held["metric"], self.payload["kept"])
+            self._run = _scoring(function, held["metric"])
 
     def run(self, position: int, answers: Answers) -> Record:
         cell = self.task.cells[position]
@@ -280,12 +283,23 @@ class WaveWork:
         check_drift(cell.key, combine(self.head, walk.digest(item)).hex())
         walks = [(FUNCTION, self.walk), (ITEM, walk)]
         with counting_apart(refuses=True):
-            record = run_cell(
-                cell.key, self.payload["function"], (item,), answers, walks=walks, **self.payload["settings"]
-            )
+            record = run_cell(cell.key, self._run, (item,), answers, walks=walks, **self.payload["settings"])
         if self._state is not None:
             self._state.check()
         return record
+
+
+def _scoring(evaluated: Callable[[Any], Any], metric: Any) -> Callable[[Any], Any]:
+    """Of an evaluation's item, prediction and score. Raises BadInput where that is none: at once, and not when the
+    whole evaluation is paid for.
+    """
+
+    def scored(item: Any) -> Any:
+        value = evaluated(item)
+        score.check(value[1], metric)
+        return value
+
+    return scored
 
 
 CONFIGURATION = (
@@ -331,7 +345,7 @@ class Bootstrap:
         return False
 
     def load(self, store: Store, codec: Codec, missing: float = FAILURE) -> Value:
-        """OK and ({predictor name: demos}, error count), or ERROR and the exception."""
+        """OK and ({predictor name: demos}, error count, what examples raised), or ERROR and the exception."""
         return _value(store, self.digest, codec, [(INPUT, self.walk)])
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
@@ -348,7 +362,7 @@ class Bootstrap:
 
     def placeholder(self, letter: str, score: float) -> Value:
         demos = placeholder.demos(letter, self.digest, self.arguments[0])
-        return Outcome.OK, (demos, self.configuration["error_count"])
+        return Outcome.OK, (demos, self.configuration["error_count"], {})
 
     def scores(self, value: Value) -> dict[str, float]:
         return {}
@@ -372,7 +386,7 @@ class BootstrapWork:
         record = run_cell(
             self.task.digest,
             _bootstrap,
-            (configuration, *arguments),
+            (configuration, *arguments, answers.codec.redact),
             answers,
             walks=[(INPUT, walk)],
             swallows=True,
@@ -384,13 +398,36 @@ class BootstrapWork:
 
 
 def _bootstrap(
-    configuration: dict[str, Any], student: Any, teacher: Any, trainset: list[Any]
-) -> tuple[dict[str, Any], int]:
+    configuration: dict[str, Any], student: Any, teacher: Any, trainset: list[Any], redact: Callable[[str], str]
+) -> tuple[dict[str, Any], int, dict[int, Raised]]:
     optimizer = BootstrapFewShot.__new__(BootstrapFewShot)
-    optimizer.__dict__.update(configuration, error_lock=threading.Lock())
+    failures = _Failing(trainset, redact)
+    optimizer.__dict__.update(configuration, error_lock=failures)
     with contextlib.redirect_stdout(io.StringIO()), running_ahead(optimizer, trainset):
         compiled = optimizer.compile(student, teacher=teacher, trainset=trainset)
-    return {name: predictor.demos for name, predictor in compiled.named_predictors()}, optimizer.error_count
+    demos = {name: predictor.demos for name, predictor in compiled.named_predictors()}
+    return demos, optimizer.error_count, failures.raised
+
+
+class _Failing:
+    """The lock that stock holds while it counts an example that fails, and swallows what that raised.
+
+    Attributes:
+        raised: by the position of the example.
+    """
+
+    def __init__(self, trainset: list[Any], redact: Callable[[str], str]) -> None:
+        self._positions, self._redact = {id(example): number for number, example in enumerate(trainset)}, redact
+        self.raised: dict[int, Raised] = {}
+
+    def __enter__(self) -> None:
+        error = sys.exception()
+        if error is not None and error.__traceback__ is not None:
+            example = error.__traceback__.tb_frame.f_locals.get("example")
+            if (position := self._positions.get(id(example))) is not None:
+                self.raised.setdefault(position, Raised.of(error, self._redact))
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Call:

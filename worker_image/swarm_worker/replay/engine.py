@@ -44,6 +44,7 @@ from swarm_worker.replay.lookahead import Scout, Sighting, look
 from swarm_worker.replay.placeholder import EXTREMES, LIKELY, QUORUM, Outlook
 from swarm_worker.replay.pruning import Contest, Entrant, Standing
 from swarm_worker.replay.store import Store
+from swarm_worker.replay.tally import Tally
 from swarm_worker.watch import Watch
 
 SMALL = 8
@@ -152,7 +153,7 @@ class Engine:
         asked: tasks emitted.
         guesses: digests of those among them that are guesses, and about how many runs of the program each takes.
         used: keys of results that were needed.
-        failures: what cells raised, in the order in which the optimizer met it.
+        tally: examples that the optimizer needed, and those that failed.
         answers: finished LM calls, for the cells that run here.
     """
 
@@ -203,7 +204,7 @@ class Engine:
         self.asked: list[Task] = []
         self.guesses: dict[str, int] = {}
         self.used: set[str] = set()
-        self.failures: list[Exception] = []
+        self.tally = Tally()
 
     @property
     def is_scout(self) -> bool:
@@ -536,7 +537,7 @@ class Engine:
 
     def _make(self, key: str, make: Make) -> None:
         """Makes an LM call here and journals it. Raises SwarmError."""
-        outcome, value = outcome_of(make, ())
+        outcome, value = outcome_of(make, (), self.codec.redact)
         if outcome is Outcome.OK:
             header = CallMade(key=key, usage=client().usage(value)).to_header()
             self._keep(Record(RecordKind.CALL, header, self._portable(value)))

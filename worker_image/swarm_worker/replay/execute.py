@@ -10,7 +10,7 @@ from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_worker.errors import BadInput
-from swarm_worker.exceptions import Carried, describe, kind_of, location, unread_answer
+from swarm_worker.exceptions import Carried, Raised, describe, kind_of, unread_answer
 from swarm_worker.replay import recorded
 from swarm_worker.replay.blame import no_result
 from swarm_worker.replay.calls import Answers, cell_calls
@@ -51,7 +51,7 @@ def run_cell(
         callbacks = settings.get("callbacks")
         before = callbacks and Walk().digest(callbacks)
         with dspy.context(**{"trace": recorded.trace(), **with_defaults(settings)}):
-            value = outcome_of(function, arguments)
+            value = outcome_of(function, arguments, answers.codec.redact)
         if callbacks and Walk().digest(callbacks) != before:
             ledger.refused = ledger.refused or _callback_changed(callbacks)
         if ledger.refused is not None:
@@ -90,8 +90,12 @@ def _callback_changed(callbacks: list[Any]) -> BadInput:
     )
 
 
-def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Value:
-    """What a call of `function` comes to. Raises as `run_cell`."""
+def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...], redact: Callable[[str], str] = str) -> Value:
+    """What a call of `function` comes to. Raises as `run_cell`.
+
+    Args:
+        redact: takes secrets out of what is told of an exception.
+    """
     try:
         return Outcome.OK, function(*arguments)
     except SystemExit as error:
@@ -102,7 +106,7 @@ def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Valu
         ) from error
     except Exception as error:
         _raise_if_no_result(error)
-        return Outcome.ERROR, portable(error)
+        return Outcome.ERROR, portable(error, redact)
 
 
 def _raise_if_no_result(error: Exception) -> None:
@@ -110,9 +114,9 @@ def _raise_if_no_result(error: Exception) -> None:
         raise fault
 
 
-def portable(error: Exception) -> Exception:
-    """The exception, or one that says the same where it cannot travel; with a note of the place it comes from."""
-    place, carried = location(error), error.with_traceback(None)
+def portable(error: Exception, redact: Callable[[str], str] = str) -> Exception:
+    """The exception, or one that says the same where it cannot travel; it tells where it comes from."""
+    raised, carried = Raised.of(error, redact), error.with_traceback(None)
     try:
         copy = pickle.loads(pickle.dumps(error))
         travels = type(copy) is type(error) and str(copy) == str(error)
@@ -120,5 +124,5 @@ def portable(error: Exception) -> Exception:
         travels = False
     if not travels:
         carried = Carried(str(error), kind_of(error), unread_answer(error))
-    carried.add_note(place)
+    raised.mark(carried)
     return carried

@@ -20,7 +20,7 @@ from dspy.utils.parallelizer import ParallelExecutor
 from swarm_wire.messages import Outcome
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
-from swarm_worker.exceptions import describe
+from swarm_worker.exceptions import Raised, describe
 from swarm_worker.replay import evidence, placeholder, recorded, stand_ins
 from swarm_worker.replay.calls import current
 from swarm_worker.replay.effects import Bootstrap, Wave
@@ -54,6 +54,7 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
         with engine.ending():
             wave = Wave(Recorded(function) if records else function, list(data), executor.max_errors)
         values = engine.need(wave)
+        engine.tally.evaluated(sum(key in engine.store for key in wave.keys))
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
             if outcome is Outcome.OK:
@@ -62,14 +63,15 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
                 executor.error_count += 1
                 executor.failed_indices.append(number)
                 executor.exceptions_map[number] = value
-                engine.failures.append(value)
+                engine.tally.failed(Raised.of(value), wave.items[number])
         if executor.error_count and executor.error_count >= executor.max_errors:
             raise Exception("Execution cancelled due to errors or interruption.")
         if executor.error_count and records:
             raise BadInput(
                 WorkerReason.OPTIMIZER_INVALID,
                 "the optimizer collects evidence of decisions, and goes on without that of examples that fail: "
-                f"{describe(engine.failures[-1])}. Let the program and the metric not raise.",
+                f"{describe(next(reversed(executor.exceptions_map.values())))}. Let the program and the metric not "
+                "raise.",
             )
         return results
 
@@ -85,9 +87,10 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
             bootstrap = Bootstrap(optimizer, student, teacher, trainset)
         outcome, value = engine.need(bootstrap)
         if outcome is Outcome.ERROR:
-            engine.failures.append(value)
+            engine.tally.failed(Raised.of(value))
             raise value
-        demos, optimizer.error_count = value
+        demos, optimizer.error_count, *failed = value
+        engine.tally.bootstrapped(trainset, *failed)
         optimizer.trainset, optimizer.student = trainset, student.reset_copy()
         for name, predictor in optimizer.student.named_predictors():
             predictor.demos = demos[name]

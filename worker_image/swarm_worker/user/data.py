@@ -46,6 +46,13 @@ class Data:
         number, all_ = len(self.scored(optimizer)), len(self.train)
         return f"all {all_} training examples" if number == all_ else f"the last {number} of {all_} training examples"
 
+    def name_of(self, example: Any) -> str:
+        """Which example it is, for people: "validation example 3: "; nothing where it is none of these."""
+        for kind, examples in ("validation", self.validation), ("training", self.train), ("test", self.test):
+            if examples and example in examples:
+                return f"{kind} example {examples.index(example) + 1}: "
+        return ""
+
 
 def load_data(spec: CompilationSpec, sources: Path) -> Data:
     """Raises BadInput with file and line where an example cannot be used."""

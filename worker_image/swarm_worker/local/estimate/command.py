@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from swarm_wire.messages import Usage
+from swarm_wire.messages import Report, Usage
 from swarm_wire.names import api_key_env
 from swarm_wire.spec import Models
 from swarm_worker.errors import SwarmError
@@ -24,6 +24,7 @@ from swarm_worker.price_list import Price, Prices
 # A real key's place is checked to be nowhere else, so this is a text that is nowhere else.
 _NO_KEYS = {api_key_env(role): f"no-key-{secrets.token_hex(16)}" for role in Models.model_fields}
 
+NOTES = 5
 UNREADABLE = "An estimate runs the program on invented answers: it must be able to read them."
 
 
@@ -71,10 +72,10 @@ def run(given: argparse.Namespace) -> int:
         if isinstance(error, RunFailed):
             console.print(UNREADABLE)
         return 1
-    failures = ran.report.baseline_failures
-    if failures is not None and failures.failed == failures.examples:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in failures.exceptions.items())
-        console.print(f"The program failed on all {failures.examples} examples ({kinds}). {UNREADABLE}", soft_wrap=True)
+    failures = ran.report.failures
+    if failures is not None and failures.has_none_left:
+        told = f"The program failed on all {failures.examples} examples: {'; '.join(failures.lines)}."
+        console.print(f"{told} {UNREADABLE}", markup=False, soft_wrap=True)
         return 1
     price = None if given.price_in is None else Price(given.price_in, given.price_out)
     estimate = _estimate(manifest, given.pass_rate, ran, price, given.latency)
@@ -102,6 +103,7 @@ def _estimate(manifest: Manifest, pass_rate: float, ran: Ran, price: Price | Non
         cost=sum(costs) if len(costs) == len(models) else None,
         wasted=ran.report.wasted,
         at_most=manifest.spec.prunes,
+        notes=[*ran.unscored[:NOTES], *_failing(ran.report)],
     )
     if latency is None:
         return estimate
@@ -114,6 +116,12 @@ def _estimate(manifest: Manifest, pass_rate: float, ran: Ran, price: Price | Non
         ),
     }
     return estimate.model_copy(update=seconds)
+
+
+def _failing(report: Report) -> list[str]:
+    if report.failures is None:
+        return []
+    return [f"{report.failures}, of invented answers: {'; '.join(report.failures.lines)}. {UNREADABLE}"]
 
 
 def _cost(price: Price | None, usage: Usage) -> float | None:

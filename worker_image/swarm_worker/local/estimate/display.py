@@ -32,6 +32,8 @@ def show(console: Console, estimate: Estimate) -> None:
         console.print(f"{estimate.wasted.calls:,} of the calls are guesses that will not be needed.", highlight=False)
     if estimate.at_most:
         console.print("An upper limit: candidates that can no longer win will not be finished.", highlight=False)
+    for note in estimate.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     if estimate.serial_seconds is not None and estimate.swarm_seconds is not None:
         console.print(
             f"Stock DSPy with one thread waits {_time(estimate.serial_seconds)} for its calls, this swarm "

@@ -27,11 +27,13 @@ class Ran:
         printed: all records of all processes, in order; without the bodies of tasks.
         asked: what each model was asked, by its name.
         report: of the artifact.
+        unscored: in which ways the metric fails to score, a sentence each.
     """
 
     printed: list[Printed]
     asked: dict[str, Usage]
     report: Report
+    unscored: list[str]
 
 
 @contextmanager
@@ -56,11 +58,15 @@ class DryRun:
         driver = Driver(self._folder, self._request, self.processes, self, workers=self._workers)
         artifact = driver.run()
         asked: dict[str, Usage] = defaultdict(Usage)
+        unscored: dict[str, str] = {}
         for line in self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else ():
-            call = json.loads(line)
-            asked[call.pop("model")] += Usage.model_validate(call)
+            told = json.loads(line)
+            if (kind := told.pop("metric", None)) is not None:
+                unscored.setdefault(kind, told["text"])
+            else:
+                asked[told.pop("model")] += Usage.model_validate(told)
         report = Report.model_validate(artifact.header["report"])
-        return Ran(self.processes.printed, dict(sorted(asked.items())), report)
+        return Ran(self.processes.printed, dict(sorted(asked.items())), report, [*unscored.values()])
 
     # A Watcher of the driver, too.
 

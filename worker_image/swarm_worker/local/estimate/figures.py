@@ -63,6 +63,7 @@ class Estimate(Message):
         cost: in USD; None where the price of a model is not known.
         wasted: of the total: guesses that the optimizer did not need in the end.
         at_most: whether the run will leave out what can no longer win; then evaluations cost less than is said here.
+        notes: of metric and program, a sentence each.
         serial_seconds: for stock DSPy with one thread, if each call takes the latency that was given.
         swarm_seconds: for the swarm of the spec; at least.
     """
@@ -76,6 +77,7 @@ class Estimate(Message):
     cost: float | None
     wasted: Waste
     at_most: bool = False
+    notes: Sequence[str] = ()
     serial_seconds: float | None = None
     swarm_seconds: float | None = None
 

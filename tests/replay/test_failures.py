@@ -1,0 +1,40 @@
+"""Examples that fail show: how many of how many, why, where, and the first of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from replay_programs import slips
+from support.compiles import PROGRAMS, ROOT, Case
+
+CASE = Case(
+    "", "bootstrapFewShot", {"max_bootstrapped_demos": 2, "max_labeled_demos": 2}, "Slipping", train=12, validation=12
+)
+
+
+def line_of(text: str) -> int:
+    lines = (PROGRAMS / "replay_programs.py").read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_examples_that_fail_show_in_summary_and_report(providers: Any, tmp_path: Path) -> None:
+    stock = CASE.stock(providers(1))
+    ours = CASE.swarm(providers(1), tmp_path)
+    data = (ROOT / "examples" / "triage" / "data" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    tickets = [json.loads(line)["ticket"] for line in data[:12]]
+    slipping = [number for number, ticket in enumerate(tickets, 1) if slips(ticket)]
+
+    assert (ours.program, ours.scores) == (stock.program, stock.scores)
+    failures = ours.report["failures"]
+    [group] = failures["groups"]
+    assert (failures["failed"], failures["examples"]) == (2 * len(slipping), 36), "baseline, bootstrap, winner"
+    assert group["examples"] == failures["failed"] + failures["inBootstraps"]
+    assert group["exception"] == "IndexError: list index out of range"
+    assert group["place"] == f"replay_programs.py, line {line_of('found.note = ')}"
+    assert group["first"].startswith(f"validation example {slipping[0]}: ")
+    assert group["traceback"].startswith("Traceback (most recent call last):")
+    assert "in forward" in group["traceback"].splitlines()[1], "it begins with the user's own line"
+
+    assert f"failures: {2 * len(slipping)} of 36 examples failed and count as 0" in ours.output
+    assert f"IndexError: list index out of range ({group['place']}); first: {group['first']}" in ours.output
+    assert "tracebacks: " in ours.output

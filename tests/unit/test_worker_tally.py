@@ -1,0 +1,97 @@
+"""Examples that failed, as the report tells of them: bounded, grouped by exception and place."""
+
+import json
+from typing import Any
+
+import dspy
+import pytest
+
+from swarm_worker.exceptions import TEXT, TRACEBACK, Raised
+from swarm_worker.replay.execute import portable
+from swarm_worker.replay.tally import EXAMPLE, GROUPS, Tally, told_of
+
+
+def example(number: int) -> Any:
+    return dspy.Example(number=number, answer="a").with_inputs("number")
+
+
+def raised(kind: str = "ValueError", text: str = "no", place: str = "program.py, line 3") -> Raised:
+    return Raised(kind, text, place)
+
+
+def tally(*failed: tuple[Raised, Any], examples: int = 100) -> Tally:
+    found = Tally()
+    found.evaluated(examples)
+    for each in failed:
+        found.failed(*each)
+    return found
+
+
+def test_where_nothing_failed_nothing_is_told() -> None:
+    assert tally().told(str) is None
+
+
+@pytest.mark.parametrize(
+    ("failed", "groups"),
+    [
+        ([raised(), raised()], [2]),
+        ([raised(text="a"), raised(text="b")], [2]),  # texts differ from example to example
+        ([raised(), raised("KeyError")], [1, 1]),
+        ([raised(), raised(place="program.py, line 4")], [1, 1]),
+        ([raised(), raised("KeyError"), raised("KeyError")], [2, 1]),
+    ],
+)
+def test_examples_fail_alike_by_exception_and_place(failed: list[Raised], groups: list[int]) -> None:
+    found = tally(*((each, example(1)) for each in failed)).told(str)
+    assert found is not None
+    assert [group.examples for group in found.groups] == groups
+    assert (found.failed, found.examples) == (len(failed), 100)
+
+
+def test_what_is_told_is_bounded() -> None:
+    many = [(raised(f"Error{number}"), example(number)) for number in range(GROUPS + 3)]
+    found = tally(*many).told(str)
+    assert found is not None
+    assert (len(found.groups), found.others) == (GROUPS, 3)
+    assert found.lines[-1] == "3 × something else"
+    long = Raised.of(portable(ValueError("x" * 10_000)))
+    assert (len(long.text), len(long.traceback) <= TRACEBACK) == (TEXT, True)
+    assert len(told_of(dspy.Example(text="x" * 10_000), str, str)) <= EXAMPLE + 3
+
+
+def test_an_example_that_fails_in_a_bootstrap_is_no_score() -> None:
+    found = tally((raised(), example(1)), examples=2)
+    found.bootstrapped([example(1), example(2)], {1: raised()})
+    told = found.told(lambda example: f"training example {example.number}: ")
+    assert told is not None
+    assert str(told) == ("1 of 4 examples failed and count as 0; 1 more failed in bootstraps and give no demonstration")
+    assert told.lines == ["2 × ValueError: no (program.py, line 3); first: training example 1: {'number': 1}"]
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        (example(1), "the first: {'number': 1}"),
+        (dspy.Example(number=1), "the first: {'number': 1}"),  # without inputs
+        ((print, example(2)), "the first: {'number': 2}"),  # as SIMBA has it
+        ("a text", "'a text'"),
+    ],
+)
+def test_an_example_is_told_by_its_inputs(item: Any, text: str) -> None:
+    assert told_of(item, lambda example: "the first: ", str) == text
+
+
+@pytest.mark.parametrize("is_users", [True, False])
+def test_the_place_is_the_users_line_or_none(is_users: bool) -> None:
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        json.loads("{")
+    error, trace = caught.value, caught.value.__traceback__
+    assert trace is not None
+    place = Raised.of(error if is_users else error.with_traceback(trace.tb_next)).place
+    assert place.startswith("test_worker_tally.py, line ") if is_users else place == "", "no line of a library's"
+
+
+def test_a_secret_in_an_exception_is_not_told() -> None:
+    error = portable(ValueError("key sk-1"), lambda text: text.replace("sk-1", "(a key)"))
+    told = Raised.of(error)
+    assert "sk-1" not in f"{told} {told.traceback}"

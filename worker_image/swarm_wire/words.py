@@ -1,0 +1,6 @@
+"""How messages for people are put together."""
+
+
+def sentence(text: str) -> str:
+    """With one full stop at its end, whoever wrote the text: exceptions of others end as they like."""
+    return f"{text.rstrip(' .')}."

@@ -1,0 +1,108 @@
+"""Which examples failed of all that the optimizer needed, and how: for the report, in a few lines."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+
+from swarm_wire.messages import FailureGroup, Failures
+from swarm_wire.records import printable
+from swarm_worker.exceptions import Raised
+
+GROUPS = 5
+"""Ways to fail that are told one by one; the others are counted."""
+EXAMPLE = 200
+"""Characters that are told of an example."""
+
+
+@dataclass
+class _Group:
+    raised: Raised
+    example: Any
+    count: int = 0
+
+
+@dataclass
+class Tally:
+    """Counts examples, and groups those that failed by exception and place.
+
+    Attributes:
+        scored_zero: how many failed in evaluations.
+        without_demo: how many failed in bootstraps.
+    """
+
+    examples: int = 0
+    scored_zero: int = 0
+    without_demo: int = 0
+    _groups: dict[tuple[str, str], _Group] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def evaluated(self, examples: int) -> None:
+        with self._lock:
+            self.examples += examples
+
+    def failed(self, raised: Raised, example: Any = None) -> None:
+        """An example counts as 0. None: a bootstrap as a whole was an error."""
+        with self._lock:
+            self.scored_zero += 1
+            self._add(raised, example)
+
+    def bootstrapped(self, examples: Sequence[Any], failed: Mapping[int, Raised] | None = None) -> None:
+        """
+        Args:
+            failed: by position. None: it is not known, because an earlier release ran them.
+        """
+        with self._lock:
+            self.examples += len(examples)
+            for position, raised in sorted((failed or {}).items()):
+                self.without_demo += 1
+                self._add(raised, examples[position])
+
+    def _add(self, raised: Raised, example: Any) -> None:
+        self._groups.setdefault((raised.kind, raised.place), _Group(raised, example)).count += 1
+
+    def told(self, name: Callable[[Any], str], redact: Callable[[str], str] = str) -> Failures | None:
+        """None where no example failed.
+
+        Args:
+            name: of an example, for people.
+            redact: takes secrets out of a text.
+        """
+        groups = sorted(self._groups.values(), key=lambda group: -group.count)
+        if not groups:
+            return None
+        return Failures(
+            failed=self.scored_zero,
+            examples=self.examples,
+            in_bootstraps=self.without_demo,
+            groups=[
+                FailureGroup(
+                    exception=str(group.raised),
+                    place=group.raised.place or None,
+                    examples=group.count,
+                    first=None if group.example is None else told_of(group.example, name, redact),
+                    answer=group.raised.answer,
+                    traceback=group.raised.traceback or None,
+                )
+                for group in groups[:GROUPS]
+            ],
+            others=sum(group.count for group in groups[GROUPS:]),
+        )
+
+
+def told_of(item: Any, name: Callable[[Any], str], redact: Callable[[str], str]) -> str:
+    """An item of a wave as people know it: the inputs of its example."""
+    parts = item if isinstance(item, tuple | list) else [item]
+    example = next((part for part in parts if isinstance(part, dspy.Example)), None)
+    try:
+        if example is None:
+            text = repr(item)
+        else:
+            inputs = example.inputs().toDict() if example._input_keys else example.toDict()
+            text = f"{name(example)}{inputs!r}"
+    except Exception as error:  # a user's own repr
+        text = f"an example that cannot be shown: {error!r}"
+    text = printable(redact(text))
+    return text if len(text) <= EXAMPLE else f"{text[:EXAMPLE]}..."
