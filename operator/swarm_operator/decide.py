@@ -40,6 +40,7 @@ from swarm_wire.limits import affordable
 from swarm_wire.messages import Allowance, Assignment, Ending, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 from swarm_wire.slicing import process_ended, slice_cells
+from swarm_wire.words import sentence
 
 EXTRA_ATTEMPTS: Final = 10
 """Attempts that disruptions may cost on top of maxAttempts: so that nothing goes round for ever."""
@@ -91,7 +92,7 @@ def invalid_spec(s: Situation) -> Move | None:
         problems = f"the artifact's ConfigMap would be {name!r}, and a name has at most {LONGEST_NAME} characters"
         problems += "; write a shorter one in spec.artifact.configMap.name"
     if problems:
-        return fail(Reason.INVALID_SPEC, f"{problems}. Correct the spec: the change starts a new run.")
+        return fail(Reason.INVALID_SPEC, f"{sentence(problems)} Correct the spec: the change starts a new run.")
     return None
 
 
@@ -425,7 +426,9 @@ def refused(world: World, now: datetime, error: errors.ApiError) -> Decision:
     """The API server does not do what an action asks for, for now."""
     reason = Reason.API_UNAVAILABLE if isinstance(error, errors.Unavailable) else Reason.NOT_ALLOWED
     since = first_seen(world, reason, now)
-    return decision(world, now, Move(Verdict(State.RUNNING, reason, f"{error}. It is tried again.", since)))
+    return decision(
+        world, now, Move(Verdict(State.RUNNING, reason, f"{sentence(str(error))} It is tried again.", since))
+    )
 
 
 def decision(world: World, now: datetime, move: Move) -> Decision:
@@ -530,7 +533,7 @@ def blocked(s: Situation, job: Job) -> Move | None:
     for pod in pods:
         if pod.trouble is not None:
             deadline = s.settings.scheduling_deadline if pod.trouble.reason is Reason.UNSCHEDULABLE else None
-            message = f"pod {pod.name!r} cannot start: {pod.trouble.message.rstrip('.')}."
+            message = f"pod {pod.name!r} cannot start: {sentence(pod.trouble.message)}"
             return wait(s, pod.trouble.reason, message, deadline, since)
     patience = START_PATIENCE if given is None else min(given, START_PATIENCE)
     if pods and (s.now - began).total_seconds() >= patience:
@@ -540,7 +543,7 @@ def blocked(s: Situation, job: Job) -> Move | None:
         )
         return wait(s, Reason.POD_CANNOT_START, message, s.settings.scheduling_deadline, since)
     if not pods and job.uid in s.world.rejections:
-        message = f"no pod of Job {job.name!r} is admitted: {s.world.rejections[job.uid].rstrip('.')}."
+        message = f"no pod of Job {job.name!r} is admitted: {sentence(s.world.rejections[job.uid])}"
         return wait(s, Reason.PODS_REJECTED, message, since=since)
     return None
 

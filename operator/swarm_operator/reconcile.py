@@ -14,6 +14,7 @@ from swarm_operator.kube import JOBS, Kube
 from swarm_operator.observe import Observer
 from swarm_operator.settings import Settings
 from swarm_operator.world import Key, World
+from swarm_wire.words import sentence
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Reconciler:
             except errors.Rejected as error:
                 if decision.settled:
                     raise
-                message = f"the API server refuses what the spec asks for: {error}. Correct the spec."
+                message = f"the API server refuses what the spec asks for: {sentence(str(error))} Correct the spec."
                 return decide.ended(world, now, Reason.INVALID_SPEC, message)
             except manifests.TooLarge as error:
                 if decision.settled:

@@ -11,6 +11,7 @@ from swarm_operator.world import Artifact, Job, Pod
 from swarm_wire.messages import Report
 from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason
 from swarm_wire.spec import MOST_ATTEMPTS
+from swarm_wire.words import sentence
 
 
 def beginning(s: Situation) -> str:
@@ -110,14 +111,14 @@ def last_failure(pods: Sequence[Pod]) -> str:
 def explanation(pod: Pod) -> str:
     """In the pod's own words where it left any."""
     if pod.commit and pod.commit.message:
-        return f"{pod.commit.reason or WorkerReason.WORKER_FAILED}: {pod.commit.message.rstrip('. ')}."
+        return f"{pod.commit.reason or WorkerReason.WORKER_FAILED}: {sentence(pod.commit.message)}"
     return f"{pod.failure or f'exit code {pod.exit_code}'}, without a word. Its log says more, if it is still there."
 
 
 def verdict_of(s: Situation, pod: Pod) -> str:
     """What a pod says whose end is the run's, and what to do: a changed ConfigMap alone begins no new run."""
-    told = pod.commit.message.rstrip(". ") if pod.commit and pod.commit.message else explanation(pod).rstrip(". ")
-    return f"{told}. First put that right. {new_run(s)}"
+    told = pod.commit.message if pod.commit and pod.commit.message else explanation(pod)
+    return f"{sentence(told)} First put that right. {new_run(s)}"
 
 
 def worker_reason(pod: Pod) -> WorkerReason:

@@ -39,7 +39,7 @@ from swarm_worker.replay.execute import run_cell
 pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")
 RESULT = None
 PROVIDER, KEY, SECRET, ACCOUNT = "ProviderFailed", "CredentialsRejected", "MissingSecret", "AccountExhausted"
-MACHINERY = "InfrastructureFailed"
+MACHINERY, PACKAGE = "InfrastructureFailed", "PackageMissing"
 
 
 def raised(function: Callable[[], Any]) -> Exception:
@@ -175,7 +175,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("what a program makes of it", while_handling(throw(MemoryError()), ValueError("no answer")), MACHINERY),
     ("LiteLLM lacks something", within("dspy.clients.lm", "None.completion"), MACHINERY),
     ("LiteLLM is not there", within("dspy.utils.lazy_import", "raise ImportError('litellm is required')"), MACHINERY),
-    ("a package that DSPy needs is not there", within("dspy.retrievers.a", "import no_such_package"), MACHINERY),
+    ("a package that DSPy needs is not there", within("dspy.retrievers.a", "import no_such_package"), PACKAGE),
     ("the client does not keep its contract", not_an_engine, MACHINERY),
     ("the client says no more than that", within(
         "dspy.clients.errors", "from dspy.utils.exceptions import LMUnexpectedError as E\nraise E('?')"), MACHINERY),

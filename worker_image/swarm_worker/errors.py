@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.words import sentence
 from swarm_worker.exceptions import describe
 
 
@@ -87,7 +88,8 @@ class InfrastructureFailed(SwarmError):
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(
-            f"neither the program nor a model's answer is at fault: {describe(error)}. Another process tries it again. "
+            f"neither the program nor a model's answer is at fault: {sentence(describe(error))} Another process "
+            "tries it again. "
             "If that does not help, see to the packages of the image, to the memory, files and threads that pods may "
             "have, and to parameters of an LM that its client does not know."
         )

@@ -18,7 +18,7 @@ from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
 from swarm_wire.words import sentence
-from swarm_worker import leftovers, script
+from swarm_worker import leftovers, refusals, script
 from swarm_worker.client import lazy
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.loading import Compilation, Environment, load_compilation, load_environment, loading_user_code
@@ -57,6 +57,7 @@ class Plan:
         self._process, self._environment, self._twin = process, environment, twin
         depot = environment.depot
         self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)), depot)
+        refusals.here().has_begun = self._store.usage().calls > 0
         if depot is not None:
             depot.end = self._leave
         ending = os.environ.pop(names.ENV_PARTIAL, "")
@@ -335,7 +336,8 @@ def _saved(winner: Any) -> str:
             winner.save(str(path))
         except Exception as error:
             raise CompileFailed(
-                f"the winner cannot be saved as JSON: {type(error).__name__}: {error}. Use types in signatures and "
+                f"the winner cannot be saved as JSON: {type(error).__name__}: "
+                f"{sentence(str(error))} Use types in signatures and "
                 "examples that JSON can carry."
             ) from error
         return path.read_text(encoding="utf-8")

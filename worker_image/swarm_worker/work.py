@@ -11,12 +11,14 @@ from swarm_wire import names
 from swarm_wire.messages import Assignment, SliceRef, Task
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
+from swarm_worker import refusals
 from swarm_worker.client import lazy, prices
 from swarm_worker.depot import Bodies
 from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
 from swarm_worker.exchange import Window
 from swarm_worker.loading import Environment, find_places_later, load_environment, loading_user_code
 from swarm_worker.process import Process, check_schema, folder
+from swarm_worker.refusals import RequestRefused
 from swarm_worker.replay import calls, places
 from swarm_worker.replay.calls import Answers, Loading
 from swarm_worker.replay.codec import Codec
@@ -37,6 +39,7 @@ def main(process: Process) -> None:
         depot = environment.depot
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec, depot)
         store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True), depot)
+        refusals.here().has_begun = store.usage().calls > 0
         store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
         if depot is not None:
             depot.end = process.end
@@ -99,14 +102,25 @@ def run_slice(
     A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
 
     Raises:
-        SwarmError: the first that a cell met. A provider that does not answer does not stop the other cells, until as
-            many cells have met it as there are threads.
+        SwarmError: the first that a cell met. A provider that does not answer, or refuses requests before it answers
+            any, does not stop the other cells, until as many cells have met it as there are threads.
     """
     threads = environment.request.spec.swarm.threads_per_pod
     todo = deque((ref.task, position) for ref in slice_ for position in ref.cells)
     failed: list[SwarmError] = []
     watch = Watch(environment.request.spec.limits.cell_seconds, environment.throttle.clock)
     failures = Failures(Counter(digest for digest, _ in todo))
+
+    lock = threading.Lock()
+
+    def settle() -> None:
+        """What was refused is a result where others are answered."""
+        with lock:
+            refused = [error for error in failed if isinstance(error, RequestRefused)]
+            for error in refused if refusals.here().has_answers else ():
+                failed.remove(error)
+                failures.note(bench.work(error.task).task, error.record)
+                process.put(error.record)
 
     def run_cells() -> None:
         while not (process.stopping or process.is_full or watch.late or hopeless(failed, threads) or failures.is_over):
@@ -123,8 +137,12 @@ def run_slice(
                     record = work.run(position, answers)
                 failures.note(work.task, record)
                 process.put(record)
+            except RequestRefused as refused:
+                refused.task = digest
+                failed.append(refused)
             except BaseException as error:
                 failed.append(_swarm_error(error))
+            settle()
 
     # Each thread takes its next cell itself: a look at all threads after every cell would cost as much as a call.
     with ThreadPoolExecutor(threads) as pool:
@@ -138,6 +156,7 @@ def run_slice(
             _, running = wait(running, timeout=0.2)
         if process.stopping:
             process.interrupt()
+    settle()
     if failed:
         raise next((error for error in failed if not isinstance(error, ProviderFailed)), failed[0])
     if todo and not failures.is_over:
@@ -146,7 +165,7 @@ def run_slice(
 
 def hopeless(failed: list[SwarmError], threads: int) -> bool:
     """Whether to begin no more cells after these errors."""
-    return len(failed) >= threads or any(not isinstance(error, ProviderFailed) for error in failed)
+    return len(failed) >= threads or any(not isinstance(error, ProviderFailed | RequestRefused) for error in failed)
 
 
 def _swarm_error(error: BaseException) -> SwarmError:

@@ -14,6 +14,7 @@ from typing import Any
 from swarm_worker.client import prices
 from swarm_worker.client.installed import client
 from swarm_worker.errors import InfrastructureFailed
+from swarm_worker.refusals import missing_package
 
 
 @functools.cache
@@ -35,12 +36,17 @@ def guard() -> None:
 
 
 def import_for(lms: Iterable[Any]) -> None:
-    """Imports LiteLLM if calls of one of these LMs need it. Raises InfrastructureFailed where that cannot be done."""
+    """Imports LiteLLM if calls of one of these LMs need it.
+
+    Raises:
+        BadInput: it is not installed.
+        InfrastructureFailed: it cannot be imported.
+    """
     if any(map(client().needs_litellm, lms)):
         try:
             import_litellm()
         except Exception as error:
-            raise InfrastructureFailed(error) from error
+            raise missing_package(error) or InfrastructureFailed(error) from error
 
 
 def import_litellm() -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from swarm_wire.messages import MICRO, VALIDATION_SET, CallMade, Report, Result, Scores, Spending, Usage
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.spec import CompilationSpec
+from swarm_wire.words import sentence
 
 
 class Display:
@@ -49,16 +50,19 @@ class Display:
         going_on = f", going on from {resumed} results" if resumed else ""
         self._say(f"journal {journal}{going_on}")
 
-    def planning(self, round_: int) -> None:
+    def planning(self, round_: int, attempt: int = 1, why: str = "") -> None:
+        self._end()
+        self._again(f"round {round_}  plan", attempt, why)
         self._begin(f"round {round_}  plan", None)
 
     def planned(self, scores: Scores) -> None:
         self._scores = scores
         self._end()
 
-    def scattering(self, round_: int, attempt: int, cells: int, processes: int) -> None:
+    def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:
         again = f", attempt {attempt}" if attempt > 1 else ""
         self._end()
+        self._again(f"round {round_}", attempt, why)
         self._begin(f"round {round_}  {processes} worker{'s' * (processes > 1)}{again}", cells)
 
     def gathered(self, result: Result) -> None:
@@ -80,6 +84,13 @@ class Display:
         if self._scores.best is not None:
             parts.append(f"best {self._scores.best:.1f}")
         return "  ".join(parts)
+
+    def _again(self, what: str, attempt: int, why: str) -> None:
+        """Says why there is another attempt."""
+        if attempt > 1 and why:
+            self._console.print(
+                f"{what}: attempt {attempt}, because of {sentence(why)}", highlight=False, markup=False, soft_wrap=True
+            )
 
     def _begin(self, text: str, cells: int | None) -> None:
         with self._lock:

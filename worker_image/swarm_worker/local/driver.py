@@ -38,6 +38,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.slicing import has_failed, isolated, missing_cells, process_ended, slice_cells, slice_keys
+from swarm_wire.words import sentence
 from swarm_worker.errors import SwarmError
 from swarm_worker.exchange import Desk
 from swarm_worker.local.folder import JournalFolder
@@ -51,8 +52,13 @@ PLAN_ATTEMPTS = 3
 class Watcher(Protocol):
     """Is told what happens. Called from several threads, one at a time."""
 
-    def planning(self, round_: int) -> None: ...
-    def scattering(self, round_: int, attempt: int, cells: int, processes: int) -> None: ...
+    def planning(self, round_: int, attempt: int = 1, why: str = "") -> None: ...
+    def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:
+        """
+        Args:
+            why: what ended the attempt before this one.
+        """
+
     def gathered(self, result: Result) -> None: ...
     def called(self, call: CallMade) -> None: ...
     def planned(self, scores: Scores) -> None: ...
@@ -188,12 +194,13 @@ class Driver:
         printed = [record for record in ended.transcript.records.values() if record.kind is RecordKind.ARTIFACT]
         kept = "Finished results are kept: with a higher limit, the same command goes on from them."
         if not printed or not ended.is_done:
-            raise RunFailed(LocalReason.LIMIT_REACHED, f"{why}. No candidate was complete by then. {kept}")
+            raise RunFailed(LocalReason.LIMIT_REACHED, f"{sentence(why)} No candidate was complete by then. {kept}")
         if not limits.publish_partial:
             score = ArtifactHeader.model_validate(printed[0].header).report.scores.best
             raise RunFailed(
                 LocalReason.LIMIT_REACHED,
-                f"{why}. The best program so far has {score:g}; limits.publishPartial: true would write it. {kept}",
+                f"{sentence(why)} The best program so far has {score:g}; limits.publishPartial: true would "
+                f"write it. {kept}",
             )
         return printed[0]
 
@@ -246,6 +253,8 @@ class Driver:
                 raise LimitReached(too_little(self._request.spec.limits, self.known.accounts.total))
             if ended.is_terminal:
                 break
+            if attempt < PLAN_ATTEMPTS:
+                self._watcher.planning(round_, attempt + 1, f"{ended.reason}: {ended.message}")
         raise RunFailed(ended.reason, ended.message)
 
     def _scatter(self, round_: int, tasks: list[Task]) -> None:
@@ -265,7 +274,7 @@ class Driver:
                 raise RunFailed(
                     LocalReason.ATTEMPTS_EXHAUSTED,
                     f"{len(cells)} cells have no result after {failures} attempts; the last process that failed said: "
-                    f"{last}. Its output is in {self._folder.logs}. Run again to go on from here.",
+                    f"{sentence(last)} Its output is in {self._folder.logs}. Run again to go on from here.",
                 )
             if (limit := spent_limit(limits, self._left)) is not None:
                 raise LimitReached(f"the run has ended by {limit}")
@@ -278,7 +287,7 @@ class Driver:
                 attempt=failures + 1,
                 attempts=swarm.max_attempts,
             )
-            self._watcher.scattering(round_, attempt, len(cells), min(self._workers, len(slices)))
+            self._watcher.scattering(round_, attempt, len(cells), min(self._workers, len(slices)), last)
             endings = self._run_slices(round_, attempt, slices)
             self._raise_if_over()
             for ended in endings:

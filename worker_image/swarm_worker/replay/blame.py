@@ -25,9 +25,11 @@ from dspy.utils.exceptions import (
 )
 
 from swarm_wire.names import WorkerReason
+from swarm_wire.words import sentence
 from swarm_worker.client.call import HTTP_ERROR
 from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes
 from swarm_worker.exceptions import is_library
+from swarm_worker.refusals import missing_package
 
 
 class Origin(Enum):
@@ -108,7 +110,7 @@ def _owner(module: str) -> Origin | None:
     return None
 
 
-def _of_machinery(chain: Sequence[BaseException]) -> InfrastructureFailed | None:
+def _of_machinery(chain: Sequence[BaseException]) -> SwarmError | None:
     unexplained: BaseException | None = None
     for cause in chain:
         found = origin(cause)
@@ -119,7 +121,7 @@ def _of_machinery(chain: Sequence[BaseException]) -> InfrastructureFailed | None
             return None
         of_client = found is Origin.CLIENT and (unexplained is not None or not isinstance(cause, _OF_THE_CALL))
         if found is Origin.WORKER or of_client or (found is Origin.DSPY and isinstance(cause, ImportError)):
-            return InfrastructureFailed(unexplained or cause)
+            return missing_package(cause) or InfrastructureFailed(unexplained or cause)
         unexplained = None
     return None if unexplained is None else InfrastructureFailed(unexplained)
 
@@ -130,19 +132,19 @@ def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
         if isinstance(cause, LMAuthError):
             fault = BadInput(
                 WorkerReason.CREDENTIALS_REJECTED,
-                f"the provider refuses the API key: {cause}. Put a valid key into the Secret that models.*.apiKey "
-                "names.",
+                f"the provider refuses the API key: {sentence(str(cause))} Put a valid key into the Secret that "
+                "models.*.apiKey names.",
             )
         elif isinstance(cause, LMNotConfiguredError) and origin(cause) is Origin.CLIENT:
             fault = BadInput(
                 WorkerReason.MISSING_SECRET,
-                f"an LM that the program makes has no API key here: {cause}. Use the models of the spec, whose keys "
-                "models.*.apiKey names, or give the LM its api_key.",
+                f"an LM that the program makes has no API key here: {sentence(str(cause))} Use the models of the "
+                "spec, whose keys models.*.apiKey names, or give the LM its api_key.",
             )
         elif isinstance(cause, LMBillingError):
             fault = BadInput(
                 WorkerReason.ACCOUNT_EXHAUSTED,
-                f"the provider refuses the account: {cause}. See to its credit or quota.",
+                f"the provider refuses the account: {sentence(str(cause))} See to its credit or quota.",
             )
         elif isinstance(cause, LMError) and (is_retryable_lm_error(cause) or _is_garbled(cause)):
             fault = ProviderFailed(f"the provider did not answer: {cause}")

@@ -19,6 +19,8 @@ from typing import Any, NoReturn, Protocol
 from swarm_wire.messages import CallMade, Outcome, Result, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
+from swarm_wire.words import sentence
+from swarm_worker import refusals
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
 from swarm_worker.errors import (
@@ -32,6 +34,7 @@ from swarm_worker.errors import (
 )
 from swarm_worker.exceptions import describe
 from swarm_worker.exchange import Table
+from swarm_worker.refusals import RequestRefused
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.concurrency import is_alone, is_main, is_ordered
@@ -332,7 +335,7 @@ class Engine:
             self._end(
                 BadInput(
                     WorkerReason.PROGRAM_NOT_PORTABLE,
-                    f"the program, metric or data cannot travel to workers: {error}.",
+                    f"the program, metric or data cannot travel to workers: {sentence(str(error))}",
                 )
             )
 
@@ -386,12 +389,21 @@ class Engine:
                     self._end(CellTimeout(self._watch.late, self._watch.seconds))
         try:
             for cell in cells:
-                cell.result()
+                self._settled(cell)
         except NoMoreCalls:
             if not failures.is_over:
                 # The run goes on with the rest of it, and not with what another plan makes of a part.
                 self._ask(task.digest, Tasks(task, dict(blobs)).rest(self.store).records())
                 self._end()
+
+    def _settled(self, cell: Future[None]) -> None:
+        """Raises what a cell raised. What was refused is a result where others are answered."""
+        try:
+            cell.result()
+        except RequestRefused as refused:
+            if not refusals.here().has_answers:
+                raise
+            self._keep(refused.record)
 
     # Evaluations of which only the best counts
 
@@ -554,8 +566,9 @@ class Engine:
             self._end(
                 BadInput(
                     WorkerReason.RESULT_NOT_PORTABLE,
-                    f"what a model answers cannot leave its process: {type(error).__name__}: {error}. Use a client "
-                    "whose answers are plain values, and a provider that does not repeat the API key.",
+                    f"what a model answers cannot leave its process: {type(error).__name__}: "
+                    f"{sentence(str(error))} Use a client whose answers are plain values, and a provider that "
+                    "does not repeat the API key.",
                 )
             )
 

@@ -9,8 +9,11 @@ import dspy
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
+from swarm_wire.words import sentence
+from swarm_worker import refusals
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import Carried, Raised, describe, kind_of, unread_answer
+from swarm_worker.refusals import RequestRefused
 from swarm_worker.replay import recorded
 from swarm_worker.replay.blame import no_result
 from swarm_worker.replay.calls import Answers, cell_calls
@@ -46,6 +49,7 @@ def run_cell(
         InfrastructureFailed: the LM client, the machine or this worker is at fault, whatever became of it.
         NoMoreCalls: a call was not made.
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
+        RequestRefused: the provider refuses a request, and nothing in the run was answered yet.
     """
     with cell_calls(key, answers) as ledger:
         callbacks = settings.get("callbacks")
@@ -65,8 +69,9 @@ def run_cell(
         except Exception as error:
             raise BadInput(
                 WorkerReason.RESULT_NOT_PORTABLE,
-                f"what the program or metric returns cannot leave its process: {type(error).__name__}: {error}. Return "
-                "plain values (text, numbers, lists, dicts, pydantic models of an importable module).",
+                f"what the program or metric returns cannot leave its process: {type(error).__name__}: "
+                f"{sentence(str(error))} Return plain values (text, numbers, lists, dicts, pydantic models of an "
+                "importable module).",
             ) from error
         pending = ledger.pending
         header = Result(
@@ -78,7 +83,11 @@ def run_cell(
             calls_at=len(body) if pending else None,
             reused=sorted(ledger.reused),
         )
-    return Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
+        record = Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
+        doubted = ledger.failed.values() if swallows or outcome is Outcome.ERROR else ()
+        if (refusal := refusals.here().doubted(doubted)) is not None:
+            raise RequestRefused(refusal, record)
+    return record
 
 
 def _callback_changed(callbacks: list[Any]) -> BadInput:

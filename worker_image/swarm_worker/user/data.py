@@ -15,6 +15,7 @@ from swarm_wire.messages import VALIDATION_SET
 from swarm_wire.names import WorkerReason
 from swarm_wire.optimizers import Optimizer
 from swarm_wire.spec import CompilationSpec, DataSource
+from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
 
@@ -95,7 +96,7 @@ def _read(path: Path, where: str) -> list[Mapping[str, Any]]:
             _REASON, f"{where}: there is no {path.name} in {path.parent}. There: {there or 'nothing'}."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(_REASON, f"{where}: {path.name} cannot be read as UTF-8 text: {error}.") from None
+        raise BadInput(_REASON, f"{where}: {path.name} cannot be read as UTF-8 text: {sentence(str(error))}") from None
     if path.suffix == ".csv":
         return _table(text, f"{where}: {path.name}")
     if path.suffix in (".jsonl", ".ndjson"):
@@ -121,7 +122,7 @@ def _table(text: str, where: str) -> list[Mapping[str, Any]]:
                 )
             rows.append(row)
     except csv.Error as error:
-        raise BadInput(_REASON, f"{where}, line {reader.line_num} is not CSV: {error}.") from None
+        raise BadInput(_REASON, f"{where}, line {reader.line_num} is not CSV: {sentence(str(error))}") from None
     return rows
 
 
@@ -129,7 +130,7 @@ def _json(line: str, where: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise BadInput(_REASON, f"{where} is not JSON: {error}. Write one JSON object a line.") from None
+        raise BadInput(_REASON, f"{where} is not JSON: {sentence(str(error))} Write one JSON object a line.") from None
     if not isinstance(row, dict):
         raise BadInput(_REASON, f'{where} is a {type(row).__name__}. Write one JSON object a line: {{"field": value}}.')
     return row

@@ -70,10 +70,10 @@ class DryRun:
 
     # A Watcher of the driver, too.
 
-    def planning(self, round_: int) -> None:
+    def planning(self, round_: int, attempt: int = 1, why: str = "") -> None:
         self._say(f"round {round_}: plan")
 
-    def scattering(self, round_: int, attempt: int, cells: int, processes: int) -> None:
+    def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:
         self._say(f"round {round_}: {cells} cells")
 
     def gathered(self, result: Result) -> None: ...

@@ -1,0 +1,190 @@
+"""What ends a run at once, and what is tried again: by whether anything was answered before."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from dspy.utils.exceptions import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMInvalidRequestError,
+    LMServerError,
+    LMTransportError,
+    LMUnsupportedModelError,
+)
+
+from support.models import CODEC
+from support.wire import digest
+from swarm_wire.messages import Outcome, Result, Usage
+from swarm_wire.words import sentence
+from swarm_worker import refusals
+from swarm_worker.client.call import Request
+from swarm_worker.errors import BadInput
+from swarm_worker.refusals import Refusals, RequestRefused, missing_package
+from swarm_worker.replay.calls import Answers, current
+from swarm_worker.replay.execute import run_cell
+
+REQUEST = Request(SimpleNamespace(model="openai/m"), "http://m/v1", 1, lambda: None)  # type: ignore[arg-type, return-value]
+OTHER = Request(SimpleNamespace(model="openai/m"), "http://other/v1", 1, lambda: None)  # type: ignore[arg-type, return-value]
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+UNKNOWN = caused(LMTransportError("no"), socket.gaierror(-2, "Name or service not known"))
+REFUSED = caused(LMTransportError("no"), ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+BROKEN = caused(LMTransportError("no"), ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+NO_MODEL = LMInvalidRequestError("the model does not exist.", status=404)
+BAD = LMInvalidRequestError("temperature is too high", status=400)
+MISSING = caused(LMTransportError("no"), ImportError("Missing boto3. Run 'pip install boto3'."))
+
+
+def sending(*outcomes: Exception | None) -> tuple[Callable[[], Usage], list[Exception | None]]:
+    """Sends that come to these, one after the other."""
+    left = list(outcomes)
+
+    def send() -> Usage:
+        if (outcome := left.pop(0)) is not None:
+            raise outcome
+        return Usage(calls=1)
+
+    return send, left
+
+
+def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], is_async: bool) -> str:
+    """What a request comes to, and how many attempts were left over."""
+    send, left = sending(*outcomes)
+
+    async def async_send() -> Usage:
+        return send()
+
+    try:
+        if is_async:
+            asyncio.run(to.async_around(request, async_send))
+        else:
+            to.around(request, send)
+        word = "answered"
+    except BadInput as error:
+        word = error.reason
+    except Exception as error:
+        word = type(error).__name__
+    return f"{word}, {len(left)} left"
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("has_begun", "outcomes", "came_to"),
+    [
+        (False, [None, UNKNOWN], "answered, 1 left"),
+        (False, [UNKNOWN] * 4, "ProviderUnreachable, 1 left"),
+        (False, [REFUSED] * 4, "ProviderUnreachable, 1 left"),
+        (False, [REFUSED, REFUSED, None], "answered, 0 left"),
+        (False, [REFUSED, BAD, None], "LMInvalidRequestError, 1 left"),
+        (False, [REFUSED, NO_MODEL, None], "RequestRefused, 1 left"),
+        (False, [BROKEN, None], "LMTransportError, 1 left"),
+        (False, [NO_MODEL, None], "RequestRefused, 1 left"),
+        (False, [LMUnsupportedModelError("no such model"), None], "RequestRefused, 1 left"),
+        (False, [LMServerError("500", status=500), None], "LMServerError, 1 left"),
+        (False, [LMAuthError("401", status=401), None], "LMAuthError, 1 left"),
+        (False, [MISSING, None], "PackageMissing, 1 left"),
+        (True, [MISSING, None], "PackageMissing, 1 left"),
+        (True, [UNKNOWN, None], "LMTransportError, 1 left"),
+        (True, [REFUSED, None], "LMTransportError, 1 left"),
+        (True, [NO_MODEL, None], "LMInvalidRequestError, 1 left"),
+    ],
+)
+def test_what_cannot_change_ends_a_run_that_nothing_was_answered_in(
+    has_begun: bool, outcomes: Sequence[Exception | None], came_to: str, is_async: bool
+) -> None:
+    assert sent(Refusals(has_begun, pauses=(0, 0)), REQUEST, outcomes, is_async) == came_to
+
+
+def test_a_provider_that_has_answered_may_restart_and_another_may_not() -> None:
+    to = Refusals(False, pauses=(0, 0))
+    assert sent(to, REQUEST, [None], False) == "answered, 0 left"
+    assert sent(to, REQUEST, [REFUSED, None], False) == "LMTransportError, 1 left"
+    assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 1 left"
+    assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 3 left", "nobody waits for it twice"
+
+
+def test_messages_say_what_to_write_and_end_in_one_full_stop() -> None:
+    to = Refusals(False, pauses=())
+    for error, says in ((UNKNOWN, "models.*.endpoint"), (NO_MODEL, "models.*.model"), (MISSING, "spec.image")):
+        with pytest.raises(BadInput) as ended:
+            to.around(REQUEST, sending(error)[0])
+        text = str(ended.value)
+        assert says in text
+        assert text.endswith(".")
+        assert ".." not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "is_missing"),
+    [
+        (ModuleNotFoundError("No module named 'no_such_package'", name="no_such_package.part"), True),
+        (ModuleNotFoundError("No module named 'json.no'", name="json.no"), False),
+        (ImportError("google.auth is needed: pip install google-auth"), True),
+        (ImportError("a library of LiteLLM's does not fit"), False),
+        (ImportError("cannot import name 'a' from partially initialized module 'm'", name="m"), False),
+        (ValueError("pip install"), False),
+    ],
+)
+def test_a_package_is_missing_where_it_is_not_there(error: Exception, is_missing: bool) -> None:
+    assert (missing_package(caused(RuntimeError("wrapped"), error)) is not None) == is_missing
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    def set_(has_begun: bool) -> None:
+        monkeypatch.setattr(refusals._process, "refusals", Refusals(has_begun))
+
+    return set_
+
+
+@pytest.mark.parametrize(
+    ("has_begun", "error", "goes_on", "swallows", "is_doubted"),
+    [
+        (False, BAD, False, False, True),
+        (False, BAD, True, False, False),  # the program has something else
+        (False, BAD, True, True, True),  # a bootstrap goes on after anything
+        (False, ContextWindowExceededError(), False, False, False),
+        (True, BAD, False, False, False),
+    ],
+)
+def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_are_answered(
+    begun: Callable[[bool], None], has_begun: bool, error: Exception, goes_on: bool, swallows: bool, is_doubted: bool
+) -> None:
+    begun(has_begun)
+
+    def refused() -> Any:
+        raise error
+
+    def program() -> Any:
+        ledger, call = current(), SimpleNamespace(cached=False)
+        assert ledger is not None
+        try:
+            ledger.call(None, call, refused)  # type: ignore[arg-type]
+        except LMInvalidRequestError:
+            if not goes_on:
+                raise
+        return "went on"
+
+    answers = Answers(CODEC, lambda key: None, lambda record: None)
+    if is_doubted:
+        with pytest.raises(RequestRefused, match="refuses every request: temperature is too high") as ended:
+            run_cell(digest(1), program, (), answers, swallows=swallows)
+        record = ended.value.record
+    else:
+        record = run_cell(digest(1), program, (), answers, swallows=swallows)
+    assert Result.model_validate(record.header).outcome is (Outcome.OK if goes_on else Outcome.ERROR)
+
+
+@pytest.mark.parametrize("text", ["no", "no.", "no..", "no. ", "no..."])
+def test_a_sentence_ends_in_one_full_stop(text: str) -> None:
+    assert sentence(text) == "no."
