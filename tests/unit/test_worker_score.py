@@ -97,7 +97,10 @@ def test_a_coroutine_is_no_score_and_is_not_left_open() -> None:
     ids=["function", "partial", "object", "builtin"],
 )
 def test_a_metric_is_told_by_file_and_line(function: Any, name: str | None) -> None:
-    lines = {"metric": metric.__code__.co_firstlineno, "__call__": Judge.__call__.__code__.co_firstlineno}
+    lines: dict[str, int] = {
+        "metric": metric.__code__.co_firstlineno,
+        "__call__": vars(Judge)["__call__"].__code__.co_firstlineno,
+    }
     assert defined_at(function) == (f"test_worker_score.py, line {lines[name]}" if name else repr(len))
 
 
