@@ -1,6 +1,7 @@
 """The local driver: manifests as kubectl would take them, and a journal's folder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,9 @@ def manifest_of(folder: Path, code: str = "x = 1", **changes: Any) -> Manifest:
 
 
 def opened(root: Path, manifest: Manifest) -> tuple[JournalFolder, RunRequest]:
-    folder, request = JournalFolder(root), RunRequest(run_id=fingerprint(manifest), name="triage", spec=manifest.spec)
+    folder = JournalFolder(root)
     root.mkdir(exist_ok=True)
-    folder.open(request, manifest)
-    return folder, request
+    return folder, folder.open(manifest)
 
 
 @pytest.mark.parametrize(
@@ -217,11 +217,41 @@ def test_a_folder_is_laid_out_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}])
-def test_a_folder_of_another_run_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    opened(tmp_path / "j", manifest_of(tmp_path))
-    with pytest.raises(BadInput, match="was made with another spec, program or data") as error:
-        opened(tmp_path / "j", manifest_of(tmp_path, **change))
-    assert error.value.reason == "JournalOfAnotherRun"
+def test_another_state_begins_a_new_run_in_the_same_folder(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
+    folder.append(result(1))
+    folder, second = opened(tmp_path / "j", manifest_of(tmp_path, **change))
+    assert second.run_id != first.run_id
+    assert list(folder.records()) == []
+    [before] = folder.earlier.runs
+    assert before.name == f"000001-{first.run_id}"
+    assert list(read_folder(before)) == [result(1)]
+
+
+def test_a_run_that_brought_nothing_leaves_nothing(tmp_path: Path) -> None:
+    folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
+    (folder.tasks_folder(0)).mkdir(parents=True)
+    folder, second = opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
+    assert (folder.earlier.runs, (tmp_path / "j" / "rounds").exists()) == ([], False)
+    assert second.run_id != first.run_id
+
+
+def test_a_key_that_a_config_map_has_no_more_is_gone(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    opened(tmp_path / "j", replace(manifest, config_maps={**manifest.config_maps, "code": {"old.py": b""}}))
+    opened(tmp_path / "j", manifest)
+    assert [path.name for path in (tmp_path / "j" / "sources" / "code").iterdir()] == ["a.py"]
+
+
+def test_a_driver_that_was_killed_while_it_put_a_run_aside_loses_nothing(tmp_path: Path) -> None:
+    folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
+    folder.append(result(1))
+    aside = folder.earlier.root / f"000001-{first.run_id}"
+    aside.mkdir(parents=True)
+    folder.journal.rename(aside / "journal")
+    folder, _ = opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
+    assert (list(folder.records()), folder.earlier.runs) == ([], [aside])
+    assert list(read_folder(aside)) == [result(1)]
 
 
 @pytest.mark.parametrize("lost", [1, 3, 30])
