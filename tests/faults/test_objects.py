@@ -247,7 +247,7 @@ def test_data_that_changes(stage: Stage, own_data: dict[str, Any]) -> None:
     lines = stage.api.get(path)["data"]["validation.jsonl"].splitlines()
     changed = [json.dumps({**json.loads(line), "category": "billing"}) for line in lines]
     stage.merge(path, {"data": {"validation.jsonl": "\n".join(changed)}})
-    stage.ends("SourceChanged")
+    stage.ends("SourceChanged", "dspy-swarm.dev/rerun-at")
     stage.drop("configmaps", f"{stage.name}-data")
 
 

@@ -19,6 +19,8 @@ from swarm_wire.messages import (
     CallMade,
     Candidate,
     Outcome,
+    PlanEnd,
+    PlanOutcome,
     Pruned,
     Report,
     Result,
@@ -28,11 +30,12 @@ from swarm_wire.messages import (
     Usage,
     Waste,
 )
+from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind, Transcript
 from swarm_wire.shards import read_folder
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import print_report
-from swarm_worker.local.driver import Driver, Known
+from swarm_worker.local.driver import Driver, Known, OfAnotherState, RunFailed
 from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.launcher import Launched, Launcher
 from swarm_worker.local.manifests import Manifest, read
@@ -364,6 +367,37 @@ def test_a_process_that_was_killed_spent_no_less_than_its_results_took(
     driver = Driver(folder, request, Killed(folder, manifest), Silent(), workers=1)
     driver._process("work", "work-0-1-0", allowance)
     assert driver.known.accounts.total == spent
+
+
+@pytest.mark.parametrize(
+    ("journal", "plans", "kind"),
+    [
+        ([], [ExitCode.DRIFT], RunFailed),
+        ([result(1)], [ExitCode.DRIFT], OfAnotherState),
+        ([result(1)], [ExitCode.FAILED, ExitCode.DRIFT], OfAnotherState),
+        ([result(1)], [ExitCode.BAD_INPUT], RunFailed),
+        ([result(1)], [ExitCode.DONE, ExitCode.DRIFT], RunFailed),
+    ],
+    ids=["a new run", "an older run", "after another attempt", "another end", "edited while the run goes on"],
+)
+def test_a_journal_is_of_another_state_where_the_first_plan_says_so(
+    journal: list[Record], plans: list[ExitCode], kind: type[RunFailed], tmp_path: Path
+) -> None:
+    blocked = Record(RecordKind.PLAN, PlanEnd(outcome=PlanOutcome.BLOCKED, round=0, binding="b", tasks=[]).to_header())
+    ends = iter(plans)
+
+    class Planned(Processes):
+        def run(self, command: str, label: str, extra: Any, on_record: Callable[[Record], None]) -> Ended:
+            code = next(ends)
+            return Ended(code, None, Transcript({0: blocked}), code == ExitCode.DONE)
+
+    manifest = manifest_of(tmp_path)
+    folder, request = opened(tmp_path / "j", manifest)
+    for record in journal:
+        folder.append(record)
+    with pytest.raises(RunFailed) as error:
+        Driver(folder, request, Planned(folder, manifest), Silent(), workers=1).run()
+    assert type(error.value) is kind
 
 
 def test_what_is_started_after_a_stop_is_not_started(tmp_path: Path) -> None:
