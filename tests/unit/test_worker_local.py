@@ -257,6 +257,16 @@ def test_a_driver_that_was_killed_while_it_put_a_run_aside_loses_nothing(tmp_pat
     assert list(read_folder(aside)) == [result(1)]
 
 
+def test_a_damaged_journal_of_an_earlier_run_is_repaired(tmp_path: Path) -> None:
+    folder, _ = opened(tmp_path / "j", manifest_of(tmp_path))
+    folder.append(result(1))
+    folder, _ = opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
+    [shard] = folder.earlier.root.rglob("*.shard")
+    shard.write_bytes(shard.read_bytes() + b"garbage")
+    opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
+    assert list(read_folder(folder.earlier.root)) == [result(1)]
+
+
 @pytest.mark.parametrize("lost", [1, 3, 30])
 def test_a_torn_shard_is_repaired(tmp_path: Path, lost: int) -> None:
     manifest = manifest_of(tmp_path)

@@ -70,8 +70,9 @@ class JournalFolder:
     def open(self, manifest: Manifest) -> RunRequest:
         """Lays out the run of this state, or goes on with it. A run of another state is put aside: see `retire`."""
         path, mark = self.root / names.REQUEST_FILE, fingerprint(manifest)
-        for shard in self.journal.glob(f"*{names.SHARD_SUFFIX}"):
-            _repair(shard)
+        for folder in (self.journal, self.earlier.root):
+            for shard in folder.rglob(f"*{names.SHARD_SUFFIX}"):
+                _repair(shard)
         run_id = json.loads(path.read_text(encoding="utf-8"))["runId"] if path.exists() else ""
         if run_id.partition("-")[0] != mark:
             self.retire()
@@ -134,7 +135,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _repair(shard: Path) -> None:
-    """Cuts off what a driver that was killed had written only in part."""
+    """Cuts off what a driver that was killed had written only in part, and what was damaged since."""
     data, good = shard.read_bytes(), 0
     while good < len(data):
         end = good + 4 + int.from_bytes(data[good : good + 4], "big")
