@@ -110,7 +110,7 @@ def test_a_metric_is_told_by_file_and_line(function: Any, name: str | None) -> N
         (lambda: True, None),
         (lambda: None, "returns None, which is no score"),
         (lambda: float("nan"), "returns nan, which is no score"),
-        (lambda: {}["key"], "raises KeyError: 'key'"),
+        (lambda: dict[str, Any]()["key"], "raises KeyError: 'key'"),
     ],
 )
 def test_an_estimate_hears_of_each_way_once(
