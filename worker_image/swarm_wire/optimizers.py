@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from swarm_wire.schema import ENTRYPOINT, Entrypoint, Percentage, SpecModel, Union, one_or_both
+from swarm_wire.schema import SELECTOR, Entrypoint, Percentage, SpecModel, Union, one_or_both
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
@@ -233,7 +233,7 @@ class GEPA(Union):
     )
     component_selector: str = Field(
         "round_robin",
-        pattern=f"^(round_robin|all|{ENTRYPOINT})$",
+        pattern=SELECTOR,
         max_length=253,
         description='Which predictors are rewritten at a time: round_robin, all, or "module:attribute" of a function '
         "(state, trajectories, subsample_scores, candidate_idx, candidate) -> [predictor].",

@@ -9,27 +9,33 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
-from swarm_wire.schema import Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
+from swarm_wire.schema import MODEL, STORE, URL, Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
 
 
 class ConfigMapRef(SpecModel):
     """A ConfigMap in the Compilation's namespace."""
 
-    name: Name
+    name: Name = Field(description="Of the ConfigMap.")
 
 
 class ConfigMapKeyRef(SpecModel):
     """One key of a ConfigMap in the Compilation's namespace."""
 
-    name: Name
-    key: Key
+    name: Name = Field(description="Of the ConfigMap.")
+    key: Key = Field(description="Whose value is meant.")
+
+
+class SecretRef(SpecModel):
+    """A Secret in the Compilation's namespace."""
+
+    name: Name = Field(description="Of the Secret.")
 
 
 class SecretKeyRef(SpecModel):
     """One key of a Secret in the Compilation's namespace."""
 
-    name: Name
-    key: Key
+    name: Name = Field(description="Of the Secret.")
+    key: Key = Field(description="Whose value is meant.")
 
 
 class ProgramSource(Union):
@@ -223,12 +229,12 @@ class Model(SpecModel):
     """A language model behind an OpenAI-compatible endpoint."""
 
     model: str = Field(
-        pattern=r"^[^/\s]+/\S+$",
+        pattern=MODEL,
         max_length=253,
         description='"provider/model", as DSPy writes it: "openai/gpt-4o-mini".',
     )
     endpoint: str = Field(
-        pattern=r"^https?://\S+$", max_length=1024, description='Base URL, for example "https://api.openai.com/v1".'
+        pattern=URL, max_length=1024, description='Base URL, for example "https://api.openai.com/v1".'
     )
     api_key: ApiKey | None = Field(None, description="Default: the endpoint wants no key.")
     parameters: Parameters = Field(default_factory=Parameters)
@@ -277,18 +283,24 @@ MOST_ATTEMPTS = 10
 class Resources(SpecModel):
     """Compute resources of a pod."""
 
-    requests: dict[ResourceName, Quantity] = Field({"cpu": "100m", "memory": "384Mi"})
-    limits: dict[ResourceName, Quantity] = Field({"memory": "2Gi"})
+    requests: dict[ResourceName, Quantity] = Field(
+        {"cpu": "100m", "memory": "384Mi"}, description="What a node must have to spare."
+    )
+    limits: dict[ResourceName, Quantity] = Field({"memory": "2Gi"}, description="What a pod may take at most.")
 
 
 class Toleration(SpecModel):
     """A taint that the pods tolerate, as in a pod's spec."""
 
-    key: str | None = Field(None, max_length=317)
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: str | None = Field(None, max_length=63)
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    key: str | None = Field(None, max_length=317, description="Of the taint. Default: every taint, with Exists.")
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="Whether the taint's value counts.")
+    value: str | None = Field(None, max_length=63, description="Of the taint, with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Of the taint. Default: every effect."
+    )
+    toleration_seconds: int | None = Field(
+        None, description="How long a NoExecute taint is tolerated. Default: for ever."
+    )
 
 
 class Swarm(SpecModel):
@@ -326,9 +338,13 @@ class Swarm(SpecModel):
         "of it. 0: no rehearsal.",
     )
     resources: Resources = Field(default_factory=Resources, description="Of each pod.")
-    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
-    image_pull_secrets: list[ConfigMapRef] = Field(
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default_factory=dict, max_length=32, description="Labels that a node must have."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Taints that the pods tolerate."
+    )
+    image_pull_secrets: list[SecretRef] = Field(
         default_factory=list, max_length=16, description="Secrets to pull the image with."
     )
     service_account_name: Name | None = Field(
@@ -381,7 +397,7 @@ class Artifact(SpecModel):
 class ClaimRef(SpecModel):
     """A PersistentVolumeClaim in the Compilation's namespace."""
 
-    claim_name: Name
+    claim_name: Name = Field(description="Of the claim.")
 
 
 class StorageOptions(SpecModel):
@@ -402,7 +418,7 @@ class JournalStorage(Union):
     )
     url: str | None = Field(
         None,
-        pattern=r"^[a-z][a-z0-9+.-]*://\S+$",
+        pattern=STORE,
         max_length=1024,
         description='A folder, as fsspec writes it: "s3://bucket/folder". The image must have the package that it '
         "takes (s3fs, gcsfs, adlfs).",
