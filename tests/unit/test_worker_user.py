@@ -58,6 +58,11 @@ def wrong():
 program = Program()
 number = 3
 
+class Programs:
+    small = program
+    def make():
+        return Program()
+
 def metric(example, prediction, trace=None):
     return True
 
@@ -142,7 +147,17 @@ def refused(load: Any, *arguments: Any) -> tuple[str, str]:
 # --- program -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("entrypoint", ["prog:Program", "prog:factory", "prog:program", "package.inner:Program"])
+@pytest.mark.parametrize(
+    "entrypoint",
+    [
+        "prog:Program",
+        "prog:factory",
+        "prog:program",
+        "package.inner:Program",
+        "prog:Programs.small",
+        "package.inner:Programs.make",
+    ],
+)
 def test_a_program_is_a_module_or_what_makes_one(files: Path, entrypoint: str) -> None:
     found = load_program(spec_of("prog", **{"program": {"entrypoint": entrypoint}}))
     assert isinstance(found, dspy.Module)
@@ -161,7 +176,8 @@ def test_a_program_is_a_module_or_what_makes_one(files: Path, entrypoint: str) -
         ("raises:Program", ['importing "raises" raised ZeroDivisionError: division by zero (raises.py, line 2)']),
         ("syntax:Program", ["SyntaxError", "(syntax.py, line 1)"]),
         ("exits:Program", ['importing "exits" raised SystemExit: 3 (exits.py, line 2)']),
-        ("prog:Missing", ['module "prog" has no "Missing". It has: Code, Empty, Judge, Needs, Program, ']),
+        ("prog:Missing", ['module "prog" has no "Missing". It has: Code, Empty, Judge, Needs, Program, Programs, ']),
+        ("prog:Programs.large", ['"Programs" of module "prog" has no "large". It has: make, small.']),
         ("prog:number", ['"prog:number" is a int. Name a dspy.Module, a Module class, or a function']),
         ("prog:failing", ["calling \"prog:failing\" raised KeyError: 'missing' (prog.py, line "]),
         ("prog:Needs", ['calling "prog:Needs" raised TypeError', "required positional argument: 'what'"]),

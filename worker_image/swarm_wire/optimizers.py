@@ -317,6 +317,11 @@ class Optimizer(Union):
         """Whether the winner is the first of the best candidates, and scores decide nothing else."""
         return getattr(getattr(self, self.which), "is_arg_max", False)
 
+    @property
+    def scores_on_train(self) -> bool:
+        """Whether candidates are scored on training examples, whatever there is for validation."""
+        return self.copro is not None or self.simba is not None
+
     def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
         """The training examples that the stock optimizer scores candidates on, where it gets no validation set: all of
         them, unless it keeps some for that."""

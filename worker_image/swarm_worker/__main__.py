@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="swarm_worker", description="Plans, workers and the local driver of dspy-swarm."
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which versions are installed")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("plan", help="replay a compile from its journal; print tasks or the artifact (in a plan pod)")
     commands.add_parser("work", help="run one slice of cells; print their results (in a worker pod)")
@@ -57,6 +58,22 @@ def main(arguments: list[str] | None = None) -> int:
 
         plan.main(process, other)
     return 0
+
+
+class _Version(argparse.Action):
+    """Looks for versions only where they are asked for: a pod's start is part of every round."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        def installed(name: str) -> str:
+            try:
+                return version(name)
+            except PackageNotFoundError:
+                return "is not installed"
+
+        sys.stdout.write(f"dspy-swarm {installed('swarm-worker')}, DSPy {installed('dspy')}\n")
+        parser.exit()
 
 
 def _process() -> "Process":

@@ -13,7 +13,18 @@ from typing import Any, NoReturn
 import dspy
 
 from swarm_wire import names
-from swarm_wire.messages import ArtifactHeader, Bound, Ending, Failures, PlanEnd, PlanOutcome, Pruned, Report, Spending
+from swarm_wire.messages import (
+    TRAINING_SET,
+    ArtifactHeader,
+    Bound,
+    Ending,
+    Failures,
+    PlanEnd,
+    PlanOutcome,
+    Pruned,
+    Report,
+    Spending,
+)
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_wire.shards import read_folder
@@ -35,6 +46,7 @@ from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding, packages
 from swarm_worker.user.optimizer import prepare
+from swarm_worker.user.program import is_instance
 from swarm_worker.watch import Watch
 
 ANSWER = 500
@@ -287,12 +299,14 @@ class Plan:
         Args:
             ending: why it is no more than the best program so far.
         """
-        program = _saved(winner)
+        program, spec = _saved(winner), self._environment.request.spec
+        optimizer = spec.optimizer
         report = Report(
             scores=self._progress.scores(),
             scored_on=self._scored_on,
             baseline_failures=self._baseline_failures(),
-            candidates=script.candidates(winner),
+            candidates=script.candidates(winner, hundred=1 if optimizer.simba is not None else 100),
+            candidates_on=TRAINING_SET if optimizer.scores_on_train else self._scored_on,
             usage=self._store.usage(),
             effects=len(self._engine.stream),
             rounds=len(self._store.plans),
@@ -304,6 +318,7 @@ class Plan:
             spent=self._spent(),
             notes=self._notes(),
             hash_seed=self._process.hash_seed,
+            is_instance=is_instance(spec),
             partial=ending and ending.why,
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)

@@ -29,7 +29,7 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
     """The object that an entrypoint names.
 
     Args:
-        entrypoint: "module:attribute".
+        entrypoint: "module:attribute"; the attribute may be of an object in the module: "module:tools.metric".
         where: the field of the spec, for messages.
         reason: of the BadInput that is raised where this fails.
     """
@@ -57,13 +57,15 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
             reason,
             f'{where}: importing "{module_name}" raised {describe(error)}. Correct the file, then apply it again.',
         ) from None
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        names = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))[:20])
-        raise BadInput(
-            reason, f'{where}: module "{module_name}" has no "{attribute}". It has: {names or "nothing"}.'
-        ) from None
+    found, path = module, f'module "{module_name}"'
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            there = ", ".join(sorted(known for known in dir(found) if not known.startswith("_"))[:20])
+            raise BadInput(reason, f'{where}: {path} has no "{name}". It has: {there or "nothing"}.') from None
+        path = f'"{name}" of {path}'
+    return found
 
 
 def call(function: Callable[[], Any], entrypoint: str, where: str, reason: WorkerReason) -> Any:
