@@ -18,6 +18,8 @@ URL = r"^https?://\S+$"
 STORE = r"^[a-z][a-z0-9+.-]*://\S+$"
 SELECTOR = f"^(round_robin|all|{ENTRYPOINT})$"
 
+PATH = r"^[-_A-Za-z0-9][-._A-Za-z0-9]*(/[-_A-Za-z0-9][-._A-Za-z0-9]*)*$"
+
 FORMS: Mapping[str, str] = {
     NAME: 'a name of Kubernetes: lower-case letters, digits, "-" and "."',
     KEY: 'a key: letters, digits, "-", "_" and "."',
@@ -25,6 +27,7 @@ FORMS: Mapping[str, str] = {
     QUANTITY: 'a quantity, for example "500m" or "2Gi"',
     MODEL: '"provider/model", for example "openai/gpt-4o-mini"',
     URL: 'a URL, for example "https://api.openai.com/v1"',
+    PATH: 'a path: names of letters, digits, "-", "_" and ".", with "/" between them',
     STORE: 'a URL, for example "s3://bucket/folder"',
     SELECTOR: 'round_robin, all, or "module:attribute"',
 }

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
-from swarm_wire.schema import MODEL, STORE, URL, Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
+from swarm_wire.schema import MODEL, PATH, STORE, URL, Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
 
 
 class ConfigMapRef(SpecModel):
@@ -38,12 +38,33 @@ class SecretKeyRef(SpecModel):
     key: Key = Field(description="Whose value is meant.")
 
 
+class KeyToPath(SpecModel):
+    """A key, and the file that it becomes, as in a volume of Kubernetes."""
+
+    key: Key = Field(description="Of the ConfigMap.")
+    path: str = Field(pattern=PATH, max_length=253, description='Where its file is: "app/retrieval/search.py".')
+
+
+class SourceMap(SpecModel):
+    """A ConfigMap in the Compilation's namespace, with the program's files."""
+
+    name: Name = Field(description="Of the ConfigMap.")
+    items: list[KeyToPath] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Which keys are used, and where. Default: every key, by its name.",
+    )
+
+
 class ProgramSource(Union):
     """Where the Python files of program and metric come from. Exactly one of its fields."""
 
     members = ("config_map",)
-    config_map: ConfigMapRef | None = Field(
-        None, description="Every key is a Python file; they are importable by their names."
+    config_map: SourceMap | None = Field(
+        None,
+        description="Every key is a file, and imports begin at the top. What ends in .tar.gz or .zip is unpacked: "
+        "`python -m swarm_worker pack` makes one of a folder.",
     )
 
 
@@ -145,7 +166,11 @@ class DataSource(Union):
         None, description="A JSONL (.jsonl) or CSV (.csv) file in a ConfigMap: one example a line, or row."
     )
     path: str | None = Field(
-        None, min_length=1, max_length=1024, description="A JSONL or CSV file in the worker image: an absolute path."
+        None,
+        min_length=1,
+        max_length=1024,
+        description="A JSONL or CSV file: from the top of program.source; without one, from the folder of the YAML, or "
+        "in a cluster from the image's working directory. Or an absolute path.",
     )
     entrypoint: Entrypoint | None = Field(
         None,
@@ -512,7 +537,8 @@ class CompilationSpec(SpecModel):
         found: dict[str, set[str] | None] = {}
         source = self.program.source
         if source is not None and source.config_map is not None:
-            found[source.config_map.name] = None
+            items = source.config_map.items
+            found[source.config_map.name] = None if items is None else {item.key for item in items}
         for data in (self.data.train, self.data.validation, self.data.test):
             if data is not None and data.config_map is not None:
                 keys = found.setdefault(data.config_map.name, set())

@@ -1,4 +1,4 @@
-"""`python -m swarm_worker plan | work | run`; and `twin`, which a plan starts."""
+"""`python -m swarm_worker plan | work | run | estimate | pack`; and `twin`, which a plan starts."""
 
 import argparse
 import os
@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("twin")
     run = commands.add_parser("run", help="compile on this machine, without a cluster")
     estimate = commands.add_parser("estimate", help="say what a compile will cost, without a call")
+    pack = commands.add_parser("pack", help="print a folder as a ConfigMap, for spec.program.source")
     wanted = (sys.argv[1:] if arguments is None else arguments)[:1]
     if wanted == ["run"]:
         from swarm_worker.local import command
@@ -35,6 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         estimating.add_arguments(estimate)
         return estimating.run(parser.parse_args(arguments))
+    if wanted == ["pack"]:
+        from swarm_worker.local import pack as packing
+
+        packing.add_arguments(pack)
+        return packing.run(parser.parse_args(arguments))
     given = parser.parse_args(arguments)
     hash_seed.adopt()
     # A container's first process ignores signals that it has no handler for: until it can end well, it has nothing to

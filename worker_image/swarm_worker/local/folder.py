@@ -2,6 +2,7 @@
 
 request.json              the run's request
 sources/NAME/KEY          ConfigMaps
+unpacked/                 the program's files, where they are not imported from there
 journal/*.shard           results and plan ends, appended as they come
 earlier/*                 links to the journals of other states of the same compile: what they paid for is used
 rounds/N/*.shard          tasks of round N
@@ -50,6 +51,7 @@ class JournalFolder:
         self.root = root
         self.sources, self.journal, self.logs = root / "sources", root / "journal", root / "logs"
         self.earlier, self.artifact = root / "earlier", root / "artifact"
+        self.unpacked = root / "unpacked"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

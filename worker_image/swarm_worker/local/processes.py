@@ -82,13 +82,16 @@ class Processes:
         self._running: set[Launched] = set()
         self._lock = threading.RLock()  # `stop` is called by a signal handler
         self._stopped = False
-        self._launcher = Launcher([str(Path.cwd()), str(manifest.folder.resolve())])
+        base = str(manifest.folder.resolve())
+        self._launcher = Launcher([str(Path.cwd()), base] if manifest.spec.program.source is None else [])
         self._environment = {
             **os.environ,
             **{api_key_env(role): key for role, key in manifest.keys.items()},
             VARIABLE: str(hash_seed()),
             names.ENV_RUN_DIR: str(folder.root),
             names.ENV_SOURCES_DIR: str(folder.sources),
+            names.ENV_UNPACKED_DIR: str(folder.unpacked.resolve()),
+            names.ENV_BASE_DIR: base,
             names.ENV_JOURNAL_DIR: str(folder.journal),
             names.ENV_EARLIER_DIR: str(folder.earlier),
             names.ENV_GRACE_SECONDS: str(GRACE_SECONDS),

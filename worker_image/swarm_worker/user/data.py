@@ -17,6 +17,7 @@ from swarm_wire.optimizers import Optimizer
 from swarm_wire.spec import CompilationSpec, DataSource
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
+from swarm_worker.user.sources import data_folder
 
 _REASON = WorkerReason.DATA_INVALID
 
@@ -49,19 +50,25 @@ class Data:
 
 def load_data(spec: CompilationSpec, sources: Path) -> Data:
     """Raises BadInput with file and line where an example cannot be used."""
-    given = spec.data
+    given, base = spec.data, data_folder(spec, sources)
+
+    def of(source: DataSource, name: str) -> list[Any]:
+        return _load(source, f"spec.data.{name}", given.inputs, sources, base)
+
     return Data(
-        train=_load(given.train, "spec.data.train", given.inputs, sources),
-        validation=_load(given.validation, "spec.data.validation", given.inputs, sources) if given.validation else None,
-        test=_load(given.test, "spec.data.test", given.inputs, sources) if given.test else [],
+        train=of(given.train, "train"),
+        validation=of(given.validation, "validation") if given.validation else None,
+        test=of(given.test, "test") if given.test else [],
     )
 
 
-def _load(source: DataSource, where: str, inputs: list[str] | None, sources: Path) -> list[Any]:
+def _load(source: DataSource, where: str, inputs: list[str] | None, sources: Path, base: Path) -> list[Any]:
     if source.entrypoint is not None:
         rows, name = _call(source.entrypoint, where), source.entrypoint
     else:
-        path = Path(source.path) if source.path else sources / source.config_map.name / source.config_map.key  # type: ignore[union-attr]
+        path = (
+            base / source.path if source.path else sources / source.config_map.name / source.config_map.key  # type: ignore[union-attr]
+        )
         rows, name = _read(path, where), path.name
     examples: list[Any] = []
     for number, row in enumerate(rows, 1):
