@@ -1,5 +1,6 @@
 """What the documentation promises is there."""
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 import generate_tables
+from support.worker import importable, spec_of
 from swarm_operator import crd
 from swarm_operator.api import Reason
 from swarm_wire.optimizers import Optimizer
+from swarm_worker.user.data import load_data
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,6 +91,16 @@ def test_every_field_has_a_row_in_the_reference() -> None:
             if told:
                 assert re.search(rf"^\| `{name}` \| .* \| \S.* \|$", told[0], re.MULTILINE), f"{path}.{name}"
             assert given.get("description"), f"{path}.{name}"
+
+
+def test_the_example_of_data_by_an_entrypoint_works_with_what_the_image_has(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    (tmp_path / "documented_data.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0])
+    with gzip.open(tmp_path / "train.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write('{"ticket": "t", "label": true}\n')
+    spec = spec_of("x", data={"inputs": ["ticket"], "train": {"entrypoint": "documented_data:train"}})
+    with importable(tmp_path):
+        assert load_data(spec, tmp_path).train[0].label is True
 
 
 EDITORS = jsonschema.Draft7Validator(json.loads(generate_tables.SCHEMA.read_text(encoding="utf-8")))

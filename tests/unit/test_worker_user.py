@@ -220,7 +220,7 @@ def test_a_config_map_makes_its_files_importable(tmp_path: Path) -> None:
         add_sources(spec, tmp_path)
         assert isinstance(load_program(spec), dspy.Module)
     reason, message = refused(add_sources, spec, tmp_path / "elsewhere")
-    assert (reason, message) == ("ProgramLoadFailed", "the ConfigMap code is not there")
+    assert (reason, message) == ("ProgramLoadFailed", "spec.program.source: the ConfigMap code is not there.")
 
 
 # --- adapter -----------------------------------------------------------------------------------------------------
@@ -417,6 +417,24 @@ def test_a_file_gives_an_example_a_line_or_row(
 ) -> None:
     (files / name).write_text(text, encoding="utf-8", newline="")
     assert loaded({"path": str(files / name)}, files) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "noted"),
+    [
+        ("a.csv", "question,answer\nq,True\nr,false\n", True),
+        ("a.csv", "question,answer\nq,True\nr,maybe\n", False),
+        ("a.jsonl", '{"question": "q", "answer": "True"}\n', False),
+    ],
+)
+def test_a_boolean_that_is_text_is_pointed_out(files: Path, name: str, text: str, noted: bool) -> None:
+    (files / "data").mkdir()
+    (files / "data" / name).write_text(text)
+    train = {"configMap": {"name": "data", "key": name}}
+    notes = load_data(spec_of("prog", data={"inputs": ["question"], "train": train}), files).notes
+    assert [note.startswith("spec.data.train: a.csv: the field 'answer' holds the texts") for note in notes] == (
+        [True] if noted else []
+    )
 
 
 @pytest.mark.parametrize("entrypoint", ["prog:train", "prog:rows"])

@@ -116,6 +116,8 @@ class Plan:
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         self._scored_on = loaded.data.scored_on(spec.optimizer)
+        for note in loaded.data.notes:
+            self._process.note(note)
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)

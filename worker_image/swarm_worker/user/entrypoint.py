@@ -47,7 +47,7 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
         raise BadInput(
             reason,
             f'{where}: importing "{module_name}" failed: it imports {missing!r}, which is not installed '
-            f"({location(error)}). On a laptop, install it; in a cluster, add it to an image of your own, and name that "
+            f"({location(error)}). On a laptop, install it; in a cluster, add it to an image of your own and name that "
             "in spec.image.",
         ) from None
     except SwarmError:
