@@ -93,7 +93,7 @@ class Processes:
             names.ENV_UNPACKED_DIR: str(folder.unpacked.resolve()),
             names.ENV_BASE_DIR: base,
             names.ENV_JOURNAL_DIR: str(folder.journal),
-            names.ENV_EARLIER_DIR: str(folder.earlier),
+            names.ENV_EARLIER_DIR: str(folder.earlier.root),
             names.ENV_GRACE_SECONDS: str(GRACE_SECONDS),
         }
 
