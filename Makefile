@@ -105,7 +105,7 @@ format: setup  ## write what ruff would have it
 crds: setup  ## generate crds/ and the chart's copy from the models
 	$(BIN)/python -m swarm_operator.crd crds charts/dspy-swarm
 
-docs: setup  ## generate the tables of docs/ from the models
+docs: setup  ## generate docs/reference.md, the tables of docs/ and the schema for editors from the models
 	$(BIN)/python docs/generate_tables.py
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \

@@ -27,6 +27,7 @@ from swarm_wire.messages import (
     Usage,
 )
 from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.problems import parse, problems
 from swarm_wire.records import Framed
 from swarm_wire.slicing import missing_cells
 from swarm_wire.spec import CompilationSpec
@@ -115,23 +116,16 @@ class Compilation:
     @cached_property
     def spec(self) -> CompilationSpec | None:
         """None where it is invalid; then `problems` says why."""
-        return None if self.problems else CompilationSpec.model_validate(self.given)
+        return None if self.problems else parse(self.given)
 
     @cached_property
     def problems(self) -> str:
         """What is wrong with the spec, one clause for each thing: where, what, what it is now."""
         try:
-            CompilationSpec.model_validate(self.given)
+            parse(self.given)
         except ValidationError as error:
-            return "; ".join(_problem(dict(problem)) for problem in error.errors())
+            return "; ".join(map(str, problems(error)))
         return ""
-
-
-def _problem(problem: Mapping[str, Any]) -> str:
-    where = ".".join(["spec", *map(str, problem["loc"])])
-    what = str(problem["msg"]).removeprefix("Value error, ")
-    given = problem.get("input")
-    return f"{where}: {what}" + (f" (it is {given!r:.100})" if isinstance(given, str | int | float | bool) else "")
 
 
 @dataclass(frozen=True)

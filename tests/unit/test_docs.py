@@ -1,15 +1,24 @@
 """What the documentation promises is there."""
 
+import gzip
+import json
 import re
+from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
 import generate_tables
+from support.worker import importable, spec_of
+from swarm_operator import crd
 from swarm_operator.api import Reason
 from swarm_wire.optimizers import Optimizer
+from swarm_worker.user.data import load_data
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,18 +42,112 @@ def test_make_targets_exist(page: Path) -> None:
     assert set(re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))) <= targets
 
 
-def test_the_tables_of_the_optimizers_are_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_files_are_current() -> None:
     assert generate_tables.main(["--check"]) == 0, "run: make docs"
-    stale = tmp_path / "optimizers.md"
-    stale.write_text(generate_tables.PAGE.read_text(encoding="utf-8").replace("`numTrials`", "`trials`"))
-    monkeypatch.setattr(generate_tables, "PAGE", stale)
-    assert generate_tables.main(["--check"]) == 1
-    assert generate_tables.main([]) == generate_tables.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        (generate_tables.OPTIMIZERS, "`numTrials`"),
+        (generate_tables.REFERENCE, "`numTrials`"),
+        (generate_tables.SCHEMA, '"numTrials"'),
+    ],
+    ids=lambda given: getattr(given, "name", ""),
+)
+def test_a_stale_file_is_found_and_mended(path: Path, word: str, tmp_path: Path) -> None:
+    stale = tmp_path / path.name
+    stale.write_text(path.read_text(encoding="utf-8").replace(word, "`trials`"))
+    generated = {stale: generate_tables.GENERATED[path]}
+    assert generate_tables.main(["--check"], generated) == 1
+    assert generate_tables.main([], generated) == generate_tables.main(["--check"], generated) == 0
+
+
+def _fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every field of an object and of those in it: the object's path, the field, its schema."""
+    for name, given in schema.get("properties", {}).items():
+        yield path, name, given
+        yield from _fields(given, f"{path}.{name}")
+        yield from _fields(given.get("items", {}), f"{path}.{name}[]")
+
+
+VERSION = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+
+
+def test_every_field_has_a_row_in_the_reference() -> None:
+    text = generate_tables.REFERENCE.read_text(encoding="utf-8")
+    sections: dict[str, str] = {}
+    for section in text.split("\n### ")[1:]:
+        first, _, body = section.partition("\n")
+        also = re.search(r"^The same fields are in (.*)\.$", body, re.MULTILINE)
+        sections |= dict.fromkeys([first, *re.findall("`(.*?)`", also[1] if also else "")], body)
+    # An object that stands at several places is told once, and so is what is in it.
+    whole = {path for path, body in sections.items() if "| `" in body}
+    for root in ("spec", "status"):
+        for path, name, given in _fields(VERSION[root], root):
+            told = [body for section, body in sections.items() if section == path]
+            inside = any(path.startswith(f"{parent}.") for parent in whole)
+            assert told or inside, path
+            if told:
+                assert re.search(rf"^\| `{name}` \| .* \| \S.* \|$", told[0], re.MULTILINE), f"{path}.{name}"
+            assert given.get("description"), f"{path}.{name}"
+
+
+def test_the_example_of_data_by_an_entrypoint_works_with_what_the_image_has(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    (tmp_path / "documented_data.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0])
+    with gzip.open(tmp_path / "train.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write('{"ticket": "t", "label": true}\n')
+    spec = spec_of("x", data={"inputs": ["ticket"], "train": {"entrypoint": "documented_data:train"}})
+    with importable(tmp_path):
+        assert load_data(spec, tmp_path).train[0].label is True
+
+
+EDITORS = jsonschema.Draft7Validator(json.loads(generate_tables.SCHEMA.read_text(encoding="utf-8")))
+
+
+def test_the_schema_for_editors_takes_every_manifest_of_the_examples() -> None:
+    manifests = [*(ROOT / "examples").rglob("*.yaml")]
+    documents = [document for path in manifests for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+    assert any(document["kind"] == "DSPyCompilation" for document in documents)
+    assert [error.message for document in documents for error in EDITORS.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.metrics", {}),
+        ("spec.optimizer.bootstrapFewShotWithRandomSearch.max_rounds", 2),
+        ("spec.program.entrypoint", "triage"),
+        ("spec.swarm", {"pods": 0}),
+        ("spec.data.train.path", "/app/too.jsonl"),
+        ("kinds", "x"),
+    ],
+)
+def test_the_schema_for_editors_refuses(path: str, value: Any) -> None:
+    document = yaml.safe_load((ROOT / "examples" / "triage" / "compilation.yaml").read_text(encoding="utf-8"))
+    assert EDITORS.is_valid(document)
+    *parents, last = path.split(".")
+    reduce(dict.__getitem__, parents, document)[last] = value
+    assert not EDITORS.is_valid(document)
+
+
+def test_editors_show_words_where_a_text_is_not_as_it_must_be() -> None:
+    found = list(_nodes(EDITORS.schema))
+    assert [node for node in found if "pattern" in node and "patternErrorMessage" not in node] == []
+    assert any("pattern" in node for node in found)
+
+
+def _nodes(given: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(given, dict):
+        yield given
+    for inner in given.values() if isinstance(given, dict) else given if isinstance(given, list) else ():
+        yield from _nodes(inner)
 
 
 @pytest.mark.parametrize("name", Optimizer.members)
 def test_every_optimizer_has_a_section_with_its_table_and_cost(name: str) -> None:
-    text = generate_tables.PAGE.read_text(encoding="utf-8")
+    text = generate_tables.OPTIMIZERS.read_text(encoding="utf-8")
     section = re.search(rf"^## {to_camel(name)}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert section is not None
     assert f"<!-- parameters: {to_camel(name)} -->\n| parameter |" in section[1]

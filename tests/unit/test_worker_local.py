@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,13 @@ from swarm_wire.messages import (
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind, Transcript
 from swarm_wire.shards import read_folder
+from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import print_report
 from swarm_worker.local.driver import Driver, Known, OfAnotherState, RunFailed
 from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.launcher import Launched, Launcher
+from swarm_worker.local.logs import following
 from swarm_worker.local.manifests import Manifest, read
 from swarm_worker.local.processes import Ended, Processes
 
@@ -64,6 +67,26 @@ def write(folder: Path, *documents: Any, name: str = "c.yaml") -> Path:
 
 CODE, TRAIN = config_map("code", **{"a.py": "x = 1"}), config_map("data", **{"train.jsonl": "{}"})
 SECRET = {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"student": "c2stMQ=="}}
+
+
+# --- the command line ----------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_told_with_dspys(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"dspy-swarm {version('swarm-worker')}, DSPy {version('dspy')}\n"
+
+
+def test_a_log_is_told_line_by_line_once_and_to_its_end(tmp_path: Path) -> None:
+    log, said = tmp_path / "work.log", list[str]()
+    log.write_text("of an earlier process\n")
+    with following(log, said.append), log.open("a") as file:
+        for text in ("one\ntw", "o\n", "10 %\r20 %\n", "no end"):
+            file.write(text)
+            file.flush()
+    assert said == ["one", "two", "20 %", "no end"]
 
 
 # --- manifests ---------------------------------------------------------------------------------------------------
@@ -119,7 +142,12 @@ def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
         ([], "InvalidSpec", "c.yaml has 0 DSPyCompilation documents; name a file with exactly one."),
         ([compilation(), compilation()], "InvalidSpec", "has 2 DSPyCompilation documents"),
         ([compilation(**{"swarm": {"pods": 0}})], "InvalidSpec",
-         "spec.swarm.pods: Input should be greater than or equal to 1 (it is 0)"),
+         "c.yaml: the spec is invalid:\n  line 23: spec.swarm.pods must be greater than or equal to 1 (it is 0)"),
+        ([TRAIN, compilation(**{"metric.max_range": 1, "data.train": {}})], "InvalidSpec",
+         "  line 14: spec.data.train: exactly one of configMap, path, entrypoint must be set\n"
+         "  line 19: spec.metric.max_range is not a field. Did you mean range?"),
+        ([compilation(**{"optimizer": {"bootstrapFewShot": {"max_rounds": 1}}})], "InvalidSpec",
+         "spec.optimizer.bootstrapFewShot.max_rounds is not a field. Did you mean maxRounds?"),
         ([{"kind": "DSPyCompilation", "spec": "text"}], "InvalidSpec", "the spec is invalid"),
         ([compilation(**MAPS), TRAIN], "MissingConfigMap", "names ConfigMap 'code', and there is none in this file or"),
         ([compilation(**MAPS), CODE, config_map("data", other="")], "MissingConfigMapKey",
@@ -327,6 +355,50 @@ def test_the_report_tells_what_was_not_paid_for(tmp_path: Path) -> None:
     lines = console.file.getvalue().splitlines()
     assert "2 candidates, best first: seed 1 75.0, seed 0 ≤ 74.0" in lines
     assert "saved: 1,200 cells of 1 candidates that could not win any more" in lines
+
+
+def printed(report: Report, entrypoint: str = "triage:Triage") -> list[str]:
+    console = Console(file=StringIO(), width=200)
+    print_report(console, report, Path("artifact"), entrypoint, 3.0)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "is_instance", "lines"),
+    [
+        ("triage:Triage", False, ["from triage import Triage", "program = Triage()"]),
+        ("triage:triage", True, ["from triage import triage", "program = triage"]),
+        ("app.triage:Triage.make", False, ["from app.triage import Triage", "program = Triage.make()"]),
+        ("triage:programs.small", True, ["from triage import programs", "program = programs.small"]),
+    ],
+)
+def test_the_artifact_is_loaded_as_the_entrypoint_was(entrypoint: str, is_instance: bool, lines: list[str]) -> None:
+    told = [line.strip() for line in printed(Report(scores=Scores(), is_instance=is_instance), entrypoint)]
+    assert told[-3:] == [*lines, 'program.load("artifact/program.json")']
+
+
+def test_candidates_say_on_what_they_were_scored_where_the_winner_was_scored_on_something_else() -> None:
+    candidates = [Candidate(name="candidate 0", score=80.0)]
+    told = [
+        printed(Report(scores=Scores(), candidates=candidates, candidates_on=on))
+        for on in ("the training set", "the validation set")
+    ]
+    assert [[line for line in lines if "candidates" in line] for lines in told] == [
+        ["1 candidates, best first on the training set: candidate 0 80.0"],
+        ["1 candidates, best first: candidate 0 80.0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("micro_usd", "line"),
+    [(1_230_000, "2 LM calls, 30 tokens, 1.2300 USD, 0 rounds, 3 s in this run"),
+     (0, "2 LM calls, 30 tokens, 0.0000 USD, 0 rounds, 3 s in this run"),
+     (None, "2 LM calls, 30 tokens, 0 rounds, 3 s in this run")],
+)  # fmt: skip
+def test_the_report_tells_usd_where_prices_are_known(micro_usd: int | None, line: str) -> None:
+    usage = Usage(calls=2, prompt_tokens=20, completion_tokens=10, micro_usd=micro_usd)
+    assert line in printed(Report(scores=Scores(), usage=usage))
 
 
 class Silent:

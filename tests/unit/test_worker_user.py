@@ -58,6 +58,11 @@ def wrong():
 program = Program()
 number = 3
 
+class Programs:
+    small = program
+    def make():
+        return Program()
+
 def metric(example, prediction, trace=None):
     return True
 
@@ -142,7 +147,17 @@ def refused(load: Any, *arguments: Any) -> tuple[str, str]:
 # --- program -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("entrypoint", ["prog:Program", "prog:factory", "prog:program", "package.inner:Program"])
+@pytest.mark.parametrize(
+    "entrypoint",
+    [
+        "prog:Program",
+        "prog:factory",
+        "prog:program",
+        "package.inner:Program",
+        "prog:Programs.small",
+        "package.inner:Programs.make",
+    ],
+)
 def test_a_program_is_a_module_or_what_makes_one(files: Path, entrypoint: str) -> None:
     found = load_program(spec_of("prog", **{"program": {"entrypoint": entrypoint}}))
     assert isinstance(found, dspy.Module)
@@ -161,7 +176,8 @@ def test_a_program_is_a_module_or_what_makes_one(files: Path, entrypoint: str) -
         ("raises:Program", ['importing "raises" raised ZeroDivisionError: division by zero (raises.py, line 2)']),
         ("syntax:Program", ["SyntaxError", "(syntax.py, line 1)"]),
         ("exits:Program", ['importing "exits" raised SystemExit: 3 (exits.py, line 2)']),
-        ("prog:Missing", ['module "prog" has no "Missing". It has: Code, Empty, Judge, Needs, Program, ']),
+        ("prog:Missing", ['module "prog" has no "Missing". It has: Code, Empty, Judge, Needs, Program, Programs, ']),
+        ("prog:Programs.large", ['"Programs" of module "prog" has no "large". It has: make, small.']),
         ("prog:number", ['"prog:number" is a int. Name a dspy.Module, a Module class, or a function']),
         ("prog:failing", ["calling \"prog:failing\" raised KeyError: 'missing' (prog.py, line "]),
         ("prog:Needs", ['calling "prog:Needs" raised TypeError', "required positional argument: 'what'"]),
@@ -204,7 +220,7 @@ def test_a_config_map_makes_its_files_importable(tmp_path: Path) -> None:
         add_sources(spec, tmp_path)
         assert isinstance(load_program(spec), dspy.Module)
     reason, message = refused(add_sources, spec, tmp_path / "elsewhere")
-    assert (reason, message) == ("ProgramLoadFailed", "the ConfigMap code is not there")
+    assert (reason, message) == ("ProgramLoadFailed", "spec.program.source: the ConfigMap code is not there.")
 
 
 # --- adapter -----------------------------------------------------------------------------------------------------
@@ -401,6 +417,24 @@ def test_a_file_gives_an_example_a_line_or_row(
 ) -> None:
     (files / name).write_text(text, encoding="utf-8", newline="")
     assert loaded({"path": str(files / name)}, files) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "noted"),
+    [
+        ("a.csv", "question,answer\nq,True\nr,false\n", True),
+        ("a.csv", "question,answer\nq,True\nr,maybe\n", False),
+        ("a.jsonl", '{"question": "q", "answer": "True"}\n', False),
+    ],
+)
+def test_a_boolean_that_is_text_is_pointed_out(files: Path, name: str, text: str, noted: bool) -> None:
+    (files / "data").mkdir()
+    (files / "data" / name).write_text(text)
+    train = {"configMap": {"name": "data", "key": name}}
+    notes = load_data(spec_of("prog", data={"inputs": ["question"], "train": train}), files).notes
+    assert [note.startswith("spec.data.train: a.csv: the field 'answer' holds the texts") for note in notes] == (
+        [True] if noted else []
+    )
 
 
 @pytest.mark.parametrize("entrypoint", ["prog:train", "prog:rows"])

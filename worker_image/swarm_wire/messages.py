@@ -56,14 +56,26 @@ def _each(what: Callable[[int, int], int], left: FiguresT, right: FiguresT) -> F
 
 
 class Usage(Message):
-    """LM calls that a provider answered, and their tokens. Adds up."""
+    """LM calls that a provider answered, and their tokens. Adds up.
+
+    Attributes:
+        micro_usd: millionths of a USD; None where the price of a call is not known.
+    """
 
     calls: Figure = 0
     prompt_tokens: Figure = 0
     completion_tokens: Figure = 0
+    micro_usd: Figure | None = None
 
     def __add__(self, other: Self) -> "Usage":
-        return _each(add, self, other)
+        costs = [each.micro_usd for each in (self, other) if each.calls]
+        known = [cost for cost in costs if cost is not None]
+        return Usage(
+            calls=min(MOST, self.calls + other.calls),
+            prompt_tokens=min(MOST, self.prompt_tokens + other.prompt_tokens),
+            completion_tokens=min(MOST, self.completion_tokens + other.completion_tokens),
+            micro_usd=min(MOST, sum(known)) if known and len(known) == len(costs) else None,
+        )
 
 
 class Spending(Message):
@@ -270,7 +282,7 @@ class CallMade(Message):
 
 
 class Candidate(Message):
-    """A program that the optimizer scored. Scores are as it gives them: percentages, or SIMBA's averages, at most 1."""
+    """A program that the optimizer scored, with a percentage."""
 
     name: str
     score: float = Field(allow_inf_nan=False)
@@ -369,6 +381,7 @@ class Failures(Message):
 
 
 VALIDATION_SET = "the validation set"
+TRAINING_SET = "the training set"
 
 
 class Report(Message):
@@ -380,7 +393,9 @@ class Report(Message):
     failures: Failures | None = None
     """None: no example failed."""
     candidates: list[Candidate] = []
-    """Best first."""
+    """Best first, by the score that decided."""
+    candidates_on: str = VALIDATION_SET
+    """Which examples that score is of."""
     usage: Usage = Usage()
     """All LM calls of the run, those of unused results included."""
     effects: int = 0
@@ -399,6 +414,8 @@ class Report(Message):
     """What people should know: what the run did otherwise than they may expect, a sentence each."""
     hash_seed: int | None = None
     """PYTHONHASHSEED of all processes of the run."""
+    is_instance: bool = False
+    """Whether the program's entrypoint names the program itself; otherwise calling it makes one."""
     partial: str | None = None
     """Why this is not what the optimizer would have come to: the limit that ended the run."""
 

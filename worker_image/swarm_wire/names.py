@@ -24,6 +24,10 @@ ENV_DEPOT_OPTIONS: Final = "SWARM_DEPOT_OPTIONS"
 """Options of its file system as a JSON object, credentials among them. The worker takes them out of its environment."""
 ENV_SOURCES_DIR: Final = "SWARM_SOURCES_DIR"
 """Folder with one subfolder per ConfigMap that the spec names (program code, data). In a pod: SOURCES_DIR."""
+ENV_UNPACKED_DIR: Final = "SWARM_UNPACKED_DIR"
+"""Folder that the program's files are laid out in, where they are not mounted as they are. In a pod: UNPACKED_DIR."""
+ENV_BASE_DIR: Final = "SWARM_BASE_DIR"
+"""What relative paths of data begin at, without a program source. Default: the working directory."""
 ENV_TERMINATION_LOG: Final = "SWARM_TERMINATION_LOG"
 """File for the commit record. In a pod: TERMINATION_LOG."""
 ENV_NONCE: Final = "SWARM_NONCE"
@@ -62,6 +66,7 @@ JOURNAL_DIR: Final = PurePosixPath("/swarm/journal")
 EARLIER_DIR: Final = PurePosixPath("/swarm/earlier")
 DEPOT_DIR: Final = PurePosixPath("/swarm/depot")
 SOURCES_DIR: Final = PurePosixPath("/swarm/sources")
+UNPACKED_DIR: Final = PurePosixPath("/tmp/swarm-sources")
 TERMINATION_LOG: Final = PurePosixPath("/dev/termination-log")
 
 REQUEST_FILE: Final = "request.json"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from swarm_wire.schema import ENTRYPOINT, Entrypoint, Percentage, SpecModel, Union, one_or_both
+from swarm_wire.schema import SELECTOR, Entrypoint, Percentage, SpecModel, Union, one_or_both
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
@@ -233,7 +233,7 @@ class GEPA(Union):
     )
     component_selector: str = Field(
         "round_robin",
-        pattern=f"^(round_robin|all|{ENTRYPOINT})$",
+        pattern=SELECTOR,
         max_length=253,
         description='Which predictors are rewritten at a time: round_robin, all, or "module:attribute" of a function '
         "(state, trajectories, subsample_scores, candidate_idx, candidate) -> [predictor].",
@@ -316,6 +316,11 @@ class Optimizer(Union):
     def is_arg_max(self) -> bool:
         """Whether the winner is the first of the best candidates, and scores decide nothing else."""
         return getattr(getattr(self, self.which), "is_arg_max", False)
+
+    @property
+    def scores_on_train(self) -> bool:
+        """Whether candidates are scored on training examples, whatever there is for validation."""
+        return self.copro is not None or self.simba is not None
 
     def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
         """The training examples that the stock optimizer scores candidates on, where it gets no validation set: all of

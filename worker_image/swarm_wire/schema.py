@@ -1,19 +1,42 @@
 """What the models of a spec are made of: words with a pattern, and rules about which fields stand together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-Name = Annotated[
-    str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253)
-]
+NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+KEY = r"^[-._a-zA-Z0-9]+$"
+_DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+ENTRYPOINT = f"{_DOTTED}:{_DOTTED}"
+"""Of a pattern: to be anchored."""
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+MODEL = r"^[^/\s]+/\S+$"
+URL = r"^https?://\S+$"
+STORE = r"^[a-z][a-z0-9+.-]*://\S+$"
+SELECTOR = f"^(round_robin|all|{ENTRYPOINT})$"
+
+PATH = r"^[-_A-Za-z0-9][-._A-Za-z0-9]*(/[-_A-Za-z0-9][-._A-Za-z0-9]*)*$"
+
+FORMS: Mapping[str, str] = {
+    NAME: 'a name of Kubernetes: lower-case letters, digits, "-" and "."',
+    KEY: 'a key: letters, digits, "-", "_" and "."',
+    f"^{ENTRYPOINT}$": '"module:attribute", for example "triage:Triage"',
+    QUANTITY: 'a quantity, for example "500m" or "2Gi"',
+    MODEL: '"provider/model", for example "openai/gpt-4o-mini"',
+    URL: 'a URL, for example "https://api.openai.com/v1"',
+    PATH: 'a path: names of letters, digits, "-", "_" and ".", with "/" between them',
+    STORE: 'a URL, for example "s3://bucket/folder"',
+    SELECTOR: 'round_robin, all, or "module:attribute"',
+}
+"""What a text must be, in words, by its pattern: people are never shown a pattern."""
+
+Name = Annotated[str, Field(pattern=NAME, max_length=253)]
 """Name of a Kubernetes object: a DNS-1123 subdomain."""
-Key = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+Key = Annotated[str, Field(pattern=KEY, max_length=253)]
 """Key in a ConfigMap or Secret."""
-ENTRYPOINT = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
 Entrypoint = Annotated[
     str,
     Field(
@@ -22,7 +45,7 @@ Entrypoint = Annotated[
         description='"module:attribute", for example "triage:Triage".',
     ),
 ]
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", max_length=32)]
+Quantity = Annotated[str, Field(pattern=QUANTITY, max_length=32)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
 

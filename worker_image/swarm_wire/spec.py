@@ -9,35 +9,62 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
-from swarm_wire.schema import Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
+from swarm_wire.schema import MODEL, PATH, STORE, URL, Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
 
 
 class ConfigMapRef(SpecModel):
     """A ConfigMap in the Compilation's namespace."""
 
-    name: Name
+    name: Name = Field(description="Of the ConfigMap.")
 
 
 class ConfigMapKeyRef(SpecModel):
     """One key of a ConfigMap in the Compilation's namespace."""
 
-    name: Name
-    key: Key
+    name: Name = Field(description="Of the ConfigMap.")
+    key: Key = Field(description="Whose value is meant.")
+
+
+class SecretRef(SpecModel):
+    """A Secret in the Compilation's namespace."""
+
+    name: Name = Field(description="Of the Secret.")
 
 
 class SecretKeyRef(SpecModel):
     """One key of a Secret in the Compilation's namespace."""
 
-    name: Name
-    key: Key
+    name: Name = Field(description="Of the Secret.")
+    key: Key = Field(description="Whose value is meant.")
+
+
+class KeyToPath(SpecModel):
+    """A key, and the file that it becomes, as in a volume of Kubernetes."""
+
+    key: Key = Field(description="Of the ConfigMap.")
+    path: str = Field(pattern=PATH, max_length=253, description='Where its file is: "app/retrieval/search.py".')
+
+
+class SourceMap(SpecModel):
+    """A ConfigMap in the Compilation's namespace, with the program's files."""
+
+    name: Name = Field(description="Of the ConfigMap.")
+    items: list[KeyToPath] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Which keys are used, and where. Default: every key, by its name.",
+    )
 
 
 class ProgramSource(Union):
     """Where the Python files of program and metric come from. Exactly one of its fields."""
 
     members = ("config_map",)
-    config_map: ConfigMapRef | None = Field(
-        None, description="Every key is a Python file; they are importable by their names."
+    config_map: SourceMap | None = Field(
+        None,
+        description="Every key is a file, and imports begin at the top. What ends in .tar.gz or .zip is unpacked: "
+        "`python -m swarm_worker pack` makes one of a folder.",
     )
 
 
@@ -139,7 +166,11 @@ class DataSource(Union):
         None, description="A JSONL (.jsonl) or CSV (.csv) file in a ConfigMap: one example a line, or row."
     )
     path: str | None = Field(
-        None, min_length=1, max_length=1024, description="A JSONL or CSV file in the worker image: an absolute path."
+        None,
+        min_length=1,
+        max_length=1024,
+        description="A JSONL or CSV file: from the top of program.source; without one, from the folder of the YAML, or "
+        "in a cluster from the image's working directory. Or an absolute path.",
     )
     entrypoint: Entrypoint | None = Field(
         None,
@@ -223,12 +254,12 @@ class Model(SpecModel):
     """A language model behind an OpenAI-compatible endpoint."""
 
     model: str = Field(
-        pattern=r"^[^/\s]+/\S+$",
+        pattern=MODEL,
         max_length=253,
         description='"provider/model", as DSPy writes it: "openai/gpt-4o-mini".',
     )
     endpoint: str = Field(
-        pattern=r"^https?://\S+$", max_length=1024, description='Base URL, for example "https://api.openai.com/v1".'
+        pattern=URL, max_length=1024, description='Base URL, for example "https://api.openai.com/v1".'
     )
     api_key: ApiKey | None = Field(None, description="Default: the endpoint wants no key.")
     parameters: Parameters = Field(default_factory=Parameters)
@@ -277,18 +308,24 @@ MOST_ATTEMPTS = 10
 class Resources(SpecModel):
     """Compute resources of a pod."""
 
-    requests: dict[ResourceName, Quantity] = Field({"cpu": "100m", "memory": "384Mi"})
-    limits: dict[ResourceName, Quantity] = Field({"memory": "2Gi"})
+    requests: dict[ResourceName, Quantity] = Field(
+        {"cpu": "100m", "memory": "384Mi"}, description="What a node must have to spare."
+    )
+    limits: dict[ResourceName, Quantity] = Field({"memory": "2Gi"}, description="What a pod may take at most.")
 
 
 class Toleration(SpecModel):
     """A taint that the pods tolerate, as in a pod's spec."""
 
-    key: str | None = Field(None, max_length=317)
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: str | None = Field(None, max_length=63)
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    key: str | None = Field(None, max_length=317, description="Of the taint. Default: every taint, with Exists.")
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="Whether the taint's value counts.")
+    value: str | None = Field(None, max_length=63, description="Of the taint, with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Of the taint. Default: every effect."
+    )
+    toleration_seconds: int | None = Field(
+        None, description="How long a NoExecute taint is tolerated. Default: for ever."
+    )
 
 
 class Swarm(SpecModel):
@@ -326,9 +363,13 @@ class Swarm(SpecModel):
         "of it. 0: no rehearsal.",
     )
     resources: Resources = Field(default_factory=Resources, description="Of each pod.")
-    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
-    image_pull_secrets: list[ConfigMapRef] = Field(
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default_factory=dict, max_length=32, description="Labels that a node must have."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Taints that the pods tolerate."
+    )
+    image_pull_secrets: list[SecretRef] = Field(
         default_factory=list, max_length=16, description="Secrets to pull the image with."
     )
     service_account_name: Name | None = Field(
@@ -381,7 +422,7 @@ class Artifact(SpecModel):
 class ClaimRef(SpecModel):
     """A PersistentVolumeClaim in the Compilation's namespace."""
 
-    claim_name: Name
+    claim_name: Name = Field(description="Of the claim.")
 
 
 class StorageOptions(SpecModel):
@@ -402,7 +443,7 @@ class JournalStorage(Union):
     )
     url: str | None = Field(
         None,
-        pattern=r"^[a-z][a-z0-9+.-]*://\S+$",
+        pattern=STORE,
         max_length=1024,
         description='A folder, as fsspec writes it: "s3://bucket/folder". The image must have the package that it '
         "takes (s3fs, gcsfs, adlfs).",
@@ -496,7 +537,8 @@ class CompilationSpec(SpecModel):
         found: dict[str, set[str] | None] = {}
         source = self.program.source
         if source is not None and source.config_map is not None:
-            found[source.config_map.name] = None
+            items = source.config_map.items
+            found[source.config_map.name] = None if items is None else {item.key for item in items}
         for data in (self.data.train, self.data.validation, self.data.test):
             if data is not None and data.config_map is not None:
                 keys = found.setdefault(data.config_map.name, set())

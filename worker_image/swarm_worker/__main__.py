@@ -1,4 +1,4 @@
-"""`python -m swarm_worker plan | work | run`; and `twin`, which a plan starts."""
+"""`python -m swarm_worker plan | work | run | estimate | pack`; and `twin`, which a plan starts."""
 
 import argparse
 import os
@@ -17,12 +17,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="swarm_worker", description="Plans, workers and the local driver of dspy-swarm."
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which versions are installed")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("plan", help="replay a compile from its journal; print tasks or the artifact (in a plan pod)")
     commands.add_parser("work", help="run one slice of cells; print their results (in a worker pod)")
     commands.add_parser("twin")
     run = commands.add_parser("run", help="compile on this machine, without a cluster")
     estimate = commands.add_parser("estimate", help="say what a compile will cost, without a call")
+    pack = commands.add_parser("pack", help="print a folder as a ConfigMap, for spec.program.source")
     wanted = (sys.argv[1:] if arguments is None else arguments)[:1]
     if wanted == ["run"]:
         from swarm_worker.local import command
@@ -34,6 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         estimating.add_arguments(estimate)
         return estimating.run(parser.parse_args(arguments))
+    if wanted == ["pack"]:
+        from swarm_worker.local import pack as packing
+
+        packing.add_arguments(pack)
+        return packing.run(parser.parse_args(arguments))
     given = parser.parse_args(arguments)
     hash_seed.adopt()
     # A container's first process ignores signals that it has no handler for: until it can end well, it has nothing to
@@ -57,6 +64,22 @@ def main(arguments: list[str] | None = None) -> int:
 
         plan.main(process, other)
     return 0
+
+
+class _Version(argparse.Action):
+    """Looks for versions only where they are asked for: a pod's start is part of every round."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        def installed(name: str) -> str:
+            try:
+                return version(name)
+            except PackageNotFoundError:
+                return "is not installed"
+
+        sys.stdout.write(f"dspy-swarm {installed('swarm-worker')}, DSPy {installed('dspy')}\n")
+        parser.exit()
 
 
 def _process() -> "Process":

@@ -12,7 +12,18 @@ from typing import Any, NoReturn
 import dspy
 
 from swarm_wire import names
-from swarm_wire.messages import ArtifactHeader, Bound, Ending, Failures, PlanEnd, PlanOutcome, Pruned, Report, Spending
+from swarm_wire.messages import (
+    TRAINING_SET,
+    ArtifactHeader,
+    Bound,
+    Ending,
+    Failures,
+    PlanEnd,
+    PlanOutcome,
+    Pruned,
+    Report,
+    Spending,
+)
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
@@ -34,6 +45,7 @@ from swarm_worker.replay.store import Store, read_earlier
 from swarm_worker.twin import Observation, Twin
 from swarm_worker.user.binding import binding, packages
 from swarm_worker.user.optimizer import prepare
+from swarm_worker.user.program import is_instance
 from swarm_worker.watch import Watch
 
 
@@ -102,6 +114,8 @@ class Plan:
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         self._scored_on, self._names = loaded.data.scored_on(spec.optimizer), loaded.data.name_of
+        for note in loaded.data.notes:
+            self._process.note(note)
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
@@ -278,12 +292,14 @@ class Plan:
         Args:
             ending: why it is no more than the best program so far.
         """
-        program = _saved(winner)
+        program, spec = _saved(winner), self._environment.request.spec
+        optimizer = spec.optimizer
         report = Report(
             scores=self._progress.scores(),
             scored_on=self._scored_on,
             failures=self._failures(),
-            candidates=script.candidates(winner),
+            candidates=script.candidates(winner, hundred=1 if optimizer.simba is not None else 100),
+            candidates_on=TRAINING_SET if optimizer.scores_on_train else self._scored_on,
             usage=self._store.usage(),
             effects=len(self._engine.stream),
             rounds=len(self._store.plans),
@@ -295,6 +311,7 @@ class Plan:
             spent=self._spent(),
             notes=self._notes(),
             hash_seed=self._process.hash_seed,
+            is_instance=is_instance(spec),
             partial=ending and ending.why,
         )
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)

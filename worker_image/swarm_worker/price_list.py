@@ -2,10 +2,13 @@
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
-from swarm_wire.messages import Usage
+from swarm_wire.messages import MICRO, Usage
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.client import prices
+from swarm_worker.client.call import LMCall
+from swarm_worker.client.installed import client
 
 MILLION = 1_000_000
 
@@ -44,6 +47,22 @@ class Prices:
         if not known:
             return None
         return Price(max(price.prompt for price in known), max(price.completion for price in known))
+
+
+_prices: Prices | None = None
+
+
+def install(spec: CompilationSpec) -> None:
+    """From now on, LM calls of this process are told with what they cost."""
+    global _prices
+    _prices = Prices(spec)
+
+
+def took(call: LMCall, answer: Any) -> Usage:
+    """What an LM call took, and what that costs, if its price is known."""
+    usage = client().usage(answer)
+    price = _prices.of(call.content["model"], call.endpoint) if _prices is not None and usage.calls else None
+    return usage if price is None else usage.model_copy(update={"micro_usd": round(price.of(usage) * MICRO)})
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from swarm_wire import names
 from swarm_wire.messages import Booked, RunRequest, Spending
 from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.problems import problems
 from swarm_wire.records import Record, RecordKind, Writer, commit_text
 from swarm_worker.errors import BadInput, SchemaMismatch, Stopping, SwarmError
 from swarm_worker.hash_seed import hash_seed
@@ -242,7 +243,7 @@ def read_request() -> RunRequest:
     try:
         return RunRequest.model_validate_json(text)
     except ValidationError as error:
-        raise BadInput(WorkerReason.INVALID_SPEC, f"{path.name}: {error}") from None
+        raise BadInput(WorkerReason.INVALID_SPEC, f"{path.name}: {'; '.join(map(str, problems(error)))}") from None
 
 
 def check_schema(version: object, what: str) -> None:

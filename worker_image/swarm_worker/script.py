@@ -106,20 +106,25 @@ def run(
     return winner
 
 
-def candidates(winner: dspy.Module) -> list[Candidate]:
-    """What the optimizer tells of its candidates that have a score, best first; empty where stock keeps no list."""
+def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
+    """What the optimizer tells of its candidates that have a score, best first; empty where stock keeps no list.
+
+    Args:
+        hundred: what the optimizer gives for 100 %.
+    """
     listed = getattr(winner, "candidate_programs", None)
     # Another thing of that name is the program's own.
     found = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    return [
+    made = [
         Candidate(
             name=f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}",
-            score=entry["score"],
+            score=round(100 / hundred * float(score), 2),
             bound=any(isinstance(score, Bound) for score in entry.get("subscores", ())),
         )
         for number, entry in enumerate(found)
         if isinstance(score := entry.get("score"), Real) and isfinite(score)
     ]
+    return sorted(made, key=lambda candidate: -candidate.score)
 
 
 def _is_cut_short(results: list[Any]) -> bool:

@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--endpoint", metavar="URL", help="ask all models here instead: a rehearsal against a simulated provider"
     )
     parser.add_argument(
+        "--verbose", action="store_true", help="also show what plans and workers log; it is kept in the journal's logs/"
+    )
+    parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where the artifact goes (default: into the journal)"
     )
 
@@ -63,9 +66,10 @@ def run(given: argparse.Namespace) -> int:
             manifest = manifests.with_endpoint(manifest, given.endpoint)
         folder = JournalFolder(given.journal or JOURNALS / manifest.name)
         with folder.locked():
-            processes = Processes(folder, manifest)
+            display = Display(console)
+            processes = Processes(folder, manifest, display.logged if given.verbose else None)
             stop_on_signals(processes)
-            with Display(console) as display:
+            with display:
                 driver = Driver(folder, folder.open(manifest), processes, display, workers=given.workers)
                 display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.known.usage)
                 try:

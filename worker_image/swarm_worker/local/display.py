@@ -85,6 +85,10 @@ class Display:
             if self._task is not None:
                 self._progress.update(self._task, note=self._note())
 
+    def logged(self, label: str, line: str) -> None:
+        """What a process wrote to standard error."""
+        self._console.print(f"{label}  {line}", highlight=False, markup=False, soft_wrap=True)
+
     def _note(self) -> str:
         parts = [f"{self._usage.calls} calls"]
         if self._scores.baseline is not None:
@@ -136,6 +140,7 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
         )
     console.print()
     console.print(table)
+    console.print("scores are percentages: 100 is the metric's 1 on every example", highlight=False)
     if report.scored_on != VALIDATION_SET:
         console.print(f"scored on {report.scored_on}: the spec names no data.validation", highlight=False)
     if report.failures is not None:
@@ -147,13 +152,12 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
         best = ", ".join(
             f"{candidate.name} {'≤ ' * candidate.bound}{candidate.score:.1f}" for candidate in report.candidates[:5]
         )
-        console.print(f"{len(report.candidates)} candidates, best first: {best}", highlight=False)
+        on = f" on {report.candidates_on}" if report.candidates_on != report.scored_on else ""
+        console.print(f"{len(report.candidates)} candidates, best first{on}: {best}", highlight=False)
     usage = report.usage
     tokens = usage.prompt_tokens + usage.completion_tokens
-    console.print(
-        f"{usage.calls} LM calls, {tokens:,} tokens, {report.rounds} rounds, {seconds:.0f} s in this run",
-        highlight=False,
-    )
+    took = f"{usage.calls} LM calls, {tokens:,} tokens{_money(usage.micro_usd)}"
+    console.print(f"{took}, {report.rounds} rounds, {seconds:.0f} s in this run", highlight=False)
     console.print(f"waste: {_waste(report)}", highlight=False)
     if report.pruned.cells:
         console.print(
@@ -178,8 +182,8 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
         console.print(f"[bold yellow]{escape(warning)}[/bold yellow]", highlight=False, soft_wrap=True)
     module, _, attribute = entrypoint.partition(":")
     console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
-    console.print(f"    from {module} import {attribute}", highlight=False)
-    console.print(f"    program = {attribute}()", highlight=False)
+    console.print(f"    from {module} import {attribute.partition('.')[0]}", highlight=False)
+    console.print(f"    program = {attribute}{'' if report.is_instance else '()'}", highlight=False)
     console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
 
 
@@ -192,8 +196,12 @@ def _waste(report: Report) -> str:
 
 
 def _spent(spent: Spending) -> str:
-    money = f", {spent.micro_usd / MICRO:.4f} USD" if spent.micro_usd else ""
+    money = _money(spent.micro_usd or None)
     return f"{spent.calls} LM calls, {spent.tokens:,} tokens{money}, by the books that keep the limits"
+
+
+def _money(micro_usd: int | None) -> str:
+    return "" if micro_usd is None else f", {micro_usd / MICRO:.4f} USD"
 
 
 def _percent(score: float | None) -> str:

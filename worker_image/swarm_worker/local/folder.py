@@ -2,6 +2,7 @@
 
 request.json              the run's request
 sources/NAME/KEY          ConfigMaps
+unpacked/                 the program's files, where they are not imported from there
 journal/*.shard           results and plan ends, appended as they come
 rounds/N/*.shard          tasks of round N
 rounds/N/A/               assignment of attempt A
@@ -52,6 +53,7 @@ class JournalFolder:
         self.root = root
         self.sources, self.journal, self.logs = root / "sources", root / "journal", root / "logs"
         self.earlier, self.artifact = EarlierRuns(root / "earlier"), root / "artifact"
+        self.unpacked = root / "unpacked"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -79,7 +81,8 @@ class JournalFolder:
             run_id = f"{mark}-{secrets.token_hex(3)}"
         for folder in (self.journal, self.logs, self.artifact):
             folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.sources, ignore_errors=True)
+        for folder in (self.sources, self.unpacked):
+            shutil.rmtree(folder, ignore_errors=True)
         for name, content in manifest.config_maps.items():
             (self.sources / name).mkdir(parents=True, exist_ok=True)
             for key, data in content.items():

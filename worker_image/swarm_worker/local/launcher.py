@@ -52,7 +52,7 @@ class Launched:
 class Launcher:
     """
     Args:
-        paths: where user modules are found, before anything else.
+        paths: where user modules are found, before anything else; the working directory only if it is among them.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -90,7 +90,9 @@ def _run(
         os.close(opened)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[:0] = paths
+    here = os.getcwd()  # noqa: PTH109
+    # `python -m` has put it first.
+    sys.path[:] = [*paths, *sys.path[1:]] if sys.path[:1] in ([""], [here]) else [*paths, *sys.path]
     sys.argv = ["swarm_worker", command]
     from swarm_worker.__main__ import main
 

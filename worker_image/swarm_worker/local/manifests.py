@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from swarm_wire.names import WorkerReason, api_key_env
+from swarm_wire.problems import parse, problems
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.local.reasons import LocalReason
@@ -38,9 +39,33 @@ class Manifest:
     keys: dict[str, str]
 
 
+@dataclass(frozen=True)
+class _Written:
+    """A document, and where it was read."""
+
+    document: Mapping[str, Any]
+    path: Path
+    node: yaml.Node
+
+    def line(self, *place: str | int) -> int:
+        """Where the field at a place is written; where it is not, where its object is."""
+        node, found = self.node, self.node.start_mark
+        for name in place:
+            if isinstance(node, yaml.MappingNode):
+                inner = next(((key, value) for key, value in node.value if key.value == name), None)
+            elif isinstance(node, yaml.SequenceNode) and isinstance(name, int):
+                inner = node.value[name], node.value[name]
+            else:
+                inner = None
+            if inner is None:
+                break
+            found, node = inner[0].start_mark, inner[1]
+        return int(found.line) + 1
+
+
 @dataclass
 class _Documents:
-    compilations: list[Mapping[str, Any]] = field(default_factory=list)
+    compilations: list[_Written] = field(default_factory=list)
     config_maps: dict[str, dict[str, bytes]] = field(default_factory=dict)
     secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
@@ -60,13 +85,15 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> Manifest:
             WorkerReason.INVALID_SPEC,
             f"{path} has {len(found.compilations)} {KIND} documents; name a file with exactly one.",
         )
-    document = found.compilations[0]
-    name = _name(document) or "compilation"
+    compilation = found.compilations[0]
+    name = _name(compilation.document) or "compilation"
     try:
-        spec = CompilationSpec.model_validate(document.get("spec") or {})
+        spec = parse(compilation.document.get("spec") or {})
     except ValidationError as error:
+        wrong = sorted((compilation.line("spec", *found.place), str(found)) for found in problems(error))
+        lines = [f"  line {line}: {text}" for line, text in wrong]
         raise BadInput(
-            WorkerReason.INVALID_SPEC, "\n".join([f"{path}: the spec is invalid:", *spec_problems(error)])
+            WorkerReason.INVALID_SPEC, "\n".join([f"{compilation.path}: the spec is invalid:", *lines])
         ) from None
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
     return Manifest(name, spec, base, maps, _api_keys(spec, found, os.environ if environment is None else environment))
@@ -80,42 +107,38 @@ def with_endpoint(manifest: Manifest, url: str) -> Manifest:
     try:
         return replace(manifest, spec=CompilationSpec.model_validate(written))
     except ValidationError as error:
-        raise BadInput(WorkerReason.INVALID_SPEC, "\n".join(["--endpoint:", *spec_problems(error)])) from None
-
-
-def spec_problems(error: ValidationError) -> list[str]:
-    """One line for each thing that is wrong: where, and what."""
-    lines = []
-    for problem in error.errors():
-        where = ".".join(["spec", *map(str, problem["loc"])])
-        given = problem["input"]
-        shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
-        lines.append(f"  {where}: {problem['msg']}{shown}")
-    return lines
+        raise BadInput(WorkerReason.INVALID_SPEC, f"--endpoint{problems(error)[0].what}") from None
 
 
 def _read_file(path: Path, found: _Documents) -> None:
     try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        documents = list(_parsed(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BadInput(WorkerReason.INVALID_SPEC, f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(WorkerReason.INVALID_SPEC, f"{path} is not YAML: {error}") from None
-    for document in documents:
+    for document, node in documents:
         if isinstance(document, dict):
             try:
-                _read_document(document, found)
+                _read_document(_Written(document, path, node), found)
             except (AttributeError, TypeError, ValueError) as error:
                 raise BadInput(
                     WorkerReason.INVALID_SPEC, f"{path}: a {document.get('kind')} is malformed: {error}"
                 ) from None
 
 
-def _read_document(document: Mapping[str, Any], found: _Documents) -> None:
+def _parsed(text: str) -> Iterator[tuple[Any, yaml.Node]]:
+    """Each document of a file, with its node, which knows lines."""
+    for node in yaml.compose_all(text, yaml.SafeLoader):
+        yield yaml.SafeLoader("").construct_document(node), node
+
+
+def _read_document(read: _Written, found: _Documents) -> None:
+    document = read.document
     name = _name(document)
     match document.get("kind"):
         case "DSPyCompilation":
-            found.compilations.append(document)
+            found.compilations.append(read)
         case "ConfigMap":
             found.config_maps[name] = dict(_texts(document.get("data"))) | dict(_binaries(document.get("binaryData")))
         case "Secret":

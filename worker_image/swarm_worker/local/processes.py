@@ -6,7 +6,9 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from swarm_wire import names
@@ -16,6 +18,7 @@ from swarm_wire.records import Reader, Record, Transcript, parse_commit
 from swarm_worker.hash_seed import VARIABLE, hash_seed
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.launcher import Launched, Launcher
+from swarm_worker.local.logs import following
 from swarm_worker.local.manifests import Manifest
 
 GRACE_SECONDS = 10
@@ -66,20 +69,29 @@ class Ended:
 
 
 class Processes:
-    """Starts processes of one run, and ends them all together."""
+    """Starts processes of one run, and ends them all together.
 
-    def __init__(self, folder: JournalFolder, manifest: Manifest) -> None:
-        self._folder = folder
+    Args:
+        logged: is told each line that a process logs, with the process's label, while it runs.
+    """
+
+    def __init__(
+        self, folder: JournalFolder, manifest: Manifest, logged: Callable[[str, str], None] | None = None
+    ) -> None:
+        self._folder, self._logged = folder, logged
         self._running: set[Launched] = set()
         self._lock = threading.RLock()  # `stop` is called by a signal handler
         self._stopped = False
-        self._launcher = Launcher([str(Path.cwd()), str(manifest.folder.resolve())])
+        base = str(manifest.folder.resolve())
+        self._launcher = Launcher([str(Path.cwd()), base] if manifest.spec.program.source is None else [])
         self._environment = {
             **os.environ,
             **{api_key_env(role): key for role, key in manifest.keys.items()},
             VARIABLE: str(hash_seed()),
             names.ENV_RUN_DIR: str(folder.root),
             names.ENV_SOURCES_DIR: str(folder.sources),
+            names.ENV_UNPACKED_DIR: str(folder.unpacked.resolve()),
+            names.ENV_BASE_DIR: base,
             names.ENV_JOURNAL_DIR: str(folder.journal),
             names.ENV_EARLIER_DIR: str(folder.earlier.root),
             names.ENV_GRACE_SECONDS: str(GRACE_SECONDS),
@@ -100,14 +112,16 @@ class Processes:
             termination = Path(scratch) / "termination"
             environment = {**self._environment, **extra}
             environment |= {names.ENV_NONCE: nonce, names.ENV_TERMINATION_LOG: str(termination)}
-            process = self._start(command, environment, self._folder.logs / f"{label}.log")
-            if process is None:
-                return Ended(ExitCode.INTERRUPTED, None, reader.transcript(), False)
-            with process.output as output:
-                for line in output:
-                    if (record := reader.feed(line.decode("ascii", "replace"))) is not None:
-                        on_record(record)
-            process.wait()
+            log = self._folder.logs / f"{label}.log"
+            with following(log, partial(self._logged, label)) if self._logged else nullcontext():
+                process = self._start(command, environment, log)
+                if process is None:
+                    return Ended(ExitCode.INTERRUPTED, None, reader.transcript(), False)
+                with process.output as output:
+                    for line in output:
+                        if (record := reader.feed(line.decode("ascii", "replace"))) is not None:
+                            on_record(record)
+                process.wait()
             with self._lock:
                 self._running.discard(process)
                 code = process.reap()

@@ -29,6 +29,7 @@ from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import place
 from swarm_worker.exchange import Table, Window
+from swarm_worker.price_list import took
 from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
@@ -171,7 +172,7 @@ class Ledger:
             self._note(key, error)
             raise
         finally:
-            self._finish(key, result)
+            self._finish(key, call, result)
         return result
 
     async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
@@ -187,7 +188,7 @@ class Ledger:
             self._note(key, error)
             raise
         finally:
-            self._finish(key, result)
+            self._finish(key, call, result)
         return result
 
     @property
@@ -225,12 +226,12 @@ class Ledger:
         with self._lock:
             self.failed[key or f"uncached {len(self.failed)}"] = error
 
-    def _finish(self, key: str | None, result: Any) -> None:
+    def _finish(self, key: str | None, call: LMCall, result: Any) -> None:
         if result is None:
             if key is not None:
                 self.answers.land(key, None)
             return
-        usage, body = client().usage(result), None
+        usage, body = took(call, result), None
         if key is not None:
             try:
                 body = self.answers.codec.dumps(result)

@@ -34,6 +34,7 @@ from swarm_worker.errors import (
 )
 from swarm_worker.exceptions import describe
 from swarm_worker.exchange import Table
+from swarm_worker.price_list import took
 from swarm_worker.refusals import RequestRefused
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
@@ -487,7 +488,7 @@ class Engine:
                 if may_stand_in.get() and self._looks_ahead and is_alone() and self._look(EXTREMES) is not None:
                     raise Missing(effect.digest)
                 self._waiting.pop(effect.digest, None)
-                self._make_waiting(lambda: self._make(effect.digest, make))
+                self._make_waiting(lambda: self._make(effect.digest, call, make))
             finally:
                 self._flights.land(effect.digest, None)
         return effect
@@ -512,12 +513,12 @@ class Engine:
                 continue
             try:
                 with self._working():
-                    await self._make_async(effect.digest, make)
+                    await self._make_async(effect.digest, call, make)
             finally:
                 self._flights.land(effect.digest, None)
         return effect
 
-    async def _make_async(self, key: str, make: AsyncMake) -> None:
+    async def _make_async(self, key: str, call: LMCall, make: AsyncMake) -> None:
         self.spend()
         try:
             made = await make()
@@ -527,9 +528,9 @@ class Engine:
             def again() -> Any:
                 raise failure
 
-            self._make(key, again)
+            self._make(key, call, again)
         else:
-            self._make(key, lambda: made)
+            self._make(key, call, lambda: made)
 
     def _named(self, lm: Any, call: LMCall) -> Call:
         effect = Call(lm, call)
@@ -547,11 +548,11 @@ class Engine:
             raise value
         return value
 
-    def _make(self, key: str, make: Make) -> None:
+    def _make(self, key: str, call: LMCall, make: Make) -> None:
         """Makes an LM call here and journals it. Raises SwarmError."""
         outcome, value = outcome_of(make, (), self.codec.redact)
         if outcome is Outcome.OK:
-            header = CallMade(key=key, usage=client().usage(value)).to_header()
+            header = CallMade(key=key, usage=took(call, value)).to_header()
             self._keep(Record(RecordKind.CALL, header, self._portable(value)))
         else:
             failed: Value = outcome, value
@@ -579,7 +580,7 @@ class Engine:
 
         def found(key: str, payload: bytes) -> None:
             lm, call = self.codec.loads(payload)
-            self._make(key, lambda: self._make_call(lm, call))
+            self._make(key, call, lambda: self._make_call(lm, call))
 
         jobs = [*own, *(lambda key=key, payload=payload: found(key, payload) for key, payload in waiting.items())]
         if not jobs:

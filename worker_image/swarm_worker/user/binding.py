@@ -16,6 +16,7 @@ from swarm_wire.spec import CompilationSpec
 from swarm_worker.modules import users_modules
 from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.user.data import Data
+from swarm_worker.user.sources import program_folder
 
 
 def binding(spec: CompilationSpec, sources: Path, data: Data, image: str, hash_seed: int) -> str:
@@ -32,9 +33,8 @@ def packages() -> str:
 
 
 def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
-    source = spec.program.source
-    if source is not None and source.config_map is not None:
-        folder = sources / source.config_map.name
+    folder = program_folder(spec, sources)
+    if folder is not None:
         yield from ((str(path.relative_to(folder)), path.read_bytes()) for path in sorted(files(folder)))
     for name, module in users_modules():
         yield name, Path(str(module.__file__)).read_bytes()

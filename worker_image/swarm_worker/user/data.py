@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from swarm_wire.spec import CompilationSpec, DataSource
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
+from swarm_worker.user.sources import data_folder
 
 _REASON = WorkerReason.DATA_INVALID
 
@@ -29,11 +30,13 @@ class Data:
     Attributes:
         validation: None where the spec names none: the stock optimizer then makes its own choice.
         test: empty where the spec names none.
+        notes: what people may not expect of the data, a sentence each.
     """
 
     train: list[Any]
     validation: list[Any] | None
     test: list[Any]
+    notes: tuple[str, ...] = ()
 
     def scored(self, optimizer: Optimizer) -> list[Any]:
         """The examples that student and winner are scored on: the validation set, or what the optimizer takes for it of
@@ -57,20 +60,32 @@ class Data:
 
 def load_data(spec: CompilationSpec, sources: Path) -> Data:
     """Raises BadInput with file and line where an example cannot be used."""
-    given = spec.data
+    given, base = spec.data, data_folder(spec, sources)
+    notes: list[str] = []
+
+    def of(source: DataSource, name: str) -> list[Any]:
+        return _load(source, f"spec.data.{name}", given.inputs, sources, base, notes.append)
+
     return Data(
-        train=_load(given.train, "spec.data.train", given.inputs, sources),
-        validation=_load(given.validation, "spec.data.validation", given.inputs, sources) if given.validation else None,
-        test=_load(given.test, "spec.data.test", given.inputs, sources) if given.test else [],
+        train=of(given.train, "train"),
+        validation=of(given.validation, "validation") if given.validation else None,
+        test=of(given.test, "test") if given.test else [],
+        notes=tuple(notes),
     )
 
 
-def _load(source: DataSource, where: str, inputs: list[str] | None, sources: Path) -> list[Any]:
+def _load(
+    source: DataSource, where: str, inputs: list[str] | None, sources: Path, base: Path, note: Callable[[str], None]
+) -> list[Any]:
     if source.entrypoint is not None:
         rows, name = _call(source.entrypoint, where), source.entrypoint
     else:
-        path = Path(source.path) if source.path else sources / source.config_map.name / source.config_map.key  # type: ignore[union-attr]
+        path = (
+            base / source.path if source.path else sources / source.config_map.name / source.config_map.key  # type: ignore[union-attr]
+        )
         rows, name = _read(path, where), path.name
+        if path.suffix == ".csv":
+            _look_for_booleans(rows, f"{where}: {name}", note)
     examples: list[Any] = []
     for number, row in enumerate(rows, 1):
         if source.limit is not None and len(examples) == source.limit:
@@ -124,6 +139,15 @@ def _table(text: str, where: str) -> list[Mapping[str, Any]]:
     except csv.Error as error:
         raise BadInput(_REASON, f"{where}, line {reader.line_num} is not CSV: {sentence(str(error))}") from None
     return rows
+
+
+def _look_for_booleans(rows: Sequence[Mapping[str, Any]], where: str, note: Callable[[str], None]) -> None:
+    for field in rows[0] if rows else ():
+        if {row[field].strip().lower() for row in rows} <= {"true", "false"}:
+            note(
+                f"{where}: the field {field!r} holds the texts True and False: all of a CSV file is text, and Python "
+                'takes any text for true. Compare it with "True", or write the file as JSONL.'
+            )
 
 
 def _json(line: str, where: str) -> Mapping[str, Any]:

@@ -10,15 +10,13 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.spec import CompilationSpec, DataSource
 from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import describe, location
+from swarm_worker.user.sources import program_folder
 
 
 def add_sources(spec: CompilationSpec, sources: Path) -> None:
     """Makes the program's files importable."""
-    source = spec.program.source
-    if source is not None and source.config_map is not None:
-        folder = sources / source.config_map.name
-        if not folder.is_dir():
-            raise BadInput(WorkerReason.PROGRAM_LOAD_FAILED, f"the ConfigMap {source.config_map.name} is not there")
+    folder = program_folder(spec, sources)
+    if folder is not None:
         sys.path.insert(0, str(folder))
         # ConfigMap volumes are read-only, and bytecode would only be written to be thrown away.
         sys.dont_write_bytecode = True
@@ -29,7 +27,7 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
     """The object that an entrypoint names.
 
     Args:
-        entrypoint: "module:attribute".
+        entrypoint: "module:attribute"; the attribute may be of an object in the module: "module:tools.metric".
         where: the field of the spec, for messages.
         reason: of the BadInput that is raised where this fails.
     """
@@ -42,13 +40,15 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
             raise BadInput(
                 reason,
                 f'{where}: there is no module {missing!r} for "{entrypoint}". A ConfigMap source needs a key '
-                f'"{missing}.py"; without a source the module must be installed in the image. '
+                f'"{missing}.py", or an archive with the package; without a source the module must be beside the YAML, '
+                f"or installed in the image. "
                 f"Importable files here: {', '.join(_files()) or 'none'}.",
             ) from None
         raise BadInput(
             reason,
-            f'{where}: importing "{module_name}" failed: it imports {missing!r}, which is not installed in the worker '
-            f"image ({location(error)}). Add it to an image of your own and name that in spec.image.",
+            f'{where}: importing "{module_name}" failed: it imports {missing!r}, which is not installed '
+            f"({location(error)}). On a laptop, install it; in a cluster, add it to an image of your own and name that "
+            "in spec.image.",
         ) from None
     except SwarmError:
         raise
@@ -57,13 +57,15 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
             reason,
             f'{where}: importing "{module_name}" raised {describe(error)}. Correct the file, then apply it again.',
         ) from None
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        names = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))[:20])
-        raise BadInput(
-            reason, f'{where}: module "{module_name}" has no "{attribute}". It has: {names or "nothing"}.'
-        ) from None
+    found, path = module, f'module "{module_name}"'
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            there = ", ".join(sorted(known for known in dir(found) if not known.startswith("_"))[:20])
+            raise BadInput(reason, f'{where}: {path} has no "{name}". It has: {there or "nothing"}.') from None
+        path = f'"{name}" of {path}'
+    return found
 
 
 def call(function: Callable[[], Any], entrypoint: str, where: str, reason: WorkerReason) -> Any:
@@ -93,4 +95,5 @@ def _entrypoints(spec: CompilationSpec) -> Iterator[tuple[str, str, WorkerReason
 
 def _files() -> list[str]:
     first = Path(sys.path[0] or ".")
-    return sorted(path.name for path in first.glob("*.py"))[:20] if first.is_dir() else []
+    found = [*first.glob("*.py"), *(path.parent for path in first.glob("*/__init__.py"))] if first.is_dir() else []
+    return sorted(path.name + "/" * path.is_dir() for path in found)[:20]

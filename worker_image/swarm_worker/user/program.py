@@ -14,6 +14,11 @@ from swarm_worker.user.entrypoint import call, load
 _WHERE, _REASON = "spec.program.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
 
 
+def is_instance(spec: CompilationSpec) -> bool:
+    """Whether the entrypoint names a Module; otherwise it names what makes one."""
+    return isinstance(load(spec.program.entrypoint, _WHERE, _REASON), dspy.Module)
+
+
 def load_program(spec: CompilationSpec) -> dspy.Module:
     """The student: the Module that the entrypoint names, or an instance of the class, or what the factory returns."""
     found = load(spec.program.entrypoint, _WHERE, _REASON)

@@ -1,0 +1,105 @@
+"""Every field of a Compilation, as tables of Markdown."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from swarm_operator.api import Status
+from swarm_operator.crd import structural
+from swarm_wire.schema import FORMS, HIGHEST
+from swarm_wire.spec import CompilationSpec
+
+Schema = dict[str, Any]
+
+
+def sections() -> str:
+    """A section for each object of the spec, then of the status."""
+    found: dict[type[BaseModel], list[str]] = {}
+    _collect(CompilationSpec, "spec", found)
+    _collect(Status, "status", found)
+    return "\n".join(_section(model, paths, found) for model, paths in found.items())
+
+
+def table(schema: Schema, links: Mapping[str, str] | None = None, head: str = "field") -> str:
+    """A row for each field of an object.
+
+    Args:
+        head: what the fields are called.
+        links: where objects are described, by their field.
+    """
+    required = schema.get("required", ())
+    rows = [
+        f"| `{name}` | {_linked(_type(given), (links or {}).get(name))} | {_default(given, name in required)} | "
+        f"{_cell(given.get('description', ''))} |\n"
+        for name, given in schema["properties"].items()
+    ]
+    return "".join([f"| {head} | | default | |\n", "|---|---|---|---|\n", *rows])
+
+
+def _collect(model: type[BaseModel], path: str, found: dict[type[BaseModel], list[str]]) -> None:
+    """Where each model stands; within one that stands at several places, by the first."""
+    new = model not in found
+    found.setdefault(model, []).append(path)
+    for field in model.model_fields.values() if new else ():
+        for inner, more in _models(field.annotation):
+            _collect(inner, f"{path}.{field.alias}{more}", found)
+
+
+def _models(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, ""
+    more = {list: "[]", dict: ".*"}.get(get_origin(annotation), "")
+    for part in get_args(annotation):
+        for model, path in _models(part):
+            yield model, more + path
+
+
+def _section(model: type[BaseModel], paths: list[str], found: Mapping[type[BaseModel], list[str]]) -> str:
+    schema, (first, *others) = structural(model), paths
+    also = f"The same fields are in {', '.join(f'`{path}`' for path in others)}.\n\n" if others else ""
+    rules = "".join(f"Rule: {rule['message']}.\n\n" for rule in schema.get("x-kubernetes-validations", ()))
+    links = {
+        field.alias or "": f"#{_anchor(found[inner][0])}"
+        for field in model.model_fields.values()
+        for inner, _ in _models(field.annotation)
+    }
+    about = " ".join((model.__doc__ or "").split())
+    return f"### {first}\n\n{about}\n\n{rules}{also}{table(schema, links)}"
+
+
+def _type(given: Schema) -> str:
+    if "enum" in given:
+        return ", ".join(given["enum"])
+    if (form := FORMS.get(given.get("pattern", ""))) is not None:
+        return form.partition(", for example")[0].partition(": ")[0]
+    if given["type"] == "array":
+        return f"list of {_type(given['items'])}"
+    if isinstance(given.get("additionalProperties"), dict):
+        return f"map to {_type(given['additionalProperties'])}"
+    low, high = (
+        f"{bound:g}" if isinstance(bound, float) else bound for bound in map(given.get, ("minimum", "maximum"))
+    )
+    high = None if high == HIGHEST else high
+    bounds = f" {low} .. {high}" if high is not None else f" ≥ {low}" if low is not None else ""
+    return f"{given['type']}{bounds}"
+
+
+def _linked(type_: str, link: str | None) -> str:
+    return type_ if link is None else type_.replace("object", f"[object]({link})")
+
+
+def _default(given: Schema, required: bool) -> str:
+    if required:
+        return "required"
+    return f"`{json.dumps(given['default'])}`" if "default" in given else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub makes it."""
+    return "".join(sign for sign in heading.lower() if sign.isalnum() or sign in "-_")

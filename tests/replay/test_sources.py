@@ -1,0 +1,86 @@
+"""A package with subfolders and data beside it: on a laptop as it lies there, and packed, as in a cluster."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.compiles import ROOT
+
+ASK = """
+import dspy
+from pathlib import Path
+from app.metrics import scores
+
+HINT = (Path(__file__).parent / "prompts" / "hint.txt").read_text()
+try:
+    import beside
+    HINT = beside.HINT
+except ImportError:
+    pass
+
+class Ask(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict(dspy.Signature("question -> answer", HINT))
+    def forward(self, question):
+        return self.ask(question=question)
+"""
+FILES = {
+    "app/__init__.py": "",
+    "app/ask.py": ASK,
+    "app/metrics/__init__.py": "",
+    "app/metrics/scores.py": "class Scores:\n    @staticmethod\n    def exact(example, prediction, trace=None):\n"
+    "        return example.answer == prediction.answer\n",
+    "app/prompts/hint.txt": "Answer with one word.",
+    "data/train.jsonl": "".join(json.dumps({"question": f"q{n}", "answer": "a"}) + "\n" for n in range(4)),
+}
+
+
+def compilation(endpoint: str, **program: Any) -> str:
+    spec = {
+        "program": {"entrypoint": "app.ask:Ask", **program},
+        "metric": {"entrypoint": "app.metrics.scores:Scores.exact"},
+        "data": {"inputs": ["question"], "train": {"path": "data/train.jsonl"}},
+        "models": {"student": {"model": "openai/small", "endpoint": endpoint, "price": {"prompt": 1, "completion": 1}}},
+        "optimizer": {"labeledFewShot": {"k": 2}},
+    }
+    return yaml.safe_dump(
+        {"apiVersion": "dspy-swarm.dev/v1alpha1", "kind": "DSPyCompilation", "metadata": {"name": "ask"}, "spec": spec}
+    )
+
+
+def swarm(*arguments: str, cwd: Path) -> str:
+    path = os.pathsep.join(str(ROOT / each) for each in ("worker_image", "tests"))
+    done = subprocess.run(
+        [sys.executable, "-m", "swarm_worker", *arguments],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_packed_package_is_compiled_as_the_folder_is_and_nothing_beside_it_is_imported(
+    tmp_path: Path, providers: Any
+) -> None:
+    endpoint = providers(0).url
+    mine, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    for path, text in FILES.items():
+        (mine / path).parent.mkdir(parents=True, exist_ok=True)
+        (mine / path).write_text(text)
+    (mine / "c.yaml").write_text(compilation(endpoint))
+    told = swarm("run", "-f", str(mine / "c.yaml"), "--output", "beside", cwd=tmp_path)
+    assert " USD, " in told
+
+    manifest = swarm("pack", str(mine), "--name", "code", cwd=tmp_path)
+    elsewhere.mkdir()
+    (elsewhere / "beside.py").write_text("HINT = 'not of the source'")
+    (elsewhere / "c.yaml").write_text(
+        compilation(endpoint, source={"configMap": {"name": "code"}}) + "---\n" + manifest
+    )
+    swarm("run", "-f", "c.yaml", "--output", str(tmp_path / "packed"), cwd=elsewhere)
+    assert (tmp_path / "packed" / "program.json").read_text() == (tmp_path / "beside" / "program.json").read_text()

@@ -1,0 +1,61 @@
+"""What is wrong with a spec is said in words, with what to write instead."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from support.wire_spec import a_spec
+from swarm_operator.crd import structural
+from swarm_wire.messages import RunRequest
+from swarm_wire.problems import parse, problems
+from swarm_wire.schema import FORMS
+from swarm_wire.spec import CompilationSpec
+
+
+def said(**changes: Any) -> list[str]:
+    with pytest.raises(ValidationError) as error:
+        parse(a_spec(**changes))
+    return [str(problem) for problem in problems(error.value)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        # a field that is not there
+        ("metric.rnge", {}, "spec.metric.rnge is not a field. Did you mean range?"),
+        ("metric.Range", {}, "spec.metric.Range is not a field. Did you mean range?"),
+        ("optimizer", {"bootstrapFewShot": {"max_bootstrapped_demos": 2}},
+         "spec.optimizer.bootstrapFewShot.max_bootstrapped_demos is not a field. Did you mean maxBootstrappedDemos?"),
+        ("models.student.max_tokens", 9,
+         "spec.models.student.max_tokens is not a field. Did you mean parameters.maxTokens?"),
+        ("swarm", {"tolerations": [{"kee": "gpu"}]}, "spec.swarm.tolerations.0.kee is not a field. Did you mean key?"),
+        ("metric.zzz", 1, "spec.metric.zzz is not a field. Its fields: entrypoint, range."),
+        # a value
+        ("program.entrypoint", "triage",
+         'spec.program.entrypoint must be "module:attribute", for example "triage:Triage" (it is \'triage\')'),
+        ("swarm", {"pods": 0}, "spec.swarm.pods must be greater than or equal to 1 (it is 0)"),
+        ("swarm", {"pruning": "of"}, "spec.swarm.pruning must be 'exact' or 'off' (it is 'of')"),
+        ("data.train", {}, "spec.data.train: exactly one of configMap, path, entrypoint must be set"),
+        ("metric", {}, "spec.metric.entrypoint is missing"),
+    ],
+)  # fmt: skip
+def test_a_problem_is_told_with_what_to_write(field: str, value: Any, says: str) -> None:
+    assert said(**{field: value}) == [says]
+
+
+def test_every_pattern_has_words() -> None:
+    def patterns(schema: dict[str, Any]) -> set[str]:
+        inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+        found = [patterns(each) for each in inner if isinstance(each, dict)]
+        return set().union(*found, {schema["pattern"]} if "pattern" in schema else ())
+
+    assert patterns(structural(CompilationSpec)) == set(FORMS)
+
+
+def test_a_request_is_told_of_as_a_spec_is() -> None:
+    with pytest.raises(ValidationError) as error:
+        RunRequest.model_validate({"runId": "a", "name": "b", "spec": a_spec(**{"swarm": {"pods": 0}})})
+    assert [str(problem) for problem in problems(error.value)] == [
+        "spec.swarm.pods must be greater than or equal to 1 (it is 0)"
+    ]

@@ -1,0 +1,236 @@
+"""Sources of more than one file: what is packed, what is unpacked, and what is refused."""
+
+import base64
+import gzip
+import hashlib
+import io
+import stat
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import dspy
+import pytest
+import yaml
+
+from support.worker import importable, spec_of
+from swarm_wire.spec import KeyToPath
+from swarm_worker.__main__ import main
+from swarm_worker.errors import BadInput
+from swarm_worker.local import pack
+from swarm_worker.user import sources
+from swarm_worker.user.binding import binding
+from swarm_worker.user.data import Data, load_data
+from swarm_worker.user.entrypoint import add_sources
+from swarm_worker.user.program import load_program
+from swarm_worker.user.sources import laid_out, program_folder
+
+PROGRAM = "import dspy\nfrom app.inner.words import ASK\nclass Ask(dspy.Module):\n    def __init__(self):\n" + (
+    "        super().__init__()\n        self.ask = dspy.Predict(ASK)\n"
+)
+FILES = {
+    "app/__init__.py": "",
+    "app/ask.py": PROGRAM,
+    "app/inner/words.py": 'ASK = "question -> answer"\n',
+    "data/train.jsonl": '{"question": "q", "answer": "a"}\n',
+}
+
+
+def write(folder: Path, files: Mapping[str, str]) -> Path:
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+def tar(*members: tuple[str, bytes | str]) -> bytes:
+    """Of files by their bytes, and of what is none by its type."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                member.size = len(content)
+            else:
+                member.type, member.linkname = content.encode(), "/etc/passwd"
+            archive.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return gzip.compress(whole.getvalue())
+
+
+def zipped(*members: tuple[str, bytes], mode: int = 0) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return whole.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def unpacked_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWARM_UNPACKED_DIR", str(tmp_path / "unpacked"))
+
+
+# --- packing -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_part_of_a_program_is_left_out(tmp_path: Path) -> None:
+    more = {
+        ".git/config": "", ".env": "KEY=sk-1", "app/.secret": "", "app/__pycache__/ask.pyc": "", "app/old.pyc": "",
+        "venv/pyvenv.cfg": "", "venv/lib/site.py": "", "compilation.yaml": "apiVersion: a\nkind: DSPyCompilation\n",
+        "source.yaml": "", "app/settings.yaml": "kind: small\n",
+    }  # fmt: skip
+    found = dict(pack.collected(write(tmp_path, FILES | more)))
+    assert found == {path: text.encode() for path, text in (FILES | {"app/settings.yaml": "kind: small\n"}).items()}
+
+
+def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
+    one, two = (dict(pack.collected(write(tmp_path / name, FILES))) for name in ("one", "two"))
+    assert pack.packed(one) == pack.packed(dict(reversed(two.items())))
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "says"),
+    [
+        ({}, "code", "has no files to pack"),
+        ({"a.py": ""}, "My code", "--name must be a name of Kubernetes"),
+    ],
+)
+def test_what_cannot_be_packed(
+    tmp_path: Path, files: dict[str, str], name: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", str(write(tmp_path, files)), "--name", name]) == 1
+    told = capsys.readouterr()
+    assert (told.out, says in told.err) == ("", True)
+
+
+def test_a_folder_that_is_too_large_is_told_with_its_largest_files(tmp_path: Path) -> None:
+    noise = {"b.bin": bytes(range(256)), "a.py": b"x"}
+    noise["large.bin"] = b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(40_000))
+    with pytest.raises(BadInput, match=r"holds 1,048,576\. The largest files: large\.bin \(1,280,000 bytes\), b\.bin"):
+        pack.manifest("code", noise, tmp_path)
+
+
+def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
+    (write(tmp_path, FILES) / "app" / "link.py").symlink_to("/etc/passwd")
+    with pytest.raises(BadInput, match=r"link\.py is a link"):
+        dict(pack.collected(tmp_path))
+
+
+# --- unpacking ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "items", "paths"),
+    [
+        ({"a.py": b"1", "b.txt": b"2"}, None, {"a.py": b"1", "b.txt": b"2"}),
+        ({"a.py": b"1", "b.py": b"2"}, {"b.py": "app/inner/b.py"}, {"app/inner/b.py": b"2"}),
+        ({"s.tar.gz": tar(("./app", tarfile.DIRTYPE.decode()), ("./app/a.py", b"1")), "b.py": b"2"}, None,
+         {"app/a.py": b"1", "b.py": b"2"}),
+        ({"s.zip": zipped(("app/", b""), ("app/a.py", b"1"))}, None, {"app/a.py": b"1"}),
+        ({"s.tgz": tar(("a.py", b"1"))}, {"s.tgz": "vendor/s.tgz"}, {"vendor/a.py": b"1"}),
+    ],
+)  # fmt: skip
+def test_keys_become_files(content: dict[str, bytes], items: dict[str, str] | None, paths: dict[str, bytes]) -> None:
+    given = None if items is None else [KeyToPath(key=key, path=path) for key, path in items.items()]
+    assert laid_out(content, given, "code") == paths
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"s.tar.gz": tar(("/etc/a.py", b""))}, "'/etc/a.py', which is no path within a folder"),
+        ({"s.tar.gz": tar(("a/../../b.py", b""))}, "'a/../../b.py', which is no path within a folder"),
+        ({"s.zip": zipped(("..\\b.py", b""))}, "which is no path within a folder"),
+        ({"s.zip": zipped(("../b.py", b""))}, "'../b.py', which is no path within a folder"),
+        ({"s.tar.gz": tar(("..data/b.py", b""))}, "which is no path within a folder"),
+        ({"s.tar.gz": tar(("a\nb.py", b""))}, "which is no path within a folder"),
+        ({"s.tar.gz": tar(("link", tarfile.SYMTYPE.decode()))}, "'link', which is neither a file nor a folder"),
+        ({"s.tar.gz": tar(("hard", tarfile.LNKTYPE.decode()))}, "'hard', which is neither a file nor a folder"),
+        ({"s.tar.gz": tar(("fifo", tarfile.FIFOTYPE.decode()))}, "'fifo', which is neither a file nor a folder"),
+        ({"s.zip": zipped(("link", b"/etc/passwd"), mode=stat.S_IFLNK | 0o777)}, "'link', which is neither a file"),
+        ({"s.tar.gz": tar(("a.py", b"1")), "a.py": b"2"}, "holds a.py, which another key holds, too"),
+        ({"s.tar.gz": tar(("a.py", b"1"), ("a.py", b"2"))}, "holds a.py, which another key holds, too"),
+        ({"s.tar.gz": b"no archive"}, "cannot be unpacked"),
+        ({"s.zip": b"no archive"}, "cannot be unpacked"),
+        ({"s.tar.gz": tar(("a.py", b"x" * 5000))[:-40]}, "cannot be unpacked"),
+        ({"s.tar.gz": tar(("zeros", bytes(9_000)))}, "holds more than 0 MiB"),
+        ({"s.zip": zipped(("zeros", bytes(9_000)))}, "holds more than 0 MiB"),
+        ({"s.zip": zipped(*((f"{n}.py", b"") for n in range(4)))}, "holds more than 3 files"),
+    ],
+)  # fmt: skip
+def test_what_is_not_unpacked(content: dict[str, bytes], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_BYTES", 15_000 if "zeros" not in str(content) else 8_000)
+    monkeypatch.setattr(sources, "MOST_FILES", 3)
+    with pytest.raises(BadInput) as error:
+        laid_out(content, None, "code")
+    assert says in str(error.value)
+    assert error.value.reason == "ProgramLoadFailed"
+
+
+def test_a_key_that_is_not_there_is_told_with_what_is() -> None:
+    with pytest.raises(BadInput, match=r"the ConfigMap code has no key 'b\.py'. It has: a\.py\."):
+        laid_out({"a.py": b""}, [KeyToPath(key="b.py", path="b.py")], "code")
+
+
+# --- the whole way -----------------------------------------------------------------------------------------------
+
+
+def mounted(folder: Path, manifest: str) -> Path:
+    """As the kubelet does."""
+    document = yaml.safe_load(manifest)
+    for key, text in document["binaryData"].items():
+        (folder / document["metadata"]["name"]).mkdir(parents=True, exist_ok=True)
+        (folder / document["metadata"]["name"] / key).write_bytes(base64.b64decode(text))
+    return folder
+
+
+def test_a_packed_folder_is_imported_and_its_data_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", str(write(tmp_path / "mine", FILES)), "--name", "code"]) == 0
+    here = mounted(tmp_path / "sources", capsys.readouterr().out)
+    spec = spec_of(
+        "app.ask",
+        **{
+            "program": {"entrypoint": "app.ask:Ask", "source": {"configMap": {"name": "code"}}},
+            "data": {"inputs": ["question"], "train": {"path": "data/train.jsonl"}},
+        },
+    )
+    with importable(tmp_path / "sources"):
+        add_sources(spec, here)
+        assert isinstance(load_program(spec), dspy.Module)
+        assert load_data(spec, here).train[0].answer == "a"
+
+
+def test_a_relative_path_of_data_begins_at_the_yamls_folder_where_there_is_no_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, FILES)
+    spec = spec_of("app", data={"inputs": ["question"], "train": {"path": "data/train.jsonl"}})
+    monkeypatch.setenv("SWARM_BASE_DIR", str(tmp_path))
+    assert len(load_data(spec, tmp_path / "sources").train) == 1
+
+
+def test_a_journal_is_bound_to_the_files_and_not_to_how_they_came(tmp_path: Path) -> None:
+    spec = spec_of("app", **{"program.source": {"configMap": {"name": "code"}}})
+    files = [(path, text.encode()) for path, text in FILES.items()]
+
+    def bound(key: str, archive: bytes) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        (folder / "code").mkdir(parents=True)
+        (folder / "code" / key).write_bytes(archive)
+        return binding(spec, folder, Data([], None, []), "image", 0)
+
+    same = {bound("a.tar.gz", tar(*files)), bound("b.zip", zipped(*files)), bound("a.tar.gz", pack.packed(dict(files)))}
+    assert len(same) == 1
+    assert bound("a.tar.gz", tar(*files, ("more.txt", b""))) not in same
+
+
+def test_processes_lay_out_the_same_files_once(tmp_path: Path) -> None:
+    spec = spec_of("app", **{"program.source": {"configMap": {"name": "code"}}})
+    (tmp_path / "sources" / "code").mkdir(parents=True)
+    (tmp_path / "sources" / "code" / "s.zip").write_bytes(zipped(("a.py", b"1")))
+    found = [program_folder(spec, tmp_path / "sources") for _ in range(2)]
+    assert found[0] == found[1]
+    assert list((tmp_path / "unpacked").iterdir()) == [found[0]]

@@ -1,0 +1,102 @@
+"""`python -m swarm_worker pack`: a folder as a ConfigMap, for `spec.program.source`."""
+
+import argparse
+import base64
+import gzip
+import io
+import os
+import re
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from swarm_wire.names import WorkerReason
+from swarm_wire.schema import FORMS, NAME
+from swarm_worker.errors import BadInput, SwarmError
+
+KEY = "source.tar.gz"
+MOST_BYTES = 2**20
+"""Of a ConfigMap."""
+_SHOWN = 5
+_MANIFEST = re.compile(rb"^(apiVersion|kind):", re.MULTILINE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what the program's imports begin at")
+    parser.add_argument("--name", required=True, help="of the ConfigMap")
+
+
+def run(given: argparse.Namespace) -> int:
+    """The exit status: 1 where the folder cannot be packed."""
+    try:
+        content = dict(collected(given.folder))
+        text = manifest(given.name, content, given.folder)
+    except SwarmError as error:
+        sys.stderr.write(f"{error.reason}: {error}\n")
+        return 1
+    sys.stdout.write(text)
+    sys.stderr.write(f"{len(content)} files: {', '.join([*content][:_SHOWN])}{', ...' * (len(content) > _SHOWN)}\n")
+    return 0
+
+
+def collected(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The folder's files by their paths in it, in order.
+
+    Left out are names that begin with a dot, __pycache__, virtual environments (what holds a pyvenv.cfg), and manifests
+    of Kubernetes: YAML with apiVersion and kind, or without anything. Raises BadInput at a link.
+    """
+    if not folder.is_dir():
+        raise _refused(f"{folder} is not a folder")
+    for parent, folders, names in os.walk(folder):
+        here = Path(parent)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and name != "__pycache__" and not (here / name / "pyvenv.cfg").exists()
+        )
+        for name in sorted([*names, *(each for each in folders if (here / each).is_symlink())]):
+            path = here / name
+            if name.startswith(".") or name.endswith(".pyc"):
+                continue
+            if path.is_symlink() or not path.is_file():
+                raise _refused(f"{path} is a link, or no file: put the file itself in its place")
+            data = path.read_bytes()
+            if path.suffix not in (".yaml", ".yml") or (data.strip() and len(set(_MANIFEST.findall(data))) < 2):
+                yield path.relative_to(folder).as_posix(), data
+
+
+def packed(content: Mapping[str, bytes]) -> bytes:
+    """A tar.gz: the same bytes for the same files."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path, data in sorted(content.items()):
+            member = tarfile.TarInfo(path)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return gzip.compress(whole.getvalue(), 9, mtime=0)
+
+
+def manifest(name: str, content: Mapping[str, bytes], folder: Path) -> str:
+    """A ConfigMap, as YAML. Raises BadInput where the files do not fit into one."""
+    if not re.fullmatch(NAME, name):
+        raise _refused(f"--name must be {FORMS[NAME]} (it is {name!r})")
+    if not content:
+        raise _refused(f"{folder} has no files to pack")
+    archive = packed(content)
+    if len(archive) > MOST_BYTES:
+        largest = sorted(content, key=lambda path: -len(content[path]))[:_SHOWN]
+        told = ", ".join(f"{path} ({len(content[path]):,} bytes)" for path in largest)
+        raise _refused(
+            f"{folder} takes {len(archive):,} bytes when packed, and a ConfigMap holds {MOST_BYTES:,}. The largest "
+            f"files: {told}. Move data into ConfigMaps of its own, or all of it into an image (spec.image)"
+        )
+    return (
+        f"# Made by: python -m swarm_worker pack. Apply it with: kubectl apply --server-side\n"
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\nbinaryData:\n"
+        f"  {KEY}: {base64.b64encode(archive).decode()}\n"
+    )
+
+
+def _refused(what: str) -> BadInput:
+    return BadInput(WorkerReason.PROGRAM_LOAD_FAILED, f"{what}.")

@@ -1,0 +1,151 @@
+"""The program's files: keys of a ConfigMap, which may be archives, as a folder that can be imported from."""
+
+import hashlib
+import io
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from swarm_wire import names
+from swarm_wire.names import WorkerReason
+from swarm_wire.shards import files
+from swarm_wire.spec import CompilationSpec, KeyToPath
+from swarm_worker.errors import BadInput
+
+TAR, ZIP = (".tar.gz", ".tgz"), (".zip",)
+MOST_BYTES, MOST_FILES = 64 * 2**20, 10_000
+"""Of an archive, unpacked."""
+_GZIP = 31
+"""zlib's word for it."""
+
+
+def program_folder(spec: CompilationSpec, sources: Path) -> Path | None:
+    """Where the source's files are; None where the spec names no source. Raises BadInput where one cannot be used."""
+    source = spec.program.source
+    if source is None or source.config_map is None:
+        return None
+    name, items = source.config_map.name, source.config_map.items
+    mounted = sources / name
+    if not mounted.is_dir():
+        raise _refused(f"the ConfigMap {name} is not there")
+    content = {str(path.relative_to(mounted)): path for path in files(mounted)}
+    if items is None and not any(key.endswith((*TAR, *ZIP)) for key in content):
+        return mounted
+    found = laid_out({key: path.read_bytes() for key, path in content.items()}, items, name)
+    return _written(found, Path(os.environ.get(names.ENV_UNPACKED_DIR) or names.UNPACKED_DIR))
+
+
+def data_folder(spec: CompilationSpec, sources: Path) -> Path:
+    """What relative paths of data begin at."""
+    return program_folder(spec, sources) or Path(os.environ.get(names.ENV_BASE_DIR) or ".")
+
+
+def laid_out(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None, where: str) -> dict[str, bytes]:
+    """Files by their path: every key, or those that are named at the paths that are given; archives unpacked."""
+    chosen = {key: key for key in content} if items is None else {item.path: item.key for item in items}
+    made: dict[str, bytes] = {}
+    for path, key in sorted(chosen.items()):
+        if key not in content:
+            raise _refused(f"the ConfigMap {where} has no key {key!r}. It has: {', '.join(sorted(content)) or 'none'}")
+        told = f"{key} of the ConfigMap {where}"
+        for inner, data in _unpacked(path, content[key], told):
+            if inner in made:
+                raise _refused(f"{told} holds {inner}, which another key holds, too")
+            made[inner] = data
+    return made
+
+
+def _unpacked(path: str, data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
+    if not path.endswith((*TAR, *ZIP)):
+        yield path, data
+        return
+    parent = PurePosixPath(path).parent
+    try:
+        for number, (name, body) in enumerate((_tar if path.endswith(TAR) else _zip)(data, where), 1):
+            if number > MOST_FILES:
+                raise _refused(f"{where} holds more than {MOST_FILES:,} files")
+            inner = PurePosixPath(name)
+            hidden = any(part.startswith("..") for part in inner.parts)  # "..data": Kubernetes' own
+            if inner.is_absolute() or hidden or "\\" in name or not inner.parts or not name.isprintable():
+                raise _refused(f"{where} holds {name!r}, which is no path within a folder")
+            yield str(parent / inner), body
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise _refused(f"{where} cannot be unpacked: {error}. Make it with: python -m swarm_worker pack") from None
+
+
+def _tar(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
+    gzip = zlib.decompressobj(_GZIP)
+    whole = gzip.decompress(data, MOST_BYTES + 1)
+    if len(whole) > MOST_BYTES:
+        raise _too_large(where)
+    if not gzip.eof:
+        raise EOFError("its end is missing")
+    with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as archive:
+        left = MOST_BYTES
+        for member in archive:
+            left -= member.size  # which may be more than is there: a file with holes
+            if left < 0:
+                raise _too_large(where)
+            if member.isreg() and (file := archive.extractfile(member)) is not None:
+                yield member.name, file.read()
+            elif not member.isdir():
+                raise _no_file(where, member.name)
+
+
+def _zip(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        left = MOST_BYTES
+        for member in archive.infolist():
+            if member.is_dir():
+                continue
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG):
+                raise _no_file(where, member.filename)
+            with archive.open(member) as file:
+                body = file.read(left + 1)
+            left -= len(body)
+            if left < 0:
+                raise _too_large(where)
+            yield member.filename, body
+
+
+def _written(content: Mapping[str, bytes], base: Path) -> Path:
+    """A folder with these files; the same one for all processes, by its content."""
+    hasher = hashlib.sha256()
+    for path, data in sorted(content.items()):
+        hasher.update(f"{path}/{len(data)}/".encode() + data)
+    target = base / hasher.hexdigest()[:32]
+    if target.is_dir():
+        return target
+    base.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=base))
+    for path, data in content.items():
+        file = scratch / path
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            raise _refused(f"{path} is a file and a folder") from None
+    try:
+        scratch.rename(target)
+    except OSError:  # another process was faster
+        shutil.rmtree(scratch)
+    return target
+
+
+def _no_file(where: str, name: str) -> BadInput:
+    return _refused(f"{where} holds {name!r}, which is neither a file nor a folder: put the file itself in its place")
+
+
+def _too_large(where: str) -> BadInput:
+    return _refused(f"{where} holds more than {MOST_BYTES // 2**20} MiB")
+
+
+def _refused(what: str) -> BadInput:
+    return BadInput(WorkerReason.PROGRAM_LOAD_FAILED, f"spec.program.source: {what}.")
