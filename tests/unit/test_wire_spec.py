@@ -10,8 +10,9 @@ from support.wire_spec import a_spec
 from swarm_wire import optimizers
 from swarm_wire import spec as spec_models
 from swarm_wire.rates import RateLimit, rate_limits
+from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
 from swarm_wire.schema import SpecModel, Union
-from swarm_wire.spec import CompilationSpec, ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
+from swarm_wire.spec import CompilationSpec
 
 
 def parsed(**changes: Any) -> CompilationSpec:

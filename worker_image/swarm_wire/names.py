@@ -79,6 +79,15 @@ def api_key_env(role: str) -> str:
     return f"SWARM_API_KEY_{role.upper()}"
 
 
+def variable_prefix(source: int) -> str:
+    """What the names of the user's environment variables begin with on their way into a process.
+
+    Args:
+        source: position in spec.envFrom; their number for those of spec.env.
+    """
+    return f"SWARM_ENV_{source}_"
+
+
 class ExitCode(IntEnum):
     """Why a plan or worker process ended. The operator's podFailurePolicy is made from these."""
 

@@ -9,27 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
-from swarm_wire.schema import Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
-
-
-class ConfigMapRef(SpecModel):
-    """A ConfigMap in the Compilation's namespace."""
-
-    name: Name
-
-
-class ConfigMapKeyRef(SpecModel):
-    """One key of a ConfigMap in the Compilation's namespace."""
-
-    name: Name
-    key: Key
-
-
-class SecretKeyRef(SpecModel):
-    """One key of a Secret in the Compilation's namespace."""
-
-    name: Name
-    key: Key
+from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
+from swarm_wire.schema import Entrypoint, Name, Quantity, SpecModel, Union, only_with
+from swarm_wire.variables import Variable, VariablesFrom
 
 
 class ProgramSource(Union):
@@ -425,6 +407,16 @@ class CompilationSpec(SpecModel):
     data: Data
     models: Models
     optimizer: Optimizer
+    env: list[Variable] = Field(
+        default_factory=list,
+        max_length=128,
+        description="Environment variables of program, metric and data, as in a pod. The operator reads no Secret.",
+    )
+    env_from: list[VariablesFrom] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Secrets and ConfigMaps whose keys are environment variables, as in a pod. env wins over them.",
+    )
     swarm: Swarm = Field(default_factory=Swarm)
     image: str | None = Field(
         None, min_length=1, max_length=1024, description="Worker image. Default: the operator's setting."
@@ -445,6 +437,14 @@ class CompilationSpec(SpecModel):
         description="Seconds after a run's end until its journal is deleted; artifact and status stay. Default: it is "
         "kept until the Compilation is deleted, or a run that answers a later request is published.",
     )
+
+    @model_validator(mode="after")
+    def _variables_are_set_once(self) -> Self:
+        named = [variable.name for variable in self.env]
+        for name in named:
+            if named.count(name) > 1:
+                raise ValueError(f"env sets {name} more than once")
+        return self
 
     @model_validator(mode="after")
     def _extraction_has_a_use(self) -> Self:
@@ -502,6 +502,17 @@ class CompilationSpec(SpecModel):
                 keys = found.setdefault(data.config_map.name, set())
                 if keys is not None:
                     keys.add(data.config_map.key)
+        return found
+
+    def needed_config_maps(self) -> dict[str, set[str]]:
+        """ConfigMaps without which a pod does not start, or lacks something: name -> keys that must be there."""
+        found = {name: set(keys or ()) for name, keys in self.config_maps().items()}
+        for source in self.env_from:
+            if source.config_map_ref is not None:
+                found.setdefault(source.config_map_ref.name, set())
+        for variable in self.env:
+            if variable.value_from is not None and (reference := variable.value_from.config_map_key_ref) is not None:
+                found.setdefault(reference.name, set()).add(reference.key)
         return found
 
     def secrets(self) -> dict[str, SecretKeyRef]:

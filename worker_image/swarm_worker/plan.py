@@ -18,6 +18,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
+from swarm_wire.variables import bound
 from swarm_worker import leftovers, script
 from swarm_worker.client import lazy
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
@@ -108,7 +109,8 @@ class Plan:
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
-        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._process.hash_seed)
+        variables = bound(self._environment.variables)
+        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._process.hash_seed, variables)
         self._check_binding()
         self._read_earlier()
         self._finish_round()
@@ -221,9 +223,9 @@ class Plan:
         if self._store.bound is not None and self._store.bound.binding != self._binding:
             raise Drift(
                 WorkerReason.SOURCE_CHANGED,
-                "the program's files, the data, the installed packages, the image or PYTHONHASHSEED changed while the "
-                "run was under way, so its results are not those of the new state. Put the old state back, or go on "
-                "with the new one.",
+                "the program's files, the data, the installed packages, the image, a variable of spec.env or "
+                "spec.envFrom, or PYTHONHASHSEED changed while the run was under way, so its results are not those of "
+                "the new state. Put the old state back, or go on with the new one.",
             )
 
     def _baseline_failures(self) -> Failures | None:

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from swarm_wire.names import WorkerReason, api_key_env
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
+from swarm_worker.local import dotenv
+from swarm_worker.local import variables as local_variables
 from swarm_worker.local.reasons import LocalReason
 
 KIND = "DSPyCompilation"
@@ -29,6 +31,7 @@ class Manifest:
         folder: of the file; modules beside it are importable, as they would be in an image.
         config_maps: name -> key -> content, of those that the spec names.
         keys: API keys by model role.
+        variables: environment variables of the user's code, under their sources' prefixes.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Manifest:
     folder: Path
     config_maps: dict[str, dict[str, bytes]]
     keys: dict[str, str]
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,6 +51,9 @@ class _Documents:
 
 def read(path: Path, environment: Mapping[str, str] | None = None) -> Manifest:
     """The one Compilation in a file, or in a folder with a kustomization.yaml.
+
+    Args:
+        environment: has secrets, and what ConfigMaps would have. What it lacks may be in a `.env` file of the folder.
 
     Raises BadInput where there is not exactly one, its spec is invalid, or something that it names is not to be found.
     """
@@ -69,7 +76,9 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> Manifest:
             WorkerReason.INVALID_SPEC, "\n".join([f"{path}: the spec is invalid:", *spec_problems(error)])
         ) from None
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
-    return Manifest(name, spec, base, maps, _api_keys(spec, found, os.environ if environment is None else environment))
+    given = {**dotenv.read(base), **(os.environ if environment is None else environment)}
+    variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base)
+    return Manifest(name, spec, base, maps, _api_keys(spec, found, given), variables)
 
 
 def with_endpoint(manifest: Manifest, url: str) -> Manifest:
@@ -207,8 +216,7 @@ def _api_keys(spec: CompilationSpec, found: _Documents, environment: Mapping[str
             raise BadInput(
                 WorkerReason.MISSING_SECRET,
                 f"the {role} model's API key is in key {reference.key!r} of Secret {reference.name!r}, which is not "
-                f"here. "
-                f"Set {api_key_env(role)} to the key.",
+                f"here. Set {api_key_env(role)} to the key, in the shell or in {dotenv.FILE} beside the file.",
             )
         keys[role] = value
     return keys

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import secrets
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
         console.print("Give both --price-in and --price-out, or none of them.")
         return 2
     try:
-        manifest = manifests.read(given.file, _NO_KEYS)
+        manifest = manifests.read(given.file, {**os.environ, **_NO_KEYS})
         with (
             console.status("imagining") as status,
             dry_run(manifest, given.pass_rate, given.workers, status.update) as attempt,
