@@ -127,6 +127,8 @@ class _Rewriter:
         if "items" in made:
             made["items"] = self.rewrite(made["items"])
             made["x-kubernetes-list-type"] = "atomic"
+        if schema.get("additionalProperties") is True:
+            made["x-kubernetes-preserve-unknown-fields"] = True
         if isinstance(schema.get("additionalProperties"), dict):
             made["additionalProperties"] = self.rewrite(schema["additionalProperties"])
             made["x-kubernetes-map-type"] = "atomic"

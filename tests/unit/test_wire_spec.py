@@ -116,6 +116,44 @@ def test_how_fast_a_provider_may_be_asked(models: dict[str, Any], expected: str 
         assert expected in problem
 
 
+@pytest.mark.parametrize(
+    ("model", "parameters", "expected"),
+    [
+        ("openai/m", {"more": {"service_tier": "flex"}}, None),
+        ("bedrock/m", {"region": "us-east-1"}, None),
+        ("openai/m", {"region": "us-east-1"}, "parameters.region may be set only with bedrock, sagemaker"),
+        ("openai/m", {"more": {"temperature": 1}}, "more.temperature has a field of its own: write parameters.temper"),
+        ("openai/m", {"more": {"extra_body": {}}}, "more.extra_body has a field of its own: write parameters.body"),
+        ("openai/m", {"more": {"api_base": "http://m"}}, "more.api_base has a field of its own: write endpoint"),
+        ("bedrock/m", {"more": {"aws_region_name": "a"}}, "more.aws_region_name has a field of its own"),
+        ("openai/m", {"more": {"cache": False}}, "more.cache may not be set"),
+        ("openai/m", {"more": {"api_key": "k"}}, "more.api_key has a field of its own: write apiKey"),
+        ("bedrock/m", {"more": {"aws_secret_access_key": "k"}}, "more.aws_secret_access_key is for a secret"),
+        ("azure/m", {"more": {"azure_ad_token": "k"}}, "more.azure_ad_token is for a secret"),
+        ("openai/m", {"headers": {"Authorization": "k"}}, "headers.Authorization is for a secret"),
+        ("openai/m", {"headers": {"X-API-Key": "k"}}, "headers.X-API-Key is for a secret"),
+        ("openai/m", {"reasoningEffort": "Very High"}, "String should match pattern"),
+        ("openai/m", {"modelType": "image"}, "Input should be 'chat', 'text' or 'responses'"),
+    ],
+)  # fmt: skip
+def test_what_a_model_takes(model: str, parameters: dict[str, Any], expected: str | None) -> None:
+    written = {"student": {"model": model, "parameters": parameters}}
+    if expected is None:
+        [given] = parsed(models=written).as_written()["models"].values()
+        assert {name: given["parameters"][name] for name in parameters} == parameters
+    else:
+        [problem] = problems(models=written)
+        assert expected in problem
+
+
+def test_a_model_without_an_endpoint_has_limits_of_its_own() -> None:
+    student = {"model": "openai/m", "limits": {"requestsPerMinute": 60}}
+    elsewhere = {**student, "endpoint": "http://m/v1/", "limits": {"concurrency": 2}}
+    told = rate_limits(parsed(models={"student": student, "teacher": elsewhere}), "team", "triage")
+    assert [limited.endpoint for limited in told.models] == ["", "http://m/v1"]
+    assert len({limited.limit.group for limited in told.models}) == 2
+
+
 def test_limits_of_models_as_pods_are_told() -> None:
     own = {"requestsPerMinute": 60}
     student = a_spec()["models"]["student"]

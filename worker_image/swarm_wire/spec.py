@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
+from swarm_wire.parameters import REGIONS, Parameters
 from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
 from swarm_wire.schema import Entrypoint, Name, Quantity, SpecModel, Union, only_with
 from swarm_wire.variables import Variable, VariablesFrom
@@ -161,18 +162,6 @@ class ApiKey(SpecModel):
     secret: SecretKeyRef = Field(description="The operator never reads it: pods receive it as an environment variable.")
 
 
-class Parameters(SpecModel):
-    """Parameters of every call to a model."""
-
-    temperature: float | None = Field(None, ge=0, le=2, description="Default: the provider's.")
-    max_tokens: int | None = Field(None, ge=1, description="Most tokens of one answer. Default: the provider's.")
-    top_p: float | None = Field(None, ge=0, le=1, description="Default: the provider's.")
-    num_retries: int = Field(
-        3, ge=0, le=20, description="Repeats of a call after a timeout or a server error. Rate limits are waited for."
-    )
-    timeout_seconds: int | None = Field(None, ge=1, le=3600, description="Longest wait for one answer. Default: 600.")
-
-
 class Price(SpecModel):
     """USD for a million tokens."""
 
@@ -202,22 +191,44 @@ class ProviderLimits(SpecModel):
 
 
 class Model(SpecModel):
-    """A language model behind an OpenAI-compatible endpoint."""
+    """A language model of any provider that LiteLLM has."""
 
     model: str = Field(
         pattern=r"^[^/\s]+/\S+$",
         max_length=253,
         description='"provider/model", as DSPy writes it: "openai/gpt-4o-mini".',
     )
-    endpoint: str = Field(
-        pattern=r"^https?://\S+$", max_length=1024, description='Base URL, for example "https://api.openai.com/v1".'
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        max_length=1024,
+        description='Base URL, for example "https://api.openai.com/v1". Default: the provider\'s own.',
     )
-    api_key: ApiKey | None = Field(None, description="Default: the endpoint wants no key.")
+    api_key: ApiKey | None = Field(
+        None,
+        description="Default: none is wanted; or the provider's own environment variable has it (see env), or knows "
+        "who asks from a service account or an instance's role.",
+    )
     parameters: Parameters = Field(default_factory=Parameters)
     price: Price | None = Field(None, description="USD for a million tokens. Default: the price in DSPy's list.")
     limits: ProviderLimits | None = Field(
         None, description="How fast the provider may be asked. Default: as fast as the pods can, until it objects."
     )
+
+    @property
+    def provider(self) -> str:
+        return self.model.partition("/")[0]
+
+    @property
+    def address(self) -> str:
+        """The endpoint; empty where it is the provider's own."""
+        return (self.endpoint or "").rstrip("/")
+
+    @model_validator(mode="after")
+    def _region_has_a_use(self) -> Self:
+        if self.parameters.region is not None and self.provider not in REGIONS:
+            raise ValueError(f"parameters.region may be set only with {', '.join(REGIONS)}, not with {self.provider}")
+        return self
 
 
 class Models(SpecModel):
@@ -478,7 +489,7 @@ class CompilationSpec(SpecModel):
                     f"models.{role}.limits.tokensPerMinute needs models.{role}.parameters.maxTokens: without it, one "
                     "answer may be of any length"
                 )
-            other = known.setdefault((model.model, model.endpoint), role)
+            other = known.setdefault((model.model, model.address), role)
             if model.limits != self.models.by_role[other].limits:
                 raise ValueError(
                     f"models.{other}.limits and models.{role}.limits differ, and they are the same model at the same "

@@ -10,6 +10,7 @@ import dspy
 from tqdm import tqdm
 
 from swarm_wire.names import WorkerReason, api_key_env
+from swarm_wire.parameters import REGIONS
 from swarm_wire.spec import CompilationSpec, Model
 from swarm_worker.client import prices
 from swarm_worker.errors import BadInput
@@ -18,6 +19,8 @@ from swarm_worker.user.adapter import make_adapter
 
 NO_KEY = "none"
 """What an endpoint that wants no key is sent: OpenAI's protocol has no request without one."""
+PLATFORMS = frozenset({"azure", "azure_ai", *REGIONS})
+"""Providers that know who asks without a key: by a service account, or an instance's role."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
     """API keys by role, taken out of the environment so that user code does not inherit them.
 
     Also takes out what would make DSPy choose its slow compatibility client (`OPENAI_BASE_URL` for an "openai/..."
-    model): the endpoint is explicit here.
+    model) where the endpoint is explicit. Where it is not, that is where requests go, as in stock DSPy.
     """
     keys: dict[str, str] = {}
     for role, secret in spec.secrets().items():
@@ -55,8 +58,9 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
                 f"in {api_key_env(role)}.",
             )
         keys[role] = value
-    providers = {model.model.partition("/")[0].upper() for model in spec.models.by_role.values()}
-    gateways = {f"{provider}_{name}" for provider in providers for name in ("API_BASE", "BASE_URL")}
+    models = spec.models.by_role.values()
+    explicit = {model.provider for model in models} - {model.provider for model in models if model.endpoint is None}
+    gateways = {f"{provider.upper()}_{name}" for provider in explicit for name in ("API_BASE", "BASE_URL")}
     for name in list(environment):
         if name.startswith("SWARM_API_KEY_") or name in gateways:
             del environment[name]
@@ -65,7 +69,7 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
 
 def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
     """Also imports an adapter that the spec names by its entrypoint."""
-    clients = {role: _client(model, keys.get(role)) for role, model in spec.models.by_role.items()}
+    clients = {role: _client(role, model, keys.get(role)) for role, model in spec.models.by_role.items()}
     student = clients["student"]
     adapter = spec.program.adapter
     return Models(
@@ -76,15 +80,18 @@ def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
     )
 
 
-def _client(model: Model, key: str | None) -> dspy.LM:
-    given = model.parameters
-    optional = {"temperature": given.temperature, "max_tokens": given.max_tokens, "top_p": given.top_p}
-    parameters = {name: value for name, value in optional.items() if value is not None}
-    if given.timeout_seconds is not None:
-        parameters["timeout"] = given.timeout_seconds
-    return dspy.LM(
-        model.model, api_base=model.endpoint, api_key=key or NO_KEY, num_retries=given.num_retries, **parameters
-    )
+def _client(role: str, model: Model, key: str | None) -> dspy.LM:
+    given = model.parameters.arguments(model.provider)
+    if model.endpoint is not None:
+        given["api_base"] = model.endpoint
+        if model.provider not in PLATFORMS:
+            given["api_key"] = NO_KEY
+    if key is not None:
+        given["api_key"] = key
+    try:
+        return dspy.LM(model.model, **given)
+    except Exception as error:
+        raise BadInput(WorkerReason.INVALID_SPEC, f"spec.models.{role}: dspy.LM does not take it: {error}") from error
 
 
 class _NoBars(WeakSet[Any]):
