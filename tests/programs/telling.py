@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 
+import swarm_worker
 from triage import metric as triage_metric
 
 LEVEL = os.environ["LEVEL"]
@@ -48,7 +49,8 @@ def judge() -> Any:
 
 
 def metric(example: Any, prediction: Any, trace: Any = None) -> bool:
-    predict, lm = judge()
-    with dspy.context(lm=lm):
-        predict(category=prediction.category)
+    predict, own = judge()
+    for lm in (own, swarm_worker.lm("judge")):
+        with dspy.context(lm=lm):
+            predict(category=prediction.category)
     return triage_metric(example, prediction)

@@ -40,13 +40,14 @@ def test_the_local_drivers_folder_holds_no_key(tmp_path: Path) -> None:
     assert {RecordKind.RESULT, RecordKind.PLAN} <= without_key(tmp_path, run.output)
 
 
+MODELS_KEY = "sk-canary-of-models-judge-0123"
 JUDGE_KEY, TOKEN = "sk-canary-of-the-judge-0123", "canary-of-a-tool\nof two lines"
 
 
 @pytest.mark.parametrize("in_file", [False, True], ids=["from the shell", "from .env"])
 def test_variables_reach_user_code_and_their_secrets_nothing_else(tmp_path: Path, in_file: bool) -> None:
-    """Program and metric print all they know, keep one secret and ask a model with another."""
-    with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[JUDGE_KEY, "none"]) as provider:
+    """Program and metric print all they know, keep one secret, and ask a model with another; and models.judge."""
+    with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[JUDGE_KEY, MODELS_KEY, "none"]) as provider:
         manifest = CASE.manifest(provider.url)
         spec = manifest["spec"]
         spec["program"]["entrypoint"], spec["metric"]["entrypoint"] = "telling:Telling", "telling:metric"
@@ -56,7 +57,14 @@ def test_variables_reach_user_code_and_their_secrets_nothing_else(tmp_path: Path
             {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}},
             {"name": "TOOL_TOKEN", "valueFrom": {"secretKeyRef": {"name": "tools", "key": "token"}}},
         ]
-        given: dict[str, Any] = {"JUDGE_KEY": JUDGE_KEY, "LEVEL": "urgency", "TOOL_TOKEN": TOKEN}
+        key = {"secret": {"name": "judge", "key": "key"}}
+        spec["models"]["judge"] = {"model": "openai/small", "endpoint": provider.url, "apiKey": key}
+        given: dict[str, Any] = {
+            "JUDGE_KEY": JUDGE_KEY,
+            "SWARM_API_KEY_JUDGE": MODELS_KEY,
+            "LEVEL": "urgency",
+            "TOOL_TOKEN": TOKEN,
+        }
         if in_file:  # beside what the run leaves
             spec["envFrom"], given["TOOL_TOKEN"] = [{"secretRef": {"name": "tools"}}], TOKEN.partition("\n")[0]
             del spec["env"][-1]
@@ -68,7 +76,7 @@ def test_variables_reach_user_code_and_their_secrets_nothing_else(tmp_path: Path
     assert run.status == 0, run.output
     logs = "".join(path.read_text() for path in (run.journal / "logs").iterdir())
     assert all(masked in logs for masked in ("(value of JUDGE_KEY)", "(value of TOOL_TOKEN)", "urgency"))
-    for secret in (JUDGE_KEY, *TOKEN.splitlines()):
+    for secret in (JUDGE_KEY, MODELS_KEY, *TOKEN.splitlines()):
         assert {RecordKind.RESULT, RecordKind.PLAN} <= without_key(tmp_path, run.output, secret)
 
 

@@ -100,6 +100,7 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
         "exactly one of value, valueFrom must be set",
         "options may be set only with url",
         "set auto, or both of numCandidates and numTrials",
+        "student must be set",
     ]
 
 

@@ -146,6 +146,28 @@ def test_what_a_model_takes(model: str, parameters: dict[str, Any], expected: st
         assert expected in problem
 
 
+def test_further_models_have_names_of_the_users_own() -> None:
+    student = {"model": "openai/m"}
+    judge = {"model": "groq/l", "apiKey": {"secret": {"name": "j", "key": "k"}}, "limits": {"concurrency": 2}}
+    spec = parsed(models={"student": student, "judge": judge})
+    assert [*spec.models.by_role] == ["student", "judge"]
+    assert spec.secrets() == {"judge": SecretKeyRef(name="j", key="k")}
+    assert [limited.model for limited in rate_limits(spec, "team", "triage").models] == ["groq/l"]
+    assert CompilationSpec.model_validate(spec.as_written()) == spec
+    slower = parsed(models={"student": student, "judge": {**judge, "limits": {"concurrency": 1}}})
+    assert spec.models.with_limits_of(slower.models) == slower.models
+    [unbounded] = problems(
+        models={"student": {**student, "parameters": {"maxTokens": 9}}, "judge": judge}, limits={"totalTokens": 9}
+    )
+    assert "limits.totalTokens needs models.judge.parameters.maxTokens" in unbounded
+
+
+@pytest.mark.parametrize("name", ["Judge", "2nd", "a-b", "a b", "_a", "j" * 33])
+def test_a_models_name_makes_a_variables_name(name: str) -> None:
+    [problem] = problems(models={"student": {"model": "openai/m"}, name: {"model": "openai/m"}})
+    assert "is no name of a model: write at most 32 lower-case letters" in problem
+
+
 def test_a_model_without_an_endpoint_has_limits_of_its_own() -> None:
     student = {"model": "openai/m", "limits": {"requestsPerMinute": 60}}
     elsewhere = {**student, "endpoint": "http://m/v1/", "limits": {"concurrency": 2}}
@@ -308,7 +330,7 @@ def all_models() -> list[type[BaseModel]]:
 @pytest.mark.parametrize("model", all_models(), ids=lambda model: model.__name__)
 def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel]) -> None:
     assert model.model_config.get("frozen")
-    assert model.model_config.get("extra") == "forbid"
+    assert model.model_config.get("extra") == ("allow" if model is spec_models.Models else "forbid")
     for name, field in model.model_fields.items():
         assert field.alias == to_camel(name.rstrip("_")).replace("Usd", "USD")
     assert model.__doc__, "becomes the description in the CRD"

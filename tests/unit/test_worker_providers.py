@@ -37,7 +37,7 @@ def listening() -> Iterator[Listener]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            listener.requests.append((self.path, headers, body))
+            heard.requests.append((self.path, headers, body))
             refusal = b'{"error": {"message": "no", "type": "invalid_request_error", "code": "x"}}'
             self.send_response(400)
             self.send_header("Content-Type", "application/json")
@@ -49,9 +49,9 @@ def listening() -> Iterator[Listener]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    listener = Listener(f"http://127.0.0.1:{server.server_port}")
+    heard = Listener(f"http://127.0.0.1:{server.server_port}")
     try:
-        yield listener
+        yield heard
     finally:
         server.shutdown()
         server.server_close()

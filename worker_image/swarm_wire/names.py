@@ -75,7 +75,7 @@ REPORT_FILE: Final = "report.json"
 
 
 def api_key_env(role: str) -> str:
-    """The environment variable that carries the API key of a model role (student, teacher, prompt, extraction)."""
+    """The environment variable that carries the API key of a model, by its key in spec.models (student, judge)."""
     return f"SWARM_API_KEY_{role.upper()}"
 
 

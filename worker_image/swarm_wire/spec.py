@@ -4,9 +4,10 @@ They sit in the contract because both sides read them: the operator from the clu
 local driver from a YAML file. Descriptions become `kubectl explain`.
 """
 
-from typing import Annotated, Any, Literal, Self
+import re
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
 from swarm_wire.parameters import REGIONS, Parameters
@@ -231,8 +232,17 @@ class Model(SpecModel):
         return self
 
 
+_MODEL_NAME: Final = re.compile("[a-z][a-z0-9_]{0,31}")
+
+
 class Models(SpecModel):
-    """The language models of a compile."""
+    """The language models of a compile. student must be there: the program is compiled for it. teacher makes
+    demonstrations, prompt writes instructions (miprov2, copro, simba, gepa), and program.adapter.twoStep reads answers
+    with extraction; each is the student where it is left out. Further ones have names of your own: swarm_worker.lm.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Model]
 
     student: Model = Field(description="The model that the program is compiled for.")
     teacher: Model | None = Field(None, description="The model that makes demonstrations. Default: the student.")
@@ -245,11 +255,20 @@ class Models(SpecModel):
         None, description="The model that program.adapter.twoStep reads answers with. Default: the student."
     )
 
+    @model_validator(mode="after")
+    def _further_ones_have_names(self) -> Self:
+        for name in self.__pydantic_extra__:
+            if not _MODEL_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name of a model: write at most 32 lower-case letters, digits and _, a letter first"
+                )
+        return self
+
     @property
     def by_role(self) -> dict[str, Model]:
-        """Those that the spec names."""
+        """Those that the spec names, with the further ones by their names."""
         models = {role: getattr(self, role) for role in type(self).model_fields}
-        return {role: model for role, model in models.items() if model is not None}
+        return {role: model for role, model in models.items() if model is not None} | self.__pydantic_extra__
 
     def with_limits_of(self, other: "Models") -> "Models":
         """The same models, as fast as the others."""

@@ -5,7 +5,7 @@ They may be other documents of the same file, or come from a `kustomization.yaml
 
 import base64
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,11 @@ class _Documents:
     secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
 
-def read(path: Path, environment: Mapping[str, str] | None = None) -> Manifest:
+def read(path: Path, environment: Mapping[str, str] | None = None, invent: Callable[[], str] | None = None) -> Manifest:
     """The one Compilation in a file, or in a folder with a kustomization.yaml.
 
     Args:
+        invent: makes the models' API keys up, where no model is asked.
         environment: has secrets, and what ConfigMaps would have. What it lacks may be in a `.env` file of the folder.
 
     Raises BadInput where there is not exactly one, its spec is invalid, or something that it names is not to be found.
@@ -78,7 +79,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> Manifest:
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
     given = {**dotenv.read(base), **(os.environ if environment is None else environment)}
     variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base)
-    return Manifest(name, spec, base, maps, _api_keys(spec, found, given), variables)
+    return Manifest(name, spec, base, maps, _api_keys(spec, found, given, invent), variables)
 
 
 def with_endpoint(manifest: Manifest, url: str) -> Manifest:
@@ -206,7 +207,11 @@ def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path)
     return content
 
 
-def _api_keys(spec: CompilationSpec, found: _Documents, environment: Mapping[str, str]) -> dict[str, str]:
+def _api_keys(
+    spec: CompilationSpec, found: _Documents, environment: Mapping[str, str], invent: Callable[[], str] | None
+) -> dict[str, str]:
+    if invent is not None:
+        return {role: invent() for role in spec.secrets()}
     keys = {}
     for role, reference in spec.secrets().items():
         value = (
