@@ -63,8 +63,13 @@ class StartWork:
 
 
 @dataclass(frozen=True)
+class ClaimName:
+    """Make the artifact's ConfigMap, empty: an apply would overwrite what somebody else makes of that name."""
+
+
+@dataclass(frozen=True)
 class Publish:
-    """Write the artifact's ConfigMap."""
+    """Write the artifact into its ConfigMap, which is there."""
 
     artifact: Artifact
 
@@ -89,7 +94,9 @@ class DropMap:
     uid: str
 
 
-Action = OpenRun | KeepRecords | MergeShards | StartPlan | StartWork | Publish | ReleasePod | DropJob | DropMap
+Action = (
+    OpenRun | KeepRecords | MergeShards | StartPlan | StartWork | ClaimName | Publish | ReleasePod | DropJob | DropMap
+)
 
 
 @dataclass(frozen=True)

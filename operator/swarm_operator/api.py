@@ -28,7 +28,11 @@ FINALIZER: Final = f"{GROUP}/gather"
 """On our Jobs' pods, until their output is in the journal. Never on a Compilation."""
 
 REQUESTED_AT: Final = f"{GROUP}/requested-at"
-"""Annotation that users set on a Compilation: a new value asks for a new run of the same spec."""
+"""Annotation that users set on a Compilation: a new value asks for a new run of the same spec, which pays for
+everything again.
+"""
+RERUN_AT: Final = f"{GROUP}/rerun-at"
+"""As REQUESTED_AT, but the new run uses what was paid for and still holds: a ConfigMap was edited under its name."""
 
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_UID: Final = f"{GROUP}/compilation-uid"
@@ -98,7 +102,7 @@ class Reason(StrEnum):
     QUEUED = "Queued"
     """A Job is suspended by somebody who queues Jobs, as Kueue does; it is theirs to let it go on."""
     SUPERSEDED = "Superseded"
-    """The spec was changed: pods of the run before come to their end, so that what they paid for is kept."""
+    """A new run was asked for: pods of the run before come to their end, so that what they paid for is kept."""
     SUSPENDED = "Suspended"
     """spec.suspend is true: no pod runs, and what is finished is kept."""
     PUBLISHING = "Publishing"

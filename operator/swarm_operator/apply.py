@@ -7,6 +7,7 @@ from typing import Final, assert_never
 from swarm_operator import errors, manifests, naming, parse
 from swarm_operator.actions import (
     Action,
+    ClaimName,
     DropJob,
     DropMap,
     KeepRecords,
@@ -21,7 +22,7 @@ from swarm_operator.api import API_VERSION, FINALIZER, KIND, KUEUE_PREFIX, MANAG
 from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Kube, Object, Resource
 from swarm_operator.settings import Settings
 from swarm_operator.status import Event, timestamp
-from swarm_operator.world import Compilation, Key, PublishedArtifact, Run, Shard, World
+from swarm_operator.world import Compilation, Key, Run, Shard, World
 from swarm_wire.messages import RunRequest
 from swarm_wire.rates import rate_limits
 
@@ -65,11 +66,14 @@ class Applier:
                 tasks, journal = world.journal.task_shards(assignment.round), world.journal.of(ObjectKind.RESULTS)
                 body = manifests.work_job(_run(world), assignment, tasks, journal, self._around(world), allowance)
                 await self._create(JOBS, key, body)
+            case ClaimName():
+                body = manifests.unwritten_artifact(key, _run(world).spec.artifact_name(key.name))
+                await self._create(CONFIG_MAPS, key, body)
             case Publish(artifact):
                 body = manifests.artifact_map(_run(world), artifact)
                 # The very object that was found to be ours, as it was then.
-                ours = world.artifact or await self._claimed(key, body["metadata"]["name"])
-                body["metadata"] |= {"uid": ours.uid, "resourceVersion": ours.resource_version}
+                assert world.artifact is not None, "its name was claimed"
+                body["metadata"] |= {"uid": world.artifact.uid, "resourceVersion": world.artifact.resource_version}
                 await self._kube.apply(CONFIG_MAPS, key.namespace, body["metadata"]["name"], body)
             case ReleasePod(name, uid):
                 await self.release(key, name, uid)
@@ -163,6 +167,7 @@ class Applier:
             name=compilation.key.name,
             namespace=compilation.key.namespace,
             requested_at=compilation.requested_at,
+            rerun_at=compilation.rerun_at,
             spec=spec.model_copy(update={"image": spec.image or self._settings.worker_image}),
         )
         return manifests.run_map(compilation.run_id, compilation.key, request)
@@ -187,14 +192,6 @@ class Applier:
         if data is None:
             raise errors.Conflict(f"ConfigMap {shard.name} was deleted or altered")
         return data
-
-    async def _claimed(self, key: Key, name: str) -> PublishedArtifact:
-        """The artifact's ConfigMap, made empty: to apply would overwrite what somebody makes of that name meanwhile."""
-        await self._create(CONFIG_MAPS, key, manifests.unwritten_artifact(key, name))
-        found = await self._kube.get(CONFIG_MAPS, key.namespace, name, metadata_only=True)
-        if found is None:
-            raise errors.Conflict(f"ConfigMap {name} was deleted")
-        return parse.artifact(found)
 
     async def _create(self, resource: Resource, key: Key, body: Object) -> None:
         name = body["metadata"]["name"]

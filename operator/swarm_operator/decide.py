@@ -20,6 +20,7 @@ from swarm_operator import errors, journals, limits, naming, words
 from swarm_operator import status as reports
 from swarm_operator.actions import (
     Action,
+    ClaimName,
     Decision,
     DropJob,
     DropMap,
@@ -74,7 +75,7 @@ def end_of_run(s: Situation) -> Move | None:
         return None
     compilation, artifact = s.world.compilation, s.world.journal.artifact
     if s.settled is State.PUBLISHED and s.world.run and artifact and compilation.lacks(s.world.artifact):
-        return Move(actions=(Publish(artifact),))
+        return Move(actions=(publish(s, artifact),), wake_up=None if s.world.artifact else 0)
     if compilation.status.observed_generation != compilation.generation:
         return Move(words.again(s, s.settled))
     left = s.time_to_live
@@ -204,8 +205,8 @@ def compiled(s: Situation) -> Move | None:
     wanted = s.world.compilation.run_id, artifact.sha256, artifact.report.partial or ""
     if found is None or (found.run_id, found.sha256, found.partial) != wanted:
         message = "the program is compiled and is written to its ConfigMap now."
-        publish = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (Publish(artifact),), wake_up=0)
-        return foreign_artifact(s) or publish
+        written = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (publish(s, artifact),), wake_up=0)
+        return foreign_artifact(s) or written
     score, run_id = artifact.report.scores.best, s.world.compilation.run_id
     published = ArtifactStatus(config_map=found.name, sha256=artifact.sha256, score=score, run_id=run_id)
     if s.partial is not None:
@@ -477,9 +478,16 @@ def winner(s: Situation) -> Artifact | None:
 
 def start(s: Situation, verdict: Verdict, action: StartPlan | StartWork) -> Move:
     """Creates a Job, if the run may go on."""
-    # Pods that mount what is not there would hang without a word; a run that may not write its result is not paid for.
-    go = Move(verdict, (*release(s.world.harvest.settled), action), s.settings.gather_interval)
+    # Pods that mount what is not there would hang without a word; a run that may not write its result is not paid for,
+    # and from its first Job on nobody else takes the result's name.
+    claim = () if s.world.artifact else (ClaimName(),)
+    go = Move(verdict, (*release(s.world.harvest.settled), *claim, action), s.settings.gather_interval)
     return foreign_artifact(s) or missing_input(s) or go
+
+
+def publish(s: Situation, artifact: Artifact) -> ClaimName | Publish:
+    """What is next: somebody may have deleted the ConfigMap that was claimed."""
+    return Publish(artifact) if s.world.artifact else ClaimName()
 
 
 def foreign_artifact(s: Situation) -> Move | None:
@@ -601,7 +609,12 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     has_begun = s.world.run is not None or s.settled is not None
     kept, mounted = journals.kept(s, answered=answered), journals.mounted(s)
     for found in s.world.maps:
-        if found.kind == ObjectKind.ARTIFACT or found.name in mounted:
+        if found.name in mounted:
+            continue
+        if found.kind == ObjectKind.ARTIFACT:
+            # An empty one only holds the name of what is to come.
+            if not found.run_id and (s.settled is State.FAILED or found.name != s.artifact_name):
+                actions.append(DropMap(found.name, found.uid))
             continue
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:

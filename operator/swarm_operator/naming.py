@@ -11,9 +11,9 @@ JOB_NAME_LIMIT: Final = 52
 _SHORT: Final = 30
 
 
-def run_id(uid: str, generation: int, requested_at: str | None) -> str:
-    """10 hex digits: a new spec, or a new request, is a new run."""
-    return _hash(uid, str(generation), requested_at or "")[:10]
+def run_id(uid: str, generation: int, requested_at: str | None, rerun_at: str | None = None) -> str:
+    """10 hex digits: a new spec, or a new value of one of the annotations that ask for a run, is a new run."""
+    return _hash(uid, str(generation), requested_at or "", *([rerun_at] if rerun_at else []))[:10]
 
 
 def nonce(uid: str, job: str) -> str:

@@ -56,6 +56,12 @@ class Situation:
         last = self.world.journal.plans.get(self.planned - 1)
         return last.end.ending if last and last.end.outcome is PlanOutcome.PARTIAL else None
 
+    @property
+    def artifact_name(self) -> str | None:
+        """Of the ConfigMap that the run's result goes to."""
+        spec = self.world.run.spec if self.world.run else self.world.compilation.spec
+        return spec.artifact_name(self.world.compilation.key.name) if spec else None
+
     @cached_property
     def pods(self) -> list[Pod]:
         """Of this run."""

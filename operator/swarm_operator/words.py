@@ -1,28 +1,21 @@
 """What is said of a run, and what people can do about it."""
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
-from swarm_operator.api import ConditionType, Reason
+from swarm_operator.api import RERUN_AT, ConditionType, Reason
 from swarm_operator.situation import Situation
 from swarm_operator.status import State, Verdict
 from swarm_operator.world import Artifact, Job, Pod
 from swarm_wire.messages import Report
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.spec import MOST_ATTEMPTS
-
-
-def beginning(s: Situation) -> str:
-    """A command for a new run that is about the same. A new value of requested-at would pay for everything again."""
-    key, spec = s.world.compilation.key, s.world.compilation.spec
-    attempts = spec.swarm.max_attempts if spec else 1
-    patch = json.dumps({"spec": {"swarm": {"maxAttempts": attempts + (1 if attempts < MOST_ATTEMPTS else -1)}}})
-    return f"kubectl -n {key.namespace} patch dspyc/{key.name} --type=merge -p '{patch}'"
 
 
 def new_run(s: Situation) -> str:
-    return f"Any change of the spec begins a new run, which uses what is paid for and still holds: {beginning(s)}"
+    """How to begin one. A new value of requested-at would pay for everything again."""
+    key = s.world.compilation.key
+    command = f'kubectl -n {key.namespace} annotate --overwrite dspyc/{key.name} {RERUN_AT}="$(date -Is)"'
+    return f"A change of the spec, or this, begins a new run, which uses what is paid for and still holds: {command}"
 
 
 def suspended(s: Situation, ending: int) -> Verdict:
@@ -37,7 +30,7 @@ def superseded(s: Situation, ending: int) -> Verdict:
     return Verdict(
         State.RUNNING,
         Reason.SUPERSEDED,
-        f"the spec was changed, and of the run before {pods} ending. What they finish is kept; then a new run begins.",
+        f"a new run was asked for, and of the run before {pods} ending. What they finish is kept; then it begins.",
     )
 
 
@@ -117,7 +110,9 @@ def explanation(pod: Pod) -> str:
 def verdict_of(s: Situation, pod: Pod) -> str:
     """What a pod says whose end is the run's, and what to do: a changed ConfigMap alone begins no new run."""
     told = pod.commit.message.rstrip(". ") if pod.commit and pod.commit.message else explanation(pod).rstrip(". ")
-    return f"{told}. First put that right. {new_run(s)}"
+    # Of the sources, the new state may be the right one.
+    first = "" if worker_reason(pod) is WorkerReason.SOURCE_CHANGED else "First put that right. "
+    return f"{told}. {first}{new_run(s)}"
 
 
 def worker_reason(pod: Pod) -> WorkerReason:

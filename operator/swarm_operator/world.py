@@ -50,6 +50,7 @@ class Compilation:
 
     Attributes:
         status: what we wrote last.
+        rerun_at: value of the annotation that asks for another run.
         queue: its labels for Kueue.
         goes_on: whether its run is the one that the status tells of, whatever its generation.
         superseded: whether that is so only until that run's pods have ended.
@@ -62,13 +63,14 @@ class Compilation:
     deleting: bool
     given: Mapping[str, Any]
     status: Status
+    rerun_at: str | None = None
     queue: Mapping[str, str] = field(default_factory=dict)
     goes_on: bool = False
     superseded: bool = False
 
     @property
     def run_id(self) -> str:
-        new = naming.run_id(self.key.uid, self.generation, self.requested_at)
+        new = naming.run_id(self.key.uid, self.generation, self.requested_at, self.rerun_at)
         return (self.goes_on and self.status.run_id) or new
 
     @property
@@ -86,7 +88,8 @@ class Compilation:
         """The same, seen beside the request of the run that the status tells of.
 
         That run goes on where nothing is new but `suspend`, `limits`, `models.*.limits` and `ttlSecondsAfterFinished`;
-        with its own image, where the spec names none. Where it has pods, it goes on until they have ended: what they
+        with its own image, where the spec names none; unless a rerun is asked for, that is, under another value than
+        the run's own. Where it has pods, it goes on until they have ended: what they
         paid for is of use to the next run of the same request.
         """
         if self.requested_at != self.status.last_handled_requested_at:
@@ -97,7 +100,7 @@ class Compilation:
         return replace(self, goes_on=under_way, superseded=under_way)
 
     def _is_same(self, request: RunRequest) -> bool:
-        if self.spec is None:
+        if self.spec is None or self.rerun_at not in (None, request.rerun_at):
             return False
         same = {
             "suspend": request.spec.suspend,

@@ -47,12 +47,17 @@ def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun, und
     assert report["reused"]["cells"] > 0
     assert third["status"]["usage"]["reusedCalls"] == report["reused"]["calls"]
 
+    namespace.kubectl("annotate", "dspyc", NAME, "dspy-swarm.dev/rerun-at=now")
+    rerun = next_run(namespace, third, stock)
+    assert namespace.requests() == paid
+    assert rerun["status"]["usage"]["calls"] == 0
+
     namespace.set_faults()
     namespace.kubectl("annotate", "dspyc", NAME, "dspy-swarm.dev/requested-at=now")
-    fourth = next_run(namespace, third, stock)
+    fourth = next_run(namespace, rerun, stock)
     assert namespace.requests() >= paid + 0.8 * stock.requests
     assert fourth["status"]["usage"]["reusedCalls"] == 0
-    for run in (first, second, third):
+    for run in (first, second, third, rerun):
         namespace.wait_gone("configmaps", **{"dspy-swarm.dev/run": run["status"]["runId"]})
 
 

@@ -28,6 +28,12 @@ def stalled(namespace: Namespace, name: str) -> Manifest:
     return found
 
 
+def artifacts(namespace: Namespace) -> dict[str, dict[str, str]]:
+    """What is in the ConfigMaps of artifacts, by their names."""
+    found = namespace.list("configmaps", **{"dspy-swarm.dev/kind": "artifact"})
+    return {each["metadata"]["name"]: each.get("data") or {} for each in found}
+
+
 @pytest.fixture
 def quota(namespace: Namespace) -> Iterator[None]:
     """No more pods than there are."""
@@ -91,6 +97,15 @@ def test_too_little_memory_is_named(namespace: Namespace) -> None:
     assert "OOMKilled" in found["message"] or "too little memory" in found["message"]
 
 
+def test_of_two_compilations_with_one_artifact_the_second_pays_nothing(namespace: Namespace) -> None:
+    namespace.apply(triage("owner", artifact={"configMap": {"name": "shared"}}))
+    namespace.wait_for("owner", lambda _: "shared" in artifacts(namespace))
+    namespace.apply(triage("second", artifact={"configMap": {"name": "shared"}}))
+    assert stalled(namespace, "second")["reason"] == "ArtifactConflict"
+    assert namespace.get("dspyc", "second")["status"]["usage"]["calls"] == 0
+    assert is_true("Ready")(namespace.wait_for("owner", is_over))
+
+
 def test_a_config_map_of_somebody_else_is_not_overwritten(namespace: Namespace) -> None:
     namespace.apply(config_map("theirs", {"theirs": "yes"}))
     namespace.apply(triage("conflict", artifact={"configMap": {"name": "theirs"}}))
@@ -127,9 +142,5 @@ def test_a_deleted_artifact_comes_back(namespace: Namespace) -> None:
     namespace.kubectl("delete", "configmap", "again-artifact")
     namespace.kubectl("annotate", "dspyc", "again", "look=now")
 
-    def artifacts() -> dict[str, Manifest]:
-        found = namespace.list("configmaps", **{"dspy-swarm.dev/kind": "artifact"})
-        return {each["metadata"]["name"]: each for each in found}
-
-    namespace.wait_for("again", lambda _: "again-artifact" in artifacts())
-    assert artifacts()["again-artifact"]["data"]["program.json"]
+    # First its name is claimed, then it is written.
+    namespace.wait_for("again", lambda _: "program.json" in artifacts(namespace).get("again-artifact", {}))

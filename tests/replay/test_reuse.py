@@ -1,7 +1,5 @@
 """After a change of the spec, only what is new is paid for, and the winner is that of a fresh run."""
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support.compiles import Case, LocalRun, counted, environment
+from support.compiles import Case, LocalRun, run_file
 
 BASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 SWARM = {"speculation": 0, "pruning": "off"}
@@ -52,23 +50,10 @@ def run(
         depot: where bodies are kept. Empty: with their records.
     """
     folder.mkdir(exist_ok=True)
-    file = folder / "compilation.yaml"
     manifest = case.manifest(provider.url, **{**SWARM, **swarm})
     manifest["spec"]["models"]["student"]["model"] = model
-    file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
-    with counted(provider) as requests:
-        done = subprocess.run(
-            [sys.executable, "-m", "swarm_worker", "run", "-f", file.name, *arguments],
-            cwd=folder,
-            env=environment(SWARM_DEPOT=depot),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-    journals = [*folder.glob("mine"), *folder.glob(".dspy-swarm/*")]
-    newest = max(journals, key=lambda path: path.stat().st_mtime_ns)
-    return LocalRun(done.returncode, done.stdout, newest, requests[0])
+    (folder / "compilation.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    return run_file(folder, provider, *arguments, SWARM_DEPOT=depot)
 
 
 @pytest.mark.parametrize("what", CHANGES)

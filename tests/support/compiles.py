@@ -207,6 +207,23 @@ def run_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env
     return LocalRun(process.returncode, output, folder / "journal")
 
 
+def run_file(folder: Path, provider: Any, *arguments: str, **env: str) -> LocalRun:
+    """The local driver as people run it: in a folder with a compilation.yaml, where the journals are then, too."""
+    with counted(provider) as requests:
+        done = subprocess.run(
+            [sys.executable, "-m", "swarm_worker", "run", "-f", "compilation.yaml", *arguments],
+            cwd=folder,
+            env=environment(**env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    journals = [*folder.glob("mine"), *folder.glob(".dspy-swarm/*")]
+    newest = max(journals, key=lambda path: path.stat().st_mtime_ns)
+    return LocalRun(done.returncode, done.stdout, newest, requests[0])
+
+
 def camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)

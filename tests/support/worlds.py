@@ -182,6 +182,10 @@ def assignment(round_: int, attempt: int, *slices: list[int], strikes: dict[str,
     return AssignmentMap(f"triage-{RUN_ID}-w{round_}-{attempt}", f"uid-a{round_}-{attempt}", given, strikes or {})
 
 
+CLAIMED = PublishedArtifact("triage-artifact", "artifact", "1", KEY.uid, run_id="", sha256="", foreign=False)
+"""The artifact's ConfigMap while its run is under way."""
+
+
 def world(*shards: Shard | list[Shard], **fields: Any) -> World:
     """A run that was opened, with these shards in its journal."""
     flat = [found for part in shards for found in (part if isinstance(part, list) else [part])]
@@ -196,6 +200,7 @@ def world(*shards: Shard | list[Shard], **fields: Any) -> World:
         "inputs": INPUTS,
         "journal": Journal(kept),
         "superfluous": superfluous,
+        "artifact": CLAIMED,
         "maps": tuple(maps),
         "assignments": {(found.assignment.round, found.assignment.attempt): found for found in given},
     }

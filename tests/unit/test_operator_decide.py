@@ -14,6 +14,8 @@ import pytest
 from support.operator_specs import spec
 from support.worlds import (
     ARTIFACT,
+    CLAIMED,
+    IMAGE,
     INPUTS,
     KEY,
     NOW,
@@ -33,7 +35,7 @@ from support.worlds import (
     world,
 )
 from swarm_operator.actions import Action, DropJob, DropMap, KeepRecords, Publish, ReleasePod, StartPlan, StartWork
-from swarm_operator.api import AnyReason, ObjectKind, Reason, ScoresStatus, Status, WaitingStatus
+from swarm_operator.api import RERUN_AT, AnyReason, ObjectKind, Reason, ScoresStatus, Status, WaitingStatus
 from swarm_operator.decide import decide
 from swarm_operator.journals import FEW
 from swarm_operator.settings import MEBIBYTE, Settings
@@ -52,6 +54,7 @@ JOURNAL_MAPS = (
     MapRef("triage-artifact", "u", RUN_ID, "artifact", 0),
 )
 JOURNAL_0 = frozenset(shard.name for shard in planned(0) if shard.kind is ObjectKind.RESULTS)
+CLAIMS = (MapRef("triage-artifact", "u", "", "artifact", 0), MapRef("another-name", "u", "", "artifact", 0))
 RESULT = Record(RecordKind.RESULT, {"key": cell(0, 0), "outcome": "ok"})
 TASK, END = Record(RecordKind.TASK, {}), Record(RecordKind.PLAN, {})
 SUSPENDED = compilation(spec(suspend=True))
@@ -190,11 +193,37 @@ NEW = [
         [],
         State.FAILED,
         Reason.JOURNAL_DAMAGED,
-        ["Any change of the spec begins a new run", "kubectl -n team patch dspyc/triage"],
+        ["A change of the spec, or this, begins a new run", "kubectl -n team annotate --overwrite dspyc/triage"],
     ),
 ]
 
 INPUT = [
+    Row(
+        "the artifact's name is claimed before anything is paid for",
+        world(artifact=None),
+        ["ClaimName", "StartPlan"],
+        reason=Reason.PLANNING,
+    ),
+    Row(
+        "and again where somebody has deleted the ConfigMap",
+        world(planned(0), artifact=None),
+        ["ClaimName", "StartWork"],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a name that another Compilation has claimed is waited for",
+        world(artifact=replace(CLAIMED, owner_uid="another")),
+        [],
+        reason=Reason.ARTIFACT_CONFLICT,
+        says=["ConfigMap 'triage-artifact', which is not this Compilation's", "spec.artifact.configMap.name"],
+    ),
+    Row(
+        "until the deadline",
+        world(compilation=waited(Reason.ARTIFACT_CONFLICT, 60), artifact=replace(CLAIMED, owner_uid="another")),
+        [],
+        State.FAILED,
+        Reason.ARTIFACT_CONFLICT,
+    ),
     Row(
         "a missing ConfigMap is waited for",
         world(inputs={**INPUTS, "triage-data": None}),
@@ -215,7 +244,7 @@ INPUT = [
         [],
         State.FAILED,
         Reason.MISSING_CONFIG_MAP,
-        ["60 s", f"kubectl -n {KEY.namespace} patch dspyc/{KEY.name}"],
+        ["60 s", f"kubectl -n {KEY.namespace} annotate --overwrite dspyc/{KEY.name} dspy-swarm.dev/rerun-at="],
     ),
     Row(
         "another reason has a deadline of its own",
@@ -408,6 +437,14 @@ PODS = [
         ),
         ["KeepRecords"],
         state=None,
+    ),
+    Row(
+        "where sources were edited, the new state may be the right one: another run is advised, which is paid for once",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=67, commit=said("SourceChanged", "the data changed.")),)),
+        [],
+        State.FAILED,
+        WorkerReason.SOURCE_CHANGED,
+        ["the data changed. A change of the spec, or this, begins a new run", f'{RERUN_AT}="$(date -Is)"'],
     ),
     Row(
         "a terminal exit without a word is named by its code",
@@ -739,6 +776,13 @@ MANY_MAPS = tuple(
 ENDS = [
     Row("a compiled program is written", world(compiled(0)), ["Publish"], reason=Reason.PUBLISHING, wake_up=0),
     Row(
+        "where somebody has deleted what it goes to, the name is claimed again first",
+        world(compiled(0), artifact=None),
+        ["ClaimName"],
+        reason=Reason.PUBLISHING,
+        wake_up=0,
+    ),
+    Row(
         "it is published when its ConfigMap is seen",
         world(compiled(0), artifact=published()),
         [],
@@ -921,10 +965,23 @@ ENDS = [
         state=None,
     ),
     Row(
-        "a published artifact that was deleted is written again",
-        world(compiled(0), compilation=settled(State.PUBLISHED)),
-        ["Publish"],
+        "a published artifact that was deleted is written again: first its name",
+        world(compiled(0), compilation=settled(State.PUBLISHED), artifact=None),
+        ["ClaimName"],
         state=None,
+        wake_up=0,
+    ),
+    Row(
+        "a run that failed lets go the name that it claimed",
+        world(compilation=settled(State.FAILED), maps=CLAIMS),
+        ["DropMap triage-artifact", "DropMap another-name"],
+        state=None,
+    ),
+    Row(
+        "another name that a run before it claimed is let go",
+        world(maps=CLAIMS),
+        ["StartPlan", "DropMap another-name"],
+        reason=Reason.PLANNING,
     ),
     Row(
         "also where the operator died between its two writes",
@@ -1229,3 +1286,22 @@ def test_what_was_told_of_a_run_stays_when_its_journal_is_gone() -> None:
     assert status is not None
     assert (status.scores, status.round, status.completion_time) == (told.scores, 2, told.completion_time)
     assert status.observed_generation == 2
+
+
+@pytest.mark.parametrize(
+    ("of_the_run", "now", "goes_on"),
+    [
+        (None, None, True),
+        (None, "monday", False),
+        ("monday", "monday", True),
+        ("monday", "tuesday", False),
+        ("monday", None, True),
+    ],
+)
+def test_a_new_value_of_rerun_at_asks_for_a_new_run(of_the_run: str | None, now: str | None, goes_on: bool) -> None:
+    before = world().run
+    assert before is not None
+    request = before.request.model_copy(update={"rerun_at": of_the_run})
+    seen = compilation(spec(image=IMAGE), status=Status(run_id=RUN_ID), generation=2, rerun_at=now)
+    assert (seen.continued(request).run_id == RUN_ID) is goes_on
+    assert seen.continued(request, has_pods=True).superseded is not goes_on, "what its pods paid for is kept first"

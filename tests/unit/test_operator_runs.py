@@ -34,6 +34,7 @@ from swarm_operator.api import (
     LABEL_RUN,
     LABEL_UID,
     REQUESTED_AT,
+    RERUN_AT,
     ConditionType,
     Status,
 )
@@ -630,6 +631,32 @@ def test_a_foreign_config_map_is_never_overwritten_and_nothing_is_paid() -> None
     assert cluster.paid == []
 
 
+def test_of_two_compilations_with_one_artifact_the_second_pays_nothing() -> None:
+    cluster, operator = prepared()
+    operator.look()
+    [claimed] = cluster.of(CONFIG_MAPS, "triage-artifact")
+    assert "data" not in claimed, "the name is taken before there is a program"
+    found = cluster.compilation(spec(artifact={"configMap": {"name": "triage-artifact"}}), name="zebra")
+    other = Operator(cluster, Key(NAMESPACE, "zebra", found["metadata"]["uid"]))
+    run(cluster, other, 20, 10)
+    ready = Status.of(cluster.of(COMPILATIONS)[1]["status"]).condition(ConditionType.READY)
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "ArtifactConflict")
+    assert not cluster.of(JOBS, "zebra-*")
+    run(cluster, operator)
+    assert_published(cluster)
+
+
+def test_a_run_that_failed_lets_go_the_artifacts_name() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.COMPILE_FAILED) if "-p1-" in job else 0)
+    operator.look()
+    assert cluster.of(CONFIG_MAPS, "triage-artifact")
+    run(cluster, operator)
+    assert conditions(cluster)["Ready"] == ("False", "CompileFailed")
+    assert not cluster.of(CONFIG_MAPS, "triage-artifact")
+
+
 def test_a_new_request_is_a_new_run_that_replaces_the_artifact_and_tidies_up_the_old_journal() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
@@ -688,6 +715,36 @@ def test_a_changed_spec_uses_what_is_finished(steps: int, change: dict[str, Any]
         run(cluster, operator)
     else:
         run(cluster, operator)
+    assert_nothing_paid_twice(cluster)
+
+
+@pytest.mark.parametrize("steps", [*range(1, 16, 2), 60])
+def test_a_rerun_that_is_asked_for_uses_what_is_finished(steps: int) -> None:
+    cluster, operator = prepared()
+    for _ in range(steps):
+        operator.look()
+        cluster.step()
+    first = status(cluster).run_id
+    cluster.of(COMPILATIONS)[0]["metadata"]["annotations"] = {RERUN_AT: "now"}
+    run(cluster, operator)
+    assert status(cluster).run_id != first
+    assert_nothing_paid_twice(cluster)
+    second = status(cluster)
+    cluster.of(COMPILATIONS)[0]["metadata"]["annotations"] = {}
+    edit(cluster, suspend=False, ttlSecondsAfterFinished=1000)
+    run(cluster, operator)
+    assert status(cluster).run_id == second.run_id, "who takes the annotation off asks for nothing"
+
+
+def test_after_an_edited_config_map_a_rerun_goes_on_from_what_is_paid_for() -> None:
+    cluster, operator = prepared()
+    cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.DRIFT) if "-p1-" in job else 0)
+    run(cluster, operator)
+    assert conditions(cluster)["Stalled"][0] == "True"
+    assert cluster.paid
+    cluster.faults = Faults()
+    cluster.of(COMPILATIONS)[0]["metadata"]["annotations"] = {RERUN_AT: "now"}
+    run(cluster, operator)
     assert_nothing_paid_twice(cluster)
 
 
@@ -1034,7 +1091,7 @@ def test_a_shard_that_is_deleted_when_pods_start_holds_nothing_up(kind: str, sta
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
-def test_what_takes_the_artifacts_name_at_the_last_moment_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_the_artifacts_name_before_the_run_does_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     create = cluster.create
 
@@ -1045,8 +1102,9 @@ def test_what_takes_the_artifacts_name_at_the_last_moment_is_not_overwritten(mon
 
     with monkeypatch.context() as patched:
         patched.setattr(cluster, "create", later)
-        run(cluster, operator)
+        run(cluster, operator, 5)
     assert cluster.of(CONFIG_MAPS, "triage-artifact")[0]["data"] == {"mine": "yes"}
+    assert cluster.paid == []
     assert conditions(cluster)["Ready"] == ("Unknown", "ArtifactConflict")
     cluster.remove(CONFIG_MAPS, "triage-artifact")
     run(cluster, operator)

@@ -1,6 +1,7 @@
 """The local driver: manifests as kubectl would take them, and a journal's folder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from swarm_wire.messages import (
     CallMade,
     Candidate,
     Outcome,
+    PlanEnd,
+    PlanOutcome,
     Pruned,
     Report,
     Result,
@@ -27,11 +30,12 @@ from swarm_wire.messages import (
     Usage,
     Waste,
 )
+from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind, Transcript
 from swarm_wire.shards import read_folder
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import print_report
-from swarm_worker.local.driver import Driver, Known
+from swarm_worker.local.driver import Driver, Known, OfAnotherState, RunFailed
 from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.launcher import Launched, Launcher
 from swarm_worker.local.manifests import Manifest, read
@@ -168,10 +172,9 @@ def manifest_of(folder: Path, code: str = "x = 1", **changes: Any) -> Manifest:
 
 
 def opened(root: Path, manifest: Manifest) -> tuple[JournalFolder, RunRequest]:
-    folder, request = JournalFolder(root), RunRequest(run_id=fingerprint(manifest), name="triage", spec=manifest.spec)
+    folder = JournalFolder(root)
     root.mkdir(exist_ok=True)
-    folder.open(request, manifest)
-    return folder, request
+    return folder, folder.open(manifest)
 
 
 @pytest.mark.parametrize(
@@ -217,11 +220,51 @@ def test_a_folder_is_laid_out_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}])
-def test_a_folder_of_another_run_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    opened(tmp_path / "j", manifest_of(tmp_path))
-    with pytest.raises(BadInput, match="was made with another spec, program or data") as error:
-        opened(tmp_path / "j", manifest_of(tmp_path, **change))
-    assert error.value.reason == "JournalOfAnotherRun"
+def test_another_state_begins_a_new_run_in_the_same_folder(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
+    folder.append(result(1))
+    folder, second = opened(tmp_path / "j", manifest_of(tmp_path, **change))
+    assert second.run_id != first.run_id
+    assert list(folder.records()) == []
+    [before] = folder.earlier.runs
+    assert before.name == f"000001-{first.run_id}"
+    assert list(read_folder(before)) == [result(1)]
+
+
+def test_a_run_that_brought_nothing_leaves_nothing(tmp_path: Path) -> None:
+    folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
+    (folder.tasks_folder(0)).mkdir(parents=True)
+    folder, second = opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
+    assert (folder.earlier.runs, (tmp_path / "j" / "rounds").exists()) == ([], False)
+    assert second.run_id != first.run_id
+
+
+def test_a_key_that_a_config_map_has_no_more_is_gone(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    opened(tmp_path / "j", replace(manifest, config_maps={**manifest.config_maps, "code": {"old.py": b""}}))
+    opened(tmp_path / "j", manifest)
+    assert [path.name for path in (tmp_path / "j" / "sources" / "code").iterdir()] == ["a.py"]
+
+
+def test_a_driver_that_was_killed_while_it_put_a_run_aside_loses_nothing(tmp_path: Path) -> None:
+    folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
+    folder.append(result(1))
+    aside = folder.earlier.root / f"000001-{first.run_id}"
+    aside.mkdir(parents=True)
+    folder.journal.rename(aside / "journal")
+    folder, _ = opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
+    assert (list(folder.records()), folder.earlier.runs) == ([], [aside])
+    assert list(read_folder(aside)) == [result(1)]
+
+
+def test_a_damaged_journal_of_an_earlier_run_is_repaired(tmp_path: Path) -> None:
+    folder, _ = opened(tmp_path / "j", manifest_of(tmp_path))
+    folder.append(result(1))
+    folder, _ = opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
+    [shard] = folder.earlier.root.rglob("*.shard")
+    shard.write_bytes(shard.read_bytes() + b"garbage")
+    opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
+    assert list(read_folder(folder.earlier.root)) == [result(1)]
 
 
 @pytest.mark.parametrize("lost", [1, 3, 30])
@@ -334,6 +377,37 @@ def test_a_process_that_was_killed_spent_no_less_than_its_results_took(
     driver = Driver(folder, request, Killed(folder, manifest), Silent(), workers=1)
     driver._process("work", "work-0-1-0", allowance)
     assert driver.known.accounts.total == spent
+
+
+@pytest.mark.parametrize(
+    ("journal", "plans", "kind"),
+    [
+        ([], [ExitCode.DRIFT], RunFailed),
+        ([result(1)], [ExitCode.DRIFT], OfAnotherState),
+        ([result(1)], [ExitCode.FAILED, ExitCode.DRIFT], OfAnotherState),
+        ([result(1)], [ExitCode.BAD_INPUT], RunFailed),
+        ([result(1)], [ExitCode.DONE, ExitCode.DRIFT], RunFailed),
+    ],
+    ids=["a new run", "an older run", "after another attempt", "another end", "edited while the run goes on"],
+)
+def test_a_journal_is_of_another_state_where_the_first_plan_says_so(
+    journal: list[Record], plans: list[ExitCode], kind: type[RunFailed], tmp_path: Path
+) -> None:
+    blocked = Record(RecordKind.PLAN, PlanEnd(outcome=PlanOutcome.BLOCKED, round=0, binding="b", tasks=[]).to_header())
+    ends = iter(plans)
+
+    class Planned(Processes):
+        def run(self, command: str, label: str, extra: Any, on_record: Callable[[Record], None]) -> Ended:
+            code = next(ends)
+            return Ended(code, None, Transcript({0: blocked}), code == ExitCode.DONE)
+
+    manifest = manifest_of(tmp_path)
+    folder, request = opened(tmp_path / "j", manifest)
+    for record in journal:
+        folder.append(record)
+    with pytest.raises(RunFailed) as error:
+        Driver(folder, request, Planned(folder, manifest), Silent(), workers=1).run()
+    assert type(error.value) is kind
 
 
 def test_what_is_started_after_a_stop_is_not_started(tmp_path: Path) -> None:

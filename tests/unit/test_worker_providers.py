@@ -17,6 +17,9 @@ from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.user.models import make_models, take_keys
 
+# LiteLLM leaves connections and an event loop behind.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 KEY = "sk-of-a-provider-0123"
 PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
 

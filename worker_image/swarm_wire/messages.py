@@ -192,6 +192,8 @@ class RunRequest(Message):
     namespace: str = ""
     requested_at: str | None = None
     """The annotation that it answers: what one request has paid for is used in all its runs, and in no other's."""
+    rerun_at: str | None = None
+    """The annotation that asked for this one of the request's runs, if one did."""
     spec: CompilationSpec
 
 

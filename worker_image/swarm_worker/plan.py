@@ -225,7 +225,7 @@ class Plan:
                 WorkerReason.SOURCE_CHANGED,
                 "the program's files, the data, the installed packages, the image, a variable of spec.env or "
                 "spec.envFrom, or PYTHONHASHSEED changed while the run was under way, so its results are not those of "
-                "the new state. Put the old state back, or go on with the new one.",
+                "the new state. A new run uses what is still valid of them: on a laptop the same command begins it.",
             )
 
     def _baseline_failures(self) -> Failures | None:

@@ -12,12 +12,12 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
-from swarm_wire.messages import Report, RunRequest
+from swarm_wire.messages import Report
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import manifests
 from swarm_worker.local.display import Display, print_report
-from swarm_worker.local.driver import Driver, Stopped
-from swarm_worker.local.folder import JournalFolder, fingerprint
+from swarm_worker.local.driver import Driver, OfAnotherState, Stopped
+from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.processes import Processes
 
 INTERRUPTED = 130
@@ -35,8 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--journal",
         type=Path,
         metavar="DIR",
-        help=f"where finished results are kept (default {JOURNALS}/NAME-FINGERPRINT, beside the journals of other "
-        "states of the same compile: what is in them is used)",
+        help=f"where finished results are kept, and used by later runs (default {JOURNALS}/NAME)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=not_negative,
+        default=5,
+        metavar="N",
+        help="how many runs before this one are kept with their artifacts; of older ones only the answers to LM calls "
+        "are (default 5)",
     )
     parser.add_argument(
         "--endpoint", metavar="URL", help="ask all models here instead: a rehearsal against a simulated provider"
@@ -54,19 +61,19 @@ def run(given: argparse.Namespace) -> int:
         manifest = manifests.read(given.file)
         if given.endpoint:
             manifest = manifests.with_endpoint(manifest, given.endpoint)
-        mark = fingerprint(manifest)
-        folder = JournalFolder(given.journal or JOURNALS / f"{manifest.name}-{mark}")
-        request = RunRequest(run_id=mark, name=manifest.name, spec=manifest.spec)
+        folder = JournalFolder(given.journal or JOURNALS / manifest.name)
         with folder.locked():
-            folder.open(request, manifest)
-            if given.journal is None:
-                folder.link(JournalFolder(path) for path in JOURNALS.glob(f"{manifest.name}-{'[0-9a-f]' * 12}"))
             processes = Processes(folder, manifest)
             stop_on_signals(processes)
             with Display(console) as display:
-                driver = Driver(folder, request, processes, display, workers=given.workers)
+                driver = Driver(folder, folder.open(manifest), processes, display, workers=given.workers)
                 display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.known.usage)
-                artifact = driver.run()
+                try:
+                    artifact = driver.run()
+                except OfAnotherState as found:
+                    display.begin_anew(found.reason)
+                    folder.retire()
+                    artifact = Driver(folder, folder.open(manifest), processes, display, workers=given.workers).run()
             target = given.output or folder.artifact
             target.mkdir(parents=True, exist_ok=True)
             for name, text in json.loads(artifact.body).items():
@@ -75,6 +82,7 @@ def run(given: argparse.Namespace) -> int:
             print_report(console, report, target, manifest.spec.program.entrypoint, time.monotonic() - began)
             if report.partial is None:  # otherwise it may go on from there
                 shutil.rmtree(folder.root / "rounds", ignore_errors=True)
+            folder.prune(given.keep)
     except Stopped:
         console.print("\nStopped. Finished results are kept: the same command goes on from them.", highlight=False)
         return INTERRUPTED
@@ -97,7 +105,15 @@ def stop_on_signals(processes: Processes) -> None:
 
 
 def positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def not_negative(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    if number < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}")
     return number

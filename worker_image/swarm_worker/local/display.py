@@ -49,6 +49,14 @@ class Display:
         going_on = f", going on from {resumed} results" if resumed else ""
         self._say(f"journal {journal}{going_on}")
 
+    def begin_anew(self, reason: str) -> None:
+        """The journal's run was of another state."""
+        self._end()
+        self._usage, self._scores = Usage(), Scores()
+        self._say(
+            f"the journal is of another state ({reason}): a new run begins, and uses what it holds and is still valid"
+        )
+
     def planning(self, round_: int) -> None:
         self._begin(f"round {round_}  plan", None)
 

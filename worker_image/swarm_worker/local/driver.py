@@ -34,7 +34,7 @@ from swarm_wire.messages import (
     Task,
     Usage,
 )
-from swarm_wire.names import WorkerReason
+from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.slicing import has_failed, isolated, missing_cells, process_ended, slice_cells, slice_keys
@@ -64,6 +64,10 @@ class RunFailed(SwarmError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class OfAnotherState(RunFailed):
+    """What the journal holds was made with other files, data or packages than those of now: it takes a new run."""
 
 
 class LimitReached(SwarmError):
@@ -143,13 +147,14 @@ class Driver:
         for record in folder.records():
             self.known.add(record)
         self.resumed = len(self.known.keys)
+        self._goes_on = self.known != Known()
         self._desk = Desk()
         self._limiter = LocalLimiter(rate_limits(request.spec, request.namespace, request.name))
         self._tasks: list[Task] = []
         self._is_late = False
 
     def run(self) -> Record:
-        """The ARTIFACT record. Raises RunFailed."""
+        """The ARTIFACT record. Raises RunFailed, or OfAnotherState."""
         with self._desk, self._limiter, self._clock():
             try:
                 return self._rounds()
@@ -239,7 +244,10 @@ class Driver:
             small = {names.ENV_SMALL_WAVE: "0"} if attempt > 1 else {}
             before = {names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_ - 1))} if round_ else {}
             ended = self._process("plan", f"plan-{round_:04d}-{attempt}", {**self._allowance(1), **small, **before})
+            if ended.exit_code == ExitCode.DRIFT and self._goes_on:
+                raise OfAnotherState(ended.reason, ended.message)
             if ended.is_done:
+                self._goes_on = False
                 return list(ended.transcript.records.values())
             self._raise_if_over()
             if ended.reason == WorkerReason.ALLOWANCE_SPENT:

@@ -1,19 +1,20 @@
-"""The journal's folder.
+"""The journal's folder: the run of today's state, and what is left of the runs before it.
 
 request.json              the run's request
 sources/NAME/KEY          ConfigMaps
 journal/*.shard           results and plan ends, appended as they come
-earlier/*                 links to the journals of other states of the same compile: what they paid for is used
 rounds/N/*.shard          tasks of round N
 rounds/N/A/               assignment of attempt A
 logs/                     what processes wrote to standard error
 artifact/                 program and report
+earlier/                  runs before this one, see `swarm_worker.local.earlier`: what they paid for is used
 """
 
 import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.records import Record
 from swarm_wire.variables import bound, placed
 from swarm_worker.errors import BadInput
+from swarm_worker.local.earlier import EarlierRuns
 from swarm_worker.local.manifests import Manifest
 from swarm_worker.local.reasons import LocalReason
 
@@ -53,7 +55,7 @@ class JournalFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.sources, self.journal, self.logs = root / "sources", root / "journal", root / "logs"
-        self.earlier, self.artifact = root / "earlier", root / "artifact"
+        self.earlier, self.artifact = EarlierRuns(root / "earlier"), root / "artifact"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -63,38 +65,46 @@ class JournalFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise BadInput(LocalReason.JOURNAL_IN_USE, f"another run uses the journal {self.root}") from None
+                raise BadInput(
+                    LocalReason.JOURNAL_IN_USE,
+                    f"another run uses the journal {self.root}. Wait for its end, or give another one: --journal DIR.",
+                ) from None
             yield
 
-    def open(self, request: RunRequest, manifest: Manifest) -> None:
-        """Lays out the run, or checks that this journal is of the same run."""
-        path = self.root / names.REQUEST_FILE
-        if path.exists():
-            before = RunRequest.model_validate_json(path.read_text(encoding="utf-8"))
-            if before.run_id != request.run_id:
-                raise BadInput(
-                    LocalReason.JOURNAL_OF_ANOTHER_RUN,
-                    f"the journal {self.root} was made with another spec, program or data. Give another --journal, "
-                    "or none: then there is one for each state.",
-                )
+    def open(self, manifest: Manifest) -> RunRequest:
+        """Lays out the run of this state, or goes on with it. A run of another state is put aside: see `retire`."""
+        path, mark = self.root / names.REQUEST_FILE, fingerprint(manifest)
+        for folder in (self.journal, self.earlier.root):
+            for shard in folder.rglob(f"*{names.SHARD_SUFFIX}"):
+                _repair(shard)
+        run_id = json.loads(path.read_text(encoding="utf-8"))["runId"] if path.exists() else ""
+        if run_id.partition("-")[0] != mark:
+            self.retire()
+            run_id = f"{mark}-{secrets.token_hex(3)}"
         for folder in (self.journal, self.logs, self.artifact):
             folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.sources, ignore_errors=True)
         for name, content in manifest.config_maps.items():
             (self.sources / name).mkdir(parents=True, exist_ok=True)
             for key, data in content.items():
                 (self.sources / name / key).write_bytes(data)
-        for shard in self.journal.glob(f"*{names.SHARD_SUFFIX}"):
-            _repair(shard)
+        request = RunRequest(run_id=run_id, name=manifest.name, spec=manifest.spec)
         _write(path, request.to_json())
+        return request
 
-    def link(self, others: Iterable["JournalFolder"]) -> None:
-        """What was paid for there need not be paid for here."""
-        shutil.rmtree(self.earlier, ignore_errors=True)
-        self.earlier.mkdir()
-        for other in others:
-            if other.root != self.root and other.journal.is_dir():
-                age = other.journal.stat().st_mtime_ns
-                (self.earlier / f"{age:020d}-{other.root.name}").symlink_to(other.journal.resolve())
+    def retire(self) -> None:
+        """Puts the run aside, if there is one: the next one takes from it what still holds."""
+        path = self.root / names.REQUEST_FILE
+        if path.exists():
+            run_id = json.loads(path.read_text(encoding="utf-8"))["runId"]
+            # The journal goes first: without it, nothing here would be taken for the next run's.
+            self.earlier.add(run_id, [self.journal, self.artifact, self.logs, path])
+        shutil.rmtree(self.root / "rounds", ignore_errors=True)
+        path.unlink(missing_ok=True)
+
+    def prune(self, keep: int) -> None:
+        """Forgets runs before this one, but the newest so many, and what was paid for."""
+        self.earlier.prune(keep, self.journal)
 
     def records(self) -> Iterator[Record]:
         return shards.read_folder(self.journal)
@@ -129,7 +139,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _repair(shard: Path) -> None:
-    """Cuts off what a driver that was killed had written only in part."""
+    """Cuts off what a driver that was killed had written only in part, and what was damaged since."""
     data, good = shard.read_bytes(), 0
     while good < len(data):
         end = good + 4 + int.from_bytes(data[good : good + 4], "big")

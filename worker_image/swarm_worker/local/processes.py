@@ -82,7 +82,7 @@ class Processes:
             names.ENV_RUN_DIR: str(folder.root),
             names.ENV_SOURCES_DIR: str(folder.sources),
             names.ENV_JOURNAL_DIR: str(folder.journal),
-            names.ENV_EARLIER_DIR: str(folder.earlier),
+            names.ENV_EARLIER_DIR: str(folder.earlier.root),
             names.ENV_GRACE_SECONDS: str(GRACE_SECONDS),
         }
 

@@ -14,5 +14,3 @@ class LocalReason(StrEnum):
     """One of spec.limits has ended the run."""
     JOURNAL_IN_USE = "JournalInUse"
     """Another run uses the journal."""
-    JOURNAL_OF_ANOTHER_RUN = "JournalOfAnotherRun"
-    """The journal was made with another spec, program or data."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swarm_wire import names
-from swarm_wire.messages import CallMade, Report, Result, RunRequest, Scores, Usage
+from swarm_wire.messages import CallMade, Report, Result, Scores, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.imaginary.mode import Imagination
@@ -47,8 +47,7 @@ class DryRun:
     ) -> None:
         self._log, self._say, self._workers = imagination.log, say, workers
         self._folder = JournalFolder(scratch / "journal")
-        self._request = RunRequest(run_id="estimate", name=manifest.name, spec=manifest.spec)
-        self._folder.open(self._request, manifest)
+        self._request = self._folder.open(manifest)
         self.processes = _Listening(self._folder, manifest, imagination)
 
     def run(self) -> Ran:

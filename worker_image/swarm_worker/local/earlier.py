@@ -1,0 +1,99 @@
+"""Runs of a journal's folder before the one of today.
+
+NUMBER-RUN/               a run as it was: journal, artifact, logs, request. The oldest has the lowest number
+000000-answers-PACKAGES/  answers to LM calls of still older ones, by the installed packages that can read them
+
+A plan or worker reads each of these folders as one journal (`swarm_worker.replay.store`).
+"""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from swarm_wire import names, shards
+from swarm_wire.messages import STORED, Bound, CallMade, Result
+from swarm_wire.records import Record, RecordKind
+
+PAID: Final = frozenset({RecordKind.RESULT, RecordKind.CALL})
+ANSWERS: Final = "000000-answers-"
+
+
+class EarlierRuns:
+    """The layout above. Only whoever has the lock of the journal's folder may call this."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def runs(self) -> list[Path]:
+        """Those that are there as they were, the newest first."""
+        found = (path for path in self.root.glob("*-*") if not path.name.startswith(ANSWERS))
+        return sorted(found, reverse=True)
+
+    def add(self, run_id: str, parts: Sequence[Path]) -> None:
+        """Moves a run here, part by part, its journal first. One that brought nothing is deleted.
+
+        Raises OSError where the file system refuses.
+        """
+        journal, artifact, *_ = parts
+        if _has_paid(journal) or any(artifact.glob("*")):
+            number = int(self.runs[0].name.partition("-")[0]) + 1 if self.runs else 1
+            folder = self.root / f"{number:06d}-{run_id}"
+            folder.mkdir(parents=True)
+            for part in parts:
+                if part.exists():
+                    part.rename(folder / part.name)
+        for part in parts:
+            if part.is_dir():
+                shutil.rmtree(part)
+
+    def prune(self, keep: int, journal: Path) -> None:
+        """Leaves only answers to LM calls of all runs but the newest so many. Nothing that could count is lost.
+
+        Args:
+            journal: of the run after them. What was made with the same files, data and packages as that one, or as one
+                of those that are kept, stays as it is: its results count as they are.
+        """
+        old = self.runs[keep:]
+        states = {state for run in (journal, *self.runs[:keep]) if (state := _bound(run)) is not None}
+        for run in old:
+            bound, records = _bound(run), [*shards.read_folder(run, growing=True)]
+            if bound in states or any(STORED in record.header for record in records):
+                continue
+            answers = [answer for record in records if (answer := _answer(record)) is not None]
+            if bound is not None and answers:
+                said = Bound(binding="", packages=bound.packages)
+                self._put(run.name, said, answers)
+            shutil.rmtree(run)
+
+    def _put(self, name: str, bound: Bound, answers: Iterable[Record]) -> None:
+        folder = self.root / f"{ANSWERS}{bound.packages}"
+        folder.mkdir(exist_ok=True)
+        scratch = folder / f"{name}.new"
+        scratch.write_bytes(b"".join(shards.pack([Record(RecordKind.BOUND, bound.to_header()), *answers])))
+        scratch.replace(folder / f"{name}{names.SHARD_SUFFIX}")
+
+
+def _has_paid(journal: Path) -> bool:
+    return any(record.kind in PAID for record in shards.read_folder(journal, growing=True))
+
+
+def _bound(journal: Path) -> Bound | None:
+    """What its results belong to; None where no plan has come so far as to say it."""
+    for record in shards.read_folder(journal, growing=True):
+        if record.kind in (RecordKind.BOUND, RecordKind.PLAN) and record.header.get("binding"):
+            return Bound.model_validate({key: record.header.get(key, "") for key in ("binding", "packages")})
+    return None
+
+
+def _answer(record: Record) -> Record | None:
+    """The answer to an LM call that a record holds, as a record of its own: it counts in every run."""
+    if record.kind is RecordKind.CALL:
+        return record
+    if record.kind is not RecordKind.RESULT:
+        return None
+    result = Result.model_validate(record.header)
+    if not result.calls:
+        return None
+    return Record(RecordKind.CALL, CallMade(key=result.calls[0]).to_header(), record.body[result.calls_at or 0 :])
