@@ -66,6 +66,13 @@ def _section(model: type[BaseModel], paths: list[str], found: Mapping[type[BaseM
         for inner, _ in _models(field.annotation)
     }
     about = " ".join((model.__doc__ or "").split())
+    if "properties" not in schema:  # a map, of which the model knows some keys
+        known = {
+            str(field.alias): {"type": "object", "description": field.description or ""}
+            for field in model.model_fields.values()
+        }
+        required = [str(field.alias) for field in model.model_fields.values() if field.is_required()]
+        schema = {"properties": known, "required": required}
     return f"### {first}\n\n{about}\n\n{rules}{also}{table(schema, links)}"
 
 

@@ -43,6 +43,9 @@ KEPT: Final = frozenset(
 )
 """Keywords that mean the same in pydantic's schema and in a structural one."""
 
+MOST_NAMES: Final = 32
+"""Keys of a map that has some names of its own."""
+
 
 def definition() -> Schema:
     """The CustomResourceDefinition."""
@@ -121,12 +124,16 @@ class _Rewriter:
             made["description"] = " ".join(str(made["description"]).split())
         if schema.get("default") is not None:
             made["default"] = schema["default"]
-        if "properties" in made:
+        if "properties" in made and isinstance(schema.get("additionalProperties"), dict):
+            self._as_map(made)
+        elif "properties" in made:
             made["properties"] = {key: self.rewrite(value) for key, value in made["properties"].items()}
             self._default_objects(made)
         if "items" in made:
             made["items"] = self.rewrite(made["items"])
             made["x-kubernetes-list-type"] = "atomic"
+        if schema.get("additionalProperties") is True:
+            made["x-kubernetes-preserve-unknown-fields"] = True
         if isinstance(schema.get("additionalProperties"), dict):
             made["additionalProperties"] = self.rewrite(schema["additionalProperties"])
             made["x-kubernetes-map-type"] = "atomic"
@@ -136,6 +143,15 @@ class _Rewriter:
                 {"rule": rule.cel, "message": rule.message} for rule in self._rules[name]
             ]
         return made
+
+    @staticmethod
+    def _as_map(made: Schema) -> None:
+        """Kubernetes has no object with names of its own and others: it is a map, whose required keys are a rule."""
+        del made["properties"]
+        made["maxProperties"] = MOST_NAMES
+        made["x-kubernetes-validations"] = [
+            {"rule": f"'{key}' in self", "message": f"{key} must be set"} for key in made.pop("required", ())
+        ]
 
     @staticmethod
     def _default_objects(made: Schema) -> None:

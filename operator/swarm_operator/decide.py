@@ -508,7 +508,7 @@ def foreign_artifact(s: Situation) -> Move | None:
 
 
 def missing_input(s: Situation) -> Move | None:
-    for name, wanted in sorted(s.world.run.spec.config_maps().items() if s.world.run else ()):
+    for name, wanted in sorted(s.world.run.spec.needed_config_maps().items() if s.world.run else ()):
         there = s.world.inputs.get(name)
         if there is None:
             return wait(
@@ -517,7 +517,7 @@ def missing_input(s: Situation) -> Move | None:
                 f"the spec names ConfigMap {name!r}, and there is none in namespace "
                 f"{s.world.compilation.key.namespace!r}. Create it, or correct the name.",
             )
-        if lacking := sorted((wanted or set()) - there):
+        if lacking := sorted(wanted - there):
             return wait(
                 s,
                 Reason.MISSING_CONFIG_MAP_KEY,

@@ -36,9 +36,10 @@ from swarm_operator.api import (
 from swarm_operator.world import Artifact, Key, Run, Shard
 from swarm_wire import names, shards
 from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending, RunRequest
-from swarm_wire.names import api_key_env
+from swarm_wire.names import api_key_env, variable_prefix
 from swarm_wire.rates import RateLimits
 from swarm_wire.records import Framed
+from swarm_wire.schema import SpecModel
 
 Manifest = dict[str, Any]
 
@@ -415,7 +416,8 @@ def _pod_spec(
                 "image": run.image,
                 **({"imagePullPolicy": pull_policy} if pull_policy else {}),
                 "args": [command],
-                "env": _environment(run, job),
+                "env": [*_environment(run, job), *_variables(run)],
+                **_variables_from(run),
                 "resources": {"requests": dict(swarm.resources.requests), "limits": dict(swarm.resources.limits)},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -445,9 +447,7 @@ def _pod_spec(
     if swarm.node_selector:
         made["nodeSelector"] = dict(swarm.node_selector)
     if swarm.tolerations:
-        made["tolerations"] = [
-            toleration.model_dump(mode="json", by_alias=True, exclude_none=True) for toleration in swarm.tolerations
-        ]
+        made["tolerations"] = [_written(toleration) for toleration in swarm.tolerations]
     if swarm.image_pull_secrets:
         made["imagePullSecrets"] = [{"name": secret.name} for secret in swarm.image_pull_secrets]
     if swarm.service_account_name:
@@ -478,6 +478,32 @@ def _environment(run: Run, job: str) -> list[Manifest]:
             for name, secret in secrets.items()
         ),
     ]
+
+
+def _variables(run: Run) -> list[Manifest]:
+    """The user's own."""
+    prefix = variable_prefix(len(run.spec.env_from))
+    made = []
+    for variable in run.spec.env:
+        if variable.value_from is not None:
+            value: Manifest = {"valueFrom": _written(variable.value_from)}
+        else:
+            # The kubelet replaces $(NAME), and takes $$ for $.
+            value = {"value": (variable.value or "").replace("$", "$$")}
+        made.append({"name": prefix + variable.name, **value})
+    return made
+
+
+def _variables_from(run: Run) -> Manifest:
+    made = [
+        {**_written(source), "prefix": variable_prefix(number) + (source.prefix or "")}
+        for number, source in enumerate(run.spec.env_from)
+    ]
+    return {"envFrom": made} if made else {}
+
+
+def _written(part: SpecModel) -> Manifest:
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _depot(run: Run) -> dict[str, str]:

@@ -97,7 +97,7 @@ class Observer:
         used = [] if over else journals.reusable(earlier, refs, self._settings.journal_bytes)
         shards, superfluous = journals.sifted([*own, *await self._shards(used, maps)])
         journal = Journal(shard for shard in shards if shard.run_id == compilation.run_id)
-        wanted = sorted(spec.config_maps()) if spec and not over else []
+        wanted = sorted(spec.needed_config_maps()) if spec and not over else []
         inputs = {name: await self._maps.keys(name) for name in wanted}
         kept = [ref.name for ref in refs if not over or ref.kind == ObjectKind.RUN]
         self._maps.forget_all_but([*kept, *wanted])

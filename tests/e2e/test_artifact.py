@@ -10,7 +10,7 @@ import dspy
 import pytest
 
 from support.canary import inflated, printed
-from support.cluster import OPERATOR_NAMESPACE, Namespace, config_map, is_over, is_true
+from support.cluster import OPERATOR_NAMESPACE, Namespace, config_map, is_over, is_true, secret
 from support.compiles import StockRun
 from support.e2e import API_KEY, TRIAGE, catch, triage
 from swarm_wire.records import RecordKind
@@ -119,21 +119,25 @@ def test_no_key_is_anywhere(namespace: Namespace, compiled: Any, outputs: Output
 
 
 def test_a_program_that_tells_all_it_knows_tells_no_key(namespace: Namespace) -> None:
-    """It raises with its environment and its model in the text, as people do to find a fault."""
+    """It prints its environment, and raises with that and its model in the text, as people do to find a fault."""
     source = (TRIAGE / "triage.py").read_text(encoding="utf-8")
-    told = "raise ValueError(f\"{dict(__import__('os').environ)} {dspy.settings.lm.kwargs}\")"
+    told = 'import os; print(os.environ); raise ValueError(f"{dict(os.environ)} {dspy.settings.lm.kwargs}")'
+    secrets = {"TOKEN": "canary-of-a-tool-0123", "JUDGE_KEY": "canary-of-the-judge-0123"}
+    namespace.apply(secret("tools", secrets))
+    env = [{"name": "JUDGE", "valueFrom": {"secretKeyRef": {"name": "tools", "key": "JUDGE_KEY"}}}]
     nosy = source.replace("problem = self.extract(ticket=ticket).problem", told)
     assert nosy != source
     namespace.apply(config_map("nosy-program", {"triage.py": nosy}))
     program = {"entrypoint": "triage:Triage", "source": {"configMap": {"name": "nosy-program"}}}
-    namespace.apply(triage("nosy", program=program))
+    namespace.apply(triage("nosy", program=program, env=env, envFrom=[{"secretRef": {"name": "tools"}}]))
     pod = catch(namespace, "nosy", "plan")["metadata"]["name"]
     output = namespace.kubectl("logs", pod, "--follow")
     ended = namespace.wait_for("nosy", is_over)
     assert not is_true("Ready")(ended)
     objects = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "yaml")
     print(json.dumps(ended["status"]["conditions"], indent=1), output[-2000:])
-    assert API_KEY not in output + objects
+    assert [key for key in (API_KEY, *secrets.values()) if key in output + objects] == []
+    assert "(value of TOKEN)" in output
 
 
 def test_nothing_runs_when_the_run_is_over(namespace: Namespace, compiled: Any) -> None:

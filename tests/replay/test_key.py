@@ -4,6 +4,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from simulated_provider.testing import running_provider
 from support.canary import inflated
 from support.compiles import KNOWLEDGE, Case, run_local, start_local
@@ -38,7 +40,47 @@ def test_the_local_drivers_folder_holds_no_key(tmp_path: Path) -> None:
     assert {RecordKind.RESULT, RecordKind.PLAN} <= without_key(tmp_path, run.output)
 
 
-def without_key(folder: Path, output: str) -> set[RecordKind]:
+MODELS_KEY = "sk-canary-of-models-judge-0123"
+JUDGE_KEY, TOKEN = "sk-canary-of-the-judge-0123", "canary-of-a-tool\nof two lines"
+
+
+@pytest.mark.parametrize("in_file", [False, True], ids=["from the shell", "from .env"])
+def test_variables_reach_user_code_and_their_secrets_nothing_else(tmp_path: Path, in_file: bool) -> None:
+    """Program and metric print all they know, keep one secret, and ask a model with another; and models.judge."""
+    with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[JUDGE_KEY, MODELS_KEY, "none"]) as provider:
+        manifest = CASE.manifest(provider.url)
+        spec = manifest["spec"]
+        spec["program"]["entrypoint"], spec["metric"]["entrypoint"] = "telling:Telling", "telling:metric"
+        spec["env"] = [
+            {"name": "JUDGE_URL", "value": provider.url},
+            {"name": "JUDGE_KEY", "valueFrom": {"secretKeyRef": {"name": "judge", "key": "key"}}},
+            {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}},
+            {"name": "TOOL_TOKEN", "valueFrom": {"secretKeyRef": {"name": "tools", "key": "token"}}},
+        ]
+        key = {"secret": {"name": "judge", "key": "key"}}
+        spec["models"]["judge"] = {"model": "openai/small", "endpoint": provider.url, "apiKey": key}
+        given: dict[str, Any] = {
+            "JUDGE_KEY": JUDGE_KEY,
+            "SWARM_API_KEY_JUDGE": MODELS_KEY,
+            "LEVEL": "urgency",
+            "TOOL_TOKEN": TOKEN,
+        }
+        if in_file:  # beside what the run leaves
+            spec["envFrom"], given["TOOL_TOKEN"] = [{"secretRef": {"name": "tools"}}], TOKEN.partition("\n")[0]
+            del spec["env"][-1]
+            (tmp_path / "c").mkdir()
+            (tmp_path / "c" / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+            given = {}
+        run = run_local(manifest, tmp_path / "c", SWARM_TWIN="1", **given)
+        (tmp_path / "c" / ".env").unlink(missing_ok=True)
+    assert run.status == 0, run.output
+    logs = "".join(path.read_text() for path in (run.journal / "logs").iterdir())
+    assert all(masked in logs for masked in ("(value of JUDGE_KEY)", "(value of TOOL_TOKEN)", "urgency"))
+    for secret in (JUDGE_KEY, MODELS_KEY, *TOKEN.splitlines()):
+        assert {RecordKind.RESULT, RecordKind.PLAN} <= without_key(tmp_path, run.output, secret)
+
+
+def without_key(folder: Path, output: str, key: str = KEY) -> set[RecordKind]:
     """The kinds of records in a folder, which holds no key in any way."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     records: list[Record] = []
@@ -46,5 +88,5 @@ def without_key(folder: Path, output: str) -> set[RecordKind]:
         if path.suffix == SHARD_SUFFIX:
             records += unpack(path.read_bytes(), growing=True)
     everything = [output.encode(), *(path.read_bytes() for path in files), *inflated(records)]
-    assert [found for found in everything if KEY.encode() in found] == []
+    assert [found for found in everything if key.encode() in found] == []
     return {record.kind for record in records}

@@ -18,7 +18,7 @@ from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
 from swarm_worker.replay.codec import Codec
 
-CODEC = Codec({"student": "sk-a-very-secret-key"})
+CODEC = Codec({"student model's API key": "sk-a-very-secret-key"})
 HOOKED: dict[Any, tuple[str, ...]] = {
     execution: ("execute", "aexecute", "_attempt", "_aattempt"),
     ParallelExecutor: ("execute",),

@@ -95,8 +95,12 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
         "exactly one of configMap, path, entrypoint must be set",
         "exactly one of persistentVolumeClaim, url must be set",
         "exactly one of sameParent, independent, pxN must be set",
+        "exactly one of secretKeyRef, configMapKeyRef must be set",
+        "exactly one of secretRef, configMapRef must be set",
+        "exactly one of value, valueFrom must be set",
         "options may be set only with url",
         "set auto, or both of numCandidates and numTrials",
+        "student must be set",
     ]
 
 

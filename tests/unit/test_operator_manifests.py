@@ -169,6 +169,36 @@ def test_a_work_job_is_this() -> None:
     }
 
 
+def test_pods_have_the_users_variables_under_a_prefix() -> None:
+    """Kubernetes replaces $(NAME) in a value, and nothing else does; so it gets it escaped."""
+    secret, config = {"name": "judge", "key": "k"}, {"name": "settings", "key": "level"}
+    given = spec(
+        image=IMAGE,
+        env=[
+            {"name": "A", "value": "$(HOME) costs $5"},
+            {"name": "B", "valueFrom": {"secretKeyRef": secret}},
+            {"name": "C", "valueFrom": {"configMapKeyRef": config}},
+        ],
+        envFrom=[{"secretRef": {"name": "tools"}, "prefix": "T_"}, {"configMapRef": {"name": "settings"}}],
+    )
+    request = RunRequest(run_id=RUN_ID, name=KEY.name, spec=CompilationSpec.model_validate(given))
+    ours = Run(KEY, RUN_ID, request, IMAGE)
+    for made in (
+        manifests.plan_job(ours, 0, 1, []),
+        manifests.work_job(ours, assignment(0, 1, [0]).assignment, [TASKS], [END]),
+    ):
+        found = [each for each in container(made)["env"] if each["name"].startswith("SWARM_ENV_")]
+        assert found == [
+            {"name": "SWARM_ENV_2_A", "value": "$$(HOME) costs $$5"},
+            {"name": "SWARM_ENV_2_B", "valueFrom": {"secretKeyRef": secret}},
+            {"name": "SWARM_ENV_2_C", "valueFrom": {"configMapKeyRef": config}},
+        ]
+        assert container(made)["envFrom"] == [
+            {"secretRef": {"name": "tools"}, "prefix": "SWARM_ENV_0_T_"},
+            {"configMapRef": {"name": "settings"}, "prefix": "SWARM_ENV_1_"},
+        ]
+
+
 def test_pods_are_told_how_fast_they_may_ask_and_whom_to_ask_first() -> None:
     given = spec()
     given["models"]["student"]["limits"] = {"requestsPerMinute": 60}

@@ -10,8 +10,9 @@ from support.wire_spec import a_spec
 from swarm_wire import optimizers
 from swarm_wire import spec as spec_models
 from swarm_wire.rates import RateLimit, rate_limits
+from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
 from swarm_wire.schema import SpecModel, Union
-from swarm_wire.spec import CompilationSpec, ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
+from swarm_wire.spec import CompilationSpec
 
 
 def parsed(**changes: Any) -> CompilationSpec:
@@ -113,6 +114,66 @@ def test_how_fast_a_provider_may_be_asked(models: dict[str, Any], expected: str 
     else:
         [problem] = problems(models=written)
         assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "expected"),
+    [
+        ("openai/m", {"more": {"service_tier": "flex"}}, None),
+        ("bedrock/m", {"region": "us-east-1"}, None),
+        ("openai/m", {"region": "us-east-1"}, "parameters.region may be set only with bedrock, sagemaker"),
+        ("openai/m", {"more": {"temperature": 1}}, "more.temperature has a field of its own: write parameters.temper"),
+        ("openai/m", {"more": {"extra_body": {}}}, "more.extra_body has a field of its own: write parameters.body"),
+        ("openai/m", {"more": {"api_base": "http://m"}}, "more.api_base has a field of its own: write endpoint"),
+        ("bedrock/m", {"more": {"aws_region_name": "a"}}, "more.aws_region_name has a field of its own"),
+        ("openai/m", {"more": {"cache": False}}, "more.cache may not be set"),
+        ("openai/m", {"more": {"api_key": "k"}}, "more.api_key has a field of its own: write apiKey"),
+        ("bedrock/m", {"more": {"aws_secret_access_key": "k"}}, "more.aws_secret_access_key is for a secret"),
+        ("azure/m", {"more": {"azure_ad_token": "k"}}, "more.azure_ad_token is for a secret"),
+        ("openai/m", {"headers": {"Authorization": "k"}}, "headers.Authorization is for a secret"),
+        ("openai/m", {"headers": {"X-API-Key": "k"}}, "headers.X-API-Key is for a secret"),
+        ("openai/m", {"reasoningEffort": "Very High"}, "String should match pattern"),
+        ("openai/m", {"modelType": "image"}, "Input should be 'chat', 'text' or 'responses'"),
+    ],
+)  # fmt: skip
+def test_what_a_model_takes(model: str, parameters: dict[str, Any], expected: str | None) -> None:
+    written = {"student": {"model": model, "parameters": parameters}}
+    if expected is None:
+        [given] = parsed(models=written).as_written()["models"].values()
+        assert {name: given["parameters"][name] for name in parameters} == parameters
+    else:
+        [problem] = problems(models=written)
+        assert expected in problem
+
+
+def test_further_models_have_names_of_the_users_own() -> None:
+    student = {"model": "openai/m"}
+    judge = {"model": "groq/l", "apiKey": {"secret": {"name": "j", "key": "k"}}, "limits": {"concurrency": 2}}
+    spec = parsed(models={"student": student, "judge": judge})
+    assert [*spec.models.by_role] == ["student", "judge"]
+    assert spec.secrets() == {"judge": SecretKeyRef(name="j", key="k")}
+    assert [limited.model for limited in rate_limits(spec, "team", "triage").models] == ["groq/l"]
+    assert CompilationSpec.model_validate(spec.as_written()) == spec
+    slower = parsed(models={"student": student, "judge": {**judge, "limits": {"concurrency": 1}}})
+    assert spec.models.with_limits_of(slower.models) == slower.models
+    [unbounded] = problems(
+        models={"student": {**student, "parameters": {"maxTokens": 9}}, "judge": judge}, limits={"totalTokens": 9}
+    )
+    assert "limits.totalTokens needs models.judge.parameters.maxTokens" in unbounded
+
+
+@pytest.mark.parametrize("name", ["Judge", "2nd", "a-b", "a b", "_a", "j" * 33])
+def test_a_models_name_makes_a_variables_name(name: str) -> None:
+    [problem] = problems(models={"student": {"model": "openai/m"}, name: {"model": "openai/m"}})
+    assert "is no name of a model: write at most 32 lower-case letters" in problem
+
+
+def test_a_model_without_an_endpoint_has_limits_of_its_own() -> None:
+    student = {"model": "openai/m", "limits": {"requestsPerMinute": 60}}
+    elsewhere = {**student, "endpoint": "http://m/v1/", "limits": {"concurrency": 2}}
+    told = rate_limits(parsed(models={"student": student, "teacher": elsewhere}), "team", "triage")
+    assert [limited.endpoint for limited in told.models] == ["", "http://m/v1"]
+    assert len({limited.limit.group for limited in told.models}) == 2
 
 
 def test_limits_of_models_as_pods_are_told() -> None:
@@ -269,7 +330,7 @@ def all_models() -> list[type[BaseModel]]:
 @pytest.mark.parametrize("model", all_models(), ids=lambda model: model.__name__)
 def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel]) -> None:
     assert model.model_config.get("frozen")
-    assert model.model_config.get("extra") == "forbid"
+    assert model.model_config.get("extra") == ("allow" if model is spec_models.Models else "forbid")
     for name, field in model.model_fields.items():
         assert field.alias == to_camel(name.rstrip("_")).replace("Usd", "USD")
     assert model.__doc__, "becomes the description in the CRD"

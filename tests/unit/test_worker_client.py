@@ -211,7 +211,7 @@ def test_an_answer_of_dspys_cache_costs_nothing(lm: Any, provider: Any) -> None:
 
 
 def test_an_answer_travels(lm: Any, provider: Any) -> None:
-    codec, kept = Codec({"student": KEY}), []
+    codec, kept = Codec({"student model's API key": KEY}), []
 
     def record(lm: Any, call: LMCall, make: Make) -> Any:
         kept.append(codec.dumps(make()))
@@ -226,7 +226,7 @@ def test_an_answer_travels(lm: Any, provider: Any) -> None:
 
 
 def test_a_call_travels_and_is_made_past_what_intercepts_it(lm: Any, provider: Any) -> None:
-    codec, make = Codec({"student": KEY}), client().maker()
+    codec, make = Codec({"student model's API key": KEY}), client().maker()
     with heard() as calls:
         said = lm("Say hello.")
         again = make(*codec.loads(codec.dumps((lm, calls[0]))))

@@ -19,7 +19,7 @@ from swarm_worker.replay.digest import Walk
 from swarm_worker.replay.places import NotPortable
 
 KEY = "sk-a-very-secret-key"
-CODEC = Codec({"student": KEY, "teacher": "none"})
+CODEC = Codec({"student model's API key": KEY, "teacher model's API key": "none"})
 
 
 def walked(thing: Any) -> Walk:
@@ -56,7 +56,9 @@ def test_a_key_is_never_in_a_payload_and_is_there_again_after_it() -> None:
     lm = dspy.LM("openai/m", api_base="http://m/v1", api_key=KEY)
     data = CODEC.dumps({"lm": lm, "key": KEY})
     assert KEY.encode() not in data
-    rotated = Codec({"student": "sk-a-new-key-after-rotation", "teacher": "none"}).loads(data)
+    rotated = Codec(
+        {"student model's API key": "sk-a-new-key-after-rotation", "teacher model's API key": "none"}
+    ).loads(data)
     assert rotated["key"] == "sk-a-new-key-after-rotation"
     assert rotated["lm"].kwargs["api_key"] == "sk-a-new-key-after-rotation"
 
@@ -86,7 +88,15 @@ def test_short_keys_are_not_searched_for() -> None:
 
 
 def test_keys_are_taken_out_of_texts_for_people() -> None:
-    assert CODEC.redact(f"refused: {KEY}, none") == "refused: (student API key), none"
+    assert CODEC.redact(f"refused: {KEY}, none") == "refused: (student model's API key), none"
+
+
+@pytest.mark.parametrize("write", [str, repr, json.dumps, lambda secret: secret.splitlines()[1]])
+def test_people_are_told_no_secret_however_it_is_written(write: Any) -> None:
+    secret = 'first-line\nanother "line" of it\n'
+    told = Codec({"value of CERTIFICATE": secret}).redact(f"environ({write(secret)})")
+    assert "(value of CERTIFICATE)" in told
+    assert "another" not in told
 
 
 @pytest.mark.parametrize(

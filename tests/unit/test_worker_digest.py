@@ -28,7 +28,7 @@ import json
 from support.worker import graphs
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
-codec = Codec({"student": "secret-key-1234"})
+codec = Codec({"student model's API key": "secret-key-1234"})
 found = {}
 for name, thing in graphs().items():
     walk, copied = Walk(), Walk()

@@ -152,7 +152,7 @@ def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
         ([compilation(**MAPS), TRAIN], "MissingConfigMap", "names ConfigMap 'code', and there is none in this file or"),
         ([compilation(**MAPS), CODE, config_map("data", other="")], "MissingConfigMapKey",
          "the spec names key 'train.jsonl' of ConfigMap 'data', which has: other."),
-        ([compilation(**KEY)], "MissingSecret", "Set SWARM_API_KEY_STUDENT to the key."),
+        ([compilation(**KEY)], "MissingSecret", "Set SWARM_API_KEY_STUDENT to the key, in the shell or in .env"),
         ([{"kind": "ConfigMap", "metadata": "text"}], "InvalidSpec", "a ConfigMap is malformed"),
         ([{"kind": "Secret", "data": {"a": "no base64!"}}], "InvalidSpec", "a Secret is malformed"),
         ([{"kind": "ConfigMap", "data": ["a"]}], "InvalidSpec", "a ConfigMap is malformed"),

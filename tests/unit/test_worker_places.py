@@ -19,7 +19,7 @@ from swarm_worker.replay.codec import Codec, SecretInPayload
 from swarm_worker.replay.digest import Walk
 from swarm_worker.replay.places import MARK, NotPortable, Places
 
-CODEC = Codec({"student": "sk-a-very-secret-key"})
+CODEC = Codec({"student model's API key": "sk-a-very-secret-key"})
 PROGRAMS = Path(clients.__file__).parent
 
 

@@ -320,7 +320,7 @@ def test_a_key_that_a_provider_repeats_is_not_told(tmp_path: Path) -> None:
     ended = pod.work(WORDS="auth", **key)
     assert ended.said == (ExitCode.BAD_INPUT, "CredentialsRejected")
     assert ended.commit is not None
-    assert "the key (student API key) is wrong" in (ended.commit.message or "")
+    assert "the key (student model's API key) is wrong" in (ended.commit.message or "")
     assert "sk-a-very-secret-key" not in ended.commit.to_json()
 
 

@@ -602,6 +602,44 @@ def test_roles_without_a_model_are_the_student() -> None:
     assert made.teacher.kwargs["api_key"] == "t"
 
 
+MODELS_BY_NAME = """
+import dspy, swarm_worker
+from swarm_wire.spec import CompilationSpec
+from swarm_worker.user.models import configure, make_models
+from support.wire_spec import a_spec
+
+def told(name, *otherwise):
+    try:
+        return swarm_worker.lm(name, *otherwise).model
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+print(told("judge"))
+print(told("judge", dspy.LM("openai/given")))
+dspy.configure(lm=dspy.LM("openai/configured"))
+print(told("judge"))
+models = {"student": {"model": "openai/small"}, "judge": {"model": "groq/large"}}
+configure(make_models(CompilationSpec.model_validate(a_spec(models=models)), {}))
+for name in ("judge", "student", "teacher", "jugde"):
+    print(told(name, dspy.LM("openai/given")))
+"""
+
+
+def test_a_program_gets_a_model_by_its_name() -> None:
+    """Outside of a run, what it gives itself, or DSPy's own; in a run, the spec's."""
+    ended = run_python(MODELS_BY_NAME)
+    assert ended.returncode == 0, ended.stderr
+    nothing, given, configured, judge, student, teacher, unknown = ended.stdout.splitlines()
+    assert nothing.startswith(
+        "LookupError: swarm_worker.lm('judge') outside of a run: call dspy.configure(lm=...) first"
+    )
+    assert (given, configured) == ("openai/given", "openai/configured")
+    assert (judge, student, teacher) == ("groq/large", "openai/small", "openai/small")
+    assert unknown == (
+        "BadInput: swarm_worker.lm('jugde'): spec.models has student, teacher, prompt, judge. Add jugde to it."
+    )
+
+
 # --- binding -----------------------------------------------------------------------------------------------------
 
 

@@ -80,8 +80,17 @@ REPORT_FILE: Final = "report.json"
 
 
 def api_key_env(role: str) -> str:
-    """The environment variable that carries the API key of a model role (student, teacher, prompt, extraction)."""
+    """The environment variable that carries the API key of a model, by its key in spec.models (student, judge)."""
     return f"SWARM_API_KEY_{role.upper()}"
+
+
+def variable_prefix(source: int) -> str:
+    """What the names of the user's environment variables begin with on their way into a process.
+
+    Args:
+        source: position in spec.envFrom; their number for those of spec.env.
+    """
+    return f"SWARM_ENV_{source}_"
 
 
 class ExitCode(IntEnum):

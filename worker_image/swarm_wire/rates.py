@@ -39,7 +39,7 @@ class RateLimit(Message):
 
 
 class LimitedModel(Message):
-    """Requests that a limit is about: to this model, at this endpoint."""
+    """Requests that a limit is about: to this model, at this endpoint; empty: the provider's own."""
 
     model: str
     endpoint: str
@@ -93,11 +93,11 @@ def _limited(spec: CompilationSpec, namespace: str, compilation: str) -> Iterato
     for model in spec.models.by_role.values():
         if (given := model.limits) is None:
             continue
-        own = f"compilation/{compilation}/{model.model}@{model.endpoint}"
+        own = f"compilation/{compilation}/{model.model}@{model.address}"
         limit = RateLimit(
             group=f"{namespace}/group/{given.group}" if given.group else f"{namespace}/{own}"[:1024],
             requests_per_minute=given.requests_per_minute,
             tokens_per_minute=given.tokens_per_minute,
             concurrency=given.concurrency,
         )
-        yield LimitedModel(model=model.model, endpoint=model.endpoint, limit=limit)
+        yield LimitedModel(model=model.model, endpoint=model.address, limit=limit)

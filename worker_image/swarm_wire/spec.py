@@ -4,38 +4,16 @@ They sit in the contract because both sides read them: the operator from the clu
 local driver from a YAML file. Descriptions become `kubectl explain`.
 """
 
-from typing import Annotated, Any, Literal, Self
+import re
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from swarm_wire.optimizers import Optimizer
+from swarm_wire.parameters import REGIONS, Parameters
+from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SecretRef
 from swarm_wire.schema import MODEL, PATH, STORE, URL, Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
-
-
-class ConfigMapRef(SpecModel):
-    """A ConfigMap in the Compilation's namespace."""
-
-    name: Name = Field(description="Of the ConfigMap.")
-
-
-class ConfigMapKeyRef(SpecModel):
-    """One key of a ConfigMap in the Compilation's namespace."""
-
-    name: Name = Field(description="Of the ConfigMap.")
-    key: Key = Field(description="Whose value is meant.")
-
-
-class SecretRef(SpecModel):
-    """A Secret in the Compilation's namespace."""
-
-    name: Name = Field(description="Of the Secret.")
-
-
-class SecretKeyRef(SpecModel):
-    """One key of a Secret in the Compilation's namespace."""
-
-    name: Name = Field(description="Of the Secret.")
-    key: Key = Field(description="Whose value is meant.")
+from swarm_wire.variables import Variable, VariablesFrom
 
 
 class KeyToPath(SpecModel):
@@ -210,18 +188,6 @@ class ApiKey(SpecModel):
     secret: SecretKeyRef = Field(description="The operator never reads it: pods receive it as an environment variable.")
 
 
-class Parameters(SpecModel):
-    """Parameters of every call to a model."""
-
-    temperature: float | None = Field(None, ge=0, le=2, description="Default: the provider's.")
-    max_tokens: int | None = Field(None, ge=1, description="Most tokens of one answer. Default: the provider's.")
-    top_p: float | None = Field(None, ge=0, le=1, description="Default: the provider's.")
-    num_retries: int = Field(
-        3, ge=0, le=20, description="Repeats of a call after a timeout or a server error. Rate limits are waited for."
-    )
-    timeout_seconds: int | None = Field(None, ge=1, le=3600, description="Longest wait for one answer. Default: 600.")
-
-
 class Price(SpecModel):
     """USD for a million tokens."""
 
@@ -251,26 +217,57 @@ class ProviderLimits(SpecModel):
 
 
 class Model(SpecModel):
-    """A language model behind an OpenAI-compatible endpoint."""
+    """A language model of any provider that LiteLLM has."""
 
     model: str = Field(
         pattern=MODEL,
         max_length=253,
         description='"provider/model", as DSPy writes it: "openai/gpt-4o-mini".',
     )
-    endpoint: str = Field(
-        pattern=URL, max_length=1024, description='Base URL, for example "https://api.openai.com/v1".'
+    endpoint: str | None = Field(
+        None,
+        pattern=URL,
+        max_length=1024,
+        description='Base URL, for example "https://api.openai.com/v1". Default: the provider\'s own.',
     )
-    api_key: ApiKey | None = Field(None, description="Default: the endpoint wants no key.")
+    api_key: ApiKey | None = Field(
+        None,
+        description="Default: none is wanted; or the provider's own environment variable has it (see env), or knows "
+        "who asks from a service account or an instance's role.",
+    )
     parameters: Parameters = Field(default_factory=Parameters)
     price: Price | None = Field(None, description="USD for a million tokens. Default: the price in DSPy's list.")
     limits: ProviderLimits | None = Field(
         None, description="How fast the provider may be asked. Default: as fast as the pods can, until it objects."
     )
 
+    @property
+    def provider(self) -> str:
+        return self.model.partition("/")[0]
+
+    @property
+    def address(self) -> str:
+        """The endpoint; empty where it is the provider's own."""
+        return (self.endpoint or "").rstrip("/")
+
+    @model_validator(mode="after")
+    def _region_has_a_use(self) -> Self:
+        if self.parameters.region is not None and self.provider not in REGIONS:
+            raise ValueError(f"parameters.region may be set only with {', '.join(REGIONS)}, not with {self.provider}")
+        return self
+
+
+_MODEL_NAME: Final = re.compile("[a-z][a-z0-9_]{0,31}")
+
 
 class Models(SpecModel):
-    """The language models of a compile."""
+    """The language models of a compile. student must be there: the program is compiled for it. teacher makes
+    demonstrations, prompt writes instructions (miprov2, copro, simba, gepa), and program.adapter.twoStep reads answers
+    with extraction; each is the student where it is left out. Further ones have names of your own: swarm_worker.lm.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Model]
 
     student: Model = Field(description="The model that the program is compiled for.")
     teacher: Model | None = Field(None, description="The model that makes demonstrations. Default: the student.")
@@ -283,11 +280,20 @@ class Models(SpecModel):
         None, description="The model that program.adapter.twoStep reads answers with. Default: the student."
     )
 
+    @model_validator(mode="after")
+    def _further_ones_have_names(self) -> Self:
+        for name in self.__pydantic_extra__:
+            if not _MODEL_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name of a model: write at most 32 lower-case letters, digits and _, a letter first"
+                )
+        return self
+
     @property
     def by_role(self) -> dict[str, Model]:
-        """Those that the spec names."""
+        """Those that the spec names, with the further ones by their names."""
         models = {role: getattr(self, role) for role in type(self).model_fields}
-        return {role: model for role, model in models.items() if model is not None}
+        return {role: model for role, model in models.items() if model is not None} | self.__pydantic_extra__
 
     def with_limits_of(self, other: "Models") -> "Models":
         """The same models, as fast as the others."""
@@ -466,6 +472,16 @@ class CompilationSpec(SpecModel):
     data: Data
     models: Models
     optimizer: Optimizer
+    env: list[Variable] = Field(
+        default_factory=list,
+        max_length=128,
+        description="Environment variables of program, metric and data, as in a pod. The operator reads no Secret.",
+    )
+    env_from: list[VariablesFrom] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Secrets and ConfigMaps whose keys are environment variables, as in a pod. env wins over them.",
+    )
     swarm: Swarm = Field(default_factory=Swarm)
     image: str | None = Field(
         None, min_length=1, max_length=1024, description="Worker image. Default: the operator's setting."
@@ -486,6 +502,14 @@ class CompilationSpec(SpecModel):
         description="Seconds after a run's end until its journal is deleted; artifact and status stay. Default: it is "
         "kept until the Compilation is deleted, or a run that answers a later request is published.",
     )
+
+    @model_validator(mode="after")
+    def _variables_are_set_once(self) -> Self:
+        named = [variable.name for variable in self.env]
+        for name in named:
+            if named.count(name) > 1:
+                raise ValueError(f"env sets {name} more than once")
+        return self
 
     @model_validator(mode="after")
     def _extraction_has_a_use(self) -> Self:
@@ -519,7 +543,7 @@ class CompilationSpec(SpecModel):
                     f"models.{role}.limits.tokensPerMinute needs models.{role}.parameters.maxTokens: without it, one "
                     "answer may be of any length"
                 )
-            other = known.setdefault((model.model, model.endpoint), role)
+            other = known.setdefault((model.model, model.address), role)
             if model.limits != self.models.by_role[other].limits:
                 raise ValueError(
                     f"models.{other}.limits and models.{role}.limits differ, and they are the same model at the same "
@@ -544,6 +568,17 @@ class CompilationSpec(SpecModel):
                 keys = found.setdefault(data.config_map.name, set())
                 if keys is not None:
                     keys.add(data.config_map.key)
+        return found
+
+    def needed_config_maps(self) -> dict[str, set[str]]:
+        """ConfigMaps without which a pod does not start, or lacks something: name -> keys that must be there."""
+        found = {name: set(keys or ()) for name, keys in self.config_maps().items()}
+        for source in self.env_from:
+            if source.config_map_ref is not None:
+                found.setdefault(source.config_map_ref.name, set())
+        for variable in self.env:
+            if variable.value_from is not None and (reference := variable.value_from.config_map_key_ref) is not None:
+                found.setdefault(reference.name, set()).add(reference.key)
         return found
 
     def secrets(self) -> dict[str, SecretKeyRef]:

@@ -1,7 +1,7 @@
 """Everything of the user's that a plan or worker process needs, loaded and configured."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import dspy
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec import CompilationSpec
+from swarm_wire.variables import Value
 from swarm_worker import depot as depots
 from swarm_worker import price_list, refusals, tools
 from swarm_worker.budget import Budget
@@ -29,6 +30,7 @@ from swarm_worker.throttle.requests import Throttle
 from swarm_worker.throttle.requests import install as install_throttle
 from swarm_worker.user import models as user_models
 from swarm_worker.user import settings
+from swarm_worker.user import variables as user_variables
 from swarm_worker.user.data import Data, load_data
 from swarm_worker.user.entrypoint import add_sources
 from swarm_worker.user.models import Models
@@ -43,6 +45,7 @@ class Environment:
         throttle: how fast it asks providers.
         budget: what it may spend.
         depot: where bodies of records are kept, if not beside their headers.
+        variables: the environment variables that the spec names.
         imagination: set where models and scores are imaginary.
     """
 
@@ -53,6 +56,7 @@ class Environment:
     throttle: Throttle
     budget: Budget
     depot: Depot | None
+    variables: Mapping[str, Value]
     imagination: Imagination | None
 
 
@@ -70,11 +74,12 @@ def load_environment(process: Process) -> Environment:
     sources = folder(names.ENV_SOURCES_DIR, names.SOURCES_DIR)
     add_sources(request.spec, sources)
     keys = user_models.take_keys(request.spec, os.environ)
+    variables = user_variables.place(request.spec, os.environ)
     depot = depots.take(os.environ)
     if depot is not None:
         prefix = f"{request.run_id}/{os.environ.get(names.ENV_INDEX, 'plan')}"
         process.sender = Sender(depot, prefix, process.print)
-    codec = Codec(keys)
+    codec = Codec({f"{role} model's API key": key for role, key in keys.items()} | user_variables.secrets(variables))
     process.redact = codec.redact if depot is None else lambda text: codec.redact(depot.redact(text))
     recorded.install()
     tools.install()
@@ -95,7 +100,7 @@ def load_environment(process: Process) -> Environment:
         process.watch()
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()
-    return Environment(request, sources, models, codec, throttle, budget, depot, imagination)
+    return Environment(request, sources, models, codec, throttle, budget, depot, variables, imagination)
 
 
 def load_compilation(environment: Environment) -> Compilation:

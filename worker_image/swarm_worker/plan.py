@@ -28,6 +28,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
+from swarm_wire.variables import bound
 from swarm_wire.words import sentence
 from swarm_worker import leftovers, refusals, script
 from swarm_worker.client import lazy
@@ -120,7 +121,8 @@ class Plan:
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
-        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._process.hash_seed)
+        variables = bound(self._environment.variables)
+        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._process.hash_seed, variables)
         self._check_binding()
         self._read_earlier()
         self._finish_round()
@@ -233,9 +235,9 @@ class Plan:
         if self._store.bound is not None and self._store.bound.binding != self._binding:
             raise Drift(
                 WorkerReason.SOURCE_CHANGED,
-                "the program's files, the data, the installed packages, the image or PYTHONHASHSEED changed while the "
-                "run was under way, so its results are not those of the new state. A new run uses what is still "
-                "valid of them: on a laptop the same command begins it.",
+                "the program's files, the data, the installed packages, the image, a variable of spec.env or "
+                "spec.envFrom, or PYTHONHASHSEED changed while the run was under way, so its results are not those of "
+                "the new state. A new run uses what is still valid of them: on a laptop the same command begins it.",
             )
 
     def _failures(self) -> Failures | None:

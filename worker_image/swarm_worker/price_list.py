@@ -27,7 +27,8 @@ class Price:
 class Prices:
     """Of a spec's models, as it gives them, and of all others, as they are listed.
 
-    A model is known by its name and endpoint: the same one may have another price elsewhere.
+    A model is known by its name and endpoint, which is empty where it is the provider's own: the same one may have
+    another price elsewhere.
     """
 
     def __init__(self, spec: CompilationSpec) -> None:
@@ -36,7 +37,7 @@ class Prices:
             if model.price is not None:
                 # Roles may share a model: the first price that is given counts for all of them.
                 price = Price(model.price.prompt, model.price.completion)
-                self._given.setdefault(model.model, {}).setdefault(model.endpoint.rstrip("/"), price)
+                self._given.setdefault(model.model, {}).setdefault(model.address, price)
 
     def of(self, model: str, endpoint: str | None = None) -> Price | None:
         """The price; where the spec gives none for the endpoint, the dearest that is known; None: there is none."""

@@ -9,9 +9,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from pydantic import ValidationError
 
@@ -51,14 +51,14 @@ class Process:
         error: why nothing that is finished from now on counts; set as above.
         sender: prints records when their bodies are kept somewhere else; set where they are.
         notes: what people should know.
-        redact: takes secrets out of a text for people; set when they are known.
+        redact: takes secrets out of a text for people, and out of all that Python prints here; set when they are known.
     """
 
     def __init__(self) -> None:
         self._out = os.dup(1)
         os.set_inheritable(self._out, False)
         os.dup2(2, 1)
-        sys.stdout = sys.stderr
+        sys.stdout = sys.stderr = cast(TextIO, _Masked(sys.stderr, lambda text: self.redact(text)))
         nonce = os.environ.pop(names.ENV_NONCE, "")
         self._writer = Writer(self._write, nonce or "no-nonce")
         self.linger_seconds = float(os.environ.pop(names.ENV_LINGER_SECONDS, "0"))
@@ -144,6 +144,7 @@ class Process:
 
     def note(self, text: str) -> None:
         """Something that people should know of a run that goes on."""
+        text = self.redact(text)
         if text not in self.notes:
             self.notes.append(text)
             print(f"note: {text}", file=sys.stderr)  # noqa: T201
@@ -165,7 +166,7 @@ class Process:
 
     def say(self, text: str) -> None:
         """Tells people, in the log."""
-        print(self.redact(text), file=sys.stderr, flush=True)  # noqa: T201
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def print(self, record: Record) -> None:
         """At once, with its body."""
@@ -205,10 +206,28 @@ class Process:
         except SwarmError as error:
             self.end(error)
         except BaseException as error:
-            print(self.redact(traceback.format_exc()), file=sys.stderr)  # noqa: T201
+            traceback.print_exc()
             failed = SwarmError(f"{type(error).__name__}: {error}")
             self.end(failed)
         self.end()
+
+
+class _Masked:
+    """A text stream that shows no secret, whoever writes to it."""
+
+    def __init__(self, stream: TextIO, redact: Callable[[str], str]) -> None:
+        self._stream, self._redact = stream, redact
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._redact(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _keep_from_forks(handler: Callable[..., None]) -> None:

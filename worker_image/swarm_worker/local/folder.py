@@ -24,6 +24,7 @@ from pathlib import Path
 from swarm_wire import names, shards
 from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.records import Record
+from swarm_wire.variables import bound, placed
 from swarm_worker.errors import BadInput
 from swarm_worker.local.earlier import EarlierRuns
 from swarm_worker.local.manifests import Manifest
@@ -31,8 +32,9 @@ from swarm_worker.local.reasons import LocalReason
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """12 hex digits that change with every file that the spec mounts, and with all of it but what begins no new run in
-    a cluster either: a run that a limit has ended goes on with a higher one.
+    """12 hex digits that change with every file that the spec mounts, with the environment variables that it names (not
+    with a secret's value), and with all of it but what begins no new run in a cluster either: a run that a limit has
+    ended goes on with a higher one.
     """
     spec = manifest.spec.as_written()
     for name in ("limits", "suspend", "ttlSecondsAfterFinished"):
@@ -43,6 +45,8 @@ def fingerprint(manifest: Manifest) -> str:
     for name, content in sorted(manifest.config_maps.items()):
         for key, data in sorted(content.items()):
             hasher.update(f"{name}/{key}/{len(data)}/".encode() + data)
+    for variable in bound(placed(manifest.spec.env, manifest.spec.env_from, manifest.variables)):
+        hasher.update(f"variable/{len(variable)}/{variable}".encode())
     return hasher.hexdigest()[:12]
 
 

@@ -5,7 +5,7 @@ They may be other documents of the same file, or come from a `kustomization.yaml
 
 import base64
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from swarm_wire.names import WorkerReason, api_key_env
 from swarm_wire.problems import parse, problems
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
+from swarm_worker.local import dotenv
+from swarm_worker.local import variables as local_variables
 from swarm_worker.local.reasons import LocalReason
 
 KIND = "DSPyCompilation"
@@ -30,6 +32,7 @@ class Manifest:
         folder: of the file; modules beside it are importable, as they would be in an image.
         config_maps: name -> key -> content, of those that the spec names.
         keys: API keys by model role.
+        variables: environment variables of the user's code, under their sources' prefixes.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Manifest:
     folder: Path
     config_maps: dict[str, dict[str, bytes]]
     keys: dict[str, str]
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,12 @@ class _Documents:
     secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
 
-def read(path: Path, environment: Mapping[str, str] | None = None) -> Manifest:
+def read(path: Path, environment: Mapping[str, str] | None = None, invent: Callable[[], str] | None = None) -> Manifest:
     """The one Compilation in a file, or in a folder with a kustomization.yaml.
+
+    Args:
+        invent: makes the models' API keys up, where no model is asked.
+        environment: has secrets, and what ConfigMaps would have. What it lacks may be in a `.env` file of the folder.
 
     Raises BadInput where there is not exactly one, its spec is invalid, or something that it names is not to be found.
     """
@@ -96,7 +104,9 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> Manifest:
             WorkerReason.INVALID_SPEC, "\n".join([f"{compilation.path}: the spec is invalid:", *lines])
         ) from None
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
-    return Manifest(name, spec, base, maps, _api_keys(spec, found, os.environ if environment is None else environment))
+    given = {**dotenv.read(base), **(os.environ if environment is None else environment)}
+    variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base)
+    return Manifest(name, spec, base, maps, _api_keys(spec, found, given, invent), variables)
 
 
 def with_endpoint(manifest: Manifest, url: str) -> Manifest:
@@ -220,7 +230,11 @@ def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path)
     return content
 
 
-def _api_keys(spec: CompilationSpec, found: _Documents, environment: Mapping[str, str]) -> dict[str, str]:
+def _api_keys(
+    spec: CompilationSpec, found: _Documents, environment: Mapping[str, str], invent: Callable[[], str] | None
+) -> dict[str, str]:
+    if invent is not None:
+        return {role: invent() for role in spec.secrets()}
     keys = {}
     for role, reference in spec.secrets().items():
         value = (
@@ -230,8 +244,7 @@ def _api_keys(spec: CompilationSpec, found: _Documents, environment: Mapping[str
             raise BadInput(
                 WorkerReason.MISSING_SECRET,
                 f"the {role} model's API key is in key {reference.key!r} of Secret {reference.name!r}, which is not "
-                f"here. "
-                f"Set {api_key_env(role)} to the key.",
+                f"here. Set {api_key_env(role)} to the key, in the shell or in {dotenv.FILE} beside the file.",
             )
         keys[role] = value
     return keys

@@ -87,6 +87,7 @@ class Processes:
         self._environment = {
             **os.environ,
             **{api_key_env(role): key for role, key in manifest.keys.items()},
+            **manifest.variables,
             VARIABLE: str(hash_seed()),
             names.ENV_RUN_DIR: str(folder.root),
             names.ENV_SOURCES_DIR: str(folder.sources),

@@ -7,6 +7,7 @@ predictors (optimizers look them up with `id`) and of Signature classes, and mak
 
 import importlib
 import io
+import json
 import operator
 import pickle
 import sys
@@ -30,14 +31,14 @@ Walks = Sequence[tuple[str, Walk]]
 
 
 class SecretInPayload(Exception):
-    """A payload would carry an API key in a place where it cannot be replaced."""
+    """A payload would carry a secret in a place where it cannot be replaced."""
 
 
 class Codec:
     """Makes payloads and reads them, with the places of this process.
 
     Args:
-        secrets: name -> value of what must never be in a payload. Both sides have the same names.
+        secrets: what it is, for people -> value of what must never be in a payload. Both sides say the same.
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
@@ -59,27 +60,28 @@ class Codec:
         return data
 
     def guard(self, data: bytes) -> None:
-        """Raises SecretInPayload where an API key is in what others will read."""
-        for secret, name in self._keys().items():
+        """Raises SecretInPayload where a secret is in what others will read."""
+        for secret, name in self._long().items():
             if secret.encode("utf8", "surrogatepass") in data:
-                label = f"the {name} model's API key" if name in self._secrets else f"the API key at {name}"
                 raise SecretInPayload(
-                    f"{label} is part of another text that the program holds; do not build strings from API keys in a "
-                    "program or metric"
+                    f"the {name} is part of another text that the program holds; do not build strings from secrets in "
+                    "a program or metric"
                 )
 
     def redact(self, text: str) -> str:
         """The text for people: what a provider says of a key that it refuses may repeat the key."""
-        for secret, name in self._keys().items():
-            text = text.replace(secret, f"({name} API key)")
+        for secret, name in self._long().items():
+            for written in _ways_to_write(secret):
+                text = text.replace(written, f"({name})")
         return text
 
     def loads(self, data: bytes, walks: Walks = ()) -> Any:
         return _Unpickler(io.BytesIO(data), dict(walks), self._secrets).load()
 
-    def _keys(self) -> dict[str, str]:
-        """The keys that are long enough to be searched for, each with its name."""
-        return {key: name for key, name in {**places.here().keys, **self._names}.items() if len(key) >= GUARDED_SECRET}
+    def _long(self) -> dict[str, str]:
+        """The secrets that are long enough to be searched for, each with its name."""
+        own = {key: f"API key at {place}" for key, place in places.here().keys.items()}
+        return {key: name for key, name in {**own, **self._names}.items() if len(key) >= GUARDED_SECRET}
 
     def _can_travel(self, thing: Any) -> bool:
         try:
@@ -87,6 +89,12 @@ class Codec:
         except Exception:
             return False
         return True
+
+
+def _ways_to_write(secret: str) -> list[str]:
+    """How a secret may look in a text: as it is, in quotes, or a line of it. The longest ones first."""
+    lines = [line for line in secret.splitlines() if len(line) >= GUARDED_SECRET]
+    return sorted({secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], *lines}, key=len, reverse=True)
 
 
 class _Pickler(cloudpickle.Pickler):

@@ -36,9 +36,7 @@ class Throttle:
 
     def __init__(self, limits: RateLimits, address: str, patience: float = PATIENCE_SECONDS) -> None:
         self._gates = {
-            (limited.model, limited.endpoint.rstrip("/")): _Gate(
-                LimiterTurns(address, limited.limit), patience, limited.limit
-            )
+            (limited.model, limited.endpoint): _Gate(LimiterTurns(address, limited.limit), patience, limited.limit)
             for limited in limits.models
         }
         self._patience = patience

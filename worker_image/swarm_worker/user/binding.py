@@ -2,13 +2,14 @@
 
 Cell keys name a function's own code, not the globals and helpers that it uses. So a journal belongs to one state of the
 program's files, of the data, of the installed distributions, of the image and of the hash seed. The program's files are
-those that its ConfigMap holds, and every module outside the installed distributions that is imported by now.
+those that its ConfigMap holds, and every module outside the installed distributions that is imported by now. Of the
+environment variables that the spec names, it belongs to the names and to what is no secret.
 """
 
 import functools
 import importlib.metadata
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from swarm_wire.shards import files
@@ -19,9 +20,16 @@ from swarm_worker.user.data import Data
 from swarm_worker.user.sources import program_folder
 
 
-def binding(spec: CompilationSpec, sources: Path, data: Data, image: str, hash_seed: int) -> str:
-    """32 hex digits."""
+def binding(
+    spec: CompilationSpec, sources: Path, data: Data, image: str, hash_seed: int, variables: Sequence[str] = ()
+) -> str:
+    """32 hex digits.
+
+    Args:
+        variables: of the environment, as `swarm_wire.variables.bound` says them.
+    """
     parts = [f"{name}\0{content.hex()}" for name, content in _files(spec, sources)]
+    parts += [f"variable\0{variable}" for variable in variables]
     examples = Walk().digest(data.train, data.validation, data.test)
     return combine("binding", image, str(hash_seed), packages(), examples, *parts).hex()
 

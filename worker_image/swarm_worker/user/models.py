@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
 
 import dspy
 from tqdm import tqdm
 
+from swarm_wire import spec as spec_models
 from swarm_wire.names import WorkerReason, api_key_env
+from swarm_wire.parameters import REGIONS
 from swarm_wire.spec import CompilationSpec, Model
 from swarm_worker.client import prices
 from swarm_worker.errors import BadInput
@@ -18,6 +20,8 @@ from swarm_worker.user.adapter import make_adapter
 
 NO_KEY = "none"
 """What an endpoint that wants no key is sent: OpenAI's protocol has no request without one."""
+PLATFORMS = frozenset({"azure", "azure_ai", *REGIONS})
+"""Providers that know who asks without a key: by a service account, or an instance's role."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +30,50 @@ class Models:
 
     Attributes:
         adapter: the spec's; None where it names none.
+        further: those under names of the user's own.
     """
 
     student: dspy.LM
     teacher: dspy.LM
     prompt: dspy.LM
     adapter: dspy.Adapter | None = None
+    further: Mapping[str, dspy.LM] = field(default_factory=dict)
+
+    @property
+    def by_name(self) -> dict[str, dspy.LM]:
+        return {"student": self.student, "teacher": self.teacher, "prompt": self.prompt, **self.further}
 
     @property
     def all(self) -> list[dspy.LM]:
-        return [self.student, self.teacher, self.prompt]
+        return [*self.by_name.values()]
+
+
+_of_the_run: dict[str, dspy.LM] = {}
+
+
+def find(name: str, otherwise: Any) -> Any:
+    """See `swarm_worker.lm`."""
+    if _of_the_run:
+        if name not in _of_the_run:
+            raise BadInput(
+                WorkerReason.INVALID_SPEC,
+                f"swarm_worker.lm({name!r}): spec.models has {', '.join(_of_the_run)}. Add {name} to it.",
+            )
+        return _of_the_run[name]
+    found = otherwise or dspy.settings.lm
+    if found is None:
+        raise LookupError(
+            f"swarm_worker.lm({name!r}) outside of a run: call dspy.configure(lm=...) first, or give the LM that is to "
+            f"be used here: swarm_worker.lm({name!r}, dspy.LM(...))"
+        )
+    return found
 
 
 def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
     """API keys by role, taken out of the environment so that user code does not inherit them.
 
     Also takes out what would make DSPy choose its slow compatibility client (`OPENAI_BASE_URL` for an "openai/..."
-    model): the endpoint is explicit here.
+    model) where the endpoint is explicit. Where it is not, that is where requests go, as in stock DSPy.
     """
     keys: dict[str, str] = {}
     for role, secret in spec.secrets().items():
@@ -55,8 +86,9 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
                 f"in {api_key_env(role)}.",
             )
         keys[role] = value
-    providers = {model.model.partition("/")[0].upper() for model in spec.models.by_role.values()}
-    gateways = {f"{provider}_{name}" for provider in providers for name in ("API_BASE", "BASE_URL")}
+    models = spec.models.by_role.values()
+    explicit = {model.provider for model in models} - {model.provider for model in models if model.endpoint is None}
+    gateways = {f"{provider.upper()}_{name}" for provider in explicit for name in ("API_BASE", "BASE_URL")}
     for name in list(environment):
         if name.startswith("SWARM_API_KEY_") or name in gateways:
             del environment[name]
@@ -65,7 +97,7 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
 
 def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
     """Also imports an adapter that the spec names by its entrypoint."""
-    clients = {role: _client(model, keys.get(role)) for role, model in spec.models.by_role.items()}
+    clients = {role: _client(role, model, keys.get(role)) for role, model in spec.models.by_role.items()}
     student = clients["student"]
     adapter = spec.program.adapter
     return Models(
@@ -73,18 +105,22 @@ def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
         teacher=clients.get("teacher", student),
         prompt=clients.get("prompt", student),
         adapter=make_adapter(adapter, clients.get("extraction", student)) if adapter is not None else None,
+        further={name: clients[name] for name in clients if name not in spec_models.Models.model_fields},
     )
 
 
-def _client(model: Model, key: str | None) -> dspy.LM:
-    given = model.parameters
-    optional = {"temperature": given.temperature, "max_tokens": given.max_tokens, "top_p": given.top_p}
-    parameters = {name: value for name, value in optional.items() if value is not None}
-    if given.timeout_seconds is not None:
-        parameters["timeout"] = given.timeout_seconds
-    return dspy.LM(
-        model.model, api_base=model.endpoint, api_key=key or NO_KEY, num_retries=given.num_retries, **parameters
-    )
+def _client(role: str, model: Model, key: str | None) -> dspy.LM:
+    given = model.parameters.arguments(model.provider)
+    if model.endpoint is not None:
+        given["api_base"] = model.endpoint
+        if model.provider not in PLATFORMS:
+            given["api_key"] = NO_KEY
+    if key is not None:
+        given["api_key"] = key
+    try:
+        return dspy.LM(model.model, **given)
+    except Exception as error:
+        raise BadInput(WorkerReason.INVALID_SPEC, f"spec.models.{role}: dspy.LM does not take it: {error}") from error
 
 
 class _NoBars(WeakSet[Any]):
@@ -105,6 +141,7 @@ def configure(models: Models) -> None:
     tqdm.set_lock(threading.RLock())
     tqdm._instances = _NoBars()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    _of_the_run.update(models.by_name)
     dspy.configure(lm=models.student, trace=recorded.trace())
     if models.adapter is not None:
         dspy.configure(adapter=models.adapter)

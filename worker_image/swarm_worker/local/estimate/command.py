@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from swarm_wire.messages import Report, Usage
-from swarm_wire.names import api_key_env
-from swarm_wire.spec import Models
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import manifests
 from swarm_worker.local.command import INTERRUPTED, positive, stop_on_signals
@@ -20,9 +18,6 @@ from swarm_worker.local.estimate.dryrun import Ran, dry_run
 from swarm_worker.local.estimate.figures import Estimate, ModelCost, figures
 from swarm_worker.local.manifests import Manifest
 from swarm_worker.price_list import Price, Prices
-
-# A real key's place is checked to be nowhere else, so this is a text that is nowhere else.
-_NO_KEYS = {api_key_env(role): f"no-key-{secrets.token_hex(16)}" for role in Models.model_fields}
 
 NOTES = 5
 UNREADABLE = "An estimate runs the program on invented answers: it must be able to read them."
@@ -58,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
         console.print("Give both --price-in and --price-out, or none of them.")
         return 2
     try:
-        manifest = manifests.read(given.file, _NO_KEYS)
+        manifest = manifests.read(given.file, invent=_no_key)
         with (
             console.status("imagining") as status,
             dry_run(manifest, given.pass_rate, given.workers, status.update) as attempt,
@@ -126,6 +121,11 @@ def _failing(report: Report) -> list[str]:
 
 def _cost(price: Price | None, usage: Usage) -> float | None:
     return None if price is None else price.of(usage)
+
+
+def _no_key() -> str:
+    """A real key's place is checked to be nowhere else, so this is a text that is nowhere else."""
+    return f"no-key-{secrets.token_hex(16)}"
 
 
 def _share(text: str) -> float:

@@ -1,0 +1,178 @@
+"""Where the user's environment variables come from on a laptop, and how they reach user code."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.wire_spec import a_spec
+from swarm_wire.spec import CompilationSpec
+from swarm_wire.variables import Value, placed
+from swarm_worker.errors import BadInput
+from swarm_worker.local import dotenv
+from swarm_worker.local.folder import fingerprint
+from swarm_worker.local.manifests import Manifest, read
+from swarm_worker.user.variables import place, secrets
+
+SECRET = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "judge", "key": "api-key"}}}
+CONFIG = {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}}
+PLAIN = {"name": "MODE", "value": "fast"}
+ALL = [{"secretRef": {"name": "judge"}, "prefix": "J_"}, {"configMapRef": {"name": "settings"}}]
+JUDGE = {"kind": "Secret", "metadata": {"name": "judge"}, "stringData": {"api-key": "sk-of-the-file"}}
+SETTINGS = {"kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"level": "low"}}
+
+
+def manifest(folder: Path, shell: dict[str, str], *documents: Any, env_file: str = "", **changes: Any) -> Manifest:
+    compilation = {"kind": "DSPyCompilation", "metadata": {"name": "c"}, "spec": a_spec(**changes)}
+    (folder / "c.yaml").write_text(yaml.safe_dump_all([compilation, *documents]))
+    (folder / ".env").write_text(env_file)
+    return read(folder / "c.yaml", shell)
+
+
+def values(found: Manifest) -> dict[str, str]:
+    placed_ = placed(found.spec.env, found.spec.env_from, found.variables)
+    return {name: value.text for name, value in placed_.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shell", "env_file", "documents", "expected"),
+    [
+        ({"env": [PLAIN]}, {"MODE": "slow"}, "MODE=slow", (), {"MODE": "fast"}),
+        ({"env": [SECRET]}, {"KEY": "shell"}, "KEY=file", (JUDGE,), {"KEY": "shell"}),
+        ({"env": [SECRET]}, {}, "KEY=file", (JUDGE,), {"KEY": "file"}),
+        ({"env": [SECRET]}, {}, "", (JUDGE,), {"KEY": "sk-of-the-file"}),
+        ({"env": [SECRET]}, {"KEY": ""}, "KEY=file", (), {"KEY": ""}),
+        ({"env": [CONFIG]}, {}, "OTHER=1", (SETTINGS,), {"LEVEL": "low"}),
+        ({"envFrom": ALL}, {}, "", (JUDGE, SETTINGS), {"J_api-key": "sk-of-the-file", "level": "low"}),
+        ({"envFrom": ALL}, {"level": "high"}, "", (JUDGE, SETTINGS), {"J_api-key": "sk-of-the-file", "level": "high"}),
+        ({"envFrom": ALL[:1]}, {}, "J_A=1\nB=2\nSWARM_API_KEY_STUDENT=3", (), {"J_A": "1"}),
+        ({"envFrom": ALL[1:]}, {"B": "shell"}, "J_A=1\nB=2\nSWARM_TWIN=3", (), {"J_A": "1", "B": "shell"}),
+        ({"envFrom": ALL[1:], "env": [{"name": "level", "value": "mine"}]}, {}, "", (SETTINGS,), {"level": "mine"}),
+    ],
+    ids=["a value is the spec's", "the shell first", "then the file", "then the Secret", "an empty one is one",
+         "a ConfigMap's", "all of a Secret and a ConfigMap", "the shell wins there, too",
+         "the file stands for a Secret: its prefix", "the file stands for a ConfigMap", "env wins"],
+)  # fmt: skip
+def test_on_a_laptop(
+    tmp_path: Path,
+    changes: dict[str, Any],
+    shell: dict[str, str],
+    env_file: str,
+    documents: tuple[Any, ...],
+    expected: dict[str, str],
+) -> None:
+    assert values(manifest(tmp_path, shell, *documents, env_file=env_file, **changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "documents", "reason", "says"),
+    [
+        ({"env": [SECRET]}, (), "MissingSecret",
+         "spec.env: the value of KEY is in key 'api-key' of Secret 'judge', which is not here. Set KEY in the shell, "
+         "or in {folder}/.env."),
+        ({"env": [CONFIG]}, ({**SETTINGS, "data": {}},), "MissingConfigMapKey",
+         "the value of LEVEL is in key 'level' of ConfigMap 'settings'"),
+        ({"envFrom": ALL}, (SETTINGS,), "MissingSecret",
+         "spec.envFrom: Secret 'judge' is not here. Write its names and values into {folder}/.env, one J_NAME=VALUE"),
+        ({"envFrom": ALL[1:]}, (), "MissingConfigMap", "spec.envFrom: ConfigMap 'settings' is not here"),
+        ({"envFrom": ALL[1:]}, ({**SETTINGS, "data": {"PYTHONPATH": "/"}},), "InvalidSpec",
+         "spec.envFrom: PYTHONPATH may not be set"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_nowhere_is_told(
+    tmp_path: Path, changes: dict[str, Any], documents: tuple[Any, ...], reason: str, says: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        manifest(tmp_path, {}, *documents, **changes)
+    assert refused.value.reason == reason
+    assert says.format(folder=tmp_path) in str(refused.value)
+
+
+def test_api_keys_may_be_in_the_file_too(tmp_path: Path) -> None:
+    key = {"models.student.apiKey": {"secret": {"name": "keys", "key": "student"}}}
+    assert manifest(tmp_path, {}, env_file="SWARM_API_KEY_STUDENT=sk-1", **key).keys == {"student": "sk-1"}
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("", {}),
+        ("   # a comment", {}),
+        ("A=1", {"A": "1"}),
+        ("export A = 1 ", {"A": "1"}),
+        ("A=", {"A": ""}),
+        ("A=b=c", {"A": "b=c"}),
+        ("A=a#b", {"A": "a#b"}),
+        ("A=a b # a comment", {"A": "a b"}),
+        ("A='a # b' # c", {"A": "a # b"}),
+        ('A="a\'b"', {"A": "a'b"}),
+        ("A=it's", {"A": "it's"}),
+        ("A=$B ${C}", {"A": "$B ${C}"}),
+        ("A=1\nA=2\nB=3", {"A": "2", "B": "3"}),
+    ],
+)
+def test_lines_of_an_env_file(tmp_path: Path, line: str, found: dict[str, str]) -> None:
+    (tmp_path / ".env").write_text(line)
+    assert dotenv.read(tmp_path) == found
+
+
+@pytest.mark.parametrize("line", ["sk-secret", "A-B=sk-secret", "A='sk-secret", "'A'=sk-secret", 'A="sk-secret" b'])
+def test_another_line_is_told_by_its_number_alone(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".env").write_text(f"A=1\n\n{line}\n")
+    with pytest.raises(BadInput, match=r"/\.env, line 3, is not NAME=VALUE") as refused:
+        dotenv.read(tmp_path)
+    assert "secret" not in str(refused.value)
+
+
+def test_no_env_file_is_no_fault(tmp_path: Path) -> None:
+    assert dotenv.read(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shell", "is_new"),
+    [
+        ({"env": [SECRET]}, {"KEY": "rotated"}, False),
+        ({"env": [CONFIG]}, {"LEVEL": "high"}, True),
+        ({"envFrom": ALL}, {"J_api-key": "rotated"}, False),
+        ({"envFrom": ALL}, {"level": "high"}, True),
+    ],
+)
+def test_a_rotated_secret_begins_no_new_run(
+    tmp_path: Path, changes: dict[str, Any], shell: dict[str, str], is_new: bool
+) -> None:
+    def found(**given: str) -> str:
+        return fingerprint(manifest(tmp_path, given, JUDGE, SETTINGS, **changes))
+
+    assert (found() != found(**shell)) is is_new
+
+
+def test_another_variable_begins_a_new_run(tmp_path: Path) -> None:
+    found = [fingerprint(manifest(tmp_path, {}, JUDGE, env=env)) for env in ([], [SECRET], [{**SECRET, "name": "B"}])]
+    assert len(set(found)) == 3
+
+
+def spec(**changes: Any) -> CompilationSpec:
+    return CompilationSpec.model_validate(a_spec(**changes))
+
+
+def test_user_code_finds_them_by_their_own_names() -> None:
+    environment = {"SWARM_ENV_0_A": "sk-of-a-tool", "SWARM_ENV_1_KEY": "sk-1", "A": "before", "HOME": "/tmp"}
+    found = place(spec(envFrom=ALL[:1], env=[SECRET]), environment)
+    assert environment == {"A": "sk-of-a-tool", "KEY": "sk-1", "HOME": "/tmp"}
+    assert found == {"A": Value("sk-of-a-tool", True), "KEY": Value("sk-1", True)}
+
+
+def test_a_process_refuses_what_it_needs_itself() -> None:
+    with pytest.raises(BadInput, match="LD_PRELOAD may not be set") as refused:
+        place(spec(envFrom=ALL[:1]), {"SWARM_ENV_0_LD_PRELOAD": "x.so"})
+    assert refused.value.reason == "InvalidSpec"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [(Value("sk-12345", True), True), (Value("sk-12345", False), False), (Value("true", True), False)],
+    ids=["of a Secret", "of a ConfigMap", "too short to be one"],
+)
+def test_what_counts_as_a_secret(value: Value, is_one: bool) -> None:
+    assert secrets({"A": value}) == ({"value of A": value.text} if is_one else {})

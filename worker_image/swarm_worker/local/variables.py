@@ -1,0 +1,85 @@
+"""Where the variables of `spec.env` and `spec.envFrom` come from on a laptop.
+
+The shell is first, then the `.env` file, then the Secrets and ConfigMaps that are in the files.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from swarm_wire.names import WorkerReason, variable_prefix
+from swarm_wire.spec import CompilationSpec
+from swarm_wire.variables import Variable, VariablesFrom, is_reserved, placed
+from swarm_worker.errors import BadInput
+from swarm_worker.local import dotenv
+from swarm_worker.local.reasons import LocalReason
+
+Objects = Mapping[str, Mapping[str, bytes]]
+"""Name -> key -> content."""
+
+
+def collect(
+    spec: CompilationSpec, config_maps: Objects, secrets: Objects, given: Mapping[str, str], folder: Path
+) -> dict[str, str]:
+    """Each under its source's prefix, as a pod would have it.
+
+    Args:
+        given: what shell and `.env` file say.
+        folder: of the `.env` file.
+
+    Raises BadInput where a name is nowhere.
+    """
+    found = {}
+    for number, source in enumerate(spec.env_from):
+        objects = secrets if source.is_secret else config_maps
+        for name, text in _all_of(source, objects, given, folder):
+            found[variable_prefix(number) + name] = text
+    for variable in spec.env:
+        found[variable_prefix(len(spec.env_from)) + variable.name] = _one(variable, config_maps, secrets, given, folder)
+    try:
+        placed(spec.env, spec.env_from, found)
+    except ValueError as error:
+        raise BadInput(WorkerReason.INVALID_SPEC, str(error)) from None
+    return found
+
+
+def _one(variable: Variable, config_maps: Objects, secrets: Objects, given: Mapping[str, str], folder: Path) -> str:
+    origin = variable.value_from
+    if origin is None:
+        return variable.value or ""
+    if (text := given.get(variable.name)) is not None:
+        return text
+    kind, objects, reference = (
+        ("Secret", secrets, origin.secret_key_ref)
+        if origin.secret_key_ref is not None
+        else ("ConfigMap", config_maps, origin.config_map_key_ref)
+    )
+    assert reference is not None
+    content = objects.get(reference.name, {}).get(reference.key)
+    if content is None:
+        raise BadInput(
+            WorkerReason.MISSING_SECRET if variable.is_secret else LocalReason.MISSING_CONFIG_MAP_KEY,
+            f"spec.env: the value of {variable.name} is in key {reference.key!r} of {kind} {reference.name!r}, which "
+            f"is not here. Set {variable.name} in the shell, or in {folder / dotenv.FILE}.",
+        )
+    return content.decode()
+
+
+def _all_of(
+    source: VariablesFrom, objects: Objects, given: Mapping[str, str], folder: Path
+) -> Iterator[tuple[str, str]]:
+    """Names and values. Where the Secret or ConfigMap is not here, the `.env` file stands for it."""
+    reference, prefix = source.secret_ref or source.config_map_ref, source.prefix or ""
+    assert reference is not None
+    if reference.name in objects:
+        for key, content in objects[reference.name].items():
+            yield prefix + key, given.get(prefix + key, content.decode())
+        return
+    names = [name for name in dotenv.read(folder) if name.startswith(prefix) and not is_reserved(name)]
+    if not names:
+        kind = "Secret" if source.is_secret else "ConfigMap"
+        raise BadInput(
+            WorkerReason.MISSING_SECRET if source.is_secret else LocalReason.MISSING_CONFIG_MAP,
+            f"spec.envFrom: {kind} {reference.name!r} is not here. Write its names and values into "
+            f"{folder / dotenv.FILE}, one {prefix}NAME=VALUE a line.",
+        )
+    yield from ((name, given[name]) for name in names)

@@ -1,0 +1,34 @@
+"""The environment variables that a spec names, for program, metric and data."""
+
+from collections.abc import Mapping, MutableMapping
+
+from swarm_wire.names import WorkerReason, variable_prefix
+from swarm_wire.spec import CompilationSpec
+from swarm_wire.variables import Value, placed
+from swarm_worker.errors import BadInput
+from swarm_worker.replay.places import GUARDED_SECRET
+
+
+def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, Value]:
+    """Puts each where user code looks for it, and returns them by name.
+
+    Raises BadInput where a Secret or ConfigMap has a name that this process needs for itself.
+    """
+    try:
+        found = placed(spec.env, spec.env_from, environment)
+    except ValueError as error:
+        raise BadInput(WorkerReason.INVALID_SPEC, str(error)) from None
+    prefixes = tuple(variable_prefix(number) for number in range(len(spec.env_from) + 1))
+    for name in [name for name in environment if name.startswith(prefixes)]:
+        del environment[name]
+    environment.update({name: value.text for name, value in found.items()})
+    return found
+
+
+def secrets(variables: Mapping[str, Value]) -> dict[str, str]:
+    """Those that come from Secrets, as a codec names them. What is too short to be a secret may be any word."""
+    return {
+        f"value of {name}": value.text
+        for name, value in variables.items()
+        if value.is_secret and len(value.text) >= GUARDED_SECRET
+    }
