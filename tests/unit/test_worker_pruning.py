@@ -538,11 +538,10 @@ def test_a_metric_that_leaves_its_range_ends_the_plan_whatever_the_optimizer_cat
     assert ran(script, lambda: None).last.value == (1, [95.0, 97.5])
 
 
-def test_values_that_cannot_be_compared_are_left_to_stock() -> None:
+def test_values_that_cannot_be_compared_are_refused() -> None:
     odd: list[Any] = [*GOOD[:-1], "good"]
-    found = ran(searching([GOOD, odd, BAD]), pruning)
-    assert found.last.value[0] == "failed"
-    assert "unsupported operand" in found.last.value[1]
+    with pytest.raises(BadInput, match="returns a str \\('good'\\), which is no score"):
+        ran(searching([GOOD, odd, BAD]), pruning)
 
 
 def test_no_error_is_tolerated_and_there_is_none() -> None:
