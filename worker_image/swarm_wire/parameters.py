@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from swarm_wire.schema import SpecModel, api_name
+from swarm_wire.schema import EFFORT, SpecModel, api_name
 
 REGIONS: Final = {
     "bedrock": "aws_region_name",
@@ -63,7 +63,7 @@ class Parameters(SpecModel):
     frequency_penalty: float | None = Field(None, ge=-2, le=2, description="Default: the provider's.")
     reasoning_effort: str | None = Field(
         None,
-        pattern="^[a-z]{1,16}$",
+        pattern=EFFORT,
         description="How long a reasoning model thinks: minimal, low, medium, high, or what the provider has besides.",
     )
     model_type: Literal["chat", "text", "responses"] | None = Field(

@@ -18,6 +18,8 @@ URL = r"^https?://\S+$"
 STORE = r"^[a-z][a-z0-9+.-]*://\S+$"
 SELECTOR = f"^(round_robin|all|{ENTRYPOINT})$"
 
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+EFFORT = "^[a-z]{1,16}$"
 PATH = r"^[-_A-Za-z0-9][-._A-Za-z0-9]*(/[-_A-Za-z0-9][-._A-Za-z0-9]*)*$"
 
 FORMS: Mapping[str, str] = {
@@ -29,6 +31,8 @@ FORMS: Mapping[str, str] = {
     URL: 'a URL, for example "https://api.openai.com/v1"',
     PATH: 'a path: names of letters, digits, "-", "_" and ".", with "/" between them',
     STORE: 'a URL, for example "s3://bucket/folder"',
+    VARIABLE: "a name of an environment variable: letters, digits and _, no digit first",
+    EFFORT: 'one word of lower-case letters, for example "low"',
     SELECTOR: 'round_robin, all, or "module:attribute"',
 }
 """What a text must be, in words, by its pattern: people are never shown a pattern."""

@@ -14,13 +14,13 @@ from pydantic import Field, model_validator
 
 from swarm_wire.names import variable_prefix
 from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SecretRef
-from swarm_wire.schema import SpecModel, Union, exactly_one
+from swarm_wire.schema import VARIABLE, SpecModel, Union, exactly_one
 
 RESERVED: Final = ("SWARM_*", "PYTHON*", "LD_*", "PATH", "HOME", "DSPY_CACHEDIR", "JOB_COMPLETION_INDEX")
 """Names that the processes need for themselves."""
 _RESERVED: Final = re.compile("|".join(name.replace("*", ".*") for name in RESERVED))
 
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)]
+VariableName = Annotated[str, Field(pattern=VARIABLE, max_length=253)]
 
 
 def is_reserved(name: str) -> bool:
