@@ -34,7 +34,7 @@ from swarm_wire.messages import (
     Task,
     Usage,
 )
-from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.slicing import has_failed, isolated, missing_cells, process_ended, slice_cells, slice_keys
@@ -251,7 +251,7 @@ class Driver:
             small = {names.ENV_SMALL_WAVE: "0"} if attempt > 1 else {}
             before = {names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_ - 1))} if round_ else {}
             ended = self._process("plan", f"plan-{round_:04d}-{attempt}", {**self._allowance(1), **small, **before})
-            if ended.exit_code == ExitCode.DRIFT and self._goes_on:
+            if ended.reason == WorkerReason.SOURCE_CHANGED and self._goes_on:
                 raise OfAnotherState(ended.reason, ended.message)
             if ended.is_done:
                 self._goes_on = False
