@@ -62,7 +62,7 @@ def test_a_new_object_says_that_nobody_has_looked_at_it(namespace: Namespace) ->
         ("spec", "A DSPy compile"),
         ("spec.program.entrypoint", "a dspy.Module"),
         ("spec.optimizer.bootstrapFewShotWithRandomSearch.numCandidatePrograms", "zero-shot"),
-        ("spec.models.student.apiKey", "The operator never reads it"),
+        ("spec.models.apiKey", "The operator never reads it"),
         ("status.conditions", "observedGeneration"),
     ],
 )
