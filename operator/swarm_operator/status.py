@@ -153,7 +153,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
         usage=_usage(world),
         failures=FailuresStatus.of(report.failures if report else _known_failures(world)),
         candidates=[
-            CandidateStatus(name=candidate.name, score=candidate.score, bound=candidate.bound or None)
+            CandidateStatus(name=candidate.name, score=round(candidate.score, 2), bound=candidate.bound or None)
             for candidate in (report.candidates if report else [])[:CANDIDATES]
         ],
         artifact=verdict.published or before.artifact,

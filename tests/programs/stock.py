@@ -166,9 +166,10 @@ def script(case: dict[str, Any]) -> dict[str, Any]:
         winner = compiled(case, student)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
+    hundred = 1 if case["optimizer"] == "simba" else 100
     return {
         "program": winner.dump_state(),
-        "ranking": [candidate["score"] for candidate in getattr(winner, "candidate_programs", [])],
+        "ranking": [100 / hundred * candidate["score"] for candidate in getattr(winner, "candidate_programs", [])],
         "scores": {"baseline": baseline, "best": score(winner, case)},
     }
 

@@ -118,7 +118,7 @@ def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
     made = [
         Candidate(
             name=f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}",
-            score=round(100 / hundred * float(score), 2),
+            score=100 / hundred * float(score),
             bound=any(isinstance(score, Bound) for score in entry.get("subscores", ())),
         )
         for number, entry in enumerate(found)
