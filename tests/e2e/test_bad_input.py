@@ -55,7 +55,7 @@ BAD = [
         "does-not-import",
         {"program": source("does-not-import")},
         "ProgramLoadFailed",
-        ["spec.program.entrypoint", "'no_such_library'", "not installed in the worker image"],
+        ["spec.program.entrypoint", "'no_such_library'", "is not installed"],
         {"program.py": "import no_such_library\n"},
     ),
     Bad(
