@@ -19,6 +19,7 @@ from swarm_wire.messages import (
     Booked,
     CallMade,
     Candidate,
+    Commit,
     Outcome,
     PlanEnd,
     PlanOutcome,
@@ -31,7 +32,7 @@ from swarm_wire.messages import (
     Usage,
     Waste,
 )
-from swarm_wire.names import ExitCode
+from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind, Transcript
 from swarm_wire.shards import read_folder
 from swarm_worker.__main__ import main
@@ -451,27 +452,39 @@ def test_a_process_that_was_killed_spent_no_less_than_its_results_took(
     assert driver.known.accounts.total == spent
 
 
+EDITED = (ExitCode.DRIFT, WorkerReason.SOURCE_CHANGED)
+
+
 @pytest.mark.parametrize(
     ("journal", "plans", "kind"),
     [
-        ([], [ExitCode.DRIFT], RunFailed),
-        ([result(1)], [ExitCode.DRIFT], OfAnotherState),
-        ([result(1)], [ExitCode.FAILED, ExitCode.DRIFT], OfAnotherState),
-        ([result(1)], [ExitCode.BAD_INPUT], RunFailed),
-        ([result(1)], [ExitCode.DONE, ExitCode.DRIFT], RunFailed),
+        ([], [EDITED], RunFailed),
+        ([result(1)], [EDITED], OfAnotherState),
+        ([result(1)], [(ExitCode.FAILED, None), EDITED], OfAnotherState),
+        ([result(1)], [(ExitCode.BAD_INPUT, WorkerReason.DATA_INVALID)], RunFailed),
+        ([result(1)], [(ExitCode.DONE, None), EDITED], RunFailed),
+        ([result(1)], [(ExitCode.DRIFT, WorkerReason.STORAGE_DAMAGED)], RunFailed),
     ],
-    ids=["a new run", "an older run", "after another attempt", "another end", "edited while the run goes on"],
+    ids=[
+        "a new run",
+        "an older run",
+        "after another attempt",
+        "another end",
+        "edited while the run goes on",
+        "a damaged journal",
+    ],
 )
 def test_a_journal_is_of_another_state_where_the_first_plan_says_so(
-    journal: list[Record], plans: list[ExitCode], kind: type[RunFailed], tmp_path: Path
+    journal: list[Record], plans: list[tuple[ExitCode, str | None]], kind: type[RunFailed], tmp_path: Path
 ) -> None:
     blocked = Record(RecordKind.PLAN, PlanEnd(outcome=PlanOutcome.BLOCKED, round=0, binding="b", tasks=[]).to_header())
     ends = iter(plans)
 
     class Planned(Processes):
         def run(self, command: str, label: str, extra: Any, on_record: Callable[[Record], None]) -> Ended:
-            code = next(ends)
-            return Ended(code, None, Transcript({0: blocked}), code == ExitCode.DONE)
+            code, reason = next(ends)
+            commit = Commit(nonce="n", exit_code=code, reason=reason)
+            return Ended(code, commit, Transcript({0: blocked}), code == ExitCode.DONE)
 
     manifest = manifest_of(tmp_path)
     folder, request = opened(tmp_path / "j", manifest)
