@@ -166,10 +166,9 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
             highlight=False,
         )
     if report.reused.calls:
+        cells = f"; {report.reused.cells:,} cells were not run again" if report.reused.cells else ""
         console.print(
-            f"reused: {report.reused.calls:,} LM calls that earlier runs had paid for; {report.reused.cells:,} cells "
-            "were not run again",
-            highlight=False,
+            f"reused: {report.reused.calls:,} LM calls that earlier runs had paid for{cells}", highlight=False
         )
     if report.repeated_calls:
         console.print(f"repeated after faults: {report.repeated_calls} LM calls at most", highlight=False)
