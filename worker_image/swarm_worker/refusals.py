@@ -10,7 +10,7 @@ import importlib.util
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dspy.utils.exceptions import ContextWindowExceededError, LMInvalidRequestError, LMUnsupportedModelError
 
@@ -69,39 +69,27 @@ class Refusals:
 
     def around(self, request: Request, send: Send) -> None:
         """Sends a request. Raises BadInput."""
-        for pause in self._pauses:
+        pauses = iter(self._pauses)
+        while True:
             try:
-                took = send()
+                self._note(request, send().calls)
+                return
             except Exception as error:
-                if not self._may_wait(request, error):
+                if (pause := self._pause_after(request, error, pauses)) is None:
                     raise
                 time.sleep(pause)
-            else:
-                self._note(request, took.calls)
-                return
-        try:
-            self._note(request, send().calls)
-        except Exception as error:
-            self._check(request, error)
-            raise
 
     async def async_around(self, request: Request, send: AsyncSend) -> None:
         """As `around`."""
-        for pause in self._pauses:
+        pauses = iter(self._pauses)
+        while True:
             try:
-                took = await send()
+                self._note(request, (await send()).calls)
+                return
             except Exception as error:
-                if not self._may_wait(request, error):
+                if (pause := self._pause_after(request, error, pauses)) is None:
                     raise
                 await asyncio.sleep(pause)
-            else:
-                self._note(request, took.calls)
-                return
-        try:
-            self._note(request, (await send()).calls)
-        except Exception as error:
-            self._check(request, error)
-            raise
 
     @property
     def has_answers(self) -> bool:
@@ -122,12 +110,14 @@ class Refusals:
     def _is_first(self, request: Request) -> bool:
         return _address(request) not in self._answered and not self.has_begun
 
-    def _may_wait(self, request: Request, error: Exception) -> bool:
-        """Whether to try again. Raises BadInput where that is of no use."""
+    def _pause_after(self, request: Request, error: Exception, pauses: Iterator[float]) -> float | None:
+        """Seconds until it is tried again; None where it is not. Raises BadInput where that is of no use."""
         if self._is_first(request) and unreached(error) is not None and _address(request) not in self._given_up:
-            return True
+            pause = next(pauses, None)
+            if pause is not None:
+                return pause
         self._check(request, error)
-        return False
+        return None
 
     def _check(self, request: Request, error: Exception) -> None:
         if (missing := missing_package(error)) is not None:
