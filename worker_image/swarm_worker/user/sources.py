@@ -16,6 +16,7 @@ from swarm_wire import names
 from swarm_wire.names import WorkerReason
 from swarm_wire.shards import files
 from swarm_wire.spec import CompilationSpec, KeyToPath
+from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 
 TAR, ZIP = (".tar.gz", ".tgz"), (".zip",)
@@ -37,8 +38,12 @@ def program_folder(spec: CompilationSpec, sources: Path) -> Path | None:
     content = {str(path.relative_to(mounted)): path for path in files(mounted)}
     if items is None and not any(key.endswith((*TAR, *ZIP)) for key in content):
         return mounted
-    found = laid_out({key: path.read_bytes() for key, path in content.items()}, items, name)
-    return _written(found, Path(os.environ.get(names.ENV_UNPACKED_DIR) or names.UNPACKED_DIR))
+    mounts = {key: path.read_bytes() for key, path in content.items()}
+    base = Path(os.environ.get(names.ENV_UNPACKED_DIR) or names.UNPACKED_DIR)
+    target = base / _digest(mounts, items)
+    if not target.is_dir():
+        _write(laid_out(mounts, items, name), target)
+    return target
 
 
 def data_folder(spec: CompilationSpec, sources: Path) -> Path:
@@ -76,7 +81,9 @@ def _unpacked(path: str, data: bytes, where: str) -> Iterator[tuple[str, bytes]]
                 raise _refused(f"{where} holds {name!r}, which is no path within a folder")
             yield str(parent / inner), body
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        raise _refused(f"{where} cannot be unpacked: {error}. Make it with: python -m swarm_worker pack") from None
+        raise _refused(
+            f"{where} cannot be unpacked: {sentence(str(error))} Make it with: python -m swarm_worker pack"
+        ) from None
 
 
 def _tar(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
@@ -115,16 +122,20 @@ def _zip(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
             yield member.filename, body
 
 
-def _written(content: Mapping[str, bytes], base: Path) -> Path:
-    """A folder with these files; the same one for all processes, by its content."""
+def _digest(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None) -> str:
+    """Of what is laid out, before that is done: all processes share the folder, and one of them unpacks."""
     hasher = hashlib.sha256()
-    for path, data in sorted(content.items()):
-        hasher.update(f"{path}/{len(data)}/".encode() + data)
-    target = base / hasher.hexdigest()[:32]
-    if target.is_dir():
-        return target
-    base.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=base))
+    for key, data in sorted(content.items()):
+        hasher.update(f"{key}/{len(data)}/".encode() + data)
+    for item in items or ():
+        hasher.update(f"{item.key}:{item.path}/".encode())
+    return hasher.hexdigest()[:32]
+
+
+def _write(content: Mapping[str, bytes], target: Path) -> None:
+    """Makes the folder, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent))
     for path, data in content.items():
         file = scratch / path
         try:
@@ -136,7 +147,6 @@ def _written(content: Mapping[str, bytes], base: Path) -> Path:
         scratch.rename(target)
     except OSError:  # another process was faster
         shutil.rmtree(scratch)
-    return target
 
 
 def _no_file(where: str, name: str) -> BadInput:
