@@ -5,6 +5,7 @@ already holds, which are named by their number in a walk over the same graph. Th
 predictors (optimizers look them up with `id`) and of Signature classes, and makes results small.
 """
 
+import functools
 import importlib
 import io
 import json
@@ -91,6 +92,7 @@ class Codec:
         return True
 
 
+@functools.cache
 def _ways_to_write(secret: str) -> list[str]:
     """How a secret may look in a text: as it is, in quotes, or a line of it. The longest ones first."""
     lines = [line for line in secret.splitlines() if len(line) >= GUARDED_SECRET]
