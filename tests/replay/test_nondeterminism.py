@@ -70,7 +70,7 @@ def manifest(url: str, folder: Path, change: str) -> dict[str, Any]:
     [
         ("metric", "spec.metric on validation example 1, its value is not the same in two processes"),
         ("program", "spec.program on validation example"),
-        ("data", "spec.data.train, example 1 is not the same in two processes"),
+        ("data", "spec.data.train, example"),
         ("state", "spec.program on validation example 1, LM call 1 (predictor classify) is not the same in two"),
         ("module", "the loading of program, metric and data is not the same in two processes"),
     ],
