@@ -78,7 +78,7 @@ FOUND = {
         """
 class Program(Program):
     def forward(self, ticket):
-        if random.random() < 0.5:
+        for _ in range(random.randrange(20)):
             self.draft(ticket=ticket)
         return super().forward(ticket)
 """,
@@ -109,7 +109,7 @@ class Program(Program):
 class Program(Program):
     def forward(self, ticket):
         if random.random() < 0.5:
-            raise ValueError(ticket)
+            raise ValueError(f"{ticket} {random.random()}")
         return super().forward(ticket)
 """,
         "spec.program on validation example ",
@@ -150,7 +150,7 @@ class Program(Program):
     "a metric by chance": (
         """
 def metric(example, prediction, trace=None):
-    return random.random() < 0.5
+    return random.random()
 """,
         "spec.metric on validation example ",
         METRIC,
@@ -158,7 +158,7 @@ def metric(example, prediction, trace=None):
     "a metric by chance when it bootstraps": (
         """
 def metric(example, prediction, trace=None):
-    return trace is None or random.random() < 0.5
+    return trace is None or random.random()
 """,
         "its value with a trace ",
         METRIC,
