@@ -171,8 +171,47 @@ def test_a_process_refuses_what_it_needs_itself() -> None:
 
 @pytest.mark.parametrize(
     ("value", "is_one"),
-    [(Value("sk-12345", True), True), (Value("sk-12345", False), False), (Value("true", True), False)],
-    ids=["of a Secret", "of a ConfigMap", "too short to be one"],
+    [
+        (Value("sk-12345", True), True),
+        (Value("sk-12345", False), False),
+        (Value("sk-12345", False, True), True),
+        (Value("true", True), False),
+    ],
+    ids=["of a Secret", "of a ConfigMap", "of .env for a ConfigMap", "too short to be one"],
 )
 def test_what_counts_as_a_secret(value: Value, is_one: bool) -> None:
     assert secrets({"A": value}) == ({"value of A": value.text} if is_one else {})
+
+
+TOOLS, MAP = [{"secretRef": {"name": "tools"}}], [{"configMapRef": {"name": "settings"}}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "documents", "masked"),
+    [
+        ({"envFrom": [*TOOLS, *MAP]}, (), {"KEY", "LEVEL"}),
+        ({"envFrom": [*MAP, *TOOLS]}, (), {"KEY", "LEVEL"}),
+        ({"envFrom": MAP}, (), {"KEY", "LEVEL"}),
+        ({"envFrom": [*TOOLS, *MAP]}, (SETTINGS,), {"KEY", "LEVEL"}),
+        ({"envFrom": MAP}, ({**SETTINGS, "data": {"LEVEL": "x", "KEY": "y"}},), set()),
+        ({"env": [CONFIG]}, (), set()),
+        ({"envFrom": MAP, "env": [{"name": "LEVEL", "value": "no-secret"}]}, (), {"KEY"}),
+    ],
+    ids=["a Secret and a ConfigMap, both absent", "the Secret later", "the ConfigMap alone", "the Secret alone",
+         "a ConfigMap that is there says its names", "a name that the spec gives a ConfigMap", "a value of the spec"],
+)  # fmt: skip
+def test_what_env_holds_is_masked_unless_the_spec_says_that_it_is_no_secret(
+    tmp_path: Path, changes: dict[str, Any], documents: tuple[Any, ...], masked: set[str]
+) -> None:
+    found = manifest(tmp_path, {}, *documents, env_file="KEY=sk-of-a-tool\nLEVEL=very-high\n", **changes)
+    environment = dict(found.variables)
+    placed_ = place(found.spec, environment)
+    assert {name.removeprefix("value of ") for name in secrets(placed_)} == masked
+    assert environment == {name: value.text for name, value in placed_.items()}
+
+
+def test_a_run_is_bound_to_what_env_has_for_a_config_map(tmp_path: Path) -> None:
+    def found(level: str) -> str:
+        return fingerprint(manifest(tmp_path, {}, env_file=f"LEVEL={level}", envFrom=MAP))
+
+    assert found("very-high") != found("very-low!")

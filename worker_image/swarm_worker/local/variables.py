@@ -6,7 +6,7 @@ The shell is first, then the `.env` file, then the Secrets and ConfigMaps that a
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from swarm_wire.names import WorkerReason, variable_prefix
+from swarm_wire.names import ENV_HIDDEN, WorkerReason, variable_prefix
 from swarm_wire.spec import CompilationSpec
 from swarm_wire.variables import Variable, VariablesFrom, is_reserved, placed
 from swarm_worker.errors import BadInput
@@ -22,24 +22,28 @@ def collect(
 ) -> dict[str, str]:
     """Each under its source's prefix, as a pod would have it.
 
+    Where `.env` stands for a ConfigMap, it has what is in it besides, so its values count as secrets.
+
     Args:
         given: what shell and `.env` file say.
         folder: of the `.env` file.
 
     Raises BadInput where a name is nowhere.
     """
-    found = {}
+    found, hidden = {}, set()
     for number, source in enumerate(spec.env_from):
         objects = secrets if source.is_secret else config_maps
         for name, text in _all_of(source, objects, given, folder):
             found[variable_prefix(number) + name] = text
+            if source.name not in objects:
+                hidden.add(name)
     for variable in spec.env:
         found[variable_prefix(len(spec.env_from)) + variable.name] = _one(variable, config_maps, secrets, given, folder)
     try:
         placed(spec.env, spec.env_from, found)
     except ValueError as error:
         raise BadInput(WorkerReason.INVALID_SPEC, str(error)) from None
-    return found
+    return {**found, ENV_HIDDEN: " ".join(sorted(hidden - {variable.name for variable in spec.env}))}
 
 
 def _one(variable: Variable, config_maps: Objects, secrets: Objects, given: Mapping[str, str], folder: Path) -> str:
@@ -68,10 +72,9 @@ def _all_of(
     source: VariablesFrom, objects: Objects, given: Mapping[str, str], folder: Path
 ) -> Iterator[tuple[str, str]]:
     """Names and values. Where the Secret or ConfigMap is not here, the `.env` file stands for it."""
-    reference, prefix = source.secret_ref or source.config_map_ref, source.prefix or ""
-    assert reference is not None
-    if reference.name in objects:
-        for key, content in objects[reference.name].items():
+    prefix = source.prefix or ""
+    if source.name in objects:
+        for key, content in objects[source.name].items():
             yield prefix + key, given.get(prefix + key, content.decode())
         return
     names = [name for name in dotenv.read(folder) if name.startswith(prefix) and not is_reserved(name)]
@@ -79,7 +82,7 @@ def _all_of(
         kind = "Secret" if source.is_secret else "ConfigMap"
         raise BadInput(
             WorkerReason.MISSING_SECRET if source.is_secret else LocalReason.MISSING_CONFIG_MAP,
-            f"spec.envFrom: {kind} {reference.name!r} is not here. Write its names and values into "
+            f"spec.envFrom: {kind} {source.name!r} is not here. Write its names and values into "
             f"{folder / dotenv.FILE}, one {prefix}NAME=VALUE a line.",
         )
     yield from ((name, given[name]) for name in names)
