@@ -29,8 +29,8 @@ ENV_UNPACKED_DIR: Final = "SWARM_UNPACKED_DIR"
 ENV_BASE_DIR: Final = "SWARM_BASE_DIR"
 """What relative paths of data begin at, without a program source. Default: the working directory."""
 ENV_HIDDEN: Final = "SWARM_HIDDEN"
-"""Names of the user's variables that are masked as secrets are, though no Secret has them, with blanks between; the local
-driver sets it."""
+"""Names of the user's variables that are masked as secrets are, though no Secret has them, with blanks between; set by
+the local driver."""
 ENV_TERMINATION_LOG: Final = "SWARM_TERMINATION_LOG"
 """File for the commit record. In a pod: TERMINATION_LOG."""
 ENV_NONCE: Final = "SWARM_NONCE"
