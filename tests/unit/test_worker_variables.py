@@ -89,6 +89,32 @@ def test_a_name_that_is_nowhere_is_told(
     assert says.format(folder=tmp_path) in str(refused.value)
 
 
+NO_TEXT = {"kind": "Secret", "metadata": {"name": "judge"}, "data": {"api-key": "/////w=="}}
+ZERO = {"kind": "Secret", "metadata": {"name": "judge"}, "data": {"api-key": "YQBi"}}
+
+
+@pytest.mark.parametrize("document", [NO_TEXT, ZERO], ids=["no UTF-8", "a zero byte"])
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"env": [SECRET]}, "spec.env: the value of KEY, key 'api-key' of Secret 'judge', is no text, so it can be no"),
+        ({"envFrom": ALL[:1]}, "spec.envFrom: key 'api-key' of Secret 'judge' is no text, so it can be no"),
+        ({"models.student.apiKey": {"secret": {"name": "judge", "key": "api-key"}}},
+         "the student model's API key, key 'api-key' of Secret 'judge', is no text, so it can be no"),
+    ],
+    ids=["env", "envFrom", "a model's key"],
+)  # fmt: skip
+def test_a_secret_that_is_no_text_is_told(tmp_path: Path, changes: dict[str, Any], says: str, document: Any) -> None:
+    with pytest.raises(BadInput, match="environment variable. Write text there") as refused:
+        manifest(tmp_path, {}, document, **changes)
+    assert says in str(refused.value)
+
+
+def test_what_shell_or_file_say_in_its_place_is_taken(tmp_path: Path) -> None:
+    found = manifest(tmp_path, {"J_api-key": "sk-1"}, NO_TEXT, envFrom=ALL[:1])
+    assert values(found) == {"J_api-key": "sk-1"}
+
+
 def test_api_keys_may_be_in_the_file_too(tmp_path: Path) -> None:
     key = {"models.student.apiKey": {"secret": {"name": "keys", "key": "student"}}}
     assert manifest(tmp_path, {}, env_file="SWARM_API_KEY_STUDENT=sk-1", **key).keys == {"student": "sk-1"}

@@ -126,7 +126,7 @@ def _read_file(path: Path, found: _Documents) -> None:
     except OSError as error:
         raise BadInput(WorkerReason.INVALID_SPEC, f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(WorkerReason.INVALID_SPEC, f"{path} is not YAML: {error}") from None
+        raise BadInput(WorkerReason.INVALID_SPEC, f"{path} is not YAML: {_without_lines(error)}") from None
     for document, node in documents:
         if isinstance(document, dict):
             try:
@@ -135,6 +135,13 @@ def _read_file(path: Path, found: _Documents) -> None:
                 raise BadInput(
                     WorkerReason.INVALID_SPEC, f"{path}: a {document.get('kind')} is malformed: {error}"
                 ) from None
+
+
+def _without_lines(error: Exception) -> str:
+    """What is wrong and where, without the lines of the file around it: a key may be there."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error)
+    return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
 
 
 def _parsed(text: str) -> Iterator[tuple[Any, yaml.Node]]:
@@ -237,14 +244,16 @@ def _api_keys(
         return {role: invent() for role in spec.secrets()}
     keys = {}
     for role, reference in spec.secrets().items():
-        value = (
-            environment.get(api_key_env(role)) or found.secrets.get(reference.name, {}).get(reference.key, b"").decode()
+        place = f"key {reference.key!r} of Secret {reference.name!r}"
+        written = found.secrets.get(reference.name, {}).get(reference.key, b"")
+        value = environment.get(api_key_env(role)) or local_variables.decoded(
+            written, f"the {role} model's API key, {place},"
         )
-        if not value:
+        if not value.strip():
             raise BadInput(
                 WorkerReason.MISSING_SECRET,
-                f"the {role} model's API key is in key {reference.key!r} of Secret {reference.name!r}, which is not "
-                f"here. Set {api_key_env(role)} to the key, in the shell or in {dotenv.FILE} beside the file.",
+                f"the {role} model's API key is in {place}, which is not here. Set {api_key_env(role)} to the "
+                f"key, in the shell or in {dotenv.FILE} beside the file.",
             )
         keys[role] = value
     return keys

@@ -52,20 +52,40 @@ def _one(variable: Variable, config_maps: Objects, secrets: Objects, given: Mapp
         return variable.value or ""
     if (text := given.get(variable.name)) is not None:
         return text
-    kind, objects, reference = (
-        ("Secret", secrets, origin.secret_key_ref)
-        if origin.secret_key_ref is not None
-        else ("ConfigMap", config_maps, origin.config_map_key_ref)
-    )
+    objects = secrets if variable.is_secret else config_maps
+    reference = origin.secret_key_ref or origin.config_map_key_ref
     assert reference is not None
+    place = f"key {reference.key!r} of {_kind(variable)} {reference.name!r}"
     content = objects.get(reference.name, {}).get(reference.key)
     if content is None:
         raise BadInput(
             WorkerReason.MISSING_SECRET if variable.is_secret else LocalReason.MISSING_CONFIG_MAP_KEY,
-            f"spec.env: the value of {variable.name} is in key {reference.key!r} of {kind} {reference.name!r}, which "
-            f"is not here. Set {variable.name} in the shell, or in {folder / dotenv.FILE}.",
+            f"spec.env: the value of {variable.name} is in {place}, which is not here. Set {variable.name} in the "
+            f"shell, or in {folder / dotenv.FILE}.",
         )
-    return content.decode()
+    return decoded(content, f"spec.env: the value of {variable.name}, {place},")
+
+
+def decoded(content: bytes, place: str) -> str:
+    """The text of a Secret's or ConfigMap's key. Raises BadInput where it can be no environment variable.
+
+    Args:
+        place: which key it is, for people.
+    """
+    try:
+        if b"\0" not in content:
+            return content.decode()
+    except UnicodeDecodeError:
+        pass
+    raise BadInput(
+        WorkerReason.INVALID_SPEC,
+        f"{place} is no text, so it can be no environment variable. Write text there: UTF-8 without a zero byte, for "
+        "example base64.",
+    )
+
+
+def _kind(source: Variable | VariablesFrom) -> str:
+    return "Secret" if source.is_secret else "ConfigMap"
 
 
 def _all_of(
@@ -75,14 +95,14 @@ def _all_of(
     prefix = source.prefix or ""
     if source.name in objects:
         for key, content in objects[source.name].items():
-            yield prefix + key, given.get(prefix + key, content.decode())
+            place = f"spec.envFrom: key {key!r} of {_kind(source)} {source.name!r}"
+            yield prefix + key, given[prefix + key] if prefix + key in given else decoded(content, place)
         return
     names = [name for name in dotenv.read(folder) if name.startswith(prefix) and not is_reserved(name)]
     if not names:
-        kind = "Secret" if source.is_secret else "ConfigMap"
         raise BadInput(
             WorkerReason.MISSING_SECRET if source.is_secret else LocalReason.MISSING_CONFIG_MAP,
-            f"spec.envFrom: {kind} {source.name!r} is not here. Write its names and values into "
+            f"spec.envFrom: {_kind(source)} {source.name!r} is not here. Write its names and values into "
             f"{folder / dotenv.FILE}, one {prefix}NAME=VALUE a line.",
         )
     yield from ((name, given[name]) for name in names)
