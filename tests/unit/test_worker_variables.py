@@ -23,11 +23,13 @@ JUDGE = {"kind": "Secret", "metadata": {"name": "judge"}, "stringData": {"api-ke
 SETTINGS = {"kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"level": "low"}}
 
 
-def manifest(folder: Path, shell: dict[str, str], *documents: Any, env_file: str = "", **changes: Any) -> Manifest:
+def manifest(
+    folder: Path, shell: dict[str, str], *documents: Any, env_file: str = "", invent: Any = None, **changes: Any
+) -> Manifest:
     compilation = {"kind": "DSPyCompilation", "metadata": {"name": "c"}, "spec": a_spec(**changes)}
     (folder / "c.yaml").write_text(yaml.safe_dump_all([compilation, *documents]))
     (folder / ".env").write_text(env_file)
-    return read(folder / "c.yaml", shell)
+    return read(folder / "c.yaml", shell, invent)
 
 
 def values(found: Manifest) -> dict[str, str]:
@@ -105,9 +107,40 @@ ZERO = {"kind": "Secret", "metadata": {"name": "judge"}, "data": {"api-key": "YQ
     ids=["env", "envFrom", "a model's key"],
 )  # fmt: skip
 def test_a_secret_that_is_no_text_is_told(tmp_path: Path, changes: dict[str, Any], says: str, document: Any) -> None:
-    with pytest.raises(BadInput, match="environment variable. Write text there") as refused:
+    with pytest.raises(BadInput, match=r"environment variable\. Write text there") as refused:
         manifest(tmp_path, {}, document, **changes)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shell", "env_file", "documents", "expected"),
+    [
+        ({"env": [SECRET]}, {}, "", (), {"KEY": "invented"}),
+        ({"env": [SECRET]}, {"KEY": "shell"}, "", (), {"KEY": "shell"}),
+        ({"env": [SECRET]}, {}, "KEY=file", (), {"KEY": "file"}),
+        ({"env": [SECRET]}, {}, "", (JUDGE,), {"KEY": "sk-of-the-file"}),
+        ({"envFrom": ALL[:1]}, {}, "", (), {}),
+        ({"envFrom": ALL[:1]}, {}, "J_A=1", (), {"J_A": "1"}),
+        ({"envFrom": ALL[:1]}, {}, "", (JUDGE,), {"J_api-key": "sk-of-the-file"}),
+    ],
+    ids=["a Secret that is not there", "the shell has it", "the file has it", "the Secret is there",
+         "a whole Secret", "the file stands for it", "the whole Secret is there"],
+)  # fmt: skip
+def test_an_estimate_invents_the_secrets_that_are_not_there(
+    tmp_path: Path,
+    changes: dict[str, Any],
+    shell: dict[str, str],
+    env_file: str,
+    documents: tuple[Any, ...],
+    expected: dict[str, str],
+) -> None:
+    found = manifest(tmp_path, shell, *documents, env_file=env_file, invent=lambda: "invented", **changes)
+    assert values(found) == expected
+
+
+def test_an_estimate_invents_no_setting(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="which is not here"):
+        manifest(tmp_path, {}, env=[CONFIG], invent=lambda: "invented")
 
 
 def test_what_shell_or_file_say_in_its_place_is_taken(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     """The one Compilation in a file, or in a folder with a kustomization.yaml.
 
     Args:
-        invent: makes the models' API keys up, where no model is asked.
+        invent: makes the models' API keys up, where no model is asked, and secrets of variables that are not here.
         environment: has secrets, and what ConfigMaps would have. What it lacks may be in a `.env` file of the folder.
 
     Raises BadInput where there is not exactly one, its spec is invalid, or something that it names is not to be found.
@@ -105,7 +105,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
         ) from None
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
     given = {**dotenv.read(base), **(os.environ if environment is None else environment)}
-    variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base)
+    variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base, invent)
     return Manifest(name, spec, base, maps, _api_keys(spec, found, given, invent), variables)
 
 

@@ -3,7 +3,7 @@
 The shell is first, then the `.env` file, then the Secrets and ConfigMaps that are in the files.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from swarm_wire.names import ENV_HIDDEN, WorkerReason, variable_prefix
@@ -18,7 +18,12 @@ Objects = Mapping[str, Mapping[str, bytes]]
 
 
 def collect(
-    spec: CompilationSpec, config_maps: Objects, secrets: Objects, given: Mapping[str, str], folder: Path
+    spec: CompilationSpec,
+    config_maps: Objects,
+    secrets: Objects,
+    given: Mapping[str, str],
+    folder: Path,
+    invent: Callable[[], str] | None = None,
 ) -> dict[str, str]:
     """Each under its source's prefix, as a pod would have it.
 
@@ -27,18 +32,21 @@ def collect(
     Args:
         given: what shell and `.env` file say.
         folder: of the `.env` file.
+        invent: makes up what is in no Secret here; a whole Secret that is not here has no names then.
 
     Raises BadInput where a name is nowhere.
     """
     found, hidden = {}, set()
     for number, source in enumerate(spec.env_from):
         objects = secrets if source.is_secret else config_maps
-        for name, text in _all_of(source, objects, given, folder):
+        may_lack = source.is_secret and invent is not None
+        for name, text in _all_of(source, objects, given, folder, may_lack=may_lack):
             found[variable_prefix(number) + name] = text
             if source.name not in objects:
                 hidden.add(name)
     for variable in spec.env:
-        found[variable_prefix(len(spec.env_from)) + variable.name] = _one(variable, config_maps, secrets, given, folder)
+        text = _one(variable, config_maps, secrets, given, folder, invent)
+        found[variable_prefix(len(spec.env_from)) + variable.name] = text
     try:
         placed(spec.env, spec.env_from, found)
     except ValueError as error:
@@ -46,7 +54,14 @@ def collect(
     return {**found, ENV_HIDDEN: " ".join(sorted(hidden - {variable.name for variable in spec.env}))}
 
 
-def _one(variable: Variable, config_maps: Objects, secrets: Objects, given: Mapping[str, str], folder: Path) -> str:
+def _one(
+    variable: Variable,
+    config_maps: Objects,
+    secrets: Objects,
+    given: Mapping[str, str],
+    folder: Path,
+    invent: Callable[[], str] | None,
+) -> str:
     origin = variable.value_from
     if origin is None:
         return variable.value or ""
@@ -57,6 +72,8 @@ def _one(variable: Variable, config_maps: Objects, secrets: Objects, given: Mapp
     assert reference is not None
     place = f"key {reference.key!r} of {_kind(variable)} {reference.name!r}"
     content = objects.get(reference.name, {}).get(reference.key)
+    if content is None and variable.is_secret and invent is not None:
+        return invent()
     if content is None:
         raise BadInput(
             WorkerReason.MISSING_SECRET if variable.is_secret else LocalReason.MISSING_CONFIG_MAP_KEY,
@@ -89,7 +106,7 @@ def _kind(source: Variable | VariablesFrom) -> str:
 
 
 def _all_of(
-    source: VariablesFrom, objects: Objects, given: Mapping[str, str], folder: Path
+    source: VariablesFrom, objects: Objects, given: Mapping[str, str], folder: Path, *, may_lack: bool
 ) -> Iterator[tuple[str, str]]:
     """Names and values. Where the Secret or ConfigMap is not here, the `.env` file stands for it."""
     prefix = source.prefix or ""
@@ -99,7 +116,7 @@ def _all_of(
             yield prefix + key, given[prefix + key] if prefix + key in given else decoded(content, place)
         return
     names = [name for name in dotenv.read(folder) if name.startswith(prefix) and not is_reserved(name)]
-    if not names:
+    if not names and not may_lack:
         raise BadInput(
             WorkerReason.MISSING_SECRET if source.is_secret else LocalReason.MISSING_CONFIG_MAP,
             f"spec.envFrom: {_kind(source)} {source.name!r} is not here. Write its names and values into "
