@@ -18,6 +18,7 @@ from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe, location
 from swarm_worker.imaginary.provider import install
 from swarm_worker.imaginary.values import Draw
+from swarm_worker.masking import beginning
 from swarm_worker.replay.digest import Walk
 from swarm_worker.user.score import check
 
@@ -58,7 +59,7 @@ class Imagination:
             os.write(log, f"{json.dumps(line)}\n".encode())
 
         install(lambda lm, call, answer: write({"model": lm.model, **client().usage(answer).to_header()}))
-        _process.tell = lambda kind, text: write({"metric": kind, "text": text[:TEXT]})
+        _process.tell = lambda kind, text: write({"metric": kind, "text": beginning(text, TEXT)})
 
     def loaded(self) -> None:
         """To be called when user code has configured what it wants."""
