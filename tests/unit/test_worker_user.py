@@ -651,8 +651,6 @@ def bound(files: Path, spec: CompilationSpec | None = None, image: str = "image"
 
 
 IMPORTS = "\nimport bound_helper\n\ndef late():\n    import not_there, os.path\n    from bound_late import score\n"
-    "\nimport bound_helper\n\ndef late():\n    from bound_late import score\n    import not_there\n    import os.path\n"
-)
 LATE = "def score():\n    import bound_parts.scorer\n"
 
 
