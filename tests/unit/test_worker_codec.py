@@ -155,8 +155,21 @@ def test_a_secret_is_found_however_it_is_written(secret: str, write: Any) -> Non
         (ACCOUNT, "service_account"),
         ("true\nfalse\n", "it is true"),
         ("abc-12345678", "abc12345678"),
+        ("postgres://postgres:postgres@db/a", "postgres"),
+        ("[default]\nregion: eu\n", "[default]"),
+        (json.dumps({"type": "service_account", "key": KEY}, indent=1), '"type": "service_account",'),
+        (json.dumps({"token_uri": "https://auth/token", "key": KEY}), "https://auth/token"),
     ],
-    ids=["the frame of a key file", "a field that is no secret", "a short line", "another text"],
+    ids=[
+        "the frame of a key file",
+        "a field that is no secret",
+        "a short line",
+        "another text",
+        "a password that is a word",
+        "a line that is a word",
+        "a line of JSON that is no secret",
+        "a field that tells of a secret",
+    ],
 )
 def test_what_is_no_secret_is_left_alone(secret: str, text: str) -> None:
     codec = Codec({"value of TOKEN": secret})

@@ -18,7 +18,9 @@ from urllib.parse import unquote, urlsplit
 
 GUARDED_SECRET = 8
 """Shorter secrets are not searched for: a placeholder such as "none" is part of many texts."""
-_SECRET_FIELD = re.compile(r"key$|secret|token|passw|credential|authorization", re.I)
+_SECRET_FIELD = re.compile(r"(key|secret|token|password|passwd|pwd|credentials?|authorization)$", re.I)
+_WORD = re.compile(r"[\W_]*[A-Za-z]{1,15}[\W_]*")
+"""A part of a secret that may be any word: "[default]", or the password "postgres"."""
 _WORDS = frozenset({"kind", "outcome"})
 """Fields of a header that hold a word of the protocol."""
 _BINARY = "utf8", "surrogateescape"
@@ -31,11 +33,16 @@ Secrets = tuple[tuple[str, str], ...]
 def parts(secret: str) -> Iterator[tuple[str, str]]:
     """What user code may make of a secret, each with how it is made."""
     yield ", stripped", secret.strip()
+    yield from ((step, part) for step, part in _pieces(secret) if not _WORD.fullmatch(part))
+
+
+def _pieces(secret: str) -> Iterator[tuple[str, str]]:
     if (whole := _parsed(secret)) is not None:
         for path, leaf in _leaves(whole, is_secret=True):
             yield f" at {path}", leaf
             yield from ((f" at {path}{step}", part) for step, part in _lines(leaf))
-    yield from _lines(secret)
+    else:
+        yield from _lines(secret)
     if (password := _password(secret)) is not None:
         yield ", password", unquote(password)
         yield ", password as written", password
