@@ -126,6 +126,7 @@ def test_defaults_are_those_of_the_models() -> None:
     swarm = SCHEMA["spec"]["properties"]["swarm"]["properties"]
     assert swarm["maxAttempts"]["default"] == given.swarm.max_attempts
     assert SCHEMA["spec"]["properties"]["swarm"]["default"] == {}
+    assert "default" not in swarm["resources"]["properties"]["requests"], "limits lower it"
     assert SCHEMA["status"]["default"] == {"observedGeneration": -1}
 
 

@@ -364,6 +364,15 @@ def test_what_a_user_may_say_of_pods_and_nothing_else() -> None:
     }
 
 
+def test_a_limit_alone_lowers_what_is_requested() -> None:
+    limited = with_swarm(resources={"limits": {"memory": "128Mi"}})
+    container = manifests.plan_job(limited, 0, 1, [])["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"] == {
+        "requests": {"cpu": "100m", "memory": "128Mi"},
+        "limits": {"memory": "128Mi"},
+    }
+
+
 def test_the_runs_request_is_immutable_and_says_everything() -> None:
     made = manifests.run_map(RUN_ID, KEY, run().request)
     assert made["immutable"] is True

@@ -11,7 +11,7 @@ from swarm_wire import optimizers
 from swarm_wire import spec as spec_models
 from swarm_wire.rates import RateLimit, rate_limits
 from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
-from swarm_wire.schema import SpecModel, Union
+from swarm_wire.schema import SpecModel, Union, amount
 from swarm_wire.spec import CompilationSpec
 
 
@@ -255,6 +255,46 @@ def test_values_out_of_bounds_are_refused_where_they_are(changes: dict[str, Any]
         parsed(**changes)
     else:
         assert [problem.partition(":")[0] for problem in problems(**changes)] == [where]
+
+
+@pytest.mark.parametrize(
+    ("given", "requested"),
+    [
+        ({}, {"cpu": "100m", "memory": "384Mi"}),
+        ({"limits": {"memory": "128Mi"}}, {"cpu": "100m", "memory": "128Mi"}),
+        ({"limits": {"memory": "400M"}}, {"cpu": "100m", "memory": "400M"}),
+        ({"limits": {"memory": "1.5Gi"}}, {"cpu": "100m", "memory": "384Mi"}),
+        ({"limits": {"cpu": "0.05"}}, {"cpu": "0.05", "memory": "384Mi"}),
+        ({"limits": {"cpu": "2"}}, {"cpu": "100m", "memory": "384Mi"}),
+        ({"limits": {}}, {"cpu": "100m", "memory": "384Mi"}),
+        ({"requests": {"cpu": "1"}, "limits": {"memory": "128Mi"}}, {"cpu": "1"}),
+        ({"requests": {"memory": "1Gi"}, "limits": {"memory": "128Mi"}}, {"memory": "1Gi"}),
+        ({"requests": {}}, {}),
+    ],
+    ids=str,
+)
+def test_usual_requests_are_not_above_a_limit_and_given_ones_are_as_given(
+    given: dict[str, Any], requested: dict[str, str]
+) -> None:
+    assert parsed(swarm={"resources": given}).swarm.resources.requested == requested
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
+    [
+        ("999m", "1"),
+        ("0.5", "501m"),
+        ("999", "1k"),
+        ("1000k", "1Mi"),
+        ("1023Mi", "1Gi"),
+        ("1G", "1Gi"),
+        ("1.5Gi", "2G"),
+        ("1023Gi", "1Ti"),
+        ("999G", "1T"),
+    ],
+)
+def test_quantities_have_an_order(smaller: str, larger: str) -> None:
+    assert amount(smaller) < amount(larger)
 
 
 # --- what the spec names -----------------------------------------------------------------------------------------
