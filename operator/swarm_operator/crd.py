@@ -203,6 +203,7 @@ def _columns() -> list[Schema]:
         column("Best", ".status.scores.best", "The best score so far, or the winner's.", "number"),
         column("Calls", ".status.usage.calls", "LM calls of the run.", "integer"),
         column("Age", ".metadata.creationTimestamp", "Since its creation.", "date"),
+        column("USD", ".status.usage.costUSD", "What they cost, where their prices are known.", "number", 1),
         column("Run", ".status.runId", "The current run.", priority=1),
         column("Round", ".status.round", "The round under way, counted from 0.", "integer", 1),
         column("Artifact", ".status.artifact.configMap", "Where the compiled program is.", priority=1),
