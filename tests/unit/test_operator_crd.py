@@ -16,6 +16,7 @@ from support.operator_specs import SPEC
 from swarm_operator import crd
 from swarm_operator.api import Status
 from swarm_wire.optimizers import Optimizer
+from swarm_wire.schema import ENTRYPOINT, FORMS, NAME
 from swarm_wire.spec import CompilationSpec
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,40 @@ def test_everything_below_the_top_has_a_description_or_a_name_that_says_it(path:
     plain = path.endswith(("[]", ".name", ".key", ".operator", ".value", ".effect", ".tolerationSeconds"))
     if not plain and schema["type"] == "object" and "properties" in schema:
         assert schema.get("description"), path
+
+
+@pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
+def test_a_text_of_a_certain_form_is_told_of_in_words(path: str, schema: dict[str, Any]) -> None:
+    """The API server shows a pattern as it is, and a rule's message. What the rule costs is bounded by the length."""
+    assert "pattern" not in schema
+    for rule in schema.get("x-kubernetes-validations", ()) if schema["type"] == "string" else ():
+        assert rule["message"].startswith("must be ")
+        assert not set("^$\\*+") & set(rule["message"])
+        assert schema["maxLength"] <= 1024
+
+
+@pytest.mark.parametrize(
+    ("field", "rule"),
+    [
+        (
+            ("metric", "entrypoint"),
+            {
+                "rule": f"self.matches(r'^{ENTRYPOINT}$')",
+                "message": 'must be "module:attribute", for example "triage:Triage"',
+            },
+        ),
+        (
+            ("artifact", "configMap", "name"),
+            {"rule": f"self.matches(r'{NAME}')", "message": f"must be {FORMS[NAME]}"},
+        ),
+    ],
+    ids=lambda each: ".".join(each) if isinstance(each, tuple) else "",
+)
+def test_a_pattern_of_the_models_is_a_rule_of_the_schema(field: tuple[str, ...], rule: dict[str, str]) -> None:
+    found = SCHEMA["spec"]
+    for name in field:
+        found = found["properties"][name]
+    assert found["x-kubernetes-validations"] == [rule]
 
 
 def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
