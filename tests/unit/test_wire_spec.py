@@ -168,6 +168,38 @@ def test_a_models_name_makes_a_variables_name(name: str) -> None:
     assert "is no name of a model: write at most 32 lower-case letters" in problem
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("promt", "prompt"),
+        ("prompts", "prompt"),
+        ("prommpt", "prompt"),
+        ("pormpt", "prompt"),
+        ("brompt", "prompt"),
+        ("studnet", "student"),
+        ("tudent", "student"),
+        ("teacherr", "teacher"),
+        ("taecher", "teacher"),
+        ("extracton", "extraction"),
+        ("judge", None),
+        ("proposer", None),
+        ("prompter", None),
+        ("extractor", None),
+        ("student2", None),
+        ("teacher_b", None),
+        ("p", None),
+    ],
+)
+def test_a_further_model_is_not_named_as_a_slip_for_a_role_would_be(name: str, meant: str | None) -> None:
+    models = a_spec()["models"] | {name: a_spec()["models"]["student"]}
+    if meant is None:
+        assert name in parsed(models=models).models.by_role
+        return
+    [problem] = problems(models=models)
+    assert problem.startswith("models: ")
+    assert f"{name!r} is so like {meant!r} that it may be a slip: write {meant}, or give a further model a" in problem
+
+
 def test_a_model_without_an_endpoint_has_limits_of_its_own() -> None:
     student = {"model": "openai/m", "limits": {"requestsPerMinute": 60}}
     elsewhere = {**student, "endpoint": "http://m/v1/", "limits": {"concurrency": 2}}

@@ -27,6 +27,7 @@ from swarm_wire.schema import (
     only_with,
 )
 from swarm_wire.variables import Variable, VariablesFrom
+from swarm_wire.words import is_slip_of
 
 
 class KeyToPath(SpecModel):
@@ -299,6 +300,11 @@ class Models(SpecModel):
             if not _MODEL_NAME.fullmatch(name):
                 raise ValueError(
                     f"{name!r} is no name of a model: write at most 32 lower-case letters, digits and _, a letter first"
+                )
+            if meant := next((role for role in type(self).model_fields if is_slip_of(name, role)), None):
+                raise ValueError(
+                    f"{name!r} is so like {meant!r} that it may be a slip: write {meant}, or give a further model a "
+                    "name that is less like it"
                 )
         return self
 
