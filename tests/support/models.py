@@ -14,7 +14,7 @@ from dspy.predict.predict import Predict
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 from dspy.utils.parallelizer import ParallelExecutor
 
-from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make
 from swarm_worker.client.installed import client
 from swarm_worker.replay.codec import Codec
 
@@ -131,7 +131,7 @@ def prepared(lm: Any, prompt: str, given: dict[str, Any] | None = None) -> LMCal
 
     def around(lm: Any, call: LMCall, make: Make) -> Any:
         calls.append(call)
-        return client().answer(lm, ["answer"] * call.count, 1, [1] * call.count)
+        return client().answer(lm, [Completion("answer", 1)] * call.count, 1)
 
     async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
         raise NotImplementedError

@@ -17,7 +17,7 @@ from support.compiles import ROOT
 from swarm_wire.messages import Allowance, Usage
 from swarm_worker.budget import Budget
 from swarm_worker.client import prices
-from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make
 from swarm_worker.client.installed import client
 from swarm_worker.replay.codec import Codec
 
@@ -238,7 +238,7 @@ def test_a_call_travels_and_is_made_past_what_intercepts_it(lm: Any, provider: A
 
 @pytest.mark.parametrize("texts", [["one"], ["one", "two"]])
 def test_an_answer_can_be_made_up(lm: Any, provider: Any, texts: list[str]) -> None:
-    made_up = client().answer(lm, texts, 7, [2] * len(texts))
+    made_up = client().answer(lm, [Completion(text, 2) for text in texts], 7)
     with heard(lambda lm, call, make: made_up):
         assert lm("Say hello.", n=len(texts)) == texts
     assert provider.stats()["requests"] == 0
@@ -252,7 +252,7 @@ def test_what_is_noted_in_messages_is_part_of_the_call_that_they_become(lm: Any)
         def on_adapter_format_end(self, call_id: str, outputs: Any, exception: Any = None) -> None:
             client().note(outputs, "note", len(outputs))
 
-    made_up = client().answer(lm, ["[[ ## answer ## ]]\nhello"], 1, [1])
+    made_up = client().answer(lm, [Completion("[[ ## answer ## ]]\nhello", 1)], 1)
     with heard(lambda lm, call, make: made_up) as calls, dspy.context(callbacks=[Noting()]):
         assert dspy.Predict("question -> answer")(question="Say hello.").answer == "hello"
         lm("A plain prompt.")

@@ -14,7 +14,7 @@ from dspy.adapters.xml_adapter import XMLAdapter
 from dspy.utils.callback import BaseCallback
 
 from support.worker import run_python
-from swarm_worker.imaginary.provider import imagined
+from swarm_worker.imaginary.provider import imagined, install
 
 NOWHERE = "http://127.0.0.1:9/v1"
 ADAPTERS = [dspy.ChatAdapter(use_json_adapter_fallback=False), dspy.JSONAdapter(), XMLAdapter(), BAMLAdapter()]
@@ -123,6 +123,34 @@ def test_an_agent_comes_to_its_end_and_its_tools_are_not_called(lm: Any) -> None
     assert [value for key, value in told.trajectory.items() if key.startswith("tool_name")] == ["send", "finish"]
     assert told.trajectory["observation_0"] == "What send found."
     assert len(lm.calls) == 3
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native calls", "calls in the text"])
+@pytest.mark.parametrize("most", [5, 1], ids=["finishes", "is made to finish"])
+def test_a_second_react_ends_by_its_own_tool_and_no_other_is_called(lm: Any, native: bool, most: int) -> None:
+    def send(to: str) -> str:
+        raise AssertionError("called")
+
+    agent = dspy.ReActV2("question -> answer, sure: bool", tools=[send], max_iters=most)
+    with dspy.context(adapter=dspy.ChatAdapter(use_native_function_calling=native)):
+        told = agent(question="Who?")
+    assert isinstance(told.sure, bool)
+    assert told.answer
+    assert told.termination_reason == ("submit" if most > 1 else "forced_submit")
+    assert len(lm.calls) == 2
+
+
+def test_agents_take_as_many_steps_as_they_are_taken_to_take() -> None:
+    model = dspy.LM("openai/nobody", api_base=NOWHERE, api_key="none", num_retries=0)
+    calls: list[Any] = []
+    undo = install(lambda lm, call, answer: calls.append(call), tool_calls=4)
+    try:
+        with dspy.context(lm=model, disable_history=True):
+            dspy.ReAct("question -> answer", tools=[str])(question="Who?")
+            dspy.ReActV2("question -> answer", tools=[str])(question="Who?")
+    finally:
+        undo()
+    assert len(calls) == 4 + 2 + 4 + 1
 
 
 def test_async_programs_and_programs_with_threads_are_answered(lm: Any) -> None:

@@ -47,6 +47,23 @@ class LMCall:
     native: Any
 
 
+@dataclass(frozen=True)
+class ToolCall:
+    """A call of a tool, as providers' own function calling answers it."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One completion of an answer; `tokens` of its text and its tool calls."""
+
+    text: str
+    tokens: int
+    tool_calls: Sequence[ToolCall] = ()
+
+
 def endpoint(parameters: Mapping[str, Any]) -> str | None:
     """Where the parameters of a call say that it goes."""
     return next((parameters[name] for name in ENDPOINT if parameters.get(name)), None)
@@ -181,10 +198,5 @@ class Client(Protocol):
     def usage(self, answer: Any) -> Usage:
         """What an LM call cost: nothing, if DSPy's own cache answered."""
 
-    def answer(self, lm: Any, texts: Sequence[str], prompt_tokens: int, completion_tokens: Sequence[int]) -> Any:
-        """What the client would answer with these completions.
-
-        Args:
-            prompt_tokens: of the request.
-            completion_tokens: of each text.
-        """
+    def answer(self, lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Any:
+        """What the client would answer with these completions to a request of so many tokens."""

@@ -30,6 +30,7 @@ from swarm_worker.client.call import (
     AsyncAround,
     AsyncMake,
     AsyncRequestAround,
+    Completion,
     LMCall,
     Make,
     Request,
@@ -301,6 +302,15 @@ def usage(answer: Answer) -> Usage:
     )
 
 
-def answer(lm: Any, texts: Sequence[str], prompt_tokens: int, completion_tokens: Sequence[int]) -> Answer:
+def answer(lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Answer:
     """All completions come from one request."""
-    return Answer(list(texts), [{"prompt_tokens": prompt_tokens, "completion_tokens": sum(completion_tokens)}])
+    told = {"prompt_tokens": prompt_tokens, "completion_tokens": sum(completion.tokens for completion in completions)}
+    return Answer([_output(completion) for completion in completions], [told])
+
+
+def _output(completion: Completion) -> Any:
+    calls = [
+        {"id": f"call_{number}", "function": {"name": call.name, "arguments": dict(call.arguments)}}
+        for number, call in enumerate(completion.tool_calls)
+    ]
+    return {"text": completion.text, "tool_calls": calls} if calls else completion.text

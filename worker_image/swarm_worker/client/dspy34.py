@@ -11,7 +11,7 @@ from dspy.clients.backend_selection import select_backend
 from dspy.clients.call_result import CallResult, combine
 from dspy.clients.errors import wrap_error
 from dspy.clients.typesafe import TypeSafe
-from dspy.lm15 import Message, RateLimitError, Response, TextPart
+from dspy.lm15 import Message, RateLimitError, Response, TextPart, ToolCallPart
 from dspy.lm15 import Usage as Tokens
 from dspy.utils.exceptions import LMRateLimitError
 
@@ -21,6 +21,7 @@ from swarm_worker.client.call import (
     Around,
     AsyncAround,
     AsyncRequestAround,
+    Completion,
     LMCall,
     Request,
     RequestAround,
@@ -125,19 +126,30 @@ def usage(answer: Any) -> Usage:
     return _used(answer).model_copy(update={"calls": max(1, len(answer.responses))})
 
 
-def answer(lm: Any, texts: Sequence[str], prompt_tokens: int, completion_tokens: Sequence[int]) -> Any:
+def answer(lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Any:
     """Each completion is a request of its own."""
     results = [
         CallResult.native(
             Response(
                 id=None,
                 model=lm.model,
-                message=Message.assistant([TextPart(text)]),
-                finish_reason="stop",
-                usage=Tokens(input_tokens=prompt_tokens, output_tokens=tokens),
+                message=Message.assistant([*_texts(completion), *_tool_calls(completion)]),
+                finish_reason="tool_call" if completion.tool_calls else "stop",
+                usage=Tokens(input_tokens=prompt_tokens, output_tokens=completion.tokens),
             ),
             model_type=lm.model_type,
         )
-        for text, tokens in zip(texts, completion_tokens, strict=True)
+        for completion in completions
     ]
     return results[0] if len(results) == 1 else combine(results, model_type=lm.model_type)
+
+
+def _texts(completion: Completion) -> list[TextPart]:
+    return [TextPart(completion.text)] if completion.text or not completion.tool_calls else []
+
+
+def _tool_calls(completion: Completion) -> list[ToolCallPart]:
+    return [
+        ToolCallPart(f"call_{number}", call.name, dict(call.arguments))
+        for number, call in enumerate(completion.tool_calls)
+    ]

@@ -7,18 +7,18 @@ the same in every process.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 import dspy
-from dspy.adapters.types.tool import Tool
+from dspy.adapters.types.tool import Tool, ToolCalls
 from dspy.utils.callback import BaseCallback
 
-from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make, ToolCall
 from swarm_worker.client.installed import client
-from swarm_worker.imaginary.values import Draw, of_type
+from swarm_worker.imaginary.values import Draw, of_schema, of_type
 
 CHARACTERS_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
@@ -31,6 +31,9 @@ Hear = Callable[[Any, LMCall, Any], None]
 _FORM = "imaginary form"
 """Key of a message."""
 
+_LAST = "finish", "submit"
+"""Tools by which ReAct and ReActV2 end."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -39,29 +42,48 @@ class Form:
     Attributes:
         signature: whose output fields are asked for.
         adapter: how they are written.
-        is_late: an agent asks that has called a tool.
+        tools: name -> JSON schemas of its arguments, of each tool that may be called.
+        by_agent: an agent asks, which decides itself when it ends.
+        is_late: it has called as many tools as agents are taken to call.
     """
 
     signature: Any
     adapter: Any
-    is_late: bool
+    tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    by_agent: bool = False
+    is_late: bool = False
 
 
 class _Listener(BaseCallback):
     """Notes the form that an adapter asks for in the messages that it makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, tool_calls: int) -> None:
         self._forms: dict[str, Form] = {}
+        self._tool_calls = tool_calls
 
     def on_adapter_format_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         if "signature" in inputs:  # else this is an inherited `format`, which DSPy wraps once more
-            is_late = "observation_" in str(inputs["inputs"].get("trajectory"))
-            self._forms[call_id] = Form(inputs["signature"], instance, is_late)
+            given = inputs["inputs"]
+            tools, is_late = _tools(given), _tool_calls(given) >= self._tool_calls
+            by_agent = bool(tools) or "trajectory" in given
+            self._forms[call_id] = Form(inputs["signature"], instance, tools, by_agent, is_late)
 
     def on_adapter_format_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         form = self._forms.pop(call_id, None)
         if form is not None and outputs:
             client().note(outputs, _FORM, form)
+
+
+def _tools(inputs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    lists = [value if isinstance(value, list) else [value] for value in inputs.values()]
+    return {tool.name: tool.args or {} for found in lists for tool in found if isinstance(tool, Tool)}
+
+
+def _tool_calls(inputs: Mapping[str, Any]) -> int:
+    """How many an agent has made: ReAct tells of them in a text, ReActV2 in a history."""
+    histories = [value for value in inputs.values() if isinstance(value, dspy.History)]
+    told = sum("tool_calls" in message for history in histories for message in history.messages)
+    return told + str(inputs.get("trajectory")).count("observation_")
 
 
 @contextmanager
@@ -78,8 +100,12 @@ def imagined(hear: Hear = lambda lm, call, answer: None) -> Iterator[None]:
         undo()
 
 
-def install(hear: Hear) -> Callable[[], None]:
-    """From now on no LM call of this process leaves it, and no tool is called. Returns what ends that."""
+def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
+    """From now on no LM call of this process leaves it, and no tool is called. Returns what ends that.
+
+    Args:
+        tool_calls: how many an agent makes before it finishes.
+    """
 
     def imagine(lm: Any, call: LMCall, make: Make) -> Any:
         found = answer(lm, call)
@@ -89,9 +115,18 @@ def install(hear: Hear) -> Callable[[], None]:
     async def async_imagine(lm: Any, call: LMCall, make: AsyncMake) -> Any:
         return imagine(lm, call, lambda: None)
 
-    tool, async_tool, listener = Tool.__call__, Tool.acall, _Listener()
+    tool, async_tool, listener = Tool.__call__, Tool.acall, _Listener(tool_calls)
     undo_client = client().intercept(imagine, async_imagine)
-    Tool.__call__, Tool.acall = _observe, _aobserve
+
+    def observe(called: Tool, **arguments: Any) -> Any:
+        # A prediction of ReActV2 is what its tool returns by which it ends.
+        is_dspys = called.func.__module__ == "dspy.predict.react_v2"
+        return tool(called, **arguments) if is_dspys else f"What {called.name} found."
+
+    async def async_observe(called: Tool, **arguments: Any) -> Any:
+        return observe(called, **arguments)
+
+    Tool.__call__, Tool.acall = observe, async_observe
     # Not among `dspy.settings.callbacks`: a program, or a cell, may have its own, in a context.
     dspy.Adapter.callbacks = property(
         lambda adapter: [*vars(adapter).get("callbacks", ()), listener],
@@ -109,14 +144,23 @@ def install(hear: Hear) -> Callable[[], None]:
 def answer(lm: Any, call: LMCall) -> Any:
     """The client's answer: a completion for each that was asked for, with its usage."""
     asked = request_text(call)
-    texts = [_text(call, Draw(f"{asked}\0{number}")) for number in range(call.count)]
-    return client().answer(lm, texts, _prompt_tokens(call), [_tokens(text) for text in texts])
+    completions = [_completion(call, Draw(f"{asked}\0{number}")) for number in range(call.count)]
+    return client().answer(lm, completions, _prompt_tokens(call))
+
+
+def is_by_agent(call: LMCall) -> bool:
+    form = _form(call)
+    return form is not None and form.by_agent
 
 
 def request_text(call: LMCall) -> str:
     """A request in one text: its messages and parameters, but not where it is sent and by whom."""
     messages = [{name: part for name, part in message.items() if name != _FORM} for message in _messages(call)]
     return json.dumps(call.content | {"messages": messages}, ensure_ascii=False, default=_name)
+
+
+def _form(call: LMCall) -> Form | None:
+    return next((message[_FORM] for message in _messages(call) if _FORM in message), None)
 
 
 def _messages(call: LMCall) -> list[dict[str, Any]]:
@@ -129,19 +173,45 @@ def _name(thing: object) -> str:
     return f"{type(thing).__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-def _text(call: LMCall, draw: Draw) -> str:
-    form: Form | None = next((message[_FORM] for message in _messages(call) if _FORM in message), None)
+def _completion(call: LMCall, draw: Draw) -> Completion:
+    form = _form(call)
     if form is None:
-        return draw.text("instruction")  # a plain prompt: optimizers ask so for instructions
+        return _counted(draw.text("instruction"))  # a plain prompt: optimizers ask so for instructions
+    # Tools in the request are called natively: then no field of the answer does.
+    native = _tool_call(form, draw, call.content.get("tool_choice")) if call.content.get("tools") else None
     fields = form.signature.output_fields.items()
     values = {name: _value(name, field.rebuild_annotation(), form, draw) for name, field in fields}
-    text: str = form.adapter.format_assistant_message_content(form.signature, values)
-    return text
+    text = form.adapter.format_assistant_message_content(form.signature, values) if values else ""
+    return _counted(text, *([native] if native else ()))
+
+
+def _counted(text: str, *tool_calls: ToolCall) -> Completion:
+    arguments = (json.dumps(call.arguments) for call in tool_calls)
+    return Completion(text, sum(_tokens(part) for part in (text, *arguments)), tool_calls)
+
+
+def _tool_call(form: Form, draw: Draw, wanted: Any = None) -> ToolCall | None:
+    """What an agent calls next: other tools first, then the one that ends it, where there is one."""
+    last = [name for name in form.tools if name in _LAST]
+    others = [name for name in form.tools if name not in _LAST]
+    if isinstance(wanted, Mapping) and (name := wanted.get("function", {}).get("name")) in form.tools:
+        chosen = name
+    elif others and not form.is_late:
+        chosen = draw.one(others, "tool")
+    elif last:
+        [chosen] = last[:1]
+    else:
+        return None
+    arguments = form.tools[chosen].items()
+    return ToolCall(chosen, {name: of_schema(schema, name, draw) for name, schema in arguments})
 
 
 def _value(name: str, annotation: Any, form: Form, draw: Draw) -> Any:
+    if annotation is ToolCalls:
+        call = _tool_call(form, draw)
+        return {"tool_calls": [{"name": call.name, "args": call.arguments}] if call else []}
     if get_origin(annotation) is Literal and "finish" in get_args(annotation):
-        # An agent that chooses its next tool: one tool, then the end.
+        # ReAct, which chooses its next tool.
         others = [choice for choice in get_args(annotation) if choice != "finish"]
         return "finish" if form.is_late or not others else draw.one(others, name)
     return of_type(annotation, name, draw)
@@ -161,11 +231,3 @@ def _content(message: dict[str, Any]) -> str:
 
 def _tokens(text: str) -> int:
     return -(-len(text) // CHARACTERS_PER_TOKEN)
-
-
-def _observe(tool: Tool, **arguments: Any) -> str:
-    return f"What {tool.name} found."
-
-
-async def _aobserve(tool: Tool, **arguments: Any) -> str:
-    return _observe(tool)

@@ -7,7 +7,6 @@ from typing import Any
 
 import dspy
 from dspy.adapters.types.code import Code
-from dspy.adapters.types.tool import ToolCalls
 from pydantic import TypeAdapter
 
 _LENGTHS = (
@@ -56,9 +55,11 @@ def of_type(annotation: Any, name: str, draw: Draw) -> Any:
     """
     if annotation is str or (isinstance(annotation, type) and issubclass(annotation, dspy.Reasoning | Code)):
         return draw.text(name)
-    if annotation is ToolCalls:  # the names of tools are in the inputs: call none
-        return {"tool_calls": []}
-    schema = TypeAdapter(annotation).json_schema()
+    return of_schema(TypeAdapter(annotation).json_schema(), name, draw)
+
+
+def of_schema(schema: Schema, name: str, draw: Draw) -> Any:
+    """A value that JSON can say, and that the JSON schema allows."""
     return _of_schema(schema, name, draw, schema.get("$defs", {}), 0)
 
 
