@@ -128,10 +128,9 @@ def test_what_a_run_has_cost_shows_in_all_its_states(
 ) -> None:
     """Each as a result, and as a call that is told of by itself."""
     usages = {f"{number:032x}": usage for number, usage in enumerate(found)}
-    for field in ("results", "calls"):
-        seen = world(planned(0), shard(ObjectKind.RESULTS, 0, **{field: usages}))
-        told = make(seen, Verdict(state, reason, "m"), NOW).as_written()["usage"]
-        assert told.get("costUSD") == cost, field
+    for brought in (shard(ObjectKind.RESULTS, 0, results=usages), shard(ObjectKind.RESULTS, 0, calls=usages)):
+        told = make(world(planned(0), brought), Verdict(state, reason, "m"), NOW).as_written()["usage"]
+        assert told.get("costUSD") == cost
 
 
 def test_the_end_tells_scores_and_the_best_candidates() -> None:
