@@ -18,6 +18,7 @@ from dspy.utils.exceptions import ContextWindowExceededError, LMInvalidRequestEr
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record
 from swarm_wire.words import sentence
+from swarm_worker.advice import said
 from swarm_worker.client.call import AsyncSend, Request, Send
 from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, SwarmError, causes
@@ -50,7 +51,7 @@ class RequestRefused(SwarmError):
 
     def __init__(self, error: BaseException, record: Record) -> None:
         super().__init__(
-            f"the provider refuses every request: {sentence(str(error))} Correct models.*.parameters, models.*.model "
+            f"the provider refuses every request: {sentence(said(error))} Correct models.*.parameters, models.*.model "
             "or models.*.endpoint."
         )
         self.record = record
@@ -144,7 +145,7 @@ class Refusals:
             if isinstance(cause, LMUnsupportedModelError) or getattr(cause, "status", None) == NOT_FOUND:
                 raise BadInput(
                     WorkerReason.REQUEST_REFUSED,
-                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(str(cause))} Correct "
+                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(said(cause))} Correct "
                     "models.*.model; or models.*.endpoint, which often ends in /v1.",
                 ) from error
 
