@@ -1,7 +1,8 @@
 """What ends a run at once, because another attempt would come to the same: a provider that cannot be reached, does not
-know the model, or refuses all requests, as long as nothing in the run was answered; a package that is not installed.
+know the model, or refuses all requests, as long as nothing in the run was answered; a package that is not installed; an
+identity that Google does not know.
 
-Later, all but the last are as in stock DSPy, or tried again: a provider that restarts ends no long run.
+Later, all but the last two are as in stock DSPy, or tried again: a provider that restarts ends no long run.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from dspy.utils.exceptions import ContextWindowExceededError, LMInvalidRequestEr
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record
 from swarm_wire.words import sentence
+from swarm_worker.advice import said
 from swarm_worker.client.call import AsyncSend, Request, Send
 from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, SwarmError, causes
@@ -24,6 +26,7 @@ from swarm_worker.errors import BadInput, SwarmError, causes
 PAUSES: Sequence[float] = (1.0, 2.0)
 """Seconds between attempts to reach a provider for the first time: pods may start before their network does."""
 NOT_FOUND = 404
+_GOOGLE = "google.auth.exceptions"
 _UNREACHED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 Address = tuple[str, str | None]
@@ -48,7 +51,7 @@ class RequestRefused(SwarmError):
 
     def __init__(self, error: BaseException, record: Record) -> None:
         super().__init__(
-            f"the provider refuses every request: {sentence(str(error))} Correct models.*.parameters, models.*.model "
+            f"the provider refuses every request: {sentence(said(error))} Correct models.*.parameters, models.*.model "
             "or models.*.endpoint."
         )
         self.record = record
@@ -122,6 +125,12 @@ class Refusals:
     def _check(self, request: Request, error: Exception) -> None:
         if (missing := missing_package(error)) is not None:
             raise missing from error
+        if (unknown := unidentified(error)) is not None:
+            raise BadInput(
+                WorkerReason.CREDENTIALS_REJECTED,
+                f"Google does not know who asks for model {request.lm.model!r}: {sentence(str(unknown))} Give the pods "
+                "a service account by spec.swarm.serviceAccountName, or its key in VERTEXAI_CREDENTIALS by spec.env.",
+            ) from error
         if not self._is_first(request):
             return
         where = request.endpoint or "the provider's own address"
@@ -136,7 +145,7 @@ class Refusals:
             if isinstance(cause, LMUnsupportedModelError) or getattr(cause, "status", None) == NOT_FOUND:
                 raise BadInput(
                     WorkerReason.REQUEST_REFUSED,
-                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(str(cause))} Correct "
+                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(said(cause))} Correct "
                     "models.*.model; or models.*.endpoint, which often ends in /v1.",
                 ) from error
 
@@ -147,6 +156,16 @@ def unreached(error: BaseException) -> OSError | None:
         if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _UNREACHED):
             return cause
     return None
+
+
+def unidentified(error: BaseException) -> Exception | None:
+    """What Google's client says where it has no identity, or one that Google refuses. LiteLLM takes it for a failure of
+    the line, which would be tried again.
+    """
+    found = [cause for cause in causes(error) if type(cause).__module__ == _GOOGLE]
+    if any(type(cause).__name__ == "TransportError" or getattr(cause, "retryable", False) for cause in found):
+        return None
+    return next((cause for cause in found if isinstance(cause, Exception)), None)
 
 
 def missing_package(error: BaseException) -> BadInput | None:

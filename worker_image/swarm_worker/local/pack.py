@@ -20,6 +20,8 @@ MOST_BYTES = 2**20
 """Of a ConfigMap."""
 _SHOWN = 5
 _MANIFEST = re.compile(rb"^(apiVersion|kind):", re.MULTILINE)
+_KUSTOMIZATION = "kustomization.yaml"
+"""Which need not have these two."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +46,7 @@ def collected(folder: Path) -> Iterator[tuple[str, bytes]]:
     """The folder's files by their paths in it, in order.
 
     Left out are names that begin with a dot, __pycache__, virtual environments (what holds a pyvenv.cfg), and manifests
-    of Kubernetes: YAML with apiVersion and kind, or without anything. Raises BadInput at a link.
+    of Kubernetes: YAML with apiVersion and kind, or without anything; kustomization.yaml. Raises BadInput at a link.
     """
     if not folder.is_dir():
         raise _refused(f"{folder} is not a folder")
@@ -57,7 +59,7 @@ def collected(folder: Path) -> Iterator[tuple[str, bytes]]:
         )
         for name in sorted([*names, *(each for each in folders if (here / each).is_symlink())]):
             path = here / name
-            if name.startswith(".") or name.endswith(".pyc"):
+            if name.startswith(".") or name.endswith(".pyc") or name == _KUSTOMIZATION:
                 continue
             if path.is_symlink() or not path.is_file():
                 raise _refused(f"{path} is a link, or no file: put the file itself in its place")
