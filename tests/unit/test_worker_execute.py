@@ -17,6 +17,7 @@ from swarm_worker.client.call import LMCall
 from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
 from swarm_worker.exceptions import Carried, describe, kind_of, unread_answer
 from swarm_worker.replay.calls import Answers, current
+from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.execute import portable, run_cell
 
 
@@ -91,6 +92,88 @@ def test_the_place_of_an_exception_is_the_users_line_that_called_a_library() -> 
 def test_an_exception_that_can_travel_is_itself() -> None:
     error = ValueError("bad")
     assert portable(error) is error
+
+
+class Tagged(Exception):
+    """Its text is made of what it holds."""
+
+    def __str__(self) -> str:
+        return f"refused {self.args[0]!r}"
+
+
+class Sealed(Exception):
+    """A secret in what is no text."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.data = bytearray(KEY.encode())
+
+
+class Forgetful(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"refused {key}", "and more")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+KEY = "sk-a-very-secret-key"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (ValueError(f"refused {KEY}"), ValueError, "refused (key)"),
+        (ValueError("refused", KEY), ValueError, "('refused', '(key)')"),
+        (ValueError(KEY.encode()), ValueError, "b'(key)'"),
+        (KeyError(f"{KEY}-1"), KeyError, "'(key)-1'"),
+        (Tagged(KEY), Tagged, "refused '(key)'"),
+        (Sealed("refused"), Sealed, "refused"),
+        (Forgetful(KEY), Carried, "refused (key)"),
+        (ValueError(f"{'x' * 480} {KEY}"), ValueError, "x" * 480 + " (key)"),
+    ],
+    ids=[
+        "in a text",
+        "an argument",
+        "bytes",
+        "with more",
+        "in its own way",
+        "in what is no text",
+        "in one that cannot travel",
+        "where a text is cut",
+    ],
+)
+def test_an_exception_that_tells_a_secret_is_a_failed_example_and_leaves_without_it(
+    error: Exception, kind: type, text: str
+) -> None:
+    before = str(error)
+    codec = Codec({"key": KEY})
+    record = run_cell(digest(1), raising(error), (), Answers(codec, lambda key: None, print))
+    outcome, found = codec.loads(record.body)
+    assert (outcome, type(found), str(found)) == (Outcome.ERROR, kind, text)
+    told = f"{record.header} {describe(found)}"
+    assert KEY[:10] not in told
+    assert KEY.encode() not in record.body
+    assert str(error) == before, "whoever catches it has it as it is"
+
+
+def test_a_program_has_the_text_that_it_catches() -> None:
+    def caught() -> bool:
+        try:
+            raise ValueError(f"refused {KEY}")
+        except ValueError as error:
+            return str(error) == f"refused {KEY}"
+
+    assert cell(caught) == (Result(key=digest(1), outcome=Outcome.OK), (Outcome.OK, True))
+
+
+@pytest.mark.parametrize(
+    "value", [f"Bearer {KEY}", {"error": ValueError(f"refused {KEY}")}], ids=["a text", "a caught one"]
+)
+def test_a_value_that_holds_a_secret_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(BadInput, match="the student model's API key is part of another text") as refused:
+        cell(lambda: value)
+    assert refused.value.reason == "ResultNotPortable"
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

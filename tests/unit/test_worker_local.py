@@ -132,6 +132,13 @@ def test_a_kustomization_may_stand_on_another(tmp_path: Path) -> None:
     assert read(tmp_path / "over", {}).folder == tmp_path / "over"
 
 
+def test_a_file_that_is_no_yaml_is_told_by_its_line_alone(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("kind: Secret\nstringData:\n  key: sk-of-mine: 1\n")
+    with pytest.raises(BadInput, match=r"c\.yaml is not YAML: line 3, column 18: mapping values are not") as refused:
+        read(tmp_path / "c.yaml", {})
+    assert "sk-of-mine" not in str(refused.value)
+
+
 def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
     path = write(tmp_path, compilation(**KEY), SECRET)
     assert read(path, {"SWARM_API_KEY_STUDENT": "sk-2"}).keys == {"student": "sk-2"}

@@ -588,7 +588,11 @@ def test_keys_are_taken_out_of_the_environment() -> None:
     assert environment == {"HOME": "/tmp", "SEARCH_BASE_URL": "http://search"}
 
 
-@pytest.mark.parametrize("environment", [{}, {"SWARM_API_KEY_STUDENT": ""}])
+def test_a_key_of_a_file_is_sent_without_its_newline() -> None:
+    assert take_keys(models(student=model("a")), {"SWARM_API_KEY_STUDENT": "sk-1\r\n"}) == {"student": "sk-1"}
+
+
+@pytest.mark.parametrize("environment", [{}, {"SWARM_API_KEY_STUDENT": ""}, {"SWARM_API_KEY_STUDENT": "\n"}])
 def test_a_key_that_is_not_there_is_told(environment: dict[str, str]) -> None:
     reason, message = refused(take_keys, models(student=model("keys")), environment)
     assert reason == "MissingSecret"

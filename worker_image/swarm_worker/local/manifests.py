@@ -78,7 +78,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     """The one Compilation in a file, or in a folder with a kustomization.yaml.
 
     Args:
-        invent: makes the models' API keys up, where no model is asked.
+        invent: makes the models' API keys up, where no model is asked, and secrets of variables that are not here.
         environment: has secrets, and what ConfigMaps would have. What it lacks may be in a `.env` file of the folder.
 
     Raises BadInput where there is not exactly one, its spec is invalid, or something that it names is not to be found.
@@ -105,7 +105,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
         ) from None
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
     given = {**dotenv.read(base), **(os.environ if environment is None else environment)}
-    variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base)
+    variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base, invent)
     return Manifest(name, spec, base, maps, _api_keys(spec, found, given, invent), variables)
 
 
@@ -126,7 +126,7 @@ def _read_file(path: Path, found: _Documents) -> None:
     except OSError as error:
         raise BadInput(WorkerReason.INVALID_SPEC, f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(WorkerReason.INVALID_SPEC, f"{path} is not YAML: {error}") from None
+        raise BadInput(WorkerReason.INVALID_SPEC, f"{path} is not YAML: {_without_lines(error)}") from None
     for document, node in documents:
         if isinstance(document, dict):
             try:
@@ -135,6 +135,13 @@ def _read_file(path: Path, found: _Documents) -> None:
                 raise BadInput(
                     WorkerReason.INVALID_SPEC, f"{path}: a {document.get('kind')} is malformed: {error}"
                 ) from None
+
+
+def _without_lines(error: Exception) -> str:
+    """What is wrong and where, without the lines of the file around it: a key may be there."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error)
+    return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
 
 
 def _parsed(text: str) -> Iterator[tuple[Any, yaml.Node]]:
@@ -237,14 +244,16 @@ def _api_keys(
         return {role: invent() for role in spec.secrets()}
     keys = {}
     for role, reference in spec.secrets().items():
-        value = (
-            environment.get(api_key_env(role)) or found.secrets.get(reference.name, {}).get(reference.key, b"").decode()
+        place = f"key {reference.key!r} of Secret {reference.name!r}"
+        written = found.secrets.get(reference.name, {}).get(reference.key, b"")
+        value = environment.get(api_key_env(role)) or local_variables.decoded(
+            written, f"the {role} model's API key, {place},"
         )
-        if not value:
+        if not value.strip():
             raise BadInput(
                 WorkerReason.MISSING_SECRET,
-                f"the {role} model's API key is in key {reference.key!r} of Secret {reference.name!r}, which is not "
-                f"here. Set {api_key_env(role)} to the key, in the shell or in {dotenv.FILE} beside the file.",
+                f"the {role} model's API key is in {place}, which is not here. Set {api_key_env(role)} to the "
+                f"key, in the shell or in {dotenv.FILE} beside the file.",
             )
         keys[role] = value
     return keys

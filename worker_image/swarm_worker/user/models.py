@@ -72,12 +72,14 @@ def find(name: str, otherwise: Any) -> Any:
 def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
     """API keys by role, taken out of the environment so that user code does not inherit them.
 
+    Without the newline that a key has whose Secret is made of a file: no HTTP header may hold one.
+
     Also takes out what would make DSPy choose its slow compatibility client (`OPENAI_BASE_URL` for an "openai/..."
     model) where the endpoint is explicit. Where it is not, that is where requests go, as in stock DSPy.
     """
     keys: dict[str, str] = {}
     for role, secret in spec.secrets().items():
-        value = environment.get(api_key_env(role), "")
+        value = environment.get(api_key_env(role), "").strip()
         if not value:
             raise BadInput(
                 WorkerReason.MISSING_SECRET,
