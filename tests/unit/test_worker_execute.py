@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
@@ -134,7 +135,7 @@ def test_a_provider_that_did_not_answer_is_no_score_where_a_program_swallows_it(
         ledger = current()
         assert ledger is not None
         with contextlib.suppress(LMRateLimitError):  # as dspy.Parallel and bootstraps do
-            ledger.call(None, UNANSWERED, unanswered)
+            ledger.call(SimpleNamespace(model="m"), UNANSWERED, unanswered)
         if stumbles:
             raise AttributeError("None has no answer")
         return "went on without"
