@@ -319,6 +319,28 @@ def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_of_somebody_elses_is_no_journal(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "sources").mkdir(parents=True)
+    (theirs / "sources" / "mine.py").write_text("x = 1")
+    (tmp_path / "file").write_text("")
+    for path, says in ((theirs, "holds files that are no journal's"), (tmp_path / "file", "File exists")):
+        with pytest.raises(BadInput, match=says) as error, JournalFolder(path).locked():
+            pass
+        assert error.value.reason == "NotAJournal"
+    assert [path.name for path in theirs.rglob("*")] == ["sources", "mine.py"]
+
+
+def test_a_journal_whose_driver_was_killed_at_any_moment_is_one(tmp_path: Path) -> None:
+    for left in ((), ("lock",), ("lock", "journal"), ("lock", "earlier", "rounds")):
+        root = tmp_path / "-".join(("j", *left))
+        root.mkdir()
+        for name in left:
+            (root / name).touch()
+        with JournalFolder(root).locked():
+            assert (root / "lock").exists()
+
+
 def test_a_rounds_tasks_replace_those_of_a_driver_that_was_killed(tmp_path: Path) -> None:
     folder = JournalFolder(tmp_path)
     folder.put_tasks(0, [blob(key="old")])

@@ -160,7 +160,7 @@ class WorkerReason(StrEnum):
     PROVIDER_UNREACHABLE = "ProviderUnreachable"
     """A model's host is unknown or refuses connections, and the model has answered nothing in the run yet."""
     REQUEST_REFUSED = "RequestRefused"
-    """The provider does not know the model, or refuses all requests, and the model has answered nothing in the run yet."""
+    """The provider does not know the model, or refuses all requests, and it has answered none in the run yet."""
     PACKAGE_MISSING = "PackageMissing"
     """A package that the model's client needs is not installed."""
     PROVIDER_FAILED = "ProviderFailed"
