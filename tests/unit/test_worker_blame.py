@@ -29,6 +29,7 @@ from support.models import CODEC, Provider, take_over
 from support.wire import digest
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import ExitCode
+from swarm_worker import roles
 from swarm_worker.errors import InfrastructureFailed, ProviderFailed, SwarmError
 from swarm_worker.imaginary.values import Draw, of_type
 from swarm_worker.replay import calls
@@ -88,6 +89,28 @@ def asked(answer: Callable[[str], str], **given: Any) -> Callable[[], Any]:
 
 def without_a_key() -> Any:
     return dspy.LM("openai/m", num_retries=0)("one")
+
+
+def test_a_model_of_the_spec_without_a_key_is_told_by_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    own = told(without_a_key)
+    assert own.startswith("an LM that the program makes has no API key here: ")
+    monkeypatch.setattr(
+        roles, "_of_the_run", {"judge": dspy.LM("openai/m", api_key="k"), "student": dspy.LM("openai/m")}
+    )
+    assert told(without_a_key) == (
+        "spec.models.student has no API key, and 'openai/m' needs one. Write spec.models.student.apiKey: {secret: "
+        "{name: ..., key: ...}}, or an endpoint that needs none."
+    )
+    for text in (own, told(throw(LMAuthError("bad key\n\n  To fix:\n    - Set OPENAI_API_KEY\n")))):
+        assert "\n" not in text
+        assert " ." not in text
+
+
+def told(function: Callable[[], Any]) -> str:
+    found = no_result(raised(function))
+    assert found is not None
+    return str(found)
 
 
 class OfAnotherType:

@@ -211,6 +211,7 @@ def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_to_that
     assert Result.model_validate(record.header).outcome is (Outcome.OK if goes_on else Outcome.ERROR)
 
 
-@pytest.mark.parametrize("text", ["no", "no.", "no..", "no. ", "no..."])
+@pytest.mark.parametrize("text", ["no", "no.", "no..", "no. ", "no...", "no.\n", "no\n\n"])
 def test_a_sentence_ends_in_one_full_stop(text: str) -> None:
     assert sentence(text) == "no."
+    assert sentence("why?\n") == "why?"

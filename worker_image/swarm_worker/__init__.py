@@ -19,6 +19,6 @@ def lm(name: str, otherwise: Any = None) -> Any:
 
     Raises BadInput, which ends the run, where the spec has no such name; LookupError where there is no LM outside.
     """
-    from swarm_worker.user import models
+    from swarm_worker import roles
 
-    return models.find(name, otherwise)
+    return roles.find(name, otherwise)

@@ -21,10 +21,9 @@ from dspy.utils.exceptions import ContextWindowExceededError, LMInvalidRequestEr
 from swarm_wire.messages import CallMade
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.words import sentence
 from swarm_worker.client.call import AsyncSend, Request, Send
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, SwarmError, causes
+from swarm_worker.errors import BadInput, SwarmError, causes, said
 
 PAUSES: Sequence[float] = (1.0, 2.0)
 """Seconds between attempts to reach a provider for the first time: pods may start before their network does."""
@@ -54,7 +53,7 @@ class RequestRefused(SwarmError):
 
     def __init__(self, address: Address, error: BaseException, record: Record) -> None:
         super().__init__(
-            f"the provider refuses every request to model {address[0]!r}: {sentence(str(error))} Correct "
+            f"the provider refuses every request to model {address[0]!r}: {said(error)} Correct "
             "models.*.parameters, models.*.model or models.*.endpoint."
         )
         self.address, self.record = address, record
@@ -141,14 +140,14 @@ class Refusals:
             self._given_up.add(_address(request))
             raise BadInput(
                 WorkerReason.PROVIDER_UNREACHABLE,
-                f"{where} cannot be reached for model {request.lm.model!r}: {sentence(str(why))} Correct "
+                f"{where} cannot be reached for model {request.lm.model!r}: {said(why)} Correct "
                 "models.*.endpoint, or start what listens there; then run again.",
             ) from error
         for cause in causes(error):
             if isinstance(cause, LMUnsupportedModelError) or getattr(cause, "status", None) == NOT_FOUND:
                 raise BadInput(
                     WorkerReason.REQUEST_REFUSED,
-                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(str(cause))} Correct "
+                    f"{where} does not know model {request.lm.model!r}, or the path: {said(cause)} Correct "
                     "models.*.model; or models.*.endpoint, which often ends in /v1.",
                 ) from error
 
@@ -170,7 +169,7 @@ def missing_package(error: BaseException) -> BadInput | None:
         if (name and _is_missing(name)) or "pip install" in str(cause):
             return BadInput(
                 WorkerReason.PACKAGE_MISSING,
-                f"a package that the model's client needs is not installed: {sentence(str(cause))} Install it here, or "
+                f"a package that the model's client needs is not installed: {said(cause)} Install it here, or "
                 "in an image of your own that spec.image names.",
             )
     return None
