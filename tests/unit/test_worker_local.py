@@ -123,6 +123,19 @@ def test_a_kustomization_may_generate_them(tmp_path: Path, what: str) -> None:
     assert manifest.keys == {"student": "sk-1"}
 
 
+def test_a_generator_makes_what_kustomize_makes(tmp_path: Path) -> None:
+    """Compared with `kubectl kustomize` on 30 November 2026."""
+    (tmp_path / "s.env").write_bytes(b'\xef\xbb\xbfF="q r" # c\n\n# note\n  G= b \nH\nI=\r\n')
+    literals = ['A="x y"', "B='q'", 'C="odd', "D=a=b", "E="]
+    generator = {"name": "code", "literals": literals, "envs": ["s.env"], "options": {"disableNameSuffixHash": True}}
+    write(tmp_path, {"configMapGenerator": [generator]}, name="kustomization.yaml")
+    maps = {"program": {"entrypoint": "m:P", "source": {"configMap": {"name": "code"}}}}
+    found = read(write(tmp_path, compilation(**maps)), {}).config_maps["code"]
+    assert {key: value.decode() for key, value in found.items()} == {
+        "A": "x y", "B": "q", "C": '"odd', "D": "a=b", "E": "", "F": '"q r" # c', "G": " b ", "H": "", "I": "",
+    }  # fmt: skip
+
+
 def test_a_kustomization_may_stand_on_another(tmp_path: Path) -> None:
     write(tmp_path / "base", compilation(), CODE, SECRET)
     write(tmp_path / "base", {"resources": ["c.yaml"]}, name="kustomization.yaml")
@@ -172,6 +185,8 @@ def test_what_cannot_be_run(tmp_path: Path, documents: list[Any], reason: str, s
         ("a: [", "is not a kustomization: ParserError"),
         ("text", "is not a kustomization"),
         ("configMapGenerator: [{files: [a]}]", "is not a kustomization: KeyError: 'name'"),
+        ("configMapGenerator: [{name: a, behavior: merge}]", "the generator of 'a' has behavior, and the local driver"),
+        ("secretGenerator: [{name: a, envs: [missing.env]}]", "missing.env, which cannot be read: No such file"),
         ("configMapGenerator: [{name: a, files: [missing.py]}]", "missing.py, which cannot be read: No such file"),
         ("resources: [missing.yaml]", "missing.yaml cannot be read: No such file"),
     ],

@@ -5,6 +5,7 @@ They may be other documents of the same file, or come from a `kustomization.yaml
 
 import base64
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from swarm_worker.local import variables as local_variables
 from swarm_worker.local.reasons import LocalReason
 
 KIND = "DSPyCompilation"
+KUSTOMIZATION = "kustomization.yaml"
+_GENERATOR = {"name", "namespace", "type", "options", "files", "literals", "env", "envs"}
+_QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _binaries(data: Mapping[str, Any] | None) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_kustomization(base: Path, found: _Documents, skip: Path) -> None:
-    path = base / "kustomization.yaml"
+    path = base / KUSTOMIZATION
     if not path.is_file():
         return
     try:
@@ -203,13 +207,25 @@ def _follow_kustomization(content: Mapping[str, Any], base: Path, found: _Docume
 
 
 def _generated(generator: Mapping[str, Any], base: Path) -> dict[str, bytes]:
+    """As kustomize makes it. Raises BadInput where it has a field that is not read here."""
+    if others := sorted(set(generator) - _GENERATOR):
+        raise BadInput(
+            WorkerReason.INVALID_SPEC,
+            f"{base / KUSTOMIZATION}: the generator of {generator['name']!r} has {', '.join(others)}, and the local "
+            "driver reads only files, literals and envs. Write its content with these.",
+        )
     made = {}
     for entry in generator.get("files") or []:
         key, _, file = entry.rpartition("=")
         made[key or Path(file).name] = (base / file).read_bytes()
     for literal in generator.get("literals") or []:
         key, _, value = literal.partition("=")
-        made[key] = value.encode()
+        made[key] = (_QUOTED.fullmatch(value) or [value, value, value])[2].encode()
+    for file in [*(generator.get("envs") or []), *filter(None, [generator.get("env")])]:
+        for line in (base / file).read_text(encoding="utf-8-sig", newline="").split("\n"):
+            key, _, value = line.removesuffix("\r").lstrip().partition("=")
+            if key and not key.startswith("#"):
+                made[key] = value.encode()
     return made
 
 
