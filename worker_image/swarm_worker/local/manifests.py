@@ -222,8 +222,8 @@ def _generated(generator: Mapping[str, Any], base: Path) -> dict[str, bytes]:
         key, _, value = literal.partition("=")
         made[key] = (_QUOTED.fullmatch(value) or [value, value, value])[2].encode()
     for file in [*(generator.get("envs") or []), *filter(None, [generator.get("env")])]:
-        for line in (base / file).read_text(encoding="utf-8-sig", newline="").split("\n"):
-            key, _, value = line.removesuffix("\r").lstrip().partition("=")
+        for line in (base / file).read_text(encoding="utf-8-sig").split("\n"):
+            key, _, value = line.lstrip().partition("=")
             if key and not key.startswith("#"):
                 made[key] = value.encode()
     return made
