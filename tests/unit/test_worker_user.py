@@ -620,7 +620,7 @@ dspy.configure(lm=dspy.LM("openai/configured"))
 print(told("judge"))
 models = {"student": {"model": "openai/small"}, "judge": {"model": "groq/large"}}
 configure(make_models(CompilationSpec.model_validate(a_spec(models=models)), {}))
-for name in ("judge", "student", "teacher", "jugde"):
+for name in ("judge", "student", "teacher", "extraction", "jugde"):
     print(told(name, dspy.LM("openai/given")))
 """
 
@@ -629,14 +629,15 @@ def test_a_program_gets_a_model_by_its_name() -> None:
     """Outside of a run, what it gives itself, or DSPy's own; in a run, the spec's."""
     ended = run_python(MODELS_BY_NAME)
     assert ended.returncode == 0, ended.stderr
-    nothing, given, configured, judge, student, teacher, unknown = ended.stdout.splitlines()
+    nothing, given, configured, judge, student, teacher, extraction, unknown = ended.stdout.splitlines()
     assert nothing.startswith(
         "LookupError: swarm_worker.lm('judge') outside of a run: call dspy.configure(lm=...) first"
     )
     assert (given, configured) == ("openai/given", "openai/configured")
-    assert (judge, student, teacher) == ("groq/large", "openai/small", "openai/small")
+    assert (judge, student, teacher, extraction) == ("groq/large", "openai/small", "openai/small", "openai/small")
     assert unknown == (
-        "BadInput: swarm_worker.lm('jugde'): spec.models has student, teacher, prompt, judge. Add jugde to it."
+        "BadInput: swarm_worker.lm('jugde'): spec.models has no jugde. Add it there, or ask for one of student, "
+        "teacher, prompt, extraction, judge."
     )
 
 

@@ -22,7 +22,8 @@ def find(name: str, otherwise: Any) -> Any:
 
             raise BadInput(
                 WorkerReason.INVALID_SPEC,
-                f"swarm_worker.lm({name!r}): spec.models has {', '.join(_of_the_run)}. Add {name} to it.",
+                f"swarm_worker.lm({name!r}): spec.models has no {name}. Add it there, or ask for one of "
+                f"{', '.join(_of_the_run)}.",
             )
         return _of_the_run[name]
     found = otherwise or dspy.settings.lm

@@ -9,7 +9,6 @@ from weakref import WeakSet
 import dspy
 from tqdm import tqdm
 
-from swarm_wire import spec as spec_models
 from swarm_wire.names import WorkerReason, api_key_env
 from swarm_wire.parameters import REGIONS
 from swarm_wire.spec import CompilationSpec, Model
@@ -25,13 +24,16 @@ PLATFORMS = frozenset({"azure", "azure_ai", *REGIONS})
 """Providers that know who asks without a key: by a service account, or an instance's role."""
 
 
+_OWN_FIELDS = frozenset({"student", "teacher", "prompt"})
+
+
 @dataclass(frozen=True)
 class Models:
     """Clients by role; roles that the spec leaves out are the student.
 
     Attributes:
         adapter: the spec's; None where it names none.
-        further: those under names of the user's own.
+        further: extraction, and those under names of the user's own.
     """
 
     student: dspy.LM
@@ -85,7 +87,7 @@ def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
         teacher=clients.get("teacher", student),
         prompt=clients.get("prompt", student),
         adapter=make_adapter(adapter, clients.get("extraction", student)) if adapter is not None else None,
-        further={name: clients[name] for name in clients if name not in spec_models.Models.model_fields},
+        further={"extraction": student} | {name: clients[name] for name in clients if name not in _OWN_FIELDS},
     )
 
 
