@@ -422,19 +422,22 @@ def test_a_file_gives_an_example_a_line_or_row(
 @pytest.mark.parametrize(
     ("name", "text", "noted"),
     [
-        ("a.csv", "question,answer\nq,True\nr,false\n", True),
-        ("a.csv", "question,answer\nq,True\nr,maybe\n", False),
-        ("a.jsonl", '{"question": "q", "answer": "True"}\n', False),
+        ("a.csv", "question,answer\nq,True\nr,False\n", ["'False', 'True'"]),
+        ("a.csv", "question,answer\nq,true\nr, false\ns,true\n", ["' false', 'true'"]),
+        ("a.csv", "question,answer\nq,True\nr,maybe\n", []),
+        ("a.jsonl", '{"question": "q", "answer": "True"}\n', []),
     ],
 )
-def test_a_boolean_that_is_text_is_pointed_out(files: Path, name: str, text: str, noted: bool) -> None:
+def test_a_boolean_that_is_text_is_pointed_out_as_it_is_written(
+    files: Path, name: str, text: str, noted: list[str]
+) -> None:
     (files / "data").mkdir()
     (files / "data" / name).write_text(text)
     train = {"configMap": {"name": "data", "key": name}}
     notes = load_data(spec_of("prog", data={"inputs": ["question"], "train": train}), files).notes
-    assert [note.startswith("spec.data.train: a.csv: the field 'answer' holds the texts") for note in notes] == (
-        [True] if noted else []
-    )
+    begins = [f"spec.data.train: a.csv: the field 'answer' holds the texts {texts}: all of" for texts in noted]
+    assert len(notes) == len(begins)
+    assert all(note.startswith(begin) for note, begin in zip(notes, begins, strict=True))
 
 
 @pytest.mark.parametrize("entrypoint", ["prog:train", "prog:rows"])
