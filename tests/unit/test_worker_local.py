@@ -35,6 +35,7 @@ from swarm_wire.messages import (
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind, Transcript
 from swarm_wire.shards import read_folder
+from swarm_wire.spec import CompilationSpec
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import print_report
@@ -381,6 +382,18 @@ def test_the_report_tells_what_was_paid_in_vain(tmp_path: Path, wasted: Waste, l
     lines = console.file.getvalue().splitlines()
     assert "200 LM calls, 0 tokens, 2 rounds, 3 s in this run" in lines
     assert line in lines
+
+
+def test_the_report_of_a_run_that_went_on_tells_what_this_command_paid(tmp_path: Path) -> None:
+    folder = JournalFolder(tmp_path)
+    folder.journal.mkdir()
+    folder.append(call(1))
+    request = RunRequest(run_id="r", name="n", spec=CompilationSpec.model_validate(a_spec()))
+    driver = Driver(folder, request, None, None, workers=1)  # type: ignore[arg-type]
+    console = Console(file=StringIO(), width=200)
+    print_report(console, Report(scores=Scores(), usage=Usage(calls=1)), tmp_path, "m:P", 3.0, driver.paid_before)
+    assert isinstance(console.file, StringIO)
+    assert "1 LM calls, 0 tokens, 0 rounds by the run so far; 0 LM calls and 3 s now" in console.file.getvalue()
 
 
 def test_the_report_tells_what_was_not_paid_for(tmp_path: Path) -> None:
