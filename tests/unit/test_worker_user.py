@@ -644,6 +644,15 @@ def test_a_program_gets_a_model_by_its_name() -> None:
     )
 
 
+def test_outside_of_a_run_a_program_that_gets_models_by_name_imports_dspy_alone() -> None:
+    ended = run_python(
+        "import sys, dspy, swarm_worker; dspy.configure(lm=dspy.LM('openai/own')); before = {*sys.modules}\n"
+        "assert swarm_worker.lm('judge').model == 'openai/own'; print(*sorted({*sys.modules} - before))"
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["swarm_worker.roles"]
+
+
 # --- binding -----------------------------------------------------------------------------------------------------
 
 
