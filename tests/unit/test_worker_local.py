@@ -165,6 +165,7 @@ def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
          "spec.optimizer.bootstrapFewShot.max_rounds is not a field. Did you mean maxRounds?"),
         ([{"kind": "DSPyCompilation", "spec": "text"}], "InvalidSpec", "the spec is invalid"),
         ([compilation(**MAPS), TRAIN], "MissingConfigMap", "names ConfigMap 'code', and there is none in this file or"),
+        ([compilation(**MAPS), TRAIN], "MissingConfigMap", "leave program.source out, and write data as path: FILE."),
         ([compilation(**MAPS), CODE, config_map("data", other="")], "MissingConfigMapKey",
          "the spec names key 'train.jsonl' of ConfigMap 'data', which has: other."),
         ([compilation(**KEY)], "MissingSecret", "Set SWARM_API_KEY_STUDENT to the key, in the shell or in .env"),

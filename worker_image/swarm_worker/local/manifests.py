@@ -234,8 +234,8 @@ def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path)
         raise BadInput(
             LocalReason.MISSING_CONFIG_MAP,
             f"{path}: the spec names ConfigMap {name!r}, and there is none in this file or in a kustomization.yaml "
-            f"beside "
-            f"it. There: {', '.join(sorted(found.config_maps)) or 'none'}.",
+            f"beside it. There: {', '.join(sorted(found.config_maps)) or 'none'}. Put it there; or, on a "
+            "laptop, leave program.source out, and write data as path: FILE.",
         )
     content = found.config_maps[name]
     for key in sorted((keys or set()) - set(content)):
