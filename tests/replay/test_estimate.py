@@ -1,4 +1,4 @@
-"""An estimate makes no call and is near what the same compile asks of a provider."""
+"""An estimate makes no call, is near what the same compile asks of a provider, and its limit is not below it."""
 
 import json
 import subprocess
@@ -24,12 +24,51 @@ CASES = [
 ]
 
 
-def estimate(manifest: dict[str, Any], folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+OTHERS = [
+    Case("gepa", "gepa", {"max_metric_calls": 120, "reflection_minibatch_size": 3}, metric="feedback", prompt=True),
+    Case("simba", "simba", {"bsize": 8, "num_candidates": 3, "max_steps": 2, "max_demos": 2}),
+    Case("an agent", parameters={"num_candidate_programs": 3, "max_labeled_demos": 4}, program="Agent"),
+    Case(
+        "threads", "miprov2", {"num_candidates": 3, "num_trials": 6, "minibatch": False}, program="Panel", prompt=True
+    ),
+    Case("a partial score", parameters={"num_candidate_programs": 4}, program="Two", metric="partial"),
+    Case("json", "bootstrapFewShot", {"max_bootstrapped_demos": 4}, adapter="json", train=40, validation=30),
+]
+
+
+@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
+def test_a_compile_asks_for_no_more_than_the_limit_and_for_half_of_it_at_least(
+    providers: Any, tmp_path: Path, case: Case
+) -> None:
+    provider = providers(1)
+    asked = case.stock(provider).requests
+    told = estimate(case.manifest(provider.url), tmp_path, "--json")
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert asked <= json.loads(told.stdout)["atMost"] <= 2 * asked
+
+
+UNSTEADY = """
+import time
+
+import dspy
+
+
+class Program(dspy.Module):
+    def __init__(self):
+        self.classify = dspy.Predict("ticket, now -> category")
+
+    def forward(self, ticket):
+        return self.classify(ticket=ticket, now=str(time.time()))
+"""
+
+
+def estimate(manifest: dict[str, Any], folder: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     file = folder / "compilation.yaml"
     file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
     command = [sys.executable, "-m", "swarm_worker", "estimate", "-f", str(file), *options]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment(**env), capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -45,6 +84,7 @@ def test_calls_and_tokens_are_near_those_of_the_provider(providers: Any, tmp_pat
     usage = found["total"]["usage"]
     assert provider.stats()["requests"] == 0
     assert usage["calls"] == pytest.approx(asked["requests"], rel=TOLERANCE)
+    assert asked["requests"] <= found["atMost"] <= 2 * asked["requests"]
     assert usage["promptTokens"] == pytest.approx(asked["prompt_tokens"], rel=0.35)
     for part in ("calls", "promptTokens", "completionTokens"):
         assert sum(entry["usage"][part] for entry in found["models"].values()) == usage[part]
@@ -71,6 +111,16 @@ def test_an_estimate_needs_no_key_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert model[-1].replace(",", "") == f"{int(model[2].replace(',', '')):.2f}"
     assert "Stock DSPy with one thread waits 56 s for its calls" in told.stdout
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["compilation.yaml"]
+
+
+def test_an_estimate_names_what_a_run_would_refuse(tmp_path: Path) -> None:
+    (tmp_path / "unsteady.py").write_text(UNSTEADY, encoding="utf-8")
+    manifest = Case("", "labeledFewShot", {"k": 2}, validation=10).manifest("http://127.0.0.1:9/v1")
+    manifest["spec"]["program"]["entrypoint"] = "unsteady:Program"
+    told = estimate(manifest, tmp_path, SWARM_TWIN="1")
+    assert told.returncode == 1
+    assert "Nondeterministic: spec.program on validation example 1, LM call 1 (predictor classify)" in told.stdout
+    assert "invented answers" not in told.stdout
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_a_metric_with_feedback_keeps_it() -> None:
 
 
 def test_a_process_is_told_by_its_environment_and_forgets_it(tmp_path: Any) -> None:
-    imagination = Imagination(0.5, tmp_path / "calls")
+    imagination = Imagination(0.5, 3, tmp_path / "calls")
     environment = {"PATH": "/bin", **imagination.environment()}
     assert Imagination.of(environment) == imagination
     assert environment == {"PATH": "/bin"}
@@ -185,19 +185,27 @@ def test_tables_name_what_is_not_known() -> None:
                 total=found.total,
                 cost=None,
                 wasted=Waste(cells=1, calls=3),
-                at_most=True,
+                at_most=9,
+                prunes=True,
+                by_agents=1200,
+                tool_calls=3,
+                seconds=6.4,
                 serial_seconds=7201,
                 swarm_seconds=61,
             ),
         )
     text = captured.get()
     for line in (
-        "triage: an estimate, without an LM call, if 50% of the predictions pass the metric",
+        f"triage: about {found.total.usage.calls} LM calls; at most 9 LM calls.",
+        "Found without an LM call in 6 s. Assumed:",
+        "- The metric accepts 50% of the predictions (--pass-rate).",
+        "- An agent calls 3 tools before it finishes (--tool-calls), and may call more: see its max_iters.",
+        "Agents make 1,200 of the calls.",
         "baseline          1      2         5            400                 40",
         "openai/known     2,000              0                  0  1,234.50",
         "give --price-in and --price-out",
         "3 of the calls are guesses that will not be needed.",
-        "An upper limit: candidates that can no longer win will not be finished.",
+        "Pruning lowers this: candidates that can no longer win are not finished.",
         "Stock DSPy with one thread waits 2.0 h for its calls, this swarm 61 s.",
     ):
         assert line in text, text

@@ -119,7 +119,7 @@ def test_an_estimate_hears_of_each_way_once(
     lines: list[tuple[str, str]] = []
     monkeypatch.setattr(_process, "told", set())
     monkeypatch.setattr(_process, "tell", lambda kind, text: lines.append((kind, text)))
-    assumed = Imagination(1.0, tmp_path / "log").assumed(lambda *_: returned())
+    assumed = Imagination(1.0, 1, tmp_path / "log").assumed(lambda *_: returned())
     for number in range(3):
         assert assumed(dspy.Example(number=number), dspy.Prediction()), "the score is assumed all the same"
     assert json.dumps(lines).count("the metric") == len(lines) == (told is not None)

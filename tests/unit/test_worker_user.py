@@ -663,11 +663,18 @@ def bound(files: Path, spec: CompilationSpec | None = None, image: str = "image"
         return binding(spec, files, load_data(spec, files), image, hash_seed)
 
 
+IMPORTS = "\nimport bound_helper\n\ndef late():\n    import not_there, os.path\n    from bound_late import score\n"
+LATE = "def score():\n    import bound_parts.scorer\n"
+
+
 @pytest.fixture
 def bound_files(tmp_path: Path) -> Path:
-    module(tmp_path, PROG + "\nimport bound_helper\n", "bound.py")
+    module(tmp_path, PROG + IMPORTS, "bound.py")
     module(tmp_path, "LIMIT = 1\n", "bound_helper.py")
     module(tmp_path, "not imported\n", "other.py")
+    module(tmp_path, LATE, "bound_late.py")
+    for name in ("__init__", "scorer", "words", "unused"):
+        module(tmp_path / "bound_parts", "from . import words\n" if name == "scorer" else "", f"{name}.py")
     return tmp_path
 
 
@@ -675,10 +682,15 @@ def bound_files(tmp_path: Path) -> Path:
     ("what", "file", "text", "changes"),
     [
         ("nothing", None, "", False),
-        ("the program's file", "bound.py", PROG + "\nimport bound_helper\nx = 1\n", True),
+        ("the program's file", "bound.py", PROG + IMPORTS + "x = 1\n", True),
         ("a helper of it", "bound_helper.py", "LIMIT = 2\n", True),
+        ("what a function imports", "bound_late.py", LATE + "x = 1\n", True),
+        ("what that imports, in a package", "bound_parts/scorer.py", "from . import words\nx = 1\n", True),
+        ("the package", "bound_parts/__init__.py", "x = 1\n", True),
+        ("what that imports in turn", "bound_parts/words.py", "x = 1\n", True),
+        ("another part of the package", "bound_parts/unused.py", "x = 1\n", False),
         ("another file", "other.py", "still not imported\n", False),
-        ("the data", "bound.py", (PROG + "\nimport bound_helper\n").replace('"r"', '"s"'), True),
+        ("the data", "bound.py", (PROG + IMPORTS).replace('"r"', '"s"'), True),
     ],
 )
 def test_a_journal_is_bound_to_what_was_imported(

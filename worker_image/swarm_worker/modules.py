@@ -1,9 +1,13 @@
 """Whose code it is: the user's is neither installed nor ours."""
 
+import ast
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.machinery import PathFinder
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
@@ -27,9 +31,22 @@ def users_modules() -> Iterator[tuple[str, ModuleType]]:
 def is_users(name: str) -> bool:
     """Whether the module of that name comes from a file of the user's."""
     file = getattr(sys.modules.get(name), "__file__", None)
-    return bool(
-        file and file.endswith(".py") and name.partition(".")[0] not in ("__main__", *_OURS) and is_users_file(file)
-    )
+    return bool(file and _is_users_module(name, file))
+
+
+def users_files() -> dict[str, Path]:
+    """Name -> file of the user's modules: those that are imported by now, and those that their code may import later.
+
+    A function may import what it uses when it is called. Imports whose names are made at run time are not seen.
+    """
+    found: dict[str, Path] = {}
+    todo = [(name, str(module.__file__)) for name, module in users_modules()]
+    while todo:
+        name, file = todo.pop()
+        if name not in found and _is_users_module(name, file):
+            found[name] = Path(file)
+            todo += _imported(name, found[name])
+    return dict(sorted(found.items()))
 
 
 def is_users_file(file: str) -> bool:
@@ -40,3 +57,39 @@ def is_users_file(file: str) -> bool:
 def is_library(file: str) -> bool:
     """Whether code of this file is Python's, or an installed package's."""
     return file.startswith(("<frozen ", *_INSTALLED)) or any(part in file for part in _PACKAGES)
+
+
+def _is_users_module(name: str, file: str) -> bool:
+    return file.endswith(".py") and name.partition(".")[0] not in ("__main__", *_OURS) and is_users_file(file)
+
+
+def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:
+    """Name and file of each module that an import statement of this one may mean, and of the packages that it is in."""
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _located(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            with suppress(ImportError):  # of a relative import that leaves its package: it would fail
+                base = resolve_name("." * node.level + (node.module or ""), package)
+                for alias in node.names:
+                    yield from _located(f"{base}.{alias.name}")
+
+
+def _located(name: str) -> Iterator[tuple[str, str]]:
+    """A module and the packages that it is in, as far as there are such. `find_spec` would import the packages."""
+    places: Sequence[str] | None = None
+    for count, _ in enumerate(name.split("."), 1):
+        spec = PathFinder.find_spec(name.rsplit(".", name.count(".") + 1 - count)[0], places)
+        if spec is None:
+            return
+        if spec.origin is not None:
+            yield spec.name, spec.origin
+        places = spec.submodule_search_locations
+        if places is None:
+            return

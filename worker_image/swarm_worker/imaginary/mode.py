@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Self
 
 import dspy
 
+from swarm_worker.client.call import LMCall
 from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe, location
-from swarm_worker.imaginary.provider import install
+from swarm_worker.imaginary.provider import install, is_by_agent
 from swarm_worker.imaginary.values import Draw
 from swarm_worker.replay.digest import Walk
 from swarm_worker.user.score import check
@@ -31,11 +32,13 @@ class Imagination:
     """
     Attributes:
         pass_rate: share of the scores that are 1; all others are 0.
-        log: file that each LM call adds a line to: {"model", "calls", "promptTokens", "completionTokens"}; and each way
-            in which the metric fails to score: {"metric", "text"}.
+        tool_calls: how many an agent makes before it finishes.
+        log: file that each LM call adds a line to: {"model", "byAgent", "calls", "promptTokens", "completionTokens"};
+            and each way in which the metric fails to score: {"metric", "text"}.
     """
 
     pass_rate: float
+    tool_calls: int
     log: Path
 
     @classmethod
@@ -45,10 +48,11 @@ class Imagination:
         if text is None:
             return None
         given = json.loads(text)
-        return cls(given["passRate"], Path(given["log"]))
+        return cls(given["passRate"], given["toolCalls"], Path(given["log"]))
 
     def environment(self) -> dict[str, str]:
-        return {ENVIRONMENT: json.dumps({"passRate": self.pass_rate, "log": str(self.log)})}
+        told = {"passRate": self.pass_rate, "toolCalls": self.tool_calls, "log": str(self.log)}
+        return {ENVIRONMENT: json.dumps(told)}
 
     def begin(self) -> None:
         """Makes this process's models imaginary, to its end."""
@@ -57,7 +61,10 @@ class Imagination:
         def write(line: dict[str, Any]) -> None:
             os.write(log, f"{json.dumps(line)}\n".encode())
 
-        install(lambda lm, call, answer: write({"model": lm.model, **client().usage(answer).to_header()}))
+        def hear(lm: Any, call: LMCall, answer: Any) -> None:
+            write({"model": lm.model, "byAgent": is_by_agent(call), **client().usage(answer).to_header()})
+
+        install(hear, self.tool_calls)
         _process.tell = lambda kind, text: write({"metric": kind, "text": text[:TEXT]})
 
     def loaded(self) -> None:

@@ -43,12 +43,14 @@ class Form:
         signature: whose output fields are asked for.
         adapter: how they are written.
         tools: name -> JSON schemas of its arguments, of each tool that may be called.
-        is_late: an agent asks that has called as many tools as agents are taken to call.
+        by_agent: an agent asks, which decides itself when it ends.
+        is_late: it has called as many tools as agents are taken to call.
     """
 
     signature: Any
     adapter: Any
     tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    by_agent: bool = False
     is_late: bool = False
 
 
@@ -62,8 +64,9 @@ class _Listener(BaseCallback):
     def on_adapter_format_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         if "signature" in inputs:  # else this is an inherited `format`, which DSPy wraps once more
             given = inputs["inputs"]
-            is_late = _tool_calls(given) >= self._tool_calls
-            self._forms[call_id] = Form(inputs["signature"], instance, _tools(given), is_late)
+            tools, is_late = _tools(given), _tool_calls(given) >= self._tool_calls
+            by_agent = bool(tools) or "trajectory" in given
+            self._forms[call_id] = Form(inputs["signature"], instance, tools, by_agent, is_late)
 
     def on_adapter_format_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         form = self._forms.pop(call_id, None)
@@ -145,10 +148,19 @@ def answer(lm: Any, call: LMCall) -> Any:
     return client().answer(lm, completions, _prompt_tokens(call))
 
 
+def is_by_agent(call: LMCall) -> bool:
+    form = _form(call)
+    return form is not None and form.by_agent
+
+
 def request_text(call: LMCall) -> str:
     """A request in one text: its messages and parameters, but not where it is sent and by whom."""
     messages = [{name: part for name, part in message.items() if name != _FORM} for message in _messages(call)]
     return json.dumps(call.content | {"messages": messages}, ensure_ascii=False, default=_name)
+
+
+def _form(call: LMCall) -> Form | None:
+    return next((message[_FORM] for message in _messages(call) if _FORM in message), None)
 
 
 def _messages(call: LMCall) -> list[dict[str, Any]]:
@@ -162,7 +174,7 @@ def _name(thing: object) -> str:
 
 
 def _completion(call: LMCall, draw: Draw) -> Completion:
-    form: Form | None = next((message[_FORM] for message in _messages(call) if _FORM in message), None)
+    form = _form(call)
     if form is None:
         return _counted(draw.text("instruction"))  # a plain prompt: optimizers ask so for instructions
     # Tools in the request are called natively: then no field of the answer does.

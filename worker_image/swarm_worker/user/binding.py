@@ -2,8 +2,9 @@
 
 Cell keys name a function's own code, not the globals and helpers that it uses. So a journal belongs to one state of the
 program's files, of the data, of the installed distributions, of the image and of the hash seed. The program's files are
-those that its ConfigMap holds, and every module outside the installed distributions that is imported by now. Of the
-environment variables that the spec names, it belongs to the names and to what is no secret.
+those that its ConfigMap holds, and every module outside the installed distributions that is imported by now, or that an
+import statement of one of these names. Of the environment variables that the spec names, it belongs to the names and to
+what is no secret.
 """
 
 import functools
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from swarm_wire.shards import files
 from swarm_wire.spec import CompilationSpec
-from swarm_worker.modules import users_modules
+from swarm_worker.modules import users_files
 from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.user.data import Data
 from swarm_worker.user.sources import program_folder
@@ -44,8 +45,7 @@ def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
     folder = program_folder(spec, sources)
     if folder is not None:
         yield from ((str(path.relative_to(folder)), path.read_bytes()) for path in sorted(files(folder)))
-    for name, module in users_modules():
-        yield name, Path(str(module.__file__)).read_bytes()
+    yield from ((name, file.read_bytes()) for name, file in users_files().items())
 
 
 def _distributions() -> Iterator[str]:

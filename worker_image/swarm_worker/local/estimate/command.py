@@ -3,16 +3,18 @@
 import argparse
 import math
 import secrets
+import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from swarm_wire.messages import Report, Usage
+from swarm_wire.names import WorkerReason
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import manifests
 from swarm_worker.local.command import INTERRUPTED, positive, stop_on_signals
-from swarm_worker.local.driver import RunFailed, Stopped
+from swarm_worker.local.driver import Stopped
 from swarm_worker.local.estimate.display import show
 from swarm_worker.local.estimate.dryrun import Ran, dry_run
 from swarm_worker.local.estimate.figures import Estimate, ModelCost, figures
@@ -34,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of predictions that the metric is taken to accept (default 0.5)",
     )
+    parser.add_argument(
+        "--tool-calls",
+        type=positive,
+        default=2,
+        metavar="N",
+        help="tools that an agent is taken to call before it finishes (default 2)",
+    )
     price = "USD for a million {} tokens, of every model (default: DSPy's list)"
     parser.add_argument("--price-in", type=_amount, metavar="USD", help=price.format("prompt"))
     parser.add_argument("--price-out", type=_amount, metavar="USD", help=price.format("completion"))
@@ -52,11 +61,14 @@ def run(given: argparse.Namespace) -> int:
     if (given.price_in is None) != (given.price_out is None):
         console.print("Give both --price-in and --price-out, or none of them.")
         return 2
+    started = time.monotonic()
     try:
         manifest = manifests.read(given.file, invent=_no_key)
         with (
             console.status("imagining") as status,
-            dry_run(manifest, given.pass_rate, given.workers, status.update) as attempt,
+            dry_run(
+                manifest, given.workers, status.update, pass_rate=given.pass_rate, tool_calls=given.tool_calls
+            ) as attempt,
         ):
             stop_on_signals(attempt.processes)
             ran = attempt.run()
@@ -64,7 +76,7 @@ def run(given: argparse.Namespace) -> int:
         return INTERRUPTED
     except SwarmError as error:
         console.print(f"[bold red]{error.reason}[/bold red]: {escape(str(error))}", highlight=False, soft_wrap=True)
-        if isinstance(error, RunFailed):
+        if error.reason == WorkerReason.COMPILE_FAILED:
             console.print(UNREADABLE)
         return 1
     failures = ran.report.failures
@@ -73,7 +85,7 @@ def run(given: argparse.Namespace) -> int:
         console.print(f"{told} {UNREADABLE}", markup=False, soft_wrap=True)
         return 1
     price = None if given.price_in is None else Price(given.price_in, given.price_out)
-    estimate = _estimate(manifest, given.pass_rate, ran, price, given.latency)
+    estimate = _estimate(given, manifest, ran, price, time.monotonic() - started)
     if given.json:
         print(estimate.model_dump_json(by_alias=True, indent=2))  # noqa: T201
     else:
@@ -81,7 +93,7 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _estimate(manifest: Manifest, pass_rate: float, ran: Ran, price: Price | None, latency: float | None) -> Estimate:
+def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Price | None, took: float) -> Estimate:
     found = figures(ran.printed, has_test=manifest.spec.data.test is not None)
     prices = Prices(manifest.spec)
     models = {
@@ -90,27 +102,31 @@ def _estimate(manifest: Manifest, pass_rate: float, ran: Ran, price: Price | Non
     costs = [model.cost for model in models.values() if model.cost is not None]
     estimate = Estimate(
         name=manifest.name,
-        pass_rate=pass_rate,
+        pass_rate=given.pass_rate,
+        tool_calls=given.tool_calls,
+        by_agents=ran.by_agents,
+        seconds=round(took, 1),
         rounds=[round_.part for round_ in found.rounds],
         phases=found.phases,
         models=models,
         total=found.total,
         cost=sum(costs) if len(costs) == len(models) else None,
         wasted=ran.report.wasted,
-        at_most=manifest.spec.prunes,
+        at_most=found.at_most,
+        prunes=manifest.spec.prunes,
         notes=[*ran.unscored[:NOTES], *_failing(ran.report)],
     )
-    if latency is None:
+    if (latency := given.latency) is None:
         return estimate
     swarm = manifest.spec.swarm
     needed = found.total.usage.calls - ran.report.wasted.calls
-    seconds = {
+    waiting = {
         "serial_seconds": latency * needed,
         "swarm_seconds": sum(
             round_.seconds(latency, pods=swarm.pods, threads=swarm.threads_per_pod) for round_ in found.rounds
         ),
     }
-    return estimate.model_copy(update=seconds)
+    return estimate.model_copy(update=waiting)
 
 
 def _failing(report: Report) -> list[str]:

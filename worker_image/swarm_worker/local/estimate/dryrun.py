@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarm_wire import names
 from swarm_wire.messages import CallMade, Report, Result, Scores, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
@@ -26,21 +25,26 @@ class Ran:
     Attributes:
         printed: all records of all processes, in order; without the bodies of tasks.
         asked: what each model was asked, by its name.
+        by_agents: LM calls of agents, which decide themselves when they end.
         report: of the artifact.
         unscored: in which ways the metric fails to score, a sentence each.
     """
 
     printed: list[Printed]
     asked: dict[str, Usage]
+    by_agents: int
     report: Report
     unscored: list[str]
 
 
 @contextmanager
-def dry_run(manifest: Manifest, pass_rate: float, workers: int, say: Callable[[str], None]) -> Iterator["DryRun"]:
+def dry_run(
+    manifest: Manifest, workers: int, say: Callable[[str], None], *, pass_rate: float, tool_calls: int
+) -> Iterator["DryRun"]:
     """A run that is ready to start. Its folder is gone after the block."""
     with tempfile.TemporaryDirectory() as scratch:
-        yield DryRun(_tolerant(manifest), Imagination(pass_rate, Path(scratch) / "calls"), Path(scratch), workers, say)
+        imagination = Imagination(pass_rate, tool_calls, Path(scratch) / "calls")
+        yield DryRun(_tolerant(manifest), imagination, Path(scratch), workers, say)
 
 
 class DryRun:
@@ -51,21 +55,23 @@ class DryRun:
         self._folder = JournalFolder(scratch / "journal")
         self._request = self._folder.open(manifest)
         self.processes = _Listening(self._folder, manifest, imagination)
+        self._round = self._cells = self._done = 0
 
     def run(self) -> Ran:
         """Raises RunFailed, or Stopped after `processes.stop`."""
         driver = Driver(self._folder, self._request, self.processes, self, workers=self._workers)
         artifact = driver.run()
         asked: dict[str, Usage] = defaultdict(Usage)
-        unscored: dict[str, str] = {}
+        by_agents, unscored = 0, dict[str, str]()
         for line in self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else ():
             told = json.loads(line)
             if (kind := told.pop("metric", None)) is not None:
                 unscored.setdefault(kind, told["text"])
             else:
+                by_agents += told.pop("byAgent")
                 asked[told.pop("model")] += Usage.model_validate(told)
         report = Report.model_validate(artifact.header["report"])
-        return Ran(self.processes.printed, dict(sorted(asked.items())), report, [*unscored.values()])
+        return Ran(self.processes.printed, dict(sorted(asked.items())), by_agents, report, [*unscored.values()])
 
     # A Watcher of the driver, too.
 
@@ -73,9 +79,12 @@ class DryRun:
         self._say(f"round {round_}: plan")
 
     def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:
-        self._say(f"round {round_}: {cells} cells")
+        self._round, self._cells, self._done = round_, cells, 0
 
-    def gathered(self, result: Result) -> None: ...
+    def gathered(self, result: Result) -> None:
+        self._done += 1
+        self._say(f"round {self._round}: {self._done} of {self._cells} cells")
+
     def called(self, call: CallMade) -> None: ...
     def planned(self, scores: Scores) -> None: ...
 
@@ -85,7 +94,7 @@ class _Listening(Processes):
 
     def __init__(self, folder: JournalFolder, manifest: Manifest, imagination: Imagination) -> None:
         super().__init__(folder, manifest)
-        self._extra = {**imagination.environment(), names.ENV_TWIN: "0"}
+        self._extra = imagination.environment()
         self.printed: list[Printed] = []
 
     def run(self, command: str, label: str, extra: Mapping[str, str], on_record: Callable[[Record], None]) -> Ended:

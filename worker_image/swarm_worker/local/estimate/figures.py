@@ -1,5 +1,6 @@
 """What the processes of a run printed -> what the run costs, by round and by phase."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import NamedTuple
 from swarm_wire.messages import CallMade, EffectKind, Message, Result, Task, Usage, Waste
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.replay.store import Store
+
+MARGIN = 1.1
 
 
 class Phase(StrEnum):
@@ -61,8 +64,12 @@ class Estimate(Message):
         phases: by Phase; only those that there are.
         models: by the name of the model.
         cost: in USD; None where the price of a model is not known.
+        at_most: LM calls with a margin: a tenth more, and one evaluation more of the student, for what scores decide.
         wasted: of the total: guesses that the optimizer did not need in the end.
-        at_most: whether the run will leave out what can no longer win; then evaluations cost less than is said here.
+        prunes: whether the run will leave out what can no longer win; then evaluations cost less than is said here.
+        tool_calls: how many an agent is taken to make before it finishes.
+        by_agents: LM calls of agents.
+        seconds: that the estimate took.
         notes: of metric and program, a sentence each.
         serial_seconds: for stock DSPy with one thread, if each call takes the latency that was given.
         swarm_seconds: for the swarm of the spec; at least.
@@ -75,8 +82,12 @@ class Estimate(Message):
     models: dict[str, ModelCost]
     total: Part
     cost: float | None
+    at_most: int
     wasted: Waste
-    at_most: bool = False
+    prunes: bool = False
+    tool_calls: int = 1
+    by_agents: int = 0
+    seconds: float = 0.0
     notes: Sequence[str] = ()
     serial_seconds: float | None = None
     swarm_seconds: float | None = None
@@ -116,6 +127,12 @@ class Figures:
     @property
     def total(self) -> Part:
         return sum((round_.part for round_ in self.rounds), Part())
+
+    @property
+    def at_most(self) -> int:
+        """LM calls: see Estimate."""
+        baseline = self.phases.get(Phase.BASELINE, Part())
+        return math.ceil(self.total.usage.calls * MARGIN) + baseline.usage.calls
 
 
 def figures(printed: Sequence[Printed], *, has_test: bool) -> Figures:
