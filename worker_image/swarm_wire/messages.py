@@ -267,7 +267,7 @@ class Result(Message):
 
 class CallMade(Message):
     """Header of a CALL record: one finished LM call, of a cell that is still running or of the plan itself. Its key
-    names the request.
+    names the request. One without an answer says that its model has answered in this run: its key names the address.
     """
 
     key: Digest
