@@ -5,6 +5,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 PYTEST  := $(BIN)/python -m pytest
 OLDER   := .venv-dspy33
+EXTRAS  := build/extras
 TESTBED := PYTHONPATH=tests $(BIN)/python -m testbed
 UV      := 0.13.8
 
@@ -22,7 +23,7 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: test lint unit replay users older fidelity cluster-tests faults
+.PHONY: test lint unit replay users older extras fidelity cluster-tests faults
 test: lint unit replay users older cluster-tests  ## everything, the real cluster included
 
 lint: setup  ## ruff, mypy, import contracts, generated files
@@ -46,6 +47,10 @@ users: setup  ## programs as DSPy's users write them, each with two optimizers, 
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
 	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
+
+# boto3 does not go with the operator's Kubernetes client, so these packages lie in a folder of their own.
+extras: $(EXTRAS)/.installed  ## what docs/ says of boto3, google-auth, pyarrow and datasets, with these packages
+	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py docs.py)
 
 fidelity: setup  ## every optimizer on every program against stock, kills, pruning; each day other seeds: 45 minutes
 	FIDELITY=whole $(PYTEST) $(addprefix tests/replay/test_, fidelity.py kills.py pruning.py) --numprocesses auto
@@ -98,6 +103,11 @@ $(OLDER)/.installed: $(VENV)/.installed tests/dspy33.lock
 	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
 	@touch $@
 
+$(EXTRAS)/.installed: $(VENV)/.installed tests/extras.lock
+	@rm -rf $(EXTRAS)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(EXTRAS) --require-hashes -r tests/extras.lock
+	@touch $@
+
 format: setup  ## write what ruff would have it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -116,6 +126,7 @@ lock: setup  ## pin dependencies anew, all lock files at the same versions
 	$(LOCK) -c requirements.lock worker_image/pyproject.toml --extra dspy -o worker_image/requirements.lock
 	$(LOCK) -c requirements.lock operator/pyproject.toml -o operator/requirements.lock
 	$(LOCK) -c requirements.lock examples/provider/pyproject.toml -o examples/provider/requirements.lock
+	$(LOCK) --group extras -c worker_image/requirements.lock -o tests/extras.lock
 	echo 'dspy==3.3.*' | $(LOCK) --upgrade --no-deps - -o tests/dspy33.lock
 
 ##@ A cluster

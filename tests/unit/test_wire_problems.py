@@ -6,7 +6,6 @@ import pytest
 from pydantic import ValidationError
 
 from support.wire_spec import a_spec
-from swarm_operator.crd import structural
 from swarm_wire.messages import RunRequest
 from swarm_wire.problems import parse, problems
 from swarm_wire.schema import FORMS
@@ -59,12 +58,12 @@ def test_a_problem_is_told_with_what_to_write(field: str, value: Any, says: str)
 
 
 def test_every_pattern_has_words() -> None:
-    def patterns(schema: dict[str, Any]) -> set[str]:
-        inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
-        found = [patterns(each) for each in inner if isinstance(each, dict)]
-        return set().union(*found, {schema["pattern"]} if "pattern" in schema else ())
+    def patterns(schema: Any) -> set[str]:
+        inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+        own = {schema["pattern"]} if isinstance(schema, dict) and isinstance(schema.get("pattern"), str) else set()
+        return own.union(*map(patterns, inner))
 
-    assert patterns(structural(CompilationSpec)) == set(FORMS)
+    assert patterns(CompilationSpec.model_json_schema()) == set(FORMS)
 
 
 def test_a_request_is_told_of_as_a_spec_is() -> None:

@@ -38,7 +38,7 @@ from swarm_wire.shards import read_folder
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
-from swarm_worker.local.display import print_report
+from swarm_worker.local.display import Display, print_report
 from swarm_worker.local.driver import Driver, Known, OfAnotherState, RunFailed
 from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.launcher import Launched, Launcher
@@ -165,7 +165,9 @@ def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
          "spec.optimizer.bootstrapFewShot.max_rounds is not a field. Did you mean maxRounds?"),
         ([{"kind": "DSPyCompilation", "spec": "text"}], "InvalidSpec", "the spec is invalid"),
         ([compilation(**MAPS), TRAIN], "MissingConfigMap", "names ConfigMap 'code', and there is none in this file or"),
-        ([compilation(**MAPS), TRAIN], "MissingConfigMap", "leave program.source out, and write data as path: FILE."),
+        ([compilation(**MAPS), TRAIN], "MissingConfigMap",
+         "or name the ConfigMap's file in kustomization.yaml: resources: [FILE]. On a laptop you may also leave "
+         "program.source out, and write data as path: FILE."),
         ([compilation(**MAPS), CODE, config_map("data", other="")], "MissingConfigMapKey",
          "the spec names key 'train.jsonl' of ConfigMap 'data', which has: other."),
         ([compilation(**KEY)], "MissingSecret", "Set SWARM_API_KEY_STUDENT to the key, in the shell or in .env"),
@@ -451,6 +453,20 @@ def test_candidates_say_on_what_they_were_scored_where_the_winner_was_scored_on_
 def test_the_report_tells_usd_where_prices_are_known(micro_usd: int | None, line: str) -> None:
     usage = Usage(calls=2, prompt_tokens=20, completion_tokens=10, micro_usd=micro_usd)
     assert line in printed(Report(scores=Scores(), usage=usage))
+
+
+@pytest.mark.parametrize(
+    ("costs", "told"),
+    [((), "0 calls"), ((1_000, 200), "2 calls, 0.0012 USD"), ((1_000, None), "2 calls")],
+    ids=["no call", "known", "not known"],
+)
+def test_a_round_begins_with_what_was_spent_before_it(costs: tuple[int | None, ...], told: str) -> None:
+    console = Console(file=StringIO(), width=200)
+    display = Display(console)
+    for number, cost in enumerate(costs):
+        display.called(CallMade(key=digest(number), usage=Usage(calls=1, micro_usd=cost)))
+    display.scattering(1, 1, cells=4, processes=2)
+    assert console.file.getvalue().splitlines() == [f"round 1  2 workers: 4 cells, {told}"]  # type: ignore[attr-defined]
 
 
 class Silent:

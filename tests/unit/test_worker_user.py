@@ -522,7 +522,7 @@ def test_test_data_is_empty_where_there_is_none(files: Path) -> None:
          "a.csv, line 3 has not as many fields as the first line: question, answer. Quote fields that hold a comma."),
         ("a.csv", "question,answer\nq\n", "a.csv, line 2 has not as many fields"),
         ("a.csv", "Question,answer\nq,a\n", "a.csv, example 1 has no 'question'"),
-        ("a.txt", "q", 'a.txt must end in ".jsonl" or ".csv"'),
+        ("a.parquet", "PAR1", "a.parquet must end in .jsonl, .ndjson, .csv. Read any other file by a function: "),
     ],
 )  # fmt: skip
 def test_what_is_no_data(files: Path, name: str, text: str, says: str) -> None:
@@ -539,9 +539,12 @@ def test_data_that_is_not_there_is_told_with_what_is(files: Path) -> None:
     assert message == f"spec.data.train: there is no train.jsonl in {files / 'data'}. There: other.jsonl."
 
 
-def test_data_that_is_no_text_is_told(files: Path) -> None:
-    (files / "a.jsonl").write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read as UTF-8 text" in refused(loaded, {"path": str(files / "a.jsonl")}, files)[1]
+@pytest.mark.parametrize(
+    ("name", "says"), [("a.jsonl", "cannot be read as UTF-8 text"), ("a.parquet", "Read any other file by a function")]
+)
+def test_data_that_is_no_text_is_told(files: Path, name: str, says: str) -> None:
+    (files / name).write_bytes(b"\xff\xfe\x00")
+    assert says in refused(loaded, {"path": str(files / name)}, files)[1]
 
 
 @pytest.mark.parametrize(

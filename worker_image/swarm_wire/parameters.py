@@ -70,6 +70,7 @@ class Parameters(SpecModel):
     reasoning_effort: str | None = Field(
         None,
         pattern=EFFORT,
+        max_length=16,
         description="How long a reasoning model thinks: minimal, low, medium, high, or what the provider has besides.",
     )
     model_type: Literal["chat", "text", "responses"] | None = Field(

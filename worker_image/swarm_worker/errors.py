@@ -34,11 +34,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def said(error: BaseException) -> str:
-    """What an exception says, as a sentence; without what DSPy's client advises, which is meant for other places."""
-    return sentence(str(error).partition("\n\n  To fix:")[0])
-
-
 class SwarmError(Exception):
     """Ends a plan or worker process.
 

@@ -13,8 +13,8 @@ from swarm_wire import names
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec import CompilationSpec
 from swarm_wire.variables import Value
+from swarm_worker import advice, price_list, refusals, tools
 from swarm_worker import depot as depots
-from swarm_worker import price_list, refusals, tools
 from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
 from swarm_worker.client import lazy
@@ -87,6 +87,7 @@ def load_environment(process: Process) -> Environment:
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
     price_list.install(request.spec)
+    advice.install(request.spec)
     lazy.guard()
     refusals.install()
     throttle = install_throttle(os.environ)

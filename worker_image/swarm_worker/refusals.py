@@ -1,9 +1,9 @@
 """What ends a run at once, because another attempt would come to the same: a model that cannot be reached, that its
 provider does not know, or whose requests are all refused, as long as it answered none in the run; a package that is not
-installed.
+installed; an identity that Google does not know.
 
-Later, all but the last are as in stock DSPy, or tried again: a provider that restarts ends no long run. The journal has
-a CALL for each address that has answered, with nothing but its key.
+Later, all but the last two are as in stock DSPy, or tried again: a provider that restarts ends no long run. The journal
+has a CALL for each address that has answered, with nothing but its key.
 """
 
 import asyncio
@@ -21,13 +21,16 @@ from dspy.utils.exceptions import ContextWindowExceededError, LMInvalidRequestEr
 from swarm_wire.messages import CallMade
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.words import sentence
+from swarm_worker.advice import said
 from swarm_worker.client.call import AsyncSend, Request, Send
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, SwarmError, causes, said
+from swarm_worker.errors import BadInput, SwarmError, causes
 
 PAUSES: Sequence[float] = (1.0, 2.0)
 """Seconds between attempts to reach a provider for the first time: pods may start before their network does."""
 NOT_FOUND = 404
+_GOOGLE = "google.auth.exceptions"
 _UNREACHED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 Address = tuple[str, str | None]
@@ -53,7 +56,7 @@ class RequestRefused(SwarmError):
 
     def __init__(self, address: Address, error: BaseException, record: Record) -> None:
         super().__init__(
-            f"the provider refuses every request to model {address[0]!r}: {said(error)} Correct "
+            f"the provider refuses every request to model {address[0]!r}: {sentence(said(error))} Correct "
             "models.*.parameters, models.*.model or models.*.endpoint."
         )
         self.address, self.record = address, record
@@ -133,6 +136,12 @@ class Refusals:
     def _check(self, request: Request, error: Exception) -> None:
         if (missing := missing_package(error)) is not None:
             raise missing from error
+        if (unknown := unidentified(error)) is not None:
+            raise BadInput(
+                WorkerReason.CREDENTIALS_REJECTED,
+                f"Google does not know who asks for model {request.lm.model!r}: {sentence(str(unknown))} Give the pods "
+                "a service account by spec.swarm.serviceAccountName, or its key in VERTEXAI_CREDENTIALS by spec.env.",
+            ) from error
         if self.has_answered(_address(request)):
             return
         where = request.endpoint or "the provider's own address"
@@ -140,14 +149,14 @@ class Refusals:
             self._given_up.add(_address(request))
             raise BadInput(
                 WorkerReason.PROVIDER_UNREACHABLE,
-                f"{where} cannot be reached for model {request.lm.model!r}: {said(why)} Correct "
+                f"{where} cannot be reached for model {request.lm.model!r}: {sentence(str(why))} Correct "
                 "models.*.endpoint, or start what listens there; then run again.",
             ) from error
         for cause in causes(error):
             if isinstance(cause, LMUnsupportedModelError) or getattr(cause, "status", None) == NOT_FOUND:
                 raise BadInput(
                     WorkerReason.REQUEST_REFUSED,
-                    f"{where} does not know model {request.lm.model!r}, or the path: {said(cause)} Correct "
+                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(said(cause))} Correct "
                     "models.*.model; or models.*.endpoint, which often ends in /v1.",
                 ) from error
 
@@ -160,6 +169,16 @@ def unreached(error: BaseException) -> OSError | None:
     return None
 
 
+def unidentified(error: BaseException) -> Exception | None:
+    """What Google's client says where it has no identity, or one that Google refuses. LiteLLM takes it for a failure of
+    the line, which would be tried again.
+    """
+    found = [cause for cause in causes(error) if type(cause).__module__ == _GOOGLE]
+    if any(type(cause).__name__ == "TransportError" or getattr(cause, "retryable", False) for cause in found):
+        return None
+    return next((cause for cause in found if isinstance(cause, Exception)), None)
+
+
 def missing_package(error: BaseException) -> BadInput | None:
     """Set where a package that DSPy's client needs is not installed: LiteLLM, or one that a provider of its wants."""
     for cause in causes(error):
@@ -169,7 +188,7 @@ def missing_package(error: BaseException) -> BadInput | None:
         if (name and _is_missing(name)) or "pip install" in str(cause):
             return BadInput(
                 WorkerReason.PACKAGE_MISSING,
-                f"a package that the model's client needs is not installed: {said(cause)} Install it here, or "
+                f"a package that the model's client needs is not installed: {sentence(str(cause))} Install it here, or "
                 "in an image of your own that spec.image names.",
             )
     return None

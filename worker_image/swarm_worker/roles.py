@@ -33,11 +33,3 @@ def find(name: str, otherwise: Any) -> Any:
             f"be used here: swarm_worker.lm({name!r}, dspy.LM(...))"
         )
     return found
-
-
-def without_key(model: str | None) -> str | None:
-    """The first role of a model of that name that was given no key."""
-    return next(
-        (role for role, lm in _of_the_run.items() if lm.model == model and not lm.kwargs.get("api_key")),
-        None,
-    )

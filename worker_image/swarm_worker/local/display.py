@@ -90,7 +90,7 @@ class Display:
         self._console.print(f"{label}  {line}", highlight=False, markup=False, soft_wrap=True)
 
     def _note(self) -> str:
-        parts = [f"{self._usage.calls} calls"]
+        parts = [f"{self._usage.calls} calls{_money(self._usage.micro_usd)}"]
         if self._scores.baseline is not None:
             parts.append(f"baseline {self._scores.baseline:.1f}")
         if self._scores.best is not None:

@@ -234,8 +234,9 @@ def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path)
         raise BadInput(
             LocalReason.MISSING_CONFIG_MAP,
             f"{path}: the spec names ConfigMap {name!r}, and there is none in this file or in a kustomization.yaml "
-            f"beside it. There: {', '.join(sorted(found.config_maps)) or 'none'}. Put it there; or, on a "
-            "laptop, leave program.source out, and write data as path: FILE.",
+            f"beside it. There: {', '.join(sorted(found.config_maps)) or 'none'}. Add the ConfigMap to this file after "
+            "a line of ---, or name the ConfigMap's file in kustomization.yaml: resources: [FILE]. On a laptop you may "
+            "also leave program.source out, and write data as path: FILE.",
         )
     content = found.config_maps[name]
     for key in sorted((keys or set()) - set(content)):

@@ -22,6 +22,8 @@ MOST_BYTES = 2**20
 _SHOWN = 5
 _PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _MANIFEST = re.compile(rb"^(apiVersion|kind):", re.MULTILINE)
+_KUSTOMIZATION = "kustomization.yaml"
+"""Which need not have these two."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +51,8 @@ def collected(folder: Path, leave_out: Callable[[str], object] = str) -> Iterato
     """The folder's files by their paths in it, in order.
 
     Left out are what Python compiled, names that begin with a dot, virtual environments (what holds a pyvenv.cfg),
-    private keys, and manifests of Kubernetes: YAML with apiVersion and kind, or without anything. Raises BadInput at a
-    link.
+    private keys, and manifests of Kubernetes: YAML with apiVersion and kind, or without anything; kustomization.yaml.
+    Raises BadInput at a link.
 
     Args:
         leave_out: is told the path of what is left out, but for what Python compiled.
@@ -70,7 +72,8 @@ def collected(folder: Path, leave_out: Callable[[str], object] = str) -> Iterato
             if path.is_symlink() or not path.is_file():
                 raise _refused(f"{path} is a link, or no file: put the file itself in its place")
             data, told = path.read_bytes(), path.relative_to(folder).as_posix()
-            if _PRIVATE_KEY.match(data) or (path.suffix in (".yaml", ".yml") and _is_manifest(data)):
+            is_manifest = path.suffix in (".yaml", ".yml") and (name == _KUSTOMIZATION or _is_manifest(data))
+            if is_manifest or _PRIVATE_KEY.match(data):
                 leave_out(told)
             else:
                 yield told, data

@@ -25,11 +25,12 @@ from dspy.utils.exceptions import (
 )
 
 from swarm_wire.names import WorkerReason
-from swarm_worker.client.call import HTTP_ERROR
-from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes, said
+from swarm_wire.words import sentence
+from swarm_worker import advice
+from swarm_worker.client.call import HTTP_ERROR, is_made_up
+from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes
 from swarm_worker.modules import is_library
 from swarm_worker.refusals import missing_package
-from swarm_worker.roles import without_key
 
 
 class Origin(Enum):
@@ -129,34 +130,29 @@ def _of_machinery(chain: Sequence[BaseException]) -> SwarmError | None:
 def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
     for cause in chain:
         fault: SwarmError
-        if isinstance(cause, LMAuthError):
-            fault = BadInput(
-                WorkerReason.CREDENTIALS_REJECTED,
-                f"the provider refuses the API key: {said(cause)} Put a valid key into the Secret that "
-                "models.*.apiKey names.",
-            )
-        elif isinstance(cause, LMNotConfiguredError) and origin(cause) is Origin.CLIENT:
-            role = without_key(cause.model)
-            fault = BadInput(
-                WorkerReason.MISSING_SECRET,
-                f"spec.models.{role} has no API key, and {cause.model!r} needs one. Write "
-                f"spec.models.{role}.apiKey: {{secret: {{name: ..., key: ...}}}}, or an endpoint that needs none."
-                if role
-                else f"an LM that the program makes has no API key here: {said(cause)} Use the models of the spec, "
-                "whose keys models.*.apiKey names, or name the variable of its key in spec.env.",
-            )
+        if _lacks_key(cause):
+            fault = BadInput(WorkerReason.MISSING_SECRET, advice.missing_key(cause))
+        elif isinstance(cause, LMAuthError):
+            fault = BadInput(WorkerReason.CREDENTIALS_REJECTED, advice.refused_key(cause))
         elif isinstance(cause, LMBillingError):
             fault = BadInput(
                 WorkerReason.ACCOUNT_EXHAUSTED,
-                f"the provider refuses the account: {said(cause)} See to its credit or quota.",
+                f"the provider refuses the account: {sentence(advice.said(cause))} See to its credit or quota.",
             )
         elif isinstance(cause, LMError) and (is_retryable_lm_error(cause) or _is_garbled(cause)):
-            fault = ProviderFailed(f"the provider did not answer: {said(cause)}")
+            fault = ProviderFailed(f"the provider did not answer: {advice.said(cause)}")
         else:
             continue
         fault.__cause__ = chain[0]
         return fault
     return None
+
+
+def _lacks_key(error: BaseException) -> bool:
+    """Whether nobody was asked, for want of an API key. LiteLLM calls that a server's error."""
+    if isinstance(error, LMNotConfiguredError):
+        return origin(error) is Origin.CLIENT
+    return isinstance(error, LMError) and advice.names_key(error) and is_made_up(error)
 
 
 def _is_garbled(error: LMError) -> bool:

@@ -20,6 +20,7 @@ from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
 from swarm_worker.user.sources import data_folder
 
+FORMATS = (".jsonl", ".ndjson", ".csv")
 _REASON = WorkerReason.DATA_INVALID
 
 
@@ -103,6 +104,12 @@ def _call(entrypoint: str, where: str) -> list[Any]:
 
 
 def _read(path: Path, where: str) -> list[Mapping[str, Any]]:
+    if path.suffix not in FORMATS:
+        raise BadInput(
+            _REASON,
+            f"{where}: {path.name} must end in {', '.join(FORMATS)}. Read any other file by a function: "
+            '{entrypoint: "module:function"}, see docs/sources.md.',
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -114,13 +121,11 @@ def _read(path: Path, where: str) -> list[Mapping[str, Any]]:
         raise BadInput(_REASON, f"{where}: {path.name} cannot be read as UTF-8 text: {sentence(str(error))}") from None
     if path.suffix == ".csv":
         return _table(text, f"{where}: {path.name}")
-    if path.suffix in (".jsonl", ".ndjson"):
-        return [
-            _json(line, f"{where}: {path.name}, line {n}")
-            for n, line in enumerate(text.split("\n"), 1)  # JSON may hold the other signs that splitlines splits at
-            if line.strip()
-        ]
-    raise BadInput(_REASON, f'{where}: {path.name} must end in ".jsonl" or ".csv", which says what is in it.')
+    return [
+        _json(line, f"{where}: {path.name}, line {n}")
+        for n, line in enumerate(text.split("\n"), 1)  # JSON may hold the other signs that splitlines splits at
+        if line.strip()
+    ]
 
 
 def _table(text: str, where: str) -> list[Mapping[str, Any]]:
