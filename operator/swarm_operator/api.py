@@ -296,7 +296,7 @@ class FailuresStatus(StatusModel):
             )
             for group in failures.groups[:GROUPS]
         ]
-        return cls(**failures.model_dump(exclude={"groups"}), groups=groups)
+        return cls(**failures.model_dump(exclude={"groups", "bootstrapped"}), groups=groups)
 
 
 class ArtifactStatus(StatusModel):

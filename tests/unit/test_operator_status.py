@@ -145,7 +145,7 @@ def test_the_end_tells_scores_and_the_best_candidates() -> None:
 @pytest.mark.parametrize("is_over", [False, True])
 def test_examples_that_failed_are_told_in_the_status(is_over: bool) -> None:
     group = FailureGroup(exception="IndexError: " + "x" * 600, place="program.py, line 17", examples=13, first="one")
-    failures = Failures(failed=10, examples=36, in_bootstraps=3, groups=[group] * 7, others=2)
+    failures = Failures(failed=10, examples=36, in_bootstraps=3, bootstrapped=12, groups=[group] * 7, others=2)
     shard = compiled(0) if is_over else planned(0)[1]
     if is_over:
         assert shard.artifact is not None

@@ -29,6 +29,10 @@ def said(**changes: Any) -> list[str]:
         ("models.student.max_tokens", 9,
          "spec.models.student.max_tokens is not a field. Did you mean parameters.maxTokens?"),
         ("swarm", {"tolerations": [{"kee": "gpu"}]}, "spec.swarm.tolerations.0.kee is not a field. Did you mean key?"),
+        ("models.judge", {"model": "openai/m", "endpont": "http://a"},
+         "spec.models.judge.endpont is not a field. Did you mean endpoint?"),
+        ("models.judge", {"model": "openai/m", "zzz": 1},
+         "spec.models.judge.zzz is not a field. Its fields: model, endpoint, apiKey, parameters, price, limits."),
         ("metric.zzz", 1, "spec.metric.zzz is not a field. Its fields: entrypoint, range."),
         # a value
         ("program.entrypoint", "triage",
@@ -37,6 +41,16 @@ def said(**changes: Any) -> list[str]:
         ("swarm", {"pruning": "of"}, "spec.swarm.pruning must be 'exact' or 'off' (it is 'of')"),
         ("data.train", {}, "spec.data.train: exactly one of configMap, path, entrypoint must be set"),
         ("metric", {}, "spec.metric.entrypoint is missing"),
+        ("metric", "triage:exact", "spec.metric must be an object: {entrypoint}"),
+        ("data.train", "a.jsonl", "spec.data.train must be an object with configMap, path, entrypoint, limit"),
+        ("models", {"student": "openai/m"}, "spec.models.student must be an object: {model}"),
+        # a secret
+        ("models.student.apiKey", "sk-live-1", "spec.models.student.apiKey must be an object: {secret: {name, key}}"),
+        ("models.judge", {"model": "openai/m", "apiKey": {"secret": "sk-live-1"}},
+         "spec.models.judge.apiKey.secret must be an object: {name, key}"),
+        ("models.student.apiKey", {"secret": {"name": "keys", "key": "sk/live"}},
+         'spec.models.student.apiKey.secret.key must be a key: letters, digits, "-", "_" and "."'),
+        ("env", [{"name": "A", "value": 1234567}], "spec.env.0.value must be a valid string"),
     ],
 )  # fmt: skip
 def test_a_problem_is_told_with_what_to_write(field: str, value: Any, says: str) -> None:

@@ -4,6 +4,8 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
@@ -13,9 +15,10 @@ from dspy.utils.exceptions import AdapterParseError, LMAuthError, LMBillingError
 from support.models import CODEC
 from support.wire import digest
 from swarm_wire.messages import Outcome, Result
+from swarm_worker import errors
 from swarm_worker.client.call import LMCall
 from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
-from swarm_worker.exceptions import Carried, describe, kind_of, unread_answer
+from swarm_worker.exceptions import Carried, describe, kind_of, location, unread_answer
 from swarm_worker.replay.calls import Answers, current
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.execute import portable, run_cell
@@ -81,6 +84,33 @@ def test_an_answer_that_could_not_be_read_travels_with_the_exception_that_says_s
     assert header.error.startswith("AdapterParseError: Adapter ChatAdapter failed to parse the LM response.")
     assert (kind_of(found), unread_answer(found), str(found)) == ("AdapterParseError", "Well, well.", str(error))
     assert (kind_of(ValueError()), unread_answer(ValueError("bad"))) == ("ValueError", None)
+
+
+@pytest.mark.parametrize(
+    ("file", "is_users"),
+    [
+        ("/home/me/my_swarm_worker_app/program.py", True),
+        ("/home/me/dspy-swarm/program.py", True),
+        ("<string>", True),
+        (json.__file__, False),
+        (dspy.__file__, False),
+        (errors.__file__, False),
+        ("/opt/other/lib/python3.12/site-packages/dspy/predict.py", False),
+        ("<frozen importlib._bootstrap>", False),
+    ],
+)
+def test_a_line_is_the_users_where_its_file_is_neither_installed_nor_ours(file: str, is_users: bool) -> None:
+    assert (location_in(file) == f"{Path(file).name}, line 1") == is_users
+
+
+def location_in(file: str) -> str:
+    """What is told of an exception in that file, called from here."""
+    code = compile("raise ValueError", file, "exec")
+    try:
+        exec(code)
+    except ValueError as error:
+        return location(error)
+    return ""
 
 
 def test_the_place_of_an_exception_is_the_users_line_that_called_a_library() -> None:
@@ -217,7 +247,7 @@ def test_a_provider_that_did_not_answer_is_no_score_where_a_program_swallows_it(
         ledger = current()
         assert ledger is not None
         with contextlib.suppress(LMRateLimitError):  # as dspy.Parallel and bootstraps do
-            ledger.call(None, UNANSWERED, unanswered)
+            ledger.call(SimpleNamespace(model="m"), UNANSWERED, unanswered)
         if stumbles:
             raise AttributeError("None has no answer")
         return "went on without"

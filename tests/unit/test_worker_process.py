@@ -278,7 +278,8 @@ def test_without_its_request_a_process_fails_and_may_be_repeated(tmp_path: Path)
     (tmp_path / "run").mkdir()
     ended = pod.plan(WORDS="a")
     assert ended.said == (ExitCode.FAILED, "WorkerFailed")
-    assert "FileNotFoundError" in ended.errors
+    assert "request.json cannot be read: No such file or directory. Plans and workers are started by" in ended.errors
+    assert "Traceback" not in ended.errors
 
 
 @pytest.mark.parametrize(

@@ -240,8 +240,9 @@ def test_google_is_not_asked_again_who_it_does_not_know(
     pytest.importorskip("google.auth", reason=NOT_HERE)
     nobody.setenv(variable, token if variable.startswith("GOOGLE") else account(listener, token, "unknown"))
     lm = client(GEMINI, listener.url, None, region="europe-west4", more={"vertex_project": variable.lower()})
+    begun = Refusals(lambda key: True, lambda record: None, pauses=())
     with pytest.raises(BadInput) as ended:
-        Refusals(has_begun=True, pauses=()).around(Request(lm, None, 1, lambda: lm), lambda: lm("Say hello."))
+        begun.around(Request(lm, None, 1, lambda: lm), lambda: lm("Say hello."))
     assert ended.value.reason == "CredentialsRejected"
     assert says in str(ended.value)
     assert "spec.env" in str(ended.value)

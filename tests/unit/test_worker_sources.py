@@ -87,8 +87,13 @@ def test_what_is_no_part_of_a_program_is_left_out(tmp_path: Path) -> None:
         ".git/config": "", ".env": "KEY=sk-1", "app/.secret": "", "app/__pycache__/ask.pyc": "", "app/old.pyc": "",
         "venv/pyvenv.cfg": "", "venv/lib/site.py": "", "compilation.yaml": "apiVersion: a\nkind: DSPyCompilation\n",
         "source.yaml": "", "kustomization.yaml": "resources: [source.yaml]\n", "app/settings.yaml": "kind: small\n",
+        "app/key.pem": "-----BEGIN RSA PRIVATE KEY-----\n",
     }  # fmt: skip
-    found = dict(pack.collected(write(tmp_path, FILES | more)))
+    told: list[str] = []
+    found = dict(pack.collected(write(tmp_path, FILES | more), told.append))
+    assert told == [
+        ".git", "venv", ".env", "compilation.yaml", "kustomization.yaml", "source.yaml", "app/.secret", "app/key.pem",
+    ], "but for what Python compiled"  # fmt: skip
     assert found == {path: text.encode() for path, text in (FILES | {"app/settings.yaml": "kind: small\n"}).items()}
 
 
@@ -110,6 +115,18 @@ def test_what_cannot_be_packed(
     assert main(["pack", str(write(tmp_path, files)), "--name", name]) == 1
     told = capsys.readouterr()
     assert (told.out, says in told.err) == ("", True)
+
+
+def test_what_could_not_be_unpacked_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_FILES", 3)
+    pack.manifest("code", dict.fromkeys("abc", b""), tmp_path)
+    for content, says in (
+        (dict.fromkeys("abcd", b""), "holds more than 3 files"),
+        ({"zeros": bytes(65 * 2**20)}, "holds more than 64 MiB"),
+        ({"a\\b.py": b""}, "no path within a folder"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            pack.manifest("code", content, tmp_path)
 
 
 def test_a_folder_that_is_too_large_is_told_with_its_largest_files(tmp_path: Path) -> None:

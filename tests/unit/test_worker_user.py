@@ -422,19 +422,22 @@ def test_a_file_gives_an_example_a_line_or_row(
 @pytest.mark.parametrize(
     ("name", "text", "noted"),
     [
-        ("a.csv", "question,answer\nq,True\nr,false\n", True),
-        ("a.csv", "question,answer\nq,True\nr,maybe\n", False),
-        ("a.jsonl", '{"question": "q", "answer": "True"}\n', False),
+        ("a.csv", "question,answer\nq,True\nr,False\n", ["'False', 'True'"]),
+        ("a.csv", "question,answer\nq,true\nr, false\ns,true\n", ["' false', 'true'"]),
+        ("a.csv", "question,answer\nq,True\nr,maybe\n", []),
+        ("a.jsonl", '{"question": "q", "answer": "True"}\n', []),
     ],
 )
-def test_a_boolean_that_is_text_is_pointed_out(files: Path, name: str, text: str, noted: bool) -> None:
+def test_a_boolean_that_is_text_is_pointed_out_as_it_is_written(
+    files: Path, name: str, text: str, noted: list[str]
+) -> None:
     (files / "data").mkdir()
     (files / "data" / name).write_text(text)
     train = {"configMap": {"name": "data", "key": name}}
     notes = load_data(spec_of("prog", data={"inputs": ["question"], "train": train}), files).notes
-    assert [note.startswith("spec.data.train: a.csv: the field 'answer' holds the texts") for note in notes] == (
-        [True] if noted else []
-    )
+    begins = [f"spec.data.train: a.csv: the field 'answer' holds the texts {texts}: all of" for texts in noted]
+    assert len(notes) == len(begins)
+    assert all(note.startswith(begin) for note, begin in zip(notes, begins, strict=True))
 
 
 @pytest.mark.parametrize("entrypoint", ["prog:train", "prog:rows"])
@@ -627,7 +630,7 @@ dspy.configure(lm=dspy.LM("openai/configured"))
 print(told("judge"))
 models = {"student": {"model": "openai/small"}, "judge": {"model": "groq/large"}}
 configure(make_models(CompilationSpec.model_validate(a_spec(models=models)), {}))
-for name in ("judge", "student", "teacher", "jugde"):
+for name in ("judge", "student", "teacher", "extraction", "jugde"):
     print(told(name, dspy.LM("openai/given")))
 """
 
@@ -636,15 +639,25 @@ def test_a_program_gets_a_model_by_its_name() -> None:
     """Outside of a run, what it gives itself, or DSPy's own; in a run, the spec's."""
     ended = run_python(MODELS_BY_NAME)
     assert ended.returncode == 0, ended.stderr
-    nothing, given, configured, judge, student, teacher, unknown = ended.stdout.splitlines()
+    nothing, given, configured, judge, student, teacher, extraction, unknown = ended.stdout.splitlines()
     assert nothing.startswith(
         "LookupError: swarm_worker.lm('judge') outside of a run: call dspy.configure(lm=...) first"
     )
     assert (given, configured) == ("openai/given", "openai/configured")
-    assert (judge, student, teacher) == ("groq/large", "openai/small", "openai/small")
+    assert (judge, student, teacher, extraction) == ("groq/large", "openai/small", "openai/small", "openai/small")
     assert unknown == (
-        "BadInput: swarm_worker.lm('jugde'): spec.models has student, teacher, prompt, judge. Add jugde to it."
+        "BadInput: swarm_worker.lm('jugde'): spec.models has no jugde. Add it there, or ask for one of student, "
+        "teacher, prompt, extraction, judge."
     )
+
+
+def test_outside_of_a_run_a_program_that_gets_models_by_name_imports_dspy_alone() -> None:
+    ended = run_python(
+        "import sys, dspy, swarm_worker; dspy.configure(lm=dspy.LM('openai/own')); before = {*sys.modules}\n"
+        "assert swarm_worker.lm('judge').model == 'openai/own'; print(*sorted({*sys.modules} - before))"
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["swarm_worker.roles"]
 
 
 # --- binding -----------------------------------------------------------------------------------------------------

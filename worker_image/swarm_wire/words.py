@@ -3,7 +3,8 @@
 
 def sentence(text: str) -> str:
     """With one full stop at its end, whoever wrote the text: exceptions of others end as they like."""
-    return f"{text.rstrip(' .')}."
+    said = text.rstrip(" .\n\r\t")
+    return said if said.endswith(("?", "!")) else f"{said}."
 
 
 def is_slip_of(given: str, word: str) -> bool:

@@ -71,7 +71,7 @@ class Plan:
         self._process, self._environment, self._twin = process, environment, twin
         depot = environment.depot
         self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)), depot)
-        refusals.here().has_begun = self._store.usage().calls > 0
+        refusals.here().knows, refusals.here().tell = self._store.has_call, self._put
         if depot is not None:
             depot.end = self._leave
         ending = os.environ.pop(names.ENV_PARTIAL, "")

@@ -260,9 +260,17 @@ def folder(variable: str, default: os.PathLike[str]) -> Path:
 
 
 def read_request() -> RunRequest:
-    """The run's request. Raises SchemaMismatch where it speaks another version of the contract."""
+    """The run's request. Raises SchemaMismatch where it speaks another version of the contract, and SwarmError where
+    there is none.
+    """
     path = folder(names.ENV_RUN_DIR, names.RUN_DIR) / names.REQUEST_FILE
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SwarmError(
+            f"{path} cannot be read: {error.strerror}. Plans and workers are started by the operator, or by the local "
+            "driver: python -m swarm_worker run -f compilation.yaml"
+        ) from None
     check_schema(json.loads(text).get("schemaVersion"), "request")
     try:
         return RunRequest.model_validate_json(text)

@@ -5,6 +5,7 @@ They may be other documents of the same file, or come from a `kustomization.yaml
 
 import base64
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from swarm_worker.local import variables as local_variables
 from swarm_worker.local.reasons import LocalReason
 
 KIND = "DSPyCompilation"
+KUSTOMIZATION = "kustomization.yaml"
+_GENERATOR = {"name", "namespace", "type", "options", "files", "literals", "env", "envs"}
+_QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ def _binaries(data: Mapping[str, Any] | None) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_kustomization(base: Path, found: _Documents, skip: Path) -> None:
-    path = base / "kustomization.yaml"
+    path = base / KUSTOMIZATION
     if not path.is_file():
         return
     try:
@@ -210,13 +214,25 @@ def _follow_kustomization(content: Mapping[str, Any], base: Path, found: _Docume
 
 
 def _generated(generator: Mapping[str, Any], base: Path) -> dict[str, bytes]:
+    """As kustomize makes it. Raises BadInput where it has a field that is not read here."""
+    if others := sorted(set(generator) - _GENERATOR):
+        raise BadInput(
+            WorkerReason.INVALID_SPEC,
+            f"{base / KUSTOMIZATION}: the generator of {generator['name']!r} has {', '.join(others)}, and the local "
+            "driver reads only files, literals and envs. Write its content with these.",
+        )
     made = {}
     for entry in generator.get("files") or []:
         key, _, file = entry.rpartition("=")
         made[key or Path(file).name] = (base / file).read_bytes()
     for literal in generator.get("literals") or []:
         key, _, value = literal.partition("=")
-        made[key] = value.encode()
+        made[key] = (_QUOTED.fullmatch(value) or [value, value, value])[2].encode()
+    for file in [*(generator.get("envs") or []), *filter(None, [generator.get("env")])]:
+        for line in (base / file).read_text(encoding="utf-8-sig").split("\n"):
+            key, _, value = line.lstrip().partition("=")
+            if key and not key.startswith("#"):
+                made[key] = value.encode()
     return made
 
 
@@ -226,7 +242,8 @@ def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path)
             LocalReason.MISSING_CONFIG_MAP,
             f"{path}: the spec names ConfigMap {name!r}, and there is none in this file or in a kustomization.yaml "
             f"beside it. There: {', '.join(sorted(found.config_maps)) or 'none'}. Add the ConfigMap to this file after "
-            "a line of ---, or name the ConfigMap's file in kustomization.yaml: resources: [FILE].",
+            "a line of ---, or name the ConfigMap's file in kustomization.yaml: resources: [FILE]. On a laptop you may "
+            "also leave program.source out, and write data as path: FILE.",
         )
     content = found.config_maps[name]
     for key in sorted((keys or set()) - set(content)):

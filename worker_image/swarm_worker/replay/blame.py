@@ -29,7 +29,7 @@ from swarm_wire.words import sentence
 from swarm_worker import advice
 from swarm_worker.client.call import HTTP_ERROR, is_made_up
 from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes
-from swarm_worker.exceptions import is_library
+from swarm_worker.modules import is_library
 from swarm_worker.refusals import missing_package
 
 

@@ -401,7 +401,7 @@ class Engine:
         try:
             cell.result()
         except RequestRefused as refused:
-            if not refusals.here().has_answers:
+            if not refusals.here().has_answered(refused.address):
                 raise
             self._keep(refused.record)
 

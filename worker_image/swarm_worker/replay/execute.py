@@ -51,7 +51,7 @@ def run_cell(
         InfrastructureFailed: the LM client, the machine or this worker is at fault, whatever became of it.
         NoMoreCalls: a call was not made.
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
-        RequestRefused: the provider refuses a request, and nothing in the run was answered yet.
+        RequestRefused: the provider refuses a request, and its address has answered nothing in the run yet.
     """
     with cell_calls(key, answers) as ledger:
         callbacks = settings.get("callbacks")
@@ -64,7 +64,7 @@ def run_cell(
             raise ledger.refused
         outcome, content = value
         if swallows or outcome is Outcome.ERROR:
-            for error in list(ledger.failed.values()):
+            for _, error in list(ledger.failed.values()):
                 _raise_if_no_result(error)
         try:
             body = answers.codec.dumps(value, walks)
@@ -88,7 +88,7 @@ def run_cell(
         record = Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
         doubted = ledger.failed.values() if swallows or outcome is Outcome.ERROR else ()
         if (refusal := refusals.here().doubted(doubted)) is not None:
-            raise RequestRefused(refusal, record)
+            raise RequestRefused(*refusal, record)
     return record
 
 

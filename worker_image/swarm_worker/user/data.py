@@ -148,10 +148,11 @@ def _table(text: str, where: str) -> list[Mapping[str, Any]]:
 
 def _look_for_booleans(rows: Sequence[Mapping[str, Any]], where: str, note: Callable[[str], None]) -> None:
     for field in rows[0] if rows else ():
-        if {row[field].strip().lower() for row in rows} <= {"true", "false"}:
+        texts = sorted({row[field] for row in rows})
+        if {text.strip().lower() for text in texts} <= {"true", "false"}:
             note(
-                f"{where}: the field {field!r} holds the texts True and False: all of a CSV file is text, and Python "
-                'takes any text for true. Compare it with "True", or write the file as JSONL.'
+                f"{where}: the field {field!r} holds the texts {', '.join(map(repr, texts))}: all of a CSV file is "
+                f"text, and Python takes any text for true. Compare it with {texts[-1]!r}, or write the file as JSONL."
             )
 
 
