@@ -15,7 +15,7 @@ from bench.measurements import Swarm
 from bench.reference import KNOWLEDGE, SEED
 from support.cluster import Manifest, Namespace, condition, config_map, install_operator
 from support.compiles import PROGRAMS, ROOT
-from swarm_operator.api import LABEL_KIND, ObjectKind
+from swarm_operator.compilation.api import LABEL_KIND, ObjectKind
 from swarm_wire.records import Record
 from swarm_wire.shards import unpack
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from swarm_operator import api
+from swarm_operator.compilation import api
 from swarm_wire.schema import FORMS, Union
 from swarm_wire.spec import CompilationSpec
 

@@ -5,7 +5,7 @@ import sys
 
 from pydantic import ValidationError
 
-from swarm_operator.handlers import run
+from swarm_operator.runtime.handlers import run
 from swarm_operator.settings import PREFIX, Settings
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
-from swarm_operator import api
+from swarm_operator.compilation import api
 from swarm_wire.schema import FORMS, SpecModel
 from swarm_wire.spec import CompilationSpec
 

@@ -19,7 +19,7 @@ from faults.process import OUR_FAULT
 from faults.stage import Stage, small
 from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace, condition, is_over
 from support.mutations import Mutation, mutations, with_room
-from swarm_operator.api import Reason
+from swarm_operator.compilation.api import Reason
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec import CompilationSpec
 

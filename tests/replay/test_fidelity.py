@@ -13,7 +13,7 @@ import pytest
 
 from support.compiles import Case, StockRun
 from support.fidelity import ALL, WHICH, WHOLE, of_the_day
-from swarm_worker.replay.guesses import WASTE
+from swarm_worker.lookahead.guesses import WASTE
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from typing import Any
 
 from support.wire import digest
 from swarm_wire.messages import Cell, EffectKind, Task
-from swarm_worker.replay.codec import Codec
+from swarm_worker.content.codec import Codec
+from swarm_worker.journal.store import Store
+from swarm_worker.lookahead.placeholder import scores
 from swarm_worker.replay.effects import Tasks
-from swarm_worker.replay.placeholder import scores
 from swarm_worker.replay.pruning import Standing
-from swarm_worker.replay.store import Store
 
 
 @dataclass

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from swarm_operator import errors
-from swarm_operator.api import API_VERSION, FINALIZER, KIND, LABEL_RUN, MANAGER
-from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
+from swarm_operator.cluster import errors
+from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, MANAGER, PODS, Resource
+from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, FINALIZER, KIND, LABEL_RUN
 from swarm_wire import names
 from swarm_wire.messages import (
     Allowance,

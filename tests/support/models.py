@@ -16,7 +16,7 @@ from dspy.utils.parallelizer import ParallelExecutor
 
 from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.replay.codec import Codec
+from swarm_worker.content.codec import Codec
 
 CODEC = Codec({"student model's API key": "sk-a-very-secret-key"})
 HOOKED: dict[Any, tuple[str, ...]] = {

@@ -12,9 +12,9 @@ from support.models import CODEC, take_over
 from swarm_wire.messages import CallMade, Result, Task, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import SwarmError
+from swarm_worker.journal.store import Store
 from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.engine import Engine
-from swarm_worker.replay.store import Store
 
 
 class Left(BaseException):

@@ -32,7 +32,7 @@ IN_FLIGHT = 8
 REASONS = [*WorkerReason, *LocalReason]
 FOLDER = ROOT / "tests" / "programs" / "users"
 PRELOADED = [
-    *("swarm_worker.plan", "swarm_worker.work", "swarm_worker.client.warm"),
+    *("swarm_worker.pod.plan", "swarm_worker.pod.work", "swarm_worker.client.warm"),
     *("numpy", "optuna", "gepa"),
 ]
 _PATHS = [ROOT / "worker_image", ROOT / "tests", ROOT / "examples" / "provider"]

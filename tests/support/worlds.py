@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from support.operator_specs import spec
-from swarm_operator.api import ObjectKind, Status
-from swarm_operator.journals import sifted
-from swarm_operator.world import (
+from swarm_operator.compilation.api import ObjectKind, Status
+from swarm_operator.compilation.decide.retention import sifted
+from swarm_operator.compilation.model.world import (
     Artifact,
     AssignmentMap,
     Compilation,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.uninstall import LINE, pages
-from swarm_operator.handlers import STUCK_SECONDS
+from swarm_operator.runtime.handlers import STUCK_SECONDS
 
 CHART = Path(__file__).parents[2] / "charts" / "dspy-swarm"
 

@@ -12,7 +12,7 @@ from faults.test_sweep import always, written
 from support.cluster import Namespace
 from support.compiles import StockRun
 from support.e2e import API_KEY
-from swarm_operator import naming
+from swarm_operator.compilation.model import object_names
 
 
 def entry(digest: str | None, began: float, *, status: int = 200, latency: float = 1.0) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class Process:
     starts = 1
 
 
-RUN = naming.run_id("u", 1, None)
+RUN = object_names.run_id("u", 1, None)
 LOOK, WRITE = ("list", "dspycompilations"), ("patch", "dspycompilations/status")
 
 
@@ -208,16 +208,16 @@ def test_an_operator_that_tells_too_much(said: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("verb", "resource", "name", "kind", "certain"),
     [
-        ("create", "jobs", naming.plan_job("c12345678", RUN, 0, 1), "p0-1", True),
-        ("create", "jobs", naming.work_job("c12345678", RUN, 1, 2), "w1-2", True),
-        ("patch", "pods", naming.work_job("c12345678", RUN, 1, 2) + "-0-x7k2p", "w1-2", True),
-        ("create", "configmaps", naming.run_map("c12345678", RUN), "run", True),
-        ("create", "configmaps", naming.shard_map("c12345678", RUN, "tasks", 0, 1, "ab" * 32), "t0-1", True),
-        ("create", "configmaps", naming.shard_map("c12345678", RUN, "results", 0, 1, "ab" * 32), "r0-1", True),
-        ("create", "configmaps", naming.shard_map("c12345678", RUN, "results", 0, 0, "ab" * 32), "r0-0", False),
+        ("create", "jobs", object_names.plan_job("c12345678", RUN, 0, 1), "p0-1", True),
+        ("create", "jobs", object_names.work_job("c12345678", RUN, 1, 2), "w1-2", True),
+        ("patch", "pods", object_names.work_job("c12345678", RUN, 1, 2) + "-0-x7k2p", "w1-2", True),
+        ("create", "configmaps", object_names.run_map("c12345678", RUN), "run", True),
+        ("create", "configmaps", object_names.shard_map("c12345678", RUN, "tasks", 0, 1, "ab" * 32), "t0-1", True),
+        ("create", "configmaps", object_names.shard_map("c12345678", RUN, "results", 0, 1, "ab" * 32), "r0-1", True),
+        ("create", "configmaps", object_names.shard_map("c12345678", RUN, "results", 0, 0, "ab" * 32), "r0-0", False),
         ("patch", "configmaps", "c12345678-artifact", "artifact", True),
         ("patch", "dspycompilations/status", "c12345678", "", False),
-        ("create", "events", naming.event("c12345678", "any"), "", False),
+        ("create", "events", object_names.event("c12345678", "any"), "", False),
     ],
 )
 def test_a_write_is_known_again_in_another_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:

@@ -17,7 +17,7 @@ from swarm_limiter.rate import Rate, Turn
 from swarm_wire.rates import Answered, Ask, LimitedModel, RateLimit, RateLimits
 from swarm_worker.errors import LimiterUnreachable
 from swarm_worker.local.limiter import LocalLimiter
-from swarm_worker.throttle.limiter import LimiterTurns
+from swarm_worker.provider.limiter_client import LimiterTurns
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from swarm_operator.clock import SET_BACK, ClusterClock
+from swarm_operator.cluster.clock import SET_BACK, ClusterClock
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 

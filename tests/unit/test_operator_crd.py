@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from support.operator_specs import SPEC
 from swarm_operator import crd
-from swarm_operator.api import Status
+from swarm_operator.compilation.api import Status
 from swarm_wire.optimizers import Optimizer
 from swarm_wire.schema import ENTRYPOINT, FORMS, NAME
 from swarm_wire.spec import CompilationSpec

@@ -34,13 +34,22 @@ from support.worlds import (
     task,
     world,
 )
-from swarm_operator.actions import Action, DropJob, DropMap, KeepRecords, Publish, ReleasePod, StartPlan, StartWork
-from swarm_operator.api import RERUN_AT, AnyReason, ObjectKind, Reason, ScoresStatus, Status, WaitingStatus
-from swarm_operator.decide import decide
-from swarm_operator.journals import FEW
+from swarm_operator.compilation.api import RERUN_AT, AnyReason, ObjectKind, Reason, ScoresStatus, Status, WaitingStatus
+from swarm_operator.compilation.decide.conditions import CONDITIONS, State, timestamp
+from swarm_operator.compilation.decide.retention import FEW
+from swarm_operator.compilation.decide.rules import decide
+from swarm_operator.compilation.model.actions import (
+    Action,
+    DropJob,
+    DropMap,
+    KeepRecords,
+    Publish,
+    ReleasePod,
+    StartPlan,
+    StartWork,
+)
+from swarm_operator.compilation.model.world import Harvest, MapRef, NewPlan, Shard, Trouble, World
 from swarm_operator.settings import MEBIBYTE, Settings
-from swarm_operator.status import CONDITIONS, State, timestamp
-from swarm_operator.world import Harvest, MapRef, NewPlan, Shard, Trouble, World
 from swarm_wire.messages import UNLIMITED, Commit, Usage
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
@@ -1162,7 +1171,7 @@ def test_the_published_artifact_is_told_in_the_status() -> None:
 
 
 def test_every_reason_that_a_rule_may_give_is_documented() -> None:
-    source = Path(__file__).parents[2] / "operator" / "swarm_operator" / "api.py"
+    source = Path(__file__).parents[2] / "operator" / "swarm_operator" / "compilation" / "api.py"
     text = source.read_text(encoding="utf-8")
     body = text[text.index("class Reason(") : text.index("AnyReason = ")].splitlines()
     for number, line in enumerate(body):

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from swarm_operator import errors
-from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, JOBS
+from swarm_operator.cluster import errors
+from swarm_operator.cluster.resources import CONFIG_MAPS, JOBS
+from swarm_operator.compilation.api import COMPILATIONS
 from swarm_operator.settings import Settings
 
 

@@ -8,9 +8,10 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
-from swarm_operator import errors
 from swarm_operator.__main__ import OneLine
-from swarm_operator.kube import CONFIG_MAPS, RestKube
+from swarm_operator.cluster import errors
+from swarm_operator.cluster.client import RestKube
+from swarm_operator.cluster.resources import CONFIG_MAPS
 from swarm_operator.settings import Settings
 
 

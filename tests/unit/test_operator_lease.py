@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from support.fake_cluster import NAMESPACE, FakeCluster
-from swarm_operator import errors
-from swarm_operator.kube import CONFIG_MAPS
-from swarm_operator.lease import LEASES, SECONDS, Deposed, Fenced, Lease
+from swarm_operator.cluster import errors
+from swarm_operator.cluster.lease import LEASES, SECONDS, Deposed, Fenced, Lease
+from swarm_operator.cluster.resources import CONFIG_MAPS
 
 
 class Seconds:

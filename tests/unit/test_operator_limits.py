@@ -25,14 +25,14 @@ from support.worlds import (
     shard,
     world,
 )
-from swarm_operator import gather
-from swarm_operator.actions import Action, DropJob, StartPlan, StartWork
-from swarm_operator.api import ObjectKind, Reason, ScoresStatus, Status
-from swarm_operator.decide import decide
-from swarm_operator.gather import Output
+from swarm_operator.compilation.api import ObjectKind, Reason, ScoresStatus, Status
+from swarm_operator.compilation.decide.conditions import CONDITIONS, State, timestamp
+from swarm_operator.compilation.decide.rules import decide
+from swarm_operator.compilation.model.actions import Action, DropJob, StartPlan, StartWork
+from swarm_operator.compilation.model.world import Compilation, Journal, Pod, Shard, World
+from swarm_operator.compilation.observe import harvest
+from swarm_operator.compilation.observe.harvest import Output
 from swarm_operator.settings import Settings
-from swarm_operator.status import CONDITIONS, State, timestamp
-from swarm_operator.world import Compilation, Journal, Pod, Shard, World
 from swarm_wire.messages import Allowance, Booked, Commit, Ending, PlanEnd, PlanOutcome, Spending
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind
@@ -486,23 +486,23 @@ def told(calls: int) -> Record:
 )
 def test_what_a_pod_spent(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
     found = pod(job(WORK, 0), commit=commit, exit_code=137, allowance=Allowance(calls=9))
-    assert gather.spent(printed_by(found, records, lost)) == Spending(calls=calls)
+    assert harvest.spent(printed_by(found, records, lost)) == Spending(calls=calls)
 
 
 def printed_by(pod: Pod, records: list[Record], lost: bool = False) -> Output:
     lines, _ = printed(records, "nonce-of-this")
-    found = gather.transcribed(pod, "".join(lines).encode(), "nonce-of-this", Journal())
+    found = harvest.transcribed(pod, "".join(lines).encode(), "nonce-of-this", Journal())
     return replace(found, final=True, lost=lost)
 
 
 @pytest.mark.parametrize("fields", [{"exit_code": int(ExitCode.INTERRUPTED)}, {"started": False}], ids=str)
 def test_a_pod_that_ended_before_it_could_say_anything_has_spent_nothing(fields: dict[str, Any]) -> None:
     found = pod(job(WORK, 0), allowance=Allowance(calls=9), **fields)
-    assert gather.spent(printed_by(found, [])) == Spending()
+    assert harvest.spent(printed_by(found, [])) == Spending()
 
 
 def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:
-    found = gather.harvest((Output(each, final=each.ended, lost=each.started) for each in pods), journal)
+    found = harvest.harvest((Output(each, final=each.ended, lost=each.started) for each in pods), journal)
     return [record.header for records in found.results.values() for record in records]
 
 

@@ -10,17 +10,20 @@ import pytest
 
 from support.wire import printed
 from support.worlds import KEY, NOW, ago, cell, job, planned, pod, results
-from swarm_operator import errors, gather, logs, naming
-from swarm_operator.api import ObjectKind
-from swarm_operator.gather import Output
-from swarm_operator.logs import LogReader
+from swarm_operator.cluster import errors
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.world import Job, Journal, Pod, Shard
+from swarm_operator.compilation.observe import harvest as gather
+from swarm_operator.compilation.observe import pod_logs
+from swarm_operator.compilation.observe.harvest import Output
+from swarm_operator.compilation.observe.pod_logs import LogReader
 from swarm_operator.settings import Settings
-from swarm_operator.world import Job, Journal, Pod, Shard
 from swarm_wire.messages import Allowance, Booked, Bound, Outcome, Result, Spending
 from swarm_wire.records import Record, RecordKind
 
 JOB = job(ObjectKind.WORK, 0)
-NONCE = naming.nonce(KEY.uid, JOB.name)
+NONCE = object_names.nonce(KEY.uid, JOB.name)
 SETTINGS = Settings(log_deadline=60, lost_after=30, concurrent_logs=8)
 NINE = Allowance(calls=9)
 RESULTS = [Record(RecordKind.RESULT, Result(key=cell(0, n), outcome=Outcome.OK).to_header()) for n in range(4)]
@@ -28,7 +31,7 @@ LINES, COMMIT = printed(RESULTS, NONCE)
 GONE = b"unable to retrieve container logs for containerd://0a1b2c3d4e5f"
 WHOLE = "".join(LINES).encode()
 HALF = "".join(LINES[:2]).encode()
-LONG = HALF + b"x" * logs.OUTPUT_BYTES
+LONG = HALF + b"x" * pod_logs.OUTPUT_BYTES
 JOURNAL = Journal(planned(0))
 
 
@@ -166,7 +169,7 @@ async def test_what_was_in_the_journal_before_the_log_was_gone_is_not_waited_for
     of: Job, first: list[Record], journal: list[Shard]
 ) -> None:
     """A pod that is drained lingers until it was read; its log goes with its container."""
-    lines, commit = printed([*first, *RESULTS], naming.nonce(KEY.uid, of.name))
+    lines, commit = printed([*first, *RESULTS], object_names.nonce(KEY.uid, of.name))
     draining = pod(of, deleted_at=NOW)
     answers = iter(["".join(lines).encode(), GONE, GONE])
     tried = reader(Kubelet(lambda _: next(answers)))
@@ -200,7 +203,7 @@ async def test_a_pod_whose_output_is_given_up_is_told_again_at_once() -> None:
 
 
 async def test_one_compilation_leaves_gates_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(pod_logs, "READ_SECONDS", 0.2)
     gate, forever = asyncio.Semaphore(8), asyncio.Event()
 
     async def hang() -> bytes:
@@ -221,12 +224,12 @@ async def test_one_compilation_leaves_gates_to_others(monkeypatch: pytest.Monkey
 
 
 async def test_a_pass_takes_no_more_than_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "PASS_BYTES", 1)
+    monkeypatch.setattr(pod_logs, "PASS_BYTES", 1)
     of = job(ObjectKind.WORK, 0, completions=30)
     kubelet = Kubelet(lambda _: WHOLE)
     pods = [pod(of, n) for n in range(30)]
     tried = LogReader(kubelet, KEY, SETTINGS, asyncio.Semaphore(2))  # type: ignore[arg-type]
-    lines, _ = printed(RESULTS, naming.nonce(KEY.uid, of.name))
+    lines, _ = printed(RESULTS, object_names.nonce(KEY.uid, of.name))
     kubelet.answer = lambda _: "".join(lines).encode()
     first = len(await tried.read(pods, JOURNAL, NOW))
     assert first <= 2, "as many as are read side by side"

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from support.operator_specs import spec
 from support.worlds import ARTIFACT, IMAGE, KEY, RUN_ID, assignment, planned, run, task
-from swarm_operator import manifests, naming
-from swarm_operator.api import FINALIZER, ObjectKind
-from swarm_operator.maps import parse
-from swarm_operator.world import AssignmentMap, Journal, Run, Shard, Took
+from swarm_operator.compilation.api import FINALIZER, ObjectKind
+from swarm_operator.compilation.apply import manifests
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.world import AssignmentMap, Journal, Run, Shard, Took
+from swarm_operator.compilation.observe.config_maps import parse
 from swarm_wire.messages import CallMade, Ending, RunRequest, Usage
 from swarm_wire.rates import RateLimits, rate_limits
 from swarm_wire.records import Record, RecordKind
@@ -99,7 +100,7 @@ def test_a_work_job_is_this() -> None:
                             "image": "worker:1",
                             "args": ["work"],
                             "env": [
-                                {"name": "SWARM_NONCE", "value": naming.nonce("uid-1", name)},
+                                {"name": "SWARM_NONCE", "value": object_names.nonce("uid-1", name)},
                                 {"name": "SWARM_IMAGE", "value": "worker:1"},
                                 {"name": "SWARM_LINGER_SECONDS", "value": "20"},
                                 {"name": "SWARM_GRACE_SECONDS", "value": "12"},
@@ -497,7 +498,7 @@ def test_a_record_that_fits_into_no_config_map_is_told() -> None:
 @pytest.mark.parametrize("forged", [b"[" * 100_000, b'{"a": Infinity}', b"[1]", b'{"a": "x"}', b"\xff"], ids=repr)
 def test_an_assignment_that_somebody_has_forged_says_nothing(forged: bytes) -> None:
     made = manifests.assignment_map(run(), assignment(0, 2, [1]).assignment, {})
-    made["binaryData"] = {manifests.STRIKES_FILE: base64.b64encode(zlib.compress(forged)).decode()}
+    made["binaryData"] = {object_names.STRIKES_FILE: base64.b64encode(zlib.compress(forged)).decode()}
     assert parse(as_stored(made)) is None
 
 
@@ -532,23 +533,26 @@ def test_an_assignment_comes_back_with_its_strikes() -> None:
 
 @given(NAMES, st.integers(0, 9999), st.integers(1, 20))
 def test_names_fit(name: str, round_: int, attempt: int) -> None:
-    for job in (naming.plan_job(name, RUN_ID, round_, attempt), naming.work_job(name, RUN_ID, round_, attempt)):
-        assert len(job) <= naming.JOB_NAME_LIMIT
+    for job in (
+        object_names.plan_job(name, RUN_ID, round_, attempt),
+        object_names.work_job(name, RUN_ID, round_, attempt),
+    ):
+        assert len(job) <= object_names.JOB_NAME_LIMIT
         assert job.replace("-", "a").isalnum()
         assert job[0] != "-"
-    assert len(naming.shard_map(name, RUN_ID, "results", round_, attempt, "0" * 64)) <= 253
+    assert len(object_names.shard_map(name, RUN_ID, "results", round_, attempt, "0" * 64)) <= 253
 
 
 def test_a_run_is_named_by_what_makes_it_another_one() -> None:
     ids = {
-        naming.run_id("u", 1, None),
-        naming.run_id("u", 2, None),
-        naming.run_id("v", 1, None),
-        naming.run_id("u", 1, "now"),
+        object_names.run_id("u", 1, None),
+        object_names.run_id("u", 2, None),
+        object_names.run_id("v", 1, None),
+        object_names.run_id("u", 1, "now"),
     }
     assert len(ids) == 4
     assert all(len(id_) == 10 for id_ in ids)
 
 
 def test_namesakes_have_nonces_of_their_own() -> None:
-    assert naming.nonce("u", "job") != naming.nonce("v", "job")
+    assert object_names.nonce("u", "job") != object_names.nonce("v", "job")

@@ -10,12 +10,12 @@ from datetime import timedelta
 from support.mutations import Mutation, mutations, with_room
 from support.operator_specs import SPEC
 from support.worlds import KEY, NOW, RUN_ID, assignment, compilation, planned, results, world
-from swarm_operator import manifests
-from swarm_operator.actions import OpenRun, StartPlan, StartWork
-from swarm_operator.api import Reason
-from swarm_operator.decide import decide
+from swarm_operator.compilation.api import Reason
+from swarm_operator.compilation.apply import manifests
+from swarm_operator.compilation.decide.rules import decide
+from swarm_operator.compilation.model.actions import OpenRun, StartPlan, StartWork
+from swarm_operator.compilation.model.world import Run
 from swarm_operator.settings import Settings
-from swarm_operator.world import Run
 from swarm_wire.messages import RunRequest
 from swarm_wire.rates import rate_limits
 

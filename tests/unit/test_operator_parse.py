@@ -8,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.worlds import KEY, RUN_ID, run, shard
-from swarm_operator import manifests, naming, parse
-from swarm_operator.api import FINALIZER, ObjectKind, Reason
+from swarm_operator.compilation.api import FINALIZER, ObjectKind, Reason
+from swarm_operator.compilation.apply import manifests
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.observe import objects
 from swarm_wire.messages import Commit
 from swarm_wire.records import commit_text
 
 QUEUE = {"kueue.x-k8s.io/queue-name": "team", "kueue.x-k8s.io/priority-class": "low"}
 JOB = f"triage-{RUN_ID}-w0-1"
-NONCE = naming.nonce(KEY.uid, JOB)
+NONCE = object_names.nonce(KEY.uid, JOB)
 LABELS = {
     "app.kubernetes.io/managed-by": "dspy-swarm",
     "dspy-swarm.dev/compilation-uid": KEY.uid,
@@ -58,12 +60,12 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
 
 @pytest.mark.parametrize(("reason", "started"), [("Error", True), ("StartError", False), ("ContainerCannotRun", False)])
 def test_a_container_without_a_process_has_not_started(reason: str, started: bool) -> None:
-    pod = parse.pod(a_pod("Failed", ended(128, reason)))
+    pod = objects.pod(a_pod("Failed", ended(128, reason)))
     assert (pod.started, pod.ended) == (started, True)
 
 
 def test_identity_comes_from_labels() -> None:
-    pod = parse.pod(a_pod("Running", {"running": {"startedAt": "x"}}))
+    pod = objects.pod(a_pod("Running", {"running": {"startedAt": "x"}}))
     assert pod is not None
     assert (pod.job, pod.job_uid, pod.round, pod.attempt, pod.index) == (JOB, "job-uid", 0, 1, 3)
     assert (pod.held, pod.started, pod.ended) == (True, True, False)
@@ -81,24 +83,24 @@ def test_a_pod_without_our_labels_is_of_no_run(label: str) -> None:
         {key: value for key, value in LABELS.items() if key != label},
         {**LABELS, "dspy-swarm.dev/role": "x"},
     ):
-        pod = parse.pod(a_pod("Running", metadata={"labels": labels}))
+        pod = objects.pod(a_pod("Running", metadata={"labels": labels}))
         assert (pod.run_id, pod.uid, pod.held) == ("", "pod-uid", True)
         assert (pod.started, pod.ended) == (False, False)
-        over = parse.pod(a_pod("Succeeded", ended(0), metadata={"labels": labels}))
+        over = objects.pod(a_pod("Succeeded", ended(0), metadata={"labels": labels}))
         assert (over.run_id, over.started, over.ended) == ("", True, True), "nothing waits for it"
 
 
 @pytest.mark.parametrize(("spec", "over"), [({}, True), ({"nodeName": "a"}, False)])
 def test_a_pod_that_is_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], over: bool) -> None:
     found = a_pod("Pending", metadata={"deletionTimestamp": "2026-11-21T12:02:00Z"})
-    pod = parse.pod({**found, "spec": spec})
+    pod = objects.pod({**found, "spec": spec})
     assert (pod.started, pod.ended) == (False, over)
 
 
 def test_a_pod_without_a_run_is_of_no_run() -> None:
     """Then it is let go, as those of older runs are."""
-    pod = parse.pod(a_pod("Running", metadata={"labels": {**LABELS, "dspy-swarm.dev/run": ""}}))
-    found = parse.pod(
+    pod = objects.pod(a_pod("Running", metadata={"labels": {**LABELS, "dspy-swarm.dev/run": ""}}))
+    found = objects.pod(
         a_pod("Running", metadata={"labels": {k: v for k, v in LABELS.items() if not k.endswith("/run")}})
     )
     assert pod is not None
@@ -107,7 +109,7 @@ def test_a_pod_without_a_run_is_of_no_run() -> None:
 
 
 def test_a_container_that_ended_ends_its_pod_before_the_phase_says_so() -> None:
-    pod = parse.pod(a_pod("Running", ended(0, "Completed")))
+    pod = objects.pod(a_pod("Running", ended(0, "Completed")))
     assert pod is not None
     assert (pod.ended, pod.exit_code, pod.finished_at) == (True, 0, datetime(2026, 11, 21, 12, 1, tzinfo=UTC))
 
@@ -126,7 +128,7 @@ def test_a_container_that_ended_ends_its_pod_before_the_phase_says_so() -> None:
     ids=["failed", "out of memory", "ended well", "interrupted", "deleted", "disrupted", "running"],
 )
 def test_whose_fault_an_end_is(found: Any, own: bool) -> None:
-    pod = parse.pod(found)
+    pod = objects.pod(found)
     assert pod is not None
     assert pod.failed_on_its_own is own
 
@@ -162,7 +164,7 @@ LIMIT, REQUEST = {"memory": "48Mi"}, {"memory": "32Mi"}
     ],
 )
 def test_how_it_ended_in_words(found: Any, text: str) -> None:
-    pod = parse.pod(found)
+    pod = objects.pod(found)
     assert pod is not None
     assert pod.failure == text
 
@@ -181,14 +183,14 @@ def test_how_it_ended_in_words(found: Any, text: str) -> None:
     ],
 )
 def test_why_a_container_waits(state: Any, reason: Reason | None) -> None:
-    pod = parse.pod(a_pod("Pending", state))
+    pod = objects.pod(a_pod("Pending", state))
     assert pod is not None
     assert (pod.trouble.reason if pod.trouble else None) == reason
 
 
 def test_a_pod_that_no_node_takes() -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
-    pod = parse.pod(a_pod("Pending", conditions=[condition]))
+    pod = objects.pod(a_pod("Pending", conditions=[condition]))
     assert pod is not None
     assert pod.trouble is not None
     assert (pod.trouble.reason, pod.trouble.message) == (Reason.UNSCHEDULABLE, "0/1 nodes")
@@ -198,20 +200,20 @@ def test_a_commit_counts_with_the_pods_own_nonce() -> None:
     own = commit_text(Commit(nonce=NONCE, exit_code=0))
     other = commit_text(Commit(nonce="f" * 32, exit_code=0))
     for text, there in [(own, True), (f"runtime said\n{own}", True), (other, False), ("", False), ("{}", False)]:
-        pod = parse.pod(a_pod("Succeeded", ended(0, message=text)))
+        pod = objects.pod(a_pod("Succeeded", ended(0, message=text)))
         assert pod is not None
         assert (pod.commit is not None) is there
 
 
 @given(st.text(max_size=300))
 def test_no_termination_message_stops_the_operator(text: str) -> None:
-    assert parse.pod(a_pod("Failed", ended(1, message=text))) is not None
+    assert objects.pod(a_pod("Failed", ended(1, message=text))) is not None
 
 
 def test_whose_an_object_is() -> None:
-    assert parse.key_of({"metadata": METADATA}) == KEY
-    assert parse.key_of({"metadata": {**METADATA, "labels": {}}}) is None
-    assert parse.key_of({}) is None
+    assert objects.key_of({"metadata": METADATA}) == KEY
+    assert objects.key_of({"metadata": {**METADATA, "labels": {}}}) is None
+    assert objects.key_of({}) is None
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_whose_an_object_is() -> None:
 )
 def test_when_a_job_starts_no_more_pods(conditions: Any, finished: bool) -> None:
     metadata = {**METADATA, "name": JOB}
-    job = parse.job({"metadata": metadata, "spec": {"completions": 4}, "status": {"conditions": conditions}})
+    job = objects.job({"metadata": metadata, "spec": {"completions": 4}, "status": {"conditions": conditions}})
     assert job is not None
     assert (job.finished, job.completions, job.round) == (finished, 4, 0)
 
@@ -232,11 +234,11 @@ def test_when_a_job_starts_no_more_pods(conditions: Any, finished: bool) -> None
 def test_what_a_job_mounts_and_that_it_is_suspended() -> None:
     made = manifests.plan_job(run(), 1, 1, [shard(ObjectKind.RESULTS, 0, 1)], manifests.Surroundings(queue=QUEUE))
     made["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    read = parse.job(made)
+    read = objects.job(made)
     assert read is not None
     assert (read.suspended, read.mounted) == (False, frozenset({shard(ObjectKind.RESULTS, 0, 1).name}))
     made["spec"]["suspend"] = True
-    assert parse.job(made).suspended  # type: ignore[union-attr]
+    assert objects.job(made).suspended  # type: ignore[union-attr]
     assert made["metadata"]["labels"].items() >= QUEUE.items()
     assert not made["spec"]["template"]["metadata"]["labels"].keys() & QUEUE.keys()
 
@@ -250,7 +252,7 @@ def test_labels_for_kueue_are_those_and_no_others() -> None:
             "labels": {**QUEUE, "app": "triage", "kueue.example/x": "y", "dspy-swarm.dev/run": "forged"},
         }
     }
-    assert parse.compilation(found).queue == QUEUE
+    assert objects.compilation(found).queue == QUEUE
 
 
 @pytest.mark.parametrize(
@@ -265,5 +267,5 @@ def test_labels_for_kueue_are_those_and_no_others() -> None:
 def test_whose_the_artifacts_data_is(fields: Any, foreign: bool) -> None:
     owners = [{"uid": "gc-only"}, {"uid": KEY.uid, "controller": True}]
     metadata = {"name": "a", "uid": "u", "resourceVersion": "1", "ownerReferences": owners, "managedFields": fields}
-    found = parse.artifact({"metadata": metadata})
+    found = objects.artifact({"metadata": metadata})
     assert (found.owner_uid, found.foreign) == (KEY.uid, foreign)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from swarm_operator.pulse import Pulse
+from swarm_operator.runtime.health import Pulse
 
 PATIENCE, MINUTE = 300.0, 60.0
 

@@ -25,8 +25,10 @@ from support.fake_cluster import (
     StandIn,
 )
 from support.operator_specs import spec
-from swarm_operator import errors, journals
-from swarm_operator.api import (
+from swarm_operator.cluster import errors
+from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
+from swarm_operator.compilation.api import (
+    COMPILATIONS,
     FINALIZER,
     LABEL_ATTEMPT,
     LABEL_KIND,
@@ -39,11 +41,11 @@ from swarm_operator.api import (
     ConditionType,
     Status,
 )
-from swarm_operator.kube import COMPILATIONS, CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
-from swarm_operator.reconcile import Reconciler
+from swarm_operator.compilation.decide import retention
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.world import Key
+from swarm_operator.compilation.reconcile import Reconciler
 from swarm_operator.settings import Settings
-from swarm_operator.situation import Situation
-from swarm_operator.world import Key
 from swarm_wire.names import ExitCode
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import unpack
@@ -213,13 +215,13 @@ def test_killed_around_any_write_the_operator_goes_on_where_it_was(number: int, 
 @pytest.fixture
 def merging(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two small shards are too many."""
-    monkeypatch.setattr(journals, "FEW", 1)
+    monkeypatch.setattr(retention, "FEW", 1)
 
 
 def merges_of_a_run() -> list[int]:
     """Writes of ConfigMaps, in a run that merges all that it can."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journals, "FEW", 1)
+        patch.setattr(retention, "FEW", 1)
         cluster, operator = prepared()
         run(cluster, operator)
     return [number for number, text in enumerate(cluster.writes) if "configmaps/" in text and "-r" in text]
@@ -308,8 +310,8 @@ def test_many_gathers_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) ->
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * cells
     shards = [text for text in cluster.writes if "create configmaps/" in text and "-r" in text]
     assert len(shards) > 100
-    assert most < 5 * journals.FEW
-    assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) <= 3 * journals.FEW
+    assert most < 5 * retention.FEW
+    assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) <= 3 * retention.FEW
 
 
 @pytest.mark.parametrize("denial", [errors.Forbidden("no"), errors.Rejected("no"), errors.Conflict("no")], ids=repr)
@@ -327,7 +329,7 @@ def test_shards_that_cannot_be_deleted_hold_nothing_up_and_are_given_to_no_pod(
         mounted = max([mounted, *(len(mounted_by(job)) for job in cluster.of(JOBS))])
         cluster.step()
     assert conditions(cluster)["Ready"] == ("True", "Published")
-    assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) > mounted + 2 * journals.FEW
+    assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) > mounted + 2 * retention.FEW
 
 
 def test_an_operator_that_writes_once_in_each_life_arrives() -> None:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from swarm_operator import errors
-from swarm_operator.schedule import Schedule
+from swarm_operator.cluster import errors
+from swarm_operator.runtime.workqueue import Schedule
 
 PAUSE = 0.01
 
@@ -96,7 +96,7 @@ async def test_a_pass_may_ask_for_the_next_one() -> None:
 async def test_an_error_is_repeated_later_whatever_events_come(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swarm_operator.schedule.FIRST_DELAY", 0.1)
+    monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
     moments: list[float] = []
 
     async def work(key: str) -> float | None:
@@ -123,7 +123,7 @@ async def test_passes_that_come_further_are_not_delayed_more_and_more(
     places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where each write is done and none is answered, each pass fails at another one."""
-    monkeypatch.setattr("swarm_operator.schedule.FIRST_DELAY", 0.1)
+    monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
     moments: list[float] = []
     done = asyncio.Event()
 

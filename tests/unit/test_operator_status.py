@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, shard, world
-from swarm_operator import status as reports
-from swarm_operator.api import ArtifactStatus, ConditionType, ObjectKind, Reason, Status
-from swarm_operator.status import CONDITIONS, State, Verdict, make, settled, timestamp
+from swarm_operator.compilation.api import ArtifactStatus, ConditionType, ObjectKind, Reason, Status
+from swarm_operator.compilation.decide import conditions as reports
+from swarm_operator.compilation.decide.conditions import CONDITIONS, State, Verdict, make, settled, timestamp
 from swarm_wire.messages import Candidate, FailureGroup, Failures, Spending, Usage
 from swarm_wire.names import WorkerReason
 

@@ -6,13 +6,13 @@ import dspy
 import pytest
 
 from swarm_wire.messages import EffectKind
+from swarm_worker.content.codec import Codec
 from swarm_worker.errors import BadInput
+from swarm_worker.journal.store import Store
 from swarm_worker.replay import attempts
 from swarm_worker.replay.attempts import counting_apart
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.effects import Wave, make_work
-from swarm_worker.replay.store import Store
 
 N = 3
 

@@ -31,7 +31,7 @@ from support.wire_spec import a_spec
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import ExitCode
 from swarm_wire.spec import CompilationSpec
-from swarm_worker import advice
+from swarm_worker.client import advice
 from swarm_worker.errors import InfrastructureFailed, ProviderFailed, SwarmError
 from swarm_worker.imaginary.values import Draw, of_type
 from swarm_worker.replay import calls
@@ -182,9 +182,9 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("the client does not keep its contract", not_an_engine, MACHINERY),
     ("the client says no more than that", within(
         "dspy.clients.errors", "from dspy.utils.exceptions import LMUnexpectedError as E\nraise E('?')"), MACHINERY),
-    ("this worker", within("swarm_worker.replay.codec", "{}['key']"), MACHINERY),
-    ("the standard library, called by this worker", within("swarm_worker.exchange", "import json; json.loads('{')"),
-     MACHINERY),
+    ("this worker", within("swarm_worker.content.codec", "{}['key']"), MACHINERY),
+    ("the standard library, called by this worker",
+     within("swarm_worker.replay.call_sharing", "import json; json.loads('{')"), MACHINERY),
 ]  # fmt: skip
 
 
@@ -364,7 +364,7 @@ def test_a_fault_of_our_own_around_a_call_is_no_result(monkeypatch: pytest.Monke
     calls.install()
 
     answers = Answers(CODEC, lambda key: None, lambda record: None)
-    lost = within("swarm_worker.replay.store", "{}['key']")
+    lost = within("swarm_worker.journal.store", "{}['key']")
     monkeypatch.setattr(answers, "claim", lambda key: lost())
     with pytest.raises(SwarmError) as ended:
         run_cell(digest(1), suppressed, (), answers, lm=Provider("fine").lm())

@@ -24,13 +24,13 @@ from support.wire_spec import a_spec
 from swarm_wire.messages import Allowance, Booked, Spending, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
-from swarm_worker import budget
-from swarm_worker.budget import Budget
 from swarm_worker.client.call import Request
 from swarm_worker.client.installed import client
-from swarm_worker.client.longest import longest
 from swarm_worker.errors import AllowanceSpent, BadInput, LimiterUnreachable, SwarmError, causes
-from swarm_worker.price_list import Price, Prices
+from swarm_worker.provider import budget
+from swarm_worker.provider.budget import Budget
+from swarm_worker.provider.longest_request import longest
+from swarm_worker.provider.price_list import Price, Prices
 from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.execute import run_cell

@@ -20,10 +20,10 @@ from swarm_wire.records import Record, RecordKind
 from swarm_worker.client.call import Request, Send
 from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, LimiterUnreachable, ProviderFailed, SwarmError
+from swarm_worker.journal.store import Store
 from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers, cell_calls, name_call
 from swarm_worker.replay.execute import run_cell
-from swarm_worker.replay.store import Store
 
 
 @dataclass

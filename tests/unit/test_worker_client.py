@@ -15,11 +15,11 @@ import pytest
 from simulated_provider.testing import running_provider
 from support.compiles import ROOT
 from swarm_wire.messages import Allowance, Usage
-from swarm_worker.budget import Budget
 from swarm_worker.client import prices
 from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make
 from swarm_worker.client.installed import client
-from swarm_worker.replay.codec import Codec
+from swarm_worker.content.codec import Codec
+from swarm_worker.provider.budget import Budget
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning"),

@@ -16,11 +16,11 @@ import pytest
 
 from support.worker import Program, example
 from swarm_wire.messages import Report, Scores, Usage
+from swarm_worker.content.codec import Codec, SecretInPayload
+from swarm_worker.content.digest import Walk
+from swarm_worker.content.places import NotPortable
 from swarm_worker.errors import BadInput, Drift
-from swarm_worker.plan import artifact
-from swarm_worker.replay.codec import Codec, SecretInPayload
-from swarm_worker.replay.digest import Walk
-from swarm_worker.replay.places import NotPortable
+from swarm_worker.pod.plan import artifact
 
 KEY = "sk-a-very-secret-key"
 CODEC = Codec({"student model's API key": KEY, "teacher model's API key": "none"})

@@ -11,11 +11,11 @@ from support.wire import blob, digest, plan_end, result
 from swarm_wire import names
 from swarm_wire.messages import STORED, Booked, CallMade, Spending, Stored, Usage
 from swarm_wire.records import Record, RecordKind
-from swarm_worker import depot as depots
-from swarm_worker.depot import Depot, Sender
 from swarm_worker.errors import BadInput, Drift, StorageFailed
-from swarm_worker.replay.journal import Journal
-from swarm_worker.replay.store import Store
+from swarm_worker.journal import body_store as depots
+from swarm_worker.journal.body_store import Depot, Sender
+from swarm_worker.journal.run_journal import Journal
+from swarm_worker.journal.store import Store
 
 
 @pytest.fixture(autouse=True)

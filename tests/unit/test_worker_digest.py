@@ -15,8 +15,8 @@ import pydantic
 import pytest
 
 from support.worker import Program, Slotted, example, graphs, run_python, scorer
-from swarm_worker.replay.digest import Walk, combine
-from swarm_worker.replay.marks import mark
+from swarm_worker.content.digest import Walk, combine
+from swarm_worker.content.marks import mark
 
 
 def digest(thing: Any) -> str:
@@ -26,8 +26,8 @@ def digest(thing: Any) -> str:
 IN_ANOTHER_PROCESS = """
 import json
 from support.worker import graphs
-from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.digest import Walk
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.digest import Walk
 codec = Codec({"student model's API key": "secret-key-1234"})
 found = {}
 for name, thing in graphs().items():

@@ -14,9 +14,9 @@ PROGRAMS = Path(dspys_classes.__file__).parent
 PLAN = """
 import base64, json
 import dspys_classes as classes
-from swarm_worker.replay import places
-from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.digest import Walk
+from swarm_worker.content import places
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.digest import Walk
 found = {}
 for name in classes.CLASSES:
     program = classes.program(name)
@@ -30,9 +30,9 @@ import os; os._exit(0)
 WORKER = """
 import base64, json, sys
 import dspys_classes as classes
-from swarm_worker.replay import places
-from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.digest import Walk
+from swarm_worker.content import places
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.digest import Walk
 found = {}
 for name, data in json.load(open(DATA)).items():
     places.install(places.Places.lazy(lambda: {"program": classes.program(name)}), "dspys_classes:program")

@@ -9,8 +9,8 @@ from support.wire import digest
 from swarm_wire.messages import STORED, Bound, CallMade, Outcome, Result, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import pack, read_folder
+from swarm_worker.journal.run_journal import Journal
 from swarm_worker.local.earlier import EarlierRuns
-from swarm_worker.replay.journal import Journal
 
 A, B = "a" * 32, "b" * 32
 

@@ -19,11 +19,11 @@ from support.worker import run_python
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.records import Record, RecordKind, parse_commit, read
 from swarm_worker.errors import BadInput, Drift, InfrastructureFailed, OutputFull, ProviderFailed
+from swarm_worker.journal.run_journal import Stream
+from swarm_worker.journal.store import Store
 from swarm_worker.replay import calls, engine
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.effects import Wave, make_work
-from swarm_worker.replay.journal import Stream
-from swarm_worker.replay.store import Store
 
 
 @pytest.fixture
@@ -579,10 +579,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from support.effects import Step
 from swarm_wire.records import Record, RecordKind
-from swarm_worker.process import Process
-from swarm_worker.replay.codec import Codec
+from swarm_worker.pod.process import Process
+from swarm_worker.content.codec import Codec
 from swarm_worker.replay.engine import Engine
-from swarm_worker.replay.store import Store
+from swarm_worker.journal.store import Store
 
 process = Process()
 
@@ -804,11 +804,11 @@ def test_without_looking_ahead_only_the_first_is_asked_for() -> None:
 SWALLOWED = """
 import os
 from support.worker import NONCE
-from swarm_worker.process import Process
-from swarm_worker.replay.codec import Codec
+from swarm_worker.pod.process import Process
+from swarm_worker.content.codec import Codec
 from swarm_worker.replay.engine import Engine
-from swarm_worker.replay.placeholder import EXTREMES
-from swarm_worker.replay.store import Store
+from swarm_worker.lookahead.placeholder import EXTREMES
+from swarm_worker.journal.store import Store
 from support.effects import Step
 process = Process()
 engine = Engine(Store(), Codec({}), process.put, process.end, looks_ahead=False)

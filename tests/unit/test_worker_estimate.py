@@ -12,7 +12,7 @@ from swarm_wire.records import Record, RecordKind
 from swarm_worker.imaginary.mode import Assumed, Imagination
 from swarm_worker.local.estimate.display import show
 from swarm_worker.local.estimate.figures import Estimate, ModelCost, Part, Phase, Printed, figures
-from swarm_worker.price_list import Price, listed
+from swarm_worker.provider.price_list import Price, listed
 
 
 def key(name: str) -> str:

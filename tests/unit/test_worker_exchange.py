@@ -9,7 +9,7 @@ import pytest
 
 from support.models import CODEC
 from support.worker import run_python
-from swarm_worker.exchange import Desk, Window
+from swarm_worker.replay.call_sharing import Desk, Window
 from swarm_worker.replay.calls import Answers
 
 
@@ -77,7 +77,7 @@ async def test_a_coroutine_that_is_cancelled_leaves_its_call_to_others(desk: Des
 
 DIES = """
 import os, sys
-from swarm_worker.exchange import Window
+from swarm_worker.replay.call_sharing import Window
 assert Window.of(os.environ).claim("a") is None
 """
 

@@ -17,10 +17,10 @@ from support.wire import digest
 from swarm_wire.messages import Outcome, Result
 from swarm_worker import errors
 from swarm_worker.client.call import LMCall
+from swarm_worker.content.codec import Codec
 from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
 from swarm_worker.exceptions import Carried, describe, kind_of, location, unread_answer
 from swarm_worker.replay.calls import Answers, current
-from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.execute import portable, run_cell
 
 

@@ -5,8 +5,8 @@ from statistics import NormalDist
 
 import pytest
 
-from swarm_worker.replay.forecast import APART, RECENT, Forecast
-from swarm_worker.replay.placeholder import EXTREMES, LIKELY, Outlook
+from swarm_worker.lookahead.forecast import APART, RECENT, Forecast
+from swarm_worker.lookahead.placeholder import EXTREMES, LIKELY, Outlook
 
 POSITIONS = range(2, 40)
 

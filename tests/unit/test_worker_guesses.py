@@ -3,8 +3,8 @@
 import pytest
 
 from support.wire import digest
-from swarm_worker.replay.guesses import WASTE, Guesses, allowance
-from swarm_worker.replay.lookahead import Sighting
+from swarm_worker.lookahead.guesses import WASTE, Guesses, allowance
+from swarm_worker.lookahead.scouts import Sighting
 
 ALLOWANCES: list[tuple[str, int, int, float]] = [
     ("nothing is paid for", 0, 0, 0),

@@ -10,7 +10,7 @@ from dspy.predict.predict import Predict
 from support.models import CODEC, Provider, take_over
 from support.plans import plan
 from swarm_wire.records import RecordKind
-from swarm_worker.replay.digest import Walk
+from swarm_worker.content.digest import Walk
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from support.plans import Desk, Left, plan
 from support.wire import digest, plan_end, result, task
 from swarm_wire.messages import UNLIMITED, PlanEnd, PlanOutcome
 from swarm_wire.records import Record, RecordKind
-from swarm_worker.budget import Budget
 from swarm_worker.client.installed import client
 from swarm_worker.errors import AllowanceSpent, NoMoreCalls, Stopping, causes
-from swarm_worker.replay.leftover import leftover
-from swarm_worker.replay.store import Store
+from swarm_worker.journal.store import Store
+from swarm_worker.provider.budget import Budget
+from swarm_worker.replay.unfinished import leftover
 
 ASKED = task(1, cells=3)
 KEYS = [cell.key for cell in ASKED.cells]

@@ -39,11 +39,11 @@ from swarm_wire.spec import CompilationSpec
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import Display, print_report
+from swarm_worker.local.documents import Manifest, read
 from swarm_worker.local.driver import Driver, Known, OfAnotherState, RunFailed
 from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.launcher import Launched, Launcher
-from swarm_worker.local.logs import following
-from swarm_worker.local.manifests import Manifest, read
+from swarm_worker.local.log_tail import following
 from swarm_worker.local.processes import Ended, Processes
 
 MAPS = {
@@ -247,7 +247,7 @@ def opened(root: Path, manifest: Manifest) -> tuple[JournalFolder, RunRequest]:
 def test_what_begins_no_new_run_in_a_cluster_begins_none_here(
     change: dict[str, Any], is_new: bool, tmp_path: Path
 ) -> None:
-    """As `swarm_operator.world.Compilation.continued`."""
+    """As `swarm_operator.compilation.model.world.Compilation.continued`."""
 
     def found(**changes: Any) -> str:
         return fingerprint(read(write(tmp_path, compilation(**changes)), {}))

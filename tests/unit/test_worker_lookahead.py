@@ -11,9 +11,9 @@ import pytest
 import tqdm
 
 from support.wire import digest
-from swarm_worker.replay import lookahead
-from swarm_worker.replay.lookahead import Scout, Sighting, look
-from swarm_worker.replay.placeholder import EXTREMES, LIKELY, Outlook
+from swarm_worker.lookahead import scouts
+from swarm_worker.lookahead.placeholder import EXTREMES, LIKELY, Outlook
+from swarm_worker.lookahead.scouts import Scout, Sighting, look
 
 
 def agreed(
@@ -185,12 +185,12 @@ def test_what_the_round_has_is_not_asked_for_again() -> None:
 
 
 def test_the_budget_bounds_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookahead, "BUDGET", 5)
+    monkeypatch.setattr(scouts, "BUDGET", 5)
     assert agreed(lambda it: [sight(it, number) for number in range(100)]) == [0, 1, 2, 3, 4]
 
 
 def test_a_scout_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookahead, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(scouts, "PATIENCE_SECONDS", 0.1)
     assert agreed(lambda it: [sight(it, 1), it.letter == "A" or threading.Event().wait(), sight(it, 2)]) == [1]
 
 

@@ -6,13 +6,12 @@ from typing import Any
 import dspy
 import pytest
 
-from swarm_worker import masking
+from swarm_worker.content import masking
+from swarm_worker.content.codec import Codec
+from swarm_worker.determinism.rehearsal import VALUE_TEXT, observe
 from swarm_worker.errors import BadInput
-from swarm_worker.loading import Compilation
-from swarm_worker.rehearsal import VALUE_TEXT, observe
-from swarm_worker.replay.codec import Codec
-from swarm_worker.user.data import Data
-from swarm_worker.user.score import VALUE, check
+from swarm_worker.replay.score import VALUE, check
+from swarm_worker.user.data import Compilation, Data
 
 KEY = "sk-a-very-secret-key"
 HALF = len(KEY) // 2

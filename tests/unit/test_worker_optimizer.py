@@ -14,7 +14,7 @@ from support.provider import TRIAGE, tickets
 from support.worker import importable, module
 from swarm_wire.optimizers import Optimizer
 from swarm_worker.errors import BadInput, CompileFailed, InfrastructureFailed
-from swarm_worker.script import Progress, run
+from swarm_worker.pod.script import Progress, run
 from swarm_worker.user.data import Data
 from swarm_worker.user.models import Models
 from swarm_worker.user.optimizer import prepare

@@ -13,11 +13,11 @@ import pytest
 
 import clients
 from support.worker import run_python
+from swarm_worker.content import places
+from swarm_worker.content.codec import Codec, SecretInPayload
+from swarm_worker.content.digest import Walk
+from swarm_worker.content.places import MARK, NotPortable, Places
 from swarm_worker.errors import Drift
-from swarm_worker.replay import places
-from swarm_worker.replay.codec import Codec, SecretInPayload
-from swarm_worker.replay.digest import Walk
-from swarm_worker.replay.places import MARK, NotPortable, Places
 
 CODEC = Codec({"student model's API key": "sk-a-very-secret-key"})
 PROGRAMS = Path(clients.__file__).parent
@@ -44,9 +44,9 @@ def worker(program: Any, metric: Any = None) -> Any:
 PLAN = """
 import base64, json, sys
 import clients, dspy
-from swarm_worker.replay import places
-from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.digest import Walk
+from swarm_worker.content import places
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.digest import Walk
 found = {}
 for name, make in clients.HELD.items():
     program = clients.Holder(make())
@@ -60,9 +60,9 @@ print(json.dumps(found))
 WORKER = """
 import base64, json, sys
 import clients
-from swarm_worker.replay import places
-from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.digest import Walk
+from swarm_worker.content import places
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.digest import Walk
 found = {}
 for name, data in json.load(open(sys.argv[1] if len(sys.argv) > 1 else DATA)).items():
     places.install(places.Places.lazy(lambda: {"program": clients.Holder(clients.HELD[name]())}), "clients:program")

@@ -13,9 +13,9 @@ from dspy.teleprompt.bootstrap import BootstrapFewShot
 import replay_programs
 import stock
 from simulated_provider.testing import running_provider
+from swarm_worker.content.codec import Codec
 from swarm_worker.replay import calls
 from swarm_worker.replay.calls import Answers, cell_calls
-from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.prefetch import running_ahead
 
 

@@ -14,7 +14,7 @@ from swarm_wire.messages import Outcome, PlanEnd, Result, SliceRef, Task
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind, Transcript
 from swarm_worker.errors import ProviderFailed, SwarmError
-from swarm_worker.work import hopeless
+from swarm_worker.pod.work import hopeless
 
 PROG = """
 import multiprocessing, os, re, sys, subprocess, time
@@ -328,7 +328,7 @@ def test_a_key_that_a_provider_repeats_is_not_told(tmp_path: Path) -> None:
 
 TELLING = """
 from swarm_worker.errors import SwarmError
-from swarm_worker.process import Process
+from swarm_worker.pod.process import Process
 from swarm_wire.records import Record, RecordKind
 
 process = Process()
@@ -482,7 +482,7 @@ import importlib.abc, os, signal, sys
 
 class Interrupts(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "swarm_worker.process":
+        if name == "swarm_worker.pod.process":
             os.kill(os.getpid(), signal.SIGTERM)
 
 sys.meta_path.insert(0, Interrupts())
@@ -552,7 +552,7 @@ def test_a_slice_that_is_done_when_the_output_is_full_is_done(tmp_path: Path, as
 
 
 def test_the_worker_needs_neither_kubernetes_nor_the_driver(tmp_path: Path) -> None:
-    code = "import sys, swarm_worker.plan, swarm_worker.work; print(*sorted(sys.modules))"
+    code = "import sys, swarm_worker.pod.plan, swarm_worker.pod.work; print(*sorted(sys.modules))"
     loaded = run_python(code).stdout.split()
     assert not {"kopf", "kubernetes", "rich.progress", "swarm_worker.local"} & set(loaded)
 

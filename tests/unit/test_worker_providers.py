@@ -18,9 +18,9 @@ import pytest
 from support.wire_spec import a_spec
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.client.call import Request
+from swarm_worker.client.permanent_errors import Refusals, missing_package
 from swarm_worker.client.prices import keep_offline
 from swarm_worker.errors import BadInput
-from swarm_worker.refusals import Refusals, missing_package
 from swarm_worker.user.models import make_models, take_keys
 
 # LiteLLM leaves connections and an event loop behind.

@@ -22,13 +22,13 @@ from support.wire import plan_end
 from swarm_wire.messages import Outcome, Result, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput
+from swarm_worker.journal.store import Store
+from swarm_worker.pod.script import Progress, candidates
 from swarm_worker.replay import calls
 from swarm_worker.replay import pruning as policy
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.effects import Wave, make_work
 from swarm_worker.replay.pruning import FEW, Bound, Contest, Entrant, Range, Standing, lost, wanted
-from swarm_worker.replay.store import Store
-from swarm_worker.script import Progress, candidates
 
 UNIT = Range(0, 1)
 

@@ -18,10 +18,9 @@ from support.wire import digest
 from swarm_wire.messages import Result
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
-from swarm_worker.replay import calls, recorded
+from swarm_worker.replay import calls, recorded, settings
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.execute import run_cell
-from swarm_worker.user import settings
 
 ASK = dspy.Predict("text -> label")
 

@@ -22,13 +22,13 @@ from support.wire import digest
 from swarm_wire.messages import Outcome, Result, Usage
 from swarm_wire.records import Record
 from swarm_wire.words import sentence
-from swarm_worker import refusals
+from swarm_worker.client import permanent_errors
 from swarm_worker.client.call import Request
+from swarm_worker.client.permanent_errors import Refusals, RequestRefused, key_of, missing_package
 from swarm_worker.errors import BadInput
-from swarm_worker.refusals import Refusals, RequestRefused, key_of, missing_package
+from swarm_worker.journal.run_journal import Journal
 from swarm_worker.replay.calls import Answers, current
 from swarm_worker.replay.execute import run_cell
-from swarm_worker.replay.journal import Journal
 
 REQUEST = Request(SimpleNamespace(model="openai/m"), "http://m/v1", 1, lambda: None)  # type: ignore[arg-type, return-value]
 OTHER = Request(SimpleNamespace(model="openai/m"), "http://other/v1", 1, lambda: None)  # type: ignore[arg-type, return-value]
@@ -184,7 +184,7 @@ def test_a_package_is_missing_where_it_is_not_there(error: Exception, is_missing
 def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_to_that_address_are_answered(
     monkeypatch: pytest.MonkeyPatch, endpoint: str, error: Exception, goes_on: bool, swallows: bool, is_doubted: bool
 ) -> None:
-    monkeypatch.setattr(refusals._process, "refusals", begun(True))
+    monkeypatch.setattr(permanent_errors._process, "refusals", begun(True))
 
     def refused() -> Any:
         raise error

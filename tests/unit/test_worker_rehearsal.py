@@ -20,21 +20,20 @@ from dspy.utils.unbatchify import Unbatchify
 
 from support.worker import module, run_python
 from swarm_wire.names import WorkerReason
-from swarm_worker import leftovers
+from swarm_worker.content import shared_state
+from swarm_worker.content.shared_state import Kind, Place
+from swarm_worker.determinism.rehearsal import CALLS, Rehearsal, rehearse
+from swarm_worker.determinism.twin import Difference, Observation, compare, explain
 from swarm_worker.errors import BadInput
 from swarm_worker.forks import restart_batching
-from swarm_worker.leftovers import Kind, Place
-from swarm_worker.loading import Compilation
-from swarm_worker.rehearsal import CALLS, Rehearsal, rehearse
 from swarm_worker.replay import attempts
-from swarm_worker.twin import Difference, Observation, compare, explain
-from swarm_worker.user.data import Data
+from swarm_worker.user.data import Compilation, Data
 
 
 @pytest.fixture(autouse=True)
 def no_modules_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """All tests of this process are modules of the user's, and would have to be looked at."""
-    monkeypatch.setattr(leftovers, "users_modules", lambda: iter([(__name__, sys.modules[__name__])]))
+    monkeypatch.setattr(shared_state, "users_modules", lambda: iter([(__name__, sys.modules[__name__])]))
 
 
 BASE = """
@@ -275,8 +274,8 @@ class Program(Program):
 
 OBSERVE = """
 import importlib, json, os, sys, dspy
-from swarm_worker.loading import Compilation
-from swarm_worker.rehearsal import observe, rehearse
+from swarm_worker.pod.environment import Compilation
+from swarm_worker.determinism.rehearsal import observe, rehearse
 from swarm_worker.user.data import Data
 
 dspy.configure(lm=dspy.LM("openai/nobody", api_base="http://127.0.0.1:9", api_key="none"), disable_history=True)

@@ -13,7 +13,7 @@ import pytest
 
 from swarm_worker.errors import BadInput
 from swarm_worker.imaginary.mode import Imagination, _process
-from swarm_worker.user.score import check, check_all, defined_at
+from swarm_worker.replay.score import check, check_all, defined_at
 
 
 def metric(example: Any, prediction: Any, trace: Any = None) -> Any: ...

@@ -8,9 +8,8 @@ import pytest
 from dspy.dsp.utils.settings import Settings, main_thread_config
 
 from support.models import Provider
-from swarm_worker.replay import recorded
-from swarm_worker.replay.digest import Walk
-from swarm_worker.user import settings
+from swarm_worker.content.digest import Walk
+from swarm_worker.replay import recorded, settings
 
 STUDENT = Provider("settings").lm()
 LARGE = dspy.LM("openai/large")

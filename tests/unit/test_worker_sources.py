@@ -17,8 +17,8 @@ import yaml
 
 from support.worker import importable, spec_of
 from support.worlds import IMAGE, KEY, RUN_ID, assignment, planned, run
-from swarm_operator import manifests
-from swarm_operator.world import Run
+from swarm_operator.compilation.apply import manifests
+from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec import KeyToPath

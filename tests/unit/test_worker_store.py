@@ -9,9 +9,9 @@ from swarm_wire.messages import Bound, CallMade, Outcome, Result, Reused, Usage
 from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import pack
-from swarm_worker.replay import store as stores
-from swarm_worker.replay.journal import Journal
-from swarm_worker.replay.store import Store, read_earlier
+from swarm_worker.journal import store as stores
+from swarm_worker.journal.run_journal import Journal
+from swarm_worker.journal.store import Store, read_earlier
 
 
 def test_the_first_result_of_a_key_counts() -> None:

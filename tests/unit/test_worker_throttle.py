@@ -22,11 +22,11 @@ from swarm_wire.messages import Usage
 from swarm_wire.rates import LimitedModel, RateLimit, RateLimits
 from swarm_worker.client.call import AsyncSend, Request, Send
 from swarm_worker.client.installed import client
+from swarm_worker.client.versions import has_own_client
 from swarm_worker.errors import BadInput
 from swarm_worker.local.limiter import LocalLimiter
-from swarm_worker.throttle.requests import Stopwatch, Throttle
-from swarm_worker.throttle.turns import OwnTurns
-from swarm_worker.versions import has_own_client
+from swarm_worker.provider.throttle import Stopwatch, Throttle
+from swarm_worker.provider.turns import OwnTurns
 
 KEY = "sk-of-the-student"
 

@@ -11,8 +11,8 @@ from swarm_wire.spec import CompilationSpec
 from swarm_wire.variables import Value, placed
 from swarm_worker.errors import BadInput
 from swarm_worker.local import dotenv
+from swarm_worker.local.documents import Manifest, read
 from swarm_worker.local.folder import fingerprint
-from swarm_worker.local.manifests import Manifest, read
 from swarm_worker.user.variables import place, secrets
 
 SECRET = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "judge", "key": "api-key"}}}

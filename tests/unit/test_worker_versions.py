@@ -9,9 +9,9 @@ import pytest
 
 from support.worker import run_python
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_worker import versions
+from swarm_worker.client import versions
+from swarm_worker.client.versions import Closure, Function, Names, Shape
 from swarm_worker.errors import BadInput
-from swarm_worker.versions import Closure, Function, Names, Shape
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from swarm_worker.watch import Watch
+from swarm_worker.replay.cell_timer import Watch
 
 
 class Clock:

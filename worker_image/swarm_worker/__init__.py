@@ -1,11 +1,16 @@
 """The worker: knows DSPy, never Kubernetes.
 
-plan        replays the stock optimizer from the journal until it lacks a result
-work        runs one slice of the cells that plans asked for
-replay/     how a plan is made durable: hooks, effects, digests, engine
-user/       what the user brings: program, metric, data, models, optimizer
-local/      the local driver: the same plan and work processes, without a cluster
-process     what plan and work share as processes: output, signals, commit, exit
+pod/          plan and work, the processes that pods run
+replay/       how a plan is made durable: hooks, effects, engine
+lookahead/    how a round becomes wide
+journal/      what was paid for
+content/      object graphs, named by their content and carried between processes
+determinism/  whether a program does the same in every process
+client/       DSPy's LM client
+provider/     what requests cost, and how fast they are sent
+imaginary/    models that exist in this process only
+user/         what the user brings: program, metric, data, models, optimizer
+local/        the local driver: plan and work without a cluster
 """
 
 from typing import Any
@@ -20,6 +25,6 @@ def lm(name: str, otherwise: Any = None) -> Any:
 
     Raises BadInput, which ends the run, where the spec has no such name; LookupError where there is no LM outside.
     """
-    from swarm_worker import roles
+    from swarm_worker.user import roles
 
     return roles.find(name, otherwise)

@@ -1,16 +1,7 @@
 """`python -m swarm_worker plan | work | run | estimate | pack`; and `twin`, which a plan starts."""
 
 import argparse
-import os
-import signal
 import sys
-from typing import TYPE_CHECKING
-
-from swarm_wire.names import ExitCode
-from swarm_worker import hash_seed
-
-if TYPE_CHECKING:
-    from swarm_worker.process import Process
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,28 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         packing.add_arguments(pack)
         return packing.run(parser.parse_args(arguments))
-    given = parser.parse_args(arguments)
-    hash_seed.adopt()
-    # A container's first process ignores signals that it has no handler for: until it can end well, it has nothing to
-    # lose, and whoever deletes the pod would wait for it in vain.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.INTERRUPTED))
-    # Each command imports only what it needs: a pod's start is part of every round.
-    if given.command == "work":
-        process = _process()
+    from swarm_worker.pod import start
 
-        from swarm_worker import work
-
-        work.main(process)
-    else:
-        from swarm_worker import twin
-
-        other = twin.start() if given.command == "plan" else twin.Line()
-
-        process = _process()
-
-        from swarm_worker import plan
-
-        plan.main(process, other)
+    start.start(parser.parse_args(arguments).command)
     return 0
 
 
@@ -80,20 +52,6 @@ class _Version(argparse.Action):
 
         sys.stdout.write(f"dspy-swarm {installed('swarm-worker')}, DSPy {installed('dspy')}\n")
         parser.exit()
-
-
-def _process() -> "Process":
-    """This process, if it has a DSPy that we know: the rest imports a lot of it."""
-    from swarm_worker import versions
-    from swarm_worker.errors import BadInput
-    from swarm_worker.process import Process
-
-    process = Process()
-    try:
-        versions.check()
-    except BadInput as error:
-        process.end(error)
-    return process
 
 
 if __name__ == "__main__":

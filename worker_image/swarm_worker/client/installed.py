@@ -3,7 +3,7 @@
 import functools
 
 from swarm_worker.client.call import Client
-from swarm_worker.versions import has_own_client
+from swarm_worker.client.versions import has_own_client
 
 
 @functools.cache

@@ -13,8 +13,8 @@ from typing import Any
 
 from swarm_worker.client import prices
 from swarm_worker.client.installed import client
+from swarm_worker.client.permanent_errors import missing_package
 from swarm_worker.errors import InfrastructureFailed
-from swarm_worker.refusals import missing_package
 
 
 @functools.cache

@@ -15,13 +15,13 @@ import dspy
 
 from swarm_worker.client.call import LMCall
 from swarm_worker.client.installed import client
+from swarm_worker.content.digest import Walk
+from swarm_worker.content.masking import beginning
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe, location
 from swarm_worker.imaginary.provider import install, is_by_agent
 from swarm_worker.imaginary.values import Draw
-from swarm_worker.masking import beginning
-from swarm_worker.replay.digest import Walk
-from swarm_worker.user.score import check
+from swarm_worker.replay.score import check
 
 ENVIRONMENT = "SWARM_IMAGINARY"
 _STEPS = 10**6

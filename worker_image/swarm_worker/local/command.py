@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from swarm_wire.messages import Report
 from swarm_worker.errors import SwarmError
-from swarm_worker.local import manifests
+from swarm_worker.local import documents
 from swarm_worker.local.display import Display, print_report
 from swarm_worker.local.driver import Driver, OfAnotherState, Stopped
 from swarm_worker.local.folder import JournalFolder
@@ -61,9 +61,9 @@ def run(given: argparse.Namespace) -> int:
     console = Console(stderr=False)
     began = time.monotonic()
     try:
-        manifest = manifests.read(given.file)
+        manifest = documents.read(given.file)
         if given.endpoint:
-            manifest = manifests.with_endpoint(manifest, given.endpoint)
+            manifest = documents.with_endpoint(manifest, given.endpoint)
         folder = JournalFolder(given.journal or JOURNALS / manifest.name)
         with folder.locked():
             display = Display(console)

@@ -40,11 +40,11 @@ from swarm_wire.records import Record, RecordKind
 from swarm_wire.slicing import has_failed, isolated, missing_cells, process_ended, slice_cells, slice_keys
 from swarm_wire.words import sentence
 from swarm_worker.errors import SwarmError
-from swarm_worker.exchange import Desk
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.limiter import LocalLimiter
 from swarm_worker.local.processes import Ended, Processes
 from swarm_worker.local.reasons import LocalReason
+from swarm_worker.replay.call_sharing import Desk
 
 PLAN_ATTEMPTS = 3
 

@@ -3,7 +3,7 @@
 NUMBER-RUN/               a run as it was: journal, artifact, logs, request. The oldest has the lowest number
 000000-answers-PACKAGES/  answers to LM calls of still older ones, by the installed packages that can read them
 
-A plan or worker reads each of these folders as one journal (`swarm_worker.replay.store`).
+A plan or worker reads each of these folders as one journal (`swarm_worker.journal.store`).
 """
 
 import shutil

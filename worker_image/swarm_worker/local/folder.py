@@ -27,8 +27,8 @@ from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.records import Record
 from swarm_wire.variables import bound, placed
 from swarm_worker.errors import BadInput
+from swarm_worker.local.documents import Manifest
 from swarm_worker.local.earlier import EarlierRuns
-from swarm_worker.local.manifests import Manifest
 from swarm_worker.local.reasons import LocalReason
 
 

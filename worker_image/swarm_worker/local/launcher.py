@@ -58,7 +58,9 @@ class Launcher:
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = list(paths)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["swarm_worker.plan", "swarm_worker.work", "swarm_worker.client.warm"])
+        self._context.set_forkserver_preload(
+            ["swarm_worker.pod.plan", "swarm_worker.pod.work", "swarm_worker.client.warm"]
+        )
         # The fork server starts with this environment, and a hash seed counts from the start.
         os.environ[VARIABLE] = str(hash_seed())
 
@@ -94,6 +96,6 @@ def _run(
     # `python -m` has put it first.
     sys.path[:] = [*paths, *sys.path[1:]] if sys.path[:1] in ([""], [here]) else [*paths, *sys.path]
     sys.argv = ["swarm_worker", command]
-    from swarm_worker.__main__ import main
+    from swarm_worker.pod import start
 
-    main([command])
+    start.start(command)

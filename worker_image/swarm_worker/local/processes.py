@@ -16,10 +16,10 @@ from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode, WorkerReason, api_key_env
 from swarm_wire.records import Reader, Record, Transcript, parse_commit
 from swarm_worker.hash_seed import VARIABLE, hash_seed
+from swarm_worker.local.documents import Manifest
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.launcher import Launched, Launcher
-from swarm_worker.local.logs import following
-from swarm_worker.local.manifests import Manifest
+from swarm_worker.local.log_tail import following
 
 GRACE_SECONDS = 10
 """How long cells in flight may go on after Ctrl-C."""

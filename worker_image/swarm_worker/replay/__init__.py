@@ -1,10 +1,14 @@
 """Durable replay of stock DSPy optimizers.
 
-digest   names an object graph by its content, the same in every process
-codec    carries object graphs between processes, by reference where both sides have the object
-store    the journal as a plan sees it: results by key
-effects  the expensive steps: what each is called, how it becomes tasks, how a result becomes a return value
-engine   the one place where a plan lacks a result: take it, run it here, or leave
-hooks    where stock DSPy hands its expensive steps to the engine
-execute  runs one cell, anywhere
+hooks         where stock DSPy hands its expensive steps to the engine
+engine        the one place where a plan lacks a result: take it, run it here, or leave
+effects       the expensive steps: what each is called, how it becomes tasks, how a result becomes a return value
+calls         LM calls, each made once
+call_sharing  also between processes of one machine
+execute       runs one cell, anywhere
+pruning       which cells an arg max does not need
+unfinished    what the last round has left to do
+tally         which examples failed, for the report
+blame         whether what was raised is a result
+recorded      what DSPy records of LM calls for others to read
 """

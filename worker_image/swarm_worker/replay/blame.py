@@ -26,11 +26,11 @@ from dspy.utils.exceptions import (
 
 from swarm_wire.names import WorkerReason
 from swarm_wire.words import sentence
-from swarm_worker import advice
+from swarm_worker.client import advice
 from swarm_worker.client.call import HTTP_ERROR, is_made_up
+from swarm_worker.client.permanent_errors import missing_package
 from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes
 from swarm_worker.modules import is_library
-from swarm_worker.refusals import missing_package
 
 
 class Origin(Enum):

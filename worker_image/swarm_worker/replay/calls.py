@@ -26,14 +26,14 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
+from swarm_worker.client.permanent_errors import Address
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.digest import Walk
 from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import place
-from swarm_worker.exchange import Table, Window
-from swarm_worker.price_list import took
-from swarm_worker.refusals import Address
+from swarm_worker.provider.price_list import took
 from swarm_worker.replay.blame import spoiling
-from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.digest import Walk
+from swarm_worker.replay.call_sharing import Table, Window
 
 Claim = bytes | Future[None] | None
 """The answer to a call; or what to wait for; or None: make the call."""

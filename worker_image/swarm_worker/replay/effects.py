@@ -19,21 +19,22 @@ from dspy.teleprompt.bootstrap import BootstrapFewShot
 from swarm_wire.messages import Cell, EffectKind, Outcome, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
-from swarm_worker import leftovers
 from swarm_worker.client.call import LMCall
+from swarm_worker.content import shared_state
+from swarm_worker.content.codec import Codec, Walks
+from swarm_worker.content.digest import Walk, combine
+from swarm_worker.content.outcome import Value
 from swarm_worker.errors import BadInput, Drift
 from swarm_worker.exceptions import ProcessEnded, Raised
-from swarm_worker.replay import placeholder
+from swarm_worker.journal.store import Store
+from swarm_worker.lookahead import placeholder
+from swarm_worker.replay import score
 from swarm_worker.replay.attempts import counting_apart
 from swarm_worker.replay.calls import Answers, name_call
-from swarm_worker.replay.codec import Codec, Walks
-from swarm_worker.replay.digest import Walk, combine
-from swarm_worker.replay.execute import Value, run_cell
+from swarm_worker.replay.execute import run_cell
 from swarm_worker.replay.prefetch import running_ahead
 from swarm_worker.replay.pruning import FAILURE, Bound, Standing
-from swarm_worker.replay.store import Store
-from swarm_worker.user import score
-from swarm_worker.user.settings import in_force
+from swarm_worker.replay.settings import in_force
 
 BOOTSTRAP_WEIGHT = 8
 """A bootstrap runs the program about so often, one run after the other; for a fair deal of slices only."""
@@ -123,11 +124,11 @@ class State:
     @classmethod
     def of(cls, program: Any, metric: Any, kept: Collection[str] | None) -> "State | None":
         """None where nothing was rehearsed."""
-        return None if kept is None else cls(program, metric, kept, leftovers.kept(program, metric))
+        return None if kept is None else cls(program, metric, kept, shared_state.kept(program, metric))
 
     def check(self) -> None:
         """Raises BadInput where an example has left what the next one can read."""
-        found = leftovers.changes(self.before, leftovers.kept(self.program, self.metric))
+        found = shared_state.changes(self.before, shared_state.kept(self.program, self.metric))
         if new := [path for path in found if path not in self.kept]:
             raise BadInput(
                 WorkerReason.SIDE_EFFECT,

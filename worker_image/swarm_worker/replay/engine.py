@@ -20,9 +20,12 @@ from swarm_wire.messages import CallMade, Outcome, Result, Task
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.words import sentence
-from swarm_worker import refusals
+from swarm_worker.client import permanent_errors
 from swarm_worker.client.call import AsyncMake, LMCall, Make
 from swarm_worker.client.installed import client
+from swarm_worker.client.permanent_errors import RequestRefused
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.outcome import Value
 from swarm_worker.errors import (
     BadInput,
     CellTimeout,
@@ -32,23 +35,21 @@ from swarm_worker.errors import (
     OutputFull,
     SwarmError,
 )
-from swarm_worker.exchange import Table
-from swarm_worker.price_list import took
-from swarm_worker.refusals import RequestRefused
+from swarm_worker.journal.run_journal import Stream
+from swarm_worker.journal.store import Store
+from swarm_worker.lookahead.concurrency import is_alone, is_main, is_ordered
+from swarm_worker.lookahead.forecast import Forecast
+from swarm_worker.lookahead.guesses import Guesses, allowance
+from swarm_worker.lookahead.placeholder import EXTREMES, LIKELY, QUORUM, Outlook
+from swarm_worker.lookahead.scouts import Scout, Sighting, look
+from swarm_worker.provider.price_list import took
+from swarm_worker.replay.call_sharing import Table
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.codec import Codec
-from swarm_worker.replay.concurrency import is_alone, is_main, is_ordered
+from swarm_worker.replay.cell_timer import Watch
 from swarm_worker.replay.effects import Call, Failures, Tasks, make_work
-from swarm_worker.replay.execute import Value, outcome_of, told
-from swarm_worker.replay.forecast import Forecast
-from swarm_worker.replay.guesses import Guesses, allowance
-from swarm_worker.replay.journal import Stream
-from swarm_worker.replay.lookahead import Scout, Sighting, look
-from swarm_worker.replay.placeholder import EXTREMES, LIKELY, QUORUM, Outlook
+from swarm_worker.replay.execute import outcome_of, told
 from swarm_worker.replay.pruning import Contest, Entrant, Standing
-from swarm_worker.replay.store import Store
 from swarm_worker.replay.tally import Tally
-from swarm_worker.watch import Watch
 
 SMALL = 8
 """A wave of so many cells is run by the plan itself: quicker than a round."""
@@ -401,7 +402,7 @@ class Engine:
         try:
             cell.result()
         except RequestRefused as refused:
-            if not refusals.here().has_answered(refused.address):
+            if not permanent_errors.here().has_answered(refused.address):
                 raise
             self._keep(refused.record)
 

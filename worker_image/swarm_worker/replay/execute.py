@@ -9,22 +9,21 @@ from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_wire.words import sentence
-from swarm_worker import masking, refusals
+from swarm_worker.client import permanent_errors
+from swarm_worker.client.permanent_errors import RequestRefused
+from swarm_worker.content import masking
+from swarm_worker.content.codec import Walks
+from swarm_worker.content.digest import Walk
+from swarm_worker.content.outcome import Value
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import Carried, Raised, describe, kind_of, unread_answer
-from swarm_worker.refusals import RequestRefused
 from swarm_worker.replay import recorded
 from swarm_worker.replay.blame import no_result
 from swarm_worker.replay.calls import Answers, cell_calls
-from swarm_worker.replay.codec import Walks
-from swarm_worker.replay.digest import Walk
-from swarm_worker.user.settings import with_defaults
+from swarm_worker.replay.settings import with_defaults
 
 ERROR = 500
 """Characters of an exception in a result's header."""
-
-Value = tuple[Outcome, Any]
-"""What a cell came to: OK and its return value, or ERROR and its exception."""
 
 
 def run_cell(
@@ -87,7 +86,7 @@ def run_cell(
         )
         record = Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
         doubted = ledger.failed.values() if swallows or outcome is Outcome.ERROR else ()
-        if (refusal := refusals.here().doubted(doubted)) is not None:
+        if (refusal := permanent_errors.here().doubted(doubted)) is not None:
             raise RequestRefused(*refusal, record)
     return record
 

@@ -19,9 +19,11 @@ from dspy.utils.parallelizer import ParallelExecutor
 
 from swarm_wire.messages import Outcome
 from swarm_wire.names import WorkerReason
+from swarm_worker.content import stand_ins
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import Raised, describe
-from swarm_worker.replay import evidence, placeholder, recorded, stand_ins
+from swarm_worker.lookahead import placeholder
+from swarm_worker.replay import evidence, recorded
 from swarm_worker.replay.calls import current
 from swarm_worker.replay.effects import Bootstrap, Wave
 from swarm_worker.replay.engine import Engine, Missing, may_stand_in

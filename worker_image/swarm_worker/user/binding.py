@@ -7,16 +7,14 @@ import statement of one of these names. Of the environment variables that the sp
 what is no secret.
 """
 
-import functools
-import importlib.metadata
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from swarm_wire.shards import files
 from swarm_wire.spec import CompilationSpec
+from swarm_worker.content.digest import Walk, combine
+from swarm_worker.content.packages import packages
 from swarm_worker.modules import users_files
-from swarm_worker.replay.digest import Walk, combine
 from swarm_worker.user.data import Data
 from swarm_worker.user.sources import program_folder
 
@@ -35,19 +33,8 @@ def binding(
     return combine("binding", image, str(hash_seed), packages(), examples, *parts).hex()
 
 
-@functools.cache
-def packages() -> str:
-    """Of this process: 32 hex digits, of Python and the installed distributions."""
-    return combine("packages", sys.version, *sorted(_distributions())).hex()
-
-
 def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
     folder = program_folder(spec, sources)
     if folder is not None:
         yield from ((str(path.relative_to(folder)), path.read_bytes()) for path in sorted(files(folder)))
     yield from ((name, file.read_bytes()) for name, file in users_files().items())
-
-
-def _distributions() -> Iterator[str]:
-    for distribution in importlib.metadata.distributions():
-        yield f"{distribution.metadata['Name']}=={distribution.version}"

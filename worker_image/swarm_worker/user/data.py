@@ -59,6 +59,15 @@ class Data:
         return ""
 
 
+@dataclass(frozen=True)
+class Compilation:
+    """What the user brings, loaded: what a plan needs besides its environment."""
+
+    student: Any
+    metric: Callable[..., Any]
+    data: Data
+
+
 def load_data(spec: CompilationSpec, sources: Path) -> Data:
     """Raises BadInput with file and line where an example cannot be used."""
     given, base = spec.data, data_folder(spec, sources)

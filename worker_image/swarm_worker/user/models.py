@@ -12,10 +12,10 @@ from tqdm import tqdm
 from swarm_wire.names import WorkerReason, api_key_env
 from swarm_wire.parameters import REGIONS
 from swarm_wire.spec import CompilationSpec, Model
-from swarm_worker import roles
 from swarm_worker.client import prices
 from swarm_worker.errors import BadInput
 from swarm_worker.replay import recorded
+from swarm_worker.user import roles
 from swarm_worker.user.adapter import make_adapter
 
 NO_KEY = "none"

@@ -6,8 +6,8 @@ from dataclasses import replace
 from swarm_wire.names import ENV_HIDDEN, WorkerReason, variable_prefix
 from swarm_wire.spec import CompilationSpec
 from swarm_wire.variables import Value, placed
+from swarm_worker.content.masking import GUARDED_SECRET
 from swarm_worker.errors import BadInput
-from swarm_worker.masking import GUARDED_SECRET
 
 
 def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, Value]:

@@ -12,14 +12,14 @@ from rich.markup import escape
 from swarm_wire.messages import Report, Usage
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import SwarmError
-from swarm_worker.local import manifests
+from swarm_worker.local import documents
 from swarm_worker.local.command import INTERRUPTED, positive, stop_on_signals
+from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Stopped
 from swarm_worker.local.estimate.display import show
 from swarm_worker.local.estimate.dryrun import Ran, dry_run
 from swarm_worker.local.estimate.figures import Estimate, ModelCost, figures
-from swarm_worker.local.manifests import Manifest
-from swarm_worker.price_list import Price, Prices
+from swarm_worker.provider.price_list import Price, Prices
 
 NOTES = 5
 UNREADABLE = "An estimate runs the program on invented answers: it must be able to read them."
@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> int:
         return 2
     started = time.monotonic()
     try:
-        manifest = manifests.read(given.file, invent=_no_key)
+        manifest = documents.read(given.file, invent=_no_key)
         with (
             console.status("imagining") as status,
             dry_run(

@@ -12,10 +12,10 @@ from swarm_wire.messages import CallMade, Report, Result, Scores, Usage
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.imaginary.mode import Imagination
+from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Driver
 from swarm_worker.local.estimate.figures import Printed
 from swarm_worker.local.folder import JournalFolder
-from swarm_worker.local.manifests import Manifest
 from swarm_worker.local.processes import Ended, Processes
 
 

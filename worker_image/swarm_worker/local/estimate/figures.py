@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from swarm_wire.messages import CallMade, EffectKind, Message, Result, Task, Usage, Waste
 from swarm_wire.records import Record, RecordKind
-from swarm_worker.replay.store import Store
+from swarm_worker.journal.store import Store
 
 MARGIN = 1.1
 

@@ -1,0 +1,29 @@
+"""Resources of an API server, and where they are."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+MANAGER: Final = "dspy-swarm"
+"""Who writes: field manager, user agent, and value of the label managed-by."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    api_version: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
+        root = "/api" if "/" not in self.api_version else "/apis"
+        parts = [root, self.api_version]
+        if namespace:
+            parts += ["namespaces", quote(namespace, safe="")]
+        parts.append(self.plural)
+        parts += [quote(part, safe="") for part in (name, subresource) if part]
+        return "/".join(parts)
+
+
+JOBS: Final = Resource("batch/v1", "jobs")
+PODS: Final = Resource("v1", "pods")
+CONFIG_MAPS: Final = Resource("v1", "configmaps")
+EVENTS: Final = Resource("v1", "events")

@@ -1,0 +1,240 @@
+"""A verdict as users read it: conditions by one table, events where something changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Literal
+
+from swarm_operator.compilation.api import (
+    AllowedStatus,
+    ArtifactStatus,
+    CandidateStatus,
+    Condition,
+    ConditionType,
+    FailuresStatus,
+    ProgressStatus,
+    Reason,
+    ScoresStatus,
+    SpendingStatus,
+    Status,
+    UsageStatus,
+    WaitingStatus,
+)
+from swarm_operator.compilation.model.actions import Event
+from swarm_operator.compilation.model.world import Compilation, World
+from swarm_wire.messages import MICRO, Failures, PlanOutcome, Scores
+
+Truth = Literal["True", "False", "Unknown"]
+
+CANDIDATES: Final = 5
+MESSAGE_LIMIT: Final = 2000
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    """Under way, waiting or retrying."""
+    PUBLISHED = "published"
+    FAILED = "failed"
+    """Terminal: a person must change the spec, which begins a new run."""
+    SUSPENDED = "suspended"
+    """Until a person lets it go on."""
+
+
+CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
+    State.RUNNING: {
+        ConditionType.READY: "Unknown",
+        ConditionType.RECONCILING: "True",
+        ConditionType.SUCCEEDED: "Unknown",
+    },
+    State.PUBLISHED: {
+        ConditionType.READY: "True",
+        ConditionType.SUCCEEDED: "True",
+    },
+    State.FAILED: {
+        ConditionType.READY: "False",
+        ConditionType.STALLED: "True",
+        ConditionType.SUCCEEDED: "False",
+    },
+    State.SUSPENDED: {
+        ConditionType.READY: "False",
+        ConditionType.SUCCEEDED: "Unknown",
+    },
+}
+"""State -> conditions. What is not in a row is absent. While one run is suspended, the artifact of another is ready."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said.
+
+    Attributes:
+        reason: a Reason or a WorkerReason.
+        waiting_since: set where something outside keeps the run from going on.
+        published: the artifact that is there now, where it is of this run.
+    """
+
+    state: State
+    reason: str
+    message: str
+    waiting_since: datetime | None = None
+    published: ArtifactStatus | None = None
+
+
+def timestamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def settled(status: Status, run_id: str) -> State | None:
+    """PUBLISHED or FAILED where the status says so of this very run: that is sticky."""
+    if status.run_id != run_id:
+        return None
+    for state in (State.PUBLISHED, State.FAILED):
+        ready = status.condition(ConditionType.SUCCEEDED)
+        if ready is not None and ready.status == CONDITIONS[state][ConditionType.SUCCEEDED]:
+            return state
+    return None
+
+
+CALM: Final = {
+    Reason.PLANNING,
+    Reason.SCATTERING,
+    Reason.QUEUED,
+    Reason.SUPERSEDED,
+    Reason.SUSPENDED,
+    Reason.PUBLISHING,
+    Reason.PUBLISHED,
+    Reason.PUBLISHED_PARTIAL,
+}
+"""Reasons whose events are no warnings."""
+
+
+def ended_by_limit(status: Status) -> bool:
+    ready = status.condition(ConditionType.READY)
+    return ready is not None and ready.reason in (Reason.LIMIT_REACHED, Reason.PUBLISHED_PARTIAL)
+
+
+def is_over(compilation: Compilation) -> bool:
+    """Whether the run has ended for good: one that a limit has ended may go on."""
+    status = compilation.status
+    return settled(status, compilation.run_id) is not None and not ended_by_limit(status)
+
+
+def make(world: World, verdict: Verdict, now: datetime) -> Status:
+    """The whole status, as it is to be after this pass."""
+    compilation, before = world.compilation, world.compilation.status
+    same_run = before.run_id == compilation.run_id
+    over = verdict.state in (State.PUBLISHED, State.FAILED)
+    ended = before.completion_time if same_run else None
+    if ended and over and not world.journal.shards:
+        # Its journal is gone: what was told of the run stays as it was.
+        conditions = _conditions(before, verdict, compilation.generation, now)
+        return before.model_copy(update={"conditions": conditions, "observed_generation": compilation.generation})
+    report = world.journal.artifact.report if world.journal.artifact else None
+    waiting = None
+    if verdict.waiting_since is not None and not over:
+        waiting = WaitingStatus(reason=verdict.reason, since=timestamp(verdict.waiting_since))
+    return Status(
+        conditions=_conditions(before, verdict, compilation.generation, now),
+        observed_generation=compilation.generation,
+        run_id=compilation.run_id,
+        round=_round(world) if compilation.spec else None,
+        progress=_progress(world),
+        scores=ScoresStatus(**(report.scores if report else _known_scores(world)).model_dump()),
+        usage=_usage(world),
+        failures=FailuresStatus.of(report.failures if report else _known_failures(world)),
+        candidates=[
+            CandidateStatus(name=candidate.name, score=round(candidate.score, 2), bound=candidate.bound or None)
+            for candidate in (report.candidates if report else [])[:CANDIDATES]
+        ],
+        artifact=verdict.published or before.artifact,
+        waiting=waiting,
+        start_time=before.start_time if same_run and before.start_time else timestamp(now),
+        completion_time=(ended or timestamp(now)) if over else None,
+        last_handled_requested_at=compilation.requested_at,
+    )
+
+
+def events(before: Status, after: Status) -> tuple[Event, ...]:
+    """At most one: where run, round or reason changed. Repeats have the same name, so they are not written twice."""
+    old, new = before.condition(ConditionType.READY), after.condition(ConditionType.READY)
+    if new is None:
+        return ()
+    if old and (before.run_id, before.round, old.reason) == (after.run_id, after.round, new.reason):
+        return ()
+    return (Event("Normal" if new.reason in CALM else "Warning", new.reason, new.message, after.run_id or ""),)
+
+
+def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime) -> list[Condition]:
+    made = []
+    truths = dict(CONDITIONS[verdict.state])
+    if verdict.state is State.SUSPENDED and before.artifact:
+        truths[ConditionType.READY] = "True"
+    for type_, truth in truths.items():
+        old = before.condition(type_)
+        made.append(
+            Condition(
+                type=type_,
+                status=truth,
+                observed_generation=generation,
+                last_transition_time=old.last_transition_time if old and old.status == truth else timestamp(now),
+                reason=verdict.reason,
+                message=verdict.message[:MESSAGE_LIMIT],
+            )
+        )
+    return made
+
+
+def _usage(world: World) -> UsageStatus:
+    journal, spec = world.journal, world.compilation.spec
+    allowed = AllowedStatus.of(spec.limits) if spec else None
+    # Somebody may have taken accounts out of the journal: they are booked again.
+    total = journal.accounts.total | world.compilation.told
+    return UsageStatus(
+        **journal.usage.model_dump(exclude={"micro_usd"}),
+        cost_usd=None if journal.usage.micro_usd is None else _usd(journal.usage.micro_usd),
+        wasted_calls=journal.artifact.report.wasted.calls if journal.artifact else None,
+        reused_calls=journal.artifact.report.reused.calls if journal.artifact else None,
+        repeated_calls=journal.accounts.repeated or None,
+        spent=SpendingStatus(
+            lm_calls=total.calls,
+            total_tokens=total.tokens,
+            cost_usd=None if allowed is None or allowed.cost_usd is None else _usd(total.micro_usd),
+        )
+        if allowed
+        else None,
+        allowed=allowed,
+    )
+
+
+def _usd(micro_usd: int) -> float:
+    return round(micro_usd / MICRO, 6)
+
+
+def _round(world: World) -> int:
+    """The one that is worked on, or planned next."""
+    plans = world.journal.plans
+    if not plans:
+        return 0
+    last = max(plans)
+    return last + (plans[last].end.outcome is PlanOutcome.BLOCKED and not world.journal.missing(last))
+
+
+def _progress(world: World) -> ProgressStatus:
+    """Cells of finished rounds are done by definition; those of the last one are counted."""
+    plans = world.journal.plans
+    total = sum(planned.end.cells for planned in plans.values())
+    done = max(0, total - len(world.journal.missing(max(plans, default=-1))))
+    return ProgressStatus(cells_done=done, cells_total=total, text=f"{done}/{total}")
+
+
+def _known_failures(world: World) -> Failures | None:
+    plans = world.journal.plans
+    return plans[max(plans)].end.failures if plans else None
+
+
+def _known_scores(world: World) -> Scores:
+    plans = world.journal.plans
+    return plans[max(plans)].end.scores if plans else Scores()

@@ -1,0 +1,63 @@
+"""What is left of spec.limits, and whether one of them ends the run. Pure."""
+
+from datetime import datetime, timedelta
+
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.world import Pod
+from swarm_wire.limits import spent_limit, too_little
+from swarm_wire.messages import Allowance
+from swarm_wire.names import WorkerReason
+from swarm_wire.spec import Limits
+
+
+def current(s: Situation) -> Limits:
+    """As the spec has them now: a run goes on with other ones."""
+    return s.world.compilation.spec.limits if s.world.compilation.spec else Limits()
+
+
+def left(s: Situation) -> Allowance:
+    """What the run may spend yet. To be dealt out while none of its pods runs."""
+    return Allowance.of(current(s)).less(s.world.journal.accounts.total)
+
+
+def time_left(s: Situation) -> float | None:
+    """Seconds until limits.wallClock ends the run; None where nothing does."""
+    seconds, status = current(s).wall_clock, s.world.compilation.status
+    if seconds is None:
+        return None
+    began = status.start_time if status.run_id == s.world.compilation.run_id else None
+    start = datetime.fromisoformat(began) if began else s.now
+    return (start + timedelta(seconds=seconds) - s.now).total_seconds()
+
+
+def reached(s: Situation) -> str | None:
+    """The limit that ends the run now, for people."""
+    time = time_left(s)
+    if time is not None and time <= 0:
+        return f"the run has ended by limits.wallClock: {current(s).wall_clock}"
+    if s.missing and (limit := spent_limit(current(s), left(s))) is not None:
+        return f"the run has ended by {limit}"
+    pod = _alone(s)
+    if pod and _refused(pod) and not s.live([pod]) and pod.allowance.covers(left(s).all):
+        return too_little(current(s), s.world.journal.accounts.total)
+    return None
+
+
+def refused(pods: list[Pod]) -> bool:
+    """Whether one of them had an LM call to make that it was not allowed."""
+    return any(map(_refused, pods))
+
+
+def _refused(pod: Pod) -> bool:
+    return pod.commit is not None and pod.commit.reason == WorkerReason.ALLOWANCE_SPENT
+
+
+def _alone(s: Situation) -> Pod | None:
+    """The pod of the last attempt, if it had one: then it was allowed all that was left."""
+    kind, round_ = (ObjectKind.WORK, s.planned - 1) if s.missing else (ObjectKind.PLAN, s.planned)
+    jobs = s.jobs_of(kind, round_)
+    last = jobs[max(jobs)] if jobs else None
+    if last is None or last.completions > 1 or last.is_partial:
+        return None
+    return next((pod for pod in s.pods if pod.job_uid == last.uid), None)

@@ -1,0 +1,134 @@
+"""How much room journals take: which earlier runs are of use, which shards become one, and what can go. Pure."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Final
+
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.actions import MergeShards
+from swarm_operator.compilation.model.world import MapRef, Shard
+from swarm_operator.settings import MEBIBYTE
+from swarm_wire.messages import PlanOutcome
+from swarm_wire.shards import SHARD_BYTES
+
+MOST_EARLIER: Final = 500
+"""Shards of earlier runs that pods mount: each takes room in their Job."""
+FEW: Final = 20
+"""So many small shards side by side stay as they are: to merge each new one would write everything again and again."""
+MOST_MERGED: Final = 100
+"""Shards that one pass merges: pods print meanwhile, and what they print wants to be read."""
+
+
+def reusable(earlier: Sequence[str], maps: Iterable[MapRef], most_bytes: int) -> list[str]:
+    """Those of the earlier runs that a later one may use: as many of the newest with results as pods can well be given,
+    and the very newest whatever its size.
+
+    Args:
+        earlier: oldest first, as what is returned.
+    """
+    sizes: dict[str, list[int]] = {}
+    for found in maps:
+        if found.kind == ObjectKind.RESULTS:
+            # Its annotation says so, which others may edit: what cannot be, or is not said, counts as a full one.
+            stated = found.size if 0 < found.size <= MEBIBYTE else MEBIBYTE
+            sizes.setdefault(found.run_id, []).append(stated)
+    kept: list[str] = []
+    size = shards = 0
+    for run in reversed([run for run in earlier if run in sizes]):
+        size, shards = size + sum(sizes[run]), shards + len(sizes[run])
+        if kept and (size > most_bytes or shards > MOST_EARLIER):
+            break
+        kept.insert(0, run)
+    return kept
+
+
+def kept(s: Situation, *, answered: bool) -> set[str]:
+    """Runs, this one aside, whose journals are worth their room.
+
+    Args:
+        answered: the request has its artifact: what answered other requests is not wanted any more.
+    """
+    of_request, current = s.world.earlier, s.world.compilation.run_id
+    opened = {found.run_id: found.created_at for found in s.world.maps if found.kind == ObjectKind.RUN}
+    others = {found.run_id for found in s.world.maps} - {current, *of_request}
+    # Of some, nobody knows the age: somebody deleted their request.
+    by_age = sorted(others, key=lambda run: (when.isoformat() if (when := opened.get(run)) else "", run))
+    runs = [*([] if answered else by_age), *of_request]
+    return set(reusable(runs, s.world.maps, s.settings.journal_bytes))
+
+
+def mounted(s: Situation) -> frozenset[str]:
+    """ConfigMaps that pods may still be given."""
+    jobs = {job.uid for job in s.world.jobs}
+    if any(not (pod.started or pod.ended) and pod.job_uid not in jobs for pod in s.live(s.world.pods)):
+        # Somebody deleted its Job, which said what it mounts.
+        return frozenset(found.name for found in s.world.maps)
+    current = s.world.compilation.run_id
+    live = [job for job in s.world.jobs if job.run_id != current or not s.over(job)]
+    return frozenset(name for job in live for name in job.mounted)
+
+
+def compaction(s: Situation) -> MergeShards | None:
+    """Small shards become a large one: when that is seen, they are superfluous. None that a pod may mount."""
+    taken = mounted(s)
+    runs = [s.world.journal.of(ObjectKind.RESULTS)]
+    runs += [list(its) for _, its in groupby(s.world.earlier_shards, lambda shard: shard.run_id)]
+    read = {shard.name for shards in runs for shard in shards} | s.world.superfluous
+    altered = {found.run_id for found in s.world.maps if found.kind == ObjectKind.RESULTS and found.name not in read}
+    for shards in runs:
+        # The large one may be what was altered.
+        if shards and shards[0].run_id not in altered and (crowd := crowded(shards, taken)):
+            return MergeShards(crowd)
+    return None
+
+
+def sifted(shards: Iterable[Shard]) -> tuple[list[Shard], frozenset[str]]:
+    """Shards that say something, in the order given, and names of those that say nothing but what larger ones of their
+    run say.
+    """
+    found = list(shards)
+    runs = dict[str, list[Shard]]()
+    for shard in found:
+        if shard.kind is ObjectKind.RESULTS:
+            runs.setdefault(shard.run_id, []).append(shard)
+    names = frozenset(shard.name for its in runs.values() for shard in superfluous(its))
+    return [shard for shard in found if shard.name not in names], names
+
+
+def superfluous(shards: Iterable[Shard]) -> list[Shard]:
+    """Those of a run's shards of results that say nothing but what larger ones say."""
+    results: set[str] = set()
+    calls: set[str] = set()
+    others: set[tuple[object, ...]] = set()
+    found = []
+    for shard in sorted(shards, key=lambda shard: (-shard.size, shard.key)):
+        said: set[tuple[object, ...]] = {(booked.account, booked.final) for booked in shard.booked}
+        said |= {(end.round,) for end in shard.plans}
+        said |= {(shard.artifact.sha256,)} if shard.artifact else set()
+        said |= {("bound",)} if shard.bound else set()
+        if shard.results.keys() <= results and shard.calls.keys() <= calls and said <= others:
+            found.append(shard)
+        results |= shard.results.keys()
+        calls |= shard.calls.keys()
+        others |= said
+    return found
+
+
+def crowded(shards: Sequence[Shard], taken: frozenset[str] = frozenset()) -> tuple[Shard, ...]:
+    """Small shards of a run that fit into one, where there are too many; none otherwise.
+
+    Which round and attempt brought something is asked about the last rounds alone: only older ones are mixed.
+    """
+    rounds = sorted({end.round for shard in shards for end in shard.plans if end.outcome is not PlanOutcome.PARTIAL})
+    first = rounds[-2] if len(rounds) > 1 else 0
+    groups: dict[tuple[int, int], list[Shard]] = {}
+    for shard in shards:
+        if shard.size <= SHARD_BYTES // 2 and shard.name not in taken:
+            group = (shard.round, shard.attempt) if shard.round >= first else (-1, 0)
+            groups.setdefault(group, []).append(shard)
+    for small in groups.values():
+        if len(small) > FEW:
+            sizes = [sum(shard.size for shard in small[: end + 1]) for end in range(min(len(small), MOST_MERGED))]
+            return tuple(small[: sum(size <= SHARD_BYTES for size in sizes)])
+    return ()

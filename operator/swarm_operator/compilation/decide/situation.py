@@ -1,0 +1,147 @@
+"""What the rules of `decide` ask about: questions to the world that more than one of them has."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.decide import conditions as reports
+from swarm_operator.compilation.decide.conditions import State
+from swarm_operator.compilation.model.world import Job, Pod, World
+from swarm_operator.settings import Settings
+from swarm_wire.messages import Ending, PlanOutcome, Task
+from swarm_wire.slicing import has_failed
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A pass's world, and what follows from it."""
+
+    world: World
+    now: datetime
+    settings: Settings
+
+    @cached_property
+    def settled(self) -> State | None:
+        """The run's end, if it is over. One that a limit has ended goes on from its journal when its limits change."""
+        compilation = self.world.compilation
+        state = reports.settled(compilation.status, compilation.run_id)
+        if state is None or compilation.spec is None or not reports.ended_by_limit(compilation.status):
+            return state
+        if self.live(self.pods):
+            # What they spent and finished is to be on the books first.
+            return None
+        if not self.can_go_on:
+            return state
+        if self.partial is None:
+            # It went on, and the operator died before the status told of it.
+            return None
+        limits = compilation.spec.limits
+        wanted = state is State.PUBLISHED or not (limits.publish_partial and self.world.journal.artifact)
+        return state if self.partial.holds(limits) and wanted else None
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is what a run that a limit has ended could go on from: not where its journal is being deleted,
+        the first round's shards first.
+        """
+        plans = self.world.journal.plans
+        was_ended = any(plan.end.outcome is PlanOutcome.PARTIAL for plan in plans.values())
+        return self.world.run is not None and was_ended and set(plans) == set(range(len(plans)))
+
+    @property
+    def partial(self) -> Ending | None:
+        """Why the run has ended, where its last plan brought no more than the best program so far."""
+        last = self.world.journal.plans.get(self.planned - 1)
+        return last.end.ending if last and last.end.outcome is PlanOutcome.PARTIAL else None
+
+    @property
+    def artifact_name(self) -> str | None:
+        """Of the ConfigMap that the run's result goes to."""
+        spec = self.world.run.spec if self.world.run else self.world.compilation.spec
+        return spec.artifact_name(self.world.compilation.key.name) if spec else None
+
+    @cached_property
+    def pods(self) -> list[Pod]:
+        """Of this run."""
+        return [pod for pod in self.world.pods if pod.run_id == self.world.compilation.run_id]
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """Of this run."""
+        return [job for job in self.world.jobs if job.run_id == self.world.compilation.run_id]
+
+    @property
+    def time_to_live(self) -> float | None:
+        """Seconds until the journal of a run that is over may go; None: it is kept."""
+        spec, status = self.world.compilation.spec, self.world.compilation.status
+        if spec is None or spec.ttl_seconds_after_finished is None or not self.settled or not status.completion_time:
+            return None
+        end = datetime.fromisoformat(status.completion_time) + timedelta(seconds=spec.ttl_seconds_after_finished)
+        return (end - self.now).total_seconds()
+
+    @property
+    def journal_bytes(self) -> int:
+        """Of the run's shards."""
+        return sum(shard.size for shard in self.world.journal.shards)
+
+    @property
+    def planned(self) -> int:
+        """Rounds whose plan is in the journal."""
+        return len(self.world.journal.plans)
+
+    @cached_property
+    def tasks(self) -> list[Task] | None:
+        """Of the last planned round."""
+        return self.world.journal.tasks(self.planned - 1)
+
+    @cached_property
+    def missing(self) -> list[tuple[Task, int]]:
+        """Cells of the last planned round that it still needs."""
+        return self.world.journal.missing(self.planned - 1)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the last planned round is over though some of its cells may be under way."""
+        return any(has_failed(task, self.world.journal.failed) for task in self.tasks or ())
+
+    @property
+    def max_attempts(self) -> int:
+        return self.world.run.spec.swarm.max_attempts if self.world.run else 1
+
+    def pods_of(self, kind: ObjectKind, round_: int) -> list[Pod]:
+        return [pod for pod in self.pods if pod.kind is kind and pod.round == round_]
+
+    def jobs_of(self, kind: ObjectKind, round_: int) -> dict[int, Job]:
+        """By attempt."""
+        return {job.attempt: job for job in self.jobs if job.kind is kind and job.round == round_}
+
+    def live(self, pods: Iterable[Pod]) -> list[Pod]:
+        """Pods that may still bring something."""
+        settled = {pod.uid for pod in self.world.harvest.settled}
+        return [
+            pod
+            for pod in pods
+            if not pod.lost(self.now, self.settings.lost_after)
+            and (not pod.ended or (pod.held and pod.uid not in settled))
+        ]
+
+    def stale(self, job: Job) -> bool:
+        """Whether a Job is of no use. Its pods cannot start: somebody has deleted or altered a shard that they mount.
+        Or it was suspended in the middle of its work: let go on, it would pay again for what it finished.
+        """
+        live, journal = self.live(pod for pod in self.pods if pod.job_uid == job.uid), self.world.journal
+        if any(pod.started for pod in live):
+            return False
+        if not job.needed <= {shard.name for shard in journal.shards} | self.world.superfluous:
+            return True
+        is_unfinished = any(shard.name not in job.mounted for shard in journal.of(ObjectKind.RESULTS))
+        return job.suspended and not live and is_unfinished
+
+    def over(self, job: Job) -> bool:
+        """Whether nothing more comes from a Job. Its own word for it may be a minute late, so pods are counted."""
+        pods = [pod for pod in self.pods if pod.job_uid == job.uid]
+        if self.live(pods):
+            return False
+        return job.finished or self.stale(job) or len({pod.index for pod in pods}) >= job.completions

@@ -1,0 +1,144 @@
+"""What is said of a run, and what people can do about it."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from swarm_operator.compilation.api import LONGEST, RERUN_AT, ConditionType, Reason
+from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.world import Artifact, Job, Pod
+from swarm_wire.messages import Report
+from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason
+from swarm_wire.words import sentence
+
+
+def new_run(s: Situation) -> str:
+    """How to begin one. A new value of requested-at would pay for everything again."""
+    key = s.world.compilation.key
+    command = f'kubectl -n {key.namespace} annotate --overwrite dspyc/{key.name} {RERUN_AT}="$(date -Is)"'
+    return f"A change of the spec, or this, begins a new run, which uses what is paid for and still holds: {command}"
+
+
+def suspended(s: Situation, ending: int) -> Verdict:
+    pods = {0: "no pod runs", 1: "its last pod is ending"}.get(ending, f"{ending} pods are ending")
+    kept = f"; in round {s.planned - 1}, {results(s)}, which are kept" if s.planned else ""
+    goes_on = "Set spec.suspend to false, and the run goes on."
+    return Verdict(State.SUSPENDED, Reason.SUSPENDED, f"spec.suspend is true: {pods}{kept}. {goes_on}")
+
+
+def superseded(s: Situation, ending: int) -> Verdict:
+    pods = "its last pod is" if ending == 1 else f"{ending} pods are"
+    return Verdict(
+        State.RUNNING,
+        Reason.SUPERSEDED,
+        f"a new run was asked for, and of the run before {pods} ending. What they finish is kept; then it begins.",
+    )
+
+
+def queued(job: Job) -> Verdict:
+    goes_on = "The run goes on when whoever suspended it (Kueue, for example) lets it go on."
+    return Verdict(State.RUNNING, Reason.QUEUED, f"Job {job.name!r} is suspended. {goes_on}")
+
+
+def ending(why: str, waits: bool) -> Verdict:
+    what = "its pods are ending" if waits else "a last plan looks for the best program so far"
+    return Verdict(State.RUNNING, Reason.PLANNING, f"{why}; {what}.")
+
+
+HIGHER: Final = "With higher limits the run goes on from what is finished."
+
+
+def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
+    """What is told of the best program of a run that a limit has ended."""
+    if artifact is None:
+        return f"No candidate was complete by then. {HIGHER}"
+    better = gain(artifact.report)
+    if wanted:
+        return f"The best program by then is published, not the optimizer's winner{better}. {HIGHER}"
+    return f"limits.publishPartial: true publishes the best program by then{better}. {HIGHER}"
+
+
+def again(s: Situation, settled: State) -> Verdict:
+    """What the status says of a run that is over, for a generation in which nothing is new to it."""
+    ready = s.world.compilation.status.condition(ConditionType.READY)
+    assert ready is not None, "a settled run has conditions"
+    message = ready.message
+    if not s.can_go_on:
+        message = message.replace(HIGHER, f"Its journal is gone, so it cannot go on. {new_run(s)}")
+    return Verdict(settled, ready.reason, message)
+
+
+def planning(s: Situation) -> Verdict:
+    return Verdict(State.RUNNING, Reason.PLANNING, f"round {s.planned}: a plan replays the optimizer from the journal.")
+
+
+def scattering(s: Situation) -> Verdict:
+    end = s.world.journal.plans[s.planned - 1].end
+    guesses = f"; {len(end.guesses)} of {len(end.tasks)} tasks are guesses" if end.guesses else ""
+    return Verdict(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {results(s)}{guesses}.")
+
+
+def results(s: Situation) -> str:
+    """How far the last planned round is."""
+    cells = s.world.journal.plans[s.planned - 1].end.cells
+    return f"{cells - len(s.missing)} of {cells} cells have results"
+
+
+def retrying(s: Situation, attempt: int, pods: Sequence[Pod]) -> Verdict:
+    if s.missing:
+        what = f"round {s.planned - 1}: {len(s.missing)} cells have no result after attempt {attempt}"
+    else:
+        what = f"round {s.planned}: its plan has not come to its end in attempt {attempt}"
+    return Verdict(State.RUNNING, Reason.RETRYING, f"{what}; another attempt follows. {last_failure(pods)}")
+
+
+def last_failure(pods: Sequence[Pod]) -> str:
+    failed = [pod for pod in pods if pod.ended and pod.exit_code != ExitCode.DONE]
+    if not failed:
+        return "No pod said why: they were deleted, or their output was lost."
+    own = [pod for pod in failed if pod.failed_on_its_own] or failed
+    last = max(own, key=lambda pod: (pod.finished_at or pod.created_at, pod.index))
+    return f"Pod {last.name!r} ended last: {explanation(last)}"
+
+
+def explanation(pod: Pod) -> str:
+    """In the pod's own words where it left any."""
+    if pod.commit and pod.commit.message:
+        return f"{pod.commit.reason or WorkerReason.WORKER_FAILED}: {sentence(pod.commit.message)}"
+    how = sentence(pod.failure or f"exit code {pod.exit_code}")
+    return f"{how} It left no word; its log says more, if it is still there."
+
+
+def verdict_of(s: Situation, pod: Pod) -> str:
+    """What a pod says whose end is the run's, and what to do: a changed ConfigMap alone begins no new run."""
+    told = pod.commit.message if pod.commit and pod.commit.message else explanation(pod)
+    # Of the sources, the new state may be the right one.
+    first = "" if worker_reason(pod) is WorkerReason.SOURCE_CHANGED else "First put that right. "
+    return f"{sentence(told)} {first}{new_run(s)}"
+
+
+def worker_reason(pod: Pod) -> WorkerReason:
+    """The reason that a pod gives, if it is one that pods may give."""
+    if pod.commit is None or pod.commit.reason is None:
+        by_code = {
+            ExitCode.COMPILE_FAILED: WorkerReason.COMPILE_FAILED,
+            ExitCode.SCHEMA_MISMATCH: WorkerReason.SCHEMA_MISMATCH,
+            ExitCode.DRIFT: WorkerReason.DIGEST_DRIFT,
+        }
+        return by_code.get(ExitCode(pod.exit_code or 0), WorkerReason.WORKER_FAILED)
+    return next((reason for reason in WorkerReason if reason == pod.commit.reason), WorkerReason.WORKER_FAILED)
+
+
+def failing(report: Report) -> str:
+    """What is told of examples that failed: the commonest way, and where the others are."""
+    if report.failures is None:
+        return ""
+    most = "".join(f": {line[:LONGEST]}" for line in report.failures.lines[:1])
+    return f" {report.failures}{most}. Tracebacks are in its {REPORT_FILE}."
+
+
+def gain(report: Report) -> str:
+    scores = report.scores
+    if scores.baseline is None or scores.best is None:
+        return ""
+    return f": {scores.baseline:g} -> {scores.best:g} on {report.scored_on}"

@@ -1,0 +1,61 @@
+"""Ids and names computed from what they stand for: whoever repeats an action after a crash computes the same name.
+
+Names of Jobs have at most 52 characters, because their pods' names are longer and must be DNS labels.
+"""
+
+import hashlib
+import re
+from typing import Final
+
+JOB_NAME_LIMIT: Final = 52
+_SHORT: Final = 30
+CONTAINER: Final = "worker"
+"""Of a pod: the plan or the worker."""
+STRIKES_FILE: Final = "strikes.json.z"
+"""Key of the ConfigMap that says which cells were under way in pods that died."""
+
+
+def run_id(uid: str, generation: int, requested_at: str | None, rerun_at: str | None = None) -> str:
+    """10 hex digits: a new spec, or a new value of one of the annotations that ask for a run, is a new run."""
+    return _hash(uid, str(generation), requested_at or "", *([rerun_at] if rerun_at else []))[:10]
+
+
+def nonce(uid: str, job: str) -> str:
+    """The word with which a Job's pods mark their records."""
+    return _hash("nonce", uid, job)[:32]
+
+
+def run_map(compilation: str, run: str) -> str:
+    return f"{_short(compilation)}-{run}-run"
+
+
+def plan_job(compilation: str, run: str, round_: int, attempt: int) -> str:
+    return f"{_short(compilation)}-{run}-p{round_}-{attempt}"
+
+
+def work_job(compilation: str, run: str, round_: int, attempt: int) -> str:
+    """Also the name of the ConfigMap with its assignment."""
+    return f"{_short(compilation)}-{run}-w{round_}-{attempt}"
+
+
+def shard_map(compilation: str, run: str, kind: str, round_: int, attempt: int, sha256: str) -> str:
+    """The attempt is part of it because the same bytes may come from two plans, and each plan's tasks stand alone."""
+    return f"{_short(compilation)}-{run}-{kind[0]}{round_}-{attempt}-{sha256[:10]}"
+
+
+def shard_key(kind: str, round_: int, attempt: int, sha256: str, suffix: str) -> str:
+    """File name of a shard: different for all shards of a run, because they are mounted side by side."""
+    return f"{kind}-{round_:04d}-{attempt:02d}-{sha256[:16]}{suffix}"
+
+
+def event(compilation: str, *parts: str) -> str:
+    return f"{compilation[:200]}.{_hash(*parts)[:16]}"
+
+
+def _short(compilation: str) -> str:
+    """What is left of a Compilation's name; the run id beside it makes names unique."""
+    return re.sub(r"[^a-z0-9]+", "-", compilation.lower())[:_SHORT].strip("-") or "c"
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()

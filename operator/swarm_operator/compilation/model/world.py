@@ -1,0 +1,503 @@
+"""What a pass has seen, as immutable facts. `observe` makes them, `decide` reads them; nothing here does anything."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from swarm_operator.compilation.api import ObjectKind, Reason, Status
+from swarm_operator.compilation.model import object_names
+from swarm_wire.accounts import Accounts
+from swarm_wire.messages import (
+    MOST,
+    UNLIMITED,
+    Allowance,
+    Assignment,
+    Booked,
+    Commit,
+    PlanEnd,
+    PlanOutcome,
+    Report,
+    RunRequest,
+    Spending,
+    Task,
+    Usage,
+)
+from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.problems import parse, problems
+from swarm_wire.records import Framed
+from swarm_wire.slicing import missing_cells
+from swarm_wire.spec import CompilationSpec
+
+OVERDUE: Final = "DeadlineExceeded"
+"""Kubernetes' word for a pod that has lived for longer than it may."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which Compilation a pass is about. A namesake that was made later has another uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A DSPyCompilation as it is in the cluster.
+
+    Attributes:
+        status: what we wrote last.
+        rerun_at: value of the annotation that asks for another run.
+        queue: its labels for Kueue.
+        goes_on: whether its run is the one that the status tells of, whatever its generation.
+        superseded: whether that is so only until that run's pods have ended.
+    """
+
+    key: Key
+    resource_version: str
+    generation: int
+    requested_at: str | None
+    deleting: bool
+    given: Mapping[str, Any]
+    status: Status
+    rerun_at: str | None = None
+    queue: Mapping[str, str] = field(default_factory=dict)
+    goes_on: bool = False
+    superseded: bool = False
+
+    @property
+    def run_id(self) -> str:
+        new = object_names.run_id(self.key.uid, self.generation, self.requested_at, self.rerun_at)
+        return (self.goes_on and self.status.run_id) or new
+
+    @property
+    def told(self) -> Spending:
+        """What the status says that this run has spent."""
+        return self.status.spent if self.status.run_id == self.run_id else Spending()
+
+    def lacks(self, artifact: "PublishedArtifact | None") -> bool:
+        """Whether the ConfigMap with the artifact's name is to be written again: it was deleted, or never filled."""
+        if artifact is None:
+            return True
+        return not artifact.sha256 and artifact.owner_uid == self.key.uid and not artifact.foreign
+
+    def continued(self, request: RunRequest, has_pods: bool = False) -> "Compilation":
+        """The same, seen beside the request of the run that the status tells of.
+
+        That run goes on where nothing is new but `suspend`, `limits`, `models.*.limits` and `ttlSecondsAfterFinished`;
+        with its own image, where the spec names none; unless a rerun is asked for, that is, under another value than
+        the run's own. Where it has pods, it goes on until they have ended: what they
+        paid for is of use to the next run of the same request.
+        """
+        if self.requested_at != self.status.last_handled_requested_at:
+            return self
+        if self._is_same(request):
+            return replace(self, goes_on=True)
+        under_way = has_pods and self.status.completion_time is None and self.status.run_id != self.run_id
+        return replace(self, goes_on=under_way, superseded=under_way)
+
+    def _is_same(self, request: RunRequest) -> bool:
+        if self.spec is None or self.rerun_at not in (None, request.rerun_at):
+            return False
+        same = {
+            "suspend": request.spec.suspend,
+            # How long a cell may take decides its outcome.
+            "limits": request.spec.limits.model_copy(update={"cell_seconds": self.spec.limits.cell_seconds}),
+            "ttl_seconds_after_finished": request.spec.ttl_seconds_after_finished,
+            "image": self.spec.image or request.spec.image,
+            "models": self.spec.models.with_limits_of(request.spec.models),
+        }
+        return self.spec.model_copy(update=same) == request.spec
+
+    @cached_property
+    def spec(self) -> CompilationSpec | None:
+        """None where it is invalid; then `problems` says why."""
+        return None if self.problems else parse(self.given)
+
+    @cached_property
+    def problems(self) -> str:
+        """What is wrong with the spec, one clause for each thing: where, what, what it is now."""
+        try:
+            parse(self.given)
+        except ValidationError as error:
+            return "; ".join(map(str, problems(error)))
+        return ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a Compilation: what all its objects are made from."""
+
+    key: Key
+    id: str
+    request: RunRequest
+    image: str
+
+    @property
+    def spec(self) -> CompilationSpec:
+        return self.request.spec
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a pod does not start, as the scheduler or the kubelet says it."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of a plan or work Job. Which slice it does is told by its labels, never by what it prints.
+
+    Attributes:
+        held: our finalizer is on it.
+        started: its container runs, or ran: there may be output.
+        ended: it will print no more.
+        deleted_at: when its grace period ends, if it was deleted.
+        disrupted: Kubernetes ended it for reasons that are not its own.
+        allowance: what it may spend.
+        failure: how its container ended, for people.
+        commit: its commit record, if it left one.
+    """
+
+    name: str
+    uid: str
+    run_id: str
+    kind: ObjectKind
+    round: int
+    attempt: int
+    index: int
+    job: str
+    job_uid: str
+    created_at: datetime
+    held: bool = False
+    started: bool = False
+    ended: bool = False
+    deleted_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    disrupted: bool = False
+    failure: str = ""
+    commit: Commit | None = None
+    allowance: Allowance = UNLIMITED
+    trouble: Trouble | None = None
+
+    @property
+    def account(self) -> str:
+        """Under which the journal books what it spends."""
+        return f"{_account(self, self.job_uid, self.index)}-{self.uid}"
+
+    @property
+    def failed_on_its_own(self) -> bool:
+        """Whether this end counts against the attempts of the cells that it leaves without a result, or of the plan.
+
+        A plan that comes to its deadline hangs, whatever it makes of its SIGTERM; workers may have that much to do.
+        """
+        hung = self.kind is ObjectKind.PLAN and self.failure.startswith(OVERDUE)
+        interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
+        return self.ended and not (self.disrupted or self.deleted_at or interrupted)
+
+    @property
+    def ended_by_cell(self) -> bool:
+        """Whether what it ran may have ended it: by a signal (memory included), or because it never came to an end."""
+        if self.commit is not None:
+            return self.commit.reason == WorkerReason.CELL_TIMEOUT
+        return self.failed_on_its_own and self.exit_code is not None
+
+    def lost(self, now: datetime, after: float) -> bool:
+        """Whether it should have ended long ago: its node is gone, or its kubelet."""
+        return not self.ended and self.deleted_at is not None and now > self.deleted_at + timedelta(seconds=after)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan or work Job.
+
+    Attributes:
+        is_partial: a limit has ended the run, and this plan brings the best program so far.
+        suspended: somebody has suspended it; it has no pods, or they are ending.
+        mounted: shards that its pods are given where they are there.
+        needed: those without which none of its pods starts.
+        allowance: of each of its pods.
+    """
+
+    name: str
+    uid: str
+    run_id: str
+    kind: ObjectKind
+    round: int
+    attempt: int
+    completions: int
+    created_at: datetime
+    is_partial: bool = False
+    suspended: bool = False
+    mounted: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
+    allowance: Allowance = UNLIMITED
+    finished: bool = False
+    """The Job controller will start no more pods. (It may say so a minute after the last one ended.)"""
+
+    def account(self, index: int) -> str:
+        """As a pod's of that index, of which nobody knows the uid."""
+        return _account(self, self.uid, index)
+
+
+def _account(of: Pod | Job, job_uid: str, index: int) -> str:
+    # Names recur, of Jobs that are made anew; uids do not.
+    return f"{of.kind}-{of.round}-{of.attempt}-{index}-{job_uid}"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The winner, as the plan printed it."""
+
+    program: str
+    report_text: str
+    sha256: str
+    report: Report
+
+
+class Took(NamedTuple):
+    """A Usage that takes little room."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    micro_usd: int | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one ConfigMap of the journal holds, without the bodies that only pods read.
+
+    Attributes:
+        size: its bytes, as they were read.
+        failed: keys of its results that are errors.
+        bound: it says what the journal belongs to.
+    """
+
+    name: str
+    uid: str
+    run_id: str
+    kind: ObjectKind
+    round: int
+    attempt: int
+    key: str
+    size: int = 0
+    results: Mapping[str, Usage | Took] = field(default_factory=dict)
+    failed: frozenset[str] = frozenset()
+    calls: Mapping[str, Usage | Took] = field(default_factory=dict)
+    booked: tuple[Booked, ...] = ()
+    plans: tuple[PlanEnd, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    artifact: Artifact | None = None
+    bound: bool = False
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A round whose plan is in the journal. `attempt` is the plan's whose tasks count."""
+
+    end: PlanEnd
+    attempt: int
+
+
+class Journal:
+    """The verified shards of one run, read as one.
+
+    Attributes:
+        keys: cells that have a result -> the round that brought it.
+        failed: those among them whose result is an error.
+        calls: LM calls that were told of by themselves, by their identity.
+        usage: what those results and calls took, each counted once.
+        accounts: what pods spent, where the run has limits.
+        plans: round -> its plan's end.
+        artifact: of the last plan, if it ended with one: the optimizer's winner, or the best program so far.
+        is_bound: whether it says what it belongs to.
+    """
+
+    def __init__(self, shards: Iterable[Shard] = ()) -> None:
+        self.shards = tuple(sorted(shards, key=lambda shard: shard.key))
+        self.keys: dict[str, int] = {}
+        self.failed: set[str] = set()
+        self.calls: set[str] = set()
+        calls = prompt = completion = micro_usd = 0
+        unpriced = False
+        self.accounts = Accounts()
+        self.plans: dict[int, Planned] = {}
+        self.artifact: Artifact | None = None
+        for shard in self.of(ObjectKind.RESULTS):
+            new = [usage for key, usage in shard.results.items() if key not in self.keys]
+            new += [usage for key, usage in shard.calls.items() if key not in self.calls]
+            self.failed |= shard.failed - self.keys.keys()
+            for key in shard.results:
+                self.keys.setdefault(key, shard.round)
+            self.calls |= shard.calls.keys()
+            calls += sum(usage.calls for usage in new)
+            prompt += sum(usage.prompt_tokens for usage in new)
+            completion += sum(usage.completion_tokens for usage in new)
+            micro_usd += sum(usage.micro_usd or 0 for usage in new)
+            unpriced |= any(usage.micro_usd is None for usage in new if usage.calls)
+            for booked in shard.booked:
+                self.accounts.book(booked)
+            for end in shard.plans:
+                self.plans.setdefault(end.round, Planned(end, shard.attempt))
+            self.artifact = shard.artifact or self.artifact
+        last = self.plans.get(max(self.plans, default=-1))
+        if last is None or last.end.outcome is PlanOutcome.BLOCKED:
+            # Its plan is not there to the end, or a limit had ended the run, which goes on.
+            self.artifact = None
+        self.is_bound = bool(self.plans) or any(shard.bound for shard in self.shards)
+        self.usage = Usage(
+            calls=min(MOST, calls),
+            prompt_tokens=min(MOST, prompt),
+            completion_tokens=min(MOST, completion),
+            micro_usd=None if unpriced or not calls else min(MOST, micro_usd),
+        )
+
+    def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
+        """Shards of a kind, in a stable order."""
+        return [
+            shard
+            for shard in self.shards
+            if shard.kind is kind and round_ in (None, shard.round) and attempt in (None, shard.attempt)
+        ]
+
+    def task_shards(self, round_: int) -> list[Shard]:
+        """Those of the plan whose end is in the journal; a plan that died left others."""
+        planned = self.plans.get(round_)
+        return self.of(ObjectKind.TASKS, round_, planned.attempt) if planned else []
+
+    @property
+    def leftover(self) -> list[Shard]:
+        """Tasks of a round that a limit has cut short: with a higher one the run goes on with the rest of them."""
+        last = self.plans.get(max(self.plans, default=-1))
+        if last is None or last.end.outcome is not PlanOutcome.PARTIAL:
+            return []
+        rounds = (round_ for round_, found in self.plans.items() if found.end.outcome is not PlanOutcome.PARTIAL)
+        round_ = max(rounds, default=-1)
+        return self.task_shards(round_) if self.missing(round_) else []
+
+    def tasks(self, round_: int) -> list[Task] | None:
+        """The round's tasks; None where some of them are not there any more."""
+        planned = self.plans.get(round_)
+        if planned is None:
+            return None
+        found = {task.digest: task for shard in self.task_shards(round_) for task in shard.tasks}
+        return [found[digest] for digest in planned.end.tasks] if set(found) >= set(planned.end.tasks) else None
+
+    def missing(self, round_: int) -> list[tuple[Task, int]]:
+        """Cells that the round still needs."""
+        return missing_cells(self.tasks(round_) or (), self.keys, self.failed)
+
+
+@dataclass(frozen=True)
+class AssignmentMap:
+    """Which slice each pod of a work Job does.
+
+    Attributes:
+        strikes: cell key -> how many attempts before this one failed on their own without a result for it.
+    """
+
+    name: str
+    uid: str
+    assignment: Assignment
+    strikes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class MapRef:
+    """A ConfigMap of ours, without what it holds.
+
+    Attributes:
+        size: bytes of a shard, as its annotation says.
+    """
+
+    name: str
+    uid: str
+    run_id: str
+    kind: str
+    round: int
+    size: int = 0
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class PublishedArtifact:
+    """The ConfigMap that has the artifact's name.
+
+    Attributes:
+        owner_uid: of its controller, "" where it has none.
+        partial: why it is no more than the best program by then; "" where it is the optimizer's winner.
+        foreign: another manager owns some of its data.
+    """
+
+    name: str
+    uid: str
+    resource_version: str
+    owner_uid: str
+    run_id: str
+    sha256: str
+    foreign: bool
+    partial: str = ""
+
+
+@dataclass(frozen=True)
+class NewPlan:
+    """A plan that came to its end, as its pod printed it: the round's tasks, and what closes the round's planning."""
+
+    round: int
+    attempt: int
+    tasks: tuple[Framed, ...]
+    closing: tuple[Framed, ...]
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What pods printed and the journal lacks.
+
+    Attributes:
+        results: round -> RESULT, CALL and BOOKED records.
+        settled: pods whose output was read to its end, or is gone: nothing more will come.
+    """
+
+    results: Mapping[int, tuple[Framed, ...]] = field(default_factory=dict)
+    plans: tuple[NewPlan, ...] = ()
+    settled: tuple[Pod, ...] = ()
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a decision about one Compilation is made from.
+
+    Attributes:
+        run: None until the run's request is written.
+        inputs: ConfigMaps that the spec names -> their keys, None where there is no such ConfigMap.
+        assignments: of the current run, by (round, attempt).
+        rejections: Job uid -> why the API server admits no pod of it.
+        maps: every ConfigMap of ours that belongs to the Compilation, of all runs.
+        earlier: other runs of the same request, oldest first.
+        earlier_shards: results of those that are reusable, while a run is under way.
+        superfluous: shards that say nothing but what larger ones say: they are in neither journal, and no pod is given
+            them.
+    """
+
+    compilation: Compilation
+    run: Run | None = None
+    inputs: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    jobs: tuple[Job, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    journal: Journal = field(default_factory=Journal)
+    assignments: Mapping[tuple[int, int], AssignmentMap] = field(default_factory=dict)
+    rejections: Mapping[str, str] = field(default_factory=dict)
+    artifact: PublishedArtifact | None = None
+    maps: tuple[MapRef, ...] = ()
+    earlier: tuple[str, ...] = ()
+    earlier_shards: tuple[Shard, ...] = ()
+    superfluous: frozenset[str] = frozenset()
+    harvest: Harvest = field(default_factory=Harvest)

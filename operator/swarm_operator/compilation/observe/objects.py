@@ -1,0 +1,281 @@
+"""Objects of the API as facts. Pure. Whatever a pod or a user may have written in them is taken with care."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from swarm_operator.cluster.resources import MANAGER
+from swarm_operator.compilation.api import (
+    ANNOTATION_ALLOWANCE,
+    ANNOTATION_BYTES,
+    ANNOTATION_COMPILATION,
+    ANNOTATION_PARTIAL,
+    ANNOTATION_SHA256,
+    FINALIZER,
+    KUEUE_PREFIX,
+    LABEL_ATTEMPT,
+    LABEL_KIND,
+    LABEL_ROLE,
+    LABEL_ROUND,
+    LABEL_RUN,
+    LABEL_UID,
+    REQUESTED_AT,
+    RERUN_AT,
+    ObjectKind,
+    Reason,
+    Status,
+)
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.object_names import CONTAINER
+from swarm_operator.compilation.model.world import Compilation, Job, Key, MapRef, Pod, PublishedArtifact, Trouble
+from swarm_wire.messages import UNLIMITED, Allowance
+from swarm_wire.records import parse_commit
+
+Object = Mapping[str, Any]
+
+WAITING: Final[Mapping[str, Reason]] = {
+    "ErrImagePull": Reason.IMAGE_PULL_FAILED,
+    "ImagePullBackOff": Reason.IMAGE_PULL_FAILED,
+    "InvalidImageName": Reason.IMAGE_PULL_FAILED,
+    "ErrImageNeverPull": Reason.IMAGE_PULL_FAILED,
+    "ImageInspectError": Reason.IMAGE_PULL_FAILED,
+    "CreateContainerConfigError": Reason.POD_CANNOT_START,
+    "CreateContainerError": Reason.POD_CANNOT_START,
+    "RunContainerError": Reason.POD_CANNOT_START,
+}
+"""Why a container waits, in the kubelet's words, where waiting will not end by itself."""
+KILLED: Final = 137
+"""Exit code of what was ended by SIGKILL."""
+OUT_OF_MEMORY: Final = "OOMKilled"
+"""Why it was, where the kubelet knows."""
+NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
+"""Why a container ended, in the runtime's words, in which no process was started."""
+OVER: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
+"""Conditions of a Job that starts no more pods."""
+
+
+def moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def key_of(found: Object) -> Key | None:
+    """Whose object this is: a Compilation's own, or that of the Compilation in our labels and annotations."""
+    metadata = found.get("metadata") or {}
+    uid = (metadata.get("labels") or {}).get(LABEL_UID)
+    name = (metadata.get("annotations") or {}).get(ANNOTATION_COMPILATION)
+    namespace = metadata.get("namespace")
+    return Key(namespace, name, uid) if uid and name and namespace else None
+
+
+def compilation(found: Object) -> Compilation:
+    metadata = found["metadata"]
+    return Compilation(
+        key=Key(metadata["namespace"], metadata["name"], metadata["uid"]),
+        resource_version=metadata["resourceVersion"],
+        generation=metadata["generation"],
+        requested_at=(metadata.get("annotations") or {}).get(REQUESTED_AT),
+        rerun_at=(metadata.get("annotations") or {}).get(RERUN_AT),
+        deleting="deletionTimestamp" in metadata,
+        given=found.get("spec") or {},
+        status=Status.of(found.get("status")),
+        queue={name: value for name, value in (metadata.get("labels") or {}).items() if name.startswith(KUEUE_PREFIX)},
+    )
+
+
+def owned_by(metadata: Object, uid: str) -> bool:
+    return any(owner.get("uid") == uid for owner in metadata.get("ownerReferences") or ())
+
+
+def job(found: Object) -> Job | None:
+    """None where the labels are not ours."""
+    metadata, status = found["metadata"], found.get("status") or {}
+    labels = metadata.get("labels") or {}
+    try:
+        shards = list(_shards(found["spec"]))
+        return Job(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            run_id=labels[LABEL_RUN],
+            kind=ObjectKind(labels[LABEL_ROLE]),
+            round=int(labels[LABEL_ROUND]),
+            attempt=int(labels[LABEL_ATTEMPT]),
+            completions=found["spec"].get("completions") or 1,
+            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+            suspended=found["spec"].get("suspend") is True,
+            mounted=frozenset(source["name"] for source in shards),
+            needed=frozenset(source["name"] for source in shards if not source.get("optional")),
+            allowance=_allowance(metadata),
+            is_partial=ANNOTATION_PARTIAL in (metadata.get("annotations") or {}),
+            finished=any(
+                condition.get("type") in OVER and condition.get("status") == "True"
+                for condition in status.get("conditions") or ()
+            ),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _shards(spec: Object) -> Iterable[Object]:
+    """Where a Job's pods have shards from: no other volume of ours is projected."""
+    for volume in ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if "name" in (found := source.get("configMap") or {}):
+                yield found
+
+
+def pod(found: Object) -> Pod:
+    """A pod without the labels that we gave it is of no run: it is let go."""
+    metadata, status = found["metadata"], found.get("status") or {}
+    labels = metadata.get("labels") or {}
+    container = _container(status)
+    state: Object = container.get("state") or {}
+    ended: Object = state.get("terminated") or {}
+    phase = status.get("phase")
+    conditions = status.get("conditions") or ()
+    bare = Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        run_id="",
+        kind=ObjectKind.WORK,
+        round=0,
+        attempt=0,
+        index=0,
+        job="",
+        job_uid="",
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        held=FINALIZER in (metadata.get("finalizers") or ()),
+        started=bool(state.get("running") or ended) and ended.get("reason") not in NEVER_RAN,
+        # A container that ended is not started again; the pod's phase says so a second later.
+        ended=bool(ended) or phase in ("Succeeded", "Failed") or _never(found),
+        deleted_at=moment(metadata.get("deletionTimestamp")),
+        finished_at=moment(ended.get("finishedAt")) or _transition(conditions),
+        exit_code=ended.get("exitCode"),
+        disrupted=_is(conditions, "DisruptionTarget"),
+        failure=_failure(status, ended, _resources(found)),
+        trouble=_trouble(state, conditions),
+    )
+    try:
+        job_name = labels["batch.kubernetes.io/job-name"]
+        return replace(
+            bare,
+            run_id=labels.get(LABEL_RUN, ""),
+            kind=ObjectKind(labels[LABEL_ROLE]),
+            round=int(labels[LABEL_ROUND]),
+            attempt=int(labels[LABEL_ATTEMPT]),
+            index=int(labels.get("batch.kubernetes.io/job-completion-index") or 0),
+            job=job_name,
+            job_uid=labels["batch.kubernetes.io/controller-uid"],
+            commit=parse_commit(ended.get("message"), object_names.nonce(labels[LABEL_UID], job_name)),
+            allowance=_allowance(metadata),
+        )
+    except (KeyError, ValueError):
+        return bare
+
+
+def _allowance(metadata: Object) -> Allowance:
+    text = (metadata.get("annotations") or {}).get(ANNOTATION_ALLOWANCE)
+    try:
+        return Allowance.model_validate_json(text) if text else UNLIMITED
+    except ValueError:
+        return UNLIMITED
+
+
+def map_ref(found: Object) -> MapRef:
+    metadata = found["metadata"]
+    labels = metadata.get("labels") or {}
+    round_ = labels.get(LABEL_ROUND, "")
+    size = (metadata.get("annotations") or {}).get(ANNOTATION_BYTES, "")
+    return MapRef(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        run_id=labels.get(LABEL_RUN, ""),
+        kind=labels.get(LABEL_KIND, ""),
+        round=int(round_) if round_.isdigit() else 0,
+        size=int(size) if size.isdigit() else 0,
+        created_at=moment(metadata.get("creationTimestamp")),
+    )
+
+
+def artifact(found: Object) -> PublishedArtifact:
+    """The ConfigMap that has the artifact's name, from its metadata."""
+    metadata = found["metadata"]
+    owners = [owner.get("uid", "") for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
+    return PublishedArtifact(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner_uid=owners[0] if owners else "",
+        run_id=(metadata.get("labels") or {}).get(LABEL_RUN, ""),
+        sha256=(metadata.get("annotations") or {}).get(ANNOTATION_SHA256, ""),
+        partial=(metadata.get("annotations") or {}).get(ANNOTATION_PARTIAL, ""),
+        foreign=any(
+            entry.get("manager") != MANAGER and {"f:data", "f:binaryData"} & set(entry.get("fieldsV1") or ())
+            for entry in metadata.get("managedFields") or ()
+        ),
+    )
+
+
+def _container(status: Object) -> Object:
+    found = status.get("containerStatuses") or ()
+    return next((container for container in found if container.get("name") == CONTAINER), {})
+
+
+def _never(found: Object) -> bool:
+    """Whether a pod was deleted before it had a node: no scheduler gives it one any more."""
+    placed = (found.get("spec") or {}).get("nodeName") or (found.get("status") or {}).get("phase") != "Pending"
+    return "deletionTimestamp" in found["metadata"] and not placed
+
+
+def _is(conditions: Iterable[Object], type_: str) -> bool:
+    return any(condition.get("type") == type_ and condition.get("status") == "True" for condition in conditions)
+
+
+def _transition(conditions: Iterable[Object]) -> datetime | None:
+    """The last change of a pod whose container never ran: when it ended, if it did."""
+    moments = [found for condition in conditions if (found := moment(condition.get("lastTransitionTime")))]
+    return max(moments, default=None)
+
+
+def _resources(found: Object) -> Object:
+    """Of a pod's container, as the API server admitted it."""
+    containers = (found.get("spec") or {}).get("containers") or ()
+    return next((each.get("resources") or {} for each in containers if each.get("name") == CONTAINER), {})
+
+
+def _failure(status: Object, ended: Object, resources: Object) -> str:
+    """How a pod ended: "OOMKilled (exit code 137)", "Evicted: ...". A kubelet may miss that memory was the cause."""
+    if status.get("reason"):
+        return f"{status['reason']}: {status.get('message') or ''}".rstrip(": ")
+    if not ended:
+        return ""
+    number, reason = ended.get("exitCode"), ended.get("reason")
+    code = f"exit code {number}"
+    if reason == OUT_OF_MEMORY:
+        return f"{reason} ({code}): {_memory(resources)}"
+    if number == KILLED and reason == "Error":
+        return f"{code}, killed: perhaps it had too little memory; {_memory(resources)}"
+    return f"{reason} ({code})" if reason and reason not in ("Error", "Completed") else code
+
+
+def _memory(resources: Object) -> str:
+    """What a pod had, and where to write more. Without a limit, its node had no more."""
+    for field in ("limits", "requests"):
+        if (given := (resources.get(field) or {}).get("memory")) is not None:
+            return f"raise spec.swarm.resources.{field}.memory, which was {given}"
+    return "set spec.swarm.resources.requests.memory"
+
+
+def _trouble(state: Object, conditions: Iterable[Object]) -> Trouble | None:
+    waiting: Object = state.get("waiting") or {}
+    said = str(waiting.get("reason"))
+    if said in WAITING:
+        message = str(waiting.get("message") or said)
+        reason = WAITING[said]
+        if reason is Reason.POD_CANNOT_START and "secret" in message.lower():
+            reason = Reason.MISSING_SECRET
+        return Trouble(reason, message[:500])
+    for condition in conditions:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return Trouble(Reason.UNSCHEDULABLE, str(condition.get("message") or "no node takes it")[:500])
+    return None

@@ -1,0 +1,162 @@
+"""One pass over one Compilation: observe -> gather -> decide -> apply."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from swarm_operator.cluster import errors
+from swarm_operator.cluster.client import Kube
+from swarm_operator.cluster.resources import JOBS
+from swarm_operator.compilation.api import Reason
+from swarm_operator.compilation.apply import manifests
+from swarm_operator.compilation.apply.applier import Applier
+from swarm_operator.compilation.decide import rules
+from swarm_operator.compilation.model.actions import Action, Decision, KeepRecords, MergeShards, Publish, StartWork
+from swarm_operator.compilation.model.world import Key, World
+from swarm_operator.compilation.observe.observer import Observer
+from swarm_operator.settings import Settings
+from swarm_wire.words import sentence
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Passes over any Compilation; those over the same one must follow each other.
+
+    What it keeps between passes only spares reads and writes; it may be lost at any time.
+
+    Args:
+        clock: the time of whoever wrote the timestamps that `kube` tells.
+    """
+
+    def __init__(self, kube: Kube, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self._kube, self._settings, self._clock = kube, settings, clock
+        self._applier = Applier(kube, settings)
+        self._observers: dict[Key, Observer] = {}
+        self._status_written: dict[Key, datetime] = {}
+        self._stuck: dict[Key, str] = {}
+        self._gate = asyncio.Semaphore(settings.concurrent_logs)
+
+    async def __call__(self, key: Key) -> float | None:
+        """Does what is to be done now. Returns after how many seconds to look again; None: when something happens.
+
+        Raises errors.ApiError where it is to be tried again with increasing delays.
+        """
+        observer = self._observers.get(key)
+        if observer is None:
+            observer = self._observers[key] = Observer(self._kube, key, self._settings, self._gate)
+        now = self._clock()
+        world = await observer.world(now)
+        if world is None:
+            if await observer.is_gone():
+                return await self._let_go(key, observer)
+            self._observers.pop(key, None)
+            return None
+        decision = rules.decide(world, now, self._settings)
+        try:
+            wake_up = await self._report(world, await self._act(world, decision, now), now)
+            await self._tidy(world, decision)
+            return wake_up
+        except errors.Terminating as error:
+            log.info("%s/%s: %s", key.namespace, key.name, error)
+            # Kubernetes deletes the Compilation only when its pods are gone, and they are held for a journal that
+            # cannot be written any more.
+            return await self._let_go(key, observer)
+        except errors.Vanished as error:
+            log.info("%s/%s: %s", key.namespace, key.name, error)
+            return None
+
+    async def _act(self, world: World, decision: Decision, now: datetime) -> Decision:
+        """The actions in order; what is said in the end may be another thing, if one cannot be done at all."""
+        key = world.compilation.key
+        for action in decision.actions:
+            shown = _shown(action)
+            try:
+                await self._applier.act(world, action)
+                log.info("%s/%s: %s", key.namespace, key.name, shown)
+            except (errors.Forbidden, errors.NameTaken, errors.Unavailable) as error:
+                error.add_note(shown)
+                # What fails once, for a moment, is not worth a word. The status of a run that is over says how it
+                # ended, whatever fails after that.
+                is_told = self._stuck.get(key) == shown or not isinstance(error, errors.Unavailable)
+                self._stuck[key] = shown
+                if is_told and not decision.settled:
+                    await self._report(world, rules.refused(world, now, error), now)
+                raise
+            except errors.Rejected as error:
+                if decision.settled:
+                    raise
+                message = f"the API server refuses what the spec asks for: {sentence(str(error))} Correct the spec."
+                return rules.ended(world, now, Reason.INVALID_SPEC, message)
+            except manifests.TooLarge as error:
+                if decision.settled:
+                    raise
+                reason = Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish) else Reason.RECORD_TOO_LARGE
+                return rules.ended(world, now, reason, str(error))
+        self._stuck.pop(key, None)
+        return decision
+
+    async def _tidy(self, world: World, decision: Decision) -> None:
+        """What may not be deleted stays, and is tried again by a later pass; the run neither fails nor waits for it."""
+        name = f"{world.compilation.key.namespace}/{world.compilation.key.name}"
+        for action in decision.tidying:
+            try:
+                await self._applier.act(world, action)
+                log.info("%s: %s", name, _shown(action))
+            except (errors.Rejected, errors.Forbidden) as error:
+                log.warning("%s: %s: %s", name, _shown(action), error)
+
+    async def _report(self, world: World, decision: Decision, now: datetime) -> float | None:
+        """One status write, and its events after it."""
+        key, status = world.compilation.key, decision.status
+        if status is None or status.as_written() == world.compilation.status.as_written():
+            return decision.wake_up
+        before = self._status_written.get(key)
+        pause = self._settings.status_interval - (now - before).total_seconds() if before else 0.0
+        if 0 < pause <= self._settings.status_interval:
+            if status.completion_time is None:
+                return pause if decision.wake_up is None else min(decision.wake_up, pause)
+            await asyncio.sleep(pause)
+        self._status_written[key] = now
+        await self._applier.write_status(world.compilation, status.as_written())
+        for event in decision.events:
+            log.info("%s/%s: %s: %s", key.namespace, key.name, event.reason, event.message)
+            try:
+                await self._applier.tell(world.compilation, event, now)
+            except errors.ApiError as error:
+                log.warning("%s/%s: an event could not be written: %s", key.namespace, key.name, error)
+        return decision.wake_up
+
+    async def _let_go(self, key: Key, observer: Observer) -> float | None:
+        """The Compilation is gone, or goes with its namespace, and so does the rest, once our finalizers are off its
+        pods. Its Jobs go at once: until Kubernetes comes to them, their pods would spend."""
+        for job in await observer.jobs():
+            with contextlib.suppress(errors.ApiError):
+                await self._applier.delete(JOBS, key, job.name, job.uid)
+        held = [pod for pod in await observer.pods() if pod.held]
+        for pod in held:
+            await self._applier.release(key, pod.name, pod.uid)
+        self._status_written.pop(key, None)
+        self._stuck.pop(key, None)
+        if held:
+            return self._settings.gather_interval
+        self._observers.pop(key, None)
+        return None
+
+
+def _shown(action: Action) -> str:
+    """An action for the log, without what it carries."""
+    match action:
+        case KeepRecords(kind, round_, _, records):
+            return f"KeepRecords({kind}, round {round_}, {len(records)} records)"
+        case MergeShards(shards):
+            return f"MergeShards({len(shards)} of run {shards[0].run_id})"
+        case StartWork(assignment):
+            pods = len(assignment.slices)
+            return f"StartWork(round {assignment.round}, attempt {assignment.attempt}, {pods} pods)"
+        case Publish(artifact):
+            return f"Publish({artifact.sha256[:12]})"
+        case _:
+            return str(action)

@@ -1,0 +1,257 @@
+"""kopf wiring: what wakes a pass. The only importer of kopf.
+
+Only `on.event` handlers: kopf stores nothing in our objects and puts no finalizer on them. Each event is reduced to the
+key of its Compilation and wakes our own queue; a look at everything, each minute, repairs what watches missed.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from typing import Any
+
+import kopf
+from aiohttp import web
+
+from swarm_operator.cluster import errors
+from swarm_operator.cluster.client import Kube, RestKube
+from swarm_operator.cluster.lease import Deposed, Fenced, Lease
+from swarm_operator.cluster.resources import MANAGER, PODS
+from swarm_operator.compilation.api import (
+    API_VERSION,
+    COMPILATIONS,
+    FINALIZER,
+    GROUP,
+    LABEL_MANAGED_BY,
+    PLURAL,
+    VERSION,
+)
+from swarm_operator.compilation.model.world import Key
+from swarm_operator.compilation.observe import objects
+from swarm_operator.compilation.reconcile import Reconciler
+from swarm_operator.runtime.health import Pulse
+from swarm_operator.runtime.workqueue import Schedule
+from swarm_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STUCK_SECONDS = 8.0
+"""After its cleanup the process ends at once, or else is ended; before the chart's grace period does it."""
+
+
+class Operator:
+    """Connects kopf's events, the queue and the passes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.pulse = Pulse(settings.deaf_after + settings.resync_interval)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stack = contextlib.AsyncExitStack()
+        self._schedule: Schedule[Key] | None = None
+
+    async def start(self) -> None:
+        try:
+            await self._start()
+        except BaseException:
+            # kopf calls no cleanup where it is told to end in the middle of this.
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        rest = await RestKube.connect(self.settings)
+        self._stack.push_async_callback(rest.close)
+        if self.settings.liveness_port:
+            await self._serve_probes()
+        kube = await self._fenced(rest)
+        reconciler = Reconciler(kube, self.settings, rest.clock)
+        self._schedule = Schedule(reconciler, concurrency=self.settings.concurrent_passes)
+        self._run(self._schedule.run(), "schedule")
+        self._run(self._resync(kube), "resync")
+        await self._kind_exists(kube)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    def heard(self, found: Any, key: Key | None) -> None:
+        """An event about an object of this Compilation's."""
+        self.pulse.told(*_version(found))
+        if key is not None and self._schedule is not None:
+            self._schedule.wake(key)
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _fenced(self, rest: RestKube) -> Kube:
+        """Returns when the Lease is held; what writes after that may hold it no more."""
+        if not self.settings.lease:
+            return rest
+        # In a container that is started again the same one: it need not wait for itself.
+        holder = f"{socket.gethostname()}_{os.getpid()}"
+        namespace, name = self.settings.lease.split("/")
+        lease = Lease(rest, namespace, name, holder, rest.clock)
+        self._stack.push_async_callback(_release, lease)
+        self._run(_hold(lease), "lease")
+        while not lease.held:
+            await asyncio.sleep(0.1)
+        return Fenced(rest, lease)
+
+    async def _kind_exists(self, kube: Kube) -> None:
+        """Returns when Compilations can be listed: kopf, which starts after this, never looks for their kind again."""
+        while True:
+            try:
+                for namespace in self.settings.namespaces or (None,):
+                    await kube.select(COMPILATIONS, namespace, metadata_only=True)
+                return
+            except errors.ApiError as error:
+                log.warning("Compilations cannot be listed: %s. Is the CRD installed? Tried again in 5 s.", error)
+            await asyncio.sleep(5)
+
+    async def _resync(self, kube: Kube) -> None:
+        while True:
+            try:
+                found = [item async for item in _everything(kube, self.settings)]
+            except errors.ApiError as error:
+                self.pulse.failed()
+                log.warning("a look at everything failed: %s", error)
+            else:
+                self.pulse.looked(dict(_version(item) for item, _ in found))
+                for _, key in found:
+                    if key is not None and self._schedule is not None:
+                        self._schedule.wake(key)
+            await asyncio.sleep(self.settings.resync_interval)
+
+    async def _serve_probes(self) -> None:
+        def answer(trouble: str) -> web.Response:
+            return web.Response(text=f"{trouble or 'well'}\n", status=503 if trouble else 200)
+
+        async def healthz(_: web.Request) -> web.Response:
+            dead = [f"{task.get_name()} has ended" for task in self._tasks if task.done()]
+            return answer("; ".join(filter(None, [*dead, self.pulse.trouble])))
+
+        async def readyz(_: web.Request) -> web.Response:
+            return answer("" if self.pulse.ready else "nothing was heard of the cluster lately")
+
+        app = web.Application()
+        app.router.add_get("/healthz", healthz)
+        app.router.add_get("/readyz", readyz)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, port=self.settings.liveness_port).start()
+
+
+async def _hold(lease: Lease) -> None:
+    try:
+        await lease.keep()
+    except Deposed as error:
+        log.error("%s; this process ends", error)
+        # At once: a pass that goes on would decide from what it saw before.
+        os._exit(1)
+
+
+async def _release(lease: Lease) -> None:
+    try:
+        await lease.release()
+    except errors.ApiError as error:
+        log.warning("the Lease could not be released, and ends by itself: %s", error)
+
+
+async def _everything(kube: Kube, settings: Settings) -> AsyncIterator[tuple[Any, Key | None]]:
+    """What watches tell of, and whom to wake: every Compilation, and every one that is gone and whose pods still have
+    our finalizer."""
+    for namespace in settings.namespaces or (None,):
+        # Without the CRD there are none, and what their pods hold is still to be let go.
+        with contextlib.suppress(errors.Vanished):
+            for found in await kube.select(COMPILATIONS, namespace, metadata_only=True):
+                yield found, compilation_key(found)
+        for found in await kube.select(PODS, namespace, labels=f"{LABEL_MANAGED_BY}={MANAGER}", metadata_only=True):
+            yield found, objects.key_of(found) if FINALIZER in (found["metadata"].get("finalizers") or ()) else None
+
+
+def _version(found: Any) -> tuple[str, str]:
+    """An object's uid and resourceVersion."""
+    return found["metadata"]["uid"], found["metadata"]["resourceVersion"]
+
+
+def compilation_key(found: Any) -> Key:
+    metadata = found["metadata"]
+    return Key(metadata["namespace"], metadata["name"], metadata["uid"])
+
+
+class _Endless(Iterable[float]):
+    """Seconds between tries of a request: kopf ends the process when they are used up, so they never are."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((1, 1, 2, 3, 5, 8, 13, 21), itertools.repeat(30))
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """kopf's settings, for an operator that uses it for watching only."""
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.networking.error_backoffs = _Endless()
+    settings.networking.connect_timeout = 5
+    settings.networking.request_timeout = 30
+    settings.networking.enforce_retry_after = True
+    settings.watching.server_timeout = 240
+    settings.watching.client_timeout = 300
+    settings.watching.connect_timeout = 5
+    # Filtered by the API server: pods of others would cost a millisecond each.
+    ours = f"{LABEL_MANAGED_BY}={MANAGER}"
+    settings.watching.label_selectors["v1", "pods"] = ours
+    settings.watching.label_selectors["batch", "jobs"] = ours
+    settings.persistence.finalizer = f"{GROUP}/unused"
+
+
+def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
+    """The handlers. Nothing but events: every other kind would write to the objects."""
+
+    @kopf.on.login(registry=registry, retries=3)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.startup(registry=registry)
+    async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+        configure(settings)
+        await operator.start()
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        # kopf may be unable to end: it was seen to wait for ever after a watch was refused with 401.
+        end = threading.Timer(STUCK_SECONDS, os._exit, (1,))
+        end.daemon = True
+        end.start()
+        await operator.stop()
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def compilation(body: kopf.Body, **_: Any) -> None:
+        operator.heard(body, compilation_key(body))
+
+    @kopf.on.event("batch", "v1", "jobs", registry=registry)
+    @kopf.on.event("", "v1", "pods", registry=registry)
+    async def child(body: kopf.Body, **_: Any) -> None:
+        operator.heard(body, objects.key_of(body))
+
+
+def run(settings: Settings) -> None:
+    """Runs the operator until it is told to stop."""
+    registry = kopf.OperatorRegistry()
+    operator = Operator(settings)
+    register(registry, operator)
+    log.info("serves %s in %s", API_VERSION, ", ".join(settings.namespaces) or "all namespaces")
+    kopf.run(
+        registry=registry,
+        standalone=True,
+        # Else it asks for the user's name, which an image has not.
+        identity=MANAGER,  # type: ignore[arg-type]
+        clusterwide=not settings.namespaces,
+        namespaces=list(settings.namespaces),
+    )

@@ -1,0 +1,112 @@
+"""The queue between what wakes a pass and the passes: one at a time per key; errors repeated with growing delays."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from swarm_operator.cluster import errors
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 60.0
+
+
+@dataclass(frozen=True)
+class _Failures:
+    """How many passes in a row have failed, at the same place: the notes of their errors."""
+
+    count: int
+    place: tuple[str, ...]
+
+
+class Schedule(Generic[K]):
+    """Keys, and when each is to be worked on. A key that is woken during its pass gets another pass after it.
+
+    Args:
+        work: one pass; returns after how many seconds it wants another one (None: when woken).
+        concurrency: passes over different keys side by side.
+        pause: least seconds between two passes over a key, so that a storm of events is one pass.
+    """
+
+    def __init__(
+        self, work: Callable[[K], Awaitable[float | None]], *, concurrency: int = 8, pause: float = 0.2
+    ) -> None:
+        self._work, self._pause = work, pause
+        self._gate = asyncio.Semaphore(concurrency)
+        self._due: dict[K, float] = {}
+        self._not_before: dict[K, float] = {}
+        self._woken = asyncio.Event()
+        self._running: dict[K, asyncio.Task[None]] = {}
+        self._failures: dict[K, _Failures] = {}
+
+    def wake(self, key: K, after: float = 0.0) -> None:
+        """Asks for a pass in so many seconds at the latest; a pause, or the delay after an error, is kept."""
+        at = _now() + after
+        if key not in self._due or at < self._due[key]:
+            self._due[key] = at
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Works until it is cancelled."""
+        try:
+            while True:
+                self._woken.clear()
+                now = _now()
+                self._not_before = {key: at for key, at in self._not_before.items() if at > now}
+                for key in [key for key in self._due if self._at(key) <= now and key not in self._running]:
+                    del self._due[key]
+                    self._running[key] = asyncio.create_task(self._pass(key))
+                waiting = [self._at(key) for key in self._due if key not in self._running]
+                timeout = max(0.0, min(waiting) - now) if waiting else None
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), timeout)
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _at(self, key: K) -> float:
+        return max(self._due[key], self._not_before.get(key, 0.0))
+
+    async def _pass(self, key: K) -> None:
+        try:
+            async with self._gate:
+                began = _now()
+                wish = await self._work(key)
+                # A pass that takes long, over thousands of pods, is not repeated without a rest.
+                pause = max(self._pause, _now() - began)
+            self._failures.pop(key, None)
+        except Exception as error:
+            wish = pause = self._delay(key, error)
+        finally:
+            del self._running[key]
+            self._woken.set()
+        if wish is not None:
+            self.wake(key, wish)
+        self._not_before[key] = _now() + pause
+
+    def _delay(self, key: K, error: Exception) -> float:
+        """Seconds until the next try."""
+        place = tuple(getattr(error, "__notes__", ()))
+        before = self._failures.get(key)
+        # One that fails at something else than the one before has come further, whatever it was told.
+        count = before.count + 1 if before is not None and before.place == place else 1
+        self._failures[key] = _Failures(count, place)
+        delay = min(FIRST_DELAY * 2.0 ** (count - 1), LONGEST_DELAY)
+        if isinstance(error, errors.Unavailable) and error.retry_after:
+            delay = max(delay, error.retry_after)
+        if isinstance(error, errors.ApiError):
+            log.warning("%s: %s; tried again in %g s", key, error, delay)
+        else:
+            log.error("%s: a fault of ours; tried again in %g s", key, delay, exc_info=error)
+        return delay
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

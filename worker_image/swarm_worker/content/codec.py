@@ -1,0 +1,205 @@
+"""Object graphs as bytes, for journeys between processes.
+
+Two things never travel: secrets, which the other side has in its own environment, and objects that the other side
+already holds, which are named by their number in a walk over the same graph. The second keeps the identity of
+predictors (optimizers look them up with `id`) and of Signature classes, and makes results small.
+"""
+
+import importlib
+import io
+import operator
+import pickle
+import sys
+import threading
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import cloudpickle
+import dspy
+from dspy.signatures.signature import Signature
+from dspy.utils.unbatchify import Unbatchify
+
+from swarm_wire.names import WorkerReason
+from swarm_worker.content import masking, places
+from swarm_worker.content.digest import Walk, is_referable
+from swarm_worker.content.masking import GUARDED_SECRET
+from swarm_worker.content.places import MARK, NotPortable
+from swarm_worker.content.state import is_importable, reduced
+from swarm_worker.errors import Drift
+
+Walks = Sequence[tuple[str, Walk]]
+"""Graphs that both sides hold, each under a name that both agree on."""
+
+
+class SecretInPayload(Exception):
+    """A payload would carry a secret in a place where it cannot be replaced."""
+
+
+class Codec:
+    """Makes payloads and reads them, with the places of this process.
+
+    Args:
+        secrets: what it is, for people -> value of what must never be in a payload. Both sides say the same.
+    """
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._named = tuple(secrets.items())
+        self._secrets = dict(secrets)
+        for name, secret in secrets.items():
+            self._secrets.update((name + step, part) for step, part in masking.parts(secret))
+        # Of equal texts the first counts: whole secrets come before parts.
+        self._names = {
+            value: name
+            for name, value in reversed(self._secrets.items())
+            if name in secrets or len(value) >= GUARDED_SECRET
+        }
+
+    def dumps(self, thing: Any, walks: Walks = ()) -> bytes:
+        """Raises SecretInPayload; NotPortable on objects that cannot be pickled."""
+        buffer = io.BytesIO()
+        try:
+            _Pickler(buffer, walks, self._names).dump(thing)
+        except (SecretInPayload, NotPortable):
+            raise
+        except Exception as error:
+            found = places.explain(thing, self._can_travel)
+            raise NotPortable(found or f"{type(error).__name__}: {error}") from error
+        data = buffer.getvalue()
+        self.guard(data)
+        return data
+
+    def guard(self, data: bytes) -> None:
+        """Raises SecretInPayload where a secret is in what others will read."""
+        if (name := masking.secret_in(data, self._long())) is not None:
+            raise SecretInPayload(
+                f"the {name} is part of another text that the program holds; do not build strings from secrets in "
+                "a program or metric"
+            )
+
+    def redact(self, text: str) -> str:
+        """The text for people."""
+        return masking.redact(text, self._long())
+
+    def loads(self, data: bytes, walks: Walks = ()) -> Any:
+        return _Unpickler(io.BytesIO(data), dict(walks), self._secrets).load()
+
+    def _long(self) -> masking.Secrets:
+        """The secrets of the spec, and those found in the program."""
+        own = places.here().keys
+        return (*self._named, *((f"API key at {place}", key) for key, place in list(own.items())))
+
+    def _can_travel(self, thing: Any) -> bool:
+        try:
+            _Pickler(io.BytesIO(), (), self._names).dump(thing)
+        except Exception:
+            return False
+        return True
+
+
+class _Pickler(cloudpickle.Pickler):
+    def __init__(self, file: io.BytesIO, walks: Walks, secrets: Mapping[str, str]) -> None:
+        super().__init__(file)
+        self._walks, self._secrets = walks, secrets
+
+        self._places = places.here()
+
+    def persistent_id(self, thing: Any) -> tuple[str, str | int] | None:
+        if type(thing) is str:
+            if thing in self._secrets:
+                return "secret", self._secrets[thing]
+            place = self._places.keys.get(thing)
+            return None if place is None else (f"{MARK}'s secret", place)
+        if (found := self._places.place(thing)) is not None:
+            if changes := found.changes():
+                raise NotPortable(
+                    f"{found.name} is a {type(thing).__qualname__}, which cannot be pickled, and its {min(changes)} "
+                    "was set after the entrypoint had made it: that does not travel. Set it in the program's "
+                    "constructor"
+                )
+            return MARK, found.name
+        if self._walks and is_referable(thing):
+            for name, walk in self._walks:
+                if (number := walk.number(thing)) is not None:
+                    return name, number
+        return None
+
+    def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, type(threading.Lock())):
+            return threading.Lock, ()
+        if isinstance(thing, type(threading.RLock())):
+            return threading.RLock, ()
+        if isinstance(thing, threading.Event):
+            return threading.Event, ()
+        if isinstance(thing, types.ModuleType) and type(thing).__module__ == "dspy.utils.lazy_import":
+            return sys.modules[type(thing).__module__].require, (thing.__name__,)
+        if isinstance(thing, dspy.BaseLM):
+            self._check_key(thing)
+        if isinstance(thing, dspy.Module | dspy.BaseLM | Unbatchify):
+            return reduced(thing)
+        if isinstance(thing, type) and issubclass(thing, Signature) and is_importable(thing):
+            return _signature, (thing.__module__, thing.__qualname__, cast(Any, thing).instructions)
+        found = super().reducer_override(thing)
+        return _untracked(thing, found) if isinstance(thing, type) and isinstance(found, tuple) else found
+
+    def _check_key(self, lm: Any) -> None:
+        """Raises SecretInPayload where an LM has a key that the other side cannot know."""
+        key = getattr(lm, "kwargs", {}).get("api_key")
+        is_known = key in self._secrets or key in self._places.keys
+        if isinstance(key, str) and len(key) >= GUARDED_SECRET and not is_known:
+            raise SecretInPayload(
+                f"an LM for {lm.model} carries an API key that is neither in the spec nor in the program as its "
+                "entrypoint makes it. Make that LM in the program's constructor, or in a module that the program "
+                "imports"
+            )
+
+
+def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """How cloudpickle makes a class that cannot be imported, but a new one for each payload, and with its full name.
+
+    cloudpickle names such a class, and a process that reads it from a second payload gets the first one back, with its
+    attributes set anew: under the feet of the threads that use it. (They are equal but not the same, and DSPy's choice
+    between two traces of an example depends on which objects are the same.)
+    """
+    make, arguments, *rest = reduced
+    if make not in (cloudpickle.cloudpickle._make_skeleton_class, cloudpickle.cloudpickle._make_skeleton_enum):
+        return reduced
+    *before, _tracker, extra = arguments
+    if make is cloudpickle.cloudpickle._make_skeleton_class:
+        # cloudpickle forgets in which function a class was made, and digests count that.
+        *before, namespace = before
+        before.append({**namespace, "__qualname__": thing.__qualname__})
+    return (make, (*before, None, extra), *rest)
+
+
+def _signature(module: str, name: str, instructions: str) -> Any:
+    """A Signature class that can be imported, as it was where it comes from.
+
+    Optimizers may set the instructions of a class itself (InferRules does); the imported one does not have those.
+    """
+    found: Any = operator.attrgetter(name)(importlib.import_module(module))
+    return found if found.instructions == instructions else found.with_instructions(instructions)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, walks: Mapping[str, Walk], secrets: Mapping[str, str]) -> None:
+        super().__init__(file)
+        self._walks, self._secrets = walks, secrets
+
+    def persistent_load(self, reference: tuple[str, Any]) -> Any:
+        name, number = reference
+        match name:
+            case "secret" if number not in self._secrets:
+                raise Drift(
+                    WorkerReason.SOURCE_CHANGED,
+                    f"a result of this run refers to the {number}, and there is none any more: the secret has another "
+                    "form. Give it the form that it had, or begin a new run.",
+                )
+            case "secret":
+                return self._secrets[number]
+            case places.MARK:
+                return places.here().find(number)
+            case _ if name.startswith(places.MARK):
+                return places.here().secret(number)
+            case _:
+                return self._walks[name].referables[number]

@@ -1,0 +1,181 @@
+"""The journal of one run: results by key, finished LM calls, and what its plans did."""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Self
+
+from swarm_wire.accounts import Accounts
+from swarm_wire.messages import (
+    STORED,
+    Booked,
+    Bound,
+    CallMade,
+    Outcome,
+    PlanEnd,
+    PlanOutcome,
+    Result,
+    Stored,
+    Usage,
+    Waste,
+)
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.errors import Drift
+from swarm_worker.journal.body_store import Bodies
+
+Stream = list[tuple[str, str]]
+"""(kind, digest) of every effect that a plan needed, in order."""
+Body = bytes | Stored
+
+
+@dataclass
+class Journal:
+    """Results of finished effects and LM calls. The first of a key counts, whatever comes later.
+
+    Attributes:
+        plans: the ends of its plans, oldest first.
+        last: the last of them that went on with the compile. One for the best program so far does not: it passes over
+            evaluations, and what the optimizer does from there on is not what it would have done.
+        stream: the effect stream of that one.
+        accounts: what pods have spent, where they were given allowances.
+        bodies: where those are that are not with their records.
+    """
+
+    bodies: Bodies | None = None
+    plans: list[PlanEnd] = field(default_factory=list)
+    last: PlanEnd | None = None
+    stream: Stream = field(default_factory=list)
+    accounts: Accounts = field(default_factory=Accounts)
+    _results: dict[str, tuple[Result, Body]] = field(default_factory=dict)
+    _calls: dict[str, list[Body]] = field(default_factory=dict)
+    _carried: dict[str, str] = field(default_factory=dict)
+    _made: dict[str, CallMade] = field(default_factory=dict)
+    _good: dict[str, bool] = field(default_factory=dict)
+    _bound: Bound | None = None
+
+    @classmethod
+    def of(cls, records: Iterable[Record], bodies: Bodies | None = None) -> Self:
+        journal = cls(bodies)
+        plans: dict[int, tuple[PlanEnd, bytes]] = {}
+        for record in records:
+            if record.kind is RecordKind.PLAN:
+                end = PlanEnd.model_validate(record.header)
+                plans.setdefault(end.round, (end, record.body))
+            else:
+                journal.put(record)
+        for _, (end, body) in sorted(plans.items()):
+            journal.plans.append(end)
+            if end.outcome is not PlanOutcome.PARTIAL:
+                journal.last, journal.stream = end, [(kind, digest) for kind, digest in json.loads(body)]
+        return journal
+
+    def put(self, record: Record) -> None:
+        """Adds a RESULT, a CALL, what was BOOKED or BOUND; passes over other kinds."""
+        if record.kind is RecordKind.RESULT:
+            result = Result.model_validate(record.header)
+            self._results.setdefault(result.key, (result, body_of(record)))
+            for key in result.calls:
+                self._carried.setdefault(key, result.key)
+        elif record.kind is RecordKind.CALL:
+            made = CallMade.model_validate(record.header)
+            self._made.setdefault(made.identity, made)
+            self._calls.setdefault(made.key, []).append(body_of(record))
+        elif record.kind is RecordKind.BOOKED:
+            self.accounts.book(Booked.model_validate(record.header))
+        elif record.kind is RecordKind.BOUND:
+            self._bound = self._bound or Bound.model_validate(record.header)
+
+    @property
+    def bound(self) -> Bound | None:
+        """What it belongs to; None where no plan has come so far as to know it."""
+        return next((end for end in reversed(self.plans) if end.binding), self._bound)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._results
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def has_call(self, key: str) -> bool:
+        """Whether there is a CALL of that key, with an answer or without."""
+        return key in self._calls
+
+    def result(self, key: str) -> Result:
+        return self._results[key][0]
+
+    def has_error(self, key: str) -> bool:
+        """Whether there is a result of that key, and it is an error."""
+        return key in self and self.result(key).outcome is Outcome.ERROR
+
+    def body(self, key: str) -> bytes:
+        try:
+            return read_body(self._results[key][1], self.bodies)
+        except Drift as error:
+            assert self.bodies is not None, "what is with its record is never lost"
+            self.bodies.give_up(error)
+
+    def is_good(self, key: str) -> bool:
+        """Whether there is a result that is no error, and its body is as it was left."""
+        if key not in self._good:
+            self._good[key] = key in self and self.result(key).outcome is Outcome.OK and self._is_there(key)
+        return self._good[key]
+
+    def answer(self, key: str) -> bytes | None:
+        """The pickled answer to an LM call, whoever made it. One that is lost can be asked for again: then the next one
+        counts.
+        """
+        places = [(body, 0) for body in self._calls.get(key, ())]
+        if key in self._carried:
+            result, body = self._results[self._carried[key]]
+            places.append((body, result.calls_at or 0))
+        for body, start in places:
+            with contextlib.suppress(Drift):
+                return read_body(body, self.bodies)[start:]
+        return None
+
+    def usage(self) -> Usage:
+        """All LM calls that the journal holds results of."""
+        results = (result.usage for result, _ in self._results.values())
+        return sum((made.usage for made in self._made.values()), sum(results, Usage()))
+
+    def waste(self, used: Collection[str]) -> Waste:
+        """What was paid for results that are not among the used keys."""
+        cells = [result for key, (result, _) in self._results.items() if key not in used]
+        calls = [made for made in self._made.values() if (made.cell or made.key) not in used]
+        return Waste(
+            cells=len(cells), calls=sum(cell.usage.calls for cell in cells) + sum(made.usage.calls for made in calls)
+        )
+
+    def calls_by_cell(self) -> Counter[str]:
+        """LM calls of each cell that has a result, those included that an earlier run had paid for."""
+        calls = Counter({key: result.usage.calls + len(result.reused) for key, (result, _) in self._results.items()})
+        calls.update(made.cell for made in self._made.values() if made.cell is not None and made.cell in calls)
+        return calls
+
+    def paid(self, cells: Collection[str]) -> tuple[int, set[str]]:
+        """How many LM calls some cells have paid for, and the keys of those that have one."""
+        results = [self._results[key][0] for key in cells if key in self]
+        made = [made for made in self._made.values() if made.cell in cells]
+        calls = sum(result.usage.calls for result in results) + sum(one.usage.calls for one in made)
+        return calls, {key for result in results for key in result.calls} | {one.key for one in made}
+
+    def _is_there(self, key: str) -> bool:
+        with contextlib.suppress(Drift):
+            read_body(self._results[key][1], self.bodies)
+            return True
+        return False
+
+
+def body_of(record: Record) -> Body:
+    """The body, or where it is."""
+    return Stored.model_validate(record.header[STORED]) if STORED in record.header else record.body
+
+
+def read_body(body: Body, bodies: Bodies | None) -> bytes:
+    """Raises Drift where it is not as it was left."""
+    if isinstance(body, bytes):
+        return body
+    assert bodies is not None, "records that name a depot are of runs that have one"
+    return bodies.read(body)

@@ -1,0 +1,101 @@
+"""What a plan or worker knows: its run's journal, and those of earlier runs of the same Compilation.
+
+An answer to an LM call is named by all that it depends on, so it counts in every run. A result does not name all (see
+`user.binding`), so it counts only in runs that are bound to the same. An error is made again: its cause may be over,
+and its calls are answered.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from swarm_wire.messages import Result, Reused
+from swarm_wire.shards import read_folder
+from swarm_worker.content.packages import packages
+from swarm_worker.journal.body_store import Bodies
+from swarm_worker.journal.run_journal import Journal
+
+
+@dataclass
+class Store(Journal):
+    """The run's own journal, which comes first.
+
+    Attributes:
+        earlier: the newest first.
+        kept: as of the run's first plan, see PlanEnd.
+    """
+
+    earlier: list[Journal] = field(default_factory=list)
+    kept: list[str] | None = None
+    _equal: list[Journal] = field(default_factory=list)
+    """Those of the earlier ones that are bound to the same."""
+
+    def bind(self, binding: str) -> None:
+        """Results of earlier runs that were bound to the same count from now on."""
+        self._equal = [run for run in self.earlier if run.bound and run.bound.binding == binding]
+
+    def __contains__(self, key: str) -> bool:
+        return super().__contains__(key) or self._earlier(key) is not None
+
+    def result(self, key: str) -> Result:
+        run = self._earlier(key)
+        return super().result(key) if run is None else run.result(key)
+
+    def body(self, key: str) -> bytes:
+        run = self._earlier(key)
+        return super().body(key) if run is None else run.body(key)
+
+    def answer(self, key: str, *, is_sample: bool = False) -> bytes | None:
+        """As of a journal.
+
+        Args:
+            is_sample: of several answers to one request: another run has others, unless it is bound to the same.
+        """
+        if (own := super().answer(key)) is not None:
+            return own
+        runs = self._equal if is_sample else self.earlier
+        return next((found for run in runs if (found := run.answer(key)) is not None), None)
+
+    def is_reused(self, key: str) -> bool:
+        """Whether an earlier run paid for the answer to an LM call."""
+        return super().answer(key) is None and self.answer(key) is not None
+
+    def reused(self, used: Collection[str]) -> Reused:
+        """What the used keys took that was not paid for again."""
+        cells = {key: run for key in used if (run := self._earlier(key)) is not None}
+        results = [self.result(key) for key in used if key in self]
+        # Of plans, and of cells that were run again.
+        calls = {key for key in used if key not in self and self.is_reused(key)}
+        calls.update(key for result in results for key in result.reused)
+        paid = 0
+        for run in self.earlier:
+            of_cells, named = run.paid({key for key, owner in cells.items() if owner is run})
+            paid += of_cells
+            calls -= named
+        return Reused(cells=len(cells), calls=paid + len(calls))
+
+    def calls_by_cell(self) -> Counter[str]:
+        """As of a journal, and of what earlier runs left."""
+        calls = super().calls_by_cell()
+        for run in self._equal:
+            calls |= Counter({key: count for key, count in run.calls_by_cell().items() if key not in calls})
+        return calls
+
+    def _earlier(self, key: str) -> Journal | None:
+        """The earlier run whose result counts, where this one has none."""
+        if super().__contains__(key):
+            return None
+        return next((run for run in self._equal if run.is_good(key)), None)
+
+
+def read_earlier(folder: Path, bodies: Bodies | None) -> dict[str, Journal]:
+    """The journals of earlier runs by the runs' ids, the newest first. They are folders, NUMBER-ID, the oldest is 0.
+
+    What other packages pickled this process may not be able to read: those journals are empty to it.
+    """
+    runs = sorted((path for path in folder.glob("*") if path.is_dir() and path.name[0] != "."), reverse=True)
+    found = {run.name.partition("-")[2]: Journal.of(read_folder(run, growing=True), bodies) for run in runs}
+    return {
+        name: run if run.bound and run.bound.packages == packages() else Journal(bodies) for name, run in found.items()
+    }

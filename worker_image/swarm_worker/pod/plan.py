@@ -1,0 +1,366 @@
+"""The plan: replays the compile from the journal until it lacks a result; prints tasks, or the artifact."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+from typing import Any, NoReturn
+
+import dspy
+
+from swarm_wire import names
+from swarm_wire.messages import (
+    TRAINING_SET,
+    ArtifactHeader,
+    Bound,
+    Ending,
+    Failures,
+    PlanEnd,
+    PlanOutcome,
+    Pruned,
+    Report,
+    Spending,
+)
+from swarm_wire.names import WorkerReason
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.shards import read_folder
+from swarm_wire.spec import CompilationSpec
+from swarm_wire.variables import bound
+from swarm_wire.words import sentence
+from swarm_worker.client import lazy, permanent_errors
+from swarm_worker.content import shared_state
+from swarm_worker.content.codec import Codec, SecretInPayload
+from swarm_worker.content.masking import redacted
+from swarm_worker.content.packages import packages
+from swarm_worker.determinism.rehearsal import observe, rehearse
+from swarm_worker.determinism.twin import Observation, Twin
+from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
+from swarm_worker.journal.run_journal import Stream
+from swarm_worker.journal.store import Store, read_earlier
+from swarm_worker.pod import script
+from swarm_worker.pod.environment import Environment, load_compilation, load_environment, loading_user_code
+from swarm_worker.pod.process import Process, folder
+from swarm_worker.replay import calls, hooks
+from swarm_worker.replay.cell_timer import Watch
+from swarm_worker.replay.engine import SMALL, Engine
+from swarm_worker.replay.pruning import Contest, Range
+from swarm_worker.replay.unfinished import leftover
+from swarm_worker.user.binding import binding
+from swarm_worker.user.data import Compilation
+from swarm_worker.user.optimizer import prepare
+from swarm_worker.user.program import is_instance
+
+
+def main(process: Process, twin: Twin | None = None) -> None:
+    process.at_once = True
+    if process.stopping:  # SIGTERM came while this was imported
+        process.interrupt()
+    with process.ending():
+        environment = load_environment(process)
+        Plan(process, environment, twin).run()
+
+
+class Plan:
+    """One replay of a compile.
+
+    Args:
+        twin: the other process that runs this plan, if this is a run's first.
+    """
+
+    def __init__(self, process: Process, environment: Environment, twin: Twin | None) -> None:
+        self._process, self._environment, self._twin = process, environment, twin
+        depot = environment.depot
+        self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)), depot)
+        permanent_errors.here().knows, permanent_errors.here().tell = self._store.has_call, self._put
+        if depot is not None:
+            depot.end = self._leave
+        ending = os.environ.pop(names.ENV_PARTIAL, "")
+        self._ending = Ending.model_validate_json(ending) if ending else None
+        self._progress = script.Progress(keeps_best=self._ending is not None)
+        looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
+        swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
+        # The last plan of a run that is over looks for the best of what is complete.
+        self._contest = None if self._ending else _contest(environment.request.spec)
+        self._engine = Engine(
+            self._store,
+            environment.codec,
+            self._put,
+            self._leave,
+            looks_ahead=looks_ahead and self._ending is None,
+            speculation=swarm.speculation,
+            threads=swarm.threads_per_pod,
+            watch=Watch(limits.cell_seconds, environment.throttle.clock),
+            small=0 if self._ending else int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
+            ahead=self._import_ahead,
+            check=self._meet_twin,
+            is_full=lambda: process.is_full,
+            contest=self._contest,
+            passes_over=lambda: self._ending is not None and self._progress.compiling,
+        )
+        budget = environment.budget
+        process.stop_asking = lambda: budget.stop() or self._engine.is_at_work
+        bound = self._store.bound
+        self._binding, self._is_bound = bound.binding if bound else "", bound is not None
+        self._observed: list[Observation] = []
+        self._store.kept = self._store.plans[0].kept if self._store.plans else None
+        self._scored_on = ""
+        self._names: Callable[[Any], str] = lambda example: ""
+        self._own_lms: list[Any] = []
+
+    def run(self) -> None:
+        """Ends the process, or raises a SwarmError."""
+        spec = self._environment.request.spec
+        # What user code asks while it is loaded is journaled, too.
+        calls.install(self._engine, self._leave)
+        with loading_user_code(self._environment, self._process, self._leave):
+            loaded = load_compilation(self._environment)
+            compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
+        self._scored_on, self._names = loaded.data.scored_on(spec.optimizer), loaded.data.name_of
+        for note in loaded.data.notes:
+            self._process.note(note)
+        self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
+        if self._contest is not None:
+            compile_program = self._contest.over(compile_program)
+        image = os.environ.get(names.ENV_IMAGE, "")
+        variables = bound(self._environment.variables)
+        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._process.hash_seed, variables)
+        self._check_binding()
+        self._read_earlier()
+        self._finish_round()
+        if self._twin is not None and not self._engine.has_checked:
+            self._observed = self._rehearsed(loaded, self._twin)
+        hooks.install(self._engine, self._watching(loaded))
+        # Not among `dspy.settings.callbacks`: those are the user's.
+        dspy.Evaluate.callbacks = [self._progress]
+        try:
+            scored, test = loaded.data.scored(spec.optimizer), loaded.data.test
+            winner = script.run(compile_program, loaded.student, loaded.metric, scored, test, self._progress)
+        except (BadInput, CompileFailed) as error:
+            self._leave(None if self._engine.has_passed_over else self._explained(error))
+        except BaseException:
+            self._end_scout()
+            raise
+        self._end_scout()
+        if self._engine.has_passed_over:
+            self._leave()
+        self._engine.spend()
+        self._put_artifact(winner)
+        self._put_end(PlanOutcome.DONE)
+
+    def _read_earlier(self) -> None:
+        """Journals of earlier runs; what no journal names is deleted from the depot when a run begins."""
+        depot, twin = self._environment.depot, self._twin
+        earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot)
+        self._store.earlier = [*earlier.values()]
+        self._store.bind(self._binding)
+        if depot is not None and not self._store.plans and (twin is None or twin.is_plan):
+            depot.keep_only([self._environment.request.run_id, *earlier])
+
+    def _finish_round(self) -> None:
+        """What was asked for before comes first. Ends the process where some of that is missing."""
+        if self._ending is None and self._store.last is not None:
+            round_ = read_folder(folder(names.ENV_TASKS_DIR, names.TASKS_DIR))
+            if rest := leftover(self._store, round_, self._environment.depot):
+                self._progress.resume(self._store.last.scores)
+                self._engine.go_on(rest)
+
+    def _end_partial(self) -> NoReturn:
+        """The run is over: what is complete is what there is."""
+        if (best := self._progress.best_program) is not None:
+            self._progress.best, self._progress.test_winner = self._progress.best_score, None
+            try:
+                self._put_artifact(best, self._ending)
+            except SwarmError as error:
+                self._process.end(error)
+        self._put_end(PlanOutcome.PARTIAL)
+        self._process.end()
+
+    def _import_ahead(self) -> None:
+        """What LM calls of this plan need. Most plans make none."""
+        if self._environment.imagination is None:
+            lazy.import_for([*self._environment.models.all, *self._own_lms])
+
+    def _rehearsed(self, loaded: Compilation, twin: Twin) -> list[Observation]:
+        """What this process sees of the user's. Raises BadInput where examples leave what others would miss."""
+        spec = self._environment.request.spec
+        rehearsal = rehearse(
+            loaded,
+            spec.swarm.rehearsal_seconds if twin.is_plan else inf,
+            twin.runs,
+            backwards=twin.backwards,
+            say=self._process.say,
+        )
+        twin.tell(rehearsal.runs, rehearsal.seconds)
+        self._store.kept = rehearsal.kept if rehearsal.runs else None
+        rehearsal.check(is_custom=spec.optimizer.which == "custom")
+        return [*observe(loaded), *rehearsal.observations]
+
+    def _watching(self, loaded: Compilation) -> Callable[[], None]:
+        """Looks, before each effect, whether an optimizer of the user's has changed what workers have as it was."""
+        if self._environment.request.spec.optimizer.which != "custom":
+            return lambda: None
+        before = shared_state.kept(loaded.student, loaded.metric)
+
+        def look() -> None:
+            found = shared_state.changes(before, shared_state.kept(loaded.student, loaded.metric))
+            travels = shared_state.PROGRAM, shared_state.METRIC
+            for path in found:
+                if not path.startswith(travels) and path not in (self._store.kept or ()):
+                    self._leave(
+                        BadInput(
+                            WorkerReason.SIDE_EFFECT,
+                            f"the optimizer changes {path}, which program or metric can read: examples run in other "
+                            "processes, where it is as the files say. Make it an attribute of the program, or set it "
+                            "by dspy.context.",
+                        )
+                    )
+
+        return look
+
+    def _meet_twin(self, effects: Stream) -> None:
+        """Before anything is paid for. Raises Drift where the twin saw something else."""
+        if self._twin is not None:
+            found = [
+                Observation(f"effect {number}, a {kind}", digest, digest)
+                for number, (kind, digest) in enumerate(effects, 1)
+            ]
+            if note := self._twin.checkpoint([*self._observed, *found]):
+                self._process.note(note)
+
+    def _end_scout(self) -> None:
+        """A scout that came to the end of the compile has nothing to say."""
+        if self._engine.is_scout:
+            os._exit(0)
+
+    def _check_binding(self) -> None:
+        if self._store.bound is not None and self._store.bound.binding != self._binding:
+            raise Drift(
+                WorkerReason.SOURCE_CHANGED,
+                "the program's files, the data, the installed packages, the image, a variable of spec.env or "
+                "spec.envFrom, or PYTHONHASHSEED changed while the run was under way, so its results are not those of "
+                "the new state. A new run uses what is still valid of them: on a laptop the same command begins it.",
+            )
+
+    def _failures(self) -> Failures | None:
+        return self._engine.tally.told(self._names, self._process.redact)
+
+    def _explained(self, error: SwarmError) -> SwarmError:
+        if (failures := self._failures()) is None:
+            return error
+        for group in failures.groups:
+            self._process.say(f"{group}\n{group.traceback or ''}")
+        text = f"{sentence(str(error))} {failures}: {failures.lines[0]}. The log of this plan has tracebacks."
+        return CompileFailed(text) if isinstance(error, CompileFailed) else BadInput(error.reason, text)
+
+    def _leave(self, error: SwarmError | None = None) -> NoReturn:
+        self._end_scout()
+        if self._ending and (error is None or isinstance(error, AllowanceSpent)):
+            self._end_partial()
+        if error is None:
+            self._put_end(PlanOutcome.BLOCKED)
+        self._process.end(error)
+
+    def _put(self, record: Record) -> None:
+        """Prints what is finished; before the first of it, what it belongs to: this plan may not come to its end."""
+        if self._twin is not None and not self._twin.is_plan:
+            return
+        if self._binding and not self._is_bound:
+            self._is_bound = True
+            bound = Bound(binding=self._binding, packages=packages())
+            self._process.put(Record(RecordKind.BOUND, bound.to_header()))
+        self._process.put(record)
+
+    def _put_end(self, outcome: PlanOutcome) -> None:
+        asked, failures = self._engine.asked, self._failures()
+        end = PlanEnd(
+            outcome=outcome,
+            round=len(self._store.plans),
+            binding=self._binding,
+            packages=packages(),
+            tasks=[task.digest for task in asked],
+            cells=len({cell.key for task in asked for cell in task.cells}),
+            scores=self._progress.scores(),
+            effects=len(self._engine.stream),
+            guesses=self._engine.guesses,
+            ending=self._ending,
+            failures=failures and failures.without_tracebacks(),
+            notes=self._process.notes,
+            kept=self._store.kept,
+        )
+        body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
+        self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
+
+    def _put_artifact(self, winner: Any, ending: Ending | None = None) -> None:
+        """
+        Args:
+            ending: why it is no more than the best program so far.
+        """
+        program, spec = _saved(winner), self._environment.request.spec
+        optimizer = spec.optimizer
+        report = Report(
+            scores=self._progress.scores(),
+            scored_on=self._scored_on,
+            failures=self._failures(),
+            candidates=script.candidates(winner, hundred=1 if optimizer.simba is not None else 100),
+            candidates_on=TRAINING_SET if optimizer.scores_on_train else self._scored_on,
+            usage=self._store.usage(),
+            effects=len(self._engine.stream),
+            rounds=len(self._store.plans),
+            failed_cells=self._engine.tally.scored_zero,
+            wasted=self._store.waste(self._engine.used),
+            pruned=Pruned(candidates=len(self._engine.spared), cells=len(set().union(*self._engine.spared.values()))),
+            reused=self._store.reused(self._engine.used),
+            repeated_calls=self._store.accounts.repeated,
+            spent=self._spent(),
+            notes=self._notes(),
+            hash_seed=self._process.hash_seed,
+            is_instance=is_instance(spec),
+            partial=ending and ending.why,
+        )
+        header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
+        body = artifact(program, report, self._environment.codec)
+        self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))
+
+    def _notes(self) -> list[str]:
+        """Of all plans, each once."""
+        found = [*(note for end in self._store.plans for note in end.notes), *self._process.notes]
+        return list(dict.fromkeys(found))
+
+    def _spent(self) -> Spending | None:
+        """By all pods of the run, this one last."""
+        own = self._process.spent()
+        return self._store.accounts.total + own if own is not None and self._process.is_limited else None
+
+
+def _contest(spec: CompilationSpec) -> Contest | None:
+    """Where only the best of the optimizer's evaluations counts."""
+    return Contest(Range(spec.metric.range.min, spec.metric.range.max)) if spec.prunes else None
+
+
+def artifact(program: str, report: Report, codec: Codec) -> bytes:
+    """The files of a program and its report. Raises BadInput where a secret is in the program."""
+    try:
+        codec.guard(program.encode())
+    except SecretInPayload as error:
+        raise BadInput(WorkerReason.RESULT_NOT_PORTABLE, f"the winner cannot be published: {error}") from None
+    told = Report.model_validate(redacted(report.to_header(), codec.redact))
+    files = {names.PROGRAM_FILE: program, names.REPORT_FILE: told.model_dump_json(by_alias=True, indent=2)}
+    return json.dumps(files).encode()
+
+
+def _saved(winner: Any) -> str:
+    """The program file's text, as `dspy.Module.save` writes it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / names.PROGRAM_FILE
+        try:
+            winner.save(str(path))
+        except Exception as error:
+            raise CompileFailed(
+                f"the winner cannot be saved as JSON: {type(error).__name__}: "
+                f"{sentence(str(error))} Use types in signatures and "
+                "examples that JSON can carry."
+            ) from error
+        return path.read_text(encoding="utf-8")

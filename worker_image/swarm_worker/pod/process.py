@@ -1,0 +1,286 @@
+"""What plan and work share as processes: their output, their request, SIGTERM, and how they end."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
+
+from pydantic import ValidationError
+
+from swarm_wire import names
+from swarm_wire.messages import Booked, RunRequest, Spending
+from swarm_wire.names import ExitCode, WorkerReason
+from swarm_wire.problems import problems
+from swarm_wire.records import Record, RecordKind, Writer, commit_text
+from swarm_worker.content.masking import redacted
+from swarm_worker.errors import BadInput, SchemaMismatch, Stopping, SwarmError
+from swarm_worker.hash_seed import hash_seed
+
+if TYPE_CHECKING:
+    from swarm_worker.journal.body_store import Sender
+
+
+WATCH_SECONDS = 1.0
+
+
+class Process:
+    """One plan or worker process.
+
+    At its start it takes standard output for records alone: whatever user code prints, or a program that it starts,
+    goes to standard error.
+
+    Attributes:
+        at_once: SIGTERM ends the process where it is, or when the LM calls under way are answered; otherwise `stopping`
+            tells.
+        linger_seconds: how long to stay readable after SIGTERM.
+        grace_seconds: how long work in flight may go on after SIGTERM.
+        output_bytes: when so much is printed, begin nothing more; 0: no limit.
+        spent: what LM calls may have cost by now; set when they are counted.
+        hash_seed: of this process, and of all others of its run.
+        stop_spending: no LM call is made any more; as above.
+        stop_asking: whoever is about to make an LM call learns that the process is to end; says whether there is
+            something under way that is paid for. As above.
+        is_limited: whether the process has an allowance.
+        error: why nothing that is finished from now on counts; set as above.
+        sender: prints records when their bodies are kept somewhere else; set where they are.
+        notes: what people should know.
+        redact: takes secrets out of a text for people, and out of all that Python prints here; set when they are known.
+    """
+
+    def __init__(self) -> None:
+        self._out = os.dup(1)
+        os.set_inheritable(self._out, False)
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr = cast(TextIO, _Masked(sys.stderr, lambda text: self.redact(text)))
+        nonce = os.environ.pop(names.ENV_NONCE, "")
+        self._writer = Writer(self._write, nonce or "no-nonce")
+        self.linger_seconds = float(os.environ.pop(names.ENV_LINGER_SECONDS, "0"))
+        self.grace_seconds = float(os.environ.pop(names.ENV_GRACE_SECONDS, self.linger_seconds))
+        self.output_bytes = int(os.environ.pop(names.ENV_OUTPUT_BYTES, "0"))
+        self.hash_seed = hash_seed()
+        self.at_once = False
+        self._printed = 0
+        self.notes: list[str] = []
+        self.redact: Callable[[str], str] = str
+        self.is_limited = False
+        self.error: Callable[[], SwarmError | None] = lambda: None
+        self.sender: Sender | None = None
+        self.spent: Callable[[], Spending | None] = lambda: None
+        self.stop_spending: Callable[[], None] = lambda: None
+        self.stop_asking: Callable[[], bool] = lambda: False
+        self._stopped_at: float | None = None
+        signal.signal(signal.SIGTERM, self._stop)
+        _keep_from_forks(self._stop)
+        if nonce and names.ENV_ALLOWANCE in os.environ:
+            # Whoever finds it knows that the output was not rotated away.
+            self.print(Record(RecordKind.BOOKED, Booked(spent=Spending()).to_header()))
+        self._opened = self._writer.count
+
+    def _write(self, line: bytes) -> None:
+        self._printed += len(line)
+        try:
+            while line:
+                line = line[os.write(self._out, line) :]
+        except BrokenPipeError:
+            # The local driver was killed: what cannot be said is lost, so nothing more may be spent on it.
+            os._exit(ExitCode.FAILED)
+
+    def _stop(self, *_: object) -> None:
+        is_first, self._stopped_at = not self.stopping, self._stopped_at or time.monotonic()
+        if not (self.at_once and is_first):
+            return
+        if not self.stop_asking():
+            self.interrupt()
+        # What is under way is paid for: it is to be answered, and kept.
+        late = threading.Timer(self.grace_seconds, self.interrupt)
+        late.daemon = True
+        late.start()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether SIGTERM came."""
+        return self._stopped_at is not None
+
+    @property
+    def stopped_for(self) -> float:
+        """Seconds since SIGTERM."""
+        return time.monotonic() - self._stopped_at if self._stopped_at else 0.0
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody can still read the output: a pipe without a reader says so."""
+        poll = select.poll()
+        poll.register(self._out, 0)
+        return not any(event & select.POLLERR for _, event in poll.poll(0))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is printed that another process should go on: raise OutputFull where nothing is in flight.
+
+        A kubelet rotates the log of a container, and what it rotated away cannot be read any more.
+        """
+        return 0 < self.output_bytes <= self._printed
+
+    def interrupt(self) -> NoReturn:
+        """Ends the process after SIGTERM; before that, stays readable for a while if it has finished anything."""
+        if self.sender is not None:
+            with contextlib.suppress(SwarmError):
+                self.sender.flush()
+        self._commit(ExitCode.INTERRUPTED)
+        self._exit(ExitCode.INTERRUPTED)
+
+    def _exit(self, code: int) -> NoReturn:
+        if self.stopping and self._writer.count > self._opened:
+            # The log of a deleted pod is gone soon after its container.
+            time.sleep(max(0.0, self.linger_seconds - self.stopped_for))
+        os._exit(code)
+
+    def note(self, text: str) -> None:
+        """Something that people should know of a run that goes on."""
+        text = self.redact(text)
+        if text not in self.notes:
+            self.notes.append(text)
+            print(f"note: {text}", file=sys.stderr)  # noqa: T201
+
+    def watch(self) -> None:
+        """Ends the process when nothing counts any more, whatever it waits for."""
+
+        def look() -> NoReturn:
+            while self.error() is None:
+                time.sleep(WATCH_SECONDS)
+            self.end()
+
+        threading.Thread(target=look, daemon=True).start()
+
+    def put(self, record: Record) -> None:
+        if self.error() is not None:
+            self.end()
+        if self.sender is not None:
+            self.sender.put(record)
+        else:
+            self.print(record)
+
+    def say(self, text: str) -> None:
+        """Tells people, in the log."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def print(self, record: Record) -> None:
+        """At once, with its body. Whatever others read of a record without its body is redacted here."""
+        self._writer.put(replace(record, header=redacted(record.header, self.redact)))
+
+    def end(self, error: SwarmError | None = None, code: ExitCode = ExitCode.DONE) -> NoReturn:
+        """Commits and ends the process, so that no code above can swallow it."""
+        reason = message = None
+        error = self.error() or error
+        if isinstance(error, Stopping):
+            self.interrupt()
+        if self.sender is not None:
+            try:
+                self.sender.flush()
+            except SwarmError as failure:
+                error = error or failure
+        if error is not None:
+            code, reason, message = error.exit_code, error.reason, str(error)
+            print(f"{reason}: {message}", file=sys.stderr)  # noqa: T201
+        self._commit(code, reason, message)
+        self._exit(code)
+
+    def _commit(self, code: ExitCode, reason: str | None = None, message: str | None = None) -> None:
+        self.stop_spending()
+        commit = self._writer.commit(code, reason, message and self.redact(message), self.spent())
+        path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
+        with contextlib.suppress(OSError):
+            Path(path).write_text(commit_text(commit), encoding="ascii")
+        with contextlib.suppress(OSError, RuntimeError):  # within a signal handler a flush may be under way
+            sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        """Turns whatever is raised within into the right end."""
+        try:
+            yield
+        except SwarmError as error:
+            self.end(error)
+        except BaseException as error:
+            traceback.print_exc()
+            failed = SwarmError(f"{type(error).__name__}: {error}")
+            self.end(failed)
+        self.end()
+
+
+class _Masked:
+    """A text stream that shows no secret, whoever writes to it."""
+
+    def __init__(self, stream: TextIO, redact: Callable[[str], str]) -> None:
+        self._stream, self._redact = stream, redact
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._redact(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _keep_from_forks(handler: Callable[..., None]) -> None:
+    """A SIGTERM for a process that user code forks ends that, as in stock: it has no last word of this one to say."""
+    held = threading.local()
+
+    def before() -> None:
+        # One that comes at once waits until the fork would end by it.
+        held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
+
+    def after_in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) == handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
+
+
+def folder(variable: str, default: os.PathLike[str]) -> Path:
+    """A folder of the contract: where the environment says, or where pods have it."""
+    return Path(os.environ.get(variable) or default)
+
+
+def read_request() -> RunRequest:
+    """The run's request. Raises SchemaMismatch where it speaks another version of the contract, and SwarmError where
+    there is none.
+    """
+    path = folder(names.ENV_RUN_DIR, names.RUN_DIR) / names.REQUEST_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SwarmError(
+            f"{path} cannot be read: {error.strerror}. Plans and workers are started by the operator, or by the local "
+            "driver: python -m swarm_worker run -f compilation.yaml"
+        ) from None
+    check_schema(json.loads(text).get("schemaVersion"), "request")
+    try:
+        return RunRequest.model_validate_json(text)
+    except ValidationError as error:
+        raise BadInput(WorkerReason.INVALID_SPEC, f"{path.name}: {'; '.join(map(str, problems(error)))}") from None
+
+
+def check_schema(version: object, what: str) -> None:
+    if version != names.SCHEMA_VERSION:
+        raise SchemaMismatch(
+            f"the operator's {what} speaks version {version} of the contract, this worker image speaks "
+            f"{names.SCHEMA_VERSION}. Use an operator and a worker image of the same release."
+        )

@@ -1,0 +1,145 @@
+"""The compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from numbers import Real
+from typing import Any
+
+import dspy
+from dspy.utils.callback import BaseCallback
+
+from swarm_wire.messages import Candidate, Scores
+from swarm_wire.names import WorkerReason
+from swarm_wire.words import sentence
+from swarm_worker.errors import BadInput
+from swarm_worker.replay.pruning import Bound
+from swarm_worker.replay.score import WRITE, check_all, defined_at
+from swarm_worker.user.optimizer import Compile
+
+
+@dataclass
+class Progress(BaseCallback):
+    """The scores known so far; told also when the plan ends before the compile does.
+
+    Attributes:
+        validation: the examples that scores are taken on.
+        keeps_best: also keep a copy of the program that has the best score on the whole validation set so far.
+    """
+
+    baseline: float | None = None
+    best: float | None = None
+    test_baseline: float | None = None
+    test_winner: float | None = None
+    compiling: bool = False
+    validation: list[Any] = field(default_factory=list)
+    keeps_best: bool = False
+    best_program: Any = None
+    best_score: float = -inf
+    _open: dict[str, Any] = field(default_factory=dict)
+
+    def scores(self) -> Scores:
+        return Scores(
+            baseline=self.baseline, best=self.best, test_baseline=self.test_baseline, test_winner=self.test_winner
+        )
+
+    def resume(self, scores: Scores) -> None:
+        """Until they are known again, what an earlier plan knew."""
+        self.baseline, self.best = scores.baseline, scores.best
+        self.test_baseline, self.test_winner = scores.test_baseline, scores.test_winner
+
+    def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        devset = inputs.get("devset") or instance.devset
+        if self.compiling and self._is_validation(devset):
+            self._open[call_id] = inputs["program"]
+
+    def on_evaluate_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
+        program = self._open.pop(call_id, None)
+        if program is not None and exception is None and not _is_cut_short(outputs.results):
+            self.best = outputs.score if self.best is None else max(self.best, outputs.score)
+            self.keep(program, outputs.score)
+
+    def _is_validation(self, examples: Any) -> bool:
+        """Whether these are the validation set's, in whatever order: MIPROv2 shuffles them, COPRO scores on others."""
+        return len(examples) == len(self.validation) and sorted(map(repr, examples)) == sorted(
+            map(repr, self.validation)
+        )
+
+    def keep(self, program: Any, score: float) -> None:
+        """A program that was scored on the whole validation set."""
+        if self.keeps_best and score > self.best_score:
+            # The optimizer may go on to change it; InferRules even what copies share, the classes of signatures.
+            self.best_score, self.best_program = score, program.deepcopy()
+            for predictor in self.best_program.predictors():
+                predictor.signature = predictor.signature.with_instructions(predictor.signature.instructions)
+
+
+def run(
+    compile_program: Compile,
+    student: dspy.Module,
+    metric: Callable[..., Any],
+    scored: list[Any],
+    test: list[Any],
+    progress: Progress,
+) -> dspy.Module:
+    """The winner; scores go into `progress`.
+
+    Args:
+        scored: the examples that student and winner are scored on.
+        test: the same, if any, of examples that the optimizer never sees.
+
+    Raises:
+        BadInput: the metric's values cannot be added up.
+        CompileFailed: the optimizer raised.
+    """
+    progress.validation = scored
+    progress.baseline = _evaluate(student, metric, scored)
+    progress.keep(student, progress.baseline)
+    if test:
+        progress.test_baseline = _evaluate(student, metric, test)
+    progress.compiling = True
+    winner = compile_program(student)
+    progress.compiling = False
+    progress.best = _evaluate(winner, metric, scored)
+    if test:
+        progress.test_winner = _evaluate(winner, metric, test)
+    return winner
+
+
+def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
+    """What the optimizer tells of its candidates that have a score, best first; empty where stock keeps no list.
+
+    Args:
+        hundred: what the optimizer gives for 100 %.
+    """
+    listed = getattr(winner, "candidate_programs", None)
+    # Another thing of that name is the program's own.
+    found = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    made = [
+        Candidate(
+            name=f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}",
+            score=100 / hundred * float(score),
+            bound=any(isinstance(score, Bound) for score in entry.get("subscores", ())),
+        )
+        for number, entry in enumerate(found)
+        if isinstance(score := entry.get("score"), Real) and isfinite(score)
+    ]
+    return sorted(made, key=lambda candidate: -candidate.score)
+
+
+def _is_cut_short(results: list[Any]) -> bool:
+    return any(isinstance(score, Bound) for *_, score in results)
+
+
+def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> float:
+    # More errors than examples: a figure for the report must not end a compile that stock would go through.
+    evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1)
+    try:
+        result = evaluate(program)
+    except (TypeError, ValueError) as error:
+        raise BadInput(
+            WorkerReason.EVALUATION_FAILED,
+            f"the values of the metric ({defined_at(metric)}) cannot be added up: {sentence(str(error))} {WRITE}",
+        ) from error
+    check_all(float(result.score), metric)
+    return float(result.score)

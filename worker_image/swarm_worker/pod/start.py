@@ -1,0 +1,50 @@
+"""How a plan or worker process starts, in a pod or as a fork of the local driver's."""
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from swarm_wire.names import ExitCode
+from swarm_worker import hash_seed
+
+if TYPE_CHECKING:
+    from swarm_worker.pod.process import Process
+
+
+def start(command: str) -> None:
+    """Runs "plan", "work", or "twin": the second process of a plan's rehearsal. As a rule it ends this process."""
+    hash_seed.adopt()
+    # A container's first process ignores signals that it has no handler for: until it can end well, it has nothing to
+    # lose, and whoever deletes the pod would wait for it in vain.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.INTERRUPTED))
+    # Each command imports only what it needs: a pod's start is part of every round.
+    if command == "work":
+        process = _process()
+
+        from swarm_worker.pod import work
+
+        work.main(process)
+    else:
+        from swarm_worker.determinism import twin
+
+        other = twin.start() if command == "plan" else twin.Line()
+
+        process = _process()
+
+        from swarm_worker.pod import plan
+
+        plan.main(process, other)
+
+
+def _process() -> "Process":
+    """This process, if it has a DSPy that we know: the rest imports a lot of it."""
+    from swarm_worker.client import versions
+    from swarm_worker.errors import BadInput
+    from swarm_worker.pod.process import Process
+
+    process = Process()
+    try:
+        versions.check()
+    except BadInput as error:
+        process.end(error)
+    return process

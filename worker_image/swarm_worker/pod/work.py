@@ -1,0 +1,172 @@
+"""The worker: runs the cells of one slice with threads, and prints each result as soon as it is there."""
+
+import json
+import os
+import threading
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+from swarm_wire import names
+from swarm_wire.messages import Assignment, SliceRef, Task
+from swarm_wire.records import RecordKind
+from swarm_wire.shards import read_folder
+from swarm_worker.client import lazy, permanent_errors, prices
+from swarm_worker.client.permanent_errors import RequestRefused
+from swarm_worker.content import places
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.places import MARK
+from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
+from swarm_worker.journal.body_store import Bodies
+from swarm_worker.journal.run_journal import body_of, read_body
+from swarm_worker.journal.store import Store, read_earlier
+from swarm_worker.pod.environment import Environment, find_places_later, load_environment, loading_user_code
+from swarm_worker.pod.process import Process, check_schema, folder
+from swarm_worker.replay import calls
+from swarm_worker.replay.call_sharing import Window
+from swarm_worker.replay.calls import Answers, Loading
+from swarm_worker.replay.cell_timer import Watch
+from swarm_worker.replay.effects import Failures, Work, make_work
+from swarm_worker.user.entrypoint import import_all
+
+
+def main(process: Process) -> None:
+    with process.ending():
+        environment = load_environment(process)
+        prices.remember()
+        assignment = read_assignment(folder(names.ENV_WORK_DIR, names.WORK_DIR))
+        index = int(os.environ.get(names.ENV_INDEX, "0"))
+        depot = environment.depot
+        bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec, depot)
+        store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True), depot)
+        permanent_errors.here().knows, permanent_errors.here().tell = store.has_call, process.put
+        store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
+        if depot is not None:
+            depot.end = process.end
+        answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ), store.is_reused)
+        # In the main thread, as in a plan: what a task refers to would be imported in one that may configure nothing.
+        loading = Loading(None, answers)
+        calls.install(loading, process.end)
+        with loading_user_code(environment, process, process.end):
+            import_all(environment.request.spec)
+            find_places_later(environment)
+            if bench.refers_to_places:
+                places.here().load()
+        loading.end()
+        lazy.import_for(environment.models.all)
+        run_slice(process, environment, bench, answers, assignment.slices[index])
+
+
+def read_assignment(work: Path) -> Assignment:
+    text = (work / names.ASSIGNMENT_FILE).read_text(encoding="utf-8")
+    check_schema(json.loads(text).get("schemaVersion"), "assignment")
+    return Assignment.model_validate_json(text)
+
+
+class Bench:
+    """The round's tasks, each unpickled when its first cell runs."""
+
+    def __init__(self, tasks: Path, codec: Codec, bodies: Bodies | None = None) -> None:
+        self._codec, self._lock = codec, threading.Lock()
+        self._tasks: dict[str, Task] = {}
+        self._blobs: dict[str, bytes] = {}
+        self._ready: dict[str, Work] = {}
+        for record in read_folder(tasks):
+            if record.kind is RecordKind.TASK:
+                task = Task.model_validate(record.header)
+                self._tasks[task.digest] = task
+            elif record.kind is RecordKind.BLOB:
+                self._blobs[record.header["key"]] = read_body(body_of(record), bodies)
+
+    @property
+    def refers_to_places(self) -> bool:
+        """Whether a payload may do so."""
+        return any(MARK.encode() in blob for blob in self._blobs.values())
+
+    def work(self, digest: str) -> Work:
+        with self._lock:
+            if digest not in self._ready:
+                self._ready[digest] = make_work(self._tasks[digest], self._blobs, self._codec)
+            return self._ready[digest]
+
+
+def run_slice(
+    process: Process, environment: Environment, bench: Bench, answers: Answers, slice_: list[SliceRef]
+) -> None:
+    """Runs the cells of a slice. After SIGTERM no new cell is begun, and those in flight get the grace time.
+
+    When the output is full, or a cell takes longer than it may, or a task has failed, no new cell is begun, either,
+    and those in flight are finished. Where a task looks as if it will fail, nothing behind it is begun; another
+    attempt does that, if it is needed.
+
+    A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
+
+    Raises:
+        SwarmError: the first that a cell met. A provider that does not answer, or refuses requests before it answers
+            any, does not stop the other cells, until as many cells have met it as there are threads.
+    """
+    threads = environment.request.spec.swarm.threads_per_pod
+    todo = deque((ref.task, position) for ref in slice_ for position in ref.cells)
+    failed: list[SwarmError] = []
+    watch = Watch(environment.request.spec.limits.cell_seconds, environment.throttle.clock)
+    failures = Failures(Counter(digest for digest, _ in todo))
+
+    lock = threading.Lock()
+
+    def settle() -> None:
+        """What was refused is a result where others are answered."""
+        with lock:
+            refused = [error for error in failed if isinstance(error, RequestRefused)]
+            for error in [error for error in refused if permanent_errors.here().has_answered(error.address)]:
+                failed.remove(error)
+                failures.note(bench.work(error.task).task, error.record)
+                process.put(error.record)
+
+    def run_cells() -> None:
+        while not (process.stopping or process.is_full or watch.late or hopeless(failed, threads) or failures.is_over):
+            try:
+                digest, position = todo.popleft()
+            except IndexError:
+                return
+            if failures.doubtful - {digest}:
+                todo.clear()
+                return
+            try:
+                work = bench.work(digest)
+                with watch.timed(work.task.weight):
+                    record = work.run(position, answers)
+                failures.note(work.task, record)
+                process.put(record)
+            except RequestRefused as refused:
+                refused.task = digest
+                failed.append(refused)
+            except BaseException as error:
+                failed.append(_swarm_error(error))
+            settle()
+
+    # Each thread takes its next cell itself: a look at all threads after every cell would cost as much as a call.
+    with ThreadPoolExecutor(threads) as pool:
+        running = {pool.submit(run_cells) for _ in range(min(threads, len(todo)))}
+        while running and process.stopped_for <= process.grace_seconds:
+            if not process.is_heard:
+                # The local driver was killed: what is not printed is lost, so spend no more.
+                process.end(SwarmError("nobody reads the output"))
+            if watch.only_late:
+                process.end(CellTimeout(watch.late, watch.seconds))
+            _, running = wait(running, timeout=0.2)
+        if process.stopping:
+            process.interrupt()
+    settle()
+    if failed:
+        raise next((error for error in failed if not isinstance(error, ProviderFailed)), failed[0])
+    if todo and not failures.is_over:
+        raise OutputFull
+
+
+def hopeless(failed: list[SwarmError], threads: int) -> bool:
+    """Whether to begin no more cells after these errors."""
+    return len(failed) >= threads or any(not isinstance(error, ProviderFailed | RequestRefused) for error in failed)
+
+
+def _swarm_error(error: BaseException) -> SwarmError:
+    return error if isinstance(error, SwarmError) else SwarmError(f"{type(error).__name__}: {error}")
