@@ -214,7 +214,9 @@ def importable(folder: Path) -> Iterator[None]:
     finally:
         sys.path[:] = paths
         for name in set(sys.modules) - before:
-            if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+            module = sys.modules[name]  # a package without __init__.py has no file
+            places = [str(getattr(module, "__file__", "")), *map(str, getattr(module, "__path__", ()))]
+            if any(str(folder) in place for place in places):
                 del sys.modules[name]
 
 

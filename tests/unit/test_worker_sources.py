@@ -249,7 +249,7 @@ def test_a_pod_imports_a_packed_folder_and_reads_its_data(
 
     request = (root / str(names.RUN_DIR).lstrip("/") / names.REQUEST_FILE).read_text(encoding="utf-8")
     spec, sources = RunRequest.model_validate_json(request).spec, root / str(names.SOURCES_DIR).lstrip("/")
-    with importable(sources):
+    with importable(tmp_path), importable(sources):
         add_sources(spec, sources)
         assert isinstance(load_program(spec), dspy.Module)
         assert load_data(spec, sources).train[0].answer == "a"

@@ -657,7 +657,7 @@ def test_outside_of_a_run_a_program_that_gets_models_by_name_imports_dspy_alone(
         "assert swarm_worker.lm('judge').model == 'openai/own'; print(*sorted({*sys.modules} - before))"
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == ["swarm_worker.user.roles"]
+    assert ended.stdout.split() == ["swarm_worker.user", "swarm_worker.user.roles"]
 
 
 # --- binding -----------------------------------------------------------------------------------------------------
