@@ -22,7 +22,12 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: test lint unit replay users older fidelity cluster-tests faults
+.PHONY: check test lint unit replay users older newest fidelity cluster-tests faults
+# What a check while editing runs: no DSPy, no process of its own, no whole runs of the operator.
+PURE := $(addprefix tests/unit/test_, operator_*.py wire_*.py limiter_*.py)
+check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter; they import no DSPy
+	$(PYTEST) $(PURE) --without-dspy -m "not whole_runs" --numprocesses auto
+
 test: lint unit replay users older cluster-tests  ## everything, the real cluster included
 
 lint: setup  ## ruff, mypy, import contracts, generated files
