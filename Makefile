@@ -88,12 +88,17 @@ bench-scale: setup  ## memory and CPU of an operator with 200 Compilations, of w
 .PHONY: setup format crds docs lock
 setup: $(VENV)/.installed  ## the development environment, in .venv
 
+# Else every process compiles DSPy anew where PYTHONDONTWRITEBYTECODE is set. uv's --compile-bytecode passes over packages
+# that are installed already. Some packages hold files that do not compile: that is no reason to stop.
+compile = $(1)/bin/python -m compileall -q -j 0 "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
+
 $(VENV)/.installed: requirements.lock operator/pyproject.toml worker_image/pyproject.toml examples/provider/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dspy-swarm needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
+	@$(call compile,$(VENV))
 	@touch $@
 
 $(OLDER)/.installed: $(VENV)/.installed tests/dspy33.lock
@@ -101,6 +106,7 @@ $(OLDER)/.installed: $(VENV)/.installed tests/dspy33.lock
 	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --require-hashes --no-deps -r tests/dspy33.lock
 	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
+	@$(call compile,$(OLDER))
 	@touch $@
 
 format: setup  ## write what ruff would have it
