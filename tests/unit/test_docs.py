@@ -21,7 +21,10 @@ from swarm_wire.optimizers import Optimizer
 from swarm_worker.user.data import load_data
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -40,6 +43,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))) <= targets
+
+
+def test_github_runs_what_every_other_ci_runs() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text(encoding="utf-8"))["jobs"]
+    steps = [step.get("run") for job in jobs.values() for step in job["steps"]]
+    assert {"make check", ".ci/run"} <= set(steps)
 
 
 def test_generated_files_are_current() -> None:
