@@ -39,6 +39,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if link and not (page.parent / link).exists()] == []
 
 
+def test_a_record_of_a_decision_is_short_and_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = set(re.findall(r"\]\(([a-z-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
+    lines = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in folder.glob("*.md")}
+    assert lines.keys() - {"README.md"} == listed
+    assert [name for name, count in lines.items() if count > 25] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
