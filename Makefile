@@ -6,6 +6,7 @@ BIN     := $(VENV)/bin
 PYTEST  := $(BIN)/python -m pytest
 OLDER   := .venv-dspy33
 TESTBED := PYTHONPATH=tests $(BIN)/python -m testbed
+RELEASE := PYTHONPATH=tests $(BIN)/python tools/release.py
 UV      := 0.13.8
 
 .DEFAULT_GOAL := help
@@ -37,6 +38,7 @@ lint: setup  ## ruff, mypy, import contracts, generated files
 	PYTHONPATH=operator:worker_image $(BIN)/lint-imports
 	$(BIN)/python -m swarm_operator.crd --check crds charts/dspy-swarm
 	$(BIN)/python docs/generate_tables.py --check
+	$(RELEASE) version --check
 
 unit: setup  ## pure parts and single processes, about two minutes
 	$(PYTEST) tests/unit --numprocesses auto
@@ -129,6 +131,14 @@ lock: setup  ## pin dependencies anew, all lock files at the same versions
 	$(LOCK) -c requirements.lock examples/provider/pyproject.toml -o examples/provider/requirements.lock
 	echo 'dspy==3.3.*' | $(LOCK) --upgrade --no-deps - -o tests/dspy33.lock
 
+##@ Release it
+.PHONY: version release-check
+version: setup  ## copy the version from VERSION to pyprojects and chart
+	$(RELEASE) version
+
+release-check: setup  ## versions and changelog agree; wheels and chart, built into build/release; see docs/release.md
+	$(RELEASE) build build/release
+
 ##@ A cluster
 .PHONY: cluster images clean-cluster
 cluster: setup  ## a kind cluster with our images; prints its kubeconfig
@@ -144,4 +154,4 @@ clean-cluster: setup  ## remove cluster, engine and their traces (the cache of b
 ##@ Clean up
 .PHONY: clean
 clean:  ## remove what make made in this folder
-	rm -rf $(VENV) $(OLDER) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dspy-swarm
+	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dspy-swarm
