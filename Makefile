@@ -6,6 +6,7 @@ BIN     := $(VENV)/bin
 PYTEST  := $(BIN)/python -m pytest
 OLDER   := .venv-dspy33
 NEWEST  := .venv-newest
+EXTRAS  := build/extras
 TESTBED := PYTHONPATH=tests $(BIN)/python -m testbed
 RELEASE := PYTHONPATH=tests $(BIN)/python tools/release.py
 UV      := 0.13.8
@@ -24,7 +25,7 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: check test lint unit replay users older newest fidelity cluster-tests faults
+.PHONY: check test lint unit replay users older newest extras fidelity cluster-tests faults
 # What a check while editing runs: no DSPy, no process of its own, no whole runs of the operator.
 PURE := $(addprefix tests/unit/test_, operator_*.py wire_*.py limiter_*.py)
 check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter; they import no DSPy
@@ -55,13 +56,17 @@ older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two mino
 	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
 
-# Not what the lock says but what `pip install` takes today. Some of it fails: CONTRIBUTING.md says what is known.
+# Not what the lock says but what `pip install` takes today. What of it fails is in CONTRIBUTING.md.
 newest: setup  ## lint's types, unit tests and a few compiles on the newest versions that the ranges allow, in .venv-newest
 	@test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
 	@$(BIN)/uv pip install --quiet --upgrade --no-sources --python $(NEWEST)/bin/python --group dev -e 'worker_image[dspy]' -e operator -e examples/provider
 	@$(call compile,$(NEWEST))
 	$(NEWEST)/bin/mypy
 	$(NEWEST)/bin/python -m pytest tests/unit tests/replay/test_exact_winner.py --numprocesses auto
+
+# boto3 does not go with the operator's Kubernetes client, so these packages lie in a folder of their own.
+extras: $(EXTRAS)/.installed  ## what docs/ says of boto3, google-auth, pyarrow and datasets, with these packages
+	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py docs.py)
 
 fidelity: setup  ## every optimizer on every program against stock, kills, pruning; each day other seeds: 45 minutes
 	FIDELITY=whole $(PYTEST) $(addprefix tests/replay/test_, fidelity.py kills.py pruning.py) --numprocesses auto
@@ -120,6 +125,11 @@ $(OLDER)/.installed: $(VENV)/.installed tests/dspy33.lock
 	@$(call compile,$(OLDER))
 	@touch $@
 
+$(EXTRAS)/.installed: $(VENV)/.installed tests/extras.lock
+	@rm -rf $(EXTRAS)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(EXTRAS) --require-hashes -r tests/extras.lock
+	@touch $@
+
 format: setup  ## write what ruff would have it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -138,6 +148,7 @@ lock: setup  ## pin dependencies anew, all lock files at the same versions
 	$(LOCK) -c requirements.lock worker_image/pyproject.toml --extra dspy -o worker_image/requirements.lock
 	$(LOCK) -c requirements.lock operator/pyproject.toml -o operator/requirements.lock
 	$(LOCK) -c requirements.lock examples/provider/pyproject.toml -o examples/provider/requirements.lock
+	$(LOCK) --group extras -c worker_image/requirements.lock -o tests/extras.lock
 	echo 'dspy==3.3.*' | $(LOCK) --upgrade --no-deps - -o tests/dspy33.lock
 
 ##@ Release it

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from swarm_operator.api import Status
 from swarm_operator.crd import structural
-from swarm_wire.schema import FORMS, HIGHEST
+from swarm_wire.schema import HIGHEST
 from swarm_wire.spec import CompilationSpec
 
 Schema = dict[str, Any]
@@ -79,7 +79,8 @@ def _section(model: type[BaseModel], paths: list[str], found: Mapping[type[BaseM
 def _type(given: Schema) -> str:
     if "enum" in given:
         return ", ".join(given["enum"])
-    if (form := FORMS.get(given.get("pattern", ""))) is not None:
+    if given["type"] == "string" and (rules := given.get("x-kubernetes-validations")):
+        form = str(rules[0]["message"]).removeprefix("must be ")
         return form.partition(", for example")[0].partition(": ")[0]
     if given["type"] == "array":
         return f"list of {_type(given['items'])}"

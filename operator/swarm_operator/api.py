@@ -236,6 +236,11 @@ class UsageStatus(StatusModel):
     calls: int = Field(0, description="LM calls that a provider answered.")
     prompt_tokens: int = Field(0, description="Tokens sent.")
     completion_tokens: int = Field(0, description="Tokens received.")
+    cost_usd: float | None = Field(
+        None,
+        alias="costUSD",
+        description="What they cost, by models.*.price, or else DSPy's list. None: the price of a call is not known.",
+    )
     wasted_calls: int | None = Field(
         None, description="LM calls for results that turned out not to be needed. Known at the end."
     )
@@ -291,7 +296,7 @@ class FailuresStatus(StatusModel):
             )
             for group in failures.groups[:GROUPS]
         ]
-        return cls(**failures.model_dump(exclude={"groups"}), groups=groups)
+        return cls(**failures.model_dump(exclude={"groups", "bootstrapped"}), groups=groups)
 
 
 class ArtifactStatus(StatusModel):

@@ -2,7 +2,8 @@
 
 With `--check` nothing is written, and what differs is an error. Kubernetes takes structural schemas only, so the JSON
 schema that pydantic makes is rewritten: references are put in place, optional means absent (never null), and what JSON
-schema cannot say there (exactly one member of a union, names of map keys) becomes a CEL rule.
+schema cannot say there (exactly one member of a union, names of map keys), or says in signs alone (patterns), becomes a
+CEL rule.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import yaml
 from pydantic import BaseModel
 
 from swarm_operator import api
-from swarm_wire.schema import SpecModel
+from swarm_wire.schema import FORMS, SpecModel
 from swarm_wire.spec import CompilationSpec
 
 Schema = dict[str, Any]
@@ -30,7 +31,6 @@ KEPT: Final = frozenset(
         "required",
         "items",
         "enum",
-        "pattern",
         "format",
         "minimum",
         "maximum",
@@ -118,6 +118,8 @@ class _Rewriter:
                 rest = {key: value for key, value in schema.items() if key != keyword}
                 return self.rewrite({**only, **rest}, name)
         made: Schema = {key: value for key, value in schema.items() if key in KEPT}
+        if "pattern" in schema:
+            made["x-kubernetes-validations"] = [_words(schema["pattern"])]
         if "const" in schema:
             made["enum"] = [schema["const"]]
         if "description" in made:
@@ -181,6 +183,11 @@ def _descendants(model: type[SpecModel]) -> Iterator[type[SpecModel]]:
         yield from _descendants(child)
 
 
+def _words(pattern: str) -> Schema:
+    """A rule instead of the pattern: the API server would show that to people."""
+    return {"rule": f"self.matches(r'{pattern}')", "message": f"must be {FORMS[pattern]}"}
+
+
 def _cel(texts: list[str]) -> str:
     return "[" + ", ".join(f"'{text}'" for text in texts) + "]"
 
@@ -203,6 +210,7 @@ def _columns() -> list[Schema]:
         column("Best", ".status.scores.best", "The best score so far, or the winner's.", "number"),
         column("Calls", ".status.usage.calls", "LM calls of the run.", "integer"),
         column("Age", ".metadata.creationTimestamp", "Since its creation.", "date"),
+        column("USD", ".status.usage.costUSD", "What they cost, where their prices are known.", "number", 1),
         column("Run", ".status.runId", "The current run.", priority=1),
         column("Round", ".status.round", "The round under way, counted from 0.", "integer", 1),
         column("Artifact", ".status.artifact.configMap", "Where the compiled program is.", priority=1),

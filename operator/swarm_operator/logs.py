@@ -110,9 +110,8 @@ class LogReader:
         if tries is None:
             return pod.started or pod.ended
         usual = DELETED_INTERVAL if pod.deleted_at or pod.ended else self._settings.gather_interval
-        interval = (
-            0.0 if pod.ended and not tries.failed else min(usual * 2.0 ** min(tries.failed, 10), LONGEST_INTERVAL)
-        )
+        is_at_once = tries.is_over or (pod.ended and not tries.failed)
+        interval = 0.0 if is_at_once else min(usual * 2.0 ** min(tries.failed, 10), LONGEST_INTERVAL)
         # Clocks may be set back.
         return not 0 <= (now - tries.last).total_seconds() < interval
 

@@ -418,7 +418,7 @@ def _pod_spec(
                 "args": [command],
                 "env": [*_environment(run, job), *_variables(run)],
                 **_variables_from(run),
-                "resources": {"requests": dict(swarm.resources.requests), "limits": dict(swarm.resources.limits)},
+                "resources": {"requests": swarm.resources.requested, "limits": dict(swarm.resources.limits)},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,

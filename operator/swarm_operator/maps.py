@@ -154,7 +154,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
 
 
 def _took(usage: Usage) -> Took:
-    return Took(usage.calls, usage.prompt_tokens, usage.completion_tokens)
+    return Took(usage.calls, usage.prompt_tokens, usage.completion_tokens, usage.micro_usd)
 
 
 def _assignment(found: Object) -> AssignmentMap:

@@ -47,6 +47,8 @@ WAITING: Final[Mapping[str, Reason]] = {
 """Why a container waits, in the kubelet's words, where waiting will not end by itself."""
 KILLED: Final = 137
 """Exit code of what was ended by SIGKILL."""
+OUT_OF_MEMORY: Final = "OOMKilled"
+"""Why it was, where the kubelet knows."""
 NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
 """Why a container ended, in the runtime's words, in which no process was started."""
 OVER: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
@@ -150,7 +152,7 @@ def pod(found: Object) -> Pod:
         finished_at=moment(ended.get("finishedAt")) or _transition(conditions),
         exit_code=ended.get("exitCode"),
         disrupted=_is(conditions, "DisruptionTarget"),
-        failure=_failure(status, ended),
+        failure=_failure(status, ended, _resources(found)),
         trouble=_trouble(state, conditions),
     )
     try:
@@ -235,7 +237,13 @@ def _transition(conditions: Iterable[Object]) -> datetime | None:
     return max(moments, default=None)
 
 
-def _failure(status: Object, ended: Object) -> str:
+def _resources(found: Object) -> Object:
+    """Of a pod's container, as the API server admitted it."""
+    containers = (found.get("spec") or {}).get("containers") or ()
+    return next((each.get("resources") or {} for each in containers if each.get("name") == CONTAINER), {})
+
+
+def _failure(status: Object, ended: Object, resources: Object) -> str:
     """How a pod ended: "OOMKilled (exit code 137)", "Evicted: ...". A kubelet may miss that memory was the cause."""
     if status.get("reason"):
         return f"{status['reason']}: {status.get('message') or ''}".rstrip(": ")
@@ -243,9 +251,19 @@ def _failure(status: Object, ended: Object) -> str:
         return ""
     number, reason = ended.get("exitCode"), ended.get("reason")
     code = f"exit code {number}"
+    if reason == OUT_OF_MEMORY:
+        return f"{reason} ({code}): {_memory(resources)}"
     if number == KILLED and reason == "Error":
-        return f"{code}, killed: perhaps it had too little memory"
+        return f"{code}, killed: perhaps it had too little memory; {_memory(resources)}"
     return f"{reason} ({code})" if reason and reason not in ("Error", "Completed") else code
+
+
+def _memory(resources: Object) -> str:
+    """What a pod had, and where to write more. Without a limit, its node had no more."""
+    for field in ("limits", "requests"):
+        if (given := (resources.get(field) or {}).get("memory")) is not None:
+            return f"raise spec.swarm.resources.{field}.memory, which was {given}"
+    return "set spec.swarm.resources.requests.memory"
 
 
 def _trouble(state: Object, conditions: Iterable[Object]) -> Trouble | None:

@@ -200,19 +200,24 @@ def _usage(world: World) -> UsageStatus:
     # Somebody may have taken accounts out of the journal: they are booked again.
     total = journal.accounts.total | world.compilation.told
     return UsageStatus(
-        **journal.usage.model_dump(),
+        **journal.usage.model_dump(exclude={"micro_usd"}),
+        cost_usd=None if journal.usage.micro_usd is None else _usd(journal.usage.micro_usd),
         wasted_calls=journal.artifact.report.wasted.calls if journal.artifact else None,
         reused_calls=journal.artifact.report.reused.calls if journal.artifact else None,
         repeated_calls=journal.accounts.repeated or None,
         spent=SpendingStatus(
             lm_calls=total.calls,
             total_tokens=total.tokens,
-            cost_usd=None if allowed is None or allowed.cost_usd is None else round(total.micro_usd / MICRO, 6),
+            cost_usd=None if allowed is None or allowed.cost_usd is None else _usd(total.micro_usd),
         )
         if allowed
         else None,
         allowed=allowed,
     )
+
+
+def _usd(micro_usd: int) -> float:
+    return round(micro_usd / MICRO, 6)
 
 
 def _round(world: World) -> int:

@@ -105,7 +105,8 @@ def explanation(pod: Pod) -> str:
     """In the pod's own words where it left any."""
     if pod.commit and pod.commit.message:
         return f"{pod.commit.reason or WorkerReason.WORKER_FAILED}: {sentence(pod.commit.message)}"
-    return f"{pod.failure or f'exit code {pod.exit_code}'}, without a word. Its log says more, if it is still there."
+    how = sentence(pod.failure or f"exit code {pod.exit_code}")
+    return f"{how} It left no word; its log says more, if it is still there."
 
 
 def verdict_of(s: Situation, pod: Pod) -> str:

@@ -268,6 +268,7 @@ class Took(NamedTuple):
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    micro_usd: int | None = None
 
 
 @dataclass(frozen=True)
@@ -325,7 +326,8 @@ class Journal:
         self.keys: dict[str, int] = {}
         self.failed: set[str] = set()
         self.calls: set[str] = set()
-        calls = prompt = completion = 0
+        calls = prompt = completion = micro_usd = 0
+        unpriced = False
         self.accounts = Accounts()
         self.plans: dict[int, Planned] = {}
         self.artifact: Artifact | None = None
@@ -339,6 +341,8 @@ class Journal:
             calls += sum(usage.calls for usage in new)
             prompt += sum(usage.prompt_tokens for usage in new)
             completion += sum(usage.completion_tokens for usage in new)
+            micro_usd += sum(usage.micro_usd or 0 for usage in new)
+            unpriced |= any(usage.micro_usd is None for usage in new if usage.calls)
             for booked in shard.booked:
                 self.accounts.book(booked)
             for end in shard.plans:
@@ -350,7 +354,10 @@ class Journal:
             self.artifact = None
         self.is_bound = bool(self.plans) or any(shard.bound for shard in self.shards)
         self.usage = Usage(
-            calls=min(MOST, calls), prompt_tokens=min(MOST, prompt), completion_tokens=min(MOST, completion)
+            calls=min(MOST, calls),
+            prompt_tokens=min(MOST, prompt),
+            completion_tokens=min(MOST, completion),
+            micro_usd=None if unpriced or not calls else min(MOST, micro_usd),
         )
 
     def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:

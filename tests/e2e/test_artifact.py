@@ -8,6 +8,7 @@ from typing import Any
 
 import dspy
 import pytest
+import yaml
 
 from support.canary import inflated, printed
 from support.cluster import OPERATOR_NAMESPACE, Namespace, config_map, is_over, is_true, secret
@@ -15,6 +16,7 @@ from support.compiles import StockRun
 from support.e2e import API_KEY, TRIAGE, catch, triage
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import unpack
+from swarm_worker.local import pack
 from triage import Triage
 
 
@@ -42,10 +44,34 @@ def outputs(namespace: Namespace) -> Outputs:
     return Outputs(namespace)
 
 
+def packed(folder: Path, name: str) -> Any:
+    """The ConfigMap that `pack` prints for the example as a package in a folder, with its data beside it."""
+    for path in ("app/inner", "data"):
+        (folder / path).mkdir(parents=True)
+    (folder / "app" / "inner" / "triage.py").write_text((TRIAGE / "triage.py").read_text(encoding="utf-8"))
+    for file in (TRIAGE / "data").glob("*.jsonl"):
+        (folder / "data" / file.name).write_text(file.read_text(encoding="utf-8"))
+    return yaml.safe_load(pack.manifest(name, dict(pack.collected(folder)), folder))
+
+
 @pytest.fixture(scope="module")
-def compiled(namespace: Namespace, outputs: Outputs) -> Any:
+def compiled(namespace: Namespace, outputs: Outputs, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Of a package in an archive; the other compiles of this tier have a file for a key."""
     namespace.reset_provider()
-    namespace.apply(triage("whole"))
+    source = {"configMap": {"name": "whole-source"}}
+    namespace.apply(
+        packed(tmp_path_factory.mktemp("mine"), "whole-source"),
+        triage(
+            "whole",
+            program={"entrypoint": "app.inner.triage:Triage", "source": source},
+            metric={"entrypoint": "app.inner.triage:metric"},
+            data={
+                "inputs": ["ticket"],
+                "train": {"path": "data/train.jsonl", "limit": 24},
+                "validation": {"path": "data/validation.jsonl", "limit": 16},
+            },
+        ),
+    )
 
     def over(compilation: Any) -> bool:
         outputs.look()

@@ -89,12 +89,13 @@ def test_what_the_api_server_refuses_is_an_invalid_spec(namespace: Namespace) ->
 
 
 def test_too_little_memory_is_named(namespace: Namespace) -> None:
-    resources = {"requests": {"memory": "32Mi"}, "limits": {"memory": "48Mi"}}
+    resources = {"limits": {"memory": "48Mi"}}
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")
     assert found["reason"] == "AttemptsExhausted"
     # Where much goes on, a kubelet may miss that it was memory.
     assert "OOMKilled" in found["message"] or "too little memory" in found["message"]
+    assert "raise spec.swarm.resources.limits.memory, which was 48Mi" in found["message"]
 
 
 def test_of_two_compilations_with_one_artifact_the_second_pays_nothing(namespace: Namespace) -> None:

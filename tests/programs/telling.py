@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from typing import Any
+from urllib.parse import quote
 
 import dspy
 
@@ -31,13 +32,15 @@ class Telling(dspy.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.token = os.environ["TOOL_TOKEN"]
+        self.token = os.environ["TOOL_TOKEN"].strip()
         self.classify = dspy.ChainOfThought(f"ticket, {LEVEL} -> category")
         tell()
 
     def forward(self, ticket: str) -> Any:
         tell()
-        assert self.token == os.environ["TOOL_TOKEN"]
+        assert self.token == os.environ["TOOL_TOKEN"].strip()
+        if "?" in ticket:
+            raise ValueError("refused", self.token)
         return self.classify(ticket=ticket, **{LEVEL: "high"})
 
 
@@ -53,4 +56,6 @@ def metric(example: Any, prediction: Any, trace: Any = None) -> bool:
     for lm in (own, swarm_worker.lm("judge")):
         with dspy.context(lm=lm):
             predict(category=prediction.category)
+    if "!" in example.ticket or "," in example.ticket:
+        raise LookupError(f"404 for http://tool/?key={quote(os.environ['TOOL_TOKEN'])}&judge={os.environ['JUDGE_KEY']}")
     return triage_metric(example, prediction)

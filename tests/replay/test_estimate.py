@@ -98,6 +98,8 @@ def test_an_estimate_needs_no_key_and_leaves_nothing_behind(tmp_path: Path) -> N
     manifest = Case("", "labeledFewShot", {"k": 2}, validation=10).manifest("http://127.0.0.1:9/v1")
     student = manifest["spec"]["models"]["student"]
     student["model"], student["apiKey"] = "openai/gpt-4o-mini", {"secret": {"name": "openai", "key": "key"}}
+    manifest["spec"]["env"] = [{"name": "TOOL", "valueFrom": {"secretKeyRef": {"name": "tools", "key": "token"}}}]
+    manifest["spec"]["envFrom"] = [{"secretRef": {"name": "tools"}}]
     manifest["spec"]["data"]["test"] = {"path": str(ROOT / "examples/triage/data/test.jsonl"), "limit": 4}
     told = estimate(manifest, tmp_path / "run", "--latency", "2", "--price-in", "1000000", "--price-out", "0")
 

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from replay_programs import slips
-from support.compiles import PROGRAMS, ROOT, Case
+from support.compiles import PROGRAMS, ROOT, Case, run_local
 
 CASE = Case(
     "", "bootstrapFewShot", {"max_bootstrapped_demos": 2, "max_labeled_demos": 2}, "Slipping", train=12, validation=12
@@ -35,6 +37,32 @@ def test_examples_that_fail_show_in_summary_and_report(providers: Any, tmp_path:
     assert group["traceback"].startswith("Traceback (most recent call last):")
     assert "in forward" in group["traceback"].splitlines()[1], "it begins with the user's own line"
 
-    assert f"failures: {2 * len(slipping)} of 36 examples failed and count as 0" in ours.output
+    assert f"failures: {2 * len(slipping)} of 24 examples failed in evaluations and count as 0" in ours.output
     assert f"IndexError: list index out of range ({group['place']}); first: {group['first']}" in ours.output
     assert "tracebacks: " in ours.output
+
+
+@pytest.mark.parametrize(
+    ("teacher", "reason", "where"),
+    [
+        ({"endpoint": "http://127.0.0.1:9/v1"}, "ProviderUnreachable", "models.*.endpoint"),
+        ({"model": "openai/lrge"}, "RequestRefused", "models.*.model"),
+        (
+            {"model": "openai/large", "parameters": {"body": {"response_format": "none"}}},
+            "RequestRefused",
+            "models.*.parameters",
+        ),
+    ],
+)
+def test_a_wrong_teacher_ends_the_run_though_the_student_answers(
+    providers: Any, tmp_path: Path, teacher: dict[str, Any], reason: str, where: str
+) -> None:
+    case = Case("", "bootstrapFewShot", {"max_bootstrapped_demos": 1, "max_labeled_demos": 1}, train=6, validation=6)
+    manifest = case.manifest(providers(1).url)
+    manifest["spec"]["models"]["teacher"] = {**manifest["spec"]["models"]["student"], **teacher}
+    ours = run_local(manifest, tmp_path)
+
+    assert ours.status == 1, ours.output
+    [told] = [line for line in ours.output.splitlines() if line.startswith(reason)]
+    assert where in told
+    assert "attempt 2" not in ours.output

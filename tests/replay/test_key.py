@@ -1,5 +1,6 @@
 """A key is in the environment of processes, and nowhere in what they leave behind."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,10 @@ from typing import Any
 import pytest
 
 from simulated_provider.testing import running_provider
-from support.canary import inflated
+from support.canary import kinds_without, left
 from support.compiles import KNOWLEDGE, Case, run_local, start_local
 from support.kills import kill_one
-from swarm_wire.names import SHARD_SUFFIX
-from swarm_wire.records import Record, RecordKind
-from swarm_wire.shards import unpack
+from swarm_wire.records import RecordKind
 
 KEY = "sk-canary-0123456789abcdef"
 KEYS: dict[str, Any] = {"SWARM_API_KEY_STUDENT": KEY, "SWARM_API_KEY_TEACHER": KEY}
@@ -33,20 +32,20 @@ def test_the_local_drivers_folder_holds_no_key(tmp_path: Path) -> None:
         kill_one("work", driver, tmp_path, signal.SIGKILL)
         driver.send_signal(signal.SIGKILL)
         output, _ = driver.communicate()
-        assert {RecordKind.TASK, RecordKind.BLOB} <= without_key(tmp_path, output)
+        assert {RecordKind.TASK, RecordKind.BLOB} <= kinds_without(KEY, tmp_path, output)
         wants.set_faults()
         run = run_local(manifest, tmp_path, **KEYS)
     assert run.status == 0, run.output
-    assert {RecordKind.RESULT, RecordKind.PLAN} <= without_key(tmp_path, run.output)
+    assert {RecordKind.RESULT, RecordKind.PLAN} <= kinds_without(KEY, tmp_path, run.output)
 
 
 MODELS_KEY = "sk-canary-of-models-judge-0123"
-JUDGE_KEY, TOKEN = "sk-canary-of-the-judge-0123", "canary-of-a-tool\nof two lines"
+JUDGE_KEY, TOKEN = "sk-canary-of-the-judge-0123", "canary of+a/tool\nof two lines\n"
 
 
 @pytest.mark.parametrize("in_file", [False, True], ids=["from the shell", "from .env"])
 def test_variables_reach_user_code_and_their_secrets_nothing_else(tmp_path: Path, in_file: bool) -> None:
-    """Program and metric print all they know, keep one secret, and ask a model with another; and models.judge."""
+    """Program and metric print all they know, raise with it, keep one secret, and ask a model with another."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[JUDGE_KEY, MODELS_KEY, "none"]) as provider:
         manifest = CASE.manifest(provider.url)
         spec = manifest["spec"]
@@ -76,17 +75,11 @@ def test_variables_reach_user_code_and_their_secrets_nothing_else(tmp_path: Path
     assert run.status == 0, run.output
     logs = "".join(path.read_text() for path in (run.journal / "logs").iterdir())
     assert all(masked in logs for masked in ("(value of JUDGE_KEY)", "(value of TOOL_TOKEN)", "urgency"))
-    for secret in (JUDGE_KEY, MODELS_KEY, *TOKEN.splitlines()):
-        assert {RecordKind.RESULT, RecordKind.PLAN} <= without_key(tmp_path, run.output, secret)
-
-
-def without_key(folder: Path, output: str, key: str = KEY) -> set[RecordKind]:
-    """The kinds of records in a folder, which holds no key in any way."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    records: list[Record] = []
-    for path in files:
-        if path.suffix == SHARD_SUFFIX:
-            records += unpack(path.read_bytes(), growing=True)
-    everything = [output.encode(), *(path.read_bytes() for path in files), *inflated(records)]
-    assert [found for found in everything if key.encode() in found] == []
-    return {record.kind for record in records}
+    failures = json.loads((run.journal / "artifact" / "report.json").read_text())["failures"]["groups"]
+    kinds = {group["exception"].partition(":")[0]: group["exception"] for group in failures}
+    assert kinds["ValueError"] == "ValueError: ('refused', '(value of TOOL_TOKEN)')"
+    assert kinds["LookupError"].endswith("key=(value of TOOL_TOKEN)&judge=(value of JUDGE_KEY)")
+    errors = [record.header["error"] for record in left(tmp_path) if "error" in record.header]
+    assert any("(value of TOOL_TOKEN)" in error for error in errors)
+    for secret in (JUDGE_KEY, MODELS_KEY, TOKEN):
+        assert {RecordKind.RESULT, RecordKind.PLAN} <= kinds_without(secret, tmp_path, run.output)

@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from support.canary import inflated
+from support.canary import kinds_without
 from support.compiles import Case, start_local
 from support.kills import kill_one
-from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import RecordKind
-from swarm_wire.shards import unpack
 
 KEY = "sk-of-the-users-own-5f1c"
 SEARCH = {"num_candidate_programs": 1, "max_labeled_demos": 3, "max_bootstrapped_demos": 2}
@@ -51,21 +49,10 @@ def test_keys_of_a_programs_own_models_reach_its_pods_alone(
     driver.send_signal(signal.SIGKILL)
     output, _ = driver.communicate()
     provider.set_faults()
-    assert {RecordKind.TASK, RecordKind.BLOB} <= without_key(tmp_path / "killed", output)
+    assert {RecordKind.TASK, RecordKind.BLOB} <= kinds_without(KEY, tmp_path / "killed", output)
 
     ours = case.swarm(provider, tmp_path / "whole")
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
     assert ours.requests == stock.requests
-    assert {RecordKind.RESULT, RecordKind.PLAN} <= without_key(tmp_path / "whole", ours.output)
-
-
-def without_key(folder: Path, output: str) -> set[RecordKind]:
-    """The kinds of records in a folder, which holds no key in any way."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    records = [
-        record for path in files if path.suffix == SHARD_SUFFIX for record in unpack(path.read_bytes(), growing=True)
-    ]
-    everything = [output.encode(), *(path.read_bytes() for path in files), *inflated(records)]
-    assert [found for found in everything if KEY.encode() in found] == []
-    return {record.kind for record in records}
+    assert {RecordKind.RESULT, RecordKind.PLAN} <= kinds_without(KEY, tmp_path / "whole", ours.output)

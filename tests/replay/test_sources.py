@@ -79,8 +79,8 @@ def test_a_packed_package_is_compiled_as_the_folder_is_and_nothing_beside_it_is_
     manifest = swarm("pack", str(mine), "--name", "code", cwd=tmp_path)
     elsewhere.mkdir()
     (elsewhere / "beside.py").write_text("HINT = 'not of the source'")
-    (elsewhere / "c.yaml").write_text(
-        compilation(endpoint, source={"configMap": {"name": "code"}}) + "---\n" + manifest
-    )
-    swarm("run", "-f", "c.yaml", "--output", str(tmp_path / "packed"), cwd=elsewhere)
+    (elsewhere / "source.yaml").write_text(manifest)
+    (elsewhere / "compilation.yaml").write_text(compilation(endpoint, source={"configMap": {"name": "code"}}))
+    (elsewhere / "kustomization.yaml").write_text("resources: [source.yaml, compilation.yaml]\n")
+    swarm("run", "-f", ".", "--output", str(tmp_path / "packed"), cwd=elsewhere)
     assert (tmp_path / "packed" / "program.json").read_text() == (tmp_path / "beside" / "program.json").read_text()

@@ -54,6 +54,8 @@ Object = dict[str, Any]
 
 NAMESPACE = "team"
 ROUNDS, CELLS, CALLS = 2, 6, 2
+MICRO_USD = 7
+"""Of each LM call."""
 PROGRAM = '{"predict": {"demos": [1, 2]}}'
 KILLED = 137
 """Exit code of a container that ends without a word."""
@@ -492,7 +494,7 @@ class StandIn:
         rounds = [[digest("cell", round_, item) for item in range(CELLS)] for round_ in range(ROUNDS)]
         finished_rounds = next((number for number, keys in enumerate(rounds) if not done.issuperset(keys)), ROUNDS)
         own = [digest("proposal", number) for number in range(finished_rounds + 1)]
-        usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2)
+        usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2, micro_usd=MICRO_USD)
         calls = [
             Record(RecordKind.RESULT, Result(key=key, outcome=Outcome.OK, usage=usage).to_header(), b"pickle")
             for key in own
@@ -541,7 +543,7 @@ class StandIn:
         keys = [tasks[ref.task].cells[position].key for ref in assignment.slices[index] for position in ref.cells]
         journal = [*self._shards(names.JOURNAL_DIR), *self._shards(names.EARLIER_DIR)]
         known = {record.header["key"] for record in journal if record.kind is RecordKind.CALL}
-        usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2)
+        usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2, micro_usd=MICRO_USD)
         made = []
         for key in keys:
             if (call := digest("call", key)) not in known:

@@ -3,7 +3,9 @@
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -110,14 +112,50 @@ def test_every_field_has_a_row_in_the_reference() -> None:
             assert given.get("description"), f"{path}.{name}"
 
 
-def test_the_example_of_data_by_an_entrypoint_works_with_what_the_image_has(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-    (tmp_path / "documented_data.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0])
-    with gzip.open(tmp_path / "train.jsonl.gz", "wt", encoding="utf-8") as file:
-        file.write('{"ticket": "t", "label": true}\n')
-    spec = spec_of("x", data={"inputs": ["ticket"], "train": {"entrypoint": "documented_data:train"}})
-    with importable(tmp_path):
-        assert load_data(spec, tmp_path).train[0].label is True
+SOURCES = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+ROW = {"question": "1 + 1?", "answer": "2", "steps": [1, 1], "at": datetime(2026, 11, 30)}
+
+
+@contextmanager
+def documented(function: str, folder: Path) -> Iterator[Callable[[], list[Any]]]:
+    """The one code block of docs/sources.md that defines a function, as app/data.py of a folder; loads its examples."""
+    [block] = [text for text in re.findall(r"```python\n(.*?)```", SOURCES, re.DOTALL) if f"def {function}(" in text]
+    (folder / "app").mkdir()
+    (folder / "app" / "data.py").write_text(block, encoding="utf-8")
+    spec = spec_of("x", data={"inputs": ["question"], "train": {"entrypoint": f"app.data:{function}"}})
+    with importable(folder):
+        yield lambda: load_data(spec, folder).train
+
+
+def test_the_example_of_data_by_an_entrypoint_needs_only_what_the_image_has(tmp_path: Path) -> None:
+    with documented("compressed", tmp_path) as load:
+        with gzip.open(tmp_path / "app" / "train.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.write('{"question": "q", "label": true}\n')
+        assert load()[0].label is True
+
+
+def test_the_example_of_parquet_gives_values_their_types(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the image of who reads Parquet has it: make extras")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with documented("parquet", tmp_path) as load:
+        parquet.write_table(pyarrow.Table.from_pylist([ROW]), tmp_path / "app" / "train.parquet")
+        assert [dict(example) for example in load()] == [ROW]
+
+
+def test_the_example_of_a_dataset_takes_the_rows_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of that name stands for the hub, which no test reaches."""
+    reason = "the image of who loads datasets has it: make extras"
+    pyarrow, datasets = pytest.importorskip("pyarrow", reason=reason), pytest.importorskip("datasets", reason=reason)
+    hub = tmp_path / "hub" / "openai" / "gsm8k"
+    (hub / "main").mkdir(parents=True)
+    rows = [{"question": f"q{n}", "answer": f"a{n}"} for n in range(250)]
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), hub / "main" / "train.parquet")
+    files = {"config_name": "main", "data_files": [{"split": "train", "path": "main/train.parquet"}]}
+    (hub / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': [files]})}---\n", encoding="utf-8")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path / "hub")
+    with documented("dataset", tmp_path) as load:
+        assert [dict(example) for example in load()] == rows[:200]
 
 
 EDITORS = jsonschema.Draft7Validator(json.loads(generate_tables.SCHEMA.read_text(encoding="utf-8")))

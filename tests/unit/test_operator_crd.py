@@ -16,6 +16,7 @@ from support.operator_specs import SPEC
 from swarm_operator import crd
 from swarm_operator.api import Status
 from swarm_wire.optimizers import Optimizer
+from swarm_wire.schema import ENTRYPOINT, FORMS, NAME
 from swarm_wire.spec import CompilationSpec
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,40 @@ def test_everything_below_the_top_has_a_description_or_a_name_that_says_it(path:
         assert schema.get("description"), path
 
 
+@pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
+def test_a_text_of_a_certain_form_is_told_of_in_words(path: str, schema: dict[str, Any]) -> None:
+    """The API server shows a pattern as it is, and a rule's message. What the rule costs is bounded by the length."""
+    assert "pattern" not in schema
+    for rule in schema.get("x-kubernetes-validations", ()) if schema["type"] == "string" else ():
+        assert rule["message"].startswith("must be ")
+        assert not set("^$\\*+") & set(rule["message"])
+        assert schema["maxLength"] <= 1024
+
+
+@pytest.mark.parametrize(
+    ("field", "rule"),
+    [
+        (
+            ("metric", "entrypoint"),
+            {
+                "rule": f"self.matches(r'^{ENTRYPOINT}$')",
+                "message": 'must be "module:attribute", for example "triage:Triage"',
+            },
+        ),
+        (
+            ("artifact", "configMap", "name"),
+            {"rule": f"self.matches(r'{NAME}')", "message": f"must be {FORMS[NAME]}"},
+        ),
+    ],
+    ids=lambda each: ".".join(each) if isinstance(each, tuple) else "",
+)
+def test_a_pattern_of_the_models_is_a_rule_of_the_schema(field: tuple[str, ...], rule: dict[str, str]) -> None:
+    found = SCHEMA["spec"]
+    for name in field:
+        found = found["properties"][name]
+    assert found["x-kubernetes-validations"] == [rule]
+
+
 def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
     messages = [
         rule["message"]
@@ -126,6 +161,7 @@ def test_defaults_are_those_of_the_models() -> None:
     swarm = SCHEMA["spec"]["properties"]["swarm"]["properties"]
     assert swarm["maxAttempts"]["default"] == given.swarm.max_attempts
     assert SCHEMA["spec"]["properties"]["swarm"]["default"] == {}
+    assert "default" not in swarm["resources"]["properties"]["requests"], "limits lower it"
     assert SCHEMA["status"]["default"] == {"observedGeneration": -1}
 
 

@@ -187,6 +187,18 @@ async def test_reads_that_fail_come_more_and_more_seldom() -> None:
     assert 5 <= len(kubelet.asked) <= 10
 
 
+async def test_a_pod_whose_output_is_given_up_is_told_again_at_once() -> None:
+    """The next pass writes nothing more of it, and lets it go."""
+    tried = reader(Kubelet(lambda _: GONE))
+    killed = replace(ENDED, finished_at=NOW)
+    for second in range(0, 200, 2):
+        if found := [o for o in await tried.read([killed], JOURNAL, NOW + timedelta(seconds=second)) if o.final]:
+            break
+    assert found
+    (output,) = await tried.read([killed], JOURNAL, NOW + timedelta(seconds=second + 1))
+    assert (output.final, output.lost) == (True, True)
+
+
 async def test_one_compilation_leaves_gates_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "READ_SECONDS", 0.2)
     gate, forever = asyncio.Semaphore(8), asyncio.Event()

@@ -16,7 +16,7 @@ from support.worlds import ARTIFACT, IMAGE, KEY, RUN_ID, assignment, planned, ru
 from swarm_operator import manifests, naming
 from swarm_operator.api import FINALIZER, ObjectKind
 from swarm_operator.maps import parse
-from swarm_operator.world import AssignmentMap, Journal, Run, Shard
+from swarm_operator.world import AssignmentMap, Journal, Run, Shard, Took
 from swarm_wire.messages import CallMade, Ending, RunRequest, Usage
 from swarm_wire.rates import RateLimits, rate_limits
 from swarm_wire.records import Record, RecordKind
@@ -364,6 +364,15 @@ def test_what_a_user_may_say_of_pods_and_nothing_else() -> None:
     }
 
 
+def test_a_limit_alone_lowers_what_is_requested() -> None:
+    limited = with_swarm(resources={"limits": {"memory": "128Mi"}})
+    container = manifests.plan_job(limited, 0, 1, [])["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"] == {
+        "requests": {"cpu": "100m", "memory": "128Mi"},
+        "limits": {"memory": "128Mi"},
+    }
+
+
 def test_the_runs_request_is_immutable_and_says_everything() -> None:
     made = manifests.run_map(RUN_ID, KEY, run().request)
     assert made["immutable"] is True
@@ -415,12 +424,12 @@ def test_shards_come_back_as_results() -> None:
 
 
 def test_calls_come_back_beside_results() -> None:
-    call = CallMade(key="0" * 32, usage=Usage(calls=1))
+    call = CallMade(key="0" * 32, usage=Usage(calls=1, micro_usd=7))
     told = [Record(RecordKind.CALL, call.to_header(), b"pickle"), *records(10, 2)]
     (made,) = manifests.shard_maps(run(), ObjectKind.RESULTS, 3, 0, told)
     shard = parse(as_stored(made))
     assert isinstance(shard, Shard)
-    assert shard.calls == {call.key: (1, 0, 0)}
+    assert shard.calls == {call.key: Took(calls=1, micro_usd=7)}
     journal = Journal([shard])
     assert list(journal.keys) == ["0" * 32, "0" * 31 + "1"], "a call is no cell"
     assert journal.usage == Usage(calls=5)

@@ -131,11 +131,32 @@ def test_whose_fault_an_end_is(found: Any, own: bool) -> None:
     assert pod.failed_on_its_own is own
 
 
+def killed(reason: str, **resources: dict[str, str]) -> dict[str, Any]:
+    containers = [{"name": "sidecar", "resources": {"limits": {"memory": "1Mi"}}}]
+    containers += [{"name": "worker", "resources": resources}]
+    return {**a_pod("Failed", ended(137, reason)), "spec": {"containers": containers}}
+
+
+LIMIT, REQUEST = {"memory": "48Mi"}, {"memory": "32Mi"}
+
+
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (a_pod("Failed", ended(137, "OOMKilled")), "OOMKilled (exit code 137)"),
-        (a_pod("Failed", ended(137, "Error")), "exit code 137, killed: perhaps it had too little memory"),
+        (
+            killed("OOMKilled", requests=REQUEST, limits=LIMIT),
+            "OOMKilled (exit code 137): raise spec.swarm.resources.limits.memory, which was 48Mi",
+        ),
+        (
+            killed("OOMKilled", requests=REQUEST, limits={"cpu": "1"}),
+            "OOMKilled (exit code 137): raise spec.swarm.resources.requests.memory, which was 32Mi",
+        ),
+        (killed("OOMKilled"), "OOMKilled (exit code 137): set spec.swarm.resources.requests.memory"),
+        (
+            killed("Error", limits=LIMIT),
+            "exit code 137, killed: perhaps it had too little memory; raise spec.swarm.resources.limits.memory, which "
+            "was 48Mi",
+        ),
         (a_pod("Failed", ended(3)), "exit code 3"),
         (a_pod("Failed", reason="Evicted", message="low on memory"), "Evicted: low on memory"),
     ],

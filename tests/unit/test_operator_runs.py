@@ -15,6 +15,7 @@ from support.fake_cluster import (
     CALLS,
     CELLS,
     LOST,
+    MICRO_USD,
     NAMESPACE,
     PROGRAM,
     ROUNDS,
@@ -152,6 +153,7 @@ def assert_published(cluster: FakeCluster) -> None:
     assert (found.scores.baseline, found.scores.best) == (50.0, 87.5)
     assert found.usage
     assert found.usage.calls == CALLS * ROUNDS * CELLS + ROUNDS + 1, "also of cells that more than one pod worked on"
+    assert found.usage.cost_usd == pytest.approx(found.usage.calls * MICRO_USD / 1e6)
     assert len(found.candidates) == 5
     assert not cluster.of(JOBS)
     assert not cluster.of(PODS)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, world
+from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, shard, world
 from swarm_operator import status as reports
-from swarm_operator.api import ArtifactStatus, ConditionType, Reason, Status
+from swarm_operator.api import ArtifactStatus, ConditionType, ObjectKind, Reason, Status
 from swarm_operator.status import CONDITIONS, State, Verdict, make, settled, timestamp
-from swarm_wire.messages import Candidate, FailureGroup, Failures, Spending
+from swarm_wire.messages import Candidate, FailureGroup, Failures, Spending, Usage
 from swarm_wire.names import WorkerReason
 
 ARTIFACT = ArtifactStatus(config_map="triage-artifact", sha256="0" * 64, score=50, run_id="earlier")
@@ -103,6 +103,36 @@ def test_progress_counts_finished_rounds_and_what_is_there_of_the_last() -> None
     assert status["round"] == 1
 
 
+PRICED, UNPRICED = Usage(calls=1, micro_usd=1_250), Usage(calls=1)
+NOT_ASKED = Usage()
+
+
+@pytest.mark.parametrize(
+    ("found", "cost"),
+    [
+        ([], None),
+        ([NOT_ASKED], None),
+        ([PRICED], 0.00125),
+        ([PRICED, PRICED, NOT_ASKED], 0.0025),
+        ([PRICED, UNPRICED], None),
+        ([Usage(calls=1, micro_usd=0)], 0),
+    ],
+    ids=["nothing yet", "no call", "one", "two, and a cell that asks nothing", "one has no price", "free"],
+)
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [(State.RUNNING, Reason.SCATTERING), (State.PUBLISHED, Reason.PUBLISHED), (State.FAILED, Reason.NO_PROGRESS)],
+)
+def test_what_a_run_has_cost_shows_in_all_its_states(
+    state: State, reason: Reason, found: list[Usage], cost: float | None
+) -> None:
+    """Each as a result, and as a call that is told of by itself."""
+    usages = {f"{number:032x}": usage for number, usage in enumerate(found)}
+    for brought in (shard(ObjectKind.RESULTS, 0, results=usages), shard(ObjectKind.RESULTS, 0, calls=usages)):
+        told = make(world(planned(0), brought), Verdict(state, reason, "m"), NOW).as_written()["usage"]
+        assert told.get("costUSD") == cost
+
+
 def test_the_end_tells_scores_and_the_best_candidates() -> None:
     status = make(world(compiled(0), artifact=published()), Verdict(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
     told = status.as_written()
@@ -115,7 +145,7 @@ def test_the_end_tells_scores_and_the_best_candidates() -> None:
 @pytest.mark.parametrize("is_over", [False, True])
 def test_examples_that_failed_are_told_in_the_status(is_over: bool) -> None:
     group = FailureGroup(exception="IndexError: " + "x" * 600, place="program.py, line 17", examples=13, first="one")
-    failures = Failures(failed=10, examples=36, in_bootstraps=3, groups=[group] * 7, others=2)
+    failures = Failures(failed=10, examples=36, in_bootstraps=3, bootstrapped=12, groups=[group] * 7, others=2)
     shard = compiled(0) if is_over else planned(0)[1]
     if is_over:
         assert shard.artifact is not None

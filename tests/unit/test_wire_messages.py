@@ -47,6 +47,7 @@ FAILURES = Failures(
     failed=1,
     examples=24,
     in_bootstraps=2,
+    bootstrapped=12,
     groups=[
         FailureGroup(
             exception="AdapterParseError: no",

@@ -6,7 +6,6 @@ import pytest
 from pydantic import ValidationError
 
 from support.wire_spec import a_spec
-from swarm_operator.crd import structural
 from swarm_wire.messages import RunRequest
 from swarm_wire.problems import parse, problems
 from swarm_wire.schema import FORMS
@@ -30,6 +29,10 @@ def said(**changes: Any) -> list[str]:
         ("models.student.max_tokens", 9,
          "spec.models.student.max_tokens is not a field. Did you mean parameters.maxTokens?"),
         ("swarm", {"tolerations": [{"kee": "gpu"}]}, "spec.swarm.tolerations.0.kee is not a field. Did you mean key?"),
+        ("models.judge", {"model": "openai/m", "endpont": "http://a"},
+         "spec.models.judge.endpont is not a field. Did you mean endpoint?"),
+        ("models.judge", {"model": "openai/m", "zzz": 1},
+         "spec.models.judge.zzz is not a field. Its fields: model, endpoint, apiKey, parameters, price, limits."),
         ("metric.zzz", 1, "spec.metric.zzz is not a field. Its fields: entrypoint, range."),
         # a value
         ("program.entrypoint", "triage",
@@ -38,6 +41,16 @@ def said(**changes: Any) -> list[str]:
         ("swarm", {"pruning": "of"}, "spec.swarm.pruning must be 'exact' or 'off' (it is 'of')"),
         ("data.train", {}, "spec.data.train: exactly one of configMap, path, entrypoint must be set"),
         ("metric", {}, "spec.metric.entrypoint is missing"),
+        ("metric", "triage:exact", "spec.metric must be an object: {entrypoint}"),
+        ("data.train", "a.jsonl", "spec.data.train must be an object with configMap, path, entrypoint, limit"),
+        ("models", {"student": "openai/m"}, "spec.models.student must be an object: {model}"),
+        # a secret
+        ("models.student.apiKey", "sk-live-1", "spec.models.student.apiKey must be an object: {secret: {name, key}}"),
+        ("models.judge", {"model": "openai/m", "apiKey": {"secret": "sk-live-1"}},
+         "spec.models.judge.apiKey.secret must be an object: {name, key}"),
+        ("models.student.apiKey", {"secret": {"name": "keys", "key": "sk/live"}},
+         'spec.models.student.apiKey.secret.key must be a key: letters, digits, "-", "_" and "."'),
+        ("env", [{"name": "A", "value": 1234567}], "spec.env.0.value must be a valid string"),
     ],
 )  # fmt: skip
 def test_a_problem_is_told_with_what_to_write(field: str, value: Any, says: str) -> None:
@@ -45,12 +58,12 @@ def test_a_problem_is_told_with_what_to_write(field: str, value: Any, says: str)
 
 
 def test_every_pattern_has_words() -> None:
-    def patterns(schema: dict[str, Any]) -> set[str]:
-        inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
-        found = [patterns(each) for each in inner if isinstance(each, dict)]
-        return set().union(*found, {schema["pattern"]} if "pattern" in schema else ())
+    def patterns(schema: Any) -> set[str]:
+        inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+        own = {schema["pattern"]} if isinstance(schema, dict) and isinstance(schema.get("pattern"), str) else set()
+        return own.union(*map(patterns, inner))
 
-    assert patterns(structural(CompilationSpec)) == set(FORMS)
+    assert patterns(CompilationSpec.model_json_schema()) == set(FORMS)
 
 
 def test_a_request_is_told_of_as_a_spec_is() -> None:

@@ -11,7 +11,7 @@ from swarm_wire import optimizers
 from swarm_wire import spec as spec_models
 from swarm_wire.rates import RateLimit, rate_limits
 from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
-from swarm_wire.schema import SpecModel, Union
+from swarm_wire.schema import SpecModel, Union, amount
 from swarm_wire.spec import CompilationSpec
 
 
@@ -132,6 +132,15 @@ def test_how_fast_a_provider_may_be_asked(models: dict[str, Any], expected: str 
         ("azure/m", {"more": {"azure_ad_token": "k"}}, "more.azure_ad_token is for a secret"),
         ("openai/m", {"headers": {"Authorization": "k"}}, "headers.Authorization is for a secret"),
         ("openai/m", {"headers": {"X-API-Key": "k"}}, "headers.X-API-Key is for a secret"),
+        ("azure/m", {"headers": {"Ocp-Apim-Subscription-Key": "k"}}, "Subscription-Key is for a secret"),
+        ("openai/m", {"headers": {"Cookie": "k"}}, "headers.Cookie is for a secret"),
+        ("openai/m", {"headers": {"X-Auth": "k"}}, "headers.X-Auth is for a secret"),
+        ("openai/m", {"body": {"api_key": "k"}}, "body.api_key is for a secret"),
+        ("openai/m", {"body": {"sources": [{"key": {"access_key": "k"}}]}}, "body.sources.0.key.access_key is for a"),
+        ("openai/m", {"body": {"n": 2}}, "body.n may not be set"),
+        ("openai/m", {"body": {"model": "gpt-5"}}, "body.model may not be set"),
+        ("openai/m", {"body": {"prompt_cache_key": "k", "max_tokens": 9}, "headers": {"X-Author": "me"}}, None),
+        ("bedrock/m", {"more": {"aws_access_key_id": "AK"}}, None),
         ("openai/m", {"reasoningEffort": "Very High"}, "String should match pattern"),
         ("openai/m", {"modelType": "image"}, "Input should be 'chat', 'text' or 'responses'"),
     ],
@@ -166,6 +175,38 @@ def test_further_models_have_names_of_the_users_own() -> None:
 def test_a_models_name_makes_a_variables_name(name: str) -> None:
     [problem] = problems(models={"student": {"model": "openai/m"}, name: {"model": "openai/m"}})
     assert "is no name of a model: write at most 32 lower-case letters" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("promt", "prompt"),
+        ("prompts", "prompt"),
+        ("prommpt", "prompt"),
+        ("pormpt", "prompt"),
+        ("brompt", "prompt"),
+        ("studnet", "student"),
+        ("tudent", "student"),
+        ("teacherr", "teacher"),
+        ("taecher", "teacher"),
+        ("extracton", "extraction"),
+        ("judge", None),
+        ("proposer", None),
+        ("prompter", None),
+        ("extractor", None),
+        ("student2", None),
+        ("teacher_b", None),
+        ("p", None),
+    ],
+)
+def test_a_further_model_is_not_named_as_a_slip_for_a_role_would_be(name: str, meant: str | None) -> None:
+    models = a_spec()["models"] | {name: a_spec()["models"]["student"]}
+    if meant is None:
+        assert name in parsed(models=models).models.by_role
+        return
+    [problem] = problems(models=models)
+    assert problem.startswith("models: ")
+    assert f"{name!r} is so like {meant!r} that it may be a slip: write {meant}, or give a further model a" in problem
 
 
 def test_a_model_without_an_endpoint_has_limits_of_its_own() -> None:
@@ -255,6 +296,46 @@ def test_values_out_of_bounds_are_refused_where_they_are(changes: dict[str, Any]
         parsed(**changes)
     else:
         assert [problem.partition(":")[0] for problem in problems(**changes)] == [where]
+
+
+@pytest.mark.parametrize(
+    ("given", "requested"),
+    [
+        ({}, {"cpu": "100m", "memory": "384Mi"}),
+        ({"limits": {"memory": "128Mi"}}, {"cpu": "100m", "memory": "128Mi"}),
+        ({"limits": {"memory": "400M"}}, {"cpu": "100m", "memory": "400M"}),
+        ({"limits": {"memory": "1.5Gi"}}, {"cpu": "100m", "memory": "384Mi"}),
+        ({"limits": {"cpu": "0.05"}}, {"cpu": "0.05", "memory": "384Mi"}),
+        ({"limits": {"cpu": "2"}}, {"cpu": "100m", "memory": "384Mi"}),
+        ({"limits": {}}, {"cpu": "100m", "memory": "384Mi"}),
+        ({"requests": {"cpu": "1"}, "limits": {"memory": "128Mi"}}, {"cpu": "1"}),
+        ({"requests": {"memory": "1Gi"}, "limits": {"memory": "128Mi"}}, {"memory": "1Gi"}),
+        ({"requests": {}}, {}),
+    ],
+    ids=str,
+)
+def test_usual_requests_are_not_above_a_limit_and_given_ones_are_as_given(
+    given: dict[str, Any], requested: dict[str, str]
+) -> None:
+    assert parsed(swarm={"resources": given}).swarm.resources.requested == requested
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
+    [
+        ("999m", "1"),
+        ("0.5", "501m"),
+        ("999", "1k"),
+        ("1000k", "1Mi"),
+        ("1023Mi", "1Gi"),
+        ("1G", "1Gi"),
+        ("1.5Gi", "2G"),
+        ("1023Gi", "1Ti"),
+        ("999G", "1T"),
+    ],
+)
+def test_quantities_have_an_order(smaller: str, larger: str) -> None:
+    assert amount(smaller) < amount(larger)
 
 
 # --- what the spec names -----------------------------------------------------------------------------------------

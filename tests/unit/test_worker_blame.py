@@ -27,8 +27,11 @@ from dspy.utils.exceptions import (
 
 from support.models import CODEC, Provider, take_over
 from support.wire import digest
+from support.wire_spec import a_spec
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import ExitCode
+from swarm_wire.spec import CompilationSpec
+from swarm_worker import advice
 from swarm_worker.errors import InfrastructureFailed, ProviderFailed, SwarmError
 from swarm_worker.imaginary.values import Draw, of_type
 from swarm_worker.replay import calls
@@ -192,6 +195,62 @@ def test_whether_what_was_raised_is_a_result(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     found = no_result(raised(function))
     assert (found and found.reason) == reason
+
+
+OF_THE_SPEC = {
+    "student": {"model": "openai/gpt-4o-mini"},
+    "teacher": {"model": "together_ai/llama"},
+    "prompt": {"model": "openai/large", "apiKey": {"secret": {"name": "openai", "key": "api-key"}}},
+}
+NOT_READ = "Incorrect API key.\n\n  To fix:\n    - Pass the key explicitly (api_key= on dspy.LM)"
+PROVIDERS_OWN = "or set the provider's own variable by spec.env."
+
+
+def refused(model: str | None, provider: str | None = None) -> Callable[[], Any]:
+    return throw(LMAuthError(NOT_READ, model=model, provider=provider))
+
+
+@pytest.mark.parametrize(
+    ("function", "reason", "says"),
+    [
+        (lambda: dspy.LM("openai/gpt-4o-mini", num_retries=0)("one"), SECRET,
+         f"model 'openai/gpt-4o-mini' has no API key: write spec.models.student.apiKey, {PROVIDERS_OWN}"),
+        (lambda: dspy.LM("together_ai/llama", num_retries=0)("one"), SECRET,
+         f"model 'together_ai/llama' has no API key: write spec.models.teacher.apiKey, {PROVIDERS_OWN}"),
+        (lambda: dspy.LM("openai/another", num_retries=0)("one"), SECRET,
+         "an LM that the program makes has no API key here: 'openai/another'. Use the models of the spec, whose keys "
+         "models.*.apiKey names, or give the LM its api_key."),
+        (refused("openai/large"), KEY,
+         "the provider refuses the API key: [openai/large] Incorrect API key. Put a valid key into the Secret that "
+         "spec.models.prompt.apiKey names; on a laptop, into SWARM_API_KEY_PROMPT, in the shell or in .env."),
+        (refused("large", "openai"), KEY,
+         "the provider refuses the API key: [large] Incorrect API key. Put a valid key into the Secret that "
+         "spec.models.prompt.apiKey names; on a laptop, into SWARM_API_KEY_PROMPT, in the shell or in .env."),
+        (refused("llama", "together_ai"), KEY,
+         "the provider refuses the API key: [llama] Incorrect API key. Name the Secret that has a valid one in "
+         "spec.models.teacher.apiKey."),
+        (refused(None), KEY,
+         "the provider refuses the API key: Incorrect API key. Put a valid key into the Secret that models.*.apiKey "
+         "names, or give the program's own LM one."),
+        (throw(LMServerError("overloaded\n\n  To fix:\n    - Retry with backoff")), PROVIDER,
+         "the provider did not answer: overloaded"),
+        (throw(LMServerError("TOGETHER_AI_API_KEY is what our server lacks", status=500)), PROVIDER,
+         "the provider did not answer: TOGETHER_AI_API_KEY is what our server lacks"),
+    ],
+    ids=["no key", "no key, by LiteLLM", "no key, the program's own", "refused", "refused, by LiteLLM",
+         "refused, where the spec names none", "refused, the program's own", "another fault", "a server's own words"],
+)  # fmt: skip
+def test_what_is_said_of_a_key_names_the_field_of_the_model_that_failed(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any], reason: str, says: str
+) -> None:
+    """What the client advises is not said: its own parameters, and variables that nobody sets in a cluster."""
+    for variable in ("OPENAI_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(advice, "_roles", {})
+    advice.install(CompilationSpec.model_validate(a_spec(models=OF_THE_SPEC)))
+    found = no_result(raised(function))
+    assert found is not None
+    assert (found.reason, str(found)) == (reason, says)
 
 
 def test_a_fault_of_the_machinery_is_tried_again_and_says_what_it_is() -> None:

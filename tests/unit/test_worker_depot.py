@@ -1,6 +1,5 @@
 """Bodies of records that are kept somewhere else than their headers."""
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -265,5 +264,5 @@ def test_options_are_a_json_object(options: str) -> None:
 def test_what_the_options_hold_is_in_no_message() -> None:
     options: dict[str, Any] = {"key": "k" * 20, "client_kwargs": {"token": "t" * 20, "short": "no"}}
     found = Depot.__new__(Depot)
-    found._secrets = [*depots._texts(json.loads(json.dumps(options)))]
-    assert found.redact(f"{'k' * 20} and {'t' * 20}, no") == "*** and ***, no"
+    found._secrets = tuple(("journal.options", text) for text in depots._texts(options))
+    assert found.redact(f"{'k' * 20} and {'t' * 20}, no") == "(journal.options) and (journal.options), no"

@@ -4,6 +4,8 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
@@ -13,10 +15,12 @@ from dspy.utils.exceptions import AdapterParseError, LMAuthError, LMBillingError
 from support.models import CODEC
 from support.wire import digest
 from swarm_wire.messages import Outcome, Result
+from swarm_worker import errors
 from swarm_worker.client.call import LMCall
 from swarm_worker.errors import BadInput, ProviderFailed, SwarmError
-from swarm_worker.exceptions import Carried, describe, kind_of, unread_answer
+from swarm_worker.exceptions import Carried, describe, kind_of, location, unread_answer
 from swarm_worker.replay.calls import Answers, current
+from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.execute import portable, run_cell
 
 
@@ -82,6 +86,33 @@ def test_an_answer_that_could_not_be_read_travels_with_the_exception_that_says_s
     assert (kind_of(ValueError()), unread_answer(ValueError("bad"))) == ("ValueError", None)
 
 
+@pytest.mark.parametrize(
+    ("file", "is_users"),
+    [
+        ("/home/me/my_swarm_worker_app/program.py", True),
+        ("/home/me/dspy-swarm/program.py", True),
+        ("<string>", True),
+        (json.__file__, False),
+        (dspy.__file__, False),
+        (errors.__file__, False),
+        ("/opt/other/lib/python3.12/site-packages/dspy/predict.py", False),
+        ("<frozen importlib._bootstrap>", False),
+    ],
+)
+def test_a_line_is_the_users_where_its_file_is_neither_installed_nor_ours(file: str, is_users: bool) -> None:
+    assert (location_in(file) == f"{Path(file).name}, line 1") == is_users
+
+
+def location_in(file: str) -> str:
+    """What is told of an exception in that file, called from here."""
+    code = compile("raise ValueError", file, "exec")
+    try:
+        exec(code)
+    except ValueError as error:
+        return location(error)
+    return ""
+
+
 def test_the_place_of_an_exception_is_the_users_line_that_called_a_library() -> None:
     header, _ = cell(lambda: json.loads("{"))
     assert header.error is not None
@@ -91,6 +122,88 @@ def test_the_place_of_an_exception_is_the_users_line_that_called_a_library() -> 
 def test_an_exception_that_can_travel_is_itself() -> None:
     error = ValueError("bad")
     assert portable(error) is error
+
+
+class Tagged(Exception):
+    """Its text is made of what it holds."""
+
+    def __str__(self) -> str:
+        return f"refused {self.args[0]!r}"
+
+
+class Sealed(Exception):
+    """A secret in what is no text."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.data = bytearray(KEY.encode())
+
+
+class Forgetful(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"refused {key}", "and more")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+KEY = "sk-a-very-secret-key"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (ValueError(f"refused {KEY}"), ValueError, "refused (key)"),
+        (ValueError("refused", KEY), ValueError, "('refused', '(key)')"),
+        (ValueError(KEY.encode()), ValueError, "b'(key)'"),
+        (KeyError(f"{KEY}-1"), KeyError, "'(key)-1'"),
+        (Tagged(KEY), Tagged, "refused '(key)'"),
+        (Sealed("refused"), Sealed, "refused"),
+        (Forgetful(KEY), Carried, "refused (key)"),
+        (ValueError(f"{'x' * 480} {KEY}"), ValueError, "x" * 480 + " (key)"),
+    ],
+    ids=[
+        "in a text",
+        "an argument",
+        "bytes",
+        "with more",
+        "in its own way",
+        "in what is no text",
+        "in one that cannot travel",
+        "where a text is cut",
+    ],
+)
+def test_an_exception_that_tells_a_secret_is_a_failed_example_and_leaves_without_it(
+    error: Exception, kind: type, text: str
+) -> None:
+    before = str(error)
+    codec = Codec({"key": KEY})
+    record = run_cell(digest(1), raising(error), (), Answers(codec, lambda key: None, print))
+    outcome, found = codec.loads(record.body)
+    assert (outcome, type(found), str(found)) == (Outcome.ERROR, kind, text)
+    told = f"{record.header} {describe(found)}"
+    assert KEY[:10] not in told
+    assert KEY.encode() not in record.body
+    assert str(error) == before, "whoever catches it has it as it is"
+
+
+def test_a_program_has_the_text_that_it_catches() -> None:
+    def caught() -> bool:
+        try:
+            raise ValueError(f"refused {KEY}")
+        except ValueError as error:
+            return str(error) == f"refused {KEY}"
+
+    assert cell(caught) == (Result(key=digest(1), outcome=Outcome.OK), (Outcome.OK, True))
+
+
+@pytest.mark.parametrize(
+    "value", [f"Bearer {KEY}", {"error": ValueError(f"refused {KEY}")}], ids=["a text", "a caught one"]
+)
+def test_a_value_that_holds_a_secret_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(BadInput, match="the student model's API key is part of another text") as refused:
+        cell(lambda: value)
+    assert refused.value.reason == "ResultNotPortable"
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -134,7 +247,7 @@ def test_a_provider_that_did_not_answer_is_no_score_where_a_program_swallows_it(
         ledger = current()
         assert ledger is not None
         with contextlib.suppress(LMRateLimitError):  # as dspy.Parallel and bootstraps do
-            ledger.call(None, UNANSWERED, unanswered)
+            ledger.call(SimpleNamespace(model="m"), UNANSWERED, unanswered)
         if stumbles:
             raise AttributeError("None has no answer")
         return "went on without"

@@ -35,9 +35,10 @@ from swarm_wire.messages import (
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind, Transcript
 from swarm_wire.shards import read_folder
+from swarm_wire.spec import CompilationSpec
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
-from swarm_worker.local.display import print_report
+from swarm_worker.local.display import Display, print_report
 from swarm_worker.local.driver import Driver, Known, OfAnotherState, RunFailed
 from swarm_worker.local.folder import JournalFolder, fingerprint
 from swarm_worker.local.launcher import Launched, Launcher
@@ -123,6 +124,19 @@ def test_a_kustomization_may_generate_them(tmp_path: Path, what: str) -> None:
     assert manifest.keys == {"student": "sk-1"}
 
 
+def test_a_generator_makes_what_kustomize_makes(tmp_path: Path) -> None:
+    """Compared with `kubectl kustomize` on 30 November 2026."""
+    (tmp_path / "s.env").write_bytes(b'\xef\xbb\xbfF="q r" # c\n\n# note\n  G= b \nH\nI=\r\n')
+    literals = ['A="x y"', "B='q'", 'C="odd', "D=a=b", "E="]
+    generator = {"name": "code", "literals": literals, "envs": ["s.env"], "options": {"disableNameSuffixHash": True}}
+    write(tmp_path, {"configMapGenerator": [generator]}, name="kustomization.yaml")
+    maps = {"program": {"entrypoint": "m:P", "source": {"configMap": {"name": "code"}}}}
+    found = read(write(tmp_path, compilation(**maps)), {}).config_maps["code"]
+    assert {key: value.decode() for key, value in found.items()} == {
+        "A": "x y", "B": "q", "C": '"odd', "D": "a=b", "E": "", "F": '"q r" # c', "G": " b ", "H": "", "I": "",
+    }  # fmt: skip
+
+
 def test_a_kustomization_may_stand_on_another(tmp_path: Path) -> None:
     write(tmp_path / "base", compilation(), CODE, SECRET)
     write(tmp_path / "base", {"resources": ["c.yaml"]}, name="kustomization.yaml")
@@ -130,6 +144,13 @@ def test_a_kustomization_may_stand_on_another(tmp_path: Path) -> None:
     manifest = read(write(tmp_path / "over", compilation(**MAPS, **KEY), TRAIN), {})
     assert (set(manifest.config_maps), manifest.keys) == ({"code", "data"}, {"student": "sk-1"})
     assert read(tmp_path / "over", {}).folder == tmp_path / "over"
+
+
+def test_a_file_that_is_no_yaml_is_told_by_its_line_alone(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("kind: Secret\nstringData:\n  key: sk-of-mine: 1\n")
+    with pytest.raises(BadInput, match=r"c\.yaml is not YAML: line 3, column 18: mapping values are not") as refused:
+        read(tmp_path / "c.yaml", {})
+    assert "sk-of-mine" not in str(refused.value)
 
 
 def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
@@ -151,6 +172,9 @@ def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
          "spec.optimizer.bootstrapFewShot.max_rounds is not a field. Did you mean maxRounds?"),
         ([{"kind": "DSPyCompilation", "spec": "text"}], "InvalidSpec", "the spec is invalid"),
         ([compilation(**MAPS), TRAIN], "MissingConfigMap", "names ConfigMap 'code', and there is none in this file or"),
+        ([compilation(**MAPS), TRAIN], "MissingConfigMap",
+         "or name the ConfigMap's file in kustomization.yaml: resources: [FILE]. On a laptop you may also leave "
+         "program.source out, and write data as path: FILE."),
         ([compilation(**MAPS), CODE, config_map("data", other="")], "MissingConfigMapKey",
          "the spec names key 'train.jsonl' of ConfigMap 'data', which has: other."),
         ([compilation(**KEY)], "MissingSecret", "Set SWARM_API_KEY_STUDENT to the key, in the shell or in .env"),
@@ -172,6 +196,8 @@ def test_what_cannot_be_run(tmp_path: Path, documents: list[Any], reason: str, s
         ("a: [", "is not a kustomization: ParserError"),
         ("text", "is not a kustomization"),
         ("configMapGenerator: [{files: [a]}]", "is not a kustomization: KeyError: 'name'"),
+        ("configMapGenerator: [{name: a, behavior: merge}]", "the generator of 'a' has behavior, and the local driver"),
+        ("secretGenerator: [{name: a, envs: [missing.env]}]", "missing.env, which cannot be read: No such file"),
         ("configMapGenerator: [{name: a, files: [missing.py]}]", "missing.py, which cannot be read: No such file"),
         ("resources: [missing.yaml]", "missing.yaml cannot be read: No such file"),
     ],
@@ -319,6 +345,28 @@ def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_of_somebody_elses_is_no_journal(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "sources").mkdir(parents=True)
+    (theirs / "sources" / "mine.py").write_text("x = 1")
+    (tmp_path / "file").write_text("")
+    for path, says in ((theirs, "holds files that are no journal's"), (tmp_path / "file", "File exists")):
+        with pytest.raises(BadInput, match=says) as error, JournalFolder(path).locked():
+            pass
+        assert error.value.reason == "NotAJournal"
+    assert [path.name for path in theirs.rglob("*")] == ["sources", "mine.py"]
+
+
+def test_a_journal_whose_driver_was_killed_at_any_moment_is_one(tmp_path: Path) -> None:
+    for left in ((), ("lock",), ("lock", "journal"), ("lock", "earlier", "rounds")):
+        root = tmp_path / "-".join(("j", *left))
+        root.mkdir()
+        for name in left:
+            (root / name).touch()
+        with JournalFolder(root).locked():
+            assert (root / "lock").exists()
+
+
 def test_a_rounds_tasks_replace_those_of_a_driver_that_was_killed(tmp_path: Path) -> None:
     folder = JournalFolder(tmp_path)
     folder.put_tasks(0, [blob(key="old")])
@@ -344,6 +392,18 @@ def test_the_report_tells_what_was_paid_in_vain(tmp_path: Path, wasted: Waste, l
     lines = console.file.getvalue().splitlines()
     assert "200 LM calls, 0 tokens, 2 rounds, 3 s in this run" in lines
     assert line in lines
+
+
+def test_the_report_of_a_run_that_went_on_tells_what_this_command_paid(tmp_path: Path) -> None:
+    folder = JournalFolder(tmp_path)
+    folder.journal.mkdir()
+    folder.append(call(1))
+    request = RunRequest(run_id="r", name="n", spec=CompilationSpec.model_validate(a_spec()))
+    driver = Driver(folder, request, None, None, workers=1)  # type: ignore[arg-type]
+    console = Console(file=StringIO(), width=200)
+    print_report(console, Report(scores=Scores(), usage=Usage(calls=1)), tmp_path, "m:P", 3.0, driver.paid_before)
+    assert isinstance(console.file, StringIO)
+    assert "1 LM calls, 0 tokens, 0 rounds by the run so far; 0 LM calls and 3 s now" in console.file.getvalue()
 
 
 def test_the_report_tells_what_was_not_paid_for(tmp_path: Path) -> None:
@@ -400,6 +460,20 @@ def test_candidates_say_on_what_they_were_scored_where_the_winner_was_scored_on_
 def test_the_report_tells_usd_where_prices_are_known(micro_usd: int | None, line: str) -> None:
     usage = Usage(calls=2, prompt_tokens=20, completion_tokens=10, micro_usd=micro_usd)
     assert line in printed(Report(scores=Scores(), usage=usage))
+
+
+@pytest.mark.parametrize(
+    ("costs", "told"),
+    [((), "0 calls"), ((1_000, 200), "2 calls, 0.0012 USD"), ((1_000, None), "2 calls")],
+    ids=["no call", "known", "not known"],
+)
+def test_a_round_begins_with_what_was_spent_before_it(costs: tuple[int | None, ...], told: str) -> None:
+    console = Console(file=StringIO(), width=200)
+    display = Display(console)
+    for number, cost in enumerate(costs):
+        display.called(CallMade(key=digest(number), usage=Usage(calls=1, micro_usd=cost)))
+    display.scattering(1, 1, cells=4, processes=2)
+    assert console.file.getvalue().splitlines() == [f"round 1  2 workers: 4 cells, {told}"]  # type: ignore[attr-defined]
 
 
 class Silent:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.canary import printed
 from support.worker import ROOT, Ended, Pod, interrupt, module, run_python, spec_of, until
 from swarm_wire.messages import Outcome, PlanEnd, Result, SliceRef, Task
 from swarm_wire.names import ExitCode
@@ -277,7 +278,8 @@ def test_without_its_request_a_process_fails_and_may_be_repeated(tmp_path: Path)
     (tmp_path / "run").mkdir()
     ended = pod.plan(WORDS="a")
     assert ended.said == (ExitCode.FAILED, "WorkerFailed")
-    assert "FileNotFoundError" in ended.errors
+    assert "request.json cannot be read: No such file or directory. Plans and workers are started by" in ended.errors
+    assert "Traceback" not in ended.errors
 
 
 @pytest.mark.parametrize(
@@ -322,6 +324,29 @@ def test_a_key_that_a_provider_repeats_is_not_told(tmp_path: Path) -> None:
     assert ended.commit is not None
     assert "the key (student model's API key) is wrong" in (ended.commit.message or "")
     assert "sk-a-very-secret-key" not in ended.commit.to_json()
+
+
+TELLING = """
+from swarm_worker.errors import SwarmError
+from swarm_worker.process import Process
+from swarm_wire.records import Record, RecordKind
+
+process = Process()
+process.redact = lambda text: text.replace("wave", "(key)")
+process.note("the wave is wrong")
+process.put(Record(RecordKind.TASK, {"kind": "wave", "notes": ["the wave"], "more": {"deep": ["a wave", 1, None]}}))
+process.end(SwarmError("the wave is refused"))
+"""
+
+
+def test_whatever_a_process_says_is_redacted_where_it_leaves(tmp_path: Path) -> None:
+    """The secret is a word of the protocol, too: those stay."""
+    ended = run_python(TELLING, SWARM_TERMINATION_LOG=str(tmp_path / "log"))
+    [record] = printed(ended.stdout)
+    assert record.header == {"kind": "wave", "notes": ["the (key)"], "more": {"deep": ["a (key)", 1, None]}}
+    assert "the (key) is refused" in (tmp_path / "log").read_text()
+    assert "note: the (key) is wrong" in ended.stderr
+    assert "wave" not in (tmp_path / "log").read_text() + ended.stderr
 
 
 def test_a_slice_is_the_one_of_the_pods_index(tmp_path: Path, asked: Ended) -> None:

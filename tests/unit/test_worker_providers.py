@@ -1,6 +1,8 @@
 """What is sent to each provider for what docs/providers.md says to write: recorded by a server that listens."""
 
 import json
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,45 +10,65 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import dspy
 import pytest
 
 from support.wire_spec import a_spec
 from swarm_wire.spec import CompilationSpec
+from swarm_worker.client.call import Request
+from swarm_worker.client.prices import keep_offline
 from swarm_worker.errors import BadInput
+from swarm_worker.refusals import Refusals, missing_package
 from swarm_worker.user.models import make_models, take_keys
 
 # LiteLLM leaves connections and an event loop behind.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 KEY = "sk-of-a-provider-0123"
+TOKEN = "ya29.of-a-service-account"
+keep_offline()
 PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
 
 
 @dataclass
 class Listener:
-    """What came in."""
+    """What came in.
+
+    Attributes:
+        tokens: what Google's client sent to prove who asks.
+    """
 
     url: str
     requests: list[tuple[str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
+    tokens: list[dict[str, list[str]]] = field(default_factory=list)
 
 
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """A server that refuses every request, so that none is sent twice."""
+    """A server that refuses every request, so that none is sent twice. At /token it gives one to a service account."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            heard.requests.append((self.path, headers, body))
-            refusal = b'{"error": {"message": "no", "type": "invalid_request_error", "code": "x"}}'
-            self.send_response(400)
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/token":
+                heard.tokens.append(parse_qs(body.decode()))
+                self.answer(200, {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"})
+            elif self.path == "/token/refused":
+                self.answer(400, {"error": "invalid_grant", "error_description": "account not found"})
+            else:
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                heard.requests.append((self.path, headers, json.loads(body)))
+                self.answer(400, {"error": {"message": "no", "type": "invalid_request_error", "code": "x"}})
+
+        def answer(self, status: int, content: dict[str, Any]) -> None:
+            text = json.dumps(content).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(refusal)))
+            self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(refusal)
+            self.wfile.write(text)
 
         def log_message(self, *_: Any) -> None: ...
 
@@ -74,12 +96,12 @@ def client(model: str, endpoint: str | None, key: str | None = KEY, **parameters
 
 
 def recorded(
-    listener: Listener, model: str, path: str, **parameters: Any
+    listener: Listener, model: str, path: str, key: str | None = KEY, **parameters: Any
 ) -> tuple[str, dict[str, str], dict[str, Any]]:
     """Path, headers and body of the one request."""
     listener.requests.clear()
     with pytest.raises(Exception, match="no"):
-        client(model, listener.url + path, **parameters)("Say hello.")
+        client(model, listener.url + path, key, **parameters)("Say hello.")
     [request] = listener.requests
     return request
 
@@ -108,17 +130,125 @@ def test_each_provider_gets_the_request_that_is_its_own(
     found, headers, body = recorded(listener, model, base, **parameters)
     assert found == path
     assert [name for name, value in headers.items() if KEY in value] == [header]
-    provider, _, name = model.partition("/")
+    name = model.partition("/")[2]
     assert body.get("model", name) == name
-    [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{provider}` ")]
-    assert f"`{model}`" in row
-    assert f"`{path.partition('?')[0]}`" in row
+    assert_told(model, path.partition("?")[0])
 
 
-@pytest.mark.parametrize("provider", ["vertex_ai", "bedrock"])
-def test_what_was_not_checked_is_said(provider: str) -> None:
-    [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{provider}` ")]
-    assert "not checked" in row
+def assert_told(model: str, *words: str) -> None:
+    """The table's row of the model's provider has these words."""
+    [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{model.partition('/')[0]}` ")]
+    for word in (model, *words):
+        assert f"`{word}`" in row
+
+
+# --- providers that know who asks ----------------------------------------------------------------------------------
+
+CLAUDE = "bedrock/anthropic.claude-3-haiku-20240307-v1:0"
+CONVERSE = "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse"
+GEMINI = "vertex_ai/gemini-2.5-flash"
+GENERATE = "/v1/projects/{}/locations/europe-west4/publishers/google/models/gemini-2.5-flash:generateContent"
+NOT_HERE = "LiteLLM asks this provider with a package that is not installed here: make extras"
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Without an identity that this machine may have."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "GOOGLE_", "VERTEXAI_")):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def account(listener: Listener, token: str = "/token", project: str = "accounts") -> str:
+    """A service account's key, as Google gives it; its tokens come from the server that listens."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    who = {"type": "service_account", "client_email": f"swarm@{project}.iam.gserviceaccount.com", "client_id": "1"}
+    made = {**who, "project_id": project, "private_key_id": "1", "private_key": key.decode()}
+    return json.dumps({**made, "token_uri": listener.url + token})
+
+
+@pytest.mark.parametrize(
+    ("key", "starts"),
+    [(None, "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), (KEY, f"Bearer {KEY}")],
+    ids=["signed", "key"],
+)
+def test_bedrock_gets_a_signed_request_or_a_key(
+    listener: Listener, nobody: pytest.MonkeyPatch, key: str | None, starts: str
+) -> None:
+    pytest.importorskip("boto3", reason=NOT_HERE)
+    nobody.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    nobody.setenv("AWS_SECRET_ACCESS_KEY", "of-aws")
+    path, headers, body = recorded(listener, CLAUDE, "", key, region="eu-central-1")
+    assert path == CONVERSE
+    assert headers["authorization"].startswith(starts)
+    assert ("/eu-central-1/bedrock/aws4_request" in headers["authorization"]) is (key is None)
+    assert body["messages"] == [{"role": "user", "content": [{"text": "Say hello."}]}]
+    assert_told(CLAUDE, CONVERSE, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "boto3")
+
+
+@pytest.mark.parametrize(
+    ("written", "project"), [({"more": {"vertex_project": "mine"}}, "mine"), ({}, "accounts")], ids=["spec", "account"]
+)
+def test_vertex_ai_gets_the_token_of_a_service_account(
+    listener: Listener, nobody: pytest.MonkeyPatch, written: dict[str, Any], project: str
+) -> None:
+    pytest.importorskip("google.auth", reason=NOT_HERE)
+    nobody.setenv("VERTEXAI_CREDENTIALS", account(listener))
+    listener.tokens.clear()
+    path, headers, body = recorded(listener, GEMINI, "", None, region="europe-west4", **written)
+    assert [sorted(given) for given in listener.tokens] == [["assertion", "grant_type"]]
+    assert path == GENERATE.format(project)
+    assert headers["authorization"] == f"Bearer {TOKEN}"
+    assert body == {"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]}
+    assert_told(GEMINI, GENERATE.format("P").replace("europe-west4", "REGION"), "VERTEXAI_CREDENTIALS", "google-auth")
+
+
+@pytest.mark.parametrize(
+    ("model", "package", "says"),
+    [(CLAUDE, "boto3", "boto3"), (GEMINI, "google.auth", "google-cloud-aiplatform")],
+    ids=["bedrock", "vertex_ai"],
+)
+def test_a_package_that_a_provider_needs_is_named(
+    listener: Listener, nobody: pytest.MonkeyPatch, model: str, package: str, says: str
+) -> None:
+    nobody.setitem(sys.modules, package, None)
+    with pytest.raises(Exception, match=r"boto3|Google") as raised:
+        client(model, listener.url, None, region="us-east-2", more={"vertex_project": "without"})("Say hello.")
+    missing = missing_package(raised.value)
+    assert missing is not None
+    assert says in str(missing)
+    assert "spec.image" in str(missing)
+
+
+@pytest.mark.parametrize(
+    ("variable", "token", "says"),
+    [
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json", "File /nowhere.json was not found"),
+        ("VERTEXAI_CREDENTIALS", "/token/refused", "account not found"),
+    ],
+)
+def test_google_is_not_asked_again_who_it_does_not_know(
+    listener: Listener, nobody: pytest.MonkeyPatch, variable: str, token: str, says: str
+) -> None:
+    """LiteLLM takes it for a failure of the line, which would be tried again."""
+    pytest.importorskip("google.auth", reason=NOT_HERE)
+    nobody.setenv(variable, token if variable.startswith("GOOGLE") else account(listener, token, "unknown"))
+    lm = client(GEMINI, listener.url, None, region="europe-west4", more={"vertex_project": variable.lower()})
+    begun = Refusals(lambda key: True, lambda record: None, pauses=())
+    with pytest.raises(BadInput) as ended:
+        begun.around(Request(lm, None, 1, lambda: lm), lambda: lm("Say hello."))
+    assert ended.value.reason == "CredentialsRejected"
+    assert says in str(ended.value)
+    assert "spec.env" in str(ended.value)
+
+
+# --- parameters ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

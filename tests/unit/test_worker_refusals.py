@@ -1,4 +1,4 @@
-"""What ends a run at once, and what is tried again: by whether anything was answered before."""
+"""What ends a run at once, and what is tried again: by whether the same address has answered before."""
 
 import asyncio
 import errno
@@ -20,16 +20,26 @@ from dspy.utils.exceptions import (
 from support.models import CODEC
 from support.wire import digest
 from swarm_wire.messages import Outcome, Result, Usage
+from swarm_wire.records import Record
 from swarm_wire.words import sentence
 from swarm_worker import refusals
 from swarm_worker.client.call import Request
 from swarm_worker.errors import BadInput
-from swarm_worker.refusals import Refusals, RequestRefused, missing_package
+from swarm_worker.refusals import Refusals, RequestRefused, key_of, missing_package
 from swarm_worker.replay.calls import Answers, current
 from swarm_worker.replay.execute import run_cell
+from swarm_worker.replay.journal import Journal
 
 REQUEST = Request(SimpleNamespace(model="openai/m"), "http://m/v1", 1, lambda: None)  # type: ignore[arg-type, return-value]
 OTHER = Request(SimpleNamespace(model="openai/m"), "http://other/v1", 1, lambda: None)  # type: ignore[arg-type, return-value]
+
+
+ADDRESS = "openai/m", "http://m/v1"
+
+
+def begun(has_answered: bool, tell: Callable[[Record], None] = lambda record: None) -> Refusals:
+    """Of a process that finds in the journal that the address of REQUEST has answered, or finds nothing."""
+    return Refusals(lambda key: has_answered and key == key_of(ADDRESS), tell, pauses=(0, 0))
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -79,7 +89,7 @@ def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], i
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize(
-    ("has_begun", "outcomes", "came_to"),
+    ("has_answered", "outcomes", "came_to"),
     [
         (False, [None, UNKNOWN], "answered, 1 left"),
         (False, [UNKNOWN] * 4, "ProviderUnreachable, 1 left"),
@@ -99,25 +109,47 @@ def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], i
         (True, [NO_MODEL, None], "LMInvalidRequestError, 1 left"),
     ],
 )
-def test_what_cannot_change_ends_a_run_that_nothing_was_answered_in(
-    has_begun: bool, outcomes: Sequence[Exception | None], came_to: str, is_async: bool
+def test_what_cannot_change_ends_a_run_where_the_address_has_answered_nothing(
+    has_answered: bool, outcomes: Sequence[Exception | None], came_to: str, is_async: bool
 ) -> None:
-    assert sent(Refusals(has_begun, pauses=(0, 0)), REQUEST, outcomes, is_async) == came_to
+    assert sent(begun(has_answered), REQUEST, outcomes, is_async) == came_to
 
 
 def test_a_provider_that_has_answered_may_restart_and_another_may_not() -> None:
-    to = Refusals(False, pauses=(0, 0))
+    to = begun(False)
     assert sent(to, REQUEST, [None], False) == "answered, 0 left"
     assert sent(to, REQUEST, [REFUSED, None], False) == "LMTransportError, 1 left"
     assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 1 left"
     assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 3 left", "nobody waits for it twice"
 
 
+def test_an_address_that_no_process_of_the_run_had_an_answer_of_ends_it_though_others_answered() -> None:
+    to = begun(True)
+    assert sent(to, REQUEST, [REFUSED, None], False) == "LMTransportError, 1 left"
+    assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 1 left"
+    assert sent(to, OTHER, [NO_MODEL], False) == "RequestRefused, 0 left"
+
+
+def test_later_processes_find_in_the_journal_who_has_answered() -> None:
+    told: list[Record] = []
+    to = begun(False, told.append)
+    for request, outcome in ((REQUEST, None), (REQUEST, None), (OTHER, BAD)):
+        sent(to, request, [outcome], False)
+    assert len(told) == 1, "each address once, and only if it answered"
+    journal = Journal.of(told)
+    later = Refusals(journal.has_call, told.append)
+    assert later.has_answered(ADDRESS)
+    assert not later.has_answered(("openai/m", "http://other/v1"))
+    assert journal.usage() == Usage(), "it is no call that anybody paid for"
+    sent(later, REQUEST, [None], False)
+    assert len(told) == 1, "what the journal says is not said again"
+
+
 def test_messages_say_what_to_write_and_end_in_one_full_stop() -> None:
-    to = Refusals(False, pauses=())
+    to = begun(False)
     for error, says in ((UNKNOWN, "models.*.endpoint"), (NO_MODEL, "models.*.model"), (MISSING, "spec.image")):
         with pytest.raises(BadInput) as ended:
-            to.around(REQUEST, sending(error)[0])
+            to.around(REQUEST, sending(error, error, error)[0])
         text = str(ended.value)
         assert says in text
         assert text.endswith(".")
@@ -139,37 +171,29 @@ def test_a_package_is_missing_where_it_is_not_there(error: Exception, is_missing
     assert (missing_package(caused(RuntimeError("wrapped"), error)) is not None) == is_missing
 
 
-@pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    def set_(has_begun: bool) -> None:
-        monkeypatch.setattr(refusals._process, "refusals", Refusals(has_begun))
-
-    return set_
-
-
 @pytest.mark.parametrize(
-    ("has_begun", "error", "goes_on", "swallows", "is_doubted"),
+    ("endpoint", "error", "goes_on", "swallows", "is_doubted"),
     [
-        (False, BAD, False, False, True),
-        (False, BAD, True, False, False),  # the program has something else
-        (False, BAD, True, True, True),  # a bootstrap goes on after anything
-        (False, ContextWindowExceededError(), False, False, False),
-        (True, BAD, False, False, False),
+        ("http://other/v1", BAD, False, False, True),
+        ("http://other/v1", BAD, True, False, False),  # the program has something else
+        ("http://other/v1", BAD, True, True, True),  # a bootstrap goes on after anything
+        ("http://other/v1", ContextWindowExceededError(), False, False, False),
+        ("http://m/v1", BAD, False, False, False),
     ],
 )
-def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_are_answered(
-    begun: Callable[[bool], None], has_begun: bool, error: Exception, goes_on: bool, swallows: bool, is_doubted: bool
+def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_to_that_address_are_answered(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, error: Exception, goes_on: bool, swallows: bool, is_doubted: bool
 ) -> None:
-    begun(has_begun)
+    monkeypatch.setattr(refusals._process, "refusals", begun(True))
 
     def refused() -> Any:
         raise error
 
     def program() -> Any:
-        ledger, call = current(), SimpleNamespace(cached=False)
+        ledger, call = current(), SimpleNamespace(cached=False, endpoint=endpoint)
         assert ledger is not None
         try:
-            ledger.call(None, call, refused)  # type: ignore[arg-type]
+            ledger.call(REQUEST.lm, call, refused)  # type: ignore[arg-type]
         except LMInvalidRequestError:
             if not goes_on:
                 raise
@@ -177,7 +201,9 @@ def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_are_ans
 
     answers = Answers(CODEC, lambda key: None, lambda record: None)
     if is_doubted:
-        with pytest.raises(RequestRefused, match="refuses every request: temperature is too high") as ended:
+        with pytest.raises(
+            RequestRefused, match="refuses every request to model 'openai/m': temperature is too high"
+        ) as ended:
             run_cell(digest(1), program, (), answers, swallows=swallows)
         record = ended.value.record
     else:
@@ -185,6 +211,7 @@ def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_are_ans
     assert Result.model_validate(record.header).outcome is (Outcome.OK if goes_on else Outcome.ERROR)
 
 
-@pytest.mark.parametrize("text", ["no", "no.", "no..", "no. ", "no..."])
+@pytest.mark.parametrize("text", ["no", "no.", "no..", "no. ", "no...", "no.\n", "no\n\n"])
 def test_a_sentence_ends_in_one_full_stop(text: str) -> None:
     assert sentence(text) == "no."
+    assert sentence("why?\n") == "why?"

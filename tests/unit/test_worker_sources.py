@@ -7,14 +7,20 @@ import io
 import stat
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dspy
 import pytest
 import yaml
 
 from support.worker import importable, spec_of
+from support.worlds import IMAGE, KEY, RUN_ID, assignment, planned, run
+from swarm_operator import manifests
+from swarm_operator.world import Run
+from swarm_wire import names
+from swarm_wire.messages import RunRequest
 from swarm_wire.spec import KeyToPath
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
@@ -80,9 +86,14 @@ def test_what_is_no_part_of_a_program_is_left_out(tmp_path: Path) -> None:
     more = {
         ".git/config": "", ".env": "KEY=sk-1", "app/.secret": "", "app/__pycache__/ask.pyc": "", "app/old.pyc": "",
         "venv/pyvenv.cfg": "", "venv/lib/site.py": "", "compilation.yaml": "apiVersion: a\nkind: DSPyCompilation\n",
-        "source.yaml": "", "app/settings.yaml": "kind: small\n",
+        "source.yaml": "", "kustomization.yaml": "resources: [source.yaml]\n", "app/settings.yaml": "kind: small\n",
+        "app/key.pem": "-----BEGIN RSA PRIVATE KEY-----\n",
     }  # fmt: skip
-    found = dict(pack.collected(write(tmp_path, FILES | more)))
+    told: list[str] = []
+    found = dict(pack.collected(write(tmp_path, FILES | more), told.append))
+    assert told == [
+        ".git", "venv", ".env", "compilation.yaml", "kustomization.yaml", "source.yaml", "app/.secret", "app/key.pem",
+    ], "but for what Python compiled"  # fmt: skip
     assert found == {path: text.encode() for path, text in (FILES | {"app/settings.yaml": "kind: small\n"}).items()}
 
 
@@ -104,6 +115,18 @@ def test_what_cannot_be_packed(
     assert main(["pack", str(write(tmp_path, files)), "--name", name]) == 1
     told = capsys.readouterr()
     assert (told.out, says in told.err) == ("", True)
+
+
+def test_what_could_not_be_unpacked_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_FILES", 3)
+    pack.manifest("code", dict.fromkeys("abc", b""), tmp_path)
+    for content, says in (
+        (dict.fromkeys("abcd", b""), "holds more than 3 files"),
+        ({"zeros": bytes(65 * 2**20)}, "holds more than 64 MiB"),
+        ({"a\\b.py": b""}, "no path within a folder"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            pack.manifest("code", content, tmp_path)
 
 
 def test_a_folder_that_is_too_large_is_told_with_its_largest_files(tmp_path: Path) -> None:
@@ -178,29 +201,72 @@ def test_a_key_that_is_not_there_is_told_with_what_is() -> None:
 # --- the whole way -----------------------------------------------------------------------------------------------
 
 
-def mounted(folder: Path, manifest: str) -> Path:
-    """As the kubelet does."""
-    document = yaml.safe_load(manifest)
-    for key, text in document["binaryData"].items():
-        (folder / document["metadata"]["name"]).mkdir(parents=True, exist_ok=True)
-        (folder / document["metadata"]["name"] / key).write_bytes(base64.b64decode(text))
-    return folder
+def volumes(pod: Mapping[str, Any], config_maps: Sequence[Mapping[str, Any]], root: Path) -> Path:
+    """The ConfigMaps that a pod mounts, below a folder that stands for its root: as the kubelet lays them out."""
+    by_name = {found["metadata"]["name"]: found for found in config_maps}
+    mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    for volume in pod["volumes"]:
+        found = by_name.get(volume.get("configMap", {}).get("name"))
+        if found is None:
+            continue
+        assert mounts[volume["name"]]["readOnly"]
+        assert "items" not in volume["configMap"], "all keys are there"
+        folder = root / mounts[volume["name"]]["mountPath"].lstrip("/")
+        (folder / "..2026_11_30").mkdir(parents=True)
+        (folder / "..data").symlink_to("..2026_11_30")
+        texts = {key: text.encode() for key, text in found.get("data", {}).items()}
+        for key, data in (texts | {k: base64.b64decode(v) for k, v in found.get("binaryData", {}).items()}).items():
+            (folder / "..data" / key).write_bytes(data)
+            (folder / key).symlink_to(f"..data/{key}")
+    return root
 
 
-def test_a_packed_folder_is_imported_and_its_data_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def plan_pod(ours: Run) -> Any:
+    return manifests.plan_job(ours, 0, 1, [])["spec"]["template"]["spec"]
+
+
+def work_pod(ours: Run) -> Any:
+    made = manifests.work_job(ours, assignment(0, 1, [0]).assignment, planned(0)[:1], planned(0)[1:])
+    return made["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("pod_of", [plan_pod, work_pod])
+def test_a_pod_imports_a_packed_folder_and_reads_its_data(
+    pod_of: Callable[[Run], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["pack", str(write(tmp_path / "mine", FILES)), "--name", "code"]) == 0
-    here = mounted(tmp_path / "sources", capsys.readouterr().out)
-    spec = spec_of(
+    packed = yaml.safe_load(capsys.readouterr().out)
+    given = spec_of(
         "app.ask",
         **{
             "program": {"entrypoint": "app.ask:Ask", "source": {"configMap": {"name": "code"}}},
             "data": {"inputs": ["question"], "train": {"path": "data/train.jsonl"}},
         },
     )
-    with importable(tmp_path / "sources"):
-        add_sources(spec, here)
+    ours = Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
+    pod = pod_of(ours)
+    root = volumes(pod, [packed, manifests.run_map(RUN_ID, KEY, ours.request)], tmp_path / "root")
+
+    request = (root / str(names.RUN_DIR).lstrip("/") / names.REQUEST_FILE).read_text(encoding="utf-8")
+    spec, sources = RunRequest.model_validate_json(request).spec, root / str(names.SOURCES_DIR).lstrip("/")
+    with importable(sources):
+        add_sources(spec, sources)
         assert isinstance(load_program(spec), dspy.Module)
-        assert load_data(spec, here).train[0].answer == "a"
+        assert load_data(spec, sources).train[0].answer == "a"
+
+
+@pytest.mark.parametrize("pod_of", [plan_pod, work_pod])
+def test_a_pod_may_write_where_archives_are_unpacked(pod_of: Callable[[Run], Any]) -> None:
+    pod = pod_of(run())
+    written = [mount for mount in pod["containers"][0]["volumeMounts"] if not mount.get("readOnly")]
+    [volume] = [
+        volume["emptyDir"]
+        for mount in written
+        for volume in pod["volumes"]
+        if mount["name"] == volume["name"] and names.UNPACKED_DIR.is_relative_to(mount["mountPath"])
+    ]
+    assert volume["sizeLimit"] == "1Gi"
+    assert sources.MOST_BYTES < 2**30
 
 
 def test_a_relative_path_of_data_begins_at_the_yamls_folder_where_there_is_no_source(

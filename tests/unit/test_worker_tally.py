@@ -64,7 +64,10 @@ def test_an_example_that_fails_in_a_bootstrap_is_no_score() -> None:
     found.bootstrapped([example(1), example(2)], {1: raised()})
     told = found.told(lambda example: f"training example {example.number}: ")
     assert told is not None
-    assert str(told) == ("1 of 4 examples failed and count as 0; 1 more failed in bootstraps and give no demonstration")
+    assert str(told) == (
+        "1 of 2 examples failed in evaluations and count as 0; 1 of 2 failed in bootstraps and give no demonstration "
+        "(an example counts each time that it runs)"
+    )
     assert told.lines == ["2 × ValueError: no (program.py, line 3); first: training example 1: {'number': 1}"]
 
 

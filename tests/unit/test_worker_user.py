@@ -422,19 +422,22 @@ def test_a_file_gives_an_example_a_line_or_row(
 @pytest.mark.parametrize(
     ("name", "text", "noted"),
     [
-        ("a.csv", "question,answer\nq,True\nr,false\n", True),
-        ("a.csv", "question,answer\nq,True\nr,maybe\n", False),
-        ("a.jsonl", '{"question": "q", "answer": "True"}\n', False),
+        ("a.csv", "question,answer\nq,True\nr,False\n", ["'False', 'True'"]),
+        ("a.csv", "question,answer\nq,true\nr, false\ns,true\n", ["' false', 'true'"]),
+        ("a.csv", "question,answer\nq,True\nr,maybe\n", []),
+        ("a.jsonl", '{"question": "q", "answer": "True"}\n', []),
     ],
 )
-def test_a_boolean_that_is_text_is_pointed_out(files: Path, name: str, text: str, noted: bool) -> None:
+def test_a_boolean_that_is_text_is_pointed_out_as_it_is_written(
+    files: Path, name: str, text: str, noted: list[str]
+) -> None:
     (files / "data").mkdir()
     (files / "data" / name).write_text(text)
     train = {"configMap": {"name": "data", "key": name}}
     notes = load_data(spec_of("prog", data={"inputs": ["question"], "train": train}), files).notes
-    assert [note.startswith("spec.data.train: a.csv: the field 'answer' holds the texts") for note in notes] == (
-        [True] if noted else []
-    )
+    begins = [f"spec.data.train: a.csv: the field 'answer' holds the texts {texts}: all of" for texts in noted]
+    assert len(notes) == len(begins)
+    assert all(note.startswith(begin) for note, begin in zip(notes, begins, strict=True))
 
 
 @pytest.mark.parametrize("entrypoint", ["prog:train", "prog:rows"])
@@ -519,7 +522,7 @@ def test_test_data_is_empty_where_there_is_none(files: Path) -> None:
          "a.csv, line 3 has not as many fields as the first line: question, answer. Quote fields that hold a comma."),
         ("a.csv", "question,answer\nq\n", "a.csv, line 2 has not as many fields"),
         ("a.csv", "Question,answer\nq,a\n", "a.csv, example 1 has no 'question'"),
-        ("a.txt", "q", 'a.txt must end in ".jsonl" or ".csv"'),
+        ("a.parquet", "PAR1", "a.parquet must end in .jsonl, .ndjson, .csv. Read any other file by a function: "),
     ],
 )  # fmt: skip
 def test_what_is_no_data(files: Path, name: str, text: str, says: str) -> None:
@@ -536,9 +539,12 @@ def test_data_that_is_not_there_is_told_with_what_is(files: Path) -> None:
     assert message == f"spec.data.train: there is no train.jsonl in {files / 'data'}. There: other.jsonl."
 
 
-def test_data_that_is_no_text_is_told(files: Path) -> None:
-    (files / "a.jsonl").write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read as UTF-8 text" in refused(loaded, {"path": str(files / "a.jsonl")}, files)[1]
+@pytest.mark.parametrize(
+    ("name", "says"), [("a.jsonl", "cannot be read as UTF-8 text"), ("a.parquet", "Read any other file by a function")]
+)
+def test_data_that_is_no_text_is_told(files: Path, name: str, says: str) -> None:
+    (files / name).write_bytes(b"\xff\xfe\x00")
+    assert says in refused(loaded, {"path": str(files / name)}, files)[1]
 
 
 @pytest.mark.parametrize(
@@ -585,7 +591,11 @@ def test_keys_are_taken_out_of_the_environment() -> None:
     assert environment == {"HOME": "/tmp", "SEARCH_BASE_URL": "http://search"}
 
 
-@pytest.mark.parametrize("environment", [{}, {"SWARM_API_KEY_STUDENT": ""}])
+def test_a_key_of_a_file_is_sent_without_its_newline() -> None:
+    assert take_keys(models(student=model("a")), {"SWARM_API_KEY_STUDENT": "sk-1\r\n"}) == {"student": "sk-1"}
+
+
+@pytest.mark.parametrize("environment", [{}, {"SWARM_API_KEY_STUDENT": ""}, {"SWARM_API_KEY_STUDENT": "\n"}])
 def test_a_key_that_is_not_there_is_told(environment: dict[str, str]) -> None:
     reason, message = refused(take_keys, models(student=model("keys")), environment)
     assert reason == "MissingSecret"
@@ -620,7 +630,7 @@ dspy.configure(lm=dspy.LM("openai/configured"))
 print(told("judge"))
 models = {"student": {"model": "openai/small"}, "judge": {"model": "groq/large"}}
 configure(make_models(CompilationSpec.model_validate(a_spec(models=models)), {}))
-for name in ("judge", "student", "teacher", "jugde"):
+for name in ("judge", "student", "teacher", "extraction", "jugde"):
     print(told(name, dspy.LM("openai/given")))
 """
 
@@ -629,15 +639,25 @@ def test_a_program_gets_a_model_by_its_name() -> None:
     """Outside of a run, what it gives itself, or DSPy's own; in a run, the spec's."""
     ended = run_python(MODELS_BY_NAME)
     assert ended.returncode == 0, ended.stderr
-    nothing, given, configured, judge, student, teacher, unknown = ended.stdout.splitlines()
+    nothing, given, configured, judge, student, teacher, extraction, unknown = ended.stdout.splitlines()
     assert nothing.startswith(
         "LookupError: swarm_worker.lm('judge') outside of a run: call dspy.configure(lm=...) first"
     )
     assert (given, configured) == ("openai/given", "openai/configured")
-    assert (judge, student, teacher) == ("groq/large", "openai/small", "openai/small")
+    assert (judge, student, teacher, extraction) == ("groq/large", "openai/small", "openai/small", "openai/small")
     assert unknown == (
-        "BadInput: swarm_worker.lm('jugde'): spec.models has student, teacher, prompt, judge. Add jugde to it."
+        "BadInput: swarm_worker.lm('jugde'): spec.models has no jugde. Add it there, or ask for one of student, "
+        "teacher, prompt, extraction, judge."
     )
+
+
+def test_outside_of_a_run_a_program_that_gets_models_by_name_imports_dspy_alone() -> None:
+    ended = run_python(
+        "import sys, dspy, swarm_worker; dspy.configure(lm=dspy.LM('openai/own')); before = {*sys.modules}\n"
+        "assert swarm_worker.lm('judge').model == 'openai/own'; print(*sorted({*sys.modules} - before))"
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["swarm_worker.roles"]
 
 
 # --- binding -----------------------------------------------------------------------------------------------------

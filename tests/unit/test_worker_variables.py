@@ -23,11 +23,13 @@ JUDGE = {"kind": "Secret", "metadata": {"name": "judge"}, "stringData": {"api-ke
 SETTINGS = {"kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"level": "low"}}
 
 
-def manifest(folder: Path, shell: dict[str, str], *documents: Any, env_file: str = "", **changes: Any) -> Manifest:
+def manifest(
+    folder: Path, shell: dict[str, str], *documents: Any, env_file: str = "", invent: Any = None, **changes: Any
+) -> Manifest:
     compilation = {"kind": "DSPyCompilation", "metadata": {"name": "c"}, "spec": a_spec(**changes)}
     (folder / "c.yaml").write_text(yaml.safe_dump_all([compilation, *documents]))
     (folder / ".env").write_text(env_file)
-    return read(folder / "c.yaml", shell)
+    return read(folder / "c.yaml", shell, invent)
 
 
 def values(found: Manifest) -> dict[str, str]:
@@ -89,6 +91,63 @@ def test_a_name_that_is_nowhere_is_told(
     assert says.format(folder=tmp_path) in str(refused.value)
 
 
+NO_TEXT = {"kind": "Secret", "metadata": {"name": "judge"}, "data": {"api-key": "/////w=="}}
+ZERO = {"kind": "Secret", "metadata": {"name": "judge"}, "data": {"api-key": "YQBi"}}
+
+
+@pytest.mark.parametrize("document", [NO_TEXT, ZERO], ids=["no UTF-8", "a zero byte"])
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"env": [SECRET]}, "spec.env: the value of KEY, key 'api-key' of Secret 'judge', is no text, so it can be no"),
+        ({"envFrom": ALL[:1]}, "spec.envFrom: key 'api-key' of Secret 'judge' is no text, so it can be no"),
+        ({"models.student.apiKey": {"secret": {"name": "judge", "key": "api-key"}}},
+         "the student model's API key, key 'api-key' of Secret 'judge', is no text, so it can be no"),
+    ],
+    ids=["env", "envFrom", "a model's key"],
+)  # fmt: skip
+def test_a_secret_that_is_no_text_is_told(tmp_path: Path, changes: dict[str, Any], says: str, document: Any) -> None:
+    with pytest.raises(BadInput, match=r"environment variable\. Write text there") as refused:
+        manifest(tmp_path, {}, document, **changes)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shell", "env_file", "documents", "expected"),
+    [
+        ({"env": [SECRET]}, {}, "", (), {"KEY": "invented"}),
+        ({"env": [SECRET]}, {"KEY": "shell"}, "", (), {"KEY": "shell"}),
+        ({"env": [SECRET]}, {}, "KEY=file", (), {"KEY": "file"}),
+        ({"env": [SECRET]}, {}, "", (JUDGE,), {"KEY": "sk-of-the-file"}),
+        ({"envFrom": ALL[:1]}, {}, "", (), {}),
+        ({"envFrom": ALL[:1]}, {}, "J_A=1", (), {"J_A": "1"}),
+        ({"envFrom": ALL[:1]}, {}, "", (JUDGE,), {"J_api-key": "sk-of-the-file"}),
+    ],
+    ids=["a Secret that is not there", "the shell has it", "the file has it", "the Secret is there",
+         "a whole Secret", "the file stands for it", "the whole Secret is there"],
+)  # fmt: skip
+def test_an_estimate_invents_the_secrets_that_are_not_there(
+    tmp_path: Path,
+    changes: dict[str, Any],
+    shell: dict[str, str],
+    env_file: str,
+    documents: tuple[Any, ...],
+    expected: dict[str, str],
+) -> None:
+    found = manifest(tmp_path, shell, *documents, env_file=env_file, invent=lambda: "invented", **changes)
+    assert values(found) == expected
+
+
+def test_an_estimate_invents_no_setting(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="which is not here"):
+        manifest(tmp_path, {}, env=[CONFIG], invent=lambda: "invented")
+
+
+def test_what_shell_or_file_say_in_its_place_is_taken(tmp_path: Path) -> None:
+    found = manifest(tmp_path, {"J_api-key": "sk-1"}, NO_TEXT, envFrom=ALL[:1])
+    assert values(found) == {"J_api-key": "sk-1"}
+
+
 def test_api_keys_may_be_in_the_file_too(tmp_path: Path) -> None:
     key = {"models.student.apiKey": {"secret": {"name": "keys", "key": "student"}}}
     assert manifest(tmp_path, {}, env_file="SWARM_API_KEY_STUDENT=sk-1", **key).keys == {"student": "sk-1"}
@@ -104,12 +163,21 @@ def test_api_keys_may_be_in_the_file_too(tmp_path: Path) -> None:
         ("A=", {"A": ""}),
         ("A=b=c", {"A": "b=c"}),
         ("A=a#b", {"A": "a#b"}),
+        ("A=#b", {"A": "#b"}),
+        ("A= # a comment", {"A": ""}),
         ("A=a b # a comment", {"A": "a b"}),
         ("A='a # b' # c", {"A": "a # b"}),
         ('A="a\'b"', {"A": "a'b"}),
         ("A=it's", {"A": "it's"}),
         ("A=$B ${C}", {"A": "$B ${C}"}),
         ("A=1\nA=2\nB=3", {"A": "2", "B": "3"}),
+        ("\ufeffA=1", {"A": "1"}),
+        ("A=1\r\nB='2'\r\n", {"A": "1", "B": "2"}),
+        (r'A="a\"b\\"', {"A": 'a"b\\'}),
+        (r"A='a\'b\n'", {"A": r"a'b\n"}),
+        (r'A="a\nb\d"', {"A": "a\nb\\d"}),
+        ('A="-----BEGIN\nabc=\n-----END"\nB=2', {"A": "-----BEGIN\nabc=\n-----END", "B": "2"}),
+        ("A=\nB=\\n", {"A": "", "B": "\\n"}),
     ],
 )
 def test_lines_of_an_env_file(tmp_path: Path, line: str, found: dict[str, str]) -> None:
@@ -171,8 +239,47 @@ def test_a_process_refuses_what_it_needs_itself() -> None:
 
 @pytest.mark.parametrize(
     ("value", "is_one"),
-    [(Value("sk-12345", True), True), (Value("sk-12345", False), False), (Value("true", True), False)],
-    ids=["of a Secret", "of a ConfigMap", "too short to be one"],
+    [
+        (Value("sk-12345", True), True),
+        (Value("sk-12345", False), False),
+        (Value("sk-12345", False, True), True),
+        (Value("true", True), False),
+    ],
+    ids=["of a Secret", "of a ConfigMap", "of .env for a ConfigMap", "too short to be one"],
 )
 def test_what_counts_as_a_secret(value: Value, is_one: bool) -> None:
     assert secrets({"A": value}) == ({"value of A": value.text} if is_one else {})
+
+
+TOOLS, MAP = [{"secretRef": {"name": "tools"}}], [{"configMapRef": {"name": "settings"}}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "documents", "masked"),
+    [
+        ({"envFrom": [*TOOLS, *MAP]}, (), {"KEY", "LEVEL"}),
+        ({"envFrom": [*MAP, *TOOLS]}, (), {"KEY", "LEVEL"}),
+        ({"envFrom": MAP}, (), {"KEY", "LEVEL"}),
+        ({"envFrom": [*TOOLS, *MAP]}, (SETTINGS,), {"KEY", "LEVEL"}),
+        ({"envFrom": MAP}, ({**SETTINGS, "data": {"LEVEL": "x", "KEY": "y"}},), set()),
+        ({"env": [CONFIG]}, (), set()),
+        ({"envFrom": MAP, "env": [{"name": "LEVEL", "value": "no-secret"}]}, (), {"KEY"}),
+    ],
+    ids=["a Secret and a ConfigMap, both absent", "the Secret later", "the ConfigMap alone", "the Secret alone",
+         "a ConfigMap that is there says its names", "a name that the spec gives a ConfigMap", "a value of the spec"],
+)  # fmt: skip
+def test_what_env_holds_is_masked_unless_the_spec_says_that_it_is_no_secret(
+    tmp_path: Path, changes: dict[str, Any], documents: tuple[Any, ...], masked: set[str]
+) -> None:
+    found = manifest(tmp_path, {}, *documents, env_file="KEY=sk-of-a-tool\nLEVEL=very-high\n", **changes)
+    environment = dict(found.variables)
+    placed_ = place(found.spec, environment)
+    assert {name.removeprefix("value of ") for name in secrets(placed_)} == masked
+    assert environment == {name: value.text for name, value in placed_.items()}
+
+
+def test_a_run_is_bound_to_what_env_has_for_a_config_map(tmp_path: Path) -> None:
+    def found(level: str) -> str:
+        return fingerprint(manifest(tmp_path, {}, env_file=f"LEVEL={level}", envFrom=MAP))
+
+    assert found("very-high") != found("very-low!")

@@ -267,7 +267,7 @@ class Result(Message):
 
 class CallMade(Message):
     """Header of a CALL record: one finished LM call, of a cell that is still running or of the plan itself. Its key
-    names the request.
+    names the request. One without an answer says that its model has answered in this run: its key names the address.
     """
 
     key: Digest
@@ -355,14 +355,19 @@ class Failures(Message):
     """Of how many, in evaluations and bootstraps; an example counts once in each."""
     in_bootstraps: Figure = 0
     """How many failed in bootstraps besides. They give no demonstration, as in stock."""
+    bootstrapped: Figure = 0
+    """How many of the examples were in bootstraps."""
     groups: list[FailureGroup] = []
     """The largest first."""
     others: Figure = 0
     """Examples that failed in yet other ways."""
 
     def __str__(self) -> str:
-        more = f"; {self.in_bootstraps} more failed in bootstraps and give no demonstration" * (self.in_bootstraps > 0)
-        return f"{self.failed} of {self.examples} examples failed and count as 0{more}"
+        evaluated = self.examples - self.bootstrapped
+        found = [f"{self.failed} of {evaluated} examples failed in evaluations and count as 0"]
+        if self.in_bootstraps:
+            found.append(f"{self.in_bootstraps} of {self.bootstrapped} failed in bootstraps and give no demonstration")
+        return f"{'; '.join(found)} (an example counts each time that it runs)"
 
     @property
     def lines(self) -> list[str]:

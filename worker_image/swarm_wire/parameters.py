@@ -1,6 +1,7 @@
 """What a spec says of every call to a model, and the arguments of dspy.LM that it means."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -41,7 +42,12 @@ _ELSEWHERE: Final = {
     "model": "model",
 }
 _NOT_A_MODELS: Final = frozenset({"cache", "callbacks", "provider", "engine", "async_engine", "prompt_cache", "n"})
-_SECRET: Final = re.compile(r"secret|password|credential|authorization|api[-_]?key|token$", re.IGNORECASE)
+_NOT_IN_A_BODY: Final = frozenset({"model", "messages", "n", "stream"})
+_SECRET: Final = re.compile(
+    r"secret|password|credential|authorization|(api|subscription|private|functions)[-_]?key|access[-_]?key$|token$"
+    r"|^cookie$|(^|[-_])auth$",
+    re.IGNORECASE,
+)
 _REGION_PROVIDERS: Final = ", ".join(REGIONS)
 
 
@@ -64,6 +70,7 @@ class Parameters(SpecModel):
     reasoning_effort: str | None = Field(
         None,
         pattern=EFFORT,
+        max_length=16,
         description="How long a reasoning model thinks: minimal, low, medium, high, or what the provider has besides.",
     )
     model_type: Literal["chat", "text", "responses"] | None = Field(
@@ -77,7 +84,10 @@ class Parameters(SpecModel):
         None, max_length=32, description="Further HTTP headers of a request. Not for keys: anybody can read a spec."
     )
     body: dict[str, Any] | None = Field(
-        None, max_length=64, description="Further fields of a request's JSON body, as they are: LiteLLM's extra_body."
+        None,
+        max_length=64,
+        description="Further fields of a request's JSON body, as they are: LiteLLM's extra_body. Not for keys: "
+        "anybody can read a spec.",
     )
     more: dict[str, Any] | None = Field(
         None,
@@ -93,17 +103,18 @@ class Parameters(SpecModel):
                 raise ValueError(f"more.{name} has a field of its own: write {_ELSEWHERE[name]}")
             if name in _NOT_A_MODELS:
                 raise ValueError(f"more.{name} may not be set: it is not the model's, or a run needs it as it is")
+        for name in _NOT_IN_A_BODY.intersection(self.body or {}):
+            raise ValueError(f"body.{name} may not be set: a run needs it as it is")
         return self
 
     @model_validator(mode="after")
     def _holds_no_secret(self) -> Self:
-        for field in ("headers", "more"):
-            for name in getattr(self, field) or {}:
-                if _SECRET.search(name):
-                    raise ValueError(
-                        f"{field}.{name} is for a secret, and anybody can read a spec. Write apiKey, or give it as an "
-                        "environment variable by spec.env"
-                    )
+        for path in _paths({"headers": self.headers, "body": self.body, "more": self.more}):
+            if _SECRET.search(path[-1]):
+                raise ValueError(
+                    f"{'.'.join(path)} is for a secret, and anybody can read a spec. Write apiKey, or give it as an "
+                    "environment variable by spec.env"
+                )
         return self
 
     def arguments(self, provider: str) -> dict[str, Any]:
@@ -116,3 +127,14 @@ class Parameters(SpecModel):
         if self.region is not None:
             given[REGIONS[provider]] = self.region
         return {**{name: value for name, value in given.items() if value is not None}, **(self.more or {})}
+
+
+def _paths(value: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    """The names that lead to each field of an object, and of those within."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield (*path, str(name))
+            yield from _paths(inner, *path, str(name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _paths(inner, *path, str(number))

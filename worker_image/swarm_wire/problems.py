@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Final, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,6 +12,9 @@ from swarm_wire.schema import FORMS, api_name
 from swarm_wire.spec import CompilationSpec
 
 Place = tuple[str | int, ...]
+
+_MAY_BE_SECRET: Final = frozenset({"apiKey", "value", "headers", "body", "more"})
+"""Fields in which people write secrets by mistake. What they hold is not told."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,42 @@ def problems(error: ValidationError) -> list[Problem]:
 
 
 def _what(found: ErrorDetails, place: Place) -> str:
-    given = found["input"]
-    shown = f" (it is {given!r:.100})" if isinstance(given, str | int | float | bool) else ""
+    given, is_told = found["input"], not _MAY_BE_SECRET.intersection(place)
+    shown = f" (it is {given!r:.100})" if is_told and isinstance(given, str | int | float | bool) else ""
     match found["type"]:
         case "extra_forbidden":
             return f" is not a field. {_advice(place)}"
         case "missing":
             return " is missing"
+        case "model_type" | "model_attributes_type":
+            return f" must be an object{_shape(place)}"
         case "string_pattern_mismatch" if found["ctx"]["pattern"] in FORMS:
             return f" must be {FORMS[found['ctx']['pattern']]}{shown}"
         case "value_error":
             return f": {str(found['msg']).removeprefix('Value error, ')}{shown}"
     message = str(found["msg"]).removeprefix("Input ")
     return f" {message.replace('should', 'must', 1)}{shown}"
+
+
+def _shape(place: Place) -> str:
+    """What the object at a place must have, or else what it may have."""
+    models = list(_models(place))
+    needed = " or ".join(_needed(model) for model in models)
+    return (
+        f": {needed}"
+        if needed.strip("{}")
+        else f" with {', '.join(name for each in models for name in _aliases(each))}"
+    )
+
+
+def _needed(model: type[BaseModel]) -> str:
+    """As YAML writes it: names in braces, and what they need in turn."""
+    parts = []
+    for field in model.model_fields.values():
+        if field.is_required():
+            inner = "".join(map(_needed, _within(field.annotation)))
+            parts.append(f"{field.alias}: {inner}" if inner else str(field.alias))
+    return f"{{{', '.join(parts)}}}"
 
 
 def _advice(place: Place) -> str:
@@ -80,8 +106,14 @@ def _models(place: Sequence[str | int]) -> Iterator[type[BaseModel]]:
     for name in place:
         if isinstance(name, str):
             fields = [field for model in models for field in model.model_fields.values() if field.alias == name]
-            models = [found for field in fields for found in _within(field.annotation)] or models
+            further = [hint for model in models if model.model_config["extra"] == "allow" for hint in _further(model)]
+            models = [found for field in fields for found in _within(field.annotation)] or further or models
     yield from models
+
+
+def _further(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """What fields of any name are."""
+    return _within(get_type_hints(model)["__pydantic_extra__"])
 
 
 def _inner(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:

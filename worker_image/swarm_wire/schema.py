@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -50,11 +51,22 @@ Entrypoint = Annotated[
     ),
 ]
 Quantity = Annotated[str, Field(pattern=QUANTITY, max_length=32)]
+_UNITS: Final = {
+    "m": Fraction(1, 1000),
+    **{unit: Fraction(1000**power) for power, unit in enumerate(("", "k", "M", "G", "T"))},
+    **{unit: Fraction(1024**power) for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), 1)},
+}
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
 
 HIGHEST = 2**31 - 1
 """Of a whole number that names no limit of its own: whatever it counts, more is a slip of the pen."""
+
+
+def amount(quantity: str) -> Fraction:
+    """What a Quantity comes to."""
+    number = quantity.rstrip("".join(_UNITS))
+    return Fraction(number) * _UNITS[quantity.removeprefix(number)]
 
 
 def _bounded(schema: dict[str, Any]) -> None:

@@ -12,8 +12,22 @@ from pydantic import ConfigDict, Field, model_validator
 from swarm_wire.optimizers import Optimizer
 from swarm_wire.parameters import REGIONS, Parameters
 from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SecretRef
-from swarm_wire.schema import MODEL, PATH, STORE, URL, Entrypoint, Key, Name, Quantity, SpecModel, Union, only_with
+from swarm_wire.schema import (
+    MODEL,
+    PATH,
+    STORE,
+    URL,
+    Entrypoint,
+    Key,
+    Name,
+    Quantity,
+    SpecModel,
+    Union,
+    amount,
+    only_with,
+)
 from swarm_wire.variables import Variable, VariablesFrom
+from swarm_wire.words import is_slip_of
 
 
 class KeyToPath(SpecModel):
@@ -287,6 +301,11 @@ class Models(SpecModel):
                 raise ValueError(
                     f"{name!r} is no name of a model: write at most 32 lower-case letters, digits and _, a letter first"
                 )
+            if meant := next((role for role in type(self).model_fields if is_slip_of(name, role)), None):
+                raise ValueError(
+                    f"{name!r} is so like {meant!r} that it may be a slip: write {meant}, or give a further model a "
+                    "name that is less like it"
+                )
         return self
 
     @property
@@ -307,6 +326,8 @@ class Models(SpecModel):
 
 
 ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
+USUAL_REQUESTS: Final[dict[ResourceName, Quantity]] = {"cpu": "100m", "memory": "384Mi"}
+"""Of a pod, where the spec says nothing."""
 MOST_ATTEMPTS = 10
 """Of a cell."""
 
@@ -314,10 +335,18 @@ MOST_ATTEMPTS = 10
 class Resources(SpecModel):
     """Compute resources of a pod."""
 
-    requests: dict[ResourceName, Quantity] = Field(
-        {"cpu": "100m", "memory": "384Mi"}, description="What a node must have to spare."
+    requests: dict[ResourceName, Quantity] | None = Field(
+        None,
+        description="What a node must have to spare. Default: cpu 100m, memory 384Mi; less where limits are lower.",
     )
     limits: dict[ResourceName, Quantity] = Field({"memory": "2Gi"}, description="What a pod may take at most.")
+
+    @property
+    def requested(self) -> dict[ResourceName, Quantity]:
+        """The requests; where the spec has none, usual ones, which no limit is below."""
+        if self.requests is not None:
+            return self.requests
+        return {name: min(usual, self.limits.get(name, usual), key=amount) for name, usual in USUAL_REQUESTS.items()}
 
 
 class Toleration(SpecModel):

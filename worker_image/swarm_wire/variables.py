@@ -71,13 +71,25 @@ class VariablesFrom(Union):
     def is_secret(self) -> bool:
         return self.secret_ref is not None
 
+    @property
+    def name(self) -> str:
+        """Of the Secret or ConfigMap."""
+        reference = self.secret_ref or self.config_map_ref
+        assert reference is not None
+        return reference.name
+
 
 @dataclass(frozen=True)
 class Value:
-    """What a variable is set to."""
+    """What a variable is set to.
+
+    Attributes:
+        is_hidden: whether it is masked as a secret is, and a run bound to it all the same.
+    """
 
     text: str
     is_secret: bool
+    is_hidden: bool = False
 
 
 def placed(env: Sequence[Variable], env_from: Sequence[VariablesFrom], given: Mapping[str, str]) -> dict[str, Value]:

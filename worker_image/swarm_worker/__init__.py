@@ -14,11 +14,12 @@ from typing import Any
 def lm(name: str, otherwise: Any = None) -> Any:
     """The dspy.LM that `spec.models` has under a name, for a program or metric: `swarm_worker.lm("judge")`.
 
-    In a run, student, teacher and prompt are always there; where the spec leaves one out, it is the student. Outside of
-    a run, as where plain DSPy uses the compiled program, it is `otherwise`, or else the LM of `dspy.configure`.
+    In a run, student, teacher, prompt and extraction are always there; one that the spec leaves out is the student.
+    Outside of a run, as where plain DSPy uses the compiled program, it is `otherwise`, or else the LM of
+    `dspy.configure`.
 
     Raises BadInput, which ends the run, where the spec has no such name; LookupError where there is no LM outside.
     """
-    from swarm_worker.user import models
+    from swarm_worker import roles
 
-    return models.find(name, otherwise)
+    return roles.find(name, otherwise)

@@ -19,8 +19,8 @@ from swarm_wire import names
 from swarm_wire.messages import STORED, Stored
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, frame_digest
+from swarm_worker import masking
 from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
-from swarm_worker.replay.places import GUARDED_SECRET
 
 T = TypeVar("T")
 
@@ -61,7 +61,8 @@ class Depot:
         # Most pods have no depot, and need not wait for it.
         from fsspec.core import url_to_fs
 
-        self._url, self._options, self._secrets = url, dict(options or {}), [*_texts(options or {})]
+        self._url, self._options = url, dict(options or {})
+        self._secrets = tuple(("journal.options", text) for text in _texts(self._options))
         with self._explained("opened"):
             self._opened, self._root = url_to_fs(url, **self._options)
         self._process = os.getpid()
@@ -112,7 +113,7 @@ class Depot:
 
     def redact(self, text: str) -> str:
         """Without what the options hold."""
-        return functools.reduce(lambda found, secret: found.replace(secret, "***"), self._secrets, text)
+        return masking.redact(text, self._secrets)
 
     def _read(self, name: str) -> bytes:
         """A whole object. Raises Drift where it is not there."""
@@ -176,9 +177,9 @@ def _write_file(path: Path, data: bytes) -> None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """All texts in options that are long enough to be secrets."""
+    """All texts in options."""
     match value:
-        case str() if len(value) >= GUARDED_SECRET:
+        case str():
             yield value
         case dict():
             yield from (text for each in value.values() for text in _texts(each))

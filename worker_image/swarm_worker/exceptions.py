@@ -1,7 +1,6 @@
 """How exceptions of the user's code are told to people: what, and where."""
 
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from swarm_wire.records import printable
+from swarm_worker.modules import is_users_file
 
-_STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}/"
 _RAISED = "swarm_raised"
 """Attribute of an exception that has left its process: its `Raised`."""
 TEXT, ANSWER, TRACEBACK = 300, 500, 3_000
@@ -90,7 +89,7 @@ def _traceback(error: BaseException) -> str:
     part: traceback.TracebackException | None = told
     while part is not None:
         if part.stack:
-            first = next((number for number, frame in enumerate(part.stack) if _is_users(frame.filename)), 0)
+            first = next((number for number, frame in enumerate(part.stack) if is_users_file(frame.filename)), 0)
             part.stack = traceback.StackSummary.from_list(part.stack[first:][-FRAMES:])
         part = part.__cause__ or part.__context__
     return "".join(told.format())
@@ -126,7 +125,7 @@ def location(error: BaseException) -> str:
 def _users_place(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}, line {error.lineno}"
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users_file(frame.filename)]
     return _line(own[-1]) if own else ""
 
 
@@ -137,16 +136,6 @@ def _line(frame: traceback.FrameSummary) -> str:
 def place() -> str:
     """The innermost line outside the libraries of the code that runs now, as "file, line n"."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and not _is_users(frame.f_code.co_filename):
+    while frame.f_back is not None and not is_users_file(frame.f_code.co_filename):
         frame = frame.f_back
     return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
-
-
-def _is_users(file: str) -> bool:
-    return not (is_library(file) or "swarm_worker" in file)
-
-
-def is_library(file: str) -> bool:
-    """Whether code of this file is Python's, or an installed package's."""
-    packages = ("/site-packages/", "/dist-packages/", "<frozen ")
-    return file.startswith(_STANDARD_LIBRARY) or any(part in file for part in packages)

@@ -13,8 +13,8 @@ from swarm_wire import names
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec import CompilationSpec
 from swarm_wire.variables import Value
+from swarm_worker import advice, masking, price_list, refusals, tools
 from swarm_worker import depot as depots
-from swarm_worker import price_list, refusals, tools
 from swarm_worker.budget import Budget
 from swarm_worker.budget import install as install_budget
 from swarm_worker.client import lazy
@@ -81,12 +81,14 @@ def load_environment(process: Process) -> Environment:
         process.sender = Sender(depot, prefix, process.print)
     codec = Codec({f"{role} model's API key": key for role, key in keys.items()} | user_variables.secrets(variables))
     process.redact = codec.redact if depot is None else lambda text: codec.redact(depot.redact(text))
+    masking.install(process.redact)
     recorded.install()
     tools.install()
     settings.watch()
     models = user_models.make_models(request.spec, keys)
     user_models.configure(models)
     price_list.install(request.spec)
+    advice.install(request.spec)
     lazy.guard()
     refusals.install()
     throttle = install_throttle(os.environ)

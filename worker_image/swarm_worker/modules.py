@@ -1,4 +1,4 @@
-"""Which modules are the user's: those that are neither installed nor ours."""
+"""Whose code it is: the user's is neither installed nor ours."""
 
 import ast
 import os
@@ -11,13 +11,16 @@ from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
-_OURS = ("__main__", "swarm_limiter", "swarm_wire", "swarm_worker")
+_OURS = ("swarm_limiter", "swarm_wire", "swarm_worker")
+_OUR_FOLDERS = tuple(os.path.join(Path(__file__).parents[1], name, "") for name in _OURS)  # noqa: PTH118
 _INSTALLED = tuple(
     os.path.join(place, "")  # noqa: PTH118
     for name, path in sysconfig.get_paths().items()
     if name != "data"  # the prefix itself
     for place in (path, os.path.realpath(path))
 )
+_PACKAGES = ("/site-packages/", "/dist-packages/")
+"""Also those of another environment than this one: a PYTHONPATH may name them."""
 
 
 def users_modules() -> Iterator[tuple[str, ModuleType]]:
@@ -26,9 +29,9 @@ def users_modules() -> Iterator[tuple[str, ModuleType]]:
 
 
 def is_users(name: str) -> bool:
-    """Whether the module of that name comes from a file outside the installed distributions."""
+    """Whether the module of that name comes from a file of the user's."""
     file = getattr(sys.modules.get(name), "__file__", None)
-    return bool(file and _is_users_file(name, file))
+    return bool(file and _is_users_module(name, file))
 
 
 def users_files() -> dict[str, Path]:
@@ -40,14 +43,24 @@ def users_files() -> dict[str, Path]:
     todo = [(name, str(module.__file__)) for name, module in users_modules()]
     while todo:
         name, file = todo.pop()
-        if name not in found and _is_users_file(name, file):
+        if name not in found and _is_users_module(name, file):
             found[name] = Path(file)
             todo += _imported(name, found[name])
     return dict(sorted(found.items()))
 
 
-def _is_users_file(name: str, file: str) -> bool:
-    return file.endswith(".py") and name.partition(".")[0] not in _OURS and not file.startswith(_INSTALLED)
+def is_users_file(file: str) -> bool:
+    """Whether code of this file is the user's; so is what no file has, as `exec` runs it."""
+    return not (is_library(file) or file.startswith(_OUR_FOLDERS))
+
+
+def is_library(file: str) -> bool:
+    """Whether code of this file is Python's, or an installed package's."""
+    return file.startswith(("<frozen ", *_INSTALLED)) or any(part in file for part in _PACKAGES)
+
+
+def _is_users_module(name: str, file: str) -> bool:
+    return file.endswith(".py") and name.partition(".")[0] not in ("__main__", *_OURS) and is_users_file(file)
 
 
 def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ from swarm_worker import leftovers, refusals, script
 from swarm_worker.client import lazy
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.loading import Compilation, Environment, load_compilation, load_environment, loading_user_code
+from swarm_worker.masking import redacted
 from swarm_worker.process import Process, folder
 from swarm_worker.rehearsal import observe, rehearse
 from swarm_worker.replay import calls, hooks
@@ -70,7 +71,7 @@ class Plan:
         self._process, self._environment, self._twin = process, environment, twin
         depot = environment.depot
         self._store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR)), depot)
-        refusals.here().has_begun = self._store.usage().calls > 0
+        refusals.here().knows, refusals.here().tell = self._store.has_call, self._put
         if depot is not None:
             depot.end = self._leave
         ending = os.environ.pop(names.ENV_PARTIAL, "")
@@ -337,14 +338,14 @@ def _contest(spec: CompilationSpec) -> Contest | None:
 
 
 def artifact(program: str, report: Report, codec: Codec) -> bytes:
-    """The files of a program and its report. Raises BadInput where an API key is in one of them."""
-    files = {names.PROGRAM_FILE: program, names.REPORT_FILE: report.model_dump_json(by_alias=True, indent=2)}
-    body = json.dumps(files).encode()
+    """The files of a program and its report. Raises BadInput where a secret is in the program."""
     try:
-        codec.guard(body)
+        codec.guard(program.encode())
     except SecretInPayload as error:
         raise BadInput(WorkerReason.RESULT_NOT_PORTABLE, f"the winner cannot be published: {error}") from None
-    return body
+    told = Report.model_validate(redacted(report.to_header(), codec.redact))
+    files = {names.PROGRAM_FILE: program, names.REPORT_FILE: told.model_dump_json(by_alias=True, indent=2)}
+    return json.dumps(files).encode()
 
 
 def _saved(winner: Any) -> str:

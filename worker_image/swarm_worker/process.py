@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
@@ -22,6 +23,7 @@ from swarm_wire.problems import problems
 from swarm_wire.records import Record, RecordKind, Writer, commit_text
 from swarm_worker.errors import BadInput, SchemaMismatch, Stopping, SwarmError
 from swarm_worker.hash_seed import hash_seed
+from swarm_worker.masking import redacted
 
 if TYPE_CHECKING:
     from swarm_worker.depot import Sender
@@ -162,15 +164,18 @@ class Process:
     def put(self, record: Record) -> None:
         if self.error() is not None:
             self.end()
-        (self.sender or self._writer).put(record)
+        if self.sender is not None:
+            self.sender.put(record)
+        else:
+            self.print(record)
 
     def say(self, text: str) -> None:
         """Tells people, in the log."""
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def print(self, record: Record) -> None:
-        """At once, with its body."""
-        self._writer.put(record)
+        """At once, with its body. Whatever others read of a record without its body is redacted here."""
+        self._writer.put(replace(record, header=redacted(record.header, self.redact)))
 
     def end(self, error: SwarmError | None = None, code: ExitCode = ExitCode.DONE) -> NoReturn:
         """Commits and ends the process, so that no code above can swallow it."""
@@ -184,14 +189,14 @@ class Process:
             except SwarmError as failure:
                 error = error or failure
         if error is not None:
-            code, reason, message = error.exit_code, error.reason, self.redact(str(error))
+            code, reason, message = error.exit_code, error.reason, str(error)
             print(f"{reason}: {message}", file=sys.stderr)  # noqa: T201
         self._commit(code, reason, message)
         self._exit(code)
 
     def _commit(self, code: ExitCode, reason: str | None = None, message: str | None = None) -> None:
         self.stop_spending()
-        commit = self._writer.commit(code, reason, message, self.spent())
+        commit = self._writer.commit(code, reason, message and self.redact(message), self.spent())
         path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
         with contextlib.suppress(OSError):
             Path(path).write_text(commit_text(commit), encoding="ascii")
@@ -255,9 +260,17 @@ def folder(variable: str, default: os.PathLike[str]) -> Path:
 
 
 def read_request() -> RunRequest:
-    """The run's request. Raises SchemaMismatch where it speaks another version of the contract."""
+    """The run's request. Raises SchemaMismatch where it speaks another version of the contract, and SwarmError where
+    there is none.
+    """
     path = folder(names.ENV_RUN_DIR, names.RUN_DIR) / names.REQUEST_FILE
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SwarmError(
+            f"{path} cannot be read: {error.strerror}. Plans and workers are started by the operator, or by the local "
+            "driver: python -m swarm_worker run -f compilation.yaml"
+        ) from None
     check_schema(json.loads(text).get("schemaVersion"), "request")
     try:
         return RunRequest.model_validate_json(text)

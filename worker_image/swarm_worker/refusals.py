@@ -1,22 +1,28 @@
-"""What ends a run at once, because another attempt would come to the same: a provider that cannot be reached, does not
-know the model, or refuses all requests, as long as nothing in the run was answered; a package that is not installed.
+"""What ends a run at once, because another attempt would come to the same: a model that cannot be reached, that its
+provider does not know, or whose requests are all refused, as long as it answered none in the run; a package that is not
+installed; an identity that Google does not know.
 
-Later, all but the last are as in stock DSPy, or tried again: a provider that restarts ends no long run.
+Later, all but the last two are as in stock DSPy, or tried again: a provider that restarts ends no long run. The journal
+has a CALL for each address that has answered, with nothing but its key.
 """
 
 import asyncio
 import errno
+import hashlib
 import importlib.util
+import json
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dspy.utils.exceptions import ContextWindowExceededError, LMInvalidRequestError, LMUnsupportedModelError
 
+from swarm_wire.messages import CallMade
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.records import Record
+from swarm_wire.records import Record, RecordKind
 from swarm_wire.words import sentence
+from swarm_worker.advice import said
 from swarm_worker.client.call import AsyncSend, Request, Send
 from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, SwarmError, causes
@@ -24,6 +30,7 @@ from swarm_worker.errors import BadInput, SwarmError, causes
 PAUSES: Sequence[float] = (1.0, 2.0)
 """Seconds between attempts to reach a provider for the first time: pods may start before their network does."""
 NOT_FOUND = 404
+_GOOGLE = "google.auth.exceptions"
 _UNREACHED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 Address = tuple[str, str | None]
@@ -31,10 +38,11 @@ Address = tuple[str, str | None]
 
 
 class RequestRefused(SwarmError):
-    """A cell whose requests were refused, when nothing in the run had been answered yet. It is an error of the model's
-    parameters where that stays so; otherwise a result, as in stock.
+    """A cell whose requests were refused, when their address had answered nothing in the run yet. It is an error of the
+    model's parameters where that stays so; otherwise a result, as in stock.
 
     Args:
+        address: of the requests.
         record: the cell's result.
 
     Attributes:
@@ -46,23 +54,26 @@ class RequestRefused(SwarmError):
     exit_code = ExitCode.BAD_INPUT
     reason = WorkerReason.REQUEST_REFUSED
 
-    def __init__(self, error: BaseException, record: Record) -> None:
+    def __init__(self, address: Address, error: BaseException, record: Record) -> None:
         super().__init__(
-            f"the provider refuses every request: {sentence(str(error))} Correct models.*.parameters, models.*.model "
-            "or models.*.endpoint."
+            f"the provider refuses every request to model {address[0]!r}: {sentence(said(error))} Correct "
+            "models.*.parameters, models.*.model or models.*.endpoint."
         )
-        self.record = record
+        self.address, self.record = address, record
 
 
 class Refusals:
     """What the providers of this process have answered.
 
     Attributes:
-        has_begun: whether anything in the run was answered before this process began.
+        knows: whether an address answered before this process began, by its key.
+        tell: prints a record.
     """
 
-    def __init__(self, has_begun: bool, pauses: Sequence[float] = PAUSES) -> None:
-        self.has_begun = has_begun
+    def __init__(
+        self, knows: Callable[[str], bool], tell: Callable[[Record], None], pauses: Sequence[float] = PAUSES
+    ) -> None:
+        self.knows, self.tell = knows, tell
         self._answered: set[Address] = set()
         self._given_up: set[Address] = set()
         self._pauses, self._lock = pauses, threading.Lock()
@@ -91,28 +102,31 @@ class Refusals:
                     raise
                 await asyncio.sleep(pause)
 
-    @property
-    def has_answers(self) -> bool:
-        """Whether anything in the run was answered."""
-        return self.has_begun or bool(self._answered)
+    def has_answered(self, address: Address) -> bool:
+        """Whether it did so in the run."""
+        return address in self._answered or self.knows(key_of(address))
 
-    def doubted(self, errors: Iterable[BaseException]) -> BaseException | None:
-        """The refusal among what the LM calls of a cell raised, if it may be one of all requests."""
-        if self.has_answers:
-            return None
-        return next((cause for error in errors for cause in causes(error) if _is_refused(cause)), None)
+    def doubted(self, failed: Iterable[tuple[Address, Exception]]) -> tuple[Address, BaseException] | None:
+        """The refusal among what the LM calls of a cell raised, and by whom, if it may be one of all requests."""
+        for address, error in failed:
+            if not self.has_answered(address):
+                for cause in causes(error):
+                    if _is_refused(cause):
+                        return address, cause
+        return None
 
     def _note(self, request: Request, calls: int) -> None:
-        if calls:
-            with self._lock:
-                self._answered.add(_address(request))
-
-    def _is_first(self, request: Request) -> bool:
-        return _address(request) not in self._answered and not self.has_begun
+        address = _address(request)
+        with self._lock:
+            if not calls or self.has_answered(address):
+                return
+            self._answered.add(address)
+        self.tell(Record(RecordKind.CALL, CallMade(key=key_of(address)).to_header()))
 
     def _pause_after(self, request: Request, error: Exception, pauses: Iterator[float]) -> float | None:
         """Seconds until it is tried again; None where it is not. Raises BadInput where that is of no use."""
-        if self._is_first(request) and unreached(error) is not None and _address(request) not in self._given_up:
+        address = _address(request)
+        if unreached(error) is not None and address not in self._given_up and not self.has_answered(address):
             pause = next(pauses, None)
             if pause is not None:
                 return pause
@@ -122,7 +136,13 @@ class Refusals:
     def _check(self, request: Request, error: Exception) -> None:
         if (missing := missing_package(error)) is not None:
             raise missing from error
-        if not self._is_first(request):
+        if (unknown := unidentified(error)) is not None:
+            raise BadInput(
+                WorkerReason.CREDENTIALS_REJECTED,
+                f"Google does not know who asks for model {request.lm.model!r}: {sentence(str(unknown))} Give the pods "
+                "a service account by spec.swarm.serviceAccountName, or its key in VERTEXAI_CREDENTIALS by spec.env.",
+            ) from error
+        if self.has_answered(_address(request)):
             return
         where = request.endpoint or "the provider's own address"
         if (why := unreached(error)) is not None:
@@ -136,7 +156,7 @@ class Refusals:
             if isinstance(cause, LMUnsupportedModelError) or getattr(cause, "status", None) == NOT_FOUND:
                 raise BadInput(
                     WorkerReason.REQUEST_REFUSED,
-                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(str(cause))} Correct "
+                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(said(cause))} Correct "
                     "models.*.model; or models.*.endpoint, which often ends in /v1.",
                 ) from error
 
@@ -147,6 +167,16 @@ def unreached(error: BaseException) -> OSError | None:
         if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _UNREACHED):
             return cause
     return None
+
+
+def unidentified(error: BaseException) -> Exception | None:
+    """What Google's client says where it has no identity, or one that Google refuses. LiteLLM takes it for a failure of
+    the line, which would be tried again.
+    """
+    found = [cause for cause in causes(error) if type(cause).__module__ == _GOOGLE]
+    if any(type(cause).__name__ == "TransportError" or getattr(cause, "retryable", False) for cause in found):
+        return None
+    return next((cause for cause in found if isinstance(cause, Exception)), None)
 
 
 def missing_package(error: BaseException) -> BadInput | None:
@@ -181,9 +211,14 @@ def _address(request: Request) -> Address:
     return request.lm.model, request.endpoint
 
 
+def key_of(address: Address) -> str:
+    """32 hex digits: of the CALL that says that the address has answered."""
+    return hashlib.blake2b(json.dumps(["answered", *address]).encode(), digest_size=16).hexdigest()
+
+
 def install() -> Refusals:
     """Watches the requests of this process. To be called before others intercept them: these hear what it raises."""
-    _process.refusals = refusals = Refusals(has_begun=False)
+    _process.refusals = refusals = Refusals(lambda key: False, lambda record: None)
     client().intercept_requests(refusals.around, refusals.async_around)
     return refusals
 
@@ -194,7 +229,7 @@ def here() -> Refusals:
 
 
 class _Process:
-    refusals = Refusals(has_begun=True)
+    refusals = Refusals(lambda key: True, lambda record: None)
 
 
 _process = _Process()

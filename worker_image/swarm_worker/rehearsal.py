@@ -32,6 +32,7 @@ from swarm_worker.forks import Child, end_with_reader, fork, leave_connections
 from swarm_worker.imaginary.provider import imagined, request_text
 from swarm_worker.leftovers import Kind, Place, changed, picture, picture_of_example
 from swarm_worker.loading import Compilation
+from swarm_worker.masking import beginning
 from swarm_worker.replay import recorded
 from swarm_worker.replay.attempts import counting_apart
 from swarm_worker.replay.calls import Answers, cell_calls
@@ -267,7 +268,7 @@ def _program(loaded: Compilation) -> Iterator[Observation]:
 
 
 def _seen(place: str, thing: Any, text: str) -> Observation:
-    return Observation(place, Walk().digest(thing), text[:VALUE_TEXT])
+    return Observation(place, Walk().digest(thing), beginning(text, VALUE_TEXT))
 
 
 @dataclass
@@ -316,14 +317,14 @@ class _Stage:
         except (Exception, SystemExit, _Enough) as error:
             # Not its text: what is raised may list a set, and nobody decides by that.
             kind = combine(type(error).__qualname__, location(error)).hex()
-            end = Observation(f"{place}, what it raised", kind, describe(error)[:VALUE_TEXT])
+            end = Observation(f"{place}, what it raised", kind, beginning(describe(error), VALUE_TEXT))
         return [*self._heard(place), end], returned
 
     def _heard(self, place: str) -> Iterator[Observation]:
         # Calls of several threads or tasks come in any order.
         for number, (name, text) in enumerate(sorted(self._calls) if self._unordered else self._calls, 1):
             by = f" (predictor {name})" if name else ""
-            yield Observation(f"{place}, LM call {number}{by}", combine(text).hex(), text[:REQUEST_TEXT])
+            yield Observation(f"{place}, LM call {number}{by}", combine(text).hex(), beginning(text, REQUEST_TEXT))
 
 
 class _Enough(BaseException):

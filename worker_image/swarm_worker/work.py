@@ -39,7 +39,7 @@ def main(process: Process) -> None:
         depot = environment.depot
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec, depot)
         store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True), depot)
-        refusals.here().has_begun = store.usage().calls > 0
+        refusals.here().knows, refusals.here().tell = store.has_call, process.put
         store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
         if depot is not None:
             depot.end = process.end
@@ -117,7 +117,7 @@ def run_slice(
         """What was refused is a result where others are answered."""
         with lock:
             refused = [error for error in failed if isinstance(error, RequestRefused)]
-            for error in refused if refusals.here().has_answers else ():
+            for error in [error for error in refused if refusals.here().has_answered(error.address)]:
                 failed.remove(error)
                 failures.note(bench.work(error.task).task, error.record)
                 process.put(error.record)

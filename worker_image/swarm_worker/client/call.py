@@ -114,7 +114,7 @@ def is_refusal(error: Exception, raised: Exception) -> bool:
     Args:
         error: one of DSPy's own, for what was raised.
     """
-    if isinstance(error, LMServerError) and _is_made_up(raised):
+    if isinstance(error, LMServerError) and is_made_up(raised):
         return False
     status = getattr(error, "status", None)
     if isinstance(status, int) and isinstance(error, LMProviderError):
@@ -122,7 +122,7 @@ def is_refusal(error: Exception, raised: Exception) -> bool:
     return isinstance(error, _REFUSALS)
 
 
-def _is_made_up(error: Exception) -> bool:
+def is_made_up(error: Exception) -> bool:
     """Whether no server said so: LiteLLM says 500 of a line that was cut, too, and of an answer that it cannot read."""
     found = [*causes(error)]
     if not any(type(cause).__module__.startswith("litellm.") for cause in found):

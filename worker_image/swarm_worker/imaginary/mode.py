@@ -19,6 +19,7 @@ from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import describe, location
 from swarm_worker.imaginary.provider import install, is_by_agent
 from swarm_worker.imaginary.values import Draw
+from swarm_worker.masking import beginning
 from swarm_worker.replay.digest import Walk
 from swarm_worker.user.score import check
 
@@ -65,7 +66,7 @@ class Imagination:
             write({"model": lm.model, "byAgent": is_by_agent(call), **client().usage(answer).to_header()})
 
         install(hear, self.tool_calls)
-        _process.tell = lambda kind, text: write({"metric": kind, "text": text[:TEXT]})
+        _process.tell = lambda kind, text: write({"metric": kind, "text": beginning(text, TEXT)})
 
     def loaded(self) -> None:
         """To be called when user code has configured what it wants."""

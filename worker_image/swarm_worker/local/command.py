@@ -77,13 +77,15 @@ def run(given: argparse.Namespace) -> int:
                 except OfAnotherState as found:
                     display.begin_anew(found.reason)
                     folder.retire()
-                    artifact = Driver(folder, folder.open(manifest), processes, display, workers=given.workers).run()
+                    driver = Driver(folder, folder.open(manifest), processes, display, workers=given.workers)
+                    artifact = driver.run()
             target = given.output or folder.artifact
             target.mkdir(parents=True, exist_ok=True)
             for name, text in json.loads(artifact.body).items():
                 (target / name).write_text(text, encoding="utf-8")
             report = Report.model_validate(artifact.header["report"])
-            print_report(console, report, target, manifest.spec.program.entrypoint, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            print_report(console, report, target, manifest.spec.program.entrypoint, seconds, driver.paid_before)
             if report.partial is None:  # otherwise it may go on from there
                 shutil.rmtree(folder.root / "rounds", ignore_errors=True)
             folder.prune(given.keep)

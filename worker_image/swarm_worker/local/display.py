@@ -90,7 +90,7 @@ class Display:
         self._console.print(f"{label}  {line}", highlight=False, markup=False, soft_wrap=True)
 
     def _note(self) -> str:
-        parts = [f"{self._usage.calls} calls"]
+        parts = [f"{self._usage.calls} calls{_money(self._usage.micro_usd)}"]
         if self._scores.baseline is not None:
             parts.append(f"baseline {self._scores.baseline:.1f}")
         if self._scores.best is not None:
@@ -126,8 +126,15 @@ class Display:
         self._console.print(text, highlight=False)
 
 
-def print_report(console: Console, report: Report, artifact: Path, entrypoint: str, seconds: float) -> None:
-    """Baseline and winner, what it cost, where the artifact is and how to load it."""
+def print_report(
+    console: Console, report: Report, artifact: Path, entrypoint: str, seconds: float, before: int = 0
+) -> None:
+    """Baseline and winner, what it cost, where the artifact is and how to load it.
+
+    Args:
+        seconds: that the command took.
+        before: LM calls that the run had paid for when it began.
+    """
     scores = report.scores
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, align in (("", "left"), ("baseline", "right"), ("winner", "right")):
@@ -157,7 +164,8 @@ def print_report(console: Console, report: Report, artifact: Path, entrypoint: s
     usage = report.usage
     tokens = usage.prompt_tokens + usage.completion_tokens
     took = f"{usage.calls} LM calls, {tokens:,} tokens{_money(usage.micro_usd)}"
-    console.print(f"{took}, {report.rounds} rounds, {seconds:.0f} s in this run", highlight=False)
+    now = f" by the run so far; {usage.calls - before} LM calls and {seconds:.0f} s now" if before else ""
+    console.print(f"{took}, {report.rounds} rounds{now or f', {seconds:.0f} s in this run'}", highlight=False)
     console.print(f"waste: {_waste(report)}", highlight=False)
     if report.pruned.cells:
         console.print(

@@ -1,4 +1,4 @@
-"""A `.env` file: one NAME=VALUE a line."""
+"""A `.env` file: NAME=VALUE, as python-dotenv reads it; but nothing is replaced by other variables."""
 
 import re
 from pathlib import Path
@@ -8,34 +8,49 @@ from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
 
 FILE: Final = ".env"
-_LINE: Final = re.compile(
-    r"""(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*
-    (?:'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<bare>[^'"#\s](?:[^#]|(?<!\s)\#)*)?)\s*(?:\#.*)?""",
+_EMPTY: Final = re.compile(r"[ \t]*(?:#.*)?\n")
+_BINDING: Final = re.compile(
+    r"""[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*
+    (?:'(?P<single>(?:[^'\\]|\\[\s\S])*)'|"(?P<double>(?:[^"\\]|\\[\s\S])*)"|(?P<bare>(?:[^'"\#\s]|(?<==)\#)(?:[^\#\n]|(?<!\s)\#)*)?)
+    [ \t]*(?:\#.*)?\n""",
     re.VERBOSE,
 )
+_MEANS: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def read(folder: Path) -> dict[str, str]:
     """What the folder's file says; nothing where there is none.
 
-    Quotes around a value are left out, and nothing in it is replaced. A line that begins with # is a comment, and so is
-    what follows after a blank and #. Raises BadInput where a line is anything else.
+    Quotes around a value are left out; between them it may have several lines, and a backslash before a quote or
+    another backslash. Between double quotes, \\n, \\r and \\t are what they mean. A line that begins with # is a
+    comment, and so is what follows after a blank and #. Raises BadInput where a line is anything else.
     """
     path = folder / FILE
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = f"{path.read_text(encoding='utf-8-sig')}\n"
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(WorkerReason.INVALID_SPEC, f"{path} cannot be read: {error}") from None
-    found = {}
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        if (match := _LINE.fullmatch(line)) is None:
-            # Not the line itself: it may hold a secret.
-            raise BadInput(
-                WorkerReason.INVALID_SPEC, f"{path}, line {number}, is not NAME=VALUE, NAME='VALUE' or a # comment."
-            )
-        found[match["name"]] = match["single"] or match["double"] or (match["bare"] or "").rstrip()
+    found, at = {}, 0
+    while at < len(text):
+        if (match := _EMPTY.match(text, at)) is None:
+            if (match := _BINDING.match(text, at)) is None:
+                line = text.count("\n", 0, at) + 1  # not the line itself: it may hold a secret
+                raise BadInput(
+                    WorkerReason.INVALID_SPEC,
+                    f"{path}, line {line}, is not NAME=VALUE, NAME='VALUE', NAME=\"VALUE\" or "
+                    "a # comment. A value with quotes, # or several lines stands between quotes, where a backslash "
+                    "comes before such a quote.",
+                )
+            found[match["name"]] = _value(match)
+        at = match.end()
     return found
+
+
+def _value(match: re.Match[str]) -> str:
+    if (text := match["double"]) is not None:
+        return re.sub(r"""\\([\\'"nrt])""", lambda escape: _MEANS.get(escape[1], escape[1]), text)
+    if (text := match["single"]) is not None:
+        return re.sub(r"\\([\\'])", r"\1", text)
+    return (match["bare"] or "").rstrip()

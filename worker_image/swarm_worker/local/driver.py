@@ -142,6 +142,11 @@ class Driver:
 
     Args:
         workers: worker processes side by side.
+
+    Attributes:
+        known: what the journal holds.
+        resumed: results that it held at the beginning.
+        paid_before: LM calls that the run had paid for by then.
     """
 
     def __init__(
@@ -153,6 +158,7 @@ class Driver:
         for record in folder.records():
             self.known.add(record)
         self.resumed = len(self.known.keys)
+        self.paid_before = self.known.usage.calls
         self._goes_on = self.known != Known()
         self._desk = Desk()
         self._limiter = LocalLimiter(rate_limits(request.spec, request.namespace, request.name))

@@ -1,5 +1,6 @@
 """The journal's folder: the run of today's state, and what is left of the runs before it.
 
+lock                      held by the driver; every journal has it
 request.json              the run's request
 sources/NAME/KEY          ConfigMaps
 unpacked/                 the program's files, where they are not imported from there
@@ -61,9 +62,16 @@ class JournalFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One driver at a time."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("w") as lock:
+        """One driver at a time. Raises BadInput where there is another, and where the folder holds anything else."""
+        path = self.root / "lock"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not path.exists() and any(self.root.iterdir()):
+                raise _not_a_journal(f"{self.root} holds files that are no journal's, and a journal would replace them")
+            file = path.open("w")
+        except OSError as error:
+            raise _not_a_journal(f"{self.root} cannot hold a journal: {error.strerror}") from None
+        with file as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -133,6 +141,10 @@ class JournalFolder:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / names.ASSIGNMENT_FILE, assignment.to_json())
         return folder
+
+
+def _not_a_journal(what: str) -> BadInput:
+    return BadInput(LocalReason.NOT_A_JOURNAL, f"{what}. Name a folder that is new, empty or a journal: --journal DIR.")
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ They may be other documents of the same file, or come from a `kustomization.yaml
 
 import base64
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from swarm_worker.local import variables as local_variables
 from swarm_worker.local.reasons import LocalReason
 
 KIND = "DSPyCompilation"
+KUSTOMIZATION = "kustomization.yaml"
+_GENERATOR = {"name", "namespace", "type", "options", "files", "literals", "env", "envs"}
+_QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     """The one Compilation in a file, or in a folder with a kustomization.yaml.
 
     Args:
-        invent: makes the models' API keys up, where no model is asked.
+        invent: makes the models' API keys up, where no model is asked, and secrets of variables that are not here.
         environment: has secrets, and what ConfigMaps would have. What it lacks may be in a `.env` file of the folder.
 
     Raises BadInput where there is not exactly one, its spec is invalid, or something that it names is not to be found.
@@ -105,7 +109,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
         ) from None
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
     given = {**dotenv.read(base), **(os.environ if environment is None else environment)}
-    variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base)
+    variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base, invent)
     return Manifest(name, spec, base, maps, _api_keys(spec, found, given, invent), variables)
 
 
@@ -126,7 +130,7 @@ def _read_file(path: Path, found: _Documents) -> None:
     except OSError as error:
         raise BadInput(WorkerReason.INVALID_SPEC, f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(WorkerReason.INVALID_SPEC, f"{path} is not YAML: {error}") from None
+        raise BadInput(WorkerReason.INVALID_SPEC, f"{path} is not YAML: {_without_lines(error)}") from None
     for document, node in documents:
         if isinstance(document, dict):
             try:
@@ -135,6 +139,13 @@ def _read_file(path: Path, found: _Documents) -> None:
                 raise BadInput(
                     WorkerReason.INVALID_SPEC, f"{path}: a {document.get('kind')} is malformed: {error}"
                 ) from None
+
+
+def _without_lines(error: Exception) -> str:
+    """What is wrong and where, without the lines of the file around it: a key may be there."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error)
+    return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
 
 
 def _parsed(text: str) -> Iterator[tuple[Any, yaml.Node]]:
@@ -168,7 +179,7 @@ def _binaries(data: Mapping[str, Any] | None) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_kustomization(base: Path, found: _Documents, skip: Path) -> None:
-    path = base / "kustomization.yaml"
+    path = base / KUSTOMIZATION
     if not path.is_file():
         return
     try:
@@ -203,13 +214,25 @@ def _follow_kustomization(content: Mapping[str, Any], base: Path, found: _Docume
 
 
 def _generated(generator: Mapping[str, Any], base: Path) -> dict[str, bytes]:
+    """As kustomize makes it. Raises BadInput where it has a field that is not read here."""
+    if others := sorted(set(generator) - _GENERATOR):
+        raise BadInput(
+            WorkerReason.INVALID_SPEC,
+            f"{base / KUSTOMIZATION}: the generator of {generator['name']!r} has {', '.join(others)}, and the local "
+            "driver reads only files, literals and envs. Write its content with these.",
+        )
     made = {}
     for entry in generator.get("files") or []:
         key, _, file = entry.rpartition("=")
         made[key or Path(file).name] = (base / file).read_bytes()
     for literal in generator.get("literals") or []:
         key, _, value = literal.partition("=")
-        made[key] = value.encode()
+        made[key] = (_QUOTED.fullmatch(value) or [value, value, value])[2].encode()
+    for file in [*(generator.get("envs") or []), *filter(None, [generator.get("env")])]:
+        for line in (base / file).read_text(encoding="utf-8-sig").split("\n"):
+            key, _, value = line.lstrip().partition("=")
+            if key and not key.startswith("#"):
+                made[key] = value.encode()
     return made
 
 
@@ -218,8 +241,9 @@ def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path)
         raise BadInput(
             LocalReason.MISSING_CONFIG_MAP,
             f"{path}: the spec names ConfigMap {name!r}, and there is none in this file or in a kustomization.yaml "
-            f"beside "
-            f"it. There: {', '.join(sorted(found.config_maps)) or 'none'}.",
+            f"beside it. There: {', '.join(sorted(found.config_maps)) or 'none'}. Add the ConfigMap to this file after "
+            "a line of ---, or name the ConfigMap's file in kustomization.yaml: resources: [FILE]. On a laptop you may "
+            "also leave program.source out, and write data as path: FILE.",
         )
     content = found.config_maps[name]
     for key in sorted((keys or set()) - set(content)):
@@ -237,14 +261,16 @@ def _api_keys(
         return {role: invent() for role in spec.secrets()}
     keys = {}
     for role, reference in spec.secrets().items():
-        value = (
-            environment.get(api_key_env(role)) or found.secrets.get(reference.name, {}).get(reference.key, b"").decode()
+        place = f"key {reference.key!r} of Secret {reference.name!r}"
+        written = found.secrets.get(reference.name, {}).get(reference.key, b"")
+        value = environment.get(api_key_env(role)) or local_variables.decoded(
+            written, f"the {role} model's API key, {place},"
         )
-        if not value:
+        if not value.strip():
             raise BadInput(
                 WorkerReason.MISSING_SECRET,
-                f"the {role} model's API key is in key {reference.key!r} of Secret {reference.name!r}, which is not "
-                f"here. Set {api_key_env(role)} to the key, in the shell or in {dotenv.FILE} beside the file.",
+                f"the {role} model's API key is in {place}, which is not here. Set {api_key_env(role)} to the "
+                f"key, in the shell or in {dotenv.FILE} beside the file.",
             )
         keys[role] = value
     return keys

@@ -8,18 +8,22 @@ import os
 import re
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from swarm_wire.names import WorkerReason
 from swarm_wire.schema import FORMS, NAME
 from swarm_worker.errors import BadInput, SwarmError
+from swarm_worker.user.sources import laid_out
 
 KEY = "source.tar.gz"
 MOST_BYTES = 2**20
 """Of a ConfigMap."""
 _SHOWN = 5
+_PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _MANIFEST = re.compile(rb"^(apiVersion|kind):", re.MULTILINE)
+_KUSTOMIZATION = "kustomization.yaml"
+"""Which need not have these two."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,40 +34,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """The exit status: 1 where the folder cannot be packed."""
     try:
-        content = dict(collected(given.folder))
+        left_out: list[str] = []
+        content = dict(collected(given.folder, left_out.append))
         text = manifest(given.name, content, given.folder)
     except SwarmError as error:
         sys.stderr.write(f"{error.reason}: {error}\n")
         return 1
     sys.stdout.write(text)
     sys.stderr.write(f"{len(content)} files: {', '.join([*content][:_SHOWN])}{', ...' * (len(content) > _SHOWN)}\n")
+    if left_out:
+        sys.stderr.write(f"left out: {', '.join(left_out)}\n")
     return 0
 
 
-def collected(folder: Path) -> Iterator[tuple[str, bytes]]:
+def collected(folder: Path, leave_out: Callable[[str], object] = str) -> Iterator[tuple[str, bytes]]:
     """The folder's files by their paths in it, in order.
 
-    Left out are names that begin with a dot, __pycache__, virtual environments (what holds a pyvenv.cfg), and manifests
-    of Kubernetes: YAML with apiVersion and kind, or without anything. Raises BadInput at a link.
+    Left out are what Python compiled, names that begin with a dot, virtual environments (what holds a pyvenv.cfg),
+    private keys, and manifests of Kubernetes: YAML with apiVersion and kind, or without anything; kustomization.yaml.
+    Raises BadInput at a link.
+
+    Args:
+        leave_out: is told the path of what is left out, but for what Python compiled.
     """
     if not folder.is_dir():
         raise _refused(f"{folder} is not a folder")
     for parent, folders, names in os.walk(folder):
         here = Path(parent)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and name != "__pycache__" and not (here / name / "pyvenv.cfg").exists()
-        )
-        for name in sorted([*names, *(each for each in folders if (here / each).is_symlink())]):
+        inner = sorted(name for name in folders if name != "__pycache__")
+        folders[:] = [name for name in inner if not name.startswith(".") and not (here / name / "pyvenv.cfg").exists()]
+        files = sorted(name for name in names if not name.endswith(".pyc"))
+        for name in [*(name for name in inner if name not in folders), *(name for name in files if name[0] == ".")]:
+            leave_out((here / name).relative_to(folder).as_posix())
+        links = (name for name in folders if (here / name).is_symlink())
+        for name in sorted([*(name for name in files if name[0] != "."), *links]):
             path = here / name
-            if name.startswith(".") or name.endswith(".pyc"):
-                continue
             if path.is_symlink() or not path.is_file():
                 raise _refused(f"{path} is a link, or no file: put the file itself in its place")
-            data = path.read_bytes()
-            if path.suffix not in (".yaml", ".yml") or (data.strip() and len(set(_MANIFEST.findall(data))) < 2):
-                yield path.relative_to(folder).as_posix(), data
+            data, told = path.read_bytes(), path.relative_to(folder).as_posix()
+            is_manifest = path.suffix in (".yaml", ".yml") and (name == _KUSTOMIZATION or _is_manifest(data))
+            if is_manifest or _PRIVATE_KEY.match(data):
+                leave_out(told)
+            else:
+                yield told, data
+
+
+def _is_manifest(data: bytes) -> bool:
+    """Of Kubernetes, or empty, as one that a shell has opened to write it."""
+    return not data.strip() or len(set(_MANIFEST.findall(data))) > 1
 
 
 def packed(content: Mapping[str, bytes]) -> bytes:
@@ -78,7 +96,7 @@ def packed(content: Mapping[str, bytes]) -> bytes:
 
 
 def manifest(name: str, content: Mapping[str, bytes], folder: Path) -> str:
-    """A ConfigMap, as YAML. Raises BadInput where the files do not fit into one."""
+    """A ConfigMap, as YAML. Raises BadInput where the files do not fit into one, or could not be unpacked."""
     if not re.fullmatch(NAME, name):
         raise _refused(f"--name must be {FORMS[NAME]} (it is {name!r})")
     if not content:
@@ -91,6 +109,7 @@ def manifest(name: str, content: Mapping[str, bytes], folder: Path) -> str:
             f"{folder} takes {len(archive):,} bytes when packed, and a ConfigMap holds {MOST_BYTES:,}. The largest "
             f"files: {told}. Move data into ConfigMaps of its own, or all of it into an image (spec.image)"
         )
+    laid_out({KEY: archive}, None, name)  # who mounts it does the same
     return (
         f"# Made by: python -m swarm_worker pack. Apply it with: kubectl apply --server-side\n"
         f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\nbinaryData:\n"

@@ -14,3 +14,5 @@ class LocalReason(StrEnum):
     """One of spec.limits has ended the run."""
     JOURNAL_IN_USE = "JournalInUse"
     """Another run uses the journal."""
+    NOT_A_JOURNAL = "NotAJournal"
+    """What --journal names is no folder of ours, or nothing can be written there."""

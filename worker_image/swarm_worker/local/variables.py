@@ -3,10 +3,10 @@
 The shell is first, then the `.env` file, then the Secrets and ConfigMaps that are in the files.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from swarm_wire.names import WorkerReason, variable_prefix
+from swarm_wire.names import ENV_HIDDEN, WorkerReason, variable_prefix
 from swarm_wire.spec import CompilationSpec
 from swarm_wire.variables import Variable, VariablesFrom, is_reserved, placed
 from swarm_worker.errors import BadInput
@@ -18,68 +18,108 @@ Objects = Mapping[str, Mapping[str, bytes]]
 
 
 def collect(
-    spec: CompilationSpec, config_maps: Objects, secrets: Objects, given: Mapping[str, str], folder: Path
+    spec: CompilationSpec,
+    config_maps: Objects,
+    secrets: Objects,
+    given: Mapping[str, str],
+    folder: Path,
+    invent: Callable[[], str] | None = None,
 ) -> dict[str, str]:
     """Each under its source's prefix, as a pod would have it.
+
+    Where `.env` stands for a ConfigMap, it has what is in it besides, so its values count as secrets.
 
     Args:
         given: what shell and `.env` file say.
         folder: of the `.env` file.
+        invent: makes up what is in no Secret here; a whole Secret that is not here has no names then.
 
     Raises BadInput where a name is nowhere.
     """
-    found = {}
+    found, hidden = {}, set()
     for number, source in enumerate(spec.env_from):
         objects = secrets if source.is_secret else config_maps
-        for name, text in _all_of(source, objects, given, folder):
+        may_lack = source.is_secret and invent is not None
+        for name, text in _all_of(source, objects, given, folder, may_lack=may_lack):
             found[variable_prefix(number) + name] = text
+            if source.name not in objects:
+                hidden.add(name)
     for variable in spec.env:
-        found[variable_prefix(len(spec.env_from)) + variable.name] = _one(variable, config_maps, secrets, given, folder)
+        text = _one(variable, config_maps, secrets, given, folder, invent)
+        found[variable_prefix(len(spec.env_from)) + variable.name] = text
     try:
         placed(spec.env, spec.env_from, found)
     except ValueError as error:
         raise BadInput(WorkerReason.INVALID_SPEC, str(error)) from None
-    return found
+    return {**found, ENV_HIDDEN: " ".join(sorted(hidden - {variable.name for variable in spec.env}))}
 
 
-def _one(variable: Variable, config_maps: Objects, secrets: Objects, given: Mapping[str, str], folder: Path) -> str:
+def _one(
+    variable: Variable,
+    config_maps: Objects,
+    secrets: Objects,
+    given: Mapping[str, str],
+    folder: Path,
+    invent: Callable[[], str] | None,
+) -> str:
     origin = variable.value_from
     if origin is None:
         return variable.value or ""
     if (text := given.get(variable.name)) is not None:
         return text
-    kind, objects, reference = (
-        ("Secret", secrets, origin.secret_key_ref)
-        if origin.secret_key_ref is not None
-        else ("ConfigMap", config_maps, origin.config_map_key_ref)
-    )
+    objects = secrets if variable.is_secret else config_maps
+    reference = origin.secret_key_ref or origin.config_map_key_ref
     assert reference is not None
+    place = f"key {reference.key!r} of {_kind(variable)} {reference.name!r}"
     content = objects.get(reference.name, {}).get(reference.key)
+    if content is None and variable.is_secret and invent is not None:
+        return invent()
     if content is None:
         raise BadInput(
             WorkerReason.MISSING_SECRET if variable.is_secret else LocalReason.MISSING_CONFIG_MAP_KEY,
-            f"spec.env: the value of {variable.name} is in key {reference.key!r} of {kind} {reference.name!r}, which "
-            f"is not here. Set {variable.name} in the shell, or in {folder / dotenv.FILE}.",
+            f"spec.env: the value of {variable.name} is in {place}, which is not here. Set {variable.name} in the "
+            f"shell, or in {folder / dotenv.FILE}.",
         )
-    return content.decode()
+    return decoded(content, f"spec.env: the value of {variable.name}, {place},")
+
+
+def decoded(content: bytes, place: str) -> str:
+    """The text of a Secret's or ConfigMap's key. Raises BadInput where it can be no environment variable.
+
+    Args:
+        place: which key it is, for people.
+    """
+    try:
+        if b"\0" not in content:
+            return content.decode()
+    except UnicodeDecodeError:
+        pass
+    raise BadInput(
+        WorkerReason.INVALID_SPEC,
+        f"{place} is no text, so it can be no environment variable. Write text there: UTF-8 without a zero byte, for "
+        "example base64.",
+    )
+
+
+def _kind(source: Variable | VariablesFrom) -> str:
+    return "Secret" if source.is_secret else "ConfigMap"
 
 
 def _all_of(
-    source: VariablesFrom, objects: Objects, given: Mapping[str, str], folder: Path
+    source: VariablesFrom, objects: Objects, given: Mapping[str, str], folder: Path, *, may_lack: bool
 ) -> Iterator[tuple[str, str]]:
     """Names and values. Where the Secret or ConfigMap is not here, the `.env` file stands for it."""
-    reference, prefix = source.secret_ref or source.config_map_ref, source.prefix or ""
-    assert reference is not None
-    if reference.name in objects:
-        for key, content in objects[reference.name].items():
-            yield prefix + key, given.get(prefix + key, content.decode())
+    prefix = source.prefix or ""
+    if source.name in objects:
+        for key, content in objects[source.name].items():
+            place = f"spec.envFrom: key {key!r} of {_kind(source)} {source.name!r}"
+            yield prefix + key, given[prefix + key] if prefix + key in given else decoded(content, place)
         return
     names = [name for name in dotenv.read(folder) if name.startswith(prefix) and not is_reserved(name)]
-    if not names:
-        kind = "Secret" if source.is_secret else "ConfigMap"
+    if not names and not may_lack:
         raise BadInput(
             WorkerReason.MISSING_SECRET if source.is_secret else LocalReason.MISSING_CONFIG_MAP,
-            f"spec.envFrom: {kind} {reference.name!r} is not here. Write its names and values into "
+            f"spec.envFrom: {_kind(source)} {source.name!r} is not here. Write its names and values into "
             f"{folder / dotenv.FILE}, one {prefix}NAME=VALUE a line.",
         )
     yield from ((name, given[name]) for name in names)

@@ -26,9 +26,10 @@ from dspy.utils.exceptions import (
 
 from swarm_wire.names import WorkerReason
 from swarm_wire.words import sentence
-from swarm_worker.client.call import HTTP_ERROR
+from swarm_worker import advice
+from swarm_worker.client.call import HTTP_ERROR, is_made_up
 from swarm_worker.errors import BadInput, InfrastructureFailed, ProviderFailed, SwarmError, causes
-from swarm_worker.exceptions import is_library
+from swarm_worker.modules import is_library
 from swarm_worker.refusals import missing_package
 
 
@@ -129,30 +130,29 @@ def _of_machinery(chain: Sequence[BaseException]) -> SwarmError | None:
 def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
     for cause in chain:
         fault: SwarmError
-        if isinstance(cause, LMAuthError):
-            fault = BadInput(
-                WorkerReason.CREDENTIALS_REJECTED,
-                f"the provider refuses the API key: {sentence(str(cause))} Put a valid key into the Secret that "
-                "models.*.apiKey names.",
-            )
-        elif isinstance(cause, LMNotConfiguredError) and origin(cause) is Origin.CLIENT:
-            fault = BadInput(
-                WorkerReason.MISSING_SECRET,
-                f"an LM that the program makes has no API key here: {sentence(str(cause))} Use the models of the "
-                "spec, whose keys models.*.apiKey names, or give the LM its api_key.",
-            )
+        if _lacks_key(cause):
+            fault = BadInput(WorkerReason.MISSING_SECRET, advice.missing_key(cause))
+        elif isinstance(cause, LMAuthError):
+            fault = BadInput(WorkerReason.CREDENTIALS_REJECTED, advice.refused_key(cause))
         elif isinstance(cause, LMBillingError):
             fault = BadInput(
                 WorkerReason.ACCOUNT_EXHAUSTED,
-                f"the provider refuses the account: {sentence(str(cause))} See to its credit or quota.",
+                f"the provider refuses the account: {sentence(advice.said(cause))} See to its credit or quota.",
             )
         elif isinstance(cause, LMError) and (is_retryable_lm_error(cause) or _is_garbled(cause)):
-            fault = ProviderFailed(f"the provider did not answer: {cause}")
+            fault = ProviderFailed(f"the provider did not answer: {advice.said(cause)}")
         else:
             continue
         fault.__cause__ = chain[0]
         return fault
     return None
+
+
+def _lacks_key(error: BaseException) -> bool:
+    """Whether nobody was asked, for want of an API key. LiteLLM calls that a server's error."""
+    if isinstance(error, LMNotConfiguredError):
+        return origin(error) is Origin.CLIENT
+    return isinstance(error, LMError) and advice.names_key(error) and is_made_up(error)
 
 
 def _is_garbled(error: LMError) -> bool:

@@ -30,6 +30,7 @@ from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import place
 from swarm_worker.exchange import Table, Window
 from swarm_worker.price_list import took
+from swarm_worker.refusals import Address
 from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.digest import Walk
@@ -150,8 +151,8 @@ class Ledger:
     answers: Answers
     recorded: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     pending: Answer | None = None
-    failed: dict[str, Exception] = field(default_factory=dict)
-    """What calls raised that were not answered later, by their keys: programs may swallow it."""
+    failed: dict[str, tuple[Address, Exception]] = field(default_factory=dict)
+    """What calls raised that were not answered later, and who was asked, by their keys: programs may swallow it."""
     refused: SwarmError | None = None
     """A call was not allowed, or failed by no fault of program or model: what it leads to is no result."""
     reused: set[str] = field(default_factory=set)
@@ -169,7 +170,7 @@ class Ledger:
         try:
             result = make()
         except Exception as error:
-            self._note(key, error)
+            self._note(key, (lm.model, call.endpoint), error)
             raise
         finally:
             self._finish(key, call, result)
@@ -185,7 +186,7 @@ class Ledger:
         try:
             result = await make()
         except Exception as error:
-            self._note(key, error)
+            self._note(key, (lm.model, call.endpoint), error)
             raise
         finally:
             self._finish(key, call, result)
@@ -222,9 +223,9 @@ class Ledger:
             self.refused = spoiling(error) or self.refused
             raise
 
-    def _note(self, key: str | None, error: Exception) -> None:
+    def _note(self, key: str | None, address: Address, error: Exception) -> None:
         with self._lock:
-            self.failed[key or f"uncached {len(self.failed)}"] = error
+            self.failed[key or f"uncached {len(self.failed)}"] = address, error
 
     def _finish(self, key: str | None, call: LMCall, result: Any) -> None:
         if result is None:

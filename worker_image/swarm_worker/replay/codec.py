@@ -5,10 +5,8 @@ already holds, which are named by their number in a walk over the same graph. Th
 predictors (optimizers look them up with `id`) and of Signature classes, and makes results small.
 """
 
-import functools
 import importlib
 import io
-import json
 import operator
 import pickle
 import sys
@@ -22,9 +20,13 @@ import dspy
 from dspy.signatures.signature import Signature
 from dspy.utils.unbatchify import Unbatchify
 
+from swarm_wire.names import WorkerReason
+from swarm_worker import masking
+from swarm_worker.errors import Drift
+from swarm_worker.masking import GUARDED_SECRET
 from swarm_worker.replay import places
 from swarm_worker.replay.digest import Walk, is_referable
-from swarm_worker.replay.places import GUARDED_SECRET, MARK, NotPortable
+from swarm_worker.replay.places import MARK, NotPortable
 from swarm_worker.replay.state import is_importable, reduced
 
 Walks = Sequence[tuple[str, Walk]]
@@ -43,8 +45,16 @@ class Codec:
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._named = tuple(secrets.items())
         self._secrets = dict(secrets)
-        self._names = {value: name for name, value in secrets.items()}
+        for name, secret in secrets.items():
+            self._secrets.update((name + step, part) for step, part in masking.parts(secret))
+        # Of equal texts the first counts: whole secrets come before parts.
+        self._names = {
+            value: name
+            for name, value in reversed(self._secrets.items())
+            if name in secrets or len(value) >= GUARDED_SECRET
+        }
 
     def dumps(self, thing: Any, walks: Walks = ()) -> bytes:
         """Raises SecretInPayload; NotPortable on objects that cannot be pickled."""
@@ -62,27 +72,23 @@ class Codec:
 
     def guard(self, data: bytes) -> None:
         """Raises SecretInPayload where a secret is in what others will read."""
-        for secret, name in self._long().items():
-            if secret.encode("utf8", "surrogatepass") in data:
-                raise SecretInPayload(
-                    f"the {name} is part of another text that the program holds; do not build strings from secrets in "
-                    "a program or metric"
-                )
+        if (name := masking.secret_in(data, self._long())) is not None:
+            raise SecretInPayload(
+                f"the {name} is part of another text that the program holds; do not build strings from secrets in "
+                "a program or metric"
+            )
 
     def redact(self, text: str) -> str:
-        """The text for people: what a provider says of a key that it refuses may repeat the key."""
-        for secret, name in self._long().items():
-            for written in _ways_to_write(secret):
-                text = text.replace(written, f"({name})")
-        return text
+        """The text for people."""
+        return masking.redact(text, self._long())
 
     def loads(self, data: bytes, walks: Walks = ()) -> Any:
         return _Unpickler(io.BytesIO(data), dict(walks), self._secrets).load()
 
-    def _long(self) -> dict[str, str]:
-        """The secrets that are long enough to be searched for, each with its name."""
-        own = {key: f"API key at {place}" for key, place in places.here().keys.items()}
-        return {key: name for key, name in {**own, **self._names}.items() if len(key) >= GUARDED_SECRET}
+    def _long(self) -> masking.Secrets:
+        """The secrets of the spec, and those found in the program."""
+        own = places.here().keys
+        return (*self._named, *((f"API key at {place}", key) for key, place in list(own.items())))
 
     def _can_travel(self, thing: Any) -> bool:
         try:
@@ -90,13 +96,6 @@ class Codec:
         except Exception:
             return False
         return True
-
-
-@functools.cache
-def _ways_to_write(secret: str) -> list[str]:
-    """How a secret may look in a text: as it is, in quotes, or a line of it. The longest ones first."""
-    lines = [line for line in secret.splitlines() if len(line) >= GUARDED_SECRET]
-    return sorted({secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], *lines}, key=len, reverse=True)
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -191,6 +190,12 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, reference: tuple[str, Any]) -> Any:
         name, number = reference
         match name:
+            case "secret" if number not in self._secrets:
+                raise Drift(
+                    WorkerReason.SOURCE_CHANGED,
+                    f"a result of this run refers to the {number}, and there is none any more: the secret has another "
+                    "form. Give it the form that it had, or begin a new run.",
+                )
             case "secret":
                 return self._secrets[number]
             case places.MARK:

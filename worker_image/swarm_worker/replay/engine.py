@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Protocol
 
 from swarm_wire.messages import CallMade, Outcome, Result, Task
 from swarm_wire.names import WorkerReason
-from swarm_wire.records import Record, RecordKind, printable
+from swarm_wire.records import Record, RecordKind
 from swarm_wire.words import sentence
 from swarm_worker import refusals
 from swarm_worker.client.call import AsyncMake, LMCall, Make
@@ -32,7 +32,6 @@ from swarm_worker.errors import (
     OutputFull,
     SwarmError,
 )
-from swarm_worker.exceptions import describe
 from swarm_worker.exchange import Table
 from swarm_worker.price_list import took
 from swarm_worker.refusals import RequestRefused
@@ -40,7 +39,7 @@ from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.codec import Codec
 from swarm_worker.replay.concurrency import is_alone, is_main, is_ordered
 from swarm_worker.replay.effects import Call, Failures, Tasks, make_work
-from swarm_worker.replay.execute import Value, outcome_of
+from swarm_worker.replay.execute import Value, outcome_of, told
 from swarm_worker.replay.forecast import Forecast
 from swarm_worker.replay.guesses import Guesses, allowance
 from swarm_worker.replay.journal import Stream
@@ -402,7 +401,7 @@ class Engine:
         try:
             cell.result()
         except RequestRefused as refused:
-            if not refusals.here().has_answers:
+            if not refusals.here().has_answered(refused.address):
                 raise
             self._keep(refused.record)
 
@@ -556,7 +555,7 @@ class Engine:
             self._keep(Record(RecordKind.CALL, header, self._portable(value)))
         else:
             failed: Value = outcome, value
-            result = Result(key=key, outcome=outcome, error=printable(describe(value))[:500])
+            result = Result(key=key, outcome=outcome, error=told(value, self.codec.redact))
             self._keep(Record(RecordKind.RESULT, result.to_header(), self._portable(failed)))
 
     def _portable(self, answer: Any) -> bytes:

@@ -1,6 +1,5 @@
 """Runs one cell: user code under the settings that its wave had, and what it returned or raised as a record."""
 
-import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, printable
 from swarm_wire.words import sentence
-from swarm_worker import refusals
+from swarm_worker import masking, refusals
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import Carried, Raised, describe, kind_of, unread_answer
 from swarm_worker.refusals import RequestRefused
@@ -20,6 +19,9 @@ from swarm_worker.replay.calls import Answers, cell_calls
 from swarm_worker.replay.codec import Walks
 from swarm_worker.replay.digest import Walk
 from swarm_worker.user.settings import with_defaults
+
+ERROR = 500
+"""Characters of an exception in a result's header."""
 
 Value = tuple[Outcome, Any]
 """What a cell came to: OK and its return value, or ERROR and its exception."""
@@ -49,7 +51,7 @@ def run_cell(
         InfrastructureFailed: the LM client, the machine or this worker is at fault, whatever became of it.
         NoMoreCalls: a call was not made.
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
-        RequestRefused: the provider refuses a request, and nothing in the run was answered yet.
+        RequestRefused: the provider refuses a request, and its address has answered nothing in the run yet.
     """
     with cell_calls(key, answers) as ledger:
         callbacks = settings.get("callbacks")
@@ -62,7 +64,7 @@ def run_cell(
             raise ledger.refused
         outcome, content = value
         if swallows or outcome is Outcome.ERROR:
-            for error in list(ledger.failed.values()):
+            for _, error in list(ledger.failed.values()):
                 _raise_if_no_result(error)
         try:
             body = answers.codec.dumps(value, walks)
@@ -78,7 +80,7 @@ def run_cell(
             key=key,
             outcome=outcome,
             usage=ledger.usage,
-            error=printable(describe(content))[:500] if outcome is Outcome.ERROR else None,
+            error=told(content, answers.codec.redact) if outcome is Outcome.ERROR else None,
             calls=[pending.key] if pending else [],
             calls_at=len(body) if pending else None,
             reused=sorted(ledger.reused),
@@ -86,7 +88,7 @@ def run_cell(
         record = Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
         doubted = ledger.failed.values() if swallows or outcome is Outcome.ERROR else ()
         if (refusal := refusals.here().doubted(doubted)) is not None:
-            raise RequestRefused(refusal, record)
+            raise RequestRefused(*refusal, record)
     return record
 
 
@@ -123,15 +125,22 @@ def _raise_if_no_result(error: Exception) -> None:
         raise fault
 
 
+def told(error: Exception, redact: Callable[[str], str]) -> str:
+    """An exception in a result's header. Redacted before it is cut: half a secret is not found any more."""
+    return printable(redact(describe(error)))[:ERROR]
+
+
 def portable(error: Exception, redact: Callable[[str], str] = str) -> Exception:
-    """The exception, or one that says the same where it cannot travel; it tells where it comes from."""
-    raised, carried = Raised.of(error, redact), error.with_traceback(None)
+    """The exception, or one that says the same where it cannot travel; it tells where it comes from.
+
+    Args:
+        redact: takes secrets out of its texts. Whatever caught it before had them.
+    """
+    raised = Raised.of(error, redact)
     try:
-        copy = pickle.loads(pickle.dumps(error))
-        travels = type(copy) is type(error) and str(copy) == str(error)
+        carried = masking.copied(error.with_traceback(None), redact)
     except Exception:
-        travels = False
-    if not travels:
-        carried = Carried(str(error), kind_of(error), unread_answer(error))
+        answer = unread_answer(error)
+        carried = Carried(redact(str(error)), kind_of(error), answer and redact(answer))
     raised.mark(carried)
     return carried

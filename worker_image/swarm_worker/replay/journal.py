@@ -98,6 +98,10 @@ class Journal:
     def __len__(self) -> int:
         return len(self._results)
 
+    def has_call(self, key: str) -> bool:
+        """Whether there is a CALL of that key, with an answer or without."""
+        return key in self._calls
+
     def result(self, key: str) -> Result:
         return self._results[key][0]
 

@@ -31,14 +31,13 @@ from dspy.primitives.example import Example
 
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import Drift
+from swarm_worker.masking import GUARDED_SECRET
 from swarm_worker.modules import is_users, users_modules
 from swarm_worker.reach import names_in
 from swarm_worker.replay.state import SYNCHRONIZERS, is_importable, reduced
 
 MARK = "swarm.place"
 """In every payload that refers to a place."""
-GUARDED_SECRET = 8
-"""Shorter secrets are not searched for in payloads: a placeholder such as "none" is part of many texts."""
 
 _SECRET = re.compile(
     r"(api_?key|access_?key|secret_?key|client_secret|password|auth_?token|access_?token|authorization)\W*$", re.I

@@ -29,11 +29,14 @@ class Tally:
     """Counts examples, and groups those that failed by exception and place.
 
     Attributes:
+        examples: all of them, each as often as it ran.
+        in_bootstraps: how many of those.
         scored_zero: how many failed in evaluations.
         without_demo: how many failed in bootstraps.
     """
 
     examples: int = 0
+    in_bootstraps: int = 0
     scored_zero: int = 0
     without_demo: int = 0
     _groups: dict[tuple[str, str], _Group] = field(default_factory=dict)
@@ -56,6 +59,7 @@ class Tally:
         """
         with self._lock:
             self.examples += len(examples)
+            self.in_bootstraps += len(examples)
             for position, raised in sorted((failed or {}).items()):
                 self.without_demo += 1
                 self._add(raised, examples[position])
@@ -77,6 +81,7 @@ class Tally:
             failed=self.scored_zero,
             examples=self.examples,
             in_bootstraps=self.without_demo,
+            bootstrapped=self.in_bootstraps,
             groups=[
                 FailureGroup(
                     exception=str(group.raised),

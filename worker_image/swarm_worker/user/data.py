@@ -20,6 +20,7 @@ from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
 from swarm_worker.user.sources import data_folder
 
+FORMATS = (".jsonl", ".ndjson", ".csv")
 _REASON = WorkerReason.DATA_INVALID
 
 
@@ -103,6 +104,12 @@ def _call(entrypoint: str, where: str) -> list[Any]:
 
 
 def _read(path: Path, where: str) -> list[Mapping[str, Any]]:
+    if path.suffix not in FORMATS:
+        raise BadInput(
+            _REASON,
+            f"{where}: {path.name} must end in {', '.join(FORMATS)}. Read any other file by a function: "
+            '{entrypoint: "module:function"}, see docs/sources.md.',
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -114,13 +121,11 @@ def _read(path: Path, where: str) -> list[Mapping[str, Any]]:
         raise BadInput(_REASON, f"{where}: {path.name} cannot be read as UTF-8 text: {sentence(str(error))}") from None
     if path.suffix == ".csv":
         return _table(text, f"{where}: {path.name}")
-    if path.suffix in (".jsonl", ".ndjson"):
-        return [
-            _json(line, f"{where}: {path.name}, line {n}")
-            for n, line in enumerate(text.split("\n"), 1)  # JSON may hold the other signs that splitlines splits at
-            if line.strip()
-        ]
-    raise BadInput(_REASON, f'{where}: {path.name} must end in ".jsonl" or ".csv", which says what is in it.')
+    return [
+        _json(line, f"{where}: {path.name}, line {n}")
+        for n, line in enumerate(text.split("\n"), 1)  # JSON may hold the other signs that splitlines splits at
+        if line.strip()
+    ]
 
 
 def _table(text: str, where: str) -> list[Mapping[str, Any]]:
@@ -143,10 +148,11 @@ def _table(text: str, where: str) -> list[Mapping[str, Any]]:
 
 def _look_for_booleans(rows: Sequence[Mapping[str, Any]], where: str, note: Callable[[str], None]) -> None:
     for field in rows[0] if rows else ():
-        if {row[field].strip().lower() for row in rows} <= {"true", "false"}:
+        texts = sorted({row[field] for row in rows})
+        if {text.strip().lower() for text in texts} <= {"true", "false"}:
             note(
-                f"{where}: the field {field!r} holds the texts True and False: all of a CSV file is text, and Python "
-                'takes any text for true. Compare it with "True", or write the file as JSONL.'
+                f"{where}: the field {field!r} holds the texts {', '.join(map(repr, texts))}: all of a CSV file is "
+                f"text, and Python takes any text for true. Compare it with {texts[-1]!r}, or write the file as JSONL."
             )
 
 

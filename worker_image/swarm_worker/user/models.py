@@ -9,10 +9,10 @@ from weakref import WeakSet
 import dspy
 from tqdm import tqdm
 
-from swarm_wire import spec as spec_models
 from swarm_wire.names import WorkerReason, api_key_env
 from swarm_wire.parameters import REGIONS
 from swarm_wire.spec import CompilationSpec, Model
+from swarm_worker import roles
 from swarm_worker.client import prices
 from swarm_worker.errors import BadInput
 from swarm_worker.replay import recorded
@@ -24,13 +24,16 @@ PLATFORMS = frozenset({"azure", "azure_ai", *REGIONS})
 """Providers that know who asks without a key: by a service account, or an instance's role."""
 
 
+_OWN_FIELDS = frozenset({"student", "teacher", "prompt"})
+
+
 @dataclass(frozen=True)
 class Models:
     """Clients by role; roles that the spec leaves out are the student.
 
     Attributes:
         adapter: the spec's; None where it names none.
-        further: those under names of the user's own.
+        further: extraction, and those under names of the user's own.
     """
 
     student: dspy.LM
@@ -48,36 +51,17 @@ class Models:
         return [*self.by_name.values()]
 
 
-_of_the_run: dict[str, dspy.LM] = {}
-
-
-def find(name: str, otherwise: Any) -> Any:
-    """See `swarm_worker.lm`."""
-    if _of_the_run:
-        if name not in _of_the_run:
-            raise BadInput(
-                WorkerReason.INVALID_SPEC,
-                f"swarm_worker.lm({name!r}): spec.models has {', '.join(_of_the_run)}. Add {name} to it.",
-            )
-        return _of_the_run[name]
-    found = otherwise or dspy.settings.lm
-    if found is None:
-        raise LookupError(
-            f"swarm_worker.lm({name!r}) outside of a run: call dspy.configure(lm=...) first, or give the LM that is to "
-            f"be used here: swarm_worker.lm({name!r}, dspy.LM(...))"
-        )
-    return found
-
-
 def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
     """API keys by role, taken out of the environment so that user code does not inherit them.
+
+    Without the newline that a key has whose Secret is made of a file: no HTTP header may hold one.
 
     Also takes out what would make DSPy choose its slow compatibility client (`OPENAI_BASE_URL` for an "openai/..."
     model) where the endpoint is explicit. Where it is not, that is where requests go, as in stock DSPy.
     """
     keys: dict[str, str] = {}
     for role, secret in spec.secrets().items():
-        value = environment.get(api_key_env(role), "")
+        value = environment.get(api_key_env(role), "").strip()
         if not value:
             raise BadInput(
                 WorkerReason.MISSING_SECRET,
@@ -105,7 +89,7 @@ def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
         teacher=clients.get("teacher", student),
         prompt=clients.get("prompt", student),
         adapter=make_adapter(adapter, clients.get("extraction", student)) if adapter is not None else None,
-        further={name: clients[name] for name in clients if name not in spec_models.Models.model_fields},
+        further={"extraction": student} | {name: clients[name] for name in clients if name not in _OWN_FIELDS},
     )
 
 
@@ -141,7 +125,7 @@ def configure(models: Models) -> None:
     tqdm.set_lock(threading.RLock())
     tqdm._instances = _NoBars()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
-    _of_the_run.update(models.by_name)
+    roles.install(models.by_name)
     dspy.configure(lm=models.student, trace=recorded.trace())
     if models.adapter is not None:
         dspy.configure(adapter=models.adapter)

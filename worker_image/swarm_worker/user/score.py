@@ -9,6 +9,7 @@ from typing import Any
 
 from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
+from swarm_worker.masking import beginning
 
 WRITE = "Return a bool, a finite number (between 0 and 1, say), or a dspy.Prediction(score=..., feedback=...)."
 VALUE = 100
@@ -57,7 +58,8 @@ def _shown(score: Any) -> str:
         text = repr(score)
     except Exception:  # a user's own
         return "that cannot be shown"
-    return text if len(text) <= VALUE else f"{text[:VALUE]}..."
+    shown = beginning(text, VALUE + 1)
+    return shown if len(shown) <= VALUE else f"{shown[:VALUE]}..."
 
 
 def _refusal(what: str, metric: Callable[..., Any]) -> BadInput:

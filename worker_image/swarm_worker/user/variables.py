@@ -1,12 +1,13 @@
 """The environment variables that a spec names, for program, metric and data."""
 
 from collections.abc import Mapping, MutableMapping
+from dataclasses import replace
 
-from swarm_wire.names import WorkerReason, variable_prefix
+from swarm_wire.names import ENV_HIDDEN, WorkerReason, variable_prefix
 from swarm_wire.spec import CompilationSpec
 from swarm_wire.variables import Value, placed
 from swarm_worker.errors import BadInput
-from swarm_worker.replay.places import GUARDED_SECRET
+from swarm_worker.masking import GUARDED_SECRET
 
 
 def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, Value]:
@@ -21,14 +22,16 @@ def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[
     prefixes = tuple(variable_prefix(number) for number in range(len(spec.env_from) + 1))
     for name in [name for name in environment if name.startswith(prefixes)]:
         del environment[name]
+    hidden = environment.pop(ENV_HIDDEN, "").split()
+    found.update({name: replace(found[name], is_hidden=True) for name in hidden if name in found})
     environment.update({name: value.text for name, value in found.items()})
     return found
 
 
 def secrets(variables: Mapping[str, Value]) -> dict[str, str]:
-    """Those that come from Secrets, as a codec names them. What is too short to be a secret may be any word."""
+    """Those that are to be masked, as a codec names them. What is too short to be a secret may be any word."""
     return {
         f"value of {name}": value.text
         for name, value in variables.items()
-        if value.is_secret and len(value.text) >= GUARDED_SECRET
+        if (value.is_secret or value.is_hidden) and len(value.text) >= GUARDED_SECRET
     }

@@ -1,0 +1,62 @@
+"""What is told of the user's values is redacted before it is cut: half a secret is not found any more."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dspy
+import pytest
+
+from swarm_worker import masking
+from swarm_worker.errors import BadInput
+from swarm_worker.loading import Compilation
+from swarm_worker.rehearsal import VALUE_TEXT, observe
+from swarm_worker.replay.codec import Codec
+from swarm_worker.user.data import Data
+from swarm_worker.user.score import VALUE, check
+
+KEY = "sk-a-very-secret-key"
+HALF = len(KEY) // 2
+
+
+@pytest.fixture(autouse=True)
+def redaction() -> Iterator[None]:
+    masking.install(Codec({"value of KEY": KEY}).redact)
+    yield
+    masking.install(str)
+
+
+def metric(example: Any, prediction: Any, trace: Any = None) -> Any:
+    return True
+
+
+class Holder(dspy.Module):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+def score(before: str) -> str:
+    with pytest.raises(BadInput) as refused:
+        check(before + KEY, metric)
+    return str(refused.value)
+
+
+def example(before: str) -> str:
+    data = Data([dspy.Example(text=before + KEY)], [], [])
+    return "".join(seen.text for seen in observe(Compilation(Holder(""), metric, data)))
+
+
+def program(before: str) -> str:
+    return "".join(seen.text for seen in observe(Compilation(Holder(before + KEY), metric, Data([], [], []))))
+
+
+@pytest.mark.parametrize(
+    ("tell", "most"),
+    [(score, VALUE), (example, VALUE_TEXT), (program, VALUE_TEXT)],
+    ids=["what a metric returns", "an example that differs", "a program that differs"],
+)
+def test_a_secret_is_not_told_wherever_a_text_is_cut(tell: Any, most: int) -> None:
+    for before in range(most - 300 if most > 300 else 0, most):
+        told = tell("x" * before)
+        assert KEY[:HALF] not in told, before
+        assert "xx" in told or before < 2

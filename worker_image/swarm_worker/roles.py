@@ -1,0 +1,35 @@
+"""The models of a run, by what they are there for. Outside of a run there are none, and nothing but DSPy is needed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_of_the_run: dict[str, Any] = {}
+
+
+def install(models: Mapping[str, Any]) -> None:
+    """From now on these are the run's."""
+    _of_the_run.update(models)
+
+
+def find(name: str, otherwise: Any) -> Any:
+    """See `swarm_worker.lm`."""
+    import dspy
+
+    if _of_the_run:
+        if name not in _of_the_run:
+            from swarm_wire.names import WorkerReason
+            from swarm_worker.errors import BadInput
+
+            raise BadInput(
+                WorkerReason.INVALID_SPEC,
+                f"swarm_worker.lm({name!r}): spec.models has no {name}. Add it there, or ask for one of "
+                f"{', '.join(_of_the_run)}.",
+            )
+        return _of_the_run[name]
+    found = otherwise or dspy.settings.lm
+    if found is None:
+        raise LookupError(
+            f"swarm_worker.lm({name!r}) outside of a run: call dspy.configure(lm=...) first, or give the LM that is to "
+            f"be used here: swarm_worker.lm({name!r}, dspy.LM(...))"
+        )
+    return found
