@@ -5,8 +5,10 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 PYTEST  := $(BIN)/python -m pytest
 OLDER   := .venv-dspy33
+NEWEST  := .venv-newest
 EXTRAS  := build/extras
 TESTBED := PYTHONPATH=tests $(BIN)/python -m testbed
+RELEASE := PYTHONPATH=tests $(BIN)/python tools/release.py
 UV      := 0.13.8
 
 .DEFAULT_GOAL := help
@@ -23,7 +25,12 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: test lint unit replay users older extras fidelity cluster-tests faults
+.PHONY: check test lint unit replay users older newest extras fidelity cluster-tests faults
+# What a check while editing runs: no DSPy, no process of its own, no whole runs of the operator.
+PURE := $(addprefix tests/unit/test_, operator_*.py wire_*.py limiter_*.py)
+check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter; they import no DSPy
+	$(PYTEST) $(PURE) --without-dspy -m "not whole_runs" --numprocesses auto
+
 test: lint unit replay users older cluster-tests  ## everything, the real cluster included
 
 lint: setup  ## ruff, mypy, import contracts, generated files
@@ -33,6 +40,7 @@ lint: setup  ## ruff, mypy, import contracts, generated files
 	PYTHONPATH=operator:worker_image $(BIN)/lint-imports
 	$(BIN)/python -m swarm_operator.crd --check crds charts/dspy-swarm
 	$(BIN)/python docs/generate_tables.py --check
+	$(RELEASE) version --check
 
 unit: setup  ## pure parts and single processes, about two minutes
 	$(PYTEST) tests/unit --numprocesses auto
@@ -47,6 +55,14 @@ users: setup  ## programs as DSPy's users write them, each with two optimizers, 
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
 	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
+
+# Not what the lock says but what `pip install` takes today. What of it fails is in CONTRIBUTING.md.
+newest: setup  ## lint's types, unit tests and a few compiles on the newest versions that the ranges allow, in .venv-newest
+	@test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	@$(BIN)/uv pip install --quiet --upgrade --no-sources --python $(NEWEST)/bin/python --group dev -e 'worker_image[dspy]' -e operator -e examples/provider
+	@$(call compile,$(NEWEST))
+	$(NEWEST)/bin/mypy
+	$(NEWEST)/bin/python -m pytest tests/unit tests/replay/test_exact_winner.py --numprocesses auto
 
 # boto3 does not go with the operator's Kubernetes client, so these packages lie in a folder of their own.
 extras: $(EXTRAS)/.installed  ## what docs/ says of boto3, google-auth, pyarrow and datasets, with these packages
@@ -88,12 +104,17 @@ bench-scale: setup  ## memory and CPU of an operator with 200 Compilations, of w
 .PHONY: setup format crds docs lock
 setup: $(VENV)/.installed  ## the development environment, in .venv
 
+# Else every process compiles DSPy anew where PYTHONDONTWRITEBYTECODE is set. uv's --compile-bytecode passes over packages
+# that are installed already. Some packages hold files that do not compile: that is no reason to stop.
+compile = $(1)/bin/python -m compileall -q -j 0 "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
+
 $(VENV)/.installed: requirements.lock operator/pyproject.toml worker_image/pyproject.toml examples/provider/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dspy-swarm needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
+	@$(call compile,$(VENV))
 	@touch $@
 
 $(OLDER)/.installed: $(VENV)/.installed tests/dspy33.lock
@@ -101,6 +122,7 @@ $(OLDER)/.installed: $(VENV)/.installed tests/dspy33.lock
 	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --require-hashes --no-deps -r tests/dspy33.lock
 	@$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --no-deps --no-build-isolation -e worker_image -e operator -e examples/provider
+	@$(call compile,$(OLDER))
 	@touch $@
 
 $(EXTRAS)/.installed: $(VENV)/.installed tests/extras.lock
@@ -129,6 +151,14 @@ lock: setup  ## pin dependencies anew, all lock files at the same versions
 	$(LOCK) --group extras -c worker_image/requirements.lock -o tests/extras.lock
 	echo 'dspy==3.3.*' | $(LOCK) --upgrade --no-deps - -o tests/dspy33.lock
 
+##@ Release it
+.PHONY: version release-check
+version: setup  ## copy the version from VERSION to pyprojects and chart
+	$(RELEASE) version
+
+release-check: setup  ## versions and changelog agree; wheels and chart, built into build/release; see docs/release.md
+	$(RELEASE) build build/release
+
 ##@ A cluster
 .PHONY: cluster images clean-cluster
 cluster: setup  ## a kind cluster with our images; prints its kubeconfig
@@ -144,4 +174,4 @@ clean-cluster: setup  ## remove cluster, engine and their traces (the cache of b
 ##@ Clean up
 .PHONY: clean
 clean:  ## remove what make made in this folder
-	rm -rf $(VENV) $(OLDER) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dspy-swarm
+	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dspy-swarm

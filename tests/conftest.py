@@ -1,5 +1,6 @@
 """Tiers by folder: what needs a cluster runs only when asked for."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--with-cluster", action="store_true", help="run what needs a cluster; makes one with kind")
+    parser.addoption("--without-dspy", action="store_true", help="a test that imports DSPy fails: for the quick loop")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--without-dspy"):
+        # Python then refuses to import it, here and in xdist's processes.
+        sys.modules["dspy"] = None  # type: ignore[assignment]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

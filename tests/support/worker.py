@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import dspy
@@ -213,11 +214,14 @@ def importable(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = paths
-        for name in set(sys.modules) - before:
-            module = sys.modules[name]  # a package without __init__.py has no file
-            places = [str(getattr(module, "__file__", "")), *map(str, getattr(module, "__path__", ()))]
-            if any(str(folder) in place for place in places):
-                del sys.modules[name]
+        for name in [name for name in sys.modules if name not in before and _is_in(folder, sys.modules[name])]:
+            del sys.modules[name]
+
+
+def _is_in(folder: Path, module: ModuleType) -> bool:
+    # A package without __init__.py has no file.
+    places = [str(getattr(module, "__file__", "")), *map(str, getattr(module, "__path__", ()))]
+    return any(str(folder) in place for place in places)
 
 
 def until(process: subprocess.Popen[bytes], path: Path) -> None:

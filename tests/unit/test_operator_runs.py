@@ -50,6 +50,8 @@ from swarm_wire.names import ExitCode
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import unpack
 
+pytestmark = pytest.mark.whole_runs
+
 SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5, concurrent_logs=100)
 
 
