@@ -38,8 +38,8 @@ lint: setup  ## ruff, mypy, import contracts, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=operator:worker_image $(BIN)/lint-imports
-	$(BIN)/python -m swarm_operator.crd --check crds charts/dspy-swarm
-	$(BIN)/python docs/generate_tables.py --check
+	$(BIN)/python tools/crd.py --check crds charts/dspy-swarm
+	PYTHONPATH=tools $(BIN)/python docs/generate_tables.py --check
 	$(RELEASE) version --check
 
 unit: setup  ## pure parts and single processes, about two minutes
@@ -135,10 +135,10 @@ format: setup  ## write what ruff would have it
 	$(BIN)/ruff format .
 
 crds: setup  ## generate crds/ and the chart's copy from the models
-	$(BIN)/python -m swarm_operator.crd crds charts/dspy-swarm
+	$(BIN)/python tools/crd.py crds charts/dspy-swarm
 
 docs: setup  ## generate docs/reference.md, the tables of docs/ and the schema for editors from the models
-	$(BIN)/python docs/generate_tables.py
+	PYTHONPATH=tools $(BIN)/python docs/generate_tables.py
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-emit-package swarm-worker

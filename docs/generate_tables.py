@@ -10,7 +10,7 @@ from pathlib import Path
 
 import editor
 import reference
-from swarm_operator.crd import structural
+from crd import structural
 from swarm_wire.optimizers import Optimizer
 
 ROOT = Path(__file__).parents[1]

@@ -6,8 +6,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from crd import structural
 from swarm_operator.compilation.api import Status
-from swarm_operator.crd import structural
 from swarm_wire.schema import HIGHEST
 from swarm_wire.spec import CompilationSpec
 

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
+import crd
 import generate_tables
 from support.worker import importable, spec_of
-from swarm_operator import crd
 from swarm_operator.compilation.api import Reason
 from swarm_wire.optimizers import Optimizer
 from swarm_worker.user.data import load_data

@@ -12,8 +12,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
+import crd
 from support.operator_specs import SPEC
-from swarm_operator import crd
 from swarm_operator.compilation.api import Status
 from swarm_wire.optimizers import Optimizer
 from swarm_wire.schema import ENTRYPOINT, FORMS, NAME

@@ -1,4 +1,4 @@
-"""Generates the CustomResourceDefinition from the pydantic models: `python -m swarm_operator.crd CRDS_FOLDER CHART`.
+"""Generates the CustomResourceDefinition from the pydantic models: `python tools/crd.py CRDS_FOLDER CHART`.
 
 With `--check` nothing is written, and what differs is an error. Kubernetes takes structural schemas only, so the JSON
 schema that pydantic makes is rewritten: references are put in place, optional means absent (never null), and what JSON
@@ -231,7 +231,7 @@ def text() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m swarm_operator.crd", description="Write the CRD, or check it.")
+    parser = argparse.ArgumentParser(prog="python tools/crd.py", description="Write the CRD, or check it.")
     parser.add_argument("crds", type=Path, help="folder of the CRD")
     parser.add_argument("chart", type=Path, help="the chart, which has a copy in its files/ folder")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is not as it should be")
