@@ -451,6 +451,13 @@ def test_candidates_say_on_what_they_were_scored_where_the_winner_was_scored_on_
     ]
 
 
+def test_more_candidates_than_are_shown_end_in_an_ellipsis() -> None:
+    candidates = [Candidate(name=f"seed {n}", score=90.0 - n) for n in range(7)]
+    [line] = [line for line in printed(Report(scores=Scores(), candidates=candidates)) if "candidates" in line]
+    assert line.startswith("7 candidates, best first: seed 0 90.0, ")
+    assert line.endswith(", seed 4 86.0, …")
+
+
 @pytest.mark.parametrize(
     ("micro_usd", "line"),
     [(1_230_000, "2 LM calls, 30 tokens, 1.2300 USD, 0 rounds, 3 s in this run"),

@@ -14,6 +14,9 @@ from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.spec import CompilationSpec
 from swarm_wire.words import sentence
 
+SHOWN = 5
+"""Candidates in the summary; the report has more."""
+
 
 class Display:
     """A Watcher that draws. Where the output is not a terminal, one line for each step."""
@@ -156,9 +159,8 @@ def print_report(
             console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"  tracebacks: {artifact / REPORT_FILE}, failures.groups", highlight=False, soft_wrap=True)
     if report.candidates:
-        best = ", ".join(
-            f"{candidate.name} {'≤ ' * candidate.bound}{candidate.score:.1f}" for candidate in report.candidates[:5]
-        )
+        told = [f"{each.name} {'≤ ' * each.bound}{each.score:.1f}" for each in report.candidates]
+        best = ", ".join(told if len(told) <= SHOWN else [*told[:SHOWN], "…"])
         on = f" on {report.candidates_on}" if report.candidates_on != report.scored_on else ""
         console.print(f"{len(report.candidates)} candidates, best first{on}: {best}", highlight=False)
     usage = report.usage
