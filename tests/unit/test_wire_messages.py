@@ -25,6 +25,7 @@ from swarm_wire.messages import (
     FailureGroup,
     Failures,
     Message,
+    Origin,
     Outcome,
     PlanEnd,
     PlanOutcome,
@@ -71,6 +72,16 @@ REPORT = Report(
     failures=FAILURES,
     wasted=Waste(cells=2, calls=4),
     spent=Spending(calls=3, tokens=30, micro_usd=7),
+    origin=Origin(
+        run_id="r1",
+        spec="0" * 64,
+        program=digest(7),
+        data=digest(8),
+        packages=digest(9),
+        models={"student": "openai/small"},
+        dspy="3.4.1",
+        image="worker:1",
+    ),
     partial="limits.lmCalls: 3",
 )
 EXAMPLES: list[Message] = [

@@ -26,7 +26,7 @@ from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local import pack
 from swarm_worker.user import sources
-from swarm_worker.user.binding import binding
+from swarm_worker.user.binding import origin
 from swarm_worker.user.data import Data, load_data
 from swarm_worker.user.entrypoint import add_sources
 from swarm_worker.user.program import load_program
@@ -286,7 +286,7 @@ def test_a_journal_is_bound_to_the_files_and_not_to_how_they_came(tmp_path: Path
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         (folder / "code").mkdir(parents=True)
         (folder / "code" / key).write_bytes(archive)
-        return binding(spec, folder, Data([], None, []), "image", 0)
+        return origin(RunRequest(run_id=RUN_ID, name="n", spec=spec), folder, Data([], None, []), "image").program
 
     same = {bound("a.tar.gz", tar(*files)), bound("b.zip", zipped(*files)), bound("a.tar.gz", pack.packed(dict(files)))}
     assert len(same) == 1

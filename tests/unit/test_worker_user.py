@@ -12,9 +12,10 @@ import pytest
 from support.wire_spec import a_spec
 from support.worker import importable, module, run_python, spec_of
 from swarm_wire import spec as spec_models
+from swarm_wire.messages import Origin, RunRequest
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.errors import BadInput
-from swarm_worker.user.binding import binding
+from swarm_worker.user.binding import binding, origin
 from swarm_worker.user.data import load_data
 from swarm_worker.user.entrypoint import add_sources
 from swarm_worker.user.models import make_models, take_keys
@@ -663,11 +664,15 @@ def test_outside_of_a_run_a_program_that_gets_models_by_name_imports_dspy_alone(
 # --- binding -----------------------------------------------------------------------------------------------------
 
 
-def bound(files: Path, spec: CompilationSpec | None = None, image: str = "image", hash_seed: int = 0) -> str:
+def made_of(files: Path, spec: CompilationSpec | None = None, image: str = "image") -> Origin:
     spec = spec or spec_of("bound")
     with importable(files):
         load_program(spec)
-        return binding(spec, files, load_data(spec, files), image, hash_seed)
+        return origin(RunRequest(run_id="r", name="n", spec=spec), files, load_data(spec, files), image)
+
+
+def bound(files: Path, spec: CompilationSpec | None = None, image: str = "image", hash_seed: int = 0) -> str:
+    return binding(made_of(files, spec, image), hash_seed)
 
 
 IMPORTS = "\nimport bound_helper\n\ndef late():\n    import not_there, os.path\n    from bound_late import score\n"
@@ -707,6 +712,27 @@ def test_a_journal_is_bound_to_what_was_imported(
     if file:
         module(bound_files, text, file)
     assert (bound(bound_files) != before) == changes, what
+
+
+DATA = (PROG + IMPORTS).replace('"r"', '"s"')
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        (lambda files: {}, set()),
+        (lambda files: {"image": "other"}, {"image"}),
+        (lambda files: module(files, "LIMIT = 2\n", "bound_helper.py"), {"program"}),
+        (lambda files: module(files, DATA, "bound.py"), {"program", "data"}),
+        (lambda files: {"spec": spec_of("bound", models={"student": {"model": "openai/other"}})}, {"spec", "models"}),
+    ],
+    ids=["nothing", "the image", "the program", "the data", "the spec"],
+)
+def test_an_origin_tells_what_has_changed(bound_files: Path, change: Any, fields: set[str]) -> None:
+    before = made_of(bound_files)
+    now = made_of(bound_files, **(change(bound_files) or {}))
+    assert {name for name in Origin.model_fields if getattr(now, name) != getattr(before, name)} == fields
+    assert (before.run_id, before.models, before.dspy) == ("r", {"student": "openai/small"}, dspy.__version__)
 
 
 def test_a_journal_is_bound_to_the_hash_seed(bound_files: Path) -> None:

@@ -389,6 +389,30 @@ VALIDATION_SET = "the validation set"
 TRAINING_SET = "the training set"
 
 
+class Origin(Message):
+    """What made an artifact: whoever finds it later can tell whether it would come out the same today.
+
+    Attributes:
+        run_id: of the run; on a laptop, too.
+        spec: sha256 of the spec as JSON, keys sorted.
+        program: digest of the files that the program was imported from.
+        data: digest of all examples.
+        packages: digest of Python and the installed distributions.
+        models: model by role, of those that the spec names.
+        dspy: its version.
+        image: of the pods; empty on a laptop.
+    """
+
+    run_id: str
+    spec: str
+    program: str
+    data: str
+    packages: str
+    models: dict[str, str]
+    dspy: str
+    image: str = ""
+
+
 class Report(Message):
     """What is told about a finished compile."""
 
@@ -419,6 +443,8 @@ class Report(Message):
     """What people should know: what the run did otherwise than they may expect, a sentence each."""
     hash_seed: int | None = None
     """PYTHONHASHSEED of all processes of the run."""
+    origin: Origin | None = None
+    """None: of a run before there were origins."""
     is_instance: bool = False
     """Whether the program's entrypoint names the program itself; otherwise calling it makes one."""
     partial: str | None = None

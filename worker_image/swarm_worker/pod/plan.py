@@ -18,6 +18,7 @@ from swarm_wire.messages import (
     Bound,
     Ending,
     Failures,
+    Origin,
     PlanEnd,
     PlanOutcome,
     Pruned,
@@ -48,7 +49,7 @@ from swarm_worker.replay.cell_timer import Watch
 from swarm_worker.replay.engine import SMALL, Engine
 from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.unfinished import leftover
-from swarm_worker.user.binding import binding
+from swarm_worker.user.binding import binding, origin
 from swarm_worker.user.data import Compilation
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.user.program import is_instance
@@ -104,6 +105,7 @@ class Plan:
         process.stop_asking = lambda: budget.stop() or self._engine.is_at_work
         bound = self._store.bound
         self._binding, self._is_bound = bound.binding if bound else "", bound is not None
+        self._origin: Origin | None = None
         self._observed: list[Observation] = []
         self._store.kept = self._store.plans[0].kept if self._store.plans else None
         self._scored_on = ""
@@ -126,7 +128,8 @@ class Plan:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
         variables = bound(self._environment.variables)
-        self._binding = binding(spec, self._environment.sources, loaded.data, image, self._process.hash_seed, variables)
+        self._origin = origin(self._environment.request, self._environment.sources, loaded.data, image)
+        self._binding = binding(self._origin, self._process.hash_seed, variables)
         self._check_binding()
         self._read_earlier()
         self._finish_round()
@@ -317,6 +320,7 @@ class Plan:
             spent=self._spent(),
             notes=self._notes(),
             hash_seed=self._process.hash_seed,
+            origin=self._origin,
             is_instance=is_instance(spec),
             partial=ending and ending.why,
         )

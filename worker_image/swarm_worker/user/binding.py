@@ -7,9 +7,14 @@ import statement of one of these names. Of the environment variables that the sp
 what is no secret.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import dspy
+
+from swarm_wire.messages import Origin, RunRequest
 from swarm_wire.shards import files
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.content.digest import Walk, combine
@@ -19,18 +24,30 @@ from swarm_worker.user.data import Data
 from swarm_worker.user.sources import program_folder
 
 
-def binding(
-    spec: CompilationSpec, sources: Path, data: Data, image: str, hash_seed: int, variables: Sequence[str] = ()
-) -> str:
+def binding(origin: Origin, hash_seed: int, variables: Sequence[str] = ()) -> str:
     """32 hex digits.
 
     Args:
         variables: of the environment, as `swarm_wire.variables.bound` says them.
     """
-    parts = [f"{name}\0{content.hex()}" for name, content in _files(spec, sources)]
-    parts += [f"variable\0{variable}" for variable in variables]
-    examples = Walk().digest(data.train, data.validation, data.test)
-    return combine("binding", image, str(hash_seed), packages(), examples, *parts).hex()
+    made_of = (origin.image, origin.packages, origin.data, origin.program)
+    return combine("binding", str(hash_seed), *made_of, *variables).hex()
+
+
+def origin(request: RunRequest, sources: Path, data: Data, image: str) -> Origin:
+    """Of what this process would print, once the program is imported."""
+    spec = request.spec
+    written = json.dumps(spec.as_written(), sort_keys=True, ensure_ascii=False)
+    return Origin(
+        run_id=request.run_id,
+        spec=hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest(),
+        program=combine("program", *(f"{name}\0{text.hex()}" for name, text in _files(spec, sources))).hex(),
+        data=Walk().digest(data.train, data.validation, data.test),
+        packages=packages(),
+        models={role: model.model for role, model in spec.models.by_role.items()},
+        dspy=dspy.__version__,
+        image=image,
+    )
 
 
 def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
