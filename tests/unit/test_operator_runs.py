@@ -1128,7 +1128,7 @@ def test_a_pod_that_names_another_compilation_lets_nothing_go() -> None:
     assert_published(cluster)
 
 
-def test_where_the_kind_itself_is_gone_everything_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_the_crd_is_deleted_jobs_and_pods_go(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     operator.look()
     cluster.step()

@@ -198,7 +198,7 @@ def test_what_cannot_travel_is_named_with_its_path_and_what_to_write(payload: An
         CODEC.dumps(payload())
 
 
-def test_a_client_that_was_changed_since_counts_and_is_refused() -> None:
+def test_a_client_that_was_changed_after_the_entrypoint_is_refused() -> None:
     client = threading.local()  # of no class of the user's, cannot be pickled, has attributes
     client.limit = 3
     program = plan(clients.Holder(client))

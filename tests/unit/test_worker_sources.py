@@ -109,7 +109,7 @@ def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
         ({"a.py": ""}, "My code", "--name must be a name of Kubernetes"),
     ],
 )
-def test_what_cannot_be_packed(
+def test_pack_refuses_what_cannot_be_packed(
     tmp_path: Path, files: dict[str, str], name: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["pack", str(write(tmp_path, files)), "--name", name]) == 1

@@ -41,7 +41,7 @@ class Tokens:
         self._seen, self._mean, self._variance, self._latest = 0, 1.0, 0.0, 1.0
 
     def likely(self, most: int) -> float:
-        """How many a request takes on the average that takes so many at most."""
+        """Expected tokens of a request that may take so many at most."""
         return most * self._mean
 
     def wait(self, most: int, limit: int, now: float) -> float:

@@ -88,7 +88,7 @@ class TooLarge(Exception):
 
 
 def run_map(run_id: str, key: Key, request: RunRequest) -> Manifest:
-    """The run's request, which says for good what the run is about."""
+    """The ConfigMap with the run's request, which is fixed when the run begins."""
     return _config_map(
         object_names.run_map(key.name, run_id),
         key,

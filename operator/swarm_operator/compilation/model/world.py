@@ -194,7 +194,7 @@ class Pod:
 
     @property
     def failed_on_its_own(self) -> bool:
-        """Whether this end counts against the attempts of the cells that it leaves without a result, or of the plan.
+        """Whether this end uses up an attempt: of each cell that it leaves without a result, or of the plan.
 
         A plan that comes to its deadline hangs, whatever it makes of its SIGTERM; workers may have that much to do.
         """

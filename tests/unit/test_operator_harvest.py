@@ -214,7 +214,7 @@ def test_a_whole_plan_counts() -> None:
     assert [record.kind for record in plan.closing] == [RecordKind.PLAN]
 
 
-def test_the_artifact_is_kept_before_the_end_that_closes() -> None:
+def test_the_artifact_record_comes_before_the_plan_record() -> None:
     found = of_plan(artifact(), end(0, outcome=PlanOutcome.DONE))
     (plan,) = found.plans
     assert [record.kind for record in plan.closing] == [RecordKind.ARTIFACT, RecordKind.PLAN]
