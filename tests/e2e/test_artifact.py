@@ -14,6 +14,7 @@ from support.canary import inflated, printed
 from support.cluster import OPERATOR_NAMESPACE, Namespace, config_map, is_over, is_true, secret
 from support.compiles import StockRun
 from support.e2e import API_KEY, TRIAGE, catch, triage
+from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import unpack
 from swarm_worker.local import pack
@@ -124,11 +125,12 @@ def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
 def test_no_key_is_anywhere(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
     """In no object and no log; nor in any way that we write it: records are deflated, packed and encoded."""
     everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
-    shards = [
-        base64.b64decode(text)
+    packed = [
+        (key, base64.b64decode(text))
         for found in json.loads(everything)["items"]
-        for text in found.get("binaryData", {}).values()
+        for key, text in found.get("binaryData", {}).items()
     ]
+    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # the program's archive is none
     kept, told = [record for shard in shards for record in unpack(shard)], printed(outputs.text)
     for records in (kept, told):
         assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= {record.kind for record in records}
@@ -138,7 +140,7 @@ def test_no_key_is_anywhere(namespace: Namespace, compiled: Any, outputs: Output
     provider = namespace.kubectl("logs", "--selector", "app.kubernetes.io/name=provider", "--tail=-1")
     for text in (everything, outputs.text, ours, provider):
         assert API_KEY not in text
-    for carried in (*shards, *inflated([*kept, *told])):
+    for carried in (*(data for _, data in packed), *inflated([*kept, *told])):
         assert API_KEY.encode() not in carried
     # The provider wants the key: whoever asked had it.
     assert namespace.requests() > 0
