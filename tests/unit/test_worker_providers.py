@@ -1,11 +1,15 @@
 """What is sent to each provider for what docs/providers.md says to write: recorded by a server that listens."""
 
+import asyncio
+import gc
+import importlib.util
 import json
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,13 +22,25 @@ import pytest
 from support.wire_spec import a_spec
 from swarm_wire.spec import CompilationSpec
 from swarm_worker.client.call import Request
-from swarm_worker.client.permanent_errors import Refusals, missing_package
+from swarm_worker.client.permanent_errors import Refusals, check_packages, missing_package
 from swarm_worker.client.prices import keep_offline
 from swarm_worker.errors import BadInput
 from swarm_worker.user.models import make_models, take_keys
 
 # LiteLLM leaves connections and an event loop behind.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def swept() -> Iterator[None]:
+    """Closes the event loop that LiteLLM leaves behind: in a test of another file it would be an error."""
+    yield
+    with warnings.catch_warnings(), suppress(RuntimeError):
+        warnings.simplefilter("ignore")
+        asyncio.get_event_loop().close()
+    asyncio.set_event_loop(None)
+    gc.collect()
+
 
 KEY = "sk-of-a-provider-0123"
 TOKEN = "ya29.of-a-service-account"
@@ -224,6 +240,24 @@ def test_a_package_that_a_provider_needs_is_named(
     assert missing is not None
     assert says in str(missing)
     assert "spec.image" in str(missing)
+
+
+@pytest.mark.parametrize(
+    ("model", "package", "refused"),
+    [
+        (CLAUDE, "boto3", True),
+        (GEMINI, "google.auth", True),
+        (GEMINI, "google", True),
+        (CLAUDE, "not_needed", importlib.util.find_spec("boto3") is None),
+        ("groq/llama", "boto3", False),
+    ],
+)
+def test_a_package_that_is_missing_is_told_before_the_first_call(
+    monkeypatch: pytest.MonkeyPatch, model: str, package: str, refused: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BadInput, match="takes") if refused else nullcontext():
+        check_packages([dspy.LM(model, api_key="k")])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from dspy.utils.exceptions import ContextWindowExceededError, LMInvalidRequestError, LMUnsupportedModelError
 
@@ -179,6 +180,18 @@ def unidentified(error: BaseException) -> Exception | None:
     return next((cause for cause in found if isinstance(cause, Exception)), None)
 
 
+_PACKAGES: Final = {"bedrock": "boto3", "sagemaker": "boto3", "vertex_ai": "google.auth"}
+"""Provider -> package that LiteLLM imports for it at the first request, and does not install."""
+
+
+def check_packages(lms: Iterable[Any]) -> None:
+    """Raises BadInput where an LM needs a package that is not installed, before any process has imported LiteLLM."""
+    for lm in lms:
+        package = _PACKAGES.get(lm.model.partition("/")[0])
+        if package is not None and client().needs_litellm(lm) and _is_missing(package):
+            raise _lacks(f"{lm.model} takes {package}")
+
+
 def missing_package(error: BaseException) -> BadInput | None:
     """Set where a package that DSPy's client needs is not installed: LiteLLM, or one that a provider of its wants."""
     for cause in causes(error):
@@ -186,17 +199,23 @@ def missing_package(error: BaseException) -> BadInput | None:
             continue
         name = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
         if (name and _is_missing(name)) or "pip install" in str(cause):
-            return BadInput(
-                WorkerReason.PACKAGE_MISSING,
-                f"a package that the model's client needs is not installed: {sentence(str(cause))} Install it here, or "
-                "in an image of your own that spec.image names.",
-            )
+            return _lacks(str(cause))
     return None
+
+
+def _lacks(what: str) -> BadInput:
+    return BadInput(
+        WorkerReason.PACKAGE_MISSING,
+        f"a package that the model's client needs is not installed: {sentence(what)} Install it here, or "
+        "in an image of your own that spec.image names.",
+    )
 
 
 def _is_missing(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is None
+    except ModuleNotFoundError:  # a package that it is in
+        return True
     except (ImportError, ValueError):
         return False
 

@@ -94,6 +94,8 @@ def load_environment(process: Process) -> Environment:
         process.watch()
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()
+    else:
+        permanent_errors.check_packages(models.all)
     return Environment(request, sources, models, codec, throttle, budget, depot, variables, imagination)
 
 
