@@ -25,7 +25,7 @@ from support.installed import installed
 __all__ = ["installed"]
 
 SEED = 7
-WHOLE = os.environ.get("FAULTS") == "whole"
+WHOLE = os.environ.get("FAULTS") in ("whole", "all")
 
 T = TypeVar("T")
 

@@ -53,7 +53,7 @@ SETTINGS = {
 }
 READ_WITHIN = 3.0
 """Seconds: longer than the time between two reads of a pod's output."""
-RESYNCS = 2
+RESYNCS = 1
 """Looks at everything in which an operator that has nothing to do writes nothing."""
 QUIET = 2.0
 """Seconds of which the requests of an operator that has nothing to do are counted."""
