@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
-from faults.api import Api, Refused
 from faults.bill import Bill
 from faults.process import OUR_FAULT, Operator
 from faults.proxy import Call, FaultProxy
+from support.api import Api, Refused
 from support.cluster import Manifest, Namespace, condition, is_over
 from support.compiles import Case, StockRun
 from support.e2e import API_KEY, ENDPOINT, triage

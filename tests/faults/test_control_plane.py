@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from faults import node
-from faults.api import Refused
 from faults.kinds import case
 from faults.stage import A_POD, PODS, PUBLISHED, UNREAD, Stage, conditions
+from support.api import Refused
 from support.cluster import config_map
 from support.sampling import paired
 from testbed import Cluster

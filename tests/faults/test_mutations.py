@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from faults.api import Refused
 from faults.conftest import NewStage
 from faults.process import OUR_FAULT
 from faults.stage import Stage, small
+from support.api import Refused
 from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace, condition, is_over
 from support.mutations import Mutation, mutations, with_room
 from support.sampling import sample
