@@ -80,7 +80,7 @@ cluster-tests: setup  ## chart, CRs, pods and some faults on a kind cluster (mad
 	$(PYTEST) tests/cluster tests/e2e --with-cluster --numprocesses 3 --dist loadfile
 	$(PYTEST) tests/faults --with-cluster --numprocesses 3 --dist worksteal
 
-faults: setup  ## everything that can go wrong, made to go wrong: an hour on 2 cores; see docs/faults.md
+faults: setup  ## everything that can go wrong, made to go wrong: half an hour; see docs/faults.md
 	FAULTS=whole $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 ##@ Measure it
