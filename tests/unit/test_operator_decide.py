@@ -26,6 +26,7 @@ from support.worlds import (
     compilation,
     compiled,
     job,
+    plan_order,
     planned,
     pod,
     published,
@@ -42,15 +43,15 @@ from swarm_operator.compilation.model.actions import (
     Action,
     DropJob,
     DropMap,
+    KeepAssignment,
     KeepRecords,
     Publish,
     ReleasePod,
-    StartPlan,
-    StartWork,
+    StartJob,
 )
 from swarm_operator.compilation.model.world import Harvest, MapRef, NewPlan, Shard, Trouble, World
 from swarm_operator.settings import MEBIBYTE, Settings
-from swarm_wire.messages import UNLIMITED, Commit, Usage
+from swarm_wire.messages import Commit, Usage
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
 
@@ -1103,13 +1104,13 @@ TABLE = [*NEW, *INPUT, *PODS, *ROUNDS, *ATTEMPTS, *ENDS, *MERGING]
 
 
 def shown(action: Action) -> str:
-    return type(action).__name__
+    return f"Start{action.role.capitalize()}" if isinstance(action, StartJob) else type(action).__name__
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_decision(row: Row) -> None:
     decision = decide(row.world, NOW, SETTINGS)
-    actions = (*decision.actions, *decision.tidying)
+    actions = [each for each in (*decision.actions, *decision.tidying) if not isinstance(each, KeepAssignment)]
     assert [shown(action) for action in actions] == [wanted.split()[0] for wanted in row.actions]
     dropped = [f"DropMap {action.name}" for action in actions if isinstance(action, DropMap)]
     assert [wanted for wanted in row.actions if wanted.startswith("DropMap ")] in ([], dropped)
@@ -1140,10 +1141,10 @@ def test_later_attempts_take_the_missing_cells_alone_and_smaller() -> None:
         jobs=(job(WORK, 0),),
         pods=(pod(job(WORK, 0), 0, exit_code=OOM),),
     )
-    (start,) = (action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, StartWork))
-    assert [[ref.cells for ref in part] for part in start.assignment.slices] == [[[2]], [[3]]]
-    assert start.assignment.attempt == 2
-    assert dict(start.strikes) == {cell(0, 2): 1, cell(0, 3): 1}
+    (given,) = (action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, KeepAssignment))
+    assert [[ref.cells for ref in part] for part in given.assignment.slices] == [[[2]], [[3]]]
+    assert given.assignment.attempt == 2
+    assert dict(given.strikes) == {cell(0, 2): 1, cell(0, 3): 1}
 
 
 def test_everything_is_asked_for_by_its_very_uid() -> None:
@@ -1154,8 +1155,9 @@ def test_everything_is_asked_for_by_its_very_uid() -> None:
 
 
 def test_the_second_plan_follows_the_first() -> None:
-    decision = decide(world(planned(0), results(0, 0, 1, 2, 3)), NOW, SETTINGS)
-    assert StartPlan(1, 1, UNLIMITED) in decision.actions
+    journal = [*planned(0)[1:], results(0, 0, 1, 2, 3)]
+    decision = decide(world(planned(0), journal[1]), NOW, SETTINGS)
+    assert plan_order(None, 1, 1, *sorted(journal, key=lambda shard: shard.key)) in decision.actions
 
 
 def test_the_published_artifact_is_told_in_the_status() -> None:
@@ -1240,13 +1242,6 @@ def test_a_cell_that_ends_its_pod_whenever_it_is_tried_is_an_error(seen: World, 
     [[record]] = [action.records for action in kept]
     assert (record.header["key"], record.header["outcome"]) == (cell(0, 3), "error")
     assert error in record.header["error"]
-
-
-def test_after_a_plan_that_ended_by_itself_workers_run_small_waves() -> None:
-    failed = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=OOM),))
-    assert StartPlan(0, 2, UNLIMITED, runs_cells=False) in decide(failed, NOW, SETTINGS).actions
-    deleted = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=143, disrupted=True),))
-    assert StartPlan(0, 2, UNLIMITED) in decide(deleted, NOW, SETTINGS).actions
 
 
 @pytest.mark.parametrize(("limits", "state"), [({}, "Unknown"), ({"pendingSeconds": 20}, "False")])

@@ -28,7 +28,7 @@ from support.worlds import (
 from swarm_operator.compilation.api import ObjectKind, Reason, ScoresStatus, Status
 from swarm_operator.compilation.decide.conditions import CONDITIONS, State, timestamp
 from swarm_operator.compilation.decide.rules import decide
-from swarm_operator.compilation.model.actions import Action, DropJob, StartPlan, StartWork
+from swarm_operator.compilation.model.actions import Action, DropJob, KeepAssignment, StartJob
 from swarm_operator.compilation.model.world import Compilation, Journal, Pod, Shard, World
 from swarm_operator.compilation.observe import harvest
 from swarm_operator.compilation.observe.harvest import Output
@@ -311,14 +311,15 @@ TABLE = [
 
 
 def shown(action: Action) -> str:
-    last = ", the last" if isinstance(action, StartPlan) and action.ending else ""
-    return type(action).__name__ + last
+    if not isinstance(action, StartJob):
+        return type(action).__name__
+    return f"Start{action.role.capitalize()}" + (", the last" if action.partial else "")
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_decision(row: Row) -> None:
     decision = decide(row.world, NOW, SETTINGS)
-    assert [shown(action) for action in decision.actions if not isinstance(action, DropJob)] == [
+    assert [shown(action) for action in decision.actions if not isinstance(action, DropJob | KeepAssignment)] == [
         action for action in row.actions if action != "DropJob"
     ]
     dropped = any(isinstance(action, DropJob) for action in (*decision.actions, *decision.tidying))
@@ -331,25 +332,22 @@ def test_decision(row: Row) -> None:
             assert part in condition.message
 
 
-def started(seen: World) -> StartPlan | StartWork:
-    (action,) = (a for a in decide(seen, NOW, SETTINGS).actions if isinstance(a, StartPlan | StartWork))
+def started(seen: World) -> StartJob:
+    (action,) = (a for a in decide(seen, NOW, SETTINGS).actions if isinstance(a, StartJob))
     return action
 
 
 def test_pods_share_what_is_left() -> None:
     seen = world(planned(0), booked(4, 400), compilation=limited(lmCalls=10, totalTokens=1000))
     work = started(seen)
-    assert isinstance(work, StartWork)
-    assert len(work.assignment.slices) == 2
-    assert work.allowance == Allowance(calls=3, tokens=300)
+    assert (work.role, work.pods, work.allowance) == (WORK, 2, Allowance(calls=3, tokens=300))
 
 
 def test_a_job_that_is_made_again_is_given_no_more_than_is_left() -> None:
     """Its operator died before it was written; it was suspended before it brought anything; or it was deleted."""
     again = assignment(0, 1, [0, 1], [2, 3])
     work = started(world(planned(0), booked(4, 400), compilation=limited(lmCalls=10), assignments=(again,)))
-    assert isinstance(work, StartWork)
-    assert (work.assignment, work.allowance) == (again.assignment, Allowance(calls=3))
+    assert (work.role, work.attempt, work.pods, work.allowance) == (WORK, 1, 2, Allowance(calls=3))
 
 
 def test_two_pods_of_one_name_have_two_accounts() -> None:
@@ -369,9 +367,9 @@ def test_a_plan_gets_all_of_it_and_the_last_one_nothing() -> None:
 
 
 def test_no_more_cells_are_begun_than_there_are_calls() -> None:
-    work = started(world(planned(0), booked(8), compilation=limited(lmCalls=10)))
-    assert isinstance(work, StartWork)
-    assert sum(len(ref.cells) for part in work.assignment.slices for ref in part) == 2
+    decided = decide(world(planned(0), booked(8), compilation=limited(lmCalls=10)), NOW, SETTINGS)
+    (given,) = (action for action in decided.actions if isinstance(action, KeepAssignment))
+    assert sum(len(ref.cells) for part in given.assignment.slices for ref in part) == 2
 
 
 def test_the_status_tells_what_is_spent_and_allowed() -> None:
@@ -431,11 +429,11 @@ def test_an_administrator_says_which_images_and_service_accounts_may_be_used(
     settings = Settings(allowed_images=("registry.example/team/*", IMAGE), allowed_service_accounts=("swarm-?",))
     seen = world(compilation=compilation(spec(**changes)))
     decided = decide(seen, NOW, settings)
-    started = [action for action in decided.actions if isinstance(action, StartPlan)]
+    started = [action for action in decided.actions if isinstance(action, StartJob)]
     reasons = {each.reason for each in decided.status.conditions}  # type: ignore[union-attr]
     assert bool(started) is allowed
     assert (Reason.RESTRICTED in reasons) is not allowed
-    assert [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, StartPlan)]
+    assert [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, StartJob)]
 
 
 @pytest.mark.parametrize("forged", [{"image": "evil"}, {"swarm": {"serviceAccountName": "admin"}}], ids=str)
@@ -453,13 +451,13 @@ def test_without_a_limiter_nobody_would_keep_the_limits_of_a_model() -> None:
     student = {**spec()["models"]["student"], "limits": {"requestsPerMinute": 60}}
     seen = world(compilation=compilation(spec(models={"student": student})))
     ended = decide(seen, NOW, SETTINGS)
-    assert not [action for action in ended.actions if isinstance(action, StartPlan)]
+    assert not [action for action in ended.actions if isinstance(action, StartJob)]
     [stalled] = [each for each in ended.status.conditions if each.type == "Stalled"]  # type: ignore[union-attr]
     assert stalled.reason == Reason.NO_LIMITER
     assert "models.student.limits" in stalled.message
     assert "limiter.enabled: true" in stalled.message
     kept = decide(seen, NOW, Settings(limiter="limiter.system.svc:7070"))
-    assert [action for action in kept.actions if isinstance(action, StartPlan)]
+    assert [action for action in kept.actions if isinstance(action, StartJob)]
 
 
 # --- what pods that are over have spent --------------------------------------------------------------------------

@@ -6,32 +6,32 @@ from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.decide import limits, retention, wording
 from swarm_operator.compilation.decide.attempts import backoff, poisoned, struck, untouched
 from swarm_operator.compilation.decide.moves import Move, fail, release, under_way
+from swarm_operator.compilation.decide.orders import plan_job, work_job
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.start import EXTRA_ATTEMPTS, start
 from swarm_operator.compilation.decide.waiting import blocked
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import (
     Action,
+    KeepAssignment,
     KeepRecords,
     OpenRun,
-    StartPlan,
-    StartWork,
 )
 from swarm_operator.compilation.model.world import NewPlan
 from swarm_wire.limits import affordable
-from swarm_wire.messages import Assignment
+from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 from swarm_wire.slicing import process_ended, slice_cells
 
 
 def harvest(s: Situation) -> Move | None:
     """What pods printed is written first; the next pass decides from the journal."""
-    found = s.world.harvest
+    found, run_id = s.world.harvest, s.world.compilation.run_id
     kept: list[Action] = [
-        KeepRecords(ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
+        KeepRecords(run_id, ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
     ]
     for plan in found.plans:
-        kept += keep_plan(plan)
+        kept += keep_plan(run_id, plan)
     # Without its Job, the pod that tells why the run fails would be gone before that is told.
     read = [pod for pod in found.settled if pod.exit_code not in TERMINAL_EXITS]
     return Move(None, (*kept, *release(read)), wake_up=0) if kept else None
@@ -47,7 +47,18 @@ def unopened(s: Situation) -> Move | None:
             Reason.JOURNAL_DAMAGED,
             f"the run's request was altered, or is of another release. {wording.new_run(s)}",
         )
-    return Move(wording.planning(s), (OpenRun(),), wake_up=0)
+    assert compilation.spec is not None, "it was found to be valid"
+    # With the image that the run begins with: an operator's new default is for new runs.
+    spec = compilation.spec.model_copy(update={"image": compilation.spec.image or s.settings.worker_image})
+    request = RunRequest(
+        run_id=compilation.run_id,
+        name=compilation.key.name,
+        namespace=compilation.key.namespace,
+        requested_at=compilation.requested_at,
+        rerun_at=compilation.rerun_at,
+        spec=spec,
+    )
+    return Move(wording.planning(s), (OpenRun(request),), wake_up=0)
 
 
 def crowded(s: Situation) -> Move | None:
@@ -67,8 +78,7 @@ def scatter(s: Situation) -> Move | None:
     if last and job is None and not pods and untouched(s, given[last]):
         # The operator died between the two writes of an attempt, or the Job was deleted before it brought anything.
         again = given[last]
-        share = limits.left(s).shared(len(again.assignment.slices))
-        return start(s, wording.scattering(s), StartWork(again.assignment, tuple(again.strikes.items()), share))
+        return start(s, wording.scattering(s), work_job(s, again.assignment, limits.left(s)))
     if job is not None and not s.over(job):
         return blocked(s, job) or under_way(s, wording.scattering(s))
     if s.live(pods):
@@ -79,7 +89,8 @@ def scatter(s: Situation) -> Move | None:
     ended = [pod for pod in pods if pod.attempt == last]
     if last and (found := poisoned(s, given[last], strikes)):
         errors = tuple(process_ended(key, how) for key, how in sorted(found.items()))
-        return Move(wording.scattering(s), (KeepRecords(ObjectKind.RESULTS, round_, 0, errors),), wake_up=0)
+        kept = KeepRecords(s.world.run.id, ObjectKind.RESULTS, round_, 0, errors)
+        return Move(wording.scattering(s), (kept,), wake_up=0)
     fruitless = sum(untouched(s, found) for found in given.values())
     if worst >= s.max_attempts or fruitless >= s.max_attempts + EXTRA_ATTEMPTS:
         return fail(
@@ -104,8 +115,8 @@ def scatter(s: Situation) -> Move | None:
     assignment = Assignment(run_id=s.world.run.id, round=round_, attempt=last + 1, slices=slices)
     as_meant = limits.refused(ended) or (ended and all(pod.exit_code == ExitCode.DONE for pod in ended))
     verdict = wording.retrying(s, last, ended) if last and not as_meant else wording.scattering(s)
-    action = StartWork(assignment, tuple(sorted(strikes.items())), left.shared(len(slices)))
-    return start(s, verdict, action)
+    given_out = KeepAssignment(assignment, tuple(sorted(strikes.items())))
+    return start(s, verdict, given_out, work_job(s, assignment, left))
 
 
 def plan(s: Situation) -> Move | None:
@@ -132,11 +143,11 @@ def plan(s: Situation) -> Move | None:
         return Move(wording.retrying(s, last, pods), release(s.world.harvest.settled), delay)
     verdict = wording.retrying(s, last, pods) if last else wording.planning(s)
     # A cell that ends its process ends the plan, too, where the plan runs it: then workers do, who can tell which one.
-    return start(s, verdict, StartPlan(round_, last + 1, left, runs_cells=not strikes))
+    return start(s, verdict, plan_job(s, last + 1, left, runs_cells=not strikes))
 
 
-def keep_plan(new: NewPlan) -> Iterable[Action]:
+def keep_plan(run_id: str, new: NewPlan) -> Iterable[Action]:
     """The PLAN record, which closes, is written last: a plan is in the journal entirely, or not at all."""
     if new.tasks:
-        yield KeepRecords(ObjectKind.TASKS, new.round, new.attempt, new.tasks)
-    yield KeepRecords(ObjectKind.RESULTS, new.round, new.attempt, new.closing)
+        yield KeepRecords(run_id, ObjectKind.TASKS, new.round, new.attempt, new.tasks)
+    yield KeepRecords(run_id, ObjectKind.RESULTS, new.round, new.attempt, new.closing)
