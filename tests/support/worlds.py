@@ -239,6 +239,7 @@ def work_order(ours: Run | None, given: Assignment, *shards: Shard, **fields: An
         Folder.ASSIGNMENT: (),
         **fields.pop("mounts", {}),
     }
-    slices = len(given.slices)
-    values: dict[str, Any] = {"seconds": POD_SECONDS, "pods": slices, "parallel": slices, **fields}
-    return StartJob(ObjectKind.WORK, ours or run(), given.round, given.attempt, mounts=mounts, **values)
+    ours, slices = ours or run(), len(given.slices)
+    parallel = min(slices, ours.spec.swarm.pods)
+    values: dict[str, Any] = {"seconds": POD_SECONDS, "pods": slices, "parallel": parallel, **fields}
+    return StartJob(ObjectKind.WORK, ours, given.round, given.attempt, mounts=mounts, **values)
