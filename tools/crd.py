@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel
 
 from swarm_operator.compilation import api
-from swarm_wire.schema import FORMS, SpecModel
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.schema import FORMS, SpecModel
 
 Schema = dict[str, Any]
 

@@ -15,9 +15,9 @@ from pydantic.alias_generators import to_camel
 import crd
 from support.operator_specs import SPEC
 from swarm_operator.compilation.api import Status
-from swarm_wire.optimizers import Optimizer
-from swarm_wire.schema import ENTRYPOINT, FORMS, NAME
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.optimizers import Optimizer
+from swarm_wire.spec.schema import ENTRYPOINT, FORMS, NAME
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "dspy-swarm"

@@ -50,9 +50,10 @@ from swarm_operator.compilation.model.actions import (
 )
 from swarm_operator.compilation.model.world import Harvest, MapRef, NewPlan, Shard, Trouble, World
 from swarm_operator.settings import MEBIBYTE, Settings
-from swarm_wire.messages import UNLIMITED, Commit, Usage
+from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import UNLIMITED, Usage
 
 SETTINGS = Settings()
 PLAN, WORK, RESULTS = ObjectKind.PLAN, ObjectKind.WORK, ObjectKind.RESULTS

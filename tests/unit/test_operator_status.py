@@ -9,8 +9,9 @@ from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, pub
 from swarm_operator.compilation.api import ArtifactStatus, ConditionType, ObjectKind, Reason, Status
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide.conditions import CONDITIONS, State, Verdict, make, settled, timestamp
-from swarm_wire.messages import Candidate, FailureGroup, Failures, Spending, Usage
 from swarm_wire.names import WorkerReason
+from swarm_wire.report import Candidate, FailureGroup, Failures
+from swarm_wire.spending import Spending, Usage
 
 ARTIFACT = ArtifactStatus(config_map="triage-artifact", sha256="0" * 64, score=50, run_id="earlier")
 READY, RECONCILING, STALLED = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED

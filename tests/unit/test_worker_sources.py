@@ -21,7 +21,7 @@ from swarm_operator.compilation.apply import manifests
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
-from swarm_wire.spec import KeyToPath
+from swarm_wire.spec.program import KeyToPath
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local import pack

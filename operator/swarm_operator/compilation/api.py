@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from swarm_operator.cluster.resources import Resource
-from swarm_wire.messages import MICRO, Failures, Spending
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import Limits
+from swarm_wire.report import Failures
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import MICRO, Spending
 
 GROUP: Final = "dspy-swarm.dev"
 VERSION: Final = "v1alpha1"

@@ -17,10 +17,8 @@ from swarm_wire import names
 from swarm_wire.accounts import Accounts, least, repeated
 from swarm_wire.limits import affordable, spent_limit, too_little
 from swarm_wire.messages import (
-    Allowance,
     ArtifactHeader,
     Assignment,
-    Booked,
     Bound,
     CallMade,
     Ending,
@@ -29,15 +27,15 @@ from swarm_wire.messages import (
     PlanOutcome,
     Result,
     RunRequest,
-    Scores,
     SliceRef,
     Task,
-    Usage,
 )
 from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Scores
 from swarm_wire.slicing import has_failed, isolated, missing_cells, process_ended, slice_cells, slice_keys
+from swarm_wire.spending import Allowance, Booked, Usage
 from swarm_wire.words import sentence
 from swarm_worker.errors import SwarmError
 from swarm_worker.local.folder import JournalFolder

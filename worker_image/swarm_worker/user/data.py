@@ -11,10 +11,11 @@ from typing import Any
 
 import dspy
 
-from swarm_wire.messages import VALIDATION_SET
 from swarm_wire.names import WorkerReason
-from swarm_wire.optimizers import Optimizer
-from swarm_wire.spec import CompilationSpec, DataSource
+from swarm_wire.report import VALIDATION_SET
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.data import DataSource
+from swarm_wire.spec.optimizers import Optimizer
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load

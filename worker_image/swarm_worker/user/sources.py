@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from swarm_wire import names
 from swarm_wire.names import WorkerReason
 from swarm_wire.shards import files
-from swarm_wire.spec import CompilationSpec, KeyToPath
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.program import KeyToPath
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 

@@ -35,11 +35,12 @@ from swarm_operator.compilation.api import (
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.world import Artifact, Key, Run, Shard
 from swarm_wire import names, shards
-from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending, RunRequest
+from swarm_wire.messages import Assignment, Ending, RunRequest
 from swarm_wire.names import api_key_env, variable_prefix
 from swarm_wire.rates import RateLimits
 from swarm_wire.records import Framed
-from swarm_wire.schema import SpecModel
+from swarm_wire.spec.schema import SpecModel
+from swarm_wire.spending import UNLIMITED, Allowance
 
 Manifest = dict[str, Any]
 

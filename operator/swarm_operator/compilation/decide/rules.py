@@ -40,9 +40,10 @@ from swarm_operator.compilation.model.actions import (
 from swarm_operator.compilation.model.world import Artifact, Job, NewPlan, Pod, World
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_wire.limits import affordable
-from swarm_wire.messages import Allowance, Assignment, Ending, PlanOutcome
+from swarm_wire.messages import Assignment, Ending, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 from swarm_wire.slicing import process_ended, slice_cells
+from swarm_wire.spending import Allowance
 from swarm_wire.words import sentence
 
 EXTRA_ATTEMPTS: Final = 10

@@ -11,26 +11,15 @@ from pydantic import ValidationError
 from swarm_operator.compilation.api import ObjectKind, Reason, Status
 from swarm_operator.compilation.model import object_names
 from swarm_wire.accounts import Accounts
-from swarm_wire.messages import (
-    MOST,
-    UNLIMITED,
-    Allowance,
-    Assignment,
-    Booked,
-    Commit,
-    PlanEnd,
-    PlanOutcome,
-    Report,
-    RunRequest,
-    Spending,
-    Task,
-    Usage,
-)
+from swarm_wire.message_base import MOST
+from swarm_wire.messages import Assignment, Commit, PlanEnd, PlanOutcome, RunRequest, Task
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.problems import parse, problems
 from swarm_wire.records import Framed
+from swarm_wire.report import Report
 from swarm_wire.slicing import missing_cells
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.problems import parse, problems
+from swarm_wire.spending import UNLIMITED, Allowance, Booked, Spending, Usage
 
 OVERDUE: Final = "DeadlineExceeded"
 """Kubernetes' word for a pod that has lived for longer than it may."""

@@ -29,9 +29,10 @@ from swarm_operator.compilation.model.object_names import STRIKES_FILE
 from swarm_operator.compilation.model.world import Artifact, AssignmentMap, Shard, Took
 from swarm_operator.compilation.observe import harvest
 from swarm_wire import shards
-from swarm_wire.messages import Assignment, Booked, Outcome, PlanEnd, RunRequest, Task, Usage
+from swarm_wire.messages import Assignment, Outcome, PlanEnd, RunRequest, Task
 from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE, SHARD_SUFFIX
 from swarm_wire.records import RecordKind
+from swarm_wire.spending import Booked, Usage
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Annotated, Final, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.names import variable_prefix
-from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SecretRef
-from swarm_wire.schema import VARIABLE, SpecModel, Union, exactly_one
+from swarm_wire.spec.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SecretRef
+from swarm_wire.spec.schema import VARIABLE, SpecModel, Union, exactly_one
 
 RESERVED: Final = ("SWARM_*", "PYTHON*", "LD_*", "PATH", "HOME", "DSPY_CACHEDIR", "JOB_COMPLETION_INDEX")
 """Names that the processes need for themselves."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from swarm_wire.schema import SELECTOR, Entrypoint, Percentage, SpecModel, Union, one_or_both
+from swarm_wire.spec.schema import SELECTOR, Entrypoint, Percentage, SpecModel, Union, one_or_both
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
