@@ -7,7 +7,7 @@ from swarm_wire.spec.schema import SpecModel
 
 
 class Artifact(SpecModel):
-    """Where the winner goes."""
+    """Where the winner goes. It always goes to a ConfigMap."""
 
     config_map: ConfigMapRef | None = Field(
         None, description="ConfigMap to write, owned by the Compilation. Default: the Compilation's name + '-artifact'."

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from swarm_operator.compilation.api import ArtifactStatus, ObjectKind, Reason
+from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, ObjectKind, Reason
 from swarm_operator.compilation.decide import limits, wording
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
@@ -71,7 +71,8 @@ def compiled(s: Situation) -> Move | None:
         written = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (publish(s, artifact),), wake_up=0)
         return foreign_artifact(s) or written
     score, run_id = artifact.report.scores.best, s.world.compilation.run_id
-    published = ArtifactStatus(config_map=found.name, sha256=artifact.sha256, score=score, run_id=run_id)
+    there = ArtifactConfigMap(name=found.name)
+    published = ArtifactStatus(run_id=run_id, sha256=artifact.sha256, score=score, config_map=there)
     if s.partial is not None:
         message = f"{s.partial.why}. {wording.best_so_far(artifact, wanted=True)}"
         return ending(s, s.partial.why) or Move(
