@@ -38,7 +38,6 @@ class TwoStepAdapter(SpecModel):
 class Adapter(Union):
     """How a program's fields become a prompt, and an answer fields: dspy.configure(adapter=...)."""
 
-    members = ("chat", "json_", "xml", "two_step", "entrypoint")
     chat: ChatAdapter | None = None
     json_: JSONAdapter | None = None
     xml: XMLAdapter | None = None

@@ -9,9 +9,9 @@ from swarm_wire.spec.schema import Entrypoint, SpecModel, Union
 
 
 class DataSource(Union):
-    """A list of examples. Exactly one of configMap, path, entrypoint."""
+    """A list of examples, from exactly one place."""
 
-    members = ("config_map", "path", "entrypoint")
+    others = ("limit",)
     config_map: ConfigMapKeyRef | None = Field(
         None, description="A JSONL (.jsonl) or CSV (.csv) file in a ConfigMap: one example a line, or row."
     )

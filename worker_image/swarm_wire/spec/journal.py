@@ -23,9 +23,9 @@ class StorageOptions(SpecModel):
 
 
 class JournalStorage(Union):
-    """Where results are kept that are too many for ConfigMaps: exactly one of persistentVolumeClaim and url."""
+    """Where results are kept that are too many for ConfigMaps."""
 
-    members = ("persistent_volume_claim", "url")
+    others = ("options",)
     rules = (only_with("options", "url"),)
     persistent_volume_claim: ClaimRef | None = Field(
         None, description="A volume that all pods can write to: ReadWriteMany, where there is more than one node."

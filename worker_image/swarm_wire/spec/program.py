@@ -30,7 +30,6 @@ class SourceMap(SpecModel):
 class ProgramSource(Union):
     """Where the Python files of program and metric come from. Exactly one of its fields."""
 
-    members = ("config_map",)
     config_map: SourceMap | None = Field(
         None,
         description="Every key is a file, and imports begin at the top. What ends in .tar.gz or .zip is unpacked: "

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dspy
 
@@ -23,6 +23,12 @@ from swarm_worker.user.sources import data_folder
 
 FORMATS = (".jsonl", ".ndjson", ".csv")
 _REASON = WorkerReason.DATA_INVALID
+
+FILES: Final[Mapping[str, Callable[[Any, Path, Path], Path]]] = {
+    "config_map": lambda source, mounted, _: mounted / source.config_map.name / source.config_map.key,
+    "path": lambda source, _, base: base / source.path,
+}
+"""Member of a DataSource -> the file that it names, of the folders that ConfigMaps and relative paths begin at."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +97,7 @@ def _load(
     if source.entrypoint is not None:
         rows, name = _call(source.entrypoint, where), source.entrypoint
     else:
-        path = (
-            base / source.path if source.path else sources / source.config_map.name / source.config_map.key  # type: ignore[union-attr]
-        )
+        path = FILES[source.which](source, sources, base)
         rows, name = _read(path, where), path.name
         if path.suffix == ".csv":
             _look_for_booleans(rows, f"{where}: {name}", note)
