@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from support.wire import task
-from swarm_wire.accounts import Accounts, repeated
-from swarm_wire.limits import affordable, spent_limit, too_little
+from swarm_engine.accounts import Accounts, repeated
+from swarm_engine.limits import affordable, spent_limit, too_little
+from swarm_engine.slicing import missing_cells
 from swarm_wire.message_base import MOST
 from swarm_wire.messages import Commit, Ending, Task
-from swarm_wire.slicing import missing_cells
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spending import Allowance, Booked, Spending, Usage
 

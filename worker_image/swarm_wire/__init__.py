@@ -9,5 +9,4 @@ The worker side publishes it, the operator is its client; neither side is import
     records     what pods say, in frames
     pod_output  how they say it: framed lines on their output, closed by a commit
     shards      how it is kept: the journal's files
-    slicing     how a round's cells are dealt to pods
 """
