@@ -6,7 +6,7 @@ import pytest
 
 from support.wire_spec import a_spec
 from swarm_engine.identity import is_same_run
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 
 
 @pytest.mark.parametrize(

@@ -14,28 +14,14 @@ from rich.console import Console
 from support.wire import blob, digest
 from support.wire_spec import a_spec
 from swarm_wire import names
-from swarm_wire.messages import (
-    Assignment,
-    Booked,
-    CallMade,
-    Candidate,
-    Commit,
-    Outcome,
-    PlanEnd,
-    PlanOutcome,
-    Pruned,
-    Report,
-    Result,
-    RunRequest,
-    Scores,
-    Spending,
-    Usage,
-    Waste,
-)
+from swarm_wire.messages import Assignment, CallMade, Commit, Outcome, PlanEnd, PlanOutcome, Result, RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.records import Record, RecordKind, Transcript
+from swarm_wire.pod_output import Transcript
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Candidate, Pruned, Report, Scores, Waste
 from swarm_wire.shards import read_folder
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import Booked, Spending, Usage
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import Display, print_report

@@ -12,7 +12,8 @@ from support.canary import printed
 from support.worker import ROOT, Ended, Pod, interrupt, module, run_python, spec_of, until
 from swarm_wire.messages import Outcome, PlanEnd, Result, SliceRef, Task
 from swarm_wire.names import ExitCode
-from swarm_wire.records import Record, RecordKind, Transcript
+from swarm_wire.pod_output import Transcript
+from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import ProviderFailed, SwarmError
 from swarm_worker.pod.work import hopeless
 

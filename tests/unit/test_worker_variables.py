@@ -8,8 +8,8 @@ import yaml
 
 from support.wire_spec import a_spec
 from swarm_engine.identity import is_same_run
-from swarm_wire.spec import CompilationSpec
-from swarm_wire.variables import Value, placed
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.variables import Value, placed
 from swarm_worker.errors import BadInput
 from swarm_worker.local import dotenv
 from swarm_worker.local.documents import Manifest, read

@@ -12,7 +12,7 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
-from swarm_wire.messages import Report
+from swarm_wire.report import Report
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import documents
 from swarm_worker.local.display import Display, print_report

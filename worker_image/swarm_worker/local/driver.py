@@ -19,22 +19,21 @@ from swarm_engine.slicing import has_failed, missing_cells
 from swarm_engine.steps import CellsFailed, Exhausted, Round, Work, next_plan, next_work
 from swarm_wire import names
 from swarm_wire.messages import (
-    Allowance,
     ArtifactHeader,
     Assignment,
-    Booked,
     CallMade,
     Ending,
     PlanEnd,
     PlanOutcome,
     Result,
     RunRequest,
-    Scores,
     Task,
 )
 from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Scores
+from swarm_wire.spending import Allowance, Booked
 from swarm_wire.words import sentence
 from swarm_worker.errors import SwarmError
 from swarm_worker.local.folder import JournalFolder

@@ -29,7 +29,7 @@ from swarm_engine.identity import is_same_run
 from swarm_wire import names, shards
 from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.records import Record
-from swarm_wire.variables import bound, placed
+from swarm_wire.spec.variables import bound, placed
 from swarm_worker.errors import BadInput
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.earlier import EarlierRuns

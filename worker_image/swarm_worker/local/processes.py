@@ -15,7 +15,8 @@ from swarm_engine import attempts as engine
 from swarm_wire import names
 from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode, WorkerReason, api_key_env
-from swarm_wire.records import Reader, Record, Transcript, parse_commit
+from swarm_wire.pod_output import Reader, Transcript, parse_commit
+from swarm_wire.records import Record
 from swarm_worker.hash_seed import VARIABLE, hash_seed
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.folder import JournalFolder

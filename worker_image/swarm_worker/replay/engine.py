@@ -26,15 +26,7 @@ from swarm_worker.client.installed import client
 from swarm_worker.client.permanent_errors import RequestRefused
 from swarm_worker.content.codec import Codec
 from swarm_worker.content.outcome import Value
-from swarm_worker.errors import (
-    BadInput,
-    CellTimeout,
-    Drift,
-    InfrastructureFailed,
-    NoMoreCalls,
-    OutputFull,
-    SwarmError,
-)
+from swarm_worker.errors import BadInput, CellTimeout, Drift, InfrastructureFailed, NoMoreCalls, OutputFull, SwarmError
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store
 from swarm_worker.lookahead.concurrency import is_alone, is_main, is_ordered
