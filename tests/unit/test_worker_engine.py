@@ -23,7 +23,9 @@ from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store
 from swarm_worker.replay import calls, engine
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import Wave, make_work
+from swarm_worker.replay.effects import wave as waves
+from swarm_worker.replay.effects.registry import make_work
+from swarm_worker.replay.effects.wave import Wave
 
 
 @pytest.fixture
@@ -447,7 +449,8 @@ def test_a_fault_of_our_own_never_reaches_an_optimizer(
     def broken(*_: object, **__: object) -> Any:
         raise KeyError("a mistake")
 
-    monkeypatch.setattr(Wave, *{"digest": ("_is_evaluation", broken), "load": ("load", broken)}[where])
+    owner, name = {"digest": (waves, "is_evaluation"), "load": (Wave, "load")}[where]
+    monkeypatch.setattr(owner, name, broken)
 
     def script() -> Any:
         try:

@@ -27,7 +27,8 @@ from swarm_worker.pod.script import Progress, candidates
 from swarm_worker.replay import calls
 from swarm_worker.replay import pruning as policy
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import Wave, make_work
+from swarm_worker.replay.effects.registry import make_work
+from swarm_worker.replay.effects.wave import Evaluation
 from swarm_worker.replay.pruning import FEW, Bound, Contest, Entrant, Range, Standing, lost, wanted
 
 UNIT = Range(0, 1)
@@ -556,7 +557,7 @@ def test_no_error_is_tolerated_and_there_is_none() -> None:
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_only_plain_numbers_compete(odd: Any, wrapped: bool) -> None:
     def standing(score: Any) -> Standing | None:
-        wave = Wave(lambda item: item, [1], 10)
+        wave = Evaluation(lambda item: item, [1], 10)
         value = Outcome.OK, (dspy.Prediction(), dspy.Prediction(score=score) if wrapped else score)
         header = Result(key=wave.keys[0], outcome=Outcome.OK, usage=Usage()).to_header()
         store = Store.of([Record(RecordKind.RESULT, header, CODEC.dumps(value))])

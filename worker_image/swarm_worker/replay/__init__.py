@@ -2,7 +2,7 @@
 
 hooks         where stock DSPy hands its expensive steps to the engine
 engine        the one place where a plan lacks a result: take it, run it here, or leave
-effects       the expensive steps: what each is called, how it becomes tasks, how a result becomes a return value
+effects       the expensive steps, a module for each kind
 calls         LM calls, each made once
 call_sharing  also between processes of one machine
 execute       runs one cell, anywhere

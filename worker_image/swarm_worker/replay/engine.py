@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from math import inf
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 from swarm_wire.messages import CallMade, Outcome, Result, Task
 from swarm_wire.names import WorkerReason
@@ -46,9 +46,14 @@ from swarm_worker.provider.price_list import took
 from swarm_worker.replay.call_sharing import Table
 from swarm_worker.replay.calls import Answers
 from swarm_worker.replay.cell_timer import Watch
-from swarm_worker.replay.effects import Call, Failures, Tasks, make_work
+from swarm_worker.replay.effects.call import Call
+from swarm_worker.replay.effects.effect import Effect
+from swarm_worker.replay.effects.failures import Failures
+from swarm_worker.replay.effects.registry import make_work
+from swarm_worker.replay.effects.tasks import Tasks
+from swarm_worker.replay.effects.wave import Evaluation
 from swarm_worker.replay.execute import outcome_of, told
-from swarm_worker.replay.pruning import Contest, Entrant, Standing
+from swarm_worker.replay.pruning import Contest, Entrant
 from swarm_worker.replay.tally import Tally
 
 SMALL = 8
@@ -59,56 +64,6 @@ CALLS_AT_ONCE = 16
 """LM calls of its own that a plan makes side by side."""
 SETTLE_SECONDS = 0.3
 """A plan whose optimizer runs threads leaves when they have run nothing, and asked for nothing, for so long."""
-
-
-class Effect(Protocol):
-    """What the engine must know of an effect: a name, whether the journal has it, what it came to."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def unresolved(self) -> bool: ...
-    @property
-    def keys(self) -> Sequence[str]: ...
-    def is_known(self, store: Store) -> bool: ...
-    def load(self, store: Store, codec: Codec) -> Any: ...
-
-
-class Scattered(Effect, Protocol):
-    """An effect that workers execute."""
-
-    @property
-    def weight(self) -> int:
-        """About how many runs of the program each of its cells is."""
-
-    @property
-    def program(self) -> str | None:
-        """What an evaluation evaluates; None for other effects."""
-
-    @property
-    def groups(self) -> Sequence[str]:
-        """Names of an evaluation's items."""
-
-    def errors_left(self, store: Store) -> int | None:
-        """When so many more cells have failed, stock would stop, whatever the others come to; None: never."""
-
-    def has_failed(self, store: Store) -> bool:
-        """Whether so many have failed."""
-
-    def tasks(self, store: Store, codec: Codec) -> Tasks: ...
-    def placeholder(self, letter: str, score: float) -> Any:
-        """A stand-in for the result, or None where there can be none."""
-
-    def scores(self, value: Any) -> dict[str, float]:
-        """The scores of an evaluation's items by name, those that failed left out."""
-
-    def standing(self, store: Store, codec: Codec) -> Standing | None:
-        """What is known of an evaluation; None where that cannot be compared."""
-
-    def load(self, store: Store, codec: Codec, missing: float = ...) -> Any:
-        """The result; each item that an evaluation does without scores so much, as a Bound."""
 
 
 class Leave(Protocol):
@@ -223,15 +178,15 @@ class Engine:
 
     # Waves and bootstraps
 
-    def need(self, effect: Scattered) -> Any:
+    def need(self, effect: Effect) -> Any:
         """The effect's result. Does not return where the journal lacks it."""
         with self.ending():
             return self._needed(effect)
 
-    def _needed(self, effect: Scattered) -> Any:
+    def _needed(self, effect: Effect) -> Any:
         if self._scout is not None:
             return self._scouted(self._scout, effect)
-        self._follow(effect)
+        self._follow(effect.kind, effect.digest)
         while not (self._is_settled(effect) or self._is_passed_over(effect)):
             tasks = self._tasks(effect)
             if _fits(tasks.task, self._small):
@@ -243,7 +198,7 @@ class Engine:
             self._used_by_kind.append((effect.kind, known))
         self.used.update(known)
         value = self._load(effect)
-        if effect.program is not None and not effect.has_failed(self.store):
+        if isinstance(effect, Evaluation) and not effect.has_failed(self.store):
             self._forecast.add(effect.program, effect.scores(value))
             self._enter(effect)
         return value
@@ -255,22 +210,22 @@ class Engine:
         self.stream = list(self.store.stream)
         self._end()
 
-    def _is_settled(self, effect: Scattered) -> bool:
+    def _is_settled(self, effect: Effect) -> bool:
         """Whether nothing more of it is needed."""
         return effect.is_known(self.store) or (self._competes(effect) and effect.digest in self.spared)
 
-    def _is_passed_over(self, effect: Scattered) -> bool:
-        if effect.program is None or not self._passes_over():
+    def _is_passed_over(self, effect: Effect) -> bool:
+        if not (isinstance(effect, Evaluation) and self._passes_over()):
             return False
         self.has_passed_over = True
         return True
 
-    def _load(self, effect: Scattered) -> Any:
-        if effect.is_known(self.store):
-            return effect.load(self.store, self.codec)
-        return effect.load(self.store, self.codec, -inf if self._contest is None else self._contest.most)
+    def _load(self, effect: Effect) -> Any:
+        if isinstance(effect, Evaluation) and not effect.is_known(self.store):
+            return effect.bounded(self.store, self.codec, -inf if self._contest is None else self._contest.most)
+        return effect.load(self.store, self.codec)
 
-    def _block(self, effect: Scattered, tasks: Tasks) -> Scout | None:
+    def _block(self, effect: Effect, tasks: Tasks) -> Scout | None:
         """Asks for the effect and whatever else may run, and leaves.
 
         Returns:
@@ -283,7 +238,7 @@ class Engine:
         if not entrants:
             self._ask(effect.digest, tasks.records())
         if self._looks_ahead:
-            has_placeholder = effect.placeholder(EXTREMES[0].letter, 0.0) is not None
+            has_placeholder = effect.placeholder(EXTREMES[0].letter, lambda *_: 0.0) is not None
             if has_placeholder and (scout := self._find_independent()) is not None:
                 return scout
             self._ask_for_part(*entrants)
@@ -328,7 +283,7 @@ class Engine:
         """Whether something is under way in other threads. What coroutines of this one began waits for this one."""
         return any(count for thread, count in self._at_work.items() if thread != threading.get_ident())
 
-    def _tasks(self, effect: Scattered) -> Tasks:
+    def _tasks(self, effect: Effect) -> Tasks:
         """The effect's task. Ends the process where it cannot travel: an optimizer may catch."""
         try:
             return effect.tasks(self.store, self.codec)
@@ -413,17 +368,17 @@ class Engine:
         """Keys of the missing cells of each evaluation that cannot win, by digest."""
         return self._contest.spared if self._contest is not None else {}
 
-    def _competes(self, effect: Scattered) -> bool:
+    def _competes(self, effect: Effect) -> TypeGuard[Evaluation]:
         """Whether it may be cut short. Only where others can be seen ahead: by then one of them may have won."""
         return (
             self._contest is not None
             and self._contest.is_on
             and self._looks_ahead
-            and effect.program is not None
+            and isinstance(effect, Evaluation)
             and is_main()
         )
 
-    def _entrants(self, effect: Scattered) -> list[Entrant]:
+    def _entrants(self, effect: Effect) -> list[Entrant]:
         """The effect, if it competes."""
         if not self._competes(effect) or effect.has_failed(self.store):
             return []
@@ -432,7 +387,7 @@ class Engine:
         tasks = None if effect.is_known(self.store) else self._tasks(effect)
         return [Entrant(effect.digest, effect.keys, standing, tasks)]
 
-    def _enter(self, effect: Scattered) -> None:
+    def _enter(self, effect: Evaluation) -> None:
         """Notes an evaluation that the plan has the scores of."""
         if self._contest is None or not is_main():
             return
@@ -478,7 +433,7 @@ class Engine:
         if self._scout is not None:
             self._scouted_call(self._scout, effect)
             return effect
-        self._follow(effect)
+        self._follow(effect.kind, effect.digest)
         while not effect.is_known(self.store):
             if (flight := self._flights.claim(effect.digest)) is not None:
                 assert isinstance(flight, Future)
@@ -505,7 +460,7 @@ class Engine:
             if effect.unresolved or not effect.is_known(self.store):
                 self._scout.end()
             return effect
-        self._follow(effect)
+        self._follow(effect.kind, effect.digest)
         while not effect.is_known(self.store):
             if (flight := self._flights.claim(effect.digest)) is not None:
                 assert isinstance(flight, Future)
@@ -646,11 +601,10 @@ class Engine:
             prices[kind] = max(price, prices.get(kind, 0.0))
         return prices
 
-    def _stand_in(self, scout: Scout, effect: Scattered) -> Any:
-        mean, deviation = self._forecast.of(effect.program or "", effect.groups)
-        return effect.placeholder(scout.letter, scout.score(mean, deviation))
+    def _stand_in(self, scout: Scout, effect: Effect) -> Any:
+        return effect.placeholder(scout.letter, lambda *about: scout.score(*self._forecast.of(*about)))
 
-    def _scouted(self, scout: Scout, effect: Scattered) -> Any:
+    def _scouted(self, scout: Scout, effect: Effect) -> Any:
         """In a scout: what is known, or a placeholder after a word with the referee."""
         is_settled = not effect.unresolved and self._is_settled(effect)
         if is_settled and not self._competes(effect):
@@ -665,7 +619,7 @@ class Engine:
             scout.end()
         return stand_in
 
-    def _request(self, effect: Scattered) -> Entrant | list[Record]:
+    def _request(self, effect: Effect) -> Entrant | list[Record]:
         """What it takes to run an effect, or to compare it with others first."""
         if entrants := self._entrants(effect):
             return entrants[0]
@@ -717,7 +671,7 @@ class Engine:
                 with self.ending():
                     self._check([*self.stream, *found, *((Call.kind, digest) for digest in self._waiting)])
 
-    def _follow(self, effect: Effect) -> None:
+    def _follow(self, kind: str, digest: str) -> None:
         """Each plan must need what the plan before it needed, in the same order.
 
         Threads and coroutines of an optimizer have no order among them, so what they need does not count.
@@ -729,14 +683,14 @@ class Engine:
             self._end(OutputFull())
         if not is_ordered():
             return
-        number, found = len(self.stream), (effect.kind, effect.digest)
+        number, found = len(self.stream), (kind, digest)
         self.stream.append(found)
         if number < len(self.store.stream) and self.store.stream[number] != found and not self.has_passed_over:
-            kind, digest = self.store.stream[number]
+            before = self.store.stream[number]
             self._end(
                 Drift(
                     WorkerReason.NONDETERMINISTIC,
-                    f"effect {number + 1} was the {kind} {digest} before and is the {found[0]} {found[1]} now: the "
+                    f"effect {number + 1} was the {before[0]} {before[1]} before and is the {kind} {digest} now: the "
                     "program, metric or data differs from process to process. Look for time, unseeded randomness, "
                     "the order of a set, or the environment; make it the same each time.",
                 )

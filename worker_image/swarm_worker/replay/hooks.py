@@ -25,7 +25,8 @@ from swarm_worker.exceptions import Raised, describe
 from swarm_worker.lookahead import placeholder
 from swarm_worker.replay import evidence, recorded
 from swarm_worker.replay.calls import current
-from swarm_worker.replay.effects import Bootstrap, Wave
+from swarm_worker.replay.effects.bootstrap import Bootstrap
+from swarm_worker.replay.effects.wave import wave
 from swarm_worker.replay.engine import Engine, Missing, may_stand_in
 from swarm_worker.replay.evidence import Recorded
 
@@ -54,9 +55,9 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
         recorded.leave()
         records = evidence.is_collected()
         with engine.ending():
-            wave = Wave(Recorded(function) if records else function, list(data), executor.max_errors)
-        values = engine.need(wave)
-        engine.tally.evaluated(sum(key in engine.store for key in wave.keys))
+            effect = wave(Recorded(function) if records else function, list(data), executor.max_errors)
+        values = engine.need(effect)
+        engine.tally.evaluated(sum(key in engine.store for key in effect.keys))
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
             if outcome is Outcome.OK:
@@ -65,7 +66,7 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
                 executor.error_count += 1
                 executor.failed_indices.append(number)
                 executor.exceptions_map[number] = value
-                engine.tally.failed(Raised.of(value), wave.items[number])
+                engine.tally.failed(Raised.of(value), effect.items[number])
         if executor.error_count and executor.error_count >= executor.max_errors:
             raise Exception("Execution cancelled due to errors or interruption.")
         if executor.error_count and records:
