@@ -6,18 +6,16 @@ from typing import Any
 from support.operator_specs import spec
 from swarm_operator.compilation.api import ObjectKind, Status
 from swarm_operator.compilation.decide.retention import sifted
+from swarm_operator.compilation.model.shards import Artifact, Journal, Shard
 from swarm_operator.compilation.model.world import (
-    Artifact,
     AssignmentMap,
     Compilation,
     Job,
-    Journal,
     Key,
     MapRef,
     Pod,
     PublishedArtifact,
     Run,
-    Shard,
     World,
 )
 from swarm_wire.messages import (

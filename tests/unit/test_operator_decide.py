@@ -48,7 +48,8 @@ from swarm_operator.compilation.model.actions import (
     StartPlan,
     StartWork,
 )
-from swarm_operator.compilation.model.world import Harvest, MapRef, NewPlan, Shard, Trouble, World
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import Harvest, MapRef, NewPlan, Trouble, World
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_wire.messages import UNLIMITED, Commit, Usage
 from swarm_wire.names import ExitCode, WorkerReason

@@ -14,7 +14,8 @@ from hypothesis import given
 from support.wire import Damage, damages, noise, printed
 from support.worlds import cell, job, planned, pod, results, shard, task
 from swarm_operator.compilation.api import ObjectKind
-from swarm_operator.compilation.model.world import Harvest, Journal, Pod
+from swarm_operator.compilation.model.shards import Journal
+from swarm_operator.compilation.model.world import Harvest, Pod
 from swarm_operator.compilation.observe.harvest import Output, artifact_of, harvest, transcribed, vanished
 from swarm_wire.messages import (
     Allowance,

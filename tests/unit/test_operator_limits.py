@@ -29,7 +29,8 @@ from swarm_operator.compilation.api import ObjectKind, Reason, ScoresStatus, Sta
 from swarm_operator.compilation.decide.conditions import CONDITIONS, State, timestamp
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import Action, DropJob, StartPlan, StartWork
-from swarm_operator.compilation.model.world import Compilation, Journal, Pod, Shard, World
+from swarm_operator.compilation.model.shards import Journal, Shard
+from swarm_operator.compilation.model.world import Compilation, Pod, World
 from swarm_operator.compilation.observe import harvest
 from swarm_operator.compilation.observe.harvest import Output
 from swarm_operator.settings import Settings

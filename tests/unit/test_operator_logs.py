@@ -13,7 +13,8 @@ from support.worlds import KEY, NOW, ago, cell, job, planned, pod, results
 from swarm_operator.cluster import errors
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.world import Job, Journal, Pod, Shard
+from swarm_operator.compilation.model.shards import Journal, Shard
+from swarm_operator.compilation.model.world import Job, Pod
 from swarm_operator.compilation.observe import harvest as gather
 from swarm_operator.compilation.observe import pod_logs
 from swarm_operator.compilation.observe.harvest import Output

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from support.operator_specs import spec
 from support.worlds import ARTIFACT, IMAGE, KEY, RUN_ID, assignment, planned, run, task
+from swarm_engine.journal import Took
 from swarm_operator.compilation.api import FINALIZER, ObjectKind
 from swarm_operator.compilation.apply import manifests
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.world import AssignmentMap, Journal, Run, Shard, Took
+from swarm_operator.compilation.model.shards import Journal, Shard
+from swarm_operator.compilation.model.world import AssignmentMap, Run
 from swarm_operator.compilation.observe.config_maps import parse
 from swarm_wire.messages import CallMade, Ending, RunRequest, Usage
 from swarm_wire.rates import RateLimits, rate_limits

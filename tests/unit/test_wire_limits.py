@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from support.wire import task
-from swarm_wire.accounts import Accounts, repeated
-from swarm_wire.limits import affordable, spent_limit, too_little
+from swarm_engine.accounts import Accounts, repeated
+from swarm_engine.limits import affordable, spent_limit, too_little
+from swarm_engine.slicing import missing_cells
 from swarm_wire.messages import MOST, Allowance, Booked, Commit, Ending, Spending, Task, Usage
-from swarm_wire.slicing import missing_cells
 from swarm_wire.spec import Limits
 
 ONE, TWO, THREE = task(1, 10), task(2, 10), task(3, 10)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from swarm_wire.accounts import Accounts
+from swarm_engine.accounts import Accounts
 from swarm_wire.messages import (
     STORED,
     Booked,

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
+from swarm_engine.accounts import Accounts, least, repeated
+from swarm_engine.attempts import isolated, process_ended, slice_keys
+from swarm_engine.limits import affordable, spent_limit, too_little
+from swarm_engine.slicing import has_failed, missing_cells, slice_cells
 from swarm_wire import names
-from swarm_wire.accounts import Accounts, least, repeated
-from swarm_wire.limits import affordable, spent_limit, too_little
 from swarm_wire.messages import (
     Allowance,
     ArtifactHeader,
@@ -37,7 +39,6 @@ from swarm_wire.messages import (
 from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.slicing import has_failed, isolated, missing_cells, process_ended, slice_cells, slice_keys
 from swarm_wire.words import sentence
 from swarm_worker.errors import SwarmError
 from swarm_worker.local.folder import JournalFolder

@@ -25,7 +25,8 @@ from swarm_operator.compilation.model.actions import (
     StartPlan,
     StartWork,
 )
-from swarm_operator.compilation.model.world import Compilation, Key, Run, Shard, World
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import Compilation, Key, Run, World
 from swarm_operator.compilation.observe import objects
 from swarm_operator.settings import Settings
 from swarm_wire.messages import RunRequest

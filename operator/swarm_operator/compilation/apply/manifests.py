@@ -33,7 +33,8 @@ from swarm_operator.compilation.api import (
     ObjectKind,
 )
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.world import Artifact, Key, Run, Shard
+from swarm_operator.compilation.model.shards import Artifact, Shard
+from swarm_operator.compilation.model.world import Key, Run
 from swarm_wire import names, shards
 from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending, RunRequest
 from swarm_wire.names import api_key_env, variable_prefix

@@ -1,22 +1,25 @@
 """Rules of a run that is over, is to be, or rests."""
 
 from collections.abc import Collection
+from typing import Final
 
+from swarm_engine.steps import Exhausted, next_plan
 from swarm_operator.compilation.api import ArtifactStatus, ObjectKind, Reason
-from swarm_operator.compilation.decide import limits, wording
+from swarm_operator.compilation.decide import attempts, limits, wording
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.decide.start import EXTRA_ATTEMPTS, start
-from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact
+from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact, start
 from swarm_operator.compilation.model.actions import (
     ClaimName,
     DropJob,
     Publish,
     StartPlan,
 )
-from swarm_operator.compilation.model.world import Artifact
+from swarm_operator.compilation.model.shards import Artifact
 from swarm_wire.messages import Allowance, Ending
+
+NOTHING: Final = Allowance(calls=0)
 
 
 def deletion(s: Situation) -> Move | None:
@@ -114,12 +117,13 @@ def limited(s: Situation) -> Move | None:
     if waits := ending(s, why, partial):
         return waits
     pods = [pod for pod in s.pods if pod.job_uid in partial]
-    if sum(pod.failed_on_its_own for pod in pods) >= s.max_attempts or len(partial) > EXTRA_ATTEMPTS:
+    ends = [attempts.ended(pod) for pod in pods]
+    if isinstance(next_plan(s.planned, s.swarm, NOTHING, ends, len(partial)), Exhausted):
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"{why}, and the plan for the best program by then did not come to its end. {wording.last_failure(pods)}",
         )
-    action = StartPlan(s.planned, last + 1, Allowance(calls=0), Ending(why=why, limits=limits.current(s)))
+    action = StartPlan(s.planned, last + 1, NOTHING, Ending(why=why, limits=limits.current(s)))
     return start(s, wording.ending(why, waits=False), action)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swarm_operator.compilation.api import ObjectKind, Status
-from swarm_operator.compilation.model.world import Artifact, Shard
+from swarm_operator.compilation.model.shards import Artifact, Shard
 from swarm_wire.messages import Allowance, Assignment, Ending
 from swarm_wire.records import Framed
 

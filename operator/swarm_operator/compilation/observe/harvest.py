@@ -15,9 +15,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from swarm_engine import accounts
 from swarm_operator.compilation.api import ObjectKind
-from swarm_operator.compilation.model.world import Artifact, Harvest, Job, Journal, NewPlan, Pod
-from swarm_wire import accounts
+from swarm_operator.compilation.model.shards import Artifact, Journal
+from swarm_operator.compilation.model.world import Harvest, Job, NewPlan, Pod
 from swarm_wire.messages import (
     MOST,
     ArtifactHeader,
