@@ -21,22 +21,22 @@ from swarm_operator.compilation.model.actions import (
     ReleasePod,
 )
 from swarm_operator.compilation.model.roles import Folder
+from swarm_operator.compilation.model.shards import Artifact, Shard
 from swarm_operator.compilation.model.world import (
-    Artifact,
     AssignmentMap,
     Compilation,
     Job,
     MapRef,
     Pod,
     PublishedArtifact,
-    Shard,
     World,
 )
 from swarm_operator.settings import Settings
-from swarm_wire.messages import UNLIMITED, Allowance, Commit, RunRequest
+from swarm_wire.messages import Commit, RunRequest
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import UNLIMITED, Allowance
 
 SETTINGS = Settings()
 PLAN, WORK, RESULTS = ObjectKind.PLAN, ObjectKind.WORK, ObjectKind.RESULTS

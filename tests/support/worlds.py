@@ -9,36 +9,22 @@ from swarm_operator.compilation.decide.orders import POD_SECONDS
 from swarm_operator.compilation.decide.retention import sifted
 from swarm_operator.compilation.model.actions import StartJob
 from swarm_operator.compilation.model.roles import Folder
+from swarm_operator.compilation.model.shards import Artifact, Journal, Shard
 from swarm_operator.compilation.model.world import (
-    Artifact,
     AssignmentMap,
     Compilation,
     Job,
-    Journal,
     Key,
     MapRef,
     Pod,
     PublishedArtifact,
     Run,
-    Shard,
     World,
 )
-from swarm_wire.messages import (
-    Assignment,
-    Candidate,
-    Cell,
-    EffectKind,
-    PlanEnd,
-    PlanOutcome,
-    Report,
-    RunRequest,
-    Scores,
-    SliceRef,
-    Task,
-    Usage,
-    Waste,
-)
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.messages import Assignment, Cell, EffectKind, PlanEnd, PlanOutcome, RunRequest, SliceRef, Task
+from swarm_wire.report import Candidate, Report, Scores, Waste
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import Usage
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 KEY = Key("team", "triage", "uid-1")

@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 
 from support.worlds import ARTIFACT, KEY, LABELS, OWNER, RUN_ID, assignment, planned, run, work_order
+from swarm_engine.journal import Took
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.apply import config_maps
 from swarm_operator.compilation.apply.jobs import job
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import KeepAssignment, KeepRecords
-from swarm_operator.compilation.model.world import AssignmentMap, Journal, Shard, Took
+from swarm_operator.compilation.model.shards import Journal, Shard
+from swarm_operator.compilation.model.world import AssignmentMap
 from swarm_operator.compilation.observe.config_maps import parse
-from swarm_wire.messages import Assignment, CallMade, RunRequest, Usage
+from swarm_wire.messages import Assignment, CallMade, RunRequest
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import unpack
+from swarm_wire.spending import Usage
 
 _, END = planned(0)
 

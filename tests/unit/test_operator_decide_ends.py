@@ -315,10 +315,10 @@ def test_the_published_artifact_is_told_in_the_status() -> None:
     decision = decide(world(compiled(0), artifact=published()), NOW, SETTINGS)
     assert decision.status is not None
     assert decision.status.as_written()["artifact"] == {
-        "configMap": "triage-artifact",
+        "runId": RUN_ID,
         "sha256": ARTIFACT.sha256,
         "score": 75.0,
-        "runId": RUN_ID,
+        "configMap": {"name": "triage-artifact"},
     }
     assert decision.actions == ()
 

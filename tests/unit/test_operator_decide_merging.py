@@ -30,8 +30,9 @@ from support.worlds import (
 from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.decide.retention import FEW
 from swarm_operator.compilation.model.actions import MergeShards
-from swarm_operator.compilation.model.world import MapRef, Shard
-from swarm_wire.messages import Usage
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import MapRef
+from swarm_wire.spending import Usage
 
 
 def small(round_: int, count: int) -> list[Shard]:

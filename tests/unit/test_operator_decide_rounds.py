@@ -44,8 +44,9 @@ from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import DropMap, KeepRecords
 from swarm_operator.compilation.model.world import Harvest, MapRef, NewPlan, World
-from swarm_wire.messages import Commit, Usage
+from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode
+from swarm_wire.spending import Usage
 
 ROUNDS = [
     Row(

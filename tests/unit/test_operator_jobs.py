@@ -9,10 +9,11 @@ from swarm_operator.compilation.api import FINALIZER
 from swarm_operator.compilation.apply.jobs import job
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.roles import Folder
-from swarm_operator.compilation.model.world import Run, Shard
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import Run
 from swarm_wire.messages import RunRequest
 from swarm_wire.rates import RateLimits, rate_limits
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 
 TASKS, END = planned(0)
 ONE = assignment(0, 1, [0]).assignment

@@ -31,10 +31,14 @@ from swarm_operator.compilation.decide.conditions import State, timestamp
 from swarm_operator.compilation.decide.orders import PARTIAL_SECONDS
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import Action, KeepAssignment, StartJob
-from swarm_operator.compilation.model.world import Compilation, Shard, World
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import Compilation, World
 from swarm_operator.settings import Settings
-from swarm_wire.messages import Allowance, Booked, Commit, Ending, PlanEnd, PlanOutcome, Scores, Spending
-from swarm_wire.spec import CompilationSpec, Limits
+from swarm_wire.messages import Commit, Ending, PlanEnd, PlanOutcome
+from swarm_wire.report import Scores
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Allowance, Booked, Spending
 
 SPENT = Commit(nonce="n", exit_code=75, reason="AllowanceSpent", message="no more")
 
@@ -282,13 +286,13 @@ TABLE = [
     ),
     Row(
         "a plan for the best program that is disrupted is tried again",
-        world(planned(0), booked(10), compilation=limited(lmCalls=10), **disrupted(10)),
-        [last_plan(11, "the run has ended by limits.lmCalls: 10", planned(0), booked(10), lmCalls=10)],
+        world(planned(0), booked(10), compilation=limited(lmCalls=10), **disrupted(12)),
+        [last_plan(13, "the run has ended by limits.lmCalls: 10", planned(0), booked(10), lmCalls=10)],
         reason=Reason.PLANNING,
     ),
     Row(
         "a plan for the best program that is disrupted again and again is given up",
-        world(planned(0), booked(10), compilation=limited(lmCalls=10), **disrupted(11)),
+        world(planned(0), booked(10), compilation=limited(lmCalls=10), **disrupted(13)),
         [],
         State.FAILED,
         Reason.ATTEMPTS_EXHAUSTED,

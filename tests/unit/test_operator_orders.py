@@ -15,9 +15,11 @@ from swarm_operator.compilation.model.actions import StartJob
 from swarm_operator.compilation.model.roles import ROLES, Folder
 from swarm_operator.compilation.model.world import World
 from swarm_operator.settings import Settings
-from swarm_wire.messages import Allowance, Booked, Ending, Spending
+from swarm_wire.messages import Ending
 from swarm_wire.rates import rate_limits
-from swarm_wire.spec import CompilationSpec, Limits
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Allowance, Booked, Spending
 
 SETTINGS = Settings(limiter="limiter:7070", image_pull_policy="Never")
 PACED = {"requestsPerMinute": 60}

@@ -9,12 +9,14 @@ from support.decisions import WORK
 from support.wire import printed
 from support.worlds import job, pod, shard
 from swarm_operator.compilation.api import ObjectKind
-from swarm_operator.compilation.model.world import Journal, Pod
+from swarm_operator.compilation.model.shards import Journal
+from swarm_operator.compilation.model.world import Pod
 from swarm_operator.compilation.observe import harvest
 from swarm_operator.compilation.observe.harvest import Output
-from swarm_wire.messages import Allowance, Booked, Commit, Spending
+from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Allowance, Booked, Spending
 
 
 def told(calls: int) -> Record:

@@ -26,7 +26,8 @@ from swarm_operator.compilation.model.actions import (
     ReleasePod,
     StartJob,
 )
-from swarm_operator.compilation.model.world import Compilation, Key, Shard
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import Compilation, Key
 from swarm_operator.compilation.observe import objects
 
 RELEASE_TRIES: Final = 5

@@ -22,7 +22,8 @@ from swarm_operator.compilation.api import (
 from swarm_operator.compilation.apply.metadata import Manifest, labels, owner, place
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import KeepAssignment, KeepRecords
-from swarm_operator.compilation.model.world import Artifact, Key, Run, Shard
+from swarm_operator.compilation.model.shards import Artifact, Shard
+from swarm_operator.compilation.model.world import Key, Run
 from swarm_wire import names, shards
 from swarm_wire.messages import RunRequest
 

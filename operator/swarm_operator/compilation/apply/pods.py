@@ -10,10 +10,11 @@ from swarm_operator.compilation.apply.metadata import Manifest
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import StartJob
 from swarm_operator.compilation.model.roles import ROLES, Folder
-from swarm_operator.compilation.model.world import Run, Shard
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.names import api_key_env, variable_prefix
-from swarm_wire.schema import SpecModel
+from swarm_wire.spec.schema import SpecModel
 
 GRACE_SECONDS: Final = 30
 LINGER_SECONDS: Final = 20

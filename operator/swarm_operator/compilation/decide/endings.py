@@ -1,22 +1,22 @@
 """Rules of a run that is over, is to be, or rests."""
 
 from collections.abc import Collection
+from typing import Final
 
-from swarm_operator.compilation.api import ArtifactStatus, ObjectKind, Reason
-from swarm_operator.compilation.decide import limits, wording
+from swarm_engine.steps import Exhausted, next_plan
+from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, ObjectKind, Reason
+from swarm_operator.compilation.decide import attempts, limits, wording
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
 from swarm_operator.compilation.decide.orders import plan_job
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.decide.start import EXTRA_ATTEMPTS, start
-from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact
-from swarm_operator.compilation.model.actions import (
-    ClaimName,
-    DropJob,
-    Publish,
-)
-from swarm_operator.compilation.model.world import Artifact
-from swarm_wire.messages import Allowance, Ending
+from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact, start
+from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish
+from swarm_operator.compilation.model.shards import Artifact
+from swarm_wire.messages import Ending
+from swarm_wire.spending import Allowance
+
+NOTHING: Final = Allowance(calls=0)
 
 
 def deletion(s: Situation) -> Move | None:
@@ -70,7 +70,8 @@ def compiled(s: Situation) -> Move | None:
         written = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (publish(s, artifact),), wake_up=0)
         return foreign_artifact(s) or written
     score, run_id = artifact.report.scores.best, s.world.compilation.run_id
-    published = ArtifactStatus(config_map=found.name, sha256=artifact.sha256, score=score, run_id=run_id)
+    there = ArtifactConfigMap(name=found.name)
+    published = ArtifactStatus(run_id=run_id, sha256=artifact.sha256, score=score, config_map=there)
     if s.partial is not None:
         message = f"{s.partial.why}. {wording.best_so_far(artifact, wanted=True)}"
         return ending(s, s.partial.why) or Move(
@@ -114,12 +115,13 @@ def limited(s: Situation) -> Move | None:
     if waits := ending(s, why, partial):
         return waits
     pods = [pod for pod in s.pods if pod.job_uid in partial]
-    if sum(pod.failed_on_its_own for pod in pods) >= s.max_attempts or len(partial) > EXTRA_ATTEMPTS:
+    ends = [attempts.ended(pod) for pod in pods]
+    if isinstance(next_plan(s.planned, s.swarm, NOTHING, ends, len(partial)), Exhausted):
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"{why}, and the plan for the best program by then did not come to its end. {wording.last_failure(pods)}",
         )
-    last_plan = plan_job(s, last + 1, Allowance(calls=0), Ending(why=why, limits=limits.current(s)))
+    last_plan = plan_job(s, last + 1, NOTHING, Ending(why=why, limits=limits.current(s)))
     return start(s, wording.ending(why, waits=False), last_plan)
 
 

@@ -9,11 +9,12 @@ from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import StartJob
 from swarm_operator.compilation.model.roles import Folder
-from swarm_operator.compilation.model.world import Shard
+from swarm_operator.compilation.model.shards import Shard
 from swarm_wire import names
-from swarm_wire.messages import Allowance, Assignment, Ending
+from swarm_wire.messages import Assignment, Ending
 from swarm_wire.rates import rate_limits
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import Allowance
 
 POD_SECONDS: Final = 24 * 3600
 """Longest life of a pod, for those that hang where nobody looks: in an import, in the data, in an optimizer; workers,
@@ -45,16 +46,16 @@ def plan_job(
     return made
 
 
-def work_job(s: Situation, assignment: Assignment, left: Allowance) -> StartJob:
+def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> StartJob:
     """One pod for each slice, `spec.swarm.pods` of them side by side. From the journal they take LM calls, unpaid.
 
     Args:
-        left: what the run may spend yet; the pods share it.
+        allowance: of each pod.
     """
     round_, slices = assignment.round, len(assignment.slices)
     tasks = s.world.journal.task_shards(round_)
     given = {Folder.TASKS: tasks, Folder.ASSIGNMENT: ()}
-    made = _job(s, ObjectKind.WORK, round_, assignment.attempt, left.shared(slices), given)
+    made = _job(s, ObjectKind.WORK, round_, assignment.attempt, allowance, given)
     spec = made.run.spec
     # How long a pod waits for its turn at a provider cannot be known.
     seconds = POD_SECONDS if made.rates.models else _longest(spec, assignment, tasks)

@@ -2,26 +2,19 @@
 
 from collections.abc import Iterable
 
+from swarm_engine.steps import CellsFailed, Exhausted, Work, next_plan, next_work
 from swarm_operator.compilation.api import ObjectKind, Reason
-from swarm_operator.compilation.decide import limits, retention, wording
-from swarm_operator.compilation.decide.attempts import backoff, poisoned, struck, untouched
+from swarm_operator.compilation.decide import attempts, limits, retention, wording
+from swarm_operator.compilation.decide.attempts import backoff, open_round
 from swarm_operator.compilation.decide.moves import Move, fail, release, under_way
 from swarm_operator.compilation.decide.orders import plan_job, work_job
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.decide.start import EXTRA_ATTEMPTS, start
-from swarm_operator.compilation.decide.waiting import blocked
+from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.actions import (
-    Action,
-    KeepAssignment,
-    KeepRecords,
-    OpenRun,
-)
+from swarm_operator.compilation.model.actions import Action, KeepAssignment, KeepRecords, OpenRun
 from swarm_operator.compilation.model.world import NewPlan
-from swarm_wire.limits import affordable
-from swarm_wire.messages import Assignment, RunRequest
+from swarm_wire.messages import RunRequest
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
-from swarm_wire.slicing import process_ended, slice_cells
 
 
 def harvest(s: Situation) -> Move | None:
@@ -71,52 +64,37 @@ def scatter(s: Situation) -> Move | None:
     """The last planned round lacks results: attempt after attempt, each with the missing cells alone."""
     if not s.missing or s.world.run is None:
         return None
-    round_ = s.planned - 1
-    given = {attempt: found for (of, attempt), found in s.world.assignments.items() if of == round_}
-    last = max(given, default=0)
-    job, pods = s.jobs_of(ObjectKind.WORK, round_).get(last), s.pods_of(ObjectKind.WORK, round_)
-    if last and job is None and not pods and untouched(s, given[last]):
+    round_ = open_round(s, s.world.run)
+    last, pods = round_.last, s.pods_of(ObjectKind.WORK, round_.number)
+    number = last.assignment.attempt if last else 0
+    job = s.jobs_of(ObjectKind.WORK, round_.number).get(number)
+    if last and job is None and not pods and round_.is_untouched(last):
         # The operator died between the two writes of an attempt, or the Job was deleted before it brought anything.
-        again = given[last]
-        return start(s, wording.scattering(s), work_job(s, again.assignment, limits.left(s)))
+        share = round_.left.shared(len(last.assignment.slices))
+        return start(s, wording.scattering(s), work_job(s, last.assignment, share))
     if job is not None and not s.over(job):
         return blocked(s, job) or under_way(s, wording.scattering(s))
     if s.live(pods):
         return under_way(s, wording.scattering(s))
 
-    strikes = struck(s, given[last]) if last else {}
-    worst = max(strikes.values(), default=0)
-    ended = [pod for pod in pods if pod.attempt == last]
-    if last and (found := poisoned(s, given[last], strikes)):
-        errors = tuple(process_ended(key, how) for key, how in sorted(found.items()))
-        kept = KeepRecords(s.world.run.id, ObjectKind.RESULTS, round_, 0, errors)
-        return Move(wording.scattering(s), (kept,), wake_up=0)
-    fruitless = sum(untouched(s, found) for found in given.values())
-    if worst >= s.max_attempts or fruitless >= s.max_attempts + EXTRA_ATTEMPTS:
-        return fail(
-            Reason.ATTEMPTS_EXHAUSTED,
-            f"{len(s.missing)} cells of round {round_} have no result after {last} attempts. "
-            f"{wording.last_failure(ended)} Remove the cause. {wording.new_run(s)}",
-        )
-    if delay := backoff(s, worst, ended):
-        return Move(wording.retrying(s, last, ended), release(s.world.harvest.settled), delay)
-    swarm, left = s.world.run.spec.swarm, limits.left(s)
-    cells = affordable(s.missing, left, s.world.journal.accounts.total, len(s.world.journal.keys))
-    # What several pods have left over is too little for each of them; together it may be enough for some calls more.
-    fewer = max(1, len(given[last].assignment.slices) // 4) if limits.refused(ended) else 0
-    slices = slice_cells(
-        cells,
-        pods=fewer or swarm.pods,
-        threads=swarm.threads_per_pod,
-        max_cells=len(cells) if fewer else swarm.slice_size,
-        attempt=worst + 1,
-        attempts=s.max_attempts,
-    )
-    assignment = Assignment(run_id=s.world.run.id, round=round_, attempt=last + 1, slices=slices)
-    as_meant = limits.refused(ended) or (ended and all(pod.exit_code == ExitCode.DONE for pod in ended))
-    verdict = wording.retrying(s, last, ended) if last and not as_meant else wording.scattering(s)
-    given_out = KeepAssignment(assignment, tuple(sorted(strikes.items())))
-    return start(s, verdict, given_out, work_job(s, assignment, left))
+    ended = [pod for pod in pods if pod.attempt == number]
+    match next_work(round_):
+        case CellsFailed(errors):
+            kept = KeepRecords(s.world.run.id, ObjectKind.RESULTS, round_.number, 0, errors)
+            return Move(wording.scattering(s), (kept,), wake_up=0)
+        case Exhausted():
+            return fail(
+                Reason.ATTEMPTS_EXHAUSTED,
+                f"{len(s.missing)} cells of round {round_.number} have no result after {number} attempts. "
+                f"{wording.last_failure(ended)} Remove the cause. {wording.new_run(s)}",
+            )
+        case Work(assignment, strikes, allowance):
+            if delay := backoff(s, round_.worst, ended):
+                return Move(wording.retrying(s, number, ended), release(s.world.harvest.settled), delay)
+            refused = last is not None and last.was_refused
+            as_meant = refused or (ended and all(pod.exit_code == ExitCode.DONE for pod in ended))
+            verdict = wording.retrying(s, number, ended) if last and not as_meant else wording.scattering(s)
+            return start(s, verdict, KeepAssignment(assignment, strikes), work_job(s, assignment, allowance))
 
 
 def plan(s: Situation) -> Move | None:
@@ -132,18 +110,17 @@ def plan(s: Situation) -> Move | None:
     first = round_ - (s.tasks is None or s.is_cut_short)
     if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= first]):
         return under_way(s, wording.planning(s))
-    strikes = sum(pod.failed_on_its_own for pod in pods)
-    if strikes >= s.max_attempts or last >= s.max_attempts + EXTRA_ATTEMPTS:
+    step = next_plan(round_, s.swarm, left, [attempts.ended(pod) for pod in pods], last)
+    if isinstance(step, Exhausted):
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"the plan of round {round_} did not come to its end in {last} attempts. {wording.last_failure(pods)} "
             f"Remove the cause. {wording.new_run(s)}",
         )
-    if delay := backoff(s, strikes, pods):
+    if delay := backoff(s, sum(pod.failed_on_its_own for pod in pods), pods):
         return Move(wording.retrying(s, last, pods), release(s.world.harvest.settled), delay)
     verdict = wording.retrying(s, last, pods) if last else wording.planning(s)
-    # A cell that ends its process ends the plan, too, where the plan runs it: then workers do, who can tell which one.
-    return start(s, verdict, plan_job(s, last + 1, left, runs_cells=not strikes))
+    return start(s, verdict, plan_job(s, step.attempt, left, runs_cells=step.runs_cells))
 
 
 def keep_plan(run_id: str, new: NewPlan) -> Iterable[Action]:

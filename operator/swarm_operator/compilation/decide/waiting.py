@@ -1,4 +1,6 @@
-"""What keeps a run from going on until somebody outside changes it, and for how long that is waited for."""
+"""What keeps a run from going on until somebody outside changes it, and for how long that is waited for: a name that is
+taken, an input that is not there, pods that do not start.
+"""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -9,11 +11,21 @@ from swarm_operator.compilation.decide import limits, wording
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, fail, release
 from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.actions import ClaimName, KeepAssignment, StartJob
 from swarm_operator.compilation.model.world import Job, World
 from swarm_wire.words import sentence
 
 START_PATIENCE: Final = 120.0
 """Seconds that a pod may take to start before anything is said."""
+
+
+def start(s: Situation, verdict: Verdict, *actions: KeepAssignment | StartJob) -> Move:
+    """Creates a Job, if the run may go on."""
+    # Pods that mount what is not there would hang without a word; a run that may not write its result is not paid for,
+    # and from its first Job on nobody else takes the result's name.
+    claim = () if s.world.artifact or s.artifact_name is None else (ClaimName(s.artifact_name),)
+    go = Move(verdict, (*release(s.world.harvest.settled), *claim, *actions), s.settings.gather_interval)
+    return foreign_artifact(s) or missing_input(s) or go
 
 
 def foreign_artifact(s: Situation) -> Move | None:

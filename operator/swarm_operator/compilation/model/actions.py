@@ -6,10 +6,12 @@ from typing import Literal
 
 from swarm_operator.compilation.api import ObjectKind, Status
 from swarm_operator.compilation.model.roles import Folder
-from swarm_operator.compilation.model.world import Artifact, PublishedArtifact, Run, Shard
-from swarm_wire.messages import UNLIMITED, Allowance, Assignment, RunRequest
+from swarm_operator.compilation.model.shards import Artifact, Shard
+from swarm_operator.compilation.model.world import PublishedArtifact, Run
+from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.rates import RateLimits
 from swarm_wire.records import Framed
+from swarm_wire.spending import UNLIMITED, Allowance
 
 
 @dataclass(frozen=True)

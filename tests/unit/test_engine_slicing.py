@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.wire import digest, task
+from swarm_engine.slicing import MAX_SLICES, UNEVEN, missing_cells, slice_cells
 from swarm_wire.messages import SliceRef, Task
-from swarm_wire.slicing import MAX_SLICES, UNEVEN, missing_cells, slice_cells
 
 Slices = list[list[SliceRef]]
 

@@ -1,59 +1,17 @@
 """How the cells of a round are dealt to the pods of one Indexed Job."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from math import ceil
 from typing import Final
 
-from swarm_wire.messages import Outcome, Result, SliceRef, Task
-from swarm_wire.records import Record, RecordKind
+from swarm_wire.messages import SliceRef, Task
 
 MAX_SLICES: Final = 1000
 """Indexes of one Job; more cells than that share slices even on their last attempt."""
 UNEVEN: Final = 0.25
 """How much heavier than the average a slice may become so that a group stays whole. A group that is cut may pay twice
 for what its cells ask alike; a slice that is heavier keeps the others waiting."""
-
-
-MOST_POISONED: Final = 0.1
-"""Of a round's cells. If more end their processes, it is not the examples."""
-
-
-def isolated(slices: Sequence[Sequence[str]], ends: Mapping[int, str], cells: int, missing: int) -> dict[str, str]:
-    """Cells that ended their process with no other cell beside them -> how.
-
-    After as many attempts as there are, such a cell is an error of the program, as an exception would be. Not where it
-    may be the fault of the machine or the image: then no cell of the round has a result, or too many are like that.
-
-    Args:
-        slices: cell keys of the last attempt.
-        ends: of its processes that were ended by what they ran.
-        cells: of the round.
-        missing: those among them that have no result.
-    """
-    found = {keys[0]: ends[index] for index, keys in enumerate(slices) if len(keys) == 1 and index in ends}
-    return found if missing < cells and len(found) <= max(1, cells * MOST_POISONED) else {}
-
-
-def slice_keys(tasks: Iterable[Task], slices: Iterable[Iterable[SliceRef]]) -> list[list[str]]:
-    """Cell keys of each slice."""
-    by_digest = {task.digest: task for task in tasks}
-    return [
-        [
-            by_digest[ref.task].cells[position].key
-            for ref in slice_
-            if ref.task in by_digest
-            for position in ref.cells
-            if 0 <= position < len(by_digest[ref.task].cells)
-        ]
-        for slice_ in slices
-    ]
-
-
-def process_ended(key: str, how: str) -> Record:
-    """The result of such a cell: without a body, which an optimizer sees as an exception."""
-    error = f"this example ended every process that ran it: {how}"[:500]
-    return Record(RecordKind.RESULT, Result(key=key, outcome=Outcome.ERROR, error=error).to_header())
 
 
 def has_failed(task: Task, failed: Collection[str]) -> bool:

@@ -1,9 +1,10 @@
-"""What is left of a run's limits, and how it is dealt out. Pure; operator and local driver decide by the same rules."""
+"""What is left of a run's limits, and how it is dealt out. And when one of them ends it."""
 
 from collections.abc import Sequence
 
-from swarm_wire.messages import MICRO, Allowance, Spending, Task
-from swarm_wire.spec import Limits
+from swarm_wire.messages import Task
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import MICRO, Allowance, Spending
 
 
 def spent_limit(limits: Limits, left: Allowance) -> str | None:
@@ -59,3 +60,22 @@ def affordable(
         taken.add(digest)
     chosen = [(task, position) for task, position in cells if task.digest in taken]
     return chosen if left.calls is None else chosen[: left.calls]
+
+
+def limit_reached(
+    limits: Limits, spent: Spending, *, is_late: bool, lacks_cells: bool, refused: Allowance | None
+) -> str | None:
+    """The limit that ends a run now, for people.
+
+    Args:
+        spent: by the run so far.
+        is_late: its time is over.
+        lacks_cells: the last planned round lacks results.
+        refused: what the last process might spend that ran alone, where it had an LM call to make that was too much.
+    """
+    left = Allowance.of(limits).less(spent)
+    if is_late:
+        return f"the run has ended by limits.wallClock: {limits.wall_clock}"
+    if lacks_cells and (limit := spent_limit(limits, left)) is not None:
+        return f"the run has ended by {limit}"
+    return too_little(limits, spent) if refused is not None and refused.covers(left.all) else None
