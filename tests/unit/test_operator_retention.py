@@ -8,10 +8,12 @@ import pytest
 from support.worlds import ARTIFACT, cell, compiled, planned, shard
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.retention import FEW, MOST_EARLIER, MOST_MERGED, crowded, reusable, superfluous
-from swarm_operator.compilation.model.world import Journal, MapRef, Shard
+from swarm_operator.compilation.model.shards import Journal, Shard
+from swarm_operator.compilation.model.world import MapRef
 from swarm_operator.settings import MEBIBYTE
-from swarm_wire.messages import Booked, PlanOutcome, Spending, Usage
+from swarm_wire.messages import PlanOutcome
 from swarm_wire.shards import SHARD_BYTES
+from swarm_wire.spending import Booked, Spending, Usage
 
 RESULTS = ObjectKind.RESULTS
 

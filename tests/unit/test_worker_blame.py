@@ -30,7 +30,7 @@ from support.wire import digest
 from support.wire_spec import a_spec
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import ExitCode
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.client import advice
 from swarm_worker.errors import InfrastructureFailed, ProviderFailed, SwarmError
 from swarm_worker.imaginary.values import Draw, of_type

@@ -16,17 +16,20 @@ import pytest
 import yaml
 
 from support.worker import importable, spec_of
-from support.worlds import IMAGE, KEY, RUN_ID, assignment, planned, run
-from swarm_operator.compilation.apply import manifests
+from support.worlds import IMAGE, KEY, RUN_ID, assignment, plan_order, planned, run, work_order
+from swarm_operator.compilation.apply import config_maps
+from swarm_operator.compilation.apply.jobs import job
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
-from swarm_wire.spec import KeyToPath
+from swarm_wire.spec.data import DataSource
+from swarm_wire.spec.program import KeyToPath, ProgramSource
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local import pack
 from swarm_worker.user import sources
 from swarm_worker.user.binding import origin
+from swarm_worker.user.data import FILES as DATA_FILES
 from swarm_worker.user.data import Data, load_data
 from swarm_worker.user.entrypoint import add_sources
 from swarm_worker.user.program import load_program
@@ -222,11 +225,11 @@ def volumes(pod: Mapping[str, Any], config_maps: Sequence[Mapping[str, Any]], ro
 
 
 def plan_pod(ours: Run) -> Any:
-    return manifests.plan_job(ours, 0, 1, [])["spec"]["template"]["spec"]
+    return job(plan_order(ours))["spec"]["template"]["spec"]
 
 
 def work_pod(ours: Run) -> Any:
-    made = manifests.work_job(ours, assignment(0, 1, [0]).assignment, planned(0)[:1], planned(0)[1:])
+    made = job(work_order(ours, assignment(0, 1, [0]).assignment, *planned(0)))
     return made["spec"]["template"]["spec"]
 
 
@@ -245,7 +248,7 @@ def test_a_pod_imports_a_packed_folder_and_reads_its_data(
     )
     ours = Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
     pod = pod_of(ours)
-    root = volumes(pod, [packed, manifests.run_map(RUN_ID, KEY, ours.request)], tmp_path / "root")
+    root = volumes(pod, [packed, config_maps.run_map(KEY, ours.request)], tmp_path / "root")
 
     request = (root / str(names.RUN_DIR).lstrip("/") / names.REQUEST_FILE).read_text(encoding="utf-8")
     spec, sources = RunRequest.model_validate_json(request).spec, root / str(names.SOURCES_DIR).lstrip("/")
@@ -300,3 +303,14 @@ def test_processes_lay_out_the_same_files_once(tmp_path: Path) -> None:
     found = [program_folder(spec, tmp_path / "sources") for _ in range(2)]
     assert found[0] == found[1]
     assert list((tmp_path / "unpacked").iterdir()) == [found[0]]
+
+
+@pytest.mark.parametrize(
+    ("members", "rows"),
+    [(ProgramSource.members, sources.FOLDERS), (DataSource.members, {**DATA_FILES, "entrypoint": None})],
+    ids=["program.source", "data"],
+)
+def test_a_worker_has_a_row_for_each_place_that_program_and_data_come_from(
+    members: tuple[str, ...], rows: Mapping[str, object]
+) -> None:
+    assert set(members) == set(rows)

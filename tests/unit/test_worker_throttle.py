@@ -18,8 +18,8 @@ from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError,
 
 from simulated_provider.testing import running_provider
 from support.compiles import ROOT
-from swarm_wire.messages import Usage
 from swarm_wire.rates import LimitedModel, RateLimit, RateLimits
+from swarm_wire.spending import Usage
 from swarm_worker.client.call import AsyncSend, Request, Send
 from swarm_worker.client.installed import client
 from swarm_worker.client.versions import has_own_client

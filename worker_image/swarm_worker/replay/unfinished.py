@@ -7,13 +7,13 @@ finds all of the round, as in a run that was never interrupted.
 
 from collections.abc import Iterable
 
+from swarm_engine.slicing import has_failed
 from swarm_wire.messages import Task
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.slicing import has_failed
 from swarm_worker.journal.body_store import Bodies
 from swarm_worker.journal.run_journal import body_of, read_body
 from swarm_worker.journal.store import Store
-from swarm_worker.replay.effects import Tasks
+from swarm_worker.replay.effects.tasks import Tasks
 
 
 def leftover(store: Store, records: Iterable[Record], bodies: Bodies | None = None) -> list[Tasks]:

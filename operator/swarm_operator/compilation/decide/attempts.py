@@ -1,13 +1,15 @@
-"""Accounting of attempts: which cells had how many, and when the next may begin. Pure."""
+"""Attempts at a step, and when the next may begin. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
+from swarm_engine.attempts import Attempt, Ended
+from swarm_engine.steps import Round
 from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.decide import limits
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.model.world import AssignmentMap, Pod
-from swarm_wire.slicing import isolated, slice_keys
+from swarm_operator.compilation.model.world import AssignmentMap, Pod, Run
 
 LONGEST_RETRY_DELAY: Final = 300.0
 
@@ -21,35 +23,30 @@ def backoff(s: Situation, strikes: int, pods: Iterable[Pod]) -> float:
     return min(max(0.0, (max(ends) + timedelta(seconds=delay) - s.now).total_seconds()), delay)
 
 
-def untouched(s: Situation, given: AssignmentMap) -> bool:
-    """Whether no cell of an assignment has a result: then its Job was never created, or did nothing."""
-    return not any(
-        key in s.world.journal.keys for keys in slice_keys(s.tasks or (), given.assignment.slices) for key in keys
+def ended(pod: Pod) -> Ended:
+    """How a pod that is over ended, for the rules of `swarm_engine`."""
+    how = f"{pod.commit.reason}: {pod.commit.message}" if pod.commit else pod.failure
+    return Ended(pod.failed_on_its_own, how if pod.ended_by_cell else "", limits.refused(pod))
+
+
+def open_round(s: Situation, run: Run) -> Round:
+    """The last planned round, with every attempt at its cells."""
+    number = s.planned - 1
+    given = (found for (of, _), found in sorted(s.world.assignments.items()) if of == number)
+    pods = s.pods_of(ObjectKind.WORK, number)
+    return Round(
+        run_id=run.id,
+        number=number,
+        tasks=s.tasks or (),
+        journal=s.world.journal,
+        swarm=run.spec.swarm,
+        left=limits.left(s),
+        attempts=[_attempt(found, pods) for found in given],
     )
 
 
-def struck(s: Situation, given: AssignmentMap) -> dict[str, int]:
-    """Strikes of cells after an attempt: one more for each whose pod ended on its own without a result for it."""
-    guilty = {
-        pod.index
-        for pod in s.pods_of(ObjectKind.WORK, given.assignment.round)
-        if pod.attempt == given.assignment.attempt and pod.failed_on_its_own
-    }
-    strikes = dict(given.strikes)
-    for index, keys in enumerate(slice_keys(s.tasks or (), given.assignment.slices)):
-        if index in guilty:
-            for key in keys:
-                strikes[key] = strikes.get(key, 0) + 1
-    return {key: count for key, count in strikes.items() if key not in s.world.journal.keys}
-
-
-def poisoned(s: Situation, given: AssignmentMap, strikes: Mapping[str, int]) -> dict[str, str]:
-    """Cells that ended their pods in each of their attempts, in the last one with no other cell beside them -> how."""
-    ends = {
-        pod.index: f"{pod.commit.reason}: {pod.commit.message}" if pod.commit else pod.failure
-        for pod in s.pods_of(ObjectKind.WORK, given.assignment.round)
-        if pod.attempt == given.assignment.attempt and pod.ended_by_cell
-    }
-    cells = s.world.journal.plans[given.assignment.round].end.cells
-    found = isolated(slice_keys(s.tasks or (), given.assignment.slices), ends, cells, len(s.missing))
-    return {key: how for key, how in found.items() if strikes.get(key, 0) >= s.max_attempts}
+def _attempt(given: AssignmentMap, pods: Iterable[Pod]) -> Attempt:
+    own = (pod for pod in pods if pod.attempt == given.assignment.attempt)
+    # Of two pods of one index, the one counts that ended on its own.
+    ends = {pod.index: ended(pod) for pod in sorted(own, key=lambda pod: pod.failed_on_its_own)}
+    return Attempt(given.assignment, given.strikes, ends)

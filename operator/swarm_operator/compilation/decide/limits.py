@@ -2,13 +2,13 @@
 
 from datetime import datetime, timedelta
 
+from swarm_engine.limits import limit_reached
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.world import Pod
-from swarm_wire.limits import spent_limit, too_little
-from swarm_wire.messages import Allowance
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import Limits
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Allowance
 
 
 def current(s: Situation) -> Limits:
@@ -33,23 +33,19 @@ def time_left(s: Situation) -> float | None:
 
 def reached(s: Situation) -> str | None:
     """The limit that ends the run now, for people."""
-    time = time_left(s)
-    if time is not None and time <= 0:
-        return f"the run has ended by limits.wallClock: {current(s).wall_clock}"
-    if s.missing and (limit := spent_limit(current(s), left(s))) is not None:
-        return f"the run has ended by {limit}"
-    pod = _alone(s)
-    if pod and _refused(pod) and not s.live([pod]) and pod.allowance.covers(left(s).all):
-        return too_little(current(s), s.world.journal.accounts.total)
-    return None
+    time, pod = time_left(s), _alone(s)
+    is_refused = pod is not None and refused(pod) and not s.live([pod])
+    return limit_reached(
+        current(s),
+        s.world.journal.accounts.total,
+        is_late=time is not None and time <= 0,
+        lacks_cells=bool(s.missing),
+        refused=pod.allowance if pod is not None and is_refused else None,
+    )
 
 
-def refused(pods: list[Pod]) -> bool:
-    """Whether one of them had an LM call to make that it was not allowed."""
-    return any(map(_refused, pods))
-
-
-def _refused(pod: Pod) -> bool:
+def refused(pod: Pod) -> bool:
+    """Whether it had an LM call to make that it was not allowed."""
     return pod.commit is not None and pod.commit.reason == WorkerReason.ALLOWANCE_SPENT
 
 

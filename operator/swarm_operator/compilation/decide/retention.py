@@ -7,7 +7,8 @@ from typing import Final
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import MergeShards
-from swarm_operator.compilation.model.world import MapRef, Shard
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import MapRef
 from swarm_operator.settings import MEBIBYTE
 from swarm_wire.messages import PlanOutcome
 from swarm_wire.shards import SHARD_BYTES

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from swarm_engine.slicing import has_failed
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.model.world import Job, Pod, World
 from swarm_operator.settings import Settings
 from swarm_wire.messages import Ending, PlanOutcome, Task
-from swarm_wire.slicing import has_failed
+from swarm_wire.spec.swarm import Swarm
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ class Situation:
         return any(has_failed(task, self.world.journal.failed) for task in self.tasks or ())
 
     @property
-    def max_attempts(self) -> int:
-        return self.world.run.spec.swarm.max_attempts if self.world.run else 1
+    def swarm(self) -> Swarm:
+        return self.world.run.spec.swarm if self.world.run else Swarm()
 
     def pods_of(self, kind: ObjectKind, round_: int) -> list[Pod]:
         return [pod for pod in self.pods if pod.kind is kind and pod.round == round_]

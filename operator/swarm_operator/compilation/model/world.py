@@ -1,36 +1,24 @@
 """What a pass has seen, as immutable facts. `observe` makes them, `decide` reads them; nothing here does anything."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pydantic import ValidationError
 
+from swarm_engine.identity import is_same_run
 from swarm_operator.compilation.api import ObjectKind, Reason, Status
 from swarm_operator.compilation.model import object_names
-from swarm_wire.accounts import Accounts
-from swarm_wire.messages import (
-    MOST,
-    UNLIMITED,
-    Allowance,
-    Assignment,
-    Booked,
-    Commit,
-    PlanEnd,
-    PlanOutcome,
-    Report,
-    RunRequest,
-    Spending,
-    Task,
-    Usage,
-)
+from swarm_operator.compilation.model.roles import ROLES, Retried
+from swarm_operator.compilation.model.shards import Journal, Shard
+from swarm_wire.messages import Assignment, Commit, RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.problems import parse, problems
 from swarm_wire.records import Framed
-from swarm_wire.slicing import missing_cells
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.problems import parse, problems
+from swarm_wire.spending import UNLIMITED, Allowance, Spending
 
 OVERDUE: Final = "DeadlineExceeded"
 """Kubernetes' word for a pod that has lived for longer than it may."""
@@ -88,10 +76,9 @@ class Compilation:
     def continued(self, request: RunRequest, has_pods: bool = False) -> "Compilation":
         """The same, seen beside the request of the run that the status tells of.
 
-        That run goes on where nothing is new but `suspend`, `limits`, `models.*.limits` and `ttlSecondsAfterFinished`;
-        with its own image, where the spec names none; unless a rerun is asked for, that is, under another value than
-        the run's own. Where it has pods, it goes on until they have ended: what they
-        paid for is of use to the next run of the same request.
+        That run goes on where the spec says so (`is_same_run`), unless a rerun is asked for: under another value than
+        the run's own. Where it has pods, it goes on until they have ended: what they paid for is of use to the next run
+        of the same request.
         """
         if self.requested_at != self.status.last_handled_requested_at:
             return self
@@ -103,15 +90,7 @@ class Compilation:
     def _is_same(self, request: RunRequest) -> bool:
         if self.spec is None or self.rerun_at not in (None, request.rerun_at):
             return False
-        same = {
-            "suspend": request.spec.suspend,
-            # How long a cell may take decides its outcome.
-            "limits": request.spec.limits.model_copy(update={"cell_seconds": self.spec.limits.cell_seconds}),
-            "ttl_seconds_after_finished": request.spec.ttl_seconds_after_finished,
-            "image": self.spec.image or request.spec.image,
-            "models": self.spec.models.with_limits_of(request.spec.models),
-        }
-        return self.spec.model_copy(update=same) == request.spec
+        return is_same_run(request.spec, self.spec)
 
     @cached_property
     def spec(self) -> CompilationSpec | None:
@@ -194,11 +173,10 @@ class Pod:
 
     @property
     def failed_on_its_own(self) -> bool:
-        """Whether this end uses up an attempt: of each cell that it leaves without a result, or of the plan.
-
-        A plan that comes to its deadline hangs, whatever it makes of its SIGTERM; workers may have that much to do.
+        """Whether this end uses up an attempt: of what, its role says. One that hangs does, whatever it makes of its
+        SIGTERM.
         """
-        hung = self.kind is ObjectKind.PLAN and self.failure.startswith(OVERDUE)
+        hung = ROLES[self.kind].retried is Retried.JOB and self.failure.startswith(OVERDUE)
         interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
         return self.ended and not (self.disrupted or self.deleted_at or interrupted)
 
@@ -250,150 +228,6 @@ class Job:
 def _account(of: Pod | Job, job_uid: str, index: int) -> str:
     # Names recur, of Jobs that are made anew; uids do not.
     return f"{of.kind}-{of.round}-{of.attempt}-{index}-{job_uid}"
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """The winner, as the plan printed it."""
-
-    program: str
-    report_text: str
-    sha256: str
-    report: Report
-
-
-class Took(NamedTuple):
-    """A Usage that takes little room."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    micro_usd: int | None = None
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What one ConfigMap of the journal holds, without the bodies that only pods read.
-
-    Attributes:
-        size: its bytes, as they were read.
-        failed: keys of its results that are errors.
-        bound: it says what the journal belongs to.
-    """
-
-    name: str
-    uid: str
-    run_id: str
-    kind: ObjectKind
-    round: int
-    attempt: int
-    key: str
-    size: int = 0
-    results: Mapping[str, Usage | Took] = field(default_factory=dict)
-    failed: frozenset[str] = frozenset()
-    calls: Mapping[str, Usage | Took] = field(default_factory=dict)
-    booked: tuple[Booked, ...] = ()
-    plans: tuple[PlanEnd, ...] = ()
-    tasks: tuple[Task, ...] = ()
-    artifact: Artifact | None = None
-    bound: bool = False
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A round whose plan is in the journal. `attempt` is the plan's whose tasks count."""
-
-    end: PlanEnd
-    attempt: int
-
-
-class Journal:
-    """The verified shards of one run, read as one.
-
-    Attributes:
-        keys: cells that have a result -> the round that brought it.
-        failed: those among them whose result is an error.
-        calls: LM calls that were told of by themselves, by their identity.
-        usage: what those results and calls took, each counted once.
-        accounts: what pods spent, where the run has limits.
-        plans: round -> its plan's end.
-        artifact: of the last plan, if it ended with one: the optimizer's winner, or the best program so far.
-        is_bound: whether it says what it belongs to.
-    """
-
-    def __init__(self, shards: Iterable[Shard] = ()) -> None:
-        self.shards = tuple(sorted(shards, key=lambda shard: shard.key))
-        self.keys: dict[str, int] = {}
-        self.failed: set[str] = set()
-        self.calls: set[str] = set()
-        calls = prompt = completion = micro_usd = 0
-        unpriced = False
-        self.accounts = Accounts()
-        self.plans: dict[int, Planned] = {}
-        self.artifact: Artifact | None = None
-        for shard in self.of(ObjectKind.RESULTS):
-            new = [usage for key, usage in shard.results.items() if key not in self.keys]
-            new += [usage for key, usage in shard.calls.items() if key not in self.calls]
-            self.failed |= shard.failed - self.keys.keys()
-            for key in shard.results:
-                self.keys.setdefault(key, shard.round)
-            self.calls |= shard.calls.keys()
-            calls += sum(usage.calls for usage in new)
-            prompt += sum(usage.prompt_tokens for usage in new)
-            completion += sum(usage.completion_tokens for usage in new)
-            micro_usd += sum(usage.micro_usd or 0 for usage in new)
-            unpriced |= any(usage.micro_usd is None for usage in new if usage.calls)
-            for booked in shard.booked:
-                self.accounts.book(booked)
-            for end in shard.plans:
-                self.plans.setdefault(end.round, Planned(end, shard.attempt))
-            self.artifact = shard.artifact or self.artifact
-        last = self.plans.get(max(self.plans, default=-1))
-        if last is None or last.end.outcome is PlanOutcome.BLOCKED:
-            # Its plan is not there to the end, or a limit had ended the run, which goes on.
-            self.artifact = None
-        self.is_bound = bool(self.plans) or any(shard.bound for shard in self.shards)
-        self.usage = Usage(
-            calls=min(MOST, calls),
-            prompt_tokens=min(MOST, prompt),
-            completion_tokens=min(MOST, completion),
-            micro_usd=None if unpriced or not calls else min(MOST, micro_usd),
-        )
-
-    def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
-        """Shards of a kind, in a stable order."""
-        return [
-            shard
-            for shard in self.shards
-            if shard.kind is kind and round_ in (None, shard.round) and attempt in (None, shard.attempt)
-        ]
-
-    def task_shards(self, round_: int) -> list[Shard]:
-        """Those of the plan whose end is in the journal; a plan that died left others."""
-        planned = self.plans.get(round_)
-        return self.of(ObjectKind.TASKS, round_, planned.attempt) if planned else []
-
-    @property
-    def leftover(self) -> list[Shard]:
-        """Tasks of a round that a limit has cut short: with a higher one the run goes on with the rest of them."""
-        last = self.plans.get(max(self.plans, default=-1))
-        if last is None or last.end.outcome is not PlanOutcome.PARTIAL:
-            return []
-        rounds = (round_ for round_, found in self.plans.items() if found.end.outcome is not PlanOutcome.PARTIAL)
-        round_ = max(rounds, default=-1)
-        return self.task_shards(round_) if self.missing(round_) else []
-
-    def tasks(self, round_: int) -> list[Task] | None:
-        """The round's tasks; None where some of them are not there any more."""
-        planned = self.plans.get(round_)
-        if planned is None:
-            return None
-        found = {task.digest: task for shard in self.task_shards(round_) for task in shard.tasks}
-        return [found[digest] for digest in planned.end.tasks] if set(found) >= set(planned.end.tasks) else None
-
-    def missing(self, round_: int) -> list[tuple[Task, int]]:
-        """Cells that the round still needs."""
-        return missing_cells(self.tasks(round_) or (), self.keys, self.failed)
 
 
 @dataclass(frozen=True)

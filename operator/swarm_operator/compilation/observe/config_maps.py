@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from swarm_engine.journal import Entries
 from swarm_operator.cluster.client import Kube, Object
 from swarm_operator.cluster.resources import CONFIG_MAPS
 from swarm_operator.compilation.api import (
@@ -26,10 +27,11 @@ from swarm_operator.compilation.api import (
 )
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.object_names import STRIKES_FILE
-from swarm_operator.compilation.model.world import Artifact, AssignmentMap, Shard, Took
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import AssignmentMap
 from swarm_operator.compilation.observe import harvest
 from swarm_wire import shards
-from swarm_wire.messages import Assignment, Booked, Outcome, PlanEnd, RunRequest, Task, Usage
+from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE, SHARD_SUFFIX
 from swarm_wire.records import RecordKind
 
@@ -115,34 +117,10 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
     round_, attempt = int(labels[LABEL_ROUND]), int(labels[LABEL_ATTEMPT])
     if key != object_names.shard_key(kind, round_, attempt, sha256, SHARD_SUFFIX):
         raise ValueError("its labels are not what its file says")
-    results: dict[str, Took] = {}
-    failed: set[str] = set()
-    calls: dict[str, Took] = {}
-    booked: list[Booked] = []
-    plans: list[PlanEnd] = []
-    tasks: list[Task] = []
-    artifact: Artifact | None = None
-    bound = False
-    for record in shards.headers(data):
-        if record.kind is RecordKind.RESULT:
-            result = harvest.result_of(record)
-            if result.key not in results and result.outcome is Outcome.ERROR:
-                failed.add(result.key)
-            results.setdefault(result.key, _took(result.usage))
-        elif record.kind is RecordKind.CALL:
-            call = harvest.call_of(record)
-            calls.setdefault(call.identity, _took(call.usage))
-        elif record.kind is RecordKind.BOOKED:
-            booked.append(Booked.model_validate(record.header))
-        elif record.kind is RecordKind.BOUND:
-            bound = True
-        elif record.kind is RecordKind.PLAN:
-            plans.append(PlanEnd.model_validate(record.header))
-        elif record.kind is RecordKind.TASK:
-            tasks.append(Task.model_validate(record.header))
-        elif record.kind is RecordKind.ARTIFACT:
-            artifact = harvest.artifact_of(record)
+    records = list(shards.headers(data))
+    artifacts = [harvest.artifact_of(record) for record in records if record.kind is RecordKind.ARTIFACT]
     return Shard(
+        **vars(Entries.of(records)),
         name=metadata["name"],
         uid=metadata["uid"],
         run_id=labels[LABEL_RUN],
@@ -151,19 +129,8 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         attempt=attempt,
         key=key,
         size=len(data),
-        results=results,
-        failed=frozenset(failed),
-        calls=calls,
-        booked=tuple(booked),
-        plans=tuple(plans),
-        tasks=tuple(tasks),
-        artifact=artifact,
-        bound=bound,
+        artifact=artifacts[-1] if artifacts else None,
     )
-
-
-def _took(usage: Usage) -> Took:
-    return Took(usage.calls, usage.prompt_tokens, usage.completion_tokens, usage.micro_usd)
 
 
 def _assignment(found: Object) -> AssignmentMap:

@@ -15,17 +15,16 @@ from swarm_operator.compilation.api import COMPILATIONS, LABEL_MANAGED_BY, LABEL
 from swarm_operator.compilation.decide import retention
 from swarm_operator.compilation.decide.conditions import State, is_over, settled
 from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.shards import Journal, Shard
 from swarm_operator.compilation.model.world import (
     AssignmentMap,
     Compilation,
     Harvest,
     Job,
-    Journal,
     Key,
     MapRef,
     Pod,
     Run,
-    Shard,
     World,
 )
 from swarm_operator.compilation.observe import harvest, objects

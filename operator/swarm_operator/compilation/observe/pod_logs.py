@@ -13,7 +13,8 @@ from swarm_operator.cluster import errors
 from swarm_operator.cluster.client import Kube
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.object_names import CONTAINER
-from swarm_operator.compilation.model.world import Journal, Key, Pod
+from swarm_operator.compilation.model.shards import Journal
+from swarm_operator.compilation.model.world import Key, Pod
 from swarm_operator.compilation.observe.harvest import Output, transcribed
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_wire.records import RecordKind

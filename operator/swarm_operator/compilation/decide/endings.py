@@ -1,0 +1,139 @@
+"""Rules of a run that is over, is to be, or rests."""
+
+from collections.abc import Collection
+from typing import Final
+
+from swarm_engine.steps import Exhausted, next_plan
+from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, ObjectKind, Reason
+from swarm_operator.compilation.decide import attempts, limits, wording
+from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
+from swarm_operator.compilation.decide.orders import plan_job
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact, start
+from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish
+from swarm_operator.compilation.model.shards import Artifact
+from swarm_wire.messages import Ending
+from swarm_wire.spending import Allowance
+
+NOTHING: Final = Allowance(calls=0)
+
+
+def deletion(s: Situation) -> Move | None:
+    """A Compilation that is being deleted takes everything with it; only our finalizers would keep pods. Its Jobs would
+    spend for as long as somebody else's finalizer keeps it.
+    """
+    jobs = (DropJob(job.name, job.uid) for job in s.world.jobs)
+    return Move(actions=(*release(s.world.pods), *jobs)) if s.world.compilation.deleting else None
+
+
+def end_of_run(s: Situation) -> Move | None:
+    """Published and failed are sticky for their run. A published artifact is kept there."""
+    if s.settled is None:
+        return None
+    compilation, artifact = s.world.compilation, s.world.journal.artifact
+    if s.settled is State.PUBLISHED and s.world.run and artifact and compilation.lacks(s.world.artifact):
+        return Move(actions=(publish(s, artifact),), wake_up=None if s.world.artifact else 0)
+    if compilation.status.observed_generation != compilation.generation:
+        return Move(wording.again(s, s.settled))
+    left = s.time_to_live
+    if left is not None and left <= 0:
+        return Move()
+    return Move(wake_up=left)
+
+
+def superseded(s: Situation) -> Move | None:
+    """The spec was changed: what the run before it has under way is paid for, so it is kept before a new run begins."""
+    if not s.world.compilation.superseded:
+        return None
+    return Move(wording.superseded(s, len(s.live(s.pods))), end(s, s.jobs), s.settings.gather_interval)
+
+
+def suspended(s: Situation) -> Move | None:
+    """No pod runs. What those that did had finished has been kept; a winner that is there is published all the same."""
+    spec = s.world.compilation.spec
+    if spec is None or not spec.suspend or winner(s):
+        return None
+    ending = len(s.live(s.pods))
+    wake_up = s.settings.gather_interval if s.jobs or ending else None
+    return Move(wording.suspended(s, ending), end(s, s.jobs), wake_up)
+
+
+def compiled(s: Situation) -> Move | None:
+    """The last plan brought the artifact: write it, and only then call the run published."""
+    artifact, found = winner(s), s.world.artifact
+    if artifact is None:
+        return None
+    wanted = s.world.compilation.run_id, artifact.sha256, artifact.report.partial or ""
+    if found is None or (found.run_id, found.sha256, found.partial) != wanted:
+        message = "the program is compiled and is written to its ConfigMap now."
+        written = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (publish(s, artifact),), wake_up=0)
+        return foreign_artifact(s) or written
+    score, run_id = artifact.report.scores.best, s.world.compilation.run_id
+    there = ArtifactConfigMap(name=found.name)
+    published = ArtifactStatus(run_id=run_id, sha256=artifact.sha256, score=score, config_map=there)
+    if s.partial is not None:
+        message = f"{s.partial.why}. {wording.best_so_far(artifact, wanted=True)}"
+        return ending(s, s.partial.why) or Move(
+            Verdict(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0
+        )
+    message = f"the compiled program is in ConfigMap {found.name!r}{wording.gain(artifact.report)}."
+    message += wording.failing(artifact.report)
+    return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
+
+
+def ended_by_limit(s: Situation) -> Move | None:
+    """A limit has ended the run, and its best program is not wanted."""
+    if s.partial is None or not s.partial.holds(limits.current(s)):
+        return None
+    message = f"{s.partial.why}. {wording.best_so_far(s.world.journal.artifact, wanted=False)}"
+    return ending(s, s.partial.why) or fail(Reason.LIMIT_REACHED, message)
+
+
+def ending(s: Situation, why: str, last_plan: Collection[str] = ()) -> Move | None:
+    """A run ends when its pods have: what they finish is kept, and their accounts are to be closed.
+
+    Args:
+        last_plan: uids of Jobs that bring the best program so far.
+    """
+    jobs = [job for job in s.jobs if not s.over(job)]
+    # Their Jobs may be gone.
+    if jobs or s.live(pod for pod in s.pods if pod.job_uid not in last_plan):
+        return Move(wording.ending(why, waits=True), end(s, jobs), s.settings.gather_interval)
+    return None
+
+
+def limited(s: Situation) -> Move | None:
+    """A limit ends the run: no pod goes on, and a last plan, which spends nothing, brings the best program so far."""
+    jobs = s.jobs_of(ObjectKind.PLAN, s.planned)
+    last, partial = max(jobs, default=0), [job.uid for job in jobs.values() if job.is_partial]
+    if last and jobs[last].is_partial and not s.over(jobs[last]):
+        return blocked(s, jobs[last]) or under_way(s, wording.planning(s))
+    why = limits.reached(s)
+    if why is None:
+        return None
+    if waits := ending(s, why, partial):
+        return waits
+    pods = [pod for pod in s.pods if pod.job_uid in partial]
+    ends = [attempts.ended(pod) for pod in pods]
+    if isinstance(next_plan(s.planned, s.swarm, NOTHING, ends, len(partial)), Exhausted):
+        return fail(
+            Reason.ATTEMPTS_EXHAUSTED,
+            f"{why}, and the plan for the best program by then did not come to its end. {wording.last_failure(pods)}",
+        )
+    last_plan = plan_job(s, last + 1, NOTHING, Ending(why=why, limits=limits.current(s)))
+    return start(s, wording.ending(why, waits=False), last_plan)
+
+
+def winner(s: Situation) -> Artifact | None:
+    """What the run is to publish: the optimizer's winner; where a limit has ended it, the best program, if wanted."""
+    now = limits.current(s)
+    is_wanted = s.partial is None or (s.partial.holds(now) and now.publish_partial)
+    return s.world.journal.artifact if is_wanted else None
+
+
+def publish(s: Situation, artifact: Artifact) -> ClaimName | Publish:
+    """What is next: somebody may have deleted the ConfigMap that was claimed."""
+    run, found = s.world.run, s.world.artifact
+    assert run is not None, "its journal has the artifact"
+    return Publish(run, artifact, found) if found else ClaimName(run.spec.artifact_name(run.key.name))

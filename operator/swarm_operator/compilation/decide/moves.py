@@ -1,0 +1,50 @@
+"""What a rule answers, and the answers that several rules give."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from swarm_operator.compilation.api import AnyReason
+from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.actions import Action, DropJob, ReleasePod
+from swarm_operator.compilation.model.world import Job, Pod
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a rule answers. `verdict` None leaves the status as it is."""
+
+    verdict: Verdict | None = None
+    actions: tuple[Action, ...] = ()
+    wake_up: float | None = None
+
+
+def fail(reason: AnyReason, message: str) -> Move:
+    # Another pass at once: tidying up waits for the status that tells of the failure.
+    return Move(Verdict(State.FAILED, reason, message), wake_up=0)
+
+
+def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = None) -> Move:
+    """Ends the run for a reason that stays; not before what its pods have finished is kept, which is paid for.
+
+    Args:
+        proof: the pod that gives the reason. Its Job stays, and with it the pod; Kubernetes ends its others.
+    """
+    if s.world.run is None or not any(pod.started for pod in s.live(s.pods)):
+        return fail(reason, message)
+    jobs = [job for job in s.jobs if proof is None or job.uid != proof.job_uid]
+    return Move(Verdict(State.RUNNING, reason, message), end(s, jobs), s.settings.gather_interval)
+
+
+def under_way(s: Situation, verdict: Verdict) -> Move:
+    """Pods are at work; what they print is read when it is time."""
+    return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
+
+
+def end(s: Situation, jobs: Iterable[Job]) -> tuple[Action, ...]:
+    """Ends Jobs; what their pods have finished is kept before they are let go."""
+    return (*release(s.world.harvest.settled), *(DropJob(job.name, job.uid) for job in jobs))
+
+
+def release(pods: Iterable[Pod]) -> tuple[Action, ...]:
+    return tuple(ReleasePod(pod.name, pod.uid) for pod in pods if pod.held)

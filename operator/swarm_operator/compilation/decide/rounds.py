@@ -1,0 +1,130 @@
+"""Rules of a run that goes on: plan, scatter, gather, round by round."""
+
+from collections.abc import Iterable
+
+from swarm_engine.steps import CellsFailed, Exhausted, Work, next_plan, next_work
+from swarm_operator.compilation.api import ObjectKind, Reason
+from swarm_operator.compilation.decide import attempts, limits, retention, wording
+from swarm_operator.compilation.decide.attempts import backoff, open_round
+from swarm_operator.compilation.decide.moves import Move, fail, release, under_way
+from swarm_operator.compilation.decide.orders import plan_job, work_job
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.decide.waiting import blocked, start
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.actions import Action, KeepAssignment, KeepRecords, OpenRun
+from swarm_operator.compilation.model.world import NewPlan
+from swarm_wire.messages import RunRequest
+from swarm_wire.names import TERMINAL_EXITS, ExitCode
+
+
+def harvest(s: Situation) -> Move | None:
+    """What pods printed is written first; the next pass decides from the journal."""
+    found, run_id = s.world.harvest, s.world.compilation.run_id
+    kept: list[Action] = [
+        KeepRecords(run_id, ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
+    ]
+    for plan in found.plans:
+        kept += keep_plan(run_id, plan)
+    # Without its Job, the pod that tells why the run fails would be gone before that is told.
+    read = [pod for pod in found.settled if pod.exit_code not in TERMINAL_EXITS]
+    return Move(None, (*kept, *release(read)), wake_up=0) if kept else None
+
+
+def unopened(s: Situation) -> Move | None:
+    """The run's request is written once; all Jobs of the run are made from it."""
+    if s.world.run is not None:
+        return None
+    compilation = s.world.compilation
+    if object_names.run_map(compilation.key.name, compilation.run_id) in {found.name for found in s.world.maps}:
+        return fail(
+            Reason.JOURNAL_DAMAGED,
+            f"the run's request was altered, or is of another release. {wording.new_run(s)}",
+        )
+    assert compilation.spec is not None, "it was found to be valid"
+    # With the image that the run begins with: an operator's new default is for new runs.
+    spec = compilation.spec.model_copy(update={"image": compilation.spec.image or s.settings.worker_image})
+    request = RunRequest(
+        run_id=compilation.run_id,
+        name=compilation.key.name,
+        namespace=compilation.key.namespace,
+        requested_at=compilation.requested_at,
+        rerun_at=compilation.rerun_at,
+        spec=spec,
+    )
+    return Move(wording.planning(s), (OpenRun(request),), wake_up=0)
+
+
+def crowded(s: Situation) -> Move | None:
+    """Every pod mounts what its run has: hundreds of small shards would make Jobs large, and lists of pods larger."""
+    merge = retention.compaction(s)
+    return Move(actions=(merge,), wake_up=0) if merge else None
+
+
+def scatter(s: Situation) -> Move | None:
+    """The last planned round lacks results: attempt after attempt, each with the missing cells alone."""
+    if not s.missing or s.world.run is None:
+        return None
+    round_ = open_round(s, s.world.run)
+    last, pods = round_.last, s.pods_of(ObjectKind.WORK, round_.number)
+    number = last.assignment.attempt if last else 0
+    job = s.jobs_of(ObjectKind.WORK, round_.number).get(number)
+    if last and job is None and not pods and round_.is_untouched(last):
+        # The operator died between the two writes of an attempt, or the Job was deleted before it brought anything.
+        share = round_.left.shared(len(last.assignment.slices))
+        return start(s, wording.scattering(s), work_job(s, last.assignment, share))
+    if job is not None and not s.over(job):
+        return blocked(s, job) or under_way(s, wording.scattering(s))
+    if s.live(pods):
+        return under_way(s, wording.scattering(s))
+
+    ended = [pod for pod in pods if pod.attempt == number]
+    match next_work(round_):
+        case CellsFailed(errors):
+            kept = KeepRecords(s.world.run.id, ObjectKind.RESULTS, round_.number, 0, errors)
+            return Move(wording.scattering(s), (kept,), wake_up=0)
+        case Exhausted():
+            return fail(
+                Reason.ATTEMPTS_EXHAUSTED,
+                f"{len(s.missing)} cells of round {round_.number} have no result after {number} attempts. "
+                f"{wording.last_failure(ended)} Remove the cause. {wording.new_run(s)}",
+            )
+        case Work(assignment, strikes, allowance):
+            if delay := backoff(s, round_.worst, ended):
+                return Move(wording.retrying(s, number, ended), release(s.world.harvest.settled), delay)
+            refused = last is not None and last.was_refused
+            as_meant = refused or (ended and all(pod.exit_code == ExitCode.DONE for pod in ended))
+            verdict = wording.retrying(s, number, ended) if last and not as_meant else wording.scattering(s)
+            return start(s, verdict, KeepAssignment(assignment, strikes), work_job(s, assignment, allowance))
+
+
+def plan(s: Situation) -> Move | None:
+    """No round is open: plan the next one."""
+    round_ = s.planned
+    jobs, pods = s.jobs_of(ObjectKind.PLAN, round_), s.pods_of(ObjectKind.PLAN, round_)
+    last = max(jobs, default=0)
+    if last and not s.over(jobs[last]):
+        return blocked(s, jobs[last]) or under_way(s, wording.planning(s))
+    left = limits.left(s)
+    # What pods have spent that finished the round and have not ended is in no account yet. And where somebody has
+    # deleted a plan's end, or its tasks, or a task has failed, workers do what the next one may ask for again.
+    first = round_ - (s.tasks is None or s.is_cut_short)
+    if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= first]):
+        return under_way(s, wording.planning(s))
+    step = next_plan(round_, s.swarm, left, [attempts.ended(pod) for pod in pods], last)
+    if isinstance(step, Exhausted):
+        return fail(
+            Reason.ATTEMPTS_EXHAUSTED,
+            f"the plan of round {round_} did not come to its end in {last} attempts. {wording.last_failure(pods)} "
+            f"Remove the cause. {wording.new_run(s)}",
+        )
+    if delay := backoff(s, sum(pod.failed_on_its_own for pod in pods), pods):
+        return Move(wording.retrying(s, last, pods), release(s.world.harvest.settled), delay)
+    verdict = wording.retrying(s, last, pods) if last else wording.planning(s)
+    return start(s, verdict, plan_job(s, step.attempt, left, runs_cells=step.runs_cells))
+
+
+def keep_plan(run_id: str, new: NewPlan) -> Iterable[Action]:
+    """The PLAN record, which closes, is written last: a plan is in the journal entirely, or not at all."""
+    if new.tasks:
+        yield KeepRecords(run_id, ObjectKind.TASKS, new.round, new.attempt, new.tasks)
+    yield KeepRecords(run_id, ObjectKind.RESULTS, new.round, new.attempt, new.closing)

@@ -1,0 +1,50 @@
+"""Objects that can go."""
+
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.decide import conditions as reports
+from swarm_operator.compilation.decide import retention
+from swarm_operator.compilation.decide.conditions import State
+from swarm_operator.compilation.decide.moves import release
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.actions import Action, DropJob, DropMap
+
+
+def tidy(s: Situation) -> tuple[Action, ...]:
+    """Objects that nothing will be decided from any more."""
+    if s.world.compilation.deleting:
+        return ()
+    current, last = s.world.compilation.run_id, s.planned - 1
+    left = {shard.name for shard in s.world.journal.leftover}
+    actions: list[Action] = []
+    actions += release(pod for pod in s.world.pods if s.settled or pod.run_id != current)
+    actions += release(pod for pod in s.pods if pod.lost(s.now, s.settings.lost_after))
+    unread = {pod.job_uid for pod in s.pods if pod.ended and s.live([pod])}
+    for job in s.world.jobs:
+        is_complete = s.tasks is not None and not s.missing
+        done = job.round < last or (job.round == last and (job.kind is ObjectKind.PLAN or is_complete))
+        if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
+            actions.append(DropJob(job.name, job.uid))
+    expired = s.time_to_live is not None and s.time_to_live <= 0
+    # An older journal is worth something until there is an artifact of the new run; and after that, where a later run
+    # may use it.
+    answered = s.settled is State.PUBLISHED and not reports.ended_by_limit(s.world.compilation.status)
+    has_begun = s.world.run is not None or s.settled is not None
+    kept, mounted = retention.kept(s, answered=answered), retention.mounted(s)
+    for found in s.world.maps:
+        if found.name in mounted:
+            continue
+        if found.kind == ObjectKind.ARTIFACT:
+            # An empty one only holds the name of what is to come.
+            if not found.run_id and (s.settled is State.FAILED or found.name != s.artifact_name):
+                actions.append(DropMap(found.name, found.uid))
+            continue
+        passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
+        if found.run_id == current:
+            # By its request a run is known: without that, a later generation that asks for nothing new would run again.
+            is_done = passing and found.name not in left and (s.settled is not None or found.round < last)
+            gone = is_done or (expired and found.kind != ObjectKind.RUN)
+        else:
+            gone = expired or passing or (has_begun and found.run_id not in kept)
+        if gone or found.name in s.world.superfluous:
+            actions.append(DropMap(found.name, found.uid))
+    return tuple(actions)

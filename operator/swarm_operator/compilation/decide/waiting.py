@@ -1,0 +1,122 @@
+"""What keeps a run from going on until somebody outside changes it, and for how long that is waited for: a name that is
+taken, an input that is not there, pods that do not start.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from swarm_operator.compilation.api import Reason
+from swarm_operator.compilation.decide import conditions as reports
+from swarm_operator.compilation.decide import limits, wording
+from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.moves import Move, fail, release
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.actions import ClaimName, KeepAssignment, StartJob
+from swarm_operator.compilation.model.world import Job, World
+from swarm_wire.words import sentence
+
+START_PATIENCE: Final = 120.0
+"""Seconds that a pod may take to start before anything is said."""
+
+
+def start(s: Situation, verdict: Verdict, *actions: KeepAssignment | StartJob) -> Move:
+    """Creates a Job, if the run may go on."""
+    # Pods that mount what is not there would hang without a word; a run that may not write its result is not paid for,
+    # and from its first Job on nobody else takes the result's name.
+    claim = () if s.world.artifact or s.artifact_name is None else (ClaimName(s.artifact_name),)
+    go = Move(verdict, (*release(s.world.harvest.settled), *claim, *actions), s.settings.gather_interval)
+    return foreign_artifact(s) or missing_input(s) or go
+
+
+def foreign_artifact(s: Situation) -> Move | None:
+    found, ours = s.world.artifact, s.world.compilation.key.uid
+    if found is None or (found.owner_uid == ours and not found.foreign):
+        return None
+    which = "whose data somebody edited" if found.owner_uid == ours else "which is not this Compilation's"
+    return wait(
+        s,
+        Reason.ARTIFACT_CONFLICT,
+        f"the artifact goes to ConfigMap {found.name!r}, {which}: it is not overwritten. Delete it, or give another "
+        "name in spec.artifact.configMap.name.",
+    )
+
+
+def missing_input(s: Situation) -> Move | None:
+    for name, wanted in sorted(s.world.run.spec.needed_config_maps().items() if s.world.run else ()):
+        there = s.world.inputs.get(name)
+        if there is None:
+            return wait(
+                s,
+                Reason.MISSING_CONFIG_MAP,
+                f"the spec names ConfigMap {name!r}, and there is none in namespace "
+                f"{s.world.compilation.key.namespace!r}. Create it, or correct the name.",
+            )
+        if lacking := sorted(wanted - there):
+            return wait(
+                s,
+                Reason.MISSING_CONFIG_MAP_KEY,
+                f"the spec names key {lacking[0]!r} of ConfigMap {name!r}, which has: "
+                f"{', '.join(sorted(there))[:500] or 'no keys'}. Add it, or correct the key.",
+            )
+    return None
+
+
+def blocked(s: Situation, job: Job) -> Move | None:
+    """No pod of the Job can start, and none is running: the Job itself would wait for ever without a word."""
+    pods = [pod for pod in s.pods if pod.job_uid == job.uid and not pod.ended]
+    if any(pod.started for pod in pods):
+        return None
+    if job.suspended:
+        return Move(wording.queued(job), release(s.world.harvest.settled), limits.time_left(s))
+    # What the spec says of waiting is said of pods, whatever they wait for.
+    given = limits.current(s).pending_seconds
+    began = min((pod.created_at for pod in pods), default=job.created_at)
+    since = None if given is None else began
+    for pod in pods:
+        if pod.trouble is not None:
+            deadline = s.settings.scheduling_deadline if pod.trouble.reason is Reason.UNSCHEDULABLE else None
+            message = f"pod {pod.name!r} cannot start: {sentence(pod.trouble.message)}"
+            return wait(s, pod.trouble.reason, message, deadline, since)
+    patience = START_PATIENCE if given is None else min(given, START_PATIENCE)
+    if pods and (s.now - began).total_seconds() >= patience:
+        # A large image, or a volume that cannot be mounted: only events would tell.
+        message = (
+            f"pod {pods[0].name!r} has been starting since {reports.timestamp(began)}: kubectl describe pod says why."
+        )
+        return wait(s, Reason.POD_CANNOT_START, message, s.settings.scheduling_deadline, since)
+    if not pods and job.uid in s.world.rejections:
+        message = f"no pod of Job {job.name!r} is admitted: {sentence(s.world.rejections[job.uid])}"
+        return wait(s, Reason.PODS_REJECTED, message, since=since)
+    return None
+
+
+def wait(
+    s: Situation, reason: Reason, message: str, deadline: float | None = None, since: datetime | None = None
+) -> Move:
+    """Shows the reason until its deadline, which counts from `since`, or from when the reason was first seen; then the
+    run has failed.
+    """
+    usual = s.settings.pending_deadline if deadline is None else deadline
+    given = limits.current(s).pending_seconds
+    limit = usual if given is None else given
+    since = since or first_seen(s.world, reason, s.now)
+    end = since + timedelta(seconds=limit)
+    left = (end - s.now).total_seconds()
+    if left <= 0:
+        ended = f"That did not change in {limit:g} s, so the run has ended. Put it right."
+        return fail(reason, f"{message} {ended} {wording.new_run(s)}")
+    verdict = Verdict(
+        State.RUNNING,
+        reason,
+        f"{message} The run goes on as soon as that changes, and fails if it has not by {reports.timestamp(end)}.",
+        waiting_since=since,
+    )
+    return Move(verdict, release(s.world.harvest.settled), min(left, s.settings.gather_interval))
+
+
+def first_seen(world: World, reason: Reason, now: datetime) -> datetime:
+    """Since when this keeps the run from going on, as the status remembers it."""
+    status = world.compilation.status
+    if status.waiting is None or (status.waiting.reason, status.run_id) != (reason, world.compilation.run_id):
+        return now
+    return min(now, datetime.fromisoformat(status.waiting.since))

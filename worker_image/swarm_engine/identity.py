@@ -1,0 +1,19 @@
+"""Which changes of a spec begin a new run."""
+
+from swarm_wire.spec.compilation import CompilationSpec
+
+
+def is_same_run(old: CompilationSpec, new: CompilationSpec) -> bool:
+    """Whether a run of the old spec goes on under the new one.
+
+    It does where only `suspend`, `limits`, `models.*.limits` or `ttlSecondsAfterFinished` differ, and where the new
+    spec leaves the image open. `limits.cellSeconds` decides the outcome of a cell, so a change of it begins a new run.
+    """
+    same = {
+        "suspend": old.suspend,
+        "limits": old.limits.model_copy(update={"cell_seconds": new.limits.cell_seconds}),
+        "ttl_seconds_after_finished": old.ttl_seconds_after_finished,
+        "image": new.image or old.image,
+        "models": new.models.with_limits_of(old.models),
+    }
+    return new.model_copy(update=same) == old

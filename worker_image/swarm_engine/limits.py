@@ -1,0 +1,81 @@
+"""What is left of a run's limits, and how it is dealt out. And when one of them ends it."""
+
+from collections.abc import Sequence
+
+from swarm_wire.messages import Task
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import MICRO, Allowance, Spending
+
+
+def spent_limit(limits: Limits, left: Allowance) -> str | None:
+    """The limit of which nothing is left, for people; None where there is something of each."""
+    figures = {
+        f"limits.lmCalls: {limits.lm_calls}": left.calls,
+        f"limits.totalTokens: {limits.total_tokens}": left.tokens,
+        f"limits.costUSD: {limits.cost_usd}": left.micro_usd,
+    }
+    return next((name for name, figure in figures.items() if figure == 0), None)
+
+
+def too_little(limits: Limits, spent: Spending) -> str:
+    """Says that what is left is not enough for another call, for people."""
+    said = [
+        f"{text} of limits.{name}: {most}"
+        for name, most, text in (
+            ("lmCalls", limits.lm_calls, f"{spent.calls}"),
+            ("totalTokens", limits.total_tokens, f"{spent.tokens}"),
+            ("costUSD", limits.cost_usd, f"{spent.micro_usd / MICRO:.4f}"),
+        )
+        if most is not None
+    ]
+    return f"another LM call might pass the limits: spent are {', '.join(said)}"
+
+
+def affordable(
+    cells: Sequence[tuple[Task, int]], left: Allowance, spent: Spending, finished: int
+) -> Sequence[tuple[Task, int]]:
+    """The first of the cells: as many whole tasks as are likely to be finished with what is left, one at least.
+
+    Half-finished candidates are worth nothing when a limit ends the run.
+
+    Args:
+        cells: from `missing_cells`.
+        spent: by the run so far.
+        finished: cells that were finished with it.
+    """
+    if not left.is_limited:
+        return cells
+    # An estimate, and a bound: a cell makes one call at least, as a rule.
+    share = max(1, spent.calls / finished) if finished else 1
+    tokens, micro_usd = (figure / max(1, spent.calls) for figure in (spent.tokens, spent.micro_usd))
+    weights: dict[str, int] = {}
+    for task, _ in cells:
+        weights[task.digest] = weights.get(task.digest, 0) + task.weight
+    taken, calls = set[str](), 0.0
+    for digest, weight in weights.items():
+        calls += weight * share
+        need = Spending(calls=int(calls), tokens=int(calls * tokens), micro_usd=int(calls * micro_usd))
+        if taken and not left.covers(need):
+            break
+        taken.add(digest)
+    chosen = [(task, position) for task, position in cells if task.digest in taken]
+    return chosen if left.calls is None else chosen[: left.calls]
+
+
+def limit_reached(
+    limits: Limits, spent: Spending, *, is_late: bool, lacks_cells: bool, refused: Allowance | None
+) -> str | None:
+    """The limit that ends a run now, for people.
+
+    Args:
+        spent: by the run so far.
+        is_late: its time is over.
+        lacks_cells: the last planned round lacks results.
+        refused: what the last process might spend that ran alone, where it had an LM call to make that was too much.
+    """
+    left = Allowance.of(limits).less(spent)
+    if is_late:
+        return f"the run has ended by limits.wallClock: {limits.wall_clock}"
+    if lacks_cells and (limit := spent_limit(limits, left)) is not None:
+        return f"the run has ended by {limit}"
+    return too_little(limits, spent) if refused is not None and refused.covers(left.all) else None

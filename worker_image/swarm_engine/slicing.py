@@ -1,0 +1,130 @@
+"""How the cells of a round are dealt to the pods of one Indexed Job."""
+
+from collections.abc import Collection, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from math import ceil
+from typing import Final
+
+from swarm_wire.messages import SliceRef, Task
+
+MAX_SLICES: Final = 1000
+"""Indexes of one Job; more cells than that share slices even on their last attempt."""
+UNEVEN: Final = 0.25
+"""How much heavier than the average a slice may become so that a group stays whole. A group that is cut may pay twice
+for what its cells ask alike; a slice that is heavier keeps the others waiting."""
+
+
+def has_failed(task: Task, failed: Collection[str]) -> bool:
+    """Whether so many of a task's cells have failed that nobody needs the others."""
+    return task.max_errors is not None and sum(cell.key in failed for cell in task.cells) >= task.max_errors
+
+
+def missing_cells(
+    tasks: Collection[Task], present: Collection[str], failed: Collection[str] = ()
+) -> list[tuple[Task, int]]:
+    """Every (task, cell position) that a round still needs, each key once.
+
+    When a task has failed, nothing more is needed: the compile may end there, and only the next plan knows. So tasks
+    that may fail come first; then heavy ones, so that a bootstrap does not start when everything else is finished.
+
+    Args:
+        present: keys of cells that have a result.
+        failed: those among them whose result is an error.
+    """
+    if any(has_failed(task, failed) for task in tasks):
+        return []
+    seen: set[str] = set()
+    found: list[tuple[Task, int]] = []
+    for task in sorted(tasks, key=lambda task: (task.max_errors is None, -task.weight)):
+        for position, cell in enumerate(task.cells):
+            if cell.key not in present and cell.key not in seen:
+                seen.add(cell.key)
+                found.append((task, position))
+    return found
+
+
+def slice_cells(
+    cells: Sequence[tuple[Task, int]], *, pods: int, threads: int, max_cells: int, attempt: int = 1, attempts: int = 3
+) -> list[list[SliceRef]]:
+    """Deals cells into slices of about equal weight, one slice for each Job index.
+
+    The first attempt uses as many pods as there is work for `threads` threads each. Later attempts cut smaller, and
+    the last one gives every cell a pod of its own (up to MAX_SLICES), so that a cell that kills its pod harms no other.
+    Before that, cells of a group stay together as far as slices remain about equal.
+
+    Args:
+        cells: from `missing_cells`.
+        pods: how many pods run side by side.
+        threads: cells that one pod runs at the same time.
+        max_cells: most cells of a slice.
+        attempt: 1 for the first.
+        attempts: how many there are in all.
+    """
+    if not cells:
+        return []
+    last = attempt > 1 and attempt >= attempts
+    size = 1 if last else max(1, max_cells // 4 ** (attempt - 1))
+    share = max(1, threads // 4 ** (attempt - 1))
+    weight = sum(task.weight for task, _ in cells)
+    groups = _groups(cells)
+    spare = 1 + UNEVEN if len(groups) < len(cells) else 1
+    count = max(ceil(len(cells) * spare / size), min(pods, -(-weight // share)))
+    count = min(count, len(cells), MAX_SLICES)
+
+    dealt = _dealt(
+        groups,
+        [task.weight for task, _ in cells],
+        slices=count,
+        # More cells than slices can hold: MAX_SLICES has priority.
+        most=max(size, -(-len(cells) // count)),
+        room=weight * spare / count,
+    )
+    return [_refs(cells, part) for part in dealt]
+
+
+def _groups(cells: Sequence[tuple[Task, int]]) -> list[list[int]]:
+    """Places in `cells` of each group's cells; a cell without a group is one of its own."""
+    groups: dict[str | int, list[int]] = {}
+    for place, (task, position) in enumerate(cells):
+        groups.setdefault(task.cells[position].group or place, []).append(place)
+    return list(groups.values())
+
+
+def _dealt(
+    groups: Sequence[list[int]], weights: Sequence[int], *, slices: int, most: int, room: float
+) -> list[list[int]]:
+    """Places of each slice's cells: the heaviest group to the lightest slice, then the next.
+
+    Of a group that does not fit, the slice gets what fits, and the rest is dealt like a group.
+
+    Args:
+        most: cells that a slice can take.
+        room: weight that a slice should not exceed.
+    """
+    waiting = [(-sum(weights[place] for place in group), group) for group in groups]
+    heapify(waiting)
+    open_ = [(0, number) for number in range(slices)]
+    dealt: list[list[int]] = [[] for _ in range(slices)]
+    while waiting:
+        _, group = heappop(waiting)
+        load, number = heappop(open_)
+        part = dealt[number]
+        taken = 0
+        while taken < len(group) and len(part) < most and (not taken or load + weights[group[taken]] <= room):
+            part.append(group[taken])
+            load += weights[group[taken]]
+            taken += 1
+        if rest := group[taken:]:
+            heappush(waiting, (-sum(weights[place] for place in rest), rest))
+        if len(part) < most:
+            heappush(open_, (load, number))
+    return [sorted(part) for part in dealt if part]
+
+
+def _refs(cells: Sequence[tuple[Task, int]], places: Iterable[int]) -> list[SliceRef]:
+    """Cells in the order of `missing_cells`, task by task."""
+    positions: dict[str, list[int]] = {}
+    for place in places:
+        task, position = cells[place]
+        positions.setdefault(task.digest, []).append(position)
+    return [SliceRef(task=digest, cells=found) for digest, found in positions.items()]

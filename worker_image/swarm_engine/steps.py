@@ -1,0 +1,154 @@
+"""What a run does next while none of its processes is under way: the same in a cluster and on a laptop.
+
+plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from swarm_engine.attempts import EXTRA_ATTEMPTS, Attempt, Ended, isolated, process_ended
+from swarm_engine.journal import Journal
+from swarm_engine.limits import affordable
+from swarm_engine.slicing import missing_cells, slice_cells
+from swarm_wire.messages import Assignment, Task
+from swarm_wire.records import Record
+from swarm_wire.spec.swarm import Swarm
+from swarm_wire.spending import Allowance
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round whose plan has come to its end.
+
+    Attributes:
+        left: what the run may spend yet.
+        attempts: at its cells, in their order; the last one has ended.
+    """
+
+    run_id: str
+    number: int
+    tasks: Sequence[Task]
+    journal: Journal
+    swarm: Swarm
+    left: Allowance
+    attempts: Sequence[Attempt] = ()
+
+    @cached_property
+    def missing(self) -> list[tuple[Task, int]]:
+        """Cells that it still needs."""
+        return missing_cells(self.tasks, self.journal.keys, self.journal.failed)
+
+    @property
+    def last(self) -> Attempt | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @cached_property
+    def strikes(self) -> dict[str, int]:
+        """Of the cells that it lacks."""
+        return self.last.strikes_after(self.tasks, self.journal.keys) if self.last else {}
+
+    @property
+    def worst(self) -> int:
+        """The most strikes of a cell."""
+        return max(self.strikes.values(), default=0)
+
+    def is_untouched(self, attempt: Attempt) -> bool:
+        """Whether no cell of an attempt has a result: its processes never started, or did nothing."""
+        return not any(key in self.journal.keys for keys in attempt.keys(self.tasks) for key in keys)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Replay the optimizer from the journal.
+
+    Attributes:
+        runs_cells: it may run small waves itself.
+    """
+
+    round: int
+    attempt: int
+    allowance: Allowance
+    runs_cells: bool = True
+
+
+@dataclass(frozen=True)
+class Work:
+    """Have an assignment done, one process for each slice.
+
+    Attributes:
+        strikes: key of a cell -> how many attempts before this one ended on their own without a result for it.
+        allowance: of each of its processes.
+    """
+
+    assignment: Assignment
+    strikes: tuple[tuple[str, int], ...]
+    allowance: Allowance
+
+
+@dataclass(frozen=True)
+class CellsFailed:
+    """Journal these errors: each is of a cell that ended every process that ran it."""
+
+    results: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Exhausted:
+    """Give up: so many attempts did not come to their end."""
+
+    attempts: int
+
+
+def next_plan(round_: int, swarm: Swarm, left: Allowance, ends: Sequence[Ended], started: int) -> Plan | Exhausted:
+    """The next attempt at a round's plan.
+
+    Args:
+        left: what the run may spend yet.
+        ends: of earlier attempts.
+        started: how many of them there were; some may have left no trace but that.
+    """
+    strikes = sum(end.on_its_own for end in ends)
+    if strikes >= swarm.max_attempts or started >= swarm.max_attempts + EXTRA_ATTEMPTS:
+        return Exhausted(started)
+    # A cell that ends its process ends the plan, too, where the plan runs it: then workers do, who can tell which one.
+    return Plan(round_, started + 1, left, runs_cells=not strikes)
+
+
+def next_work(round_: Round) -> Work | CellsFailed | Exhausted:
+    """The next attempt at the cells that a round lacks; there are some."""
+    last, swarm = round_.last, round_.swarm
+    number = last.assignment.attempt if last else 0
+    if last and (errors := _poisoned(round_, last)):
+        return CellsFailed(errors)
+    fruitless = sum(map(round_.is_untouched, round_.attempts))
+    if round_.worst >= swarm.max_attempts or fruitless >= swarm.max_attempts + EXTRA_ATTEMPTS:
+        return Exhausted(number)
+    cells = affordable(round_.missing, round_.left, round_.journal.accounts.total, len(round_.journal.keys))
+    # What several processes have left over is too little for each of them; together it may be enough for some calls.
+    fewer = max(1, len(last.assignment.slices) // 4) if last and last.was_refused else 0
+    slices = slice_cells(
+        cells,
+        pods=fewer or swarm.pods,
+        threads=swarm.threads_per_pod,
+        max_cells=len(cells) if fewer else swarm.slice_size,
+        attempt=round_.worst + 1,
+        attempts=swarm.max_attempts,
+    )
+    return Work(
+        Assignment(run_id=round_.run_id, round=round_.number, attempt=number + 1, slices=slices),
+        tuple(sorted(round_.strikes.items())),
+        round_.left.shared(len(slices)),
+    )
+
+
+def _poisoned(round_: Round, last: Attempt) -> tuple[Record, ...]:
+    """Errors of cells that ended their processes in each of their attempts, the last time with no other beside them."""
+    cells = len({cell.key for task in round_.tasks for cell in task.cells})
+    ends = {index: end.by_cell for index, end in last.ends.items() if end.by_cell}
+    found = isolated(last.keys(round_.tasks), ends, cells, len(round_.missing))
+    return tuple(
+        process_ended(key, how)
+        for key, how in sorted(found.items())
+        if round_.strikes.get(key, 0) >= round_.swarm.max_attempts
+    )

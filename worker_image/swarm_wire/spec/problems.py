@@ -1,0 +1,132 @@
+"""What is wrong with a spec, in words."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, get_args, get_type_hints
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.schema import FORMS, api_name
+
+Place = tuple[str | int, ...]
+
+_MAY_BE_SECRET: Final = frozenset({"apiKey", "value", "headers", "body", "more"})
+"""Fields in which people write secrets by mistake. What they hold is not told."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """
+    Attributes:
+        place: names and positions that lead to it, from the spec's top.
+        what: what is said after the field's name, with what stands between them.
+    """
+
+    place: Place
+    what: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(['spec', *map(str, self.place)])}{self.what}"
+
+
+def parse(given: Any) -> CompilationSpec:
+    """A spec as a user writes it: fields have their names of the API and no others. Raises ValidationError."""
+    return CompilationSpec.model_validate(given, by_alias=True, by_name=False)
+
+
+def problems(error: ValidationError) -> list[Problem]:
+    """Each thing that `parse` objects to, or a message that holds a spec."""
+    found = []
+    for each in error.errors():
+        place = each["loc"][1:] if each["loc"][:1] == ("spec",) else each["loc"]
+        found.append(Problem(place, _what(each, place)))
+    return found
+
+
+def _what(found: ErrorDetails, place: Place) -> str:
+    given, is_told = found["input"], not _MAY_BE_SECRET.intersection(place)
+    shown = f" (it is {given!r:.100})" if is_told and isinstance(given, str | int | float | bool) else ""
+    match found["type"]:
+        case "extra_forbidden":
+            return f" is not a field. {_advice(place)}"
+        case "missing":
+            return " is missing"
+        case "model_type" | "model_attributes_type":
+            return f" must be an object{_shape(place)}"
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] in FORMS:
+            return f" must be {FORMS[found['ctx']['pattern']]}{shown}"
+        case "value_error":
+            return f": {str(found['msg']).removeprefix('Value error, ')}{shown}"
+    message = str(found["msg"]).removeprefix("Input ")
+    return f" {message.replace('should', 'must', 1)}{shown}"
+
+
+def _shape(place: Place) -> str:
+    """What the object at a place must have, or else what it may have."""
+    models = list(_models(place))
+    needed = " or ".join(_needed(model) for model in models)
+    return (
+        f": {needed}"
+        if needed.strip("{}")
+        else f" with {', '.join(name for each in models for name in _aliases(each))}"
+    )
+
+
+def _needed(model: type[BaseModel]) -> str:
+    """As YAML writes it: names in braces, and what they need in turn."""
+    parts = []
+    for field in model.model_fields.values():
+        if field.is_required():
+            inner = "".join(map(_needed, _within(field.annotation)))
+            parts.append(f"{field.alias}: {inner}" if inner else str(field.alias))
+    return f"{{{', '.join(parts)}}}"
+
+
+def _advice(place: Place) -> str:
+    """What may be meant by a field that is not there: another spelling, or a field of an object beside it."""
+    name, models = str(place[-1]), list(_models(place[:-1]))
+    aliases = [alias for model in models for alias in _aliases(model)]
+    inner = [f"{alias}.{deeper}" for model in models for alias, one in _inner(model) for deeper in _aliases(one)]
+    if (wanted := api_name(name)) in aliases:
+        return f"Did you mean {wanted}?"
+    same = [path for path in inner if path.rpartition(".")[2] == wanted]
+    known = {alias.lower(): alias for alias in aliases}
+    alike = [known[found] for found in difflib.get_close_matches(wanted.lower(), known, 1)]
+    if meant := [*alike, *same][:1]:
+        return f"Did you mean {meant[0]}?"
+    return f"Its fields: {', '.join(aliases)}." if aliases else "It has no fields."
+
+
+def _models(place: Sequence[str | int]) -> Iterator[type[BaseModel]]:
+    """The model of the object at a place; several, or none, where it is not one of ours alone."""
+    models: list[type[BaseModel]] = [CompilationSpec]
+    for name in place:
+        if isinstance(name, str):
+            fields = [field for model in models for field in model.model_fields.values() if field.alias == name]
+            further = [hint for model in models if model.model_config["extra"] == "allow" for hint in _further(model)]
+            models = [found for field in fields for found in _within(field.annotation)] or further or models
+    yield from models
+
+
+def _further(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """What fields of any name are."""
+    return _within(get_type_hints(model)["__pydantic_extra__"])
+
+
+def _inner(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    for field in model.model_fields.values():
+        yield from ((str(field.alias), found) for found in _within(field.annotation))
+
+
+def _within(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _within(part)
+
+
+def _aliases(model: type[BaseModel]) -> list[str]:
+    return [str(field.alias) for field in model.model_fields.values()]

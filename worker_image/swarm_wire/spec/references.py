@@ -1,0 +1,31 @@
+"""What a spec names in its Compilation's namespace."""
+
+from pydantic import Field
+
+from swarm_wire.spec.schema import Key, Name, SpecModel
+
+
+class ConfigMapRef(SpecModel):
+    """A ConfigMap in the Compilation's namespace."""
+
+    name: Name = Field(description="Of the ConfigMap.")
+
+
+class ConfigMapKeyRef(SpecModel):
+    """One key of a ConfigMap in the Compilation's namespace."""
+
+    name: Name = Field(description="Of the ConfigMap.")
+    key: Key = Field(description="Whose value is meant.")
+
+
+class SecretRef(SpecModel):
+    """A Secret in the Compilation's namespace."""
+
+    name: Name = Field(description="Of the Secret.")
+
+
+class SecretKeyRef(SpecModel):
+    """One key of a Secret in the Compilation's namespace."""
+
+    name: Name = Field(description="Of the Secret.")
+    key: Key = Field(description="Whose value is meant.")

@@ -1,0 +1,176 @@
+"""What the models of a spec are made of: words with a pattern, and rules about which fields stand together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+KEY = r"^[-._a-zA-Z0-9]+$"
+_DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+ENTRYPOINT = f"{_DOTTED}:{_DOTTED}"
+"""Of a pattern: to be anchored."""
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+MODEL = r"^[^/\s]+/\S+$"
+URL = r"^https?://\S+$"
+STORE = r"^[a-z][a-z0-9+.-]*://\S+$"
+SELECTOR = f"^(round_robin|all|{ENTRYPOINT})$"
+
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+EFFORT = "^[a-z]{1,16}$"
+PATH = r"^[-_A-Za-z0-9][-._A-Za-z0-9]*(/[-_A-Za-z0-9][-._A-Za-z0-9]*)*$"
+
+FORMS: Mapping[str, str] = {
+    NAME: 'a name of Kubernetes: lower-case letters, digits, "-" and "."',
+    KEY: 'a key: letters, digits, "-", "_" and "."',
+    f"^{ENTRYPOINT}$": '"module:attribute", for example "triage:Triage"',
+    QUANTITY: 'a quantity, for example "500m" or "2Gi"',
+    MODEL: '"provider/model", for example "openai/gpt-4o-mini"',
+    URL: 'a URL, for example "https://api.openai.com/v1"',
+    PATH: 'a path: names of letters, digits, "-", "_" and ".", with "/" between them',
+    STORE: 'a URL, for example "s3://bucket/folder"',
+    VARIABLE: "a name of an environment variable: letters, digits and _, no digit first",
+    EFFORT: 'one word of lower-case letters, for example "low"',
+    SELECTOR: 'round_robin, all, or "module:attribute"',
+}
+"""What a text must be, in words, by its pattern: people are never shown a pattern."""
+
+Name = Annotated[str, Field(pattern=NAME, max_length=253)]
+"""Name of a Kubernetes object: a DNS-1123 subdomain."""
+Key = Annotated[str, Field(pattern=KEY, max_length=253)]
+"""Key in a ConfigMap or Secret."""
+Entrypoint = Annotated[
+    str,
+    Field(
+        pattern=f"^{ENTRYPOINT}$",
+        max_length=253,
+        description='"module:attribute", for example "triage:Triage".',
+    ),
+]
+Quantity = Annotated[str, Field(pattern=QUANTITY, max_length=32)]
+_UNITS: Final = {
+    "m": Fraction(1, 1000),
+    **{unit: Fraction(1000**power) for power, unit in enumerate(("", "k", "M", "G", "T"))},
+    **{unit: Fraction(1024**power) for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), 1)},
+}
+Percentage = Annotated[float, Field(ge=0, le=100)]
+
+
+HIGHEST = 2**31 - 1
+"""Of a whole number that names no limit of its own: whatever it counts, more is a slip of the pen."""
+
+
+def amount(quantity: str) -> Fraction:
+    """What a Quantity comes to."""
+    number = quantity.rstrip("".join(_UNITS))
+    return Fraction(number) * _UNITS[quantity.removeprefix(number)]
+
+
+def _bounded(schema: dict[str, Any]) -> None:
+    """Says so in a model's JSON schema."""
+    for field in schema.get("properties", {}).values():
+        for choice in (field, *field.get("anyOf", ())):
+            if choice.get("type") == "integer":
+                choice.setdefault("maximum", HIGHEST)
+
+
+def api_name(field: str) -> str:
+    """A field's name in the API. Where that is a name of pydantic's own, the field has an underscore after it."""
+    return to_camel(field.rstrip("_"))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which fields of an object may be set together: for people, for Kubernetes (CEL), and for Python.
+
+    Attributes:
+        fields: the fields that it is about, in snake_case.
+        message: what to write.
+        cel: the rule over `self`, an object of the API.
+        holds: the rule over the fields that are set, in their order.
+    """
+
+    fields: tuple[str, ...]
+    message: str
+    cel: str
+    holds: Callable[[Sequence[str]], bool]
+
+
+def exactly_one(*fields: str) -> Rule:
+    """One of the fields is set, and no other."""
+    names = [api_name(field) for field in fields]
+    if len(fields) == 1:
+        return Rule(fields, f"{names[0]} must be set", f"has(self.{names[0]})", bool)
+    given = ", ".join(f"has(self.{name})" for name in names)
+    message = f"exactly one of {', '.join(names)} must be set"
+    return Rule(fields, message, f"[{given}].exists_one(given, given)", lambda given: len(given) == 1)
+
+
+def one_or_both(one: str, left: str, right: str) -> Rule:
+    """Either the first field may be set, or both of the others."""
+    first, second, third = (api_name(field) for field in (one, left, right))
+    return Rule(
+        (one, left, right),
+        f"set {first}, or both of {second} and {third}",
+        f"has(self.{first}) ? !has(self.{second}) && !has(self.{third}) : has(self.{second}) == has(self.{third})",
+        lambda given: tuple(given) in ((), (one,), (left, right)),
+    )
+
+
+def only_with(field: str, other: str) -> Rule:
+    """The field may be set where the other one is."""
+    name, needed = api_name(field), api_name(other)
+    return Rule(
+        (field, other),
+        f"{name} may be set only with {needed}",
+        f"!has(self.{name}) || has(self.{needed})",
+        lambda given: field not in given or other in given,
+    )
+
+
+class SpecModel(BaseModel):
+    """An object of the spec; `rules` are what its fields' types cannot say."""
+
+    model_config = ConfigDict(
+        alias_generator=api_name, populate_by_name=True, extra="forbid", frozen=True, json_schema_extra=_bounded
+    )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _numbers_are_bounded(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            value, bounded = getattr(self, name), any(hasattr(limit, "le") for limit in field.metadata)
+            if isinstance(value, int) and value > HIGHEST and not bounded:
+                raise ValueError(f"{field.alias} must be at most {HIGHEST}")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Self:
+        for rule in self.rules:
+            given = [field for field in rule.fields if getattr(self, field) is not None]
+            if not rule.holds(given):
+                wrong = f", not {', '.join(map(api_name, given))}" if given else ""
+                raise ValueError(rule.message + wrong)
+        return self
+
+
+class Union(SpecModel):
+    """A model of which exactly one member is set; `which` names it. Its members are the fields without a default, but
+    `others`: a further field is a further member.
+    """
+
+    others: ClassVar[tuple[str, ...]] = ()
+    members: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        optional = (name for name, field in cls.model_fields.items() if field.default is None)
+        cls.members = tuple(name for name in optional if name not in cls.others)
+        cls.rules = (exactly_one(*cls.members), *cls.rules)
+
+    @property
+    def which(self) -> str:
+        return next(name for name in self.members if getattr(self, name) is not None)

@@ -1,0 +1,118 @@
+"""The environment of the user's code: `spec.env` and `spec.envFrom`, as Kubernetes has them.
+
+Each source's variables travel under a prefix of their own, and the process that imports user code puts them where they
+belong. So nothing that a Secret or ConfigMap holds is in the way of what the process itself needs, and the process
+knows which values come from Secrets.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, Self
+
+from pydantic import Field, model_validator
+
+from swarm_wire.names import variable_prefix
+from swarm_wire.spec.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SecretRef
+from swarm_wire.spec.schema import VARIABLE, SpecModel, Union, exactly_one
+
+RESERVED: Final = ("SWARM_*", "PYTHON*", "LD_*", "PATH", "HOME", "DSPY_CACHEDIR", "JOB_COMPLETION_INDEX")
+"""Names that the processes need for themselves."""
+_RESERVED: Final = re.compile("|".join(name.replace("*", ".*") for name in RESERVED))
+
+VariableName = Annotated[str, Field(pattern=VARIABLE, max_length=253)]
+
+
+def is_reserved(name: str) -> bool:
+    return _RESERVED.fullmatch(name) is not None
+
+
+def refusal(name: str) -> str:
+    """What to say of a name that is reserved."""
+    return f"{name} may not be set: the pods set {', '.join(RESERVED)} themselves"
+
+
+class ValueFrom(Union):
+    """Where a variable's value is kept."""
+
+    secret_key_ref: SecretKeyRef | None = Field(None, description="The value is masked in all output.")
+    config_map_key_ref: ConfigMapKeyRef | None = None
+
+
+class Variable(SpecModel):
+    """An environment variable of program, metric and data."""
+
+    rules = (exactly_one("value", "value_from"),)
+    name: VariableName = Field(description=f"Not one that the pods set themselves: {', '.join(RESERVED)}.")
+    value: str | None = Field(None, max_length=32768, description="As it is: nothing in it is replaced.")
+    value_from: ValueFrom | None = None
+
+    @model_validator(mode="after")
+    def _is_free(self) -> Self:
+        if is_reserved(self.name):
+            raise ValueError(refusal(self.name))
+        return self
+
+    @property
+    def is_secret(self) -> bool:
+        return self.value_from is not None and self.value_from.secret_key_ref is not None
+
+
+class VariablesFrom(Union):
+    """Every key of a Secret or ConfigMap as a variable."""
+
+    others = ("prefix",)
+    secret_ref: SecretRef | None = Field(None, description="The values are masked in all output.")
+    config_map_ref: ConfigMapRef | None = None
+    prefix: VariableName | None = Field(None, description="What the variables' names begin with, before the key.")
+
+    @property
+    def is_secret(self) -> bool:
+        return self.secret_ref is not None
+
+    @property
+    def name(self) -> str:
+        """Of the Secret or ConfigMap."""
+        reference = self.secret_ref or self.config_map_ref
+        assert reference is not None
+        return reference.name
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a variable is set to.
+
+    Attributes:
+        is_hidden: whether it is masked as a secret is, and a run bound to it all the same.
+    """
+
+    text: str
+    is_secret: bool
+    is_hidden: bool = False
+
+
+def placed(env: Sequence[Variable], env_from: Sequence[VariablesFrom], given: Mapping[str, str]) -> dict[str, Value]:
+    """The variables by their own names, out of an environment that has them under their sources' prefixes.
+
+    As in Kubernetes, `env` wins over `envFrom`, and later sources win over earlier ones. Raises ValueError where a
+    source has a name that is reserved.
+    """
+    found: dict[str, Value] = {}
+    for number, source in enumerate(env_from):
+        prefix = variable_prefix(number)
+        for name, text in given.items():
+            if name.startswith(prefix):
+                found[name.removeprefix(prefix)] = Value(text, source.is_secret)
+    for name in found:
+        if is_reserved(name):
+            raise ValueError(f"spec.envFrom: {refusal(name)}. Give its key another name, or the source a prefix.")
+    prefix = variable_prefix(len(env_from))
+    for variable in env:
+        if (text_ := given.get(prefix + variable.name)) is not None:
+            found[variable.name] = Value(text_, variable.is_secret)
+    return found
+
+
+def bound(variables: Mapping[str, Value]) -> list[str]:
+    """What a run is bound to: names, and the values that are no secrets. A secret may be rotated."""
+    return sorted(name if value.is_secret else f"{name}={value.text}" for name, value in variables.items())
