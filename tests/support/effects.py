@@ -8,8 +8,8 @@ from swarm_wire.messages import Cell, EffectKind, Task
 from swarm_worker.content.codec import Codec
 from swarm_worker.journal.store import Store
 from swarm_worker.lookahead.placeholder import scores
-from swarm_worker.replay.effects import Tasks
-from swarm_worker.replay.pruning import Standing
+from swarm_worker.replay.effects.effect import Score
+from swarm_worker.replay.effects.tasks import Tasks
 
 
 @dataclass
@@ -24,8 +24,6 @@ class Step:
     guess: bool = False
     fails: bool = False
     kind: str = EffectKind.WAVE
-    program: str | None = None
-    groups: tuple[str, ...] = ()
     weight: int = 8
     """More than of what the plan runs itself."""
 
@@ -43,10 +41,7 @@ class Step:
     def errors_left(self, store: Store) -> None:
         return None
 
-    def has_failed(self, store: Store) -> bool:
-        return False
-
-    def load(self, store: Store, codec: Codec, missing: float = 0.0) -> Any:
+    def load(self, store: Store, codec: Codec) -> Any:
         return store.body(self.digest)
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
@@ -56,11 +51,5 @@ class Step:
         made = Task(digest=self.digest, kind=EffectKind.WAVE, payload=digest(0), cells=cells, weight=self.weight)
         return Tasks(made, {digest(0): b"payload"})
 
-    def placeholder(self, letter: str, score: float) -> Any:
-        return scores(score, 1) if self.guess else None
-
-    def scores(self, value: Any) -> dict[str, float]:
-        return {}
-
-    def standing(self, store: Store, codec: Codec) -> Standing | None:
-        return None
+    def placeholder(self, letter: str, score: Score) -> Any:
+        return scores(score("", ()), 1) if self.guess else None

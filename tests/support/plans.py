@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
 import pytest
@@ -16,6 +16,7 @@ from swarm_worker.errors import SwarmError
 from swarm_worker.journal.store import Store
 from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.host import Host, Options
 
 
 class Left(BaseException):
@@ -31,7 +32,7 @@ class Desk:
     """An engine and what it emitted.
 
     Attributes:
-        options: of the engine.
+        options: of the engine: fields of Host and Options, and its other parameters.
         asked_at_end: how many tasks it had asked for each time that it left: once, in a process that ends.
     """
 
@@ -41,10 +42,13 @@ class Desk:
     asked_at_end: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.engine = Engine(Store.of(self.journal), CODEC, self.emitted.append, self.leave, **self.options)
+        given = dict(self.options)
+        host = Host(self.emitted.append, self.leave, **_taken(given, Host))
+        self.store, options = Store.of(self.journal), Options(**_taken(given, Options))
+        self.engine = Engine(self.store, CODEC, host, options, **given)
 
     def leave(self, error: SwarmError | None = None) -> NoReturn:
-        self.asked_at_end.append(len(self.engine.asked))
+        self.asked_at_end.append(len(self.engine.asked.tasks))
         raise Left(error)
 
     def left(self, *steps: Step) -> SwarmError | None:
@@ -54,7 +58,12 @@ class Desk:
         return left.value.error
 
     def asked(self) -> list[str]:
-        return [task.digest for task in self.engine.asked]
+        return [task.digest for task in self.engine.asked.tasks]
+
+
+def _taken(given: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """What is given for fields of a dataclass; it is not given any more."""
+    return {field.name: given.pop(field.name) for field in fields(kind) if field.name in given}
 
 
 @dataclass
@@ -100,7 +109,7 @@ def plan(script: Callable[[], Any], journal: list[Record] | None = None, **optio
     planned = Planned(desk.engine, desk.emitted)
     with pytest.MonkeyPatch.context() as patch:
         take_over(patch)
-        calls.install(desk.engine)
+        calls.install(desk.engine.calls)
         hooks.install(desk.engine)
         try:
             planned.value = script()

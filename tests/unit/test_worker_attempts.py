@@ -12,7 +12,8 @@ from swarm_worker.journal.store import Store
 from swarm_worker.replay import attempts
 from swarm_worker.replay.attempts import counting_apart
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import Wave, make_work
+from swarm_worker.replay.effects.registry import make_work
+from swarm_worker.replay.effects.wave import Wave
 
 N = 3
 

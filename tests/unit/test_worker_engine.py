@@ -22,9 +22,11 @@ from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput, Drift, InfrastructureFailed, OutputFull, ProviderFailed
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store
-from swarm_worker.replay import calls, engine
+from swarm_worker.replay import calls, output
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import Wave, make_work
+from swarm_worker.replay.effects import wave as waves
+from swarm_worker.replay.effects.registry import make_work
+from swarm_worker.replay.effects.wave import Wave
 
 
 @pytest.fixture
@@ -38,16 +40,16 @@ def provider(request: Any) -> Provider:
 def test_what_the_journal_has_is_returned() -> None:
     desk = Desk([result(1, b"value")])
     assert desk.engine.need(Step(1)) == b"value"
-    assert (desk.emitted, desk.engine.asked) == ([], [])
-    assert desk.engine.stream == [("wave", digest(1))]
+    assert (desk.emitted, desk.engine.asked.tasks) == ([], [])
+    assert desk.engine.course.stream == [("wave", digest(1))]
 
 
 def test_what_it_lacks_is_asked_for_and_the_plan_ends() -> None:
     desk = Desk([result(1)])
     assert desk.left(Step(1), Step(2)) is None
     assert [record.kind for record in desk.emitted] == [RecordKind.BLOB, RecordKind.TASK]
-    assert [task.digest for task in desk.engine.asked] == [digest(2)]
-    assert desk.engine.stream == [("wave", digest(1)), ("wave", digest(2))]
+    assert [task.digest for task in desk.engine.asked.tasks] == [digest(2)]
+    assert desk.engine.course.stream == [("wave", digest(1)), ("wave", digest(2))]
 
 
 def test_what_cannot_travel_ends_the_plan_with_its_cause() -> None:
@@ -368,11 +370,11 @@ def test_a_call_of_the_plan_is_made_once(provider: Provider, chat: Chat) -> None
     assert [made.usage.calls for made in found.calls] == [1, 1]
     assert [made.cell for made in found.calls] == [None, None]
     one, two = (made.key for made in found.calls)
-    assert found.engine.stream == [("call", one), ("call", two), ("call", one)]
-    assert found.engine.used == {one, two}
+    assert found.engine.course.stream == [("call", one), ("call", two), ("call", one)]
+    assert found.engine.course.used == {one, two}
     again = plan(script, found.records)
     assert (again.value, again.records, provider.paid) == (found.value, [], 2)
-    assert again.engine.stream == found.engine.stream
+    assert again.engine.course.stream == found.engine.course.stream
 
 
 @CHATS
@@ -448,7 +450,8 @@ def test_a_fault_of_our_own_never_reaches_an_optimizer(
     def broken(*_: object, **__: object) -> Any:
         raise KeyError("a mistake")
 
-    monkeypatch.setattr(Wave, *{"digest": ("_is_evaluation", broken), "load": ("load", broken)}[where])
+    owner, name = {"digest": (waves, "is_evaluation"), "load": (Wave, "load")}[where]
+    monkeypatch.setattr(owner, name, broken)
 
     def script() -> Any:
         try:
@@ -518,7 +521,7 @@ def test_proposals_that_do_not_depend_on_each_other_are_made_side_by_side(
     assert (provider.paid, len(found.calls)) == (len(signatures), len(signatures)), "each is made once"
     alone = plan(script, looks_ahead=False)
     assert alone.value == found.value
-    assert alone.engine.stream == found.engine.stream
+    assert alone.engine.course.stream == found.engine.course.stream
     again = plan(script, found.records)
     assert (again.value, again.records) == (found.value, [])
 
@@ -561,7 +564,7 @@ def test_proposals_behind_a_missing_wave_are_made_in_its_round(provider: Provide
 
 
 def test_threads_join_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "SETTLE_SECONDS", 1.0)
+    monkeypatch.setattr(output, "SETTLE_SECONDS", 1.0)
     desk = Desk()
 
     def need(number: int) -> Any:
@@ -572,7 +575,7 @@ def test_threads_join_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
         list(pool.map(need, range(4)))
     assert desk.asked_at_end[0] == 4
     assert sorted(desk.asked()) == [digest(number) for number in range(4)]
-    assert desk.engine.stream == [], "threads have no order that the next plan could be held to"
+    assert desk.engine.course.stream == [], "threads have no order that the next plan could be held to"
 
 
 THREADS = """
@@ -583,16 +586,17 @@ from swarm_wire.records import Record, RecordKind
 from swarm_worker.pod.process import Process
 from swarm_worker.content.codec import Codec
 from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.host import Host
 from swarm_worker.journal.store import Store
 
 process = Process()
 
 def leave(error=None):
-    process.put(Record(RecordKind.PLAN, {"tasks": len(engine.asked)}))
+    process.put(Record(RecordKind.PLAN, {"tasks": len(engine.asked.tasks)}))
     threading.Event().wait(0.1)
     process.end(error)
 
-engine = Engine(Store(), Codec({}), process.put, leave)
+engine = Engine(Store(), Codec({}), Host(process.put, leave))
 with ThreadPoolExecutor(8) as pool:
     list(pool.map(lambda number: engine.need(Step(number)), range(8)))
 """
@@ -633,9 +637,9 @@ def test_the_check_comes_once_and_before_the_first_cost(provider: Provider, case
         streams.append(stream)
 
     found = plan(spending(provider)[case], check=check)
-    found.engine.spend()  # as at the end of every plan
+    found.engine.course.spend()  # as at the end of every plan
     assert (asked_before, found.left) == ([0], False)
-    assert streams[0][0] == found.engine.stream[0]
+    assert streams[0][0] == found.engine.course.stream[0]
 
 
 @pytest.mark.parametrize(
@@ -645,7 +649,7 @@ def test_the_check_comes_before_a_round(steps: list[Step]) -> None:
     streams: list[Stream] = []
     desk = Desk([result(5)], {"check": streams.append, "looks_ahead": False})
     desk.left(*steps)
-    assert streams == [[*desk.engine.stream, ("wave", digest(1))]], "what it needed, and what it asks for"
+    assert streams == [[*desk.engine.course.stream, ("wave", digest(1))]], "what it needed, and what it asks for"
 
 
 def test_a_plan_that_needs_nothing_is_checked_at_its_end() -> None:
@@ -653,7 +657,7 @@ def test_a_plan_that_needs_nothing_is_checked_at_its_end() -> None:
     desk = Desk([result(1)], {"check": streams.append})
     desk.engine.need(Step(1))
     assert streams == []
-    desk.engine.spend()
+    desk.engine.course.spend()
     assert streams == [[("wave", digest(1))]]
 
 
@@ -703,9 +707,9 @@ def test_the_engine_asks_for_what_does_not_depend_on_what_is_missing() -> None:
     finally:
         if os.getpid() != pid:
             os._exit(1)
-    assert [task.digest for task in desk.engine.asked] == [digest(1), digest(2), digest(3)]
-    assert desk.engine.stream == [("wave", digest(1))], "scouts do not write the plan's stream"
-    assert not desk.engine.is_scout
+    assert [task.digest for task in desk.engine.asked.tasks] == [digest(1), digest(2), digest(3)]
+    assert desk.engine.course.stream == [("wave", digest(1))], "scouts do not write the plan's stream"
+    assert desk.engine.scouting.scout is None
 
 
 def score_of(value: Any) -> float:
@@ -769,13 +773,13 @@ def test_guesses_are_limited_and_listed(speculation: int, journal: list[Record],
     desk = Desk(journal, {"speculation": speculation})
     guess(desk)
     assert desk.asked() == [digest(1), *map(digest, range(10, 10 + guessed))]
-    assert desk.engine.guesses == dict.fromkeys(desk.asked()[1:], 8)
+    assert desk.engine.asked.guesses == dict.fromkeys(desk.asked()[1:], 8)
 
 
 def test_a_guess_is_as_dear_as_the_dearest_cells_until_then() -> None:
     desk = Desk([*paid(40), *(result(number, calls=2) for number in range(400, 430))], {"speculation": 20})
     guess(desk)
-    assert len(desk.engine.guesses) == 4, "8 of 100 calls, 2 for each"
+    assert len(desk.engine.asked.guesses) == 4, "8 of 100 calls, 2 for each"
 
 
 def test_what_is_certain_is_no_guess() -> None:
@@ -793,13 +797,13 @@ def test_what_is_certain_is_no_guess() -> None:
         if os.getpid() != pid:
             os._exit(1)
     assert desk.asked() == [digest(1), digest(2), digest(3)]
-    assert desk.engine.guesses == {digest(3): 8}
+    assert desk.engine.asked.guesses == {digest(3): 8}
 
 
 def test_without_looking_ahead_only_the_first_is_asked_for() -> None:
     desk = Desk(options={"looks_ahead": False})
     desk.left(Step(1, guess=True))
-    assert [task.digest for task in desk.engine.asked] == [digest(1)]
+    assert [task.digest for task in desk.engine.asked.tasks] == [digest(1)]
 
 
 SWALLOWED = """
@@ -808,11 +812,12 @@ from support.worker import NONCE
 from swarm_worker.pod.process import Process
 from swarm_worker.content.codec import Codec
 from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.host import Host, Options
 from swarm_worker.lookahead.placeholder import EXTREMES
 from swarm_worker.journal.store import Store
 from support.effects import Step
 process = Process()
-engine = Engine(Store(), Codec({}), process.put, process.end, looks_ahead=False)
+engine = Engine(Store(), Codec({}), Host(process.put, process.end), Options(looks_ahead=False))
 try:
     engine.need(Step(1))
 except BaseException:

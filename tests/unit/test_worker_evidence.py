@@ -14,7 +14,7 @@ from swarm_wire.messages import Task
 from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import make_work
+from swarm_worker.replay.effects.registry import make_work
 
 
 def decides(predict: Any) -> Callable[[int], int]:

@@ -4,7 +4,7 @@ import pytest
 
 from swarm_wire.messages import Cell, EffectKind, Outcome, Result, Task
 from swarm_wire.records import Record, RecordKind
-from swarm_worker.replay.effects import Failures
+from swarm_worker.replay.effects.failures import Failures
 
 CELLS = 60
 

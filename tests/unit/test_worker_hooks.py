@@ -110,7 +110,7 @@ def test_a_cell_sees_stock_dspy(provider: Provider, act: Callable[[Any], Any]) -
     planned = plan(script)
     assert planned.error is None
     assert found[1] == found[0]
-    assert [kind for kind, _ in planned.engine.stream] == ["wave"], "what happens within is not the plan's"
+    assert [kind for kind, _ in planned.engine.course.stream] == ["wave"], "what happens within is not the plan's"
     assert planned.of(RecordKind.TASK) == []
     assert planned.engine.tally.told(str) is None
     assert planned.usage.calls == provider.paid - stock <= stock

@@ -28,7 +28,8 @@ from swarm_worker.pod.script import Progress, candidates
 from swarm_worker.replay import calls
 from swarm_worker.replay import pruning as policy
 from swarm_worker.replay.calls import Answers
-from swarm_worker.replay.effects import Wave, make_work
+from swarm_worker.replay.effects.registry import make_work
+from swarm_worker.replay.effects.wave import Evaluation
 from swarm_worker.replay.pruning import FEW, Bound, Contest, Entrant, Range, Standing, lost, wanted
 
 UNIT = Range(0, 1)
@@ -378,7 +379,7 @@ def ran(script: Script, contest: Callable[[], Contest | None], lost_results: int
         if not found.left or found.error:
             return Ran(found, cells)
         results = worked(found)
-        stream = json.dumps(found.engine.stream)
+        stream = json.dumps(found.engine.course.stream)
         cells.append(len(results))
         journal += [*found.records, *results[min(lost_results, len(results) - 1) :], plan_end(len(cells) - 1, stream)]
 
@@ -405,9 +406,9 @@ def test_the_winner_is_the_same_for_fewer_cells(matrix: list[Table], winner: int
     assert whole.last.value[0] == found.last.value[0] == winner
     assert found.last.value[1][winner] == whole.last.value[1][winner]
     assert all(bound >= score for bound, score in zip(found.last.value[1], whole.last.value[1], strict=True))
-    assert found.last.engine.stream == whole.last.engine.stream, "the same effects, in the same order"
+    assert found.last.engine.course.stream == whole.last.engine.course.stream, "the same effects, in the same order"
     assert found.cells == [len(BASELINE), *cells]
-    spared = sum(map(len, found.last.engine.spared.values()))
+    spared = sum(map(len, found.last.engine.results.spared.values()))
     assert sum(found.cells) + spared == sum(whole.cells)
 
 
@@ -424,7 +425,7 @@ def test_what_has_lost_is_shown_to_the_optimizer_as_a_bound() -> None:
     assert good == GOOD
     assert [isinstance(score, Bound) for score in bad] == [True] * 16 + [False] * 4
     assert bad == [1.0] * 16 + BAD[16:]
-    assert sum(map(len, found.last.engine.spared.values())) == 16
+    assert sum(map(len, found.last.engine.results.spared.values())) == 16
 
 
 def test_a_bound_is_no_score_that_was_reached() -> None:
@@ -492,7 +493,7 @@ def test_what_is_evaluated_before_and_after_the_optimizer_is_finished() -> None:
 
 def test_without_lookahead_nothing_is_spared() -> None:
     found = ran(searching([GOOD, BAD, BAD]), pruning, looks_ahead=False)
-    assert (found.cells, found.last.engine.spared) == ([20] * 4, {})
+    assert (found.cells, found.last.engine.results.spared) == ([20] * 4, {})
 
 
 def test_few_cells_are_one_round() -> None:
@@ -511,7 +512,7 @@ def test_a_round_of_which_not_all_came_back_changes_nothing_but_the_rounds(lost_
     matrix = [BAD, BAD, GOOD, BAD, GOOD, WORSE]
     found = ran(searching(matrix), pruning, lost_results)
     assert (found.last.value[0], found.last.value[1][2]) == (2, 95.0)
-    assert found.last.engine.spared
+    assert found.last.engine.results.spared
 
 
 def test_the_same_journal_leads_to_the_same_cells() -> None:
@@ -557,7 +558,7 @@ def test_no_error_is_tolerated_and_there_is_none() -> None:
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_only_plain_numbers_compete(odd: Any, wrapped: bool) -> None:
     def standing(score: Any) -> Standing | None:
-        wave = Wave(lambda item: item, [1], 10)
+        wave = Evaluation(lambda item: item, [1], 10)
         value = Outcome.OK, (dspy.Prediction(), dspy.Prediction(score=score) if wrapped else score)
         header = Result(key=wave.keys[0], outcome=Outcome.OK, usage=Usage()).to_header()
         store = Store.of([Record(RecordKind.RESULT, header, CODEC.dumps(value))])
@@ -578,7 +579,7 @@ def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table
     """
     script = searching(matrix)
     first = plan(partial(script, None), small=0)
-    journal = [*first.records, *worked(first), plan_end(0, json.dumps(first.engine.stream))]
+    journal = [*first.records, *worked(first), plan_end(0, json.dumps(first.engine.course.stream))]
     second = plan(partial(script, None), journal, small=0)
     cells = [(number, cell.item) for number, task in enumerate(second.tasks) for cell in task.cells]
     for (number, item), result in zip(cells, worked(second), strict=True):
@@ -596,7 +597,7 @@ def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table
         patch.setattr(dspy.Evaluate, "callbacks", [progress], raising=False)
         found = plan(last, journal, passes_over=lambda: progress.compiling, looks_ahead=False, small=0, **options)
     assert (found.left, found.error, found.tasks) == (False, None, [])
-    assert found.engine.has_passed_over == any(lacking)
+    assert found.engine.course.has_passed_over == any(lacking)
     name: str = progress.best_program.name
     return name.partition(" after")[0]
 

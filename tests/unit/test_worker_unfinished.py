@@ -80,11 +80,11 @@ def test_what_is_left_is_asked_for_as_it_was() -> None:
     stream = f'[["wave","{digest(1)}"]]'
     desk = Desk([plan_end(0, stream, tasks=[ASKED.digest]), *done(1)])
     with pytest.raises(Left) as left:
-        desk.engine.go_on(leftover(desk.engine.store, ROUND))
+        desk.engine.go_on(leftover(desk.store, ROUND))
     assert left.value.error is None
     assert [record.kind for record in desk.emitted] == [RecordKind.BLOB, RecordKind.TASK]
-    assert desk.engine.stream == [("wave", digest(1))]
-    assert not desk.engine.guesses
+    assert desk.engine.course.stream == [("wave", digest(1))]
+    assert not desk.engine.asked.guesses
 
 
 # --- a plan that may make no more calls --------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_what_a_plan_may_not_run_itself_is_a_round(provider: Provider, most: int
     assert {cell.key for cell in asked.cells} == {found.key for found in whole.results} - {
         found.key for found in cut.results
     }
-    assert cut.engine.stream == whole.engine.stream
+    assert cut.engine.course.stream == whole.engine.course.stream
 
 
 def test_calls_under_way_are_kept_when_another_may_not_be_made(provider: Provider) -> None:

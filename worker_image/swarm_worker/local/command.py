@@ -71,7 +71,7 @@ def run(given: argparse.Namespace) -> int:
             stop_on_signals(processes)
             with display:
                 driver = Driver(folder, folder.open(manifest), processes, display, workers=given.workers)
-                display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.known.usage)
+                display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.journal.usage)
                 try:
                     artifact = driver.run()
                 except OfAnotherState as found:

@@ -36,7 +36,8 @@ from swarm_worker.pod.environment import Environment, load_compilation, load_env
 from swarm_worker.pod.process import Process, folder
 from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.cell_timer import Watch
-from swarm_worker.replay.engine import SMALL, Engine
+from swarm_worker.replay.engine import Engine
+from swarm_worker.replay.host import SMALL, Host, Options
 from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.unfinished import leftover
 from swarm_worker.user.binding import binding, origin
@@ -75,24 +76,24 @@ class Plan:
         swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
         # The last plan of a run that is over looks for the best of what is complete.
         self._contest = None if self._ending else _contest(environment.request.spec)
-        self._engine = Engine(
-            self._store,
-            environment.codec,
-            self._put,
-            self._leave,
+        host = Host(
+            emit=self._put,
+            leave=self._leave,
+            check=self._meet_twin,
+            is_full=lambda: process.is_full,
+            prepare_calls=self._import_ahead,
+            passes_over=lambda: self._ending is not None and self._progress.compiling,
+        )
+        options = Options(
             looks_ahead=looks_ahead and self._ending is None,
             speculation=swarm.speculation,
             threads=swarm.threads_per_pod,
-            watch=Watch(limits.cell_seconds, environment.throttle.clock),
             small=0 if self._ending else int(os.environ.pop(names.ENV_SMALL_WAVE, SMALL)),
-            ahead=self._import_ahead,
-            check=self._meet_twin,
-            is_full=lambda: process.is_full,
-            contest=self._contest,
-            passes_over=lambda: self._ending is not None and self._progress.compiling,
         )
+        watch = Watch(limits.cell_seconds, environment.throttle.clock)
+        self._engine = Engine(self._store, environment.codec, host, options, watch, self._contest)
         budget = environment.budget
-        process.stop_asking = lambda: budget.stop() or self._engine.is_at_work
+        process.stop_asking = lambda: budget.stop() or self._engine.output.is_at_work
         bound = self._store.bound
         self._binding, self._is_bound = bound.binding if bound else "", bound is not None
         self._origin: Origin | None = None
@@ -106,7 +107,7 @@ class Plan:
         """Ends the process, or raises a SwarmError."""
         spec = self._environment.request.spec
         # What user code asks while it is loaded is journaled, too.
-        calls.install(self._engine, self._leave)
+        calls.install(self._engine.calls, self._leave)
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
@@ -123,7 +124,7 @@ class Plan:
         self._check_binding()
         self._read_earlier()
         self._finish_round()
-        if self._twin is not None and not self._engine.has_checked:
+        if self._twin is not None and not self._engine.course.has_checked:
             self._observed = self._rehearsed(loaded, self._twin)
         hooks.install(self._engine, self._watching(loaded))
         # Not among `dspy.settings.callbacks`: those are the user's.
@@ -132,14 +133,14 @@ class Plan:
             scored, test = loaded.data.scored(spec.optimizer), loaded.data.test
             winner = script.run(compile_program, loaded.student, loaded.metric, scored, test, self._progress)
         except (BadInput, CompileFailed) as error:
-            self._leave(None if self._engine.has_passed_over else self._explained(error))
+            self._leave(None if self._engine.course.has_passed_over else self._explained(error))
         except BaseException:
             self._end_scout()
             raise
         self._end_scout()
-        if self._engine.has_passed_over:
+        if self._engine.course.has_passed_over:
             self._leave()
-        self._engine.spend()
+        self._engine.course.spend()
         self._put_artifact(winner)
         self._put_end(PlanOutcome.DONE)
 
@@ -225,7 +226,7 @@ class Plan:
 
     def _end_scout(self) -> None:
         """A scout that came to the end of the compile has nothing to say."""
-        if self._engine.is_scout:
+        if self._engine.scouting.scout is not None:
             os._exit(0)
 
     def _check_binding(self) -> None:
@@ -267,7 +268,7 @@ class Plan:
         self._process.put(record)
 
     def _put_end(self, outcome: PlanOutcome) -> None:
-        asked, failures = self._engine.asked, self._failures()
+        asked, failures = self._engine.asked.tasks, self._failures()
         end = PlanEnd(
             outcome=outcome,
             round=len(self._store.plans),
@@ -276,14 +277,14 @@ class Plan:
             tasks=[task.digest for task in asked],
             cells=len({cell.key for task in asked for cell in task.cells}),
             scores=self._progress.scores(),
-            effects=len(self._engine.stream),
-            guesses=self._engine.guesses,
+            effects=len(self._engine.course.stream),
+            guesses=self._engine.asked.guesses,
             ending=self._ending,
             failures=failures and failures.without_tracebacks(),
             notes=self._process.notes,
             kept=self._store.kept,
         )
-        body = json.dumps(self._engine.stream, separators=(",", ":")).encode()
+        body = json.dumps(self._engine.course.stream, separators=(",", ":")).encode()
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
 
     def _put_artifact(self, winner: Any, ending: Ending | None = None) -> None:
@@ -292,7 +293,7 @@ class Plan:
             ending: why it is no more than the best program so far.
         """
         program, spec = _saved(winner), self._environment.request.spec
-        optimizer = spec.optimizer
+        optimizer, spared = spec.optimizer, self._engine.results.spared
         report = Report(
             scores=self._progress.scores(),
             scored_on=self._scored_on,
@@ -300,12 +301,12 @@ class Plan:
             candidates=script.candidates(winner, hundred=1 if optimizer.simba is not None else 100),
             candidates_on=TRAINING_SET if optimizer.scores_on_train else self._scored_on,
             usage=self._store.usage(),
-            effects=len(self._engine.stream),
+            effects=len(self._engine.course.stream),
             rounds=len(self._store.plans),
             failed_cells=self._engine.tally.scored_zero,
-            wasted=self._store.waste(self._engine.used),
-            pruned=Pruned(candidates=len(self._engine.spared), cells=len(set().union(*self._engine.spared.values()))),
-            reused=self._store.reused(self._engine.used),
+            wasted=self._store.waste(self._engine.course.used),
+            pruned=Pruned(candidates=len(spared), cells=len(set().union(*spared.values()))),
+            reused=self._store.reused(self._engine.course.used),
             repeated_calls=self._store.accounts.repeated,
             spent=self._spent(),
             notes=self._notes(),

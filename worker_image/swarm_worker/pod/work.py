@@ -26,7 +26,8 @@ from swarm_worker.replay import calls
 from swarm_worker.replay.call_sharing import Window
 from swarm_worker.replay.calls import Answers, Loading
 from swarm_worker.replay.cell_timer import Watch
-from swarm_worker.replay.effects import Failures, Work, make_work
+from swarm_worker.replay.effects.failures import Failures
+from swarm_worker.replay.effects.registry import Work, make_work
 from swarm_worker.user.entrypoint import import_all
 
 

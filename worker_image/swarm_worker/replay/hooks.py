@@ -25,9 +25,11 @@ from swarm_worker.exceptions import Raised, describe
 from swarm_worker.lookahead import placeholder
 from swarm_worker.replay import evidence, recorded
 from swarm_worker.replay.calls import current
-from swarm_worker.replay.effects import Bootstrap, Wave
-from swarm_worker.replay.engine import Engine, Missing, may_stand_in
+from swarm_worker.replay.effects.bootstrap import Bootstrap
+from swarm_worker.replay.effects.wave import wave
+from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.evidence import Recorded
+from swarm_worker.replay.own_calls import Missing, may_stand_in
 
 _BOOTSTRAP_STEPS = (
     "_prepare_student_and_teacher",
@@ -53,10 +55,10 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
         before()
         recorded.leave()
         records = evidence.is_collected()
-        with engine.ending():
-            wave = Wave(Recorded(function) if records else function, list(data), executor.max_errors)
-        values = engine.need(wave)
-        engine.tally.evaluated(sum(key in engine.store for key in wave.keys))
+        with engine.output.ending():
+            effect = wave(Recorded(function) if records else function, list(data), executor.max_errors)
+        values = engine.need(effect)
+        engine.tally.evaluated(len(engine.results.known(effect)))
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
             if outcome is Outcome.OK:
@@ -65,7 +67,7 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
                 executor.error_count += 1
                 executor.failed_indices.append(number)
                 executor.exceptions_map[number] = value
-                engine.tally.failed(Raised.of(value), wave.items[number])
+                engine.tally.failed(Raised.of(value), effect.items[number])
         if executor.error_count and executor.error_count >= executor.max_errors:
             raise Exception("Execution cancelled due to errors or interruption.")
         if executor.error_count and records:
@@ -85,7 +87,7 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
             return stock_compile(optimizer, student, teacher=teacher, trainset=trainset)
         before()
         recorded.leave()
-        with engine.ending():
+        with engine.output.ending():
             bootstrap = Bootstrap(optimizer, student, teacher, trainset)
         outcome, value = engine.need(bootstrap)
         if outcome is Outcome.ERROR:
@@ -109,7 +111,7 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
         except Missing as missing:
             lm, config, signature, _, inputs = predictor._forward_preprocess(**arguments)
             count = config.get("n") or lm.kwargs.get("n") or 1
-            rows = placeholder.completions(engine.letter, missing.digest, list(signature.output_fields), count)
+            rows = placeholder.completions(engine.scouting.letter, missing.digest, list(signature.output_fields), count)
             return predictor._forward_postprocess(rows, signature, **inputs)
         finally:
             may_stand_in.reset(token)

@@ -13,7 +13,7 @@ from swarm_wire.records import Record, RecordKind
 from swarm_worker.journal.body_store import Bodies
 from swarm_worker.journal.run_journal import body_of, read_body
 from swarm_worker.journal.store import Store
-from swarm_worker.replay.effects import Tasks
+from swarm_worker.replay.effects.tasks import Tasks
 
 
 def leftover(store: Store, records: Iterable[Record], bodies: Bodies | None = None) -> list[Tasks]:

@@ -10,12 +10,7 @@ from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact, start
-from swarm_operator.compilation.model.actions import (
-    ClaimName,
-    DropJob,
-    Publish,
-    StartPlan,
-)
+from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish, StartPlan
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_wire.messages import Ending
 from swarm_wire.spending import Allowance

@@ -1,0 +1,63 @@
+"""Tasks and the blobs that they refer to; how their cells' results are read."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from swarm_wire.messages import Outcome, Task
+from swarm_wire.names import WorkerReason
+from swarm_wire.records import Record, RecordKind
+from swarm_worker.content.codec import Codec, Walks
+from swarm_worker.content.digest import combine
+from swarm_worker.content.outcome import Value
+from swarm_worker.errors import Drift
+from swarm_worker.exceptions import ProcessEnded
+from swarm_worker.journal.store import Store
+
+
+@dataclass
+class Tasks:
+    """A task and the blobs it refers to."""
+
+    task: Task
+    blobs: dict[str, bytes]
+
+    def records(self) -> list[Record]:
+        blobs = [Record(RecordKind.BLOB, {"key": key}, body) for key, body in self.blobs.items()]
+        return [*blobs, Record(RecordKind.TASK, self.task.to_header())]
+
+    def part(self, keys: Collection[str]) -> "Tasks":
+        """The task with these of its cells only."""
+        cells = [cell for cell in self.task.cells if cell.key in keys]
+        return replace(self, task=self.task.model_copy(update={"cells": cells}))
+
+    def rest(self, store: Store) -> "Tasks":
+        """What is left of it to do."""
+        errors = sum(store.has_error(cell.key) for cell in self.task.cells)
+        left = self.part({cell.key for cell in self.task.cells if cell.key not in store})
+        if self.task.max_errors is None:
+            return left
+        return replace(left, task=left.task.model_copy(update={"max_errors": max(1, self.task.max_errors - errors)}))
+
+
+def blob(data: bytes) -> tuple[bytes, str]:
+    """A blob and its name."""
+    return data, combine("blob", data).hex()
+
+
+def value_of(store: Store, key: str, codec: Codec, walks: Walks) -> Value:
+    """A cell's outcome and value. A cell that ended every process that ran it left no body: that is its error."""
+    if body := store.body(key):
+        value: Value = codec.loads(body, walks)
+        return value
+    return Outcome.ERROR, ProcessEnded(store.result(key).error or "")
+
+
+def check_drift(asked: str, found: str) -> None:
+    """Raises Drift where a cell has another name here than in the plan."""
+    if asked != found:
+        raise Drift(
+            WorkerReason.DIGEST_DRIFT,
+            f"a task named {asked} by the plan is {found} to this worker: the program or its data depends on something "
+            "that differs between processes (time, randomness, an unordered set, the environment). Make it the same "
+            "everywhere.",
+        )

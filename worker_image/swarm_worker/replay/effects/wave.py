@@ -1,0 +1,231 @@
+"""One function over many items, each of which is a cell: an evaluation, or a collection of traces."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+from dspy.primitives.prediction import Prediction
+
+from swarm_wire.messages import Cell, EffectKind, Outcome, Task
+from swarm_wire.records import Record
+from swarm_worker.content.codec import Codec
+from swarm_worker.content.digest import Walk, combine
+from swarm_worker.content.outcome import Value
+from swarm_worker.journal.store import Store
+from swarm_worker.lookahead import placeholder
+from swarm_worker.replay import score
+from swarm_worker.replay.attempts import counting_apart
+from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.effects.effect import Score
+from swarm_worker.replay.effects.side_effects import State
+from swarm_worker.replay.effects.tasks import Tasks, blob, check_drift, value_of
+from swarm_worker.replay.execute import run_cell
+from swarm_worker.replay.pruning import FAILURE, Bound, Standing
+from swarm_worker.replay.settings import in_force
+
+EVALUATION = "dspy.evaluate.evaluate.Evaluate.__call__.<locals>.process_item"
+"""The function of an evaluation's wave: it closes over program and metric."""
+SCORES = "dspy.teleprompt.reanchor.calibrate.scores.<locals>.one"
+"""A function that returns a score alone."""
+FUNCTION, ITEM = "F", "I"
+"""Names of the walks that payloads refer to: a wave's function, one of its items."""
+
+
+class Wave:
+    """A cell's key is made from the function with everything it closes over (program, metric), the settings and the
+    item: waves of equal programs share cells.
+
+    Args:
+        max_errors: so many failing items are an error of the whole, as in stock; where there are that many items.
+    """
+
+    kind = EffectKind.WAVE
+
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any], max_errors: int) -> None:
+        self.function, self.items, self.settings = function, list(items), in_force()
+        self.max_errors = max(1, max_errors) if max(1, max_errors) <= len(self.items) else None
+        self._function_walk = Walk()
+        self._head = bytes.fromhex(self._function_walk.digest("wave", function, self.settings))
+        self._item_walks = [Walk() for _ in self.items]
+        names = [walk.digest(item) for walk, item in zip(self._item_walks, self.items, strict=True)]
+        self.keys = [combine(self._head, name).hex() for name in names]
+        # Programs that are run on the same item often begin with the same LM call.
+        self.groups = [name[:8] for name in names]
+        self.digest = combine("wave", *self.keys).hex()
+        self.unresolved = any(walk.unresolved for walk in (self._function_walk, *self._item_walks))
+
+    def is_known(self, store: Store) -> bool:
+        return self.errors_left(store) == 0 or all(key in store for key in self.keys)
+
+    def errors_left(self, store: Store) -> int | None:
+        if self.max_errors is None:
+            return None
+        errors = sum(map(store.has_error, self.keys))
+        return max(0, self.max_errors - errors)
+
+    def load(self, store: Store, codec: Codec) -> list[Value]:
+        """Outcome and value of each item, in order; for one that was not needed any more a Bound, as of a failure."""
+        return self._loaded(store, codec, FAILURE)
+
+    def tasks(self, store: Store, codec: Codec) -> Tasks:
+        first = {key: number for number, key in reversed(list(enumerate(self.keys)))}
+        cells = [
+            Cell(key=key, item=number, group=self.groups[number])
+            for key, number in sorted(first.items(), key=lambda it: it[1])
+            if key not in store
+        ]
+        # All items, also those whose cells are known: waves over the same data then share one blob.
+        items, items_key = blob(codec.dumps(self.items))
+        content = {"function": self.function, "settings": self.settings, "kept": store.kept}
+        payload, payload_key = blob(codec.dumps(content))
+        task = Task(
+            digest=self.digest,
+            kind=self.kind,
+            payload=payload_key,
+            items=items_key,
+            cells=cells,
+            max_errors=self.errors_left(store),
+        )
+        return Tasks(task, {payload_key: payload, items_key: items})
+
+    def placeholder(self, letter: str, score: Score) -> list[Value] | None:
+        """None where results carry traces, whose shape nobody can guess."""
+        is_scored = _name(self.function) == SCORES
+        return placeholder.numbers(score("", self.groups), len(self.items)) if is_scored else None
+
+    def _loaded(self, store: Store, codec: Codec, missing: float) -> list[Value]:
+        known = self._known(store, codec)
+        bound: Value = Outcome.OK, (Prediction(), Bound(missing))
+        return [known.get(number, bound) for number in range(len(self.items))]
+
+    def _known(self, store: Store, codec: Codec) -> dict[int, Value]:
+        """Outcome and value of each item that the journal has, by its position."""
+        return {
+            number: value_of(store, key, codec, [(FUNCTION, self._function_walk), (ITEM, walk)])
+            for number, (key, walk) in enumerate(zip(self.keys, self._item_walks, strict=True))
+            if key in store
+        }
+
+
+class Evaluation(Wave):
+    """The items' values are predictions and scores.
+
+    Attributes:
+        program: names what is evaluated.
+        groups: name the items.
+    """
+
+    @property
+    def program(self) -> str:
+        return self._head.hex()
+
+    def placeholder(self, letter: str, score: Score) -> list[Value]:
+        return placeholder.scores(score(self.program, self.groups), len(self.items))
+
+    def has_failed(self, store: Store) -> bool:
+        """Whether so many items have failed that stock would stop."""
+        return self.errors_left(store) == 0
+
+    def bounded(self, store: Store, codec: Codec, missing: float) -> list[Value]:
+        """As `load`; each missing item scores so much, as a Bound."""
+        return self._loaded(store, codec, missing)
+
+    def scores(self, values: list[Value]) -> dict[str, float]:
+        """By group; those that failed, or were not paid for, are left out."""
+        return {
+            group: float(value[1])
+            for group, (outcome, value) in zip(self.groups, values, strict=True)
+            if outcome is Outcome.OK and isinstance(value[1], Real) and not isinstance(value[1], Bound)
+        }
+
+    def standing(self, store: Store, codec: Codec) -> Standing | None:
+        """What is known of it; None where a value is no plain number, so that it cannot be compared."""
+        values = self._known(store, codec)
+        scores: dict[int, float] = {}
+        for number, (outcome, value) in values.items():
+            score = _plain(value[1]) if outcome is Outcome.OK else FAILURE
+            if score is None:
+                return None
+            scores[number] = score
+        failed = frozenset(number for number, (outcome, _) in values.items() if outcome is Outcome.ERROR)
+        return Standing(tuple(self.groups), scores, failed, self.max_errors)
+
+
+def wave(function: Callable[[Any], Any], items: Sequence[Any], max_errors: int) -> Wave:
+    """The wave of a function: an Evaluation where it is one."""
+    return (Evaluation if is_evaluation(function) else Wave)(function, items, max_errors)
+
+
+def is_evaluation(function: Callable[[Any], Any]) -> bool:
+    """Whether the function is that of an evaluation, and not of a collection of traces."""
+    if _name(function) != EVALUATION:
+        return False
+    return "bootstrap_trace_data" not in getattr(_closed_over(function)["metric"], "__qualname__", "")
+
+
+@dataclass
+class WaveWork:
+    """A wave's task in a worker."""
+
+    task: Task
+    payload: dict[str, Any]
+    items: list[Any]
+    walk: Walk = field(default_factory=Walk)
+    head: bytes = b""
+    _state: State | None = None
+    _run: Callable[[Any], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        function = self._run = self.payload["function"]
+        self.head = bytes.fromhex(self.walk.digest("wave", function, self.payload["settings"]))
+        if _name(function) == EVALUATION:
+            held = _closed_over(function)
+            self._state = State.of(held["program"], held["metric"], self.payload["kept"])
+            self._run = _scoring(function, held["metric"])
+
+    def run(self, position: int, answers: Answers) -> Record:
+        cell = self.task.cells[position]
+        item, walk = self.items[cell.item], Walk()
+        check_drift(cell.key, combine(self.head, walk.digest(item)).hex())
+        walks = [(FUNCTION, self.walk), (ITEM, walk)]
+        with counting_apart(refuses=True):
+            record = run_cell(cell.key, self._run, (item,), answers, walks=walks, **self.payload["settings"])
+        if self._state is not None:
+            self._state.check()
+        return record
+
+
+def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> WaveWork:
+    assert task.items is not None
+    return WaveWork(task, codec.loads(blobs[task.payload]), codec.loads(blobs[task.items]))
+
+
+def _scoring(evaluated: Callable[[Any], Any], metric: Any) -> Callable[[Any], Any]:
+    """Of an evaluation's item, prediction and score. Raises BadInput where that is none: at once, and not when the
+    whole evaluation is paid for.
+    """
+
+    def scored(item: Any) -> Any:
+        value = evaluated(item)
+        score.check(value[1], metric)
+        return value
+
+    return scored
+
+
+def _plain(score: Any) -> float | None:
+    """A score that is added up as a float is; None for others: numpy's and decimals have a rounding of their own."""
+    number = score.get("score") if type(score) is Prediction else score
+    is_plain = type(number) in (bool, int, float) and abs(number) <= sys.float_info.max
+    return float(number) if is_plain else None
+
+
+def _closed_over(function: Any) -> dict[str, Any]:
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: cell.cell_contents for name, cell in cells}
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', '')}"

@@ -1,0 +1,108 @@
+"""What the journal says of effects, where an evaluation that cannot win need not be finished."""
+
+from collections.abc import Collection, Mapping
+from math import inf
+from typing import Any, TypeGuard
+
+from swarm_wire.names import WorkerReason
+from swarm_wire.words import sentence
+from swarm_worker.content.codec import Codec
+from swarm_worker.errors import BadInput
+from swarm_worker.journal.store import Store
+from swarm_worker.lookahead.concurrency import is_main
+from swarm_worker.replay.effects.effect import Effect
+from swarm_worker.replay.effects.tasks import Tasks
+from swarm_worker.replay.effects.wave import Evaluation
+from swarm_worker.replay.output import Output
+from swarm_worker.replay.pruning import Contest, Entrant
+
+
+class Results:
+    """
+    Args:
+        contest: of the compile's evaluations, where they need not all be finished.
+        looks_ahead: whether others can be seen ahead. Only then may one be cut short: by then another may have won.
+    """
+
+    def __init__(
+        self, store: Store, codec: Codec, output: Output, contest: Contest | None, *, looks_ahead: bool
+    ) -> None:
+        self._store, self._codec, self._output = store, codec, output
+        self._contest, self._looks_ahead = contest, looks_ahead
+
+    @property
+    def spared(self) -> Mapping[str, Collection[str]]:
+        """Keys of the missing cells of each evaluation that cannot win, by digest."""
+        return self._contest.spared if self._contest is not None else {}
+
+    def is_settled(self, effect: Effect) -> bool:
+        """Whether nothing more of it is needed."""
+        return effect.is_known(self._store) or (self.competes(effect) and effect.digest in self.spared)
+
+    def load(self, effect: Effect) -> Any:
+        """Its result, so far as it goes."""
+        if isinstance(effect, Evaluation) and not effect.is_known(self._store):
+            return effect.bounded(self._store, self._codec, -inf if self._contest is None else self._contest.most)
+        return effect.load(self._store, self._codec)
+
+    def known(self, effect: Effect) -> list[str]:
+        """Keys of its cells that the journal has."""
+        return [key for key in effect.keys if key in self._store]
+
+    def missing(self, effect: Effect) -> Tasks:
+        """The effect's task. Ends the process where it cannot travel: an optimizer may catch."""
+        try:
+            return effect.tasks(self._store, self._codec)
+        except Exception as error:
+            self._output.end(
+                BadInput(
+                    WorkerReason.PROGRAM_NOT_PORTABLE,
+                    f"the program, metric or data cannot travel to workers: {sentence(str(error))}",
+                )
+            )
+
+    def competes(self, effect: Effect) -> TypeGuard[Evaluation]:
+        """Whether it may be cut short."""
+        return (
+            self._contest is not None
+            and self._contest.is_on
+            and self._looks_ahead
+            and isinstance(effect, Evaluation)
+            and is_main()
+        )
+
+    def entrant(self, effect: Effect) -> Entrant | None:
+        """The effect, if it competes."""
+        if not self.competes(effect) or effect.has_failed(self._store):
+            return None
+        if (standing := effect.standing(self._store, self._codec)) is None:
+            return None
+        tasks = None if effect.is_known(self._store) else self.missing(effect)
+        return Entrant(effect.digest, effect.keys, standing, tasks)
+
+    def enter(self, effect: Evaluation) -> None:
+        """Notes an evaluation that the plan has the scores of."""
+        if self._contest is None or not is_main():
+            return
+        if (standing := effect.standing(self._store, self._codec)) is not None:
+            with self._output.ending():
+                self._contest.passed(Entrant(effect.digest, effect.keys, standing))
+
+    def look_again(self) -> None:
+        """Scouts tell anew of what they come to."""
+        if self._contest is not None:
+            self._contest.look_again()
+
+    def sighted(self, entrant: Entrant) -> None:
+        """Scouts came to this evaluation."""
+        if self._contest is not None:
+            with self._output.ending():
+                self._contest.sighted(entrant)
+
+    def wanted(self, at: Entrant | None) -> list[tuple[Entrant, set[str]]]:
+        """Of competing evaluations, keys of those cells that tell best which of them cannot win.
+
+        Args:
+            at: the evaluation that the plan is at, if it competes.
+        """
+        return [] if self._contest is None else self._contest.decide(*([at] if at else []))
