@@ -10,8 +10,8 @@ from hypothesis import settings
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
-# It asserts for all cases of its tier.
-pytest.register_assert_rewrite("faults.stage")
+# They assert for the rows of a table, or the cases of a tier.
+pytest.register_assert_rewrite("faults.stage", "support.decisions")
 
 TIERS = {"unit", "replay", "users", "cluster", "e2e", "faults"}
 NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
