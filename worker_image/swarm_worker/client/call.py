@@ -70,7 +70,7 @@ def endpoint(parameters: Mapping[str, Any]) -> str | None:
 
 
 Make = Callable[[], Any]
-"""Makes an LM call as stock DSPy does; returns the client's answer, which can be pickled."""
+"""Makes an LM call as stock DSPy does; returns the client's answer, which can be journaled."""
 AsyncMake = Callable[[], Awaitable[Any]]
 Around = Callable[[Any, LMCall, Make], Any]
 """(LM, call, make) -> answer."""

@@ -163,16 +163,16 @@ class OwnCalls:
         outcome, value = outcome_of(make, (), self._codec.redact)
         if outcome is Outcome.OK:
             header = CallMade(key=key, usage=took(call, value)).to_header()
-            self._output.keep(Record(RecordKind.CALL, header, self._portable(value)))
+            self._output.keep(Record(RecordKind.CALL, header, self._portable(self._codec.dumps_answer, value)))
         else:
             failed: Value = outcome, value
             result = Result(key=key, outcome=outcome, error=told(value, self._codec.redact))
-            self._output.keep(Record(RecordKind.RESULT, result.to_header(), self._portable(failed)))
+            self._output.keep(Record(RecordKind.RESULT, result.to_header(), self._portable(self._codec.dumps, failed)))
 
-    def _portable(self, answer: Any) -> bytes:
-        """An answer's pickle. Ends the process where there is none: an optimizer may catch."""
+    def _portable(self, dumps: Callable[[Any], bytes], answer: Any) -> bytes:
+        """What is journaled of an answer. Ends the process where there is none: an optimizer may catch."""
         try:
-            return self._codec.dumps(answer)
+            return dumps(answer)
         except Exception as error:
             self._output.end(
                 BadInput(
