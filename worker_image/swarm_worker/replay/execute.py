@@ -108,15 +108,20 @@ def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...], redact:
     """
     try:
         return Outcome.OK, function(*arguments)
-    except SystemExit as error:
+    except (Exception, SystemExit) as error:
+        return failure(error, redact)
+
+
+def failure(error: Exception | SystemExit, redact: Callable[[str], str] = str) -> Value:
+    """What an exception is as an outcome. Raises as `run_cell`, where it is none."""
+    if isinstance(error, SystemExit):
         raise BadInput(
             WorkerReason.PROGRAM_EXITS,
             f"the program or metric called sys.exit({error.code!r}). Raise an exception instead: it then counts as "
             "a failed example.",
         ) from error
-    except Exception as error:
-        _raise_if_no_result(error)
-        return Outcome.ERROR, portable(error, redact)
+    _raise_if_no_result(error)
+    return Outcome.ERROR, portable(error, redact)
 
 
 def _raise_if_no_result(error: Exception) -> None:
