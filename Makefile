@@ -27,7 +27,7 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 ##@ Test it
 .PHONY: check test lint unit replay users older newest extras fidelity cluster-tests faults
 # What a check while editing runs: no DSPy, no process of its own, no whole runs of the operator.
-PURE := $(addprefix tests/unit/test_, operator_*.py wire_*.py limiter_*.py)
+PURE := $(addprefix tests/unit/test_, operator_*.py engine_*.py wire_*.py limiter_*.py)
 check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter; they import no DSPy
 	$(PYTEST) $(PURE) --without-dspy -m "not whole_runs" --numprocesses auto
 

@@ -43,7 +43,7 @@ def measure(cluster: testbed.Cluster, bench: BenchCase, winner: dict[str, Any], 
         ready = condition(found, "Ready") or {}
         if ready.get("status") != "True":
             raise RuntimeError(f"{bench.name} ended without an artifact: {ready.get('reason')}: {ready.get('message')}")
-        artifact = namespace.get("configmap", found["status"]["artifact"]["configMap"])["data"]
+        artifact = namespace.get("configmap", found["status"]["artifact"]["configMap"]["name"])["data"]
         program, report = json.loads(artifact["program.json"]), json.loads(artifact["report.json"])
         program.pop("metadata")
         return Swarm(

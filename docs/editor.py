@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from swarm_operator.compilation import api
-from swarm_wire.schema import FORMS, Union
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.schema import FORMS, Union
 
 Schema = dict[str, Any]
 REFERENCE = "#/definitions/{model}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import editor
 import reference
 from crd import structural
-from swarm_wire.optimizers import Optimizer
+from swarm_wire.spec.optimizers import Optimizer
 
 ROOT = Path(__file__).parents[1]
 OPTIMIZERS = ROOT / "docs" / "optimizers.md"

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from crd import structural
 from swarm_operator.compilation.api import Status
-from swarm_wire.schema import HIGHEST
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.schema import HIGHEST
 
 Schema = dict[str, Any]
 

@@ -42,14 +42,14 @@ def main() -> int:
     if ready.get("status") != "True":
         print(f"\n{ready.get('reason')}: {ready.get('message')}")
         return 1
-    artifact = compilation["status"]["artifact"]
-    report = json.loads(namespace.get("configmap", artifact["configMap"])["data"]["report.json"])
-    step(f"kubectl get configmap {artifact['configMap']}")
+    artifact = compilation["status"]["artifact"]["configMap"]["name"]
+    report = json.loads(namespace.get("configmap", artifact)["data"]["report.json"])
+    step(f"kubectl get configmap {artifact}")
     print(json.dumps(report, indent=2))
     print(f"\nThe provider answered {namespace.requests()} requests.")
     print(f"The cluster stays: export KUBECONFIG={cluster.kubeconfig}")
     print(
-        f"The program: kubectl -n {NAMESPACE} get configmap {artifact['configMap']} "
+        f"The program: kubectl -n {NAMESPACE} get configmap {artifact} "
         "-o jsonpath='{.data.program\\.json}' > program.json"
     )
     return 0

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel
 
 from swarm_operator.compilation import api
-from swarm_wire.schema import FORMS, SpecModel
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.schema import FORMS, SpecModel
 
 Schema = dict[str, Any]
 
@@ -213,7 +213,7 @@ def _columns() -> list[Schema]:
         column("USD", ".status.usage.costUSD", "What they cost, where their prices are known.", "number", 1),
         column("Run", ".status.runId", "The current run.", priority=1),
         column("Round", ".status.round", "The round under way, counted from 0.", "integer", 1),
-        column("Artifact", ".status.artifact.configMap", "Where the compiled program is.", priority=1),
+        column("Artifact", ".status.artifact.configMap.name", "Where the compiled program is.", priority=1),
         column("Message", f"{ready}.message", "What is the case, for people.", priority=1),
     ]
 

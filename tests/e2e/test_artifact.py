@@ -112,7 +112,7 @@ def test_status_tells_what_was_done(namespace: Namespace, compiled: Any) -> None
     assert status["observedGeneration"] == compilation["metadata"]["generation"]
     assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "True", "Succeeded": "True"}
     assert status["scores"]["best"] == report["scores"]["best"] >= report["scores"]["baseline"]
-    assert status["artifact"]["configMap"] == "whole-artifact"
+    assert status["artifact"]["configMap"] == {"name": "whole-artifact"}
     assert status["usage"]["calls"] == report["usage"]["calls"] == namespace.requests()
 
 

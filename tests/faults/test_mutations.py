@@ -21,7 +21,7 @@ from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace, condition, 
 from support.mutations import Mutation, mutations, with_room
 from swarm_operator.compilation.api import Reason
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 
 SIDE_BY_SIDE = 10
 LONGEST, STILL = 180, 300

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from swarm_wire.names import SHARD_SUFFIX
-from swarm_wire.records import Record, RecordKind, read
+from swarm_wire.pod_output import read
+from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import unpack
 
 _NONCE = re.compile(r"swarm/\d+ ([!-~]{8,64}) ")

@@ -26,29 +26,25 @@ from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, MANAGER,
 from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, FINALIZER, KIND, LABEL_RUN
 from swarm_wire import names
 from swarm_wire.messages import (
-    Allowance,
     ArtifactHeader,
     Assignment,
-    Booked,
     CallMade,
-    Candidate,
     Cell,
     EffectKind,
     Ending,
     Outcome,
     PlanEnd,
     PlanOutcome,
-    Report,
     Result,
     RunRequest,
-    Scores,
-    Spending,
     Task,
-    Usage,
 )
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.records import Record, RecordKind, Writer, commit_text
+from swarm_wire.pod_output import Writer, commit_text
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Candidate, Report, Scores
 from swarm_wire.shards import unpack
+from swarm_wire.spending import Allowance, Booked, Spending, Usage
 
 Object = dict[str, Any]
 

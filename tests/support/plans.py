@@ -9,8 +9,9 @@ import pytest
 
 from support.effects import Step
 from support.models import CODEC, take_over
-from swarm_wire.messages import CallMade, Result, Task, Usage
+from swarm_wire.messages import CallMade, Result, Task
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Usage
 from swarm_worker.errors import SwarmError
 from swarm_worker.journal.store import Store
 from swarm_worker.replay import calls, hooks

@@ -6,8 +6,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from swarm_wire.messages import Cell, Commit, EffectKind, Outcome, PlanEnd, PlanOutcome, Result, Task, Usage
-from swarm_wire.records import Record, RecordKind, Writer
+from swarm_wire.messages import Cell, Commit, EffectKind, Outcome, PlanEnd, PlanOutcome, Result, Task
+from swarm_wire.pod_output import Writer
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Usage
 
 NONCE = "a1b2c3d4e5f60718"
 

@@ -21,9 +21,10 @@ import dspy
 from swarm_engine.slicing import missing_cells, slice_cells
 from swarm_wire import names
 from swarm_wire.messages import Assignment, Commit, RunRequest, SliceRef, Task
-from swarm_wire.records import Reader, Record, RecordKind, Transcript, parse_commit
+from swarm_wire.pod_output import Reader, Transcript, parse_commit
+from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import pack
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 
 ROOT = Path(__file__).parents[2]
 NONCE = "0123456789abcdef"

@@ -18,22 +18,10 @@ from swarm_operator.compilation.model.world import (
     Run,
     World,
 )
-from swarm_wire.messages import (
-    Assignment,
-    Candidate,
-    Cell,
-    EffectKind,
-    PlanEnd,
-    PlanOutcome,
-    Report,
-    RunRequest,
-    Scores,
-    SliceRef,
-    Task,
-    Usage,
-    Waste,
-)
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.messages import Assignment, Cell, EffectKind, PlanEnd, PlanOutcome, RunRequest, SliceRef, Task
+from swarm_wire.report import Candidate, Report, Scores, Waste
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import Usage
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 KEY = Key("team", "triage", "uid-1")

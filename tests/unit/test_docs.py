@@ -19,7 +19,7 @@ import crd
 import generate_tables
 from support.worker import importable, spec_of
 from swarm_operator.compilation.api import Reason
-from swarm_wire.optimizers import Optimizer
+from swarm_wire.spec.optimizers import Optimizer
 from swarm_worker.user.data import load_data
 
 ROOT = Path(__file__).parents[2]

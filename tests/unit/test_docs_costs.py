@@ -13,7 +13,7 @@ import pytest
 from replay_programs import One, Two
 from simulated_provider.testing import RunningProvider, running_provider
 from support.provider import TRIAGE, tickets
-from swarm_wire.optimizers import Optimizer
+from swarm_wire.spec.optimizers import Optimizer
 from swarm_worker.user.data import Data
 from swarm_worker.user.models import Models
 from swarm_worker.user.optimizer import prepare

@@ -8,7 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from support.worker import importable
 from swarm_wire.names import WorkerReason
-from swarm_wire.optimizers import Optimizer
+from swarm_wire.spec.optimizers import Optimizer
 from swarm_worker.local.documents import read
 from swarm_worker.user.entrypoint import load
 from swarm_worker.user.program import load_metric, load_program

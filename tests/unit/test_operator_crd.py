@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from pydantic.alias_generators import to_camel
 import crd
 from support.operator_specs import SPEC
 from swarm_operator.compilation.api import Status
-from swarm_wire.optimizers import Optimizer
-from swarm_wire.schema import ENTRYPOINT, FORMS, NAME
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.optimizers import Optimizer
+from swarm_wire.spec.references import ConfigMapRef
+from swarm_wire.spec.schema import ENTRYPOINT, FORMS, NAME, Union
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "dspy-swarm"
@@ -137,6 +139,39 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
         "set auto, or both of numCandidates and numTrials",
         "student must be set",
     ]
+
+
+class Source(Union):
+    """A union as it may be one day."""
+
+    others = ("limit",)
+    config_map: ConfigMapRef | None = None
+    git: str | None = None
+    limit: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "exactly one of configMap, git must be set"),
+        ({"git": "a", "configMap": {"name": "b"}}, "exactly one of configMap, git must be set, not configMap, git"),
+        ({"limit": 1}, "exactly one of configMap, git must be set"),
+        ({"git": "a"}, None),
+        ({"configMap": {"name": "b"}}, None),
+    ],
+)
+def test_every_optional_field_of_a_union_is_a_member_but_the_others_that_it_names(
+    given: dict[str, Any], says: str | None
+) -> None:
+    rules = crd.structural(Source)["x-kubernetes-validations"]
+    assert rules == [
+        {
+            "rule": "[has(self.configMap), has(self.git)].exists_one(given, given)",
+            "message": "exactly one of configMap, git must be set",
+        }
+    ]
+    with pytest.raises(ValidationError, match=f"error, {says} \\[") if says else nullcontext():
+        Source.model_validate(given)
 
 
 def test_rules_say_what_the_models_say() -> None:

@@ -51,9 +51,10 @@ from swarm_operator.compilation.model.actions import (
 from swarm_operator.compilation.model.shards import Shard
 from swarm_operator.compilation.model.world import Harvest, MapRef, NewPlan, Trouble, World
 from swarm_operator.settings import MEBIBYTE, Settings
-from swarm_wire.messages import UNLIMITED, Commit, Usage
+from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import UNLIMITED, Usage
 
 SETTINGS = Settings()
 PLAN, WORK, RESULTS = ObjectKind.PLAN, ObjectKind.WORK, ObjectKind.RESULTS
@@ -1163,10 +1164,10 @@ def test_the_published_artifact_is_told_in_the_status() -> None:
     decision = decide(world(compiled(0), artifact=published()), NOW, SETTINGS)
     assert decision.status is not None
     assert decision.status.as_written()["artifact"] == {
-        "configMap": "triage-artifact",
+        "runId": RUN_ID,
         "sha256": ARTIFACT.sha256,
         "score": 75.0,
-        "runId": RUN_ID,
+        "configMap": {"name": "triage-artifact"},
     }
     assert not any(isinstance(action, Publish) for action in decision.actions)
 

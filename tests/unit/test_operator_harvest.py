@@ -17,24 +17,11 @@ from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.model.shards import Journal
 from swarm_operator.compilation.model.world import Harvest, Pod
 from swarm_operator.compilation.observe.harvest import Output, artifact_of, harvest, transcribed, vanished
-from swarm_wire.messages import (
-    Allowance,
-    ArtifactHeader,
-    Booked,
-    Bound,
-    CallMade,
-    Commit,
-    Outcome,
-    PlanEnd,
-    PlanOutcome,
-    Report,
-    Result,
-    Scores,
-    Spending,
-    Usage,
-)
+from swarm_wire.messages import ArtifactHeader, Bound, CallMade, Commit, Outcome, PlanEnd, PlanOutcome, Result
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Record, RecordKind, frame_digest
+from swarm_wire.report import Report, Scores
+from swarm_wire.spending import Allowance, Booked, Spending, Usage
 
 NONCE = "a1b2c3d4e5f60718"
 WORKER = pod(job(ObjectKind.WORK, 0), exit_code=0, held=True, commit=Commit(nonce=NONCE, exit_code=0))

@@ -34,10 +34,12 @@ from swarm_operator.compilation.model.world import Compilation, Pod, World
 from swarm_operator.compilation.observe import harvest
 from swarm_operator.compilation.observe.harvest import Output
 from swarm_operator.settings import Settings
-from swarm_wire.messages import Allowance, Booked, Commit, Ending, PlanEnd, PlanOutcome, Spending
+from swarm_wire.messages import Commit, Ending, PlanEnd, PlanOutcome
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.spec import CompilationSpec, Limits
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Allowance, Booked, Spending
 
 PLAN, WORK = ObjectKind.PLAN, ObjectKind.WORK
 SETTINGS = Settings()

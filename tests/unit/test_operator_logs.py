@@ -20,8 +20,9 @@ from swarm_operator.compilation.observe import pod_logs
 from swarm_operator.compilation.observe.harvest import Output
 from swarm_operator.compilation.observe.pod_logs import LogReader
 from swarm_operator.settings import Settings
-from swarm_wire.messages import Allowance, Booked, Bound, Outcome, Result, Spending
+from swarm_wire.messages import Bound, Outcome, Result
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Allowance, Booked, Spending
 
 JOB = job(ObjectKind.WORK, 0)
 NONCE = object_names.nonce(KEY.uid, JOB.name)

@@ -20,11 +20,13 @@ from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.shards import Journal, Shard
 from swarm_operator.compilation.model.world import AssignmentMap, Run
 from swarm_operator.compilation.observe.config_maps import parse
-from swarm_wire.messages import CallMade, Ending, RunRequest, Usage
+from swarm_wire.messages import CallMade, Ending, RunRequest
 from swarm_wire.rates import RateLimits, rate_limits
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import unpack
-from swarm_wire.spec import CompilationSpec, Limits
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Usage
 
 LABELS = {
     "app.kubernetes.io/managed-by": "dspy-swarm",

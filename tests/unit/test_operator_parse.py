@@ -13,7 +13,7 @@ from swarm_operator.compilation.apply import manifests
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.observe import objects
 from swarm_wire.messages import Commit
-from swarm_wire.records import commit_text
+from swarm_wire.pod_output import commit_text
 
 QUEUE = {"kueue.x-k8s.io/queue-name": "team", "kueue.x-k8s.io/priority-class": "low"}
 JOB = f"triage-{RUN_ID}-w0-1"

@@ -11,8 +11,9 @@ from swarm_operator.compilation.decide.retention import FEW, MOST_EARLIER, MOST_
 from swarm_operator.compilation.model.shards import Journal, Shard
 from swarm_operator.compilation.model.world import MapRef
 from swarm_operator.settings import MEBIBYTE
-from swarm_wire.messages import Booked, PlanOutcome, Spending, Usage
+from swarm_wire.messages import PlanOutcome
 from swarm_wire.shards import SHARD_BYTES
+from swarm_wire.spending import Booked, Spending, Usage
 
 RESULTS = ObjectKind.RESULTS
 

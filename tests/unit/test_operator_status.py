@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, shard, world
-from swarm_operator.compilation.api import ArtifactStatus, ConditionType, ObjectKind, Reason, Status
+from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, ConditionType, ObjectKind, Reason, Status
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide.conditions import CONDITIONS, State, Verdict, make, settled, timestamp
-from swarm_wire.messages import Candidate, FailureGroup, Failures, Spending, Usage
 from swarm_wire.names import WorkerReason
+from swarm_wire.report import Candidate, FailureGroup, Failures
+from swarm_wire.spending import Spending, Usage
 
-ARTIFACT = ArtifactStatus(config_map="triage-artifact", sha256="0" * 64, score=50, run_id="earlier")
+ARTIFACT = ArtifactStatus(
+    run_id="earlier", sha256="0" * 64, score=50, config_map=ArtifactConfigMap(name="triage-artifact")
+)
 READY, RECONCILING, STALLED = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
 
 
@@ -84,7 +87,7 @@ def test_transition_times_change_with_the_status_alone() -> None:
 
 
 def test_a_new_run_begins_anew_and_keeps_the_last_artifact() -> None:
-    artifact = {"configMap": "a", "sha256": "s", "score": 1.0, "runId": "old"}
+    artifact = {"runId": "old", "sha256": "s", "score": 1.0, "configMap": {"name": "a"}}
     before = Status.of(
         {"runId": "old", "startTime": timestamp(ago(600)), "completionTime": timestamp(ago(500)), "artifact": artifact}
     )

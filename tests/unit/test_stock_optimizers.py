@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from support.wire_spec import a_spec
-from swarm_wire import optimizers as api
-from swarm_wire.optimizers import Optimizer
-from swarm_wire.schema import SpecModel
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec import optimizers as api
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.optimizers import Optimizer
+from swarm_wire.spec.schema import SpecModel
 
 STOCK: list[type[SpecModel]] = [
     api.BootstrapFewShotWithRandomSearch,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from support.wire import NONCE, blob, noise, printed
 from swarm_wire.messages import Commit
-from swarm_wire.records import COMMIT_BYTES, Writer, commit_text, parse_commit, read
+from swarm_wire.pod_output import COMMIT_BYTES, Writer, commit_text, parse_commit, read
 
 any_text = st.text(st.characters(), max_size=3000)
 

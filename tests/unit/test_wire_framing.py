@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from support.wire import NONCE, Damage, blob, damages, noise, printed, records
 from swarm_wire import records as wire
-from swarm_wire.records import MAX_FRAME, Reader, Record, RecordKind, RecordTooLarge, Writer, frame_digest, read
+from swarm_wire.pod_output import Reader, Writer, read
+from swarm_wire.records import MAX_FRAME, Record, RecordKind, RecordTooLarge, frame_digest
 
 quick = settings(max_examples=60, deadline=None)
 

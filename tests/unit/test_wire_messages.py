@@ -9,39 +9,31 @@ from pydantic.alias_generators import to_camel
 
 from support.wire import digest, task
 from support.wire_spec import a_spec
-from swarm_wire import messages
+from swarm_wire import messages, report, spending
+from swarm_wire.message_base import Message
 from swarm_wire.messages import (
-    Allowance,
     ArtifactHeader,
     Assignment,
-    Booked,
     Bound,
     CallMade,
-    Candidate,
     Cell,
     Commit,
     EffectKind,
     Ending,
-    FailureGroup,
-    Failures,
-    Message,
-    Origin,
     Outcome,
     PlanEnd,
     PlanOutcome,
-    Report,
     Result,
     RunRequest,
-    Scores,
     SliceRef,
-    Spending,
     Stored,
     Task,
-    Usage,
-    Waste,
 )
 from swarm_wire.names import ExitCode, api_key_env
-from swarm_wire.spec import CompilationSpec, Limits
+from swarm_wire.report import Candidate, FailureGroup, Failures, Origin, Report, Scores, Waste
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Allowance, Booked, Spending, Usage
 
 SCORES = Scores(baseline=40.0, best=62.5, test_baseline=None, test_winner=61.0)
 FAILURES = Failures(
@@ -146,7 +138,7 @@ def test_every_message_has_an_example_here() -> None:
 
     declared = {
         thing
-        for thing in vars(messages).values()
+        for thing in {**vars(spending), **vars(report), **vars(messages)}.values()
         if isinstance(thing, type) and issubclass(thing, Message) and thing is not Message
     }
     shown = set().union(*map(inside, EXAMPLES))

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from support.wire_spec import a_spec
 from swarm_wire.messages import RunRequest
-from swarm_wire.problems import parse, problems
-from swarm_wire.schema import FORMS
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.problems import parse, problems
+from swarm_wire.spec.schema import FORMS
 
 
 def said(**changes: Any) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 from swarm_wire import names
 from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.names import ExitCode, WorkerReason, api_key_env
-from swarm_wire.records import COMMIT_BYTES, LINE_PAYLOAD, MAX_FRAME, Record, RecordKind, parse_commit, read
+from swarm_wire.pod_output import COMMIT_BYTES, LINE_PAYLOAD, parse_commit, read
+from swarm_wire.records import MAX_FRAME, Record, RecordKind
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "worker_image" / "README.md").read_text(encoding="utf-8")

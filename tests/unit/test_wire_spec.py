@@ -7,12 +7,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from support.wire_spec import a_spec
-from swarm_wire import optimizers
-from swarm_wire import spec as spec_models
 from swarm_wire.rates import RateLimit, rate_limits
-from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
-from swarm_wire.schema import SpecModel, Union, amount
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec import optimizers
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.models import Models
+from swarm_wire.spec.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef
+from swarm_wire.spec.schema import SpecModel, Union, amount
 
 
 def parsed(**changes: Any) -> CompilationSpec:
@@ -400,18 +400,15 @@ def test_the_artifact_has_a_name_of_its_own_or_a_given_one() -> None:
 # --- the models themselves ---------------------------------------------------------------------------------------
 
 
-def all_models() -> list[type[BaseModel]]:
-    return [
-        thing
-        for thing in {**vars(spec_models), **vars(optimizers)}.values()
-        if isinstance(thing, type) and issubclass(thing, SpecModel) and thing not in (SpecModel, Union)
-    ]
+def all_models(model: type[BaseModel] = SpecModel) -> list[type[BaseModel]]:
+    ours = [child for child in model.__subclasses__() if child.__module__.startswith("swarm_wire.")]
+    return [child for child in ours if child is not Union] + [deeper for child in ours for deeper in all_models(child)]
 
 
 @pytest.mark.parametrize("model", all_models(), ids=lambda model: model.__name__)
 def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel]) -> None:
     assert model.model_config.get("frozen")
-    assert model.model_config.get("extra") == ("allow" if model is spec_models.Models else "forbid")
+    assert model.model_config.get("extra") == ("allow" if model is Models else "forbid")
     for name, field in model.model_fields.items():
         assert field.alias == to_camel(name.rstrip("_")).replace("Usd", "USD")
     assert model.__doc__, "becomes the description in the CRD"

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from support.wire_spec import a_spec
 from swarm_wire.names import variable_prefix
-from swarm_wire.spec import CompilationSpec
-from swarm_wire.variables import RESERVED, Value, bound, is_reserved, placed
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.variables import RESERVED, Value, bound, is_reserved, placed
 
 SECRET = {"secretKeyRef": {"name": "judge", "key": "api-key"}}
 CONFIG = {"configMapKeyRef": {"name": "settings", "key": "level"}}

@@ -9,8 +9,9 @@ import pytest
 
 from support.wire import blob, digest, plan_end, result
 from swarm_wire import names
-from swarm_wire.messages import STORED, Booked, CallMade, Spending, Stored, Usage
+from swarm_wire.messages import STORED, CallMade, Stored
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Booked, Spending, Usage
 from swarm_worker.errors import BadInput, Drift, StorageFailed
 from swarm_worker.journal import body_store as depots
 from swarm_worker.journal.body_store import Depot, Sender

@@ -22,9 +22,9 @@ from support.flows import around
 from support.models import CODEC, Provider, prepared, take_over
 from support.wire import digest
 from support.wire_spec import a_spec
-from swarm_wire.messages import Allowance, Booked, Spending, Usage
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import Allowance, Booked, Spending, Usage
 from swarm_worker.client.call import Request
 from swarm_worker.client.installed import client
 from swarm_worker.errors import AllowanceSpent, BadInput, LimiterUnreachable, SwarmError, causes

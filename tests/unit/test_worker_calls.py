@@ -15,8 +15,9 @@ from dspy.utils.exceptions import LMRateLimitError
 
 from support.models import CODEC, Provider, prepared, take_over
 from support.wire import digest
-from swarm_wire.messages import CallMade, Result, Usage
+from swarm_wire.messages import CallMade, Result
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Usage
 from swarm_worker.client.call import Make, Request, Send
 from swarm_worker.client.flow import Flow
 from swarm_worker.client.installed import client

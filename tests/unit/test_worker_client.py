@@ -14,7 +14,7 @@ import pytest
 
 from simulated_provider.testing import running_provider
 from support.compiles import ROOT
-from swarm_wire.messages import Allowance, Usage
+from swarm_wire.spending import Allowance, Usage
 from swarm_worker.client import prices
 from swarm_worker.client.call import Around, Completion, LMCall, Make
 from swarm_worker.client.flow import Flow

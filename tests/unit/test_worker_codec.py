@@ -15,7 +15,8 @@ import pydantic
 import pytest
 
 from support.worker import Program, example
-from swarm_wire.messages import Report, Scores, Usage
+from swarm_wire.report import Report, Scores
+from swarm_wire.spending import Usage
 from swarm_worker.content.codec import Codec, SecretInPayload
 from swarm_worker.content.digest import Walk
 from swarm_worker.content.places import NotPortable

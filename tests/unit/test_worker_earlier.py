@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from support.wire import digest
-from swarm_wire.messages import STORED, Bound, CallMade, Outcome, Result, Usage
+from swarm_wire.messages import STORED, Bound, CallMade, Outcome, Result
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import pack, read_folder
+from swarm_wire.spending import Usage
 from swarm_worker.journal.run_journal import Journal
 from swarm_worker.local.earlier import EarlierRuns
 

@@ -17,7 +17,8 @@ from support.plans import Desk, Left, plan
 from support.wire import NONCE, digest, plan_end, result
 from support.worker import run_python
 from swarm_wire.messages import Outcome, Result
-from swarm_wire.records import Record, RecordKind, parse_commit, read
+from swarm_wire.pod_output import parse_commit, read
+from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import BadInput, Drift, InfrastructureFailed, OutputFull, ProviderFailed
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store

@@ -7,8 +7,10 @@ import dspy
 import pytest
 from rich.console import Console
 
-from swarm_wire.messages import CallMade, Cell, EffectKind, Outcome, PlanEnd, PlanOutcome, Result, Task, Usage, Waste
+from swarm_wire.messages import CallMade, Cell, EffectKind, Outcome, PlanEnd, PlanOutcome, Result, Task
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Waste
+from swarm_wire.spending import Usage
 from swarm_worker.imaginary.mode import Assumed, Imagination
 from swarm_worker.local.estimate.display import show
 from swarm_worker.local.estimate.figures import Estimate, ModelCost, Part, Phase, Printed, figures

@@ -9,6 +9,7 @@ import pytest
 
 from support.flows import awaiting
 from swarm_worker.client.flow import Flow, Step, arun, pause, result_of, run
+from swarm_worker.errors import causes
 
 DRIVERS = pytest.mark.parametrize("drive", [run, lambda flow: asyncio.run(arun(flow))], ids=["thread", "loop"])
 Drive = Callable[[Flow[Any]], Any]
@@ -75,6 +76,7 @@ def test_a_client_that_raises_stop_iteration_raises_that() -> None:
         with pytest.raises(StopIteration) as raised:
             run(flow())
         assert raised.value is error
+        assert [*causes(error)] == [error]
 
 
 @DRIVERS

@@ -14,34 +14,20 @@ from rich.console import Console
 from support.wire import blob, digest
 from support.wire_spec import a_spec
 from swarm_wire import names
-from swarm_wire.messages import (
-    Assignment,
-    Booked,
-    CallMade,
-    Candidate,
-    Commit,
-    Outcome,
-    PlanEnd,
-    PlanOutcome,
-    Pruned,
-    Report,
-    Result,
-    RunRequest,
-    Scores,
-    Spending,
-    Usage,
-    Waste,
-)
+from swarm_wire.messages import Assignment, CallMade, Commit, Outcome, PlanEnd, PlanOutcome, Result, RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.records import Record, RecordKind, Transcript
+from swarm_wire.pod_output import Transcript
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Candidate, Pruned, Report, Scores, Waste
 from swarm_wire.shards import read_folder
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import Booked, Spending, Usage
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import Display, print_report
 from swarm_worker.local.documents import Manifest, read
-from swarm_worker.local.driver import Driver, Known, OfAnotherState, RunFailed
-from swarm_worker.local.folder import JournalFolder, fingerprint
+from swarm_worker.local.driver import Driver, OfAnotherState, RunFailed
+from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.launcher import Launched, Launcher
 from swarm_worker.local.log_tail import following
 from swarm_worker.local.processes import Ended, Processes
@@ -232,29 +218,6 @@ def opened(root: Path, manifest: Manifest) -> tuple[JournalFolder, RunRequest]:
     return folder, folder.open(manifest)
 
 
-@pytest.mark.parametrize(
-    ("change", "is_new"),
-    [
-        ({"limits": {"lmCalls": 5}}, False),
-        ({"suspend": True}, False),
-        ({"ttlSecondsAfterFinished": 60}, False),
-        ({"models.student.limits": {"requestsPerMinute": 60}}, False),
-        ({"models.student.model": "openai/other"}, True),
-        ({"swarm": {"threadsPerPod": 3}}, True),
-    ],
-    ids=str,
-)
-def test_what_begins_no_new_run_in_a_cluster_begins_none_here(
-    change: dict[str, Any], is_new: bool, tmp_path: Path
-) -> None:
-    """As `swarm_operator.compilation.model.world.Compilation.continued`."""
-
-    def found(**changes: Any) -> str:
-        return fingerprint(read(write(tmp_path, compilation(**changes)), {}))
-
-    assert (found() != found(**change)) is is_new
-
-
 def result(number: int, body: bytes = b"") -> Record:
     header = Result(key=digest(number), outcome=Outcome.OK)
     return Record(RecordKind.RESULT, header.model_dump(by_alias=True, mode="json", exclude_none=True), body)
@@ -274,7 +237,7 @@ def test_a_folder_is_laid_out_and_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "j" / "sources" / "code" / "a.py").read_text() == "x = 1"
 
 
-@pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}])
+@pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}, {"limits": {"cellSeconds": 5}}])
 def test_another_state_begins_a_new_run_in_the_same_folder(tmp_path: Path, change: dict[str, Any]) -> None:
     folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
     folder.append(result(1))
@@ -499,9 +462,11 @@ def test_the_first_result_is_the_only_one_that_is_journaled(tmp_path: Path) -> N
     for record in printed:
         driver._journal(record)
     assert list(folder.records()) == [result(1, b"first"), call(1, b"first"), call(2)]
-    assert driver.known == Known({digest(1)}, calls={digest(1), digest(2)}, usage=Usage(calls=2))
     again = Driver(folder, request, Processes(folder, manifest), Silent(), workers=1)
-    assert (again.resumed, again.known) == (1, driver.known), "calls are no cells"
+    for found in (driver.journal, again.journal):
+        assert (set(found.keys), found.calls) == ({digest(1)}, {digest(1), digest(2)})
+        assert found.usage == Usage(calls=2)
+    assert again.resumed == 1, "calls are no cells"
 
 
 @pytest.mark.parametrize(
@@ -530,7 +495,7 @@ def test_a_process_that_was_killed_spent_no_less_than_its_results_took(
     folder, request = opened(tmp_path / "j", manifest)
     driver = Driver(folder, request, Killed(folder, manifest), Silent(), workers=1)
     driver._process("work", "work-0-1-0", allowance)
-    assert driver.known.accounts.total == spent
+    assert driver.journal.accounts.total == spent
 
 
 EDITED = (ExitCode.DRIFT, WorkerReason.SOURCE_CHANGED)

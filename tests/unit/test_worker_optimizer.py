@@ -12,7 +12,7 @@ import pytest
 from simulated_provider.testing import RunningProvider, running_provider
 from support.provider import TRIAGE, tickets
 from support.worker import importable, module
-from swarm_wire.optimizers import Optimizer
+from swarm_wire.spec.optimizers import Optimizer
 from swarm_worker.errors import BadInput, CompileFailed, InfrastructureFailed
 from swarm_worker.pod.script import Progress, run
 from swarm_worker.user.data import Data

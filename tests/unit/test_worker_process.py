@@ -12,7 +12,8 @@ from support.canary import printed
 from support.worker import ROOT, Ended, Pod, interrupt, module, run_python, spec_of, until
 from swarm_wire.messages import Outcome, PlanEnd, Result, SliceRef, Task
 from swarm_wire.names import ExitCode
-from swarm_wire.records import Record, RecordKind, Transcript
+from swarm_wire.pod_output import Transcript
+from swarm_wire.records import Record, RecordKind
 from swarm_worker.errors import ProviderFailed, SwarmError
 from swarm_worker.pod.work import hopeless
 
@@ -428,12 +429,27 @@ def test_what_user_code_starts_is_ended_as_in_stock(tmp_path: Path, asked: Ended
     assert set(outcomes(ended)) == {Outcome.OK}, ended.errors
 
 
+TELLS = f"""{PROG}
+import signal
+
+stop = signal.getsignal(signal.SIGTERM)
+
+def told(*args):
+    stop(*args)
+    (HERE / "told").touch()
+
+signal.signal(signal.SIGTERM, told)
+"""
+"""A program that shows when the process has come to its SIGTERM."""
+
+
 def test_on_sigterm_nothing_new_is_begun_and_what_is_in_flight_is_finished(tmp_path: Path, asked: Ended) -> None:
-    pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
+    pod = prog(tmp_path, TELLS, **{"swarm.threadsPerPod": 2})
     process = started(pod, asked, "waits-1 waits-2 c d", SWARM_GRACE_SECONDS="50")
     until(process, tmp_path / "began-waits-1")
     until(process, tmp_path / "began-waits-2")
     interrupt(process)
+    until(process, tmp_path / "told")
     (tmp_path / "go").touch()
     ended = pod.end(process)
     assert ended.said == (ExitCode.INTERRUPTED, None)

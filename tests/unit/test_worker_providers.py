@@ -21,7 +21,7 @@ import pytest
 
 from support.flows import around
 from support.wire_spec import a_spec
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.client.call import Request
 from swarm_worker.client.permanent_errors import Refusals, check_packages, missing_package
 from swarm_worker.client.prices import keep_offline

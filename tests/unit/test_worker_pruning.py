@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from support.models import CODEC, take_over
 from support.plans import Planned, plan
 from support.wire import plan_end
-from swarm_wire.messages import Outcome, Result, Usage
+from swarm_wire.messages import Outcome, Result
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Usage
 from swarm_worker.errors import BadInput
 from swarm_worker.journal.store import Store
 from swarm_worker.pod.script import Progress, candidates

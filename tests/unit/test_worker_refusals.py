@@ -20,8 +20,9 @@ from dspy.utils.exceptions import (
 from support.flows import around, awaiting
 from support.models import CODEC
 from support.wire import digest
-from swarm_wire.messages import Outcome, Result, Usage
+from swarm_wire.messages import Outcome, Result
 from swarm_wire.records import Record
+from swarm_wire.spending import Usage
 from swarm_wire.words import sentence
 from swarm_worker.client import permanent_errors
 from swarm_worker.client.call import Request

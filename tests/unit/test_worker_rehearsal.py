@@ -274,7 +274,7 @@ class Program(Program):
 
 OBSERVE = """
 import importlib, json, os, sys, dspy
-from swarm_worker.pod.environment import Compilation
+from swarm_worker.user.data import Compilation
 from swarm_worker.determinism.rehearsal import observe, rehearse
 from swarm_worker.user.data import Data
 

@@ -21,12 +21,14 @@ from swarm_operator.compilation.apply import manifests
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
-from swarm_wire.spec import KeyToPath
+from swarm_wire.spec.data import DataSource
+from swarm_wire.spec.program import KeyToPath, ProgramSource
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local import pack
 from swarm_worker.user import sources
 from swarm_worker.user.binding import origin
+from swarm_worker.user.data import FILES as DATA_FILES
 from swarm_worker.user.data import Data, load_data
 from swarm_worker.user.entrypoint import add_sources
 from swarm_worker.user.program import load_program
@@ -300,3 +302,14 @@ def test_processes_lay_out_the_same_files_once(tmp_path: Path) -> None:
     found = [program_folder(spec, tmp_path / "sources") for _ in range(2)]
     assert found[0] == found[1]
     assert list((tmp_path / "unpacked").iterdir()) == [found[0]]
+
+
+@pytest.mark.parametrize(
+    ("members", "rows"),
+    [(ProgramSource.members, sources.FOLDERS), (DataSource.members, {**DATA_FILES, "entrypoint": None})],
+    ids=["program.source", "data"],
+)
+def test_a_worker_has_a_row_for_each_place_that_program_and_data_come_from(
+    members: tuple[str, ...], rows: Mapping[str, object]
+) -> None:
+    assert set(members) == set(rows)

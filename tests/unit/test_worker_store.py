@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from support.wire import blob, digest, plan_end, result
-from swarm_wire.messages import Bound, CallMade, Outcome, Result, Reused, Usage
+from swarm_wire.messages import Bound, CallMade, Outcome, Result
 from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Reused
 from swarm_wire.shards import pack
+from swarm_wire.spending import Usage
 from swarm_worker.journal import store as stores
 from swarm_worker.journal.run_journal import Journal
 from swarm_worker.journal.store import Store, read_earlier

@@ -19,8 +19,8 @@ from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError,
 from simulated_provider.testing import running_provider
 from support.compiles import ROOT
 from support.flows import around
-from swarm_wire.messages import Usage
 from swarm_wire.rates import LimitedModel, RateLimit, RateLimits
+from swarm_wire.spending import Usage
 from swarm_worker.client.call import Make, Request, Send
 from swarm_worker.client.flow import Flow
 from swarm_worker.client.installed import client

@@ -15,7 +15,7 @@ from swarm_wire import names
 from swarm_wire.messages import Ending
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import RecordKind
-from swarm_wire.spec import Limits
+from swarm_wire.spec.limits import Limits
 from swarm_worker.determinism import twin
 
 MODULE = """

@@ -12,8 +12,9 @@ from support.effects import Step
 from support.models import Provider, take_over
 from support.plans import Desk, Left, plan
 from support.wire import digest, plan_end, result, task
-from swarm_wire.messages import UNLIMITED, PlanEnd, PlanOutcome
+from swarm_wire.messages import PlanEnd, PlanOutcome
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import UNLIMITED
 from swarm_worker.client.installed import client
 from swarm_worker.errors import AllowanceSpent, NoMoreCalls, Stopping, causes
 from swarm_worker.journal.store import Store

@@ -11,9 +11,10 @@ import pytest
 
 from support.wire_spec import a_spec
 from support.worker import importable, module, run_python, spec_of
-from swarm_wire import spec as spec_models
-from swarm_wire.messages import Origin, RunRequest
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.messages import RunRequest
+from swarm_wire.report import Origin
+from swarm_wire.spec import adapters
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.user.binding import binding, origin
 from swarm_worker.user.data import load_data
@@ -274,10 +275,10 @@ def test_the_adapter_is_stocks_with_its_options(
 @pytest.mark.parametrize(
     ("ours", "stock"),
     [
-        (spec_models.ChatAdapter, dspy.ChatAdapter),
-        (spec_models.JSONAdapter, dspy.JSONAdapter),
-        (spec_models.XMLAdapter, dspy.XMLAdapter),
-        (spec_models.TwoStepAdapter, dspy.Adapter),  # which gets its **kwargs
+        (adapters.ChatAdapter, dspy.ChatAdapter),
+        (adapters.JSONAdapter, dspy.JSONAdapter),
+        (adapters.XMLAdapter, dspy.XMLAdapter),
+        (adapters.TwoStepAdapter, dspy.Adapter),  # which gets its **kwargs
     ],
 )
 def test_an_adapter_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock: Any) -> None:
@@ -615,7 +616,7 @@ def test_roles_without_a_model_are_the_student() -> None:
 
 MODELS_BY_NAME = """
 import dspy, swarm_worker
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.user.models import configure, make_models
 from support.wire_spec import a_spec
 

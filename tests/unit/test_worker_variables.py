@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from support.wire_spec import a_spec
-from swarm_wire.spec import CompilationSpec
-from swarm_wire.variables import Value, placed
+from swarm_engine.identity import is_same_run
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.variables import Value, placed
 from swarm_worker.errors import BadInput
 from swarm_worker.local import dotenv
 from swarm_worker.local.documents import Manifest, read
@@ -216,8 +217,9 @@ def test_a_rotated_secret_begins_no_new_run(
 
 
 def test_another_variable_begins_a_new_run(tmp_path: Path) -> None:
-    found = [fingerprint(manifest(tmp_path, {}, JUDGE, env=env)) for env in ([], [SECRET], [{**SECRET, "name": "B"}])]
-    assert len(set(found)) == 3
+    specs = [manifest(tmp_path, {}, JUDGE, env=env).spec for env in ([], [SECRET], [{**SECRET, "name": "B"}])]
+    assert [is_same_run(specs[0], other) for other in specs] == [True, False, False]
+    assert not is_same_run(specs[1], specs[2])
 
 
 def spec(**changes: Any) -> CompilationSpec:

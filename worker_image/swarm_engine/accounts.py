@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from swarm_wire.messages import MOST, Booked, Commit, Spending, Usage
+from swarm_wire.message_base import MOST
+from swarm_wire.messages import Commit
+from swarm_wire.spending import Booked, Spending, Usage
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Which changes of a spec begin a new run."""
 
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 
 
 def is_same_run(old: CompilationSpec, new: CompilationSpec) -> bool:

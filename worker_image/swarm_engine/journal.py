@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from swarm_engine.accounts import Accounts
-from swarm_wire.messages import MOST, Booked, Bound, CallMade, Outcome, PlanEnd, Result, Task, Usage
+from swarm_wire.message_base import MOST
+from swarm_wire.messages import Bound, CallMade, Outcome, PlanEnd, Result, Task
 from swarm_wire.records import Framed, RecordKind
+from swarm_wire.spending import Booked, Usage
 
 
 class Took(NamedTuple):

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from swarm_wire.messages import MICRO, Allowance, Spending, Task
-from swarm_wire.spec import Limits
+from swarm_wire.messages import Task
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import MICRO, Allowance, Spending
 
 
 def spent_limit(limits: Limits, left: Allowance) -> str | None:

@@ -11,9 +11,10 @@ from swarm_engine.attempts import EXTRA_ATTEMPTS, Attempt, Ended, isolated, proc
 from swarm_engine.journal import Journal
 from swarm_engine.limits import affordable
 from swarm_engine.slicing import missing_cells, slice_cells
-from swarm_wire.messages import Allowance, Assignment, Task
+from swarm_wire.messages import Assignment, Task
 from swarm_wire.records import Record
-from swarm_wire.spec import Swarm
+from swarm_wire.spec.swarm import Swarm
+from swarm_wire.spending import Allowance
 
 
 @dataclass(frozen=True)

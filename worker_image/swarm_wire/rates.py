@@ -15,8 +15,8 @@ from typing import Final
 
 from pydantic import Field
 
-from swarm_wire.messages import Message
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.message_base import Message
+from swarm_wire.spec.compilation import CompilationSpec
 
 WAIT: Final = b"wait\n"
 GO: Final = b"go\n"

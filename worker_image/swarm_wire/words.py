@@ -20,3 +20,8 @@ def _alike(left: str, right: str) -> int:
     """With how many same letters they begin."""
     pairs = enumerate(zip(left, right, strict=False))
     return next((number for number, (one, other) in pairs if one != other), min(len(left), len(right)))
+
+
+def printable(text: str) -> str:
+    """The text without what no UTF-8 can say: halves of surrogate pairs, as in names of files and answers of models."""
+    return text.encode("utf-8", "replace").decode()

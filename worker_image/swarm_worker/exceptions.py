@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from swarm_wire.records import printable
+from swarm_wire.words import printable
 from swarm_worker.modules import is_users_file
 
 _RAISED = "swarm_raised"

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from swarm_operator.cluster.resources import Resource
-from swarm_wire.messages import MICRO, Failures, Spending
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import Limits
+from swarm_wire.report import Failures
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import MICRO, Spending
 
 GROUP: Final = "dspy-swarm.dev"
 VERSION: Final = "v1alpha1"
@@ -299,13 +300,19 @@ class FailuresStatus(StatusModel):
         return cls(**failures.model_dump(exclude={"groups", "bootstrapped"}), groups=groups)
 
 
-class ArtifactStatus(StatusModel):
-    """The published program. It stays here while a later run is under way, or failed."""
+class ArtifactConfigMap(StatusModel):
+    """A ConfigMap with program.json and report.json."""
 
-    config_map: str = Field(description="ConfigMap with program.json and report.json.")
+    name: str = Field(description="Of the ConfigMap.")
+
+
+class ArtifactStatus(StatusModel):
+    """The published program, and where it is. It stays here while a later run is under way, or failed."""
+
+    run_id: str = Field(description="The run that it came from.")
     sha256: str = Field(description="Of program.json.")
     score: float | None = Field(None, description="Percentage of the validation set.")
-    run_id: str = Field(description="The run that it came from.")
+    config_map: ArtifactConfigMap | None = Field(None, description="The ConfigMap that has it.")
 
 
 class WaitingStatus(StatusModel):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from swarm_wire.names import api_key_env
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.words import sentence
 
 _ADVICE = "To fix:"

@@ -16,7 +16,7 @@ from dspy.utils.exceptions import (
     LMTimeoutError,
 )
 
-from swarm_wire.messages import Usage
+from swarm_wire.spending import Usage
 from swarm_worker.client.flow import Flow, Step
 from swarm_worker.errors import causes
 

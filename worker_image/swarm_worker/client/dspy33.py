@@ -21,7 +21,7 @@ from dspy.utils.callback import with_callbacks
 from dspy.utils.exceptions import LMRateLimitError, is_retryable_lm_error
 from dspy.utils.usage_tracker import UsageTracker
 
-from swarm_wire.messages import Usage
+from swarm_wire.spending import Usage
 from swarm_worker.client.call import (
     ADDRESS,
     Around,

@@ -15,7 +15,7 @@ from dspy.lm15 import Message, RateLimitError, Response, TextPart, ToolCallPart
 from dspy.lm15 import Usage as Tokens
 from dspy.utils.exceptions import LMRateLimitError
 
-from swarm_wire.messages import Usage
+from swarm_wire.spending import Usage
 from swarm_worker.client.call import (
     ADDRESS,
     Around,

@@ -89,7 +89,8 @@ def _next(flow: Flow[T], came: Any, raised: BaseException | None) -> Step[Any] |
     except StopIteration as end:
         return _Returned(end.value)
     except RuntimeError as error:
-        # Python lets no StopIteration through a generator. A client may raise one.
-        if error is not raised and isinstance(error.__cause__, StopIteration):
-            raise error.__cause__ from error.__cause__.__cause__
-        raise
+        if error is raised or not isinstance(error.__cause__, StopIteration):
+            raise
+        stopped = error.__cause__
+    # Python lets no StopIteration through a generator, and a client may raise one: as it was, without that error.
+    raise stopped

@@ -8,20 +8,10 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from swarm_engine.accounts import Accounts
-from swarm_wire.messages import (
-    STORED,
-    Booked,
-    Bound,
-    CallMade,
-    Outcome,
-    PlanEnd,
-    PlanOutcome,
-    Result,
-    Stored,
-    Usage,
-    Waste,
-)
+from swarm_wire.messages import STORED, Bound, CallMade, Outcome, PlanEnd, PlanOutcome, Result, Stored
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Waste
+from swarm_wire.spending import Booked, Usage
 from swarm_worker.errors import Drift
 from swarm_worker.journal.body_store import Bodies
 

@@ -10,7 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from swarm_wire.messages import Result, Reused
+from swarm_wire.messages import Result
+from swarm_wire.report import Reused
 from swarm_wire.shards import read_folder
 from swarm_worker.content.packages import packages
 from swarm_worker.journal.body_store import Bodies

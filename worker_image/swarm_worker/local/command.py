@@ -12,7 +12,7 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
-from swarm_wire.messages import Report
+from swarm_wire.report import Report
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import documents
 from swarm_worker.local.display import Display, print_report
@@ -71,7 +71,7 @@ def run(given: argparse.Namespace) -> int:
             stop_on_signals(processes)
             with display:
                 driver = Driver(folder, folder.open(manifest), processes, display, workers=given.workers)
-                display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.known.usage)
+                display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.journal.usage)
                 try:
                     artifact = driver.run()
                 except OfAnotherState as found:

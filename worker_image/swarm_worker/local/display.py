@@ -9,9 +9,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swarm_wire.messages import MICRO, VALIDATION_SET, CallMade, Report, Result, Scores, Spending, Usage
+from swarm_wire.messages import CallMade, Result
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.report import VALIDATION_SET, Report, Scores
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import MICRO, Spending, Usage
 from swarm_wire.words import sentence
 
 SHOWN = 5

@@ -15,8 +15,8 @@ import yaml
 from pydantic import ValidationError
 
 from swarm_wire.names import WorkerReason, api_key_env
-from swarm_wire.problems import parse, problems
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.problems import parse, problems
 from swarm_worker.errors import BadInput
 from swarm_worker.local import dotenv
 from swarm_worker.local import variables as local_variables

@@ -6,39 +6,34 @@ on from the results that are there.
 
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
 from typing import Protocol
 
-from swarm_engine.accounts import Accounts, least, repeated
-from swarm_engine.attempts import isolated, process_ended, slice_keys
-from swarm_engine.limits import affordable, spent_limit, too_little
-from swarm_engine.slicing import has_failed, missing_cells, slice_cells
+from swarm_engine.accounts import least, repeated
+from swarm_engine.attempts import Attempt, slice_keys
+from swarm_engine.journal import Entries, Journal
+from swarm_engine.limits import limit_reached
+from swarm_engine.slicing import has_failed, missing_cells
+from swarm_engine.steps import CellsFailed, Exhausted, Round, Work, next_plan, next_work
 from swarm_wire import names
 from swarm_wire.messages import (
-    Allowance,
     ArtifactHeader,
     Assignment,
-    Booked,
-    Bound,
     CallMade,
     Ending,
-    Outcome,
     PlanEnd,
     PlanOutcome,
     Result,
     RunRequest,
-    Scores,
-    SliceRef,
     Task,
-    Usage,
 )
 from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Scores
+from swarm_wire.spending import Allowance, Booked
 from swarm_wire.words import sentence
 from swarm_worker.errors import SwarmError
 from swarm_worker.local.folder import JournalFolder
@@ -47,7 +42,7 @@ from swarm_worker.local.processes import Ended, Processes
 from swarm_worker.local.reasons import LocalReason
 from swarm_worker.replay.call_sharing import Desk
 
-PLAN_ATTEMPTS = 3
+NOTHING = Allowance(calls=0)
 
 
 class Watcher(Protocol):
@@ -87,57 +82,6 @@ class Stopped(SwarmError):
     """The run was asked to end; what is finished is kept."""
 
 
-@dataclass
-class Known:
-    """What the journal holds.
-
-    Attributes:
-        keys: of cells that have a result.
-        failed: those among them whose result is an error.
-        calls: LM calls that were told of by themselves, by their identity.
-        usage: what those took, each counted once.
-        accounts: what processes spent, where there are limits.
-        plans: how many came to their end.
-        bound: what the first of them said that the journal belongs to.
-    """
-
-    keys: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)
-    calls: set[str] = field(default_factory=set)
-    usage: Usage = field(default_factory=Usage)
-    accounts: Accounts = field(default_factory=Accounts)
-    plans: int = 0
-    bound: Bound | None = None
-
-    def add(self, record: Record) -> Result | CallMade | PlanEnd | Booked | Bound | None:
-        """What the record says, if it belongs into the journal; None where it does not, or is known."""
-        found: Result | CallMade
-        if record.kind is RecordKind.PLAN:
-            self.plans += 1
-            return PlanEnd.model_validate(record.header)
-        if record.kind is RecordKind.BOOKED:
-            booked = Booked.model_validate(record.header)
-            self.accounts.book(booked)
-            return booked
-        if record.kind is RecordKind.BOUND:
-            new, self.bound = self.bound is None, self.bound or Bound.model_validate(record.header)
-            return self.bound if new else None
-        if record.kind is RecordKind.RESULT:
-            found, known = Result.model_validate(record.header), self.keys
-        elif record.kind is RecordKind.CALL:
-            found, known = CallMade.model_validate(record.header), self.calls
-        else:
-            return None
-        identity = found.identity if isinstance(found, CallMade) else found.key
-        if identity in known:
-            return None
-        known.add(identity)
-        if isinstance(found, Result) and found.outcome is Outcome.ERROR:
-            self.failed.add(identity)
-        self.usage += found.usage
-        return found
-
-
 class Driver:
     """One run in one folder.
 
@@ -145,7 +89,7 @@ class Driver:
         workers: worker processes side by side.
 
     Attributes:
-        known: what the journal holds.
+        journal: what the folder holds.
         resumed: results that it held at the beginning.
         paid_before: LM calls that the run had paid for by then.
     """
@@ -154,17 +98,20 @@ class Driver:
         self, folder: JournalFolder, request: RunRequest, processes: Processes, watcher: Watcher, *, workers: int
     ) -> None:
         self._folder, self._request, self._processes, self._watcher = folder, request, processes, watcher
-        self._workers, self._lock = workers, threading.Lock()
-        self.known = Known()
+        self._swarm = request.spec.swarm.model_copy(update={"pods": workers})
+        self._lock = threading.Lock()
+        self.journal = Journal()
+        self._goes_on = False
         for record in folder.records():
-            self.known.add(record)
-        self.resumed = len(self.known.keys)
-        self.paid_before = self.known.usage.calls
-        self._goes_on = self.known != Known()
+            self.journal.take(Entries.of([record]))
+            self._goes_on = True
+        self.resumed = len(self.journal.keys)
+        self.paid_before = self.journal.usage.calls
         self._desk = Desk()
         self._limiter = LocalLimiter(rate_limits(request.spec, request.namespace, request.name))
         self._tasks: list[Task] = []
         self._is_late = False
+        self._refused: Allowance | None = None
 
     def run(self) -> Record:
         """The ARTIFACT record. Raises RunFailed, or OfAnotherState."""
@@ -196,16 +143,10 @@ class Driver:
     def _partial(self, why: str) -> Record:
         """The ARTIFACT record with the best program so far. Raises RunFailed where there is none, or none is wanted."""
         limits = self._request.spec.limits
-        extra = {
-            names.ENV_PARTIAL: Ending(why=why, limits=limits).to_json(),
-            names.ENV_ALLOWANCE: Allowance(calls=0).to_json(),
-        }
-        ended = self._process("plan", "plan-partial", extra)
-        if ended.is_terminal:
-            raise RunFailed(ended.reason, ended.message)
-        printed = [record for record in ended.transcript.records.values() if record.kind is RecordKind.ARTIFACT]
+        ending = {names.ENV_PARTIAL: Ending(why=why, limits=limits).to_json()}
+        printed = [r for r in self._plan(len(self.journal.plans), NOTHING, ending) if r.kind is RecordKind.ARTIFACT]
         kept = "Finished results are kept: with a higher limit, the same command goes on from them."
-        if not printed or not ended.is_done:
+        if not printed:
             raise RunFailed(LocalReason.LIMIT_REACHED, f"{sentence(why)} No candidate was complete by then. {kept}")
         if not limits.publish_partial:
             score = ArtifactHeader.model_validate(printed[0].header).report.scores.best
@@ -217,27 +158,21 @@ class Driver:
         return printed[0]
 
     @property
-    def _missing(self) -> list[tuple[Task, int]]:
-        """Cells that the round still needs."""
-        return missing_cells(self._tasks, self.known.keys, self.known.failed)
-
-    @property
     def _left(self) -> Allowance:
         """What the run may spend yet."""
-        return Allowance.of(self._request.spec.limits).less(self.known.accounts.total)
+        return Allowance.of(self._request.spec.limits).less(self.journal.accounts.total)
 
-    def _raise_if_over(self) -> None:
-        """Raises Stopped, or LimitReached where the run's time is over."""
-        if self._processes.is_stopped:
-            raise Stopped
-        if self._is_late:
-            raise LimitReached(f"the run has ended by limits.wallClock: {self._request.spec.limits.wall_clock}")
+    def _raise_if_limited(self, *, lacks_cells: bool = False) -> None:
+        """Raises LimitReached where a limit ends the run."""
+        limits, spent = self._request.spec.limits, self.journal.accounts.total
+        why = limit_reached(limits, spent, is_late=self._is_late, lacks_cells=lacks_cells, refused=self._refused)
+        if why is not None:
+            raise LimitReached(why)
 
     def _rounds(self) -> Record:
         while True:
-            round_ = self.known.plans
-            self._watcher.planning(round_)
-            printed = self._plan(round_)
+            round_ = len(self.journal.plans)
+            printed = self._plan(round_, self._left, {})
             end = next(PlanEnd.model_validate(record.header) for record in printed if record.kind is RecordKind.PLAN)
             self._watcher.planned(end.scores)
             if end.outcome is PlanOutcome.DONE:
@@ -251,116 +186,100 @@ class Driver:
             self._scatter(round_, tasks)
             self._tasks = []
 
-    def _plan(self, round_: int) -> list[Record]:
-        """The records of a plan that came to its end."""
-        for attempt in range(1, PLAN_ATTEMPTS + 1):
-            # A cell that ends its process ends the plan, too: then workers run it, who can tell which one it is.
-            small = {names.ENV_SMALL_WAVE: "0"} if attempt > 1 else {}
-            before = {names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_ - 1))} if round_ else {}
-            ended = self._process("plan", f"plan-{round_:04d}-{attempt}", {**self._allowance(1), **small, **before})
+    def _plan(self, round_: int, left: Allowance, ending: Mapping[str, str]) -> list[Record]:
+        """The records of a plan that came to its end.
+
+        Args:
+            ending: environment of a plan that brings the best program so far.
+        """
+        before = {names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_ - 1))} if round_ else {}
+        ends, why = list[Ended](), ""
+        while True:
+            step = next_plan(round_, self._swarm, left, [end.for_engine for end in ends], len(ends))
+            if isinstance(step, Exhausted):
+                raise RunFailed(ends[-1].reason, ends[-1].message)
+            self._watcher.planning(round_, step.attempt, why)
+            small = {} if step.runs_cells else {names.ENV_SMALL_WAVE: "0"}
+            label = f"plan-{round_:04d}-{step.attempt}{'-partial' if ending else ''}"
+            ended = self._process("plan", label, {**_allowance(left), **small, **before, **ending})
+            ends.append(ended)
             if ended.reason == WorkerReason.SOURCE_CHANGED and self._goes_on:
                 raise OfAnotherState(ended.reason, ended.message)
             if ended.is_done:
                 self._goes_on = False
                 return list(ended.transcript.records.values())
-            self._raise_if_over()
-            if ended.reason == WorkerReason.ALLOWANCE_SPENT:
-                raise LimitReached(too_little(self._request.spec.limits, self.known.accounts.total))
             if ended.is_terminal:
-                break
-            if attempt < PLAN_ATTEMPTS:
-                self._watcher.planning(round_, attempt + 1, f"{ended.reason}: {ended.message}")
-        raise RunFailed(ended.reason, ended.message)
+                raise RunFailed(ended.reason, ended.message)
+            why = f"{ended.reason}: {ended.message}"
+            if self._processes.is_stopped:
+                raise Stopped
+            if not ending:
+                self._refused = left if ended.is_refused else None
+                self._raise_if_limited()
+                left = self._left
 
     def _scatter(self, round_: int, tasks: list[Task]) -> None:
-        swarm = self._request.spec.swarm
-        limits, pods, failures, last = self._request.spec.limits, self._workers, 0, ""
-        endings: list[Ended] = []
-        slices: list[list[SliceRef]] = []
+        attempts, ends, last = list[Attempt](), dict[int, Ended](), ""
         self._tasks = tasks
-        for attempt in count(1):
-            cells: Sequence[tuple[Task, int]] = self._missing
-            self._raise_if_over()
-            if not cells:
+        while True:
+            # Anew each time: results have come.
+            open_ = Round(self._request.run_id, round_, tasks, self.journal, self._swarm, self._left, attempts)
+            if self._processes.is_stopped:
+                raise Stopped
+            self._raise_if_limited(lacks_cells=bool(open_.missing))
+            if not open_.missing:
                 return
-            if failures == swarm.max_attempts and self._isolate(endings, slices, tasks, len(cells)):
-                continue
-            if failures == swarm.max_attempts:
-                raise RunFailed(
-                    LocalReason.ATTEMPTS_EXHAUSTED,
-                    f"{len(cells)} cells have no result after {failures} attempts; the last process that failed said: "
-                    f"{sentence(last)} Its output is in {self._folder.logs}. Run again to go on from here.",
-                )
-            if (limit := spent_limit(limits, self._left)) is not None:
-                raise LimitReached(f"the run has ended by {limit}")
-            cells = affordable(cells, self._left, self.known.accounts.total, len(self.known.keys))
-            slices = slice_cells(
-                cells,
-                pods=pods,
-                threads=swarm.threads_per_pod,
-                max_cells=swarm.slice_size if pods == self._workers else len(cells),
-                attempt=failures + 1,
-                attempts=swarm.max_attempts,
-            )
-            self._watcher.scattering(round_, attempt, len(cells), min(self._workers, len(slices)), last)
-            endings = self._run_slices(round_, attempt, slices)
-            self._raise_if_over()
-            for ended in endings:
-                if ended.is_terminal:
-                    raise RunFailed(ended.reason, ended.message)
-            failed = [ended for ended in endings if not ended.is_done]
-            refused = any(ended.reason == WorkerReason.ALLOWANCE_SPENT for ended in endings)
-            if refused and len(slices) == 1:
-                raise LimitReached(too_little(limits, self.known.accounts.total))
-            if refused:
-                # The last of an allowance is too little for a call; together it may be enough for some.
-                pods = max(1, len(slices) // 4)
-            elif failed:
-                failures += 1
-                last = f"{failed[-1].reason}: {failed[-1].message}"
+            match next_work(open_):
+                case CellsFailed(errors):
+                    for error in errors:
+                        self._journal(error)
+                case Exhausted(number):
+                    raise RunFailed(
+                        LocalReason.ATTEMPTS_EXHAUSTED,
+                        f"{len(open_.missing)} cells have no result after {number} attempts; the last process that "
+                        f"failed said: {sentence(last)} Its output is in {self._folder.logs}. Run again to go on from "
+                        "here.",
+                    )
+                case Work(assignment, strikes, allowance):
+                    cells, slices = sum(len(keys) for keys in slice_keys(tasks, assignment.slices)), assignment.slices
+                    processes = min(self._swarm.pods, len(slices))
+                    self._watcher.scattering(round_, assignment.attempt, cells, processes, last)
+                    ends = self._run_slices(assignment, allowance)
+                    attempts.append(
+                        Attempt(assignment, dict(strikes), {index: end.for_engine for index, end in ends.items()})
+                    )
+                    for ended in ends.values():
+                        if ended.is_terminal:
+                            raise RunFailed(ended.reason, ended.message)
+                    alone = len(slices) == 1 and attempts[-1].was_refused
+                    self._refused = allowance if alone else None
+                    failed = [ended for ended in ends.values() if not (ended.is_done or ended.is_refused)]
+                    last = f"{failed[-1].reason}: {failed[-1].message}" if failed else ""
 
-    def _isolate(
-        self, endings: Sequence[Ended], slices: Sequence[Sequence[SliceRef]], tasks: Sequence[Task], missing: int
-    ) -> bool:
-        """Makes errors of cells that ended their processes; whether there are any."""
-        ends = {index: f"{end.reason}: {end.message}" for index, end in enumerate(endings) if end.is_by_cell}
-        cells = len({cell.key for task in tasks for cell in task.cells})
-        found = isolated(slice_keys(tasks, slices), ends, cells, missing)
-        new = [key for key in found if key not in self.known.keys]
-        for key in new:
-            self._journal(process_ended(key, found[key]))
-        return bool(new)
-
-    def _run_slices(self, round_: int, attempt: int, slices: list[list[SliceRef]]) -> list[Ended]:
-        """How the processes of one attempt ended, slice by slice."""
-        assignment = Assignment(run_id=self._request.run_id, round=round_, attempt=attempt, slices=slices)
+    def _run_slices(self, assignment: Assignment, allowance: Allowance) -> dict[int, Ended]:
+        """How the processes of one attempt ended, by the index of their slice."""
         work = self._folder.put_assignment(assignment)
-
+        round_, attempt = assignment.round, assignment.attempt
         ended: dict[int, Ended] = {}
-        allowance = self._allowance(len(slices))
 
         def run(index: int) -> None:
-            if not self._missing or any(other.is_terminal for other in list(ended.values())):
+            missing = missing_cells(self._tasks, self.journal.keys, self.journal.failed)
+            if not missing or any(other.is_terminal for other in list(ended.values())):
                 return
             extra = {
                 names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_)),
                 names.ENV_WORK_DIR: str(work),
                 names.ENV_INDEX: str(index),
                 **self._desk.environment,
-                **allowance,
+                **_allowance(allowance),
             }
             ended[index] = self._process("work", f"work-{round_:04d}-{attempt}-{index:04d}", extra)
             if ended[index].is_terminal:
                 self._processes.interrupt()  # what others would go on with is not needed
 
-        with ThreadPoolExecutor(self._workers) as pool:
-            list(pool.map(run, range(len(slices))))
-        return [ended[index] for index in sorted(ended)]
-
-    def _allowance(self, parts: int) -> dict[str, str]:
-        """What one of so many processes may spend, for its environment."""
-        left = self._left
-        return {names.ENV_ALLOWANCE: left.shared(parts).to_json()} if left.is_limited else {}
+        with ThreadPoolExecutor(self._swarm.pods) as pool:
+            list(pool.map(run, range(len(assignment.slices))))
+        return dict(sorted(ended.items()))
 
     def _process(self, command: str, label: str, extra: Mapping[str, str]) -> Ended:
         """Runs one process; what it finishes and spends is journaled as it comes."""
@@ -373,10 +292,9 @@ class Driver:
                 self._book(Booked.model_validate({**record.header, "account": account, "final": False}))
 
         ended = self._processes.run(command, label, {**extra, **self._limiter.environment}, journal)
-        found = Known()
-        for record in ended.transcript.records.values():
-            found.add(record)
-        lost = repeated(ended.commit, [found.usage], self._request.spec.swarm.threads_per_pod)
+        found = Journal()
+        found.take(Entries.of(ended.transcript.records.values()))
+        lost = repeated(ended.commit, [found.usage], self._swarm.threads_per_pod)
         if ended.commit is not None and ended.commit.spent is not None:
             self._book(Booked(account=account, spent=ended.commit.spent, repeated=lost, final=True))
         elif lost:
@@ -389,13 +307,20 @@ class Driver:
 
     def _journal(self, record: Record) -> None:
         with self._lock:
-            new = self.known.add(record)
+            new = Entries.of([record])
             # The first result of a key counts, so there is only one: shards are read in the order of their names.
-            if new is not None:
-                self._folder.append(record)
-            if isinstance(new, Result):
-                self._watcher.gathered(new)
-                if new.outcome is Outcome.ERROR and any(has_failed(task, self.known.failed) for task in self._tasks):
+            if not self.journal.lacks(new):
+                return
+            self.journal.take(new)
+            self._folder.append(record)
+            if record.kind is RecordKind.RESULT:
+                self._watcher.gathered(Result.model_validate(record.header))
+                if new.failed and any(has_failed(task, self.journal.failed) for task in self._tasks):
                     self._processes.interrupt()  # what other workers would go on with may not be needed
-            elif isinstance(new, CallMade):
-                self._watcher.called(new)
+            elif record.kind is RecordKind.CALL:
+                self._watcher.called(CallMade.model_validate(record.header))
+
+
+def _allowance(allowance: Allowance) -> dict[str, str]:
+    """What a process may spend, for its environment."""
+    return {names.ENV_ALLOWANCE: allowance.to_json()} if allowance.is_limited else {}

@@ -12,6 +12,7 @@ artifact/                 program and report
 earlier/                  runs before this one, see `swarm_worker.local.earlier`: what they paid for is used
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -22,10 +23,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from swarm_engine.identity import is_same_run
 from swarm_wire import names, shards
 from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.records import Record
-from swarm_wire.variables import bound, placed
+from swarm_wire.spec.variables import bound, placed
 from swarm_worker.errors import BadInput
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.earlier import EarlierRuns
@@ -33,16 +37,10 @@ from swarm_worker.local.reasons import LocalReason
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """12 hex digits that change with every file that the spec mounts, with the environment variables that it names (not
-    with a secret's value), and with all of it but what begins no new run in a cluster either: a run that a limit has
-    ended goes on with a higher one.
+    """12 hex digits that change with every file that the spec mounts and with the environment variables that it names,
+    not with a secret's value.
     """
-    spec = manifest.spec.as_written()
-    for name in ("limits", "suspend", "ttlSecondsAfterFinished"):
-        spec.pop(name, None)
-    for model in spec["models"].values():
-        model.pop("limits", None)
-    hasher = hashlib.sha256(json.dumps(spec, sort_keys=True).encode())
+    hasher = hashlib.sha256()
     for name, content in sorted(manifest.config_maps.items()):
         for key, data in sorted(content.items()):
             hasher.update(f"{name}/{key}/{len(data)}/".encode() + data)
@@ -87,8 +85,10 @@ class JournalFolder:
         for folder in (self.journal, self.earlier.root):
             for shard in folder.rglob(f"*{names.SHARD_SUFFIX}"):
                 _repair(shard)
-        run_id = json.loads(path.read_text(encoding="utf-8"))["runId"] if path.exists() else ""
-        if run_id.partition("-")[0] != mark:
+        before = _request(path)
+        if before and before.run_id.partition("-")[0] == mark and is_same_run(before.spec, manifest.spec):
+            run_id = before.run_id
+        else:
             self.retire()
             run_id = f"{mark}-{secrets.token_hex(3)}"
         for folder in (self.journal, self.logs, self.artifact):
@@ -141,6 +141,13 @@ class JournalFolder:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / names.ASSIGNMENT_FILE, assignment.to_json())
         return folder
+
+
+def _request(path: Path) -> RunRequest | None:
+    """None where there is none, or one of another release."""
+    with contextlib.suppress(OSError, ValidationError):
+        return RunRequest.model_validate_json(path.read_text(encoding="utf-8"))
+    return None
 
 
 def _not_a_journal(what: str) -> BadInput:

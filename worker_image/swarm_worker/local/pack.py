@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from swarm_wire.names import WorkerReason
-from swarm_wire.schema import FORMS, NAME
+from swarm_wire.spec.schema import FORMS, NAME
 from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.user.sources import laid_out
 

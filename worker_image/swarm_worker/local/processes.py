@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from swarm_engine import attempts as engine
 from swarm_wire import names
 from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode, WorkerReason, api_key_env
-from swarm_wire.records import Reader, Record, Transcript, parse_commit
+from swarm_wire.pod_output import Reader, Transcript, parse_commit
+from swarm_wire.records import Record
 from swarm_worker.hash_seed import VARIABLE, hash_seed
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.folder import JournalFolder
@@ -57,11 +59,19 @@ class Ended:
         return self.exit_code in names.TERMINAL_EXITS
 
     @property
-    def is_by_cell(self) -> bool:
-        """Whether what it ran may have ended it: by a signal, or because it never came to an end."""
+    def is_refused(self) -> bool:
+        """Whether it had an LM call to make that it was not allowed."""
+        return self.reason == WorkerReason.ALLOWANCE_SPENT
+
+    @property
+    def for_engine(self) -> engine.Ended:
+        """The same for the rules of `swarm_engine`: what it ran may have ended it by a signal, or by having no end."""
         if self.commit is not None:
-            return self.commit.reason == WorkerReason.CELL_TIMEOUT
-        return self.exit_code != ExitCode.DONE
+            is_by_cell = self.commit.reason == WorkerReason.CELL_TIMEOUT
+        else:
+            is_by_cell = self.exit_code != ExitCode.DONE
+        how = f"{self.reason}: {self.message}"
+        return engine.Ended(self.exit_code != ExitCode.INTERRUPTED, how if is_by_cell else "", self.is_refused)
 
     @property
     def is_done(self) -> bool:

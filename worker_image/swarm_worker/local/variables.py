@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from swarm_wire.names import ENV_HIDDEN, WorkerReason, variable_prefix
-from swarm_wire.spec import CompilationSpec
-from swarm_wire.variables import Variable, VariablesFrom, is_reserved, placed
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.variables import Variable, VariablesFrom, is_reserved, placed
 from swarm_worker.errors import BadInput
 from swarm_worker.local import dotenv
 from swarm_worker.local.reasons import LocalReason

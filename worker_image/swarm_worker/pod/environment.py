@@ -11,8 +11,8 @@ import dspy
 
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
-from swarm_wire.spec import CompilationSpec
-from swarm_wire.variables import Value
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.variables import Value
 from swarm_worker.client import advice, lazy, permanent_errors
 from swarm_worker.content import masking, places
 from swarm_worker.content.codec import Codec

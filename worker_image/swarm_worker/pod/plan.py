@@ -12,24 +12,14 @@ from typing import Any, NoReturn
 import dspy
 
 from swarm_wire import names
-from swarm_wire.messages import (
-    TRAINING_SET,
-    ArtifactHeader,
-    Bound,
-    Ending,
-    Failures,
-    Origin,
-    PlanEnd,
-    PlanOutcome,
-    Pruned,
-    Report,
-    Spending,
-)
+from swarm_wire.messages import ArtifactHeader, Bound, Ending, PlanEnd, PlanOutcome
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import TRAINING_SET, Failures, Origin, Pruned, Report
 from swarm_wire.shards import read_folder
-from swarm_wire.spec import CompilationSpec
-from swarm_wire.variables import bound
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.variables import bound
+from swarm_wire.spending import Spending
 from swarm_wire.words import sentence
 from swarm_worker.client import lazy, permanent_errors
 from swarm_worker.content import shared_state

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 from pydantic import ValidationError
 
 from swarm_wire import names
-from swarm_wire.messages import Booked, RunRequest, Spending
+from swarm_wire.messages import RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.problems import problems
-from swarm_wire.records import Record, RecordKind, Writer, commit_text
+from swarm_wire.pod_output import Writer, commit_text
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.spec.problems import problems
+from swarm_wire.spending import Booked, Spending
 from swarm_worker.content.masking import redacted
 from swarm_worker.errors import BadInput, SchemaMismatch, Stopping, SwarmError
 from swarm_worker.hash_seed import hash_seed

@@ -9,8 +9,8 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from swarm_wire.messages import Candidate, Scores
 from swarm_wire.names import WorkerReason
+from swarm_wire.report import Candidate, Scores
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.replay.pruning import Bound

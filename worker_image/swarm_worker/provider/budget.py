@@ -23,10 +23,10 @@ from mmap import mmap
 from typing import NoReturn
 
 from swarm_wire import names
-from swarm_wire.messages import MICRO, UNLIMITED, Allowance, Booked, Spending, Usage
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import MICRO, UNLIMITED, Allowance, Booked, Spending, Usage
 from swarm_worker.client.call import Request, Send, TooManyRequests
 from swarm_worker.client.flow import Flow, Step
 from swarm_worker.client.installed import client

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from swarm_wire.messages import Usage
 from swarm_wire.names import WorkerReason
+from swarm_wire.spending import Usage
 from swarm_worker.client.call import Request
 from swarm_worker.errors import BadInput
 

@@ -4,8 +4,8 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_wire.messages import MICRO, Usage
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import MICRO, Usage
 from swarm_worker.client import prices
 from swarm_worker.client.call import LMCall
 from swarm_worker.client.installed import client

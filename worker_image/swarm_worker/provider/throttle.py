@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from swarm_wire import names
-from swarm_wire.messages import Usage
 from swarm_wire.rates import Answered, RateLimit, RateLimits
+from swarm_wire.spending import Usage
 from swarm_worker.client.call import Request, Send, TooManyRequests, as_raised
 from swarm_worker.client.flow import Flow, Step
 from swarm_worker.client.installed import client

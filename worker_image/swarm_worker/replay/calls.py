@@ -21,9 +21,10 @@ from typing import Any, NoReturn, Protocol
 
 import dspy
 
-from swarm_wire.messages import CallMade, Usage
+from swarm_wire.messages import CallMade
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Usage
 from swarm_worker.client.call import LMCall, Make
 from swarm_worker.client.flow import Flow, Step, result_of
 from swarm_worker.client.installed import client

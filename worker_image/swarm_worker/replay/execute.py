@@ -7,8 +7,8 @@ import dspy
 
 from swarm_wire.messages import Outcome, Result
 from swarm_wire.names import WorkerReason
-from swarm_wire.records import Record, RecordKind, printable
-from swarm_wire.words import sentence
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.words import printable, sentence
 from swarm_worker.client import permanent_errors
 from swarm_worker.client.permanent_errors import RequestRefused
 from swarm_worker.content import masking

@@ -1,10 +1,10 @@
 """Which cells an arg max does not need.
 
 Some optimizers score candidates and keep the first of those that scored most, and use their scores for nothing else
-(`swarm_wire.optimizers` knows which). A candidate whose missing cells cannot bring it to the top any more has lost,
-whatever they are: they are not paid for, and what it could have come to at most stands for its score. So the winner is
-the same. Nothing here is by chance, and a candidate that has lost has lost for good: every plan that finds the same
-journal decides the same, and one that finds more goes on from there.
+(`swarm_wire.spec.optimizers` knows which). A candidate whose missing cells cannot bring it to the top any more has
+lost, whatever they are: they are not paid for, and what it could have come to at most stands for its score. So the
+winner is the same. Nothing here is by chance, and a candidate that has lost has lost for good: every plan that finds
+the same journal decides the same, and one that finds more goes on from there.
 
 Cells are asked for in parts, the hardest examples first: what all get wrong tells nobody apart, but what only the best
 get right settles most.

@@ -7,8 +7,8 @@ from typing import Any
 
 import dspy
 
-from swarm_wire.messages import FailureGroup, Failures
-from swarm_wire.records import printable
+from swarm_wire.report import FailureGroup, Failures
+from swarm_wire.words import printable
 from swarm_worker.exceptions import Raised
 
 GROUPS = 5

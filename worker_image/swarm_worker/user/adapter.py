@@ -5,7 +5,7 @@ from typing import Any
 import dspy
 
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import Adapter
+from swarm_wire.spec.adapters import Adapter
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import dspy
 
-from swarm_wire.messages import Origin, RunRequest
+from swarm_wire.messages import RunRequest
+from swarm_wire.report import Origin
 from swarm_wire.shards import files
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.content.digest import Walk, combine
 from swarm_worker.content.packages import packages
 from swarm_worker.modules import users_files
@@ -28,7 +29,7 @@ def binding(origin: Origin, hash_seed: int, variables: Sequence[str] = ()) -> st
     """32 hex digits.
 
     Args:
-        variables: of the environment, as `swarm_wire.variables.bound` says them.
+        variables: of the environment, as `swarm_wire.spec.variables.bound` says them.
     """
     made_of = (origin.image, origin.packages, origin.data, origin.program)
     return combine("binding", str(hash_seed), *made_of, *variables).hex()

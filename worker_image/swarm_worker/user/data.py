@@ -7,14 +7,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dspy
 
-from swarm_wire.messages import VALIDATION_SET
 from swarm_wire.names import WorkerReason
-from swarm_wire.optimizers import Optimizer
-from swarm_wire.spec import CompilationSpec, DataSource
+from swarm_wire.report import VALIDATION_SET
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.data import DataSource
+from swarm_wire.spec.optimizers import Optimizer
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
@@ -22,6 +23,12 @@ from swarm_worker.user.sources import data_folder
 
 FORMATS = (".jsonl", ".ndjson", ".csv")
 _REASON = WorkerReason.DATA_INVALID
+
+FILES: Final[Mapping[str, Callable[[Any, Path, Path], Path]]] = {
+    "config_map": lambda source, mounted, _: mounted / source.config_map.name / source.config_map.key,
+    "path": lambda source, _, base: base / source.path,
+}
+"""Member of a DataSource -> the file that it names, of the folders that ConfigMaps and relative paths begin at."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +97,7 @@ def _load(
     if source.entrypoint is not None:
         rows, name = _call(source.entrypoint, where), source.entrypoint
     else:
-        path = (
-            base / source.path if source.path else sources / source.config_map.name / source.config_map.key  # type: ignore[union-attr]
-        )
+        path = FILES[source.which](source, sources, base)
         rows, name = _read(path, where), path.name
         if path.suffix == ".csv":
             _look_for_booleans(rows, f"{where}: {name}", note)

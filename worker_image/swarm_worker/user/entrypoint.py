@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import CompilationSpec, DataSource
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.data import DataSource
 from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import describe, location
 from swarm_worker.user.sources import program_folder

@@ -10,8 +10,9 @@ import dspy
 from tqdm import tqdm
 
 from swarm_wire.names import WorkerReason, api_key_env
-from swarm_wire.parameters import REGIONS
-from swarm_wire.spec import CompilationSpec, Model
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.models import Model
+from swarm_wire.spec.parameters import REGIONS
 from swarm_worker.client import prices
 from swarm_worker.errors import BadInput
 from swarm_worker.replay import recorded

@@ -21,9 +21,9 @@ from dspy.teleprompt import (
 )
 from pydantic.alias_generators import to_camel
 
-from swarm_wire import optimizers as api
 from swarm_wire.names import WorkerReason
-from swarm_wire.schema import SpecModel
+from swarm_wire.spec import optimizers as api
+from swarm_wire.spec.schema import SpecModel
 from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.replay.blame import exhausted
 from swarm_worker.user.custom import load_custom

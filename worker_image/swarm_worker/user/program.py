@@ -7,7 +7,7 @@ from typing import Any
 import dspy
 
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
 

@@ -9,13 +9,15 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any, Final
 
 from swarm_wire import names
 from swarm_wire.names import WorkerReason
 from swarm_wire.shards import files
-from swarm_wire.spec import CompilationSpec, KeyToPath
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.program import KeyToPath, SourceMap
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 
@@ -29,9 +31,17 @@ _GZIP = 31
 def program_folder(spec: CompilationSpec, sources: Path) -> Path | None:
     """Where the source's files are; None where the spec names no source. Raises BadInput where one cannot be used."""
     source = spec.program.source
-    if source is None or source.config_map is None:
-        return None
-    name, items = source.config_map.name, source.config_map.items
+    return None if source is None else FOLDERS[source.which](getattr(source, source.which), sources)
+
+
+def data_folder(spec: CompilationSpec, sources: Path) -> Path:
+    """What relative paths of data begin at."""
+    return program_folder(spec, sources) or Path(os.environ.get(names.ENV_BASE_DIR) or ".")
+
+
+def _of_config_map(source: SourceMap, sources: Path) -> Path:
+    """As it is mounted; where its files belong elsewhere, another folder that has them."""
+    name, items = source.name, source.items
     mounted = sources / name
     if not mounted.is_dir():
         raise _refused(f"the ConfigMap {name} is not there")
@@ -46,9 +56,8 @@ def program_folder(spec: CompilationSpec, sources: Path) -> Path | None:
     return target
 
 
-def data_folder(spec: CompilationSpec, sources: Path) -> Path:
-    """What relative paths of data begin at."""
-    return program_folder(spec, sources) or Path(os.environ.get(names.ENV_BASE_DIR) or ".")
+FOLDERS: Final[Mapping[str, Callable[[Any, Path], Path]]] = {"config_map": _of_config_map}
+"""Member of a ProgramSource -> the folder with its files."""
 
 
 def laid_out(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None, where: str) -> dict[str, bytes]:

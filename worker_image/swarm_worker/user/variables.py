@@ -4,8 +4,8 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 
 from swarm_wire.names import ENV_HIDDEN, WorkerReason, variable_prefix
-from swarm_wire.spec import CompilationSpec
-from swarm_wire.variables import Value, placed
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.variables import Value, placed
 from swarm_worker.content.masking import GUARDED_SECRET
 from swarm_worker.errors import BadInput
 

@@ -36,11 +36,12 @@ from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.shards import Artifact, Shard
 from swarm_operator.compilation.model.world import Key, Run
 from swarm_wire import names, shards
-from swarm_wire.messages import UNLIMITED, Allowance, Assignment, Ending, RunRequest
+from swarm_wire.messages import Assignment, Ending, RunRequest
 from swarm_wire.names import api_key_env, variable_prefix
 from swarm_wire.rates import RateLimits
 from swarm_wire.records import Framed
-from swarm_wire.schema import SpecModel
+from swarm_wire.spec.schema import SpecModel
+from swarm_wire.spending import UNLIMITED, Allowance
 
 Manifest = dict[str, Any]
 

@@ -23,7 +23,9 @@ from swarm_operator.compilation.api import (
 )
 from swarm_operator.compilation.model.actions import Event
 from swarm_operator.compilation.model.world import Compilation, World
-from swarm_wire.messages import MICRO, Failures, PlanOutcome, Scores
+from swarm_wire.messages import PlanOutcome
+from swarm_wire.report import Failures, Scores
+from swarm_wire.spending import MICRO
 
 Truth = Literal["True", "False", "Unknown"]
 

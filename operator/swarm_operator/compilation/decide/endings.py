@@ -4,20 +4,16 @@ from collections.abc import Collection
 from typing import Final
 
 from swarm_engine.steps import Exhausted, next_plan
-from swarm_operator.compilation.api import ArtifactStatus, ObjectKind, Reason
+from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, ObjectKind, Reason
 from swarm_operator.compilation.decide import attempts, limits, wording
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact, start
-from swarm_operator.compilation.model.actions import (
-    ClaimName,
-    DropJob,
-    Publish,
-    StartPlan,
-)
+from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish, StartPlan
 from swarm_operator.compilation.model.shards import Artifact
-from swarm_wire.messages import Allowance, Ending
+from swarm_wire.messages import Ending
+from swarm_wire.spending import Allowance
 
 NOTHING: Final = Allowance(calls=0)
 
@@ -73,7 +69,8 @@ def compiled(s: Situation) -> Move | None:
         written = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (publish(s, artifact),), wake_up=0)
         return foreign_artifact(s) or written
     score, run_id = artifact.report.scores.best, s.world.compilation.run_id
-    published = ArtifactStatus(config_map=found.name, sha256=artifact.sha256, score=score, run_id=run_id)
+    there = ArtifactConfigMap(name=found.name)
+    published = ArtifactStatus(run_id=run_id, sha256=artifact.sha256, score=score, config_map=there)
     if s.partial is not None:
         message = f"{s.partial.why}. {wording.best_so_far(artifact, wanted=True)}"
         return ending(s, s.partial.why) or Move(

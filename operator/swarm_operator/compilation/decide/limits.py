@@ -6,9 +6,9 @@ from swarm_engine.limits import limit_reached
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.world import Pod
-from swarm_wire.messages import Allowance
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import Limits
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Allowance
 
 
 def current(s: Situation) -> Limits:

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from swarm_operator.compilation.api import AnyReason
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.model.actions import (
-    Action,
-    DropJob,
-    ReleasePod,
-)
+from swarm_operator.compilation.model.actions import Action, DropJob, ReleasePod
 from swarm_operator.compilation.model.world import Job, Pod
 
 

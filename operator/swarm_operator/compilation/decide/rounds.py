@@ -10,13 +10,7 @@ from swarm_operator.compilation.decide.moves import Move, fail, release, under_w
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.actions import (
-    Action,
-    KeepRecords,
-    OpenRun,
-    StartPlan,
-    StartWork,
-)
+from swarm_operator.compilation.model.actions import Action, KeepRecords, OpenRun, StartPlan, StartWork
 from swarm_operator.compilation.model.world import NewPlan
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 

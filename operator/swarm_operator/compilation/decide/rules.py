@@ -42,9 +42,7 @@ from swarm_operator.compilation.decide.rounds import crowded, harvest, plan, sca
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.tidying import tidy
 from swarm_operator.compilation.decide.waiting import first_seen
-from swarm_operator.compilation.model.actions import (
-    Decision,
-)
+from swarm_operator.compilation.model.actions import Decision
 from swarm_operator.compilation.model.world import World
 from swarm_operator.settings import Settings
 from swarm_wire.words import sentence

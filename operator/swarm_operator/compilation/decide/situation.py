@@ -12,7 +12,7 @@ from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.model.world import Job, Pod, World
 from swarm_operator.settings import Settings
 from swarm_wire.messages import Ending, PlanOutcome, Task
-from swarm_wire.spec import Swarm
+from swarm_wire.spec.swarm import Swarm
 
 
 @dataclass(frozen=True)

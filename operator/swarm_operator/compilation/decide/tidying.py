@@ -6,11 +6,7 @@ from swarm_operator.compilation.decide import retention
 from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.decide.moves import release
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.model.actions import (
-    Action,
-    DropJob,
-    DropMap,
-)
+from swarm_operator.compilation.model.actions import Action, DropJob, DropMap
 
 
 def tidy(s: Situation) -> tuple[Action, ...]:

@@ -8,8 +8,8 @@ from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Job, Pod
-from swarm_wire.messages import Report
 from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason
+from swarm_wire.report import Report
 from swarm_wire.words import sentence
 
 

@@ -5,8 +5,9 @@ from typing import Literal
 
 from swarm_operator.compilation.api import ObjectKind, Status
 from swarm_operator.compilation.model.shards import Artifact, Shard
-from swarm_wire.messages import Allowance, Assignment, Ending
+from swarm_wire.messages import Assignment, Ending
 from swarm_wire.records import Framed
+from swarm_wire.spending import Allowance
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from swarm_engine import journal as engine
 from swarm_engine.journal import Entries
 from swarm_engine.slicing import missing_cells
 from swarm_operator.compilation.api import ObjectKind
-from swarm_wire.messages import PlanOutcome, Report, Task
+from swarm_wire.messages import PlanOutcome, Task
+from swarm_wire.report import Report
 
 
 @dataclass(frozen=True)

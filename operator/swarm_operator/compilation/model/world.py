@@ -12,18 +12,12 @@ from swarm_engine.identity import is_same_run
 from swarm_operator.compilation.api import ObjectKind, Reason, Status
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.shards import Journal, Shard
-from swarm_wire.messages import (
-    UNLIMITED,
-    Allowance,
-    Assignment,
-    Commit,
-    RunRequest,
-    Spending,
-)
+from swarm_wire.messages import Assignment, Commit, RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.problems import parse, problems
 from swarm_wire.records import Framed
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.problems import parse, problems
+from swarm_wire.spending import UNLIMITED, Allowance, Spending
 
 OVERDUE: Final = "DeadlineExceeded"
 """Kubernetes' word for a pod that has lived for longer than it may."""

@@ -19,21 +19,12 @@ from swarm_engine import accounts
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.model.shards import Artifact, Journal
 from swarm_operator.compilation.model.world import Harvest, Job, NewPlan, Pod
-from swarm_wire.messages import (
-    MOST,
-    ArtifactHeader,
-    Booked,
-    Bound,
-    CallMade,
-    PlanEnd,
-    PlanOutcome,
-    Result,
-    Spending,
-    Task,
-    Usage,
-)
+from swarm_wire.message_base import MOST
+from swarm_wire.messages import ArtifactHeader, Bound, CallMade, PlanEnd, PlanOutcome, Result, Task
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE, ExitCode
-from swarm_wire.records import Bounds, Framed, Reader, Record, RecordKind, Sealed, Transcript
+from swarm_wire.pod_output import Reader, Transcript
+from swarm_wire.records import Bounds, Framed, Record, RecordKind, Sealed
+from swarm_wire.spending import Booked, Spending, Usage
 
 HEADERS_BYTES: Final = 16 * 1024 * 1024
 INFLATED_BYTES: Final = 256 * 1024 * 1024

@@ -29,8 +29,8 @@ from swarm_operator.compilation.api import (
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.object_names import CONTAINER
 from swarm_operator.compilation.model.world import Compilation, Job, Key, MapRef, Pod, PublishedArtifact, Trouble
-from swarm_wire.messages import UNLIMITED, Allowance
-from swarm_wire.records import parse_commit
+from swarm_wire.pod_output import parse_commit
+from swarm_wire.spending import UNLIMITED, Allowance
 
 Object = Mapping[str, Any]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from swarm_wire.messages import Report, Usage
 from swarm_wire.names import WorkerReason
+from swarm_wire.report import Report
+from swarm_wire.spending import Usage
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import documents
 from swarm_worker.local.command import INTERRUPTED, positive, stop_on_signals

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarm_wire.messages import CallMade, Report, Result, Scores, Usage
+from swarm_wire.messages import CallMade, Result
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.report import Report, Scores
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import Usage
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Driver

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from swarm_wire.messages import CallMade, EffectKind, Message, Result, Task, Usage, Waste
+from swarm_wire.message_base import Message
+from swarm_wire.messages import CallMade, EffectKind, Result, Task
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import Waste
+from swarm_wire.spending import Usage
 from swarm_worker.journal.store import Store
 
 MARGIN = 1.1

@@ -8,8 +8,10 @@ from support.wire import task
 from swarm_engine.accounts import Accounts, repeated
 from swarm_engine.limits import affordable, spent_limit, too_little
 from swarm_engine.slicing import missing_cells
-from swarm_wire.messages import MOST, Allowance, Booked, Commit, Ending, Spending, Task, Usage
-from swarm_wire.spec import Limits
+from swarm_wire.message_base import MOST
+from swarm_wire.messages import Commit, Ending, Task
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Allowance, Booked, Spending, Usage
 
 ONE, TWO, THREE = task(1, 10), task(2, 10), task(3, 10)
 

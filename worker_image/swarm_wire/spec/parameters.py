@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from swarm_wire.schema import EFFORT, SpecModel, api_name
+from swarm_wire.spec.schema import EFFORT, SpecModel, api_name
 
 REGIONS: Final = {
     "bedrock": "aws_region_name",

@@ -13,8 +13,8 @@ from typing import Annotated, Final, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.names import variable_prefix
-from swarm_wire.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SecretRef
-from swarm_wire.schema import VARIABLE, SpecModel, Union, exactly_one
+from swarm_wire.spec.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyRef, SecretRef
+from swarm_wire.spec.schema import VARIABLE, SpecModel, Union, exactly_one
 
 RESERVED: Final = ("SWARM_*", "PYTHON*", "LD_*", "PATH", "HOME", "DSPY_CACHEDIR", "JOB_COMPLETION_INDEX")
 """Names that the processes need for themselves."""
@@ -33,15 +33,14 @@ def refusal(name: str) -> str:
 
 
 class ValueFrom(Union):
-    """Where a variable's value is kept. Exactly one of secretKeyRef, configMapKeyRef."""
+    """Where a variable's value is kept."""
 
-    members = ("secret_key_ref", "config_map_key_ref")
     secret_key_ref: SecretKeyRef | None = Field(None, description="The value is masked in all output.")
     config_map_key_ref: ConfigMapKeyRef | None = None
 
 
 class Variable(SpecModel):
-    """An environment variable of program, metric and data. Exactly one of value, valueFrom."""
+    """An environment variable of program, metric and data."""
 
     rules = (exactly_one("value", "value_from"),)
     name: VariableName = Field(description=f"Not one that the pods set themselves: {', '.join(RESERVED)}.")
@@ -60,9 +59,9 @@ class Variable(SpecModel):
 
 
 class VariablesFrom(Union):
-    """Every key of a Secret or ConfigMap as a variable. Exactly one of secretRef, configMapRef."""
+    """Every key of a Secret or ConfigMap as a variable."""
 
-    members = ("secret_ref", "config_map_ref")
+    others = ("prefix",)
     secret_ref: SecretRef | None = Field(None, description="The values are masked in all output.")
     config_map_ref: ConfigMapRef | None = None
     prefix: VariableName | None = Field(None, description="What the variables' names begin with, before the key.")

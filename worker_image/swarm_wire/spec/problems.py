@@ -8,8 +8,8 @@ from typing import Any, Final, get_args, get_type_hints
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from swarm_wire.schema import FORMS, api_name
-from swarm_wire.spec import CompilationSpec
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.schema import FORMS, api_name
 
 Place = tuple[str | int, ...]
 

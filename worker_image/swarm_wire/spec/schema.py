@@ -158,12 +158,17 @@ class SpecModel(BaseModel):
 
 
 class Union(SpecModel):
-    """A model of which exactly one member is set; `which` names it."""
+    """A model of which exactly one member is set; `which` names it. Its members are the fields without a default, but
+    `others`: a further field is a further member.
+    """
 
+    others: ClassVar[tuple[str, ...]] = ()
     members: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        optional = (name for name, field in cls.model_fields.items() if field.default is None)
+        cls.members = tuple(name for name in optional if name not in cls.others)
         cls.rules = (exactly_one(*cls.members), *cls.rules)
 
     @property

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from swarm_wire.schema import SELECTOR, Entrypoint, Percentage, SpecModel, Union, one_or_both
+from swarm_wire.spec.schema import SELECTOR, Entrypoint, Percentage, SpecModel, Union, one_or_both
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
@@ -177,7 +177,6 @@ class PxNSampling(SpecModel):
 class Sampling(Union):
     """How many proposals GEPA makes in one iteration, side by side."""
 
-    members = ("same_parent", "independent", "px_n")
     same_parent: SameParentSampling | None = None
     independent: IndependentSampling | None = None
     px_n: PxNSampling | None = None
@@ -196,17 +195,15 @@ class TopKImprovements(SpecModel):
 class Selection(Union):
     """Which of an iteration's proposals become candidates, of those that are accepted."""
 
-    members = ("best_improvement", "top_k_improvements")
     best_improvement: BestImprovement | None = None
     top_k_improvements: TopKImprovements | None = None
 
 
 class GEPA(Union):
     """dspy.GEPA: instructions that the prompt model rewrites after reflection on runs and on the metric's feedback.
-    Exactly one of auto, maxFullEvals, maxMetricCalls. The metric takes (example, prediction, trace=None,
-    pred_name=None, pred_trace=None)."""
+    Exactly one budget is set. The metric takes (example, prediction, trace=None, pred_name=None, pred_trace=None)."""
 
-    members = ("auto", "max_full_evals", "max_metric_calls")
+    others = ("instruction_proposer", "code_proposer", "sampling_strategy", "selection_strategy")
 
     auto: Effort | None = Field(None, description="Budget, from the number of predictors and validation examples.")
     max_full_evals: int | None = Field(None, ge=1, description="Budget: evaluations of training and validation set.")
@@ -287,19 +284,6 @@ class Custom(SpecModel):
 class Optimizer(Union):
     """The stock DSPy optimizer, with DSPy's parameter names (in camelCase) and defaults. Exactly one of its fields."""
 
-    members = (
-        "bootstrap_few_shot_with_random_search",
-        "bootstrap_few_shot",
-        "labeled_few_shot",
-        "miprov2",
-        "gepa",
-        "simba",
-        "copro",
-        "infer_rules",
-        "bootstrap_few_shot_with_optuna",
-        "re_anchor",
-        "custom",
-    )
     bootstrap_few_shot_with_random_search: BootstrapFewShotWithRandomSearch | None = None
     bootstrap_few_shot: BootstrapFewShot | None = None
     labeled_few_shot: LabeledFewShot | None = None

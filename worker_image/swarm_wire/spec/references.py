@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from swarm_wire.schema import Key, Name, SpecModel
+from swarm_wire.spec.schema import Key, Name, SpecModel
 
 
 class ConfigMapRef(SpecModel):

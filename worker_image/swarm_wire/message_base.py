@@ -1,0 +1,32 @@
+"""What all messages between operator and pods are: pydantic models with JSON in camelCase."""
+
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""blake2b-128 of what it names, in hex."""
+MOST = 2**53
+"""Largest figure of a Usage or Spending: what JSON carries exactly, and more than anybody pays for. Sums stay there."""
+Figure = Annotated[int, Field(ge=0, le=MOST)]
+
+
+def _finite(score: Any) -> Any:
+    """A score that is no number, of a metric that divided by zero, is told as none: no status could hold it."""
+    return None if isinstance(score, float) and not isfinite(score) else score
+
+
+Score = Annotated[float | None, BeforeValidator(_finite)]
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    def to_header(self) -> dict[str, Any]:
+        """As a record's header: JSON values, without what is not set."""
+        return self.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    def to_json(self) -> str:
+        return self.model_dump_json(by_alias=True, exclude_none=True)

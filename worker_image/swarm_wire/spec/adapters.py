@@ -1,0 +1,49 @@
+"""How a program's fields become a prompt: DSPy's adapters, with their own parameters."""
+
+from pydantic import Field
+
+from swarm_wire.spec.schema import Entrypoint, SpecModel, Union
+
+
+class ChatAdapter(SpecModel):
+    """dspy.ChatAdapter: fields under headings. Stock's own choice where nothing names an adapter."""
+
+    use_native_function_calling: bool = Field(False, description="Give dspy.Tool inputs to the provider as its tools.")
+    use_json_adapter_fallback: bool = Field(True, description="Ask again, for JSON, where an answer cannot be read.")
+    parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
+
+
+class JSONAdapter(SpecModel):
+    """dspy.JSONAdapter: one JSON object, by a schema where the provider takes one."""
+
+    use_native_function_calling: bool = Field(True, description="Give dspy.Tool inputs to the provider as its tools.")
+    parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
+
+
+class XMLAdapter(SpecModel):
+    """dspy.XMLAdapter: fields as XML elements."""
+
+    use_native_function_calling: bool = Field(False, description="Give dspy.Tool inputs to the provider as its tools.")
+    use_json_adapter_fallback: bool = Field(True, description="Ask again, for JSON, where an answer cannot be read.")
+    parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
+
+
+class TwoStepAdapter(SpecModel):
+    """dspy.TwoStepAdapter: the model answers in its own words, and models.extraction reads the fields out of them."""
+
+    use_native_function_calling: bool = Field(False, description="Give dspy.Tool inputs to the provider as its tools.")
+    parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
+
+
+class Adapter(Union):
+    """How a program's fields become a prompt, and an answer fields: dspy.configure(adapter=...)."""
+
+    chat: ChatAdapter | None = None
+    json_: JSONAdapter | None = None
+    xml: XMLAdapter | None = None
+    two_step: TwoStepAdapter | None = None
+    entrypoint: Entrypoint | None = Field(
+        None,
+        description='"module:attribute" of a dspy.Adapter, an Adapter class, or a function without arguments that '
+        "returns one.",
+    )

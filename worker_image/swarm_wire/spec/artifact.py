@@ -1,0 +1,14 @@
+"""Where the winner goes."""
+
+from pydantic import Field
+
+from swarm_wire.spec.references import ConfigMapRef
+from swarm_wire.spec.schema import SpecModel
+
+
+class Artifact(SpecModel):
+    """Where the winner goes. It always goes to a ConfigMap."""
+
+    config_map: ConfigMapRef | None = Field(
+        None, description="ConfigMap to write, owned by the Compilation. Default: the Compilation's name + '-artifact'."
+    )

@@ -1,0 +1,147 @@
+"""The spec of a DSPyCompilation: its parts together, and what they must agree on."""
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from swarm_wire.spec.artifact import Artifact
+from swarm_wire.spec.data import Data
+from swarm_wire.spec.journal import JournalStorage
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spec.models import Models
+from swarm_wire.spec.optimizers import Optimizer
+from swarm_wire.spec.program import Metric, Program
+from swarm_wire.spec.references import SecretKeyRef
+from swarm_wire.spec.schema import SpecModel
+from swarm_wire.spec.swarm import Swarm
+from swarm_wire.spec.variables import Variable, VariablesFrom
+
+
+class CompilationSpec(SpecModel):
+    """A DSPy compile: program, data, metric, models and optimizer in; the compiled program out."""
+
+    program: Program
+    metric: Metric
+    data: Data
+    models: Models
+    optimizer: Optimizer
+    env: list[Variable] = Field(
+        default_factory=list,
+        max_length=128,
+        description="Environment variables of program, metric and data, as in a pod. The operator reads no Secret.",
+    )
+    env_from: list[VariablesFrom] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Secrets and ConfigMaps whose keys are environment variables, as in a pod. env wins over them.",
+    )
+    swarm: Swarm = Field(default_factory=Swarm)
+    image: str | None = Field(
+        None, min_length=1, max_length=1024, description="Worker image. Default: the operator's setting."
+    )
+    artifact: Artifact = Field(default_factory=Artifact)
+    journal: JournalStorage | None = Field(
+        None,
+        description="Where results are kept. Default: in ConfigMaps, up to the operator's journalMebibytes.",
+    )
+    limits: Limits = Field(default_factory=Limits)
+    suspend: bool = Field(
+        False, description="Ends all pods and starts none. Finished cells are kept: set to false, the run goes on."
+    )
+
+    ttl_seconds_after_finished: int | None = Field(
+        None,
+        ge=0,
+        description="Seconds after a run's end until its journal is deleted; artifact and status stay. Default: it is "
+        "kept until the Compilation is deleted, or a run that answers a later request is published.",
+    )
+
+    @model_validator(mode="after")
+    def _variables_are_set_once(self) -> Self:
+        named = [variable.name for variable in self.env]
+        for name in named:
+            if named.count(name) > 1:
+                raise ValueError(f"env sets {name} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _extraction_has_a_use(self) -> Self:
+        adapter = self.program.adapter
+        if self.models.extraction is not None and (adapter is None or adapter.two_step is None):
+            raise ValueError("models.extraction may be set only with program.adapter.twoStep: nothing else asks it")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_bounded(self) -> Self:
+        """Tokens are counted before they are spent, so the longest answer must be known."""
+        limited = [name for name in ("total_tokens", "cost_usd") if getattr(self.limits, name) is not None]
+        for role, model in self.models.by_role.items():
+            if limited and model.parameters.max_tokens is None:
+                field = Limits.model_fields[limited[0]].alias
+                raise ValueError(
+                    f"limits.{field} needs models.{role}.parameters.maxTokens: without it, one answer may be of any "
+                    "length"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _provider_limits_agree(self) -> Self:
+        """A request is known by its model and endpoint, so these have one limit."""
+        known: dict[tuple[str, str], str] = {}
+        for role, model in self.models.by_role.items():
+            if model.limits is None:
+                continue
+            if model.limits.tokens_per_minute is not None and model.parameters.max_tokens is None:
+                raise ValueError(
+                    f"models.{role}.limits.tokensPerMinute needs models.{role}.parameters.maxTokens: without it, one "
+                    "answer may be of any length"
+                )
+            other = known.setdefault((model.model, model.address), role)
+            if model.limits != self.models.by_role[other].limits:
+                raise ValueError(
+                    f"models.{other}.limits and models.{role}.limits differ, and they are the same model at the same "
+                    "endpoint: write the same limits, or write them once"
+                )
+        return self
+
+    @property
+    def prunes(self) -> bool:
+        """Whether cells are left out that cannot change the winner."""
+        return self.swarm.pruning == "exact" and self.optimizer.is_arg_max
+
+    def config_maps(self) -> dict[str, set[str] | None]:
+        """ConfigMaps that the pods mount: name -> keys that must be there (None: all keys are used)."""
+        found: dict[str, set[str] | None] = {}
+        source = self.program.source
+        if source is not None and source.config_map is not None:
+            items = source.config_map.items
+            found[source.config_map.name] = None if items is None else {item.key for item in items}
+        for data in (self.data.train, self.data.validation, self.data.test):
+            if data is not None and data.config_map is not None:
+                keys = found.setdefault(data.config_map.name, set())
+                if keys is not None:
+                    keys.add(data.config_map.key)
+        return found
+
+    def needed_config_maps(self) -> dict[str, set[str]]:
+        """ConfigMaps without which a pod does not start, or lacks something: name -> keys that must be there."""
+        found = {name: set(keys or ()) for name, keys in self.config_maps().items()}
+        for source in self.env_from:
+            if source.config_map_ref is not None:
+                found.setdefault(source.config_map_ref.name, set())
+        for variable in self.env:
+            if variable.value_from is not None and (reference := variable.value_from.config_map_key_ref) is not None:
+                found.setdefault(reference.name, set()).add(reference.key)
+        return found
+
+    def secrets(self) -> dict[str, SecretKeyRef]:
+        """API keys that the pods receive: model role -> Secret key."""
+        return {role: model.api_key.secret for role, model in self.models.by_role.items() if model.api_key}
+
+    def artifact_name(self, compilation: str) -> str:
+        """Name of the artifact ConfigMap."""
+        return self.artifact.config_map.name if self.artifact.config_map else f"{compilation}-artifact"
+
+    def as_written(self) -> dict[str, Any]:
+        """The spec as JSON values in camelCase."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,140 @@
+"""The language models of a compile, and how fast each may be asked."""
+
+import re
+from typing import Final, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from swarm_wire.spec.parameters import REGIONS, Parameters
+from swarm_wire.spec.references import SecretKeyRef
+from swarm_wire.spec.schema import MODEL, URL, Name, SpecModel
+from swarm_wire.words import is_slip_of
+
+
+class ApiKey(SpecModel):
+    """Where an API key is kept."""
+
+    secret: SecretKeyRef = Field(description="The operator never reads it: pods receive it as an environment variable.")
+
+
+class Price(SpecModel):
+    """USD for a million tokens."""
+
+    prompt: float = Field(ge=0, le=1e6, description="Of the request.")
+    completion: float = Field(ge=0, le=1e6, description="Of the answer.")
+
+
+class ProviderLimits(SpecModel):
+    """How fast a provider may be asked, by all pods together. None of it is passed in any minute."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="Requests, repeated ones included.")
+    tokens_per_minute: int | None = Field(
+        None, ge=1, description="Prompt and completion tokens together. The model must have parameters.maxTokens."
+    )
+    concurrency: int | None = Field(None, ge=1, description="Requests under way at the same time.")
+    group: Name | None = Field(
+        None,
+        description="What all models of this namespace's Compilations that name the same group keep to together; where "
+        "they name other figures, to the smallest. Default: this model of this Compilation alone.",
+    )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.requests_per_minute is self.tokens_per_minute is self.concurrency is None:
+            raise ValueError("one of requestsPerMinute, tokensPerMinute and concurrency must be set")
+        return self
+
+
+class Model(SpecModel):
+    """A language model of any provider that LiteLLM has."""
+
+    model: str = Field(
+        pattern=MODEL,
+        max_length=253,
+        description='"provider/model", as DSPy writes it: "openai/gpt-4o-mini".',
+    )
+    endpoint: str | None = Field(
+        None,
+        pattern=URL,
+        max_length=1024,
+        description='Base URL, for example "https://api.openai.com/v1". Default: the provider\'s own.',
+    )
+    api_key: ApiKey | None = Field(
+        None,
+        description="Default: none is wanted; or the provider's own environment variable has it (see env), or knows "
+        "who asks from a service account or an instance's role.",
+    )
+    parameters: Parameters = Field(default_factory=Parameters)
+    price: Price | None = Field(None, description="USD for a million tokens. Default: the price in DSPy's list.")
+    limits: ProviderLimits | None = Field(
+        None, description="How fast the provider may be asked. Default: as fast as the pods can, until it objects."
+    )
+
+    @property
+    def provider(self) -> str:
+        return self.model.partition("/")[0]
+
+    @property
+    def address(self) -> str:
+        """The endpoint; empty where it is the provider's own."""
+        return (self.endpoint or "").rstrip("/")
+
+    @model_validator(mode="after")
+    def _region_has_a_use(self) -> Self:
+        if self.parameters.region is not None and self.provider not in REGIONS:
+            raise ValueError(f"parameters.region may be set only with {', '.join(REGIONS)}, not with {self.provider}")
+        return self
+
+
+_MODEL_NAME: Final = re.compile("[a-z][a-z0-9_]{0,31}")
+
+
+class Models(SpecModel):
+    """The language models of a compile. student must be there: the program is compiled for it. teacher makes
+    demonstrations, prompt writes instructions (miprov2, copro, simba, gepa), and program.adapter.twoStep reads answers
+    with extraction; each is the student where it is left out. Further ones have names of your own: swarm_worker.lm.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Model]
+
+    student: Model = Field(description="The model that the program is compiled for.")
+    teacher: Model | None = Field(None, description="The model that makes demonstrations. Default: the student.")
+    prompt: Model | None = Field(
+        None,
+        description="The model that writes instructions (miprov2, copro, simba, gepa). Default: the student.",
+    )
+
+    extraction: Model | None = Field(
+        None, description="The model that program.adapter.twoStep reads answers with. Default: the student."
+    )
+
+    @model_validator(mode="after")
+    def _further_ones_have_names(self) -> Self:
+        for name in self.__pydantic_extra__:
+            if not _MODEL_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name of a model: write at most 32 lower-case letters, digits and _, a letter first"
+                )
+            if meant := next((role for role in type(self).model_fields if is_slip_of(name, role)), None):
+                raise ValueError(
+                    f"{name!r} is so like {meant!r} that it may be a slip: write {meant}, or give a further model a "
+                    "name that is less like it"
+                )
+        return self
+
+    @property
+    def by_role(self) -> dict[str, Model]:
+        """Those that the spec names, with the further ones by their names."""
+        models = {role: getattr(self, role) for role in type(self).model_fields}
+        return {role: model for role, model in models.items() if model is not None} | self.__pydantic_extra__
+
+    def with_limits_of(self, other: "Models") -> "Models":
+        """The same models, as fast as the others."""
+        known = other.by_role
+        found = {
+            role: model.model_copy(update={"limits": known[role].limits})
+            for role, model in self.by_role.items()
+            if role in known
+        }
+        return self.model_copy(update=found)

@@ -1,0 +1,82 @@
+"""What is compiled, and what scores it."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from swarm_wire.spec.adapters import Adapter
+from swarm_wire.spec.schema import PATH, Entrypoint, Key, Name, SpecModel, Union
+
+
+class KeyToPath(SpecModel):
+    """A key, and the file that it becomes, as in a volume of Kubernetes."""
+
+    key: Key = Field(description="Of the ConfigMap.")
+    path: str = Field(pattern=PATH, max_length=253, description='Where its file is: "app/retrieval/search.py".')
+
+
+class SourceMap(SpecModel):
+    """A ConfigMap in the Compilation's namespace, with the program's files."""
+
+    name: Name = Field(description="Of the ConfigMap.")
+    items: list[KeyToPath] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Which keys are used, and where. Default: every key, by its name.",
+    )
+
+
+class ProgramSource(Union):
+    """Where the Python files of program and metric come from. Exactly one of its fields."""
+
+    config_map: SourceMap | None = Field(
+        None,
+        description="Every key is a file, and imports begin at the top. What ends in .tar.gz or .zip is unpacked: "
+        "`python -m swarm_worker pack` makes one of a folder.",
+    )
+
+
+class Program(SpecModel):
+    """The DSPy program to compile."""
+
+    entrypoint: Entrypoint = Field(
+        description='"module:attribute" of a dspy.Module, a Module class, or a function without arguments that returns '
+        "one. It must come from a file that workers can import."
+    )
+    source: ProgramSource | None = Field(
+        None, description="Where the program's and metric's files come from. Default: the worker image."
+    )
+    adapter: Adapter | None = Field(
+        None,
+        description="The adapter of every LM call that sets no other. It wins over one that the program's files "
+        "configure. Default: theirs, or else DSPy's.",
+    )
+
+
+class ScoreRange(SpecModel):
+    """Between which scores a metric's values are."""
+
+    min: float = Field(0, ge=-1e9, le=1e9, description="The least score.")
+    max: float = Field(1, ge=-1e9, le=1e9, description="The greatest score.")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError(f"min must be less than max, and {self.min:g} is not less than {self.max:g}")
+        return self
+
+
+class Metric(SpecModel):
+    """The metric that scores predictions."""
+
+    entrypoint: Entrypoint = Field(
+        description='"module:attribute" of a function (example, prediction, trace=None) that returns a bool, a float '
+        "between 0 and 1, or a dspy.Prediction(score=..., feedback=...). For gepa: (example, prediction, trace=None, "
+        "pred_name=None, pred_trace=None)."
+    )
+    range: ScoreRange = Field(
+        default_factory=ScoreRange,
+        description="Between which scores the metric's values are. swarm.pruning relies on it: a score outside ends "
+        "the run.",
+    )
