@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm_worker.client import prices
-from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make, ToolCall
+from swarm_worker.client.call import Completion, LMCall, Make, ToolCall
+from swarm_worker.client.flow import Flow
 from swarm_worker.client.installed import client
 from swarm_worker.client.versions import has_own_client
 from swarm_worker.content import json_form
@@ -119,14 +120,11 @@ def answers(lm: Any) -> tuple[list[Any], Any]:
     """What the client answers, and what the caller gets."""
     found: list[Any] = []
 
-    def around(lm: Any, call: LMCall, make: Make) -> Any:
-        found.append(make())
+    def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        found.append((yield make))
         return found[-1]
 
-    async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        raise AssertionError
-
-    undo = client().intercept(around, async_around)
+    undo = client().intercept(around)
     try:
         return found, lm("Say yes.")
     finally:
@@ -166,7 +164,12 @@ def test_an_answer_is_journaled_as_json_and_comes_back_as_it_was(kind: str, pref
     json.loads(data)
     assert shape(again) == shape(answer)
     assert client().usage(again) == client().usage(answer)
-    undo = client().intercept(lambda lm, call, make: again, lambda lm, call, make: make())
+
+    def journaled(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        yield from ()
+        return again
+
+    undo = client().intercept(journaled)
     try:
         assert shape(lm("Say yes.")) == shape(outputs)
     finally:
