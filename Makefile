@@ -58,7 +58,7 @@ users: setup  ## programs as DSPy's users write them, each with two optimizers, 
 
 # Its client, LiteLLM, leaves sockets and coroutines behind, so warnings are no errors here.
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
-	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py throttle.py)
+	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py answers.py versions.py codec.py digest.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
 
 # Not what the lock says but what `pip install` takes today. What of it fails is in CONTRIBUTING.md.
