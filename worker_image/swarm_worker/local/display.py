@@ -12,15 +12,16 @@ from rich.table import Table
 from swarm_wire.messages import CallMade, Result
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.report import VALIDATION_SET, Report, Scores
-from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spending import MICRO, Spending, Usage
 from swarm_wire.words import sentence
+from swarm_worker.local.documents import Manifest
+from swarm_worker.local.driver import Watcher
 
 SHOWN = 5
 """Candidates in the summary; the report has more."""
 
 
-class Display:
+class Display(Watcher):
     """A Watcher that draws. Where the output is not a terminal, one line for each step."""
 
     def __init__(self, console: Console) -> None:
@@ -48,15 +49,14 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def start(self, name: str, spec: CompilationSpec, journal: Path, resumed: int, usage: Usage) -> None:
+    def start(self, manifest: Manifest, journal: Path, resumed: int, usage: Usage) -> None:
         self._usage = usage
-        optimizer = spec.optimizer.which.replace("_", " ")
-        self._say(f"[bold]{name}[/bold]: {optimizer}, student {spec.models.student.model}")
+        optimizer = manifest.spec.optimizer.which.replace("_", " ")
+        self._say(f"[bold]{manifest.name}[/bold]: {optimizer}, student {manifest.spec.models.student.model}")
         going_on = f", going on from {resumed} results" if resumed else ""
         self._say(f"journal {journal}{going_on}")
 
     def begin_anew(self, reason: str) -> None:
-        """The journal's run was of another state."""
         self._end()
         self._usage, self._scores = Usage(), Scores()
         self._say(
@@ -140,6 +140,21 @@ def print_report(
         seconds: that the command took.
         before: LM calls that the run had paid for when it began.
     """
+    _print_scores(console, report, artifact)
+    _print_costs(console, report, seconds, before)
+    for note in report.notes:
+        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    if report.partial is not None:
+        warning = f"partial: {report.partial}. This is the best program by then, not the optimizer's winner."
+        console.print(f"[bold yellow]{escape(warning)}[/bold yellow]", highlight=False, soft_wrap=True)
+    module, _, attribute = entrypoint.partition(":")
+    console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
+    console.print(f"    from {module} import {attribute.partition('.')[0]}", highlight=False)
+    console.print(f"    program = {attribute}{'' if report.is_instance else '()'}", highlight=False)
+    console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
+
+
+def _print_scores(console: Console, report: Report, artifact: Path) -> None:
     scores = report.scores
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, align in (("", "left"), ("baseline", "right"), ("winner", "right")):
@@ -165,6 +180,9 @@ def print_report(
         best = ", ".join(told if len(told) <= SHOWN else [*told[:SHOWN], "…"])
         on = f" on {report.candidates_on}" if report.candidates_on != report.scored_on else ""
         console.print(f"{len(report.candidates)} candidates, best first{on}: {best}", highlight=False)
+
+
+def _print_costs(console: Console, report: Report, seconds: float, before: int) -> None:
     usage = report.usage
     tokens = usage.prompt_tokens + usage.completion_tokens
     took = f"{usage.calls} LM calls, {tokens:,} tokens{_money(usage.micro_usd)}"
@@ -186,16 +204,6 @@ def print_report(
         console.print(f"repeated after faults: {report.repeated_calls} LM calls at most", highlight=False)
     if report.spent is not None:
         console.print(f"spent: {_spent(report.spent)}", highlight=False)
-    for note in report.notes:
-        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
-    if report.partial is not None:
-        warning = f"partial: {report.partial}. This is the best program by then, not the optimizer's winner."
-        console.print(f"[bold yellow]{escape(warning)}[/bold yellow]", highlight=False, soft_wrap=True)
-    module, _, attribute = entrypoint.partition(":")
-    console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
-    console.print(f"    from {module} import {attribute.partition('.')[0]}", highlight=False)
-    console.print(f"    program = {attribute}{'' if report.is_instance else '()'}", highlight=False)
-    console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
 
 
 def _waste(report: Report) -> str:
