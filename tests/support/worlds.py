@@ -5,7 +5,10 @@ from typing import Any
 
 from support.operator_specs import spec
 from swarm_operator.compilation.api import ObjectKind, Status
+from swarm_operator.compilation.decide.orders import POD_SECONDS
 from swarm_operator.compilation.decide.retention import sifted
+from swarm_operator.compilation.model.actions import StartJob
+from swarm_operator.compilation.model.roles import Folder
 from swarm_operator.compilation.model.shards import Artifact, Journal, Shard
 from swarm_operator.compilation.model.world import (
     AssignmentMap,
@@ -39,6 +42,20 @@ def compilation(given: dict[str, Any] | None = None, status: Status | None = Non
 
 
 RUN_ID = compilation().run_id
+
+LABELS = {
+    "app.kubernetes.io/managed-by": "dspy-swarm",
+    "dspy-swarm.dev/compilation-uid": "uid-1",
+    "dspy-swarm.dev/run": RUN_ID,
+}
+OWNER = {
+    "apiVersion": "dspy-swarm.dev/v1alpha1",
+    "kind": "DSPyCompilation",
+    "name": "triage",
+    "uid": "uid-1",
+    "controller": True,
+    "blockOwnerDeletion": False,
+}
 
 
 def run() -> Run:
@@ -191,3 +208,24 @@ def world(*shards: Shard | list[Shard], **fields: Any) -> World:
         "assignments": {(found.assignment.round, found.assignment.attempt): found for found in given},
     }
     return World(**{**values, **fields})
+
+
+def plan_order(ours: Run | None = None, round_: int = 0, attempt: int = 1, *journal: Shard, **fields: Any) -> StartJob:
+    """A plan Job that mounts this journal."""
+    mounts = {Folder.JOURNAL: journal, **fields.pop("mounts", {})}
+    values: dict[str, Any] = {"seconds": POD_SECONDS, **fields}
+    return StartJob(ObjectKind.PLAN, ours or run(), round_, attempt, mounts=mounts, **values)
+
+
+def work_order(ours: Run | None, given: Assignment, *shards: Shard, **fields: Any) -> StartJob:
+    """A work Job that mounts these tasks, and these results."""
+    mounts = {
+        Folder.TASKS: tuple(found for found in shards if found.kind is ObjectKind.TASKS),
+        Folder.JOURNAL: tuple(found for found in shards if found.kind is ObjectKind.RESULTS),
+        Folder.ASSIGNMENT: (),
+        **fields.pop("mounts", {}),
+    }
+    ours, slices = ours or run(), len(given.slices)
+    parallel = min(slices, ours.spec.swarm.pods)
+    values: dict[str, Any] = {"seconds": POD_SECONDS, "pods": slices, "parallel": parallel, **fields}
+    return StartJob(ObjectKind.WORK, ours, given.round, given.attempt, mounts=mounts, **values)

@@ -12,6 +12,7 @@ from faults.test_sweep import always, written
 from support.cluster import Namespace
 from support.compiles import StockRun
 from support.e2e import API_KEY
+from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.model import object_names
 
 
@@ -208,9 +209,9 @@ def test_an_operator_that_tells_too_much(said: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("verb", "resource", "name", "kind", "certain"),
     [
-        ("create", "jobs", object_names.plan_job("c12345678", RUN, 0, 1), "p0-1", True),
-        ("create", "jobs", object_names.work_job("c12345678", RUN, 1, 2), "w1-2", True),
-        ("patch", "pods", object_names.work_job("c12345678", RUN, 1, 2) + "-0-x7k2p", "w1-2", True),
+        ("create", "jobs", object_names.job("c12345678", RUN, ObjectKind.PLAN, 0, 1), "p0-1", True),
+        ("create", "jobs", object_names.job("c12345678", RUN, ObjectKind.WORK, 1, 2), "w1-2", True),
+        ("patch", "pods", object_names.job("c12345678", RUN, ObjectKind.WORK, 1, 2) + "-0-x7k2p", "w1-2", True),
         ("create", "configmaps", object_names.run_map("c12345678", RUN), "run", True),
         ("create", "configmaps", object_names.shard_map("c12345678", RUN, "tasks", 0, 1, "ab" * 32), "t0-1", True),
         ("create", "configmaps", object_names.shard_map("c12345678", RUN, "results", 0, 1, "ab" * 32), "r0-1", True),

@@ -11,13 +11,12 @@ from support.mutations import Mutation, mutations, with_room
 from support.operator_specs import SPEC
 from support.worlds import KEY, NOW, RUN_ID, assignment, compilation, planned, results, world
 from swarm_operator.compilation.api import Reason
-from swarm_operator.compilation.apply import manifests
+from swarm_operator.compilation.apply import config_maps
+from swarm_operator.compilation.apply.jobs import job
 from swarm_operator.compilation.decide.rules import decide
-from swarm_operator.compilation.model.actions import OpenRun, StartPlan, StartWork
+from swarm_operator.compilation.model.actions import OpenRun, StartJob
 from swarm_operator.compilation.model.world import Run
 from swarm_operator.settings import Settings
-from swarm_wire.messages import RunRequest
-from swarm_wire.rates import rate_limits
 
 SETTINGS = Settings(limiter="limiter:7070")
 JOURNAL = {"url": "s3://bucket/journals", "options": {"secret": {"name": "bucket", "key": "options"}}}
@@ -44,20 +43,17 @@ def outcome(case: Mutation) -> str:
         return "refused"
 
     assert seen.spec is not None
-    request = RunRequest(run_id=RUN_ID, name=KEY.name, spec=seen.spec)
-    run = Run(KEY, RUN_ID, request, seen.spec.image or SETTINGS.worker_image)
-    opened = decide(world(compilation=seen, run=None), NOW, SETTINGS)
-    assert [action for action in opened.actions if isinstance(action, OpenRun)]
-    manifests.run_map(RUN_ID, KEY, request)
+    [opened] = decide(world(compilation=seen, run=None), NOW, SETTINGS).actions
+    assert isinstance(opened, OpenRun)
+    config_maps.run_map(KEY, opened.request)
 
     inputs = {name: frozenset(keys or ()) for name, keys in seen.spec.config_maps().items()}
-    here = {"compilation": seen, "run": run, "inputs": inputs}
-    around = manifests.Surroundings(limiter=SETTINGS.limiter, rates=rate_limits(seen.spec, KEY.namespace, KEY.name))
-    [plan] = [each for each in decide(world(**here), NOW, SETTINGS).actions if isinstance(each, StartPlan)]
-    json.dumps(manifests.plan_job(run, plan.round, plan.attempt, [], around, plan.allowance))
-    for stage in (planned(0), [*planned(0), results(0, 1)]):
-        [work] = [each for each in decide(world(stage, **here), NOW, SETTINGS).actions if isinstance(each, StartWork)]
-        json.dumps(manifests.work_job(run, work.assignment, [], [], around, work.allowance))
+    run = Run(KEY, RUN_ID, opened.request, opened.request.spec.image or "")
+    for stage in ([], planned(0), [*planned(0), results(0, 1)]):
+        decided = decide(world(stage, compilation=seen, run=run, inputs=inputs), NOW, SETTINGS)
+        [order] = [each for each in decided.actions if isinstance(each, StartJob)]
+        json.dumps(job(order))
     late = NOW + timedelta(days=365)
-    decide(world(planned(0), assignments=(assignment(0, 1, [0, 1], [2, 3]),), **here), late, SETTINGS)
+    given_out = (assignment(0, 1, [0, 1], [2, 3]),)
+    decide(world(planned(0), assignments=given_out, compilation=seen, run=run, inputs=inputs), late, SETTINGS)
     return "run"

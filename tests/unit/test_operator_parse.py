@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.worlds import KEY, RUN_ID, run, shard
+from support.worlds import KEY, RUN_ID, plan_order, shard
 from swarm_operator.compilation.api import FINALIZER, ObjectKind, Reason
-from swarm_operator.compilation.apply import manifests
+from swarm_operator.compilation.apply.jobs import job
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.observe import objects
 from swarm_wire.messages import Commit
@@ -232,7 +232,7 @@ def test_when_a_job_starts_no_more_pods(conditions: Any, finished: bool) -> None
 
 
 def test_what_a_job_mounts_and_that_it_is_suspended() -> None:
-    made = manifests.plan_job(run(), 1, 1, [shard(ObjectKind.RESULTS, 0, 1)], manifests.Surroundings(queue=QUEUE))
+    made = job(plan_order(None, 1, 1, shard(ObjectKind.RESULTS, 0, 1), queue=QUEUE))
     made["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
     read = objects.job(made)
     assert read is not None

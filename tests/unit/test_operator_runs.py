@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+from collections import Counter
 from dataclasses import replace
+from fnmatch import fnmatch
 from random import Random
 from typing import Any
 
@@ -371,6 +373,7 @@ def test_a_pod_whose_log_is_lost_is_done_again() -> None:
     operator._process = Reconciler(cluster, SETTINGS.model_copy(update={"gather_interval": 100}), lambda: cluster.now)
     run(cluster, operator)
     assert_published(cluster)
+    assert sum(times > 1 for times in Counter(cluster.paid).values()) == 1, "the cell of that pod, and no other"
 
 
 @pytest.mark.parametrize("code", [1, 75, 137])
@@ -858,8 +861,11 @@ def test_an_altered_shard_counts_for_nothing_and_its_cells_are_done_again() -> N
     shard = max(shards, key=lambda shard: int(shard["metadata"]["resourceVersion"]))
     shard["metadata"]["annotations"]["dspy-swarm.dev/sha256"] = "0" * 64
     shard["metadata"]["resourceVersion"] = "altered"
+    (data,) = shard["binaryData"].values()
+    lost = {record.header["key"] for record in unpack(base64.b64decode(data)) if record.kind is RecordKind.RESULT}
     run(cluster, operator)
     assert_published(cluster)
+    assert {key for key, times in Counter(cluster.paid).items() if times > 1} == lost
 
 
 def test_lost_tasks_are_asked_for_again_by_the_next_plan() -> None:
@@ -875,6 +881,9 @@ def test_lost_tasks_are_asked_for_again_by_the_next_plan() -> None:
         cluster.remove(JOBS, job["metadata"]["name"])
     run(cluster, operator)
     assert conditions(cluster)["Ready"] == ("True", "Published")
+    plans = [write for write in cluster.writes if fnmatch(write, "create jobs/*-p*")]
+    assert len(plans) == ROUNDS + 2, "one more than a run has from which nothing is taken"
+    assert_nothing_paid_twice(cluster)
 
 
 def test_a_pod_on_a_lost_node_is_given_up() -> None:

@@ -313,7 +313,7 @@ def test_the_last_answer_travels_in_the_result(provider: Provider) -> None:
     header = Result.model_validate(record.header)
     assert header.calls_at is not None
     assert CODEC.loads(record.body)[1] == ["answer of one"]
-    assert CODEC.loads(record.body[header.calls_at :]).outputs == ["[[ ## answer ## ]]\nanswer of one"]
+    assert CODEC.loads_answer(record.body[header.calls_at :]).outputs == ["[[ ## answer ## ]]\nanswer of one"]
     assert Store.of([record]).answer(header.calls[0]) == record.body[header.calls_at :]
 
 

@@ -26,7 +26,7 @@ from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local.display import Display, print_report
 from swarm_worker.local.documents import Manifest, read
-from swarm_worker.local.driver import Driver, OfAnotherState, RunFailed
+from swarm_worker.local.driver import Driver, OfAnotherState, RunFailed, Watcher
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.launcher import Launched, Launcher
 from swarm_worker.local.log_tail import following
@@ -446,23 +446,15 @@ def test_a_round_begins_with_what_was_spent_before_it(costs: tuple[int | None, .
     assert console.file.getvalue().splitlines() == [f"round 1  2 workers: 4 cells, {told}"]  # type: ignore[attr-defined]
 
 
-class Silent:
-    def planning(self, round_: int, attempt: int = 1, why: str = "") -> None: ...
-    def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None: ...
-    def gathered(self, result: Result) -> None: ...
-    def called(self, call: CallMade) -> None: ...
-    def planned(self, scores: Scores) -> None: ...
-
-
 def test_the_first_result_is_the_only_one_that_is_journaled(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     folder, request = opened(tmp_path / "j", manifest)
-    driver = Driver(folder, request, Processes(folder, manifest), Silent(), workers=1)
+    driver = Driver(folder, request, Processes(folder, manifest), Watcher(), workers=1)
     printed = (result(1, b"first"), result(1, b"second"), blob(b"no result"), call(1, b"first"), call(1), call(2))
     for record in printed:
         driver._journal(record)
     assert list(folder.records()) == [result(1, b"first"), call(1, b"first"), call(2)]
-    again = Driver(folder, request, Processes(folder, manifest), Silent(), workers=1)
+    again = Driver(folder, request, Processes(folder, manifest), Watcher(), workers=1)
     for found in (driver.journal, again.journal):
         assert (set(found.keys), found.calls) == ({digest(1)}, {digest(1), digest(2)})
         assert found.usage == Usage(calls=2)
@@ -493,7 +485,7 @@ def test_a_process_that_was_killed_spent_no_less_than_its_results_took(
 
     manifest = manifest_of(tmp_path)
     folder, request = opened(tmp_path / "j", manifest)
-    driver = Driver(folder, request, Killed(folder, manifest), Silent(), workers=1)
+    driver = Driver(folder, request, Killed(folder, manifest), Watcher(), workers=1)
     driver._process("work", "work-0-1-0", allowance)
     assert driver.journal.accounts.total == spent
 
@@ -537,7 +529,7 @@ def test_a_journal_is_of_another_state_where_the_first_plan_says_so(
     for record in journal:
         folder.append(record)
     with pytest.raises(RunFailed) as error:
-        Driver(folder, request, Planned(folder, manifest), Silent(), workers=1).run()
+        Driver(folder, request, Planned(folder, manifest), Watcher(), workers=1).run()
     assert type(error.value) is kind
 
 

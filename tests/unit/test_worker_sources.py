@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from support.worker import importable, spec_of
-from support.worlds import IMAGE, KEY, RUN_ID, assignment, planned, run
-from swarm_operator.compilation.apply import manifests
+from support.worlds import IMAGE, KEY, RUN_ID, assignment, plan_order, planned, run, work_order
+from swarm_operator.compilation.apply import config_maps
+from swarm_operator.compilation.apply.jobs import job
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
@@ -224,11 +225,11 @@ def volumes(pod: Mapping[str, Any], config_maps: Sequence[Mapping[str, Any]], ro
 
 
 def plan_pod(ours: Run) -> Any:
-    return manifests.plan_job(ours, 0, 1, [])["spec"]["template"]["spec"]
+    return job(plan_order(ours))["spec"]["template"]["spec"]
 
 
 def work_pod(ours: Run) -> Any:
-    made = manifests.work_job(ours, assignment(0, 1, [0]).assignment, planned(0)[:1], planned(0)[1:])
+    made = job(work_order(ours, assignment(0, 1, [0]).assignment, *planned(0)))
     return made["spec"]["template"]["spec"]
 
 
@@ -247,7 +248,7 @@ def test_a_pod_imports_a_packed_folder_and_reads_its_data(
     )
     ours = Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
     pod = pod_of(ours)
-    root = volumes(pod, [packed, manifests.run_map(RUN_ID, KEY, ours.request)], tmp_path / "root")
+    root = volumes(pod, [packed, config_maps.run_map(KEY, ours.request)], tmp_path / "root")
 
     request = (root / str(names.RUN_DIR).lstrip("/") / names.REQUEST_FILE).read_text(encoding="utf-8")
     spec, sources = RunRequest.model_validate_json(request).spec, root / str(names.SOURCES_DIR).lstrip("/")

@@ -10,10 +10,19 @@ from swarm_operator.cluster import errors
 from swarm_operator.cluster.client import Kube
 from swarm_operator.cluster.resources import JOBS
 from swarm_operator.compilation.api import Reason
-from swarm_operator.compilation.apply import manifests
 from swarm_operator.compilation.apply.applier import Applier
+from swarm_operator.compilation.apply.config_maps import TooLarge
 from swarm_operator.compilation.decide import rules
-from swarm_operator.compilation.model.actions import Action, Decision, KeepRecords, MergeShards, Publish, StartWork
+from swarm_operator.compilation.model.actions import (
+    Action,
+    Decision,
+    KeepAssignment,
+    KeepRecords,
+    MergeShards,
+    OpenRun,
+    Publish,
+    StartJob,
+)
 from swarm_operator.compilation.model.world import Key, World
 from swarm_operator.compilation.observe.observer import Observer
 from swarm_operator.settings import Settings
@@ -33,7 +42,6 @@ class Reconciler:
 
     def __init__(self, kube: Kube, settings: Settings, clock: Callable[[], datetime]) -> None:
         self._kube, self._settings, self._clock = kube, settings, clock
-        self._applier = Applier(kube, settings)
         self._observers: dict[Key, Observer] = {}
         self._status_written: dict[Key, datetime] = {}
         self._stuck: dict[Key, str] = {}
@@ -71,10 +79,11 @@ class Reconciler:
     async def _act(self, world: World, decision: Decision, now: datetime) -> Decision:
         """The actions in order; what is said in the end may be another thing, if one cannot be done at all."""
         key = world.compilation.key
+        applier = Applier(self._kube, key)
         for action in decision.actions:
             shown = _shown(action)
             try:
-                await self._applier.act(world, action)
+                await applier.act(action)
                 log.info("%s/%s: %s", key.namespace, key.name, shown)
             except (errors.Forbidden, errors.NameTaken, errors.Unavailable) as error:
                 error.add_note(shown)
@@ -90,7 +99,7 @@ class Reconciler:
                     raise
                 message = f"the API server refuses what the spec asks for: {sentence(str(error))} Correct the spec."
                 return rules.ended(world, now, Reason.INVALID_SPEC, message)
-            except manifests.TooLarge as error:
+            except TooLarge as error:
                 if decision.settled:
                     raise
                 reason = Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish) else Reason.RECORD_TOO_LARGE
@@ -100,10 +109,11 @@ class Reconciler:
 
     async def _tidy(self, world: World, decision: Decision) -> None:
         """What may not be deleted stays, and is tried again by a later pass; the run neither fails nor waits for it."""
-        name = f"{world.compilation.key.namespace}/{world.compilation.key.name}"
+        key = world.compilation.key
+        name, applier = f"{key.namespace}/{key.name}", Applier(self._kube, key)
         for action in decision.tidying:
             try:
-                await self._applier.act(world, action)
+                await applier.act(action)
                 log.info("%s: %s", name, _shown(action))
             except (errors.Rejected, errors.Forbidden) as error:
                 log.warning("%s: %s: %s", name, _shown(action), error)
@@ -120,11 +130,12 @@ class Reconciler:
                 return pause if decision.wake_up is None else min(decision.wake_up, pause)
             await asyncio.sleep(pause)
         self._status_written[key] = now
-        await self._applier.write_status(world.compilation, status.as_written())
+        applier = Applier(self._kube, key)
+        await applier.write_status(world.compilation, status.as_written())
         for event in decision.events:
             log.info("%s/%s: %s: %s", key.namespace, key.name, event.reason, event.message)
             try:
-                await self._applier.tell(world.compilation, event, now)
+                await applier.tell(event, now)
             except errors.ApiError as error:
                 log.warning("%s/%s: an event could not be written: %s", key.namespace, key.name, error)
         return decision.wake_up
@@ -132,12 +143,13 @@ class Reconciler:
     async def _let_go(self, key: Key, observer: Observer) -> float | None:
         """The Compilation is gone, or goes with its namespace, and so does the rest, once our finalizers are off its
         pods. Its Jobs go at once: until Kubernetes comes to them, their pods would spend."""
+        applier = Applier(self._kube, key)
         for job in await observer.jobs():
             with contextlib.suppress(errors.ApiError):
-                await self._applier.delete(JOBS, key, job.name, job.uid)
+                await applier.delete(JOBS, job.name, job.uid)
         held = [pod for pod in await observer.pods() if pod.held]
         for pod in held:
-            await self._applier.release(key, pod.name, pod.uid)
+            await applier.release(pod.name, pod.uid)
         self._status_written.pop(key, None)
         self._stuck.pop(key, None)
         if held:
@@ -149,14 +161,17 @@ class Reconciler:
 def _shown(action: Action) -> str:
     """An action for the log, without what it carries."""
     match action:
-        case KeepRecords(kind, round_, _, records):
+        case OpenRun(request):
+            return f"OpenRun({request.run_id})"
+        case KeepRecords(_, kind, round_, _, records):
             return f"KeepRecords({kind}, round {round_}, {len(records)} records)"
         case MergeShards(shards):
             return f"MergeShards({len(shards)} of run {shards[0].run_id})"
-        case StartWork(assignment):
-            pods = len(assignment.slices)
-            return f"StartWork(round {assignment.round}, attempt {assignment.attempt}, {pods} pods)"
-        case Publish(artifact):
+        case KeepAssignment(assignment):
+            return f"KeepAssignment(round {assignment.round}, attempt {assignment.attempt})"
+        case StartJob():
+            return f"StartJob({action.role}, round {action.round}, attempt {action.attempt}, {action.pods} pods)"
+        case Publish(_, artifact):
             return f"Publish({artifact.sha256[:12]})"
         case _:
             return str(action)

@@ -71,7 +71,7 @@ def endpoint(parameters: Mapping[str, Any]) -> str | None:
 
 
 Make = Step[Any]
-"""Makes an LM call as stock DSPy does; it comes to the client's answer, which can be pickled."""
+"""Makes an LM call as stock DSPy does; it comes to the client's answer, which can be journaled."""
 Around = Callable[[Any, LMCall, Make], Flow[Any]]
 """(LM, call, make) -> answer."""
 

@@ -1,8 +1,6 @@
 """`python -m swarm_worker run`."""
 
 import argparse
-import json
-import shutil
 import signal
 import sys
 import time
@@ -12,12 +10,11 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
-from swarm_wire.report import Report
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import documents
+from swarm_worker.local.compile import compile_here
 from swarm_worker.local.display import Display, print_report
-from swarm_worker.local.driver import Driver, OfAnotherState, Stopped
-from swarm_worker.local.folder import JournalFolder
+from swarm_worker.local.driver import Stopped
 from swarm_worker.local.processes import Processes
 
 INTERRUPTED = 130
@@ -64,31 +61,18 @@ def run(given: argparse.Namespace) -> int:
         manifest = documents.read(given.file)
         if given.endpoint:
             manifest = documents.with_endpoint(manifest, given.endpoint)
-        folder = JournalFolder(given.journal or JOURNALS / manifest.name)
-        with folder.locked():
-            display = Display(console)
-            processes = Processes(folder, manifest, display.logged if given.verbose else None)
-            stop_on_signals(processes)
-            with display:
-                driver = Driver(folder, folder.open(manifest), processes, display, workers=given.workers)
-                display.start(manifest.name, manifest.spec, folder.root, driver.resumed, driver.journal.usage)
-                try:
-                    artifact = driver.run()
-                except OfAnotherState as found:
-                    display.begin_anew(found.reason)
-                    folder.retire()
-                    driver = Driver(folder, folder.open(manifest), processes, display, workers=given.workers)
-                    artifact = driver.run()
-            target = given.output or folder.artifact
-            target.mkdir(parents=True, exist_ok=True)
-            for name, text in json.loads(artifact.body).items():
-                (target / name).write_text(text, encoding="utf-8")
-            report = Report.model_validate(artifact.header["report"])
-            seconds = time.monotonic() - began
-            print_report(console, report, target, manifest.spec.program.entrypoint, seconds, driver.paid_before)
-            if report.partial is None:  # otherwise it may go on from there
-                shutil.rmtree(folder.root / "rounds", ignore_errors=True)
-            folder.prune(given.keep)
+        with _Interruptible(console) as display:
+            done = compile_here(
+                manifest,
+                given.journal or JOURNALS / manifest.name,
+                display,
+                workers=given.workers,
+                output=given.output,
+                keep=given.keep,
+                logged=display.logged if given.verbose else None,
+            )
+        seconds = time.monotonic() - began
+        print_report(console, done.report, done.artifact, manifest.spec.program.entrypoint, seconds, done.paid_before)
     except Stopped:
         console.print("\nStopped. Finished results are kept: the same command goes on from them.", highlight=False)
         return INTERRUPTED
@@ -96,6 +80,11 @@ def run(given: argparse.Namespace) -> int:
         console.print(f"[bold red]{error.reason}[/bold red]: {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     return 0
+
+
+class _Interruptible(Display):
+    def opened(self, processes: Processes) -> None:
+        stop_on_signals(processes)
 
 
 def stop_on_signals(processes: Processes) -> None:

@@ -12,15 +12,16 @@ from rich.table import Table
 from swarm_wire.messages import CallMade, Result
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.report import VALIDATION_SET, Report, Scores
-from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spending import MICRO, Spending, Usage
 from swarm_wire.words import sentence
+from swarm_worker.local.documents import Manifest
+from swarm_worker.local.driver import Watcher
 
 SHOWN = 5
 """Candidates in the summary; the report has more."""
 
 
-class Display:
+class Display(Watcher):
     """A Watcher that draws. Where the output is not a terminal, one line for each step."""
 
     def __init__(self, console: Console) -> None:
@@ -48,15 +49,14 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def start(self, name: str, spec: CompilationSpec, journal: Path, resumed: int, usage: Usage) -> None:
+    def start(self, manifest: Manifest, journal: Path, resumed: int, usage: Usage) -> None:
         self._usage = usage
-        optimizer = spec.optimizer.which.replace("_", " ")
-        self._say(f"[bold]{name}[/bold]: {optimizer}, student {spec.models.student.model}")
+        optimizer = manifest.spec.optimizer.which.replace("_", " ")
+        self._say(f"[bold]{manifest.name}[/bold]: {optimizer}, student {manifest.spec.models.student.model}")
         going_on = f", going on from {resumed} results" if resumed else ""
         self._say(f"journal {journal}{going_on}")
 
     def begin_anew(self, reason: str) -> None:
-        """The journal's run was of another state."""
         self._end()
         self._usage, self._scores = Usage(), Scores()
         self._say(

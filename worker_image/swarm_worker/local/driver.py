@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
+from pathlib import Path
 
 from swarm_engine.accounts import least, repeated
 from swarm_engine.attempts import Attempt, slice_keys
@@ -33,9 +33,10 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.report import Scores
-from swarm_wire.spending import Allowance, Booked
+from swarm_wire.spending import Allowance, Booked, Usage
 from swarm_wire.words import sentence
 from swarm_worker.errors import SwarmError
+from swarm_worker.local.documents import Manifest
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.limiter import LocalLimiter
 from swarm_worker.local.processes import Ended, Processes
@@ -45,8 +46,20 @@ from swarm_worker.replay.call_sharing import Desk
 NOTHING = Allowance(calls=0)
 
 
-class Watcher(Protocol):
-    """Is told what happens. Called from several threads, one at a time."""
+class Watcher:
+    """Is told what happens: override what you need. Called from several threads, one at a time."""
+
+    def opened(self, processes: Processes) -> None:
+        """The journal is this run's. `processes.stop` ends it."""
+
+    def start(self, manifest: Manifest, journal: Path, resumed: int, usage: Usage) -> None:
+        """
+        Args:
+            resumed: results that the journal holds, and `usage` what it has paid for.
+        """
+
+    def begin_anew(self, reason: str) -> None:
+        """The journal's run was of another state."""
 
     def planning(self, round_: int, attempt: int = 1, why: str = "") -> None: ...
     def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:

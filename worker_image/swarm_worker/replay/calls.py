@@ -92,7 +92,7 @@ class Answers:
     """The finished calls that a process knows, and those under way.
 
     Args:
-        known: the journals' answer to a call, pickled; None where they have none.
+        known: the journals' answer to a call; None where they have none.
         emit: prints a record.
         window: to other processes that make calls at the same time.
         is_reused: whether a known answer was paid for by an earlier run.
@@ -207,7 +207,7 @@ class Ledger:
             self.failed.pop(key, None)
             if self.answers.is_reused(key):
                 self.reused.add(key)
-        return self.answers.codec.loads(body)
+        return self.answers.codec.loads_answer(body)
 
     def _note(self, key: str | None, address: Address, error: Exception) -> None:
         with self._lock:
@@ -221,7 +221,7 @@ class Ledger:
         usage, body = took(call, result), None
         if key is not None:
             try:
-                body = self.answers.codec.dumps(result)
+                body = self.answers.codec.dumps_answer(result)
             except Exception:  # an answer that cannot travel is not shared
                 body = None
             self.answers.land(key, body)

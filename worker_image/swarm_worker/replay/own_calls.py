@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -126,15 +127,15 @@ class OwnCalls:
         except (Exception, SystemExit) as error:
             failed = outcome, value = failure(error, self._codec.redact)
             result = Result(key=key, outcome=outcome, error=told(value, self._codec.redact))
-            self._output.keep(Record(RecordKind.RESULT, result.to_header(), self._portable(failed)))
+            self._output.keep(Record(RecordKind.RESULT, result.to_header(), self._portable(self._codec.dumps, failed)))
         else:
             header = CallMade(key=key, usage=took(call, answer)).to_header()
-            self._output.keep(Record(RecordKind.CALL, header, self._portable(answer)))
+            self._output.keep(Record(RecordKind.CALL, header, self._portable(self._codec.dumps_answer, answer)))
 
-    def _portable(self, answer: Any) -> bytes:
-        """An answer's pickle. Ends the process where there is none: an optimizer may catch."""
+    def _portable(self, dumps: Callable[[Any], bytes], answer: Any) -> bytes:
+        """What is journaled of an answer. Ends the process where there is none: an optimizer may catch."""
         try:
-            return self._codec.dumps(answer)
+            return dumps(answer)
         except Exception as error:
             self._output.end(
                 BadInput(

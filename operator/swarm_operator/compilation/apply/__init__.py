@@ -1,5 +1,8 @@
 """The only writer.
 
-applier    carries out actions, one after the other
-manifests  bodies of Jobs and ConfigMaps (pure)
+applier      carries out actions, one after the other
+jobs         bodies of Jobs (pure)
+pods         bodies of their pods (pure)
+config_maps  bodies of ConfigMaps (pure)
+metadata     owner and labels of all of them (pure)
 """

@@ -5,7 +5,7 @@ refusals    rules that end a run which cannot go on
 endings     rules of a run that is over, is to be, or rests
 rounds      rules of a run that goes on: plan, scatter, gather
 waiting     what keeps a run from going on, and for how long
-start       what is asked before a Job is created
+orders      Jobs that are to be created, with all that they are given
 moves       what rules answer
 tidying     objects that can go
 situation   where a run stands

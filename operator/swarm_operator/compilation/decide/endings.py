@@ -8,9 +8,10 @@ from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, Ob
 from swarm_operator.compilation.decide import attempts, limits, wording
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
+from swarm_operator.compilation.decide.orders import plan_job
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact, start
-from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish, StartPlan
+from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_wire.messages import Ending
 from swarm_wire.spending import Allowance
@@ -120,8 +121,8 @@ def limited(s: Situation) -> Move | None:
             Reason.ATTEMPTS_EXHAUSTED,
             f"{why}, and the plan for the best program by then did not come to its end. {wording.last_failure(pods)}",
         )
-    action = StartPlan(s.planned, last + 1, NOTHING, Ending(why=why, limits=limits.current(s)))
-    return start(s, wording.ending(why, waits=False), action)
+    last_plan = plan_job(s, last + 1, NOTHING, Ending(why=why, limits=limits.current(s)))
+    return start(s, wording.ending(why, waits=False), last_plan)
 
 
 def winner(s: Situation) -> Artifact | None:
@@ -133,4 +134,6 @@ def winner(s: Situation) -> Artifact | None:
 
 def publish(s: Situation, artifact: Artifact) -> ClaimName | Publish:
     """What is next: somebody may have deleted the ConfigMap that was claimed."""
-    return Publish(artifact) if s.world.artifact else ClaimName()
+    run, found = s.world.run, s.world.artifact
+    assert run is not None, "its journal has the artifact"
+    return Publish(run, artifact, found) if found else ClaimName(run.spec.artifact_name(run.key.name))

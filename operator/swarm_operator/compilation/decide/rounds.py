@@ -7,22 +7,24 @@ from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.decide import attempts, limits, retention, wording
 from swarm_operator.compilation.decide.attempts import backoff, open_round
 from swarm_operator.compilation.decide.moves import Move, fail, release, under_way
+from swarm_operator.compilation.decide.orders import plan_job, work_job
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.actions import Action, KeepRecords, OpenRun, StartPlan, StartWork
+from swarm_operator.compilation.model.actions import Action, KeepAssignment, KeepRecords, OpenRun
 from swarm_operator.compilation.model.world import NewPlan
+from swarm_wire.messages import RunRequest
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 
 
 def harvest(s: Situation) -> Move | None:
     """What pods printed is written first; the next pass decides from the journal."""
-    found = s.world.harvest
+    found, run_id = s.world.harvest, s.world.compilation.run_id
     kept: list[Action] = [
-        KeepRecords(ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
+        KeepRecords(run_id, ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
     ]
     for plan in found.plans:
-        kept += keep_plan(plan)
+        kept += keep_plan(run_id, plan)
     # Without its Job, the pod that tells why the run fails would be gone before that is told.
     read = [pod for pod in found.settled if pod.exit_code not in TERMINAL_EXITS]
     return Move(None, (*kept, *release(read)), wake_up=0) if kept else None
@@ -38,7 +40,18 @@ def unopened(s: Situation) -> Move | None:
             Reason.JOURNAL_DAMAGED,
             f"the run's request was altered, or is of another release. {wording.new_run(s)}",
         )
-    return Move(wording.planning(s), (OpenRun(),), wake_up=0)
+    assert compilation.spec is not None, "it was found to be valid"
+    # With the image that the run begins with: an operator's new default is for new runs.
+    spec = compilation.spec.model_copy(update={"image": compilation.spec.image or s.settings.worker_image})
+    request = RunRequest(
+        run_id=compilation.run_id,
+        name=compilation.key.name,
+        namespace=compilation.key.namespace,
+        requested_at=compilation.requested_at,
+        rerun_at=compilation.rerun_at,
+        spec=spec,
+    )
+    return Move(wording.planning(s), (OpenRun(request),), wake_up=0)
 
 
 def crowded(s: Situation) -> Move | None:
@@ -58,7 +71,7 @@ def scatter(s: Situation) -> Move | None:
     if last and job is None and not pods and round_.is_untouched(last):
         # The operator died between the two writes of an attempt, or the Job was deleted before it brought anything.
         share = round_.left.shared(len(last.assignment.slices))
-        return start(s, wording.scattering(s), StartWork(last.assignment, tuple(last.strikes.items()), share))
+        return start(s, wording.scattering(s), work_job(s, last.assignment, share))
     if job is not None and not s.over(job):
         return blocked(s, job) or under_way(s, wording.scattering(s))
     if s.live(pods):
@@ -67,7 +80,7 @@ def scatter(s: Situation) -> Move | None:
     ended = [pod for pod in pods if pod.attempt == number]
     match next_work(round_):
         case CellsFailed(errors):
-            kept = KeepRecords(ObjectKind.RESULTS, round_.number, 0, errors)
+            kept = KeepRecords(s.world.run.id, ObjectKind.RESULTS, round_.number, 0, errors)
             return Move(wording.scattering(s), (kept,), wake_up=0)
         case Exhausted():
             return fail(
@@ -81,7 +94,7 @@ def scatter(s: Situation) -> Move | None:
             refused = last is not None and last.was_refused
             as_meant = refused or (ended and all(pod.exit_code == ExitCode.DONE for pod in ended))
             verdict = wording.retrying(s, number, ended) if last and not as_meant else wording.scattering(s)
-            return start(s, verdict, StartWork(assignment, strikes, allowance))
+            return start(s, verdict, KeepAssignment(assignment, strikes), work_job(s, assignment, allowance))
 
 
 def plan(s: Situation) -> Move | None:
@@ -107,11 +120,11 @@ def plan(s: Situation) -> Move | None:
     if delay := backoff(s, sum(pod.failed_on_its_own for pod in pods), pods):
         return Move(wording.retrying(s, last, pods), release(s.world.harvest.settled), delay)
     verdict = wording.retrying(s, last, pods) if last else wording.planning(s)
-    return start(s, verdict, StartPlan(round_, step.attempt, left, runs_cells=step.runs_cells))
+    return start(s, verdict, plan_job(s, step.attempt, left, runs_cells=step.runs_cells))
 
 
-def keep_plan(new: NewPlan) -> Iterable[Action]:
+def keep_plan(run_id: str, new: NewPlan) -> Iterable[Action]:
     """The PLAN record, which closes, is written last: a plan is in the journal entirely, or not at all."""
     if new.tasks:
-        yield KeepRecords(ObjectKind.TASKS, new.round, new.attempt, new.tasks)
-    yield KeepRecords(ObjectKind.RESULTS, new.round, new.attempt, new.closing)
+        yield KeepRecords(run_id, ObjectKind.TASKS, new.round, new.attempt, new.tasks)
+    yield KeepRecords(run_id, ObjectKind.RESULTS, new.round, new.attempt, new.closing)

@@ -11,7 +11,7 @@ from swarm_operator.compilation.decide import limits, wording
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, fail, release
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.model.actions import ClaimName, StartPlan, StartWork
+from swarm_operator.compilation.model.actions import ClaimName, KeepAssignment, StartJob
 from swarm_operator.compilation.model.world import Job, World
 from swarm_wire.words import sentence
 
@@ -19,12 +19,12 @@ START_PATIENCE: Final = 120.0
 """Seconds that a pod may take to start before anything is said."""
 
 
-def start(s: Situation, verdict: Verdict, action: StartPlan | StartWork) -> Move:
+def start(s: Situation, verdict: Verdict, *actions: KeepAssignment | StartJob) -> Move:
     """Creates a Job, if the run may go on."""
     # Pods that mount what is not there would hang without a word; a run that may not write its result is not paid for,
     # and from its first Job on nobody else takes the result's name.
-    claim = () if s.world.artifact else (ClaimName(),)
-    go = Move(verdict, (*release(s.world.harvest.settled), *claim, action), s.settings.gather_interval)
+    claim = () if s.world.artifact or s.artifact_name is None else (ClaimName(s.artifact_name),)
+    go = Move(verdict, (*release(s.world.harvest.settled), *claim, *actions), s.settings.gather_interval)
     return foreign_artifact(s) or missing_input(s) or go
 
 

@@ -1,13 +1,17 @@
-"""What can be decided: actions as data. `apply` knows how to carry them out."""
+"""What can be decided: actions as data, with all that carrying them out needs. `apply` knows how to do that."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from swarm_operator.compilation.api import ObjectKind, Status
+from swarm_operator.compilation.model.roles import Folder
 from swarm_operator.compilation.model.shards import Artifact, Shard
-from swarm_wire.messages import Assignment, Ending
+from swarm_operator.compilation.model.world import PublishedArtifact, Run
+from swarm_wire.messages import Assignment, RunRequest
+from swarm_wire.rates import RateLimits
 from swarm_wire.records import Framed
-from swarm_wire.spending import Allowance
+from swarm_wire.spending import UNLIMITED, Allowance
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,14 @@ class Event:
 class OpenRun:
     """Write the run's request."""
 
+    request: RunRequest
+
 
 @dataclass(frozen=True)
 class KeepRecords:
-    """Write records to the journal, in their order."""
+    """Write records to the run's journal, in their order."""
 
+    run_id: str
     kind: ObjectKind
     round: int
     attempt: int
@@ -41,46 +48,67 @@ class MergeShards:
 
 
 @dataclass(frozen=True)
-class StartPlan:
-    """Create the plan Job of a round; it mounts the whole journal.
-
-    Attributes:
-        ending: a limit ends the run: the plan is to bring the best program so far.
-        runs_cells: it may run small waves itself.
-    """
-
-    round: int
-    attempt: int
-    allowance: Allowance
-    ending: Ending | None = None
-    runs_cells: bool = True
-
-
-@dataclass(frozen=True)
-class StartWork:
-    """Create the work Job of an assignment, and the ConfigMap with the assignment before it.
-
-    Like a plan, it mounts the journal as it is then.
-
-    Attributes:
-        allowance: of each of its pods.
-    """
+class KeepAssignment:
+    """Write which slice each pod of a Job does; the Job follows."""
 
     assignment: Assignment
     strikes: tuple[tuple[str, int], ...]
-    allowance: Allowance
+
+
+@dataclass(frozen=True)
+class StartJob:
+    """Create a Job.
+
+    Attributes:
+        role: whose row of `roles.ROLES` says what its pods run.
+        seconds: that a pod may live.
+        mounts: folders that the pods are given, and the shards in them.
+        pods: how many, each with an index of its own.
+        parallel: how many of them side by side.
+        allowance: of each pod.
+        rates: how fast they may ask providers.
+        limiter: host:port of who keeps `rates`.
+        environment: variables that only pods of this role have.
+        partial: the limit that has ended the run: it brings the best program so far.
+        queue: labels of the Job, for Kueue.
+        pull_policy: of the run's image. Empty: Kubernetes' default.
+    """
+
+    role: ObjectKind
+    run: Run
+    round: int
+    attempt: int
+    seconds: int
+    mounts: Mapping[Folder, tuple[Shard, ...]]
+    pods: int = 1
+    parallel: int = 1
+    allowance: Allowance = UNLIMITED
+    rates: RateLimits = field(default_factory=RateLimits)
+    limiter: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    partial: str = ""
+    queue: Mapping[str, str] = field(default_factory=dict)
+    pull_policy: str = ""
 
 
 @dataclass(frozen=True)
 class ClaimName:
     """Make the artifact's ConfigMap, empty: an apply would overwrite what somebody else makes of that name."""
 
+    name: str
+
 
 @dataclass(frozen=True)
 class Publish:
-    """Write the artifact into its ConfigMap, which is there."""
+    """Write the artifact into its ConfigMap.
 
+    Attributes:
+        over: the very object that was found to be ours, as it was then.
+    """
+
+    run: Run
     artifact: Artifact
+    over: PublishedArtifact
 
 
 @dataclass(frozen=True)
@@ -104,7 +132,16 @@ class DropMap:
 
 
 Action = (
-    OpenRun | KeepRecords | MergeShards | StartPlan | StartWork | ClaimName | Publish | ReleasePod | DropJob | DropMap
+    OpenRun
+    | KeepRecords
+    | MergeShards
+    | KeepAssignment
+    | StartJob
+    | ClaimName
+    | Publish
+    | ReleasePod
+    | DropJob
+    | DropMap
 )
 
 

@@ -7,6 +7,9 @@ import hashlib
 import re
 from typing import Final
 
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.model.roles import ROLES
+
 JOB_NAME_LIMIT: Final = 52
 _SHORT: Final = 30
 CONTAINER: Final = "worker"
@@ -29,13 +32,9 @@ def run_map(compilation: str, run: str) -> str:
     return f"{_short(compilation)}-{run}-run"
 
 
-def plan_job(compilation: str, run: str, round_: int, attempt: int) -> str:
-    return f"{_short(compilation)}-{run}-p{round_}-{attempt}"
-
-
-def work_job(compilation: str, run: str, round_: int, attempt: int) -> str:
-    """Also the name of the ConfigMap with its assignment."""
-    return f"{_short(compilation)}-{run}-w{round_}-{attempt}"
+def job(compilation: str, run: str, role: ObjectKind, round_: int, attempt: int) -> str:
+    """Also the name of the ConfigMap with the Job's assignment, if it has one."""
+    return f"{_short(compilation)}-{run}-{ROLES[role].letter}{round_}-{attempt}"
 
 
 def shard_map(compilation: str, run: str, kind: str, round_: int, attempt: int, sha256: str) -> str:

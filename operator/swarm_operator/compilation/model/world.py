@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from swarm_engine.identity import is_same_run
 from swarm_operator.compilation.api import ObjectKind, Reason, Status
 from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.roles import ROLES, Retried
 from swarm_operator.compilation.model.shards import Journal, Shard
 from swarm_wire.messages import Assignment, Commit, RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
@@ -172,11 +173,10 @@ class Pod:
 
     @property
     def failed_on_its_own(self) -> bool:
-        """Whether this end uses up an attempt: of each cell that it leaves without a result, or of the plan.
-
-        A plan that comes to its deadline hangs, whatever it makes of its SIGTERM; workers may have that much to do.
+        """Whether this end uses up an attempt: of what, its role says. One that hangs does, whatever it makes of its
+        SIGTERM.
         """
-        hung = self.kind is ObjectKind.PLAN and self.failure.startswith(OVERDUE)
+        hung = ROLES[self.kind].retried is Retried.JOB and self.failure.startswith(OVERDUE)
         interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
         return self.ended and not (self.disrupted or self.deleted_at or interrupted)
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from swarm_engine import accounts
 from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.shards import Artifact, Journal
 from swarm_operator.compilation.model.world import Harvest, Job, NewPlan, Pod
 from swarm_wire.message_base import MOST
@@ -69,6 +70,7 @@ class Malformed(Exception):
 def transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:
     """The records in a pod's output. Takes little more memory than what is new among them."""
     bounds, told, kept = Bounds(HEADERS_BYTES, INFLATED_BYTES), [0, 0, 0], dict[int, Sealed]()
+    prints = ROLES[pod.kind].prints
 
     def opened(number: int, frame: bytes) -> None:
         record = Sealed.from_frame(frame, bounds)
@@ -79,7 +81,7 @@ def transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:
             known: Mapping[str, object] | set[str] = journal.keys if record.kind is RecordKind.RESULT else journal.calls
             if identity not in known:
                 kept[number] = record
-        elif record.kind is RecordKind.BOOKED or (pod.kind is ObjectKind.PLAN and pod.round not in journal.plans):
+        elif record.kind is RecordKind.BOOKED or (record.kind in prints and pod.round not in journal.plans):
             kept[number] = record
 
     reader, mark = Reader(nonce, opened=opened), nonce.encode()
@@ -118,13 +120,13 @@ def harvest(
         RecordKind.CALL: journal.calls,
     }
     for output in sorted(outputs, key=lambda output: (output.pod.round, output.pod.attempt, output.pod.index)):
-        pod, found, commit = output.pod, output.found, output.pod.commit
-        bound = _bound(found) if pod.kind is ObjectKind.PLAN and not journal.is_bound else None
+        pod, found, commit, role = output.pod, output.found, output.pod.commit, ROLES[output.pod.kind]
+        bound = _bound(found) if RecordKind.BOUND in role.singly and not journal.is_bound else None
         for record in found:
             if (finished := _finished(record)) is None:
                 continue
             key, kind = finished[0], record.kind
-            if kind is RecordKind.RESULT and pod.kind is not ObjectKind.PLAN:
+            if kind is RecordKind.RESULT and role.is_dealt:
                 if pod.round not in cells:
                     cells[pod.round] = _cells(journal, pod.round)
                 asked = cells[pod.round]
@@ -140,7 +142,7 @@ def harvest(
                 else:
                     results.setdefault(pod.round, []).append(record)
         if (
-            pod.kind is ObjectKind.PLAN
+            role.together
             and pod.round not in {*journal.plans, *plans}
             and commit is not None
             and commit.exit_code == ExitCode.DONE

@@ -16,6 +16,7 @@ from swarm_operator.compilation.api import (
     KUEUE_PREFIX,
     LABEL_ATTEMPT,
     LABEL_KIND,
+    LABEL_MANAGED_BY,
     LABEL_ROLE,
     LABEL_ROUND,
     LABEL_RUN,
@@ -28,6 +29,7 @@ from swarm_operator.compilation.api import (
 )
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.object_names import CONTAINER
+from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.world import Compilation, Job, Key, MapRef, Pod, PublishedArtifact, Trouble
 from swarm_wire.pod_output import parse_commit
 from swarm_wire.spending import UNLIMITED, Allowance
@@ -87,6 +89,12 @@ def owned_by(metadata: Object, uid: str) -> bool:
     return any(owner.get("uid") == uid for owner in metadata.get("ownerReferences") or ())
 
 
+def is_ours(metadata: Object, uid: str) -> bool:
+    """Whether a list of a Compilation's objects has this one: others may have altered its labels."""
+    labels = metadata.get("labels") or {}
+    return owned_by(metadata, uid) and (labels.get(LABEL_MANAGED_BY), labels.get(LABEL_UID)) == (MANAGER, uid)
+
+
 def job(found: Object) -> Job | None:
     """None where the labels are not ours."""
     metadata, status = found["metadata"], found.get("status") or {}
@@ -97,7 +105,7 @@ def job(found: Object) -> Job | None:
             name=metadata["name"],
             uid=metadata["uid"],
             run_id=labels[LABEL_RUN],
-            kind=ObjectKind(labels[LABEL_ROLE]),
+            kind=_role(labels),
             round=int(labels[LABEL_ROUND]),
             attempt=int(labels[LABEL_ATTEMPT]),
             completions=found["spec"].get("completions") or 1,
@@ -114,6 +122,14 @@ def job(found: Object) -> Job | None:
         )
     except (KeyError, ValueError):
         return None
+
+
+def _role(labels: Object) -> ObjectKind:
+    """Raises KeyError or ValueError where they name no role of a Job."""
+    role = ObjectKind(labels[LABEL_ROLE])
+    if role not in ROLES:
+        raise ValueError(f"{role} is no role of a Job")
+    return role
 
 
 def _shards(spec: Object) -> Iterable[Object]:
@@ -160,7 +176,7 @@ def pod(found: Object) -> Pod:
         return replace(
             bare,
             run_id=labels.get(LABEL_RUN, ""),
-            kind=ObjectKind(labels[LABEL_ROLE]),
+            kind=_role(labels),
             round=int(labels[LABEL_ROUND]),
             attempt=int(labels[LABEL_ATTEMPT]),
             index=int(labels.get("batch.kubernetes.io/job-completion-index") or 0),

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarm_wire.messages import CallMade, Result
+from swarm_wire.messages import Result
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.report import Report, Scores
+from swarm_wire.report import Report
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spending import Usage
 from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.local.documents import Manifest
-from swarm_worker.local.driver import Driver
+from swarm_worker.local.driver import Driver, Watcher
 from swarm_worker.local.estimate.figures import Printed
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.processes import Ended, Processes
@@ -49,7 +49,7 @@ def dry_run(
         yield DryRun(_tolerant(manifest), imagination, Path(scratch), workers, say)
 
 
-class DryRun:
+class DryRun(Watcher):
     def __init__(
         self, manifest: Manifest, imagination: Imagination, scratch: Path, workers: int, say: Callable[[str], None]
     ) -> None:
@@ -86,9 +86,6 @@ class DryRun:
     def gathered(self, result: Result) -> None:
         self._done += 1
         self._say(f"round {self._round}: {self._done} of {self._cells} cells")
-
-    def called(self, call: CallMade) -> None: ...
-    def planned(self, scores: Scores) -> None: ...
 
 
 class _Listening(Processes):

@@ -1,0 +1,150 @@
+"""Bodies of ConfigMaps. Pure; every name is computed from what the object is for."""
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from swarm_operator.cluster.resources import MANAGER
+from swarm_operator.compilation.api import (
+    ANNOTATION_BYTES,
+    ANNOTATION_COMPILATION,
+    ANNOTATION_PARTIAL,
+    ANNOTATION_SCORE,
+    ANNOTATION_SHA256,
+    LABEL_KIND,
+    LABEL_MANAGED_BY,
+    LABEL_UID,
+    ObjectKind,
+)
+from swarm_operator.compilation.apply.metadata import Manifest, labels, owner, place
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.actions import KeepAssignment, KeepRecords
+from swarm_operator.compilation.model.shards import Artifact, Shard
+from swarm_operator.compilation.model.world import Key, Run
+from swarm_wire import names, shards
+from swarm_wire.messages import RunRequest
+
+CONFIG_MAP_BYTES: Final = 1_000_000
+"""What we put into one ConfigMap at most; Kubernetes allows 1,048,576 bytes, keys included."""
+
+
+class TooLarge(Exception):
+    """Something does not fit into a ConfigMap."""
+
+
+def run_map(key: Key, request: RunRequest) -> Manifest:
+    """The ConfigMap with the run's request, which is fixed when the run begins."""
+    return _config_map(
+        object_names.run_map(key.name, request.run_id),
+        key,
+        labels(key, request.run_id, ObjectKind.RUN),
+        data={names.REQUEST_FILE: request.to_json()},
+    )
+
+
+def shard_maps(key: Key, kept: KeepRecords) -> list[Manifest]:
+    """Records as ConfigMaps of one shard each. Raises TooLarge."""
+    made = []
+    for shard in shards.pack(kept.records):
+        if len(shard) > CONFIG_MAP_BYTES:
+            raise TooLarge(
+                f"a record of round {kept.round} has {len(shard):,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}"
+            )
+        made.append(_shard_map(key, kept.run_id, kept.kind, kept.round, kept.attempt, shard))
+    return made
+
+
+def merged_map(key: Key, merged: Sequence[Shard], data: bytes) -> Manifest:
+    """What several shards of a run hold as one: frames are put one after the other, as they are.
+
+    Args:
+        data: theirs, in their order.
+    """
+    first = merged[0]
+    round_ = max(shard.round for shard in merged)
+    return _shard_map(key, first.run_id, first.kind, round_, min(shard.attempt for shard in merged), data)
+
+
+def shard_data(found: Mapping[str, Any], shard: Shard) -> bytes | None:
+    """What a ConfigMap holds, as it is; None where that is not the shard that was seen."""
+    try:
+        data = base64.b64decode(found["binaryData"][shard.key], validate=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = object_names.shard_key(shard.kind, shard.round, shard.attempt, sha256, names.SHARD_SUFFIX)
+    return data if key == shard.key else None
+
+
+def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
+    """Keys of cells are hexadecimal, so zlib halves their strikes: an outage may strike each cell of a round."""
+    given, strikes = kept.assignment, json.dumps(dict(kept.strikes)).encode()
+    return _config_map(
+        object_names.job(key.name, given.run_id, ObjectKind.WORK, given.round, given.attempt),
+        key,
+        {**labels(key, given.run_id, ObjectKind.ASSIGNMENT), **place(given.round, given.attempt)},
+        data={names.ASSIGNMENT_FILE: given.to_json()},
+        binaryData={object_names.STRIKES_FILE: base64.b64encode(zlib.compress(strikes)).decode()},
+    )
+
+
+def artifact_map(run: Run, artifact: Artifact) -> Manifest:
+    """The compiled program. Raises TooLarge."""
+    size = len(artifact.program.encode()) + len(artifact.report_text.encode())
+    if size > CONFIG_MAP_BYTES:
+        raise TooLarge(f"program and report have {size:,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}")
+    score = artifact.report.scores.best
+    made = _config_map(
+        run.spec.artifact_name(run.key.name),
+        run.key,
+        labels(run.key, run.id, ObjectKind.ARTIFACT),
+        annotations={
+            ANNOTATION_SHA256: artifact.sha256,
+            **({ANNOTATION_SCORE: f"{score:g}"} if score is not None else {}),
+            **({ANNOTATION_PARTIAL: artifact.report.partial} if artifact.report.partial else {}),
+        },
+        data={names.PROGRAM_FILE: artifact.program, names.REPORT_FILE: artifact.report_text},
+    )
+    # A later run replaces it.
+    del made["immutable"]
+    return made
+
+
+def unwritten_artifact(key: Key, name: str) -> Manifest:
+    """For an artifact that is still to come: of no run, so what is applied later conflicts with nothing in it."""
+    ours = {LABEL_MANAGED_BY: MANAGER, LABEL_UID: key.uid, LABEL_KIND: ObjectKind.ARTIFACT.value}
+    metadata = {"name": name, "namespace": key.namespace, "labels": ours, "ownerReferences": [owner(key)]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+def _config_map(
+    name: str, key: Key, ours: Mapping[str, str], annotations: Mapping[str, str] | None = None, **content: Any
+) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": key.namespace,
+            "labels": dict(ours),
+            "annotations": {ANNOTATION_COMPILATION: key.name, **(annotations or {})},
+            "ownerReferences": [owner(key)],
+        },
+        "immutable": True,
+        **content,
+    }
+
+
+def _shard_map(key: Key, run_id: str, kind: ObjectKind, round_: int, attempt: int, shard: bytes) -> Manifest:
+    sha256 = hashlib.sha256(shard).hexdigest()
+    file = object_names.shard_key(kind, round_, attempt, sha256, names.SHARD_SUFFIX)
+    return _config_map(
+        object_names.shard_map(key.name, run_id, kind, round_, attempt, sha256),
+        key,
+        {**labels(key, run_id, kind), **place(round_, attempt)},
+        annotations={ANNOTATION_SHA256: sha256, ANNOTATION_BYTES: str(len(shard))},
+        binaryData={file: base64.b64encode(shard).decode()},
+    )

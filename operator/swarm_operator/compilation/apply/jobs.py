@@ -1,0 +1,60 @@
+"""Bodies of Jobs. Pure; every name is computed from what the Job is for."""
+
+from swarm_operator.compilation.api import (
+    ANNOTATION_ALLOWANCE,
+    ANNOTATION_COMPILATION,
+    ANNOTATION_PARTIAL,
+    FINALIZER,
+)
+from swarm_operator.compilation.apply.metadata import Manifest, labels, owner, place
+from swarm_operator.compilation.apply.pods import pod_spec
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.actions import StartJob
+from swarm_wire.names import TERMINAL_EXITS
+
+
+def job(order: StartJob) -> Manifest:
+    """An Indexed Job. Its pods have a finalizer: their output is read before they go."""
+    run, key = order.run, order.run.key
+    name = object_names.job(key.name, run.id, order.role, order.round, order.attempt)
+    ours = {**labels(key, run.id, order.role), **place(order.round, order.attempt)}
+    annotations = {ANNOTATION_COMPILATION: key.name}
+    if order.allowance.is_limited:
+        annotations[ANNOTATION_ALLOWANCE] = order.allowance.to_json()
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": key.namespace,
+            "labels": {**order.queue, **ours},
+            "annotations": {**annotations, **({ANNOTATION_PARTIAL: order.partial} if order.partial else {})},
+            "ownerReferences": [owner(key)],
+        },
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": order.pods,
+            "parallelism": order.parallel,
+            # Each index has one pod: a repeat by Kubernetes would pay again for cells that are in the journal. Our next
+            # attempt does only what is missing.
+            "backoffLimitPerIndex": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {
+                            "containerName": object_names.CONTAINER,
+                            "operator": "In",
+                            "values": sorted(int(code) for code in TERMINAL_EXITS),
+                        },
+                    },
+                    {"action": "FailIndex", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            "template": {
+                "metadata": {"labels": ours, "annotations": annotations, "finalizers": [FINALIZER]},
+                "spec": pod_spec(order, name),
+            },
+        },
+    }

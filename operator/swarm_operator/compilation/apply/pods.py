@@ -1,0 +1,210 @@
+"""Bodies of pods. Pure.
+
+Nothing of a user's object is copied but fields of the spec that this file names. The security context is ours alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from swarm_operator.compilation.apply.metadata import Manifest
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.actions import StartJob
+from swarm_operator.compilation.model.roles import ROLES, Folder
+from swarm_operator.compilation.model.shards import Shard
+from swarm_operator.compilation.model.world import Run
+from swarm_wire import names
+from swarm_wire.names import api_key_env, variable_prefix
+from swarm_wire.spec.schema import SpecModel
+
+GRACE_SECONDS: Final = 30
+LINGER_SECONDS: Final = 20
+"""How long a worker stays readable after SIGTERM: shorter than its grace period, or its last words would be cut."""
+CELL_GRACE_SECONDS: Final = 12
+"""How long cells in flight may go on after SIGTERM: the rest of LINGER_SECONDS is for reading what they printed."""
+OUTPUT_BYTES: Final = 6 * 1024 * 1024
+"""After how much output a pod leaves the rest to another. With what is in flight then, the runtime's timestamps and
+what user code prints it stays below the 10 MiB at which a kubelet rotates the log: the beginning would be gone."""
+
+
+def pod_spec(order: StartJob, job: str) -> Manifest:
+    """Of the pods of the Job of this name."""
+    mounted = _volumes(order, job)
+    made: Manifest = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": order.seconds,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(order, job, mounted)],
+        "volumes": [
+            *({"name": f"volume-{number}", **volume} for number, volume in enumerate(mounted.values())),
+            {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+        ],
+    }
+    swarm = order.run.spec.swarm
+    if swarm.node_selector:
+        made["nodeSelector"] = dict(swarm.node_selector)
+    if swarm.tolerations:
+        made["tolerations"] = [_written(toleration) for toleration in swarm.tolerations]
+    if swarm.image_pull_secrets:
+        made["imagePullSecrets"] = [{"name": secret.name} for secret in swarm.image_pull_secrets]
+    if swarm.service_account_name:
+        made["serviceAccountName"] = swarm.service_account_name
+    return made
+
+
+def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manifest:
+    run, resources = order.run, order.run.spec.swarm.resources
+    return {
+        "name": object_names.CONTAINER,
+        "image": run.image,
+        **({"imagePullPolicy": order.pull_policy} if order.pull_policy else {}),
+        "args": [ROLES[order.role].command],
+        "env": [*_environment(run, job), *_variables(run), *_of_this_job(order)],
+        **_variables_from(run),
+        "resources": {"requests": resources.requested, "limits": dict(resources.limits)},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": str(names.TERMINATION_LOG),
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            *(
+                {
+                    "name": f"volume-{number}",
+                    "mountPath": path,
+                    "readOnly": "persistentVolumeClaim" not in volume,
+                }
+                for number, (path, volume) in enumerate(mounted.items())
+            ),
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+
+
+def _volumes(order: StartJob, job: str) -> dict[str, Manifest]:
+    """By the path that each is mounted at."""
+    run, journal = order.run, order.run.spec.journal
+    mounted: dict[str, Manifest] = {
+        str(names.RUN_DIR): {"configMap": {"name": object_names.run_map(run.key.name, run.id)}}
+    }
+    for folder in ROLES[order.role].mounts:
+        if folder in order.mounts:
+            mounted[folder.value] = _folder(folder, order.mounts[folder], job)
+    for name in sorted(run.spec.config_maps()):
+        mounted[str(names.SOURCES_DIR / name)] = {"configMap": {"name": name}}
+    if journal is not None and journal.persistent_volume_claim is not None:
+        claim = {"claimName": journal.persistent_volume_claim.claim_name}
+        mounted[str(names.DEPOT_DIR)] = {"persistentVolumeClaim": claim}
+    return mounted
+
+
+def _folder(folder: Folder, shards: Sequence[Shard], job: str) -> Manifest:
+    match folder:
+        case Folder.ASSIGNMENT:
+            items = [{"key": names.ASSIGNMENT_FILE, "path": names.ASSIGNMENT_FILE}]
+            return {"configMap": {"name": job, "items": items}}
+        case Folder.EARLIER:
+            # A folder for each run, the newest one last by name. What is gone when a pod starts is not missed.
+            runs = list(dict.fromkeys(shard.run_id for shard in shards))
+            folders = {run: f"{number:04d}-{run}" for number, run in enumerate(runs)}
+            return _projected(_source(shard, f"{folders[shard.run_id]}/{shard.key}", optional=True) for shard in shards)
+        case _ if not shards:
+            return {"emptyDir": {"sizeLimit": "1Mi"}}
+        case _:
+            return _projected(_source(shard, shard.key) for shard in shards)
+
+
+def _projected(sources: Iterable[Manifest]) -> Manifest:
+    return {"projected": {"sources": [{"configMap": source} for source in sources]}}
+
+
+def _source(shard: Shard, path: str, **more: bool) -> Manifest:
+    return {"name": shard.name, "items": [{"key": shard.key, "path": path}], **more}
+
+
+def _environment(run: Run, job: str) -> list[Manifest]:
+    """Of every pod of a run."""
+    secrets = {api_key_env(role): secret for role, secret in sorted(run.spec.secrets().items())}
+    if run.spec.journal is not None and run.spec.journal.options is not None:
+        secrets[names.ENV_DEPOT_OPTIONS] = run.spec.journal.options.secret
+    plain = {
+        names.ENV_NONCE: object_names.nonce(run.key.uid, job),
+        names.ENV_IMAGE: run.image,
+        names.ENV_LINGER_SECONDS: str(LINGER_SECONDS),
+        names.ENV_GRACE_SECONDS: str(CELL_GRACE_SECONDS),
+        names.ENV_OUTPUT_BYTES: str(OUTPUT_BYTES),
+        **_depot(run),
+        # A user's own worker image may not set them: only /tmp can be written to, and order must not differ by pod.
+        "HOME": "/tmp",
+        "DSPY_CACHEDIR": "/tmp/dspy",
+        "PYTHONHASHSEED": "0",
+    }
+    return [
+        *_plain(plain),
+        *(
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
+            for name, secret in secrets.items()
+        ),
+    ]
+
+
+def _of_this_job(order: StartJob) -> list[Manifest]:
+    """What its pods may do that others may not."""
+    plain: dict[str, str] = {}
+    if order.rates.models:
+        plain |= {names.ENV_LIMITER: order.limiter, names.ENV_RATE_LIMITS: order.rates.to_json()}
+    if order.allowance.is_limited:
+        plain[names.ENV_ALLOWANCE] = order.allowance.to_json()
+    for name in ROLES[order.role].environment:
+        if name in order.environment:
+            plain[name] = order.environment[name]
+    return _plain(plain)
+
+
+def _plain(values: dict[str, str]) -> list[Manifest]:
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _variables(run: Run) -> list[Manifest]:
+    """The user's own."""
+    prefix = variable_prefix(len(run.spec.env_from))
+    made = []
+    for variable in run.spec.env:
+        if variable.value_from is not None:
+            value: Manifest = {"valueFrom": _written(variable.value_from)}
+        else:
+            # The kubelet replaces $(NAME), and takes $$ for $.
+            value = {"value": (variable.value or "").replace("$", "$$")}
+        made.append({"name": prefix + variable.name, **value})
+    return made
+
+
+def _variables_from(run: Run) -> Manifest:
+    made = [
+        {**_written(source), "prefix": variable_prefix(number) + (source.prefix or "")}
+        for number, source in enumerate(run.spec.env_from)
+    ]
+    return {"envFrom": made} if made else {}
+
+
+def _written(part: SpecModel) -> Manifest:
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _depot(run: Run) -> dict[str, str]:
+    """A folder for each Compilation: a namesake that is made later has another one."""
+    journal = run.spec.journal
+    if journal is None:
+        return {}
+    base = (journal.url or f"file://{names.DEPOT_DIR}").rstrip("/")
+    return {names.ENV_DEPOT: f"{base}/{run.key.namespace}/{run.key.name}/{run.key.uid}"}

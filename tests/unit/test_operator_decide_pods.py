@@ -1,0 +1,268 @@
+"""What is made of pods: those that wait, those that cannot start, those that say why the run fails."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.decisions import (
+    PLAN,
+    PLAN_0,
+    RESULT,
+    SETTINGS,
+    WORK_0,
+    Row,
+    drop,
+    keep,
+    said,
+    scatter,
+    waited,
+)
+from support.operator_specs import spec
+from support.worlds import (
+    NOW,
+    ago,
+    assignment,
+    compilation,
+    job,
+    planned,
+    pod,
+    results,
+    world,
+)
+from swarm_operator.compilation.api import RERUN_AT, ObjectKind, Reason
+from swarm_operator.compilation.decide.conditions import State
+from swarm_operator.compilation.decide.rules import decide
+from swarm_operator.compilation.model.world import Harvest, Trouble
+from swarm_wire.names import ExitCode, WorkerReason
+
+JOURNAL_0 = frozenset(shard.name for shard in planned(0) if shard.kind is ObjectKind.RESULTS)
+
+
+def stuck(reason: Reason, message: str) -> dict[str, Any]:
+    return {"started": False, "trouble": Trouble(reason, message)}
+
+
+PODS = [
+    Row(
+        "a running plan is waited for",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
+        [],
+        reason=Reason.PLANNING,
+        wake_up=5,
+    ),
+    Row("a Job without pods yet is waited for", world(jobs=(PLAN_0,)), [], reason=Reason.PLANNING),
+    Row(
+        "a Job that somebody has suspended is waited for, however long",
+        world(jobs=(replace(PLAN_0, suspended=True),)),
+        [],
+        reason=Reason.QUEUED,
+        says=["is suspended", "Kueue"],
+    ),
+    Row(
+        "a suspended Job is not looked at again by itself",
+        world(jobs=(replace(PLAN_0, suspended=True),)),
+        [],
+        reason=Reason.QUEUED,
+        wake_up=None,
+    ),
+    Row(
+        "a Job that is suspended while its pods run is waited for until they are over",
+        world(
+            planned(0),
+            results(0, 1),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(replace(WORK_0, suspended=True, mounted=JOURNAL_0),),
+            pods=(pod(WORK_0, 0),),
+        ),
+        [],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a Job that was suspended before it brought anything is waited for",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(replace(WORK_0, suspended=True, mounted=JOURNAL_0),),
+        ),
+        [],
+        reason=Reason.QUEUED,
+    ),
+    Row(
+        "a Job that was suspended in the middle of its work is replaced by one that does what is missing",
+        world(
+            planned(0),
+            results(0, 1),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(replace(WORK_0, suspended=True, mounted=JOURNAL_0),),
+        ),
+        [*scatter(assignment(0, 2, [0, 3], [2]), planned(0), results(0, 1)), drop(WORK_0)],
+        reason=Reason.RETRYING,
+    ),
+    Row(
+        "a Job whose pods wait for a shard that somebody has deleted is of no use",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(waits_for_gone := replace(WORK_0, needed=frozenset({*JOURNAL_0, "gone"})),),
+            pods=(pod(WORK_0, 0, started=False),),
+        ),
+        [drop(WORK_0)],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a Job that waits for a deleted shard stays while one of its pods works",
+        world(planned(0), jobs=(waits_for_gone,), pods=(pod(WORK_0, 0), pod(WORK_0, 1, started=False))),
+        [],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a Job of no use is followed by another attempt, as if there had been none",
+        world(planned(0), assignments=(assignment(0, 1, [0, 1], [2, 3]),), jobs=(waits_for_gone,)),
+        [*scatter(assignment(0, 2, [0, 2], [1, 3]), planned(0)), drop(WORK_0)],
+    ),
+    Row(
+        "a pod without its Secret is waited for",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, **stuck(Reason.MISSING_SECRET, 'secret "key" not found')),)),
+        [],
+        reason=Reason.MISSING_SECRET,
+        says=['secret "key" not found'],
+    ),
+    Row(
+        "a pod without its Secret fails the run after the deadline",
+        world(
+            compilation=waited(Reason.MISSING_SECRET, 61),
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0, **stuck(Reason.MISSING_SECRET, 'secret "key" not found')),),
+        ),
+        [],
+        State.FAILED,
+        Reason.MISSING_SECRET,
+        wake_up=0,
+    ),
+    Row(
+        "a pod that no node takes is waited for longer",
+        world(
+            compilation=waited(Reason.UNSCHEDULABLE, 600),
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0, **stuck(Reason.UNSCHEDULABLE, "0/1 nodes are available")),),
+        ),
+        [],
+        reason=Reason.UNSCHEDULABLE,
+    ),
+    Row(
+        "pods that cannot start are no trouble while others of the Job run",
+        world(
+            planned(0),
+            assignments=(assignment(0, 1, [0, 1], [2, 3]),),
+            jobs=(WORK_0,),
+            pods=(pod(WORK_0, 0), pod(WORK_0, 1, **stuck(Reason.UNSCHEDULABLE, "0/1 nodes are available"))),
+        ),
+        [],
+        reason=Reason.SCATTERING,
+    ),
+    Row(
+        "a pod that starts for too long says where to look",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, started=False, created_at=ago(121)),)),
+        [],
+        reason=Reason.POD_CANNOT_START,
+        says=["since 2026-11-21T11:57:59Z", "kubectl describe pod"],
+    ),
+    Row(
+        "a Job whose pods are rejected says why",
+        world(jobs=(PLAN_0,), rejections={PLAN_0.uid: "exceeded quota: pods=0"}),
+        [],
+        reason=Reason.PODS_REJECTED,
+        says=["exceeded quota: pods=0"],
+    ),
+    Row(
+        "bad input ends the run in the pod's words",
+        world(
+            jobs=(PLAN_0,),
+            pods=(pod(PLAN_0, exit_code=64, commit=said("DataInvalid", "line 3 is not JSON")),),
+        ),
+        [],
+        State.FAILED,
+        WorkerReason.DATA_INVALID,
+        ["line 3 is not JSON"],
+    ),
+    Row(
+        "what else runs comes to its end first, and the pod that tells why stays",
+        world(
+            jobs=(PLAN_0, other := job(PLAN, 0, 2)),
+            pods=(pod(PLAN_0, exit_code=64, commit=said("DataInvalid", "line 3 is not JSON")), pod(other)),
+        ),
+        [drop(job(PLAN, 0, 2))],
+        reason=WorkerReason.DATA_INVALID,
+        says=["line 3 is not JSON"],
+    ),
+    Row(
+        "a pod that says why the run fails is not let go when what it printed is kept",
+        world(
+            jobs=(PLAN_0,),
+            pods=(proof := replace(pod(PLAN_0, exit_code=64), held=True),),
+            harvest=Harvest(results={0: (RESULT,)}, settled=(proof,)),
+        ),
+        [keep(0, RESULT)],
+        state=None,
+    ),
+    Row(
+        "where sources were edited, the new state may be the right one: another run is advised, which is paid for once",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=67, commit=said("SourceChanged", "the data changed.")),)),
+        [],
+        State.FAILED,
+        WorkerReason.SOURCE_CHANGED,
+        ["the data changed. A change of the spec, or this, begins a new run", f'{RERUN_AT}="$(date -Is)"'],
+    ),
+    Row(
+        "a terminal exit without a word is named by its code",
+        world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=int(ExitCode.DRIFT)),)),
+        [],
+        State.FAILED,
+        WorkerReason.DIGEST_DRIFT,
+    ),
+]
+
+
+@pytest.mark.parametrize("row", [*PODS], ids=lambda row: row.name)
+def test_decision(row: Row) -> None:
+    row.holds()
+
+
+@pytest.mark.parametrize(("limits", "state"), [({}, "Unknown"), ({"pendingSeconds": 20}, "False")])
+def test_how_long_pods_may_wait_is_the_specs_to_say(limits: dict[str, Any], state: str) -> None:
+    stuck_pod = pod(PLAN_0, **stuck(Reason.IMAGE_PULL_FAILED, "no such image"))
+    status = waited(Reason.IMAGE_PULL_FAILED, 30).status
+    seen = world(compilation=compilation(spec(limits=limits), status=status), jobs=(PLAN_0,), pods=(stuck_pod,))
+    decided = decide(seen, NOW, SETTINGS).status
+    assert decided is not None
+    assert decided.conditions[0].status == state
+
+
+@pytest.mark.parametrize(
+    ("seconds", "trouble", "state"),
+    [
+        (29, None, "Unknown"),
+        (31, None, "False"),
+        (29, Trouble(Reason.IMAGE_PULL_FAILED, "no such image"), "Unknown"),
+        (31, Trouble(Reason.IMAGE_PULL_FAILED, "no such image"), "False"),
+    ],
+)
+def test_where_the_spec_says_it_the_time_counts_from_the_pods_creation(
+    seconds: float, trouble: Trouble | None, state: str
+) -> None:
+    waits = pod(PLAN_0, started=False, created_at=ago(seconds), trouble=trouble)
+    seen = compilation(spec(limits={"pendingSeconds": 30}))
+    status = decide(world(compilation=seen, jobs=(PLAN_0,), pods=(waits,)), NOW, SETTINGS).status
+    assert status is not None
+    assert status.conditions[0].status == state
+
+
+def test_what_is_said_of_a_pod_that_starts_slowly_changes_with_the_pod_alone() -> None:
+    seen = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, started=False, created_at=ago(200)),))
+    first = decide(seen, NOW, SETTINGS).status
+    assert first is not None
+    later = decide(replace(seen, compilation=compilation(status=first)), NOW + timedelta(seconds=7), SETTINGS).status
+    assert later is not None
+    assert later.conditions == first.conditions

@@ -1,0 +1,128 @@
+"""What a Job is created with: what its pods mount, how long they may live, what they may spend."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from support.operator_specs import spec
+from support.worlds import NOW, assignment, compilation, job, planned, pod, results, run, shard, task, world
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.decide.orders import PARTIAL_SECONDS, POD_SECONDS, START_SECONDS
+from swarm_operator.compilation.decide.rules import decide
+from swarm_operator.compilation.model.actions import StartJob
+from swarm_operator.compilation.model.roles import ROLES, Folder
+from swarm_operator.compilation.model.world import World
+from swarm_operator.settings import Settings
+from swarm_wire.messages import Ending
+from swarm_wire.rates import rate_limits
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Allowance, Booked, Spending
+
+SETTINGS = Settings(limiter="limiter:7070", image_pull_policy="Never")
+PACED = {"requestsPerMinute": 60}
+"""models.student.limits"""
+
+
+def ordered(seen: World) -> StartJob:
+    (order,) = (action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, StartJob))
+    return order
+
+
+def under(pace: Mapping[str, Any] | None = None, /, **fields: Any) -> dict[str, Any]:
+    """A Compilation and its run, of this spec; `pace`: models.student.limits."""
+    given = spec(**fields)
+    given["models"]["student"]["limits"] = dict(pace) if pace else None
+    request = run().request.model_copy(update={"spec": CompilationSpec.model_validate(given)})
+    return {"compilation": compilation(given), "run": replace(run(), request=request)}
+
+
+def test_a_job_comes_with_what_the_cluster_and_its_compilation_say_now() -> None:
+    """How fast a provider may be asked may change while the run goes on: its pods are told what holds now."""
+    seen = under(PACED)
+    seen["compilation"] = replace(seen["compilation"], queue={"kueue.x-k8s.io/queue-name": "cheap"})
+    order = ordered(world(**{**seen, "run": run()}))
+    assert order == StartJob(
+        role=ObjectKind.PLAN,
+        run=run(),
+        round=0,
+        attempt=1,
+        seconds=POD_SECONDS,
+        mounts={Folder.JOURNAL: ()},
+        rates=rate_limits(seen["compilation"].spec, "team", "triage"),
+        limiter="limiter:7070",
+        queue={"kueue.x-k8s.io/queue-name": "cheap"},
+        pull_policy="Never",
+    )
+    assert order.rates.models
+
+
+def test_pods_mount_the_results_of_their_run_and_of_earlier_ones_and_workers_the_tasks() -> None:
+    tasks, end = planned(0)
+    done, earlier = results(0, 0), replace(results(0, 1), run_id="earlier")
+    work = ordered(world(tasks, end, done, earlier_shards=(earlier,)))
+    assert set(work.mounts) == set(ROLES[ObjectKind.WORK].mounts)
+    assert work.mounts[Folder.TASKS] == (tasks,)
+    assert work.mounts[Folder.JOURNAL] == (done, end)
+    assert work.mounts[Folder.EARLIER] == (earlier,)
+    plan = ordered(world(tasks, end, results(0, 0, 1, 2, 3), earlier_shards=(earlier,)))
+    assert set(plan.mounts) == {Folder.JOURNAL, Folder.EARLIER}
+    assert plan.round == 1
+
+
+def test_no_more_pods_side_by_side_than_the_spec_says() -> None:
+    given = assignment(0, 1, *([item] for item in range(4)))
+    order = ordered(world(planned(0), assignments=(given,)))
+    assert (order.pods, order.parallel) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("slices", "weight", "threads", "cell_seconds", "turns"),
+    [
+        pytest.param([[0]], 1, 4, 10, 2, id="a cell, and one more turn"),
+        pytest.param([[0, 1, 2, 3, 4]], 1, 2, 10, 4, id="as many as its threads have, one after another"),
+        pytest.param([[0], [1, 2, 3]], 1, 1, 10, 4, id="the largest slice counts"),
+        pytest.param([[0, 1]], 7, 2, 10, 14, id="a bootstrap is many"),
+    ],
+)
+def test_a_worker_may_live_for_as_long_as_its_cells_may_take(
+    slices: list[list[int]], weight: int, threads: int, cell_seconds: int, turns: int
+) -> None:
+    """Whatever happens in it, Kubernetes ends it then. For its turn at a provider it may wait longer."""
+    fields = {"limits": {"cellSeconds": cell_seconds}, "swarm": {"threadsPerPod": threads}}
+    journal, given = planned(0, task(0, cells=5, weight=weight)), (assignment(0, 1, *slices),)
+    free = ordered(world(journal, assignments=given, **under(**fields)))
+    assert free.seconds == START_SECONDS + turns * cell_seconds
+    paced = ordered(world(journal, assignments=given, **under(PACED, **fields)))
+    assert paced.seconds == POD_SECONDS
+
+
+def test_a_plan_for_the_best_program_so_far_spends_nothing_and_may_live_for_minutes() -> None:
+    spent = Booked(account="a", spent=Spending(calls=10), final=True)
+    books = shard(ObjectKind.RESULTS, 0, number=1, booked=(spent,))
+    order = ordered(world(planned(0), books, **under(limits={"lmCalls": 10})))
+    assert (order.seconds, order.allowance) == (PARTIAL_SECONDS, Allowance(calls=0))
+    assert order.partial.startswith("the run has ended by limits.lmCalls: 10")
+    ending = Ending.model_validate_json(order.environment["SWARM_PARTIAL"])
+    assert (ending.why, ending.limits) == (order.partial, Limits(lm_calls=10))
+
+
+def test_a_plan_runs_small_waves_itself_until_it_has_ended_by_itself() -> None:
+    """A cell that ends its process ends the plan, too; then workers do them, who can tell which one it was."""
+    first = job(ObjectKind.PLAN, 0)
+    failed = ordered(world(jobs=(first,), pods=(pod(first, exit_code=137),)))
+    assert (failed.attempt, failed.environment) == (2, {"SWARM_SMALL_WAVE": "0"})
+    deleted = ordered(world(jobs=(first,), pods=(pod(first, exit_code=143, disrupted=True),)))
+    assert (deleted.attempt, deleted.environment) == (2, {})
+
+
+def test_the_roles_of_jobs_differ_in_names_and_orders_keep_to_their_rows() -> None:
+    letters = [role.letter for role in ROLES.values()]
+    assert len(set(letters)) == len(letters)
+    assert all(not role.singly & role.together for role in ROLES.values())
+    for order in (ordered(world()), ordered(world(planned(0)))):
+        role = ROLES[order.role]
+        assert set(order.mounts) <= set(role.mounts)
+        assert set(order.environment) <= set(role.environment)

@@ -1,0 +1,85 @@
+"""What pods that are over have spent, and how it is booked."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from support.decisions import WORK
+from support.wire import printed
+from support.worlds import job, pod, shard
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.model.shards import Journal
+from swarm_operator.compilation.model.world import Pod
+from swarm_operator.compilation.observe import harvest
+from swarm_operator.compilation.observe.harvest import Output
+from swarm_wire.messages import Commit
+from swarm_wire.names import ExitCode
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.spending import Allowance, Booked, Spending
+
+
+def told(calls: int) -> Record:
+    return Record(RecordKind.BOOKED, Booked(spent=Spending(calls=calls)).to_header())
+
+
+@pytest.mark.parametrize(
+    ("commit", "records", "lost", "calls"),
+    [
+        (None, [told(0)], False, 0),
+        (None, [told(0), told(6)], False, 6),
+        # Where even the record is not there with which it begins, its log was rotated away.
+        (None, [], False, 9),
+        (None, [told(3)], True, 9),
+        (None, [], True, 9),
+        (Commit(nonce="n", exit_code=0, spent=Spending(calls=5)), [told(6)], False, 5),
+        (Commit(nonce="n", exit_code=0, spent=Spending(calls=5)), [], True, 5),
+        (Commit(nonce="n", exit_code=0), [told(6)], False, 6),
+        (None, [Record(RecordKind.BOOKED, {"spent": {"calls": -1}})], False, 9),
+    ],
+)
+def test_what_a_pod_spent(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
+    found = pod(job(WORK, 0), commit=commit, exit_code=137, allowance=Allowance(calls=9))
+    assert harvest.spent(printed_by(found, records, lost)) == Spending(calls=calls)
+
+
+def printed_by(pod: Pod, records: list[Record], lost: bool = False) -> Output:
+    lines, _ = printed(records, "nonce-of-this")
+    found = harvest.transcribed(pod, "".join(lines).encode(), "nonce-of-this", Journal())
+    return replace(found, final=True, lost=lost)
+
+
+@pytest.mark.parametrize("fields", [{"exit_code": int(ExitCode.INTERRUPTED)}, {"started": False}], ids=str)
+def test_a_pod_that_ended_before_it_could_say_anything_has_spent_nothing(fields: dict[str, Any]) -> None:
+    found = pod(job(WORK, 0), allowance=Allowance(calls=9), **fields)
+    assert harvest.spent(printed_by(found, [])) == Spending()
+
+
+def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:
+    found = harvest.harvest((Output(each, final=each.ended, lost=each.started) for each in pods), journal)
+    return [record.header for records in found.results.values() for record in records]
+
+
+def test_a_pod_is_booked_once_when_it_is_over() -> None:
+    of = job(WORK, 0, completions=3)
+    ended = pod(of, 0, exit_code=137, allowance=Allowance(calls=9))
+    in_order = Commit(nonce="n", exit_code=0, spent=Spending())
+    others = pod(of, 2, exit_code=137), pod(of, 3, exit_code=0, commit=in_order), pod(of, 4, exit_code=1, started=False)
+    pods = ended, pod(of, 1, allowance=Allowance(calls=9)), *others
+    account = {
+        "account": ended.account,
+        "spent": {"calls": 9, "tokens": 0, "microUsd": 0},
+        "final": True,
+        "repeated": 1,
+    }
+    killed = {
+        "account": others[0].account,
+        "spent": {"calls": 1, "tokens": 0, "microUsd": 0},
+        "final": True,
+        "repeated": 1,
+    }
+    assert harvested(Journal(), *pods) == [account, killed]
+    booked = tuple(map(Booked.model_validate, (account, killed)))
+    kept = Journal([shard(ObjectKind.RESULTS, 0, booked=booked)])
+    assert harvested(kept, *pods) == []
+    assert (kept.accounts.total, kept.accounts.repeated) == (Spending(calls=10), 2)
