@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.flows import answering
 from swarm_worker.client import prices
 from swarm_worker.client.call import Completion, LMCall, Make, ToolCall
 from swarm_worker.client.flow import Flow
@@ -164,12 +165,7 @@ def test_an_answer_is_journaled_as_json_and_comes_back_as_it_was(kind: str, pref
     json.loads(data)
     assert shape(again) == shape(answer)
     assert client().usage(again) == client().usage(answer)
-
-    def journaled(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
-        yield from ()
-        return again
-
-    undo = client().intercept(journaled)
+    undo = client().intercept(answering(again))
     try:
         assert shape(lm("Say yes.")) == shape(outputs)
     finally:
