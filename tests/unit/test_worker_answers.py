@@ -188,6 +188,39 @@ def test_an_answer_that_is_made_up_is_journaled_as_json(completions: list[Comple
     assert shape(CODEC.loads_answer(data)) == shape(answer)
 
 
+@pytest.mark.skipif(not has_own_client(), reason="LiteLLM alone makes the calls")
+def test_an_answer_may_hold_all_that_dspys_own_client_knows() -> None:
+    from dspy import lm15
+    from dspy.clients.call_result import CallResult
+
+    state = (lm15.ContinuationState("anthropic", "signature", {"data": ["a", 1]}),)
+    media = (lm15.ImagePart, lm15.AudioPart, lm15.VideoPart, lm15.DocumentPart, lm15.BinaryPart)
+    parts = (
+        lm15.TextPart("a", state),
+        lm15.ThinkingPart("First, think."),
+        lm15.RefusalPart("I will not."),
+        lm15.CitationPart(url="http://m", title="A page", text="a"),
+        lm15.DataPart({"a": [1, None]}),
+        lm15.ToolCallPart("call_1", "look_up", {"word": "ü"}, state),
+        *(kind(url="http://m/file") for kind in media),
+    )
+    response = lm15.Response(
+        id="r-1",
+        model="small",
+        message=lm15.Message(role="assistant", parts=parts),
+        finish_reason="stop",
+        usage=lm15.Usage(input_tokens=7),
+        logprobs=(lm15.TokenLogprob("a", -0.1, bytes=b"a", top=(lm15.TopLogprob("b", -2.0),)),),
+        provider_data={"choices": []},
+        adaptations=(lm15.Adaptation("config.seed", "dropped", "it has none", 1),),
+    )
+    data = CODEC.dumps_answer(CallResult.native(response, logprobs=True))
+    json.loads(data)
+    again = CODEC.loads_answer(data)
+    assert shape(again) == shape(CallResult.native(response, logprobs=True))
+    assert again.raw is again.responses[0]
+
+
 class Own:
     """A class of the user's own."""
 
