@@ -1,9 +1,8 @@
 """Generates the CustomResourceDefinition from the pydantic models: `python tools/crd.py CRDS_FOLDER CHART`.
 
-With `--check` nothing is written, and what differs is an error. Kubernetes takes structural schemas only, so the JSON
-schema that pydantic makes is rewritten: references are put in place, optional means absent (never null), and what JSON
-schema cannot say there (exactly one member of a union, names of map keys), or says in signs alone (patterns), becomes a
-CEL rule.
+With `--check` nothing is written, and a difference is an error. Kubernetes accepts structural schemas only, so
+pydantic's JSON schema is rewritten: references are resolved, and optional means absent, never null. CEL rules express
+what a structural schema cannot (exactly one member of a union, names of map keys), and patterns, with a message.
 """
 
 import argparse
@@ -44,7 +43,7 @@ KEPT: Final = frozenset(
 """Keywords that mean the same in pydantic's schema and in a structural one."""
 
 MOST_NAMES: Final = 32
-"""Keys of a map that has some names of its own."""
+"""Most keys of a map that has some fixed keys."""
 
 
 def definition() -> Schema:
@@ -96,7 +95,7 @@ def definition() -> Schema:
 
 
 def structural(model: type[BaseModel]) -> Schema:
-    """A model's schema as Kubernetes takes it."""
+    """A model's schema in the form that Kubernetes accepts."""
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
     return _Rewriter(definitions).rewrite(schema, model.__name__)
@@ -108,7 +107,7 @@ class _Rewriter:
         self._rules = {model.__name__: model.rules for model in _descendants(SpecModel) if model.rules}
 
     def rewrite(self, schema: Schema, name: str = "") -> Schema:
-        """A schema without references and null; `name` is the model's that it came from."""
+        """A schema without references and null; `name` is the name of its model."""
         if "$ref" in schema:
             name = schema["$ref"].rpartition("/")[2]
             return self.rewrite({**self._definitions[name], **{k: v for k, v in schema.items() if k != "$ref"}}, name)
@@ -148,7 +147,7 @@ class _Rewriter:
 
     @staticmethod
     def _as_map(made: Schema) -> None:
-        """Kubernetes has no object with names of its own and others: it is a map, whose required keys are a rule."""
+        """Makes a map of an object with fixed and free keys, which Kubernetes lacks. A rule requires its keys."""
         del made["properties"]
         made["maxProperties"] = MOST_NAMES
         made["x-kubernetes-validations"] = [
@@ -157,7 +156,7 @@ class _Rewriter:
 
     @staticmethod
     def _default_objects(made: Schema) -> None:
-        """An object that may be left out, and needs nothing, is there with its defaults."""
+        """An optional object without required members gets its defaults when a user leaves it out."""
         for key, value in made["properties"].items():
             optional = key not in made.get("required", ()) and value.get("type") == "object"
             complete = not value.get("required") and "x-kubernetes-validations" not in value
@@ -184,7 +183,7 @@ def _descendants(model: type[SpecModel]) -> Iterator[type[SpecModel]]:
 
 
 def _words(pattern: str) -> Schema:
-    """A rule instead of the pattern: the API server would show that to people."""
+    """A rule that replaces a pattern, because the API server would show the pattern to people."""
     return {"rule": f"self.matches(r'{pattern}')", "message": f"must be {FORMS[pattern]}"}
 
 

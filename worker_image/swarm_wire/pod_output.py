@@ -1,7 +1,7 @@
-"""How a pod says it: records on its standard output, closed by a commit record.
+"""How a pod sends records: on its standard output, closed by a commit record.
 
-A record survives what happens to a container's output: user code prints in between, lines are cut, rotated away or
-repeated, and a line may come from another attempt or from somebody who wants to be believed. Each line is
+Container output is unreliable: user code prints between records, and lines are cut, rotated away or repeated. A line
+may come from another attempt, or be forged. Each line is
 
     swarm/1 NONCE SEQUENCE PART/PARTS LENGTH DIGEST PAYLOAD
 
@@ -27,11 +27,11 @@ from swarm_wire.spending import Spending
 from swarm_wire.words import printable
 
 LINE_PAYLOAD = 12_000
-"""Base64 characters of each line but a record's last; with its head a line stays below 16 KiB."""
+"""Base64 characters of each line but a record's last. A line with its head stays below 16 KiB."""
 MOST_PENDING = 1000
-"""Records that may be begun and not ended: a writer puts one after the other."""
+"""How many records a reader keeps that have begun but not ended. A writer has one at a time."""
 COMMIT_BYTES = 4096
-"""Kubernetes keeps so much of a termination message."""
+"""How much of a termination message Kubernetes keeps."""
 _NONCE = re.compile(r"[!-~]{8,64}")
 _LINE = re.compile(
     r"swarm/\d+ [!-~]{8,64} (\d{1,9}) (\d{1,6})/(\d{1,6}) (\d{1,9}) ([0-9a-f]{32}) ([A-Za-z0-9+/=]*)", re.ASCII
@@ -51,7 +51,7 @@ class Writer:
             raise ValueError(f"the nonce {nonce!r} is not a word of 8 to 64 characters")
         self._write, self._nonce = write, nonce
         self._closed = False
-        # Reentrant: a signal handler may commit in the middle of a put, whose record then is not counted.
+        # Reentrant: a signal handler may commit during a put, whose record then does not count.
         self._lock = threading.RLock()
         self._count, self._bytes, self._chain = 0, 0, hashlib.sha256()
 
@@ -82,7 +82,7 @@ class Writer:
         message: str | None = None,
         spent: Spending | None = None,
     ) -> Commit:
-        """What was put so far, as the commit record. Nothing can be put after it."""
+        """The commit record of all records put so far. Closes the output: a later `put` raises ValueError."""
         with self._lock:
             self._closed = True
             return Commit(
@@ -98,11 +98,11 @@ class Writer:
 
 
 def commit_text(commit: Commit) -> str:
-    """The termination message: at most COMMIT_BYTES of ASCII; a long message is cut, never the rest."""
+    """The termination message: at most COMMIT_BYTES of ASCII. Only the commit's `message` is ever cut."""
     text, message = _ascii(commit), commit.message or ""
     if len(text) <= COMMIT_BYTES:
         return text
-    # The longest beginning that fits: escaped, a character has between 1 and 12 bytes.
+    # The longest prefix that fits: an escaped character has between 1 and 12 bytes.
     fits = bisect.bisect_right(range(len(message)), COMMIT_BYTES, key=lambda kept: len(_shortened(commit, kept)))
     return _shortened(commit, max(0, fits - 1))
 
@@ -116,9 +116,9 @@ def _ascii(commit: Commit) -> str:
 
 
 def parse_commit(text: str | None, nonce: str) -> Commit | None:
-    """The commit record in a termination message, or None where there is none with this nonce.
+    """The commit record with this nonce in a termination message, or None.
 
-    A runtime may put text of its own before it, so the last line that is one counts.
+    A runtime may put its own text before it, so the last such record counts.
     """
     for line in reversed((text or "").splitlines()):
         try:
@@ -134,8 +134,8 @@ def parse_commit(text: str | None, nonce: str) -> Commit | None:
 class Transcript:
     """What could be read of one pod's output.
 
-    `records` holds the valid ones by sequence number, as far as the reader keeps them; `damaged` counts those of which
-    whole lines were read, and which cannot be used.
+    `records` holds the valid records by sequence number, as far as the reader keeps them. `damaged` counts the unusable
+    records of which at least one whole line was read.
     """
 
     records: dict[int, Record] = field(default_factory=dict)
@@ -145,11 +145,11 @@ class Transcript:
 
     @property
     def has_gaps(self) -> bool:
-        """Whether some that were printed before others are missing."""
+        """Whether a record is missing that was printed before another."""
         return max(self.digests, default=-1) + 1 != len(self.digests)
 
     def complete(self, commit: Commit | None) -> bool:
-        """Whether these are all records that the commit speaks of, unaltered."""
+        """Whether these are all records of the commit, unaltered."""
         if commit is None or len(self.digests) != commit.records or self.has_gaps:
             return False
         chain = hashlib.sha256()
@@ -161,12 +161,12 @@ class Transcript:
 class Reader:
     """Reads records from a pod's output, line by line.
 
-    Never raises on what a pod printed: what is not a record is skipped. Lines may come twice and in any order, cut
-    lines before whole ones. The first valid record of a sequence number counts.
+    No pod output makes it raise: lines without a record are skipped. Lines may come twice and in any order, cut lines
+    before whole ones. The first valid record of a sequence number counts.
 
     Args:
-        opened: what is kept of the record with this number and frame. None: nothing but that it was there. Raises
-            ValueError where the frame is none.
+        opened: makes the record to keep from a sequence number and a frame. None: only the record's presence is noted.
+            Raises ValueError if the frame is invalid.
     """
 
     def __init__(
@@ -182,8 +182,8 @@ class Reader:
         self._read = Transcript()
 
     def feed(self, line: str) -> Record | None:
-        """The record that this line completes, if it does."""
-        # Not only at the line's beginning: a runtime that splits a long line of standard error (a progress bar) sets
+        """The record that this line completes, if any."""
+        # A record may begin inside a line: a runtime that splits a long line of standard error (a progress bar) puts
         # the next line of standard output right behind it.
         start = line.rfind(self._prefix)
         if start < 0 or (match := _LINE.fullmatch(line.rstrip("\r\n"), start)) is None:
@@ -214,13 +214,13 @@ class Reader:
         return record
 
     def transcript(self) -> Transcript:
-        """All that was read so far."""
+        """All records read so far."""
         begun = {number for number, *_ in self._pending} - set(self._read.digests)
         return replace(self._read, damaged=self._read.damaged + len(begun))
 
 
 def _part_length(part: int, parts: int, length: int) -> int | None:
-    """How much base64 a part of a frame must have, or None where there is no such part."""
+    """How much base64 a part of a frame must have, or None if there is no such part."""
     text = 4 * -(-length // 3)
     if not 0 < length <= MAX_FRAME or parts != -(-text // LINE_PAYLOAD) or not 1 <= part <= parts:
         return None
@@ -228,7 +228,7 @@ def _part_length(part: int, parts: int, length: int) -> int | None:
 
 
 def read(lines: Iterable[str], nonce: str, *, schema_version: int = SCHEMA_VERSION) -> Transcript:
-    """What can be read of a pod's whole output; see Reader."""
+    """Reads a pod's whole output; see Reader."""
     reader = Reader(nonce, schema_version=schema_version)
     for line in lines:
         reader.feed(line)

@@ -1,8 +1,7 @@
-"""The REST client that observe and apply share: plain JSON in and out, a time limit on every call, errors by what
-happens next (see `errors`).
+"""The REST client that observe and apply share: plain JSON, a time limit on every call, errors as in `errors`.
 
-The connection, its credentials and their renewal are those of `kubernetes.aio`; its generated models are not used,
-since decoding into them is most of the time that a pass would take.
+`kubernetes.aio` manages the connection and renews the credentials. Its generated models are not used: decoding into
+them would take most of the time of a pass.
 """
 
 import json
@@ -25,7 +24,7 @@ PAGE: Final = 500
 
 
 class Kube(Protocol):
-    """What the operator asks of an API server. Tests have one in memory. All raise errors.ApiError."""
+    """The requests that the operator sends to an API server. Tests use a fake in memory. All raise errors.ApiError."""
 
     async def get(
         self, resource: Resource, namespace: str, name: str, *, metadata_only: bool = False
@@ -52,7 +51,7 @@ class RestKube:
     """Kube over HTTP.
 
     Attributes:
-        clock: the API server's.
+        clock: the API server's time.
     """
 
     def __init__(self, api: client.ApiClient, settings: Settings) -> None:
@@ -60,7 +59,7 @@ class RestKube:
 
     @classmethod
     async def connect(cls, settings: Settings) -> Self:
-        """From the pod's service account, or else from the kubeconfig."""
+        """Connects with the pod's service account, or else with the kubeconfig."""
         configuration = client.Configuration()
         if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
             config.load_incluster_config(client_configuration=configuration)
@@ -104,7 +103,7 @@ class RestKube:
     async def apply(
         self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
     ) -> None:
-        """Server-side apply. Another manager's field is a Conflict, but for the status, which is ours alone."""
+        """Server-side apply. Raises Conflict on another manager's field, except in the status, which it takes over."""
         ours = {"force": "true"} if subresource == "status" else {}
         await self._json(
             "PATCH",
@@ -121,7 +120,7 @@ class RestKube:
         )
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """In the background, and only the very object with this uid."""
+        """Deletes in the background, and only the object with this uid."""
         await self._json(
             "DELETE",
             resource.path(namespace, name),
@@ -129,9 +128,9 @@ class RestKube:
         )
 
     async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes:
-        """What can be read of a container's output, at most so many bytes from its beginning.
+        """A container's output from its beginning, `limit` bytes at most.
 
-        What a kubelet says where there is none is an answer like any other.
+        If there is no output, this may be an error text from the kubelet.
         """
         return await self._request(
             "GET",
@@ -146,7 +145,7 @@ class RestKube:
         try:
             return json.loads(data)
         except ValueError:
-            # A page of something between, which says 200 to everything: whether the server got it is not known.
+            # A proxy may answer every request with status 200; whether the API server got the request is unknown.
             raise errors.Unavailable(f"{method} {path}: the answer is no JSON") from None
 
     async def _request(

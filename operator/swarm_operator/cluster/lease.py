@@ -1,11 +1,11 @@
-"""One operator at a time: a Lease that whoever writes has to hold.
+"""One operator at a time: only the holder of a Lease writes.
 
-Names that are computed, and preconditions, let two operators do no harm to what is there. One harm is left: one that
-was stopped in the middle of a pass goes on, and creates a Job anew that its successor has done with. So nothing is
-written by whoever does not hold the Lease, and who lost it to another ends.
+Computed names and preconditions keep two operators from damaging each other's objects. One risk is left: an operator
+that was paused in a pass resumes, and creates a Job again that its successor has finished and deleted. So an operator
+writes only while it holds the Lease, and ends when another has taken it.
 
-Clocks are not compared. The holder counts from before it wrote, the others from when they saw what it wrote, each by
-its own seconds; so it knows that its time is over before they do.
+Clocks are not compared. The holder counts its seconds from before its write, the others from when they saw that write.
+So the holder stops before another takes over.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 
 LEASES: Final = Resource("coordination.k8s.io/v1", "leases")
 SECONDS: Final = 15
-"""So long it is held without being renewed."""
+"""How long the Lease is held without being renewed."""
 PAUSE: Final = 3.0
-"""Seconds between two looks at it."""
+"""Seconds between two reads of the Lease."""
 
 
 class Deposed(Exception):
-    """Another operator has had the Lease since this one held it: what this one knows may be old."""
+    """Another operator has taken the Lease from this one, whose facts may be outdated."""
 
 
 class Lease:
     """One Lease, and whether this process holds it.
 
     Args:
-        holder: who this is: another one for each process that may run beside others.
-        clock: for people, who may want to know when it was renewed.
+        holder: the name of this process; processes that may run at the same time need different names.
+        clock: the time of renewal that people read in the Lease.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Lease:
         return self._until is not None and self._monotonic() < self._until
 
     async def keep(self) -> None:
-        """Takes it as soon as it is free, and holds it until this is cancelled. Raises Deposed."""
+        """Takes the Lease as soon as it is free, and renews it until cancelled. Raises Deposed."""
         waits = False
         while True:
             try:
@@ -73,7 +73,10 @@ class Lease:
             await asyncio.sleep(PAUSE)
 
     async def take(self) -> str:
-        """Takes or renews it. Returns who else holds it; empty: this one does. Raises Deposed and errors.ApiError."""
+        """Takes or renews the Lease. Returns another holder's name, or "" if this process holds it.
+
+        Raises Deposed and errors.ApiError.
+        """
         began = self._monotonic()
         found = await self._kube.get(LEASES, self._namespace, self._name)
         other = str((found or {}).get("spec", {}).get("holderIdentity") or "")
@@ -91,7 +94,7 @@ class Lease:
         return ""
 
     async def release(self) -> None:
-        """The next one need not wait. Nothing may be written after this."""
+        """Gives up the Lease, so that the next holder need not wait. Nothing may be written after this."""
         if not self.held:
             return
         self._until = None
@@ -100,14 +103,14 @@ class Lease:
             await self._write("", found["metadata"]["resourceVersion"])
 
     def _is_over(self, version: str) -> bool:
-        """Whether it has not been renewed for long enough."""
+        """Whether the Lease has expired: nobody has renewed it for longer than SECONDS."""
         now = self._monotonic()
         if self._seen[0] != version:
             self._seen = (version, now)
         return now - self._seen[1] > SECONDS
 
     async def _write(self, holder: str, version: str) -> None:
-        """Raises errors.Rejected where somebody else has written since that version."""
+        """Raises errors.Rejected if another process has written since that version."""
         seen = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
         held = {"op": "replace", "path": "/spec", "value": self._body(holder)["spec"]}
         await self._kube.patch(LEASES, self._namespace, self._name, [seen, held])
@@ -120,14 +123,14 @@ class Lease:
             "spec": {
                 "holderIdentity": holder,
                 "leaseDurationSeconds": SECONDS,
-                # Without it, renewing would change nothing, and not be seen.
+                # Without a new time, renewing would not change the Lease, and others would not see it.
                 "renewTime": self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             },
         }
 
 
 class Fenced:
-    """A Kube that writes only while the Lease is held; else Unavailable."""
+    """A Kube that writes only while this process holds the Lease; otherwise it raises Unavailable."""
 
     def __init__(self, kube: Kube, lease: Lease) -> None:
         self._kube, self._lease = kube, lease

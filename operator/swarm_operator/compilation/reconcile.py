@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Passes over any Compilation; those over the same one must follow each other.
+    """Makes passes over any Compilation. Passes over the same one must not overlap.
 
-    What it keeps between passes only spares reads and writes; it may be lost at any time.
+    The state kept between passes only saves reads and writes; it may be lost at any time.
 
     Args:
-        clock: the time of whoever wrote the timestamps that `kube` tells.
+        clock: the time of the server that writes the timestamps of objects in `kube`.
     """
 
     def __init__(self, kube: Kube, settings: Settings, clock: Callable[[], datetime]) -> None:
@@ -48,9 +48,9 @@ class Reconciler:
         self._gate = asyncio.Semaphore(settings.concurrent_logs)
 
     async def __call__(self, key: Key) -> float | None:
-        """Does what is to be done now. Returns after how many seconds to look again; None: when something happens.
+        """Makes one pass. Returns the seconds until the next; None: the next event starts it.
 
-        Raises errors.ApiError where it is to be tried again with increasing delays.
+        Raises errors.ApiError if the caller should try again with increasing delays.
         """
         observer = self._observers.get(key)
         if observer is None:
@@ -69,15 +69,15 @@ class Reconciler:
             return wake_up
         except errors.Terminating as error:
             log.info("%s/%s: %s", key.namespace, key.name, error)
-            # Kubernetes deletes the Compilation only when its pods are gone, and they are held for a journal that
-            # cannot be written any more.
+            # Kubernetes deletes the Compilation only when its pods are gone. They still have our finalizer, for a
+            # journal that can no longer be written.
             return await self._let_go(key, observer)
         except errors.Vanished as error:
             log.info("%s/%s: %s", key.namespace, key.name, error)
             return None
 
     async def _act(self, world: World, decision: Decision, now: datetime) -> Decision:
-        """The actions in order; what is said in the end may be another thing, if one cannot be done at all."""
+        """Applies the actions in order. Returns another decision if an action can never succeed."""
         key = world.compilation.key
         applier = Applier(self._kube, key)
         for action in decision.actions:
@@ -87,8 +87,8 @@ class Reconciler:
                 log.info("%s/%s: %s", key.namespace, key.name, shown)
             except (errors.Forbidden, errors.NameTaken, errors.Unavailable) as error:
                 error.add_note(shown)
-                # What fails once, for a moment, is not worth a word. The status of a run that is over says how it
-                # ended, whatever fails after that.
+                # A single brief failure is not reported. The status of a run that is over keeps saying how it ended,
+                # whatever fails later.
                 is_told = self._stuck.get(key) == shown or not isinstance(error, errors.Unavailable)
                 self._stuck[key] = shown
                 if is_told and not decision.settled:
@@ -108,7 +108,7 @@ class Reconciler:
         return decision
 
     async def _tidy(self, world: World, decision: Decision) -> None:
-        """What may not be deleted stays, and is tried again by a later pass; the run neither fails nor waits for it."""
+        """Deletes leftovers. A failed deletion is tried again in a later pass; the run neither fails nor waits."""
         key = world.compilation.key
         name, applier = f"{key.namespace}/{key.name}", Applier(self._kube, key)
         for action in decision.tidying:
@@ -119,7 +119,7 @@ class Reconciler:
                 log.warning("%s: %s: %s", name, _shown(action), error)
 
     async def _report(self, world: World, decision: Decision, now: datetime) -> float | None:
-        """One status write, and its events after it."""
+        """Writes the status, then its events. Returns the seconds until the next pass."""
         key, status = world.compilation.key, decision.status
         if status is None or status.as_written() == world.compilation.status.as_written():
             return decision.wake_up
@@ -141,8 +141,8 @@ class Reconciler:
         return decision.wake_up
 
     async def _let_go(self, key: Key, observer: Observer) -> float | None:
-        """The Compilation is gone, or goes with its namespace, and so does the rest, once our finalizers are off its
-        pods. Its Jobs go at once: until Kubernetes comes to them, their pods would spend."""
+        """Removes our finalizers from the pods of a Compilation that is gone, or is being deleted with its namespace.
+        Kubernetes deletes the rest, but late: the Jobs are deleted here, so that their pods stop spending."""
         applier = Applier(self._kube, key)
         for job in await observer.jobs():
             with contextlib.suppress(errors.ApiError):
@@ -159,7 +159,7 @@ class Reconciler:
 
 
 def _shown(action: Action) -> str:
-    """An action for the log, without what it carries."""
+    """An action as the log shows it, without its data."""
     match action:
         case OpenRun(request):
             return f"OpenRun({request.run_id})"

@@ -1,7 +1,7 @@
-"""kopf wiring: what wakes a pass. The only importer of kopf.
+"""kopf wiring: events wake passes. Only this module imports kopf.
 
-Only `on.event` handlers: kopf stores nothing in our objects and puts no finalizer on them. Each event is reduced to a
-key and wakes our own queue; a look at everything, each minute, repairs what watches missed.
+All handlers are `on.event`, so kopf stores nothing in our objects and puts no finalizer on them. Each event is reduced
+to a key and wakes the operator's own queue. A resync each minute repairs what watches missed.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from swarm_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 8.0
-"""After its cleanup the process ends at once, or else is ended; before the chart's grace period does it."""
+"""A process that has not ended so long after its cleanup began ends itself, before the chart's grace period does."""
 
 
 Woken = tuple[Kind, Any]
@@ -51,7 +51,7 @@ class Operator:
         try:
             await self._start()
         except BaseException:
-            # kopf calls no cleanup where it is told to end in the middle of this.
+            # kopf calls no cleanup if it is stopped during this startup.
             await self.stop()
             raise
 
@@ -95,10 +95,10 @@ class Operator:
         self._tasks.append(asyncio.create_task(work, name=name))
 
     async def _fenced(self, rest: RestKube) -> Kube:
-        """Returns when the Lease is held; what writes after that may hold it no more."""
+        """Returns when this process holds the Lease. The client returned writes only while it still does."""
         if not self.settings.lease:
             return rest
-        # In a container that is started again the same one: it need not wait for itself.
+        # A restarted container has the same holder, so it need not wait for its own Lease to expire.
         holder = f"{socket.gethostname()}_{os.getpid()}"
         namespace, name = self.settings.lease.split("/")
         lease = Lease(rest, namespace, name, holder, rest.clock)
@@ -109,7 +109,7 @@ class Operator:
         return Fenced(rest, lease)
 
     async def _kinds_exist(self, kube: Kube) -> None:
-        """Returns when each kind can be listed: kopf, which starts after this, never looks for them again."""
+        """Returns when each kind can be listed. kopf starts after this and looks for the kinds only once."""
         while True:
             try:
                 for namespace, kind in product(self.settings.namespaces or (None,), self.kinds):
@@ -157,7 +157,7 @@ async def _hold(lease: Lease) -> None:
         await lease.keep()
     except Deposed as error:
         log.error("%s; this process ends", error)
-        # At once: a pass that goes on would decide from what it saw before.
+        # At once: a pass that goes on would decide from outdated facts.
         os._exit(1)
 
 
@@ -171,10 +171,10 @@ async def _release(lease: Lease) -> None:
 async def _everything(
     kube: Kube, settings: Settings, kinds: Sequence[Kind]
 ) -> AsyncIterator[tuple[Any, Kind, Any | None]]:
-    """Objects that watches tell of, and keys to wake: of every object of a kind, and of those that are gone and whose
-    pods still have our finalizer."""
+    """Every object that the watches report, with the key to wake: that of each object of a kind, and that of the owner
+    of each pod that still has the kind's finalizer. Such an owner may be gone."""
     for namespace in settings.namespaces or (None,):
-        # Without the CRD there are none, and what their pods hold is still to be let go.
+        # Without the CRD there are no objects, but pods that they left may still have the finalizer.
         for kind in kinds:
             with contextlib.suppress(errors.Vanished):
                 for found in await kube.select(kind.resource, namespace, metadata_only=True):
@@ -191,14 +191,14 @@ def _version(found: Any) -> tuple[str, str]:
 
 
 class _Endless(Iterable[float]):
-    """Seconds between tries of a request: kopf ends the process when they are used up, so they never are."""
+    """Seconds between tries of a request. Endless, since kopf ends the process when they are used up."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((1, 1, 2, 3, 5, 8, 13, 21), itertools.repeat(30))
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """kopf's settings, for an operator that uses it for watching only."""
+    """Configures kopf for watching only."""
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
@@ -209,14 +209,14 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 5
-    # Filtered by the API server: pods of others would cost a millisecond each.
+    # The API server filters: each foreign pod would cost the operator a millisecond.
     settings.watching.label_selectors["v1", "pods"] = OURS
     settings.watching.label_selectors["batch", "jobs"] = OURS
     settings.persistence.finalizer = f"{MANAGER}.dev/unused"
 
 
 def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
-    """The handlers. Nothing but events: every other kind would write to the objects."""
+    """Registers the handlers: only event handlers, since every other kind writes to the objects."""
 
     @kopf.on.login(registry=registry, retries=3)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -229,7 +229,7 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
-        # kopf may be unable to end: it was seen to wait for ever after a watch was refused with 401.
+        # kopf may never end: it was seen to wait forever after a watch was refused with 401.
         end = threading.Timer(STUCK_SECONDS, os._exit, (1,))
         end.daemon = True
         end.start()
@@ -252,7 +252,7 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
 
 
 def run(settings: Settings, kinds: Sequence[Kind]) -> None:
-    """Runs the operator until it is told to stop."""
+    """Runs the operator until it is stopped."""
     registry = kopf.OperatorRegistry()
     operator = Operator(settings, kinds)
     register(registry, operator)
@@ -261,7 +261,7 @@ def run(settings: Settings, kinds: Sequence[Kind]) -> None:
     kopf.run(
         registry=registry,
         standalone=True,
-        # Else it asks for the user's name, which an image has not.
+        # Without an identity, kopf looks up the user's name, and an image has none.
         identity=MANAGER,  # type: ignore[arg-type]
         clusterwide=not settings.namespaces,
         namespaces=list(settings.namespaces),

@@ -1,4 +1,4 @@
-"""The only writer. Every write may be repeated: names are computed, and what is there already is what was wanted."""
+"""The only writer. Every write may be repeated: names are computed, so an existing object is the wanted one."""
 
 import contextlib
 from datetime import datetime
@@ -71,9 +71,9 @@ class Applier:
                 assert_never(action)
 
     async def release(self, name: str, uid: str) -> None:
-        """Takes our finalizer off a pod, and no other.
+        """Removes our finalizer, and no other, from a pod.
 
-        The Job controller takes its own off at the same time, so the list may change between reading and writing.
+        The Job controller removes its own at the same time, so the list may change between reading and writing.
         """
         for _ in range(RELEASE_TRIES):
             try:
@@ -99,7 +99,7 @@ class Applier:
             await self._kube.patch(PODS, self._key.namespace, name, operations)
 
     async def write_status(self, compilation: Compilation, status: Object) -> None:
-        """As seen: an object that changed since then, or that was made anew, is a Conflict."""
+        """Raises Conflict if the Compilation was changed or created again since it was read."""
         key = self._key
         body = {
             "apiVersion": API_VERSION,
@@ -115,7 +115,7 @@ class Applier:
         await self._kube.apply(COMPILATIONS, key.namespace, key.name, body, subresource="status")
 
     async def tell(self, event: Event, now: datetime) -> None:
-        """Writes an Event. The same thing said of the same run has the same name: it is written once."""
+        """Writes an Event. An equal message about the same run has the same name, so it is written once."""
         key = self._key
         body = {
             "apiVersion": "v1",
@@ -144,7 +144,7 @@ class Applier:
             await self._kube.create(EVENTS, key.namespace, body)
 
     async def _data(self, shard: Shard) -> bytes:
-        """What a shard holds. Raises errors.Conflict where it is not there any more as it was seen."""
+        """A shard's data. Raises errors.Conflict if its ConfigMap was deleted or altered since it was read."""
         found = await self._kube.get(CONFIG_MAPS, self._key.namespace, shard.name)
         data = config_maps.shard_data(found, shard) if found else None
         if data is None:
@@ -152,7 +152,7 @@ class Applier:
         return data
 
     async def _create(self, resource: Resource, body: Object) -> None:
-        """Unless it is there: an operator that dies after every write gets to the next one."""
+        """Creates an object unless it exists. So even an operator that dies after every write makes progress."""
         name, place = f"{resource.plural} {body['metadata']['name']}", self._key.namespace
         found = await self._kube.get(resource, place, body["metadata"]["name"], metadata_only=True)
         if found is None:
@@ -173,6 +173,6 @@ class Applier:
 
 
 def _labels_for_us(body: Object) -> set[tuple[str, str]]:
-    """By which an object is found, and known for what it is; others are for queues."""
+    """The labels that identify an object to the operator: all but the queues' labels."""
     labels = body["metadata"].get("labels") or {}
     return {(name, value) for name, value in labels.items() if not name.startswith(KUEUE_PREFIX)}

@@ -1,4 +1,4 @@
-"""Bodies of ConfigMaps. Pure; every name is computed from what the object is for."""
+"""Bodies of ConfigMaps. Pure; every name is computed from the object's purpose."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ from swarm_wire import names, shards
 from swarm_wire.messages import RunRequest
 
 CONFIG_MAP_BYTES: Final = 1_000_000
-"""What we put into one ConfigMap at most; Kubernetes allows 1,048,576 bytes, keys included."""
+"""The most bytes that the operator puts into one ConfigMap. Kubernetes allows 1,048,576, keys included."""
 
 
 class TooLarge(Exception):
@@ -58,10 +58,10 @@ def shard_maps(key: Key, kept: KeepRecords) -> list[Manifest]:
 
 
 def merged_map(key: Key, merged: Sequence[Shard], data: bytes) -> Manifest:
-    """What several shards of a run hold as one: frames are put one after the other, as they are.
+    """One shard that replaces several shards of a run.
 
     Args:
-        data: theirs, in their order.
+        data: their frames, concatenated in the order of the shards.
     """
     first = merged[0]
     round_ = max(shard.round for shard in merged)
@@ -69,7 +69,7 @@ def merged_map(key: Key, merged: Sequence[Shard], data: bytes) -> Manifest:
 
 
 def shard_data(found: Mapping[str, Any], shard: Shard) -> bytes | None:
-    """What a ConfigMap holds, as it is; None where that is not the shard that was seen."""
+    """The shard's bytes in a ConfigMap, or None if its data is no longer that shard."""
     try:
         data = base64.b64decode(found["binaryData"][shard.key], validate=True)
     except (KeyError, TypeError, ValueError):
@@ -80,7 +80,7 @@ def shard_data(found: Mapping[str, Any], shard: Shard) -> bytes | None:
 
 
 def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
-    """Keys of cells are hexadecimal, so zlib halves their strikes: an outage may strike each cell of a round."""
+    """The ConfigMap of a work Job's assignment. Strikes are compressed: after an outage, each cell may have some."""
     given, strikes = kept.assignment, json.dumps(dict(kept.strikes)).encode()
     return _config_map(
         object_names.job(key.name, given.run_id, ObjectKind.WORK, given.round, given.attempt),
@@ -114,7 +114,7 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
 
 
 def unwritten_artifact(key: Key, name: str) -> Manifest:
-    """For an artifact that is still to come: of no run, so what is applied later conflicts with nothing in it."""
+    """Reserves the name of a later artifact. It names no run, so that publishing later conflicts with no field."""
     ours = {LABEL_MANAGED_BY: MANAGER, LABEL_UID: key.uid, LABEL_KIND: ObjectKind.ARTIFACT.value}
     metadata = {"name": name, "namespace": key.namespace, "labels": ours, "ownerReferences": [owner(key)]}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}

@@ -1,6 +1,6 @@
 """Bodies of pods. Pure.
 
-Nothing of a user's object is copied but fields of the spec that this file names. The security context is ours alone.
+Of a user's object, only the spec fields named here are copied. Users cannot set the security context.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,16 +18,16 @@ from swarm_wire.spec.schema import SpecModel
 
 GRACE_SECONDS: Final = 30
 LINGER_SECONDS: Final = 20
-"""How long a worker stays readable after SIGTERM: shorter than its grace period, or its last words would be cut."""
+"""How long a worker stays readable after SIGTERM. Shorter than its grace period, so that its last output is read."""
 CELL_GRACE_SECONDS: Final = 12
-"""How long cells in flight may go on after SIGTERM: the rest of LINGER_SECONDS is for reading what they printed."""
+"""How long running cells may go on after SIGTERM. The rest of LINGER_SECONDS is for reading their output."""
 OUTPUT_BYTES: Final = 6 * 1024 * 1024
-"""After how much output a pod leaves the rest to another. With what is in flight then, the runtime's timestamps and
-what user code prints it stays below the 10 MiB at which a kubelet rotates the log: the beginning would be gone."""
+"""After so much output a pod leaves the rest of its work to another pod. A kubelet rotates a log at 10 MiB, which would
+lose its beginning. The difference is for running cells, the runtime's timestamps and the user code's own output."""
 
 
 def pod_spec(order: StartJob, job: str) -> Manifest:
-    """Of the pods of the Job of this name."""
+    """The spec of the pods of the Job with this name."""
     mounted = _volumes(order, job)
     made: Manifest = {
         "restartPolicy": "Never",
@@ -92,7 +92,7 @@ def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manif
 
 
 def _volumes(order: StartJob, job: str) -> dict[str, Manifest]:
-    """By the path that each is mounted at."""
+    """Mount path -> volume."""
     run, journal = order.run, order.run.spec.journal
     mounted: dict[str, Manifest] = {
         str(names.RUN_DIR): {"configMap": {"name": object_names.run_map(run.key.name, run.id)}}
@@ -114,7 +114,7 @@ def _folder(folder: Folder, shards: Sequence[Shard], job: str) -> Manifest:
             items = [{"key": names.ASSIGNMENT_FILE, "path": names.ASSIGNMENT_FILE}]
             return {"configMap": {"name": job, "items": items}}
         case Folder.EARLIER:
-            # A folder for each run, the newest one last by name. What is gone when a pod starts is not missed.
+            # One folder per run; the newest is last by name. A pod starts without shards that are gone by then.
             runs = list(dict.fromkeys(shard.run_id for shard in shards))
             folders = {run: f"{number:04d}-{run}" for number, run in enumerate(runs)}
             return _projected(_source(shard, f"{folders[shard.run_id]}/{shard.key}", optional=True) for shard in shards)
@@ -133,7 +133,7 @@ def _source(shard: Shard, path: str, **more: bool) -> Manifest:
 
 
 def _environment(run: Run, job: str) -> list[Manifest]:
-    """Of every pod of a run."""
+    """The variables of every pod of a run."""
     secrets = {api_key_env(role): secret for role, secret in sorted(run.spec.secrets().items())}
     if run.spec.journal is not None and run.spec.journal.options is not None:
         secrets[names.ENV_DEPOT_OPTIONS] = run.spec.journal.options.secret
@@ -144,7 +144,7 @@ def _environment(run: Run, job: str) -> list[Manifest]:
         names.ENV_GRACE_SECONDS: str(CELL_GRACE_SECONDS),
         names.ENV_OUTPUT_BYTES: str(OUTPUT_BYTES),
         **_depot(run),
-        # A user's own worker image may not set them: only /tmp can be written to, and order must not differ by pod.
+        # A user's own worker image may not set these. Only /tmp is writable, and hash order must be equal in all pods.
         "HOME": "/tmp",
         "DSPY_CACHEDIR": "/tmp/dspy",
         "PYTHONHASHSEED": "0",
@@ -159,7 +159,7 @@ def _environment(run: Run, job: str) -> list[Manifest]:
 
 
 def _of_this_job(order: StartJob) -> list[Manifest]:
-    """What its pods may do that others may not."""
+    """The variables of this Job's pods alone."""
     plain: dict[str, str] = {}
     if order.rates.models:
         plain |= {names.ENV_LIMITER: order.limiter, names.ENV_RATE_LIMITS: order.rates.to_json()}
@@ -176,14 +176,14 @@ def _plain(values: dict[str, str]) -> list[Manifest]:
 
 
 def _variables(run: Run) -> list[Manifest]:
-    """The user's own."""
+    """The user's variables."""
     prefix = variable_prefix(len(run.spec.env_from))
     made = []
     for variable in run.spec.env:
         if variable.value_from is not None:
             value: Manifest = {"valueFrom": _written(variable.value_from)}
         else:
-            # The kubelet replaces $(NAME), and takes $$ for $.
+            # The kubelet expands $(NAME) and reads $$ as $.
             value = {"value": (variable.value or "").replace("$", "$$")}
         made.append({"name": prefix + variable.name, **value})
     return made
@@ -202,7 +202,7 @@ def _written(part: SpecModel) -> Manifest:
 
 
 def _depot(run: Run) -> dict[str, str]:
-    """A folder for each Compilation: a namesake that is made later has another one."""
+    """One folder per Compilation. A later Compilation of the same name has another."""
     journal = run.spec.journal
     if journal is None:
         return {}

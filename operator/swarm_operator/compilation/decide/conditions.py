@@ -1,4 +1,4 @@
-"""A verdict as users read it: conditions by one table, events where something changed."""
+"""Writes a verdict as users read it: conditions from one table, and an event for each change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class State(StrEnum):
     FAILED = "failed"
     """Terminal: a person must change the spec, which begins a new run."""
     SUSPENDED = "suspended"
-    """Until a person lets it go on."""
+    """Until a person resumes it."""
 
 
 CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
@@ -65,17 +65,17 @@ CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
         ConditionType.SUCCEEDED: "Unknown",
     },
 }
-"""State -> conditions. What is not in a row is absent. While one run is suspended, the artifact of another is ready."""
+"""State -> conditions. A condition that a row lacks is absent from the status."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said.
+    """What the status is to say.
 
     Attributes:
         reason: a Reason or a WorkerReason.
-        waiting_since: set where something outside keeps the run from going on.
-        published: the artifact that is there now, where it is of this run.
+        waiting_since: set if something outside keeps the run from going on.
+        published: the current artifact, if this run made it.
     """
 
     state: State
@@ -90,7 +90,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def settled(status: Status, run_id: str) -> State | None:
-    """PUBLISHED or FAILED where the status says so of this very run: that is sticky."""
+    """PUBLISHED or FAILED if the status says so of this run: both are final."""
     if status.run_id != run_id:
         return None
     for state in (State.PUBLISHED, State.FAILED):
@@ -110,7 +110,7 @@ CALM: Final = {
     Reason.PUBLISHED,
     Reason.PUBLISHED_PARTIAL,
 }
-"""Reasons whose events are no warnings."""
+"""Reasons whose events are not warnings."""
 
 
 def ended_by_limit(status: Status) -> bool:
@@ -119,19 +119,19 @@ def ended_by_limit(status: Status) -> bool:
 
 
 def is_over(compilation: Compilation) -> bool:
-    """Whether the run has ended for good: one that a limit has ended may go on."""
+    """Whether the run has ended for good. A run that a limit has ended may go on."""
     status = compilation.status
     return settled(status, compilation.run_id) is not None and not ended_by_limit(status)
 
 
 def make(world: World, verdict: Verdict, now: datetime) -> Status:
-    """The whole status, as it is to be after this pass."""
+    """The whole status after this pass."""
     compilation, before = world.compilation, world.compilation.status
     same_run = before.run_id == compilation.run_id
     over = verdict.state in (State.PUBLISHED, State.FAILED)
     ended = before.completion_time if same_run else None
     if ended and over and not world.journal.shards:
-        # Its journal is gone: what was told of the run stays as it was.
+        # Its journal is gone, so the status keeps what it says of the run.
         conditions = _conditions(before, verdict, compilation.generation, now)
         return before.model_copy(update={"conditions": conditions, "observed_generation": compilation.generation})
     report = world.journal.artifact.report if world.journal.artifact else None
@@ -160,7 +160,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
 
 
 def events(before: Status, after: Status) -> tuple[Event, ...]:
-    """At most one: where run, round or reason changed. Repeats have the same name, so they are not written twice."""
+    """At most one event: if run, round or reason changed. A repeat has the same name, so it is not written twice."""
     old, new = before.condition(ConditionType.READY), after.condition(ConditionType.READY)
     if new is None:
         return ()
@@ -192,7 +192,7 @@ def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime
 def _usage(world: World) -> UsageStatus:
     journal, spec = world.journal, world.compilation.spec
     allowed = AllowedStatus.of(spec.limits) if spec else None
-    # Somebody may have taken accounts out of the journal: they are booked again.
+    # Somebody may have deleted accounts from the journal; the status still has their sums.
     total = journal.accounts.total | world.compilation.told
     return UsageStatus(
         **journal.usage.model_dump(exclude={"micro_usd"}),
@@ -216,7 +216,7 @@ def _usd(micro_usd: int) -> float:
 
 
 def _round(world: World) -> int:
-    """The one that is worked on, or planned next."""
+    """The round that is worked on, or planned next."""
     plans = world.journal.plans
     if not plans:
         return 0
@@ -225,7 +225,7 @@ def _round(world: World) -> int:
 
 
 def _progress(world: World) -> ProgressStatus:
-    """Cells of finished rounds are done by definition; those of the last one are counted."""
+    """Counts the cells of the last round; those of earlier rounds are done by definition."""
     plans = world.journal.plans
     total = sum(planned.end.cells for planned in plans.values())
     done = max(0, total - len(world.journal.missing(max(plans, default=-1))))

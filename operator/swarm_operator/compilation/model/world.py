@@ -1,4 +1,4 @@
-"""What a pass has seen, as immutable facts. `observe` makes them, `decide` reads them; nothing here does anything."""
+"""What a pass has seen, as immutable facts: `observe` and `interpret` make them, `decide` reads them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,12 +21,12 @@ from swarm_wire.spec.problems import parse, problems
 from swarm_wire.spending import UNLIMITED, Allowance, Spending
 
 OVERDUE: Final = "DeadlineExceeded"
-"""Kubernetes' word for a pod that has lived for longer than it may."""
+"""Kubernetes' reason for a pod that exceeded its activeDeadlineSeconds."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """Which Compilation a pass is about. A namesake that was made later has another uid."""
+    """Identifies the Compilation of a pass. A later Compilation of the same name has another uid."""
 
     namespace: str
     name: str
@@ -38,11 +38,11 @@ class Compilation:
     """A DSPyCompilation as it is in the cluster.
 
     Attributes:
-        status: what we wrote last.
-        rerun_at: value of the annotation that asks for another run.
+        status: the status that the operator wrote last.
+        rerun_at: value of the annotation that requests another run.
         queue: its labels for Kueue.
-        goes_on: whether its run is the one that the status tells of, whatever its generation.
-        superseded: whether that is so only until that run's pods have ended.
+        goes_on: the run named in the status continues, whatever its generation.
+        superseded: that run continues only until its pods have ended.
     """
 
     key: Key
@@ -64,21 +64,20 @@ class Compilation:
 
     @property
     def told(self) -> Spending:
-        """What the status says that this run has spent."""
+        """What this run has spent, according to the status."""
         return self.status.spent if self.status.run_id == self.run_id else Spending()
 
     def lacks(self, artifact: "PublishedArtifact | None") -> bool:
-        """Whether the ConfigMap with the artifact's name is to be written again: it was deleted, or never filled."""
+        """Whether the artifact's ConfigMap must be written again because it was deleted or never filled."""
         if artifact is None:
             return True
         return not artifact.sha256 and artifact.owner_uid == self.key.uid and not artifact.foreign
 
     def continued(self, request: RunRequest, has_pods: bool = False) -> "Compilation":
-        """The same, seen beside the request of the run that the status tells of.
+        """This Compilation, with `goes_on` and `superseded` derived from the request of the run named in the status.
 
-        That run goes on where the spec says so (`is_same_run`), unless a rerun is asked for: under another value than
-        the run's own. Where it has pods, it goes on until they have ended: what they paid for is of use to the next run
-        of the same request.
+        That run goes on if the new spec is of the same run (`is_same_run`) and no other rerun is requested. A run that
+        has pods goes on until they have ended: the next run of the same request can reuse what they paid for.
         """
         if self.requested_at != self.status.last_handled_requested_at:
             return self
@@ -94,12 +93,12 @@ class Compilation:
 
     @cached_property
     def spec(self) -> CompilationSpec | None:
-        """None where it is invalid; then `problems` says why."""
+        """The parsed spec, or None if it is invalid; then `problems` says why."""
         return None if self.problems else parse(self.given)
 
     @cached_property
     def problems(self) -> str:
-        """What is wrong with the spec, one clause for each thing: where, what, what it is now."""
+        """The errors in the spec, one clause each: the field, what is wrong, its current value."""
         try:
             parse(self.given)
         except ValidationError as error:
@@ -109,7 +108,7 @@ class Compilation:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a Compilation: what all its objects are made from."""
+    """One execution of a Compilation. All its objects are made from this."""
 
     key: Key
     id: str
@@ -123,7 +122,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a pod does not start, as the scheduler or the kubelet says it."""
+    """Why a pod does not start, according to the scheduler or the kubelet."""
 
     reason: Reason
     message: str
@@ -131,14 +130,14 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of a plan or work Job. Which slice it does is told by its labels, never by what it prints.
+    """A pod of a plan or work Job. Its labels, never its output, say which slice it computes.
 
     Attributes:
-        held: our finalizer is on it.
-        started: its container runs, or ran: there may be output.
+        held: it has the operator's finalizer.
+        started: its container runs or ran, so there may be output.
         ended: it will print no more.
         deleted_at: when its grace period ends, if it was deleted.
-        disrupted: Kubernetes ended it for reasons that are not its own.
+        disrupted: Kubernetes ended it for a reason outside the pod.
         allowance: what it may spend.
         failure: how its container ended, for people.
         commit: its commit record, if it left one.
@@ -168,27 +167,25 @@ class Pod:
 
     @property
     def account(self) -> str:
-        """Under which the journal books what it spends."""
+        """Name of the journal's account for this pod's spending."""
         return f"{_account(self, self.job_uid, self.index)}-{self.uid}"
 
     @property
     def failed_on_its_own(self) -> bool:
-        """Whether this end uses up an attempt: of what, its role says. One that hangs does, whatever it makes of its
-        SIGTERM.
-        """
+        """Whether this end uses up an attempt; its role says of what. A pod that hung does, whatever its exit code."""
         hung = ROLES[self.kind].retried is Retried.JOB and self.failure.startswith(OVERDUE)
         interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
         return self.ended and not (self.disrupted or self.deleted_at or interrupted)
 
     @property
     def ended_by_cell(self) -> bool:
-        """Whether what it ran may have ended it: by a signal (memory included), or because it never came to an end."""
+        """Whether its cells may have ended it: by a signal (out of memory included) or because they never finished."""
         if self.commit is not None:
             return self.commit.reason == WorkerReason.CELL_TIMEOUT
         return self.failed_on_its_own and self.exit_code is not None
 
     def lost(self, now: datetime, after: float) -> bool:
-        """Whether it should have ended long ago: its node is gone, or its kubelet."""
+        """Whether it should have ended long ago: its node or its kubelet is gone."""
         return not self.ended and self.deleted_at is not None and now > self.deleted_at + timedelta(seconds=after)
 
 
@@ -197,11 +194,11 @@ class Job:
     """A plan or work Job.
 
     Attributes:
-        is_partial: a limit has ended the run, and this plan brings the best program so far.
+        is_partial: a limit has ended the run, and this plan publishes the best program so far.
         suspended: somebody has suspended it; it has no pods, or they are ending.
-        mounted: shards that its pods are given where they are there.
-        needed: those without which none of its pods starts.
-        allowance: of each of its pods.
+        mounted: shards that its pods mount if they exist.
+        needed: shards without which none of its pods starts.
+        allowance: what each of its pods may spend.
     """
 
     name: str
@@ -218,24 +215,24 @@ class Job:
     needed: frozenset[str] = frozenset()
     allowance: Allowance = UNLIMITED
     finished: bool = False
-    """The Job controller will start no more pods. (It may say so a minute after the last one ended.)"""
+    """The Job controller will start no more pods. It may report this a minute after the last pod ended."""
 
     def account(self, index: int) -> str:
-        """As a pod's of that index, of which nobody knows the uid."""
+        """The account of the pod with this index, while the pod's uid is unknown."""
         return _account(self, self.uid, index)
 
 
 def _account(of: Pod | Job, job_uid: str, index: int) -> str:
-    # Names recur, of Jobs that are made anew; uids do not.
+    # A Job that is created again has the same name but another uid.
     return f"{of.kind}-{of.round}-{of.attempt}-{index}-{job_uid}"
 
 
 @dataclass(frozen=True)
 class AssignmentMap:
-    """Which slice each pod of a work Job does.
+    """The ConfigMap that gives each pod of a work Job its slice.
 
     Attributes:
-        strikes: cell key -> how many attempts before this one failed on their own without a result for it.
+        strikes: cell key -> how many earlier attempts failed on their own without a result for this cell.
     """
 
     name: str
@@ -246,10 +243,10 @@ class AssignmentMap:
 
 @dataclass(frozen=True)
 class MapRef:
-    """A ConfigMap of ours, without what it holds.
+    """A ConfigMap of the operator, without its data.
 
     Attributes:
-        size: bytes of a shard, as its annotation says.
+        size: bytes of a shard, according to its annotation.
     """
 
     name: str
@@ -266,8 +263,8 @@ class PublishedArtifact:
     """The ConfigMap that has the artifact's name.
 
     Attributes:
-        owner_uid: of its controller, "" where it has none.
-        partial: why it is no more than the best program by then; "" where it is the optimizer's winner.
+        owner_uid: uid of its controller; "" if it has none.
+        partial: why it holds only the best program so far; "" if it holds the optimizer's winner.
         foreign: another manager owns some of its data.
     """
 
@@ -283,7 +280,7 @@ class PublishedArtifact:
 
 @dataclass(frozen=True)
 class NewPlan:
-    """A plan that came to its end, as its pod printed it: the round's tasks, and what closes the round's planning."""
+    """The output of a completed plan: the round's tasks, and the records that close its planning."""
 
     round: int
     attempt: int
@@ -293,11 +290,11 @@ class NewPlan:
 
 @dataclass(frozen=True)
 class Harvest:
-    """What pods printed and the journal lacks.
+    """Records that pods printed and the journal lacks.
 
     Attributes:
         results: round -> RESULT, CALL and BOOKED records.
-        settled: pods whose output was read to its end, or is gone: nothing more will come.
+        settled: pods whose output was read to its end or is gone, so that no more records will come.
     """
 
     results: Mapping[int, tuple[Framed, ...]] = field(default_factory=dict)
@@ -307,18 +304,17 @@ class Harvest:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that a decision about one Compilation is made from.
+    """Everything on which a decision about one Compilation is based.
 
     Attributes:
         run: None until the run's request is written.
-        inputs: ConfigMaps that the spec names -> their keys, None where there is no such ConfigMap.
+        inputs: ConfigMaps that the spec names -> their keys; None if there is no such ConfigMap.
         assignments: of the current run, by (round, attempt).
-        rejections: Job uid -> why the API server admits no pod of it.
-        maps: every ConfigMap of ours that belongs to the Compilation, of all runs.
+        rejections: Job uid -> why the API server admits none of the Job's pods.
+        maps: the operator's ConfigMaps for this Compilation, of all runs.
         earlier: other runs of the same request, oldest first.
-        earlier_shards: results of those that are reusable, while a run is under way.
-        superfluous: shards that say nothing but what larger ones say: they are in neither journal, and no pod is given
-            them.
+        earlier_shards: the reusable results of those runs, while a run is under way.
+        superfluous: shards whose records are all in larger shards. Neither journal has them, and no pod mounts them.
     """
 
     compilation: Compilation

@@ -1,4 +1,4 @@
-"""Objects of the API as facts. Pure. Whatever a pod or a user may have written in them is taken with care."""
+"""Converts API objects to facts. Pure. Does not trust what a pod or a user may have written into them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -45,13 +45,13 @@ WAITING: Final[Mapping[str, Reason]] = {
     "CreateContainerError": Reason.POD_CANNOT_START,
     "RunContainerError": Reason.POD_CANNOT_START,
 }
-"""Why a container waits, in the kubelet's words, where waiting will not end by itself."""
+"""The kubelet's reasons for a wait that will not end by itself."""
 KILLED: Final = 137
-"""Exit code of what was ended by SIGKILL."""
+"""Exit code of a process that SIGKILL ended."""
 OUT_OF_MEMORY: Final = "OOMKilled"
-"""Why it was, where the kubelet knows."""
+"""The kubelet's reason, if it knows that memory was the cause."""
 NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
-"""Why a container ended, in the runtime's words, in which no process was started."""
+"""The runtime's reasons for the end of a container in which no process was started."""
 OVER: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
 """Conditions of a Job that starts no more pods."""
 
@@ -61,7 +61,7 @@ def moment(text: str | None) -> datetime | None:
 
 
 def key_of(found: Object) -> Key | None:
-    """Whose object this is: a Compilation's own, or that of the Compilation in our labels and annotations."""
+    """The Compilation to which an object belongs, according to the operator's labels and annotations."""
     metadata = found.get("metadata") or {}
     uid = (metadata.get("labels") or {}).get(LABEL_UID)
     name = (metadata.get("annotations") or {}).get(ANNOTATION_COMPILATION)
@@ -126,7 +126,7 @@ def _role(labels: Object) -> ObjectKind:
 
 
 def _shards(spec: Object) -> Iterable[Object]:
-    """Where a Job's pods have shards from: no other volume of ours is projected."""
+    """The ConfigMaps from which a Job's pods mount shards: only shards are mounted by projected volumes."""
     for volume in ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ():
         for source in (volume.get("projected") or {}).get("sources") or ():
             if "name" in (found := source.get("configMap") or {}):
@@ -134,7 +134,7 @@ def _shards(spec: Object) -> Iterable[Object]:
 
 
 def pod(found: Object) -> Pod:
-    """A pod without the labels that we gave it is of no run: it is let go."""
+    """A pod that lacks the operator's labels belongs to no run; the operator releases it."""
     metadata, status = found["metadata"], found.get("status") or {}
     labels = metadata.get("labels") or {}
     container = _container(status)
@@ -231,7 +231,7 @@ def _container(status: Object) -> Object:
 
 
 def _never(found: Object) -> bool:
-    """Whether a pod was deleted before it had a node: no scheduler gives it one any more."""
+    """Whether a pod was deleted before it had a node: no scheduler will give it one."""
     placed = (found.get("spec") or {}).get("nodeName") or (found.get("status") or {}).get("phase") != "Pending"
     return "deletionTimestamp" in found["metadata"] and not placed
 
@@ -241,13 +241,13 @@ def _is(conditions: Iterable[Object], type_: str) -> bool:
 
 
 def _transition(conditions: Iterable[Object]) -> datetime | None:
-    """The last change of a pod whose container never ran: when it ended, if it did."""
+    """When a pod whose container never ran last changed; if it has ended, this is when."""
     moments = [found for condition in conditions if (found := moment(condition.get("lastTransitionTime")))]
     return max(moments, default=None)
 
 
 def _resources(found: Object) -> Object:
-    """Of a pod's container, as the API server admitted it."""
+    """The resources of a pod's container, as the API server admitted it."""
     containers = (found.get("spec") or {}).get("containers") or ()
     return next((each.get("resources") or {} for each in containers if each.get("name") == CONTAINER), {})
 
@@ -268,7 +268,7 @@ def _failure(status: Object, ended: Object, resources: Object) -> str:
 
 
 def _memory(resources: Object) -> str:
-    """What a pod had, and where to write more. Without a limit, its node had no more."""
+    """How much memory a pod had, and which field raises it. Without a limit, the node's memory is the limit."""
     for field in ("limits", "requests"):
         if (given := (resources.get(field) or {}).get("memory")) is not None:
             return f"raise spec.swarm.resources.{field}.memory, which was {given}"
