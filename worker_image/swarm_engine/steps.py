@@ -1,4 +1,4 @@
-"""What a run does next while none of its processes is under way: the same in a cluster and on a laptop.
+"""What a run does next when none of its processes runs: the same in a cluster and on a laptop.
 
 plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact
 """
@@ -19,11 +19,11 @@ from swarm_wire.spending import Allowance
 
 @dataclass(frozen=True)
 class Round:
-    """A round whose plan has come to its end.
+    """A round whose plan is complete.
 
     Attributes:
-        left: what the run may spend yet.
-        attempts: at its cells, in their order; the last one has ended.
+        left: what the run may still spend.
+        attempts: the attempts at its cells, in order; the last has ended.
     """
 
     run_id: str
@@ -36,7 +36,7 @@ class Round:
 
     @cached_property
     def missing(self) -> list[tuple[Task, int]]:
-        """Cells that it still needs."""
+        """The cells that the round still needs."""
         return missing_cells(self.tasks, self.journal.keys, self.journal.failed)
 
     @property
@@ -45,7 +45,7 @@ class Round:
 
     @cached_property
     def strikes(self) -> dict[str, int]:
-        """Of the cells that it lacks."""
+        """The strikes of the missing cells."""
         return self.last.strikes_after(self.tasks, self.journal.keys) if self.last else {}
 
     @property
@@ -54,7 +54,7 @@ class Round:
         return max(self.strikes.values(), default=0)
 
     def is_untouched(self, attempt: Attempt) -> bool:
-        """Whether no cell of an attempt has a result: its processes never started, or did nothing."""
+        """Whether no cell of an attempt has a result: its processes never started, or finished none."""
         return not any(key in self.journal.keys for keys in attempt.keys(self.tasks) for key in keys)
 
 
@@ -74,11 +74,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Work:
-    """Have an assignment done, one process for each slice.
+    """Run an assignment, one process per slice.
 
     Attributes:
-        strikes: key of a cell -> how many attempts before this one ended on their own without a result for it.
-        allowance: of each of its processes.
+        strikes: cell key -> how many earlier attempts ended on their own without a result for this cell.
+        allowance: what each process may spend.
     """
 
     assignment: Assignment
@@ -88,14 +88,14 @@ class Work:
 
 @dataclass(frozen=True)
 class CellsFailed:
-    """Journal these errors: each is of a cell that ended every process that ran it."""
+    """Write these errors to the journal, one for each cell that ended every process that ran it."""
 
     results: tuple[Record, ...]
 
 
 @dataclass(frozen=True)
 class Exhausted:
-    """Give up: so many attempts did not come to their end."""
+    """Give up: so many attempts have failed."""
 
     attempts: int
 
@@ -104,19 +104,19 @@ def next_plan(round_: int, swarm: Swarm, left: Allowance, ends: Sequence[Ended],
     """The next attempt at a round's plan.
 
     Args:
-        left: what the run may spend yet.
-        ends: of earlier attempts.
-        started: how many of them there were; some may have left no trace but that.
+        left: what the run may still spend.
+        ends: how earlier attempts ended.
+        started: number of earlier attempts; some of them may have no entry in `ends`.
     """
     strikes = sum(end.on_its_own for end in ends)
     if strikes >= swarm.max_attempts or started >= swarm.max_attempts + EXTRA_ATTEMPTS:
         return Exhausted(started)
-    # A cell that ends its process ends the plan, too, where the plan runs it: then workers do, who can tell which one.
+    # A cell that ends its process also ends a plan that runs it. Then workers run the cells, to find out which one.
     return Plan(round_, started + 1, left, runs_cells=not strikes)
 
 
 def next_work(round_: Round) -> Work | CellsFailed | Exhausted:
-    """The next attempt at the cells that a round lacks; there are some."""
+    """The next attempt at the missing cells of a round, which has some."""
     last, swarm = round_.last, round_.swarm
     number = last.assignment.attempt if last else 0
     if last and (errors := _poisoned(round_, last)):
@@ -125,7 +125,7 @@ def next_work(round_: Round) -> Work | CellsFailed | Exhausted:
     if round_.worst >= swarm.max_attempts or fruitless >= swarm.max_attempts + EXTRA_ATTEMPTS:
         return Exhausted(number)
     cells = affordable(round_.missing, round_.left, round_.journal.accounts.total, len(round_.journal.keys))
-    # What several processes have left over is too little for each of them; together it may be enough for some calls.
+    # An allowance may be too little for each of several processes, yet enough for some calls of fewer processes.
     fewer = max(1, len(last.assignment.slices) // 4) if last and last.was_refused else 0
     slices = slice_cells(
         cells,
@@ -143,7 +143,7 @@ def next_work(round_: Round) -> Work | CellsFailed | Exhausted:
 
 
 def _poisoned(round_: Round, last: Attempt) -> tuple[Record, ...]:
-    """Errors of cells that ended their processes in each of their attempts, the last time with no other beside them."""
+    """Errors of cells that ended their process in each attempt, alone in it the last time."""
     cells = len({cell.key for task in round_.tasks for cell in task.cells})
     ends = {index: end.by_cell for index, end in last.ends.items() if end.by_cell}
     found = isolated(last.keys(round_.tasks), ends, cells, len(round_.missing))

@@ -1,4 +1,4 @@
-"""Rules of a run that is over, is to be, or rests."""
+"""Rules of a run that is over, is ending, or is suspended."""
 
 from collections.abc import Collection
 from typing import Final
@@ -20,15 +20,15 @@ NOTHING: Final = Allowance(calls=0)
 
 
 def deletion(s: Situation) -> Move | None:
-    """A Compilation that is being deleted takes everything with it; only our finalizers would keep pods. Its Jobs would
-    spend for as long as somebody else's finalizer keeps it.
+    """Kubernetes deletes a Compilation's objects with it, except pods with our finalizer. The Jobs are deleted here,
+    because they would spend while somebody else's finalizer keeps the Compilation.
     """
     jobs = (DropJob(job.name, job.uid) for job in s.world.jobs)
     return Move(actions=(*release(s.world.pods), *jobs)) if s.world.compilation.deleting else None
 
 
 def end_of_run(s: Situation) -> Move | None:
-    """Published and failed are sticky for their run. A published artifact is kept there."""
+    """Published and failed are final for their run. A published artifact that was deleted is written again."""
     if s.settled is None:
         return None
     compilation, artifact = s.world.compilation, s.world.journal.artifact
@@ -43,14 +43,14 @@ def end_of_run(s: Situation) -> Move | None:
 
 
 def superseded(s: Situation) -> Move | None:
-    """The spec was changed: what the run before it has under way is paid for, so it is kept before a new run begins."""
+    """The spec was changed. The earlier run's running cells are paid for, so they are kept before a new run begins."""
     if not s.world.compilation.superseded:
         return None
     return Move(wording.superseded(s, len(s.live(s.pods))), end(s, s.jobs), s.settings.gather_interval)
 
 
 def suspended(s: Situation) -> Move | None:
-    """No pod runs. What those that did had finished has been kept; a winner that is there is published all the same."""
+    """Ends all pods and keeps what they finished. A winner that exists is published all the same."""
     spec = s.world.compilation.spec
     if spec is None or not spec.suspend or winner(s):
         return None
@@ -60,7 +60,7 @@ def suspended(s: Situation) -> Move | None:
 
 
 def compiled(s: Situation) -> Move | None:
-    """The last plan brought the artifact: write it, and only then call the run published."""
+    """The last plan printed the artifact: write it, and only then call the run published."""
     artifact, found = winner(s), s.world.artifact
     if artifact is None:
         return None
@@ -83,7 +83,7 @@ def compiled(s: Situation) -> Move | None:
 
 
 def ended_by_limit(s: Situation) -> Move | None:
-    """A limit has ended the run, and its best program is not wanted."""
+    """A limit has ended the run, and the spec does not ask for its best program."""
     if s.partial is None or not s.partial.holds(limits.current(s)):
         return None
     message = f"{s.partial.why}. {wording.best_so_far(s.world.journal.artifact, wanted=False)}"
@@ -91,10 +91,10 @@ def ended_by_limit(s: Situation) -> Move | None:
 
 
 def ending(s: Situation, why: str, last_plan: Collection[str] = ()) -> Move | None:
-    """A run ends when its pods have: what they finish is kept, and their accounts are to be closed.
+    """A run ends only after its pods: the journal keeps what they finish, and closes their accounts.
 
     Args:
-        last_plan: uids of Jobs that bring the best program so far.
+        last_plan: uids of Jobs that publish the best program so far.
     """
     jobs = [job for job in s.jobs if not s.over(job)]
     # Their Jobs may be gone.
@@ -104,7 +104,7 @@ def ending(s: Situation, why: str, last_plan: Collection[str] = ()) -> Move | No
 
 
 def limited(s: Situation) -> Move | None:
-    """A limit ends the run: no pod goes on, and a last plan, which spends nothing, brings the best program so far."""
+    """A limit ends the run: its pods end, and a last plan, which spends nothing, prints the best program so far."""
     jobs = s.jobs_of(ObjectKind.PLAN, s.planned)
     last, partial = max(jobs, default=0), [job.uid for job in jobs.values() if job.is_partial]
     if last and jobs[last].is_partial and not s.over(jobs[last]):
@@ -126,14 +126,14 @@ def limited(s: Situation) -> Move | None:
 
 
 def winner(s: Situation) -> Artifact | None:
-    """What the run is to publish: the optimizer's winner; where a limit has ended it, the best program, if wanted."""
+    """The program to publish: the optimizer's winner or, if a limit has ended the run, the best program, if wanted."""
     now = limits.current(s)
     is_wanted = s.partial is None or (s.partial.holds(now) and now.publish_partial)
     return s.world.journal.artifact if is_wanted else None
 
 
 def publish(s: Situation, artifact: Artifact) -> ClaimName | Publish:
-    """What is next: somebody may have deleted the ConfigMap that was claimed."""
+    """Publishes, or claims the ConfigMap's name again if somebody has deleted the ConfigMap."""
     run, found = s.world.run, s.world.artifact
     assert run is not None, "its journal has the artifact"
     return Publish(run, artifact, found) if found else ClaimName(run.spec.artifact_name(run.key.name))

@@ -1,4 +1,4 @@
-"""Jobs that are to be created, with all that they and their pods are given. Pure."""
+"""Orders for Jobs, with everything that the Jobs and their pods get. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,25 +17,24 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spending import Allowance
 
 POD_SECONDS: Final = 24 * 3600
-"""Longest life of a pod, for those that hang where nobody looks: in an import, in the data, in an optimizer; workers,
-whose cells have a time, have less, for those in which nothing moves any more. One that works loses what is in flight,
-as by any SIGTERM, and another goes on."""
+"""Longest life of a pod, in case it hangs in an import, in the data or in an optimizer. Workers have less, because
+their cells have a time limit. A pod that still works loses its running cells, as on any SIGTERM; another goes on."""
 START_SECONDS: Final = 600
-"""Of a worker, for its image, which a new node pulls first, its imports and data."""
+"""What a worker may take for the pull of its image, its imports and its data."""
 PARTIAL_SECONDS: Final = 1800
-"""That of a plan for the best program so far, which makes no call: what it replays took seconds or minutes before."""
+"""Longest life of a plan for the best program so far. It makes no LM call, and its replay takes minutes at most."""
 
 
 def plan_job(
     s: Situation, attempt: int, allowance: Allowance, ending: Ending | None = None, runs_cells: bool = True
 ) -> StartJob:
-    """The next round's: one pod that replays the compile from the whole journal.
+    """The next round's plan Job: one pod that replays the compile from the whole journal.
 
     Args:
-        ending: a limit ends the run: the plan brings the best program so far.
+        ending: set if a limit ends the run: the plan publishes the best program so far.
         runs_cells: it may run small waves itself.
     """
-    # Of a round that a limit has cut short: it asks for the rest of them first.
+    # If a limit has cut a round short, the plan first requests the rest of that round's tasks.
     leftover = [] if ending else s.world.journal.leftover
     made = _job(s, ObjectKind.PLAN, s.planned, attempt, allowance, {Folder.TASKS: leftover} if leftover else {})
     if not runs_cells:
@@ -47,17 +46,17 @@ def plan_job(
 
 
 def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> StartJob:
-    """One pod for each slice, `spec.swarm.pods` of them side by side. From the journal they take LM calls, unpaid.
+    """One pod per slice, `spec.swarm.pods` of them at a time. They reuse LM calls in the journal without paying.
 
     Args:
-        allowance: of each pod.
+        allowance: what each pod may spend.
     """
     round_, slices = assignment.round, len(assignment.slices)
     tasks = s.world.journal.task_shards(round_)
     given = {Folder.TASKS: tasks, Folder.ASSIGNMENT: ()}
     made = _job(s, ObjectKind.WORK, round_, assignment.attempt, allowance, given)
     spec = made.run.spec
-    # How long a pod waits for its turn at a provider cannot be known.
+    # How long the limiter makes a pod wait for a provider is unknown.
     seconds = POD_SECONDS if made.rates.models else _longest(spec, assignment, tasks)
     return replace(made, pods=slices, parallel=min(spec.swarm.pods, slices), seconds=seconds)
 
@@ -70,7 +69,7 @@ def _job(
     allowance: Allowance,
     shards: Mapping[Folder, Sequence[Shard]],
 ) -> StartJob:
-    """A Job of one pod, with what every Job of the run has."""
+    """A Job of one pod, with everything that all Jobs of the run share."""
     world, compilation = s.world, s.world.compilation
     assert world.run is not None, "the run was opened"
     assert compilation.spec is not None, "its spec is valid"
@@ -85,7 +84,7 @@ def _job(
         seconds=POD_SECONDS,
         mounts={folder: tuple(mounted) for folder, mounted in given.items()},
         allowance=allowance,
-        # As the spec has them now: a run goes on with other ones.
+        # From the current spec: a change of limits does not begin a new run.
         rates=rate_limits(compilation.spec, compilation.key.namespace, compilation.key.name),
         limiter=s.settings.limiter,
         queue=compilation.queue,
@@ -94,7 +93,7 @@ def _job(
 
 
 def _longest(spec: CompilationSpec, assignment: Assignment, tasks: Sequence[Shard]) -> int:
-    """Seconds that a pod may take, by limits.cellSeconds: a thread takes the last cell when all others are done."""
+    """Seconds that a pod may take by limits.cellSeconds: a thread may begin the last cell when all others are done."""
     weights = {task.digest: task.weight for shard in tasks for task in shard.tasks}
     cells = [[weights.get(ref.task, 1) for ref in slice_ for _ in ref.cells] for slice_ in assignment.slices]
     turns = max(ceil(sum(each) / spec.swarm.threads_per_pod) + max(each) for each in cells)

@@ -20,7 +20,7 @@ def invalid_spec(s: Situation) -> Move | None:
     compilation = s.world.compilation
     problems = compilation.problems
     if compilation.spec and len(name := compilation.spec.artifact_name(compilation.key.name)) > LONGEST_NAME:
-        # Found when the winner is to be written, it would have cost the whole compile.
+        # Checked now, since a failure to write the winner would come after the whole compile was paid for.
         problems = f"the artifact's ConfigMap would be {name!r}, and a name has at most {LONGEST_NAME} characters"
         problems += "; write a shorter one in spec.artifact.configMap.name"
     if problems:
@@ -29,7 +29,7 @@ def invalid_spec(s: Situation) -> Move | None:
 
 
 def stopped_by_a_pod(s: Situation) -> Move | None:
-    """An exit that another attempt cannot cure."""
+    """A pod has ended with an exit code that another attempt cannot cure."""
     for pod in sorted(s.pods, key=lambda pod: (pod.round, pod.attempt, pod.index)):
         if pod.exit_code in TERMINAL_EXITS and not s.live([pod]):
             return give_up(s, wording.worker_reason(pod), wording.verdict_of(s, pod), proof=pod)
@@ -52,7 +52,7 @@ def restricted(s: Situation) -> Move | None:
     spec, run, settings = s.world.compilation.spec, s.world.run, s.settings
     if spec is None or winner(s):
         return None
-    # Pods are made from the run's request, which whoever may write ConfigMaps could have written.
+    # Pods are made from the run's request, which any user with write access to ConfigMaps could have written.
     images = [spec.image, *([run.image] if run else [])]
     accounts = [each.swarm.service_account_name for each in (spec, *([run.spec] if run else []))]
     for field, values, allowed in (
@@ -71,7 +71,7 @@ def restricted(s: Situation) -> Move | None:
 
 
 def without_limiter(s: Situation) -> Move | None:
-    """How fast a provider may be asked is kept by the limiter, or by nobody."""
+    """Only a limiter enforces models.*.limits."""
     spec = s.world.compilation.spec
     if s.settings.limiter or spec is None or winner(s):
         return None
@@ -87,7 +87,7 @@ def without_limiter(s: Situation) -> Move | None:
 
 
 def too_large(s: Situation) -> Move | None:
-    """etcd is not made for more."""
+    """Bounds the journal, because etcd is not made for more data."""
     size, most = s.journal_bytes, s.settings.journal_bytes
     if size <= most:
         return None
@@ -101,9 +101,9 @@ def too_large(s: Situation) -> Move | None:
 
 
 def no_progress(s: Situation) -> Move | None:
-    """A plan that asks for what the journal had before it ran would ask for ever.
+    """A plan that requests results which the journal already had would do so forever.
 
-    A round whose tasks are lost is no such case: the next plan asks again for what is missing, once.
+    A round whose tasks are lost is different: the next plan requests the missing cells again, once.
     """
     round_, keys = s.planned - 1, s.world.journal.keys
     if round_ < 0 or s.world.journal.plans[round_].end.outcome is not PlanOutcome.BLOCKED:

@@ -1,4 +1,4 @@
-"""How much room journals take: which earlier runs are of use, which shards become one, and what can go. Pure."""
+"""Bounds the size of journals: which earlier runs are kept, which shards are merged, which are deleted. Pure."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -14,24 +14,25 @@ from swarm_wire.messages import PlanOutcome
 from swarm_wire.shards import SHARD_BYTES
 
 MOST_EARLIER: Final = 500
-"""Shards of earlier runs that pods mount: each takes room in their Job."""
+"""Most shards of earlier runs that pods mount: each makes their Job larger."""
 FEW: Final = 20
-"""So many small shards side by side stay as they are: to merge each new one would write everything again and again."""
+"""So many small shards are not merged: merging each new shard would write everything again and again."""
 MOST_MERGED: Final = 100
-"""Shards that one pass merges: pods print meanwhile, and what they print wants to be read."""
+"""Most shards that one pass merges: a longer pass would delay the reading of pods' output."""
 
 
 def reusable(earlier: Sequence[str], maps: Iterable[MapRef], most_bytes: int) -> list[str]:
-    """Those of the earlier runs that a later one may use: as many of the newest with results as pods can well be given,
-    and the very newest whatever its size.
+    """The earlier runs whose results a later run may use, oldest first: the newest runs that fit into the bounds.
+
+    The newest run with results is always among them.
 
     Args:
-        earlier: oldest first, as what is returned.
+        earlier: oldest first.
     """
     sizes: dict[str, list[int]] = {}
     for found in maps:
         if found.kind == ObjectKind.RESULTS:
-            # Its annotation says so, which others may edit: what cannot be, or is not said, counts as a full one.
+            # Others may edit the annotation with the size. An impossible or missing size counts as a full ConfigMap.
             stated = found.size if 0 < found.size <= MEBIBYTE else MEBIBYTE
             sizes.setdefault(found.run_id, []).append(stated)
     kept: list[str] = []
@@ -45,25 +46,25 @@ def reusable(earlier: Sequence[str], maps: Iterable[MapRef], most_bytes: int) ->
 
 
 def kept(s: Situation, *, answered: bool) -> set[str]:
-    """Runs, this one aside, whose journals are worth their room.
+    """The runs, except the current one, whose journals are kept.
 
     Args:
-        answered: the request has its artifact: what answered other requests is not wanted any more.
+        answered: the request has its artifact, so that runs of other requests are no longer needed.
     """
     of_request, current = s.world.earlier, s.world.compilation.run_id
     opened = {found.run_id: found.created_at for found in s.world.maps if found.kind == ObjectKind.RUN}
     others = {found.run_id for found in s.world.maps} - {current, *of_request}
-    # Of some, nobody knows the age: somebody deleted their request.
+    # The age of a run is unknown if somebody deleted its request.
     by_age = sorted(others, key=lambda run: (when.isoformat() if (when := opened.get(run)) else "", run))
     runs = [*([] if answered else by_age), *of_request]
     return set(reusable(runs, s.world.maps, s.settings.journal_bytes))
 
 
 def mounted(s: Situation) -> frozenset[str]:
-    """ConfigMaps that pods may still be given."""
+    """The ConfigMaps that pods may still mount."""
     jobs = {job.uid for job in s.world.jobs}
     if any(not (pod.started or pod.ended) and pod.job_uid not in jobs for pod in s.live(s.world.pods)):
-        # Somebody deleted its Job, which said what it mounts.
+        # Somebody deleted the pod's Job, the source of what it mounts.
         return frozenset(found.name for found in s.world.maps)
     current = s.world.compilation.run_id
     live = [job for job in s.world.jobs if job.run_id != current or not s.over(job)]
@@ -71,23 +72,21 @@ def mounted(s: Situation) -> frozenset[str]:
 
 
 def compaction(s: Situation) -> MergeShards | None:
-    """Small shards become a large one: when that is seen, they are superfluous. None that a pod may mount."""
+    """Merges small shards that no pod may mount. When a pass reads the merged shard, they become superfluous."""
     taken = mounted(s)
     runs = [s.world.journal.of(ObjectKind.RESULTS)]
     runs += [list(its) for _, its in groupby(s.world.earlier_shards, lambda shard: shard.run_id)]
     read = {shard.name for shards in runs for shard in shards} | s.world.superfluous
     altered = {found.run_id for found in s.world.maps if found.kind == ObjectKind.RESULTS and found.name not in read}
     for shards in runs:
-        # The large one may be what was altered.
+        # The altered shard may be the merged one.
         if shards and shards[0].run_id not in altered and (crowd := crowded(shards, taken)):
             return MergeShards(crowd)
     return None
 
 
 def sifted(shards: Iterable[Shard]) -> tuple[list[Shard], frozenset[str]]:
-    """Shards that say something, in the order given, and names of those that say nothing but what larger ones of their
-    run say.
-    """
+    """The shards that are needed, in the order given, and the names of the superfluous ones."""
     found = list(shards)
     runs = dict[str, list[Shard]]()
     for shard in found:
@@ -98,7 +97,7 @@ def sifted(shards: Iterable[Shard]) -> tuple[list[Shard], frozenset[str]]:
 
 
 def superfluous(shards: Iterable[Shard]) -> list[Shard]:
-    """Those of a run's shards of results that say nothing but what larger ones say."""
+    """The shards of a run's results whose records are all in larger shards."""
     results: set[str] = set()
     calls: set[str] = set()
     others: set[tuple[object, ...]] = set()
@@ -117,9 +116,9 @@ def superfluous(shards: Iterable[Shard]) -> list[Shard]:
 
 
 def crowded(shards: Sequence[Shard], taken: frozenset[str] = frozenset()) -> tuple[Shard, ...]:
-    """Small shards of a run that fit into one, where there are too many; none otherwise.
+    """Small shards of a run that fit into one shard, if there are too many; otherwise none.
 
-    Which round and attempt brought something is asked about the last rounds alone: only older ones are mixed.
+    Only shards of older rounds are mixed: rules ask for round and attempt of a record in the last rounds only.
     """
     rounds = sorted({end.round for shard in shards for end in shard.plans if end.outcome is not PlanOutcome.PARTIAL})
     first = rounds[-2] if len(rounds) > 1 else 0

@@ -18,14 +18,14 @@ from swarm_wire.names import TERMINAL_EXITS, ExitCode
 
 
 def harvest(s: Situation) -> Move | None:
-    """What pods printed is written first; the next pass decides from the journal."""
+    """Writes to the journal what pods printed; the next pass decides from it."""
     found, run_id = s.world.harvest, s.world.compilation.run_id
     kept: list[Action] = [
         KeepRecords(run_id, ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
     ]
     for plan in found.plans:
         kept += keep_plan(run_id, plan)
-    # Without its Job, the pod that tells why the run fails would be gone before that is told.
+    # A pod that says why the run fails keeps its finalizer: without a Job, it would be gone before the status says so.
     read = [pod for pod in found.settled if pod.exit_code not in TERMINAL_EXITS]
     return Move(None, (*kept, *release(read)), wake_up=0) if kept else None
 
@@ -41,7 +41,7 @@ def unopened(s: Situation) -> Move | None:
             f"the run's request was altered, or is of another release. {wording.new_run(s)}",
         )
     assert compilation.spec is not None, "it was found to be valid"
-    # With the image that the run begins with: an operator's new default is for new runs.
+    # The run keeps the image that it begins with: a new default of the operator is for new runs.
     spec = compilation.spec.model_copy(update={"image": compilation.spec.image or s.settings.worker_image})
     request = RunRequest(
         run_id=compilation.run_id,
@@ -55,13 +55,13 @@ def unopened(s: Situation) -> Move | None:
 
 
 def crowded(s: Situation) -> Move | None:
-    """Every pod mounts what its run has: hundreds of small shards would make Jobs large, and lists of pods larger."""
+    """Merges shards. Every pod mounts its run's shards, so hundreds of small ones make Jobs and lists of pods large."""
     merge = retention.compaction(s)
     return Move(actions=(merge,), wake_up=0) if merge else None
 
 
 def scatter(s: Situation) -> Move | None:
-    """The last planned round lacks results: attempt after attempt, each with the missing cells alone."""
+    """The last planned round lacks results: makes another attempt, with the missing cells only."""
     if not s.missing or s.world.run is None:
         return None
     round_ = open_round(s, s.world.run)
@@ -69,7 +69,7 @@ def scatter(s: Situation) -> Move | None:
     number = last.assignment.attempt if last else 0
     job = s.jobs_of(ObjectKind.WORK, round_.number).get(number)
     if last and job is None and not pods and round_.is_untouched(last):
-        # The operator died between the two writes of an attempt, or the Job was deleted before it brought anything.
+        # The operator died between the two writes of an attempt, or the Job was deleted before it had any result.
         share = round_.left.shared(len(last.assignment.slices))
         return start(s, wording.scattering(s), work_job(s, last.assignment, share))
     if job is not None and not s.over(job):
@@ -105,8 +105,8 @@ def plan(s: Situation) -> Move | None:
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, wording.planning(s))
     left = limits.left(s)
-    # What pods have spent that finished the round and have not ended is in no account yet. And where somebody has
-    # deleted a plan's end, or its tasks, or a task has failed, workers do what the next one may ask for again.
+    # The spending of pods that have not ended is in no account yet. And workers may still run what the next plan would
+    # request again: if a task has failed, or if somebody has deleted a plan's tasks or its end.
     first = round_ - (s.tasks is None or s.is_cut_short)
     if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= first]):
         return under_way(s, wording.planning(s))
@@ -124,7 +124,7 @@ def plan(s: Situation) -> Move | None:
 
 
 def keep_plan(run_id: str, new: NewPlan) -> Iterable[Action]:
-    """The PLAN record, which closes, is written last: a plan is in the journal entirely, or not at all."""
+    """Writes the closing PLAN record last, so that a plan is in the journal entirely or not at all."""
     if new.tasks:
         yield KeepRecords(run_id, ObjectKind.TASKS, new.round, new.attempt, new.tasks)
     yield KeepRecords(run_id, ObjectKind.RESULTS, new.round, new.attempt, new.closing)

@@ -1,13 +1,13 @@
-"""The state machine: from what was seen, what to do next and what to say.
+"""The state machine: derives actions and status from a world.
 
 Pure: `decide(world, now, settings)` reads nothing else and changes nothing. RULES are asked in order, and the first
-that speaks decides; each reads as one row of a table. Nothing is remembered between passes but what the cluster holds,
-so a pass may be repeated, or stopped anywhere, and the next one goes on from what it finds.
+that returns a move decides. All state is in the cluster. So a pass may be repeated, or stop anywhere, and the next pass
+continues from what it finds.
 
     plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact -> published
 
-Order matters in three places. What pods printed goes into the journal before anything is decided from the journal. A
-pod is released only after that. And what proves a failure is tidied up only after the status tells of it.
+Order matters in three places. Pods' output is written to the journal before anything is decided from the journal. A pod
+is released only after that. And the evidence of a failure is deleted only after the status reports the failure.
 """
 
 from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
 
 
 def decide(world: World, now: datetime, settings: Settings) -> Decision:
-    """The first rule that speaks, and what can be tidied up whatever it says."""
+    """The move of the first rule that returns one, and the deletions that are safe in any case."""
     situation = Situation(world, now, settings)
     move = next(answer for rule in RULES if (answer := rule(situation)) is not None)
     tidying = tuple(action for action in tidy(situation) if action not in move.actions)
@@ -79,12 +79,12 @@ def decide(world: World, now: datetime, settings: Settings) -> Decision:
 
 
 def ended(world: World, now: datetime, reason: Reason, message: str) -> Decision:
-    """An action turned out to be impossible, for good."""
+    """The decision if an action can never succeed."""
     return decision(world, now, fail(reason, message))
 
 
 def refused(world: World, now: datetime, error: errors.ApiError) -> Decision:
-    """The API server does not do what an action asks for, for now."""
+    """The decision if the API server refuses an action for now."""
     reason = Reason.API_UNAVAILABLE if isinstance(error, errors.Unavailable) else Reason.NOT_ALLOWED
     since = first_seen(world, reason, now)
     return decision(

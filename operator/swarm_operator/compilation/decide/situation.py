@@ -1,4 +1,4 @@
-"""What the rules of `decide` ask about: questions to the world that more than one of them has."""
+"""Questions about the world that several rules of `decide` ask."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from swarm_wire.spec.swarm import Swarm
 
 @dataclass(frozen=True)
 class Situation:
-    """A pass's world, and what follows from it."""
+    """The world of a pass, with the facts derived from it."""
 
     world: World
     now: datetime
@@ -25,18 +25,18 @@ class Situation:
 
     @cached_property
     def settled(self) -> State | None:
-        """The run's end, if it is over. One that a limit has ended goes on from its journal when its limits change."""
+        """How the run ended, if it is over. A run that a limit has ended goes on when its limits change."""
         compilation = self.world.compilation
         state = reports.settled(compilation.status, compilation.run_id)
         if state is None or compilation.spec is None or not reports.ended_by_limit(compilation.status):
             return state
         if self.live(self.pods):
-            # What they spent and finished is to be on the books first.
+            # The journal must first have what these pods spent and finished.
             return None
         if not self.can_go_on:
             return state
         if self.partial is None:
-            # It went on, and the operator died before the status told of it.
+            # The run went on, and the operator died before it wrote that to the status.
             return None
         limits = compilation.spec.limits
         wanted = state is State.PUBLISHED or not (limits.publish_partial and self.world.journal.artifact)
@@ -44,22 +44,20 @@ class Situation:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether there is what a run that a limit has ended could go on from: not where its journal is being deleted,
-        the first round's shards first.
-        """
+        """Whether a run that a limit has ended still has its whole journal. Deletion begins with the first round."""
         plans = self.world.journal.plans
         was_ended = any(plan.end.outcome is PlanOutcome.PARTIAL for plan in plans.values())
         return self.world.run is not None and was_ended and set(plans) == set(range(len(plans)))
 
     @property
     def partial(self) -> Ending | None:
-        """Why the run has ended, where its last plan brought no more than the best program so far."""
+        """Why the run has ended, if its last plan published only the best program so far."""
         last = self.world.journal.plans.get(self.planned - 1)
         return last.end.ending if last and last.end.outcome is PlanOutcome.PARTIAL else None
 
     @property
     def artifact_name(self) -> str | None:
-        """Of the ConfigMap that the run's result goes to."""
+        """The name of the ConfigMap for the run's artifact."""
         spec = self.world.run.spec if self.world.run else self.world.compilation.spec
         return spec.artifact_name(self.world.compilation.key.name) if spec else None
 
@@ -75,7 +73,7 @@ class Situation:
 
     @property
     def time_to_live(self) -> float | None:
-        """Seconds until the journal of a run that is over may go; None: it is kept."""
+        """Seconds until the journal of a run that is over may be deleted; None: it is kept."""
         spec, status = self.world.compilation.spec, self.world.compilation.status
         if spec is None or spec.ttl_seconds_after_finished is None or not self.settled or not status.completion_time:
             return None
@@ -84,27 +82,27 @@ class Situation:
 
     @property
     def journal_bytes(self) -> int:
-        """Of the run's shards."""
+        """The size of the run's shards."""
         return sum(shard.size for shard in self.world.journal.shards)
 
     @property
     def planned(self) -> int:
-        """Rounds whose plan is in the journal."""
+        """The number of rounds whose plan is in the journal."""
         return len(self.world.journal.plans)
 
     @cached_property
     def tasks(self) -> list[Task] | None:
-        """Of the last planned round."""
+        """The tasks of the last planned round."""
         return self.world.journal.tasks(self.planned - 1)
 
     @cached_property
     def missing(self) -> list[tuple[Task, int]]:
-        """Cells of the last planned round that it still needs."""
+        """The cells that the last planned round still needs."""
         return self.world.journal.missing(self.planned - 1)
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the last planned round is over though some of its cells may be under way."""
+        """Whether the last planned round is over although some of its cells may still run."""
         return any(has_failed(task, self.world.journal.failed) for task in self.tasks or ())
 
     @property
@@ -119,7 +117,7 @@ class Situation:
         return {job.attempt: job for job in self.jobs if job.kind is kind and job.round == round_}
 
     def live(self, pods: Iterable[Pod]) -> list[Pod]:
-        """Pods that may still bring something."""
+        """The pods that may still add records."""
         settled = {pod.uid for pod in self.world.harvest.settled}
         return [
             pod
@@ -129,8 +127,8 @@ class Situation:
         ]
 
     def stale(self, job: Job) -> bool:
-        """Whether a Job is of no use. Its pods cannot start: somebody has deleted or altered a shard that they mount.
-        Or it was suspended in the middle of its work: let go on, it would pay again for what it finished.
+        """Whether a Job is useless. Either its pods cannot start, because somebody deleted or altered a shard that they
+        mount. Or it was suspended during its work: when resumed, it would pay again for what it finished.
         """
         live, journal = self.live(pod for pod in self.pods if pod.job_uid == job.uid), self.world.journal
         if any(pod.started for pod in live):
@@ -141,7 +139,7 @@ class Situation:
         return job.suspended and not live and is_unfinished
 
     def over(self, job: Job) -> bool:
-        """Whether nothing more comes from a Job. Its own word for it may be a minute late, so pods are counted."""
+        """Whether a Job will print no more. Its status may say so a minute late, so pods are counted as well."""
         pods = [pod for pod in self.pods if pod.job_uid == job.uid]
         if self.live(pods):
             return False

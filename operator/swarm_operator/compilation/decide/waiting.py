@@ -1,5 +1,5 @@
-"""What keeps a run from going on until somebody outside changes it, and for how long that is waited for: a name that is
-taken, an input that is not there, pods that do not start.
+"""Obstacles that only somebody outside can remove, and how long a run waits for that: a name that is taken, a missing
+input, pods that do not start.
 """
 
 from datetime import datetime, timedelta
@@ -16,13 +16,13 @@ from swarm_operator.compilation.model.world import Job, World
 from swarm_wire.words import sentence
 
 START_PATIENCE: Final = 120.0
-"""Seconds that a pod may take to start before anything is said."""
+"""Seconds that a pod may take to start before the status mentions it."""
 
 
 def start(s: Situation, verdict: Verdict, *actions: KeepAssignment | StartJob) -> Move:
     """Creates a Job, if the run may go on."""
-    # Pods that mount what is not there would hang without a word; a run that may not write its result is not paid for,
-    # and from its first Job on nobody else takes the result's name.
+    # Pods that mount a missing object would hang silently. A run that may not write its result must not spend anything.
+    # Claiming the result's name before the first Job keeps others from taking it.
     claim = () if s.world.artifact or s.artifact_name is None else (ClaimName(s.artifact_name),)
     go = Move(verdict, (*release(s.world.harvest.settled), *claim, *actions), s.settings.gather_interval)
     return foreign_artifact(s) or missing_input(s) or go
@@ -62,13 +62,13 @@ def missing_input(s: Situation) -> Move | None:
 
 
 def blocked(s: Situation, job: Job) -> Move | None:
-    """No pod of the Job can start, and none is running: the Job itself would wait for ever without a word."""
+    """No pod of the Job can start, and none is running. The Job alone would wait forever and report nothing."""
     pods = [pod for pod in s.pods if pod.job_uid == job.uid and not pod.ended]
     if any(pod.started for pod in pods):
         return None
     if job.suspended:
         return Move(wording.queued(job), release(s.world.harvest.settled), limits.time_left(s))
-    # What the spec says of waiting is said of pods, whatever they wait for.
+    # limits.pendingSeconds holds for pods, whatever they wait for.
     given = limits.current(s).pending_seconds
     began = min((pod.created_at for pod in pods), default=job.created_at)
     since = None if given is None else began
@@ -79,7 +79,7 @@ def blocked(s: Situation, job: Job) -> Move | None:
             return wait(s, pod.trouble.reason, message, deadline, since)
     patience = START_PATIENCE if given is None else min(given, START_PATIENCE)
     if pods and (s.now - began).total_seconds() >= patience:
-        # A large image, or a volume that cannot be mounted: only events would tell.
+        # The cause is a large image or a volume that cannot be mounted; only events would say which.
         message = (
             f"pod {pods[0].name!r} has been starting since {reports.timestamp(began)}: kubectl describe pod says why."
         )
@@ -93,8 +93,8 @@ def blocked(s: Situation, job: Job) -> Move | None:
 def wait(
     s: Situation, reason: Reason, message: str, deadline: float | None = None, since: datetime | None = None
 ) -> Move:
-    """Shows the reason until its deadline, which counts from `since`, or from when the reason was first seen; then the
-    run has failed.
+    """Shows the reason until its deadline; then the run fails. The deadline counts from `since`, or from when the
+    reason was first seen.
     """
     usual = s.settings.pending_deadline if deadline is None else deadline
     given = limits.current(s).pending_seconds
@@ -115,7 +115,7 @@ def wait(
 
 
 def first_seen(world: World, reason: Reason, now: datetime) -> datetime:
-    """Since when this keeps the run from going on, as the status remembers it."""
+    """Since when this reason has held up the run, according to the status."""
     status = world.compilation.status
     if status.waiting is None or (status.waiting.reason, status.run_id) != (reason, world.compilation.run_id):
         return now

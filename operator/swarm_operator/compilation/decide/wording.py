@@ -1,4 +1,4 @@
-"""What is said of a run, and what people can do about it."""
+"""Messages about a run, and what people can do about it."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,7 +14,7 @@ from swarm_wire.words import sentence
 
 
 def new_run(s: Situation) -> str:
-    """How to begin one. A new value of requested-at would pay for everything again."""
+    """How to begin a new run. It names rerun-at, since a new value of requested-at would pay for everything again."""
     key = s.world.compilation.key
     command = f'kubectl -n {key.namespace} annotate --overwrite dspyc/{key.name} {RERUN_AT}="$(date -Is)"'
     return f"A change of the spec, or this, begins a new run, which uses what is paid for and still holds: {command}"
@@ -50,7 +50,7 @@ HIGHER: Final = "With higher limits the run goes on from what is finished."
 
 
 def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
-    """What is told of the best program of a run that a limit has ended."""
+    """Says what becomes of the best program of a run that a limit has ended."""
     if artifact is None:
         return f"No candidate was complete by then. {HIGHER}"
     better = gain(artifact.report)
@@ -60,7 +60,7 @@ def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
 
 
 def again(s: Situation, settled: State) -> Verdict:
-    """What the status says of a run that is over, for a generation in which nothing is new to it."""
+    """The verdict of a run that is over, repeated for a generation that does not concern it."""
     ready = s.world.compilation.status.condition(ConditionType.READY)
     assert ready is not None, "a settled run has conditions"
     message = ready.message
@@ -80,7 +80,7 @@ def scattering(s: Situation) -> Verdict:
 
 
 def results(s: Situation) -> str:
-    """How far the last planned round is."""
+    """The progress of the last planned round."""
     cells = s.world.journal.plans[s.planned - 1].end.cells
     return f"{cells - len(s.missing)} of {cells} cells have results"
 
@@ -103,7 +103,7 @@ def last_failure(pods: Sequence[Pod]) -> str:
 
 
 def explanation(pod: Pod) -> str:
-    """In the pod's own words where it left any."""
+    """How a pod ended: its own message, if it left one."""
     if pod.commit and pod.commit.message:
         return f"{pod.commit.reason or WorkerReason.WORKER_FAILED}: {sentence(pod.commit.message)}"
     how = sentence(pod.failure or f"exit code {pod.exit_code}")
@@ -111,15 +111,15 @@ def explanation(pod: Pod) -> str:
 
 
 def verdict_of(s: Situation, pod: Pod) -> str:
-    """What a pod says whose end is the run's, and what to do: a changed ConfigMap alone begins no new run."""
+    """The message of a pod that ended the run, and how to begin a new run: a changed ConfigMap alone does not."""
     told = pod.commit.message if pod.commit and pod.commit.message else explanation(pod)
-    # Of the sources, the new state may be the right one.
+    # If the sources changed, their new state may be the right one.
     first = "" if worker_reason(pod) is WorkerReason.SOURCE_CHANGED else "First put that right. "
     return f"{sentence(told)} {first}{new_run(s)}"
 
 
 def worker_reason(pod: Pod) -> WorkerReason:
-    """The reason that a pod gives, if it is one that pods may give."""
+    """The reason that a pod gives; WORKER_FAILED if pods may not give it."""
     if pod.commit is None or pod.commit.reason is None:
         by_code = {
             ExitCode.COMPILE_FAILED: WorkerReason.COMPILE_FAILED,
@@ -131,7 +131,7 @@ def worker_reason(pod: Pod) -> WorkerReason:
 
 
 def failing(report: Report) -> str:
-    """What is told of examples that failed: the commonest way, and where the others are."""
+    """Says how many examples failed, the most frequent failure, and where the others are."""
     if report.failures is None:
         return ""
     most = "".join(f": {line[:LONGEST]}" for line in report.failures.lines[:1])

@@ -1,4 +1,4 @@
-"""What can be decided: actions as data, with all that carrying them out needs. `apply` knows how to do that."""
+"""Actions as data, each with everything that `apply` needs to carry it out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,14 +42,14 @@ class KeepRecords:
 
 @dataclass(frozen=True)
 class MergeShards:
-    """Write what these shards of one run hold as one more, in their order. They stay until it is seen."""
+    """Write the records of these shards of one run as one more shard, in order. They stay until a pass has read it."""
 
     shards: tuple[Shard, ...]
 
 
 @dataclass(frozen=True)
 class KeepAssignment:
-    """Write which slice each pod of a Job does; the Job follows."""
+    """Write the assignment of slices to the pods of a Job, before the Job is created."""
 
     assignment: Assignment
     strikes: tuple[tuple[str, int], ...]
@@ -60,18 +60,18 @@ class StartJob:
     """Create a Job.
 
     Attributes:
-        role: whose row of `roles.ROLES` says what its pods run.
-        seconds: that a pod may live.
-        mounts: folders that the pods are given, and the shards in them.
-        pods: how many, each with an index of its own.
-        parallel: how many of them side by side.
-        allowance: of each pod.
-        rates: how fast they may ask providers.
-        limiter: host:port of who keeps `rates`.
+        role: the key in `roles.ROLES` for what its pods run.
+        seconds: how long a pod may live.
+        mounts: the folders that the pods mount, and the shards in them.
+        pods: number of pods, each with its own index.
+        parallel: how many of them run at the same time.
+        allowance: what each pod may spend.
+        rates: how fast the pods may send requests to providers.
+        limiter: host:port of the limiter that enforces `rates`.
         environment: variables that only pods of this role have.
-        partial: the limit that has ended the run: it brings the best program so far.
+        partial: the limit that has ended the run, if the Job is to publish the best program so far.
         queue: labels of the Job, for Kueue.
-        pull_policy: of the run's image. Empty: Kubernetes' default.
+        pull_policy: pull policy of the run's image. Empty: Kubernetes' default.
     """
 
     role: ObjectKind
@@ -93,7 +93,7 @@ class StartJob:
 
 @dataclass(frozen=True)
 class ClaimName:
-    """Make the artifact's ConfigMap, empty: an apply would overwrite what somebody else makes of that name."""
+    """Create the artifact's ConfigMap, empty. Without it, an apply would overwrite a ConfigMap of somebody else."""
 
     name: str
 
@@ -103,7 +103,7 @@ class Publish:
     """Write the artifact into its ConfigMap.
 
     Attributes:
-        over: the very object that was found to be ours, as it was then.
+        over: the ConfigMap to write to, which was ours when the pass read it.
     """
 
     run: Run
@@ -113,7 +113,7 @@ class Publish:
 
 @dataclass(frozen=True)
 class ReleasePod:
-    """Take our finalizer off."""
+    """Remove the operator's finalizer from a pod."""
 
     name: str
     uid: str
@@ -147,13 +147,13 @@ Action = (
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, in order; then what to say; then what can go; then when to look again.
+    """The actions of a pass in order, the status to write after them, and when the next pass begins.
 
     Attributes:
         status: None: leave it as it is.
-        tidying: what the run does not depend on.
-        settled: the run is over: whatever fails, its status stays.
-        wake_up: seconds; None: when something happens.
+        tidying: deletions, done last, on which the run does not depend.
+        settled: the run is over; no failure changes its status.
+        wake_up: seconds until the next pass; None: the next event starts it.
     """
 
     actions: tuple[Action, ...] = ()
