@@ -1,4 +1,4 @@
-"""The queue between what wakes a pass and the passes: one at a time per key; errors repeated with growing delays."""
+"""The queue of passes: one pass at a time per key; a failed pass is repeated with growing delays."""
 
 import asyncio
 import contextlib
@@ -19,19 +19,19 @@ LONGEST_DELAY = 60.0
 
 @dataclass(frozen=True)
 class _Failures:
-    """How many passes in a row have failed, at the same place: the notes of their errors."""
+    """How many passes in a row have failed at the same place, which is the notes of their errors."""
 
     count: int
     place: tuple[str, ...]
 
 
 class Schedule(Generic[K]):
-    """Keys, and when each is to be worked on. A key that is woken during its pass gets another pass after it.
+    """Keys, and when the next pass over each is due. A key that is woken during its pass gets another pass after it.
 
     Args:
-        work: one pass; returns after how many seconds it wants another one (None: when woken).
-        concurrency: passes over different keys side by side.
-        pause: least seconds between two passes over a key, so that a storm of events is one pass.
+        work: makes one pass; returns the seconds until the next pass (None: when woken).
+        concurrency: how many passes, over different keys, run at the same time.
+        pause: least seconds between two passes over a key, so that a burst of events causes one pass.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Schedule(Generic[K]):
         self._failures: dict[K, _Failures] = {}
 
     def wake(self, key: K, after: float = 0.0) -> None:
-        """Asks for a pass in so many seconds at the latest; a pause, or the delay after an error, is kept."""
+        """Schedules a pass in so many seconds at the latest, but not before a pause or an error's delay has passed."""
         at = _now() + after
         if key not in self._due or at < self._due[key]:
             self._due[key] = at
@@ -79,7 +79,7 @@ class Schedule(Generic[K]):
             async with self._gate:
                 began = _now()
                 wish = await self._work(key)
-                # A pass that takes long, over thousands of pods, is not repeated without a rest.
+                # After a long pass, over thousands of pods, the key rests as long.
                 pause = max(self._pause, _now() - began)
             self._failures.pop(key, None)
         except Exception as error:
@@ -95,7 +95,7 @@ class Schedule(Generic[K]):
         """Seconds until the next try."""
         place = tuple(getattr(error, "__notes__", ()))
         before = self._failures.get(key)
-        # One that fails at something else than the one before has come further, whatever it was told.
+        # A pass that fails at another place than the one before has made progress.
         count = before.count + 1 if before is not None and before.place == place else 1
         self._failures[key] = _Failures(count, place)
         delay = min(FIRST_DELAY * 2.0 ** (count - 1), LONGEST_DELAY)

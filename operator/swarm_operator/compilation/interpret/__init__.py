@@ -1,10 +1,10 @@
-"""From raw facts to the world that a decision is made from (pure).
+"""Derives the world, on which decisions are based, from raw facts (pure).
 
-course    which run it is about, and which ConfigMaps say more about it
-world     all that was read -> World
-reads     when a pod's output is read, and what a read is worth
+course    the run of a pass, and the ConfigMaps to read for it
+world     everything that was read -> World
+reads     when a pod's output is read, and whether a read was complete
 output    a pod's output -> its records
-records   what records say, where they may be believed
+records   validates records
 harvest   pods' outputs -> records that the journal takes
-spending  what pods spent that are over
+spending  what ended pods have spent
 """

@@ -1,4 +1,4 @@
-"""Which run a pass is about, whether it is over, and which ConfigMaps say more about it."""
+"""The run of a pass: which one it is, whether it is over, and which ConfigMaps to read for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from swarm_wire.messages import RunRequest
 from swarm_wire.spec.compilation import CompilationSpec
 
 PROGRESS: Final = frozenset({ObjectKind.RESULTS, ObjectKind.TASKS, ObjectKind.ASSIGNMENT})
-"""ConfigMaps that say how far a run is."""
+"""ConfigMaps that hold the progress of a run."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Objects:
     """A Compilation and its objects, of all runs, as they were listed.
 
     Attributes:
-        requests: name of a ConfigMap -> the run's request in it, where it can be read.
+        requests: name of a ConfigMap -> the run's request in it, if it is readable.
     """
 
     compilation: Compilation
@@ -34,10 +34,10 @@ class Objects:
 
 @dataclass(frozen=True)
 class Course:
-    """The run that a pass is about.
+    """The run of a pass.
 
     Attributes:
-        compilation: which goes on with the run before, or not.
+        compilation: knows whether it goes on with the earlier run.
         run: None until its request is written.
         earlier: other runs of the same request, oldest first.
     """
@@ -48,7 +48,7 @@ class Course:
 
     @property
     def spec(self) -> CompilationSpec | None:
-        """The run's; before there is one, the Compilation's."""
+        """The run's spec or, before there is a run, the Compilation's."""
         return self.run.spec if self.run else self.compilation.spec
 
     @property
@@ -61,11 +61,11 @@ class Reading:
     """ConfigMaps that a pass reads.
 
     Attributes:
-        rests: nothing is asked of the run any more: it is over, and its artifact is where it should be.
+        rests: the run needs no more work: it is over, and its artifact is in place.
         earlier: runs whose results may be used, oldest first.
-        maps: shards and assignments of the run, and those runs' results.
-        inputs: those that the spec names.
-        kept: those whose content is of use in the next pass, too.
+        maps: shards and assignments of the run, and the results of the earlier runs.
+        inputs: ConfigMaps that the spec names.
+        kept: ConfigMaps whose content the next pass can use, too.
     """
 
     rests: bool
@@ -79,7 +79,7 @@ def course(seen: Objects, settings: Settings) -> Course:
     compilation = seen.compilation
 
     def request_of(run_id: str | None) -> RunRequest | None:
-        """None where the run was not opened, or its request cannot be read any more."""
+        """None if the run was not opened, or its request is no longer readable."""
         return seen.requests.get(object_names.run_map(compilation.key.name, run_id)) if run_id else None
 
     before = compilation.status.run_id
@@ -102,10 +102,10 @@ def course(seen: Objects, settings: Settings) -> Course:
 
 
 def reading(seen: Objects, of: Course, artifact: PublishedArtifact | None, settings: Settings) -> Reading:
-    """What is to be read next.
+    """The ConfigMaps to read next.
 
     Args:
-        artifact: the ConfigMap that has the name of the course's artifact.
+        artifact: the ConfigMap with the name of the course's artifact.
     """
     compilation, maps = of.compilation, seen.maps
     over = is_over(compilation)

@@ -1,8 +1,8 @@
-"""From a pod's output to the records that count. What a pod printed is never believed beyond its rights.
+"""Selects the records of a pod's output that count: those that a pod of its role may print.
 
-A worker pod may say results of its round's cells. A plan pod may say results (of LM calls and small waves that it ran
-itself) at any time; its tasks, its artifact and its end count only together, when the commit record says that all of
-them were read. Both may tell of LM calls that were finished inside a cell. Round and attempt come from labels.
+A worker pod may print results of its round's cells. A plan pod may print results of LM calls and small waves that it
+ran itself. Its tasks, its artifact and its end count only together, when the commit record proves that all of them were
+read. Both may print LM calls that were finished inside a cell. Round and attempt come from labels.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,10 +30,10 @@ def harvest(
     """What the outputs add to the journal.
 
     Args:
-        threads: of each pod.
+        threads: number of threads of each pod.
         gone: from `spending.vanished`.
-        told: what the status says that the run has spent. What the journal's accounts do not say of that any more is
-            booked again.
+        told: what the run has spent according to the status. Any part that the journal's accounts have lost is booked
+            again.
     """
     found, books = _Found(journal), journal.accounts.total
     for output in sorted(outputs, key=lambda output: (output.pod.round, output.pod.attempt, output.pod.index)):
@@ -43,7 +43,7 @@ def harvest(
             found.settled.append(output.pod)
             if (booked := spending.closing(output, journal, threads)) is not None:
                 found.book(output.pod.round, booked)
-                # One that was let go was on the books before.
+                # A pod without our finalizer was booked before.
                 books += NOTHING if output.pod.held else booked.spent
     for round_, booked in gone:
         found.book(round_, booked)
@@ -54,7 +54,7 @@ def harvest(
 
 
 class _Found:
-    """What is new to a journal."""
+    """The records that are new to a journal."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -70,7 +70,7 @@ class _Found:
         self.settled: list[Pod] = []
 
     def take_records(self, output: Output) -> None:
-        """Those that count each by itself."""
+        """Takes the records that count each by itself."""
         pod, role = output.pod, ROLES[output.pod.kind]
         bound = bound_of(output.found) if RecordKind.BOUND in role.singly and not self._journal.is_bound else None
         for record in output.found:
@@ -91,7 +91,7 @@ class _Found:
                 self._keep(pod.round, record)
 
     def take_plan(self, output: Output) -> None:
-        """Those that count together."""
+        """Takes the records that count only together."""
         pod, commit = output.pod, output.pod.commit
         if not ROLES[pod.kind].together or pod.round in {*self._journal.plans, *self._plans}:
             return
@@ -105,7 +105,7 @@ class _Found:
 
     def harvest(self) -> Harvest:
         settled = self.settled
-        # What is too large for a ConfigMap ends the run: it waits until nothing else is new.
+        # A record too large for a ConfigMap ends the run, so it waits until nothing else is new.
         if self._large and (self._results or self._plans):
             waiting = {pod.uid for pod, _ in self._large}
             settled = [pod for pod in settled if pod.uid not in waiting]
@@ -126,8 +126,8 @@ class _Found:
 
 
 def _cells(journal: Journal, round_: int) -> set[str] | None:
-    """What a plan asked for; None where somebody has deleted some of that: then workers are believed."""
+    """Keys of the cells of a round's tasks. None if somebody deleted some tasks: then any worker's result counts."""
     if round_ in journal.plans and journal.tasks(round_) is None:
         return None
-    # Also where somebody has deleted the plan's end, and workers do what it asked for.
+    # Not `journal.tasks`: somebody may have deleted the plan's end while workers run its tasks.
     return {cell.key for shard in journal.of(ObjectKind.TASKS, round_) for task in shard.tasks for cell in task.cells}

@@ -16,20 +16,20 @@ from swarm_wire.spending import Usage
 
 HEADERS_BYTES: Final = 16 * 1024 * 1024
 INFLATED_BYTES: Final = 256 * 1024 * 1024
-"""Of the records of one pod, headers, and all that is inflated to check them: ten times what a pod prints that does not
-mean harm. What passes that is as if it had not been printed."""
+"""Most bytes of one pod's headers, and of everything inflated to check its records: ten times what a benign pod prints.
+Records beyond that are ignored."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What could be read of a pod's output.
+    """The readable part of a pod's output.
 
     Attributes:
-        found: records that the journal lacked then, as they were printed, in order.
-        told: what all its results and calls took, those in the journal included.
+        found: records that the journal lacked at the time, as printed, in order.
+        told: the usage of all its results and calls, including those in the journal.
         transcript: which records there were.
-        final: no more will come, and no more could be read later.
-        lost: there may be more, which cannot be read any more.
+        final: no more records will come or become readable.
+        lost: there may have been more records, which are no longer readable.
     """
 
     pod: Pod
@@ -41,12 +41,12 @@ class Output:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, about."""
+        """Roughly how many bytes it takes."""
         return sum(len(record.head) + len(record.sealed) for record in self.found if isinstance(record, Sealed))
 
 
 def transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:
-    """The records in a pod's output. Takes little more memory than what is new among them."""
+    """Reads the records in a pod's output. Takes little more memory than the new ones among them."""
     bounds, told, kept = Bounds(HEADERS_BYTES, INFLATED_BYTES), [0, 0, 0], dict[int, Sealed]()
     prints = ROLES[pod.kind].prints
 

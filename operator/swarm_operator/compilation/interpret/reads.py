@@ -1,4 +1,4 @@
-"""When a pod's output is read, and what a read is worth: whether there may be more, and whether that is given up."""
+"""When a pod's output is read, whether more may follow, and when the operator gives that up."""
 
 import re
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from swarm_wire.records import RecordKind
 DELETED_INTERVAL: Final = 1.0
 """Seconds between two reads of a pod that is being deleted: its output vanishes with its container."""
 LONGEST_INTERVAL: Final = 60.0
-"""Seconds between two reads of a pod whose output cannot be read, at most: each failure doubles them."""
+"""Most seconds between two reads of a pod whose output is unreadable. Each failure doubles them."""
 OUTPUT_BYTES: Final = 11 * MEBIBYTE
 """More than kubelets keep before they rotate a log."""
 
@@ -23,10 +23,10 @@ _NO_LOG: Final = re.compile(rb"(?:^|\n)unable to retrieve container logs for [a-
 
 @dataclass(frozen=True)
 class Reads:
-    """Reads of a pod: the first and the last one, and how many have failed since one was good.
+    """Reads of a pod: the first, the last, and the number of failures since the last success.
 
     Attributes:
-        whole: an output of which everything is in the journal.
+        whole: an output whose records are all in the journal.
         is_over: the output was read to its end.
     """
 
@@ -37,24 +37,24 @@ class Reads:
     is_over: bool = False
 
     def is_last(self, pod: Pod, now: datetime, settings: Settings) -> bool:
-        """Whether a read that fails now is not repeated: the pod has ended long ago."""
+        """Whether this read is the last even if it fails, because the pod ended long ago."""
         ended = max(pod.finished_at or pod.created_at, self.first)
         return pod.ended and (now - ended).total_seconds() > settings.log_deadline
 
     def known(self, pod: Pod) -> Output | None:
-        """All of a pod's output, where it was read before the pod has ended."""
+        """The whole output of a pod that has ended, if an earlier read had all of it."""
         if pod.ended and self.whole is not None and self.whole.transcript.complete(pod.commit):
             return replace(self.whole, pod=pod, final=True)
         return None
 
     def judged(self, output: Output, text: bytes | None, now: datetime, settings: Settings) -> tuple[Output, Self]:
-        """What a read has brought, and the reads with it.
+        """The output of a read with `final` and `lost` set, and the reads with this one added.
 
         Args:
-            text: None where nothing could be read.
+            text: None if nothing could be read.
         """
         pod = output.pod
-        # A kubelet says so with 200, of a container that is gone and while its runtime starts again.
+        # A kubelet answers 200 with this text if the container is gone, or while its runtime restarts.
         is_good = text is not None and not _NO_LOG.search(text[-300:])
         is_cut = text is not None and len(text) >= OUTPUT_BYTES
         is_whole = output.transcript.complete(pod.commit) or (pod.commit is None and is_good and not is_cut)
@@ -69,8 +69,10 @@ class Reads:
 
 
 def is_open(pod: Pod, reads: Reads | None, journal: Journal) -> bool:
-    """Whether something may be missing of a pod. One without our finalizer was read to its end before, or somebody has
-    taken that off: then it is read as long as it can be, and what it may spend is not on the books yet.
+    """Whether the operator may not have read all of a pod's output.
+
+    It has, as a rule, if the pod lacks our finalizer. But if somebody else removed that, the pod's account is not
+    closed, and the output is read while it is readable.
     """
     if pod.held:
         return True
@@ -79,7 +81,7 @@ def is_open(pod: Pod, reads: Reads | None, journal: Journal) -> bool:
 
 
 def is_urgent(pod: Pod, now: datetime, settings: Settings) -> bool:
-    """Whether nothing waits for its output any more: it is on the books now, or it is too late."""
+    """Whether this is the last chance to take the pod's output: nothing keeps the pod, or it is lost."""
     return pod.lost(now, settings.lost_after) or (pod.ended and not pod.held)
 
 

@@ -1,4 +1,4 @@
-"""What records of pods say, where they may be believed."""
+"""Validates pods' records."""
 
 import contextlib
 import hashlib
@@ -16,17 +16,17 @@ from swarm_wire.records import Framed, RecordKind, Sealed
 from swarm_wire.spending import Usage
 
 MAP_BYTES: Final = 1_000_000
-"""What a ConfigMap takes."""
+"""Most bytes that are put into a ConfigMap."""
 ARTIFACT_BYTES: Final = 8 * MAP_BYTES
-"""Of an artifact as JSON: none that is larger could be published, even where every character is escaped."""
+"""Most bytes of an artifact's JSON. A larger one could not be published, even if every character were escaped."""
 
 
 class Malformed(Exception):
-    """A record that its kind's model does not allow, or that contradicts another."""
+    """A record that is invalid for its kind or contradicts another."""
 
 
 def finished(record: Framed) -> tuple[str, Usage] | None:
-    """What tells a RESULT or CALL record from others of its kind, and what it took; None of any other record."""
+    """The identity and usage of a RESULT or CALL record; None for any other record."""
     with contextlib.suppress(ValidationError):
         if record.kind is RecordKind.RESULT:
             result = Result.model_validate(record.header)
@@ -38,7 +38,7 @@ def finished(record: Framed) -> tuple[str, Usage] | None:
 
 
 def bound_of(found: Iterable[Framed]) -> Framed | None:
-    """What a plan says that its records belong to."""
+    """The first valid BOUND record."""
     for record in found:
         if record.kind is RecordKind.BOUND:
             with contextlib.suppress(ValidationError):
@@ -48,7 +48,7 @@ def bound_of(found: Iterable[Framed]) -> Framed | None:
 
 
 def artifact_of(record: Framed) -> Artifact:
-    """The winner in an ARTIFACT record. Raises Malformed where program and header do not belong together."""
+    """The artifact in an ARTIFACT record. Raises Malformed if the record is invalid or the program's digest differs."""
     try:
         opened = record.opened(ARTIFACT_BYTES) if isinstance(record, Sealed) else record
         header = ArtifactHeader.model_validate(opened.header)
@@ -65,7 +65,7 @@ def artifact_of(record: Framed) -> Artifact:
 
 
 def plan_of(found: Sequence[Framed], pod: Pod) -> NewPlan | None:
-    """None where the records contradict each other: then the plan counts as failed, and another attempt follows."""
+    """The plan that these records make. None if they contradict each other: then the plan counts as failed."""
     try:
         end = PlanEnd.model_validate(found[-1].header) if found and found[-1].kind is RecordKind.PLAN else None
         tasks = [Task.model_validate(record.header) for record in found if record.kind is RecordKind.TASK]

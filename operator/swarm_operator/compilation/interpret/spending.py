@@ -1,4 +1,4 @@
-"""What pods spent that are over, and how that is booked. Never less than what their results took."""
+"""What ended pods have spent, as records for the journal. Never less than what their results took."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ NOTHING = Spending()
 
 
 def closing(output: Output, journal: Journal, threads: int) -> Booked | None:
-    """What closes the account of a pod that is over; None where nothing is to be booked.
+    """The record that closes the account of an ended pod; None if there is nothing to book.
 
     Args:
-        threads: of each pod.
+        threads: number of threads of each pod.
     """
     pod = output.pod
     lost = accounts.repeated(pod.commit, [output.told], threads) if pod.started or output.lost else 0
@@ -31,11 +31,11 @@ def closing(output: Output, journal: Journal, threads: int) -> Booked | None:
 
 
 def spent(output: Output, unprinted: int = 0) -> Spending:
-    """What a pod spent that is over: its last word, or what it said that it was going to. All that it was allowed,
-    where nothing can be known. Never less than what its results took.
+    """What an ended pod spent: according to its commit record, or else the spending that it announced last. If neither
+    can be known, its whole allowance. Never less than what its results took.
 
     Args:
-        unprinted: calls, at most, whose answers it did not print.
+        unprinted: most calls whose answers it did not print.
     """
     commit, allowance, told = output.pod.commit, output.pod.allowance, output.told
     if commit is not None and commit.spent is not None:
@@ -51,8 +51,8 @@ def spent(output: Output, unprinted: int = 0) -> Spending:
 
 
 def _may_have_said_more(output: Output) -> bool:
-    """Whether the last word of a pod that was killed may be missing. One with an allowance opens its output with a
-    record, before anything can be spent: where that is not there, a kubelet has rotated the log.
+    """Whether the last records of a killed pod may be missing. A pod with an allowance prints a record before it can
+    spend anything. If that record is missing, a kubelet has rotated the log.
     """
     pod, transcript = output.pod, output.transcript
     has_begun = pod.started and pod.exit_code != ExitCode.INTERRUPTED
@@ -60,8 +60,8 @@ def _may_have_said_more(output: Output) -> bool:
 
 
 def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list[tuple[int, Booked]]:
-    """What is booked for pods of finished Jobs that are not there any more, and that nobody has booked: somebody took
-    our finalizer or our labels off them. All that they were allowed may be spent.
+    """Bookings for pods of finished Jobs that are gone and were never booked, because somebody removed their finalizer
+    or labels. They may have spent their whole allowance.
     """
     there = {(pod.job_uid, pod.index) for pod in pods}
     found = []
@@ -76,13 +76,13 @@ def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list
 
 
 def missing(told: Spending, books: Spending, journal: Journal) -> Booked | None:
-    """What the accounts do not say any more of what the status told of: somebody has taken them out.
+    """A booking for spending that the status has and the accounts have lost, because somebody deleted some.
 
     Args:
-        books: all accounts, with what is booked just now.
+        books: the total of all accounts, including what this pass books.
     """
     if (rest := (told | books) - books) == NOTHING:
         return None
-    # An account of its own each time that something is taken out.
+    # Each loss gets its own account.
     name = hashlib.sha256(" ".join(sorted(journal.accounts.closed)).encode()).hexdigest()
     return Booked(account=f"missing-{name[:16]}", spent=rest, final=True)

@@ -1,4 +1,4 @@
-"""All that a pass has read -> the world that it decides from."""
+"""Everything that a pass has read -> the world on which it decides."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from swarm_operator.compilation.model.world import AssignmentMap, Harvest, Pod, 
 
 @dataclass(frozen=True)
 class Journals:
-    """What the ConfigMaps of a run, and of earlier ones, say.
+    """The content of the ConfigMaps of a run and of earlier runs.
 
     Attributes:
         assignments: of the run, by (round, attempt).
         earlier: shards of earlier runs, the newest run last.
-        superfluous: shards that say nothing but what larger ones say.
+        superfluous: shards whose records are all in larger shards.
     """
 
     journal: Journal
@@ -30,13 +30,13 @@ class Journals:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was read when it was known which run it is about.
+    """Facts that are read after the run of the pass is known.
 
     Attributes:
-        artifact: the ConfigMap that has the artifact's name.
-        inputs: ConfigMaps that the spec names -> their keys, None where there is no such ConfigMap.
-        outputs: of the run's pods.
-        rejections: Job uid -> why the API server admits no pod of it.
+        artifact: the ConfigMap with the artifact's name.
+        inputs: ConfigMaps that the spec names -> their keys; None if there is no such ConfigMap.
+        outputs: outputs of the run's pods.
+        rejections: Job uid -> why the API server admits none of the Job's pods.
     """
 
     artifact: PublishedArtifact | None

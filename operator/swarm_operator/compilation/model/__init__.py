@@ -1,7 +1,7 @@
-"""What a pass has seen, what it may do, and names computed from both (pure).
+"""Facts that a pass has seen, actions that it may take, and the names of objects (pure).
 
 world         a Compilation with its objects and its journal, as immutable facts
-actions       what a decision asks for
-roles         what the pods of a Job are for, a row for each role
-object_names  ids and names: whoever repeats an action computes the same
+actions       the actions of a decision
+roles         the roles of pods, one row per role
+object_names  ids and names, computed so that repeated actions use the same ones
 """

@@ -1,4 +1,4 @@
-"""Ids and names computed from what they stand for: whoever repeats an action after a crash computes the same name.
+"""Ids and names computed from what they stand for, so that an action repeated after a crash uses the same name.
 
 Names of Jobs have at most 52 characters, because their pods' names are longer and must be DNS labels.
 """
@@ -13,13 +13,13 @@ from swarm_operator.compilation.model.roles import ROLES
 JOB_NAME_LIMIT: Final = 52
 _SHORT: Final = 30
 CONTAINER: Final = "worker"
-"""Of a pod: the plan or the worker."""
+"""Name of a pod's container, which runs the plan or the worker."""
 STRIKES_FILE: Final = "strikes.json.z"
-"""Key of the ConfigMap that says which cells were under way in pods that died."""
+"""Key of the strikes in an assignment's ConfigMap: the cells that were running in pods that died."""
 
 
 def run_id(uid: str, generation: int, requested_at: str | None, rerun_at: str | None = None) -> str:
-    """10 hex digits: a new spec, or a new value of one of the annotations that ask for a run, is a new run."""
+    """10 hex digits that change with the spec, and with the annotations that request a run."""
     return _hash(uid, str(generation), requested_at or "", *([rerun_at] if rerun_at else []))[:10]
 
 
@@ -38,12 +38,12 @@ def job(compilation: str, run: str, role: ObjectKind, round_: int, attempt: int)
 
 
 def shard_map(compilation: str, run: str, kind: str, round_: int, attempt: int, sha256: str) -> str:
-    """The attempt is part of it because the same bytes may come from two plans, and each plan's tasks stand alone."""
+    """The name includes the attempt, because two plans may print the same bytes and each keeps its own tasks."""
     return f"{_short(compilation)}-{run}-{kind[0]}{round_}-{attempt}-{sha256[:10]}"
 
 
 def shard_key(kind: str, round_: int, attempt: int, sha256: str, suffix: str) -> str:
-    """File name of a shard: different for all shards of a run, because they are mounted side by side."""
+    """File name of a shard, unique in its run, because a run's shards are mounted into one folder."""
     return f"{kind}-{round_:04d}-{attempt:02d}-{sha256[:16]}{suffix}"
 
 
@@ -52,7 +52,7 @@ def event(compilation: str, *parts: str) -> str:
 
 
 def _short(compilation: str) -> str:
-    """What is left of a Compilation's name; the run id beside it makes names unique."""
+    """A Compilation's name, shortened; the run id makes names unique."""
     return re.sub(r"[^a-z0-9]+", "-", compilation.lower())[:_SHORT].strip("-") or "c"
 
 

@@ -1,4 +1,4 @@
-"""What the pods of a Job are for, as a table: a role to come is a row here."""
+"""The roles of pods as a table: a new role is a new row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,39 +11,39 @@ from swarm_wire.records import RecordKind
 
 
 class Folder(StrEnum):
-    """What pods may be given, and the path that it is mounted at."""
+    """Folders that pods may mount, and their paths."""
 
     JOURNAL = str(names.JOURNAL_DIR)
     """Shards of the run's results."""
     TASKS = str(names.TASKS_DIR)
     """Shards of a round's tasks."""
     ASSIGNMENT = str(names.WORK_DIR)
-    """Which slice each pod does."""
+    """The assignment of slices to pods."""
     EARLIER = str(names.EARLIER_DIR)
-    """Shards of earlier runs' results. A pod starts without those that are gone."""
+    """Shards of earlier runs' results. A pod also starts if some of them are gone."""
 
 
 class Retried(Enum):
-    """What an end that is a pod's own fault uses up an attempt of."""
+    """What loses an attempt when a pod fails by its own fault."""
 
     JOB = auto()
-    """The Job as a whole. A pod that comes to its deadline hangs, so that is its own fault."""
+    """The Job as a whole. A pod that exceeds its deadline hangs, which is its own fault."""
     CELLS = auto()
-    """Each cell that the pod leaves without a result. A pod that comes to its deadline may have had that much to do."""
+    """Each cell that the pod leaves without a result. A pod that exceeds its deadline may have had too much to do."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """A row.
+    """A row of the table.
 
     Attributes:
-        letter: in names of its Jobs.
+        letter: marks the role in names of Jobs.
         command: the worker image's argument.
-        mounts: folders that its pods may be given, in the order of their volumes.
-        environment: variables that its pods may have beside those of every pod.
+        mounts: folders that its pods may mount, in the order of their volumes.
+        environment: variables that its pods may have in addition to those of every pod.
         singly: records that count as soon as they are read, each by itself.
-        together: records that count only when the pod has ended well and all of them were read.
-        is_dealt: its pods do cells that a plan asked for, and no results of others count.
+        together: records that count only when the pod has succeeded and all of them were read.
+        is_dealt: its pods run cells that a plan requested, and only results of these cells count.
     """
 
     letter: str
@@ -57,7 +57,7 @@ class Role:
 
     @property
     def prints(self) -> frozenset[RecordKind]:
-        """Records that count; others are as if they had not been printed."""
+        """Kinds of records that count; others are ignored."""
         return self.singly | self.together
 
 

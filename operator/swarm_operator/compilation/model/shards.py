@@ -23,10 +23,10 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard(Entries):
-    """What one ConfigMap of the journal holds, without the bodies that only pods read.
+    """The records in one ConfigMap of the journal, without the bodies, which only pods read.
 
     Attributes:
-        size: its bytes, as they were read.
+        size: its size in bytes, as read.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Journal(engine.Journal):
     """The verified shards of one run, read as one.
 
     Attributes:
-        artifact: of the last plan, if it ended with one: the optimizer's winner, or the best program so far.
-        is_bound: whether it says what it belongs to.
+        artifact: the last plan's artifact, if it has one: the optimizer's winner, or the best program so far.
+        is_bound: whether it has a record of the code and data that it belongs to.
     """
 
     def __init__(self, shards: Iterable[Shard] = ()) -> None:
@@ -56,7 +56,7 @@ class Journal(engine.Journal):
             self.take(shard, shard.round, shard.attempt)
             self.artifact = shard.artifact or self.artifact
         if self.last is None or self.last.outcome is PlanOutcome.BLOCKED:
-            # Its plan is not there to the end, or a limit had ended the run, which goes on.
+            # The plan's end is missing, or the run goes on after a limit had ended it.
             self.artifact = None
         self.is_bound = bool(self.plans) or self.bound is not None
 
@@ -69,13 +69,13 @@ class Journal(engine.Journal):
         ]
 
     def task_shards(self, round_: int) -> list[Shard]:
-        """Those of the plan whose end is in the journal; a plan that died left others."""
+        """Shards of tasks of the plan whose end is in the journal. A plan that died may have left others."""
         planned = self.plans.get(round_)
         return self.of(ObjectKind.TASKS, round_, planned.attempt) if planned else []
 
     @property
     def leftover(self) -> list[Shard]:
-        """Tasks of a round that a limit has cut short: with a higher one the run goes on with the rest of them."""
+        """Shards of tasks of a round that a limit has cut short. With a higher limit, the run goes on with them."""
         if self.last is None or self.last.outcome is not PlanOutcome.PARTIAL:
             return []
         rounds = (round_ for round_, found in self.plans.items() if found.end.outcome is not PlanOutcome.PARTIAL)
@@ -83,7 +83,7 @@ class Journal(engine.Journal):
         return self.task_shards(round_) if self.missing(round_) else []
 
     def tasks(self, round_: int) -> list[Task] | None:
-        """The round's tasks; None where some of them are not there any more."""
+        """The round's tasks; None if some of them are gone."""
         planned = self.plans.get(round_)
         if planned is None:
             return None
@@ -91,5 +91,5 @@ class Journal(engine.Journal):
         return [found[digest] for digest in planned.end.tasks] if set(found) >= set(planned.end.tasks) else None
 
     def missing(self, round_: int) -> list[tuple[Task, int]]:
-        """Cells that the round still needs."""
+        """The cells that the round still needs."""
         return missing_cells(self.tasks(round_) or (), self.keys, self.failed)

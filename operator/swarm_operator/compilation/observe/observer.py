@@ -1,6 +1,6 @@
-"""The only reader of the cluster: everything that a pass decides from, read anew each time.
+"""The only reader of the cluster. It reads everything again for each pass.
 
-ConfigMaps are listed without their content; content is read once (`config_maps`).
+ConfigMaps are listed without their content; their content is read once (`config_maps`).
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from swarm_operator.settings import Settings
 from swarm_wire.messages import RunRequest
 
 REJECTION_AGE: Final = 5.0
-"""Seconds that a Job may have no pods before the reason is looked for."""
+"""Seconds that a Job may have no pods before the operator looks for the reason."""
 
 
 class Observer:
-    """Looks at one Compilation and everything of its.
+    """Reads one Compilation and all its objects.
 
     Args:
-        gate: bounds the reads of pods' output of the whole operator.
+        gate: bounds the whole operator's concurrent reads of pods' output.
     """
 
     def __init__(self, kube: Kube, key: Key, settings: Settings, gate: asyncio.Semaphore) -> None:
@@ -38,7 +38,7 @@ class Observer:
         self._logs = LogReader(kube, key, settings, gate)
 
     async def jobs(self) -> tuple[Job, ...]:
-        """Those that are not being deleted, of all runs; also when the Compilation itself is gone."""
+        """The Jobs of all runs that are not being deleted, even if the Compilation is gone."""
         found = await self._kube.select(JOBS, self._key.namespace, labels=self._selector)
         ours = (item for item in found if objects.owned_by(item["metadata"], self._key.uid))
         return tuple(
@@ -48,13 +48,14 @@ class Observer:
         )
 
     async def pods(self) -> tuple[Pod, ...]:
-        """Of all runs; also when the Compilation itself is gone."""
+        """The pods of all runs, even if the Compilation is gone."""
         found = await self._kube.select(PODS, self._key.namespace, labels=self._selector)
         return tuple(objects.pod(item) for item in found)
 
     async def is_gone(self) -> bool:
-        """Whether there is no such Compilation in the namespace, whatever its name: that may be what somebody has
-        written into a pod. And of two answers of the API server one may be wrong.
+        """Whether the namespace has no Compilation with this uid, whatever its name.
+
+        Anybody can write a wrong name into a pod. And a single answer of the API server may be wrong.
         """
         try:
             found = await self._kube.select(COMPILATIONS, self._key.namespace, metadata_only=True)
@@ -64,15 +65,15 @@ class Observer:
         return all(item["metadata"]["uid"] != self._key.uid for item in found)
 
     async def world(self, now: datetime) -> World | None:
-        """None where no Compilation of this name has this uid.
+        """Reads the world; None if no Compilation has this name and uid.
 
-        What was read last says what is read next; `interpret` says what that is.
+        After each read, `interpret` says what to read next.
         """
         given = await self._kube.get(COMPILATIONS, self._key.namespace, self._key.name)
         if given is None or given["metadata"]["uid"] != self._key.uid:
             return None
-        # In the order in which they come to be. What a pass takes for missing in the journal was missing when the pod
-        # was seen, and of a Job that is finished all pods are seen that were not let go; never the other way round.
+        # Jobs are read first, then pods, then the journal: the order in which they arise. So records that the journal
+        # lacks were missing when the pods were read, and the pods of a finished Job are complete but for released ones.
         jobs = await self.jobs()
         pods = await self.pods()
         listed = await self._own_maps()
@@ -95,12 +96,12 @@ class Observer:
         return f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_UID}={self._key.uid}"
 
     async def _own_maps(self) -> dict[str, Object]:
-        """Our ConfigMaps without their content, of all runs, by their names."""
+        """Our ConfigMaps of all runs by name, without their content."""
         found = await self._kube.select(CONFIG_MAPS, self._key.namespace, labels=self._selector, metadata_only=True)
         return {item["metadata"]["name"]: item for item in found if objects.owned_by(item["metadata"], self._key.uid)}
 
     async def _requests(self, listed: Mapping[str, Object]) -> dict[str, RunRequest]:
-        """What runs are about, by the ConfigMap that says it; without those that cannot be read."""
+        """ConfigMap name -> the run's request in it, if it is readable."""
         found = {}
         for name, item in listed.items():
             if objects.map_ref(item).kind == ObjectKind.RUN:
@@ -110,14 +111,14 @@ class Observer:
         return found
 
     async def _artifact(self, name: str | None) -> PublishedArtifact | None:
-        """The ConfigMap that has the artifact's name."""
+        """The ConfigMap with the artifact's name."""
         if name is None:
             return None
         found = await self._kube.get(CONFIG_MAPS, self._key.namespace, name, metadata_only=True)
         return objects.artifact(found) if found else None
 
     async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
-        """Jobs without pods, and what the Job controller says about them: only events tell."""
+        """Uid of a Job without pods -> the reason. The Job controller reports it in events only."""
         with_pods = {pod.job_uid for pod in pods}
         told = {}
         for job in jobs:

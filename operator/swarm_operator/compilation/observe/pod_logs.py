@@ -1,4 +1,4 @@
-"""Reading pods' output: while they run, at once when they are deleted, and at their end."""
+"""Reads pods' output: while they run, at once when they are deleted, and at their end."""
 
 import asyncio
 import logging
@@ -21,16 +21,16 @@ from swarm_operator.settings import MEBIBYTE, Settings
 log = logging.getLogger(__name__)
 
 READ_SECONDS: Final = 10.0
-"""Longest read that is no last chance, and how long a pass begins reads: a node that hangs holds nobody up."""
+"""Longest read unless it is the last chance, and how long a pass starts reads, so that a hanging node delays nobody."""
 PASS_BYTES: Final = 32 * MEBIBYTE
-"""When a pass has so much that is new, the other pods are read in the next one."""
+"""After so many new bytes, a pass leaves the other pods to the next pass."""
 
 _parsing = threading.Lock()
 
 
 @dataclass
 class _Sitting:
-    """What a pass may read yet."""
+    """How much longer, and how many more bytes, a pass may read."""
 
     until: float
     room: int
@@ -43,10 +43,10 @@ class _Sitting:
 class LogReader:
     """Reads the pods of one Compilation.
 
-    What it remembers may be lost: a pod's output is then read once more than needed.
+    Its state may be lost: a pod's output is then read once more than needed.
 
     Args:
-        gate: bounds the reads of the whole operator. One Compilation has half of them at most.
+        gate: bounds the whole operator's concurrent reads. One Compilation gets half of them at most.
     """
 
     def __init__(self, kube: Kube, key: Key, settings: Settings, gate: asyncio.Semaphore) -> None:
@@ -55,7 +55,7 @@ class LogReader:
         self._reads: dict[str, Reads] = {}
 
     async def read(self, pods: Iterable[Pod], journal: Journal, now: datetime) -> list[Output]:
-        """Outputs of those pods whose time it is. Of a pod that is lost there always is one, be it empty."""
+        """The outputs of pods whose next read is due. A lost pod always has an output, if only an empty one."""
         ours = [pod for pod in pods if is_open(pod, self._reads.get(pod.uid), journal)]
         known = {pod.uid for pod in ours}
         self._reads = {uid: reads for uid, reads in self._reads.items() if uid in known}
@@ -70,7 +70,7 @@ class LogReader:
         return not pod.lost(now, self._settings.lost_after), reads.failed if reads else 0
 
     async def _output(self, pod: Pod, journal: Journal, now: datetime, sitting: _Sitting) -> Output | None:
-        """None: it is read later."""
+        """One pod's output; None: it is read later."""
         if not pod.started and not pod.lost(now, self._settings.lost_after):
             return Output(pod, final=True)
         async with self._own_gate, self._gate:
@@ -80,7 +80,7 @@ class LogReader:
             if (whole := reads.known(pod)) is not None:
                 self._reads[pod.uid] = replace(reads, is_over=True)
                 return whole
-            # Until it is judged: a read that is cancelled counts as one.
+            # Stored before the read, so that a cancelled read counts, too.
             self._reads[pod.uid] = reads
             is_last = reads.is_last(pod, now, self._settings)
             text = await self._text(pod, self._settings.log_timeout if is_last else READ_SECONDS)
@@ -93,7 +93,7 @@ class LogReader:
         return judged
 
     async def _text(self, pod: Pod, seconds: float) -> bytes | None:
-        """None where it cannot be read now; perhaps it can later."""
+        """The pod's log; None if it is unreadable now, but perhaps not later."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._kube.log(
@@ -105,6 +105,6 @@ class LogReader:
 
 
 def _transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:
-    # One at a time: what a text unfolds to is held once.
+    # One at a time, so that only one inflated output is in memory.
     with _parsing:
         return transcribed(pod, text, nonce, journal)
