@@ -1,7 +1,7 @@
-"""The operator: makes a DSPyCompilation's compile happen as rounds of Jobs, and its winner a ConfigMap.
+"""The operator: runs a DSPyCompilation as rounds of Jobs, and publishes its winner in a ConfigMap.
 
-runtime      what keeps the process going: kopf, the queue of passes, health
-compilation  one kind: what a pass sees, decides and does
-cluster      how one talks to an API server
-settings     what an administrator sets
+runtime      keeps the process going: kopf, the queue of passes, health
+compilation  one kind: the facts, decisions and actions of a pass
+cluster      communicates with an API server
+settings     an administrator's settings
 """

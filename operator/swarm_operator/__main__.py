@@ -11,7 +11,7 @@ from swarm_operator.settings import PREFIX, Settings
 
 
 class OneLine(logging.Formatter):
-    """What pods and servers say cannot look like another line, or move a terminal's cursor."""
+    """Escapes text of pods and servers, so that it cannot imitate another log line or move a terminal's cursor."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         said = record.message
@@ -30,7 +30,7 @@ def main() -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
-    # It would tell of every event.
+    # This logger would log every event.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     run(settings, [COMPILATION])
     return 0

@@ -1,4 +1,4 @@
-"""What an administrator sets, as environment variables SWARM_OPERATOR_<NAME>; the chart fills them from its values."""
+"""An administrator's settings: environment variables SWARM_OPERATOR_<NAME>, which the chart sets from its values."""
 
 import os
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Raises pydantic's ValidationError on values that make no sense."""
+        """Reads the settings. Raises pydantic's ValidationError on invalid values."""
         given = os.environ if environment is None else environment
         values: dict[str, object] = {}
         for name in cls.model_fields:

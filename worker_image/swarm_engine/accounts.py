@@ -1,4 +1,4 @@
-"""What the pods of a run have spent, each told by itself."""
+"""What each pod of a run has spent."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from swarm_wire.spending import Booked, Spending, Usage
 
 @dataclass
 class Accounts:
-    """One account for each pod: what it told last, or what it came to in the end.
+    """One account per pod: its last announced spending or, at its end, its final spending.
 
     Attributes:
-        closed: accounts of pods that are over.
-        repeated: LM calls, at most, whose answers died with pods.
+        closed: accounts of ended pods.
+        repeated: most LM calls whose answers were lost with pods.
     """
 
     closed: set[str] = field(default_factory=set)
@@ -24,7 +24,7 @@ class Accounts:
     _sums: Counter[str] = field(default_factory=Counter)
 
     def book(self, booked: Booked) -> None:
-        """Takes a word of a pod down. What it came to in the end replaces what it might have spent."""
+        """Books a pod's spending. Final spending replaces announced spending."""
         if booked.final:
             if booked.account not in self.closed:
                 self._set(booked.account, booked.spent)
@@ -34,28 +34,27 @@ class Accounts:
             self._set(booked.account, self._spent.get(booked.account, Spending()) | booked.spent)
 
     def has_closed(self, stem: str) -> bool:
-        """Whether the account of a pod is closed whose name is this, or begins so."""
+        """Whether an account is closed whose name is `stem`, or begins with it and a dash."""
         return stem in self.closed or any(account.startswith(f"{stem}-") for account in self.closed)
 
     @property
     def total(self) -> Spending:
-        """Of all accounts."""
+        """The sum of all accounts."""
         return Spending(**{name: min(MOST, figure) for name, figure in self._sums.items()})
 
     def _set(self, account: str, spent: Spending) -> None:
-        # Exact, whatever pods have said: a sum that had been cut could fall below the truth.
+        # The sums are exact, whatever pods have printed: a sum capped earlier could fall below the truth.
         self._sums.update(spent.model_dump())
         self._sums.subtract(self._spent.get(account, Spending()).model_dump())
         self._spent[account] = spent
 
 
 def repeated(commit: Commit | None, kept: Iterable[Usage], threads: int) -> int:
-    """LM calls, at most, that a process paid for and whose answers died with it: whoever needs them makes them again.
+    """Most LM calls that a process paid for and whose answers were lost with it. They may be made again.
 
     Args:
-        commit: how it ended. None: without a word. Then each of its threads may have had one answer that it had not
-            printed.
-        kept: what the results and calls took that it printed.
+        commit: its commit record. None: it left none, so that each thread may have had one unprinted answer.
+        kept: the usage of the results and calls that it printed.
     """
     if commit is None:
         return threads
@@ -63,12 +62,11 @@ def repeated(commit: Commit | None, kept: Iterable[Usage], threads: int) -> int:
 
 
 def least(kept: Usage, unprinted: int = 0) -> Spending:
-    """What a process spent at least, whatever it said.
+    """What a process spent at least, whatever it reported.
 
     Args:
-        kept: what the results and calls took that it printed.
-        unprinted: calls, at most, whose answers it did not print, where it had not said before what it was going to
-            spend.
+        kept: the usage of the results and calls that it printed.
+        unprinted: most calls whose answers it did not print, if it does not announce its spending.
     """
     tokens = min(MOST, kept.prompt_tokens + kept.completion_tokens)
     return Spending(calls=min(MOST, kept.calls + unprinted), tokens=tokens)

@@ -8,9 +8,9 @@ from swarm_wire.messages import Assignment, Outcome, Result, SliceRef, Task
 from swarm_wire.records import Record, RecordKind
 
 EXTRA_ATTEMPTS: Final = 10
-"""Attempts that disruptions may cost on top of spec.swarm.maxAttempts: so that nothing goes round for ever."""
+"""Attempts that disruptions may use up in addition to spec.swarm.maxAttempts, so that no run retries forever."""
 MOST_POISONED: Final = 0.1
-"""Of a round's cells. If more end their processes, it is not the examples."""
+"""Share of a round's cells. If more cells than this end their processes, the cause is not the examples."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Ended:
     """How a pod, or a process of the local driver, ended.
 
     Attributes:
-        on_its_own: this end uses up an attempt: of each cell that it leaves without a result, or of the plan.
-        by_cell: how it ended, where its cells may have ended it; "" otherwise.
-        refused: it had an LM call to make that it was not allowed.
+        on_its_own: this end uses up an attempt of the plan, or of each cell that it leaves without a result.
+        by_cell: how it ended, if its cells may have ended it; otherwise "".
+        refused: its allowance did not cover another LM call.
     """
 
     on_its_own: bool = False
@@ -30,11 +30,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt at the cells that a round lacks.
+    """An attempt at the missing cells of a round.
 
     Attributes:
-        strikes: key of a cell -> how many attempts before this one ended on their own without a result for it.
-        ends: of its processes, by the index of their slice; those that are under way are left out.
+        strikes: cell key -> how many earlier attempts ended on their own without a result for this cell.
+        ends: index of a slice -> how its process ended, without running processes.
     """
 
     assignment: Assignment
@@ -46,7 +46,7 @@ class Attempt:
         return slice_keys(tasks, self.assignment.slices)
 
     def strikes_after(self, tasks: Iterable[Task], present: Mapping[str, object]) -> dict[str, int]:
-        """One strike more for each cell whose process ended on its own without a result for it."""
+        """The strikes of the missing cells, one more for each cell whose process ended on its own."""
         strikes = dict(self.strikes)
         for index, keys in enumerate(self.keys(tasks)):
             if index in self.ends and self.ends[index].on_its_own:
@@ -60,16 +60,16 @@ class Attempt:
 
 
 def isolated(slices: Sequence[Sequence[str]], ends: Mapping[int, str], cells: int, missing: int) -> dict[str, str]:
-    """Cells that ended their process with no other cell beside them -> how.
+    """Key of a cell that ended its process and was alone in it -> how the process ended.
 
-    After as many attempts as there are, such a cell is an error of the program, as an exception would be. Not where it
-    may be the fault of the machine or the image: then no cell of the round has a result, or too many are like that.
+    After the last attempt, such a cell counts as an error of the program, like an exception. The machine or the image
+    may be at fault if no cell of the round has a result, or if there are too many such cells: then there are none.
 
     Args:
         slices: cell keys of the last attempt.
-        ends: of its processes that were ended by what they ran.
-        cells: of the round.
-        missing: those among them that have no result.
+        ends: index -> how a process ended that its cells have ended.
+        cells: number of the round's cells.
+        missing: how many of them have no result.
     """
     found = {keys[0]: ends[index] for index, keys in enumerate(slices) if len(keys) == 1 and index in ends}
     return found if missing < cells and len(found) <= max(1, cells * MOST_POISONED) else {}
@@ -91,6 +91,6 @@ def slice_keys(tasks: Iterable[Task], slices: Iterable[Iterable[SliceRef]]) -> l
 
 
 def process_ended(key: str, how: str) -> Record:
-    """The result of such a cell: without a body, which an optimizer sees as an exception."""
+    """The result of a cell that ended its processes. It has no body; the optimizer sees an exception."""
     error = f"this example ended every process that ran it: {how}"[:500]
     return Record(RecordKind.RESULT, Result(key=key, outcome=Outcome.ERROR, error=error).to_header())

@@ -6,8 +6,8 @@ from swarm_wire.spec.compilation import CompilationSpec
 def is_same_run(old: CompilationSpec, new: CompilationSpec) -> bool:
     """Whether a run of the old spec goes on under the new one.
 
-    It does where only `suspend`, `limits`, `models.*.limits` or `ttlSecondsAfterFinished` differ, and where the new
-    spec leaves the image open. `limits.cellSeconds` decides the outcome of a cell, so a change of it begins a new run.
+    It does if only `suspend`, `limits`, `models.*.limits` or `ttlSecondsAfterFinished` differ, or if the new spec names
+    no image. A change of `limits.cellSeconds` begins a new run, because it decides the outcome of a cell.
     """
     same = {
         "suspend": old.suspend,

@@ -1,4 +1,4 @@
-"""What the records of a run say, read as one. Bodies are not looked into: only plans and workers need them."""
+"""A run's records as one journal. Bodies are not read: only plans and workers need them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from swarm_wire.spending import Booked, Usage
 
 
 class Took(NamedTuple):
-    """A Usage that takes little room."""
+    """A Usage in little memory."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -26,13 +26,13 @@ class Took(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Entries:
-    """What some records say.
+    """The content of some records.
 
     Attributes:
-        results: key of a cell -> what it took.
+        results: cell key -> usage.
         failed: keys of results that are errors.
-        calls: identity of an LM call that was told of by itself -> what it took.
-        bound: what the journal belongs to, where a record says it.
+        calls: identity of an LM call with its own record -> usage.
+        bound: the code and data that the journal belongs to, if a record names them.
     """
 
     results: Mapping[str, Usage | Took] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Entries:
 
     @classmethod
     def of(cls, records: Iterable[Framed]) -> "Entries":
-        """The first record of a key counts. Raises pydantic.ValidationError where a header is none of its kind."""
+        """Reads records. The first of a key counts. Raises pydantic.ValidationError if a header is invalid."""
         results: dict[str, Took] = {}
         calls: dict[str, Took] = {}
         failed: set[str] = set()
@@ -84,22 +84,22 @@ class Entries:
 
 @dataclass(frozen=True)
 class Planned:
-    """A round whose plan is in the journal. `attempt` is the plan's whose tasks count."""
+    """A round whose plan is in the journal. `attempt` is the attempt of the plan whose tasks count."""
 
     end: PlanEnd
     attempt: int
 
 
 class Journal:
-    """The records of one run, in their order.
+    """The records of one run, in order.
 
     Attributes:
-        keys: cells that have a result -> the round that brought it.
-        failed: those among them whose result is an error.
-        calls: LM calls that were told of by themselves, by their identity.
-        accounts: what processes spent, where the run has limits.
+        keys: key of a cell that has a result -> the round of the result.
+        failed: keys of the cells whose result is an error.
+        calls: identities of LM calls with their own record.
+        accounts: what processes spent, if the run has limits.
         plans: round -> its plan's end.
-        bound: what the first of its plans said that it belongs to.
+        bound: the code and data that the journal belongs to, according to its first plan.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Journal:
         self._unpriced = False
 
     def take(self, found: Entries, round_: int = 0, attempt: int = 0) -> None:
-        """Adds what records of a round and an attempt say. The first of a key counts, whatever comes later."""
+        """Adds records of a round and an attempt. The first record of a key counts."""
         new = [usage for key, usage in found.results.items() if key not in self.keys]
         new += [usage for identity, usage in found.calls.items() if identity not in self.calls]
         self.failed |= found.failed - self.keys.keys()
@@ -128,7 +128,7 @@ class Journal:
         self.bound = self.bound or found.bound
 
     def lacks(self, found: Entries) -> bool:
-        """Whether it does not say yet what records say."""
+        """Whether the records say anything that the journal lacks."""
         return bool(
             found.results.keys() - self.keys.keys()
             or found.calls.keys() - self.calls
@@ -139,7 +139,7 @@ class Journal:
 
     @property
     def usage(self) -> Usage:
-        """What results and calls took, each counted once."""
+        """The usage of results and calls, each counted once."""
         calls, prompt, completion, micro_usd = self._took
         return Usage(
             calls=min(MOST, calls),

@@ -1,4 +1,4 @@
-"""What is left of a run's limits, and how it is dealt out. And when one of them ends it."""
+"""What a run may still spend, which cells that pays for, and when a limit ends the run."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from swarm_wire.spending import MICRO, Allowance, Spending
 
 
 def spent_limit(limits: Limits, left: Allowance) -> str | None:
-    """The limit of which nothing is left, for people; None where there is something of each."""
+    """The limit of which nothing is left, for people; None if something is left of each."""
     figures = {
         f"limits.lmCalls: {limits.lm_calls}": left.calls,
         f"limits.totalTokens: {limits.total_tokens}": left.tokens,
@@ -18,7 +18,7 @@ def spent_limit(limits: Limits, left: Allowance) -> str | None:
 
 
 def too_little(limits: Limits, spent: Spending) -> str:
-    """Says that what is left is not enough for another call, for people."""
+    """The message that the rest of the limits does not cover another LM call."""
     said = [
         f"{text} of limits.{name}: {most}"
         for name, most, text in (
@@ -34,18 +34,18 @@ def too_little(limits: Limits, spent: Spending) -> str:
 def affordable(
     cells: Sequence[tuple[Task, int]], left: Allowance, spent: Spending, finished: int
 ) -> Sequence[tuple[Task, int]]:
-    """The first of the cells: as many whole tasks as are likely to be finished with what is left, one at least.
+    """The first cells: as many whole tasks, but at least one, as the rest of the limits is likely to pay for.
 
     Half-finished candidates are worth nothing when a limit ends the run.
 
     Args:
         cells: from `missing_cells`.
-        spent: by the run so far.
-        finished: cells that were finished with it.
+        spent: what the run has spent so far.
+        finished: how many cells that has paid for.
     """
     if not left.is_limited:
         return cells
-    # An estimate, and a bound: a cell makes one call at least, as a rule.
+    # An estimate. A cell usually makes at least one call.
     share = max(1, spent.calls / finished) if finished else 1
     tokens, micro_usd = (figure / max(1, spent.calls) for figure in (spent.tokens, spent.micro_usd))
     weights: dict[str, int] = {}
@@ -65,13 +65,13 @@ def affordable(
 def limit_reached(
     limits: Limits, spent: Spending, *, is_late: bool, lacks_cells: bool, refused: Allowance | None
 ) -> str | None:
-    """The limit that ends a run now, for people.
+    """The limit that ends a run now, in words for people; None if none does.
 
     Args:
-        spent: by the run so far.
+        spent: what the run has spent so far.
         is_late: its time is over.
         lacks_cells: the last planned round lacks results.
-        refused: what the last process might spend that ran alone, where it had an LM call to make that was too much.
+        refused: the allowance of the last process, if it ran alone and could not pay for another LM call.
     """
     left = Allowance.of(limits).less(spent)
     if is_late:

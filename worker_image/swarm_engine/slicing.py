@@ -1,4 +1,4 @@
-"""How the cells of a round are dealt to the pods of one Indexed Job."""
+"""Divides the cells of a round into slices, one per pod of an Indexed Job."""
 
 from collections.abc import Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush
@@ -8,14 +8,14 @@ from typing import Final
 from swarm_wire.messages import SliceRef, Task
 
 MAX_SLICES: Final = 1000
-"""Indexes of one Job; more cells than that share slices even on their last attempt."""
+"""Most indexes of one Job. If there are more cells, they share slices even in their last attempt."""
 UNEVEN: Final = 0.25
-"""How much heavier than the average a slice may become so that a group stays whole. A group that is cut may pay twice
-for what its cells ask alike; a slice that is heavier keeps the others waiting."""
+"""How much heavier than the average a slice may become so that a group stays whole. If a group is cut, LM calls that
+its cells share may be paid twice. If a slice is heavier, the others wait for it."""
 
 
 def has_failed(task: Task, failed: Collection[str]) -> bool:
-    """Whether so many of a task's cells have failed that nobody needs the others."""
+    """Whether so many of a task's cells have failed that its other cells are not needed."""
     return task.max_errors is not None and sum(cell.key in failed for cell in task.cells) >= task.max_errors
 
 
@@ -24,12 +24,12 @@ def missing_cells(
 ) -> list[tuple[Task, int]]:
     """Every (task, cell position) that a round still needs, each key once.
 
-    When a task has failed, nothing more is needed: the compile may end there, and only the next plan knows. So tasks
-    that may fail come first; then heavy ones, so that a bootstrap does not start when everything else is finished.
+    If a task has failed, the round needs no more cells: the compile may end there, which only the next plan knows. So
+    tasks that may fail come first. Heavy tasks follow, so that a bootstrap does not start when all else is finished.
 
     Args:
         present: keys of cells that have a result.
-        failed: those among them whose result is an error.
+        failed: keys of the cells whose result is an error.
     """
     if any(has_failed(task, failed) for task in tasks):
         return []
@@ -46,15 +46,15 @@ def missing_cells(
 def slice_cells(
     cells: Sequence[tuple[Task, int]], *, pods: int, threads: int, max_cells: int, attempt: int = 1, attempts: int = 3
 ) -> list[list[SliceRef]]:
-    """Deals cells into slices of about equal weight, one slice for each Job index.
+    """Divides cells into slices of about equal weight, one slice per Job index.
 
     The first attempt uses as many pods as there is work for `threads` threads each. Later attempts cut smaller, and
     the last one gives every cell a pod of its own (up to MAX_SLICES), so that a cell that kills its pod harms no other.
-    Before that, cells of a group stay together as far as slices remain about equal.
+    In earlier attempts, cells of a group stay together as far as slices remain about equal.
 
     Args:
         cells: from `missing_cells`.
-        pods: how many pods run side by side.
+        pods: how many pods run at the same time.
         threads: cells that one pod runs at the same time.
         max_cells: most cells of a slice.
         attempt: 1 for the first.
@@ -75,7 +75,7 @@ def slice_cells(
         groups,
         [task.weight for task, _ in cells],
         slices=count,
-        # More cells than slices can hold: MAX_SLICES has priority.
+        # MAX_SLICES has priority over the size of a slice.
         most=max(size, -(-len(cells) // count)),
         room=weight * spare / count,
     )
@@ -83,7 +83,7 @@ def slice_cells(
 
 
 def _groups(cells: Sequence[tuple[Task, int]]) -> list[list[int]]:
-    """Places in `cells` of each group's cells; a cell without a group is one of its own."""
+    """Indexes into `cells` of each group's cells. A cell without a group forms its own group."""
     groups: dict[str | int, list[int]] = {}
     for place, (task, position) in enumerate(cells):
         groups.setdefault(task.cells[position].group or place, []).append(place)
@@ -93,12 +93,12 @@ def _groups(cells: Sequence[tuple[Task, int]]) -> list[list[int]]:
 def _dealt(
     groups: Sequence[list[int]], weights: Sequence[int], *, slices: int, most: int, room: float
 ) -> list[list[int]]:
-    """Places of each slice's cells: the heaviest group to the lightest slice, then the next.
+    """Indexes of each slice's cells. The heaviest remaining group always goes to the lightest slice.
 
-    Of a group that does not fit, the slice gets what fits, and the rest is dealt like a group.
+    If a group does not fit, the slice gets the cells that fit, and the rest is treated as another group.
 
     Args:
-        most: cells that a slice can take.
+        most: most cells of a slice.
         room: weight that a slice should not exceed.
     """
     waiting = [(-sum(weights[place] for place in group), group) for group in groups]

@@ -1,1 +1,1 @@
-"""How one talks to an API server: client, resources, errors by what happens next, its clock, the lease."""
+"""Communication with an API server: client, resources, errors by their consequence, its clock, the lease."""

@@ -1,4 +1,4 @@
-"""The cluster's time: what a pod's or Job's timestamps are compared with is read from the clock that wrote them."""
+"""The cluster's time. Timestamps of pods and Jobs are compared with the clock of the API server that wrote them."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 SET_BACK = timedelta(minutes=2)
-"""An answer as old as that was not slow: no request waits so long, so the API server's clock has been set back."""
+"""No answer takes so long. So an answer that seems so old means that the API server's clock was set back."""
 
 
 def _local() -> datetime:
@@ -14,11 +14,11 @@ def _local() -> datetime:
 
 
 class ClusterClock:
-    """The API server's time, by the `Date` of its answers and the seconds since.
+    """The API server's time: the `Date` of its answers plus the seconds since.
 
-    The clock of this machine counts before the first answer only: it may be wrong, and it may jump. `Date` is in whole
-    seconds and was written a while before it is heard of, so each answer says what the time is at least; the one that
-    says most is believed. So this clock stands still or goes back only where the API server's is set back.
+    The clock of this machine counts before the first answer only: it may be wrong, and it may jump. `Date` has whole
+    seconds and is older than its arrival, so each answer gives a lower bound of the time. The largest bound counts.
+    So this clock never stands still, and goes back only if the API server's clock is set back.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, local: Callable[[], datetime] = _local) -> None:
@@ -31,8 +31,7 @@ class ClusterClock:
         return self._zero + timedelta(seconds=self._monotonic())
 
     def heard(self, date: str | None) -> None:
-        """An answer with this `Date` has just begun. One that says nothing, or nothing that is a date, changes
-        nothing."""
+        """Takes the `Date` of an answer that has just begun. Ignores a missing or invalid date."""
         try:
             told = parsedate_to_datetime(date or "").astimezone(UTC)
         except (ValueError, OverflowError):

@@ -1,18 +1,18 @@
-"""Errors of the API server, by what happens next.
+"""Errors of the API server, by their consequence.
 
 ApiError
-├── Conflict      somebody else wrote in between: look again at once
+├── Conflict      somebody else wrote in between: read again at once
 ├── Forbidden     a quota, a webhook or missing rights: shown to the user, tried again later
 ├── Unavailable   the API server is busy, away or slow: tried again later
 ├── Rejected      it will never take this object: ends the run
 ├── NameTaken     an object of that name is not ours: tried again later, never overwritten
-└── Vanished      what the write was about is gone: nothing left to do
+└── Vanished      the object of the request is gone: nothing left to do
     └── Terminating   its whole namespace is being deleted: nothing may hold that up
 """
 
 
 class ApiError(Exception):
-    """A request that did not do what it was to do. The message is the API server's."""
+    """A request failed. The message is the API server's."""
 
 
 class Conflict(ApiError):
@@ -36,7 +36,7 @@ class Unavailable(ApiError):
 
 
 class Rejected(ApiError):
-    """400, 413, 422, or a 500 that says that the request is too large."""
+    """400, 413, 422, or a 500 because the request is too large."""
 
 
 class NameTaken(ApiError):
@@ -44,7 +44,7 @@ class NameTaken(ApiError):
 
 
 class Exists(ApiError):
-    """409 AlreadyExists; apply finds out whose it is."""
+    """409 AlreadyExists; `apply` finds out whose object it is."""
 
 
 class Vanished(ApiError):
@@ -52,7 +52,7 @@ class Vanished(ApiError):
 
 
 class Terminating(Vanished):
-    """A namespace that is being deleted takes nothing new."""
+    """The namespace is being deleted and accepts no new objects."""
 
 
 def from_response(
@@ -65,7 +65,7 @@ def from_response(
         reason: the Status object's reason, such as AlreadyExists.
         message: the Status object's message.
         causes: its causes' reasons, joined.
-        retry_after: seconds, from the header of that name.
+        retry_after: seconds, from the Retry-After header.
     """
     text = f"{message or reason or 'no message'} (HTTP {status})"
     if "NamespaceTerminating" in causes or "being terminated" in message:

@@ -1,15 +1,15 @@
-"""Resources of an API server, and where they are."""
+"""Resources of an API server, and their paths."""
 
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
 MANAGER: Final = "dspy-swarm"
-"""Who writes: field manager, user agent, and value of the label managed-by."""
+"""The operator's name as field manager, user agent, and value of the label managed-by."""
 
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OURS: Final = f"{LABEL_MANAGED_BY}={MANAGER}"
-"""Selects what we made."""
+"""Label selector for the operator's objects."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """One kind, DSPyCompilation. A pass is observe -> interpret -> decide -> apply.
 
 api        what users see: group, kind, labels, status models, condition types, reasons
-model      what a pass has seen, what it may do, and names computed from both
+model      facts, actions and names of objects (pure)
 observe    the only reader of the cluster
-interpret  what was read, as the world that is decided from (pure)
+interpret  derives the world, on which decisions are based, from the raw facts (pure)
 decide     the state machine (pure)
 apply      the only writer
 reconcile  one pass

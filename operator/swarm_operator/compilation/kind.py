@@ -1,4 +1,4 @@
-"""DSPyCompilations, for the runtime."""
+"""The kind DSPyCompilation, as the runtime needs it."""
 
 from typing import Any, Final
 

@@ -1,1 +1,1 @@
-"""What keeps the process going, whatever it is that it operates: kopf, the queue of passes, health."""
+"""Keeps the process going, for any kind of object: kopf, the queue of passes, health."""

@@ -1,15 +1,15 @@
-"""Whether this process still works, and whether it is of use: what its probes tell."""
+"""The health of this process, which its probes report: whether it works, and whether it is useful."""
 
 import time
 from collections.abc import Callable, Mapping
 
 
 class Pulse:
-    """What watches told, and what looks at everything found.
+    """Compares the objects that watches reported with those that resyncs found.
 
-    An API server that is away makes the process useless (not ready), and starting it again would not help. Where looks
-    succeed and show objects in versions that no watch tells of, a watch is deaf (not alive): that happens without an
-    error, and only starting anew ends it.
+    Without an API server the process is not ready, and a restart would not help. If resyncs succeed and find versions
+    of objects that no watch reported, a watch is deaf: the process is not alive. That happens without an error, and
+    only a restart ends it.
 
     Args:
         patience: seconds.
@@ -24,13 +24,13 @@ class Pulse:
         self._deaf = False
 
     def told(self, uid: str, version: str) -> None:
-        """A watch brings an object."""
+        """A watch reported an object."""
         self._told[uid] = version
         self._untold.pop(uid, None)
         self._heard_at = self._monotonic()
 
     def looked(self, versions: Mapping[str, str]) -> None:
-        """A look at everything found these objects: their resourceVersions by uid."""
+        """A resync found these objects: resourceVersion by uid."""
         now = self._heard_at = self._looked_at = self._monotonic()
         untold = {uid for uid, version in versions.items() if self._told.get(uid) != version}
         self._told = {uid: version for uid, version in self._told.items() if uid in versions}
@@ -38,18 +38,18 @@ class Pulse:
         self._deaf = any(now - since > self._patience for since in self._untold.values())
 
     def failed(self) -> None:
-        """A look at everything failed: no watch can be blamed for being silent."""
+        """A resync failed, so the silence of a watch is no evidence against it."""
         self._looked_at = self._monotonic()
         self._untold, self._deaf = {}, False
 
     @property
     def ready(self) -> bool:
-        """Whether the cluster was heard of lately."""
+        """Whether a watch or a resync reported something lately."""
         return self._heard_at is not None and self._monotonic() - self._heard_at <= self._patience
 
     @property
     def trouble(self) -> str:
-        """Why the process has to be started anew; empty if it has not."""
+        """Why the process must be restarted; empty if it need not be."""
         if self._deaf:
             return "a watch is deaf"
         if self._looked_at is not None and self._monotonic() - self._looked_at > self._patience:

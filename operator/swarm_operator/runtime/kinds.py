@@ -1,4 +1,4 @@
-"""What the runtime must know of a custom resource: each kind says it in its own folder."""
+"""What the runtime must know of a custom resource. Each kind defines it in its own folder."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from swarm_operator.cluster.resources import Resource
 from swarm_operator.settings import Settings
 
 Pass = Callable[[Any], Awaitable[float | None]]
-"""One pass over the object of a key; returns after how many seconds it wants another one (None: when woken)."""
+"""Makes one pass over a key's object; returns the seconds until the next pass (None: when woken)."""
 
 
 @dataclass(frozen=True)
 class Kind:
     """
     Attributes:
-        finalizer: is on pods that a pass has to read before they go.
-        key: of an object of this kind; hashable.
-        owner: of a Job or pod: the key of the object that it belongs to; None where it belongs to none of this kind.
-        passes: makes the passes, for one process.
+        finalizer: is on pods that a pass must read before they are deleted.
+        key: returns the hashable key of an object of this kind.
+        owner: returns the key of the object that a Job or pod belongs to; None if it is not of this kind.
+        passes: creates the function that makes passes, once per process.
     """
 
     resource: Resource

@@ -1,4 +1,4 @@
-"""Whose an object is, and what it is for: owner and labels (pure)."""
+"""Owner and labels of objects (pure)."""
 
 from typing import Any
 
@@ -38,5 +38,5 @@ def labels(key: Key, run_id: str, kind: ObjectKind) -> dict[str, str]:
 
 
 def place(round_: int, attempt: int) -> dict[str, str]:
-    """Labels that say where in a run an object belongs."""
+    """Labels for an object's round and attempt."""
     return {LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)}

@@ -12,17 +12,17 @@ from swarm_wire.spending import Allowance
 
 
 def current(s: Situation) -> Limits:
-    """As the spec has them now: a run goes on with other ones."""
+    """The limits in the current spec: a change of limits does not begin a new run."""
     return s.world.compilation.spec.limits if s.world.compilation.spec else Limits()
 
 
 def left(s: Situation) -> Allowance:
-    """What the run may spend yet. To be dealt out while none of its pods runs."""
+    """What the run may still spend. Correct only while none of its pods runs."""
     return Allowance.of(current(s)).less(s.world.journal.accounts.total)
 
 
 def time_left(s: Situation) -> float | None:
-    """Seconds until limits.wallClock ends the run; None where nothing does."""
+    """Seconds until limits.wallClock ends the run; None if it is not set."""
     seconds, status = current(s).wall_clock, s.world.compilation.status
     if seconds is None:
         return None
@@ -32,7 +32,7 @@ def time_left(s: Situation) -> float | None:
 
 
 def reached(s: Situation) -> str | None:
-    """The limit that ends the run now, for people."""
+    """The limit that ends the run now, in words for people; None if none does."""
     time, pod = time_left(s), _alone(s)
     is_refused = pod is not None and refused(pod) and not s.live([pod])
     return limit_reached(
@@ -45,12 +45,12 @@ def reached(s: Situation) -> str | None:
 
 
 def refused(pod: Pod) -> bool:
-    """Whether it had an LM call to make that it was not allowed."""
+    """Whether the pod ended because its allowance did not cover another LM call."""
     return pod.commit is not None and pod.commit.reason == WorkerReason.ALLOWANCE_SPENT
 
 
 def _alone(s: Situation) -> Pod | None:
-    """The pod of the last attempt, if it had one: then it was allowed all that was left."""
+    """The pod of the last attempt, if it was the only one: then its allowance was everything that was left."""
     kind, round_ = (ObjectKind.WORK, s.planned - 1) if s.missing else (ObjectKind.PLAN, s.planned)
     jobs = s.jobs_of(kind, round_)
     last = jobs[max(jobs)] if jobs else None

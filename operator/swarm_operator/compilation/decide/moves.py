@@ -1,4 +1,4 @@
-"""What a rule answers, and the answers that several rules give."""
+"""Moves, which rules return, and those that several rules share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from swarm_operator.compilation.model.world import Job, Pod
 
 @dataclass(frozen=True)
 class Move:
-    """What a rule answers. `verdict` None leaves the status as it is."""
+    """The answer of a rule. `verdict` None leaves the status as it is."""
 
     verdict: Verdict | None = None
     actions: tuple[Action, ...] = ()
@@ -20,15 +20,15 @@ class Move:
 
 
 def fail(reason: AnyReason, message: str) -> Move:
-    # Another pass at once: tidying up waits for the status that tells of the failure.
+    # Another pass at once: tidying waits until the status reports the failure.
     return Move(Verdict(State.FAILED, reason, message), wake_up=0)
 
 
 def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = None) -> Move:
-    """Ends the run for a reason that stays; not before what its pods have finished is kept, which is paid for.
+    """Ends the run for a permanent reason, after the journal has the cells that its pods finished and paid for.
 
     Args:
-        proof: the pod that gives the reason. Its Job stays, and with it the pod; Kubernetes ends its others.
+        proof: the pod that shows the reason. It and its Job stay; Kubernetes ends the Job's other pods.
     """
     if s.world.run is None or not any(pod.started for pod in s.live(s.pods)):
         return fail(reason, message)
@@ -37,12 +37,12 @@ def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = N
 
 
 def under_way(s: Situation, verdict: Verdict) -> Move:
-    """Pods are at work; what they print is read when it is time."""
+    """Pods are running; later passes read their output."""
     return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
 
 
 def end(s: Situation, jobs: Iterable[Job]) -> tuple[Action, ...]:
-    """Ends Jobs; what their pods have finished is kept before they are let go."""
+    """Deletes Jobs; later passes keep what their pods have finished before they release them."""
     return (*release(s.world.harvest.settled), *(DropJob(job.name, job.uid) for job in jobs))
 
 

@@ -1,4 +1,4 @@
-"""Objects that can go."""
+"""Objects that can be deleted."""
 
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import conditions as reports
@@ -10,7 +10,7 @@ from swarm_operator.compilation.model.actions import Action, DropJob, DropMap
 
 
 def tidy(s: Situation) -> tuple[Action, ...]:
-    """Objects that nothing will be decided from any more."""
+    """Deletes the objects on which no later decision depends."""
     if s.world.compilation.deleting:
         return ()
     current, last = s.world.compilation.run_id, s.planned - 1
@@ -25,8 +25,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
             actions.append(DropJob(job.name, job.uid))
     expired = s.time_to_live is not None and s.time_to_live <= 0
-    # An older journal is worth something until there is an artifact of the new run; and after that, where a later run
-    # may use it.
+    # An older journal is useful until the new run has an artifact, and after that if a later run may use it.
     answered = s.settled is State.PUBLISHED and not reports.ended_by_limit(s.world.compilation.status)
     has_begun = s.world.run is not None or s.settled is not None
     kept, mounted = retention.kept(s, answered=answered), retention.mounted(s)
@@ -34,13 +33,13 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         if found.name in mounted:
             continue
         if found.kind == ObjectKind.ARTIFACT:
-            # An empty one only holds the name of what is to come.
+            # An empty ConfigMap only reserves the name of a later artifact.
             if not found.run_id and (s.settled is State.FAILED or found.name != s.artifact_name):
                 actions.append(DropMap(found.name, found.uid))
             continue
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
-            # By its request a run is known: without that, a later generation that asks for nothing new would run again.
+            # The request identifies a run. Without it, a later generation that changes nothing would run again.
             is_done = passing and found.name not in left and (s.settled is not None or found.round < last)
             gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:

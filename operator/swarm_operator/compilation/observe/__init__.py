@@ -1,7 +1,7 @@
 """The only reader of the cluster.
 
-observer     one pass: everything of one Compilation
+observer     reads everything of one Compilation for a pass
 objects      objects of the API server -> facts
 config_maps  the journal's ConfigMaps
-pod_logs     when a pod's output is read, and how often
+pod_logs     the output of pods
 """
