@@ -6,8 +6,8 @@ from swarm_wire.spec.compilation import CompilationSpec
 def is_same_run(old: CompilationSpec, new: CompilationSpec) -> bool:
     """Whether a run of the old spec goes on under the new one.
 
-    It does if only `suspend`, `limits`, `models.*.limits` or `ttlSecondsAfterFinished` differ, or if the new spec names
-    no image. A change of `limits.cellSeconds` begins a new run, because it decides the outcome of a cell.
+    It does if only `suspend`, `limits`, `models.*.limits` or `ttlSecondsAfterFinished` differ. A new spec that names no
+    image keeps the old one. `limits.cellSeconds` decides the outcome of a cell, so its change begins a new run.
     """
     same = {
         "suspend": old.suspend,

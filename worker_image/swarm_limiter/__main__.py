@@ -1,4 +1,4 @@
-"""`python -m swarm_limiter`: serves until it is told to end."""
+"""`python -m swarm_limiter`: serves until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ async def serve(host: str, port: int) -> None:
     server = await Limiter().serve(host, port)
     print(f"listening on {host}:{port}", flush=True)  # noqa: T201
     await ended.wait()
-    # Not to its connections' end: whoever waits asks again when another limiter is there.
+    # Open connections are cut: waiting pods ask again when another limiter is there.
     server.close()
 
 

@@ -1,10 +1,10 @@
-"""The rate of one group of requests: when the next one may be sent. Pure; whoever asks brings the time.
+"""The rate of a group of requests: when the next request may be sent. Pure; callers pass the time.
 
-Requests are paced, not let through in bursts: providers count by the second as well. Where tokens are limited, requests
-are paced by what they take on the average, and the last minute's are counted, so that none has more.
+Requests are paced, not let through in bursts, because providers count by the second as well. If tokens are limited,
+requests are paced by their average tokens. The last minute's tokens are counted, so that no minute has more.
 
-When the provider objects all the same, nothing is sent for as long as it said, and the rate is halved; without one, the
-number of requests under way is. Both grow back evenly: additive increase, multiplicative decrease, as TCP does.
+When the provider objects, nothing is sent for as long as it demands, and the rate is halved. A group without a rate
+halves its concurrency instead. Both grow back evenly: additive increase, multiplicative decrease, as in TCP.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from swarm_wire.rates import Answered, RateLimit
 
 MINUTE: Final = 60.0
 SHARE: Final = 0.95
-"""Of a limit that is used. A request is counted where it arrives: some are on their way for longer than others, and in
-any minute there may be as many as were sent in three seconds more."""
+"""Used share of a limit. Providers count requests when they arrive, and some travel longer than others. So a provider's
+minute may have the requests of 63 seconds."""
 CREDIT: Final = 1.0
-"""Seconds of turns that nobody took which may be made up for."""
+"""Seconds of unused turns that may be used later."""
 RECOVERY: Final = 120.0
 """Seconds in which a rate grows from nothing to its limit."""
 LEAST: Final = 1 / 64
-"""Of a limit that is used, however much the provider objects."""
+"""Least share of a limit that is used, however much the provider objects."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-"""Seconds without a request after an objection that does not say how long: doubled with each one in a row."""
+"""Seconds without a request after an objection without a hint: doubled with each objection in a row."""
 MOST_DOUBLED: Final = 7
-"""Objections in a row that make pauses longer."""
+"""How many objections in a row make pauses longer."""
 LONGEST_HINT: Final = 600.0
-"""Seconds that a provider may ask us to wait."""
+"""Most seconds of a provider's hint that are obeyed."""
 
 
 @dataclass(eq=False)
@@ -38,8 +38,8 @@ class Turn:
     """A request that was let through.
 
     Attributes:
-        is_paced: its group has a limit by the minute.
-        counted: its tokens, where its group has a limit of them.
+        is_paced: its group has a limit per minute.
+        counted: its tokens, if its group limits them.
     """
 
     at: float
@@ -48,10 +48,10 @@ class Turn:
 
 
 class Rate:
-    """The requests of one group that are under way, and when there may be another.
+    """The running requests of a group, and when the next may start.
 
     Args:
-        since: until then, there may have been requests that nobody here knows of.
+        since: there may have been unknown requests until this time.
     """
 
     def __init__(self, since: float = -inf) -> None:
@@ -63,7 +63,7 @@ class Rate:
         self._paused_until, self._objections = -inf, 0
 
     def take(self, limit: RateLimit, tokens: int, now: float) -> Turn | float:
-        """A turn; or in how many seconds to ask again (inf: when a request is over)."""
+        """A turn, or the seconds after which to ask again (inf: when a request ends)."""
         if now < self._paused_until:
             return self._paused_until - now
         if self.under_way >= max(1, min(self._concurrency, limit.concurrency or inf)):
@@ -79,10 +79,10 @@ class Rate:
         return turn
 
     def end(self, turn: Turn, answered: Answered, now: float, luck: float = 0.5) -> None:
-        """A request is over.
+        """Ends a request.
 
         Args:
-            luck: between 0 and 1, at random: so that not all who were told to wait come back together.
+            luck: random, between 0 and 1, so that delayed requests do not all return together.
         """
         self.under_way -= 1
         if turn.counted is not None:
@@ -100,7 +100,7 @@ class Rate:
         return MINUTE / (limit.requests_per_minute * SHARE * self._grown(now))
 
     def _pace(self, limit: RateLimit, turn: Turn, tokens: int) -> None:
-        """Puts the next turn off."""
+        """Delays the next turn."""
         self._last = max(self._last + self._pause(limit, turn.at), turn.at - CREDIT)
         if limit.tokens_per_minute is not None:
             speed = SHARE * self._grown(turn.at)
@@ -109,17 +109,17 @@ class Rate:
             turn.counted = self._tokens.add(tokens, turn.at)
 
     def _grown(self, now: float) -> float:
-        """The part of the limits that is used now."""
+        """The share of the limits that is used now."""
         return min(1.0, self._share + max(0.0, now - self._shared_at) / RECOVERY)
 
     def _object(self, turn: Turn, retry_after: float | None, now: float, luck: float) -> None:
-        # What was sent before the rate was lowered says nothing about the lower one.
+        # Requests sent before the rate was lowered say nothing about the lower rate.
         if turn.at >= self._shared_at:
             self._share, self._shared_at = max(LEAST, self._grown(now) / 2), now
             if not turn.is_paced:
                 self._concurrency = max(1.0, min(self._concurrency, self.under_way + 1) / 2)
             self._objections = min(self._objections + 1, MOST_DOUBLED)
-        # "At once" is no hint: it was too much at once.
+        # A hint of 0 seconds is no hint: the provider has just refused a request at that rate.
         hint = min(retry_after, LONGEST_HINT) if retry_after else None
         pause = hint or min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._objections - 1))
         self._paused_until = max(self._paused_until, now + pause * (1 + luck / 4))

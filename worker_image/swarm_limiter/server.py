@@ -1,4 +1,4 @@
-"""The queues, over TCP. First come, first served: Compilations of one group share it by how much they ask."""
+"""The queues, over TCP. First come, first served: Compilations of a group share it in proportion to their requests."""
 
 import asyncio
 import contextlib
@@ -15,24 +15,24 @@ from swarm_limiter.rate import LONGEST_HINT, Rate, Turn
 from swarm_wire.rates import GO, LINE_BYTES, WAIT, WAIT_SECONDS, Answered, Ask, RateLimit
 
 FORGET_SECONDS: Final = 2 * LONGEST_HINT
-"""A group that nobody asks for is forgotten after so long: no pause is longer."""
+"""A group without requests is forgotten after so long, since no pause is longer."""
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 40_000}
-"""So that a request whose node is gone is not under way for ever, also where something was sent there meanwhile."""
+"""Ends the request of a node that is gone, even if data was sent to it meanwhile."""
 
 
 @dataclass(eq=False)
 class Waiter:
-    """A request, and its turn when it comes."""
+    """A request, and the turn that it gets later."""
 
     ask: Ask
     turn: asyncio.Future[Turn]
 
 
 class Group:
-    """The requests that keep to one limit: those that wait, and those under way.
+    """The waiting and running requests that share a limit.
 
     Args:
-        since: from when on all of them are known.
+        since: the time from which all requests are known.
     """
 
     def __init__(self, since: float) -> None:
@@ -43,11 +43,11 @@ class Group:
 
     @property
     def quiet_for(self) -> float:
-        """Seconds since the last request was over."""
+        """Seconds since the last request ended."""
         return 0.0 if self._limits else _now() - self._quiet_since
 
     def enter(self, ask: Ask) -> Waiter:
-        """A request that waits for its turn from now on. To be followed by `leave`, whatever happens."""
+        """Adds a request to the queue. `leave` must follow, whatever happens."""
         waiter = Waiter(ask, asyncio.get_running_loop().create_future())
         self._limits[ask.limit] += 1
         self._queue.append(waiter)
@@ -55,7 +55,7 @@ class Group:
         return waiter
 
     def leave(self, waiter: Waiter, answered: Answered) -> None:
-        """The request is over, or was given up."""
+        """Ends a request, or gives it up."""
         limit = waiter.ask.limit
         self._limits[limit] -= 1
         if not self._limits[limit]:
@@ -70,7 +70,7 @@ class Group:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Lets through whoever may be, and comes back when the next one may."""
+        """Lets through all requests that may go now, and sets a timer for the next one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -86,7 +86,7 @@ class Group:
 
     @property
     def _limit(self) -> RateLimit:
-        """The smallest of what is named by those who ask now."""
+        """The smallest of the limits that the current requests name."""
         named = list(self._limits)
         if len(named) == 1:
             return named[0]
@@ -98,26 +98,26 @@ class Group:
 
 
 class Limiter:
-    """All groups, and the connections of those who ask."""
+    """All groups, and the connections of pods."""
 
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
         self._began = -inf
 
     async def serve(self, host: str, port: int) -> asyncio.Server:
-        """Listens; port 0: some free one."""
+        """Listens; port 0 means any free port."""
         self._began = _now()
         return await asyncio.start_server(self._connected, host, port, limit=LINE_BYTES, backlog=1024)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _keep_alive(writer)
-        # What is no message of ours ends the connection, and nothing else.
+        # An invalid message ends its connection and has no other effect.
         with contextlib.closing(writer), contextlib.suppress(OSError, ValueError, ValidationError):
             while line := await reader.readline():
                 await self._serve_one(Ask.model_validate_json(line), reader, writer)
 
     async def _serve_one(self, ask: Ask, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request, from its question to its end. Raises OSError where the other end is gone."""
+        """Serves one request from Ask to Answered. Raises OSError if the pod is gone."""
         group = self._group(ask.limit.group)
         waiter, answered = group.enter(ask), Answered()
         try:
@@ -140,7 +140,7 @@ class Limiter:
 
 
 async def _unless_gone(turn: asyncio.Future[Turn], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Returns when a turn has come. Raises ConnectionResetError when whoever wants it says anything, or goes away."""
+    """Returns when the turn has come. Raises ConnectionResetError if the waiting pod sends anything or goes away."""
     gone: asyncio.Future[bytes] = asyncio.ensure_future(reader.read(1))
     try:
         while not turn.done():

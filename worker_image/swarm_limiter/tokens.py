@@ -1,8 +1,8 @@
-"""How many tokens the requests of the last minute took, or will have taken. Pure.
+"""How many tokens the requests of the last minute took or will take. Pure.
 
-What a request takes is known when it is answered; before, only how many it takes at most, which is several times as
-many as a rule. So those under way are estimated together, by which part of their most the others took: the mean, and
-four standard deviations of it; or the mean of the last few, where that is more.
+The tokens of a request are known only when it is answered. Before, only their maximum is known, which is usually
+several times as large. So running requests are estimated together, by the share of the maximum that answered requests
+took: the mean plus four standard deviations, or the mean of the last few if that is more.
 """
 
 from collections import deque
@@ -11,20 +11,20 @@ from math import inf, sqrt
 from typing import Final
 
 WINDOW: Final = 62.0
-"""Seconds for which a request counts: a minute, and what some are longer on their way than others."""
+"""Seconds for which a request counts: a minute, plus the difference in travel time between requests."""
 SURE: Final = 4.0
-"""Standard deviations."""
+"""Standard deviations that are added to the mean."""
 MEMORY: Final = 1000
-"""Requests that the estimate is about."""
+"""Requests on which the estimate is based."""
 LATEST: Final = 10
-"""The estimate is not below what so many took at last: answers may become longer all together."""
+"""The estimate is not below the share of so many latest requests, since all answers may become longer."""
 ENOUGH: Final = 20
-"""Requests without which there is no estimate: each counts as much as it may take."""
+"""Requests before the first estimate. Until then, each request counts with its maximum."""
 
 
 @dataclass(eq=False)
 class Counted:
-    """The tokens of one request: the most that it may take, then what it took."""
+    """The tokens of one request: its maximum, then what it took."""
 
     at: float
     tokens: int
@@ -33,7 +33,7 @@ class Counted:
 
 
 class Tokens:
-    """Of one group's requests."""
+    """The tokens of a group's requests."""
 
     def __init__(self) -> None:
         self._window: deque[Counted] = deque()
@@ -41,17 +41,17 @@ class Tokens:
         self._seen, self._mean, self._variance, self._latest = 0, 1.0, 0.0, 1.0
 
     def likely(self, most: int) -> float:
-        """Expected tokens of a request that may take so many at most."""
+        """Expected tokens of a request with this maximum."""
         return most * self._mean
 
     def wait(self, most: int, limit: int, now: float) -> float:
-        """Seconds until another request may count, 0 if it may now (inf: when one of those under way is over)."""
+        """Seconds until another request may start (0: now; inf: when a running request ends)."""
         self._forget(now)
         if self._total(most) <= limit:
             return 0.0
         if self._window:
             return self._window[0].at + WINDOW - now
-        # One that is larger than the limit goes alone.
+        # A request larger than the limit runs alone.
         return inf if self._open_count else 0.0
 
     def add(self, most: int, now: float) -> Counted:
@@ -62,7 +62,7 @@ class Tokens:
         return counted
 
     def settle(self, counted: Counted, taken: int | None) -> None:
-        """A request is over. None: nobody knows what it took; it counts as much as it could."""
+        """Ends a request. `taken` None: its tokens are unknown, so it counts with its maximum."""
         most = counted.tokens
         self._open -= most
         self._open_count -= 1
@@ -73,7 +73,7 @@ class Tokens:
             self._learn(taken / most)
 
     def _total(self, most: int) -> float:
-        """Tokens of the last minute with one request more."""
+        """Tokens of the last minute, including one more request."""
         part, count = 1.0, self._open_count + 1
         if self._seen >= ENOUGH:
             part = min(1.0, max(self._latest, self._mean + SURE * sqrt(self._variance / count)))

@@ -1,13 +1,13 @@
-"""How fast providers may be asked: what pods are told of models.*.limits, and what they tell the limiter.
+"""How fast pods may send requests to providers: models.*.limits as pods get them, and the limiter's protocol.
 
-The limiter gets JSON lines over TCP, one connection for each request to a provider that is under way or waits:
+The limiter reads JSON lines over TCP, on one connection for each running or waiting request to a provider:
 
-    pod      Ask           a request waits for its turn
-    limiter  "wait", ...   it is heard; every WAIT_SECONDS
-    limiter  "go"          its turn
-    pod      Answered      what came of it; then the next Ask
+    pod      Ask           a request waits
+    limiter  "wait", ...   every WAIT_SECONDS: the limiter is alive
+    limiter  "go"          the request may be sent
+    pod      Answered      how the request ended; then the next Ask
 
-A connection that ends is a request that ended.
+The end of a connection ends its request.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ WAIT: Final = b"wait\n"
 GO: Final = b"go\n"
 WAIT_SECONDS: Final = 10
 LINE_BYTES: Final = 4096
-"""No line is longer."""
+"""Longest line."""
 
 
 class RateLimit(Message):
-    """What the requests of one group keep to.
+    """The limits of a group of requests.
 
     Attributes:
         group: unique in the cluster.
@@ -39,7 +39,7 @@ class RateLimit(Message):
 
 
 class LimitedModel(Message):
-    """Requests that a limit is about: to this model, at this endpoint; empty: the provider's own."""
+    """A limit on requests to this model at this endpoint. Empty: the provider's own endpoint."""
 
     model: str
     endpoint: str
@@ -56,7 +56,7 @@ class Ask(Message):
     """A request waits for its turn.
 
     Attributes:
-        tokens: how many it takes at most; 0 where nobody needs to know.
+        tokens: the most that it may take; 0 if tokens are not limited.
     """
 
     limit: RateLimit
@@ -64,12 +64,12 @@ class Ask(Message):
 
 
 class Answered(Message):
-    """What came of a request.
+    """How a request ended.
 
     Attributes:
-        tokens: how many it took; None: as many as it could at most.
-        throttled: the provider answered that these are too many requests.
-        retry_after: seconds that it wants us to wait.
+        tokens: how many it took; None: count its maximum.
+        throttled: the provider refused it because of too many requests.
+        retry_after: seconds that the provider demands to wait.
     """
 
     tokens: int | None = Field(None, ge=0)
@@ -81,8 +81,8 @@ def rate_limits(spec: CompilationSpec, namespace: str, compilation: str) -> Rate
     """The limits of a spec's models.
 
     Args:
-        namespace: groups are known in it.
-        compilation: has a group of its own for each model that names none.
+        namespace: the namespace in which the spec's names of groups are valid.
+        compilation: the Compilation, which has its own group for each model that names none.
     """
     # Roles that have the same model at the same endpoint have the same limit.
     limited = {(each.model, each.endpoint): each for each in _limited(spec, namespace, compilation)}

@@ -15,10 +15,10 @@ from swarm_wire.records import Bounds, Framed, Record, Sealed
 OpenedT = TypeVar("OpenedT")
 
 SHARD_BYTES = 640 * 1024
-"""Aim for the size of a shard: as base64 in a ConfigMap it stays below 900 KiB of the 1 MiB that Kubernetes allows."""
+"""Target size of a shard. As base64 in a ConfigMap, it stays below 900 KiB; Kubernetes allows 1 MiB."""
 
 SHARD_HEADERS = 8 * 1024 * 1024
-"""Headers of a shard, inflated, for whoever reads them alone; a record with more gets a shard of its own."""
+"""Most bytes of a shard's headers, inflated. A record with larger headers gets its own shard."""
 
 
 class CorruptShard(Exception):
@@ -26,7 +26,7 @@ class CorruptShard(Exception):
 
 
 def pack(records: Iterable[Framed], limit: int = SHARD_BYTES) -> list[bytes]:
-    """Records as shards of at most `limit` bytes each; a larger record gets a shard of its own."""
+    """Packs records into shards of at most `limit` bytes each; a larger record gets its own shard."""
     shards: list[bytearray] = []
     heads = 0
     for record in records:
@@ -43,13 +43,13 @@ def unpack(shard: bytes, *, growing: bool = False) -> Iterator[Record]:
     """The records of a shard, in order. Raises CorruptShard at the first byte that cannot be one.
 
     Args:
-        growing: somebody may be writing at its end: a last record that is not all there yet is left out.
+        growing: another process may still append to it: an incomplete last record is left out.
     """
     return _opened(shard, Record.from_frame, growing)
 
 
 def headers(shard: bytes) -> Iterator[Sealed]:
-    """As `unpack`, without a look at the bodies, and within bounds that `pack` keeps."""
+    """Like `unpack`, but without reading the bodies, and within the bounds that `pack` keeps."""
     bounds = Bounds(headers=2 * SHARD_HEADERS)
     return _opened(shard, lambda frame: Sealed.of_kept(frame, bounds))
 
@@ -78,10 +78,10 @@ def read_folder(folder: Path, *, growing: bool = False) -> Iterator[Record]:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """The files in a folder and its subfolders; none where it is not there.
+    """The files in a folder and its subfolders; none if the folder does not exist.
 
-    A ConfigMap volume holds its files twice: in a hidden folder, and as links to that (its subfolders are links, too).
-    Only the second are given.
+    A ConfigMap volume has each file in a hidden folder, and a link to it (subfolders are links, too). Only the links
+    are returned.
     """
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith("..")]

@@ -1,4 +1,4 @@
-"""What LM calls cost, and what they may cost."""
+"""The cost of LM calls, and its limits."""
 
 from collections.abc import Callable
 from operator import add, sub
@@ -14,7 +14,7 @@ FiguresT = TypeVar("FiguresT", bound=Message)
 
 
 def _each(what: Callable[[int, int], int], left: FiguresT, right: FiguresT) -> FiguresT:
-    """What becomes of each figure and its like."""
+    """Applies a function to each pair of figures, capped at MOST."""
     return type(left)(
         **{name: min(MOST, what(getattr(left, name), getattr(right, name))) for name in type(left).model_fields}
     )
@@ -24,7 +24,7 @@ class Usage(Message):
     """LM calls that a provider answered, and their tokens. Adds up.
 
     Attributes:
-        micro_usd: millionths of a USD; None where the price of a call is not known.
+        micro_usd: millionths of a USD; None if the price of a call is unknown.
     """
 
     calls: Figure = 0
@@ -47,8 +47,8 @@ class Spending(Message):
     """What LM calls cost, or may cost. Adds up.
 
     Attributes:
-        tokens: of prompts and completions together.
-        micro_usd: millionths of a USD; 0 where nobody asked for it.
+        tokens: tokens of prompts and completions together.
+        micro_usd: millionths of a USD; 0 if cost is not limited.
     """
 
     calls: Figure = 0
@@ -62,16 +62,16 @@ class Spending(Message):
         return _each(sub, self, other)
 
     def __or__(self, other: Self) -> "Spending":
-        """The larger one, figure by figure."""
+        """The larger of each figure."""
         return _each(max, self, other)
 
     def __and__(self, other: Self) -> "Spending":
-        """The smaller one, figure by figure."""
+        """The smaller of each figure."""
         return _each(min, self, other)
 
 
 class Allowance(Message):
-    """The most that may be spent; None: as much as you like."""
+    """The most that may be spent; None: unlimited."""
 
     calls: int | None = Field(None, ge=0)
     tokens: int | None = Field(None, ge=0)
@@ -90,7 +90,7 @@ class Allowance(Message):
 
     @property
     def all(self) -> Spending:
-        """All of it, where it is limited."""
+        """The whole allowance; 0 for unlimited figures."""
         return Spending(calls=self.calls or 0, tokens=self.tokens or 0, micro_usd=self.micro_usd or 0)
 
     def covers(self, spending: Spending) -> bool:
@@ -98,7 +98,7 @@ class Allowance(Message):
         return all(most is None or figure <= most for most, figure in figures)
 
     def less(self, spending: Spending) -> "Allowance":
-        """What is left of it."""
+        """The allowance that is left after this spending."""
         return Allowance(
             calls=None if self.calls is None else max(0, self.calls - spending.calls),
             tokens=None if self.tokens is None else max(0, self.tokens - spending.tokens),
@@ -106,7 +106,7 @@ class Allowance(Message):
         )
 
     def shared(self, parts: int) -> "Allowance":
-        """One of so many equal parts."""
+        """One of `parts` equal shares."""
         return Allowance(
             calls=None if self.calls is None else self.calls // parts,
             tokens=None if self.tokens is None else self.tokens // parts,
@@ -118,12 +118,12 @@ UNLIMITED = Allowance()
 
 
 class Booked(Message):
-    """Header of a BOOKED record: what one pod has spent; where it has an allowance, told before it is spent.
+    """Header of a BOOKED record: the spending of one pod. A pod with an allowance announces it in advance.
 
     Attributes:
-        account: which pod; only in the journal, by whoever keeps it.
-        final: this is what it came to; otherwise the pod may spend so much before it tells more.
-        repeated: LM calls, at most, that were paid for and whose answers died with the pod: they are made again.
+        account: the pod's account; set by the writer of the journal only.
+        final: this is the final spending; otherwise the pod may spend so much before it announces more.
+        repeated: most LM calls that were paid for and whose answers were lost with the pod, so that they are repeated.
     """
 
     account: str = ""

@@ -1,14 +1,14 @@
-"""How messages for people are put together, and what people may have meant."""
+"""Text of messages for people, and detection of typing errors."""
 
 
 def sentence(text: str) -> str:
-    """With one full stop at its end, whoever wrote the text: exceptions of others end as they like."""
+    """The text with exactly one full stop at its end, since texts of foreign exceptions end differently."""
     said = text.rstrip(" .\n\r\t")
     return said if said.endswith(("?", "!")) else f"{said}."
 
 
 def is_slip_of(given: str, word: str) -> bool:
-    """Whether a text is a word with one letter too many, too few or another, or two the wrong way round."""
+    """Whether a text is the word with one letter added, removed or replaced, or two swapped."""
     start = _alike(given, word)
     end = _alike(given[start:][::-1], word[start:][::-1])
     wrong, right = given[start : len(given) - end], word[start : len(word) - end]
@@ -17,11 +17,11 @@ def is_slip_of(given: str, word: str) -> bool:
 
 
 def _alike(left: str, right: str) -> int:
-    """With how many same letters they begin."""
+    """Length of the common prefix."""
     pairs = enumerate(zip(left, right, strict=False))
     return next((number for number, (one, other) in pairs if one != other), min(len(left), len(right)))
 
 
 def printable(text: str) -> str:
-    """The text without what no UTF-8 can say: halves of surrogate pairs, as in names of files and answers of models."""
+    """Replaces what UTF-8 cannot encode: halves of surrogate pairs, as in names of files and answers of models."""
     return text.encode("utf-8", "replace").decode()

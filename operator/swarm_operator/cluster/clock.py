@@ -18,7 +18,7 @@ class ClusterClock:
 
     The clock of this machine counts before the first answer only: it may be wrong, and it may jump. `Date` has whole
     seconds and is older than its arrival, so each answer gives a lower bound of the time. The largest bound counts.
-    So this clock never stands still, and goes back only if the API server's clock is set back.
+    So this clock stands still or goes back only if the API server's clock is set back.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, local: Callable[[], datetime] = _local) -> None:
