@@ -1,8 +1,8 @@
 """Releases: one version for everything, wheels and chart. docs/release.md says how a release is made.
 
 python tools/release.py version         copy the version from VERSION to every other place
-python tools/release.py version --check say where another version stands; write nothing
-python tools/release.py build FOLDER    the above, then build wheels and chart into FOLDER and look into them
+python tools/release.py version --check report files with another version; write nothing
+python tools/release.py build FOLDER    check the version, then build wheels and chart into FOLDER and check them
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ PLACES: Mapping[str, Sequence[str]] = {
     "examples/provider/pyproject.toml": (OWN,),
     f"{CHART}/Chart.yaml": (r"^version: (.*)$", r"^appVersion: (.*)$"),
 }
-"""Files that tools want the version in, and the line of each."""
+"""File -> patterns of the lines that hold the version."""
 TAG = re.compile(r"^( +tag:) dev$", re.MULTILINE)
-"""The images of a checkout have the tag `dev`, those of a release its version."""
+"""Images of a checkout have the tag `dev`; images of a release have its version as tag."""
 
 
 class ReleaseError(Exception):
-    """A release cannot be made from this tree; the message says why, and what to do."""
+    """A release of this tree is impossible; the message says why, and what to do."""
 
 
 def version(root: Path = ROOT) -> str:
@@ -48,7 +48,7 @@ def version(root: Path = ROOT) -> str:
 
 
 def copies(root: Path = ROOT) -> dict[Path, str]:
-    """Every file that holds the version, as it should be.
+    """File that holds the version -> its text with the current version.
 
     Raises:
         ReleaseError: a file lacks the line.
@@ -66,10 +66,10 @@ def copies(root: Path = ROOT) -> dict[Path, str]:
 
 
 def check(root: Path = ROOT) -> None:
-    """Every copy of the version is VERSION's, and the changelog has a section for it.
+    """Check that every copy of the version equals VERSION, and that the changelog has a section for it.
 
     Raises:
-        ReleaseError: one is not.
+        ReleaseError: a copy differs, or there is no section.
     """
     stale = [path for path, text in copies(root).items() if path.read_text(encoding="utf-8") != text]
     if stale:
@@ -81,7 +81,7 @@ def check(root: Path = ROOT) -> None:
 
 
 def wheels(folder: Path) -> None:
-    """Build every distribution's wheel, and compare what it says of itself.
+    """Build every distribution's wheel, and check its metadata.
 
     Raises:
         ReleaseError: a wheel has another name or version.
@@ -98,17 +98,17 @@ def wheels(folder: Path) -> None:
 
 
 def chart(folder: Path, helm: Path) -> None:
-    """Package the chart with the images of this version, and look at what it renders.
+    """Package the chart with the images of this version, and check the images in its rendered manifests.
 
     Raises:
-        ReleaseError: helm objects, or an image of ours has another tag.
+        ReleaseError: helm fails, or an image of ours has another tag.
     """
     staged = folder / "chart"
     shutil.copytree(ROOT / CHART, staged)
     values = staged / "values.yaml"
     values.write_text(TAG.sub(rf"\1 {version()}", values.read_text(encoding="utf-8")), encoding="utf-8")
     _run(helm, "lint", "--strict", staged)
-    # A helm that was built from its module alone takes a Kubernetes for granted that is too old for the chart.
+    # A helm built from its Go module alone assumes a Kubernetes version that is too old for the chart.
     rendered = _run(helm, "template", "dspy-swarm", staged, "--kube-version", "1.33.0")
     images = set(re.findall(r"dspy-swarm/(?:operator|worker):[\w.-]+", rendered))
     wanted = {f"dspy-swarm/{name}:{version()}" for name in ("operator", "worker")}
@@ -121,7 +121,7 @@ def chart(folder: Path, helm: Path) -> None:
 
 
 def build(folder: Path) -> None:
-    """All that a release consists of but its images."""
+    """Build everything in a release except its images."""
     check()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

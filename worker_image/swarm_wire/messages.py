@@ -1,6 +1,6 @@
-"""What operator and pods tell each other, as pydantic models with JSON in camelCase.
+"""Messages between operator and pods, as pydantic models with JSON in camelCase.
 
-Payloads (pickled tasks and results) are opaque bytes here: they travel in record bodies, not in these models.
+Payloads (pickled tasks and results) are not in these models: they travel as opaque bytes in the bodies of records.
 """
 
 from enum import StrEnum
@@ -21,7 +21,7 @@ class Ending(Message):
     why: str
     """The limit, for people."""
     limits: Limits
-    """That the run was kept to."""
+    """The limits that were in force."""
 
     def holds(self, limits: Limits) -> bool:
         """Whether the same limits are in force."""
@@ -29,14 +29,14 @@ class Ending(Message):
 
 
 STORED = "stored"
-"""In the header of a record whose body is not with it: Stored."""
+"""Header field of a record whose body is stored elsewhere. Its value: Stored."""
 
 
 class Stored(Message):
-    """Where the body of a record is kept: in the run's depot."""
+    """Where in the run's depot the body of a record is."""
 
     name: str
-    """Of an object, within the depot."""
+    """Name of an object in the depot."""
     offset: int = Field(ge=0)
     length: int = Field(ge=0)
     digest: Digest
@@ -44,16 +44,16 @@ class Stored(Message):
 
 
 class RunRequest(Message):
-    """REQUEST_FILE: what a run is about. Written once, read by every pod of the run."""
+    """REQUEST_FILE: the definition of a run. Written once, read by every pod of the run."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
     name: str
     namespace: str = ""
     requested_at: str | None = None
-    """The annotation that it answers: what one request has paid for is used in all its runs, and in no other's."""
+    """Value of the annotation. Runs with the same value share what they paid for, and only they do."""
     rerun_at: str | None = None
-    """The annotation that asked for this one of the request's runs, if one did."""
+    """Value of the annotation that requested this run, if it did."""
     spec: CompilationSpec
 
 
@@ -71,7 +71,7 @@ class Cell(Message):
     item: int = Field(0, ge=0)
     """Position in the task's list of items."""
     group: str | None = Field(None, pattern=r"^[0-9a-f]{8}$")
-    """Cells of one group are best run in one pod, which then pays once for what they ask alike. None: no preference."""
+    """A group's cells are best run in one pod, which pays for their common LM calls only once. None: no preference."""
 
 
 class Task(Message):
@@ -82,12 +82,12 @@ class Task(Message):
     payload: Digest
     """Key of the blob with the pickled function and settings."""
     items: Digest | None = None
-    """Key of the blob with the pickled list of items, shared by waves over the same data."""
+    """Key of the blob with the pickled list of items; waves over the same data share it."""
     cells: list[Cell] = Field(min_length=1)
     weight: int = Field(1, ge=1)
-    """Cost of one cell in LM calls of one program run, roughly: a bootstrap is a sequence of them."""
+    """Roughly how many runs of the program a cell takes: a bootstrap is a sequence of them."""
     max_errors: int | None = Field(None, ge=1)
-    """When so many of the cells have failed, nobody needs the others: the effect is an error. None: it bears any."""
+    """When so many cells have failed, the effect is an error, and the other cells are not needed. None: no limit."""
 
 
 class Outcome(StrEnum):
@@ -102,20 +102,20 @@ class Result(Message):
     key: Digest
     outcome: Outcome
     usage: Usage = Usage()
-    """Of the calls that this record is the first to tell of: what CALL records told before is not in it."""
+    """Usage of the calls that no earlier CALL record has."""
     calls: list[Digest] = Field([])
     """Keys of the LM calls whose answers the body carries; one at most."""
     calls_at: int | None = Field(None, ge=0)
-    """Where in the body their answers begin, behind the outcome."""
+    """Where in the body their answers begin, after the outcome."""
     reused: list[Digest] = Field([])
     """Keys of the LM calls that an earlier run had paid for."""
     error: str | None = Field(None, max_length=500)
-    """First line of what was raised, for people."""
+    """First line of the exception, for people."""
 
 
 class CallMade(Message):
-    """Header of a CALL record: one finished LM call, of a cell that is still running or of the plan itself. Its key
-    names the request. One without an answer says that its model has answered in this run: its key names the address.
+    """Header of a CALL record: a finished LM call of a running cell or of the plan itself. Its key identifies the
+    request. A record without an answer says that a model has answered in this run; its key identifies the address.
     """
 
     key: Digest
@@ -125,26 +125,26 @@ class CallMade(Message):
 
     @property
     def identity(self) -> str:
-        """Tells payments apart: a call that two cells made at the same time was paid twice, and counts twice."""
+        """Identifies a payment: a call that two cells made at the same time was paid twice, and counts twice."""
         return f"{self.key} {self.cell}" if self.cell else self.key
 
 
 class PlanOutcome(StrEnum):
     BLOCKED = "blocked"
-    """Results are missing: the tasks say which."""
+    """Results are missing; the tasks request them."""
     DONE = "done"
     """The compile script returned: an ARTIFACT record holds program and report."""
     PARTIAL = "partial"
-    """A limit has ended the run: an ARTIFACT record holds the best program so far, if there is any."""
+    """A limit has ended the run: an ARTIFACT record holds the best program so far, if any."""
 
 
 class Bound(Message):
-    """Header of a BOUND record: what a journal belongs to."""
+    """Header of a BOUND record: the code and data that a journal belongs to."""
 
     binding: str
     """Digest of program source, data, installed distributions, image and hash seed."""
     packages: str = ""
-    """Digest of Python and the installed distributions alone: others may not be able to read answers to LM calls."""
+    """Digest of Python and the installed distributions alone: other versions may fail to read answers to LM calls."""
 
 
 class PlanEnd(Bound):
@@ -152,32 +152,32 @@ class PlanEnd(Bound):
 
     outcome: PlanOutcome
     round: int = Field(ge=0)
-    """Number of the plan that says this, counted from 0."""
+    """Number of this plan, counted from 0."""
     tasks: list[Digest] = Field([])
     cells: int = Field(0, ge=0)
     """Cells in those tasks."""
     guesses: dict[Digest, int] = Field({})
-    """Those of the tasks that are guesses, likely to be needed though a missing score may make it otherwise; and about
-    how many runs of the program each takes."""
+    """Digest of a task that is a guess -> roughly how many runs of the program it takes. A guess is likely to be
+    needed, but that depends on a missing score."""
     scores: Scores = Scores()
     effects: int = 0
-    """Effects that this plan needed, the missing one included."""
+    """Effects that this plan needed, including the missing one."""
     ending: Ending | None = None
-    """Of a partial plan."""
+    """Set by a partial plan."""
     failures: Failures | None = None
-    """So far, without tracebacks."""
+    """Failures so far, without tracebacks."""
     notes: list[str] = Field([])
-    """What people should know, a sentence each."""
+    """Notes for people, one sentence each."""
     kept: list[str] | None = None
-    """What program and metric change of what they can reach, and may: the rehearsal has shown that it does not count.
-    None: they were not rehearsed."""
+    """State that program and metric may change, because the rehearsal has shown that the change has no effect. None:
+    there was no rehearsal."""
 
 
 class ArtifactHeader(Message):
     """Header of the ARTIFACT record; its body is the JSON {"program": ..., "report": ...}."""
 
     sha256: str
-    """Of the program file's bytes."""
+    """sha256 of the program file's bytes."""
     report: Report
 
 
@@ -190,7 +190,7 @@ class SliceRef(Message):
 
 
 class Assignment(Message):
-    """ASSIGNMENT_FILE: which slice each Job index has to do."""
+    """ASSIGNMENT_FILE: the slice of each Job index."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -200,7 +200,7 @@ class Assignment(Message):
 
 
 class Commit(Message):
-    """The termination message: what a pod printed in all, and how it ended. At most 4,096 bytes of JSON."""
+    """The termination message: how much a pod printed, and how it ended. At most 4,096 bytes of JSON."""
 
     schema_version: int = SCHEMA_VERSION
     nonce: str
@@ -211,8 +211,8 @@ class Commit(Message):
     digest: str = ""
     """sha256 over the record digests, in sequence."""
     reason: str | None = Field(None, max_length=64)
-    """A documented CamelCase word when the process failed."""
+    """A WorkerReason, if the process failed."""
     message: str | None = Field(None, max_length=2000)
     """For people: what went wrong, where, and what to write instead."""
     spent: Spending | None = None
-    """What the pod spent, or at most may have."""
+    """What the pod spent, or the most that it may have spent."""

@@ -1,4 +1,4 @@
-"""The fixed words of the contract: schema version, environment, mounted paths, exit codes, file names."""
+"""Constants of the contract: schema version, environment, mounted paths, exit codes, file names."""
 
 from enum import IntEnum, StrEnum
 from pathlib import PurePosixPath
@@ -10,57 +10,57 @@ SCHEMA_VERSION: Final = 1
 ENV_RUN_DIR: Final = "SWARM_RUN_DIR"
 """Folder with REQUEST_FILE. In a pod: RUN_DIR."""
 ENV_TASKS_DIR: Final = "SWARM_TASKS_DIR"
-"""Folder with the shards that hold this round's tasks and blobs; for a plan, those of a round that was cut short. In a
-pod: TASKS_DIR."""
+"""Folder with the shards of this round's tasks and blobs. For a plan: of a round that was cut short. In a pod:
+TASKS_DIR."""
 ENV_WORK_DIR: Final = "SWARM_WORK_DIR"
 """Folder with ASSIGNMENT_FILE. In a worker pod: WORK_DIR."""
 ENV_JOURNAL_DIR: Final = "SWARM_JOURNAL_DIR"
-"""Folder with the shards of what was finished when the pod's Job was created. In a pod: JOURNAL_DIR."""
+"""Folder with the shards of results that existed when the pod's Job was created. In a pod: JOURNAL_DIR."""
 ENV_EARLIER_DIR: Final = "SWARM_EARLIER_DIR"
 """Folder with a folder of shards for each earlier run whose results may be used again. In a pod: EARLIER_DIR."""
 ENV_DEPOT: Final = "SWARM_DEPOT"
-"""Where the bodies of results go, as a URL of fsspec: a folder of the Compilation. Default: they are printed."""
+"""fsspec URL of the Compilation's folder for bodies of results. Default: they are printed."""
 ENV_DEPOT_OPTIONS: Final = "SWARM_DEPOT_OPTIONS"
-"""Options of its file system as a JSON object, credentials among them. The worker takes them out of its environment."""
+"""Options of that file system as a JSON object, with credentials. The worker removes them from its environment."""
 ENV_SOURCES_DIR: Final = "SWARM_SOURCES_DIR"
 """Folder with one subfolder per ConfigMap that the spec names (program code, data). In a pod: SOURCES_DIR."""
 ENV_UNPACKED_DIR: Final = "SWARM_UNPACKED_DIR"
-"""Folder that the program's files are laid out in, where they are not mounted as they are. In a pod: UNPACKED_DIR."""
+"""Folder into which the program's files are unpacked, unless they are mounted directly. In a pod: UNPACKED_DIR."""
 ENV_BASE_DIR: Final = "SWARM_BASE_DIR"
-"""What relative paths of data begin at, without a program source. Default: the working directory."""
+"""Base of relative paths of data if there is no program source. Default: the working directory."""
 ENV_HIDDEN: Final = "SWARM_HIDDEN"
-"""Names of the user's variables that are masked as secrets are, though no Secret has them, with blanks between; set by
-the local driver."""
+"""Names, separated by blanks, of the user's variables to mask like secrets although no Secret has them; set by the
+local driver."""
 ENV_TERMINATION_LOG: Final = "SWARM_TERMINATION_LOG"
 """File for the commit record. In a pod: TERMINATION_LOG."""
 ENV_NONCE: Final = "SWARM_NONCE"
-"""The word that makes a line of this pod's output a record. The worker takes it out of its environment at start."""
+"""The word that marks this pod's lines as records. The worker removes it from its environment at start."""
 ENV_INDEX: Final = "JOB_COMPLETION_INDEX"
-"""Which slice of the assignment is this pod's; set by Kubernetes for Indexed Jobs."""
+"""Index of this pod's slice in the assignment; set by Kubernetes for Indexed Jobs."""
 ENV_IMAGE: Final = "SWARM_IMAGE"
 """The image this pod was asked to run; part of the binding of a journal."""
 ENV_LINGER_SECONDS: Final = "SWARM_LINGER_SECONDS"
 """How long a worker stays after SIGTERM so that its output can still be read (default: not at all)."""
 ENV_GRACE_SECONDS: Final = "SWARM_GRACE_SECONDS"
-"""How long cells in flight may go on after SIGTERM (default: as long as the worker lingers)."""
+"""How long running cells may go on after SIGTERM (default: as long as the worker lingers)."""
 ENV_OUTPUT_BYTES: Final = "SWARM_OUTPUT_BYTES"
-"""After how many bytes of output a process begins nothing more and leaves the rest to another (default: no limit)."""
+"""After how many bytes of output a process starts no more cells and leaves them to another (default: no limit)."""
 ENV_EXCHANGE: Final = "SWARM_EXCHANGE"
-"""Where processes of one machine tell each other of LM calls under way; the local driver sets it."""
+"""Where processes of one machine share running LM calls; the local driver sets it."""
 ENV_SMALL_WAVE: Final = "SWARM_SMALL_WAVE"
-"""Most missing cells of a wave that a plan runs itself; more of one that nothing can run beside. Default: 8."""
+"""Most missing cells of a wave that a plan runs itself. More if nothing can run beside the wave. Default: 8."""
 ENV_LOOKAHEAD: Final = "SWARM_LOOKAHEAD"
-"""0: a plan asks for its first missing effect only (for comparison and for debugging)."""
+"""0: a plan requests its first missing effect only (for comparison and for debugging)."""
 ENV_ALLOWANCE: Final = "SWARM_ALLOWANCE"
-"""What this pod may spend at most: messages.Allowance as JSON. Default: as much as it takes."""
+"""The most that this pod may spend: spending.Allowance as JSON. Default: unlimited."""
 ENV_PARTIAL: Final = "SWARM_PARTIAL"
-"""messages.Ending as JSON: a limit has ended the run, and the plan brings the best program so far."""
+"""messages.Ending as JSON: a limit has ended the run, and the plan publishes the best program so far."""
 ENV_RATE_LIMITS: Final = "SWARM_RATE_LIMITS"
-"""Which requests have to wait for their turn, and for how long: rates.RateLimits as JSON. Default: none."""
+"""The limits on requests to providers: rates.RateLimits as JSON. Default: none."""
 ENV_LIMITER: Final = "SWARM_LIMITER"
-"""host:port of the limiter, which says whose turn it is."""
+"""host:port of the limiter, which enforces them."""
 ENV_TWIN: Final = "SWARM_TWIN"
-"""0: a run's first plan does not look for differences between two processes before it spends anything."""
+"""0: a run's first plan does not compare two processes before it spends anything."""
 
 RUN_DIR: Final = PurePosixPath("/swarm/run")
 TASKS_DIR: Final = PurePosixPath("/swarm/tasks")
@@ -83,15 +83,15 @@ REPORT_FILE: Final = "report.json"
 
 
 def api_key_env(role: str) -> str:
-    """The environment variable that carries the API key of a model, by its key in spec.models (student, judge)."""
+    """The environment variable with the API key of the model with this key in spec.models (student, judge)."""
     return f"SWARM_API_KEY_{role.upper()}"
 
 
 def variable_prefix(source: int) -> str:
-    """What the names of the user's environment variables begin with on their way into a process.
+    """Prefix of the names of the user's environment variables on their way into a process.
 
     Args:
-        source: position in spec.envFrom; their number for those of spec.env.
+        source: position in spec.envFrom; for spec.env, the length of spec.envFrom.
     """
     return f"SWARM_ENV_{source}_"
 
@@ -100,9 +100,9 @@ class ExitCode(IntEnum):
     """Why a plan or worker process ended. The operator's podFailurePolicy is made from these."""
 
     DONE = 0
-    """Everything asked for was printed and committed."""
+    """Everything requested was printed and committed."""
     FAILED = 1
-    """An error of ours or of the machine; another attempt may succeed."""
+    """An error of dspy-swarm or the machine; another attempt may succeed."""
     BAD_INPUT = 64
     """The user's program, metric, data or spec cannot be used. Another attempt would end the same way."""
     COMPILE_FAILED = 65
@@ -110,16 +110,16 @@ class ExitCode(IntEnum):
     SCHEMA_MISMATCH = 66
     """The request speaks another SCHEMA_VERSION than this worker."""
     DRIFT = 67
-    """The program, its data or a task is not what the journal was made with."""
+    """The program, its data or a task differs from that of the journal."""
     INTERRUPTED = 75
-    """SIGTERM came, or the output is full; what was finished is printed and committed."""
+    """SIGTERM came, or the output is full; all finished cells are printed and committed."""
 
 
 class WorkerReason(StrEnum):
-    """Why a plan or worker ended without success, in its commit record: the same word in a condition."""
+    """Why a plan or worker failed: the reason in its commit record and in a condition."""
 
     INVALID_SPEC = "InvalidSpec"
-    """The spec is not what this worker knows."""
+    """This worker does not know the spec."""
     PROGRAM_LOAD_FAILED = "ProgramLoadFailed"
     """spec.program.entrypoint cannot be imported, or is no program with predictors."""
     METRIC_LOAD_FAILED = "MetricLoadFailed"
@@ -127,27 +127,27 @@ class WorkerReason(StrEnum):
     DATA_INVALID = "DataInvalid"
     """An example cannot be read, or lacks an input field."""
     OPTIMIZER_INVALID = "OptimizerInvalid"
-    """The optimizer does not go with the data, lacks a package, or, if custom, takes or returns the wrong things."""
+    """The optimizer does not fit the data, lacks a package, or, if custom, has wrong parameters or results."""
     MISSING_SECRET = "MissingSecret"
     """An API key is empty."""
     CREDENTIALS_REJECTED = "CredentialsRejected"
     """The provider refuses the API key."""
     ACCOUNT_EXHAUSTED = "AccountExhausted"
-    """The provider refuses the account: nothing is left of it, or of its quota."""
+    """The provider refuses the account: its credit or quota is used up."""
     EVALUATION_FAILED = "EvaluationFailed"
-    """The metric returns what is no score, or its values cannot be added up."""
+    """The metric returns something other than a score, or its values cannot be added up."""
     SCORE_OUT_OF_RANGE = "ScoreOutOfRange"
     """The metric's value is not within spec.metric.range."""
     ORDER_DEPENDENT = "OrderDependent"
-    """Program, metric or optimizer reads what depends on the order in which examples run."""
+    """Program, metric or optimizer depends on the order in which examples run."""
     PROGRAM_EXITS = "ProgramExits"
     """The program or metric called sys.exit."""
     PROGRAM_NOT_PORTABLE = "ProgramNotPortable"
     """The program, metric or data cannot be pickled."""
     RESULT_NOT_PORTABLE = "ResultNotPortable"
-    """What the program or metric returns cannot be pickled."""
+    """The result of the program or metric cannot be pickled."""
     UNSUPPORTED_DSPY = "UnsupportedDSPy"
-    """The image's DSPy is not one that this worker knows."""
+    """This worker does not support the image's DSPy version."""
     COMPILE_FAILED = "CompileFailed"
     """The optimizer raised, as it would in stock DSPy, or the winner cannot be saved."""
     SCHEMA_MISMATCH = "SchemaMismatch"
@@ -155,11 +155,11 @@ class WorkerReason(StrEnum):
     SOURCE_CHANGED = "SourceChanged"
     """Program, data, packages or image changed while the run was under way."""
     NONDETERMINISTIC = "Nondeterministic"
-    """A plan needed something else than the one before it."""
+    """A plan needed another effect than the plan before it."""
     SIDE_EFFECT = "SideEffect"
-    """An example changes what a callback, a user's own optimizer or a later step would read, and they would miss it."""
+    """An example changes state that a callback, a custom optimizer or a later step reads in another process."""
     DIGEST_DRIFT = "DigestDrift"
-    """A cell is another one to its worker than to the plan."""
+    """A worker computes another digest of a cell than the plan."""
     PROVIDER_UNREACHABLE = "ProviderUnreachable"
     """A model's host is unknown or refuses connections, and the model has answered nothing in the run yet."""
     REQUEST_REFUSED = "RequestRefused"
@@ -171,22 +171,22 @@ class WorkerReason(StrEnum):
     INFRASTRUCTURE_FAILED = "InfrastructureFailed"
     """The LM client, the machine or this worker is at fault; neither the program nor a model's answer."""
     STORAGE_FAILED = "StorageFailed"
-    """What spec.journal names cannot be read or written."""
+    """The storage in spec.journal cannot be read or written."""
     STORAGE_DAMAGED = "StorageDamaged"
-    """Results that were kept there are gone, or are other ones."""
+    """Results in that storage are gone or altered."""
     LIMITER_UNREACHABLE = "LimiterUnreachable"
-    """The limiter, which keeps models.*.limits, does not answer."""
+    """The limiter, which enforces models.*.limits, does not answer."""
     CELL_TIMEOUT = "CellTimeout"
     """Cells took longer than limits.cellSeconds."""
     ALLOWANCE_SPENT = "AllowanceSpent"
-    """Another LM call might cost more than this pod may spend; what is left of the limits is dealt out again."""
+    """Another LM call might exceed the pod's allowance. The rest of the limits is divided again."""
     PRICE_UNKNOWN = "PriceUnknown"
     """limits.costUSD is set, and DSPy's list has no price of a model."""
     OUTPUT_FULL = "OutputFull"
-    """It printed as much as can safely be read back; another pod goes on."""
+    """The pod printed as much as can safely be read; another pod goes on."""
     WORKER_FAILED = "WorkerFailed"
-    """Anything else."""
+    """Any other failure."""
 
 
 TERMINAL_EXITS: Final = (ExitCode.BAD_INPUT, ExitCode.COMPILE_FAILED, ExitCode.SCHEMA_MISMATCH, ExitCode.DRIFT)
-"""Exits that another attempt cannot cure: they end the run."""
+"""Exit codes that another attempt cannot cure: they end the run."""

@@ -1,7 +1,7 @@
-"""What pods say: records, and the frames that they travel and are kept in.
+"""Records, which pods print, and the frames in which records are sent and stored.
 
-A record is a kind, a small JSON header and an opaque body. Its frame is `header length (4 bytes, big endian) + header +
-body`, deflated.
+A record has a kind, a small JSON header and an opaque body. Its frame is `header length (4 bytes, big endian) + header
++ body`, deflated.
 """
 
 import hashlib
@@ -14,22 +14,22 @@ from math import inf
 from typing import Any
 
 MAX_FRAME = 64 * 1024 * 1024
-"""Largest deflated frame, and largest inflated one: nothing larger is written, and a reader gives up on more."""
+"""Largest frame, deflated or inflated. Writers write no larger ones, and readers reject them."""
 HEADER_BYTES = 256 * 1024
 LONG_HEADER_BYTES = 8 * 1024 * 1024
-"""Longest header that is read unseen, and longest at all: that of a task has 80 bytes for each of its cells."""
+"""Longest header that is parsed without a check of its density, and longest header. A task's has 80 bytes per cell."""
 DENSEST = 40
-"""A header that is longer than HEADER_BYTES has one object or list in so many bytes at most, as a task's has. Denser
-ones take up to thirty times their length of memory."""
+"""A header longer than HEADER_BYTES may have at most one object or list in so many bytes; a task's header has fewer.
+Parsing a denser header takes up to thirty times its length of memory."""
 
 
 class RecordTooLarge(ValueError):
-    """A record that no reader would take."""
+    """A record that every reader would reject."""
 
 
 class RecordKind(StrEnum):
     BLOB = "blob"
-    """Body: bytes that tasks refer to by the key in the header {"key"}."""
+    """Header: {"key"}, by which tasks refer to it. Body: bytes."""
     TASK = "task"
     """Header: messages.Task. No body."""
     RESULT = "result"
@@ -37,9 +37,9 @@ class RecordKind(StrEnum):
     CALL = "call"
     """Header: messages.CallMade. Body: the answer, as JSON, opaque to the operator."""
     BOUND = "bound"
-    """Header: messages.Bound. No body. Of a plan, before its end says the same."""
+    """Header: messages.Bound. No body. A plan prints it before its end, which repeats it."""
     BOOKED = "booked"
-    """Header: messages.Booked. No body."""
+    """Header: spending.Booked. No body."""
     PLAN = "plan"
     """Header: messages.PlanEnd. Body: the effect stream as JSON. The last record of a plan."""
     ARTIFACT = "artifact"
@@ -48,14 +48,14 @@ class RecordKind(StrEnum):
 
 @dataclass(frozen=True)
 class Record:
-    """One thing said. `header` holds JSON values."""
+    """A kind, a header of JSON values, and a body."""
 
     kind: RecordKind
     header: dict[str, Any]
     body: bytes = b""
 
     def frame(self) -> bytes:
-        """Raises RecordTooLarge."""
+        """The record as a frame. Raises RecordTooLarge."""
         head = json.dumps({**self.header, "record": self.kind}, separators=(",", ":"), sort_keys=True).encode()
         if 4 + len(head) + len(self.body) > MAX_FRAME:
             raise RecordTooLarge(
@@ -65,7 +65,7 @@ class Record:
 
     @classmethod
     def from_frame(cls, frame: bytes, most: int | None = None) -> "Record":
-        """Raises ValueError on anything that `frame` did not make, or that has more than so many bytes inflated."""
+        """Opens a frame of at most `most` bytes inflated. Raises ValueError on anything that `frame` did not make."""
         if len(frame) > MAX_FRAME:
             raise ValueError("frame too large")
         inflater = zlib.decompressobj()
@@ -84,7 +84,7 @@ class Record:
 
 @dataclass
 class Bounds:
-    """What reading may come to in all, in bytes: each record takes its share."""
+    """How many more bytes may be read; each record that is read reduces them."""
 
     headers: int
     inflated: float = inf
@@ -92,7 +92,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Sealed:
-    """A record as it travels. Its body is not looked into, and takes no more room than it does on its way.
+    """A record that stays in its frame: its body is neither read nor kept inflated.
 
     Attributes:
         head: the header as JSON, with the kind.
@@ -112,7 +112,7 @@ class Sealed:
 
     @classmethod
     def from_frame(cls, frame: bytes, bounds: Bounds) -> "Sealed":
-        """Raises ValueError where `Record.frame` did not make the frame, to its last byte, or it passes the bounds."""
+        """Checks a frame to its last byte. Raises ValueError if it is invalid or exceeds the bounds."""
         head, pieces = _head(frame, bounds)
         size = 0
         for piece in pieces:
@@ -124,22 +124,22 @@ class Sealed:
 
     @classmethod
     def of_kept(cls, frame: bytes, bounds: Bounds) -> "Sealed":
-        """As `from_frame`, of a frame that was read to its end before: its body is not inflated. Raises ValueError."""
+        """Like `from_frame`, for a frame that was checked before: its body is not inflated. Raises ValueError."""
         head, _ = _head(frame, bounds)
         return cls(_parsed(head)[0], head, frame)
 
     def opened(self, most: int) -> Record:
-        """With its body. Raises ValueError where the frame has more than so many bytes inflated."""
+        """The record with its body. Raises ValueError if the frame has more than `most` bytes inflated."""
         return Record.from_frame(self.sealed, most)
 
 
 Framed = Record | Sealed
-"""What a shard can be made of."""
+"""The records that a shard can be made from."""
 _PIECE = 64 * 1024
 
 
 def _head(frame: bytes, bounds: Bounds) -> tuple[bytes, Iterator[bytes]]:
-    """The header, and what else there is to inflate. Raises ValueError, as does the iterator."""
+    """The header, and an iterator that inflates the rest. Both raise ValueError."""
     pieces = _inflated(frame)
     found, size = bytearray(), 4
     for piece in pieces:
@@ -159,7 +159,7 @@ def _head(frame: bytes, bounds: Bounds) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _inflated(frame: bytes) -> Iterator[bytes]:
-    """A frame's content in pieces. Raises ValueError, at the latest behind the last one."""
+    """A frame's content in pieces. Raises ValueError, at the latest after the last piece."""
     inflater = zlib.decompressobj()
     try:
         for start in range(0, len(frame), _PIECE):

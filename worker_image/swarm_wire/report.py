@@ -1,4 +1,4 @@
-"""What is told about a finished compile, and while it runs."""
+"""The report on a finished compile, and the parts of it that a running compile has, too."""
 
 from pydantic import Field
 
@@ -7,21 +7,21 @@ from swarm_wire.spending import Spending, Usage
 
 
 class Candidate(Message):
-    """A program that the optimizer scored, with a percentage."""
+    """A program that the optimizer scored, with its percentage."""
 
     name: str
     score: float = Field(allow_inf_nan=False)
     bound: bool = False
-    """Whether the score is only what it can have been at most: the candidate could no longer win."""
+    """Whether the score is only an upper bound, because the candidate could no longer win."""
 
 
 class Scores(Message):
-    """Percentages as `dspy.Evaluate` gives them; None where there is no such figure (yet), or it is no number."""
+    """Percentages as `dspy.Evaluate` computes them; None if there is no such score (yet), or it is not a number."""
 
     baseline: Score = None
-    """The unoptimized student on the validation set, or on what is scored in its place (`Report.scored_on`)."""
+    """The unoptimized student's score on the validation set, or on the set that replaces it (`Report.scored_on`)."""
     best: Score = None
-    """The best candidate so far, or the winner, on the same."""
+    """The score of the best candidate so far, or of the winner, on the same set."""
     test_baseline: Score = None
     test_winner: Score = None
 
@@ -34,35 +34,35 @@ class Waste(Message):
 
 
 class Reused(Message):
-    """What an earlier run had paid for, and this one did not."""
+    """Results that an earlier run had paid for, so that this run did not."""
 
     cells: int = Field(0, ge=0)
-    """That were taken as they were."""
+    """Cells whose results were reused."""
     calls: int = Field(0, ge=0)
-    """For these cells, and in cells that were run again."""
+    """LM calls of these cells, and reused LM calls in cells that were run again."""
 
 
 class Pruned(Message):
-    """What was not paid for, because it could not win any more."""
+    """Candidates that were not evaluated further because they could no longer win, and cells saved so."""
 
     candidates: int = Field(0, ge=0)
     cells: int = Field(0, ge=0)
 
 
 class FailureGroup(Message):
-    """Examples that failed alike: by an exception of one class, at one place."""
+    """Examples that failed with an exception of the same class at the same place."""
 
     exception: str
-    """Class and text, as the first raised it."""
+    """Class and text of the first exception."""
     place: str | None = None
     """The user's file and line. None: none of the user's code was running."""
     examples: Figure
     first: str | None = None
-    """The first example, for people. None: it was no example that failed."""
+    """The first example, for people. None: the failure is not that of an example."""
     answer: str | None = None
-    """How the model's answer begins that the program could not read, if that was why."""
+    """The beginning of the model's answer, if the program could not parse it."""
     traceback: str | None = None
-    """Of the first; only in the report."""
+    """Traceback of the first exception; only in the report."""
 
     def __str__(self) -> str:
         place = f" ({self.place})" if self.place else ""
@@ -75,17 +75,17 @@ class Failures(Message):
     """Examples on which program or metric raised, in the whole compile."""
 
     failed: Figure
-    """In evaluations. Each counts as 0, as in stock."""
+    """How many failed in evaluations. Each counts as 0, as in stock DSPy."""
     examples: Figure
-    """Of how many, in evaluations and bootstraps; an example counts once in each."""
+    """How many ran in evaluations and bootstraps; an example counts once in each."""
     in_bootstraps: Figure = 0
-    """How many failed in bootstraps besides. They give no demonstration, as in stock."""
+    """How many failed in bootstraps. They give no demonstration, as in stock DSPy."""
     bootstrapped: Figure = 0
     """How many of the examples were in bootstraps."""
     groups: list[FailureGroup] = Field([])
     """The largest first."""
     others: Figure = 0
-    """Examples that failed in yet other ways."""
+    """Examples that failed in ways not in `groups`."""
 
     def __str__(self) -> str:
         evaluated = self.examples - self.bootstrapped
@@ -96,7 +96,7 @@ class Failures(Message):
 
     @property
     def lines(self) -> list[str]:
-        """For people, one for each group."""
+        """One line per group, for people."""
         others = [f"{self.others} × something else"] if self.others else []
         return [*map(str, self.groups), *others]
 
@@ -115,17 +115,17 @@ TRAINING_SET = "the training set"
 
 
 class Origin(Message):
-    """What made an artifact: whoever finds it later can tell whether it would come out the same today.
+    """The inputs of an artifact, so that a later reader can check whether they are still the same.
 
     Attributes:
-        run_id: of the run; on a laptop, too.
+        run_id: id of the run, on a laptop, too.
         spec: sha256 of the spec as JSON, keys sorted.
-        program: digest of the files that the program was imported from.
+        program: digest of the files from which the program was imported.
         data: digest of all examples.
         packages: digest of Python and the installed distributions.
-        models: model by role, of those that the spec names.
-        dspy: its version.
-        image: of the pods; empty on a laptop.
+        models: role -> model, as the spec names them.
+        dspy: version of DSPy.
+        image: image of the pods; empty on a laptop.
     """
 
     run_id: str
@@ -139,38 +139,38 @@ class Origin(Message):
 
 
 class Report(Message):
-    """What is told about a finished compile."""
+    """The report on a finished compile."""
 
     scores: Scores
     scored_on: str = VALIDATION_SET
-    """Which examples `scores` are of."""
+    """The examples on which `scores` are computed."""
     failures: Failures | None = None
     """None: no example failed."""
     candidates: list[Candidate] = Field([])
-    """Best first, by the score that decided."""
+    """The best first, by the score that decided."""
     candidates_on: str = VALIDATION_SET
-    """Which examples that score is of."""
+    """The examples on which that score is computed."""
     usage: Usage = Usage()
-    """All LM calls of the run, those of unused results included."""
+    """All LM calls of the run, including those of unused results."""
     effects: int = 0
     """Effects that the optimizer needed."""
     rounds: int = 0
     failed_cells: int = 0
-    """Needed cells whose program or metric raised."""
+    """Needed cells in which program or metric raised."""
     wasted: Waste = Waste()
     pruned: Pruned = Pruned()
     reused: Reused = Reused()
     repeated_calls: int = 0
-    """LM calls, at most, that were paid for twice: their first answers died with processes."""
+    """Most LM calls that were paid for twice, because their first answers were lost with processes."""
     spent: Spending | None = None
-    """Where the run has limits."""
+    """What the run spent, if it has limits."""
     notes: list[str] = Field([])
-    """What people should know: what the run did otherwise than they may expect, a sentence each."""
+    """Notes for people on unexpected behaviour of the run, one sentence each."""
     hash_seed: int | None = None
     """PYTHONHASHSEED of all processes of the run."""
     origin: Origin | None = None
-    """None: of a run before there were origins."""
+    """None: a run of a release without origins."""
     is_instance: bool = False
-    """Whether the program's entrypoint names the program itself; otherwise calling it makes one."""
+    """Whether the program's entrypoint names the program itself; otherwise it names a callable that creates it."""
     partial: str | None = None
-    """Why this is not what the optimizer would have come to: the limit that ended the run."""
+    """The limit that ended the run, so that this is not the optimizer's winner."""
