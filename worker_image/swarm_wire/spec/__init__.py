@@ -4,15 +4,15 @@ They sit in the contract because both sides read them: the operator from the clu
 local driver from a YAML file. Descriptions become `kubectl explain`.
 
     compilation   the whole spec
-    program       what is compiled and what scores it, and where the files come from; adapters
-    data          the examples, and where they come from
+    program       the program, its metric, and the source of their files; adapters
+    data          the examples and their sources
     models        language models; parameters of a call
     optimizers    DSPy's, with their parameters
     swarm         the pods of a round
-    limits        what a run may cost
-    artifact      where the winner goes
-    journal       where results are kept
+    limits        limits on the cost of a run
+    artifact      the destination of the winner
+    journal       storage for results
     variables     environment of the user's code
-    schema        what these models are made of: patterns, rules, unions; references to objects of the namespace
-    problems      what is wrong with a spec, in words
+    schema        building blocks of these models: patterns, rules, unions; references to objects of the namespace
+    problems      error messages for invalid specs
 """

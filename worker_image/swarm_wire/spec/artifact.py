@@ -1,4 +1,4 @@
-"""Where the winner goes."""
+"""The destination of the winner."""
 
 from pydantic import Field
 

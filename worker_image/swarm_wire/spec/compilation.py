@@ -1,4 +1,4 @@
-"""The spec of a DSPyCompilation: its parts together, and what they must agree on."""
+"""The spec of a DSPyCompilation, and checks across its parts."""
 
 from typing import Any, Self
 
@@ -86,7 +86,7 @@ class CompilationSpec(SpecModel):
 
     @model_validator(mode="after")
     def _provider_limits_agree(self) -> Self:
-        """A request is known by its model and endpoint, so these have one limit."""
+        """The limiter knows a request by its model and endpoint, so equal ones must have equal limits."""
         known: dict[tuple[str, str], str] = {}
         for role, model in self.models.by_role.items():
             if model.limits is None:
@@ -106,11 +106,11 @@ class CompilationSpec(SpecModel):
 
     @property
     def prunes(self) -> bool:
-        """Whether cells are left out that cannot change the winner."""
+        """Whether cells that cannot change the winner are left out."""
         return self.swarm.pruning == "exact" and self.optimizer.is_arg_max
 
     def config_maps(self) -> dict[str, set[str] | None]:
-        """ConfigMaps that the pods mount: name -> keys that must be there (None: all keys are used)."""
+        """ConfigMaps that the pods mount: name -> keys that must exist (None: all keys are used)."""
         found: dict[str, set[str] | None] = {}
         source = self.program.source
         if source is not None and source.config_map is not None:
@@ -124,7 +124,7 @@ class CompilationSpec(SpecModel):
         return found
 
     def needed_config_maps(self) -> dict[str, set[str]]:
-        """ConfigMaps without which a pod does not start, or lacks something: name -> keys that must be there."""
+        """ConfigMaps without which a pod does not start or is incomplete: name -> keys that must exist."""
         found = {name: set(keys or ()) for name, keys in self.config_maps().items()}
         for source in self.env_from:
             if source.config_map_ref is not None:

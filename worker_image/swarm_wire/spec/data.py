@@ -1,4 +1,4 @@
-"""The examples, and where they come from."""
+"""The examples and their sources."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Where results are kept that are too many for ConfigMaps."""
+"""Storage for results that are too many for ConfigMaps."""
 
 from typing import Self
 

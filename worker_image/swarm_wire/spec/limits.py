@@ -1,4 +1,4 @@
-"""What a run may cost."""
+"""Limits on the cost of a run."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""The language models of a compile, and how fast each may be asked."""
+"""The language models of a compile, and the limits on requests to each."""
 
 import re
 from typing import Final, Self
@@ -76,7 +76,7 @@ class Model(SpecModel):
 
     @property
     def address(self) -> str:
-        """The endpoint; empty where it is the provider's own."""
+        """The endpoint; empty for the provider's own."""
         return (self.endpoint or "").rstrip("/")
 
     @model_validator(mode="after")
@@ -125,12 +125,12 @@ class Models(SpecModel):
 
     @property
     def by_role(self) -> dict[str, Model]:
-        """Those that the spec names, with the further ones by their names."""
+        """Role -> model, for all models in the spec; a further model's role is its name."""
         models = {role: getattr(self, role) for role in type(self).model_fields}
         return {role: model for role, model in models.items() if model is not None} | self.__pydantic_extra__
 
     def with_limits_of(self, other: "Models") -> "Models":
-        """The same models, as fast as the others."""
+        """The same models with the limits of the others."""
         known = other.by_role
         found = {
             role: model.model_copy(update={"limits": known[role].limits})

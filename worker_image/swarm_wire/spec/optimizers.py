@@ -1,6 +1,6 @@
 """The optimizers of the API: DSPy's own parameter names (in camelCase) and defaults.
 
-Left out is what has no meaning here; docs/optimizers.md says what, and what each optimizer costs.
+Parameters without a meaning here are left out. docs/optimizers.md lists them, and what each optimizer costs.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a spec says of every call to a model, and the arguments of dspy.LM that it means."""
+"""Parameters of every call to a model, and the arguments of dspy.LM for them."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ REGIONS: Final = {
     "sagemaker_chat": "aws_region_name",
     "vertex_ai": "vertex_location",
 }
-"""Provider -> the argument that has its region."""
+"""Provider -> the argument for its region."""
 _ARGUMENTS: Final = {
     "temperature": "temperature",
     "max_tokens": "max_tokens",
@@ -31,7 +31,7 @@ _ARGUMENTS: Final = {
     "headers": "headers",
     "body": "extra_body",
 }
-"""Field -> the argument that it is; region depends on the provider."""
+"""Field -> its argument; that of region depends on the provider."""
 _ELSEWHERE: Final = {
     **{argument: f"parameters.{api_name(field)}" for field, argument in _ARGUMENTS.items()},
     **dict.fromkeys(REGIONS.values(), "parameters.region"),
@@ -118,7 +118,7 @@ class Parameters(SpecModel):
         return self
 
     def arguments(self, provider: str) -> dict[str, Any]:
-        """Those of dspy.LM.
+        """The arguments for dspy.LM.
 
         Args:
             provider: the part of the model's name before the first slash.
@@ -130,7 +130,7 @@ class Parameters(SpecModel):
 
 
 def _paths(value: Any, *path: str) -> Iterator[tuple[str, ...]]:
-    """The names that lead to each field of an object, and of those within."""
+    """The path of each field of a JSON value, at any depth."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield (*path, str(name))

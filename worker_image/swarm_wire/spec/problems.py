@@ -1,4 +1,4 @@
-"""What is wrong with a spec, in words."""
+"""Error messages for invalid specs."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from swarm_wire.spec.schema import FORMS, api_name
 Place = tuple[str | int, ...]
 
 _MAY_BE_SECRET: Final = frozenset({"apiKey", "value", "headers", "body", "more"})
-"""Fields in which people write secrets by mistake. What they hold is not told."""
+"""Fields in which people write secrets by mistake. Messages do not show their values."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """
     Attributes:
-        place: names and positions that lead to it, from the spec's top.
-        what: what is said after the field's name, with what stands between them.
+        place: path of the field: names and positions, from the top of the spec.
+        what: the message after the field's name, including the separator.
     """
 
     place: Place
@@ -33,12 +33,12 @@ class Problem:
 
 
 def parse(given: Any) -> CompilationSpec:
-    """A spec as a user writes it: fields have their names of the API and no others. Raises ValidationError."""
+    """Parses a spec as a user writes it, with the API's names of fields only. Raises ValidationError."""
     return CompilationSpec.model_validate(given, by_alias=True, by_name=False)
 
 
 def problems(error: ValidationError) -> list[Problem]:
-    """Each thing that `parse` objects to, or a message that holds a spec."""
+    """The problems in an error of `parse`, or of a message that contains a spec."""
     found = []
     for each in error.errors():
         place = each["loc"][1:] if each["loc"][:1] == ("spec",) else each["loc"]
@@ -65,7 +65,7 @@ def _what(found: ErrorDetails, place: Place) -> str:
 
 
 def _shape(place: Place) -> str:
-    """What the object at a place must have, or else what it may have."""
+    """The fields that the object at a place must have or, if there are none, those that it may have."""
     models = list(_models(place))
     needed = " or ".join(_needed(model) for model in models)
     return (
@@ -76,7 +76,7 @@ def _shape(place: Place) -> str:
 
 
 def _needed(model: type[BaseModel]) -> str:
-    """As YAML writes it: names in braces, and what they need in turn."""
+    """A model's required fields in YAML's braces, with the required fields of their objects."""
     parts = []
     for field in model.model_fields.values():
         if field.is_required():
@@ -86,7 +86,7 @@ def _needed(model: type[BaseModel]) -> str:
 
 
 def _advice(place: Place) -> str:
-    """What may be meant by a field that is not there: another spelling, or a field of an object beside it."""
+    """Suggests the field that an unknown name may stand for: another spelling, or a field of an adjacent object."""
     name, models = str(place[-1]), list(_models(place[:-1]))
     aliases = [alias for model in models for alias in _aliases(model)]
     inner = [f"{alias}.{deeper}" for model in models for alias, one in _inner(model) for deeper in _aliases(one)]
@@ -101,7 +101,7 @@ def _advice(place: Place) -> str:
 
 
 def _models(place: Sequence[str | int]) -> Iterator[type[BaseModel]]:
-    """The model of the object at a place; several, or none, where it is not one of ours alone."""
+    """The possible models of the object at a place; none if it is not a model of ours."""
     models: list[type[BaseModel]] = [CompilationSpec]
     for name in place:
         if isinstance(name, str):
@@ -112,7 +112,7 @@ def _models(place: Sequence[str | int]) -> Iterator[type[BaseModel]]:
 
 
 def _further(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """What fields of any name are."""
+    """The models of a model's fields with free names."""
     return _within(get_type_hints(model)["__pydantic_extra__"])
 
 

@@ -1,4 +1,4 @@
-"""What is compiled, and what scores it."""
+"""The program to compile, and the metric that scores it."""
 
 from typing import Self
 

@@ -1,4 +1,4 @@
-"""What a spec names in its Compilation's namespace."""
+"""References to objects in a Compilation's namespace."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""The pods that a round is scattered over."""
+"""The pods of a round."""
 
 from typing import Annotated, Final, Literal
 
@@ -9,9 +9,9 @@ from swarm_wire.spec.schema import Name, Quantity, SpecModel, amount
 
 ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
 USUAL_REQUESTS: Final[dict[ResourceName, Quantity]] = {"cpu": "100m", "memory": "384Mi"}
-"""Of a pod, where the spec says nothing."""
+"""A pod's requests if the spec sets none."""
 MOST_ATTEMPTS = 10
-"""Of a cell."""
+"""Highest value of maxAttempts."""
 
 
 class Resources(SpecModel):
@@ -25,7 +25,7 @@ class Resources(SpecModel):
 
     @property
     def requested(self) -> dict[ResourceName, Quantity]:
-        """The requests; where the spec has none, usual ones, which no limit is below."""
+        """The requests. Defaults replace missing ones, but never exceed a limit."""
         if self.requests is not None:
             return self.requests
         return {name: min(usual, self.limits.get(name, usual), key=amount) for name, usual in USUAL_REQUESTS.items()}

@@ -1,8 +1,7 @@
-"""The environment of the user's code: `spec.env` and `spec.envFrom`, as Kubernetes has them.
+"""The environment of the user's code: `spec.env` and `spec.envFrom`, as in Kubernetes.
 
-Each source's variables travel under a prefix of their own, and the process that imports user code puts them where they
-belong. So nothing that a Secret or ConfigMap holds is in the way of what the process itself needs, and the process
-knows which values come from Secrets.
+Each source's variables get their own prefix, which the process that imports user code removes. So no key of a Secret or
+ConfigMap can overwrite a variable of the process itself, and the process knows which values come from Secrets.
 """
 
 import re
@@ -17,7 +16,7 @@ from swarm_wire.spec.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyR
 from swarm_wire.spec.schema import VARIABLE, SpecModel, Union, exactly_one
 
 RESERVED: Final = ("SWARM_*", "PYTHON*", "LD_*", "PATH", "HOME", "DSPY_CACHEDIR", "JOB_COMPLETION_INDEX")
-"""Names that the processes need for themselves."""
+"""Names that the processes use themselves."""
 _RESERVED: Final = re.compile("|".join(name.replace("*", ".*") for name in RESERVED))
 
 VariableName = Annotated[str, Field(pattern=VARIABLE, max_length=253)]
@@ -28,7 +27,7 @@ def is_reserved(name: str) -> bool:
 
 
 def refusal(name: str) -> str:
-    """What to say of a name that is reserved."""
+    """The message for a reserved name."""
     return f"{name} may not be set: the pods set {', '.join(RESERVED)} themselves"
 
 
@@ -72,7 +71,7 @@ class VariablesFrom(Union):
 
     @property
     def name(self) -> str:
-        """Of the Secret or ConfigMap."""
+        """Name of the Secret or ConfigMap."""
         reference = self.secret_ref or self.config_map_ref
         assert reference is not None
         return reference.name
@@ -80,10 +79,10 @@ class VariablesFrom(Union):
 
 @dataclass(frozen=True)
 class Value:
-    """What a variable is set to.
+    """The value of a variable.
 
     Attributes:
-        is_hidden: whether it is masked as a secret is, and a run bound to it all the same.
+        is_hidden: it is masked like a secret, but unlike a secret, a run is bound to it.
     """
 
     text: str
@@ -92,10 +91,10 @@ class Value:
 
 
 def placed(env: Sequence[Variable], env_from: Sequence[VariablesFrom], given: Mapping[str, str]) -> dict[str, Value]:
-    """The variables by their own names, out of an environment that has them under their sources' prefixes.
+    """The user's variables without prefixes, from an environment that has them with their sources' prefixes.
 
-    As in Kubernetes, `env` wins over `envFrom`, and later sources win over earlier ones. Raises ValueError where a
-    source has a name that is reserved.
+    As in Kubernetes, `env` wins over `envFrom`, and later sources win over earlier ones. Raises ValueError if a source
+    has a reserved name.
     """
     found: dict[str, Value] = {}
     for number, source in enumerate(env_from):
@@ -114,5 +113,5 @@ def placed(env: Sequence[Variable], env_from: Sequence[VariablesFrom], given: Ma
 
 
 def bound(variables: Mapping[str, Value]) -> list[str]:
-    """What a run is bound to: names, and the values that are no secrets. A secret may be rotated."""
+    """The part of the variables to which a run is bound: names, and values that are not secret and so not rotated."""
     return sorted(name if value.is_secret else f"{name}={value.text}" for name, value in variables.items())
