@@ -60,7 +60,7 @@ class JournalFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Locks the folder. Raises BadInput if another driver holds it, or if it contains other files than a journal."""
+        """Locks the folder. Raises BadInput if another driver holds it, or if it has files of no journal."""
         path = self.root / "lock"
         try:
             self.root.mkdir(parents=True, exist_ok=True)

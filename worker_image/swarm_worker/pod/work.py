@@ -45,7 +45,7 @@ def main(process: Process) -> None:
         if depot is not None:
             depot.end = process.end
         answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ), store.is_reused)
-        # User code loads in the main thread, as in a plan: DSPy lets no thread of a pool configure settings.
+        # User code loads in the main thread, as in a plan. A thread that unpickles a task may not call dspy.configure.
         loading = Loading(None, answers)
         calls.install(loading, process.end)
         with loading_user_code(environment, process, process.end):
@@ -125,7 +125,7 @@ class Slice:
             running = {pool.submit(self._run_cells) for _ in range(min(self._threads, len(self._todo)))}
             while running and process.stopped_for <= process.grace_seconds:
                 if not process.is_heard:
-                    # The local driver was killed. Results that cannot be printed are lost, so the worker spends no more.
+                    # The local driver was killed. Results that cannot be printed are lost, so spend no more.
                     process.end(SwarmError("nobody reads the output"))
                 if watch.only_late:
                     process.end(CellTimeout(watch.late, watch.seconds))
