@@ -52,7 +52,7 @@ _DSPY_WRITES = ("history",)
 
 
 class Kind(StrEnum):
-    """The owner of a place; for several owners, the first in this order counts."""
+    """The owner of a place, in the order in which changes are reported."""
 
     CALLBACK = "callback"
     EXAMPLE = "example"

@@ -25,7 +25,7 @@ from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
 T = TypeVar("T")
 
 KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
-"""Kinds of records that are many, and whose bodies only pods read."""
+"""Kinds with many records, whose bodies only pods read."""
 PAUSE_SECONDS: Final = 1.0
 """How long bodies are collected for one object. A killed pod loses at most so much more than without a depot."""
 OBJECT_BYTES: Final = 4 * 1024 * 1024

@@ -172,7 +172,7 @@ class Driver:
 
     @property
     def _left(self) -> Allowance:
-        """What the run may still spend."""
+        """The rest of the run's limits."""
         return Allowance.of(self._request.spec.limits).less(self.journal.accounts.total)
 
     def _raise_if_limited(self, *, lacks_cells: bool = False) -> None:

@@ -169,7 +169,7 @@ class Plan:
         self._process.end()
 
     def _import_ahead(self) -> None:
-        """Imports what LM calls need, only now because most plans make none."""
+        """Imports the modules that LM calls need, not earlier because most plans make no call."""
         if self._environment.imagination is None:
             lazy.import_for([*self._environment.models.all, *self._own_lms])
 

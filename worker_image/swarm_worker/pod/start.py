@@ -1,4 +1,4 @@
-"""How a plan or worker process starts, in a pod or as a fork of the local driver's."""
+"""Starts a plan or worker process, in a pod or in a fork of the local driver's server."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def start(command: str) -> None:
-    """Runs "plan", "work", or "twin": the second process of a plan's rehearsal. As a rule it ends this process."""
+    """Runs "plan", "work", or "twin" (the second process of a plan's rehearsal), and usually ends this process."""
     hash_seed.adopt()
-    # A container's first process ignores signals that it has no handler for: until it can end well, it has nothing to
-    # lose, and whoever deletes the pod would wait for it in vain.
+    # A container's first process ignores signals without a handler, so a deleted pod would not end until Process sets
+    # its own. Until then this process has nothing to lose.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.INTERRUPTED))
     # Each command imports only what it needs: a pod's start is part of every round.
     if command == "work":
@@ -37,7 +37,7 @@ def start(command: str) -> None:
 
 
 def _process(*, at_once: bool = False) -> "Process":
-    """This process, if it has a DSPy that we know: the rest imports a lot of it."""
+    """The Process. Ends it for an unsupported DSPy, before other modules import more of DSPy."""
     from swarm_worker.client import versions
     from swarm_worker.errors import BadInput
     from swarm_worker.pod.process import Process

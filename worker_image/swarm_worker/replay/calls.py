@@ -146,7 +146,7 @@ class Answers:
 
 @dataclass
 class Ledger:
-    """The LM calls of one cell, and what DSPy records of them (`recorded`: by the owner's id).
+    """The LM calls of one cell, and DSPy's records of them (`recorded`: by the owner's id).
 
     The ledger prints an answer when the cell begins its next call, so a cell that dies loses no earlier call. The last
     answer travels with the cell's result, so a cell with one call needs no further record.
@@ -293,7 +293,7 @@ def current() -> Ledger | None:
 
 
 class Outside(Protocol):
-    """What happens to LM calls outside of cells."""
+    """Handles LM calls outside of cells."""
 
     def around(self, lm: Any, call: LMCall, make: Make) -> Flow[Any]: ...
 

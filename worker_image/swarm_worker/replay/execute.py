@@ -39,8 +39,8 @@ def run_cell(
     """A RESULT record for one call of `function`.
 
     An exception is a result, as in stock DSPy, unless the provider did not answer, or the machinery is at fault
-    (`blame`). The raised exception may be a consequence only: a program with `dspy.Parallel` goes on without an answer,
-    and fails later.
+    (`blame`). The raised exception may be only a consequence: a program with `dspy.Parallel` continues without an
+    answer and fails later.
 
     Args:
         swallows: whether `function` goes on after exceptions, so that its result may hide one.

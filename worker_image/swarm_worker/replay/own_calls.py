@@ -147,7 +147,7 @@ class OwnCalls:
             )
 
     def _scouted(self, scout: Scout, effect: Call) -> None:
-        """Returns if the answer is known; otherwise reports the call to the plan, and ends the scout or raises Missing."""
+        """Returns if the answer is known. Otherwise reports the call to the plan, and ends or raises Missing."""
         if not effect.unresolved and effect.is_known(self._store):
             return
         if asyncio._get_running_loop() is not None:

@@ -23,8 +23,8 @@ from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
 
 FEW = 300
-"""Up to so many missing cells of all candidates are requested at once. With the default swarm, which makes 64 calls at
-a time, they take about as long as one more round.
+"""If at most so many cells of all candidates are missing, all are requested at once. With the default swarm of 64 calls
+at a time, they take about as long as one more round.
 """
 PART = 0.15
 """The smallest share of an evaluation's cells that is requested at a time."""
@@ -122,7 +122,7 @@ def wanted(
 
     Args:
         others: evaluations that do not compete, but show how hard the same examples are.
-        few: up to so many missing cells are requested at once.
+        few: all missing cells are requested at once if they are no more than this.
     """
     beaten = lost(standings, limits)
     undecided = {
@@ -194,7 +194,7 @@ class Contest:
     """The evaluations of one compile, as far as a plan knows them.
 
     Args:
-        few: up to so many missing cells are requested at once.
+        few: all missing cells are requested at once if they are no more than this.
 
     Attributes:
         is_on: whether the optimizer is at work. Evaluations before and after it do not compete.
