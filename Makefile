@@ -25,13 +25,18 @@ demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifa
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
-.PHONY: check test lint unit replay users older newest extras fidelity cluster-tests faults
+.PHONY: check test announce lint unit replay users older newest extras fidelity cluster-tests faults
 # What a check while editing runs: no DSPy, no process of its own, no whole runs of the operator.
 PURE := $(addprefix tests/unit/test_, operator_*.py engine_*.py wire_*.py limiter_*.py)
 check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter; they import no DSPy
 	$(PYTEST) $(PURE) --without-dspy -m "not whole_runs" --numprocesses auto
 
-test: lint unit replay users older cluster-tests  ## everything, the real cluster included
+# CLUSTER=none leaves the tests of a cluster out.
+CLUSTER ?=
+test: $(if $(filter none,$(CLUSTER)),,announce) lint unit replay users older $(if $(filter none,$(CLUSTER)),,cluster-tests)  ## everything, the real cluster included
+
+announce: setup
+	@$(TESTBED) announce
 
 lint: setup  ## ruff, mypy, import contracts, generated files
 	$(BIN)/ruff check .
@@ -53,7 +58,7 @@ users: setup  ## programs as DSPy's users write them, each with two optimizers, 
 
 # Its client, LiteLLM, leaves sockets and coroutines behind, so warnings are no errors here.
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
-	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py versions.py codec.py digest.py throttle.py)
+	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py answers.py versions.py codec.py digest.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
 
 # Not what the lock says but what `pip install` takes today. What of it fails is in CONTRIBUTING.md.
@@ -68,14 +73,14 @@ newest: setup  ## lint's types, unit tests and a few compiles on the newest vers
 extras: $(EXTRAS)/.installed  ## what docs/ says of boto3, google-auth, pyarrow and datasets, with these packages
 	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py docs.py)
 
-fidelity: setup  ## every optimizer on every program against stock, kills, pruning; each day other seeds: 45 minutes
-	FIDELITY=whole $(PYTEST) $(addprefix tests/replay/test_, fidelity.py kills.py pruning.py) --numprocesses auto
+fidelity: setup  ## replay and users whole: every optimizer on every program; each day other seeds: 45 minutes
+	FIDELITY=whole $(PYTEST) tests/replay tests/users --numprocesses auto
 
 cluster-tests: setup  ## chart, CRs, pods and some faults on a kind cluster (made first where there is none)
 	$(PYTEST) tests/cluster tests/e2e --with-cluster --numprocesses 3 --dist loadfile
 	$(PYTEST) tests/faults --with-cluster --numprocesses 3 --dist worksteal
 
-faults: setup  ## everything that can go wrong, made to go wrong: an hour on 2 cores; see docs/faults.md
+faults: setup  ## everything that can go wrong, made to go wrong: half an hour; see docs/faults.md
 	FAULTS=whole $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 ##@ Measure it

@@ -1,7 +1,9 @@
 """Tiers by folder: what needs a cluster runs only when asked for."""
 
 import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -15,6 +17,8 @@ pytest.register_assert_rewrite("faults.stage", "support.decisions")
 
 TIERS = {"unit", "replay", "users", "cluster", "e2e", "faults"}
 NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
+LOGS, LOG_END = 6, 4000
+"""Of a test that failed: how many logs are shown, the newest; and how many characters of each."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +30,29 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--without-dspy"):
         # Python then refuses to import it, here and in xdist's processes.
         sys.modules["dspy"] = None  # type: ignore[assignment]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows the ends of the logs in its folder, and what its namespace of a cluster holds."""
+    report = yield
+    if report.failed:
+        given = getattr(item, "funcargs", {})
+        report.sections += [*_logs(given.get("tmp_path")), *_namespace(given.get("namespace"))]
+    return report
+
+
+def _logs(folder: Path | None) -> Iterator[tuple[str, str]]:
+    for log in sorted(folder.rglob("*.log"), key=lambda path: path.stat().st_mtime)[-LOGS:] if folder else ():
+        yield f"{log.relative_to(folder)}", log.read_text(encoding="utf-8", errors="replace")[-LOG_END:]  # type: ignore[arg-type]
+
+
+def _namespace(namespace: Any) -> Iterator[tuple[str, str]]:
+    for what in ("events --sort-by=.lastTimestamp", "dspyc,jobs,pods") if namespace else ():
+        try:
+            yield f"kubectl get {what}", namespace.kubectl("get", *what.split())[-LOG_END:]
+        except Exception as error:
+            yield f"kubectl get {what}", str(error)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@ import sys
 
 from pydantic import ValidationError
 
+from swarm_operator.compilation.kind import COMPILATION
 from swarm_operator.runtime.handlers import run
 from swarm_operator.settings import PREFIX, Settings
 
@@ -31,7 +32,7 @@ def main() -> int:
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     # It would tell of every event.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    run(settings)
+    run(settings, [COMPILATION])
     return 0
 
 

@@ -5,6 +5,7 @@ import pytest
 from support.cluster import OPERATOR_NAMESPACE, OPERATOR_PODS, Namespace
 from support.compiles import StockRun
 from support.e2e import IN_FLIGHT, THREADS, catch, finish, spend, triage
+from support.sampling import of_the_day
 
 
 @pytest.mark.usefixtures("slow")
@@ -19,7 +20,7 @@ def test_the_operator_is_deleted_while_workers_run(namespace: Namespace, stock: 
 
 
 @pytest.mark.usefixtures("slow")
-@pytest.mark.parametrize("grace", ["30", "0"], ids=["gracefully", "with grace 0"])
+@pytest.mark.parametrize("grace", of_the_day(["30", "0"]))
 def test_a_worker_pod_is_deleted(namespace: Namespace, stock: StockRun, undisturbed: int, grace: str) -> None:
     name = f"worker-dies-{grace}"
     namespace.apply(triage(name))

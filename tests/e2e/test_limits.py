@@ -6,7 +6,8 @@ import pytest
 
 from support.cluster import Manifest, Namespace, condition, is_over
 from support.compiles import StockRun
-from support.e2e import IN_FLIGHT, finish, triage
+from support.e2e import IN_FLIGHT, finish, little, triage
+from support.sampling import of_the_day
 
 LIMIT = 60
 WIDE = {"pods": 6, "threadsPerPod": 4}
@@ -51,20 +52,12 @@ def test_the_best_program_by_then_is_published_if_it_is_wanted(namespace: Namesp
     assert f"limits.lmCalls: {LIMIT}" in report["partial"]
 
 
-def small(name: str, **limits: object) -> Manifest:
-    """A compile whose plans run the candidates' evaluations themselves: a limit may be reached there, too."""
-    made = triage(name, limits=limits)
-    made["spec"]["optimizer"]["bootstrapFewShotWithRandomSearch"]["numCandidatePrograms"] = 2
-    for part in ("train", "validation"):
-        made["spec"]["data"][part]["limit"] = 8
-    return made
-
-
 @pytest.fixture(scope="module")
 def unlimited(namespace: Namespace) -> tuple[str, int]:
-    """The winner of such a run, and the requests that it took."""
+    """The winner of a run whose plans run the candidates' evaluations themselves, and the requests that it took. A
+    limit may be reached there, too."""
     namespace.reset_provider()
-    namespace.apply(small("unlimited"))
+    namespace.apply(little("unlimited"))
     assert ready(namespace.wait_for("unlimited", is_over)) == ("True", "Published")
     return program(namespace, "unlimited"), namespace.requests()
 
@@ -74,14 +67,14 @@ def program(namespace: Namespace, name: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("part", [0.5, 0.65, 0.8])
+@pytest.mark.parametrize("part", of_the_day([0.5, 0.65, 0.8]))
 def test_a_limit_that_a_plan_reached_changes_nothing_of_the_end(
     namespace: Namespace, unlimited: tuple[str, int], part: float
 ) -> None:
     winner, requests = unlimited
     name = f"raised-{part * 100:.0f}"
     namespace.reset_provider()
-    namespace.apply(small(name, lmCalls=int(part * requests), publishPartial=True))
+    namespace.apply(little(name, limits={"lmCalls": int(part * requests), "publishPartial": True}))
     assert ready(namespace.wait_for(name, is_over)) == ("True", "PublishedPartial")
 
     raised = {"spec": {"limits": {"lmCalls": 10 * requests}}}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from support.cluster import Manifest, Namespace, condition, config_map, is_over, is_true
-from support.e2e import triage
+from support.e2e import little, triage
 
 SMALL = {"pods": 1, "threadsPerPod": 2}
 
@@ -50,7 +50,7 @@ def quota(namespace: Namespace) -> Iterator[None]:
 
 @pytest.mark.usefixtures("quota")
 def test_a_quota_shows_and_the_run_goes_on_without_it(namespace: Namespace) -> None:
-    namespace.apply(triage("quota"))
+    namespace.apply(little("quota"))
     compilation = namespace.wait_for("quota", reason_is("PodsRejected"))
     assert "exceeded quota" in condition(compilation, "Reconciling")["message"]  # type: ignore[index]
     namespace.kubectl("delete", "resourcequota", "full")
@@ -59,7 +59,7 @@ def test_a_quota_shows_and_the_run_goes_on_without_it(namespace: Namespace) -> N
 
 @pytest.mark.usefixtures("quota")
 def test_a_quota_that_stays_ends_the_run(namespace: Namespace) -> None:
-    namespace.apply(triage("full-quota"))
+    namespace.apply(little("full-quota"))
     found = stalled(namespace, "full-quota")
     assert found["reason"] == "PodsRejected"
     assert "exceeded quota" in found["message"]
@@ -74,7 +74,7 @@ def test_pods_that_no_node_takes_show(namespace: Namespace) -> None:
 
 def test_a_config_map_may_come_later(namespace: Namespace) -> None:
     source = {"entrypoint": "triage:Triage", "source": {"configMap": {"name": "later"}}}
-    namespace.apply(triage("later", program=source))
+    namespace.apply(little("later", program=source))
     namespace.wait_for("later", reason_is("MissingConfigMap"))
     namespace.apply(config_map("later", namespace.get("configmap", "triage-program")["data"]))
     assert is_true("Ready")(namespace.wait_for("later", is_over))
@@ -99,7 +99,7 @@ def test_too_little_memory_is_named(namespace: Namespace) -> None:
 
 
 def test_of_two_compilations_with_one_artifact_the_second_pays_nothing(namespace: Namespace) -> None:
-    namespace.apply(triage("owner", artifact={"configMap": {"name": "shared"}}))
+    namespace.apply(little("owner", artifact={"configMap": {"name": "shared"}}))
     namespace.wait_for("owner", lambda _: "shared" in artifacts(namespace))
     namespace.apply(triage("second", artifact={"configMap": {"name": "shared"}}))
     assert stalled(namespace, "second")["reason"] == "ArtifactConflict"
@@ -117,7 +117,7 @@ def test_a_config_map_of_somebody_else_is_not_overwritten(namespace: Namespace) 
 @pytest.fixture(scope="module")
 def rerun(namespace: Namespace) -> Any:
     """A Compilation before and after a second run was asked for."""
-    namespace.apply(triage("again"))
+    namespace.apply(little("again"))
     before = namespace.wait_for("again", is_over)
     namespace.kubectl("annotate", "dspyc", "again", "dspy-swarm.dev/requested-at=now")
     second = namespace.wait_for("again", lambda found: found["status"]["runId"] != before["status"]["runId"])

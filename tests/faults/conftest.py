@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import pytest
 
 import testbed
-from faults.api import Api
 from faults.kinds import summary
 from faults.process import Operator, kubeconfig
 from faults.proxy import FaultProxy
 from faults.stage import CASE, SETTINGS, Stage, Undisturbed
 from simulated_provider.testing import running_provider
+from support.api import Api
 from support.cluster import OPERATOR_NAMESPACE, OPERATOR_PODS, Namespace
 from support.e2e import TRIAGE, triage_namespace
 from support.installed import installed
@@ -25,7 +25,7 @@ from support.installed import installed
 __all__ = ["installed"]
 
 SEED = 7
-WHOLE = os.environ.get("FAULTS") == "whole"
+WHOLE = os.environ.get("FAULTS") in ("whole", "all")
 
 T = TypeVar("T")
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from itertools import cycle
 
 from aiohttp import web
 
 from faults.proxy import Answer, Exchange, Fault
+from support.sampling import DAY
 
 REASONS = {
     401: "Unauthorized",
@@ -96,6 +98,17 @@ def amid(act: Callable[[], object]) -> Fault:
         act()
         await asyncio.sleep(0.1)
         return (await exchange.forward()).response()
+
+    return fault
+
+
+def in_turn(faults: Sequence[Fault]) -> Fault:
+    """The first request has the first of them, and so on; each day, another one is the first."""
+    first = DAY % len(faults)
+    wheel = cycle([*faults[first:], *faults[:first]])
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        return await next(wheel)(exchange)
 
     return fault
 

@@ -8,13 +8,18 @@ import pytest
 T = TypeVar("T")
 
 
-def case(kind: str, *values: Any, some: bool = False, **options: Any) -> Any:
+def case(kind: str, *values: Any, besides: Iterable[str] = (), some: bool = False, **options: Any) -> Any:
     """A row of a table of faults.
 
     Args:
+        besides: other kinds that it has, too.
         some: whether it belongs to the few that run with every change.
     """
-    marks = [pytest.mark.fault(kind), *([pytest.mark.some] if some else []), *options.pop("marks", [])]
+    marks = [
+        *map(pytest.mark.fault, (kind, *besides)),
+        *([pytest.mark.some] if some else []),
+        *options.pop("marks", []),
+    ]
     return pytest.param(*values, id=options.pop("id", kind), marks=marks, **options)
 
 

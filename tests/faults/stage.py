@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
-from faults.api import Api, Refused
 from faults.bill import Bill
 from faults.process import OUR_FAULT, Operator
 from faults.proxy import Call, FaultProxy
+from support.api import Api, Refused
 from support.cluster import Manifest, Namespace, condition, is_over
 from support.compiles import Case, StockRun
 from support.e2e import API_KEY, ENDPOINT, triage
@@ -53,7 +53,7 @@ SETTINGS = {
 }
 READ_WITHIN = 3.0
 """Seconds: longer than the time between two reads of a pod's output."""
-RESYNCS = 2
+RESYNCS = 1
 """Looks at everything in which an operator that has nothing to do writes nothing."""
 QUIET = 2.0
 """Seconds of which the requests of an operator that has nothing to do are counted."""

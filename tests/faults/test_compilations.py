@@ -12,6 +12,7 @@ from faults.kinds import case
 from faults.stage import A_POD, ENDING, PODS, THREADS, Stage
 from support.cluster import condition, is_over
 from support.e2e import triage_namespace
+from support.sampling import of_the_day, paired, sample
 from testbed import Cluster
 
 Moment = Callable[[Stage], object]
@@ -34,7 +35,7 @@ def moments(*names: str) -> Any:
 @pytest.mark.parametrize(
     ("policy", "moment"),
     [
-        *(case("Compilation deleted", "Background", moment, id=name) for name, moment in MOMENTS.items()),
+        *(case("Compilation deleted", "Background", MOMENTS[name], id=name) for name in sample([*MOMENTS], 3)),
         case("Compilation deleted in the foreground", "Foreground", MOMENTS["working"]),
     ],
 )
@@ -47,7 +48,7 @@ def test_deleted(stage: Stage, policy: str, moment: Moment) -> None:
     stage.rests()
 
 
-@moments("planning", "working", "published")
+@moments(*of_the_day(["planning", "working", "published"]))
 @pytest.mark.fault("Compilation deleted and made anew")
 def test_recreated(stage: Stage, moment: Moment) -> None:
     """Nothing of the old one is taken over."""
@@ -97,16 +98,21 @@ def annotate(stage: Stage) -> None:
     ("edit", "moment"),
     [
         case(kind, edit, MOMENTS[name], id=f"{kind}, {name}", some=edit is wipe_status)
-        for kind, edit in {
-            "spec changed": change,
-            "spec changed and changed back": there_and_back,
-            "new run asked for": ask,
-            "suspended and resumed": pause,
-            "suspended and resumed at once": pause_shortly,
-            "status wiped": wipe_status,
-            "labels and annotations changed": annotate,
-        }.items()
-        for name in (("planning", "working") if edit in (change, ask, pause) else ("working",))
+        for (kind, edit), name in [
+            *paired(
+                [("spec changed", change), ("new run asked for", ask), ("suspended and resumed", pause)],
+                ["planning", "working"],
+            ),
+            *paired(
+                [
+                    ("spec changed and changed back", there_and_back),
+                    ("suspended and resumed at once", pause_shortly),
+                    ("status wiped", wipe_status),
+                    ("labels and annotations changed", annotate),
+                ],
+                ["working"],
+            ),
+        ]
     ],
 )
 def test_edited(stage: Stage, edit: Callable[[Stage], None], moment: Moment) -> None:

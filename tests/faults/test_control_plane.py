@@ -5,17 +5,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from faults import node
-from faults.api import Refused
 from faults.kinds import case
 from faults.stage import A_POD, PODS, PUBLISHED, UNREAD, Stage, conditions
+from support.api import Refused
 from support.cluster import config_map
+from support.sampling import paired
 from testbed import Cluster
 from testbed.shell import CommandError, run
 
@@ -52,27 +53,30 @@ def standing_still(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("part", [case(f"{part} killed", part) for part in PARTS])
-def test_killed(stage: Stage, cluster: Cluster, part: str) -> None:
-    stage.slow(0.3)
-    stage.begin()
-    stage.pod("work")
-    pid = process(cluster, part)
-    assert pid is not None
+def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    stage.when(lambda: process(cluster, part) not in (pid, None))
-    stage.holds(lost=LOST.get(part, 0))
 
 
-@pytest.mark.parametrize("part", [case(f"{part} standing still", part) for part in PARTS])
-def test_standing_still(stage: Stage, cluster: Cluster, part: str) -> None:
-    stage.slow(0.3)
-    stage.begin()
-    stage.pod("plan")
-    pid = process(cluster, part)
-    assert pid is not None
+def stand_still(pid: int) -> None:
     with standing_still(pid):
         time.sleep(STILL)
+
+
+@pytest.mark.parametrize(
+    ("part", "act"),
+    [
+        case(f"{part} {what}", part, act)
+        for part, (what, act) in paired(PARTS, [("killed", kill), ("standing still", stand_still)])
+    ],
+)
+def test_a_part_of_kubernetes_fails(stage: Stage, cluster: Cluster, part: str, act: Callable[[int], None]) -> None:
+    stage.slow(0.3)
+    stage.begin()
+    stage.pod("work" if act is kill else "plan")
+    pid = process(cluster, part)
+    assert pid is not None
+    act(pid)
+    stage.when(lambda: process(cluster, part) not in (pid if act is kill else None, None))
     stage.holds(lost=LOST.get(part, 0))
 
 

@@ -17,6 +17,7 @@ from simulated_provider.testing import running_provider
 from support.compiles import StockRun, run_local, start_local
 from support.e2e import TRIAGE
 from support.kills import kill_one, processes, wait_for_requests
+from support.sampling import of_the_day
 
 LATENCY = "0.5"
 """Seconds: longer than a worker needs to find that nobody reads it any more."""
@@ -58,7 +59,7 @@ def goes_on(provider: Any, folder: Path, stock: StockRun, most: int) -> None:
         # Of sixty requests, the 13th to the 30th are the workers', the others are of the two plans.
         case(f"local {victim} killed", victim, after, id=f"local {victim} killed after {after} requests")
         for victim, moments in {"driver": (10, 27, 50), "plan": (10, 50), "work": (20, 27)}.items()
-        for after in moments
+        for after in of_the_day(moments)
     ],
 )
 def test_killed(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str, after: int) -> None:

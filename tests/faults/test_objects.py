@@ -11,6 +11,7 @@ import pytest
 from faults.kinds import case
 from faults.stage import A_POD, PODS, THREADS, UNREAD, Stage
 from support.cluster import Manifest, config_map
+from support.sampling import of_the_day, paired
 
 LATE = {"work": 27, "plan": 50}
 """Calls that are paid for when the harm is done: all but a few of the round's workers, of the last plan."""
@@ -87,14 +88,14 @@ def caught(stage: Stage, role: str) -> Manifest:
         # A worker finishes its cells within the grace period; a plan does not wait for the calls that it is in.
         *(
             case(kind, harm, role, lost, id=f"{kind}, {role}")
-            for kind, harm in {"pod deleted": delete_pod, "pod evicted": evict, "Job deleted": delete_job}.items()
-            for role, lost in (("plan", THREADS), ("work", 0))
+            for (kind, harm), (role, lost) in paired(
+                [("pod deleted", delete_pod), ("pod evicted", evict), ("Job deleted", delete_job)],
+                [("plan", THREADS), ("work", 0)],
+            )
         ),
-        case("pod deleted with grace 0", delete_pod_at_once, "plan", AT_ONCE, id="pod deleted with grace 0, plan"),
-        case(
-            *("pod deleted with grace 0", delete_pod_at_once, "work", AT_ONCE),
-            id="pod deleted with grace 0, work",
-            some=True,
+        *(
+            case(kind, delete_pod_at_once, role, AT_ONCE, id=f"{kind}, {role}", some=True)
+            for kind, role in paired(["pod deleted with grace 0"], ["plan", "work"])
         ),
         case("all pods of a run deleted at once", delete_all_pods, "work", PODS * AT_ONCE),
         case("finalizer taken off a pod", take_finalizer, "work", AT_ONCE),
@@ -116,7 +117,7 @@ def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], ro
 
 
 @pytest.mark.fault("ended pod deleted before it was read")
-@pytest.mark.parametrize("role", ["plan", "work"])
+@pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
 def test_our_finalizer_holds_what_was_not_read(stage: Stage, role: str) -> None:
     """Its last word, that is: its output is gone with its container."""
     stage.slow(0.3)
@@ -157,9 +158,10 @@ KINDS = ["run", "tasks", "results", "assignment"]
 @pytest.mark.parametrize(
     ("kind", "harm"),
     [
-        case(f"ConfigMap of {kind} {what}", kind, harm)
-        for kind in KINDS
-        for what, harm in (("deleted", delete_map), ("replaced by garbage", garble_map), ("disowned", disown_map))
+        case(f"ConfigMap {what}", kind, harm, id=f"ConfigMap of {kind} {what}")
+        for kind, (what, harm) in paired(
+            KINDS, [("deleted", delete_map), ("replaced by garbage", garble_map), ("disowned", disown_map)]
+        )
     ],
 )
 def test_the_journal(stage: Stage, kind: str, harm: Callable[[Stage, Manifest], None]) -> None:

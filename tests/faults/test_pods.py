@@ -19,6 +19,7 @@ from faults.node import on_node
 from faults.stage import A_PLAN, CALLS_PER_CELL, PODS, PUBLISHED, THREADS, TRAIN, Stage, conditions
 from support.cluster import config_map
 from support.e2e import TRIAGE
+from support.sampling import paired
 from testbed import Cluster
 
 AWAY = 30.0
@@ -301,18 +302,21 @@ def paused(pod: dict[str, Any]) -> None:
     signalled(pod, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("role", ["plan", "work"])
 @pytest.mark.parametrize(
-    ("act", "lost"),
+    ("act", "lost", "role"),
     [
-        case("pod's process killed", killed, {"plan": THREADS, "work": THREADS}),
-        case("pod's process told to end", told_to_end, {"plan": THREADS, "work": 0}),
-        case("pod's process paused", paused, {"plan": 0, "work": 0}),
+        case(kind, act, lost[role], role, id=f"{kind}, {role}")
+        for (kind, act, lost), role in paired(
+            [
+                ("pod's process killed", killed, {"plan": THREADS, "work": THREADS}),
+                ("pod's process told to end", told_to_end, {"plan": THREADS, "work": 0}),
+                ("pod's process paused", paused, {"plan": 0, "work": 0}),
+            ],
+            ["plan", "work"],
+        )
     ],
 )
-def test_processes_of_pods(
-    stage: Stage, act: Callable[[dict[str, Any]], None], lost: dict[str, int], role: str
-) -> None:
+def test_processes_of_pods(stage: Stage, act: Callable[[dict[str, Any]], None], lost: int, role: str) -> None:
     """What they printed is read: only the calls that they were in are made again."""
     stage.slow()
     stage.begin()
@@ -321,7 +325,7 @@ def test_processes_of_pods(
     stage.harms()
     act(pod)
     stage.provider_faults()
-    stage.holds(lost=lost[role])
+    stage.holds(lost=lost)
 
 
 @pytest.mark.fault("pod's process stopped for good")

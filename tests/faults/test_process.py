@@ -13,6 +13,7 @@ from faults.kinds import case
 from faults.process import OUR_FAULT, Operator
 from faults.stage import A_POD, TRAIN, Stage
 from support.cluster import OPERATOR_NAMESPACE, config_map
+from support.sampling import of_the_day, paired, sample
 
 STOPPED = 8.0
 """Seconds: longer than a worker of the compile runs."""
@@ -20,6 +21,9 @@ MISSING = 5.0
 """Seconds that a ConfigMap is not there: less than `pending_deadline`, and time enough for the clock to jump."""
 SOME_CALLS = 30
 """Then worker pods are in the middle of their work."""
+
+
+ROLES = ("plan", "work")
 
 
 def killed(stage: Stage) -> None:
@@ -46,20 +50,20 @@ def away(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("harm", "role", "phase"),
     [
-        *(
-            case("operator killed", killed, role, phase, id=f"operator killed, {role} {phase}")
-            for role in ("plan", "work")
-            for phase in ("Pending", "Running")
-        ),
-        *(
-            case(kind, harm, role, "Running", id=f"{kind}, {role} Running")
-            for kind, harm in {
-                "operator told to end": ended,
-                "operator stopped and let go on": stopped,
-                "operator away while pods end": away,
-            }.items()
-            for role in ("plan", "work")
-        ),
+        case(kind, harm, role, phase, id=f"{kind}, {role} {phase}")
+        for (kind, harm), (role, phase) in [
+            *paired(
+                [("operator killed", killed)], [(role, phase) for role in ROLES for phase in ("Pending", "Running")]
+            ),
+            *paired(
+                [
+                    ("operator told to end", ended),
+                    ("operator stopped and let go on", stopped),
+                    ("operator away while pods end", away),
+                ],
+                [(role, "Running") for role in ROLES],
+            ),
+        ]
     ],
 )
 def test_an_operator_in_trouble(stage: Stage, harm: Callable[[Stage], None], role: str, phase: str) -> None:
@@ -99,13 +103,16 @@ PASSED = 8
 @pytest.mark.parametrize(
     ("verb", "resource"),
     [
-        case(f"an old operator's write arrives late: {verb} {resource}", verb, resource)
-        for verb, resource in (
-            ("create", "jobs"),
-            ("create", "configmaps"),
-            ("patch", "dspycompilations/status"),
-            ("patch", "pods"),
-            ("delete", "jobs"),
+        case("an old operator's write arrives late", verb, resource, id=f"{verb} {resource}")
+        for verb, resource in sample(
+            [
+                ("create", "jobs"),
+                ("create", "configmaps"),
+                ("patch", "dspycompilations/status"),
+                ("patch", "pods"),
+                ("delete", "jobs"),
+            ],
+            3,
         )
     ],
 )
@@ -150,7 +157,7 @@ def successor(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
 
 
 @pytest.mark.fault("Compilation deleted while the operator is away")
-@pytest.mark.parametrize("role", ["plan", "work"])
+@pytest.mark.parametrize("role", of_the_day(ROLES))
 def test_a_deletion_that_nobody_saw(stage: Stage, role: str) -> None:
     stage.slow()
     stage.begin()

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from faults import harm
 from faults.kinds import case
 from faults.proxy import Call, Fault
 from faults.stage import Stage
+from support.sampling import of_the_day
 
 WRITES = ("create", "patch", "delete")
 READS = ("get", "list")
@@ -34,26 +36,20 @@ def first(*verbs: str) -> Callable[[Call], bool]:
     return fits
 
 
+def refusals(name: str, *codes: int, **options: bool) -> Any:
+    first, *others = [f"{what} answered {code}" for code in codes for what in ("write", "read")]
+    return case(first, codes, id=name, besides=others, **options)
+
+
 @pytest.mark.parametrize(
-    "code",
-    [
-        pytest.param(
-            code,
-            marks=[
-                pytest.mark.fault(f"write answered {code}"),
-                pytest.mark.fault(f"read answered {code}"),
-                *([pytest.mark.some] if code == 503 else []),
-            ],
-        )
-        for code in (401, 403, 409, 410, 429, 500, 503, 504)
-    ],
+    "codes", [refusals("passing", 403, 429, 500, 503, 504, some=True), refusals("ending kopf", *ENDS_KOPF)]
 )
-def test_every_kind_of_request_fails_once(stage: Stage, code: int) -> None:
-    """kopf's own are among them."""
-    fault = harm.answered(code, retry_after=2 if code == 429 else None)
-    rule = stage.proxy.add(first(*WRITES, *READS), fault, times=None)
+def test_every_kind_of_request_fails_once(stage: Stage, codes: tuple[int, ...]) -> None:
+    """With one of the codes; each day with another one. kopf's own requests are among them."""
+    faults = [harm.answered(code, retry_after=2 if code == 429 else None) for code in codes]
+    rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
-    stage.holds(restarts=code in ENDS_KOPF)
+    stage.holds(restarts=codes == ENDS_KOPF)
     assert {(call.verb, call.resource) for call in rule.hit} >= {
         ("create", "configmaps"),
         ("create", "jobs"),
@@ -95,28 +91,44 @@ def test_what_the_api_server_refuses(stage: Stage, verb: str, resource: str, rea
     assert rule.hit
 
 
+def transport(name: str, faults: dict[str, Fault]) -> Any:
+    kind, *others = faults
+    return case(kind, [*faults.values()], id=name, besides=others)
+
+
 TRANSPORT = [
-    case("request lost on its way", harm.dropped),
-    case("answer lost", harm.unanswered),
-    case("answer cut in the middle", harm.cut_short),
-    case("answer of somebody else (HTML, 200)", harm.garbled),
-    case("request delayed", harm.delayed(1.5)),
-    case("answer after the client's patience", harm.answered_late(5)),
+    transport(
+        "passing",
+        {
+            "request lost on its way": harm.dropped,
+            "answer lost": harm.unanswered,
+            "request delayed": harm.delayed(1.5),
+            "answer after the client's patience": harm.answered_late(5),
+        },
+    ),
+    # kopf ends where it cannot read what it lists; it lists anew every few minutes.
+    transport(
+        "ending kopf",
+        {
+            "answer cut in the middle": harm.cut_short,
+            "answer of somebody else (HTML, 200)": harm.garbled,
+        },
+    ),
 ]
 
 
 @pytest.mark.parametrize("stage", [{"request_timeout": 3, "log_timeout": 3}], indirect=True, ids=[""])
-@pytest.mark.parametrize("fault", TRANSPORT)
-def test_what_networks_do(stage: Stage, fault: Fault) -> None:
-    rule = stage.proxy.add(first(*WRITES, *READS), fault, times=None)
+@pytest.mark.parametrize("faults", TRANSPORT)
+def test_what_networks_do(stage: Stage, faults: list[Fault]) -> None:
+    """Every kind of request meets one of them; each day another one."""
+    rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
-    # kopf ends where it cannot read what it lists; it lists anew every few minutes.
-    stage.holds(restarts=fault in (harm.cut_short, harm.garbled))
+    stage.holds(restarts=harm.garbled in faults)
     assert len(rule.hit) > 12
 
 
 @pytest.mark.fault("one in ten requests lost")
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", of_the_day([1, 2]))
 def test_a_bad_line(stage: Stage, seed: int) -> None:
     chance = random.Random(seed)
     before = stage.proxy.add(lambda call: call.verb != "watch" and chance.random() < 0.05, harm.dropped, times=None)
@@ -189,7 +201,7 @@ def test_output_that_cannot_be_had(stage: Stage, fault: Fault, times: int) -> No
 
 
 @pytest.mark.fault("stale reads after a restart")
-@pytest.mark.parametrize("role", ["plan", "work"])
+@pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
 def test_an_api_server_whose_cache_stands_still(stage: Stage, role: str) -> None:
     """What the new process sees is old; what it writes is checked by the API server, so nothing is done twice."""
     cache = harm.StandingStill()

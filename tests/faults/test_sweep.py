@@ -12,7 +12,7 @@ from faults.stage import Stage, Undisturbed
 
 MOST_WRITES = 40
 """Of an undisturbed run. How many there are varies by a few: status writes of one second are one."""
-SOME = (3, 12)
+SOME = (3,)
 """Runs that are done with every change."""
 
 
@@ -22,7 +22,7 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
     "answer to a write lost": lambda stage: harm.unanswered,
     "write sent twice": lambda stage: harm.twice,
 }
-ROUNDS = 2
+ROUNDS = 4
 """How often a run has each of them."""
 RUNS = MOST_WRITES // ROUNDS
 VARYING = {("patch", "dspycompilations/status"), ("create", "events")}

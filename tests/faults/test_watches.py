@@ -3,63 +3,113 @@
 What kopf does not understand at all ends the process, by its design; a kubelet starts it again.
 """
 
+from typing import Any
+
 import pytest
 
 from faults import harm
 from faults.kinds import case
 from faults.proxy import Fault
 from faults.stage import Stage
+from support.sampling import DAY
 
 ON_AND_ON = None
 A_WHILE = 12
+"""Watches of a run."""
+WATCHED = ("dspycompilations", "jobs", "pods")
+Edits = list[tuple[harm.Edit, int | None]]
+"""Each with how many watches it befalls."""
+
+SILENT: dict[str, tuple[harm.Edit, int | None]] = {"watch silent, connection alive": (harm.silent, ON_AND_ON)}
+PASSING: dict[str, tuple[harm.Edit, int | None]] = {
+    "watch cut in the middle of a line": (harm.cut_in_a_line, A_WHILE),
+    "watch ends after each event": (harm.ended_at_once, ON_AND_ON),
+    "watch events repeated": (harm.repeated, ON_AND_ON),
+    "watch events disordered": (harm.disordered, ON_AND_ON),
+    "watch goes back in time": (harm.back_in_time, ON_AND_ON),
+    "watch events of unknown type": (harm.strange(), ON_AND_ON),
+    "watch events lost: ADDED": (harm.without("ADDED"), ON_AND_ON),
+    "watch events lost: MODIFIED": (harm.without("MODIFIED"), ON_AND_ON),
+    "watch events lost: DELETED": (harm.without("DELETED"), ON_AND_ON),
+    "watch ends in ERROR 410": (harm.with_error(410), A_WHILE),
+}
+ENDING: dict[str, tuple[harm.Edit, int | None]] = {
+    "watch event that is no JSON": (harm.garbage, 3),
+    "watch ends in ERROR 500": (harm.with_error(500), 3),
+    "watch ends in ERROR 504": (harm.with_error(504), 3),
+}
+
+
+def watches(name: str, kinds: dict[str, tuple[harm.Edit, int | None]], ends: bool = False, **options: bool) -> Any:
+    kind, *others = kinds
+    return case(kind, [*kinds.values()], ends, id=name, besides=others, **options)
+
+
+def by_threes() -> list[Any]:
+    """Those that a process survives, one for each watch; each day others side by side."""
+    kinds = [*PASSING][DAY % len(PASSING) :] + [*PASSING][: DAY % len(PASSING)]
+    return [
+        watches(f"side by side, {at // 3 + 1}", {kind: PASSING[kind] for kind in kinds[at : at + 3]}, some=not at)
+        for at in range(0, len(kinds), 3)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("edit", "times", "ends"),
-    [
-        case("watch cut in the middle of a line", harm.cut_in_a_line, A_WHILE, False, some=True),
-        case("watch ends after each event", harm.ended_at_once, ON_AND_ON, False),
-        case("watch silent, connection alive", harm.silent, ON_AND_ON, False, some=True),
-        case("watch events repeated", harm.repeated, ON_AND_ON, False),
-        case("watch events disordered", harm.disordered, ON_AND_ON, False),
-        case("watch goes back in time", harm.back_in_time, ON_AND_ON, False),
-        case("watch event that is no JSON", harm.garbage, A_WHILE, True),
-        case("watch events of unknown type", harm.strange(), ON_AND_ON, False),
-        case("watch events lost: ADDED", harm.without("ADDED"), ON_AND_ON, False),
-        case("watch events lost: MODIFIED", harm.without("MODIFIED"), ON_AND_ON, False),
-        case("watch events lost: DELETED", harm.without("DELETED"), ON_AND_ON, False),
-        case("watch ends in ERROR 410", harm.with_error(410), A_WHILE, False),
-        case("watch ends in ERROR 500", harm.with_error(500), A_WHILE, True),
-        case("watch ends in ERROR 504", harm.with_error(504), A_WHILE, True),
-    ],
+    ("edits", "ends"), [watches("silent", SILENT, some=True), *by_threes(), watches("ending kopf", ENDING, ends=True)]
 )
-def test_what_becomes_of_events(stage: Stage, edit: harm.Edit, times: int | None, ends: bool) -> None:
+def test_what_becomes_of_events(stage: Stage, edits: Edits, ends: bool) -> None:
+    """Of one kind, it befalls all watches; of several, each befalls one."""
     # The watches that are open already are of before the rule.
-    rule = stage.proxy.add(lambda call: call.verb == "watch", harm.edited(edit), times=times)
+    rules = [
+        stage.proxy.add(
+            lambda call, at=at: call.verb == "watch" and WATCHED.index(call.resource) % len(edits) == at,  # type: ignore[misc]
+            harm.edited(edit),
+            times=times,
+        )
+        for at, (edit, times) in enumerate(edits)
+    ]
     stage.operator.kill()
     stage.begin()
     stage.holds(restarts=ends)
-    assert len({call.resource for call in rule.hit}) == 3
+    assert all(rule.hit for rule in rules)
+    assert {call.resource for rule in rules for call in rule.hit} == {*WATCHED}
+
+
+def failures(name: str, faults: dict[str, Fault], ends: bool, times: int) -> Any:
+    kind, *others = faults
+    return case(kind, [*faults.values()], ends, times, id=name, besides=others)
 
 
 @pytest.mark.parametrize(
-    ("fault", "ends"),
+    ("faults", "ends", "times"),
     [
-        *(
-            case(
-                f"watch answered {code}",
-                harm.answered(code, retry_after=1 if code == 429 else None),
-                code in (401, 410),
-            )
-            for code in (401, 403, 410, 429, 500, 503)
+        failures(
+            "passing",
+            {
+                **{
+                    f"watch answered {code}": harm.answered(code, retry_after=1 if code == 429 else None)
+                    for code in (403, 429, 500, 503)
+                },
+                "watch request lost": harm.dropped,
+            },
+            False,
+            A_WHILE,
         ),
-        case("watch request lost", harm.dropped, False),
-        case("watch answered with HTML", harm.garbled, True),
+        failures(
+            "ending kopf",
+            {
+                "watch answered 401": harm.answered(401),
+                "watch answered 410": harm.answered(410),
+                "watch answered with HTML": harm.garbled,
+            },
+            True,
+            3,
+        ),
     ],
 )
-def test_watches_that_do_not_come_about(stage: Stage, fault: Fault, ends: bool) -> None:
-    rule = stage.proxy.add(lambda call: call.verb == "watch", fault, times=3 if ends else A_WHILE)
+def test_watches_that_do_not_come_about(stage: Stage, faults: list[Fault], ends: bool, times: int) -> None:
+    rule = stage.proxy.add(lambda call: call.verb == "watch", harm.in_turn(faults), times=times)
     stage.operator.kill()
     stage.begin()
     stage.holds(restarts=ends)
-    assert rule.hit
+    assert len(rule.hit) >= len(faults)

@@ -14,7 +14,6 @@ import pydantic
 from dspy.utils.exceptions import AdapterParseError
 
 import rollouts
-from portable_programs import Connected, OwnModels, Retrieving, near
 from triage import Category, Triage
 from triage import metric as triage_metric
 
@@ -28,15 +27,12 @@ __all__ = [
     "Checked",
     "Choosy",
     "Code",
-    "Connected",
     "Deadly",
     "Failing",
     "Hopeless",
     "One",
-    "OwnModels",
     "Panel",
     "Poisoned",
-    "Retrieving",
     "Shy",
     "Slipping",
     "Stumbling",
@@ -53,7 +49,6 @@ __all__ = [
     "feedback",
     "graded",
     "last_first",
-    "near",
     "noted",
     "objectives",
     "partial",

@@ -1,7 +1,8 @@
 """The reference: the same compile by stock DSPy in one process, written as its documentation would have it.
 
-Run as `python stock.py CASE`, CASE being JSON; prints the winner and its candidates as JSON. One thread, so that the
-LM cache misses each request once and `requests` of the provider are the fewest that stock can do with.
+Run as `python stock.py CASE FILE`, CASE being JSON; writes the winner and its candidates to the file, as JSON. One
+thread, so that the LM cache misses each request once and `requests` of the provider are the fewest that stock can do
+with.
 """
 
 import contextlib
@@ -10,8 +11,9 @@ import importlib
 import inspect
 import io
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,16 @@ def examples(name: str, limit: int) -> list[Any]:
     return [dspy.Example(**json.loads(line)).with_inputs("ticket") for line in lines]
 
 
+def programs(case: dict[str, Any]) -> Any:
+    return importlib.import_module(case["module"])
+
+
 def model(case: dict[str, Any], name: str) -> dspy.LM:
     return dspy.LM(f"{case['client']}/{name}", api_base=case["url"], api_key="none")
 
 
 def compiled(case: dict[str, Any], student: Any) -> Any:
-    metric = getattr(replay_programs, case["metric"])
+    metric = getattr(programs(case), case["metric"])
     train = examples("train", case["train"])
     validation = examples("validation", case["validation"]) if case["validation"] else None
     both = {"trainset": train, "valset": validation}
@@ -153,14 +159,14 @@ def scored(case: dict[str, Any]) -> list[Any]:
 
 
 def score(program: Any, case: dict[str, Any]) -> float:
-    metric, devset = getattr(replay_programs, case["metric"]), scored(case)
+    metric, devset = getattr(programs(case), case["metric"]), scored(case)
     found: float = dspy.Evaluate(devset=devset, metric=metric, max_errors=len(devset) + 1)(program).score
     return found
 
 
 def script(case: dict[str, Any]) -> dict[str, Any]:
     """What a user would write: baseline, compile, winner."""
-    student = getattr(replay_programs, case["program"])()
+    student = getattr(programs(case), case["program"])()
     baseline = score(student, case)
     try:
         winner = compiled(case, student)
@@ -174,8 +180,16 @@ def script(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    case, calls = json.loads(sys.argv[1]), count_calls()
+def main(given: str, target: str, environment: Mapping[str, str] | None = None) -> None:
+    """Runs the script of a case.
+
+    Args:
+        environment: of the process, where that is a fork.
+    """
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
+    case, calls = json.loads(given), count_calls()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     adapters = {
         "json": dspy.JSONAdapter,
@@ -187,8 +201,8 @@ def main() -> None:
         dspy.configure(adapter=adapters[case["adapter"]]())
     with contextlib.redirect_stdout(io.StringIO()):
         found = script(case)
-    print(json.dumps({**found, "calls": calls()}, default=str))
+    Path(target).write_text(json.dumps({**found, "calls": calls()}, default=str), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], sys.argv[2])

@@ -1,12 +1,19 @@
-"""Simulated providers, one process for each seed."""
+"""Simulated providers, one process for each seed; a server of forks for each pytest process."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from simulated_provider.testing import running_provider
-from support.compiles import KNOWLEDGE
+from support import forks
+from support.compiles import KNOWLEDGE, PATHS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server_of_forks() -> None:
+    forks.start(os.pathsep.join(map(str, PATHS)))
 
 
 @pytest.fixture(scope="session")

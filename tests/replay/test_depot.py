@@ -61,12 +61,9 @@ def test_a_killed_run_goes_on_from_it(
 
 def test_what_was_lost_there_ends_the_run_and_says_so(providers: Any, tmp_path: Path) -> None:
     provider, depot = providers(1), tmp_path / "depot"
-    provider.set_faults(latency=str(LATENCY))
-    driver = start_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{depot}")
-    wait_for_requests(provider, 90)
-    driver.send_signal(signal.SIGTERM)
-    driver.communicate()
-    provider.set_faults()
+    finished = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{depot}")
+    assert finished.status == 0, finished.output
+    (finished.journal / "artifact" / "program.json").unlink()
     for folder in depot.iterdir():
         shutil.rmtree(folder)
     run = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{depot}")
@@ -77,7 +74,8 @@ def test_what_was_lost_there_ends_the_run_and_says_so(providers: Any, tmp_path: 
 
 def test_a_place_that_cannot_be_written_ends_the_run_and_says_so(providers: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
-    run = run_local(CASE.manifest(providers(1).url), tmp_path, SWARM_DEPOT=f"file://{tmp_path}/file")
+    manifest = CASE.manifest(providers(1).url, maxAttempts=1)
+    run = run_local(manifest, tmp_path, SWARM_DEPOT=f"file://{tmp_path}/file")
     assert run.status == 1
     assert "StorageFailed" in run.output
     assert "cannot be written" in run.output

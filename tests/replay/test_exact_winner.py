@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import dspy
 import pytest
 
 from simulated_provider.testing import running_provider
@@ -54,6 +55,16 @@ def test_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Path, 
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
     assert ours.calls == ours.requests
+
+
+def test_a_report_says_what_made_the_artifact(providers: Any, tmp_path: Path) -> None:
+    case = Case("", "labeledFewShot", {"k": 2}, validation=4, teacher=True)
+    report = case.swarm(providers(1), tmp_path).report
+    assert report["origin"].keys() == {"runId", "spec", "program", "data", "packages", "models", "dspy", "image"}
+    assert report["origin"]["models"] == {"student": "openai/small", "teacher": "openai/large"}
+    assert report["origin"]["dspy"] == dspy.__version__
+    assert {"baseline", "best"} <= report["scores"].keys()
+    assert report["usage"].keys() >= {"calls", "promptTokens", "completionTokens"}
 
 
 def test_answers_without_the_format_asked_for_are_what_they_are_in_stock(tmp_path: Path) -> None:

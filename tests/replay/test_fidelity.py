@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.compiles import Case, StockRun
-from support.fidelity import ALL, WHICH, WHOLE, of_the_day
+from support.sampling import ALL, WHICH, WHOLE, of_the_day
 from swarm_worker.lookahead.guesses import WASTE
 
 

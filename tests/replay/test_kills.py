@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from support.compiles import Case
-from support.fidelity import WHOLE, of_the_day
 from support.kills import disturbed
+from support.sampling import WHOLE, of_the_day, sample
 
 DEMOS: dict[str, Any] = {"max_bootstrapped_demos": 2, "max_labeled_demos": 2}
 CASES: dict[str, Case] = {
@@ -37,8 +37,8 @@ def random_provider(providers: Any) -> Any:
     return provider
 
 
-@pytest.mark.parametrize("seed", of_the_day([1, 2, 3]) if WHOLE else [1])
-@pytest.mark.parametrize("name", CASES if WHOLE else ["simba", "copro"])
+@pytest.mark.parametrize("seed", of_the_day([1, 2, 3]))
+@pytest.mark.parametrize("name", sample([*CASES], len(CASES)))
 def test_a_run_that_was_killed_has_the_winner_of_its_journal(
     random_provider: Any, tmp_path: Path, name: str, seed: int
 ) -> None:

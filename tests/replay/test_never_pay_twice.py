@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from support.compiles import Case, LocalRun, run_local, start_local
+from support.compiles import Case, LocalRun, ended, run_local, start_local
 from support.kills import kill_one, wait_for_requests
+from support.sampling import paired
 
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 WORKERS, THREADS = 2, 4
@@ -36,8 +37,16 @@ def slow(provider: Any) -> Iterator[None]:
         provider.set_faults()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
-@pytest.mark.parametrize("after", [30, 90], ids=["in the first round", "in the second round"])
+def kills(requests: list[int], *numbers: signal.Signals) -> Any:
+    """Signals, each after so many requests: in the first round, or in the second."""
+    rows = [
+        pytest.param(number, after, id=f"{number.name} after {after} requests")
+        for number, after in paired(numbers, requests)
+    ]
+    return pytest.mark.parametrize(("number", "after"), rows)
+
+
+@kills([30, 90], signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 def test_a_stopped_driver_goes_on_where_it_was(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int], number: int, after: int
 ) -> None:
@@ -61,8 +70,7 @@ def test_a_stopped_driver_goes_on_where_it_was(
     assert provider.stats()["requests"] <= requests + (UNHEARD if number == signal.SIGKILL else IN_FLIGHT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
-@pytest.mark.parametrize("after", [20, 100], ids=["in the first round", "in the second round"])
+@kills([20, 100], signal.SIGTERM, signal.SIGKILL)
 def test_a_killed_worker_is_replaced(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int], number: int, after: int
 ) -> None:
@@ -72,8 +80,7 @@ def test_a_killed_worker_is_replaced(
         driver = start_local(CASE.manifest(provider.url), tmp_path, workers=WORKERS)
         wait_for_requests(provider, after)
         kill_one("work", driver, tmp_path, number)
-        output, _ = driver.communicate()
-    run = LocalRun(driver.returncode, output, tmp_path / "journal")
+        run = ended(driver, tmp_path)
 
     assert run.status == 0, run.output
     assert "attempt 2" in run.output
@@ -89,8 +96,7 @@ def test_a_killed_plan_is_replaced(
     provider = providers(1)
     driver = start_local(CASE.manifest(provider.url), tmp_path, workers=WORKERS)
     kill_one("plan", driver, tmp_path, number)
-    output, _ = driver.communicate()
-    run = LocalRun(driver.returncode, output, tmp_path / "journal")
+    run = ended(driver, tmp_path)
 
     assert run.status == 0, run.output
     assert run.program == reference.program

@@ -12,16 +12,23 @@ from support.kills import kill_one
 from swarm_wire.records import RecordKind
 
 KEY = "sk-of-the-users-own-5f1c"
+MODULE = "portable_programs"
 SEARCH = {"num_candidate_programs": 1, "max_labeled_demos": 3, "max_bootstrapped_demos": 2}
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        Case("a retriever", parameters=SEARCH, program="Retrieving"),
-        Case("a connection, a lock, clients", parameters=SEARCH, program="Connected"),
-        Case("in a bootstrap", "bootstrapFewShot", {"max_bootstrapped_demos": 2}, program="Connected"),
-        Case("in the metric", parameters=SEARCH, metric="near"),
+        Case("a retriever", parameters=SEARCH, program="Retrieving", module=MODULE),
+        Case("a connection, a lock, clients", parameters=SEARCH, program="Connected", module=MODULE),
+        Case(
+            "in a bootstrap",
+            "bootstrapFewShot",
+            {"max_bootstrapped_demos": 2},
+            program="Connected",
+            module=MODULE,
+        ),
+        Case("in the metric", parameters=SEARCH, metric="near", module=MODULE),
     ],
     ids=lambda case: case.name,
 )
@@ -40,7 +47,7 @@ def test_keys_of_a_programs_own_models_reach_its_pods_alone(
     provider = providers(1)
     monkeypatch.setenv("OWN_MODELS", provider.url)
     monkeypatch.setenv("OWN_KEY", KEY)
-    case = Case("own models", parameters=SEARCH, program="OwnModels")
+    case = Case("own models", parameters=SEARCH, program="OwnModels", module=MODULE)
     stock = case.stock(provider)
 
     provider.set_faults(latency="0.3")

@@ -13,7 +13,7 @@ import pytest
 
 from simulated_provider.testing import running_provider
 from support.compiles import KNOWLEDGE, Case, LocalRun, StockRun, run_local
-from support.fidelity import WHOLE, of_the_day
+from support.sampling import WHOLE, of_the_day
 
 SEARCH = {"num_candidate_programs": 5, "max_labeled_demos": 6}
 

@@ -1,5 +1,6 @@
 """After a change of the spec, only what is new is paid for, and the winner is that of a fresh run."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,12 +57,22 @@ def run(
     return run_file(folder, provider, *arguments, SWARM_DEPOT=depot)
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_a_changed_spec_pays_only_for_what_is_new(what: str, providers: Any, tmp_path: Path) -> None:
-    change, provider = CHANGES[what], providers(1)
-    first = run(BASE, provider, tmp_path / "changed")
+@pytest.fixture(scope="module")
+def before(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LocalRun]:
+    """A folder after its first run."""
+    folder = tmp_path_factory.mktemp("reuse") / "first"
+    first = run(BASE, providers(1), folder)
     assert first.status == 0, first.output
     assert first.report["reused"] == {"cells": 0, "calls": 0}
+    return folder, first
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_changed_spec_pays_only_for_what_is_new(
+    what: str, before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
+) -> None:
+    change, provider = CHANGES[what], providers(1)
+    shutil.copytree(before[0], tmp_path / "changed")
     changed = run(change.case, provider, tmp_path / "changed", **(change.swarm or {}))
     fresh = run(change.case, provider, tmp_path / "fresh", **(change.swarm or {}))
 
@@ -76,37 +87,36 @@ def test_a_changed_spec_pays_only_for_what_is_new(what: str, providers: Any, tmp
     assert f"reused: {reused['calls']:,} LM calls" in changed.output
 
 
-def test_what_earlier_runs_reused_is_still_there(providers: Any, tmp_path: Path) -> None:
-    provider = providers(1)
-    run(BASE, provider, tmp_path)
-    assert run(BASE, provider, tmp_path, threadsPerPod=3).requests == 0
-    third = run(BASE, provider, tmp_path, threadsPerPod=2)
+def test_what_earlier_runs_reused_is_still_there(before: tuple[Path, LocalRun], providers: Any, tmp_path: Path) -> None:
+    provider, folder = providers(1), shutil.copytree(before[0], tmp_path / "folder")
+    assert run(BASE, provider, folder, threadsPerPod=3).requests == 0
+    third = run(BASE, provider, folder, threadsPerPod=2)
     assert (third.status, third.requests) == (0, 0), third.output
 
 
 def test_a_journal_that_was_too_large_is_used_by_the_run_that_keeps_its_own_elsewhere(
-    providers: Any, tmp_path: Path
+    before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
-    provider = providers(1)
-    first = run(BASE, provider, tmp_path)
-    second = run(BASE, provider, tmp_path, depot=f"file://{tmp_path}/depot", threadsPerPod=3)
+    provider, folder, first = providers(1), shutil.copytree(before[0], tmp_path / "folder"), before[1]
+    second = run(BASE, provider, folder, depot=f"file://{tmp_path}/depot", threadsPerPod=3)
     assert (second.status, second.requests) == (0, 0), second.output
     assert (second.program, second.ranking) == (first.program, first.ranking)
     wider = replace(BASE, parameters={**BASE.parameters, "num_candidate_programs": 5})
-    third = run(wider, provider, tmp_path, depot=f"file://{tmp_path}/depot")
+    third = run(wider, provider, folder, depot=f"file://{tmp_path}/depot")
     assert third.status == 0, third.output
     assert 0 < third.requests < first.requests
     assert [*(tmp_path / "depot").iterdir()], "what is new is there"
 
 
 @pytest.mark.parametrize("why", ["another model", "a journal of its own"])
-def test_what_cannot_be_reused_is_paid_for(why: str, providers: Any, tmp_path: Path) -> None:
-    provider = providers(1)
-    first = run(BASE, provider, tmp_path)
+def test_what_cannot_be_reused_is_paid_for(
+    why: str, before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
+) -> None:
+    provider, folder, first = providers(1), shutil.copytree(before[0], tmp_path / "folder"), before[1]
     if why == "another model":
-        second = run(BASE, provider, tmp_path, model="openai/large")
+        second = run(BASE, provider, folder, model="openai/large")
     else:
-        second = run(BASE, provider, tmp_path, "--journal", "mine", threadsPerPod=3)
+        second = run(BASE, provider, folder, "--journal", "mine", threadsPerPod=3)
     assert second.status == 0, second.output
     assert second.report["reused"] == {"cells": 0, "calls": 0}
     assert second.requests >= 0.9 * first.requests

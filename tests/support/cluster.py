@@ -1,12 +1,15 @@
 """A namespace of a real cluster with the operator installed and a simulated provider in it: for tests and the demo."""
 
+import functools
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+from support.api import Api
 from testbed import Cluster
 
 ROOT = Path(__file__).parents[2]
@@ -14,8 +17,14 @@ OPERATOR_NAMESPACE = "dspy-swarm"
 OPERATOR_PODS = "app.kubernetes.io/name=dspy-swarm"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
-POLL_SECONDS = 1.0
-"""Between two looks: kubectl takes a third of a second of a CPU for each, which the cluster lacks then."""
+POLL_SECONDS = 0.5
+"""Between two looks. They are asked of the API server: kubectl takes a third of a second of a CPU for each."""
+RESOURCES = {
+    "configmap": "api/v1 configmaps",
+    "pod": "api/v1 pods",
+    "job": "apis/batch/v1 jobs",
+    "dspyc": "apis/dspy-swarm.dev/v1alpha1 dspycompilations",
+}
 
 Manifest = dict[str, Any]
 
@@ -32,6 +41,12 @@ def install_operator(cluster: Cluster, tag: str = "dev", **values: str) -> None:
         *("upgrade", "--install", "dspy-swarm", ROOT / "charts" / "dspy-swarm", "--namespace", OPERATOR_NAMESPACE),
         *("--create-namespace", "--wait", "--timeout", "180s", *arguments),
     )
+
+
+@functools.cache
+def api(kubeconfig: Path) -> Api:
+    """The connection of this process to a cluster."""
+    return Api(kubeconfig)
 
 
 @dataclass(frozen=True)
@@ -57,14 +72,25 @@ class Namespace:
         self.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(document))
 
     def get(self, kind: str, name: str) -> Manifest:
-        found: Manifest = json.loads(self.kubectl("get", kind, name, "--output", "json"))
+        """An object by its kind, singular or plural, and its name. Raises LookupError where there is none."""
+        found: Manifest | None = self._api.get(f"{self._path(kind)}/{name}")
+        if found is None:
+            raise LookupError(f"there is no {kind} {name} in the namespace {self.name}")
         return found
 
     def list(self, kind: str, **labels: str) -> list[Manifest]:
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        printed = self.kubectl("get", kind, "--selector", selector, "--output", "json")
-        items: list[Manifest] = json.loads(printed)["items"]
+        """All objects of a kind with these labels."""
+        selector = urlencode({"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())})
+        items: list[Manifest] = self._api.get(f"{self._path(kind)}?{selector}")["items"]
         return items
+
+    @property
+    def _api(self) -> Api:
+        return api(self.cluster.kubeconfig)
+
+    def _path(self, kind: str) -> str:
+        group, plural = RESOURCES[kind.removesuffix("s")].split()
+        return f"/{group}/namespaces/{self.name}/{plural}"
 
     def start_provider(self, knowledge: Path, *arguments: str) -> None:
         """Deploys the simulated provider as Service `provider`, port 8000."""
@@ -78,20 +104,19 @@ class Namespace:
 
     def provider(self, path: str) -> Any:
         """What the provider's admin endpoint answers, through the API server."""
-        proxy = f"/api/v1/namespaces/{self.name}/services/provider:8000/proxy"
-        return json.loads(self.cluster.kubectl("get", "--raw", f"{proxy}{path}"))
+        return self._api.send("GET", f"{self._provider}{path}")
 
     def set_faults(self, **faults: Any) -> None:
         """Puts these rules in force, all others as by default."""
-        self._send("replace", "/admin/faults", faults)
+        self._api.send("PUT", f"{self._provider}/admin/faults", faults)
 
     def reset_provider(self) -> None:
         """Counts requests from 0 again."""
-        self._send("create", "/admin/reset", {})
+        self._api.send("POST", f"{self._provider}/admin/reset", {})
 
-    def _send(self, verb: str, path: str, body: Any) -> None:
-        proxy = f"/api/v1/namespaces/{self.name}/services/provider:8000/proxy"
-        self.cluster.kubectl(verb, "--raw", f"{proxy}{path}", "--filename", "-", stdin=json.dumps(body))
+    @property
+    def _provider(self) -> str:
+        return f"/api/v1/namespaces/{self.name}/services/provider:8000/proxy"
 
     def requests(self) -> int:
         """Requests that the provider answered so far."""

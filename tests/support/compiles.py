@@ -1,12 +1,14 @@
 """Runs compiles for tests: by stock DSPy in one process, and by the local driver.
 
-`Case` is a compile in the words of both sides; its methods `stock` and `swarm` run it, and count what it costs.
+`Case` is a compile in the words of both sides; its methods `stock` and `swarm` run it, and count what it costs. Where
+the server of forks (`support.forks`) was started, stock is a fork of it, and the driver runs in this process.
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from support import forks
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "programs"
@@ -30,6 +34,8 @@ class Case:
     parameters: dict[str, Any] = field(default_factory=dict)
     program: str = "One"
     metric: str = "exact"
+    module: str = "replay_programs"
+    """Where program and metric are."""
     train: int = 24
     validation: int | None = 16
     """None: the spec names none, and stock gets none."""
@@ -43,16 +49,17 @@ class Case:
     def stock(self, provider: Any) -> "StockRun":
         """Stock DSPy in one process, with one thread and its LM cache."""
         case = {**asdict(self), "url": provider.url}
-        with counted(provider) as requests:
-            done = subprocess.run(
-                [sys.executable, str(PROGRAMS / "stock.py"), json.dumps(case)],
-                env=environment(),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        assert done.returncode == 0, done.stderr
-        return StockRun(**json.loads(done.stdout.splitlines()[-1]), requests=requests[0])
+        with counted(provider) as requests, tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "stock.json"
+            if forks.are_there():
+                import stock
+
+                forks.fork(stock.main, json.dumps(case), str(target), environment())
+            else:
+                command = [sys.executable, str(PROGRAMS / "stock.py"), json.dumps(case), str(target)]
+                subprocess.run(command, env=environment(), check=True)
+            found = json.loads(target.read_text(encoding="utf-8"))
+        return StockRun(**found, requests=requests[0])
 
     def swarm(
         self, provider: Any, folder: Path, *, speculation: int | None = None, workers: int = 2, **env: str
@@ -82,10 +89,10 @@ class Case:
         }
         spec = {
             "program": {
-                "entrypoint": f"replay_programs:{self.program}",
+                "entrypoint": f"{self.module}:{self.program}",
                 **({"adapter": {self.adapter: {}}} if self.adapter else {}),
             },
-            "metric": {"entrypoint": f"replay_programs:{self.metric}"},
+            "metric": {"entrypoint": f"{self.module}:{self.metric}"},
             "data": {
                 "inputs": ["ticket"],
                 "train": source("train", self.train),
@@ -187,12 +194,8 @@ def environment(**more: str) -> dict[str, str]:
 
 def start_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env: str) -> subprocess.Popen[str]:
     """The local driver as a process; `folder` holds its files and its journal."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "compilation.yaml"
-    file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
-    command = [sys.executable, "-m", "swarm_worker", "run", "-f", str(file), "--workers", str(workers)]
     return subprocess.Popen(
-        [*command, "--journal", str(folder / "journal")],
+        [sys.executable, "-m", "swarm_worker", *_arguments(manifest, folder, workers)],
         env=environment(**env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -200,9 +203,23 @@ def start_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **e
     )
 
 
+def _arguments(manifest: dict[str, Any], folder: Path, workers: int) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "compilation.yaml"
+    file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    return ["run", "-f", str(file), "--workers", str(workers), "--journal", str(folder / "journal")]
+
+
 def run_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env: str) -> LocalRun:
     """Runs the local driver to its end."""
-    process = start_local(manifest, folder, workers=workers, **env)
+    if forks.are_there():
+        status, output = forks.swarm(_arguments(manifest, folder, workers), environment(**env), Path.cwd())
+        return LocalRun(status, output, folder / "journal")
+    return ended(start_local(manifest, folder, workers=workers, **env), folder)
+
+
+def ended(process: subprocess.Popen[str], folder: Path) -> LocalRun:
+    """Waits for the end of what `start_local` started in this folder."""
     output, _ = process.communicate()
     return LocalRun(process.returncode, output, folder / "journal")
 
@@ -210,18 +227,10 @@ def run_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env
 def run_file(folder: Path, provider: Any, *arguments: str, **env: str) -> LocalRun:
     """The local driver as people run it: in a folder with a compilation.yaml, where the journals are then, too."""
     with counted(provider) as requests:
-        done = subprocess.run(
-            [sys.executable, "-m", "swarm_worker", "run", "-f", "compilation.yaml", *arguments],
-            cwd=folder,
-            env=environment(**env),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        status, output = forks.swarm(["run", "-f", "compilation.yaml", *arguments], environment(**env), folder)
     journals = [*folder.glob("mine"), *folder.glob(".dspy-swarm/*")]
     newest = max(journals, key=lambda path: path.stat().st_mtime_ns)
-    return LocalRun(done.returncode, done.stdout, newest, requests[0])
+    return LocalRun(status, output, newest, requests[0])
 
 
 def camel(name: str) -> str:

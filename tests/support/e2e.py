@@ -67,6 +67,15 @@ def triage(name: str, **spec: Any) -> Manifest:
     }
 
 
+def little(name: str, **spec: Any) -> Manifest:
+    """The same for whom it is enough that a run ends: fewer candidates and examples, so fewer pods."""
+    made = triage(name, **{"swarm": {"pods": 2, "threadsPerPod": 4}, **spec})
+    made["spec"]["optimizer"]["bootstrapFewShotWithRandomSearch"]["numCandidatePrograms"] = 2
+    for part in ("train", "validation"):
+        made["spec"]["data"][part]["limit"] = 8
+    return made
+
+
 def pods(namespace: Namespace, compilation: Manifest, role: str) -> list[Manifest]:
     """Running pods of a run."""
     labels = {"dspy-swarm.dev/run": compilation["status"]["runId"], "dspy-swarm.dev/role": role}

@@ -19,7 +19,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> tes
     with first_of(tmp_path_factory.getbasetemp().parent / f"installed-{testrun_uid}") as is_first:
         cluster = testbed.cluster()
         if is_first:
-            cluster.load(*testbed.project_images())
+            if not cluster.setup.context:  # else whoever named it has brought them there
+                cluster.load(*testbed.project_images())
             install_operator(
                 cluster,
                 **{"operator.gatherInterval": "1", "operator.pendingDeadline": "10", "operator.retryDelay": "1"},

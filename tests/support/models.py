@@ -14,7 +14,8 @@ from dspy.predict.predict import Predict
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 from dspy.utils.parallelizer import ParallelExecutor
 
-from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make
+from swarm_worker.client.call import Completion, LMCall, Make
+from swarm_worker.client.flow import Flow
 from swarm_worker.client.installed import client
 from swarm_worker.content.codec import Codec
 
@@ -129,14 +130,12 @@ def prepared(lm: Any, prompt: str, given: dict[str, Any] | None = None) -> LMCal
     """The call that the LM makes when it is asked."""
     calls: list[LMCall] = []
 
-    def around(lm: Any, call: LMCall, make: Make) -> Any:
+    def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
         calls.append(call)
+        yield from ()  # takes no time
         return client().answer(lm, [Completion("answer", 1)] * call.count, 1)
 
-    async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        raise NotImplementedError
-
-    undo = client().intercept(around, async_around)
+    undo = client().intercept(around)
     try:
         lm(prompt, **(given or {}))
     finally:

@@ -1,40 +1,28 @@
 """Compiles of the programs in `tests/programs/users`, by stock DSPy and by the local driver, compared.
 
-All processes but the twins are forks of one server: importing DSPy takes longer than most of these compiles. It is the
-local driver's own (`swarm_worker.local.launcher`), which here lives as long as the tests; the driver runs in this
-process.
+All processes but the twins are forks of one server (`support.forks`).
 """
 
-import io
 import json
-import multiprocessing
 import os
 import re
-import signal
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from support import stock_user
+from support import forks, stock_user
 from support.compiles import ROOT, camel
 from support.hashed import HashedProvider, Request
 from swarm_wire.names import WorkerReason
-from swarm_worker.__main__ import main
 from swarm_worker.local.reasons import LocalReason
 
 IN_FLIGHT = 8
 """Cells that run at a time: so many may be the first to ask for the same."""
 REASONS = [*WorkerReason, *LocalReason]
 FOLDER = ROOT / "tests" / "programs" / "users"
-PRELOADED = [
-    *("swarm_worker.pod.plan", "swarm_worker.pod.work", "swarm_worker.client.warm"),
-    *("numpy", "optuna", "gepa"),
-]
 _PATHS = [ROOT / "worker_image", ROOT / "tests", ROOT / "examples" / "provider"]
 
 
@@ -80,14 +68,7 @@ class Ours:
 
 def start_forks() -> None:
     """Starts the server that processes are forked from, once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    paths = os.pathsep.join(map(str, _PATHS))
-    with _surroundings({"PYTHONHASHSEED": "0", "PYTHONPATH": paths}):
-        first = context.Process(target=int)
-        first.start()
-        first.join()
-        first.close()
+    forks.start(os.pathsep.join(map(str, _PATHS)))
 
 
 def run_stock(provider: HashedProvider, folder: Path, module: str, optimizer: Optimizer, *, threads: int = 1) -> Stock:
@@ -101,13 +82,8 @@ def run_stock(provider: HashedProvider, folder: Path, module: str, optimizer: Op
         "folder": str(FOLDER),
     }
     target = folder / f"stock-{threads}.json"
-    process = multiprocessing.get_context("forkserver").Process(
-        target=stock_user.write, args=(case, environment(provider), str(target))
-    )
     with provider.counted() as requests:
-        process.start()
-        process.join()
-        process.close()
+        forks.fork(stock_user.write, case, environment(provider), str(target))
     found = json.loads(target.read_text(encoding="utf-8"))
     return Stock(requests, **{**found, "program": _canonical(found.get("program", {}))})
 
@@ -131,11 +107,9 @@ def run_ours(
     file, journal = folder / "compilation.yaml", folder / "journal"
     file.write_text(yaml.safe_dump(_manifest(provider.url, module, optimizer, inputs, spec or {})), encoding="utf-8")
     more = {} if small_wave is None else {"SWARM_SMALL_WAVE": str(small_wave)}
-    with provider.counted() as requests, _surroundings(environment(provider, SWARM_TWIN=str(int(twin)), **more)):
-        said = io.StringIO()
-        with redirect_stdout(said), redirect_stderr(said):
-            status = main(["run", "-f", str(file), "--workers", "2", "--journal", str(journal)])
-    output = said.getvalue()
+    arguments = ["run", "-f", str(file), "--workers", "2", "--journal", str(journal)]
+    with provider.counted() as requests:
+        status, output = forks.swarm(arguments, environment(provider, SWARM_TWIN=str(int(twin)), **more), FOLDER)
     if status:
         found = re.search(rf"^(?:{'|'.join(REASONS)}): .*", output, re.MULTILINE | re.DOTALL)
         return Ours(requests, refusal=found[0].strip() if found else f"exit code {status}", output=output)
@@ -193,25 +167,6 @@ def _manifest(
     }
     kind = {"apiVersion": "dspy-swarm.dev/v1alpha1", "kind": "DSPyCompilation"}
     return {**kind, "metadata": {"name": module.replace("_", "-")}, "spec": spec}
-
-
-@contextmanager
-def _surroundings(variables: Mapping[str, str]) -> Iterator[None]:
-    """The local driver's: what it changes in its process is set back."""
-    before, handlers = dict(os.environ), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    folder = Path.cwd()
-    os.environ.update(variables)
-    os.chdir(FOLDER)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            yield
-    finally:
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _canonical(program: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,11 @@ def doctor(arguments: argparse.Namespace) -> None:
     print(f"{'way':<12}{machine.choose(facts).value}")
 
 
+def announce(arguments: argparse.Namespace) -> None:
+    """Say in one line what the tests of a cluster are about to install and make; install and make nothing."""
+    print(machine.announcement(machine.look(arguments.context), engine.missing_packages()))
+
+
 def up(arguments: argparse.Namespace) -> None:
     """Make the cluster unless it is there and well; print the path of its kubeconfig."""
     print(clusters.up(clusters.prepare(arguments.context), arguments.name, arguments.nodes).kubeconfig)
@@ -77,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(metavar="VERB", required=True)
     for name, verb in {
         "doctor": doctor,
+        "announce": announce,
         "up": up,
         "kubeconfig": kubeconfig,
         "tools": show_tools,

@@ -40,10 +40,14 @@ def has_image(tag: str) -> bool:
     return succeeds(CLIENT, "image", "inspect", tag, env=env())
 
 
+def missing_packages() -> list[str]:
+    """The Debian packages that `install` installs."""
+    return sorted(package for program, package in PACKAGES.items() if not shutil.which(program))
+
+
 def install() -> None:
     """Install the Debian packages that are missing."""
-    missing = sorted(package for program, package in PACKAGES.items() if not shutil.which(program))
-    if missing:
+    if missing := missing_packages():
         say(f"apt-get install {' '.join(missing)}")
         # RUNLEVEL=1 keeps the package's own service from starting: the engine here is ours alone.
         quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from testbed import engine
@@ -38,6 +39,29 @@ class Facts:
     go: bool = False
 
 
+OTHERWISE = (
+    "To choose otherwise: DSPY_SWARM_CONTEXT=<kubeconfig context> takes a cluster that you have, "
+    "CLUSTER=none leaves the tests of a cluster out."
+)
+
+
+def announcement(facts: Facts, missing: Sequence[str]) -> str:
+    """What the tests of a cluster are about to install and make on such a machine, in one line.
+
+    Args:
+        missing: Debian packages of our own engine that are not installed.
+    """
+    match choose(facts):
+        case Way.CONTEXT:
+            what = f"use the cluster of the context {facts.context}, and install the chart there"
+        case Way.KIND:
+            what = f"make a kind cluster in this machine's Docker, with the node image {node_image().partition('@')[0]}"
+        case Way.SOURCE:
+            packages = f"install {', '.join(missing)} with apt-get, and " if missing else ""
+            what = f"{packages}make a kind cluster in a Docker engine of their own, built from Go modules"
+    return f"The tests of a cluster {what}. {OTHERWISE}"
+
+
 def choose(facts: Facts) -> Way:
     """Decide for the way that leaves the most to what the user already has."""
     if facts.context:
@@ -65,6 +89,7 @@ def _advice(facts: Facts) -> str:
             "This machine cannot have a test cluster as it is. Any one of these cures it:",
             f"  - {first}",
             "  - name a cluster that you have: DSPY_SWARM_CONTEXT=<kubeconfig context>",
+            "  - leave the tests of a cluster out: make test CLUSTER=none",
             f"  - build everything from source; what is missing for that: "
             f"{', '.join(need for need, missing in lacking.items() if missing)}",
         ]

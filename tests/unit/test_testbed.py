@@ -52,6 +52,29 @@ def test_way(facts: Facts, way: Way) -> None:
 
 
 @pytest.mark.parametrize(
+    ("facts", "missing", "told"),
+    [
+        (Facts(context="staging"), ["docker.io"], "use the cluster of the context staging"),
+        (DOCKER, ["docker.io"], "make a kind cluster in this machine's Docker, with the node image kindest/node:"),
+        (
+            BARE_DEBIAN,
+            ["docker.io", "mmdebstrap"],
+            "install docker.io, mmdebstrap with apt-get, and make a kind cluster",
+        ),
+        (BARE_DEBIAN, [], "The tests of a cluster make a kind cluster in a Docker engine of their own"),
+    ],
+)
+def test_one_line_says_what_is_installed_and_how_to_choose_otherwise(
+    facts: Facts, missing: list[str], told: str
+) -> None:
+    said = machine.announcement(facts, missing)
+    assert told in said
+    assert "DSPY_SWARM_CONTEXT" in said
+    assert "CLUSTER=none" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
     ("facts", "advice"),
     [
         pytest.param(Facts(), "install Docker and start it", id="nothing at all"),

@@ -118,6 +118,13 @@ class OwnClient(dspy.BaseLM):
         return dict[str, str]()["choices"]
 
 
+class Exhausted(dspy.BaseLM):
+    """A class of the user's own, whose made-up answers are used up."""
+
+    def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
+        return next(iter(()))
+
+
 def raising(error: Exception) -> Callable[[str], str]:
     def answer(prompt: str) -> str:
         raise error
@@ -138,6 +145,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("an assertion", throw(AssertionError("no")), RESULT),
     ("a time-out of the user's", throw(TimeoutError("too slow")), RESULT),
     ("the user's own LM class", lambda: OwnClient("own")("one"), RESULT),
+    ("the user's own LM class has no answer left", lambda: Exhausted("own")("one"), RESULT),
     ("the user's own engine", asked(raising(KeyError("field"))), RESULT),
     ("a type that the imaginary provider has no value of", lambda: of_type(Own, "name", Draw("seed")), RESULT),
     # DSPy, about an answer or about how it is called.

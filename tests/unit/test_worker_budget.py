@@ -18,6 +18,7 @@ from dspy.clients import execution
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
 from pydantic import BaseModel
 
+from support.flows import around
 from support.models import CODEC, Provider, prepared, take_over
 from support.wire import digest
 from support.wire_spec import a_spec
@@ -53,7 +54,7 @@ class Books:
         self.told: list[Booked] = []
         prices = None if priced is None else Prices(CompilationSpec.model_validate(a_spec(models=priced)))
         self.budget = Budget(Allowance(**allowance), prices, self.told.append)
-        client().intercept_requests(self.budget.around, self.budget.async_around)
+        client().intercept_requests(self.budget.around)
 
     @property
     def calls(self) -> int:
@@ -160,7 +161,7 @@ def test_a_model_may_have_another_price_at_another_endpoint(provider: Provider, 
     prices = {"student": priced(1, 2, "http://cheap/v1"), "teacher": priced(10, 20, "http://dear/v1")}
     books = Books(prices, micro_usd=10_000)
     request = Request(provider.lm(max_tokens=10), endpoint, 1, lambda: prepared(provider.lm(max_tokens=10), "a"))
-    books.budget.around(request, lambda: Usage(calls=1, prompt_tokens=3, completion_tokens=2))
+    around(books.budget.around, request, block=lambda: Usage(calls=1, prompt_tokens=3, completion_tokens=2))
     assert books.budget.spent.micro_usd == micro_usd
 
 
@@ -271,14 +272,17 @@ def test_what_a_request_begins_that_goes_on_after_it_gives_nothing_back(provider
     def send(*later: Context) -> Usage:
         begun.append(copy_context())
         for context in later:
-            context.run(books.budget.around, request, send)
+            context.run(sent)
         return Usage(calls=1)
 
-    books.budget.around(request, send)
-    books.budget.around(request, lambda: send(begun[0]))
+    def sent(*later: Context) -> None:
+        around(books.budget.around, request, block=lambda: send(*later))
+
+    sent()
+    sent(begun[0])
     assert books.calls == 3
     with pytest.raises(AllowanceSpent):
-        begun[0].run(books.budget.around, request, send)
+        begun[0].run(sent)
 
 
 def test_where_the_books_are_closed_nothing_is_asked_any_more(provider: Provider) -> None:

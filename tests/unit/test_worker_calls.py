@@ -18,7 +18,8 @@ from support.wire import digest
 from swarm_wire.messages import CallMade, Result
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spending import Usage
-from swarm_worker.client.call import Request, Send
+from swarm_worker.client.call import Make, Request, Send
+from swarm_worker.client.flow import Flow
 from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, LimiterUnreachable, ProviderFailed, SwarmError
 from swarm_worker.journal.store import Store
@@ -312,7 +313,7 @@ def test_the_last_answer_travels_in_the_result(provider: Provider) -> None:
     header = Result.model_validate(record.header)
     assert header.calls_at is not None
     assert CODEC.loads(record.body)[1] == ["answer of one"]
-    assert CODEC.loads(record.body[header.calls_at :]).outputs == ["[[ ## answer ## ]]\nanswer of one"]
+    assert CODEC.loads_answer(record.body[header.calls_at :]).outputs == ["[[ ## answer ## ]]\nanswer of one"]
     assert Store.of([record]).answer(header.calls[0]) == record.body[header.calls_at :]
 
 
@@ -413,7 +414,8 @@ def test_what_a_program_makes_of_a_request_that_was_not_sent_is_no_result(
 ) -> None:
     """DSPy takes whatever happens to a request for the client's own error."""
 
-    def around(request: Request, send: Send) -> Any:
+    def around(request: Request, send: Send) -> Flow[None]:
+        yield from ()
         raise error
 
     def program() -> str:
@@ -422,7 +424,7 @@ def test_what_a_program_makes_of_a_request_that_was_not_sent_is_no_result(
         except Exception:
             return "made up"
 
-    undo = client().intercept_requests(around, None)  # type: ignore[arg-type]
+    undo = client().intercept_requests(around)
     try:
         with pytest.raises(type(error)) as raised:
             Desk().run(program)
@@ -456,13 +458,9 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     outside: list[str] = []
 
     class Outside:
-        def call(self, lm: Any, call: Any, make: Callable[[], Any]) -> Any:
+        def around(self, lm: Any, call: Any, make: Make) -> Flow[Any]:
             outside.append("call")
-            return make()
-
-        async def acall(self, lm: Any, call: Any, make: Callable[[], Any]) -> Any:
-            outside.append("acall")
-            return await make()
+            return (yield make)
 
     take_over(monkeypatch)
     calls.install(Outside())
@@ -474,12 +472,12 @@ def test_calls_in_and_out_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     with heard(monkeypatch) as outside:
         ask(provider.lm(), "one")
         asyncio.run(ask_at_once(provider.lm(), "one"))
-        assert outside == ["call", "acall"]
+        assert outside == ["call"] * 2
         with cell_calls(digest(1), Desk().answers):
             ask(provider.lm(), "two")
             assert calls.current() is not None
             thread = threading.Thread(target=ask, args=(provider.lm(), "three"))
             thread.start()
             thread.join()
-        assert outside == ["call", "acall", "call"], "a thread that DSPy did not start belongs to no cell"
+        assert outside == ["call"] * 3, "a thread that DSPy did not start belongs to no cell"
         assert calls.current() is None

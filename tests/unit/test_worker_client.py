@@ -16,7 +16,8 @@ from simulated_provider.testing import running_provider
 from support.compiles import ROOT
 from swarm_wire.spending import Allowance, Usage
 from swarm_worker.client import prices
-from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make
+from swarm_worker.client.call import Around, Completion, LMCall, Make
+from swarm_worker.client.flow import Flow
 from swarm_worker.client.installed import client
 from swarm_worker.content.codec import Codec
 from swarm_worker.provider.budget import Budget
@@ -51,23 +52,29 @@ def lm(provider: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def heard(answer: Callable[[Any, LMCall, Make], Any] = lambda lm, call, make: make()) -> Iterator[list[LMCall]]:
+def heard(answer: Around = lambda lm, call, make: make.once()) -> Iterator[list[LMCall]]:
     """The calls that are made within the block. What they answer is `answer`'s."""
     calls: list[LMCall] = []
 
-    def around(lm: Any, call: LMCall, make: Make) -> Any:
+    def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
         calls.append(call)
         return answer(lm, call, make)
 
-    async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        calls.append(call)
-        return await make()
-
-    undo = client().intercept(around, async_around)
+    undo = client().intercept(around)
     try:
         yield calls
     finally:
         undo()
+
+
+def answering(answer: Any) -> Around:
+    """Without making the call."""
+
+    def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        yield from ()  # takes no time
+        return answer
+
+    return around
 
 
 WAYS: dict[str, Callable[[Any], Any]] = {
@@ -134,8 +141,8 @@ def test_an_uncached_call_is_known_as_one(lm: Any, of_lm: Any, of_call: Any, cac
 def test_a_call_costs_what_the_provider_served(lm: Any, provider: Any) -> None:
     answers: list[Any] = []
 
-    def keep(lm: Any, call: LMCall, make: Make) -> Any:
-        answers.append(make())
+    def keep(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        answers.append((yield make))
         return answers[-1]
 
     with heard(keep) as calls, dspy.track_usage() as tracker:
@@ -187,7 +194,7 @@ def test_only_what_the_provider_refused_costs_nothing(monkeypatch: pytest.Monkey
     prices.keep_offline()
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     budget = Budget(Allowance(calls=2), None, lambda booked: None)
-    undo = client().intercept_requests(budget.around, budget.async_around)
+    undo = client().intercept_requests(budget.around)
     try:
         with server(SAYS[says]) as (url, asked), suppress(Exception):
             dspy.LM(model, api_base=url, api_key=KEY, num_retries=2)("Say hello.")
@@ -200,8 +207,8 @@ def test_an_answer_of_dspys_cache_costs_nothing(lm: Any, provider: Any) -> None:
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     answers: list[Any] = []
 
-    def keep(lm: Any, call: LMCall, make: Make) -> Any:
-        answers.append(make())
+    def keep(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        answers.append((yield make))
         return answers[-1]
 
     with heard(keep):
@@ -213,13 +220,13 @@ def test_an_answer_of_dspys_cache_costs_nothing(lm: Any, provider: Any) -> None:
 def test_an_answer_travels(lm: Any, provider: Any) -> None:
     codec, kept = Codec({"student model's API key": KEY}), []
 
-    def record(lm: Any, call: LMCall, make: Make) -> Any:
-        kept.append(codec.dumps(make()))
+    def record(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        kept.append(codec.dumps((yield make)))
         return codec.loads(kept[-1])
 
     with heard(record):
         said = lm("Say hello.")
-    with heard(lambda lm, call, make: codec.loads(kept[0])), dspy.track_usage() as tracker:
+    with heard(answering(codec.loads(kept[0]))), dspy.track_usage() as tracker:
         assert lm("Say hello.") == said
     assert provider.stats()["requests"] == 1
     assert tracker.get_total_tokens()["openai/small"]["prompt_tokens"] > 0
@@ -229,17 +236,17 @@ def test_a_call_travels_and_is_made_past_what_intercepts_it(lm: Any, provider: A
     codec, make = Codec({"student model's API key": KEY}), client().maker()
     with heard() as calls:
         said = lm("Say hello.")
-        again = make(*codec.loads(codec.dumps((lm, calls[0]))))
+        again = make(*codec.loads(codec.dumps((lm, calls[0])))).block()
     assert len(calls) == 1
     assert provider.stats()["requests"] == 2
-    with heard(lambda lm, call, make: again):
+    with heard(answering(again)):
         assert lm("Something else.") == said
 
 
 @pytest.mark.parametrize("texts", [["one"], ["one", "two"]])
 def test_an_answer_can_be_made_up(lm: Any, provider: Any, texts: list[str]) -> None:
     made_up = client().answer(lm, [Completion(text, 2) for text in texts], 7)
-    with heard(lambda lm, call, make: made_up):
+    with heard(answering(made_up)):
         assert lm("Say hello.", n=len(texts)) == texts
     assert provider.stats()["requests"] == 0
     usage = client().usage(made_up)
@@ -253,7 +260,7 @@ def test_what_is_noted_in_messages_is_part_of_the_call_that_they_become(lm: Any)
             client().note(outputs, "note", len(outputs))
 
     made_up = client().answer(lm, [Completion("[[ ## answer ## ]]\nhello", 1)], 1)
-    with heard(lambda lm, call, make: made_up) as calls, dspy.context(callbacks=[Noting()]):
+    with heard(answering(made_up)) as calls, dspy.context(callbacks=[Noting()]):
         assert dspy.Predict("question -> answer")(question="Say hello.").answer == "hello"
         lm("A plain prompt.")
     assert [call.content["messages"][0].get("note") for call in calls] == [2, None]
@@ -262,10 +269,10 @@ def test_what_is_noted_in_messages_is_part_of_the_call_that_they_become(lm: Any)
 def test_the_last_that_intercepts_is_the_outermost_and_leaves_nothing_behind(lm: Any) -> None:
     seen: list[str] = []
 
-    def named(name: str) -> Callable[[Any, LMCall, Make], Any]:
-        def around(lm: Any, call: LMCall, make: Make) -> Any:
+    def named(name: str) -> Around:
+        def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
             seen.append(name)
-            return make()
+            return (yield make)
 
         return around
 

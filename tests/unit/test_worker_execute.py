@@ -12,6 +12,7 @@ import dspy
 import pytest
 from dspy.utils.exceptions import AdapterParseError, LMAuthError, LMBillingError, LMRateLimitError, LMTimeoutError
 
+from support.flows import around
 from support.models import CODEC
 from support.wire import digest
 from swarm_wire.messages import Outcome, Result
@@ -247,7 +248,7 @@ def test_a_provider_that_did_not_answer_is_no_score_where_a_program_swallows_it(
         ledger = current()
         assert ledger is not None
         with contextlib.suppress(LMRateLimitError):  # as dspy.Parallel and bootstraps do
-            ledger.call(SimpleNamespace(model="m"), UNANSWERED, unanswered)
+            around(ledger.around, SimpleNamespace(model="m"), UNANSWERED, block=unanswered)
         if stumbles:
             raise AttributeError("None has no answer")
         return "went on without"

@@ -333,7 +333,7 @@ from swarm_worker.pod.process import Process
 from swarm_wire.records import Record, RecordKind
 
 process = Process()
-process.redact = lambda text: text.replace("wave", "(key)")
+process.mask(lambda text: text.replace("wave", "(key)"))
 process.note("the wave is wrong")
 process.put(Record(RecordKind.TASK, {"kind": "wave", "notes": ["the wave"], "more": {"deep": ["a wave", 1, None]}}))
 process.end(SwarmError("the wave is refused"))

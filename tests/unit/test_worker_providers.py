@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 import dspy
 import pytest
 
+from support.flows import around
 from support.wire_spec import a_spec
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.client.call import Request
@@ -276,7 +277,7 @@ def test_google_is_not_asked_again_who_it_does_not_know(
     lm = client(GEMINI, listener.url, None, region="europe-west4", more={"vertex_project": variable.lower()})
     begun = Refusals(lambda key: True, lambda record: None, pauses=())
     with pytest.raises(BadInput) as ended:
-        begun.around(Request(lm, None, 1, lambda: lm), lambda: lm("Say hello."))
+        around(begun.around, Request(lm, None, 1, lambda: lm), block=lambda: lm("Say hello."))
     assert ended.value.reason == "CredentialsRejected"
     assert says in str(ended.value)
     assert "spec.env" in str(ended.value)

@@ -17,6 +17,7 @@ from dspy.utils.exceptions import (
     LMUnsupportedModelError,
 )
 
+from support.flows import around, awaiting
 from support.models import CODEC
 from support.wire import digest
 from swarm_wire.messages import Outcome, Result
@@ -25,6 +26,7 @@ from swarm_wire.spending import Usage
 from swarm_wire.words import sentence
 from swarm_worker.client import permanent_errors
 from swarm_worker.client.call import Request
+from swarm_worker.client.flow import arun
 from swarm_worker.client.permanent_errors import Refusals, RequestRefused, key_of, missing_package
 from swarm_worker.errors import BadInput
 from swarm_worker.journal.run_journal import Journal
@@ -77,9 +79,9 @@ def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], i
 
     try:
         if is_async:
-            asyncio.run(to.async_around(request, async_send))
+            asyncio.run(arun(to.around(request, awaiting(async_send))))
         else:
-            to.around(request, send)
+            around(to.around, request, block=send)
         word = "answered"
     except BadInput as error:
         word = error.reason
@@ -150,7 +152,7 @@ def test_messages_say_what_to_write_and_end_in_one_full_stop() -> None:
     to = begun(False)
     for error, says in ((UNKNOWN, "models.*.endpoint"), (NO_MODEL, "models.*.model"), (MISSING, "spec.image")):
         with pytest.raises(BadInput) as ended:
-            to.around(REQUEST, sending(error, error, error)[0])
+            around(to.around, REQUEST, block=sending(error, error, error)[0])
         text = str(ended.value)
         assert says in text
         assert text.endswith(".")
@@ -194,7 +196,7 @@ def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_to_that
         ledger, call = current(), SimpleNamespace(cached=False, endpoint=endpoint)
         assert ledger is not None
         try:
-            ledger.call(REQUEST.lm, call, refused)  # type: ignore[arg-type]
+            around(ledger.around, REQUEST.lm, call, block=refused)
         except LMInvalidRequestError:
             if not goes_on:
                 raise

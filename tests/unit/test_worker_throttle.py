@@ -18,9 +18,11 @@ from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError,
 
 from simulated_provider.testing import running_provider
 from support.compiles import ROOT
+from support.flows import around
 from swarm_wire.rates import LimitedModel, RateLimit, RateLimits
 from swarm_wire.spending import Usage
-from swarm_worker.client.call import AsyncSend, Request, Send
+from swarm_worker.client.call import Make, Request, Send
+from swarm_worker.client.flow import Flow
 from swarm_worker.client.installed import client
 from swarm_worker.client.versions import has_own_client
 from swarm_worker.errors import BadInput
@@ -60,7 +62,7 @@ def throttled(limits: RateLimits | None = None, patience: float = 600.0) -> Iter
     """Requests of this process wait for their turn within the block."""
     with LocalLimiter(limits or RateLimits()) as limiter:
         throttle = Throttle(limits or RateLimits(), limiter.address, patience)
-        undo = client().intercept_requests(throttle.around, throttle.async_around)
+        undo = client().intercept_requests(throttle.around)
         try:
             yield throttle
         finally:
@@ -180,8 +182,8 @@ def test_what_a_request_begins_that_goes_on_after_it_waits_for_a_turn_of_its_own
 
     monkeypatch.setattr(OwnTurns, "wait", counted)
     throttle, request = Throttle(RateLimits(), ""), Request(lm, provider.url, 1, pytest.fail)
-    throttle.around(request, send)
-    begun[0].run(throttle.around, request, send)
+    around(throttle.around, request, block=send)
+    begun[0].run(lambda: around(throttle.around, request, block=send))
     assert len(turns) == 2
 
 
@@ -257,13 +259,10 @@ def test_an_objection_costs_no_repetition(lm: Any, provider: Any) -> None:
 def test_every_request_comes_through_and_tells_what_it_took(lm: Any, provider: Any, way: str) -> None:
     heard: list[tuple[Request, Usage]] = []
 
-    def around(request: Request, send: Send) -> None:
-        heard.append((request, send()))
+    def hear(request: Request, send: Send) -> Flow[None]:
+        heard.append((request, (yield send)))
 
-    async def async_around(request: Request, send: AsyncSend) -> None:
-        heard.append((request, await send()))
-
-    undo = client().intercept_requests(around, async_around)
+    undo = client().intercept_requests(hear)
     try:
         WAYS[way](lm, 3)
     finally:
@@ -281,11 +280,11 @@ def test_every_request_comes_through_and_tells_what_it_took(lm: Any, provider: A
 def test_what_is_used_is_told_as_without(lm: Any, provider: Any) -> None:
     answers: list[Any] = []
 
-    def keep(lm: Any, call: Any, make: Callable[[], Any]) -> Any:
-        answers.append(make())
+    def keep(lm: Any, call: Any, make: Make) -> Flow[Any]:
+        answers.append((yield make))
         return answers[-1]
 
-    undo = client().intercept(keep, None)  # type: ignore[arg-type]
+    undo = client().intercept(keep)
     try:
         with throttled(), dspy.track_usage() as tracker:
             lm("Say hello.", n=2)

@@ -195,7 +195,7 @@ def test_when_a_process_is_to_end_calls_under_way_are_answered_and_no_other_is_b
 ) -> None:
     take_over(monkeypatch)
     budget = Budget(UNLIMITED, None, lambda booked: None)
-    client().intercept_requests(budget.around, budget.async_around)
+    client().intercept_requests(budget.around)
     began, goes_on = threading.Event(), threading.Event()
 
     def answer(prompt: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from support.sampling import WHOLE, of_the_day
 from support.users import Optimizer
 
 FEW = {"max_bootstrapped_demos": 2, "max_labeled_demos": 2}
@@ -162,7 +163,8 @@ class Compile:
 
 
 def compiles() -> Iterator[Compile]:
-    for program, row in ROWS.items():
+    """Each program with one of its optimizers, each day with the other one; with both, where the tables are whole."""
+    for number, (program, row) in enumerate(ROWS.items()):
         first, second = row.optimizers
-        yield Compile(program, first, is_first=True)
-        yield Compile(program, second, is_first=False)
+        both = [Compile(program, first, is_first=True), Compile(program, second, is_first=False)]
+        yield from both if WHOLE else of_the_day(both, number)

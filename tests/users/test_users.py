@@ -1,7 +1,8 @@
 """Never another program without a word: what DSPy's users write ends as in stock, or is refused by name beforehand.
 
-Each program (`tests/programs/users`) is compiled by stock DSPy and by the local driver, with two optimizers. The
-provider's answers are a hash of the request, so that a prompt that is not stock's shows in the scores.
+Each program (`tests/programs/users`) is compiled by stock DSPy and by the local driver, with one of its two optimizers,
+each day with the other one; `make fidelity` takes both. The provider's answers are a hash of the request, so that a
+prompt that is not stock's shows in the scores.
 
 `USERS_TABLE=FILE make users` appends a line to the file for each compile: what stock came to, and what we did.
 """

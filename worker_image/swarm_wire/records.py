@@ -35,7 +35,7 @@ class RecordKind(StrEnum):
     RESULT = "result"
     """Header: messages.Result. Body: the pickled outcome, opaque to the operator."""
     CALL = "call"
-    """Header: messages.CallMade. Body: the pickled answer, opaque to the operator."""
+    """Header: messages.CallMade. Body: the answer, as JSON, opaque to the operator."""
     BOUND = "bound"
     """Header: messages.Bound. No body. Of a plan, before its end says the same."""
     BOOKED = "booked"

@@ -7,6 +7,10 @@ from urllib.parse import quote
 MANAGER: Final = "dspy-swarm"
 """Who writes: field manager, user agent, and value of the label managed-by."""
 
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+OURS: Final = f"{LABEL_MANAGED_BY}={MANAGER}"
+"""Selects what we made."""
+
 
 @dataclass(frozen=True)
 class Resource:

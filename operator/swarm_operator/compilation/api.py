@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from swarm_operator.cluster import resources
 from swarm_operator.cluster.resources import Resource
 from swarm_wire.names import WorkerReason
 from swarm_wire.report import Failures
@@ -35,7 +36,7 @@ everything again.
 RERUN_AT: Final = f"{GROUP}/rerun-at"
 """As REQUESTED_AT, but the new run uses what was paid for and still holds: a ConfigMap was edited under its name."""
 
-LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_MANAGED_BY: Final = resources.LABEL_MANAGED_BY
 LABEL_UID: Final = f"{GROUP}/compilation-uid"
 LABEL_RUN: Final = f"{GROUP}/run"
 LABEL_ROLE: Final = f"{GROUP}/role"

@@ -1,7 +1,7 @@
 """kopf wiring: what wakes a pass. The only importer of kopf.
 
-Only `on.event` handlers: kopf stores nothing in our objects and puts no finalizer on them. Each event is reduced to the
-key of its Compilation and wakes our own queue; a look at everything, each minute, repairs what watches missed.
+Only `on.event` handlers: kopf stores nothing in our objects and puts no finalizer on them. Each event is reduced to a
+key and wakes our own queue; a look at everything, each minute, repairs what watches missed.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import kopf
@@ -20,20 +21,9 @@ from aiohttp import web
 from swarm_operator.cluster import errors
 from swarm_operator.cluster.client import Kube, RestKube
 from swarm_operator.cluster.lease import Deposed, Fenced, Lease
-from swarm_operator.cluster.resources import MANAGER, PODS
-from swarm_operator.compilation.api import (
-    API_VERSION,
-    COMPILATIONS,
-    FINALIZER,
-    GROUP,
-    LABEL_MANAGED_BY,
-    PLURAL,
-    VERSION,
-)
-from swarm_operator.compilation.model.world import Key
-from swarm_operator.compilation.observe import objects
-from swarm_operator.compilation.reconcile import Reconciler
+from swarm_operator.cluster.resources import MANAGER, OURS, PODS
 from swarm_operator.runtime.health import Pulse
+from swarm_operator.runtime.kinds import Kind
 from swarm_operator.runtime.workqueue import Schedule
 from swarm_operator.settings import Settings
 
@@ -43,15 +33,19 @@ STUCK_SECONDS = 8.0
 """After its cleanup the process ends at once, or else is ended; before the chart's grace period does it."""
 
 
-class Operator:
-    """Connects kopf's events, the queue and the passes."""
+Woken = tuple[Kind, Any]
+"""A kind, and the key of one of its objects."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+
+class Operator:
+    """Connects kopf's events, the queue and the passes of each kind."""
+
+    def __init__(self, settings: Settings, kinds: Sequence[Kind]) -> None:
+        self.settings, self.kinds = settings, kinds
         self.pulse = Pulse(settings.deaf_after + settings.resync_interval)
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = contextlib.AsyncExitStack()
-        self._schedule: Schedule[Key] | None = None
+        self._schedule: Schedule[Woken] | None = None
 
     async def start(self) -> None:
         try:
@@ -67,11 +61,16 @@ class Operator:
         if self.settings.liveness_port:
             await self._serve_probes()
         kube = await self._fenced(rest)
-        reconciler = Reconciler(kube, self.settings, rest.clock)
-        self._schedule = Schedule(reconciler, concurrency=self.settings.concurrent_passes)
+        passes = {kind: kind.passes(kube, self.settings, rest.clock) for kind in self.kinds}
+
+        async def work(woken: Woken) -> float | None:
+            kind, key = woken
+            return await passes[kind](key)
+
+        self._schedule = Schedule(work, concurrency=self.settings.concurrent_passes)
         self._run(self._schedule.run(), "schedule")
         self._run(self._resync(kube), "resync")
-        await self._kind_exists(kube)
+        await self._kinds_exist(kube)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -79,11 +78,18 @@ class Operator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._stack.aclose()
 
-    def heard(self, found: Any, key: Key | None) -> None:
-        """An event about an object of this Compilation's."""
+    def heard(self, found: Any, kind: Kind | None = None) -> None:
+        """An event about an object of a kind, or about a Job or pod."""
         self.pulse.told(*_version(found))
+        if kind is not None:
+            self._wake(kind, kind.key(found))
+        else:
+            for owner in self.kinds:
+                self._wake(owner, owner.owner(found))
+
+    def _wake(self, kind: Kind, key: Any) -> None:
         if key is not None and self._schedule is not None:
-            self._schedule.wake(key)
+            self._schedule.wake((kind, key))
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -102,29 +108,28 @@ class Operator:
             await asyncio.sleep(0.1)
         return Fenced(rest, lease)
 
-    async def _kind_exists(self, kube: Kube) -> None:
-        """Returns when Compilations can be listed: kopf, which starts after this, never looks for their kind again."""
+    async def _kinds_exist(self, kube: Kube) -> None:
+        """Returns when each kind can be listed: kopf, which starts after this, never looks for them again."""
         while True:
             try:
-                for namespace in self.settings.namespaces or (None,):
-                    await kube.select(COMPILATIONS, namespace, metadata_only=True)
+                for namespace, kind in product(self.settings.namespaces or (None,), self.kinds):
+                    await kube.select(kind.resource, namespace, metadata_only=True)
                 return
             except errors.ApiError as error:
-                log.warning("Compilations cannot be listed: %s. Is the CRD installed? Tried again in 5 s.", error)
+                log.warning("custom resources cannot be listed: %s. Is the CRD installed? Tried again in 5 s.", error)
             await asyncio.sleep(5)
 
     async def _resync(self, kube: Kube) -> None:
         while True:
             try:
-                found = [item async for item in _everything(kube, self.settings)]
+                found = [item async for item in _everything(kube, self.settings, self.kinds)]
             except errors.ApiError as error:
                 self.pulse.failed()
                 log.warning("a look at everything failed: %s", error)
             else:
-                self.pulse.looked(dict(_version(item) for item, _ in found))
-                for _, key in found:
-                    if key is not None and self._schedule is not None:
-                        self._schedule.wake(key)
+                self.pulse.looked(dict(_version(item) for item, _, _ in found))
+                for _, kind, key in found:
+                    self._wake(kind, key)
             await asyncio.sleep(self.settings.resync_interval)
 
     async def _serve_probes(self) -> None:
@@ -163,26 +168,26 @@ async def _release(lease: Lease) -> None:
         log.warning("the Lease could not be released, and ends by itself: %s", error)
 
 
-async def _everything(kube: Kube, settings: Settings) -> AsyncIterator[tuple[Any, Key | None]]:
-    """What watches tell of, and whom to wake: every Compilation, and every one that is gone and whose pods still have
-    our finalizer."""
+async def _everything(
+    kube: Kube, settings: Settings, kinds: Sequence[Kind]
+) -> AsyncIterator[tuple[Any, Kind, Any | None]]:
+    """Objects that watches tell of, and keys to wake: of every object of a kind, and of those that are gone and whose
+    pods still have our finalizer."""
     for namespace in settings.namespaces or (None,):
         # Without the CRD there are none, and what their pods hold is still to be let go.
-        with contextlib.suppress(errors.Vanished):
-            for found in await kube.select(COMPILATIONS, namespace, metadata_only=True):
-                yield found, compilation_key(found)
-        for found in await kube.select(PODS, namespace, labels=f"{LABEL_MANAGED_BY}={MANAGER}", metadata_only=True):
-            yield found, objects.key_of(found) if FINALIZER in (found["metadata"].get("finalizers") or ()) else None
+        for kind in kinds:
+            with contextlib.suppress(errors.Vanished):
+                for found in await kube.select(kind.resource, namespace, metadata_only=True):
+                    yield found, kind, kind.key(found)
+        for found in await kube.select(PODS, namespace, labels=OURS, metadata_only=True):
+            for kind in kinds:
+                held = kind.finalizer in (found["metadata"].get("finalizers") or ())
+                yield found, kind, kind.owner(found) if held else None
 
 
 def _version(found: Any) -> tuple[str, str]:
     """An object's uid and resourceVersion."""
     return found["metadata"]["uid"], found["metadata"]["resourceVersion"]
-
-
-def compilation_key(found: Any) -> Key:
-    metadata = found["metadata"]
-    return Key(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 class _Endless(Iterable[float]):
@@ -205,10 +210,9 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 5
     # Filtered by the API server: pods of others would cost a millisecond each.
-    ours = f"{LABEL_MANAGED_BY}={MANAGER}"
-    settings.watching.label_selectors["v1", "pods"] = ours
-    settings.watching.label_selectors["batch", "jobs"] = ours
-    settings.persistence.finalizer = f"{GROUP}/unused"
+    settings.watching.label_selectors["v1", "pods"] = OURS
+    settings.watching.label_selectors["batch", "jobs"] = OURS
+    settings.persistence.finalizer = f"{MANAGER}.dev/unused"
 
 
 def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
@@ -231,22 +235,29 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
         end.start()
         await operator.stop()
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def compilation(body: kopf.Body, **_: Any) -> None:
-        operator.heard(body, compilation_key(body))
+    def watch(kind: Kind) -> None:
+        group, version = kind.resource.api_version.split("/")
+
+        @kopf.on.event(group, version, kind.resource.plural, registry=registry)
+        async def changed(body: kopf.Body, **_: Any) -> None:
+            operator.heard(body, kind)
+
+    for each in operator.kinds:
+        watch(each)
 
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def child(body: kopf.Body, **_: Any) -> None:
-        operator.heard(body, objects.key_of(body))
+        operator.heard(body)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, kinds: Sequence[Kind]) -> None:
     """Runs the operator until it is told to stop."""
     registry = kopf.OperatorRegistry()
-    operator = Operator(settings)
+    operator = Operator(settings, kinds)
     register(registry, operator)
-    log.info("serves %s in %s", API_VERSION, ", ".join(settings.namespaces) or "all namespaces")
+    served = ", ".join(f"{kind.resource.plural} of {kind.resource.api_version}" for kind in kinds)
+    log.info("serves %s in %s", served, ", ".join(settings.namespaces) or "all namespaces")
     kopf.run(
         registry=registry,
         standalone=True,

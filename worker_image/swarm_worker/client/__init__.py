@@ -1,5 +1,6 @@
 """DSPy's LM client: the one part of DSPy that differs between the versions that we support.
 
+flow              code that waits, written once for threads and for coroutines
 call              one LM call, and what a client must do, in words of no version
 dspy34            DSPy 3.4: a client of its own
 dspy33            DSPy 3.3: LiteLLM

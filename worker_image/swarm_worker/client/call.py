@@ -1,6 +1,6 @@
 """One LM call, and what a client must do, in words of no version of DSPy."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -17,6 +17,7 @@ from dspy.utils.exceptions import (
 )
 
 from swarm_wire.spending import Usage
+from swarm_worker.client.flow import Flow, Step
 from swarm_worker.errors import causes
 
 HTTP_ERROR = 400
@@ -69,12 +70,10 @@ def endpoint(parameters: Mapping[str, Any]) -> str | None:
     return next((parameters[name] for name in ENDPOINT if parameters.get(name)), None)
 
 
-Make = Callable[[], Any]
-"""Makes an LM call as stock DSPy does; returns the client's answer, which can be pickled."""
-AsyncMake = Callable[[], Awaitable[Any]]
-Around = Callable[[Any, LMCall, Make], Any]
+Make = Step[Any]
+"""Makes an LM call as stock DSPy does; it comes to the client's answer, which can be journaled."""
+Around = Callable[[Any, LMCall, Make], Flow[Any]]
 """(LM, call, make) -> answer."""
-AsyncAround = Callable[[Any, LMCall, AsyncMake], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -156,28 +155,26 @@ def as_raised() -> Iterator[None]:
         raise objection.error from None
 
 
-Send = Callable[[], Usage]
-"""Sends a request; returns what it took. Raises TooManyRequests, or what the client raises."""
-AsyncSend = Callable[[], Awaitable[Usage]]
-RequestAround = Callable[[Request, Send], None]
-AsyncRequestAround = Callable[[Request, AsyncSend], Awaitable[None]]
+Send = Step[Usage]
+"""Sends a request; it comes to what that took. Raises TooManyRequests, or what the client raises."""
+RequestAround = Callable[[Request, Send], Flow[None]]
 
 
 class Client(Protocol):
     """A version of DSPy's LM client; a module that has these functions."""
 
-    def intercept(self, around: Around, async_around: AsyncAround) -> Callable[[], None]:
-        """From now on every LM call of this process goes through the two, the last that came being the outermost.
+    def intercept(self, around: Around) -> Callable[[], None]:
+        """From now on every LM call of this process goes through it, the last that came being the outermost.
 
-        Returns what takes them away again.
+        Returns what takes it away again.
         """
 
-    def intercept_requests(self, around: RequestAround, async_around: AsyncRequestAround) -> Callable[[], None]:
-        """From now on every request that this process sends to a provider goes through one of the two, the last that
-        came being the outermost. A class of the user's own may send requests by itself: its call is one.
+    def intercept_requests(self, around: RequestAround) -> Callable[[], None]:
+        """From now on every request that this process sends to a provider goes through it, the last that came being
+        the outermost. A class of the user's own may send requests by itself: its call is one.
 
-        Whoever is called sends it, once or several times, until it returns; what it raises is what the client raised.
-        Returns what takes them away again.
+        It sends the request, once or several times, until it returns; what it raises is what the client raised.
+        Returns what takes it away again.
         """
 
     def is_refusal(self, error: Exception) -> bool:
@@ -186,8 +183,8 @@ class Client(Protocol):
     def needs_litellm(self, lm: Any) -> bool:
         """Whether LiteLLM makes this LM's calls, as far as its parameters tell. What is asked may need it, too."""
 
-    def maker(self) -> Callable[[Any, LMCall], Any]:
-        """(LM, call) -> answer, as LM calls are made now, whatever intercepts them later."""
+    def maker(self) -> Callable[[Any, LMCall], Make]:
+        """How LM calls are made now, whatever intercepts them later."""
 
     def others(self) -> Sequence[Any]:
         """Classes of clients whose calls do not come here."""

@@ -8,10 +8,8 @@ What a call cost is told to DSPy's usage tracker alone, so each call gets a trac
 part of the answer.
 """
 
-import asyncio
 import copy
 import functools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +25,6 @@ from swarm_wire.spending import Usage
 from swarm_worker.client.call import (
     ADDRESS,
     Around,
-    AsyncAround,
-    AsyncMake,
-    AsyncRequestAround,
     Completion,
     LMCall,
     Make,
@@ -39,7 +34,9 @@ from swarm_worker.client.call import (
     objections,
 )
 from swarm_worker.client.call import is_refusal as refuses
+from swarm_worker.client.flow import Flow, Step, arun, pause, run
 
+_ASKED = "prompt", "messages", "request"
 LONGEST_DELAY = 60
 """Seconds between two requests of a call; they double until then, as in DSPy 3.4."""
 
@@ -57,22 +54,24 @@ class Answer:
     told: Sequence[dict[str, Any]]
 
 
-def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
+def intercept(around: Around) -> Callable[[], None]:
     before, async_before = dspy.BaseLM.__call__, dspy.BaseLM.acall
-    make, async_make = _maker(before), _async_maker(async_before)
+    make = maker()
+
+    def calling(lm: Any, items: Any, named: dict[str, Any]) -> Flow[Any]:
+        call = _call(lm, items, named)
+        return _given(lm, (yield from around(lm, call, make(lm, call))))
 
     # With the names of stock, which callbacks are told.
     def call(
         self: Any, *items: Any, prompt: Any = None, messages: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
-        asked = _call(self, items, prompt, messages, request, kwargs)
-        return _given(self, around(self, asked, lambda: make(self, asked)))
+        return run(calling(self, items, {"prompt": prompt, "messages": messages, "request": request, **kwargs}))
 
     async def acall(
         self: Any, *items: Any, prompt: Any = None, messages: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
-        asked = _call(self, items, prompt, messages, request, kwargs)
-        return _given(self, await async_around(self, asked, lambda: async_make(self, asked)))
+        return await arun(calling(self, items, {"prompt": prompt, "messages": messages, "request": request, **kwargs}))
 
     def undo() -> None:
         dspy.BaseLM.__call__, dspy.BaseLM.acall = before, async_before
@@ -81,50 +80,42 @@ def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
     return undo
 
 
-def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) -> Callable[[], None]:
+def intercept_requests(around: RequestAround) -> Callable[[], None]:
     before, async_before = dspy.LM.forward, dspy.LM.aforward
+
+    def forwarding(lm: Any, given: dict[str, Any]) -> Flow[Any]:
+        once = _without_repetitions(lm)
+        sending = _Sending(Step(lambda: before(once, **given), lambda: async_before(once, **given)), _used)
+        for attempt in count():
+            try:
+                yield from around(_request(lm, given), Step.of(sending.flow))
+                return sending.answer
+            except Exception as error:
+                if attempt >= lm.num_retries or not is_retryable_lm_error(error):
+                    raise
+            yield pause(min(2**attempt, LONGEST_DELAY))
 
     @functools.wraps(before)
     def forward(self: Any, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
-        once = _without_repetitions(self)
-        answer = None
-
-        def send() -> Usage:
-            nonlocal answer
-            with objections(LMRateLimitError):
-                answer = before(once, prompt, messages, **kwargs)
-            return _used(answer)
-
-        for attempt in count():
-            try:
-                around(_request(self, prompt, messages, kwargs), send)
-                return answer
-            except Exception as error:
-                if attempt >= self.num_retries or not is_retryable_lm_error(error):
-                    raise
-            time.sleep(min(2**attempt, LONGEST_DELAY))
+        return run(forwarding(self, {"prompt": prompt, "messages": messages, **kwargs}))
 
     @functools.wraps(async_before)
     async def aforward(self: Any, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
-        once = _without_repetitions(self)
-        answer = None
+        return await arun(forwarding(self, {"prompt": prompt, "messages": messages, **kwargs}))
 
-        async def send() -> Usage:
-            nonlocal answer
-            with objections(LMRateLimitError):
-                answer = await async_before(once, prompt, messages, **kwargs)
-            return _used(answer)
+    def own(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        """Of classes with a `forward` of their own, a call is a request."""
 
-        for attempt in count():
-            try:
-                await async_around(_request(self, prompt, messages, kwargs), send)
-                return answer
-            except Exception as error:
-                if attempt >= self.num_retries or not is_retryable_lm_error(error):
-                    raise
-            await asyncio.sleep(min(2**attempt, LONGEST_DELAY))
+        def asking(method: str) -> Flow[Any]:
+            if getattr(type(lm), method) is getattr(dspy.LM, method):
+                return (yield make)
+            sending = _Sending(make, usage)
+            yield from around(Request(lm, call.endpoint, call.count, lambda: call), Step.of(sending.flow))
+            return sending.answer
 
-    undo_own = intercept(*_own_requests(around, async_around))
+        return (yield Step(lambda: run(asking("forward")), lambda: arun(asking("aforward"))))
+
+    undo_own = intercept(own)
 
     def undo() -> None:
         undo_own()
@@ -132,6 +123,20 @@ def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) 
 
     dspy.LM.forward, dspy.LM.aforward = forward, aforward
     return undo
+
+
+@dataclass
+class _Sending:
+    """A request that is sent; what was answered last."""
+
+    send: Step[Any]
+    used: Callable[[Any], Usage]
+    answer: Any = None
+
+    def flow(self) -> Flow[Usage]:
+        with objections(LMRateLimitError):
+            self.answer = yield self.send
+        return self.used(self.answer)
 
 
 def is_refusal(error: Exception) -> bool:
@@ -142,51 +147,15 @@ def needs_litellm(lm: Any) -> bool:
     return type(lm).forward is dspy.LM.forward
 
 
-def _own_requests(around: RequestAround, async_around: AsyncRequestAround) -> tuple[Around, AsyncAround]:
-    """Of classes with a `forward` of their own: a call is a request."""
-
-    def own(lm: Any, call: LMCall, make: Make) -> Any:
-        if type(lm).forward is dspy.LM.forward:
-            return make()
-        answer = None
-
-        def send() -> Usage:
-            nonlocal answer
-            with objections(LMRateLimitError):
-                answer = make()
-            return usage(answer)
-
-        around(Request(lm, call.endpoint, call.count, lambda: call), send)
-        return answer
-
-    async def async_own(lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        if type(lm).aforward is dspy.LM.aforward:
-            return await make()
-        answer = None
-
-        async def send() -> Usage:
-            nonlocal answer
-            with objections(LMRateLimitError):
-                answer = await make()
-            return usage(answer)
-
-        await async_around(Request(lm, call.endpoint, call.count, lambda: call), send)
-        return answer
-
-    return own, async_own
-
-
 def _without_repetitions(lm: Any) -> Any:
     once = copy.copy(lm)
     once.num_retries = 0
     return once
 
 
-def _request(lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Request:
-    given = {**lm.kwargs, **kwargs}
-    return Request(
-        lm, endpoint(given), given.get("n") or 1, lambda: _call(lm, (), prompt, messages, None, dict(kwargs))
-    )
+def _request(lm: Any, named: dict[str, Any]) -> Request:
+    given = {**lm.kwargs, **named}
+    return Request(lm, endpoint(given), given.get("n") or 1, lambda: _call(lm, (), {"request": None, **named}))
 
 
 def _used(answer: Any) -> Usage:
@@ -198,32 +167,17 @@ def _used(answer: Any) -> Usage:
     return Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
 
 
-def maker() -> Callable[[Any, LMCall], Any]:
-    return _maker(dspy.BaseLM.__call__)
+def maker() -> Callable[[Any, LMCall], Make]:
+    # Without callbacks: they are told of the call already.
+    inner, async_inner = dspy.BaseLM.__call__.__wrapped__, dspy.BaseLM.acall.__wrapped__
 
-
-def _maker(function: Any) -> Callable[[Any, LMCall], Any]:
-    inner = function.__wrapped__  # without callbacks: they are told of the call already
-
-    def make(lm: Any, call: LMCall) -> Answer:
+    def making(lm: Any, call: LMCall) -> Flow[Answer]:
         items, given = _native(call)
         with _tracked() as tracker:
-            outputs = inner(lm, *items, **given)
+            outputs = yield Step(lambda: inner(lm, *items, **given), lambda: async_inner(lm, *items, **given))
         return _answer(call, outputs, tracker)
 
-    return make
-
-
-def _async_maker(function: Any) -> Callable[[Any, LMCall], Any]:
-    inner = function.__wrapped__
-
-    async def make(lm: Any, call: LMCall) -> Answer:
-        items, given = _native(call)
-        with _tracked() as tracker:
-            outputs = await inner(lm, *items, **given)
-        return _answer(call, outputs, tracker)
-
-    return make
+    return lambda lm, call: Step.of(lambda: making(lm, call))
 
 
 @contextmanager
@@ -247,9 +201,9 @@ def _given(lm: Any, answer: Answer) -> Any:
     return answer.outputs
 
 
-def _call(lm: Any, items: Any, prompt: Any, messages: Any, request: Any, kwargs: dict[str, Any]) -> LMCall:
-    native = items, {"prompt": prompt, "messages": messages, "request": request, **kwargs}
-    given = {**lm.kwargs, **kwargs}
+def _call(lm: Any, items: Any, named: dict[str, Any]) -> LMCall:
+    prompt, messages, request = (named[name] for name in _ASKED)
+    given = {**lm.kwargs, **{name: value for name, value in named.items() if name not in _ASKED}}
     # A class with a `forward` of its own is not behind DSPy's cache.
     cached = bool(given.pop("cache", lm.cache)) and type(lm).forward is dspy.LM.forward
     if given.get("rollout_id") is None:
@@ -260,7 +214,7 @@ def _call(lm: Any, items: Any, prompt: Any, messages: Any, request: Any, kwargs:
         asked = {"request": request}
     told = {name: value for name, value in given.items() if name not in ADDRESS}
     content = {"model": lm.model, "type": lm.model_type, **asked, **told}
-    return LMCall(content, endpoint(given), given.get("n") or 1, cached, native)
+    return LMCall(content, endpoint(given), given.get("n") or 1, cached, (items, named))
 
 
 _notes: dict[str, dict[str, Any]] = {}

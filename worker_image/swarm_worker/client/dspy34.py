@@ -19,26 +19,31 @@ from swarm_wire.spending import Usage
 from swarm_worker.client.call import (
     ADDRESS,
     Around,
-    AsyncAround,
-    AsyncRequestAround,
     Completion,
     LMCall,
+    Make,
     Request,
     RequestAround,
     endpoint,
     objections,
 )
 from swarm_worker.client.call import is_refusal as refuses
+from swarm_worker.client.flow import Flow, Step, arun, run
 
 
-def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
+def intercept(around: Around) -> Callable[[], None]:
     before, async_before = execution.execute, execution.aexecute
+    make = maker()
+
+    def calling(lm: Any, native: Any) -> Flow[Any]:
+        call = _call(lm, native)
+        return around(lm, call, make(lm, call))
 
     def execute(lm: Any, call: Any) -> Any:
-        return around(lm, _call(lm, call), lambda: before(lm, call))
+        return run(calling(lm, call))
 
     async def aexecute(lm: Any, call: Any) -> Any:
-        return await async_around(lm, _call(lm, call), lambda: async_before(lm, call))
+        return await arun(calling(lm, call))
 
     def undo() -> None:
         execution.execute, execution.aexecute = before, async_before
@@ -47,24 +52,24 @@ def intercept(around: Around, async_around: AsyncAround) -> Callable[[], None]:
     return undo
 
 
-def intercept_requests(around: RequestAround, async_around: AsyncRequestAround) -> Callable[[], None]:
+def intercept_requests(around: RequestAround) -> Callable[[], None]:
     before, async_before = execution._attempt, execution._aattempt
 
-    def attempt(lm: Any, call: Any, backend: Any, request: Any, provider: Any, state: Any, results: Any) -> None:
-        def send() -> Usage:
+    def attempting(lm: Any, call: Any, *given: Any) -> Flow[None]:
+        _, request, _, _, results = given
+
+        def send() -> Flow[Usage]:
             with objections(LMRateLimitError, RateLimitError):
-                before(lm, call, backend, request, provider, state, results)
+                yield Step(lambda: before(lm, call, *given), lambda: async_before(lm, call, *given))
             return _used(results[-1])
 
-        around(_request(lm, call, request), send)
+        return around(_request(lm, call, request), Step.of(send))
 
-    async def aattempt(lm: Any, call: Any, backend: Any, request: Any, provider: Any, state: Any, results: Any) -> None:
-        async def send() -> Usage:
-            with objections(LMRateLimitError, RateLimitError):
-                await async_before(lm, call, backend, request, provider, state, results)
-            return _used(results[-1])
+    def attempt(*given: Any) -> None:
+        run(attempting(*given))
 
-        await async_around(_request(lm, call, request), send)
+    async def aattempt(*given: Any) -> None:
+        await arun(attempting(*given))
 
     def undo() -> None:
         execution._attempt, execution._aattempt = before, async_before
@@ -100,9 +105,9 @@ def _used(result: Any) -> Usage:
     )
 
 
-def maker() -> Callable[[Any, LMCall], Any]:
-    execute = execution.execute
-    return lambda lm, call: execute(lm, call.native)
+def maker() -> Callable[[Any, LMCall], Make]:
+    execute, aexecute = execution.execute, execution.aexecute
+    return lambda lm, call: Step(lambda: execute(lm, call.native), lambda: aexecute(lm, call.native))
 
 
 def _call(lm: Any, call: Any) -> LMCall:

@@ -3,7 +3,7 @@
 DSPy 3.3 makes every call by it; DSPy 3.4 those that its own client cannot make: other providers, audio, files, unknown
 parameters. Where another thread is importing LiteLLM at that moment, DSPy takes the half of it that is there already
 (`dspy.utils.lazy_import.require` looks into `sys.modules`), and the call fails. DSPy locks its own imports only, and
-there are others: an answer of LiteLLM's that is unpickled begins one.
+there are others: an answer of LiteLLM's that is read begins one.
 """
 
 import functools

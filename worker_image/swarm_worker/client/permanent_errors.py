@@ -6,14 +6,12 @@ Later, all but the last two are as in stock DSPy, or tried again: a provider tha
 has a CALL for each address that has answered, with nothing but its key.
 """
 
-import asyncio
 import errno
 import hashlib
 import importlib.util
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -24,7 +22,8 @@ from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.words import sentence
 from swarm_worker.client.advice import said
-from swarm_worker.client.call import AsyncSend, Request, Send
+from swarm_worker.client.call import Request, Send
+from swarm_worker.client.flow import Flow, pause
 from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, SwarmError, causes
 
@@ -79,29 +78,17 @@ class Refusals:
         self._given_up: set[Address] = set()
         self._pauses, self._lock = pauses, threading.Lock()
 
-    def around(self, request: Request, send: Send) -> None:
+    def around(self, request: Request, send: Send) -> Flow[None]:
         """Sends a request. Raises BadInput."""
         pauses = iter(self._pauses)
         while True:
             try:
-                self._note(request, send().calls)
+                self._note(request, (yield send).calls)
                 return
             except Exception as error:
-                if (pause := self._pause_after(request, error, pauses)) is None:
+                if (seconds := self._pause_after(request, error, pauses)) is None:
                     raise
-                time.sleep(pause)
-
-    async def async_around(self, request: Request, send: AsyncSend) -> None:
-        """As `around`."""
-        pauses = iter(self._pauses)
-        while True:
-            try:
-                self._note(request, (await send()).calls)
-                return
-            except Exception as error:
-                if (pause := self._pause_after(request, error, pauses)) is None:
-                    raise
-                await asyncio.sleep(pause)
+                yield pause(seconds)
 
     def has_answered(self, address: Address) -> bool:
         """Whether it did so in the run."""
@@ -128,9 +115,9 @@ class Refusals:
         """Seconds until it is tried again; None where it is not. Raises BadInput where that is of no use."""
         address = _address(request)
         if unreached(error) is not None and address not in self._given_up and not self.has_answered(address):
-            pause = next(pauses, None)
-            if pause is not None:
-                return pause
+            seconds = next(pauses, None)
+            if seconds is not None:
+                return seconds
         self._check(request, error)
         return None
 
@@ -238,7 +225,7 @@ def key_of(address: Address) -> str:
 def install() -> Refusals:
     """Watches the requests of this process. To be called before others intercept them: these hear what it raises."""
     _process.refusals = refusals = Refusals(lambda key: False, lambda record: None)
-    client().intercept_requests(refusals.around, refusals.async_around)
+    client().intercept_requests(refusals.around)
     return refusals
 
 

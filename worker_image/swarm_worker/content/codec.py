@@ -21,7 +21,7 @@ from dspy.signatures.signature import Signature
 from dspy.utils.unbatchify import Unbatchify
 
 from swarm_wire.names import WorkerReason
-from swarm_worker.content import masking, places
+from swarm_worker.content import json_form, masking, places
 from swarm_worker.content.digest import Walk, is_referable
 from swarm_worker.content.masking import GUARDED_SECRET
 from swarm_worker.content.places import MARK, NotPortable
@@ -30,6 +30,11 @@ from swarm_worker.errors import Drift
 
 Walks = Sequence[tuple[str, Walk]]
 """Graphs that both sides hold, each under a name that both agree on."""
+
+
+_SECRET, _SECRET_OF_PROGRAM = "secret", f"{MARK}'s secret"
+_PICKLE = b"\x80"
+"""How a pickle begins, and no JSON."""
 
 
 class SecretInPayload(Exception):
@@ -59,7 +64,7 @@ class Codec:
         """Raises SecretInPayload; NotPortable on objects that cannot be pickled."""
         buffer = io.BytesIO()
         try:
-            _Pickler(buffer, walks, self._names).dump(thing)
+            _Pickler(buffer, walks, self._reference).dump(thing)
         except (SecretInPayload, NotPortable):
             raise
         except Exception as error:
@@ -68,6 +73,20 @@ class Codec:
         data = buffer.getvalue()
         self.guard(data)
         return data
+
+    def dumps_answer(self, answer: Any) -> bytes:
+        """An answer to an LM call: JSON, or a pickle where a client of the user's own answers with objects of its own.
+        Raises as `dumps`.
+        """
+        try:
+            data = json_form.dumps(answer, self._reference)
+        except (TypeError, RecursionError):
+            return self.dumps(answer)
+        self.guard(data)
+        return data
+
+    def loads_answer(self, data: bytes) -> Any:
+        return self.loads(data) if data.startswith(_PICKLE) else json_form.loads(data, self._referred)
 
     def guard(self, data: bytes) -> None:
         """Raises SecretInPayload where a secret is in what others will read."""
@@ -82,7 +101,26 @@ class Codec:
         return masking.redact(text, self._long())
 
     def loads(self, data: bytes, walks: Walks = ()) -> Any:
-        return _Unpickler(io.BytesIO(data), dict(walks), self._secrets).load()
+        return _Unpickler(io.BytesIO(data), dict(walks), self._referred).load()
+
+    def _reference(self, text: str) -> tuple[str, str] | None:
+        """What travels in the place of a secret."""
+        if text in self._names:
+            return _SECRET, self._names[text]
+        place = places.here().keys.get(text)
+        return None if place is None else (_SECRET_OF_PROGRAM, place)
+
+    def _referred(self, kind: str, name: str) -> str:
+        """The secret. Raises Drift where there is none any more."""
+        if kind == _SECRET_OF_PROGRAM:
+            return places.here().secret(name)
+        if name not in self._secrets:
+            raise Drift(
+                WorkerReason.SOURCE_CHANGED,
+                f"a result of this run refers to the {name}, and there is none any more: the secret has another form. "
+                "Give it the form that it had, or begin a new run.",
+            )
+        return self._secrets[name]
 
     def _long(self) -> masking.Secrets:
         """The secrets of the spec, and those found in the program."""
@@ -91,25 +129,20 @@ class Codec:
 
     def _can_travel(self, thing: Any) -> bool:
         try:
-            _Pickler(io.BytesIO(), (), self._names).dump(thing)
+            _Pickler(io.BytesIO(), (), self._reference).dump(thing)
         except Exception:
             return False
         return True
 
 
 class _Pickler(cloudpickle.Pickler):
-    def __init__(self, file: io.BytesIO, walks: Walks, secrets: Mapping[str, str]) -> None:
+    def __init__(self, file: io.BytesIO, walks: Walks, reference: json_form.Hidden) -> None:
         super().__init__(file)
-        self._walks, self._secrets = walks, secrets
-
-        self._places = places.here()
+        self._walks, self._reference, self._places = walks, reference, places.here()
 
     def persistent_id(self, thing: Any) -> tuple[str, str | int] | None:
         if type(thing) is str:
-            if thing in self._secrets:
-                return "secret", self._secrets[thing]
-            place = self._places.keys.get(thing)
-            return None if place is None else (f"{MARK}'s secret", place)
+            return self._reference(thing)
         if (found := self._places.place(thing)) is not None:
             if changes := found.changes():
                 raise NotPortable(
@@ -145,8 +178,7 @@ class _Pickler(cloudpickle.Pickler):
     def _check_key(self, lm: Any) -> None:
         """Raises SecretInPayload where an LM has a key that the other side cannot know."""
         key = getattr(lm, "kwargs", {}).get("api_key")
-        is_known = key in self._secrets or key in self._places.keys
-        if isinstance(key, str) and len(key) >= GUARDED_SECRET and not is_known:
+        if isinstance(key, str) and len(key) >= GUARDED_SECRET and self._reference(key) is None:
             raise SecretInPayload(
                 f"an LM for {lm.model} carries an API key that is neither in the spec nor in the program as its "
                 "entrypoint makes it. Make that LM in the program's constructor, or in a module that the program "
@@ -182,24 +214,16 @@ def _signature(module: str, name: str, instructions: str) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, walks: Mapping[str, Walk], secrets: Mapping[str, str]) -> None:
+    def __init__(self, file: io.BytesIO, walks: Mapping[str, Walk], referred: json_form.Found) -> None:
         super().__init__(file)
-        self._walks, self._secrets = walks, secrets
+        self._walks, self._referred = walks, referred
 
     def persistent_load(self, reference: tuple[str, Any]) -> Any:
         name, number = reference
         match name:
-            case "secret" if number not in self._secrets:
-                raise Drift(
-                    WorkerReason.SOURCE_CHANGED,
-                    f"a result of this run refers to the {number}, and there is none any more: the secret has another "
-                    "form. Give it the form that it had, or begin a new run.",
-                )
-            case "secret":
-                return self._secrets[number]
+            case _ if name in (_SECRET, _SECRET_OF_PROGRAM):
+                return self._referred(name, number)
             case places.MARK:
                 return places.here().find(number)
-            case _ if name.startswith(places.MARK):
-                return places.here().secret(number)
             case _:
                 return self._walks[name].referables[number]

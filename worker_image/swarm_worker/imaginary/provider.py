@@ -16,7 +16,8 @@ import dspy
 from dspy.adapters.types.tool import Tool, ToolCalls
 from dspy.utils.callback import BaseCallback
 
-from swarm_worker.client.call import AsyncMake, Completion, LMCall, Make, ToolCall
+from swarm_worker.client.call import Completion, LMCall, Make, ToolCall
+from swarm_worker.client.flow import Flow
 from swarm_worker.client.installed import client
 from swarm_worker.imaginary.values import Draw, of_schema, of_type
 
@@ -107,16 +108,14 @@ def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
         tool_calls: how many an agent makes before it finishes.
     """
 
-    def imagine(lm: Any, call: LMCall, make: Make) -> Any:
+    def imagine(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
         found = answer(lm, call)
         hear(lm, call, found)
+        yield from ()  # takes no time
         return found
 
-    async def async_imagine(lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        return imagine(lm, call, lambda: None)
-
     tool, async_tool, listener = Tool.__call__, Tool.acall, _Listener(tool_calls)
-    undo_client = client().intercept(imagine, async_imagine)
+    undo_client = client().intercept(imagine)
 
     def observe(called: Tool, **arguments: Any) -> Any:
         # A prediction of ReActV2 is what its tool returns by which it ends.

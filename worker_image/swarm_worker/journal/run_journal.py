@@ -113,7 +113,7 @@ class Journal:
         return self._good[key]
 
     def answer(self, key: str) -> bytes | None:
-        """The pickled answer to an LM call, whoever made it. One that is lost can be asked for again: then the next one
+        """The answer to an LM call, whoever made it. One that is lost can be asked for again: then the next one
         counts.
         """
         places = [(body, 0) for body in self._calls.get(key, ())]

@@ -140,6 +140,21 @@ def print_report(
         seconds: that the command took.
         before: LM calls that the run had paid for when it began.
     """
+    _print_scores(console, report, artifact)
+    _print_costs(console, report, seconds, before)
+    for note in report.notes:
+        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    if report.partial is not None:
+        warning = f"partial: {report.partial}. This is the best program by then, not the optimizer's winner."
+        console.print(f"[bold yellow]{escape(warning)}[/bold yellow]", highlight=False, soft_wrap=True)
+    module, _, attribute = entrypoint.partition(":")
+    console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
+    console.print(f"    from {module} import {attribute.partition('.')[0]}", highlight=False)
+    console.print(f"    program = {attribute}{'' if report.is_instance else '()'}", highlight=False)
+    console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
+
+
+def _print_scores(console: Console, report: Report, artifact: Path) -> None:
     scores = report.scores
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, align in (("", "left"), ("baseline", "right"), ("winner", "right")):
@@ -165,6 +180,9 @@ def print_report(
         best = ", ".join(told if len(told) <= SHOWN else [*told[:SHOWN], "…"])
         on = f" on {report.candidates_on}" if report.candidates_on != report.scored_on else ""
         console.print(f"{len(report.candidates)} candidates, best first{on}: {best}", highlight=False)
+
+
+def _print_costs(console: Console, report: Report, seconds: float, before: int) -> None:
     usage = report.usage
     tokens = usage.prompt_tokens + usage.completion_tokens
     took = f"{usage.calls} LM calls, {tokens:,} tokens{_money(usage.micro_usd)}"
@@ -186,16 +204,6 @@ def print_report(
         console.print(f"repeated after faults: {report.repeated_calls} LM calls at most", highlight=False)
     if report.spent is not None:
         console.print(f"spent: {_spent(report.spent)}", highlight=False)
-    for note in report.notes:
-        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
-    if report.partial is not None:
-        warning = f"partial: {report.partial}. This is the best program by then, not the optimizer's winner."
-        console.print(f"[bold yellow]{escape(warning)}[/bold yellow]", highlight=False, soft_wrap=True)
-    module, _, attribute = entrypoint.partition(":")
-    console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
-    console.print(f"    from {module} import {attribute.partition('.')[0]}", highlight=False)
-    console.print(f"    program = {attribute}{'' if report.is_instance else '()'}", highlight=False)
-    console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
 
 
 def _waste(report: Report) -> str:

@@ -68,11 +68,8 @@ def load_environment(process: Process) -> Environment:
     keys = user_models.take_keys(request.spec, os.environ)
     variables = user_variables.place(request.spec, os.environ)
     depot = depots.take(os.environ)
-    if depot is not None:
-        prefix = f"{request.run_id}/{os.environ.get(names.ENV_INDEX, 'plan')}"
-        process.sender = Sender(depot, prefix, process.print)
     codec = Codec({f"{role} model's API key": key for role, key in keys.items()} | user_variables.secrets(variables))
-    process.redact = codec.redact if depot is None else lambda text: codec.redact(depot.redact(text))
+    process.mask(codec.redact if depot is None else lambda text: codec.redact(depot.redact(text)))
     masking.install(process.redact)
     recorded.install()
     tools.install()
@@ -86,12 +83,9 @@ def load_environment(process: Process) -> Environment:
     throttle = install_throttle(os.environ)
     attempts.install()
     restart_batching()
-    budget = install_budget(os.environ, request.spec, process.put)
-    process.spent, process.stop_spending = lambda: budget.spent, budget.close
-    process.stop_asking = budget.stop
-    process.is_limited, process.error = budget.is_limited, lambda: budget.error
-    if budget.is_limited:
-        process.watch()
+    budget = install_budget(os.environ, request.spec, process.print)
+    prefix = f"{request.run_id}/{os.environ.get(names.ENV_INDEX, 'plan')}"
+    process.equip(budget, None if depot is None else Sender(depot, prefix, process.print))
     if (imagination := Imagination.of(os.environ)) is not None:
         imagination.begin()
     else:

@@ -47,9 +47,6 @@ from swarm_worker.user.program import is_instance
 
 
 def main(process: Process, twin: Twin | None = None) -> None:
-    process.at_once = True
-    if process.stopping:  # SIGTERM came while this was imported
-        process.interrupt()
     with process.ending():
         environment = load_environment(process)
         Plan(process, environment, twin).run()
@@ -92,8 +89,7 @@ class Plan:
         )
         watch = Watch(limits.cell_seconds, environment.throttle.clock)
         self._engine = Engine(self._store, environment.codec, host, options, watch, self._contest)
-        budget = environment.budget
-        process.stop_asking = lambda: budget.stop() or self._engine.output.is_at_work
+        process.work_on(self._engine.output)
         bound = self._store.bound
         self._binding, self._is_bound = bound.binding if bound else "", bound is not None
         self._origin: Origin | None = None
@@ -326,7 +322,7 @@ class Plan:
 
     def _spent(self) -> Spending | None:
         """By all pods of the run, this one last."""
-        own = self._process.spent()
+        own = self._process.spent
         return self._store.accounts.total + own if own is not None and self._process.is_limited else None
 
 

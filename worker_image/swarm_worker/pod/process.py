@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO, cast
 
 from pydantic import ValidationError
 
@@ -29,9 +29,18 @@ from swarm_worker.hash_seed import hash_seed
 
 if TYPE_CHECKING:
     from swarm_worker.journal.body_store import Sender
+    from swarm_worker.provider.budget import Budget
 
 
 WATCH_SECONDS = 1.0
+
+
+class Workload(Protocol):
+    """What a process is there for."""
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something is under way that is paid for."""
 
 
 class Process:
@@ -40,45 +49,38 @@ class Process:
     At its start it takes standard output for records alone: whatever user code prints, or a program that it starts,
     goes to standard error.
 
-    Attributes:
+    It begins with nothing: `mask`, `equip` and `work_on` give it what it has to do with, as soon as that is known.
+
+    Args:
         at_once: SIGTERM ends the process where it is, or when the LM calls under way are answered; otherwise `stopping`
             tells.
+
+    Attributes:
         linger_seconds: how long to stay readable after SIGTERM.
         grace_seconds: how long work in flight may go on after SIGTERM.
         output_bytes: when so much is printed, begin nothing more; 0: no limit.
-        spent: what LM calls may have cost by now; set when they are counted.
         hash_seed: of this process, and of all others of its run.
-        stop_spending: no LM call is made any more; as above.
-        stop_asking: whoever is about to make an LM call learns that the process is to end; says whether there is
-            something under way that is paid for. As above.
-        is_limited: whether the process has an allowance.
-        error: why nothing that is finished from now on counts; set as above.
-        sender: prints records when their bodies are kept somewhere else; set where they are.
         notes: what people should know.
-        redact: takes secrets out of a text for people, and out of all that Python prints here; set when they are known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_once: bool = False) -> None:
         self._out = os.dup(1)
         os.set_inheritable(self._out, False)
         os.dup2(2, 1)
-        sys.stdout = sys.stderr = cast(TextIO, _Masked(sys.stderr, lambda text: self.redact(text)))
+        sys.stdout = sys.stderr = cast(TextIO, _Masked(sys.stderr, self.redact))
         nonce = os.environ.pop(names.ENV_NONCE, "")
         self._writer = Writer(self._write, nonce or "no-nonce")
         self.linger_seconds = float(os.environ.pop(names.ENV_LINGER_SECONDS, "0"))
         self.grace_seconds = float(os.environ.pop(names.ENV_GRACE_SECONDS, self.linger_seconds))
         self.output_bytes = int(os.environ.pop(names.ENV_OUTPUT_BYTES, "0"))
         self.hash_seed = hash_seed()
-        self.at_once = False
-        self._printed = 0
+        self._at_once = at_once
+        self._printed = self._opened = 0
         self.notes: list[str] = []
-        self.redact: Callable[[str], str] = str
-        self.is_limited = False
-        self.error: Callable[[], SwarmError | None] = lambda: None
-        self.sender: Sender | None = None
-        self.spent: Callable[[], Spending | None] = lambda: None
-        self.stop_spending: Callable[[], None] = lambda: None
-        self.stop_asking: Callable[[], bool] = lambda: False
+        self._masks: Callable[[str], str] = str
+        self._sender: Sender | None = None
+        self._budget: Budget | None = None
+        self._work: Workload | None = None
         self._stopped_at: float | None = None
         signal.signal(signal.SIGTERM, self._stop)
         _keep_from_forks(self._stop)
@@ -86,6 +88,43 @@ class Process:
             # Whoever finds it knows that the output was not rotated away.
             self.print(Record(RecordKind.BOOKED, Booked(spent=Spending()).to_header()))
         self._opened = self._writer.count
+
+    def mask(self, redact: Callable[[str], str]) -> None:
+        """From now on, secrets are taken out of every text for people, and out of all that Python prints here."""
+        self._masks = redact
+
+    def equip(self, budget: "Budget", sender: "Sender | None") -> None:
+        """
+        Args:
+            budget: what LM calls may cost. When it has an error, nothing counts any more that is finished.
+            sender: prints records whose bodies are kept somewhere else.
+        """
+        self._budget, self._sender = budget, sender
+        if budget.is_limited:
+            self._watch()
+
+    def work_on(self, work: "Workload") -> None:
+        """SIGTERM waits also for what is paid for there."""
+        self._work = work
+
+    def redact(self, text: str) -> str:
+        """Without secrets."""
+        return self._masks(text)
+
+    @property
+    def spent(self) -> Spending | None:
+        """What LM calls may have cost by now; None where they are not counted yet."""
+        return None if self._budget is None else self._budget.spent
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the process has an allowance."""
+        return self._budget is not None and self._budget.is_limited
+
+    @property
+    def _error(self) -> SwarmError | None:
+        """Why nothing that is finished from now on counts."""
+        return None if self._budget is None else self._budget.error
 
     def _write(self, line: bytes) -> None:
         self._printed += len(line)
@@ -98,9 +137,10 @@ class Process:
 
     def _stop(self, *_: object) -> None:
         is_first, self._stopped_at = not self.stopping, self._stopped_at or time.monotonic()
-        if not (self.at_once and is_first):
+        if not (self._at_once and is_first):
             return
-        if not self.stop_asking():
+        is_asking = self._budget is not None and self._budget.stop()
+        if not (is_asking or (self._work is not None and self._work.is_at_work)):
             self.interrupt()
         # What is under way is paid for: it is to be answered, and kept.
         late = threading.Timer(self.grace_seconds, self.interrupt)
@@ -134,9 +174,9 @@ class Process:
 
     def interrupt(self) -> NoReturn:
         """Ends the process after SIGTERM; before that, stays readable for a while if it has finished anything."""
-        if self.sender is not None:
+        if self._sender is not None:
             with contextlib.suppress(SwarmError):
-                self.sender.flush()
+                self._sender.flush()
         self._commit(ExitCode.INTERRUPTED)
         self._exit(ExitCode.INTERRUPTED)
 
@@ -153,21 +193,21 @@ class Process:
             self.notes.append(text)
             print(f"note: {text}", file=sys.stderr)  # noqa: T201
 
-    def watch(self) -> None:
+    def _watch(self) -> None:
         """Ends the process when nothing counts any more, whatever it waits for."""
 
         def look() -> NoReturn:
-            while self.error() is None:
+            while self._error is None:
                 time.sleep(WATCH_SECONDS)
             self.end()
 
         threading.Thread(target=look, daemon=True).start()
 
     def put(self, record: Record) -> None:
-        if self.error() is not None:
+        if self._error is not None:
             self.end()
-        if self.sender is not None:
-            self.sender.put(record)
+        if self._sender is not None:
+            self._sender.put(record)
         else:
             self.print(record)
 
@@ -182,12 +222,12 @@ class Process:
     def end(self, error: SwarmError | None = None, code: ExitCode = ExitCode.DONE) -> NoReturn:
         """Commits and ends the process, so that no code above can swallow it."""
         reason = message = None
-        error = self.error() or error
+        error = self._error or error
         if isinstance(error, Stopping):
             self.interrupt()
-        if self.sender is not None:
+        if self._sender is not None:
             try:
-                self.sender.flush()
+                self._sender.flush()
             except SwarmError as failure:
                 error = error or failure
         if error is not None:
@@ -197,8 +237,9 @@ class Process:
         self._exit(code)
 
     def _commit(self, code: ExitCode, reason: str | None = None, message: str | None = None) -> None:
-        self.stop_spending()
-        commit = self._writer.commit(code, reason, message and self.redact(message), self.spent())
+        if self._budget is not None:
+            self._budget.close()
+        commit = self._writer.commit(code, reason, message and self.redact(message), self.spent)
         path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
         with contextlib.suppress(OSError):
             Path(path).write_text(commit_text(commit), encoding="ascii")

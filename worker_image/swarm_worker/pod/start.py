@@ -29,20 +29,20 @@ def start(command: str) -> None:
 
         other = twin.start() if command == "plan" else twin.Line()
 
-        process = _process()
+        process = _process(at_once=True)
 
         from swarm_worker.pod import plan
 
         plan.main(process, other)
 
 
-def _process() -> "Process":
+def _process(*, at_once: bool = False) -> "Process":
     """This process, if it has a DSPy that we know: the rest imports a lot of it."""
     from swarm_worker.client import versions
     from swarm_worker.errors import BadInput
     from swarm_worker.pod.process import Process
 
-    process = Process()
+    process = Process(at_once=at_once)
     try:
         versions.check()
     except BadInput as error:

@@ -55,7 +55,7 @@ def main(process: Process) -> None:
                 places.here().load()
         loading.end()
         lazy.import_for(environment.models.all)
-        run_slice(process, environment, bench, answers, assignment.slices[index])
+        Slice(process, environment, bench, answers, assignment.slices[index]).run()
 
 
 def read_assignment(work: Path) -> Assignment:
@@ -91,77 +91,94 @@ class Bench:
             return self._ready[digest]
 
 
-def run_slice(
-    process: Process, environment: Environment, bench: Bench, answers: Answers, slice_: list[SliceRef]
-) -> None:
-    """Runs the cells of a slice. After SIGTERM no new cell is begun, and those in flight get the grace time.
+class Slice:
+    """The cells of a slice, run by threads. After SIGTERM no new cell is begun, and those in flight get the grace time.
 
     When the output is full, or a cell takes longer than it may, or a task has failed, no new cell is begun, either,
     and those in flight are finished. Where a task looks as if it will fail, nothing behind it is begun; another
     attempt does that, if it is needed.
 
     A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
-
-    Raises:
-        SwarmError: the first that a cell met. A provider that does not answer, or refuses requests before it answers
-            any, does not stop the other cells, until as many cells have met it as there are threads.
     """
-    threads = environment.request.spec.swarm.threads_per_pod
-    todo = deque((ref.task, position) for ref in slice_ for position in ref.cells)
-    failed: list[SwarmError] = []
-    watch = Watch(environment.request.spec.limits.cell_seconds, environment.throttle.clock)
-    failures = Failures(Counter(digest for digest, _ in todo))
 
-    lock = threading.Lock()
+    def __init__(
+        self, process: Process, environment: Environment, bench: Bench, answers: Answers, cells: list[SliceRef]
+    ) -> None:
+        spec = environment.request.spec
+        self._process, self._bench, self._answers = process, bench, answers
+        self._threads = spec.swarm.threads_per_pod
+        self._todo = deque((ref.task, position) for ref in cells for position in ref.cells)
+        self._failed: list[SwarmError] = []
+        self._watch = Watch(spec.limits.cell_seconds, environment.throttle.clock)
+        self._failures = Failures(Counter(digest for digest, _ in self._todo))
+        self._lock = threading.Lock()
 
-    def settle() -> None:
-        """What was refused is a result where others are answered."""
-        with lock:
-            refused = [error for error in failed if isinstance(error, RequestRefused)]
-            for error in [error for error in refused if permanent_errors.here().has_answered(error.address)]:
-                failed.remove(error)
-                failures.note(bench.work(error.task).task, error.record)
-                process.put(error.record)
+    def run(self) -> None:
+        """
+        Raises:
+            SwarmError: the first that a cell met. A provider that does not answer, or refuses requests before it
+                answers any, does not stop the other cells, until as many cells have met it as there are threads.
+        """
+        process, watch = self._process, self._watch
+        # Each thread takes its next cell itself: a look at all threads after every cell would cost as much as a call.
+        with ThreadPoolExecutor(self._threads) as pool:
+            running = {pool.submit(self._run_cells) for _ in range(min(self._threads, len(self._todo)))}
+            while running and process.stopped_for <= process.grace_seconds:
+                if not process.is_heard:
+                    # The local driver was killed: what is not printed is lost, so spend no more.
+                    process.end(SwarmError("nobody reads the output"))
+                if watch.only_late:
+                    process.end(CellTimeout(watch.late, watch.seconds))
+                _, running = wait(running, timeout=0.2)
+            if process.stopping:
+                process.interrupt()
+        self._settle()
+        if self._failed:
+            raise next((error for error in self._failed if not isinstance(error, ProviderFailed)), self._failed[0])
+        if self._todo and not self._failures.is_over:
+            raise OutputFull
 
-    def run_cells() -> None:
-        while not (process.stopping or process.is_full or watch.late or hopeless(failed, threads) or failures.is_over):
+    @property
+    def _is_over(self) -> bool:
+        """Whether no new cell is begun."""
+        process = self._process
+        if process.stopping or process.is_full:
+            return True
+        return bool(self._watch.late or hopeless(self._failed, self._threads) or self._failures.is_over)
+
+    def _run_cells(self) -> None:
+        while not self._is_over:
             try:
-                digest, position = todo.popleft()
+                digest, position = self._todo.popleft()
             except IndexError:
                 return
-            if failures.doubtful - {digest}:
-                todo.clear()
+            if self._failures.doubtful - {digest}:
+                self._todo.clear()
                 return
             try:
-                work = bench.work(digest)
-                with watch.timed(work.task.weight):
-                    record = work.run(position, answers)
-                failures.note(work.task, record)
-                process.put(record)
+                self._run_cell(digest, position)
             except RequestRefused as refused:
                 refused.task = digest
-                failed.append(refused)
+                self._failed.append(refused)
             except BaseException as error:
-                failed.append(_swarm_error(error))
-            settle()
+                self._failed.append(_swarm_error(error))
+            self._settle()
 
-    # Each thread takes its next cell itself: a look at all threads after every cell would cost as much as a call.
-    with ThreadPoolExecutor(threads) as pool:
-        running = {pool.submit(run_cells) for _ in range(min(threads, len(todo)))}
-        while running and process.stopped_for <= process.grace_seconds:
-            if not process.is_heard:
-                # The local driver was killed: what is not printed is lost, so spend no more.
-                process.end(SwarmError("nobody reads the output"))
-            if watch.only_late:
-                process.end(CellTimeout(watch.late, watch.seconds))
-            _, running = wait(running, timeout=0.2)
-        if process.stopping:
-            process.interrupt()
-    settle()
-    if failed:
-        raise next((error for error in failed if not isinstance(error, ProviderFailed)), failed[0])
-    if todo and not failures.is_over:
-        raise OutputFull
+    def _run_cell(self, digest: str, position: int) -> None:
+        work = self._bench.work(digest)
+        with self._watch.timed(work.task.weight):
+            record = work.run(position, self._answers)
+        self._failures.note(work.task, record)
+        self._process.put(record)
+
+    def _settle(self) -> None:
+        """What was refused is a result where others are answered."""
+        with self._lock:
+            refused = [error for error in self._failed if isinstance(error, RequestRefused)]
+            for error in [error for error in refused if permanent_errors.here().has_answered(error.address)]:
+                self._failed.remove(error)
+                self._failures.note(self._bench.work(error.task).task, error.record)
+                self._process.put(error.record)
 
 
 def hopeless(failed: list[SwarmError], threads: int) -> bool:

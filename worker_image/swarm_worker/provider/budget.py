@@ -27,7 +27,8 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spending import MICRO, UNLIMITED, Allowance, Booked, Spending, Usage
-from swarm_worker.client.call import AsyncSend, Request, Send, TooManyRequests
+from swarm_worker.client.call import Request, Send, TooManyRequests
+from swarm_worker.client.flow import Flow, Step
 from swarm_worker.client.installed import client
 from swarm_worker.errors import AllowanceSpent, BadInput, NoMoreCalls, Stopping, SwarmError
 from swarm_worker.provider.longest_request import longest
@@ -100,22 +101,25 @@ class Budget:
         finally:
             self._end = None
 
-    def around(self, request: Request, send: Send) -> None:
+    def around(self, request: Request, send: Send) -> Flow[None]:
         """Sends a request. Raises NoMoreCalls."""
         account = self._opened(request)
-        with self._lock:
-            while not self._set_aside(account.aside):
-                self._lock.wait()
+        yield self._setting_aside(account.aside)
         with self._settling(account) as settle:
-            settle(send())
+            settle((yield send))
 
-    async def async_around(self, request: Request, send: AsyncSend) -> None:
-        """As `around`."""
-        account = self._opened(request)
-        while not self._set_aside(account.aside):
-            await asyncio.sleep(POLL_SECONDS)
-        with self._settling(account) as settle:
-            settle(await send())
+    def _setting_aside(self, worst: Spending) -> Step[None]:
+        """Waits until the request can be sent."""
+
+        def block() -> None:
+            with self._lock:
+                self._lock.wait_for(lambda: self._set_aside(worst))
+
+        async def wait() -> None:
+            while not self._set_aside(worst):
+                await asyncio.sleep(POLL_SECONDS)
+
+        return Step(block, wait)
 
     def _opened(self, request: Request) -> "_Account":
         if self.is_limited and os.getpid() != self._process:
@@ -274,5 +278,5 @@ def install(environment: MutableMapping[str, str], spec: CompilationSpec, put: C
         put(Record(RecordKind.BOOKED, booked.to_header()))
 
     budget = Budget(allowance, None if allowance.micro_usd is None else prices(spec), book)
-    client().intercept_requests(budget.around, budget.async_around)
+    client().intercept_requests(budget.around)
     return budget

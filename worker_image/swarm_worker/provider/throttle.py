@@ -15,7 +15,8 @@ from typing import Final
 from swarm_wire import names
 from swarm_wire.rates import Answered, RateLimit, RateLimits
 from swarm_wire.spending import Usage
-from swarm_worker.client.call import AsyncSend, Request, Send, TooManyRequests, as_raised
+from swarm_worker.client.call import Request, Send, TooManyRequests, as_raised
+from swarm_worker.client.flow import Flow, Step
 from swarm_worker.client.installed import client
 from swarm_worker.provider.limiter_client import LimiterTurns
 from swarm_worker.provider.longest_request import longest
@@ -47,34 +48,19 @@ class Throttle:
         """Seconds; it stands still while a request waits for its turn."""
         return time.monotonic() - self._waiting.seconds
 
-    def around(self, request: Request, send: Send) -> None:
+    def around(self, request: Request, send: Send) -> Flow[None]:
         """Raises LimiterUnreachable."""
         gate = self._gate(request)
         if gate.is_passed:
             with as_raised():
-                send()
+                yield send
             return
         most = gate.most_tokens(request)
         while True:
             with self._waiting.running():
-                end = gate.turns.wait(most)
+                end = yield Step(lambda: gate.turns.wait(most), lambda: gate.turns.async_wait(most))
             with gate.answering(end) as took:
-                took(send())
-                return
-
-    async def async_around(self, request: Request, send: AsyncSend) -> None:
-        """As `around`."""
-        gate = self._gate(request)
-        if gate.is_passed:
-            with as_raised():
-                await send()
-            return
-        most = gate.most_tokens(request)
-        while True:
-            with self._waiting.running():
-                end = await gate.turns.async_wait(most)
-            with gate.answering(end) as took:
-                took(await send())
+                took((yield send))
                 return
 
     def _gate(self, request: Request) -> "_Gate":
@@ -183,5 +169,5 @@ def install(environment: MutableMapping[str, str]) -> Throttle:
     text = environment.pop(names.ENV_RATE_LIMITS, "")
     limits = RateLimits.model_validate_json(text) if text else RateLimits()
     throttle = Throttle(limits, environment.pop(names.ENV_LIMITER, ""))
-    client().intercept_requests(throttle.around, throttle.async_around)
+    client().intercept_requests(throttle.around)
     return throttle

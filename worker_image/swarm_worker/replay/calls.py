@@ -25,7 +25,8 @@ from swarm_wire.messages import CallMade
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spending import Usage
-from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.call import LMCall, Make
+from swarm_worker.client.flow import Flow, Step, result_of
 from swarm_worker.client.installed import client
 from swarm_worker.client.permanent_errors import Address
 from swarm_worker.content.codec import Codec
@@ -91,7 +92,7 @@ class Answers:
     """The finished calls that a process knows, and those under way.
 
     Args:
-        known: the journals' answer to a call, pickled; None where they have none.
+        known: the journals' answer to a call; None where they have none.
         emit: prints a record.
         window: to other processes that make calls at the same time.
         is_reused: whether a known answer was paid for by an earlier run.
@@ -117,6 +118,10 @@ class Answers:
             self._table.land(key, body)
             return body
         return found
+
+    def claiming(self, key: str) -> Step[Claim]:
+        """As `claim`."""
+        return Step(lambda: self.claim(key), lambda: self.aclaim(key))
 
     async def aclaim(self, key: str) -> Claim:
         """As `claim`, for a coroutine: other coroutines of its event loop go on."""
@@ -161,37 +166,26 @@ class Ledger:
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def call(self, lm: Any, call: LMCall, make: Make) -> Any:
-        key = self._begin(lm, call)
-        while key is not None and (claim := self.answers.claim(key)) is not None:
-            if isinstance(claim, bytes):
-                return self._known(key, claim)
-            claim.result()
-        result = None
+    def around(self, lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        """Answers a call from what is known, or makes it."""
         try:
-            result = make()
+            key = self._begin(lm, call)
+            while key is not None and (claim := (yield self.answers.claiming(key))) is not None:
+                if isinstance(claim, bytes):
+                    return self._known(key, claim)
+                yield result_of(claim)
+            result = None
+            try:
+                result = yield make
+            except Exception as error:
+                self._note(key, (lm.model, call.endpoint), error)
+                raise
+            finally:
+                self._finish(key, call, result)
+            return result
         except Exception as error:
-            self._note(key, (lm.model, call.endpoint), error)
+            self.refused = spoiling(error) or self.refused
             raise
-        finally:
-            self._finish(key, call, result)
-        return result
-
-    async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        key = self._begin(lm, call)
-        while key is not None and (claim := await self.answers.aclaim(key)) is not None:
-            if isinstance(claim, bytes):
-                return self._known(key, claim)
-            await asyncio.wrap_future(claim)
-        result = None
-        try:
-            result = await make()
-        except Exception as error:
-            self._note(key, (lm.model, call.endpoint), error)
-            raise
-        finally:
-            self._finish(key, call, result)
-        return result
 
     @property
     def usage(self) -> Usage:
@@ -213,16 +207,7 @@ class Ledger:
             self.failed.pop(key, None)
             if self.answers.is_reused(key):
                 self.reused.add(key)
-        return self.answers.codec.loads(body)
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Within, an LM call is made. That it failed by no fault of the program's or the model's is noted."""
-        try:
-            yield
-        except Exception as error:
-            self.refused = spoiling(error) or self.refused
-            raise
+        return self.answers.codec.loads_answer(body)
 
     def _note(self, key: str | None, address: Address, error: Exception) -> None:
         with self._lock:
@@ -236,7 +221,7 @@ class Ledger:
         usage, body = took(call, result), None
         if key is not None:
             try:
-                body = self.answers.codec.dumps(result)
+                body = self.answers.codec.dumps_answer(result)
             except Exception:  # an answer that cannot travel is not shared
                 body = None
             self.answers.land(key, body)
@@ -272,11 +257,8 @@ class Loading(Ledger):
     is_over: bool = False
     _occurrences: Counter[str] = field(default_factory=Counter)
 
-    def call(self, lm: Any, call: LMCall, make: Make) -> Any:
-        return make() if self.is_over else super().call(lm, call, make)
-
-    async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        return await (make() if self.is_over else super().acall(lm, call, make))
+    def around(self, lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        return make.once() if self.is_over else super().around(lm, call, make)
 
     def end(self) -> None:
         """From now on, calls are stock DSPy's."""
@@ -314,8 +296,7 @@ def current() -> Ledger | None:
 class Outside(Protocol):
     """What happens to LM calls outside of cells."""
 
-    def call(self, lm: Any, call: LMCall, make: Make) -> Any: ...
-    async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any: ...
+    def around(self, lm: Any, call: LMCall, make: Make) -> Flow[Any]: ...
 
 
 class _Process:
@@ -343,19 +324,11 @@ def install(outside: Outside | None = None, end: Callable[[SwarmError], NoReturn
     """
     _process.end = end
 
-    def around(lm: Any, call: LMCall, make: Make) -> Any:
-        if (ledger := current()) is not None:
-            with ledger.watched():
-                return ledger.call(lm, call, make)
-        return make() if outside is None else outside.call(lm, call, make)
+    def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
+        found = current() or outside
+        return make.once() if found is None else found.around(lm, call, make)
 
-    async def async_around(lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        if (ledger := current()) is not None:
-            with ledger.watched():
-                return await ledger.acall(lm, call, make)
-        return await make() if outside is None else await outside.acall(lm, call, make)
-
-    client().intercept(around, async_around)
+    client().intercept(around)
     for kind in client().others():
         kind.__call__ = kind.acall = _refuse_other
 

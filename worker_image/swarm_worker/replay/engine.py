@@ -136,7 +136,7 @@ class Engine:
     def _find_independent(self) -> Scout | None:
         """Asks for what does not depend on what is missing, and makes such LM calls."""
         while (scout := self.scouting.look()) is None:
-            if not self.calls.make_found():
+            if not self.calls.make_sighted():
                 return None
         return scout
 

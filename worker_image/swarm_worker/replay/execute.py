@@ -19,7 +19,7 @@ from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import Carried, Raised, describe, kind_of, unread_answer
 from swarm_worker.replay import recorded
 from swarm_worker.replay.blame import no_result
-from swarm_worker.replay.calls import Answers, cell_calls
+from swarm_worker.replay.calls import Answers, Ledger, cell_calls
 from swarm_worker.replay.settings import with_defaults
 
 ERROR = 500
@@ -61,34 +61,38 @@ def run_cell(
             ledger.refused = ledger.refused or _callback_changed(callbacks)
         if ledger.refused is not None:
             raise ledger.refused
-        outcome, content = value
-        if swallows or outcome is Outcome.ERROR:
-            for _, error in list(ledger.failed.values()):
-                _raise_if_no_result(error)
-        try:
-            body = answers.codec.dumps(value, walks)
-        except Exception as error:
-            raise BadInput(
-                WorkerReason.RESULT_NOT_PORTABLE,
-                f"what the program or metric returns cannot leave its process: {type(error).__name__}: "
-                f"{sentence(str(error))} Return plain values (text, numbers, lists, dicts, pydantic models of an "
-                "importable module).",
-            ) from error
-        pending = ledger.pending
-        header = Result(
-            key=key,
-            outcome=outcome,
-            usage=ledger.usage,
-            error=told(content, answers.codec.redact) if outcome is Outcome.ERROR else None,
-            calls=[pending.key] if pending else [],
-            calls_at=len(body) if pending else None,
-            reused=sorted(ledger.reused),
-        )
-        record = Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
-        doubted = ledger.failed.values() if swallows or outcome is Outcome.ERROR else ()
+        doubted = [*ledger.failed.values()] if swallows or value[0] is Outcome.ERROR else []
+        for _, error in doubted:
+            _raise_if_no_result(error)
+        record = _result(ledger, key, value, walks)
         if (refusal := permanent_errors.here().doubted(doubted)) is not None:
             raise RequestRefused(*refusal, record)
     return record
+
+
+def _result(ledger: Ledger, key: str, value: Value, walks: Walks) -> Record:
+    """The RESULT record of a cell, with the last answer that its ledger has. Raises BadInput where it cannot travel."""
+    codec, pending = ledger.answers.codec, ledger.pending
+    try:
+        body = codec.dumps(value, walks)
+    except Exception as error:
+        raise BadInput(
+            WorkerReason.RESULT_NOT_PORTABLE,
+            f"what the program or metric returns cannot leave its process: {type(error).__name__}: "
+            f"{sentence(str(error))} Return plain values (text, numbers, lists, dicts, pydantic models of an "
+            "importable module).",
+        ) from error
+    outcome, content = value
+    header = Result(
+        key=key,
+        outcome=outcome,
+        usage=ledger.usage,
+        error=told(content, codec.redact) if outcome is Outcome.ERROR else None,
+        calls=[pending.key] if pending else [],
+        calls_at=len(body) if pending else None,
+        reused=sorted(ledger.reused),
+    )
+    return Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
 
 
 def _callback_changed(callbacks: list[Any]) -> BadInput:
@@ -108,15 +112,20 @@ def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...], redact:
     """
     try:
         return Outcome.OK, function(*arguments)
-    except SystemExit as error:
+    except (Exception, SystemExit) as error:
+        return failure(error, redact)
+
+
+def failure(error: Exception | SystemExit, redact: Callable[[str], str] = str) -> Value:
+    """What an exception is as an outcome. Raises as `run_cell`, where it is none."""
+    if isinstance(error, SystemExit):
         raise BadInput(
             WorkerReason.PROGRAM_EXITS,
             f"the program or metric called sys.exit({error.code!r}). Raise an exception instead: it then counts as "
             "a failed example.",
         ) from error
-    except Exception as error:
-        _raise_if_no_result(error)
-        return Outcome.ERROR, portable(error, redact)
+    _raise_if_no_result(error)
+    return Outcome.ERROR, portable(error, redact)
 
 
 def _raise_if_no_result(error: Exception) -> None:

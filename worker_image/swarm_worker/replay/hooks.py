@@ -46,14 +46,23 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
     Args:
         before: is called before each effect.
     """
-    stock_execute, stock_compile, stock_forward = ParallelExecutor.execute, BootstrapFewShot.compile, Predict.forward
-    stock_steps = [getattr(BootstrapFewShot, step) for step in _BOOTSTRAP_STEPS]
+
+    def begin() -> None:
+        before()
+        recorded.leave()
+
+    stand_ins.put(ParallelExecutor, "execute", _executing(engine, begin))
+    stand_ins.put(BootstrapFewShot, "compile", _bootstrapping(engine, begin))
+    stand_ins.put(Predict, "forward", _predicting(engine))
+
+
+def _executing(engine: Engine, begin: Callable[[], None]) -> Callable[..., Any]:
+    stock = ParallelExecutor.execute
 
     def execute(executor: ParallelExecutor, function: Callable[[Any], Any], data: Any) -> list[Any]:
         if current() is not None:
-            return list(stock_execute(executor, function, data))
-        before()
-        recorded.leave()
+            return list(stock(executor, function, data))
+        begin()
         records = evidence.is_collected()
         with engine.output.ending():
             effect = wave(Recorded(function) if records else function, list(data), executor.max_errors)
@@ -79,14 +88,19 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
             )
         return results
 
+    return execute
+
+
+def _bootstrapping(engine: Engine, begin: Callable[[], None]) -> Callable[..., Any]:
+    stock, stock_steps = BootstrapFewShot.compile, [getattr(BootstrapFewShot, step) for step in _BOOTSTRAP_STEPS]
+
     def compile_bootstrap(
         optimizer: BootstrapFewShot, student: Any, *, teacher: Any = None, trainset: list[Any]
     ) -> Any:
         if current() is not None or [getattr(type(optimizer), step) for step in _BOOTSTRAP_STEPS] != stock_steps:
             # A subclass that bootstraps in its own way runs here; its LM calls are journaled one by one.
-            return stock_compile(optimizer, student, teacher=teacher, trainset=trainset)
-        before()
-        recorded.leave()
+            return stock(optimizer, student, teacher=teacher, trainset=trainset)
+        begin()
         with engine.output.ending():
             bootstrap = Bootstrap(optimizer, student, teacher, trainset)
         outcome, value = engine.need(bootstrap)
@@ -101,13 +115,19 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
         optimizer.student._compiled = True
         return optimizer.student
 
+    return compile_bootstrap
+
+
+def _predicting(engine: Engine) -> Callable[..., Any]:
+    stock = Predict.forward
+
     def forward(predictor: Predict, **arguments: Any) -> Any:
         if current() is not None:
-            return stock_forward(predictor, **arguments)
+            return stock(predictor, **arguments)
         signature = arguments.get("signature") or predictor.signature
         token = may_stand_in.set(_has_text_outputs(signature))
         try:
-            return stock_forward(predictor, **arguments)
+            return stock(predictor, **arguments)
         except Missing as missing:
             lm, config, signature, _, inputs = predictor._forward_preprocess(**arguments)
             count = config.get("n") or lm.kwargs.get("n") or 1
@@ -116,9 +136,7 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
         finally:
             may_stand_in.reset(token)
 
-    stand_ins.put(ParallelExecutor, "execute", execute)
-    stand_ins.put(BootstrapFewShot, "compile", compile_bootstrap)
-    stand_ins.put(Predict, "forward", forward)
+    return forward
 
 
 def _has_text_outputs(signature: Any) -> bool:

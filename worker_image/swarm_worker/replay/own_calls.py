@@ -10,10 +10,10 @@ from swarm_wire.messages import CallMade, Outcome, Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.words import sentence
-from swarm_worker.client.call import AsyncMake, LMCall, Make
+from swarm_worker.client.call import LMCall, Make
+from swarm_worker.client.flow import Flow, result_of, run
 from swarm_worker.client.installed import client
 from swarm_worker.content.codec import Codec
-from swarm_worker.content.outcome import Value
 from swarm_worker.errors import BadInput
 from swarm_worker.journal.store import Store
 from swarm_worker.lookahead.concurrency import is_alone
@@ -23,7 +23,7 @@ from swarm_worker.replay.asked import Asked
 from swarm_worker.replay.call_sharing import Table
 from swarm_worker.replay.course import Course
 from swarm_worker.replay.effects.call import Call
-from swarm_worker.replay.execute import outcome_of, told
+from swarm_worker.replay.execute import failure, told
 from swarm_worker.replay.output import Output
 from swarm_worker.replay.scouting import Scouting
 
@@ -50,97 +50,59 @@ class OwnCalls:
     ) -> None:
         self._store, self._codec, self._asked, self._output = store, codec, asked, output
         self._course, self._scouting = course, scouting
-        self._make_call = client().maker()
+        self._maker = client().maker()
         self._flights = Table()
         self._occurrences: dict[str, int] = {}
 
-    def call(self, lm: Any, call: LMCall, make: Make) -> Any:
+    def around(self, lm: Any, call: LMCall, make: Make) -> Flow[Any]:
         """The result of an LM call: made once, then journaled."""
         with self._output.ending():
-            effect = self._made(lm, call, make)
+            effect = self._named(lm, call)
+            if (scout := self._scouting.scout) is not None:
+                self._scouted(scout, effect)
+            else:
+                yield from self._found(effect, make)
         return self._value(effect)
 
-    def _made(self, lm: Any, call: LMCall, make: Make) -> Call:
-        """A call whose answer is known now."""
-        effect = self._named(lm, call)
-        if (scout := self._scouting.scout) is not None:
-            self._scouted(scout, effect)
-            return effect
+    def make_sighted(self) -> bool:
+        """Makes the calls that scouts found; whether there was any."""
+        return run(self._make_all())
+
+    def _found(self, effect: Call, make: Make) -> Flow[None]:
+        """Returns when the answer is known."""
         self._course.follow(effect.kind, effect.digest)
         while not effect.is_known(self._store):
             if (flight := self._flights.claim(effect.digest)) is not None:
                 assert isinstance(flight, Future)
-                flight.result()  # another thread makes it
+                yield result_of(flight)  # others make it
                 continue
             try:
                 if may_stand_in.get() and self._scouting.is_on and is_alone() and self._scouting.look() is not None:
                     raise Missing(effect.digest)
                 self._asked.calls.pop(effect.digest, None)
-                self.make_found(lambda: self._make(effect.digest, call, make))
+                yield from self._make_all(self._make(effect.digest, effect.call, make))
             finally:
                 self._flights.land(effect.digest, None)
-        return effect
 
-    async def acall(self, lm: Any, call: LMCall, make: AsyncMake) -> Any:
-        """As `call`, from a coroutine. Scouts end here."""
-        with self._output.ending():
-            effect = await self._async_made(lm, call, make)
-        return self._value(effect)
-
-    async def _async_made(self, lm: Any, call: LMCall, make: AsyncMake) -> Call:
-        effect = self._named(lm, call)
-        if self._scouting.scout is not None:
-            if effect.unresolved or not effect.is_known(self._store):
-                self._scouting.scout.end()
-            return effect
-        self._course.follow(effect.kind, effect.digest)
-        while not effect.is_known(self._store):
-            if (flight := self._flights.claim(effect.digest)) is not None:
-                assert isinstance(flight, Future)
-                await asyncio.wrap_future(flight)
-                continue
-            try:
-                with self._output.working():
-                    await self._make_async(effect.digest, call, make)
-            finally:
-                self._flights.land(effect.digest, None)
-        return effect
-
-    async def _make_async(self, key: str, call: LMCall, make: AsyncMake) -> None:
-        self._course.spend()
-        try:
-            made = await make()
-        except Exception as error:
-            failure = error
-
-            def again() -> Any:
-                raise failure
-
-            self._make(key, call, again)
-        else:
-            self._make(key, call, lambda: made)
-
-    def make_found(self, *own: Callable[[], None]) -> bool:
+    def _make_all(self, *own: Flow[None]) -> Flow[bool]:
         """Makes the calls that scouts found, and one of the plan's own; whether there was any."""
-
-        def found(key: str, payload: bytes) -> None:
-            lm, call = self._codec.loads(payload)
-            self._make(key, call, lambda: self._make_call(lm, call))
-
-        waiting = self._asked.take_calls()
-        jobs = [*own, *(lambda key=key, payload=payload: found(key, payload) for key, payload in waiting.items())]
-        if not jobs:
+        flows = [*own, *(self._sighted(key, payload) for key, payload in self._asked.take_calls().items())]
+        if not flows:
             return False
         self._course.spend_here()
         with self._output.working():
-            if len(jobs) == 1:
-                jobs[0]()
+            if len(flows) == 1:
+                yield from flows[0]
             else:
                 # Not before those under way are answered: they are paid for.
                 with ThreadPoolExecutor(AT_ONCE) as pool:
                     context = contextvars.copy_context()
-                    list(pool.map(lambda job: context.copy().run(job), jobs))
+                    list(pool.map(lambda flow: context.copy().run(run, flow), flows))
         return True
+
+    def _sighted(self, key: str, payload: bytes) -> Flow[None]:
+        lm, call = self._codec.loads(payload)
+        yield from self._make(key, call, self._maker(lm, call))
 
     def _named(self, lm: Any, call: LMCall) -> Call:
         effect = Call(lm, call)
@@ -158,21 +120,22 @@ class OwnCalls:
             raise value
         return value
 
-    def _make(self, key: str, call: LMCall, make: Make) -> None:
+    def _make(self, key: str, call: LMCall, make: Make) -> Flow[None]:
         """Makes an LM call here and journals it. Raises SwarmError."""
-        outcome, value = outcome_of(make, (), self._codec.redact)
-        if outcome is Outcome.OK:
-            header = CallMade(key=key, usage=took(call, value)).to_header()
-            self._output.keep(Record(RecordKind.CALL, header, self._portable(value)))
-        else:
-            failed: Value = outcome, value
-            result = Result(key=key, outcome=outcome, error=told(value, self._codec.redact))
-            self._output.keep(Record(RecordKind.RESULT, result.to_header(), self._portable(failed)))
-
-    def _portable(self, answer: Any) -> bytes:
-        """An answer's pickle. Ends the process where there is none: an optimizer may catch."""
         try:
-            return self._codec.dumps(answer)
+            answer = yield make
+        except (Exception, SystemExit) as error:
+            failed = outcome, value = failure(error, self._codec.redact)
+            result = Result(key=key, outcome=outcome, error=told(value, self._codec.redact))
+            self._output.keep(Record(RecordKind.RESULT, result.to_header(), self._portable(self._codec.dumps, failed)))
+        else:
+            header = CallMade(key=key, usage=took(call, answer)).to_header()
+            self._output.keep(Record(RecordKind.CALL, header, self._portable(self._codec.dumps_answer, answer)))
+
+    def _portable(self, dumps: Callable[[Any], bytes], answer: Any) -> bytes:
+        """What is journaled of an answer. Ends the process where there is none: an optimizer may catch."""
+        try:
+            return dumps(answer)
         except Exception as error:
             self._output.end(
                 BadInput(
@@ -187,6 +150,8 @@ class OwnCalls:
         """Returns where the answer is known."""
         if not effect.unresolved and effect.is_known(self._store):
             return
+        if asyncio._get_running_loop() is not None:
+            scout.end()
         sighting = Sighting(effect.kind, effect.digest, effect.unresolved)
         scout.report(sighting, lambda: self._codec.dumps((effect.lm, effect.call)))
         if not may_stand_in.get():

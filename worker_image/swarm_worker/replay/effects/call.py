@@ -29,6 +29,6 @@ class Call:
     def load(self, store: Store, codec: Codec) -> Value:
         """OK and what the client returned, or ERROR and what it raised."""
         if (answer := store.answer(self.digest, is_sample=self._is_sample)) is not None:
-            return Outcome.OK, codec.loads(answer)
+            return Outcome.OK, codec.loads_answer(answer)
         value: Value = codec.loads(store.body(self.digest))
         return value

@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 class Api:
-    """Requests to an API server with the client certificate of a kubeconfig."""
+    """Requests to an API server with the client certificate, or the token, of a kubeconfig. For one thread."""
 
     def __init__(self, kubeconfig: Path) -> None:
         content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
@@ -36,11 +36,13 @@ class Api:
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self.trust = ssl.create_default_context(cadata=authority)
         mine = ssl.create_default_context(cadata=authority)
-        with tempfile.NamedTemporaryFile() as pair:
-            for part in ("client-certificate-data", "client-key-data"):
-                pair.write(base64.b64decode(user[part]))
-            pair.flush()
-            mine.load_cert_chain(pair.name)
+        self._headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
+        if not self._headers:
+            with tempfile.NamedTemporaryFile() as pair:
+                for part in ("client-certificate-data", "client-key-data"):
+                    pair.write(base64.b64decode(user[part]))
+                pair.flush()
+                mine.load_cert_chain(pair.name)
         self._used = 0.0
         self._connection = HTTPSConnection(urlsplit(self.url).netloc, context=mine, timeout=30)
 
@@ -59,7 +61,7 @@ class Api:
             self._connection.close()
         self._used = time.monotonic()
         try:
-            self._connection.request(method, path, data, {"Content-Type": content})
+            self._connection.request(method, path, data, {**self._headers, "Content-Type": content})
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, HTTPException):

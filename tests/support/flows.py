@@ -1,0 +1,31 @@
+"""Steps and flows of tests."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+from swarm_worker.client.flow import Flow, Step, run
+
+T = TypeVar("T")
+
+
+def blocking(block: Callable[[], T]) -> Step[T]:
+    """A step of a thread."""
+    return Step(block, _never)
+
+
+def awaiting(wait: Callable[[], Awaitable[T]]) -> Step[T]:
+    """A step of an event loop."""
+    return Step(_never, wait)
+
+
+def _never() -> NoReturn:
+    raise NotImplementedError
+
+
+def around(flow: Callable[..., Flow[Any]], *given: Any, block: Callable[[], Any]) -> Any:
+    """What a flow makes of a call or a request, in this thread.
+
+    Args:
+        block: makes it.
+    """
+    return run(flow(*given, blocking(block)))

@@ -1,0 +1,81 @@
+"""A server of forks, which has imported DSPy: importing it takes longer than most compiles of the tests.
+
+It is the local driver's own (`swarm_worker.local.launcher`), which lives here as long as the tests do. The driver then
+runs in the tests' process, and stock DSPy in a fork.
+"""
+
+import io
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+_PRELOADED = [
+    *("swarm_worker.pod.plan", "swarm_worker.pod.work", "swarm_worker.client.warm"),
+    *("numpy", "optuna", "gepa"),
+]
+_started: list[bool] = []
+
+
+def start(paths: str) -> None:
+    """Starts the server, once.
+
+    Args:
+        paths: PYTHONPATH of what it imports.
+    """
+    if _started:
+        return
+    _started.append(True)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    with surroundings({**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": paths}, Path.cwd()):
+        fork(int)
+
+
+def are_there() -> bool:
+    return bool(_started)
+
+
+def fork(target: Callable[..., Any], *arguments: Any) -> None:
+    """Runs a function in a fork of the server, to its end."""
+    process = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    process.close()
+
+
+def swarm(arguments: list[str], environment: Mapping[str, str], folder: Path) -> tuple[int, str]:
+    """`python -m swarm_worker` in this process: its exit code, and what it printed."""
+    from swarm_worker.__main__ import main
+
+    said = io.StringIO()
+    with surroundings(environment, folder), redirect_stdout(said), redirect_stderr(said):
+        status = main(arguments)
+    return status, said.getvalue()
+
+
+@contextmanager
+def surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """This process as a process of its own would be; what is changed in it is set back."""
+    before, handlers = dict(os.environ), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    here = Path.cwd()
+    _set(environment)
+    os.chdir(folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield
+    finally:
+        os.chdir(here)
+        _set(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _set(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
