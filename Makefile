@@ -77,7 +77,7 @@ fidelity: setup  ## replay and users whole: every optimizer on every program; ea
 	FIDELITY=whole $(PYTEST) tests/replay tests/users --numprocesses auto
 
 cluster-tests: setup  ## chart, CRs, pods and some faults on a kind cluster (made first where there is none)
-	$(PYTEST) tests/cluster tests/e2e --with-cluster --numprocesses 3 --dist loadfile
+	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(PYTEST) tests/faults --with-cluster --numprocesses 3 --dist worksteal
 
 faults: setup  ## everything that can go wrong, made to go wrong: half an hour; see docs/faults.md

@@ -20,7 +20,8 @@ def schema() -> Schema:
     """Of draft 7, which editors know best. Other documents of a file (ConfigMaps, Secrets) are valid."""
     spec = CompilationSpec.model_json_schema(by_alias=True, ref_template=REFERENCE)
     definitions = spec.pop("$defs")
-    unions = {model.__name__: model for model in Union.__subclasses__()}
+    ours = (model for model in Union.__subclasses__() if model.__module__.startswith("swarm_wire."))
+    unions = {model.__name__: model for model in ours}
     for name, union in unions.items():
         names = [str(union.model_fields[member].alias) for member in union.members]
         definitions[name]["oneOf"] = [{"required": [member]} for member in names]

@@ -13,7 +13,7 @@ settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
 # They assert for the rows of a table, or the cases of a tier.
-pytest.register_assert_rewrite("faults.stage", "support.decisions")
+pytest.register_assert_rewrite("faults.stage", "support.decisions", "support.kube_contract")
 
 TIERS = {"unit", "replay", "users", "cluster", "e2e", "faults"}
 NEED_A_CLUSTER = {"cluster", "e2e", "faults"}

@@ -24,6 +24,13 @@ CASE = Case(
     teacher=True,
 )
 SEED = 7
+LONGEST = ["test_journal.py", "test_limits.py", "test_control.py", "test_faults.py", "test_rates.py"]
+"""Files of tests, as they take less and less time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: else one process is left with it, when the others have run out of work."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

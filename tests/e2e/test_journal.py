@@ -38,7 +38,7 @@ def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun, und
     assert second["status"]["usage"]["reusedCalls"] > 0
 
     paid = namespace.requests()
-    change(namespace, NAME, pods=2)
+    change(namespace, NAME, pods=3)
     third = next_run(namespace, second, stock)
     assert namespace.requests() == paid
     assert third["status"]["usage"]["calls"] == 0
@@ -135,7 +135,7 @@ def test_a_journal_on_a_volume_is_as_good(namespace: Namespace, stock: StockRun,
     assert any("stored" in record.header for record in kept)
     assert [record for record in kept if record.body] == []
 
-    change(namespace, "voluminous", pods=2)
+    change(namespace, "voluminous", pods=3)
     next_run(namespace, first, stock)
     assert namespace.requests() == paid
 

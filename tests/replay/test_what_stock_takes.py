@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.compiles import Case
+from support.sampling import of_the_day, sample
 
 SEARCH = Case("", parameters={"num_candidate_programs": 1, "max_labeled_demos": 4}, validation=10)
 RULES = Case("", "inferRules", {"num_candidates": 2, "num_rules": 3}, validation=10)
@@ -71,7 +72,7 @@ def test_the_specs_adapter_is_in_force_everywhere(providers: Any, tmp_path: Path
     is_stocks(replace(SEARCH, adapter=adapter), providers, tmp_path)
 
 
-@pytest.mark.parametrize("validation", [10, None])
+@pytest.mark.parametrize("validation", of_the_day([10, None]))
 def test_decisions_are_fitted_as_in_stock_and_cost_no_more(
     providers: Any, tmp_path: Path, validation: int | None
 ) -> None:
@@ -85,30 +86,29 @@ def test_decisions_are_fitted_as_in_stock_and_cost_no_more(
     assert ours.rounds <= 12, "candidates are scored side by side: a round for each option of the category, and 3 more"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"sampling_strategy": {"pxN": {"parents": 2, "proposals": 2}}, "acceptance_criterion": "improvement_or_equal"},
-        {
-            "sampling_strategy": {"independent": {"proposals": 3}},
-            "selection_strategy": {"bestImprovement": {}},
-            "candidate_selection_strategy": "top_k_pareto",
-        },
-        {
-            "sampling_strategy": {"sameParent": {"proposals": 3}},
-            "selection_strategy": {"topKImprovements": {"k": 2}},
-            "candidate_selection_strategy": "epsilon_greedy",
-            "cache_evaluation": True,
-        },
-        {"frontier_type": "hybrid", "merge_val_overlap_floor": 3, "cache_evaluation": True},
-        {
-            "instruction_proposer": "replay_programs:proposer",
-            "component_selector": "replay_programs:last_first",
-            "acceptance_criterion": "improvement_or_equal",
-        },
-    ],
-    ids=lambda options: ", ".join(options),
-)
+GEPAS_OPTIONS: list[dict[str, Any]] = [
+    {"sampling_strategy": {"pxN": {"parents": 2, "proposals": 2}}, "acceptance_criterion": "improvement_or_equal"},
+    {
+        "sampling_strategy": {"independent": {"proposals": 3}},
+        "selection_strategy": {"bestImprovement": {}},
+        "candidate_selection_strategy": "top_k_pareto",
+    },
+    {
+        "sampling_strategy": {"sameParent": {"proposals": 3}},
+        "selection_strategy": {"topKImprovements": {"k": 2}},
+        "candidate_selection_strategy": "epsilon_greedy",
+        "cache_evaluation": True,
+    },
+    {"frontier_type": "hybrid", "merge_val_overlap_floor": 3, "cache_evaluation": True},
+    {
+        "instruction_proposer": "replay_programs:proposer",
+        "component_selector": "replay_programs:last_first",
+        "acceptance_criterion": "improvement_or_equal",
+    },
+]
+
+
+@pytest.mark.parametrize("options", sample(GEPAS_OPTIONS, 2), ids=", ".join)
 def test_gepas_options_are_stocks(providers: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     metric = "objectives" if "frontier_type" in options else "feedback"
     case = Case("", "gepa", {"max_metric_calls": 70, **options}, "One", metric, train=16, validation=12, prompt=True)

@@ -57,7 +57,7 @@ def triage(name: str, **spec: Any) -> Manifest:
             "teacher": {"model": "openai/large", "endpoint": ENDPOINT, "apiKey": key},
         },
         "optimizer": {"bootstrapFewShotWithRandomSearch": {"numCandidatePrograms": 3, "maxLabeledDemos": 6}},
-        "swarm": {"pods": 3, "threadsPerPod": 4},
+        "swarm": {"pods": 2, "threadsPerPod": 4},
     }
     return {
         "apiVersion": "dspy-swarm.dev/v1alpha1",

@@ -1,10 +1,11 @@
 """A cluster in memory for the operator: an API server, a Job controller, a garbage collector and a kubelet.
 
 It knows what the operator relies on (names, uids, preconditions, finalizers, owners, immutable ConfigMaps) and nothing
-else. Its pods are stand-ins that read what they mount and print real records: a compile of ROUNDS rounds with CELLS
-cells each, and two LM calls in each cell: the first is told of by itself, so that it is not paid for again when the pod
-dies before the second. Each plan makes a call of its own. They keep to what they are allowed, as real ones do. The same
-claims are checked on a real API server in `tests/cluster`.
+else. `kube_contract` has these claims, and makes them of a real API server, too.
+
+Its pods are stand-ins that read what they mount and print real records: a compile of ROUNDS rounds with CELLS cells
+each, and two LM calls in each cell: the first is told of by itself, so that it is not paid for again when the pod dies
+before the second. Each plan makes a call of its own. They keep to what they are allowed, as real ones do.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import functools
 import hashlib
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +59,7 @@ KILLED = 137
 """Exit code of a container that ends without a word."""
 
 
+NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 LOST = errors.Unavailable("no answer in time")
 
 
@@ -122,7 +125,7 @@ class FakeCluster:
     async def get(self, resource: Resource, namespace: str, name: str, *, metadata_only: bool = False) -> Object | None:
         await asyncio.sleep(0)
         found = self.objects.get((resource.plural, name))
-        return copy.deepcopy(found) if found else None
+        return _answer(found, metadata_only) if found else None
 
     async def select(
         self,
@@ -135,23 +138,25 @@ class FakeCluster:
     ) -> Sequence[Object]:
         await asyncio.sleep(0)
         wanted = dict(part.split("=", 1) for part in labels.split(",") if part)
-        found = [
-            copy.deepcopy(item)
+        having = dict(part.split("=", 1) for part in fields.split(",") if part)
+        return [
+            _answer(item, metadata_only)
             for (plural, _), item in sorted(self.objects.items())
-            if plural == resource.plural and wanted.items() <= (item["metadata"].get("labels") or {}).items()
+            if plural == resource.plural
+            and wanted.items() <= (item["metadata"].get("labels") or {}).items()
+            and all(_field(item, path) == value for path, value in having.items())
         ]
-        if resource == EVENTS:
-            uid = dict(part.split("=", 1) for part in fields.split(","))["involvedObject.uid"]
-            found = [item for item in found if item["involvedObject"]["uid"] == uid]
-        return found
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> None:
         with self._write("create", resource, body["metadata"]["name"]):
             if self.terminating:
                 raise errors.from_response(403, "Forbidden", f"namespace {namespace} is being terminated")
+            if not NAME.fullmatch(body["metadata"]["name"]):
+                raise errors.Rejected("metadata.name is invalid")
             if (resource.plural, body["metadata"]["name"]) in self.objects:
                 raise errors.Exists("already exists")
-            self.put(resource, body)
+            for entry in self.put(resource, body)["metadata"]["managedFields"]:
+                entry["operation"] = "Update"
 
     async def apply(
         self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
@@ -166,12 +171,19 @@ class FakeCluster:
             for precondition in ("uid", "resourceVersion"):
                 if wanted.get(precondition) not in (None, found["metadata"][precondition]):
                     raise errors.Conflict(f"{precondition} differs")
+            if not subresource and found.get("data") not in (None, body.get("data")):
+                if any(entry.get("operation") == "Update" for entry in found["metadata"]["managedFields"]):
+                    raise errors.Conflict("data was created, not applied")
+                if found.get("immutable"):
+                    raise errors.Rejected("data is immutable")
             if subresource:
                 # A real API server makes null of an object that loses its fields, and then refuses it.
                 assert {} not in body["status"].values()
                 found["status"] = copy.deepcopy(body["status"])
             else:
                 kept = {key: found["metadata"][key] for key in ("uid", "creationTimestamp", "managedFields")}
+                for entry in kept["managedFields"]:
+                    entry["operation"] = "Apply"
                 found.update(copy.deepcopy(body), metadata={**copy.deepcopy(wanted), **kept})
             found["metadata"]["resourceVersion"] = str(next(self._versions))
 
@@ -191,6 +203,8 @@ class FakeCluster:
                         assert place[position] == FINALIZER, "what else is not ours to remove"
                         del place[position]
             found["metadata"]["resourceVersion"] = str(next(self._versions))
+            if "deletionTimestamp" in found["metadata"]:
+                self.remove(resource, name)
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         with self._write("delete", resource, name):
@@ -202,6 +216,8 @@ class FakeCluster:
     async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes:
         """A kubelet says with 200 that it has none."""
         await asyncio.sleep(0)
+        if ("pods", pod) not in self.objects:
+            raise errors.Vanished("not found")
         gone = f"unable to retrieve container logs for containerd://{digest(pod)}"
         return self.logs.get(pod, gone).encode()[:limit]
 
@@ -279,7 +295,12 @@ class FakeCluster:
     def _control(self, job: Object) -> None:
         spec, name, uid = job["spec"], job["metadata"]["name"], job["metadata"]["uid"]
         if self.rejected:
-            event = {"metadata": {"name": f"{name}.rejected"}, "involvedObject": {"uid": uid}, "message": self.rejected}
+            event = {
+                "metadata": {"name": f"{name}.rejected"},
+                "involvedObject": {"uid": uid},
+                "reason": "FailedCreate",
+                "message": self.rejected,
+            }
             self.put(EVENTS, event)
             return
         pods = [pod for pod in self.of(PODS) if pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] == uid]
@@ -553,6 +574,14 @@ def _artifact(report: Report) -> Record:
     header = ArtifactHeader(sha256=hashlib.sha256(PROGRAM.encode()).hexdigest(), report=report)
     body = {names.PROGRAM_FILE: PROGRAM, names.REPORT_FILE: report.to_json()}
     return Record(RecordKind.ARTIFACT, json.loads(header.to_json()), json.dumps(body).encode())
+
+
+def _answer(found: Object, metadata_only: bool) -> Object:
+    return copy.deepcopy({"metadata": found["metadata"]} if metadata_only else found)
+
+
+def _field(found: Object, path: str) -> str:
+    return str(functools.reduce(lambda at, step: at.get(step) or {}, path.split("."), found))
 
 
 def _text(moment: datetime) -> str:

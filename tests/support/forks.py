@@ -4,10 +4,12 @@ It is the local driver's own (`swarm_worker.local.launcher`), which lives here a
 runs in the tests' process, and stock DSPy in a fork.
 """
 
+import importlib
 import io
 import multiprocessing
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -40,12 +42,28 @@ def are_there() -> bool:
     return bool(_started)
 
 
-def fork(target: Callable[..., Any], *arguments: Any) -> None:
-    """Runs a function in a fork of the server, to its end."""
+def fork(target: Callable[..., Any], *arguments: Any) -> int | None:
+    """Runs a function in a fork of the server, to its end. Returns its exit code."""
     process = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
     process.start()
     process.join()
+    code = process.exitcode
     process.close()
+    return code
+
+
+def pod(command: str, environment: Mapping[str, str], folder: Path, output: Path, errors: Path) -> None:
+    """In a fork: `python -m swarm_worker COMMAND` in such a folder, whose output goes to files."""
+    for path, number in ((output, 1), (errors, 2)):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(opened, number)
+        os.close(opened)
+    _set({"PYTHONHASHSEED": "0", **environment})
+    os.chdir(folder)
+    sys.path[:0] = [str(folder), *environment["PYTHONPATH"].split(os.pathsep)]
+    sys.argv = ["swarm_worker", command]
+    start = importlib.import_module("swarm_worker.pod.start")
+    start.start(command)
 
 
 def swarm(arguments: list[str], environment: Mapping[str, str], folder: Path) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import dspy
 
+from support import forks
 from swarm_engine.slicing import missing_cells, slice_cells
 from swarm_wire import names
 from swarm_wire.messages import Assignment, Commit, RunRequest, SliceRef, Task
@@ -25,6 +26,7 @@ from swarm_wire.pod_output import Reader, Transcript, parse_commit
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.shards import pack
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_worker import hash_seed
 
 ROOT = Path(__file__).parents[2]
 NONCE = "0123456789abcdef"
@@ -153,6 +155,15 @@ class Pod:
             (self.folder / name / f"{number}.shard").write_bytes(shard)
 
     def start(self, command: str, **env: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "swarm_worker", command],
+            env=self._environment(env),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         if not (self.folder / "run").exists():
             self.request()
         self._write("journal", self.journal)
@@ -164,27 +175,33 @@ class Pod:
             names.ENV_SOURCES_DIR: "sources",
             names.ENV_TERMINATION_LOG: "termination",
         }
-        given = {name: str(self.folder / path) for name, path in folders.items()} | {names.ENV_NONCE: NONCE} | env
-        return subprocess.Popen(
-            [sys.executable, "-m", "swarm_worker", command],
-            env=environment(self.folder, **given),
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        given = {name: str(self.folder / path) for name, path in folders.items()} | {names.ENV_NONCE: NONCE}
+        return environment(self.folder, **{**given, **more})
 
     def end(self, process: subprocess.Popen[bytes]) -> Ended:
         out, errors = process.communicate(timeout=60)
+        return self._ended(process.returncode, out, errors)
+
+    def run(self, command: str, **env: str) -> Ended:
+        """A fork of a process that has imported DSPy, to its end; with a hash seed of its own, a process of its own."""
+        if hash_seed.VARIABLE in env:
+            return self.end(self.start(command, **env))
+        forks.start(environment()["PYTHONPATH"])
+        output, errors = self.folder / "stdout", self.folder / "stderr"
+        code = forks.fork(forks.pod, command, self._environment(env), self.folder, output, errors)
+        return self._ended(code or 0, output.read_bytes(), errors.read_bytes())
+
+    def _ended(self, code: int, out: bytes, errors: bytes) -> Ended:
         reader = Reader(NONCE)
         lines = out.decode("utf-8", "replace").splitlines()
         for line in lines:
             reader.feed(line)
         log = self.folder / "termination"
         commit = parse_commit(log.read_text(encoding="ascii"), NONCE) if log.exists() else None
-        return Ended(process.returncode, reader.transcript(), commit, lines, errors.decode("utf-8", "replace"))
+        return Ended(code, reader.transcript(), commit, lines, errors.decode("utf-8", "replace"))
 
     def plan(self, **env: str) -> Ended:
-        return self.end(self.start("plan", **env))
+        return self.run("plan", **env)
 
     def assign(self, planned: Ended, slices: list[list[SliceRef]] | None = None, version: int = 1) -> None:
         """Puts what a plan asked for before a worker, as one slice unless told otherwise."""
@@ -198,7 +215,7 @@ class Pod:
         (self.folder / "work" / names.ASSIGNMENT_FILE).write_text(work.to_json())
 
     def work(self, **env: str) -> Ended:
-        return self.end(self.start("work", **env))
+        return self.run("work", **env)
 
 
 def module(folder: Path, text: str, name: str = "prog.py") -> None:

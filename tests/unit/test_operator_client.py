@@ -1,7 +1,8 @@
 """The REST client against a server that answers as something between may answer."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -10,9 +11,27 @@ from kubernetes.aio import client
 
 from swarm_operator.__main__ import OneLine
 from swarm_operator.cluster import errors
-from swarm_operator.cluster.client import RestKube
+from swarm_operator.cluster.client import PAGE, RestKube
 from swarm_operator.cluster.resources import CONFIG_MAPS
 from swarm_operator.settings import Settings
+
+Answer = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@asynccontextmanager
+async def served(answer: Answer) -> AsyncIterator[RestKube]:
+    """A client of a server that answers everything so."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    configuration = client.Configuration()
+    configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    found = RestKube(client.ApiClient(configuration), Settings())
+    yield found
+    await found.close()
+    await runner.cleanup()
 
 
 @pytest.fixture
@@ -23,17 +42,41 @@ async def kube() -> AsyncIterator[RestKube]:
         date = {"Date": "Sat, 21 Nov 2048 12:00:00 GMT"} if request.path.endswith("/log") else None
         return web.Response(text="<html>Welcome</html>", content_type="text/html", headers=date)
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", page)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    configuration = client.Configuration()
-    configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    found = RestKube(client.ApiClient(configuration), Settings())
-    yield found
-    await found.close()
-    await runner.cleanup()
+    async with served(page) as found:
+        yield found
+
+
+def pages(*answers: web.Response, asked: list[dict[str, str]]) -> Answer:
+    """One answer after the other; `asked` gets the queries."""
+    rest = iter(answers)
+
+    async def page(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        return next(rest)
+
+    return page
+
+
+def part(*names: str, more: str = "") -> web.Response:
+    items = [{"metadata": {"name": name}} for name in names]
+    return web.json_response({"metadata": {"continue": more} if more else {}, "items": items})
+
+
+async def test_a_list_is_read_page_by_page() -> None:
+    asked: list[dict[str, str]] = []
+    async with served(pages(part("a", "b", more="token"), part("c"), asked=asked)) as kube:
+        found = await kube.select(CONFIG_MAPS, "team", labels="x=y")
+    assert [item["metadata"]["name"] for item in found] == ["a", "b", "c"]
+    first = {"limit": str(PAGE), "labelSelector": "x=y"}
+    assert asked == [first, {**first, "continue": "token"}]
+
+
+async def test_a_list_whose_next_page_has_expired_is_no_list() -> None:
+    """It is read anew later; half of it would be taken for the whole."""
+    expired = web.json_response({"reason": "Expired", "message": "the token is too old"}, status=410)
+    async with served(pages(part("a", more="token"), expired, asked=[])) as kube:
+        with pytest.raises(errors.Unavailable, match="too old"):
+            await kube.select(CONFIG_MAPS, "team")
 
 
 async def test_an_answer_that_is_no_json_is_no_answer(kube: RestKube) -> None:

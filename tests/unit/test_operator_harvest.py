@@ -14,9 +14,12 @@ from hypothesis import given
 from support.wire import Damage, damages, noise, printed
 from support.worlds import cell, job, planned, pod, results, shard, task
 from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.interpret.harvest import harvest
+from swarm_operator.compilation.interpret.output import Output, transcribed
+from swarm_operator.compilation.interpret.records import artifact_of
+from swarm_operator.compilation.interpret.spending import vanished
 from swarm_operator.compilation.model.shards import Journal
 from swarm_operator.compilation.model.world import Harvest, Pod
-from swarm_operator.compilation.observe.harvest import Output, artifact_of, harvest, transcribed, vanished
 from swarm_wire.messages import ArtifactHeader, Bound, CallMade, Commit, Outcome, PlanEnd, PlanOutcome, Result
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Record, RecordKind, frame_digest

@@ -12,12 +12,13 @@ from support.wire import printed
 from support.worlds import KEY, NOW, ago, cell, job, planned, pod, results
 from swarm_operator.cluster import errors
 from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.interpret import reads, spending
+from swarm_operator.compilation.interpret.harvest import harvest as harvested
+from swarm_operator.compilation.interpret.output import Output
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.shards import Journal, Shard
 from swarm_operator.compilation.model.world import Job, Pod
-from swarm_operator.compilation.observe import harvest as gather
 from swarm_operator.compilation.observe import pod_logs
-from swarm_operator.compilation.observe.harvest import Output
 from swarm_operator.compilation.observe.pod_logs import LogReader
 from swarm_operator.settings import Settings
 from swarm_wire.messages import Bound, Outcome, Result
@@ -33,7 +34,7 @@ LINES, COMMIT = printed(RESULTS, NONCE)
 GONE = b"unable to retrieve container logs for containerd://0a1b2c3d4e5f"
 WHOLE = "".join(LINES).encode()
 HALF = "".join(LINES[:2]).encode()
-LONG = HALF + b"x" * pod_logs.OUTPUT_BYTES
+LONG = HALF + b"x" * reads.OUTPUT_BYTES
 JOURNAL = Journal(planned(0))
 
 
@@ -128,7 +129,7 @@ LOST = pod(JOB, deleted_at=ago(31), allowance=NINE)
 async def test_a_lost_pod_has_spent_all_that_it_was_allowed(answer: Any, changes: dict[str, Any]) -> None:
     found = replace(LOST, **changes)
     outputs = await read(answer, found)
-    harvest = gather.harvest(outputs, JOURNAL)
+    harvest = harvested(outputs, JOURNAL)
     assert harvest.settled == (found,)
     (booked,) = (record.header for record in harvest.results[0] if record.kind is RecordKind.BOOKED)
     assert Booked.model_validate(booked).spent == Spending(calls=9)
@@ -139,8 +140,8 @@ async def test_a_pod_without_our_finalizer_is_booked_at_once_and_once() -> None:
     stripped = replace(ENDED, held=False)
     (output,) = await read(GONE, stripped)
     assert (output.final, output.lost) == (True, True)
-    assert gather.spent(output) == Spending(calls=9)
-    booked = gather.harvest([output], JOURNAL).results[0][0].header
+    assert spending.spent(output) == Spending(calls=9)
+    booked = harvested([output], JOURNAL).results[0][0].header
     kept = Journal(planned(0))
     kept.accounts.book(Booked.model_validate(booked))
     assert await reader(Kubelet(lambda _: GONE)).read([stripped], kept, NOW) == []

@@ -906,7 +906,7 @@ def test_a_pod_on_a_lost_node_is_given_up() -> None:
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list[tuple[int, bool]]) -> None:
     """Pods fail, are deleted or lose their logs, and the operator dies again and again."""
     cluster, operator = prepared()

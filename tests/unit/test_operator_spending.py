@@ -9,10 +9,11 @@ from support.decisions import WORK
 from support.wire import printed
 from support.worlds import job, pod, shard
 from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.interpret import spending
+from swarm_operator.compilation.interpret.harvest import harvest
+from swarm_operator.compilation.interpret.output import Output, transcribed
 from swarm_operator.compilation.model.shards import Journal
 from swarm_operator.compilation.model.world import Pod
-from swarm_operator.compilation.observe import harvest
-from swarm_operator.compilation.observe.harvest import Output
 from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind
@@ -40,23 +41,23 @@ def told(calls: int) -> Record:
 )
 def test_what_a_pod_spent(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
     found = pod(job(WORK, 0), commit=commit, exit_code=137, allowance=Allowance(calls=9))
-    assert harvest.spent(printed_by(found, records, lost)) == Spending(calls=calls)
+    assert spending.spent(printed_by(found, records, lost)) == Spending(calls=calls)
 
 
 def printed_by(pod: Pod, records: list[Record], lost: bool = False) -> Output:
     lines, _ = printed(records, "nonce-of-this")
-    found = harvest.transcribed(pod, "".join(lines).encode(), "nonce-of-this", Journal())
+    found = transcribed(pod, "".join(lines).encode(), "nonce-of-this", Journal())
     return replace(found, final=True, lost=lost)
 
 
 @pytest.mark.parametrize("fields", [{"exit_code": int(ExitCode.INTERRUPTED)}, {"started": False}], ids=str)
 def test_a_pod_that_ended_before_it_could_say_anything_has_spent_nothing(fields: dict[str, Any]) -> None:
     found = pod(job(WORK, 0), allowance=Allowance(calls=9), **fields)
-    assert harvest.spent(printed_by(found, [])) == Spending()
+    assert spending.spent(printed_by(found, [])) == Spending()
 
 
 def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:
-    found = harvest.harvest((Output(each, final=each.ended, lost=each.started) for each in pods), journal)
+    found = harvest((Output(each, final=each.ended, lost=each.started) for each in pods), journal)
     return [record.header for records in found.results.values() for record in records]
 
 

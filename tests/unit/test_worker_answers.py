@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.flows import answering
 from swarm_worker.client import prices
 from swarm_worker.client.call import Completion, LMCall, Make, ToolCall
 from swarm_worker.client.flow import Flow
@@ -164,12 +165,7 @@ def test_an_answer_is_journaled_as_json_and_comes_back_as_it_was(kind: str, pref
     json.loads(data)
     assert shape(again) == shape(answer)
     assert client().usage(again) == client().usage(answer)
-
-    def journaled(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
-        yield from ()
-        return again
-
-    undo = client().intercept(journaled)
+    undo = client().intercept(answering(again))
     try:
         assert shape(lm("Say yes.")) == shape(outputs)
     finally:
@@ -190,6 +186,39 @@ def test_an_answer_that_is_made_up_is_journaled_as_json(completions: list[Comple
     data = CODEC.dumps_answer(answer)
     json.loads(data)
     assert shape(CODEC.loads_answer(data)) == shape(answer)
+
+
+@pytest.mark.skipif(not has_own_client(), reason="LiteLLM alone makes the calls")
+def test_an_answer_may_hold_all_that_dspys_own_client_knows() -> None:
+    from dspy import lm15
+    from dspy.clients.call_result import CallResult
+
+    state = (lm15.ContinuationState("anthropic", "signature", {"data": ["a", 1]}),)
+    media = (lm15.ImagePart, lm15.AudioPart, lm15.VideoPart, lm15.DocumentPart, lm15.BinaryPart)
+    parts = (
+        lm15.TextPart("a", state),
+        lm15.ThinkingPart("First, think."),
+        lm15.RefusalPart("I will not."),
+        lm15.CitationPart(url="http://m", title="A page", text="a"),
+        lm15.DataPart({"a": [1, None]}),
+        lm15.ToolCallPart("call_1", "look_up", {"word": "ü"}, state),
+        *(kind(url="http://m/file") for kind in media),
+    )
+    response = lm15.Response(
+        id="r-1",
+        model="small",
+        message=lm15.Message(role="assistant", parts=parts),
+        finish_reason="stop",
+        usage=lm15.Usage(input_tokens=7),
+        logprobs=(lm15.TokenLogprob("a", -0.1, bytes=b"a", top=(lm15.TopLogprob("b", -2.0),)),),
+        provider_data={"choices": []},
+        adaptations=(lm15.Adaptation("config.seed", "dropped", "it has none", 1),),
+    )
+    data = CODEC.dumps_answer(CallResult.native(response, logprobs=True))
+    json.loads(data)
+    again = CODEC.loads_answer(data)
+    assert shape(again) == shape(CallResult.native(response, logprobs=True))
+    assert again.raw is again.responses[0]
 
 
 class Own:

@@ -14,6 +14,7 @@ import pytest
 
 from simulated_provider.testing import running_provider
 from support.compiles import ROOT
+from support.flows import answering
 from swarm_wire.spending import Allowance, Usage
 from swarm_worker.client import prices
 from swarm_worker.client.call import Around, Completion, LMCall, Make
@@ -65,16 +66,6 @@ def heard(answer: Around = lambda lm, call, make: make.once()) -> Iterator[list[
         yield calls
     finally:
         undo()
-
-
-def answering(answer: Any) -> Around:
-    """Without making the call."""
-
-    def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
-        yield from ()  # takes no time
-        return answer
-
-    return around
 
 
 WAYS: dict[str, Callable[[Any], Any]] = {

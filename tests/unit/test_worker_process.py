@@ -123,7 +123,8 @@ def started(pod: Pod, asked: Ended, words: str, **env: str) -> subprocess.Popen[
 
 
 def worked(pod: Pod, asked: Ended, words: str, **env: str) -> Ended:
-    return pod.end(started(pod, asked, words, **env))
+    pod.assign(asked, [cells(asked, words)])
+    return pod.work(**env)
 
 
 def outcomes(ended: Ended) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""One pass over one Compilation: observe -> gather -> decide -> apply."""
+"""One pass over one Compilation: observe, interpret, decide, apply."""
 
 import asyncio
 import contextlib

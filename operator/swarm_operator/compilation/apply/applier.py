@@ -44,15 +44,15 @@ class Applier:
         key = self._key
         match action:
             case OpenRun(request):
-                await self._keep(config_maps.run_map(key, request))
+                await self._create(CONFIG_MAPS, config_maps.run_map(key, request))
             case KeepRecords():
                 for body in config_maps.shard_maps(key, action):
-                    await self._keep(body)
+                    await self._create(CONFIG_MAPS, body)
             case MergeShards(shards):
                 data = b"".join([await self._data(shard) for shard in shards])
-                await self._keep(config_maps.merged_map(key, shards, data))
+                await self._create(CONFIG_MAPS, config_maps.merged_map(key, shards, data))
             case KeepAssignment():
-                await self._keep(config_maps.assignment_map(key, action))
+                await self._create(CONFIG_MAPS, config_maps.assignment_map(key, action))
             case StartJob():
                 await self._create(JOBS, job(action))
             case ClaimName(name):
@@ -143,12 +143,6 @@ class Applier:
         with contextlib.suppress(errors.Exists, errors.Vanished):
             await self._kube.create(EVENTS, key.namespace, body)
 
-    async def _keep(self, body: Object) -> None:
-        """A ConfigMap, unless it is there: an operator that dies after every write gets to the next one."""
-        found = await self._kube.get(CONFIG_MAPS, self._key.namespace, body["metadata"]["name"], metadata_only=True)
-        if found is None or not objects.is_ours(found["metadata"], self._key.uid):
-            await self._create(CONFIG_MAPS, body)
-
     async def _data(self, shard: Shard) -> bytes:
         """What a shard holds. Raises errors.Conflict where it is not there any more as it was seen."""
         found = await self._kube.get(CONFIG_MAPS, self._key.namespace, shard.name)
@@ -158,20 +152,20 @@ class Applier:
         return data
 
     async def _create(self, resource: Resource, body: Object) -> None:
-        name = body["metadata"]["name"]
-        try:
-            await self._kube.create(resource, self._key.namespace, body)
-        except errors.Exists:
-            found = await self._kube.get(resource, self._key.namespace, name, metadata_only=True)
-            if found is None:
-                raise errors.Conflict(f"{resource.plural} {name} is being deleted") from None
-            if not objects.owned_by(found["metadata"], self._key.uid):
-                raise errors.NameTaken(f"{resource.plural} {name} exists and is not this Compilation's") from None
-            if not _labels_for_us(body) <= _labels_for_us(found):
-                message = f"somebody has changed the labels of {resource.plural} {name}: delete it"
-                raise errors.NameTaken(message) from None
-            if "deletionTimestamp" in found["metadata"]:
-                raise errors.Unavailable(f"{resource.plural} {name} is being deleted") from None
+        """Unless it is there: an operator that dies after every write gets to the next one."""
+        name, place = f"{resource.plural} {body['metadata']['name']}", self._key.namespace
+        found = await self._kube.get(resource, place, body["metadata"]["name"], metadata_only=True)
+        if found is None:
+            try:
+                return await self._kube.create(resource, place, body)
+            except errors.Exists:
+                raise errors.Conflict(f"{name} was made just now") from None
+        if not objects.owned_by(found["metadata"], self._key.uid):
+            raise errors.NameTaken(f"{name} exists and is not this Compilation's")
+        if not _labels_for_us(body) <= _labels_for_us(found):
+            raise errors.NameTaken(f"somebody has changed the labels of {name}: delete it")
+        if "deletionTimestamp" in found["metadata"]:
+            raise errors.Unavailable(f"{name} is being deleted")
 
     async def delete(self, resource: Resource, name: str, uid: str) -> None:
         with contextlib.suppress(errors.Vanished, errors.Conflict):

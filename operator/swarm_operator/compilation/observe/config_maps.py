@@ -25,11 +25,11 @@ from swarm_operator.compilation.api import (
     LABEL_RUN,
     ObjectKind,
 )
+from swarm_operator.compilation.interpret.records import Malformed, artifact_of
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.object_names import STRIKES_FILE
 from swarm_operator.compilation.model.shards import Shard
 from swarm_operator.compilation.model.world import AssignmentMap
-from swarm_operator.compilation.observe import harvest
 from swarm_wire import shards
 from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.names import ASSIGNMENT_FILE, REQUEST_FILE, SHARD_SUFFIX
@@ -98,7 +98,7 @@ def parse(found: Object) -> Content:
             return _assignment(found)
         if kind == ObjectKind.RUN:
             return RunRequest.model_validate_json(found["data"][REQUEST_FILE])
-    except (*_UNREADABLE, shards.CorruptShard, harvest.Malformed) as error:
+    except (*_UNREADABLE, shards.CorruptShard, Malformed) as error:
         log.warning("ConfigMap %s/%s is ignored: %s", metadata.get("namespace"), metadata.get("name"), error)
         return None
     return frozenset((found.get("data") or {}).keys() | (found.get("binaryData") or {}).keys())
@@ -118,7 +118,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
     if key != object_names.shard_key(kind, round_, attempt, sha256, SHARD_SUFFIX):
         raise ValueError("its labels are not what its file says")
     records = list(shards.headers(data))
-    artifacts = [harvest.artifact_of(record) for record in records if record.kind is RecordKind.ARTIFACT]
+    artifacts = [artifact_of(record) for record in records if record.kind is RecordKind.ARTIFACT]
     return Shard(
         **vars(Entries.of(records)),
         name=metadata["name"],

@@ -16,7 +16,6 @@ from swarm_operator.compilation.api import (
     KUEUE_PREFIX,
     LABEL_ATTEMPT,
     LABEL_KIND,
-    LABEL_MANAGED_BY,
     LABEL_ROLE,
     LABEL_ROUND,
     LABEL_RUN,
@@ -87,12 +86,6 @@ def compilation(found: Object) -> Compilation:
 
 def owned_by(metadata: Object, uid: str) -> bool:
     return any(owner.get("uid") == uid for owner in metadata.get("ownerReferences") or ())
-
-
-def is_ours(metadata: Object, uid: str) -> bool:
-    """Whether a list of a Compilation's objects has this one: others may have altered its labels."""
-    labels = metadata.get("labels") or {}
-    return owned_by(metadata, uid) and (labels.get(LABEL_MANAGED_BY), labels.get(LABEL_UID)) == (MANAGER, uid)
 
 
 def job(found: Object) -> Job | None:

@@ -1,10 +1,10 @@
 """The only reader of the cluster: everything that a pass decides from, read anew each time.
 
-ConfigMaps are listed without their content; content is read once (see `maps`).
+ConfigMaps are listed without their content; content is read once (`config_maps`).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -12,22 +12,10 @@ from swarm_operator.cluster import errors
 from swarm_operator.cluster.client import Kube, Object
 from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, MANAGER, PODS
 from swarm_operator.compilation.api import COMPILATIONS, LABEL_MANAGED_BY, LABEL_UID, ObjectKind
-from swarm_operator.compilation.decide import retention
-from swarm_operator.compilation.decide.conditions import State, is_over, settled
-from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.shards import Journal, Shard
-from swarm_operator.compilation.model.world import (
-    AssignmentMap,
-    Compilation,
-    Harvest,
-    Job,
-    Key,
-    MapRef,
-    Pod,
-    Run,
-    World,
-)
-from swarm_operator.compilation.observe import harvest, objects
+from swarm_operator.compilation.interpret.course import Objects, course, reading
+from swarm_operator.compilation.interpret.world import Facts, interpreted, journals, pods_of_the_run
+from swarm_operator.compilation.model.world import Job, Key, Pod, PublishedArtifact, World
+from swarm_operator.compilation.observe import objects
 from swarm_operator.compilation.observe.config_maps import MapReader
 from swarm_operator.compilation.observe.pod_logs import LogReader
 from swarm_operator.settings import Settings
@@ -76,121 +64,57 @@ class Observer:
         return all(item["metadata"]["uid"] != self._key.uid for item in found)
 
     async def world(self, now: datetime) -> World | None:
-        """None where no Compilation of this name has this uid."""
-        found = await self._kube.get(COMPILATIONS, self._key.namespace, self._key.name)
-        if found is None or found["metadata"]["uid"] != self._key.uid:
+        """None where no Compilation of this name has this uid.
+
+        What was read last says what is read next; `interpret` says what that is.
+        """
+        given = await self._kube.get(COMPILATIONS, self._key.namespace, self._key.name)
+        if given is None or given["metadata"]["uid"] != self._key.uid:
             return None
-        compilation = objects.compilation(found)
         # In the order in which they come to be. What a pass takes for missing in the journal was missing when the pod
         # was seen, and of a Job that is finished all pods are seen that were not let go; never the other way round.
         jobs = await self.jobs()
         pods = await self.pods()
-        maps = await self._own_maps()
-        if (last := await self._request(compilation.status.run_id, maps)) is not None:
-            held = any(pod.held and pod.run_id == compilation.status.run_id for pod in pods)
-            is_opened = object_names.run_map(self._key.name, compilation.run_id) in {ref.name for _, ref in maps}
-            compilation = compilation.continued(last, held and not is_opened)
-        request = await self._request(compilation.run_id, maps)
-        run = None
-        if request is not None:
-            image = request.spec.image or self._settings.worker_image
-            run = Run(self._key, compilation.run_id, request, image)
-        spec = run.spec if run else compilation.spec
-        artifact = None
-        if spec is not None:
-            name = spec.artifact_name(self._key.name)
-            taken = await self._kube.get(CONFIG_MAPS, self._key.namespace, name, metadata_only=True)
-            artifact = objects.artifact(taken) if taken else None
-        own, assignments = list[Shard](), dict[tuple[int, int], AssignmentMap]()
-        over = is_over(compilation)
-        # Of a run that is over nothing is asked any more, unless its artifact has to be written again.
-        ended = settled(compilation.status, compilation.run_id)
-        if over and (ended is State.FAILED or not compilation.lacks(artifact)):
-            run = None
-        else:
-            own, assignments = await self._progress(compilation.run_id, maps)
-        earlier = await self._earlier(compilation, maps)
-        refs = tuple(ref for _, ref in maps)
-        used = [] if over else retention.reusable(earlier, refs, self._settings.journal_bytes)
-        shards, superfluous = retention.sifted([*own, *await self._shards(used, maps)])
-        journal = Journal(shard for shard in shards if shard.run_id == compilation.run_id)
-        wanted = sorted(spec.needed_config_maps()) if spec and not over else []
-        inputs = {name: await self._maps.keys(name) for name in wanted}
-        kept = [ref.name for ref in refs if not over or ref.kind == ObjectKind.RUN]
-        self._maps.forget_all_but([*kept, *wanted])
-        current = [pod for pod in pods if pod.run_id == compilation.run_id]
-        outputs = await self._logs.read(current, journal, now) if run else []
-        gone = harvest.vanished((job for job in jobs if job.run_id == compilation.run_id), current, journal)
-        threads = run.spec.swarm.threads_per_pod if run else 1
-        return World(
-            compilation=compilation,
-            run=run,
-            inputs=inputs,
-            jobs=jobs,
-            pods=pods,
-            journal=journal,
-            assignments=assignments,
-            rejections=await self._rejections(jobs, pods, now),
-            artifact=artifact,
-            maps=refs,
-            earlier=earlier,
-            earlier_shards=tuple(shard for shard in shards if shard.run_id != compilation.run_id),
-            superfluous=superfluous,
-            harvest=harvest.harvest(outputs, journal, threads, gone, compilation.told) if run else Harvest(),
-        )
+        listed = await self._own_maps()
+        requests = await self._requests(listed)
+        seen = Objects(objects.compilation(given), jobs, pods, tuple(map(objects.map_ref, listed.values())), requests)
+        of = course(seen, self._settings)
+        artifact = await self._artifact(of.artifact_name)
+        wanted = reading(seen, of, artifact, self._settings)
+        contents = [await self._maps.content(listed[name]["metadata"]) for name in wanted.maps]
+        found = journals(of, wanted, contents)
+        inputs = {name: await self._maps.keys(name) for name in wanted.inputs}
+        self._maps.forget_all_but(wanted.kept)
+        is_asked = of.run is not None and not wanted.rests
+        outputs = await self._logs.read(pods_of_the_run(seen, of), found.journal, now) if is_asked else []
+        facts = Facts(artifact, inputs, outputs, await self._rejections(jobs, pods, now))
+        return interpreted(seen, of, wanted, found, facts)
 
     @property
     def _selector(self) -> str:
         return f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_UID}={self._key.uid}"
 
-    async def _own_maps(self) -> list[tuple[Object, MapRef]]:
-        """Metadata of our ConfigMaps, of all runs, and what they say."""
+    async def _own_maps(self) -> dict[str, Object]:
+        """Our ConfigMaps without their content, of all runs, by their names."""
         found = await self._kube.select(CONFIG_MAPS, self._key.namespace, labels=self._selector, metadata_only=True)
-        ours = [item["metadata"] for item in found if objects.owned_by(item["metadata"], self._key.uid)]
-        return [(metadata, objects.map_ref({"metadata": metadata})) for metadata in ours]
+        return {item["metadata"]["name"]: item for item in found if objects.owned_by(item["metadata"], self._key.uid)}
 
-    async def _request(self, run_id: str | None, maps: list[tuple[Object, MapRef]]) -> RunRequest | None:
-        """What a run is about; None where it was not opened, or that cannot be read any more."""
-        for metadata, ref in maps:
-            if run_id and ref.name == object_names.run_map(self._key.name, run_id):
-                content = await self._maps.content(metadata)
-                return content if isinstance(content, RunRequest) else None
-        return None
+    async def _requests(self, listed: Mapping[str, Object]) -> dict[str, RunRequest]:
+        """What runs are about, by the ConfigMap that says it; without those that cannot be read."""
+        found = {}
+        for name, item in listed.items():
+            if objects.map_ref(item).kind == ObjectKind.RUN:
+                content = await self._maps.content(item["metadata"])
+                if isinstance(content, RunRequest):
+                    found[name] = content
+        return found
 
-    async def _progress(
-        self, run_id: str, maps: list[tuple[Object, MapRef]]
-    ) -> tuple[list[Shard], dict[tuple[int, int], AssignmentMap]]:
-        shards: list[Shard] = []
-        assignments: dict[tuple[int, int], AssignmentMap] = {}
-        for metadata, ref in maps:
-            if ref.run_id != run_id or ref.kind == ObjectKind.ARTIFACT:
-                continue
-            content = await self._maps.content(metadata)
-            if isinstance(content, Shard):
-                shards.append(content)
-            elif isinstance(content, AssignmentMap):
-                assignments[content.assignment.round, content.assignment.attempt] = content
-        return shards, assignments
-
-    async def _earlier(self, compilation: Compilation, maps: list[tuple[Object, MapRef]]) -> tuple[str, ...]:
-        """Other runs of the same request, oldest first."""
-        found = []
-        for metadata, ref in maps:
-            if ref.kind == ObjectKind.RUN and ref.run_id != compilation.run_id:
-                request = await self._maps.content(metadata)
-                if isinstance(request, RunRequest) and request.requested_at == compilation.requested_at:
-                    found.append((ref.created_at, ref.run_id))
-        return tuple(run_id for _, run_id in sorted(found))
-
-    async def _shards(self, runs: Sequence[str], maps: list[tuple[Object, MapRef]]) -> list[Shard]:
-        """What can be read of the results of these runs, run by run."""
-        found = []
-        for metadata, ref in sorted(maps, key=lambda item: item[1].name):
-            if ref.run_id in runs and ref.kind == ObjectKind.RESULTS:
-                content = await self._maps.content(metadata)
-                if isinstance(content, Shard):
-                    found.append(content)
-        return sorted(found, key=lambda shard: (runs.index(shard.run_id), shard.key))
+    async def _artifact(self, name: str | None) -> PublishedArtifact | None:
+        """The ConfigMap that has the artifact's name."""
+        if name is None:
+            return None
+        found = await self._kube.get(CONFIG_MAPS, self._key.namespace, name, metadata_only=True)
+        return objects.artifact(found) if found else None
 
     async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
         """Jobs without pods, and what the Job controller says about them: only events tell."""

@@ -9,4 +9,7 @@ registry       finds the module of a task's kind
 tasks          tasks and the blobs that they refer to
 failures       counts failing cells
 side_effects   what examples may not leave behind
+
+A new kind is a member of `EffectKind` and a module of its name: an effect (see `effect`) for the plan, and `make_work`
+for workers. A hook hands its effects to the engine.
 """

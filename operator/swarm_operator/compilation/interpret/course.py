@@ -1,0 +1,124 @@
+"""Which run a pass is about, whether it is over, and which ConfigMaps say more about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from swarm_operator.compilation.api import ObjectKind
+from swarm_operator.compilation.decide import retention
+from swarm_operator.compilation.decide.conditions import State, is_over, settled
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.world import Compilation, Job, MapRef, Pod, PublishedArtifact, Run
+from swarm_operator.settings import Settings
+from swarm_wire.messages import RunRequest
+from swarm_wire.spec.compilation import CompilationSpec
+
+PROGRESS: Final = frozenset({ObjectKind.RESULTS, ObjectKind.TASKS, ObjectKind.ASSIGNMENT})
+"""ConfigMaps that say how far a run is."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """A Compilation and its objects, of all runs, as they were listed.
+
+    Attributes:
+        requests: name of a ConfigMap -> the run's request in it, where it can be read.
+    """
+
+    compilation: Compilation
+    jobs: tuple[Job, ...]
+    pods: tuple[Pod, ...]
+    maps: tuple[MapRef, ...]
+    requests: Mapping[str, RunRequest]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The run that a pass is about.
+
+    Attributes:
+        compilation: which goes on with the run before, or not.
+        run: None until its request is written.
+        earlier: other runs of the same request, oldest first.
+    """
+
+    compilation: Compilation
+    run: Run | None
+    earlier: tuple[str, ...]
+
+    @property
+    def spec(self) -> CompilationSpec | None:
+        """The run's; before there is one, the Compilation's."""
+        return self.run.spec if self.run else self.compilation.spec
+
+    @property
+    def artifact_name(self) -> str | None:
+        return self.spec.artifact_name(self.compilation.key.name) if self.spec else None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """ConfigMaps that a pass reads.
+
+    Attributes:
+        rests: nothing is asked of the run any more: it is over, and its artifact is where it should be.
+        earlier: runs whose results may be used, oldest first.
+        maps: shards and assignments of the run, and those runs' results.
+        inputs: those that the spec names.
+        kept: those whose content is of use in the next pass, too.
+    """
+
+    rests: bool
+    earlier: tuple[str, ...]
+    maps: tuple[str, ...]
+    inputs: tuple[str, ...]
+    kept: frozenset[str]
+
+
+def course(seen: Objects, settings: Settings) -> Course:
+    compilation = seen.compilation
+
+    def request_of(run_id: str | None) -> RunRequest | None:
+        """None where the run was not opened, or its request cannot be read any more."""
+        return seen.requests.get(object_names.run_map(compilation.key.name, run_id)) if run_id else None
+
+    before = compilation.status.run_id
+    if (last := request_of(before)) is not None:
+        held = any(pod.held and pod.run_id == before for pod in seen.pods)
+        new = object_names.run_map(compilation.key.name, compilation.run_id)
+        is_opened = new in {found.name for found in seen.maps}
+        compilation = compilation.continued(last, held and not is_opened)
+    run = None
+    if (request := request_of(compilation.run_id)) is not None:
+        run = Run(compilation.key, compilation.run_id, request, request.spec.image or settings.worker_image)
+    others = [
+        (found.created_at, found.run_id)
+        for found in seen.maps
+        if found.run_id != compilation.run_id
+        and (other := seen.requests.get(found.name)) is not None
+        and other.requested_at == compilation.requested_at
+    ]
+    return Course(compilation, run, tuple(run_id for _, run_id in sorted(others)))
+
+
+def reading(seen: Objects, of: Course, artifact: PublishedArtifact | None, settings: Settings) -> Reading:
+    """What is to be read next.
+
+    Args:
+        artifact: the ConfigMap that has the name of the course's artifact.
+    """
+    compilation, maps = of.compilation, seen.maps
+    over = is_over(compilation)
+    has_failed = settled(compilation.status, compilation.run_id) is State.FAILED
+    rests = over and (has_failed or not compilation.lacks(artifact))
+    earlier = () if over else tuple(retention.reusable(of.earlier, maps, settings.journal_bytes))
+    own = {} if rests else {found.name: found for found in maps if found.run_id == compilation.run_id}
+    results = {found.name: found for found in maps if found.run_id in earlier and found.kind == ObjectKind.RESULTS}
+    inputs = tuple(sorted(of.spec.needed_config_maps())) if of.spec and not over else ()
+    return Reading(
+        rests=rests,
+        earlier=earlier,
+        maps=tuple(name for name, found in (own | results).items() if found.kind in PROGRESS),
+        inputs=inputs,
+        kept=frozenset({*inputs, *(found.name for found in maps if not over or found.kind == ObjectKind.RUN)}),
+    )

@@ -1,0 +1,89 @@
+"""What records of pods say, where they may be believed."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from swarm_operator.compilation.model.shards import Artifact
+from swarm_operator.compilation.model.world import NewPlan, Pod
+from swarm_wire.messages import ArtifactHeader, Bound, CallMade, PlanEnd, PlanOutcome, Result, Task
+from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
+from swarm_wire.records import Framed, RecordKind, Sealed
+from swarm_wire.spending import Usage
+
+MAP_BYTES: Final = 1_000_000
+"""What a ConfigMap takes."""
+ARTIFACT_BYTES: Final = 8 * MAP_BYTES
+"""Of an artifact as JSON: none that is larger could be published, even where every character is escaped."""
+
+
+class Malformed(Exception):
+    """A record that its kind's model does not allow, or that contradicts another."""
+
+
+def finished(record: Framed) -> tuple[str, Usage] | None:
+    """What tells a RESULT or CALL record from others of its kind, and what it took; None of any other record."""
+    with contextlib.suppress(ValidationError):
+        if record.kind is RecordKind.RESULT:
+            result = Result.model_validate(record.header)
+            return result.key, result.usage
+        if record.kind is RecordKind.CALL:
+            call = CallMade.model_validate(record.header)
+            return call.identity, call.usage
+    return None
+
+
+def bound_of(found: Iterable[Framed]) -> Framed | None:
+    """What a plan says that its records belong to."""
+    for record in found:
+        if record.kind is RecordKind.BOUND:
+            with contextlib.suppress(ValidationError):
+                Bound.model_validate(record.header)
+                return record
+    return None
+
+
+def artifact_of(record: Framed) -> Artifact:
+    """The winner in an ARTIFACT record. Raises Malformed where program and header do not belong together."""
+    try:
+        opened = record.opened(ARTIFACT_BYTES) if isinstance(record, Sealed) else record
+        header = ArtifactHeader.model_validate(opened.header)
+        body = json.loads(opened.body)
+        program, report = body[PROGRAM_FILE], body[REPORT_FILE]
+        digest = hashlib.sha256(program.encode()).hexdigest()
+        if len(program) + len(report) <= MAP_BYTES:
+            json.loads(program), json.loads(report)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Malformed(f"artifact: {error}") from None
+    if digest != header.sha256:
+        raise Malformed("artifact: the program is not what its digest says")
+    return Artifact(program=program, report_text=report, sha256=header.sha256, report=header.report)
+
+
+def plan_of(found: Sequence[Framed], pod: Pod) -> NewPlan | None:
+    """None where the records contradict each other: then the plan counts as failed, and another attempt follows."""
+    try:
+        end = PlanEnd.model_validate(found[-1].header) if found and found[-1].kind is RecordKind.PLAN else None
+        tasks = [Task.model_validate(record.header) for record in found if record.kind is RecordKind.TASK]
+        blobs = {str(record.header["key"]) for record in found if record.kind is RecordKind.BLOB}
+        artifacts = [record for record in found if record.kind is RecordKind.ARTIFACT]
+        for record in artifacts:
+            artifact_of(record)
+    except (ValidationError, KeyError, Malformed):
+        return None
+    wanted = {task.payload for task in tasks} | {task.items for task in tasks if task.items is not None}
+    if (
+        end is None
+        or end.round != pod.round
+        or {task.digest for task in tasks} != set(end.tasks)
+        or not wanted <= blobs
+        or (end.outcome is PlanOutcome.DONE and not artifacts)
+        or (end.outcome is PlanOutcome.BLOCKED and artifacts)
+    ):
+        return None
+    kept = tuple(record for record in found if record.kind in (RecordKind.TASK, RecordKind.BLOB))
+    return NewPlan(pod.round, pod.attempt, kept, (*artifacts[:1], found[-1]))

@@ -1,0 +1,94 @@
+"""All that a pass has read -> the world that it decides from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from swarm_operator.compilation.decide import retention
+from swarm_operator.compilation.interpret.course import Course, Objects, Reading
+from swarm_operator.compilation.interpret.harvest import harvest
+from swarm_operator.compilation.interpret.output import Output
+from swarm_operator.compilation.interpret.spending import vanished
+from swarm_operator.compilation.model.shards import Journal, Shard
+from swarm_operator.compilation.model.world import AssignmentMap, Harvest, Pod, PublishedArtifact, World
+
+
+@dataclass(frozen=True)
+class Journals:
+    """What the ConfigMaps of a run, and of earlier ones, say.
+
+    Attributes:
+        assignments: of the run, by (round, attempt).
+        earlier: shards of earlier runs, the newest run last.
+        superfluous: shards that say nothing but what larger ones say.
+    """
+
+    journal: Journal
+    assignments: Mapping[tuple[int, int], AssignmentMap]
+    earlier: tuple[Shard, ...]
+    superfluous: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was read when it was known which run it is about.
+
+    Attributes:
+        artifact: the ConfigMap that has the artifact's name.
+        inputs: ConfigMaps that the spec names -> their keys, None where there is no such ConfigMap.
+        outputs: of the run's pods.
+        rejections: Job uid -> why the API server admits no pod of it.
+    """
+
+    artifact: PublishedArtifact | None
+    inputs: Mapping[str, frozenset[str] | None]
+    outputs: Sequence[Output]
+    rejections: Mapping[str, str]
+
+
+def journals(of: Course, reading: Reading, contents: Iterable[object]) -> Journals:
+    run_id = of.compilation.run_id
+    order = [run_id, *reading.earlier]
+    shards, assignments = list[Shard](), dict[tuple[int, int], AssignmentMap]()
+    for content in contents:
+        if isinstance(content, AssignmentMap):
+            assignments[content.assignment.round, content.assignment.attempt] = content
+        elif isinstance(content, Shard) and content.run_id in order:
+            shards.append(content)
+    found, superfluous = retention.sifted(sorted(shards, key=lambda shard: (order.index(shard.run_id), shard.key)))
+    return Journals(
+        journal=Journal(shard for shard in found if shard.run_id == run_id),
+        assignments=assignments,
+        earlier=tuple(shard for shard in found if shard.run_id != run_id),
+        superfluous=superfluous,
+    )
+
+
+def pods_of_the_run(seen: Objects, of: Course) -> list[Pod]:
+    return [pod for pod in seen.pods if pod.run_id == of.compilation.run_id]
+
+
+def interpreted(seen: Objects, of: Course, reading: Reading, found: Journals, facts: Facts) -> World:
+    run = None if reading.rests else of.run
+    return World(
+        compilation=of.compilation,
+        run=run,
+        inputs=facts.inputs,
+        jobs=seen.jobs,
+        pods=seen.pods,
+        journal=found.journal,
+        assignments=found.assignments,
+        rejections=facts.rejections,
+        artifact=facts.artifact,
+        maps=seen.maps,
+        earlier=of.earlier,
+        earlier_shards=found.earlier,
+        superfluous=found.superfluous,
+        harvest=_harvest(seen, of, found.journal, facts.outputs) if run else Harvest(),
+    )
+
+
+def _harvest(seen: Objects, of: Course, journal: Journal, outputs: Sequence[Output]) -> Harvest:
+    jobs = (job for job in seen.jobs if job.run_id == of.compilation.run_id)
+    gone = vanished(jobs, pods_of_the_run(seen, of), journal)
+    threads = of.run.spec.swarm.threads_per_pod if of.run else 1
+    return harvest(outputs, journal, threads, gone, of.compilation.told)

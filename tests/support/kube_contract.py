@@ -1,0 +1,220 @@
+"""What the operator relies on in an API server: the same claims for the cluster in memory and for a real one.
+
+A subclass gives the fixtures `kube` and `place`, the name of a namespace where nobody else works.
+"""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from support.operator_specs import spec
+from swarm_operator.cluster import client, errors
+from swarm_operator.cluster.client import Kube
+from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, PODS, Resource
+from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, FINALIZER, KIND
+
+Object = dict[str, Any]
+LABEL = "contract.example/of"
+
+
+def config_map(**more: Any) -> Object:
+    """One that no other test knows."""
+    name = f"contract-{uuid4().hex[:12]}"
+    metadata = {"name": name, "labels": {LABEL: name}, **more.pop("metadata", {})}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **more}
+
+
+def suspended(name: str) -> Object:
+    """A Compilation of which nothing is begun."""
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec(suspend=True)}
+
+
+async def kept(kube: Kube, place: str, body: Object, resource: Resource = CONFIG_MAPS) -> Object:
+    """The object that is there; it is created."""
+    await kube.create(resource, place, body)
+    return await there(kube, place, body, resource)
+
+
+async def there(kube: Kube, place: str, body: Object, resource: Resource = CONFIG_MAPS) -> Object:
+    found = await kube.get(resource, place, body["metadata"]["name"])
+    assert found is not None
+    return found
+
+
+def changed(body: Object, **more: Any) -> Object:
+    """The same object, with other content; `metadata` is added."""
+    return {**body, "metadata": {**body["metadata"], **more.pop("metadata", {})}, **more}
+
+
+class KubeContract:
+    """Claims."""
+
+    async def test_an_object_that_is_not_there_is_none(self, kube: Kube, place: str) -> None:
+        assert await kube.get(CONFIG_MAPS, place, "not-there") is None
+        assert await kube.get(CONFIG_MAPS, place, "not-there", metadata_only=True) is None
+
+    async def test_a_write_to_what_is_not_there_says_that_it_vanished(self, kube: Kube, place: str) -> None:
+        with pytest.raises(errors.Vanished):
+            await kube.delete(CONFIG_MAPS, place, "not-there", "uid")
+        with pytest.raises(errors.Vanished):
+            await kube.patch(CONFIG_MAPS, place, "not-there", [{"op": "remove", "path": "/metadata/finalizers/0"}])
+        body = {**suspended("not-there"), "status": {"round": 1}}
+        with pytest.raises(errors.Vanished):
+            await kube.apply(COMPILATIONS, place, "not-there", body, subresource="status")
+
+    async def test_a_name_is_given_once(self, kube: Kube, place: str) -> None:
+        body = config_map(data={"a": "first"})
+        first = await kept(kube, place, body)
+        with pytest.raises(errors.Exists):
+            await kube.create(CONFIG_MAPS, place, changed(body, data={"a": "second"}))
+        assert await there(kube, place, body) == first
+
+    async def test_a_name_that_no_object_can_have_is_rejected(self, kube: Kube, place: str) -> None:
+        with pytest.raises(errors.Rejected):
+            await kube.create(CONFIG_MAPS, place, changed(config_map(), metadata={"name": "Not_A_Name"}))
+
+    async def test_an_object_that_is_made_again_has_another_uid(self, kube: Kube, place: str) -> None:
+        body = config_map()
+        first = await kept(kube, place, body)
+        await kube.delete(CONFIG_MAPS, place, body["metadata"]["name"], first["metadata"]["uid"])
+        assert await kube.get(CONFIG_MAPS, place, body["metadata"]["name"]) is None
+        second = await kept(kube, place, body)
+        assert second["metadata"]["uid"] != first["metadata"]["uid"]
+
+    async def test_an_immutable_config_map_keeps_its_data(self, kube: Kube, place: str) -> None:
+        body = config_map()
+        await kube.create(CONFIG_MAPS, place, body)
+        name = body["metadata"]["name"]
+        await kube.apply(CONFIG_MAPS, place, name, changed(body, data={"a": "1"}, immutable=True))
+        with pytest.raises(errors.Rejected):
+            await kube.apply(CONFIG_MAPS, place, name, changed(body, data={"a": "2"}, immutable=True))
+        assert (await there(kube, place, body))["data"] == {"a": "1"}
+
+    async def test_an_apply_does_not_overwrite_data_that_was_not_applied(self, kube: Kube, place: str) -> None:
+        """So a ConfigMap that is to be applied later is created empty."""
+        body = config_map(data={"a": "created"})
+        await kube.create(CONFIG_MAPS, place, body)
+        with pytest.raises(errors.Conflict):
+            await kube.apply(CONFIG_MAPS, place, body["metadata"]["name"], changed(body, data={"a": "applied"}))
+        assert (await there(kube, place, body))["data"] == {"a": "created"}
+
+    @pytest.mark.parametrize("precondition", ["uid", "resourceVersion"])
+    async def test_an_apply_to_an_object_that_is_another_by_now_conflicts(
+        self, kube: Kube, place: str, precondition: str
+    ) -> None:
+        body = config_map()
+        seen = await kept(kube, place, body)
+        name = body["metadata"]["name"]
+        now = {key: seen["metadata"][key] for key in ("uid", "resourceVersion")}
+        await kube.apply(CONFIG_MAPS, place, name, changed(body, metadata=now, data={"a": "1"}))
+        if precondition == "uid":
+            now = {"uid": str(uuid4())}
+        with pytest.raises(errors.Conflict):
+            await kube.apply(CONFIG_MAPS, place, name, changed(body, metadata=now, data={"a": "2"}))
+        assert (await there(kube, place, body))["data"] == {"a": "1"}
+
+    async def test_a_delete_of_a_namesake_conflicts_and_deletes_nothing(self, kube: Kube, place: str) -> None:
+        body = config_map()
+        await kube.create(CONFIG_MAPS, place, body)
+        with pytest.raises(errors.Conflict):
+            await kube.delete(CONFIG_MAPS, place, body["metadata"]["name"], str(uuid4()))
+        assert "deletionTimestamp" not in (await there(kube, place, body))["metadata"]
+
+    async def test_a_patch_whose_test_fails_is_rejected_and_changes_nothing(self, kube: Kube, place: str) -> None:
+        body = config_map(data={"a": "1"})
+        seen = await kept(kube, place, body)
+        operations = [
+            {"op": "test", "path": "/metadata/uid", "value": "another"},
+            {"op": "replace", "path": "/data/a", "value": "2"},
+        ]
+        with pytest.raises(errors.Rejected):
+            await kube.patch(CONFIG_MAPS, place, body["metadata"]["name"], operations)
+        assert await there(kube, place, body) == seen
+
+    async def test_an_object_with_a_finalizer_goes_when_that_is_taken_off(self, kube: Kube, place: str) -> None:
+        body = config_map(metadata={"finalizers": [FINALIZER]})
+        name, seen = body["metadata"]["name"], await kept(kube, place, body)
+        await kube.delete(CONFIG_MAPS, place, name, seen["metadata"]["uid"])
+        assert "deletionTimestamp" in (await there(kube, place, body))["metadata"]
+        with pytest.raises(errors.Exists):
+            await kube.create(CONFIG_MAPS, place, body)
+        path = "/metadata/finalizers/0"
+        operations = [{"op": "test", "path": path, "value": FINALIZER}, {"op": "remove", "path": path}]
+        await kube.patch(CONFIG_MAPS, place, name, operations)
+        assert await kube.get(CONFIG_MAPS, place, name) is None
+
+    async def test_a_selector_finds_what_has_all_of_its_labels(self, kube: Kube, place: str) -> None:
+        mark = uuid4().hex[:12]
+        for index, labels in enumerate([{"a": mark, "b": "1"}, {"a": mark, "b": "2"}, {"a": mark}, {"b": "1"}]):
+            body = config_map()
+            body["metadata"] |= {"labels": labels, "name": f"contract-{mark}-{index}"}
+            await kube.create(CONFIG_MAPS, place, body)
+        for selector, wanted in ((f"a={mark}", [0, 1, 2]), (f"a={mark},b=1", [0]), (f"a={mark},c=1", [])):
+            found = await kube.select(CONFIG_MAPS, place, labels=selector)
+            assert [item["metadata"]["name"] for item in found] == [f"contract-{mark}-{index}" for index in wanted]
+        assert len(await kube.select(CONFIG_MAPS, None, labels=f"a={mark}")) == 3, "of all namespaces"
+
+    async def test_a_list_is_whole_however_many_pages_it_has(
+        self, kube: Kube, place: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "PAGE", 3)
+        mark = uuid4().hex[:12]
+        bodies = [config_map(metadata={"labels": {LABEL: mark}}) for _ in range(7)]
+        await asyncio.gather(*(kube.create(CONFIG_MAPS, place, body) for body in bodies))
+        for metadata_only in (False, True):
+            found = await kube.select(CONFIG_MAPS, place, labels=f"{LABEL}={mark}", metadata_only=metadata_only)
+            names = [item["metadata"]["name"] for item in found]
+            assert sorted(names) == sorted(body["metadata"]["name"] for body in bodies)
+
+    async def test_metadata_alone_has_no_content(self, kube: Kube, place: str) -> None:
+        body = config_map(data={"a": "1"})
+        whole = await kept(kube, place, body)
+        alone = await kube.get(CONFIG_MAPS, place, body["metadata"]["name"], metadata_only=True)
+        listed = await kube.select(CONFIG_MAPS, place, labels=f"{LABEL}={body['metadata']['name']}", metadata_only=True)
+        assert alone is not None
+        for found in (alone, *listed):
+            assert found["metadata"] == whole["metadata"]
+            assert "data" not in found
+        assert len(listed) == 1
+
+    async def test_events_are_found_by_the_object_and_the_reason(self, kube: Kube, place: str) -> None:
+        uid = str(uuid4())
+        for reason, of in (("FailedCreate", uid), ("Other", uid), ("FailedCreate", str(uuid4()))):
+            body = {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": f"contract-{uuid4().hex[:12]}"},
+                "involvedObject": {"kind": "Job", "name": "a", "namespace": place, "uid": of},
+                "type": "Warning",
+                "reason": reason,
+                "message": f"{reason} of {of}",
+            }
+            await kube.create(EVENTS, place, body)
+        found = await kube.select(EVENTS, place, fields=f"involvedObject.uid={uid},reason=FailedCreate")
+        assert [item["message"] for item in found] == [f"FailedCreate of {uid}"]
+
+    async def test_a_status_is_written_beside_the_spec(self, kube: Kube, place: str) -> None:
+        """The operator may write it, too: then the version is another, and it is written once more."""
+        body = suspended(f"contract-{uuid4().hex[:12]}")
+        name, before = body["metadata"]["name"], await kept(kube, place, body, COMPILATIONS)
+        for _ in range(20):
+            seen = await there(kube, place, body, COMPILATIONS)
+            now = {key: seen["metadata"][key] for key in ("uid", "resourceVersion")}
+            wanted = {**changed(body, metadata=now), "status": {"observedGeneration": 1}}
+            try:
+                await kube.apply(COMPILATIONS, place, name, wanted, subresource="status")
+                break
+            except errors.Conflict:
+                continue
+        after = await there(kube, place, body, COMPILATIONS)
+        assert after["status"]["observedGeneration"] == 1
+        assert after["spec"] == before["spec"]
+        with pytest.raises(errors.Conflict):
+            await kube.apply(COMPILATIONS, place, name, wanted, subresource="status")
+
+    async def test_a_pod_that_is_not_there_has_no_output(self, kube: Kube, place: str) -> None:
+        with pytest.raises(errors.Vanished):
+            await kube.log(place, "not-there", "worker", limit=10, timeout=5)
+        assert await kube.get(PODS, place, "not-there") is None
