@@ -2,7 +2,9 @@
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from swarm_wire.names import ExitCode
 from swarm_worker import hash_seed
@@ -17,23 +19,34 @@ def start(command: str) -> None:
     # A container's first process ignores signals without a handler, so a deleted pod would not end until Process sets
     # its own. Until then this process has nothing to lose.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.INTERRUPTED))
-    # Each command imports only what it needs: a pod's start is part of every round.
-    if command == "work":
-        process = _process()
+    COMMANDS[command]()
 
-        from swarm_worker.pod import work
 
-        work.main(process)
-    else:
-        from swarm_worker.determinism import twin
+# Each command imports only what it needs: a pod's start is part of every round.
 
-        other = twin.start() if command == "plan" else twin.Line()
 
-        process = _process(at_once=True)
+def _work() -> None:
+    process = _process()
 
-        from swarm_worker.pod import plan
+    from swarm_worker.pod import work
 
-        plan.main(process, other)
+    work.main(process)
+
+
+def _plan(is_twin: bool = False) -> None:
+    from swarm_worker.determinism import twin
+
+    other = twin.Line() if is_twin else twin.start()
+
+    process = _process(at_once=True)
+
+    from swarm_worker.pod import plan
+
+    plan.main(process, other)
+
+
+COMMANDS: Final[Mapping[str, Callable[[], None]]] = {"plan": _plan, "twin": partial(_plan, is_twin=True), "work": _work}
+"""By the word that a pod's container is given."""
 
 
 def _process(*, at_once: bool = False) -> "Process":
