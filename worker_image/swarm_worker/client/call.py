@@ -111,7 +111,8 @@ def is_refusal(error: Exception, raised: Exception) -> bool:
     """See Client.
 
     Args:
-        error: DSPy's exception for the one raised.
+        error: DSPy's exception.
+        raised: the exception from which DSPy made it.
     """
     if isinstance(error, LMServerError) and is_made_up(raised):
         return False

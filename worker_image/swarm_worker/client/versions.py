@@ -1,7 +1,7 @@
 """Checks DSPy's internals when a process starts.
 
-The hooks replace parts of DSPy that it does not promise to keep, and another version may change. So each plan and each
-worker checks them first, and refuses an unknown version.
+The hooks replace parts of DSPy that another version may change. So each plan and each worker checks them first, and
+refuses an unknown version.
 """
 
 import importlib

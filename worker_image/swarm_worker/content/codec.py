@@ -190,8 +190,8 @@ def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """cloudpickle's reduction of a class that cannot be imported, changed so that each payload makes a new class.
 
     cloudpickle tracks such classes: a process that reads a second payload gets the first class back, with attributes
-    set anew while other threads use it. (They are equal but not the same, and DSPy's choice between two traces of an
-    example depends on the identity of objects.) The new class also keeps its full name.
+    set anew while other threads use it. The attributes are equal but not identical, and DSPy's choice between two
+    traces of an example depends on identity. The new class also keeps its full name.
     """
     make, arguments, *rest = reduced
     if make not in (cloudpickle.cloudpickle._make_skeleton_class, cloudpickle.cloudpickle._make_skeleton_enum):

@@ -60,7 +60,7 @@ class Kind(StrEnum):
 
 
 class Place(NamedTuple):
-    """Something that can change.
+    """A place whose content can change.
 
     Attributes:
         path: the place in messages, such as "program.metric.seen".

@@ -80,7 +80,7 @@ def collected(folder: Path, leave_out: Callable[[str], object] = str) -> Iterato
 
 
 def _is_manifest(data: bytes) -> bool:
-    """Whether a YAML file is a manifest. An empty one may be the file to which the shell redirects this output."""
+    """Whether a YAML file is a manifest. An empty file counts: the shell may redirect this output into it."""
     return not data.strip() or len(set(_MANIFEST.findall(data))) > 1
 
 

@@ -46,7 +46,7 @@ def _plan(is_twin: bool = False) -> None:
 
 
 COMMANDS: Final[Mapping[str, Callable[[], None]]] = {"plan": _plan, "twin": partial(_plan, is_twin=True), "work": _work}
-"""By the word that a pod's container is given."""
+"""Functions by the command, which is the argument of a pod's container."""
 
 
 def _process(*, at_once: bool = False) -> "Process":

@@ -90,7 +90,7 @@ class _Gate:
     def most_tokens(self, request: Request) -> int:
         if self._limit is None:
             return 0
-        # Other models of the group may have a token limit, to which known tokens of this one count.
+        # Other models of the group may have a token limit, and this model's known tokens count towards it.
         most = longest(request, unbounded=0 if self._limit.tokens_per_minute is None else None)
         return most.prompt_tokens + most.completion_tokens
 

@@ -2,9 +2,9 @@
 
 Stock DSPy's BootstrapFewShot walks through the training set, one program run after the other, until it has enough
 demonstrations. An example gives at most one. With g of m found, the walk needs at least m - g more examples, or all
-that are left. This module runs those at once, each with a copy of the teacher, so that the answers to their LM calls
-are there when the walk needs them. The walk alone decides the result, and no call is made that it would not make. Only
-an error changes the walk's course, so after the first error nothing runs ahead.
+that are left. This module runs those at once, each with a copy of the teacher. So the walk finds their LM calls
+answered. The walk alone decides the result, and no call is made that it would not make. Only an error changes the
+walk's course, so after the first error nothing runs ahead.
 
 This is knowledge of one optimizer's class; without it results are the same, only slower.
 """

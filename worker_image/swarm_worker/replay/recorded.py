@@ -48,7 +48,7 @@ def leave() -> None:
 
 
 class Recorded(list[Any]):
-    """A list of recorded calls, of which possibly only the last ones are known.
+    """A list of recorded calls. Possibly only its last entries are known.
 
     Args:
         name: its name in messages.
