@@ -46,4 +46,8 @@ def _works(thread: threading.Thread, frames: dict[int, Any]) -> bool:
     if thread is threading.main_thread() or (thread.daemon and thread not in _seen):
         return False
     frame = frames.get(thread.ident or 0)
-    return frame is not None and frame.f_code is not _IDLE
+    if frame is None or frame.f_code is not _IDLE:
+        return frame is not None
+    # It waits for work that is there already, or has just taken it.
+    found = frame.f_locals
+    return found.get("work_item") is not None or found["work_queue"].qsize() > 0
