@@ -48,6 +48,6 @@ def _works(thread: threading.Thread, frames: dict[int, Any]) -> bool:
     frame = frames.get(thread.ident or 0)
     if frame is None or frame.f_code is not _IDLE:
         return frame is not None
-    # It waits for work that is there already, or has just taken it.
+    # An idle thread is about to work if its queue has work, or if it has just taken some.
     found = frame.f_locals
     return found.get("work_item") is not None or found["work_queue"].qsize() > 0
