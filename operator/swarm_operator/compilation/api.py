@@ -30,11 +30,9 @@ FINALIZER: Final = f"{GROUP}/gather"
 """On our Jobs' pods, until their output is in the journal. Never on a Compilation."""
 
 REQUESTED_AT: Final = f"{GROUP}/requested-at"
-"""Annotation that users set on a Compilation: a new value asks for a new run of the same spec, which pays for
-everything again.
-"""
+"""Annotation on a Compilation: a new value requests a new run of the same spec, which pays for everything again."""
 RERUN_AT: Final = f"{GROUP}/rerun-at"
-"""As REQUESTED_AT, but the new run uses what was paid for and still holds: a ConfigMap was edited under its name."""
+"""Like REQUESTED_AT, but the new run reuses paid results that are still valid. For a ConfigMap edited in place."""
 
 LABEL_MANAGED_BY: Final = resources.LABEL_MANAGED_BY
 LABEL_UID: Final = f"{GROUP}/compilation-uid"
@@ -54,9 +52,9 @@ ANNOTATION_BYTES: Final = f"{GROUP}/bytes"
 ANNOTATION_ALLOWANCE: Final = f"{GROUP}/allowance"
 """Of Jobs and pods: what each pod may spend."""
 ANNOTATION_PARTIAL: Final = f"{GROUP}/partial"
-"""Of a plan Job: the limit that has ended the run; its plan brings the best program so far."""
+"""Of a plan Job: the limit that has ended the run; its plan publishes the best program so far."""
 KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
-"""Labels of a Compilation that begin so (queue-name, priority-class) go on its Jobs: Kueue then queues them."""
+"""Prefix of a Compilation's labels (queue-name, priority-class) that its Jobs get, so that Kueue queues them."""
 ANNOTATION_SCORE: Final = f"{GROUP}/score"
 
 
@@ -74,7 +72,7 @@ class ObjectKind(StrEnum):
     TASKS = "tasks"
     """ConfigMap with a shard of one round's tasks and blobs."""
     ASSIGNMENT = "assignment"
-    """ConfigMap that says which slice each pod of a Job does."""
+    """ConfigMap with the assignment of slices to a Job's pods."""
     ARTIFACT = "artifact"
     """ConfigMap with the compiled program and its report."""
 
@@ -100,15 +98,15 @@ class Reason(StrEnum):
     SCATTERING = "Scattering"
     """Worker pods compute the cells of a round."""
     RETRYING = "Retrying"
-    """Pods ended without the results they were to bring; another attempt does what is missing."""
+    """Pods ended without all of their results; another attempt computes the missing ones."""
     QUEUED = "Queued"
-    """A Job is suspended by somebody who queues Jobs, as Kueue does; it is theirs to let it go on."""
+    """Somebody who queues Jobs, such as Kueue, has suspended a Job and must resume it."""
     SUPERSEDED = "Superseded"
-    """A new run was asked for: pods of the run before come to their end, so that what they paid for is kept."""
+    """A new run was requested. It waits until the earlier run's pods have ended, to keep what they paid for."""
     SUSPENDED = "Suspended"
     """spec.suspend is true: no pod runs, and what is finished is kept."""
     PUBLISHING = "Publishing"
-    """The winner is there and is being written to its ConfigMap."""
+    """The operator writes the winner to its ConfigMap."""
     PUBLISHED = "Published"
     """The artifact is in its ConfigMap."""
     PUBLISHED_PARTIAL = "PublishedPartial"
@@ -117,17 +115,17 @@ class Reason(StrEnum):
     """One of spec.limits has ended the run. With a higher one it goes on."""
 
     INVALID_SPEC = "InvalidSpec"
-    """The spec says something that cannot be done, or the API server refuses the objects that it asks for."""
+    """The spec is invalid, or the API server refuses objects made from it."""
     MISSING_CONFIG_MAP = "MissingConfigMap"
-    """The spec names a ConfigMap that is not there."""
+    """The spec names a ConfigMap that does not exist."""
     MISSING_CONFIG_MAP_KEY = "MissingConfigMapKey"
     """The spec names a key that its ConfigMap does not have."""
     MISSING_SECRET = "MissingSecret"
-    """The spec names a Secret, or a key of one, that is not there. Only the kubelet knows: we never read Secrets."""
+    """The spec names a missing Secret or key. The kubelet reports this: the operator never reads Secrets."""
     RESTRICTED = "Restricted"
     """The operator's settings do not allow the spec's image or service account."""
     NO_LIMITER = "NoLimiter"
-    """The spec has models.*.limits, and the operator was installed without what keeps them."""
+    """The spec has models.*.limits, and the operator was installed without a limiter."""
     ARTIFACT_CONFLICT = "ArtifactConflict"
     """A ConfigMap with the artifact's name exists, and it or its data is not ours. It is never overwritten."""
     ARTIFACT_TOO_LARGE = "ArtifactTooLarge"
@@ -144,28 +142,27 @@ class Reason(StrEnum):
     POD_CANNOT_START = "PodCannotStart"
     """The kubelet cannot start the container for another reason."""
     NOT_ALLOWED = "NotAllowed"
-    """The API server forbids the operator a write: a quota, a webhook, missing rights, a name that is taken. It tries
-    again."""
+    """The API server forbids a write (quota, webhook, missing rights, a name that is taken). The operator retries."""
     API_UNAVAILABLE = "APIUnavailable"
-    """The API server fails at a write of the operator's, again and again. It is tried on."""
+    """The API server fails a write again and again. The operator retries."""
 
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     """Cells, or a plan, have no result after spec.swarm.maxAttempts attempts."""
     JOURNAL_TOO_LARGE = "JournalTooLarge"
-    """The run's results are more than the operator's settings let it keep in the cluster."""
+    """The run's results exceed the size that the operator's settings allow in the cluster."""
     NO_PROGRESS = "NoProgress"
-    """A plan asks for results that it was given: it would go round for ever."""
+    """A plan requests results that it already had, and would do so forever."""
     JOURNAL_DAMAGED = "JournalDamaged"
     """ConfigMaps of the journal were deleted or altered, and the run cannot go on without them."""
 
 
 GROUPS: Final = 5
-"""Ways to fail that a status tells."""
+"""Most groups of failures in a status."""
 LONGEST: Final = 500
-"""Characters of what it tells of one."""
+"""Most characters of each."""
 
 AnyReason = Reason | WorkerReason
-"""All words that a condition's reason may be: ours, and those that pods end runs with."""
+"""Everything that a condition's reason may be: the operator's reasons and those of pods."""
 
 
 class StatusModel(BaseModel):
@@ -347,7 +344,7 @@ class Status(StatusModel):
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """The status found in the cluster; an empty one where it is not of our making."""
+        """The status found in the cluster; an empty status if it is invalid."""
         try:
             return cls.model_validate(value or {})
         except ValidationError:
@@ -355,7 +352,7 @@ class Status(StatusModel):
 
     @property
     def spent(self) -> Spending:
-        """What was told of the books; nothing where others have written what cannot be."""
+        """The spending in the status; nothing if others have written impossible figures."""
         told = (self.usage and self.usage.spent) or SpendingStatus()
         try:
             micro_usd = round((told.cost_usd or 0) * MICRO)
@@ -367,6 +364,6 @@ class Status(StatusModel):
         return next((condition for condition in self.conditions if condition.type is type_), None)
 
     def as_written(self) -> dict[str, Any]:
-        """As JSON values in camelCase; nothing empty, since server-side apply nulls an object that loses its fields."""
+        """JSON values in camelCase, without empty ones: server-side apply nulls an object that loses its fields."""
         written = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {key: value for key, value in written.items() if value not in ({}, [])}
