@@ -88,7 +88,7 @@ def program(artifact: Any) -> Any:
     return found
 
 
-def test_the_artifact_is_the_winner_of_stock(compiled: Any, stock: StockRun) -> None:
+def test_the_artifact_is_the_winner_of_stock_dspy(compiled: Any, stock: StockRun) -> None:
     compilation, artifact = compiled
     assert is_true("Ready")(compilation), compilation["status"]
     assert program(artifact) == stock.program
@@ -106,7 +106,7 @@ def test_plain_dspy_loads_the_artifact(compiled: Any, tmp_path: Path) -> None:
     assert any(predictor.demos for predictor in loaded.predictors())
 
 
-def test_status_tells_what_was_done(namespace: Namespace, compiled: Any) -> None:
+def test_the_status_says_what_was_done(namespace: Namespace, compiled: Any) -> None:
     compilation, artifact = compiled
     status, report = compilation["status"], json.loads(artifact["data"]["report.json"])
     assert status["observedGeneration"] == compilation["metadata"]["generation"]
@@ -122,7 +122,7 @@ def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
     assert not any("kopf" in key for key in compilation["metadata"].get("annotations", {}))
 
 
-def test_no_key_is_anywhere(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
+def test_no_object_and_no_log_holds_a_key(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
     """In no object and no log; nor in any way that we write it: records are deflated, packed and encoded."""
     everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
     packed = [
@@ -146,7 +146,7 @@ def test_no_key_is_anywhere(namespace: Namespace, compiled: Any, outputs: Output
     assert namespace.requests() > 0
 
 
-def test_a_program_that_tells_all_it_knows_tells_no_key(namespace: Namespace) -> None:
+def test_a_program_that_prints_all_it_knows_leaks_no_key(namespace: Namespace) -> None:
     """It prints its environment, and raises with that and its model in the text, as people do to find a fault."""
     source = (TRIAGE / "triage.py").read_text(encoding="utf-8")
     told = 'import os; print(os.environ); raise ValueError(f"{dict(os.environ)} {dspy.settings.lm.kwargs}")'

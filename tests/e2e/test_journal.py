@@ -28,7 +28,7 @@ def next_run(namespace: Namespace, before: Manifest, stock: StockRun) -> Manifes
 
 
 @pytest.mark.usefixtures("slow")
-def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
+def test_runs_of_the_same_request_pay_once(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.apply(triage(NAME))
     spend(namespace)
     first = namespace.wait_for(NAME, lambda found: found["status"]["progress"]["cellsDone"] > 0)
@@ -118,7 +118,9 @@ def claim(namespace: Namespace) -> Iterator[str]:
     cluster.kubectl("delete", "persistentvolume", name, "--wait=false")
 
 
-def test_a_journal_on_a_volume_is_as_good(namespace: Namespace, stock: StockRun, undisturbed: int, claim: str) -> None:
+def test_a_run_with_its_journal_on_a_volume_publishes_the_same_winner(
+    namespace: Namespace, stock: StockRun, undisturbed: int, claim: str
+) -> None:
     namespace.reset_provider()
     namespace.apply(triage("voluminous", journal={"persistentVolumeClaim": {"claimName": claim}}))
     first = finish(namespace, "voluminous", stock)
@@ -140,7 +142,7 @@ def test_a_journal_on_a_volume_is_as_good(namespace: Namespace, stock: StockRun,
     assert namespace.requests() == paid
 
 
-def test_a_claim_that_is_not_there_is_named(namespace: Namespace) -> None:
+def test_a_missing_volume_claim_is_named(namespace: Namespace) -> None:
     namespace.apply(triage("unclaimed", journal={"persistentVolumeClaim": {"claimName": "nowhere"}}))
     told = namespace.wait_for("unclaimed", lambda found: "nowhere" in str(condition(found, "Ready")))
     print(condition(told, "Ready"))
