@@ -69,7 +69,9 @@ def stand_still(pid: int) -> None:
         for part, (what, act) in paired(PARTS, [("killed", kill), ("standing still", stand_still)])
     ],
 )
-def test_a_part_of_kubernetes_fails(stage: Stage, cluster: Cluster, part: str, act: Callable[[int], None]) -> None:
+def test_a_run_survives_the_failure_of_a_part_of_kubernetes(
+    stage: Stage, cluster: Cluster, part: str, act: Callable[[int], None]
+) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.pod("work" if act is kill else "plan")
@@ -113,7 +115,7 @@ def out_of_space(cluster: Cluster, folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.fault("etcd out of space for a while")
-def test_etcd_is_full(stage: Stage, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_survives_a_full_etcd(stage: Stage, cluster: Cluster, tmp_path: Path) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.pod("work")
@@ -129,7 +131,7 @@ LIMIT = 100
 
 
 @pytest.mark.fault("kubelet standing still while a pod is deleted, under a limit")
-def test_a_pod_that_was_given_up_and_goes_on(stage: Stage, cluster: Cluster) -> None:
+def test_the_spending_of_a_pod_given_up_as_lost_counts(stage: Stage, cluster: Cluster) -> None:
     """What it spends counts, though nobody can read it any more."""
     stage.slow(2)
     stage.begin(limits={"lmCalls": LIMIT})

@@ -62,7 +62,9 @@ def goes_on(provider: Any, folder: Path, stock: StockRun, most: int) -> None:
         for after in of_the_day(moments)
     ],
 )
-def test_killed(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str, after: int) -> None:
+def test_a_run_survives_killed_processes(
+    provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str, after: int
+) -> None:
     provider.reset()
     provider.set_faults(latency=LATENCY)
     driver = start_local(CASE.manifest(provider.url), tmp_path)
@@ -124,7 +126,7 @@ def finished(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         case("local journal's file doubled", doubled, True),
     ],
 )
-def test_a_damaged_journal(
+def test_a_damaged_journal_never_changes_the_winner(
     provider: Any,
     stock: StockRun,
     undisturbed: int,
@@ -153,7 +155,7 @@ def test_a_damaged_journal(
 @pytest.mark.parametrize(
     "part", [case(f"local folder without {part}", part) for part in ("rounds", "logs", "artifact")]
 )
-def test_a_folder_with_parts_missing(
+def test_a_run_survives_missing_parts_of_its_folder(
     provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, part: str
 ) -> None:
     provider.reset()
@@ -168,7 +170,9 @@ def test_a_folder_with_parts_missing(
 
 
 @pytest.mark.fault("two local drivers in one folder")
-def test_two_drivers(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path) -> None:
+def test_a_second_driver_in_the_same_folder_is_refused(
+    provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path
+) -> None:
     provider.reset()
     provider.set_faults(latency="0.1")
     manifest = CASE.manifest(provider.url)
@@ -185,7 +189,9 @@ def test_two_drivers(provider: Any, stock: StockRun, undisturbed: int, tmp_path:
 @pytest.mark.parametrize(
     "victim", [case(f"local {victim} stopped and let go on", victim) for victim in ("plan", "work")]
 )
-def test_stopped(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str) -> None:
+def test_a_run_survives_processes_stopped_for_a_while(
+    provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str
+) -> None:
     provider.reset()
     provider.set_faults(latency="0.1")
     driver = start_local(CASE.manifest(provider.url), tmp_path)
@@ -209,7 +215,9 @@ def test_stopped(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Pat
         case("local: provider slow", {"latency": "lognormal:0.1:1"}),
     ],
 )
-def test_a_provider_in_trouble(provider: Any, stock: StockRun, tmp_path: Path, faults: dict[str, Any]) -> None:
+def test_a_run_survives_a_failing_provider(
+    provider: Any, stock: StockRun, tmp_path: Path, faults: dict[str, Any]
+) -> None:
     provider.reset()
     provider.set_faults(**faults)
     manifest = CASE.manifest(provider.url)
@@ -227,7 +235,7 @@ def test_a_provider_in_trouble(provider: Any, stock: StockRun, tmp_path: Path, f
         case("local: provider away", {"error_rate": 1.0, "error_status": 503}, "AttemptsExhausted"),
     ],
 )
-def test_a_provider_that_never_answers(
+def test_a_provider_that_never_answers_ends_the_run(
     provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, faults: dict[str, Any], reason: str
 ) -> None:
     """The run ends and says why; later, the same command goes on."""

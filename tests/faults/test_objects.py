@@ -106,7 +106,9 @@ def caught(stage: Stage, role: str) -> Manifest:
         case("Job's time to live is 0", expire_job, "work", 0),
     ],
 )
-def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], role: str, lost: int) -> None:
+def test_a_run_survives_deleted_and_edited_pods_and_jobs(
+    stage: Stage, harm: Callable[[Stage, Manifest], None], role: str, lost: int
+) -> None:
     stage.slow()
     stage.begin()
     pod = caught(stage, role)
@@ -118,7 +120,7 @@ def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], ro
 
 @pytest.mark.fault("ended pod deleted before it was read")
 @pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
-def test_our_finalizer_holds_what_was_not_read(stage: Stage, role: str) -> None:
+def test_our_finalizer_keeps_a_pod_until_it_is_read(stage: Stage, role: str) -> None:
     """Its last word, that is: its output is gone with its container."""
     stage.slow(0.3)
     stage.begin()
@@ -164,7 +166,9 @@ KINDS = ["run", "tasks", "results", "assignment"]
         )
     ],
 )
-def test_the_journal(stage: Stage, kind: str, harm: Callable[[Stage, Manifest], None]) -> None:
+def test_a_deleted_or_edited_journal_never_changes_the_winner(
+    stage: Stage, kind: str, harm: Callable[[Stage, Manifest], None]
+) -> None:
     """While workers of the first round run: what is gone is asked for again. A request that is another ends the run."""
     stage.slow()
     stage.begin()
@@ -181,7 +185,7 @@ def test_the_journal(stage: Stage, kind: str, harm: Callable[[Stage, Manifest], 
 
 
 @pytest.mark.fault("artifact deleted after it was published")
-def test_the_artifact_is_kept_there(stage: Stage) -> None:
+def test_a_deleted_artifact_is_published_again(stage: Stage) -> None:
     stage.begin()
     stage.over()
     stage.drop("configmaps", f"{stage.name}-artifact")
@@ -191,7 +195,7 @@ def test_the_artifact_is_kept_there(stage: Stage) -> None:
 
 
 @pytest.mark.fault("artifact's name taken in the middle of a run")
-def test_an_artifact_of_somebody_else(stage: Stage) -> None:
+def test_a_foreign_artifact_is_not_overwritten(stage: Stage) -> None:
     stage.begin()
     stage.pod("work")
     theirs = config_map(f"{stage.name}-artifact", {"theirs": "yes"})
@@ -218,7 +222,7 @@ def own_data(stage: Stage) -> dict[str, Any]:
 
 
 @pytest.mark.fault("input ConfigMap deleted and brought back")
-def test_data_that_is_away_for_a_while(stage: Stage, own_data: dict[str, Any]) -> None:
+def test_a_run_survives_data_missing_for_a_while(stage: Stage, own_data: dict[str, Any]) -> None:
     stage.slow()
     stage.begin(data=own_data)
     stage.pod("work")
@@ -231,7 +235,7 @@ def test_data_that_is_away_for_a_while(stage: Stage, own_data: dict[str, Any]) -
 
 
 @pytest.mark.fault("input ConfigMap deleted for good")
-def test_data_that_is_away(stage: Stage, own_data: dict[str, Any]) -> None:
+def test_data_that_stays_missing_ends_the_run(stage: Stage, own_data: dict[str, Any]) -> None:
     stage.slow()
     stage.begin(data=own_data)
     stage.pod("work")
@@ -240,7 +244,7 @@ def test_data_that_is_away(stage: Stage, own_data: dict[str, Any]) -> None:
 
 
 @pytest.mark.fault("input ConfigMap changed in the middle of a run")
-def test_data_that_changes(stage: Stage, own_data: dict[str, Any]) -> None:
+def test_data_that_changes_ends_the_run(stage: Stage, own_data: dict[str, Any]) -> None:
     """Results of two data sets are never mixed."""
     stage.slow()
     stage.begin(data=own_data)
@@ -254,7 +258,7 @@ def test_data_that_changes(stage: Stage, own_data: dict[str, Any]) -> None:
 
 
 @pytest.mark.fault("Secret deleted and brought back")
-def test_a_key_that_is_away_for_a_while(stage: Stage) -> None:
+def test_a_run_survives_a_key_missing_for_a_while(stage: Stage) -> None:
     stage.slow()
     path = f"{stage.core('secrets')}/provider-key"
     content = stage.api.get(path)["data"]
@@ -270,7 +274,7 @@ def test_a_key_that_is_away_for_a_while(stage: Stage) -> None:
 
 
 @pytest.mark.fault("quota used up for a while")
-def test_a_quota(stage: Stage) -> None:
+def test_a_run_survives_a_quota(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("plan")
@@ -284,7 +288,7 @@ def test_a_quota(stage: Stage) -> None:
 
 
 @pytest.mark.fault("admission webhook for Jobs away for a while")
-def test_a_webhook_that_is_away(stage: Stage) -> None:
+def test_a_run_survives_a_webhook_that_does_not_answer(stage: Stage) -> None:
     """The status names it; when it is back, the run goes on."""
     hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     nobody = {

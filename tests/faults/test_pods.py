@@ -127,7 +127,7 @@ def printed(outputs: harm.Recorded, text: bytes) -> bool:
 
 
 @pytest.mark.parametrize("body", DEATHS)
-def test_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> None:
+def test_a_run_survives_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> None:
     resources = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "500Mi"}}
     swarm = {"pods": 2, "threadsPerPod": 2, "resources": resources}
     stage.begin(program=with_program(stage, body), swarm=swarm)
@@ -145,7 +145,7 @@ def test_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> No
         case("cell hangs and holds the interpreter", "number == 3 and re.match('(a+)+$', 'a' * 64 + 'b')"),
     ],
 )
-def test_cells_that_hang(stage: Stage, outputs: harm.Recorded, body: str) -> None:
+def test_a_run_survives_cells_that_hang(stage: Stage, outputs: harm.Recorded, body: str) -> None:
     """What is told of them is kept; they are run again."""
     stage.begin(program=with_program(stage, body), limits={"cellSeconds": 5})
     stage.holds(lost=IN_FLIGHT)
@@ -154,7 +154,7 @@ def test_cells_that_hang(stage: Stage, outputs: harm.Recorded, body: str) -> Non
 
 
 @every_kind(OUTPUT)
-def test_workers_that_print(stage: Stage, outputs: harm.Recorded) -> None:
+def test_a_run_survives_workers_that_print(stage: Stage, outputs: harm.Recorded) -> None:
     stage.begin(program=with_program(stage, "\n".join(OUTPUT.values())))
     stage.holds()
     assert printed(outputs, MISBEHAVES)
@@ -163,7 +163,7 @@ def test_workers_that_print(stage: Stage, outputs: harm.Recorded) -> None:
 
 
 @pytest.mark.fault("output larger than what a kubelet keeps")
-def test_workers_that_print_too_much(stage: Stage) -> None:
+def test_a_run_survives_workers_that_print_too_much(stage: Stage) -> None:
     """Some ten megabytes a run of the program, on disk: older output is rotated away while the pod runs."""
     stage.slow()
     stage.begin(program=with_program(stage, "os.write(1, b'x\\n' * 200_000)"))
@@ -187,7 +187,7 @@ PEAK = 250
 
 
 @pytest.mark.fault("records that inflate to very much")
-def test_records_that_are_bombs(stage: Stage, outputs: harm.Recorded) -> None:
+def test_the_operator_inflates_no_deflate_bomb(stage: Stage, outputs: harm.Recorded) -> None:
     """With the right nonce: user code can find it. Each is 50 MB of zeros, and the operator inflates none of them."""
     stage.begin(program=with_program(stage, BOMB))
     stage.holds(lost=ROUND)
@@ -198,7 +198,7 @@ def test_records_that_are_bombs(stage: Stage, outputs: harm.Recorded) -> None:
 
 
 @every_kind(STATE)
-def test_workers_that_change_what_is_around_them(stage: Stage, outputs: harm.Recorded) -> None:
+def test_a_run_survives_user_code_that_changes_its_process(stage: Stage, outputs: harm.Recorded) -> None:
     stage.begin(program=with_program(stage, "\n".join(STATE.values())))
     stage.holds()
     assert printed(outputs, MISBEHAVES)
@@ -212,7 +212,7 @@ def test_workers_that_change_what_is_around_them(stage: Stage, outputs: harm.Rec
         case("worker exits as if the spec had drifted", "os._exit(67)", "DigestDrift"),
     ],
 )
-def test_workers_that_end_the_run(stage: Stage, body: str, reason: str) -> None:
+def test_user_code_can_end_the_run(stage: Stage, body: str, reason: str) -> None:
     stage.begin(program=with_program(stage, body))
     stage.ends(reason)
 
@@ -233,7 +233,7 @@ def metric(example, prediction, trace=None):
         case("metric returns nothing", "None", "EvaluationFailed"),
     ],
 )
-def test_scores_that_are_none(stage: Stage, value: str, reason: str) -> None:
+def test_a_metric_that_returns_no_score_ends_the_run(stage: Stage, value: str, reason: str) -> None:
     begin_with_metric(stage, value)
     stage.ends(reason)
 
@@ -241,7 +241,7 @@ def test_scores_that_are_none(stage: Stage, value: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("value", "score"), [case("metric returns infinity", "float('inf')", None), case("metric raises", "1 / 0", 0)]
 )
-def test_scores_that_stock_goes_on_with(stage: Stage, value: str, score: float | None) -> None:
+def test_odd_scores_that_stock_accepts_lead_to_its_winner(stage: Stage, value: str, score: float | None) -> None:
     """The winner is stock's, the first of the best. The status has no number for infinity; what fails scores 0."""
     begin_with_metric(stage, value)
     compilation = stage.over()
@@ -316,7 +316,9 @@ def paused(pod: dict[str, Any]) -> None:
         )
     ],
 )
-def test_processes_of_pods(stage: Stage, act: Callable[[dict[str, Any]], None], lost: int, role: str) -> None:
+def test_a_run_survives_killed_processes_in_pods(
+    stage: Stage, act: Callable[[dict[str, Any]], None], lost: int, role: str
+) -> None:
     """What they printed is read: only the calls that they were in are made again."""
     stage.slow()
     stage.begin()
@@ -329,7 +331,7 @@ def test_processes_of_pods(stage: Stage, act: Callable[[dict[str, Any]], None], 
 
 
 @pytest.mark.fault("pod's process stopped for good")
-def test_a_process_that_stands_still(stage: Stage) -> None:
+def test_kubernetes_ends_a_frozen_process(stage: Stage) -> None:
     """Nothing in it can end it. Kubernetes does, when its cells' time is over."""
     stage.slow()
     stage.begin(limits={"cellSeconds": 3})
@@ -354,7 +356,7 @@ def test_a_process_that_stands_still(stage: Stage) -> None:
         case("provider slow", {"latency": "uniform:0.1:1.5"}),
     ],
 )
-def test_a_provider_in_trouble(stage: Stage, faults: dict[str, Any]) -> None:
+def test_a_run_survives_a_failing_provider(stage: Stage, faults: dict[str, Any]) -> None:
     """Never a score: the call is made again, by the client or by another pod. What failed is not paid for."""
     stage.provider_faults(**faults)
     stage.begin()
@@ -362,7 +364,7 @@ def test_a_provider_in_trouble(stage: Stage, faults: dict[str, Any]) -> None:
 
 
 @pytest.mark.fault("provider refuses the key")
-def test_a_key_that_is_refused(stage: Stage) -> None:
+def test_a_refused_key_ends_the_run(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("work")
@@ -372,7 +374,7 @@ def test_a_key_that_is_refused(stage: Stage) -> None:
 
 
 @pytest.mark.fault("provider away for good")
-def test_a_provider_that_is_away(stage: Stage) -> None:
+def test_a_provider_that_only_fails_ends_the_run(stage: Stage) -> None:
     stage.begin(swarm={"pods": 2, "threadsPerPod": 2, "maxAttempts": 2})
     stage.provider_faults(error_rate=1.0, error_status=503)
     stage.ends("AttemptsExhausted", "ProviderFailed")
@@ -385,7 +387,7 @@ def test_a_provider_that_is_away(stage: Stage) -> None:
         case("packets to the provider lost for a while", "DROP"),
     ],
 )
-def test_a_provider_that_cannot_be_reached(stage: Stage, cluster: Cluster, verdict: str) -> None:
+def test_a_run_survives_an_unreachable_provider(stage: Stage, cluster: Cluster, verdict: str) -> None:
     """Nobody is blamed for a line that is down: no attempt is lost to it."""
     stage.slow(0.3)
     stage.begin()
@@ -403,7 +405,7 @@ def test_a_provider_that_cannot_be_reached(stage: Stage, cluster: Cluster, verdi
 
 @pytest.mark.alone
 @pytest.mark.fault("no names are resolved for a while")
-def test_names_that_cannot_be_resolved(stage: Stage) -> None:
+def test_a_run_survives_a_failure_of_dns(stage: Stage) -> None:
     scale = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
     replicas = stage.api.get(scale)["spec"]["replicas"]
     stage.slow(0.3)
@@ -418,7 +420,7 @@ def test_names_that_cannot_be_resolved(stage: Stage) -> None:
 
 
 @pytest.mark.fault("provider restarted")
-def test_a_provider_that_starts_again(stage: Stage) -> None:
+def test_a_run_survives_a_restarted_provider(stage: Stage) -> None:
     """Its count begins anew: of what it forgot, nothing is asked again."""
     stage.slow(0.4)
     stage.begin()

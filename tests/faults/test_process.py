@@ -66,7 +66,9 @@ def away(stage: Stage) -> None:
         ]
     ],
 )
-def test_an_operator_in_trouble(stage: Stage, harm: Callable[[Stage], None], role: str, phase: str) -> None:
+def test_a_run_survives_a_killed_stopped_or_absent_operator(
+    stage: Stage, harm: Callable[[Stage], None], role: str, phase: str
+) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.pod(role, phase)
@@ -75,7 +77,7 @@ def test_an_operator_in_trouble(stage: Stage, harm: Callable[[Stage], None], rol
 
 
 @pytest.mark.fault("operator told to end within a write")
-def test_an_operator_that_is_replaced_in_the_middle_of_a_write(stage: Stage) -> None:
+def test_a_run_survives_an_operator_replaced_during_a_write(stage: Stage) -> None:
     """As by a rolling update, again and again."""
     rule = stage.proxy.add(
         lambda call: call.number % 6 == 5, harm.amid(lambda: stage.operator.send(signal.SIGTERM)), times=None
@@ -88,7 +90,7 @@ def test_an_operator_that_is_replaced_in_the_middle_of_a_write(stage: Stage) -> 
 
 
 @pytest.mark.fault("two operators at once")
-def test_two_operators(stage: Stage, second: Operator) -> None:
+def test_a_run_survives_two_operators(stage: Stage, second: Operator) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.holds()
@@ -116,7 +118,9 @@ PASSED = 8
         )
     ],
 )
-def test_an_operator_that_was_thought_dead(stage: Stage, successor: Operator, verb: str, resource: str) -> None:
+def test_a_run_survives_late_writes_of_an_operator_thought_dead(
+    stage: Stage, successor: Operator, verb: str, resource: str
+) -> None:
     """Its node was cut off with a write under way; its successor does the same, and goes on; then it arrives, and the
     old one goes on, too."""
     held = harm.Held()
@@ -158,7 +162,7 @@ def successor(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
 
 @pytest.mark.fault("Compilation deleted while the operator is away")
 @pytest.mark.parametrize("role", of_the_day(ROLES))
-def test_a_deletion_that_nobody_saw(stage: Stage, role: str) -> None:
+def test_a_deletion_while_no_operator_runs_leaves_nothing(stage: Stage, role: str) -> None:
     stage.slow()
     stage.begin()
     stage.pod(role)
@@ -171,7 +175,7 @@ def test_a_deletion_that_nobody_saw(stage: Stage, role: str) -> None:
 
 
 @pytest.mark.fault("Compilation replaced while the operator is away")
-def test_a_replacement_that_nobody_saw(stage: Stage) -> None:
+def test_a_compilation_can_be_replaced_while_no_operator_runs(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("work")
@@ -194,7 +198,7 @@ def test_a_replacement_that_nobody_saw(stage: Stage) -> None:
         case("clock goes to and fro", "3600"),
     ],
 )
-def test_clocks_that_jump(stage: Stage, tmp_path: Path, jump: str) -> None:
+def test_a_run_survives_a_clock_that_jumps(stage: Stage, tmp_path: Path, jump: str) -> None:
     """While a ConfigMap is waited for, a deleted pod has its grace, and a run its time: no deadline may be taken for
     passed, and no wait for endless."""
     stage.operator.halt(signal.SIGKILL)
@@ -224,7 +228,7 @@ def test_clocks_that_jump(stage: Stage, tmp_path: Path, jump: str) -> None:
 
 
 @pytest.mark.fault("an old operator goes on beside its successor")
-def test_an_operator_that_lost_its_lease(stage: Stage, tmp_path: Path) -> None:
+def test_an_operator_that_lost_its_lease_writes_nothing(stage: Stage, tmp_path: Path) -> None:
     """It never writes again, and ends."""
     stage.operators = 2
     stage.operator.halt(signal.SIGTERM)

@@ -44,7 +44,7 @@ def always(write: tuple[str, str, str]) -> bool:
 
 @pytest.mark.parametrize("first", [pytest.param(n, marks=[pytest.mark.some] * (n in SOME)) for n in range(RUNS)])
 @every_kind(FAULTS)
-def test_whatever_happens_to_a_write(stage: Stage, first: int) -> None:
+def test_a_run_survives_every_fault_at_every_write(stage: Stage, first: int) -> None:
     """A run has its faults evenly apart; all runs together have each kind at each write of an undisturbed run."""
     assert stage.reference
     usual = [written(call) for call in stage.reference.writes]
@@ -78,7 +78,7 @@ def test_the_sweep_covers_every_write(reference: Undisturbed) -> None:
 
 
 @pytest.mark.fault("operator killed after every write")
-def test_one_write_in_each_life(stage: Stage) -> None:
+def test_a_run_survives_an_operator_killed_after_each_write(stage: Stage) -> None:
     rule = stage.proxy.add(lambda call: call.writes, harm.after(stage.operator.kill), times=None)
     stage.begin()
     stage.over(seconds=900)
@@ -87,7 +87,7 @@ def test_one_write_in_each_life(stage: Stage) -> None:
 
 
 @pytest.mark.fault("answer to every write lost")
-def test_no_write_is_ever_answered(stage: Stage) -> None:
+def test_a_run_survives_lost_answers_to_all_writes(stage: Stage) -> None:
     rule = stage.proxy.add(lambda call: call.writes, harm.unanswered, times=None)
     stage.begin()
     stage.over()

@@ -57,7 +57,7 @@ def by_threes() -> list[Any]:
 @pytest.mark.parametrize(
     ("edits", "ends"), [watches("silent", SILENT, some=True), *by_threes(), watches("ending kopf", ENDING, ends=True)]
 )
-def test_what_becomes_of_events(stage: Stage, edits: Edits, ends: bool) -> None:
+def test_a_run_survives_lost_repeated_and_reordered_events(stage: Stage, edits: Edits, ends: bool) -> None:
     """Of one kind, it befalls all watches; of several, each befalls one."""
     # The watches that are open already are of before the rule.
     rules = [
@@ -107,7 +107,9 @@ def failures(name: str, faults: dict[str, Fault], ends: bool, times: int) -> Any
         ),
     ],
 )
-def test_watches_that_do_not_come_about(stage: Stage, faults: list[Fault], ends: bool, times: int) -> None:
+def test_a_run_survives_watches_that_cannot_be_opened(
+    stage: Stage, faults: list[Fault], ends: bool, times: int
+) -> None:
     rule = stage.proxy.add(lambda call: call.verb == "watch", harm.in_turn(faults), times=times)
     stage.operator.kill()
     stage.begin()
