@@ -145,7 +145,9 @@ def test_a_run_after_an_edit_pays_only_for_what_is_new(
         assert reused == first.requests
 
 
-def test_what_is_undone_is_not_paid_for_again(before: tuple[Path, LocalRun], providers: Any, tmp_path: Path) -> None:
+def test_an_edit_that_is_undone_is_not_paid_for_again(
+    before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
+) -> None:
     """Also where of the run that paid no more is kept than its answers."""
     provider = providers(1)
     folder, first = copied(before, tmp_path / "edited")
@@ -158,7 +160,7 @@ def test_what_is_undone_is_not_paid_for_again(before: tuple[Path, LocalRun], pro
     assert (third.status, third.requests, third.program) == (0, 0, first.program), third.output
 
 
-def test_a_run_after_one_that_failed_uses_what_that_paid_for(providers: Any, tmp_path: Path) -> None:
+def test_a_run_uses_the_calls_that_a_failed_run_paid_for(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     folder = laid_out(tmp_path / "failed", provider)
     replaced("harbour.py", "return is_same(example, pred)", "return 'none'")(folder, provider)
@@ -172,7 +174,7 @@ def test_a_run_after_one_that_failed_uses_what_that_paid_for(providers: Any, tmp
     assert (mended.program, mended.requests + failed.requests) == (fresh.program, fresh.requests)
 
 
-def test_a_file_that_is_put_back_goes_on_where_the_run_was(
+def test_a_run_resumes_after_an_edited_file_is_restored(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     provider = providers(1)

@@ -161,7 +161,7 @@ def stock(providers: Any, name: str, program: str, seed: int) -> StockRun:
 
 
 @pytest.mark.parametrize(("name", "program", "seed"), {"few": FEW, "older": FEW_OLDER}.get(WHICH) or rows_of_the_day(0))
-def test_without_guesses_a_compile_is_stocks_and_costs_no_more(
+def test_without_guesses_a_compile_equals_stock_and_costs_no_more(
     providers: Any, tmp_path: Path, name: str, program: str, seed: int
 ) -> None:
     expected = stock(providers, name, program, seed)
@@ -180,9 +180,7 @@ def test_without_guesses_a_compile_is_stocks_and_costs_no_more(
 @pytest.mark.parametrize(
     ("name", "program", "seed"), rows_of_the_day(1) if WHOLE else [("miprov2", "Two", 3), ("custom", "Two", 2)]
 )
-def test_guesses_change_nothing_but_the_cost(
-    providers: Any, tmp_path: Path, name: str, program: str, seed: int
-) -> None:
+def test_guesses_change_only_the_cost(providers: Any, tmp_path: Path, name: str, program: str, seed: int) -> None:
     expected = stock(providers, name, program, seed)
     ours = case(name, program, seed).swarm(providers(seed), tmp_path)
 
@@ -212,6 +210,6 @@ RANKED = ["random search", "copro", "miprov2", "simba, rules only", "custom"]
 @pytest.mark.parametrize(
     ("name", "program"), [(row, program) for row in RANKED for program in PROGRAMS] if WHOLE else [("miprov2", "Two")]
 )
-def test_a_wrong_winner_would_be_seen(providers: Any, name: str, program: str) -> None:
+def test_this_comparison_detects_a_wrong_winner(providers: Any, name: str, program: str) -> None:
     rankings = [stock(providers, name, program, seed).ranking for seed in SEEDS]
     assert sum(len(set(ranking)) >= min(3, len(ranking) - 1) for ranking in rankings) >= 2, rankings

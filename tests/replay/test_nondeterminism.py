@@ -88,7 +88,7 @@ def test_a_difference_ends_the_run_before_the_first_call(
     assert provider.stats()["requests"] == 0
 
 
-def test_a_steady_program_compiles_and_its_journal_needs_no_second_rehearsal(providers: Any, tmp_path: Path) -> None:
+def test_a_deterministic_program_compiles_and_is_rehearsed_once(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     given = manifest(provider.url, tmp_path, "")
     first = run_local(given, tmp_path, SWARM_TWIN="1")
@@ -102,7 +102,7 @@ def test_a_steady_program_compiles_and_its_journal_needs_no_second_rehearsal(pro
     assert second.program == first.program
 
 
-def test_the_rehearsal_can_be_left_out(providers: Any, tmp_path: Path) -> None:
+def test_the_rehearsal_can_be_turned_off(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     ours = run_local(manifest(provider.url, tmp_path, CHANGES["metric"]), tmp_path, SWARM_TWIN="0")
     assert "in two processes that differ only in" not in ours.output

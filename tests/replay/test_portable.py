@@ -32,7 +32,7 @@ SEARCH = {"num_candidate_programs": 1, "max_labeled_demos": 3, "max_bootstrapped
     ],
     ids=lambda case: case.name,
 )
-def test_what_a_program_holds_is_there_in_every_worker(providers: Any, tmp_path: Path, case: Case) -> None:
+def test_a_programs_retrievers_and_connections_work_in_every_worker(providers: Any, tmp_path: Path, case: Case) -> None:
     stock = case.stock(providers(1))
     ours = case.swarm(providers(1), tmp_path, SWARM_TWIN="1")
     assert ours.status == 0, ours.output
@@ -40,7 +40,7 @@ def test_what_a_program_holds_is_there_in_every_worker(providers: Any, tmp_path:
     assert ours.requests == stock.requests
 
 
-def test_keys_of_a_programs_own_models_reach_its_pods_alone(
+def test_keys_of_a_programs_own_models_reach_only_its_pods(
     providers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither in the middle of a run, where its tasks are, nor at its end."""

@@ -37,7 +37,7 @@ def provider_of(seed: int) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "seed"), list(dict.fromkeys(OF_THE_DAY)) if WHOLE else FEW)
-def test_the_winner_is_stocks_for_fewer_requests(tmp_path: Path, name: str, seed: int) -> None:
+def test_pruning_finds_the_winner_of_stock_with_fewer_requests(tmp_path: Path, name: str, seed: int) -> None:
     with provider_of(seed) as provider:
         stock = CASES[name].stock(provider)
         ours = CASES[name].swarm(provider, tmp_path, speculation=0)
@@ -63,7 +63,7 @@ def candidates_are_stocks_or_worse(ours: LocalRun, stock: StockRun) -> None:
         assert len(known) + pruned["candidates"] == len(stock.ranking)
 
 
-def test_the_program_file_is_the_same_byte_for_byte(tmp_path: Path) -> None:
+def test_pruning_writes_the_same_program_file_byte_for_byte(tmp_path: Path) -> None:
     case = CASES["One"]
     with provider_of(4) as provider:
         runs = [run_local(case.manifest(provider.url, pruning=how), tmp_path / how) for how in ("exact", "off")]

@@ -64,9 +64,7 @@ def swarm(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_a_packed_package_is_compiled_as_the_folder_is_and_nothing_beside_it_is_imported(
-    tmp_path: Path, providers: Any
-) -> None:
+def test_a_packed_package_compiles_as_its_folder_and_imports_nothing_beside_it(tmp_path: Path, providers: Any) -> None:
     endpoint = providers(0).url
     mine, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
     for path, text in FILES.items():
