@@ -71,7 +71,7 @@ async def test_a_list_is_read_page_by_page() -> None:
     assert asked == [first, {**first, "continue": "token"}]
 
 
-async def test_a_list_whose_next_page_has_expired_is_no_list() -> None:
+async def test_a_list_with_an_expired_page_is_no_list() -> None:
     """It is read anew later; half of it would be taken for the whole."""
     expired = web.json_response({"reason": "Expired", "message": "the token is too old"}, status=410)
     async with served(pages(part("a", more="token"), expired, asked=[])) as kube:
@@ -79,18 +79,18 @@ async def test_a_list_whose_next_page_has_expired_is_no_list() -> None:
             await kube.select(CONFIG_MAPS, "team")
 
 
-async def test_an_answer_that_is_no_json_is_no_answer(kube: RestKube) -> None:
+async def test_an_answer_that_is_not_json_raises(kube: RestKube) -> None:
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.get(CONFIG_MAPS, "a", "b")
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.create(CONFIG_MAPS, "a", {})
 
 
-async def test_its_clock_is_the_servers(kube: RestKube) -> None:
+async def test_the_client_uses_the_clock_of_the_server(kube: RestKube) -> None:
     await kube.log("a", "b", "c", limit=10, timeout=5)
     assert 0 <= (kube.clock() - datetime(2048, 11, 21, 12, tzinfo=UTC)).total_seconds() < 60
 
 
-def test_what_pods_say_stays_one_line_of_the_log() -> None:
+def test_texts_of_pods_stay_on_one_line_of_the_log() -> None:
     record = logging.LogRecord("n", logging.INFO, "f", 1, "%s", ("a\n2026 ERROR forged\r\x1b[2Jü",), None)
     assert OneLine("%(message)s").format(record) == r"a\n2026 ERROR forged\r\x1b[2Jü"
