@@ -57,12 +57,12 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dic
 
 
 @pytest.mark.parametrize("name", dspys_classes.CLASSES)
-def test_a_worker_gets_what_the_plan_named(sides: Any, name: str) -> None:
+def test_a_worker_finds_the_same_objects_that_the_plan_named(sides: Any, name: str) -> None:
     plan, worker = sides
     assert worker[name] == plan[name]
 
 
-def test_no_two_of_them_have_one_name(sides: Any) -> None:
+def test_different_programs_have_different_digests(sides: Any) -> None:
     plan, _ = sides
     assert len({found[0] for found in plan.values()}) == len(plan)
 

@@ -112,13 +112,13 @@ def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], i
         (True, [NO_MODEL, None], "LMInvalidRequestError, 1 left"),
     ],
 )
-def test_what_cannot_change_ends_a_run_where_the_address_has_answered_nothing(
+def test_a_permanent_error_ends_a_run_if_the_address_never_answered(
     has_answered: bool, outcomes: Sequence[Exception | None], came_to: str, is_async: bool
 ) -> None:
     assert sent(begun(has_answered), REQUEST, outcomes, is_async) == came_to
 
 
-def test_a_provider_that_has_answered_may_restart_and_another_may_not() -> None:
+def test_only_an_address_that_has_answered_may_fail_for_a_while() -> None:
     to = begun(False)
     assert sent(to, REQUEST, [None], False) == "answered, 0 left"
     assert sent(to, REQUEST, [REFUSED, None], False) == "LMTransportError, 1 left"
@@ -126,14 +126,14 @@ def test_a_provider_that_has_answered_may_restart_and_another_may_not() -> None:
     assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 3 left", "nobody waits for it twice"
 
 
-def test_an_address_that_no_process_of_the_run_had_an_answer_of_ends_it_though_others_answered() -> None:
+def test_an_address_that_never_answered_ends_the_run_even_if_others_answered() -> None:
     to = begun(True)
     assert sent(to, REQUEST, [REFUSED, None], False) == "LMTransportError, 1 left"
     assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 1 left"
     assert sent(to, OTHER, [NO_MODEL], False) == "RequestRefused, 0 left"
 
 
-def test_later_processes_find_in_the_journal_who_has_answered() -> None:
+def test_later_processes_find_answering_addresses_in_the_journal() -> None:
     told: list[Record] = []
     to = begun(False, told.append)
     for request, outcome in ((REQUEST, None), (REQUEST, None), (OTHER, BAD)):
@@ -170,7 +170,7 @@ def test_messages_say_what_to_write_and_end_in_one_full_stop() -> None:
         (ValueError("pip install"), False),
     ],
 )
-def test_a_package_is_missing_where_it_is_not_there(error: Exception, is_missing: bool) -> None:
+def test_a_package_that_cannot_be_imported_is_missing(error: Exception, is_missing: bool) -> None:
     assert (missing_package(caused(RuntimeError("wrapped"), error)) is not None) == is_missing
 
 
@@ -184,7 +184,7 @@ def test_a_package_is_missing_where_it_is_not_there(error: Exception, is_missing
         ("http://m/v1", BAD, False, False, False),
     ],
 )
-def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_to_that_address_are_answered(
+def test_a_cell_with_refused_requests_is_a_result_only_if_the_address_answers_others(
     monkeypatch: pytest.MonkeyPatch, endpoint: str, error: Exception, goes_on: bool, swallows: bool, is_doubted: bool
 ) -> None:
     monkeypatch.setattr(permanent_errors._process, "refusals", begun(True))

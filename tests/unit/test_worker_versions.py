@@ -62,7 +62,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ),
     ],
 )
-def test_a_shape_says_what_is_not_so(library: ModuleType, shape: Shape, problem: str | None) -> None:
+def test_a_shape_reports_its_differences(library: ModuleType, shape: Shape, problem: str | None) -> None:
     assert list(versions.problems([shape])) == ([] if problem is None else [problem])
 
 
