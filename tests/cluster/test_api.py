@@ -1,4 +1,4 @@
-"""What the API server itself makes of a DSPyCompilation: schema, defaults, refusals, explanations."""
+"""The API server handles a DSPyCompilation by itself: schema, defaults, refusals, explanations."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ def test_defaults_are_those_of_stock_dspy(namespace: Namespace) -> None:
 
 
 def test_a_new_object_has_the_status_unknown_until_the_operator_looks(namespace: Namespace) -> None:
-    """Without this, kstatus would call it ready. The answer to its creation is older than any look of the operator."""
+    """Without this, kstatus would call the object ready before the operator has seen it."""
     given = json.dumps(triage("new", suspend=True))
     printed = namespace.kubectl("create", "--output", "json", "--filename", "-", stdin=given)
     assert json.loads(printed)["status"]["observedGeneration"] == -1

@@ -1,4 +1,4 @@
-"""What the chart renders for an administrator's choices. Nothing is installed."""
+"""The manifests that the chart renders for an administrator's choices. Nothing is installed."""
 
 import json
 from typing import Any
@@ -55,7 +55,7 @@ def test_by_default_the_operator_serves_the_whole_cluster(chart: Chart) -> None:
 
 
 def test_an_operator_of_some_namespaces_has_rights_in_them_alone(chart: Chart) -> None:
-    """And who installs it needs none in the cluster, where the CRD is there."""
+    """A person who installs the chart needs no cluster-wide rights if the CRD exists."""
     rendered = chart(watchNamespaces=["a", "b"], **{"crds.install": False})
     assert of(rendered, *CLUSTER_WIDE, "CustomResourceDefinition") == []
     expected = [("a", NAME), ("b", NAME), ("ops", f"{NAME}-lease")]

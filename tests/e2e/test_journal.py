@@ -1,4 +1,4 @@
-"""What runs have paid for: kept for the next run, and on a volume where there is too much of it for etcd."""
+"""Paid results are kept for the next run, and on a volume if they are too large for etcd."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ def change(namespace: Namespace, name: str, **swarm: Any) -> None:
 
 
 def next_run(namespace: Namespace, before: Manifest, stock: StockRun) -> Manifest:
-    """The run after that one, when it is over."""
+    """The run after the given run, when it is over."""
     name = before["metadata"]["name"]
     namespace.wait_for(name, lambda found: found["status"]["runId"] != before["status"]["runId"] and is_over(found))
     return finish(namespace, name, stock)
@@ -63,7 +63,7 @@ def test_runs_of_the_same_request_pay_once(namespace: Namespace, stock: StockRun
 
 @pytest.fixture
 def claim(namespace: Namespace) -> Iterator[str]:
-    """A claim of a folder of the node, which has no storage class."""
+    """A claim for a folder of the node, without a storage class."""
     name, path = f"journals-{namespace.name}", f"/var/lib/journals-{namespace.name}"
     size = {"storage": "1Gi"}
     volume = {
@@ -89,7 +89,7 @@ def claim(namespace: Namespace) -> Iterator[str]:
             "resources": {"requests": size},
         },
     }
-    # Nobody but a kubelet's plugin gives a volume to the group of a pod, and a folder of the node has none.
+    # Only a kubelet's plugin gives a volume to the group of a pod, and a folder of the node has no plugin.
     opened = {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -1,4 +1,4 @@
-"""What a run may cost, in the provider's own log."""
+"""Limits of a run's cost, checked in the provider's own log."""
 
 import json
 
@@ -54,8 +54,8 @@ def test_at_a_limit_the_best_program_so_far_is_published_if_the_spec_says_so(nam
 
 @pytest.fixture(scope="module")
 def unlimited(namespace: Namespace) -> tuple[str, int]:
-    """The winner of a run whose plans run the candidates' evaluations themselves, and the requests that it took. A
-    limit may be reached there, too."""
+    """The winner and the requests of a run whose plans evaluate the candidates themselves. A plan may reach a limit,
+    too."""
     namespace.reset_provider()
     namespace.apply(little("unlimited"))
     assert ready(namespace.wait_for("unlimited", is_over)) == ("True", "Published")

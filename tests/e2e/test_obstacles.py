@@ -1,4 +1,4 @@
-"""What stands in the way from outside: shown while it does, fatal after a deadline, forgotten when it goes away."""
+"""Obstacles from outside show in the status, end the run after a deadline, and are forgotten once they are gone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +20,7 @@ def reason_is(reason: str) -> Callable[[Manifest], bool]:
 
 
 def stalled(namespace: Namespace, name: str) -> Manifest:
-    """The Stalled condition of a Compilation that ended so."""
+    """The Stalled condition of a Compilation that ended with it."""
     compilation = namespace.wait_for(name, is_over)
     found = condition(compilation, "Stalled")
     assert found is not None, compilation["status"]
@@ -29,14 +29,14 @@ def stalled(namespace: Namespace, name: str) -> Manifest:
 
 
 def artifacts(namespace: Namespace) -> dict[str, dict[str, str]]:
-    """What is in the ConfigMaps of artifacts, by their names."""
+    """The data of the artifacts' ConfigMaps, by name."""
     found = namespace.list("configmaps", **{"dspy-swarm.dev/kind": "artifact"})
     return {each["metadata"]["name"]: each.get("data") or {} for each in found}
 
 
 @pytest.fixture
 def quota(namespace: Namespace) -> Iterator[None]:
-    """No more pods than there are."""
+    """A quota that allows no more pods than exist."""
     limits = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -93,7 +93,7 @@ def test_too_little_memory_is_named(namespace: Namespace) -> None:
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")
     assert found["reason"] == "AttemptsExhausted"
-    # Where much goes on, a kubelet may miss that it was memory.
+    # A busy kubelet may not notice that memory was the cause.
     assert "OOMKilled" in found["message"] or "too little memory" in found["message"]
     assert "raise spec.swarm.resources.limits.memory, which was 48Mi" in found["message"]
 
@@ -116,7 +116,7 @@ def test_a_foreign_config_map_is_not_overwritten(namespace: Namespace) -> None:
 
 @pytest.fixture(scope="module")
 def rerun(namespace: Namespace) -> Any:
-    """A Compilation before and after a second run was asked for."""
+    """A Compilation before and after a requested second run."""
     namespace.apply(little("again"))
     before = namespace.wait_for("again", is_over)
     namespace.kubectl("annotate", "dspyc", "again", "dspy-swarm.dev/requested-at=now")
@@ -143,5 +143,5 @@ def test_a_deleted_artifact_is_published_again(namespace: Namespace) -> None:
     namespace.kubectl("delete", "configmap", "again-artifact")
     namespace.kubectl("annotate", "dspyc", "again", "look=now")
 
-    # First its name is claimed, then it is written.
+    # The operator first claims the name, then writes the data.
     namespace.wait_for("again", lambda _: "program.json" in artifacts(namespace).get("again-artifact", {}))
