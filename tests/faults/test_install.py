@@ -1,4 +1,4 @@
-"""An installation that is restricted in every way, and one that is gone while its pods are there."""
+"""An installation with every restriction, and an installation that is removed before its pods."""
 
 import json
 from collections.abc import Iterator
@@ -116,7 +116,7 @@ def test_a_restricted_operator_compiles_and_can_change_only_its_own_objects(team
 
 @pytest.mark.fault("operator upgraded while a run is under way")
 def test_an_upgrade_during_a_run_repeats_no_call(team: Namespace) -> None:
-    """Another setting, so another pod of the operator's: it goes on where the one before it was."""
+    """Another setting leads to another pod of the operator, which resumes the run."""
     programs, requests = [], []
     for name in ("alone", "upgraded"):
         team.reset_provider()
@@ -154,5 +154,5 @@ def test_the_documented_uninstall_command_releases_pods(stage: Stage, cluster: t
 
 
 def is_held(pod: Manifest) -> bool:
-    """It was deleted, its containers have ended, and it is there for its finalizers alone."""
+    """Whether a deleted pod, whose containers have ended, exists only because of its finalizers."""
     return "deletionTimestamp" in pod["metadata"] and pod["status"]["phase"] in ("Succeeded", "Failed")

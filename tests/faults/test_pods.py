@@ -1,7 +1,6 @@
-"""What happens inside a pod: processes die, user code misbehaves, the provider fails.
+"""Faults inside a pod: processes die, user code misbehaves, the provider fails.
 
-Each program here is the triage program, which does one more thing while it works on the first attempt of a slice. So
-its winner is that of the triage program, whatever it does.
+Each program here is the triage program plus an action in the first attempt of a slice, so it has the same winner.
 """
 
 import os
@@ -23,9 +22,9 @@ from support.sampling import paired
 from testbed import Cluster
 
 AWAY = 30.0
-"""Seconds that a provider cannot be reached."""
+"""Seconds in which the provider is unreachable."""
 IN_FLIGHT = PODS * THREADS
-"""Calls that are under way when all workers die. What they printed can still be read."""
+"""Calls in flight when all workers die. Their output can still be read."""
 
 BOOTSTRAP = TRAIN * CALLS_PER_CELL
 """Calls of a whole bootstrap."""
@@ -67,23 +66,23 @@ class Program(triage.Triage):
         return super().forward(ticket)
 """
 
-# What user code may do, and the run is still good. First: the process dies of it.
+# Actions of user code that a run survives. First, actions that end the process.
 DEATHS = [
     case("worker exits 0 without a word", "os._exit(0)"),
     case("worker exits with an unknown code", "os._exit(42)"),
-    # A container's first process cannot kill itself: no signal that it sends itself does what it does to others.
+    # A container's first process cannot kill itself: the kernel ignores the signals that it sends itself.
     case("worker aborts", "os.abort()", some=True),
     case("worker tells itself to end", "os.kill(os.getpid(), signal.SIGTERM)"),
     case("worker interrupted", "os.kill(os.getpid(), signal.SIGINT)"),
     case("worker crashes (segmentation fault)", "ctypes.string_at(0)"),
     case("worker out of memory", "list(range(400_000_000))"),
-    # Closed, its number would be a connection's next, and what is printed would go to the provider.
+    # If it were closed, a connection would get its number, and output would go to the provider.
     case("worker's output goes nowhere", f"number == 3 and {DEAF}"),
     case("termination message of garbage", "LAST_WORDS.write_bytes(os.urandom(3000)); os._exit(0)"),
     case("termination message too long", "LAST_WORDS.write_text('{' * 100_000); os._exit(0)"),
     case("termination message forged", "LAST_WORDS.write_text(json.dumps(FORGED)); os._exit(0)"),
 ]
-# Then: it does not matter. All of a group are done in one run.
+# Then, harmless actions. One run does all actions of a group.
 OUTPUT = {
     "forged record with a wrong nonce": "os.write(1, b'swarm/1 0123456789abcdef 0 1/1 5 ' + b'0' * 32 + b' AAAA\\n')",
     "forged record, truncated": "os.write(1, b'\\nswarm/1 0123456789abcdef 3 1/9\\n')",
@@ -105,7 +104,7 @@ STATE = {
 
 
 def with_program(stage: Stage, body: str) -> dict[str, Any]:
-    """The spec's program, made from what it does besides."""
+    """The spec's program, with this additional code."""
     files = {
         "triage.py": (TRIAGE / "triage.py").read_text(encoding="utf-8"),
         "hostile.py": PROGRAM.replace("BODY", body.replace("\n", "\n    ")),
@@ -116,7 +115,7 @@ def with_program(stage: Stage, body: str) -> dict[str, Any]:
 
 @pytest.fixture
 def outputs(stage: Stage) -> harm.Recorded:
-    """What pods printed, as the operator was told."""
+    """The output of pods, as the operator received it."""
     found = harm.Recorded()
     stage.proxy.add(lambda call: call.resource == "pods/log", found, times=None)
     return found
@@ -131,10 +130,10 @@ def test_a_run_survives_workers_that_die(stage: Stage, outputs: harm.Recorded, b
     resources = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "500Mi"}}
     swarm = {"pods": 2, "threadsPerPod": 2, "resources": resources}
     stage.begin(program=with_program(stage, body), swarm=swarm)
-    # Where nothing can be printed any more, nothing can be read.
+    # If a worker can no longer print, nothing can be read.
     stage.holds(lost=BOOTSTRAP + A_PLAN if DEAF in body else IN_FLIGHT)
     assert printed(outputs, MISBEHAVES)
-    # What is in flight when a process is told to end is finished, and that may be all.
+    # On SIGTERM a process finishes the cells in flight, which may be all that are left.
     assert stage.attempts("work") > 1 or "SIGTERM" in body
 
 
@@ -146,7 +145,7 @@ def test_a_run_survives_workers_that_die(stage: Stage, outputs: harm.Recorded, b
     ],
 )
 def test_a_run_survives_cells_that_hang(stage: Stage, outputs: harm.Recorded, body: str) -> None:
-    """What is told of them is kept; they are run again."""
+    """Reported calls of these cells are kept; the cells run again."""
     stage.begin(program=with_program(stage, body), limits={"cellSeconds": 5})
     stage.holds(lost=IN_FLIGHT)
     assert printed(outputs, MISBEHAVES)
@@ -164,10 +163,10 @@ def test_a_run_survives_workers_that_print(stage: Stage, outputs: harm.Recorded)
 
 @pytest.mark.fault("output larger than what a kubelet keeps")
 def test_a_run_survives_workers_that_print_too_much(stage: Stage) -> None:
-    """Some ten megabytes a run of the program, on disk: older output is rotated away while the pod runs."""
+    """About ten megabytes for each run of the program: the kubelet rotates older output away while the pod runs."""
     stage.slow()
     stage.begin(program=with_program(stage, "os.write(1, b'x\\n' * 200_000)"))
-    # Whether a record is read before it is rotated away is a race, in each attempt but the last.
+    # In each attempt but the last, reading a record races with the rotation.
     stage.holds(lost=2 * ROUND)
 
 
@@ -183,7 +182,7 @@ for part, piece in enumerate(parts, 1):
     os.write(1, b"swarm/1 " + mark.partition(b"=")[2] + b" " + where + digest + b" " + piece + b"\\n")
 """
 PEAK = 250
-"""MiB of memory, of which the operator has half without any harm."""
+"""MiB of memory: twice that of an undisturbed operator."""
 
 
 @pytest.mark.fault("records that inflate to very much")
@@ -242,7 +241,7 @@ def test_a_metric_that_returns_no_score_ends_the_run(stage: Stage, value: str, r
     ("value", "score"), [case("metric returns infinity", "float('inf')", None), case("metric raises", "1 / 0", 0)]
 )
 def test_odd_scores_that_stock_accepts_lead_to_its_winner(stage: Stage, value: str, score: float | None) -> None:
-    """The winner is stock's, the first of the best. The status has no number for infinity; what fails scores 0."""
+    """The winner is stock's, the first of the best. The status has no number for infinity; failed examples score 0."""
     begin_with_metric(stage, value)
     compilation = stage.over()
     assert conditions(compilation) == PUBLISHED, compilation["status"]
@@ -258,11 +257,11 @@ def begin_with_metric(stage: Stage, value: str) -> None:
     stage.begin(program=source, metric={"entrypoint": "lies:metric"})
 
 
-# From outside.
+# Faults from outside.
 
 
 def inside(pod: dict[str, Any]) -> list[int]:
-    """Processes of a pod's container, as this machine knows them."""
+    """Process ids of a pod's container on this machine."""
     mark = pod["metadata"]["uid"]
     found = []
     for entry in Path("/proc").iterdir():
@@ -319,7 +318,7 @@ def paused(pod: dict[str, Any]) -> None:
 def test_a_run_survives_killed_processes_in_pods(
     stage: Stage, act: Callable[[dict[str, Any]], None], lost: int, role: str
 ) -> None:
-    """What they printed is read: only the calls that they were in are made again."""
+    """Their output is read: only calls in flight are made again."""
     stage.slow()
     stage.begin()
     stage.paid(50 if role == "plan" else 27)
@@ -332,7 +331,7 @@ def test_a_run_survives_killed_processes_in_pods(
 
 @pytest.mark.fault("pod's process stopped for good")
 def test_kubernetes_ends_a_frozen_process(stage: Stage) -> None:
-    """Nothing in it can end it. Kubernetes does, when its cells' time is over."""
+    """Nothing inside can end the process. Kubernetes ends it, when the time of its cells is over."""
     stage.slow()
     stage.begin(limits={"cellSeconds": 3})
     stage.paid(27)
@@ -357,7 +356,7 @@ def test_kubernetes_ends_a_frozen_process(stage: Stage) -> None:
     ],
 )
 def test_a_run_survives_a_failing_provider(stage: Stage, faults: dict[str, Any]) -> None:
-    """Never a score: the call is made again, by the client or by another pod. What failed is not paid for."""
+    """A failed call is never a score: the client or another pod repeats it. Failed calls cost nothing."""
     stage.provider_faults(**faults)
     stage.begin()
     stage.holds()
@@ -369,7 +368,7 @@ def test_a_refused_key_ends_the_run(stage: Stage) -> None:
     stage.begin()
     stage.pod("work")
     stage.provider_faults(error_rate=1.0, error_status=401)
-    # Each thread meets it once, and no other call is begun.
+    # Each thread meets the error once, and starts no other call.
     stage.ends("CredentialsRejected", more=PODS * THREADS)
 
 
@@ -388,7 +387,7 @@ def test_a_provider_that_only_fails_ends_the_run(stage: Stage) -> None:
     ],
 )
 def test_a_run_survives_an_unreachable_provider(stage: Stage, cluster: Cluster, verdict: str) -> None:
-    """Nobody is blamed for a line that is down: no attempt is lost to it."""
+    """A broken connection costs no attempt."""
     stage.slow(0.3)
     stage.begin()
     stage.paid(20)
@@ -421,7 +420,7 @@ def test_a_run_survives_a_failure_of_dns(stage: Stage) -> None:
 
 @pytest.mark.fault("provider restarted")
 def test_a_run_survives_a_restarted_provider(stage: Stage) -> None:
-    """Its count begins anew: of what it forgot, nothing is asked again."""
+    """Its count begins anew: no call from before the restart is repeated."""
     stage.slow(0.4)
     stage.begin()
     stage.pod("work")

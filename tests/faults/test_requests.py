@@ -1,4 +1,4 @@
-"""The API server, or what is between, answers wrongly, late or not at all; then as it should."""
+"""The API server, or the network, answers wrongly, late or not at all; then correctly."""
 
 import random
 import time
@@ -17,13 +17,13 @@ WRITES = ("create", "patch", "delete")
 READS = ("get", "list")
 
 ENDS_KOPF = (401, 409, 410)
-"""What ends the process where kopf's own first look is answered so; its kubelet starts it again."""
+"""Status codes that end the process in answer to kopf's own first list; its kubelet restarts it."""
 AWAY = 20.0
 """Seconds: longer than several of the operator's delays between tries."""
 
 
 def first(*verbs: str) -> Callable[[Call], bool]:
-    """Of every kind of request (verb and resource), the first one."""
+    """Fits the first request of every kind (verb and resource)."""
     seen: set[tuple[str, str]] = set()
 
     def fits(call: Call) -> bool:
@@ -45,7 +45,7 @@ def refusals(name: str, *codes: int, **options: bool) -> Any:
     "codes", [refusals("passing", 403, 429, 500, 503, 504, some=True), refusals("ending kopf", *ENDS_KOPF)]
 )
 def test_a_run_survives_a_failure_of_every_kind_of_request(stage: Stage, codes: tuple[int, ...]) -> None:
-    """With one of the codes; each day with another one. kopf's own requests are among them."""
+    """Requests fail with one of the codes, each day with another. kopf's own requests fail, too."""
     faults = [harm.answered(code, retry_after=2 if code == 429 else None) for code in codes]
     rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
@@ -83,7 +83,7 @@ def test_a_run_survives_a_failure_of_every_kind_of_request(stage: Stage, codes: 
 def test_a_rejected_write_ends_the_run_or_is_repeated(
     stage: Stage, verb: str, resource: str, reason: str | None
 ) -> None:
-    """A body that it will never take ends the run, and says so. What only tidies up is tried again."""
+    """A body that the API server will never accept ends the run with a message. A failed delete is repeated."""
     rule = stage.proxy.add(lambda call: (call.verb, call.resource) == (verb, resource), harm.answered(422))
     stage.begin()
     if reason:
@@ -108,7 +108,7 @@ TRANSPORT = [
             "answer after the client's patience": harm.answered_late(5),
         },
     ),
-    # kopf ends where it cannot read what it lists; it lists anew every few minutes.
+    # kopf ends if it cannot read a list; it lists anew every few minutes.
     transport(
         "ending kopf",
         {
@@ -122,7 +122,7 @@ TRANSPORT = [
 @pytest.mark.parametrize("stage", [{"request_timeout": 3, "log_timeout": 3}], indirect=True, ids=[""])
 @pytest.mark.parametrize("faults", TRANSPORT)
 def test_a_run_survives_disturbed_connections(stage: Stage, faults: list[Fault]) -> None:
-    """Every kind of request meets one of them; each day another one."""
+    """Every kind of request meets one of the faults; each day another."""
     rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
     stage.holds(restarts=harm.garbled in faults)
@@ -167,12 +167,12 @@ def test_a_run_survives_an_api_server_that_refuses_connections(stage: Stage) -> 
     ],
 )
 def test_a_run_survives_the_failure_of_all_requests_for_a_while(stage: Stage, code: int) -> None:
-    """Of itself, kopf ends the process after 54 seconds of errors."""
+    """kopf itself ends the process after 54 seconds of errors."""
     stage.slow()
     stage.begin()
     stage.pod("work")
     rule = stage.proxy.add(lambda call: True, harm.answered(code), times=None)
-    # Watches that are open must fail, too.
+    # Open watches must fail, too.
     stage.proxy.close_port()
     stage.proxy.open_port()
     time.sleep(65 if code == 503 else AWAY)
@@ -190,8 +190,8 @@ def test_a_run_survives_the_failure_of_all_requests_for_a_while(stage: Stage, co
     ],
 )
 def test_a_run_survives_output_that_cannot_be_read(stage: Stage, fault: Fault, times: int) -> None:
-    """It counts as not there: what it had told of is done again, and nothing is taken for what it is not. Of three
-    attempts, one or two are lost to it."""
+    """Unreadable output counts as missing: its cells run again, and no record is invented. It costs one or two of three
+    attempts."""
     since = time.monotonic()
     rule = stage.proxy.add(
         lambda call: call.resource == "pods/log" and time.monotonic() < since + 25, fault, times=times
@@ -205,7 +205,7 @@ def test_a_run_survives_output_that_cannot_be_read(stage: Stage, fault: Fault, t
 @pytest.mark.fault("stale reads after a restart")
 @pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
 def test_a_run_survives_reads_from_a_stale_cache(stage: Stage, role: str) -> None:
-    """What the new process sees is old; what it writes is checked by the API server, so nothing is done twice."""
+    """The new process sees old state; the API server checks its writes, so nothing is done twice."""
     cache = harm.StandingStill()
     stage.proxy.add(lambda call: call.verb in READS and call.resource != "pods/log", cache, times=None)
     stage.slow()
