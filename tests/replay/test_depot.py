@@ -1,4 +1,4 @@
-"""A journal whose bodies are somewhere else is as good as any."""
+"""A run works the same if the bodies of its journal are in another place."""
 
 import shutil
 import signal
@@ -14,10 +14,10 @@ from swarm_wire.shards import read_folder
 
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 IN_FLIGHT = 2 * 4
-"""Of two workers with four threads each."""
+"""Calls in flight of two workers with four threads each."""
 LATENCY, UNSAVED = 0.5, 1.5
-"""Seconds: of a call; and of what a driver that is killed loses of its depot, at most: what was collected for the next
-object, until its workers notice."""
+"""Seconds: of a call; and, at most, of work that a killed driver loses: bodies not yet written to the depot, until its
+workers notice."""
 
 
 @pytest.fixture(scope="module")

@@ -90,8 +90,7 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path, Any], None]:
 @dataclass(frozen=True)
 class Edit:
     """
-    Attributes:
-        new: whether anything new is to be asked.
+    Attributes: new: whether new calls are necessary.
     """
 
     make: Callable[[Path, Any], None]
@@ -148,7 +147,7 @@ def test_a_run_after_an_edit_pays_only_for_what_is_new(
 def test_an_edit_that_is_undone_is_not_paid_for_again(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
-    """Also where of the run that paid no more is kept than its answers."""
+    """This holds even if only the answers of the run that paid are kept."""
     provider = providers(1)
     folder, first = copied(before, tmp_path / "edited")
     replaced("harbour.py", "Say which", "Name the one")(folder, provider)

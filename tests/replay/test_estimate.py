@@ -1,4 +1,4 @@
-"""An estimate makes no call, is near what the same compile asks of a provider, and its limit is not below it."""
+"""An estimate makes no call, is near the real number of requests, and its limit is not below that number."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Examples that fail show: how many of how many, why, where, and the first of them."""
+"""The report shows failed examples: their number, cause, place, and the first of them."""
 
 import json
 from pathlib import Path

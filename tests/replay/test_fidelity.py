@@ -1,8 +1,8 @@
 """The first promise, for every optimizer: stock's winner, stock's ranking, and no request that stock would not make.
 
 The table is optimizer x program x seed, each without guesses, with guesses, and without lookahead. `make fidelity` runs
-every optimizer on every program, each day with other seeds; FIDELITY=all runs all of it. What runs by default is each
-optimizer once, every program at least once. `make older` runs a few rows on the older DSPy that we support.
+every optimizer on every program, each day with other seeds; FIDELITY=all runs all of it. By default each optimizer runs
+once, and every program at least once. `make older` runs a few rows on the older DSPy that we support.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from swarm_worker.lookahead.guesses import WASTE
 
 @dataclass(frozen=True)
 class Row:
-    """An optimizer, small: its name in the spec and its parameters, DSPy's; `seeded`: it takes a seed."""
+    """A small optimizer: its name in the spec and its parameters in DSPy; `seeded`: it takes a seed."""
 
     optimizer: str
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -87,19 +87,18 @@ OTHERS = {
     "Twice": "partial",
 }
 FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa")
-"""Programs of other forms, and the optimizers that get to see them (one of each kind)."""
+"""Programs of other forms, and the optimizers that compile them (one of each kind)."""
 
 UNSETTLED = {("simba", "Panel"): "Queue"}
-"""Where stock itself comes to one winner or another, and a program in whose place it does not.
+"""Programs for which stock itself has no fixed winner, and their replacements. A trace has its steps in the order in
 
-A trace has its steps in the order in which threads came to their ends, and SIMBA shows it to a model: stock alone came
-to four winners in ten runs.
+which threads ended, and SIMBA shows it to a model: stock found four winners in ten runs.
 """
 
 SEEDS = (1, 2, 3)
-"""Another seed, another provider, and another draw of the optimizer."""
+"""Each seed is another provider and another draw of the optimizer."""
 
-# Each optimizer once; those that bootstrap are in `test_exact_winner.py`, too.
+# Each optimizer once; optimizers that bootstrap are in `test_exact_winner.py`, too.
 FEW = [
     ("random search", "Two", 1),
     ("optuna", "One", 1),
@@ -125,7 +124,7 @@ ROWS_OF_ALL = [
 
 
 def rows_of_the_day(number: int) -> list[tuple[str, str, int]]:
-    """Each optimizer on each program, with one seed; for each number another one."""
+    """Each optimizer on each program, with a seed that depends on the number."""
     pairs = list(dict.fromkeys((row, program) for row, program, _ in ROWS_OF_ALL))
     return [
         (row, program, seed)

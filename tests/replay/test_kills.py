@@ -1,5 +1,5 @@
-"""The journal alone decides: with a provider that never answers alike twice, a run that was killed again and again has
-the winner of its journal.
+"""The journal alone decides: with a provider whose answers always differ, a run killed repeatedly has the winner of its
+journal.
 """
 
 import shutil
@@ -31,7 +31,7 @@ CASES: dict[str, Case] = {
 
 @pytest.fixture
 def random_provider(providers: Any) -> Any:
-    """Answers slowly enough to be interrupted, and every time otherwise."""
+    """Answers slowly enough to be interrupted, and differently each time."""
     provider = providers(1)
     provider.set_faults(random=True, latency="uniform:0.02:0.1")
     return provider

@@ -1,4 +1,4 @@
-"""What a run may cost: never passed; what is complete is kept; with a higher limit it goes on to the same end."""
+"""A run never exceeds its limit and keeps finished results; a higher limit continues it to the same winner."""
 
 import copy
 import signal
@@ -126,7 +126,7 @@ def test_an_unknown_price_is_reported_before_any_call(providers: Any, tmp_path: 
 
 
 def test_the_journal_keeps_accounts_of_runs_apart(providers: Any, tmp_path: Path, stock: StockRun) -> None:
-    """A second run in the folder does not write over what the first one spent."""
+    """A second run in the folder does not overwrite the spending of the first."""
     provider = providers(1)
     for calls in (20, 40, 60):
         run_local(limited(provider.url, lmCalls=calls), tmp_path)
@@ -136,7 +136,7 @@ def test_the_journal_keeps_accounts_of_runs_apart(providers: Any, tmp_path: Path
 
 
 def test_the_local_driver_resumes_the_round_that_a_limit_cut_short(tmp_path: Path) -> None:
-    """What a plan leaves out depends on what it finds, so it is to find all of the round."""
+    """A plan skips effects according to known results, so it must find all results of the round."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, varied=True, model={"small": 0.9}) as provider:
         unlimited = run_local(limited(provider.url, PRUNED), tmp_path / "unlimited")
         requests = provider.stats()["requests"]
@@ -151,7 +151,7 @@ def test_the_local_driver_resumes_the_round_that_a_limit_cut_short(tmp_path: Pat
         assert provider.stats()["requests"] == requests
 
 
-# --- the operator, with a limit that is reached anywhere -----------------------------------------------------------
+# --- the operator, with a limit reached at any moment -----------------------------------------------------------
 
 SMALL = Case(
     "",
@@ -161,22 +161,22 @@ SMALL = Case(
     train=8,
     validation=8,
 )
-"""Its plans run the candidates' evaluations themselves."""
+"""A case whose plans evaluate the candidates themselves."""
 HIGHER = {"lmCalls": 10**6, "costUSD": 10**3}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The end of a run."""
 
     program: dict[str, Any]
     told: dict[str, Any]
     answers: int
-    """That the provider gave, each counted once."""
+    """Answers of the provider, each counted once."""
 
 
 class Sweep:
-    """Runs of one case that a limit ends, and the same without a limit.
+    """Runs of a case that a limit ends, and a run without a limit.
 
     Args:
         model: of the provider, which gives each run of a sweep the same answers.
@@ -212,7 +212,7 @@ class Sweep:
         return Outcome(run.artifact["program"], told, self._running.stats()["distinct"])
 
     def ended_by(self, limit: str, part: float, *, is_wanted: bool) -> Outcome:
-        """What a run comes to that is ended when it has spent this part of all, and goes on with a higher limit."""
+        """The end of a run that a limit stops after this part of its calls, and a higher limit continues."""
         if limit == "wallClock":
             run, most = self.begin({limit: 3600, "publishPartial": is_wanted}), part * self.cost["lmCalls"]
             run.end(lambda: self._is_late(run, most))
@@ -226,7 +226,7 @@ class Sweep:
         return self.outcome(run)
 
     def _is_late(self, run: Run, requests: float) -> None:
-        """The clock jumps when so many requests were made."""
+        """The clock jumps after this number of requests."""
         if run.cluster.now < run.began + timedelta(hours=1) and self._running.stats()["requests"] >= requests:
             run.cluster.now += timedelta(hours=1)
 
@@ -239,7 +239,7 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         if pruning not in made:
             folder = tmp_path_factory.mktemp(pruning)
             if pruning == "off":
-                # The winner is a late candidate: when a limit ends a run, another one is the best so far.
+                # The winner is a late candidate: when a limit ends a run, another candidate is the best so far.
                 made[pruning] = Sweep(SMALL, folder, 7, pruning)
             else:
                 made[pruning] = Sweep(PRUNED, folder, 1, pruning, model={"small": 0.9})

@@ -1,4 +1,4 @@
-"""Compiles whose models LiteLLM serves: stock's winner, or an end by name; never a winner of another compile."""
+"""Compiles with models served by LiteLLM end with stock's winner or with a named reason, never with another winner."""
 
 import os
 from dataclasses import replace
@@ -40,7 +40,7 @@ CASES = [
 
 
 def swarm(case: Case, provider: Any, folder: Path, fault: str) -> LocalRun:
-    """With LiteLLM's import at fault, in every process: none is a fork of the tests' server."""
+    """A compile in which LiteLLM's import fails, in new processes instead of forks of the tests' server."""
     paths = os.pathsep.join(map(str, [PROGRAMS / "litellm_faults", *PATHS]))
     manifest = case.manifest(provider.url, maxAttempts=1 if fault == "broken" else 3)
     with counted(provider) as requests:

@@ -1,4 +1,4 @@
-"""Where stock stops because too much fails, we stop, too: not many calls later, and with the same end."""
+"""If stock stops because of too many errors, we stop, too: only a few calls later, and with the same end."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from support.compiles import Case
 
 SEARCH = "bootstrapFewShotWithRandomSearch"
 IN_FLIGHT = 2 * 4
-"""Cells: as many as two workers of the local driver have threads."""
+"""Cells: the number of threads of two workers of the local driver."""
 UNHEARD = 10
-"""Cells that may begin while the driver's word is on its way to the other worker."""
+"""Cells that may start before the driver's message reaches the other worker."""
 LATENCY = "0.2"
-"""Seconds, for our run: a model's answer takes longer than the driver's word, on a busy machine, too."""
+"""Seconds of an answer in our run: longer than the driver's message takes, even on a busy machine."""
 
 ENDED: list[tuple[str, str, dict[str, Any]]] = [
     ("Hopeless", SEARCH, {"num_candidate_programs": 4, "max_labeled_demos": 4}),

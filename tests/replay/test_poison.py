@@ -1,4 +1,4 @@
-"""Examples that end the process that runs them, or never end: each is an error, as if the program had raised one."""
+"""An example that kills its process, or never ends, is an error, as if the program had raised an exception."""
 
 import copy
 from pathlib import Path
@@ -14,7 +14,7 @@ CASE = Case("", parameters={"num_candidate_programs": 2, "max_labeled_demos": 4}
 
 @pytest.fixture(scope="module")
 def stock(providers: Any) -> StockRun:
-    """With an exception in its place."""
+    """Stock, with an exception in place of the fault."""
     return CASE.stock(providers(1))
 
 

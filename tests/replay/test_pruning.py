@@ -1,6 +1,6 @@
 """Pruning: stock's winner, for fewer requests.
 
-What runs by default is a few compiles; `make fidelity` runs two seeds a day of each program, FIDELITY=all all seeds,
+A few compiles run by default; `make fidelity` runs two seeds a day of each program, FIDELITY=all all seeds,
 each with another provider. Evaluations are larger than in `test_fidelity.py`: few cells are not worth a round.
 """
 
@@ -52,7 +52,7 @@ def test_pruning_finds_the_winner_of_stock_with_fewer_requests(tmp_path: Path, n
 
 
 def candidates_are_stocks_or_worse(ours: LocalRun, stock: StockRun) -> None:
-    """A candidate's score is stock's, or it says that it is a bound: then stock's is not above it."""
+    """A candidate's score is that of stock, or is marked as a bound that stock's score does not exceed."""
     assert all(mine >= theirs for mine, theirs in zip(ours.ranking, stock.ranking, strict=True))
     known = [candidate["score"] for candidate in ours.report["candidates"] if not candidate["bound"]]
     assert not set(known) - set(stock.ranking)

@@ -1,4 +1,4 @@
-"""What a rehearsal lets pass, and what it refuses by name before the first LM call; against stock where it passes."""
+"""A rehearsal accepts a program, which then ends as in stock, or refuses it by name before the first LM call."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""After a change of the spec, only what is new is paid for, and the winner is that of a fresh run."""
+"""After a change of the spec, a run pays only for new work, and the winner is that of a fresh run."""
 
 import shutil
 from collections.abc import Mapping
@@ -17,11 +17,10 @@ SWARM = {"speculation": 0, "pruning": "off"}
 
 @dataclass(frozen=True)
 class Change:
-    """Of the spec, between two runs.
+    """A change of the spec between two runs.
 
     Attributes:
-        cells: whether results are used as they are; otherwise only LM calls are.
-        new: whether anything new is to be computed.
+        cells: whether results of cells are reused; otherwise only LM calls are. new: whether new work is necessary.
     """
 
     case: Case = BASE
@@ -45,10 +44,10 @@ CHANGES: dict[str, Change] = {
 def run(
     case: Case, provider: Any, folder: Path, *arguments: str, model: str = "openai/small", depot: str = "", **swarm: Any
 ) -> LocalRun:
-    """The local driver, in a folder with journals of its own making.
+    """The local driver, in a folder with its own journals.
 
     Args:
-        depot: where bodies are kept. Empty: with their records.
+        depot: the place of bodies; empty: with their records.
     """
     folder.mkdir(exist_ok=True)
     manifest = case.manifest(provider.url, **{**SWARM, **swarm})

@@ -1,4 +1,4 @@
-"""A package with subfolders and data beside it: on a laptop as it lies there, and packed, as in a cluster."""
+"""A package with subfolders and data beside it: as a folder on a laptop, and packed as on a cluster."""
 
 import json
 import os
