@@ -1,6 +1,7 @@
-"""Faults of watches. A watch only wakes a pass, which looks at everything anew: at worst it wakes none. Events that
+"""Faults of watches.
 
-kopf does not understand end the process, by its design; a kubelet restarts it.
+A watch only wakes a pass, which looks at everything anew: at worst it wakes none. Events that kopf does not understand
+end the process, by its design; a kubelet restarts it.
 """
 
 from typing import Any

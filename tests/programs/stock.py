@@ -126,9 +126,9 @@ def with_optuna(metric: Any, teacher: dict[str, Any], given: dict[str, Any]) -> 
 
 
 def count_calls() -> Callable[[], int]:
-    """Counts requested completions from now on, including those from the cache. Not by a DSPy callback, which would
+    """Counts requested completions from now on, including those from the cache.
 
-    show in the tracebacks that an agent reads when a tool fails.
+    Not by a DSPy callback, which would show in the tracebacks that an agent reads when a tool fails.
     """
     made: list[int] = []
 

@@ -90,9 +90,10 @@ FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa
 """Programs of other forms, and the optimizers that compile them (one of each kind)."""
 
 UNSETTLED = {("simba", "Panel"): "Queue"}
-"""Programs for which stock itself has no fixed winner, and their replacements. A trace has its steps in the order in
+"""Programs for which stock itself has no fixed winner, and their replacements.
 
-which threads ended, and SIMBA shows it to a model: stock found four winners in ten runs.
+A trace has its steps in the order in which threads ended, and SIMBA shows it to a model: stock found four winners in
+ten runs.
 """
 
 SEEDS = (1, 2, 3)

@@ -1,6 +1,6 @@
-"""What the operator relies on in an API server: the same claims for the cluster in memory and for a real one.
+"""The features of an API server that the operator relies on, checked for the cluster in memory and for a real one.
 
-A subclass gives the fixtures `kube` and `place`, the name of a namespace where nobody else works.
+A subclass gives the fixtures `kube` and `place`, the name of an unused namespace.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ LABEL = "contract.example/of"
 
 
 def config_map(**more: Any) -> Object:
-    """One that no other test knows."""
+    """A ConfigMap that no other test uses."""
     name = f"contract-{uuid4().hex[:12]}"
     metadata = {"name": name, "labels": {LABEL: name}, **more.pop("metadata", {})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **more}
 
 
 def suspended(name: str) -> Object:
-    """A Compilation of which nothing is begun."""
+    """A Compilation whose run does not start."""
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec(suspend=True)}
 
 
 async def kept(kube: Kube, place: str, body: Object, resource: Resource = CONFIG_MAPS) -> Object:
-    """The object that is there; it is created."""
+    """Creates the object and returns it as stored."""
     await kube.create(resource, place, body)
     return await there(kube, place, body, resource)
 
@@ -93,7 +93,7 @@ class KubeContract:
         assert (await there(kube, place, body))["data"] == {"a": "1"}
 
     async def test_an_apply_does_not_overwrite_data_that_was_not_applied(self, kube: Kube, place: str) -> None:
-        """So a ConfigMap that is to be applied later is created empty."""
+        """So a ConfigMap that is applied later is created empty."""
         body = config_map(data={"a": "created"})
         await kube.create(CONFIG_MAPS, place, body)
         with pytest.raises(errors.Conflict):
@@ -194,7 +194,7 @@ class KubeContract:
         assert [item["message"] for item in found] == [f"FailedCreate of {uid}"]
 
     async def test_a_write_of_the_status_leaves_the_spec_alone(self, kube: Kube, place: str) -> None:
-        """The operator may write it, too: then the version is another, and it is written once more."""
+        """If the operator writes it, too, the version changes, and the write is repeated."""
         body = suspended(f"contract-{uuid4().hex[:12]}")
         name, before = body["metadata"]["name"], await kept(kube, place, body, COMPILATIONS)
         for _ in range(20):
