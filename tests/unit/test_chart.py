@@ -1,4 +1,4 @@
-"""What the chart says in two places, or the chart and something else, is the same."""
+"""Values that occur twice, in the chart or elsewhere, are equal."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the documentation promises is there."""
+"""The documentation keeps its promises."""
 
 import gzip
 import json
@@ -100,7 +100,7 @@ def test_every_field_has_a_row_in_the_reference() -> None:
         first, _, body = section.partition("\n")
         also = re.search(r"^The same fields are in (.*)\.$", body, re.MULTILINE)
         sections |= dict.fromkeys([first, *re.findall("`(.*?)`", also[1] if also else "")], body)
-    # An object that stands at several places is told once, and so is what is in it.
+    # An object that occurs in several places is documented once, with its fields.
     whole = {path for path, body in sections.items() if "| `" in body}
     for root in ("spec", "status"):
         for path, name, given in _fields(VERSION[root], root):
@@ -118,7 +118,7 @@ ROW = {"question": "1 + 1?", "answer": "2", "steps": [1, 1], "at": datetime(2026
 
 @contextmanager
 def documented(function: str, folder: Path) -> Iterator[Callable[[], list[Any]]]:
-    """The one code block of docs/sources.md that defines a function, as app/data.py of a folder; loads its examples."""
+    """Writes the code block of docs/sources.md that defines a function as app/data.py, and loads its examples."""
     [block] = [text for text in re.findall(r"```python\n(.*?)```", SOURCES, re.DOTALL) if f"def {function}(" in text]
     (folder / "app").mkdir()
     (folder / "app" / "data.py").write_text(block, encoding="utf-8")

@@ -25,7 +25,7 @@ def weights(slices: Slices, tasks: list[Task]) -> list[int]:
 
 
 def pods_of_groups(slices: Slices, tasks: list[Task]) -> dict[str | None, set[int]]:
-    """Which slices have cells of each group."""
+    """The slices that have cells of each group."""
     cells = {task.digest: task.cells for task in tasks}
     found: dict[str | None, set[int]] = {}
     for number, part in enumerate(slices):
@@ -141,7 +141,7 @@ def test_on_the_last_attempt_groups_are_divided() -> None:
         (64, 8, 8, 200, 2, 3, [8] * 8),
         (16, 8, 8, 200, 2, 3, [2] * 8),
         (100, 2, 8, 40, 2, 3, [10] * 10),
-        # the last attempt gives every cell a pod
+        # the last attempt gives every cell its own pod
         (5, 2, 8, 200, 3, 3, [1] * 5),
         (5, 2, 8, 200, 2, 2, [1] * 5),
         (5, 2, 8, 200, 4, 3, [1] * 5),

@@ -1,4 +1,4 @@
-"""Harm that is done to requests on their way: a proxy before an API server that only counts."""
+"""Faults of requests: a proxy before an API server that only counts."""
 
 import ssl
 import threading

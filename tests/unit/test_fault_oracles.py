@@ -1,4 +1,4 @@
-"""What the faults tier holds runs against: the provider's bill, and what a status told, look by look."""
+"""The checks of the faults tier: the provider's bill, and the sequence of statuses."""
 
 from collections import Counter
 from typing import Any
@@ -26,9 +26,9 @@ def entry(digest: str | None, began: float, *, status: int = 200, latency: float
         ([entry("a", 0), entry("b", 1)], 2, {}),
         ([entry("a", 0), entry("a", 5)], 2, {"a": 1}),
         ([entry("a", 0), entry("a", 5), entry("a", 6)], 3, {"a": 2}),
-        # Its asker died: a provider charges for it.
+        # Its client died: a provider charges for it.
         ([entry("a", 0, status=499), entry("a", 5)], 2, {"a": 1}),
-        # What failed or was refused costs nothing.
+        # Failed or refused requests cost nothing.
         ([entry("a", 0, status=503), entry("a", 1, status=429), entry(None, 2, status=401), entry("a", 5)], 1, {}),
     ],
 )
@@ -46,7 +46,7 @@ def test_the_bill_counts_paid_calls_and_repeated_calls(
         ([entry("a", 0), entry("a", 12)], {"a"}),
         # Answered shortly before the harm: nobody may have read it yet.
         ([entry("a", 7), entry("a", 12)], set()),
-        # Both of them before the harm: two pods asked alike.
+        # Both before the fault: two pods made the same call.
         ([entry("a", 0), entry("a", 9)], set()),
         # Nobody got the first answer.
         ([entry("a", 0, status=499), entry("a", 12)], set()),
@@ -85,7 +85,7 @@ HARM = 50.5
 
 
 class Cluster:
-    """Answers what a Stage asks at the end of a run."""
+    """Answers the requests of a Stage at the end of a run."""
 
     def __init__(self, log: list[dict[str, Any]], calls: int, repeated: int) -> None:
         self._log = log
@@ -134,7 +134,7 @@ def test_a_bill_that_is_too_high_is_detected(again: list[dict[str, Any]], lost: 
 
 
 class Proxy:
-    """What an operator asked its API server."""
+    """The requests of an operator to its API server."""
 
     def __init__(self, *seen: tuple[str, str], pause: float = 1.0) -> None:
         self.seen = [

@@ -1,4 +1,4 @@
-"""The limiter over TCP, and those who ask it: threads and coroutines of a worker."""
+"""The limiter over TCP, and its clients: threads and coroutines of a worker."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from swarm_worker.provider.limiter_client import LimiterTurns
 
 @contextmanager
 def limiter(port: int = 0) -> Iterator[str]:
-    """A limiter's address; when the block ends, it is gone with all its connections."""
+    """A limiter's address; at the end of the block, the limiter closes all connections."""
     model = LimitedModel(model="m", endpoint="e", limit=one_at_a_time())
     with LocalLimiter(RateLimits(models=(model,)), port) as served:
         yield served.address
@@ -36,7 +36,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def pod(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LimiterTurns]]:
-    """Makes pods that ask; in the end, their connections are closed, as with their processes."""
+    """Makes clients; at the end, their connections close, as with real processes."""
     lines: list[socket.socket] = []
     connect = socket.create_connection
 
@@ -58,7 +58,7 @@ def one_at_a_time(group: str = "g") -> RateLimit:
 
 
 def begins(turns: LimiterTurns, tokens: int = 0) -> tuple[threading.Event, list[Any]]:
-    """A thread that waits for its turn: whether it has come, and then how to end it."""
+    """A thread that waits for the limiter: an event for its start, and functions to end it."""
     came, ends = threading.Event(), list[Any]()
 
     def wait() -> None:
@@ -94,7 +94,7 @@ def test_of_different_limits_for_a_group_the_smallest_holds_while_its_pod_waits(
     ends = [many.wait(0) for _ in range(3)]
     few, ended = begins(pod(address, RateLimit(group="g", concurrency=1, requests_per_minute=60_000)))
     assert not few.wait(0.3)
-    waits, _ = begins(many)  # behind it
+    waits, _ = begins(many)  # queued behind the other pod
     assert not waits.wait(0.3)
     for end in ends:
         end(Answered())
@@ -135,7 +135,7 @@ def test_a_rate_is_kept_over_many_threads(pod: Pod, address: str) -> None:
         list(pool.map(ask, [pod(address, limit) for _ in range(16)]))
     sent.sort()
     first = sent[0]
-    # A second's worth may come at once; after that 47.5 in a second.
+    # The requests of a second may come at once; after that, 47.5 a second.
     assert all(at - first >= (number - 50) / 50 for number, at in enumerate(sent))
 
 
@@ -199,7 +199,7 @@ def test_a_place_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monke
 
 
 def test_a_request_from_a_lost_node_soon_stops_counting() -> None:
-    """Also where something was sent to it, which keepalive alone would wait for."""
+    """This holds even for unacknowledged data, which keepalive alone would wait for."""
     with socket.socket() as line:
         server._keep_alive(SimpleNamespace(get_extra_info=lambda name: line))  # type: ignore[arg-type]
         assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -220,7 +220,7 @@ def test_clients_reconnect_to_a_restarted_limiter(pod: Pod) -> None:
         end = turns.wait(0)
         came, ends = begins(turns)
         assert not came.wait(0.2)
-    end(Answered())  # nobody hears it
+    end(Answered())  # nobody listens there
     assert not came.wait(1)
     with limiter(int(address.split(":")[1])):
         assert came.wait(10)

@@ -1,4 +1,4 @@
-"""The cluster's time, whatever the machine's clock says, however slow and coarse answers are."""
+"""The cluster's time, despite a wrong machine clock and slow or coarse answers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -70,7 +70,7 @@ def test_a_stopped_process_corrects_its_clock_at_the_next_answer(played: Played)
 
 
 def test_the_clock_follows_an_api_server_whose_clock_is_set_back(played: Played) -> None:
-    """Else each new pod would be hours old."""
+    """Otherwise each new pod would be hours old."""
     played.clock.heard(_date(NOON + timedelta(hours=1)))
     played.heard()
     assert played.clock() == NOON

@@ -1,4 +1,4 @@
-"""ConfigMaps: what the operator writes is what it reads."""
+"""ConfigMaps: the operator reads back what it has written."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ def test_the_artifact_can_be_replaced_by_a_later_run() -> None:
     assert made["data"] == {"program.json": "{}", "report.json": "{}"}
 
 
-# The journal: what is written is what is read.
+# The journal is read back as written.
 
 
 def records(size: int, count: int) -> list[Record]:

@@ -1,4 +1,4 @@
-"""The CRD and the chart's copy are what the models say, and what Kubernetes takes."""
+"""The CRD and the chart's copy follow the models and the rules of Kubernetes."""
 
 import json
 import subprocess
@@ -84,7 +84,7 @@ def test_every_field_has_a_description_or_a_telling_name(path: str, schema: dict
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
 def test_the_form_of_a_text_is_explained_in_words(path: str, schema: dict[str, Any]) -> None:
-    """The API server shows a pattern as it is, and a rule's message. What the rule costs is bounded by the length."""
+    """The API server shows a pattern as it is, and a rule's message. The length bounds the cost of the rule."""
     assert "pattern" not in schema
     for rule in schema.get("x-kubernetes-validations", ()) if schema["type"] == "string" else ():
         assert rule["message"].startswith("must be ")
@@ -142,7 +142,7 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
 
 
 class Source(Union):
-    """A union as it may be one day."""
+    """A union of a possible future version."""
 
     others = ("limit",)
     config_map: ConfigMapRef | None = None

@@ -1,4 +1,4 @@
-"""How a run ends: its artifact, its verdict, and what can go."""
+"""How a run ends: its artifact, its verdict, and the objects that can be deleted."""
 
 import json
 from dataclasses import replace

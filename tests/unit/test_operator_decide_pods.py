@@ -1,4 +1,4 @@
-"""What is made of pods: those that wait, those that cannot start, those that say why the run fails."""
+"""Decisions about pods that wait, cannot start, or report why the run fails."""
 
 from dataclasses import replace
 from datetime import timedelta

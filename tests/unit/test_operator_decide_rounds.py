@@ -1,4 +1,4 @@
-"""Round by round: what is kept, planned, scattered, and tried again."""
+"""Round by round: the results that are kept, and the cells that are planned, scattered and repeated."""
 
 from typing import Any
 
@@ -405,7 +405,7 @@ UNANSWERED = Commit(nonce="n", exit_code=1, reason="ProviderFailed", message="no
     [
         (alone(0, 1, 2, exit_code=OOM, failure="OOMKilled (exit code 137)"), "OOMKilled (exit code 137)"),
         (alone(0, exit_code=1, commit=TIMEOUT), "CellTimeout: a cell took longer"),
-        # not the cell's fault, or nobody knows
+        # not the cell's fault, or unknown
         (alone(0, 1, 2, exit_code=1, commit=UNANSWERED), None),
         (alone(0, 1, 2, exit_code=137, disrupted=True), None),
         (alone(exit_code=OOM), None),

@@ -1,4 +1,4 @@
-"""The rims: settings from the environment, and what responses of the API server mean."""
+"""The edges: settings from the environment, and the meaning of the API server's responses."""
 
 import pytest
 from pydantic import ValidationError

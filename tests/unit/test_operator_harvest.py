@@ -1,4 +1,4 @@
-"""What a pod printed becomes records that count, or nothing: whatever it printed."""
+"""Any output of a pod becomes valid records or nothing."""
 
 import base64
 import hashlib
@@ -80,7 +80,7 @@ def of_worker(*records: Record, journal: Journal = JOURNAL, final: bool = True) 
 
 
 def of_plan(*records: Record, journal: Journal | None = None, exit_code: int = 0, committed: int | None = None) -> Any:
-    """A plan pod that printed these records, and committed all of them, or the first so many."""
+    """A plan pod that printed these records, and committed all of them or the first of them."""
     lines, _ = printed(records, NONCE)
     commit = printed(records[:committed], NONCE)[1].model_copy(update={"exit_code": exit_code})
     planner = pod(PLANNER, exit_code=exit_code, held=True, commit=commit)
@@ -303,7 +303,7 @@ def test_the_artifact_is_read_back_as_printed() -> None:
     assert json.loads(found.report_text)["scores"] == {"baseline": 1.0, "best": 2.0}
 
 
-# What is spent.
+# Spending.
 
 
 NINE = Allowance(calls=9)
@@ -328,7 +328,7 @@ def test_a_rotated_log_may_lack_its_last_record() -> None:
 
 @pytest.mark.parametrize("commit", [Commit(nonce=NONCE, exit_code=0, spent=Spending(calls=7)), None])
 def test_a_pod_without_limits_is_booked_too(commit: Commit | None) -> None:
-    """A limit that is set later is for the whole run. A pod that was killed had one answer in each thread, at most."""
+    """A later limit holds for the whole run. A killed pod had at most an answer in each thread."""
     free = replace(WORKER, commit=commit)
     found = harvest([output(free, printed([call(f"{n:032x}") for n in range(5)], NONCE)[0], final=True)], JOURNAL, 2)
     assert [booked.spent.calls for booked in books(found)] == [7]
@@ -346,7 +346,7 @@ LAST = TWO.account(1)
         (True, [0], [LAST], []),
         (True, [0], [f"{LAST}-uid"], []),
         (True, [0], [f"{LAST}0"], [LAST]),
-        # That of a pod whose Job was deleted and made anew under its name.
+        # The account of a pod whose Job was recreated under the same name.
         (True, [0], ["work-0-1-1-another-uid"], [LAST]),
         (True, [0, 1], [], []),
     ],
@@ -390,7 +390,7 @@ def bombs(count: int, header: str, size: int = 60_000_000) -> list[str]:
     ids=["bodies", "headers of lists", "many headers", "many lines"],
 )
 def test_the_inflated_output_of_a_pod_is_bounded(lines: list[str], most: int) -> None:
-    """MiB: far below what it would inflate to, and less than 512 Mi, which the operator has for all."""
+    """MiB: far below the inflated size, and less than the 512 Mi that the operator has in all."""
     real, _ = printed([result(cell(0, 1))], NONCE)
     text = "".join([*real, *(line.replace(f"{NONCE} 0 ", f"{NONCE} 999 ") for line in lines)]).encode()
     tracemalloc.start()
@@ -429,7 +429,7 @@ def test_records_in_the_journal_are_not_kept_in_memory() -> None:
 
 
 def test_a_record_too_large_for_a_config_map_comes_last() -> None:
-    """It ends the run."""
+    """Such a record ends the run."""
     large, other = result(cell(0, 0), noise(1_000_001)), result(cell(0, 1))
     found = of_worker(large, other)
     assert (keys(found), found.settled) == ([cell(0, 1)], ())

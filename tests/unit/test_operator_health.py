@@ -1,4 +1,4 @@
-"""When the operator is alive and ready: an API server that is away does not start it anew, a deaf watch does."""
+"""When the operator is alive and ready: a deaf watch restarts it, an unreachable API server does not."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ PATIENCE, MINUTE = 300.0, 60.0
 
 
 class Process:
-    """An operator that looks each minute, and its watch."""
+    """An operator that lists the cluster each minute, and its watch."""
 
     def __init__(self) -> None:
         self.seconds, self.version = 0.0, 1
@@ -22,7 +22,7 @@ class Process:
             for moment in moments:
                 moment()
 
-    # What may happen.
+    # Events.
 
     def changes(self) -> None:
         self.version += 1
@@ -70,7 +70,7 @@ def test_an_unreachable_api_server_does_not_restart_the_operator(process: Proces
 
 
 def test_a_watch_may_recover_later_than_lists(process: Process) -> None:
-    """And what changed before the API server went away may be told of after it."""
+    """Changes from before the absence may be reported after it."""
     process.minutes(1, process.changes, process.look_succeeds)
     process.minutes(60, process.look_fails)
     process.minutes(3, process.look_succeeds)
@@ -107,7 +107,7 @@ def test_a_deleted_object_needs_no_event(process: Process) -> None:
 
 
 def test_an_operator_that_stops_looking_is_not_alive(process: Process) -> None:
-    """Though its watches tell of this and that."""
+    """This holds even while its watches report events."""
     process.minutes(1, process.look_succeeds)
     process.minutes(10, process.watch_tells)
     assert process.state == (True, False)

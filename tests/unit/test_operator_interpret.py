@@ -1,4 +1,4 @@
-"""From what was listed to what a pass is about: which run, whether it is over, what is read of it."""
+"""From listed objects to the subject of a pass: the run, whether it is over, and the parts to read."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,14 +39,14 @@ MAPS = (
 
 
 def listed(of: Compilation, *others: MapRef, requests: dict[str, RunRequest] | None = None, **fields: Any) -> Objects:
-    """A Compilation whose run was opened."""
+    """A Compilation with an opened run."""
     known = {REQUEST: run().request} if requests is None else requests
     maps = (MapRef(REQUEST, "u", RUN_ID, "run", 0, created_at=NOW), *MAPS, *others)
     return Objects(of, fields.pop("jobs", ()), fields.pop("pods", ()), maps, known)
 
 
 def another(run_id: str, seconds: float, requested_at: str | None = None, size: int = 10) -> tuple[Any, ...]:
-    """An earlier run: its ConfigMaps, and what its request says."""
+    """An earlier run: its ConfigMaps and its request."""
     name = f"triage-{run_id}-run"
     maps = (
         MapRef(name, "u", run_id, "run", 0, created_at=NOW - timedelta(seconds=seconds)),
@@ -137,7 +137,7 @@ def test_earlier_runs_are_those_of_the_same_request_oldest_first() -> None:
     assert course(listed(compilation(), *maps, requests=requests), SETTINGS).earlier == ("old", "new")
 
 
-# What is read.
+# The parts that are read.
 
 
 def read(status: Status | None = None, artifact: Any = None, *others: MapRef, earlier: tuple[str, ...] = ()) -> Reading:
@@ -177,7 +177,7 @@ def test_the_newest_earlier_runs_are_read_as_far_as_memory_allows() -> None:
     assert found.maps == ("r0", "t0", "w0", "new-r0"), "their results, and no more of them"
 
 
-# What it says.
+# Their content.
 
 
 def test_shards_are_read_run_by_run_without_altered_ones() -> None:

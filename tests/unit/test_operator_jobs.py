@@ -1,4 +1,4 @@
-"""What a Job is, as a whole object."""
+"""Jobs as whole objects."""
 
 from dataclasses import replace
 from typing import Any
@@ -149,7 +149,7 @@ def test_a_whole_work_job() -> None:
 
 
 def test_pods_have_the_users_variables_under_a_prefix() -> None:
-    """Kubernetes replaces $(NAME) in a value, and nothing else does; so it gets it escaped."""
+    """Kubernetes would replace $(NAME) in a value, so the value is escaped."""
     secret, config = {"name": "judge", "key": "k"}, {"name": "settings", "key": "level"}
     given = spec(
         image=IMAGE,
@@ -277,7 +277,7 @@ def with_journal(**journal: Any) -> Run:
 
 
 def environment(container: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> value, or where it comes from."""
+    """Name -> value or source."""
     return {entry["name"]: {key: entry[key] for key in entry if key != "name"} for entry in container["env"]}
 
 

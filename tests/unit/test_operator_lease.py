@@ -1,4 +1,4 @@
-"""Two operators and one Lease: never do both write, and the next one need not wait for one that ended well."""
+"""Two operators and a Lease: they never both write, and a successor does not wait for an operator that ended well."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from swarm_operator.cluster.resources import CONFIG_MAPS
 
 
 class Seconds:
-    """Of a machine's own clock."""
+    """Seconds of a machine's own clock."""
 
     def __init__(self, start: float) -> None:
         self.now = start
@@ -22,7 +22,7 @@ class Seconds:
 
 
 class Pair:
-    """Two operators, each with seconds of its own."""
+    """Two operators, each with its own clock."""
 
     def __init__(self) -> None:
         self.cluster = FakeCluster()
@@ -101,7 +101,7 @@ def test_an_operator_thought_dead_writes_nothing_and_ends(pair: Pair) -> None:
 
 
 def test_an_operator_that_lost_the_lease_ends_even_if_it_is_free_again(pair: Pair) -> None:
-    """What it knows is old all the same."""
+    """Its knowledge is old nevertheless."""
     take(pair.first)
     take(pair.second)
     pair.after(SECONDS + 1)
@@ -126,7 +126,7 @@ def test_a_restarted_container_continues_at_once(pair: Pair) -> None:
 
 
 def test_only_one_of_two_competing_operators_gets_the_lease(pair: Pair) -> None:
-    """Both have seen that it is free before either writes."""
+    """Both have seen that the Lease is free before either writes."""
     get = pair.cluster.get
 
     async def slow(*arguments: Any, **options: Any) -> Any:
@@ -148,7 +148,7 @@ def test_only_one_of_two_competing_operators_gets_the_lease(pair: Pair) -> None:
 
 
 def test_a_lease_deleted_by_hand_is_lost(pair: Pair) -> None:
-    """Somebody else may have had it in between."""
+    """Another operator may have held it in between."""
     take(pair.first)
     pair.cluster.remove(LEASES, "operator")
     with pytest.raises(Deposed):
@@ -157,7 +157,7 @@ def test_a_lease_deleted_by_hand_is_lost(pair: Pair) -> None:
 
 
 def test_the_lease_counts_from_before_the_request(pair: Pair) -> None:
-    """An answer that comes late may tell of a write that others saw long ago."""
+    """A late answer may confirm a write that others saw long ago."""
     take(pair.first)
     get = pair.cluster.get
 

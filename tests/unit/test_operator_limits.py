@@ -1,4 +1,4 @@
-"""spec.limits as a table: what is left, who is given what, how a limit ends a run, and how it goes on."""
+"""spec.limits as a table: the rest, its distribution, the end of a run at a limit, and its continuation."""
 
 from dataclasses import replace
 from typing import Any
@@ -72,13 +72,13 @@ FAILED_BY_LIMIT = over(State.FAILED, Reason.LIMIT_REACHED)
 
 
 def disrupted(attempts: int) -> dict[str, Any]:
-    """Jobs and pods of so many plans for the best program, each ended from outside."""
+    """Jobs and pods of some plans for the best program, each ended from outside."""
     jobs = tuple(job(PLAN, 1, attempt, is_partial=True) for attempt in range(1, attempts + 1))
     return {"jobs": jobs, "pods": tuple(pod(each, exit_code=143, disrupted=True) for each in jobs)}
 
 
 def last_plan(attempt: int, why: str, *journal: Shard | list[Shard], **limits: Any) -> Action:
-    """Of round 1: it spends nothing, and brings the best program so far."""
+    """The last plan, of round 1: it may not spend, and makes the best program so far."""
     ending = Ending(why=why, limits=Limits.model_validate(limits))
     return begin_plan(
         1,
@@ -396,7 +396,7 @@ def test_pods_share_the_rest_of_a_limit() -> None:
 
 
 def test_a_recreated_job_gets_only_the_rest_of_a_limit() -> None:
-    """Its operator died before it was written; it was suspended before it brought anything; or it was deleted."""
+    """The operator died before it created the Job, or the Job was suspended without a result, or deleted."""
     again = assignment(0, 1, [0, 1], [2, 3])
     work = started(world(planned(0), booked(4, 400), compilation=limited(lmCalls=10), assignments=(again,)))
     assert (work.role, work.attempt, work.pods, work.allowance) == (WORK, 1, 2, Allowance(calls=3))

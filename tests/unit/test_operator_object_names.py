@@ -1,4 +1,4 @@
-"""Names: computed, so that whoever repeats a write makes the same object."""
+"""Names are computed, so that a repeated write makes the same object."""
 
 from hypothesis import given
 from hypothesis import strategies as st

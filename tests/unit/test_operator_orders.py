@@ -1,4 +1,4 @@
-"""What a Job is created with: what its pods mount, how long they may live, what they may spend."""
+"""The order for a Job: its pods' mounts, deadline and allowance."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,7 +40,7 @@ def under(pace: Mapping[str, Any] | None = None, /, **fields: Any) -> dict[str, 
 
 
 def test_a_job_is_created_from_the_current_cluster_and_compilation() -> None:
-    """How fast a provider may be asked may change while the run goes on: its pods are told what holds now."""
+    """Rate limits may change during a run: new pods get the current ones."""
     seen = under(PACED)
     seen["compilation"] = replace(seen["compilation"], queue={"kueue.x-k8s.io/queue-name": "cheap"})
     order = ordered(world(**{**seen, "run": run()}))
@@ -90,7 +90,7 @@ def test_no_more_pods_run_at_once_than_the_spec_says() -> None:
 def test_the_deadline_of_a_worker_is_the_time_that_its_cells_may_take(
     slices: list[list[int]], weight: int, threads: int, cell_seconds: int, turns: int
 ) -> None:
-    """Whatever happens in it, Kubernetes ends it then. For its turn at a provider it may wait longer."""
+    """Kubernetes ends the worker then in any case. Waiting for the limiter extends the deadline."""
     fields = {"limits": {"cellSeconds": cell_seconds}, "swarm": {"threadsPerPod": threads}}
     journal, given = planned(0, task(0, cells=5, weight=weight)), (assignment(0, 1, *slices),)
     free = ordered(world(journal, assignments=given, **under(**fields)))
@@ -110,7 +110,7 @@ def test_a_plan_for_the_best_program_so_far_may_not_spend_and_has_a_deadline_of_
 
 
 def test_a_plan_runs_small_waves_until_a_plan_has_died() -> None:
-    """A cell that ends its process ends the plan, too; then workers do them, who can tell which one it was."""
+    """A cell that kills its process kills the plan, too; then workers run small waves, to find that cell."""
     first = job(ObjectKind.PLAN, 0)
     failed = ordered(world(jobs=(first,), pods=(pod(first, exit_code=137),)))
     assert (failed.attempt, failed.environment) == (2, {"SWARM_SMALL_WAVE": "0"})

@@ -78,7 +78,7 @@ def test_the_identity_of_a_pod_comes_from_its_labels() -> None:
     ),
 )
 def test_a_pod_without_our_labels_belongs_to_no_run(label: str) -> None:
-    """Somebody took it off, or edited it: then the pod is let go, or our finalizer would keep it for ever."""
+    """Somebody removed or edited the label: the pod is released, or our finalizer would keep it for ever."""
     for labels in (
         {key: value for key, value in LABELS.items() if key != label},
         {**LABELS, "dspy-swarm.dev/role": "x"},
@@ -98,7 +98,7 @@ def test_a_pod_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], ove
 
 
 def test_a_pod_without_a_run_label_belongs_to_no_run() -> None:
-    """Then it is let go, as those of older runs are."""
+    """It is released like pods of older runs."""
     pod = objects.pod(a_pod("Running", metadata={"labels": {**LABELS, "dspy-swarm.dev/run": ""}}))
     found = objects.pod(
         a_pod("Running", metadata={"labels": {k: v for k, v in LABELS.items() if not k.endswith("/run")}})

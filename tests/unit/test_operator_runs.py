@@ -1,4 +1,4 @@
-"""Whole runs of the operator against a cluster in memory: good ones, killed ones, and those that cannot end well."""
+"""Whole runs of the operator against a cluster in memory: good runs, killed runs, and runs that cannot end well."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5, concurrent
 
 
 class Operator:
-    """The operator's process, which may be killed; the next one knows nothing of it.
+    """The operator's process, which may be killed; the next process inherits no memory.
 
     Attributes:
         allowed_once: LM calls that spec.limits allowed before.
@@ -75,10 +75,10 @@ class Operator:
         return Reconciler(self._cluster, SETTINGS, clock=lambda: self._cluster.now)
 
     def look(self, again: bool = True) -> None:
-        """Passes until nothing is left to be done at once.
+        """Passes until nothing is left to do at once.
 
         Args:
-            again: go on at once when it was killed.
+            again: continue at once when it was killed.
         """
         assert_within_limits(self._cluster, self.allowed_once)
         for _ in range(20):
@@ -101,7 +101,7 @@ async def _pass(process: Reconciler, key: Key) -> float | None:
 
 
 def assert_within_limits(cluster: FakeCluster, once: int) -> None:
-    """By what the pods paid for, whatever the journal says."""
+    """Counts the calls that pods paid for, whatever the journal says."""
     for found in cluster.of(COMPILATIONS):
         most = found["spec"].get("limits", {}).get("lmCalls")
         run_id = Status.of(found["status"]).run_id or ""
@@ -125,7 +125,7 @@ def conditions(cluster: FakeCluster) -> dict[str, tuple[str, str]]:
 
 
 def mounted_by(job: Any) -> list[str]:
-    """Shards that a Job's pods are given."""
+    """Shards that a Job's pods mount."""
     volumes = job["spec"]["template"]["spec"]["volumes"]
     return [
         source["configMap"]["name"] for volume in volumes for source in volume.get("projected", {}).get("sources", [])
@@ -145,7 +145,7 @@ def run(cluster: FakeCluster, operator: Operator, steps: int = 60, seconds: floa
 
 
 def assert_published(cluster: FakeCluster) -> None:
-    """What holds at the end of every good run, whatever happened on the way."""
+    """The promises at the end of every good run, whatever happened on the way."""
     assert conditions(cluster) == {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
     (artifact,) = cluster.of(CONFIG_MAPS, "*-artifact")
     assert artifact["data"]["program.json"] == PROGRAM
@@ -194,7 +194,7 @@ def test_each_event_is_sent_once() -> None:
 
 
 def killed_once(number: int, after: bool) -> FakeCluster:
-    """A run whose operator is killed around one write, and published all the same."""
+    """A run whose operator is killed around a write, but which still publishes."""
     cluster, operator = prepared()
     cluster.kill_at = (number, after)
     run(cluster, operator)
@@ -223,7 +223,7 @@ def merging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def merges_of_a_run() -> list[int]:
-    """Writes of ConfigMaps, in a run that merges all that it can."""
+    """Writes of ConfigMaps, in a run that merges as much as possible."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "FEW", 1)
         cluster, operator = prepared()
@@ -829,7 +829,7 @@ def test_a_deleted_compilation_leaves_nothing() -> None:
 
 
 def test_a_namespace_that_is_deleted_does_not_wait_for_pods_that_wait_for_the_journal() -> None:
-    """Kubernetes deletes its pods first and all else, the Compilation included, when they are gone."""
+    """Kubernetes deletes the pods first, and everything else, including the Compilation, after them."""
     cluster, operator = prepared()
     operator.look()
     while not cluster.of(PODS) or cluster.of(PODS)[0]["status"]["phase"] != "Succeeded":
@@ -913,7 +913,7 @@ def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list
     fates: dict[tuple[str, int], int] = {}
 
     def exit_code(job: str, index: int) -> int:
-        # Later attempts are good, or a cell would exhaust what it is given.
+        # Later attempts succeed, or a cell would exhaust its attempts.
         attempt = int(job.rpartition("-")[2])
         return fates.setdefault((job, index), chance.choice([0, 0, 1, 75, 137]) if attempt <= 2 else 0)
 
@@ -943,11 +943,11 @@ def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list
 # --- what a run may cost -----------------------------------------------------------------------------------------
 
 NEEDED = CALLS * ROUNDS * CELLS + ROUNDS + 1
-"""LM calls of a run to which nothing happens."""
+"""LM calls of an undisturbed run."""
 
 
 def raise_limit(cluster: FakeCluster, operator: Operator, calls: int = NEEDED) -> None:
-    """After a limit has ended the run: it goes on to the winner, and pays for nothing again."""
+    """Raises the limit of an ended run: it continues to the winner, and repeats no call."""
     edit(cluster, limits={"lmCalls": calls})
     run(cluster, operator, 100)
     assert conditions(cluster)["Ready"] == ("True", "Published")
@@ -1001,7 +1001,7 @@ def of_kind(cluster: FakeCluster, kind: str) -> list[str]:
 def test_a_higher_limit_continues_a_run_whose_operator_is_killed_around_any_write(
     number: int, after: bool, away: int, partial: bool
 ) -> None:
-    """However long the operator is away: what the status says of the run may be older than what the run has done."""
+    """This holds however long the operator is away: the status may be older than the work of the run."""
     cluster, operator = prepared(limits={"lmCalls": 9, "publishPartial": partial})
     run(cluster, operator)
     edit(cluster, limits={"lmCalls": NEEDED, "publishPartial": partial})
@@ -1092,7 +1092,7 @@ def test_a_run_suspended_while_its_limit_is_raised_waits_until_it_is_resumed() -
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("kind", ["r", "t"])
 def test_a_shard_deleted_while_pods_start_delays_nothing(kind: str, starts: bool) -> None:
-    """Nor is anything paid for again: workers that know what to do are waited for."""
+    """Nothing is paid for again: the operator waits for workers that have their tasks."""
     cluster, operator = prepared()
     while not cluster.of(JOBS, "*-w1-*"):
         cluster.step()
@@ -1178,7 +1178,7 @@ LABELS = (LABEL_MANAGED_BY, LABEL_UID, LABEL_RUN, LABEL_KIND, LABEL_ROUND, LABEL
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("kind", ["run", "r0-*", "t0-*", "w0-*"])
 def test_changed_labels_cause_no_endless_loop(kind: str, label: str) -> None:
-    """`Operator.look` fails where passes have no end."""
+    """`Operator.look` fails if passes do not end."""
     cluster, operator = prepared()
     while not cluster.of(JOBS, "*-w0-*"):
         operator.look()
@@ -1198,7 +1198,7 @@ def test_changed_labels_cause_no_endless_loop(kind: str, label: str) -> None:
     assert len(cluster.paid) <= ROUNDS * CELLS + CELLS
 
 
-# --- what is over stays over ---------------------------------------------------------------------------------------
+# --- ended runs stay ended ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limits", [{}, {"lmCalls": 9}], ids=["published", "ended by a limit"])
@@ -1244,7 +1244,7 @@ def test_a_run_keeps_its_end_if_the_operator_dies_while_the_journal_expires(
 @pytest.mark.parametrize("steps", range(6))
 @pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
 def test_a_limit_raised_and_lowered_again_is_not_spent_twice(steps: int, partial: bool) -> None:
-    """`Operator.look` asserts the limit: the highest that there was."""
+    """`Operator.look` asserts the highest limit so far."""
     cluster, operator = prepared(limits={"lmCalls": 13, "publishPartial": partial})
     run(cluster, operator)
     for _ in range(3):
@@ -1305,7 +1305,7 @@ def test_objects_that_cannot_be_deleted_do_not_reopen_a_run(code: int, error: er
     [
         (errors.Forbidden("exceeded quota (HTTP 403)"), [(1, "NotAllowed")]),
         (errors.NameTaken("jobs x exists and is not this Compilation's"), [(1, "NotAllowed")]),
-        # What fails once is not worth a word.
+        # A single failure is not worth a message.
         (errors.Unavailable("the webhook is away (HTTP 500)"), [(1, "Planning"), (2, "APIUnavailable")]),
     ],
     ids=repr,
@@ -1378,7 +1378,7 @@ def content(shard: dict[str, Any]) -> bytes:
 
 
 class Watched(FakeCluster):
-    """Notes what is read."""
+    """Records the reads."""
 
     def __init__(self) -> None:
         super().__init__()

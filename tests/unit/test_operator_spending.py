@@ -1,4 +1,4 @@
-"""What pods that are over have spent, and how it is booked."""
+"""The spending of ended pods, and its booking."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ def told(calls: int) -> Record:
     [
         (None, [told(0)], False, 0),
         (None, [told(0), told(6)], False, 6),
-        # Where even the record is not there with which it begins, its log was rotated away.
+        # If even its first record is missing, its log was rotated.
         (None, [], False, 9),
         (None, [told(3)], True, 9),
         (None, [], True, 9),

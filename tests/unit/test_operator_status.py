@@ -1,4 +1,4 @@
-"""Conditions keep the GitOps contract: what kstatus, Flux and Argo CD read from them."""
+"""Conditions keep the GitOps contract with kstatus, Flux and Argo CD."""
 
 from dataclasses import replace
 from typing import Any
@@ -129,7 +129,7 @@ NOT_ASKED = Usage()
 def test_the_cost_of_a_run_shows_in_every_state(
     state: State, reason: Reason, found: list[Usage], cost: float | None
 ) -> None:
-    """Each as a result, and as a call that is told of by itself."""
+    """Each call as part of a result, and as a separate record."""
     usages = {f"{number:032x}": usage for number, usage in enumerate(found)}
     for brought in (shard(ObjectKind.RESULTS, 0, results=usages), shard(ObjectKind.RESULTS, 0, calls=usages)):
         told = make(world(planned(0), brought), Verdict(state, reason, "m"), NOW).as_written()["usage"]

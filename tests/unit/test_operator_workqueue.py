@@ -1,4 +1,4 @@
-"""The queue of passes: one at a time for each key, storms are one pass, errors are repeated with growing delays."""
+"""The queue runs one pass at a time for each key, merges many events, and repeats failed passes with growing delays."""
 
 import asyncio
 import contextlib
@@ -122,7 +122,7 @@ async def test_a_failed_pass_is_repeated_later_whatever_events_come(
 async def test_failing_passes_that_make_progress_are_not_delayed_increasingly(
     places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where each write is done and none is answered, each pass fails at another one."""
+    """If every write is done but never answered, each pass fails at another write."""
     monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
     moments: list[float] = []
     done = asyncio.Event()

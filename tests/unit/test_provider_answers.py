@@ -57,7 +57,7 @@ def mislabeled(count: int) -> list[Any]:
 
 
 def worked(count: int) -> list[Any]:
-    """Demonstrations with the reasoning of a model that knows much."""
+    """Demonstrations with the reasoning of a capable model."""
     signature = Triage().classify.predict.signature
     found = []
     for ticket in tickets("train"):

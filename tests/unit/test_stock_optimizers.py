@@ -1,4 +1,4 @@
-"""The optimizers of the API: stock DSPy's parameters and defaults, and what is refused."""
+"""The optimizers of the API: stock DSPy's parameters and defaults, and refused values."""
 
 import inspect
 from typing import Any, Optional
@@ -56,7 +56,7 @@ LEFT_OUT = {
 NOT_FOR = {"BootstrapFewShotWithOptuna": {"max_bootstrapped_demos": "without effect: stock uses max_demos"}}
 OURS: dict[str, dict[str, Any]] = {
     "BootstrapFewShotWithOptuna": {"seed": 0},
-    # A schema's default would stand beside numCandidates, too; the worker says "light" where neither is there.
+    # A schema default would also be set beside numCandidates; the worker uses "light" if neither is set.
     "MIPROv2": {"auto": None},
     "GEPA": {
         name: inspect.signature(optimize).parameters[name].default

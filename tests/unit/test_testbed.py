@@ -1,4 +1,4 @@
-"""The testbed's decisions: which way to a cluster, what is built anew, what is undone. No program is started."""
+"""The testbed's decisions: the way to a cluster, rebuilds and cleanup. No program is started."""
 
 import importlib.util
 import io

@@ -1,4 +1,4 @@
-"""The commit record: what a pod printed in all, in a termination message."""
+"""The commit record: a summary of a pod's output, in its termination message."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whatever happens to a pod's output, what is read of it is a part of what was put, and never altered."""
+"""A damaged output of a pod yields a subset of its records, and never an altered record."""
 
 import random
 import tracemalloc

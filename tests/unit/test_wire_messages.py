@@ -205,7 +205,7 @@ def test_the_contract_has_fixed_words() -> None:
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
 def test_a_score_that_is_not_a_number_is_sent_as_none(score: float) -> None:
-    """Of a metric that divides by zero. No status could hold it; the program is worth as much as stock's."""
+    """A metric may divide by zero. No status could hold the value; the program is still that of stock."""
     header = json.dumps({"baseline": 50.0, "best": score})
     found = Scores.model_validate(json.loads(header))
     assert (found.baseline, found.best) == (50.0, None)

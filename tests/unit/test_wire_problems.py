@@ -1,4 +1,4 @@
-"""What is wrong with a spec is said in words, with what to write instead."""
+"""Problems of a spec are described in words, with a remedy."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""worker_image/README.md says what is so."""
+"""worker_image/README.md agrees with the code."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a user may write in a DSPyCompilation, and what it means."""
+"""The fields of a DSPyCompilation, and their meaning."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_fields_that_stock_does_not_need_may_be_omitted(left_out: str) -> None:
     [("a", True), ("a.b-c.0", True), ("a..b", False), ("a.-b", False), ("a-.b", False), (".a", False), ("A", False)],
 )
 def test_names_follow_the_rules_of_kubernetes(name: str, is_one: bool) -> None:
-    """One that is refused when the winner is written would cost the whole compile."""
+    """A name refused only when the winner is written would cost the whole compile."""
     given = a_spec(artifact={"configMap": {"name": name}})
     if is_one:
         CompilationSpec.model_validate(given)

@@ -1,4 +1,4 @@
-"""spec.env and spec.envFrom: as in a pod, but never in the way of what a process needs itself."""
+"""spec.env and spec.envFrom: as in a pod, but they never replace variables that a process needs itself."""
 
 from typing import Any
 
