@@ -1,4 +1,4 @@
-"""What LM clients answer is journaled as JSON, and comes back as it was: in each version of DSPy that we support."""
+"""Answers of LM clients are journaled as JSON and read back unchanged, in each supported version of DSPy."""
 
 import json
 import pickle
@@ -91,12 +91,12 @@ SAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a response": (RESPONSE, {"model_type": "responses"}),
 }
 PREFIXES = ("openai", "litellm_proxy")
-"""Of the models' names: DSPy 3.4's own client asks the first, LiteLLM the other."""
+"""Prefixes of models: DSPy 3.4's own client serves the first, LiteLLM the other."""
 
 
 @contextmanager
 def provider(body: dict[str, Any]) -> Iterator[str]:
-    """The address of one that says this, and as many choices of it as it is asked for."""
+    """The address of a provider that answers this, in as many choices as requested."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -118,7 +118,7 @@ def provider(body: dict[str, Any]) -> Iterator[str]:
 
 
 def answers(lm: Any) -> tuple[list[Any], Any]:
-    """What the client answers, and what the caller gets."""
+    """The client's answers, and the caller's outputs."""
     found: list[Any] = []
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -133,7 +133,7 @@ def answers(lm: Any) -> tuple[list[Any], Any]:
 
 
 def shape(thing: Any) -> Any:
-    """All that there is to know of an object: its class, and what it holds."""
+    """The class and the content of an object."""
     name = f"{type(thing).__module__}:{type(thing).__qualname__}"
     if isinstance(thing, dict):
         return name, [(key, shape(value)) for key, value in thing.items()]

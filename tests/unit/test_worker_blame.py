@@ -1,4 +1,4 @@
-"""What was raised is a result, or it is none: the decision table of docs/faults.md, row by row."""
+"""An exception is a result or not: the decision table of docs/faults.md, row by row."""
 
 import asyncio
 import contextlib
@@ -80,7 +80,7 @@ def while_handling(first: Callable[[], Any], error: Exception) -> Callable[[], A
 
 
 def asked(answer: Callable[[str], str], **given: Any) -> Callable[[], Any]:
-    """A predictor whose model answers so."""
+    """A predictor whose model gives this answer."""
 
     def function() -> Any:
         with dspy.context(lm=Provider("blamed", answer).lm(**given)):
@@ -148,7 +148,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("the user's own LM class has no answer left", lambda: Exhausted("own")("one"), RESULT),
     ("the user's own engine", asked(raising(KeyError("field"))), RESULT),
     ("a type that the imaginary provider has no value of", lambda: of_type(Own, "name", Draw("seed")), RESULT),
-    # DSPy, about an answer or about how it is called.
+    # DSPy, about an answer or about its arguments.
     ("an answer without the fields", asked(lambda prompt: "what?"), RESULT),
     ("an answer of another type", asked(lambda prompt: "[[ ## answer ## ]]\nmany"), RESULT),
     ("no model is configured", lambda: dspy.Predict("a -> b")(a="1"), RESULT),
@@ -251,7 +251,7 @@ def refused(model: str | None, provider: str | None = None) -> Callable[[], Any]
 def test_a_message_about_a_key_names_the_field_of_the_model_that_failed(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any], reason: str, says: str
 ) -> None:
-    """What the client advises is not said: its own parameters, and variables that nobody sets in a cluster."""
+    """The message omits the client's advice: its own parameters, and variables that nobody sets in a cluster."""
     for variable in ("OPENAI_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(advice, "_roles", {})
@@ -268,7 +268,7 @@ def test_a_fault_of_the_machinery_is_repeated_and_names_itself() -> None:
     assert "neither the program nor a model's answer is at fault: KeyError: 'key'" in str(found)
 
 
-# --- programs that go on -----------------------------------------------------------------------------------------
+# --- programs that continue --------------------------------------------------------------------------------------
 
 
 def predict() -> Any:
@@ -313,7 +313,7 @@ def another_model() -> Any:
 
 
 def by_a_tool() -> Any:
-    """DSPy's agents take what a tool raises for something that it says."""
+    """DSPy's agents take an exception of a tool for its answer."""
     agent = dspy.ReAct("question -> answer", tools=[dspy.Tool(predict, name="look", args={})], max_iters=1)
     told = ["[[ ## next_thought ## ]]\na\n[[ ## next_tool_name ## ]]\nlook\n[[ ## next_tool_args ## ]]\n{}", "", ""]
     inner = dspy.settings.lm

@@ -1,4 +1,4 @@
-"""Bodies of records that are kept somewhere else than their headers."""
+"""Bodies of records that are stored apart from their headers."""
 
 import threading
 import time
@@ -26,12 +26,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["file", "memory"])
 def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Depot:
-    """On a volume, and on something that has objects."""
+    """A depot on a volume, and in an object store."""
     return Depot(f"{request.param}://{tmp_path}/depot")
 
 
 def sent(depot: Depot, *records: Record, run: str = "run") -> list[Record]:
-    """As they were printed."""
+    """Records as printed."""
     printed: list[Record] = []
     sender = Sender(depot, f"{run}/0", printed.append)
     for record in records:
@@ -138,7 +138,7 @@ def test_an_empty_depot_has_nothing(depot: Depot) -> None:
 
 
 class Unreliable(Depot):
-    """Fails so many times."""
+    """Fails this number of times."""
 
     failures = 0
 

@@ -1,4 +1,4 @@
-"""What a process may spend: set aside before a call is made, given back after it, told before it is spent."""
+"""The budget of a process: reserved before a call, given back after it, reported before it is spent."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ from swarm_worker.replay.execute import run_cell
 
 OTHER = {"model": "openai/gpt-4o-mini", "endpoint": "http://provider/v1"}
 TOKENS = 5
-"""Of every call: 3 in the prompt, 2 in the answer."""
+"""Tokens of every call: 3 in the prompt, 2 in the answer."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def provider(monkeypatch: pytest.MonkeyPatch, request: Any) -> Provider:
 
 
 class Books:
-    """A budget that is in force, and what it told."""
+    """A budget in force, and its reports."""
 
     def __init__(self, priced: dict[str, dict[str, Any]] | None = None, **allowance: int) -> None:
         self.told: list[Booked] = []
@@ -62,7 +62,7 @@ class Books:
 
 
 def asks(lm: Any, *prompts: str, **given: Any) -> list[type[BaseException] | None]:
-    """What was raised at first in each call."""
+    """The first exception of each call."""
 
     def ask(prompt: str) -> type[BaseException] | None:
         try:
@@ -102,7 +102,7 @@ def test_calls_in_coroutines_stay_within_the_allowance(provider: Provider) -> No
 
 
 def test_the_unused_part_of_a_reservation_is_given_back(provider: Provider) -> None:
-    """Before a call is made, its answer may have any length up to its limit."""
+    """Before a call, its answer may have any length up to its limit."""
     books, lm = Books(tokens=1000), provider.lm(max_tokens=100)
     assert asks(lm, *map(str, range(30))) == [None] * 30
     assert books.budget.spent == Spending(calls=30, tokens=30 * TOKENS)
@@ -227,7 +227,7 @@ class Fails:
 def test_requests_that_dspy_repeats_count_each(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, error: Exception, allowed: int
 ) -> None:
-    """It repeats those that got no answer by itself."""
+    """DSPy itself repeats requests without an answer."""
     monkeypatch.setattr(execution, "_delay", lambda *_: 0)
     books, provider.answer = Books(calls=allowed), Fails(error, error)
     assert asks(provider.lm(num_retries=3), "a") == [None if allowed > 2 else AllowanceSpent]
@@ -242,7 +242,7 @@ def test_answered_completions_count_if_a_later_completion_fails(provider: Provid
 
 
 class Asks(dspy.BaseLM):
-    """An LM that asks another one, as often as it likes."""
+    """An LM that calls another LM, as often as it likes."""
 
     def __init__(self, other: Any, times: int = 1) -> None:
         super().__init__("openai/asks", max_tokens=100)
@@ -258,14 +258,14 @@ class Asks(dspy.BaseLM):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_lm_that_calls_another_lm_costs_what_the_other_costs(provider: Provider, times: int) -> None:
-    """And does not wait for what it holds itself."""
+    """It does not wait for its own reservation."""
     books = Books(calls=times)
     assert asks(Asks(provider.lm(), times), "a", "b") == [None, AllowanceSpent]
     assert provider.paid == books.calls == times
 
 
 def test_work_that_outlives_its_request_gives_nothing_back(provider: Provider) -> None:
-    """A thread, or a task, has the context that it was begun in."""
+    """A thread, or a task, keeps the context in which it started."""
     books, begun = Books(calls=3), list[Context]()
     request = Request(provider.lm(), None, 1, lambda: prepared(provider.lm(), "a"))
 
@@ -306,7 +306,7 @@ def test_closed_accounts_allow_no_request(provider: Provider) -> None:
 
 
 def test_a_request_that_was_made_counts_at_every_moment(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever ends the process looks at any of them."""
+    """A handler that ends the process may read the accounts at any moment."""
     books, seen = Books(), set[int]()
 
     def look(budget: Budget, name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""LM calls of cells: each made once, printed as soon as the cell goes on, and paid for in the books."""
+"""LM calls of cells: each made once, printed at the cell's next call, and booked."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ from swarm_worker.replay.execute import run_cell
 
 @dataclass
 class Desk:
-    """A worker's cells, and what they print."""
+    """A worker's cells, and their output."""
 
     journal: list[Record] = field(default_factory=list)
     printed: list[Record] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Desk:
         self.answers = Answers(CODEC, Store.of(self.journal).answer, self.printed.append)
 
     def run(self, function: Callable[[], Any], cell: int = 1) -> Any:
-        """The cell's value: what it returned or raised. Its record is printed."""
+        """The cell's value, returned or raised. Prints its record."""
         record = run_cell(digest(cell), function, (), self.answers)
         self.printed.append(record)
         return CODEC.loads(record.body)[1]
@@ -50,7 +50,7 @@ class Desk:
 
     @property
     def usage(self) -> Usage:
-        """As the final plan will add it up."""
+        """The total as the final plan computes it."""
         return Store.of(self.printed).usage()
 
 
@@ -192,7 +192,7 @@ def in_parallel(desk: Desk, lm: Any) -> list[Any]:
 
 
 def in_a_loop(desk: Desk, lm: Any) -> list[Any]:
-    """More than the loop's pool has threads."""
+    """More cells than the loop's pool has threads."""
     return [desk.run(lambda: asyncio.run(ask_at_once(lm, *["one"] * 40)))]
 
 
@@ -254,7 +254,7 @@ def test_a_cancelled_cell_leaves_its_call_to_another(provider: Provider) -> None
 
 
 class Plain(dspy.BaseLM):
-    """A client of the user's own: DSPy does not cache what it answers."""
+    """A client of the user's own: DSPy does not cache its answers."""
 
     def __init__(self, provider: str) -> None:
         super().__init__("plain")
@@ -291,7 +291,7 @@ def test_an_answer_that_cannot_be_serialized_is_not_shared(provider: Provider) -
     assert desk.said() == [(RecordKind.RESULT, 1, 0)] * 2
 
 
-# --- what is printed, and when -----------------------------------------------------------------------------------
+# --- output, and its moment -------------------------------------------------------------------------------------
 
 
 def test_an_answer_is_printed_when_the_cell_makes_its_next_call(provider: Provider) -> None:
@@ -320,7 +320,7 @@ def test_the_last_answer_is_part_of_the_result(provider: Provider) -> None:
 
 
 def rate_limited(provider: Provider, *questions: str) -> None:
-    """Answers these, and then says that it is too much."""
+    """Gives these answers, then rate limit errors."""
     ask(provider.lm(), *questions)
     provider.answer = once(LMRateLimitError("slow down"))
     ask(provider.lm(), "more")
@@ -412,7 +412,7 @@ def test_the_accounts_hold_what_was_paid(
 
 @pytest.mark.parametrize("error", [LimiterUnreachable("nobody deals out turns"), BadInput("InvalidSpec", "endless")])
 def test_a_program_that_handles_an_unsent_request_has_no_result(provider: Provider, error: SwarmError) -> None:
-    """DSPy takes whatever happens to a request for the client's own error."""
+    """DSPy takes any failure of a request for the client's own error."""
 
     def around(request: Request, send: Send) -> Flow[None]:
         yield from ()

@@ -1,4 +1,4 @@
-"""The LM client of the installed DSPy: every LM call comes through it, the same in each version that we support."""
+"""The LM client of the installed DSPy: every LM call passes through it, in each supported version."""
 
 import asyncio
 import socket
@@ -54,7 +54,7 @@ def lm(provider: Any) -> Iterator[Any]:
 
 @contextmanager
 def heard(answer: Around = lambda lm, call, make: make.once()) -> Iterator[list[LMCall]]:
-    """The calls that are made within the block. What they answer is `answer`'s."""
+    """The calls made within the block. `answer` gives their answers."""
     calls: list[LMCall] = []
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -159,7 +159,7 @@ SAYS = {
 
 @contextmanager
 def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Reads each request, says this, and cuts the line: its address, and what it was asked."""
+    """Reads each request, sends this, and closes the connection. Gives its address and its requests."""
     asked: list[bytes] = []
 
     def serve(listening: socket.socket) -> None:
@@ -181,7 +181,7 @@ def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
 @pytest.mark.parametrize("model", ["openai/small", "together_ai/small", "mistral/small"])
 @pytest.mark.parametrize("says", SAYS)
 def test_only_what_the_provider_refused_costs_nothing(monkeypatch: pytest.MonkeyPatch, says: str, model: str) -> None:
-    """LiteLLM says 500 of a line that was cut, and of an answer that it cannot read; DSPy then repeats the request."""
+    """LiteLLM reports a broken connection, or an unreadable answer, as 500; DSPy then repeats the request."""
     prices.keep_offline()
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     budget = Budget(Allowance(calls=2), None, lambda booked: None)

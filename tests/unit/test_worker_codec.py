@@ -1,4 +1,4 @@
-"""Payloads: what both sides hold is named and stays the same object; keys and histories never travel."""
+"""Payloads: objects on both sides are named and stay the same; keys and histories are never sent."""
 
 import enum
 import html
@@ -246,9 +246,9 @@ def test_a_users_attribute_is_sent_whatever_its_name(name: str) -> None:
 
 
 def test_a_payload_never_changes_the_classes_of_another_payload() -> None:
-    """Threads of one worker read payloads while others use theirs.
+    """Threads of a worker read payloads while others use theirs.
 
-    cloudpickle gave both the same class and set its attributes again; the winner then depended on the moment.
+    cloudpickle gave both the same class and set its attributes again, so that the winner depended on timing.
     """
     codec = Codec({})
     program = dspy.ChainOfThought("ticket -> category")

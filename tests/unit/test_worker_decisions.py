@@ -1,4 +1,4 @@
-"""Operator and local driver decide alike: the same run, ended the same ways, is led through both."""
+"""Operator and local driver decide alike: the same run, with the same ends of processes, passes through both."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ class End:
 
     Attributes:
         code: negative for a signal.
-        items: so many of its cells have a result by then.
+        items: how many of its cells have a result by then.
         calls: LM calls that it paid for.
     """
 
@@ -99,7 +99,7 @@ REFUSED = End(ExitCode.INTERRUPTED, WorkerReason.ALLOWANCE_SPENT, calls=1)
 NO_DATA = End(ExitCode.BAD_INPUT, WorkerReason.DATA_INVALID)
 
 Script = Mapping[str, End]
-"""`plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` -> how it ends; any other one is DONE."""
+"""`plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` -> how it ends; any other process is DONE."""
 
 
 def item(key: str) -> int:
@@ -107,7 +107,7 @@ def item(key: str) -> int:
 
 
 class OnCluster:
-    """Passes over a run whose pods end as the script says, each at once."""
+    """Passes over a run whose pods end at once, as the script says."""
 
     def __init__(self, given: dict[str, Any], script: Script, cells: int, max_errors: int | None) -> None:
         self._given, self._spec, self._script = given, CompilationSpec.model_validate(given), script
@@ -250,7 +250,7 @@ class _Scripted(Processes):
 
 
 def every(attempts: int, end: End, processes: int = 8) -> Script:
-    """Each process of so many attempts at round 0 ends so."""
+    """Each process of this number of attempts at round 0 ends so."""
     return {f"work 0.{attempt}.{index}": end for attempt in range(1, attempts + 1) for index in range(processes)}
 
 

@@ -1,4 +1,4 @@
-"""Names of object graphs: equal where nothing that counts differs, in every process; different where something does."""
+"""Digests of object graphs are equal in every process, unless a relevant part differs."""
 
 import collections
 import copy

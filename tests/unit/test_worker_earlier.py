@@ -1,4 +1,4 @@
-"""What is left of earlier runs on a laptop: the newest as they were, of older ones what was paid for."""
+"""Earlier runs on a laptop: the newest are kept whole, older runs keep paid answers."""
 
 from collections.abc import Iterable
 from pathlib import Path

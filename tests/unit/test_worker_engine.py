@@ -1,4 +1,4 @@
-"""The engine: what a plan takes from the journal, makes itself, asks for, and how it ends."""
+"""The engine: a plan takes effects from the journal, runs them itself, or requests them, and ends."""
 
 import asyncio
 import os
@@ -81,7 +81,7 @@ def test_a_plan_needs_what_the_plan_before_it_needed(before: str, drifts: bool) 
 
 
 class TwoSteps(dspy.Module):
-    """Two calls for each question; notes in itself and in what it is given."""
+    """Two calls for each question; writes notes into itself and into its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,14 +142,14 @@ def test_a_small_wave_prints_what_a_worker_would_print(provider: Provider) -> No
 @pytest.mark.parametrize(
     ("cells", "small", "threads", "asked"),
     [
-        # nothing can run beside it
+        # it cannot run concurrently
         (1, 1, 8, []),
         (20, 4, 8, []),
         (21, 4, 8, [21]),
         (10, 4, 2, []),
         (11, 4, 2, [11]),
         (1, 0, 8, [1]),
-        # another can
+        # another cell can
         ((4, 4), 4, 8, []),
         ((4, 5), 4, 8, []),
         ((5, 4), 4, 8, [5, 4]),
@@ -197,7 +197,7 @@ def test_the_first_requested_wave_includes_its_data_even_if_the_plan_ran_a_wave_
 
 
 class Failing(Hinted):
-    """Fails on all questions from some number on."""
+    """Fails on all questions from this number on."""
 
     def __init__(self, hint: str, since: int = 0) -> None:
         super().__init__(hint)
@@ -210,7 +210,7 @@ class Failing(Hinted):
 
 
 def ending(provider: Provider, program: Any, count: int, max_errors: int) -> Callable[[], Any]:
-    """An evaluation; what ends it is its value."""
+    """An evaluation; an exception that ends it is its value."""
 
     def script() -> Any:
         evaluate = dspy.Evaluate(
@@ -260,9 +260,9 @@ def test_tasks_are_in_the_order_of_the_optimizer_and_carry_their_error_limit(pro
     programs = {name: Hinted(name) for name in ("first", "second")}
 
     def script() -> None:
-        ending(provider, programs["first"], 30, 99)()  # a baseline, which bears any
+        ending(provider, programs["first"], 30, 99)()  # a baseline, which tolerates any number of errors
         text = propose(provider, TEXT)()[0]
-        ending(provider, Hinted(text), 30, 10)()  # is known only when the proposal is
+        ending(provider, Hinted(text), 30, 10)()  # is known only once the proposal is
         ending(provider, programs["second"], 30, 12)()
         ending(provider, programs["first"], 30, 9)()
 
@@ -276,7 +276,7 @@ def test_tasks_are_in_the_order_of_the_optimizer_and_carry_their_error_limit(pro
 
 
 def result_of(task: Any, number: int) -> Record:
-    """That a task's cell failed."""
+    """The result of a failed cell of a task."""
     failed = Result(key=task.cells[number].key, outcome=Outcome.ERROR)
     return Record(RecordKind.RESULT, failed.to_header(), CODEC.dumps((Outcome.ERROR, ValueError("no"))))
 
@@ -330,7 +330,7 @@ def test_cells_share_calls_with_the_plan_and_with_each_other(provider: Provider)
 
 
 def chat(provider: Provider, *prompts: str, **given: Any) -> Callable[[], list[str]]:
-    """Asks without a signature, as some optimizers do. What fails is part of the value."""
+    """Calls the LM without a signature, as some optimizers do. Errors are part of the value."""
 
     def script() -> list[str]:
         lm, found = provider.lm(**given), []
@@ -429,7 +429,7 @@ def test_a_provider_that_does_not_answer_the_plan_ends_the_plan(provider: Provid
 
 @CHATS
 def test_a_fault_of_the_machinery_in_a_call_of_the_plan_ends_the_plan(provider: Provider, chat: Chat) -> None:
-    """The optimizer would catch it, and go on without the answer."""
+    """The optimizer would catch it, and continue without the answer."""
 
     def answer(prompt: str) -> str:
         raise MemoryError
@@ -445,7 +445,7 @@ def test_a_fault_of_the_machinery_in_a_call_of_the_plan_ends_the_plan(provider: 
 def test_a_fault_of_our_own_never_reaches_an_optimizer(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """MIPROv2 would make a score of it."""
+    """MIPROv2 would turn it into a score."""
 
     def broken(*_: object, **__: object) -> Any:
         raise KeyError("a mistake")
@@ -568,7 +568,7 @@ def test_threads_share_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
 
     def need(number: int) -> Any:
-        threading.Event().wait(0.4 * number)  # each within the time that the ones before wait, not all of the first's
+        threading.Event().wait(0.4 * number)  # within the wait of the thread before, not of the first
         return desk.engine.need(Step(number))
 
     with ThreadPoolExecutor(4) as pool, pytest.raises(Left):
@@ -717,19 +717,19 @@ def score_of(value: Any) -> float:
 
 
 def paid(calls: int, wasted: int = 0) -> list[Record]:
-    """What a run has paid for: guesses are in proportion to it."""
+    """The work that a run has paid for: it bounds the guesses."""
     return [result(number) for number in (*range(300, 300 + calls), *range(900, 900 + wasted))]
 
 
 def need_paid(desk: Desk) -> None:
-    """Comes past what was paid for and not wasted."""
+    """Passes effects that were paid for and not wasted."""
     for record in desk.journal:
         if (number := int(record.header["key"], 16)) < 900:
             desk.engine.need(Step(number))
 
 
 def guess(desk: Desk) -> None:
-    """Needs a score; in the likely case that it is an ordinary one, the same six things whatever it is."""
+    """Needs a score; then, for any ordinary score, the same six effects."""
     need_paid(desk)
     pid = os.getpid()
     try:

@@ -1,4 +1,4 @@
-"""An estimate's arithmetic: which calls belong to which round and phase, what they cost, how long they take."""
+"""An estimate's arithmetic: the round and phase of calls, their cost, and their time."""
 
 import json
 from typing import Any
@@ -166,7 +166,7 @@ def test_a_process_reads_the_assumptions_from_its_environment_and_removes_them(t
     assert Imagination.of(environment) is None
 
 
-# --- what people see ----------------------------------------------------------------------------------------------
+# --- displayed tables --------------------------------------------------------------------------------------------
 
 
 def test_tables_mark_unknown_figures() -> None:

@@ -18,7 +18,7 @@ from swarm_worker.replay.effects.registry import make_work
 
 
 def decides(predict: Any) -> Callable[[int], int]:
-    """A function that records what it was given, as a predictor with a decision does."""
+    """A function that records its input, as a predictor with a decision does."""
 
     def decide(item: int) -> int:
         recorder = dspy.settings.get("_decision_evidence")
@@ -34,7 +34,7 @@ def decides(predict: Any) -> Callable[[int], int]:
 
 
 def collecting(items: list[int], max_errors: int = 1, collects: bool = True) -> Callable[[], Any]:
-    """A script: values, what was recorded, and the predictor that it is of."""
+    """A script: values, records, and their predictor."""
 
     def script() -> Any:
         predict, log = dspy.Predict("text -> urgent"), list[Any]()

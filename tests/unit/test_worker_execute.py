@@ -1,4 +1,4 @@
-"""One cell: what it returns or raises becomes a record."""
+"""A cell: its value or exception becomes a record."""
 
 import contextlib
 import json
@@ -105,7 +105,7 @@ def test_a_line_of_a_file_that_is_neither_installed_nor_ours_is_the_users(file: 
 
 
 def location_in(file: str) -> str:
-    """What is told of an exception in that file, called from here."""
+    """The reported location of an exception in that file, called from here."""
     code = compile("raise ValueError", file, "exec")
     try:
         exec(code)
@@ -126,14 +126,14 @@ def test_a_serializable_exception_is_sent_unchanged() -> None:
 
 
 class Tagged(Exception):
-    """Its text is made of what it holds."""
+    """Its text is computed from its content."""
 
     def __str__(self) -> str:
         return f"refused {self.args[0]!r}"
 
 
 class Sealed(Exception):
-    """A secret in what is no text."""
+    """A secret in an object that is not text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

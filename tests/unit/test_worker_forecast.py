@@ -1,4 +1,4 @@
-"""What a missing score is taken for: forecasts, and the outlooks of scouts."""
+"""Values assumed for missing scores: forecasts, and the outlooks of scouts."""
 
 from itertools import pairwise
 from statistics import NormalDist
@@ -81,7 +81,7 @@ def test_the_expected_deviation_of_a_forecast(
 
 
 def deviations(*known: int) -> list[float]:
-    """Of an evaluation on 100 examples, when it was run on so many of them and scored 1 on half."""
+    """Deviations for an evaluation of 100 examples after this number of scores, half of them 1."""
     others: dict[str, dict[str, float]] = {f"{n}": {f"{n} {m}": m % 2 for m in range(100)} for n in range(RECENT)}
     return [forecast(**others, it=first(*[0, 1] * (count // 2))).of("it", examples(100))[1] for count in known]
 

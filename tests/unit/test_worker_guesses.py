@@ -1,4 +1,4 @@
-"""Which guesses a run can afford."""
+"""The guesses that a run can afford."""
 
 import pytest
 

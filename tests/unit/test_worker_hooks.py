@@ -1,4 +1,4 @@
-"""Code of the user's that runs within a cell sees stock DSPy, whatever the plan around it replaced."""
+"""User code within a cell sees stock DSPy, whatever the plan around it replaced."""
 
 from collections.abc import Callable
 from typing import Any

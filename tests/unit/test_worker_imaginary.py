@@ -1,4 +1,4 @@
-"""The imaginary provider: answers in the form that was asked for, the same in every process, and no call leaves."""
+"""The imaginary provider: answers in the requested form, the same in every process, without a real call."""
 
 import asyncio
 import enum
@@ -59,7 +59,7 @@ class Everything(dspy.Signature):
 
 @pytest.fixture
 def lm() -> Iterator[Any]:
-    """A model that nobody answers for; every call to it is counted."""
+    """A model without a provider; every call to it is counted."""
     model = dspy.LM("openai/nobody", api_base=NOWHERE, api_key="none", num_retries=0)
     calls: list[Any] = []
     with dspy.context(lm=model, disable_history=True), imagined(lambda lm, call, answer: calls.append(call)):

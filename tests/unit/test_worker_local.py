@@ -472,7 +472,7 @@ def test_only_the_first_result_is_journaled(tmp_path: Path) -> None:
 def test_a_killed_process_spent_at_least_what_its_results_cost(
     tmp_path: Path, allowance: dict[str, str], booked: int, spent: Spending
 ) -> None:
-    """Where it does not tell ahead, each of its threads may have had an answer that it did not print."""
+    """Without reports in advance, each of its threads may have had an answer that it did not print."""
     said = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=booked)).to_header())
     finished = Result(key=digest(1), outcome=Outcome.OK, usage=Usage(calls=1, prompt_tokens=20, completion_tokens=10))
     printed = (said, Record(RecordKind.RESULT, finished.to_header()))

@@ -1,4 +1,4 @@
-"""Scouts and their referee: what joins a round."""
+"""Scouts and their referee: the effects that join a round."""
 
 import os
 import signal
@@ -128,7 +128,7 @@ def test_a_known_effect_is_reported_once_all_scouts_reach_it() -> None:
 
 
 def by_letter(scout: Scout, *numbers: int) -> bool:
-    """Each of the likely scouts wants its own."""
+    """Each of the likely scouts needs its own effect."""
     return sight(scout, numbers["CDEF".index(scout.letter)])
 
 

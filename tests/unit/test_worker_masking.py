@@ -1,4 +1,4 @@
-"""What is told of the user's values is redacted before it is cut: half a secret is not found any more."""
+"""Texts with the user's values are redacted before they are cut: half a secret could not be found."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""From the spec's union to a compile: what stock DSPy is given, which models it asks, and what is refused before."""
+"""From the spec's union to a compile: the arguments of stock DSPy, the models that it calls, and refusals."""
 
 import sys
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def models(provider: RunningProvider) -> Iterator[Models]:
         yield made
 
 
-# --- what stock DSPy is given ------------------------------------------------------------------------------------
+# --- arguments of stock DSPy ------------------------------------------------------------------------------------
 
 ALL_PARAMETERS: dict[str, dict[str, Any]] = {
     "labeledFewShot": {"k": 3, "sample": False},
@@ -117,9 +117,9 @@ ATTRIBUTES = {
     },
     "bootstrapFewShotWithOptuna": {"num_candidate_programs": "num_candidate_sets"},
 }
-"""Where a stock optimizer keeps a parameter under another name."""
+"""Parameters that a stock optimizer keeps under another name."""
 OBJECTS = {"code_proposer", "instruction_proposer", "sampling_strategy", "selection_strategy"}
-"""Parameters of which stock gets an object: other tests see to them."""
+"""Parameters for which stock gets an object: other tests check them."""
 
 
 def stock_call(given: Optimizer, metric: Any, models: Models) -> Any:
@@ -568,7 +568,7 @@ def test_a_full_disk_does_not_count_as_a_failed_compile(custom: None) -> None:
 
 
 def score_of(value: Any) -> float | None:
-    """The baseline of a program on four examples, by a metric that returns this for every second one."""
+    """The baseline of a program on four examples, by a metric that returns this value for every second example."""
     progress = Progress()
     values = iter([value, False] * 100)
     nowhere = Models(client("a"), client("b"), client("c"))

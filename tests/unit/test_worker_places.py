@@ -1,4 +1,4 @@
-"""What stock shares between copies, because it cannot copy it, a payload names by its place."""
+"""A payload names an object that stock shares between copies, because it cannot copy it, by its place."""
 
 import json
 import sqlite3
@@ -36,7 +36,7 @@ def plan(program: Any, metric: Any = None) -> Any:
 
 
 def worker(program: Any, metric: Any = None) -> Any:
-    """This process as a worker, with a program of its own; nothing is loaded before a payload asks for it."""
+    """This process as a worker, with a program of its own; nothing is loaded before a payload needs it."""
     places.install(Places.lazy(lambda: {"program": program, "metric": metric}), "clients:program")
     return program
 

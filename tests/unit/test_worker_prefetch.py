@@ -1,4 +1,4 @@
-"""Running ahead inside a bootstrap: the same demonstrations, no call more, and most of them made before their turn."""
+"""Prefetching inside a bootstrap: the same demonstrations, no extra call, and most calls made in advance."""
 
 import contextlib
 import threading
@@ -33,7 +33,7 @@ def bootstrapped(
     ahead: bool,
     **given: Any,
 ) -> tuple[list[Any], int, int]:
-    """Demos of the compiled program, requests, and how many of those the walk did not make itself."""
+    """Demos of the compiled program, requests, and how many of the requests were prefetched."""
     provider.reset()
     makers: list[threading.Thread] = []
     made = execution.execute

@@ -1,4 +1,4 @@
-"""Prices are what DSPy would have found, and are looked up once."""
+"""Prices are those that DSPy would find, and are looked up once."""
 
 from typing import Any
 

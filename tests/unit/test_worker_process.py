@@ -1,4 +1,4 @@
-"""Plan and worker as processes: what they print, how they end, what SIGTERM does."""
+"""Plan and worker as processes: their output, their ends, and the effect of SIGTERM."""
 
 import json
 import subprocess
@@ -104,7 +104,7 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A plan that asks for a cell for each word."""
+    """A plan that needs a cell for each word."""
     return planned(prog(tmp_path_factory.mktemp("plan")), " ".join(WORDS))
 
 
@@ -287,7 +287,7 @@ def test_without_its_request_a_process_fails_and_may_be_repeated(tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "threads", "said", "results"),
     [
-        ("rate-1 a b c", 2, (1, "ProviderFailed"), 3),  # one does not stop the others
+        ("rate-1 a b c", 2, (1, "ProviderFailed"), 3),  # a failed cell does not stop the others
         ("memory a", 1, (1, "InfrastructureFailed"), 0),
         ("generator a", 1, (64, "ResultNotPortable"), 0),
         ("exits a", 1, (64, "ProgramExits"), 0),
@@ -344,7 +344,7 @@ process.end(SwarmError("the wave is refused"))
 
 
 def test_all_output_of_a_process_is_redacted(tmp_path: Path) -> None:
-    """The secret is a word of the protocol, too: those stay."""
+    """The secret is also a word of the protocol: words of the protocol stay."""
     ended = run_python(TELLING, SWARM_TERMINATION_LOG=str(tmp_path / "log"))
     [record] = printed(ended.stdout)
     assert record.header == {"kind": "wave", "notes": ["the (key)"], "more": {"deep": ["a (key)", 1, None]}}
@@ -374,9 +374,9 @@ def test_a_cell_with_another_digest_in_the_worker_is_drift(tmp_path: Path, asked
 
 @pytest.mark.parametrize("command", ["work", "plan"])
 def test_a_cell_that_blocks_all_threads_ends_its_process(tmp_path: Path, asked: Ended, command: str) -> None:
-    """And says where it was. Without a last word: such an end is taken for the cell's doing."""
+    """It prints where the cell was, but no termination message: the end counts as the cell's own fault."""
     pod = prog(tmp_path, **{"limits": {"cellSeconds": 1}, "swarm.threadsPerPod": 1})
-    words = " ".join(["a"] * 16 + ["regex"])  # behind those of the rehearsal
+    words = " ".join(["a"] * 16 + ["regex"])  # after the lines of the rehearsal
     ended = worked(pod, asked, "a regex") if command == "work" else pod.plan(WORDS=words, SWARM_LOOKAHEAD="0")
     assert ended.said == (ExitCode.FAILED, "no commit"), ended.errors
     assert "in forward" in ended.errors
@@ -406,7 +406,7 @@ class Program(Program):
 def test_under_limits_a_fork_that_makes_an_lm_call_ends_the_process(
     tmp_path: Path, asked: Ended, command: str, words: str
 ) -> None:
-    """Whatever its program makes of that: it would be another result than without limits."""
+    """This holds however the program reacts: the result would differ from that without limits."""
     pod, limits = prog(tmp_path, PROG + FORKS), {"SWARM_ALLOWANCE": '{"calls":9}'}
     ended = (
         worked(pod, asked, words, **limits)
@@ -423,7 +423,7 @@ def test_under_limits_a_fork_that_makes_an_lm_call_ends_the_process(
 
 @pytest.mark.parametrize("command", ["work", "plan"])
 def test_processes_of_user_code_end_as_in_stock(tmp_path: Path, asked: Ended, command: str) -> None:
-    """By a SIGTERM of user code's own: a process that it forks has no part in ours."""
+    """User code sends the SIGTERM itself: a process that it forks does not use our handler."""
     pod = prog(tmp_path)
     ended = worked(pod, asked, "forks") if command == "work" else pod.plan(WORDS="forks", SWARM_LOOKAHEAD="0")
     assert ended.said == (0, None), ended.errors
@@ -441,7 +441,7 @@ def told(*args):
 
 signal.signal(signal.SIGTERM, told)
 """
-"""A program that shows when the process has come to its SIGTERM."""
+"""A program that shows when the process has received SIGTERM."""
 
 
 def test_on_sigterm_cells_in_flight_finish_and_no_new_cell_starts(tmp_path: Path, asked: Ended) -> None:
@@ -510,7 +510,7 @@ main(["COMMAND"])
 
 @pytest.mark.parametrize("command", ["plan", "work"])
 def test_sigterm_ends_a_starting_process(tmp_path: Path, command: str) -> None:
-    """A container's first process would not even notice it without a handler, and work on until it is killed."""
+    """Without a handler, a container's first process would ignore it and work on until it is killed."""
     ended = run_python(STARTING.replace("COMMAND", command), tmp_path, SWARM_TWIN="0")
     assert ended.returncode == ExitCode.INTERRUPTED, ended.stderr
 

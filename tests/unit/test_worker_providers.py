@@ -1,4 +1,4 @@
-"""What is sent to each provider for what docs/providers.md says to write: recorded by a server that listens."""
+"""Requests to each provider from the settings of docs/providers.md, recorded by a server."""
 
 import asyncio
 import gc
@@ -51,10 +51,10 @@ PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding=
 
 @dataclass
 class Listener:
-    """What came in.
+    """The received requests.
 
     Attributes:
-        tokens: what Google's client sent to prove who asks.
+        tokens: sent by Google's client to prove its identity.
     """
 
     url: str
@@ -153,13 +153,13 @@ def test_each_provider_gets_its_own_form_of_request(
 
 
 def assert_told(model: str, *words: str) -> None:
-    """The table's row of the model's provider has these words."""
+    """The table's row for the model's provider has these words."""
     [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{model.partition('/')[0]}` ")]
     for word in (model, *words):
         assert f"`{word}`" in row
 
 
-# --- providers that know who asks ----------------------------------------------------------------------------------
+# --- providers that know the caller --------------------------------------------------------------------------------
 
 CLAUDE = "bedrock/anthropic.claude-3-haiku-20240307-v1:0"
 CONVERSE = "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse"
@@ -170,7 +170,7 @@ NOT_HERE = "LiteLLM asks this provider with a package that is not installed here
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Without an identity that this machine may have."""
+    """Hides any identity of this machine."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "GOOGLE_", "VERTEXAI_")):
             monkeypatch.delenv(name)
@@ -178,7 +178,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def account(listener: Listener, token: str = "/token", project: str = "accounts") -> str:
-    """A service account's key, as Google gives it; its tokens come from the server that listens."""
+    """A service account's key, as Google gives it; its tokens come from the recording server."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -271,7 +271,7 @@ def test_a_missing_package_is_reported_before_the_first_call(
 def test_an_identity_unknown_to_google_is_not_tried_again(
     listener: Listener, nobody: pytest.MonkeyPatch, variable: str, token: str, says: str
 ) -> None:
-    """LiteLLM takes it for a failure of the line, which would be tried again."""
+    """LiteLLM takes it for a broken connection, which would be repeated."""
     pytest.importorskip("google.auth", reason=NOT_HERE)
     nobody.setenv(variable, token if variable.startswith("GOOGLE") else account(listener, token, "unknown"))
     lm = client(GEMINI, listener.url, None, region="europe-west4", more={"vertex_project": variable.lower()})

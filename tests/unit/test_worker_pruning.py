@@ -1,4 +1,4 @@
-"""Pruning: which evaluations of an arg max have lost, what is asked for next, and that the winner is the same."""
+"""Pruning: the evaluations of an arg max that have lost, the cells requested next, and the same winner."""
 
 import json
 import math
@@ -37,18 +37,18 @@ UNIT = Range(0, 1)
 
 @pytest.fixture(autouse=True)
 def shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Round numbers; those that are used are tuned by `make bench-pruning`."""
+    """Round numbers; `make bench-pruning` tunes the real ones."""
     monkeypatch.setattr(policy, "PART", 0.2)
     monkeypatch.setattr(policy, "LEADERS", 3)
 
 
 def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -> Standing:
-    """One digit for each example, in tenths (x: 1.0); ".": not known."""
+    """A digit for each example, in tenths (x: 1.0); ".": unknown."""
     known = {at: 1.0 if score == "x" else int(score) / 10 for at, score in enumerate(scores) if score != "."}
     return Standing(tuple(map(str, range(len(scores)))), known, frozenset(failed), max_errors)
 
 
-# --- who has lost -------------------------------------------------------------------------------------------------
+# --- lost evaluations---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -
     [
         ([], []),
         (["...."], []),
-        (["xxxx", "...."], [1]),  # a tie is won by the first
+        (["xxxx", "...."], [1]),  # the first wins a tie
         (["....", "xxxx"], []),
         (["....", "xxxx", "...."], [2]),
         (["xxx0", "x..."], []),
@@ -123,7 +123,7 @@ def test_scores_that_differ_only_by_rounding_are_not_pruned() -> None:
     assert lost([best, behind], UNIT) == set()
 
 
-# --- what is asked for next ---------------------------------------------------------------------------------------
+# --- cells requested next ----------------------------------------------------------------------------------------
 
 
 def test_few_cells_are_requested_at_once() -> None:
@@ -141,7 +141,7 @@ def test_the_hardest_examples_come_first() -> None:
 @pytest.mark.parametrize(
     ("evaluations", "cells"),
     [
-        # By what is known of it, an evaluation is as good as the best, a little behind, or far behind.
+        # By its known scores, an evaluation equals the best, is a little behind, or far behind.
         (["xxxxxxx000", "xxx......."], [0, 7]),
         (["xxxxxxx000", *["xxx......."] * 4], [0, 7, 7, 7, 7]),
         (["xxxxxxx000", *["xxx......."] * 3, "xx0......."], [0, 7, 7, 7, 3]),
@@ -164,7 +164,7 @@ def test_evaluations_that_may_tie_by_rounding_are_finished() -> None:
 
 
 def test_a_greater_range_has_a_greater_margin() -> None:
-    """Of a sum of billions nobody can tell the fourth digit behind the point."""
+    """A sum of billions has no exact fourth decimal."""
     best = Standing(("0", "1"), {0: 1e9, 1: 0.000104})
     assert lost([best, Standing(best.examples, {0: 0.000096})], Range(0, 1e9)) == set()
 
@@ -191,7 +191,7 @@ def matrices(draw: Any) -> list[list[float]]:
 
 
 def stocks(scores: Sequence[float]) -> float:
-    """As `dspy.Evaluate`."""
+    """The score as `dspy.Evaluate` computes it."""
     return round(100 * sum(scores) / len(scores), 2)
 
 
@@ -290,7 +290,7 @@ Table = Sequence[float | None]
 
 
 class Scripted(dspy.Module):
-    """Its scores are written into it; None: fails. Programs of another name share no cells."""
+    """A program with fixed scores; None: fails. Programs of different names share no cells."""
 
     def __init__(self, name: str, scores: Table) -> None:
         super().__init__()
@@ -346,7 +346,7 @@ def pruning() -> Contest:
 
 
 def worked(planned: Planned) -> list[Record]:
-    """What workers make of a plan's tasks."""
+    """The results of workers for a plan's tasks."""
     blobs = {record.header["key"]: record.body for record in planned.of(RecordKind.BLOB)}
     records: list[Record] = []
     answers = Answers(CODEC, lambda key: None, records.append)
@@ -477,7 +477,7 @@ def test_failing_examples_end_the_compile_as_without_pruning(max_errors: int) ->
         told, expected = (each.last.engine.tally.told(str) for each in (found, whole))
         assert told is not None
         assert expected is not None
-        told = told.model_copy(update={"examples": expected.examples})  # those that were left out
+        told = told.model_copy(update={"examples": expected.examples})  # the omitted cells
         assert told == expected, "all of the evidence"
 
 

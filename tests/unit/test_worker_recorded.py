@@ -1,4 +1,4 @@
-"""What DSPy records of LM calls: an example finds its own, and reads nothing else without a word."""
+"""DSPy's records of LM calls: an example finds its own, and a read of others ends the run."""
 
 import io
 import threading
@@ -44,7 +44,7 @@ def lm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def cell(lm: Any, function: Callable[[], Any], **given: Any) -> Any:
-    """What a cell with this function comes to; raises what ends its run."""
+    """The value of a cell with this function; raises an error that ends the run."""
     answers = Answers(CODEC, lambda key: None, lambda record: None)
     record = run_cell(digest(1), function, (), answers, lm=lm, **given)
     result = Result.model_validate(record.header)

@@ -1,4 +1,4 @@
-"""What ends a run at once, and what is tried again: by whether the same address has answered before."""
+"""Errors that end a run at once, and errors that are repeated: it depends on earlier answers of the address."""
 
 import asyncio
 import errno
@@ -41,7 +41,7 @@ ADDRESS = "openai/m", "http://m/v1"
 
 
 def begun(has_answered: bool, tell: Callable[[Record], None] = lambda record: None) -> Refusals:
-    """Of a process that finds in the journal that the address of REQUEST has answered, or finds nothing."""
+    """The state of a process whose journal says that the address of REQUEST has answered, or nothing."""
     return Refusals(lambda key: has_answered and key == key_of(ADDRESS), tell, pauses=(0, 0))
 
 
@@ -59,7 +59,7 @@ MISSING = caused(LMTransportError("no"), ImportError("Missing boto3. Run 'pip in
 
 
 def sending(*outcomes: Exception | None) -> tuple[Callable[[], Usage], list[Exception | None]]:
-    """Sends that come to these, one after the other."""
+    """Sends with these outcomes, one after the other."""
     left = list(outcomes)
 
     def send() -> Usage:
@@ -71,7 +71,7 @@ def sending(*outcomes: Exception | None) -> tuple[Callable[[], Usage], list[Exce
 
 
 def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], is_async: bool) -> str:
-    """What a request comes to, and how many attempts were left over."""
+    """The outcome of a request, and the number of unused attempts."""
     send, left = sending(*outcomes)
 
     async def async_send() -> Usage:

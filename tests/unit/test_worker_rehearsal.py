@@ -1,4 +1,4 @@
-"""What a rehearsal sees in two processes with different hash seeds: what must be found, and what must not be."""
+"""A rehearsal in two processes with different hash seeds: differences that it must find or must ignore."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ from swarm_worker.user.data import Compilation, Data
 
 @pytest.fixture(autouse=True)
 def no_modules_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All tests of this process are modules of the user's, and would have to be looked at."""
+    """All test modules of this process count as the user's, and would have to be inspected."""
     monkeypatch.setattr(shared_state, "users_modules", lambda: iter([(__name__, sys.modules[__name__])]))
 
 
@@ -293,7 +293,7 @@ json.dump({name: seen(name) for name in sys.argv[1:]}, sys.stdout)
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """name -> what each of two processes saw of a module; they see all modules, because a start takes long."""
+    """name -> observations of a module by two processes; they see all modules, because a start is slow."""
     folder = tmp_path_factory.mktemp("modules")
     modules = {name: f"m{number}" for number, name in enumerate([*FOUND, *QUIET])}
     for name, file in modules.items():
@@ -330,7 +330,7 @@ def test_an_endless_run_of_an_example_is_ended(seen: Any) -> None:
     assert sum("example 1, LM call" in observation.place for observation in mine) == 2 * CALLS
 
 
-# --- what a rehearsal leaves, and what it tells of what examples leave ---------------------------------------------
+# --- traces of a rehearsal, and reports about traces of examples --------------------------------------------------
 
 
 class Remembers:
@@ -390,7 +390,7 @@ def test_few_examples_run_more_often(examples: int, runs: int) -> None:
 
 
 class Program(Plain):
-    """Does what a test wants on the second example."""
+    """Runs a test's action on the second example."""
 
     act: Any = staticmethod(lambda program: None)
 

@@ -1,4 +1,4 @@
-"""What a metric may return: as in stock DSPy, if it is a finite number."""
+"""Values that a metric may return: as in stock DSPy, if finite."""
 
 import decimal
 import functools
@@ -28,7 +28,7 @@ class Judge:
 
 
 def stock(score: Any) -> float:
-    """As dspy.Evaluate makes it of twice this."""
+    """The score as dspy.Evaluate computes it from this value twice."""
     evaluate = dspy.Evaluate(devset=[dspy.Example(a=1).with_inputs("a")] * 2, metric=lambda *_: score, num_threads=1)
     return float(evaluate(lambda a: dspy.Prediction()).score)
 

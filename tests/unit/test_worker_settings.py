@@ -1,4 +1,4 @@
-"""What user code sets in dspy.settings: in force in every cell, part of its digest, and never against the spec."""
+"""dspy.settings of user code: in force in every cell, part of its digest, and never against the spec."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

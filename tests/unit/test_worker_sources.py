@@ -1,4 +1,4 @@
-"""Sources of more than one file: what is packed, what is unpacked, and what is refused."""
+"""Sources of more than one file: packing, unpacking and refusals."""
 
 import base64
 import gzip
@@ -54,7 +54,7 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def tar(*members: tuple[str, bytes | str]) -> bytes:
-    """Of files by their bytes, and of what is none by its type."""
+    """An archive of files, by their bytes, and of other entries, by their type."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as archive:
         for name, content in members:
@@ -207,7 +207,7 @@ def test_a_missing_key_is_reported_with_the_existing_keys() -> None:
 
 
 def volumes(pod: Mapping[str, Any], config_maps: Sequence[Mapping[str, Any]], root: Path) -> Path:
-    """The ConfigMaps that a pod mounts, below a folder that stands for its root: as the kubelet lays them out."""
+    """The ConfigMaps of a pod, laid out as by the kubelet below a folder that stands for its root."""
     by_name = {found["metadata"]["name"]: found for found in config_maps}
     mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
     for volume in pod["volumes"]:

@@ -100,7 +100,7 @@ def changed(record: Record, **fields: object) -> Record:
 
 
 EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] = {
-    # what an earlier run has, what this run is bound to -> what is known of cell 1 and of call 9
+    # records of an earlier run, binding of this run -> known results of cell 1 and call 9
     "nothing": ([result(2), plan_end(0)], "b0", (None, None)),
     "a result": ([result(1, b"cell"), plan_end(0)], "b0", (b"cell", None)),
     "a result that was made with other files": ([result(1, b"cell"), plan_end(0)], "other", (None, None)),

@@ -1,4 +1,4 @@
-"""Examples that failed, as the report tells of them: bounded, grouped by exception and place."""
+"""Failed examples in the report: bounded, grouped by exception and place."""
 
 import json
 from typing import Any

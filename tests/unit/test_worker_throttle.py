@@ -1,4 +1,4 @@
-"""Requests of a process to providers: each waits for its turn, and an objection is no failure."""
+"""Requests of a process to providers: each waits for the limiter, and a rate limit error is no failure."""
 
 import asyncio
 import importlib
@@ -38,8 +38,8 @@ def provider() -> Iterator[Any]:
     knowledge = ROOT / "examples" / "triage" / "knowledge.jsonl"
     with running_provider(seed=1, knowledge=knowledge, api_key=[KEY]) as running:
         importlib.import_module("swarm_worker.client.warm")
-        # A client's first requests may take seconds between a turn and what is sent. Without DSPy's cache, which is off
-        # in tests, but not for all of a module, and which another version of it may have filled.
+        # A client's first requests may take seconds between permission and sending. Without DSPy's cache, which tests
+        # turn off, but not for a whole module, and which another version may have filled.
         for way in WAYS.values():
             way(the_model(running).copy(cache=False), 16)
         yield running
@@ -59,7 +59,7 @@ def lm(provider: Any) -> Iterator[Any]:
 
 @contextmanager
 def throttled(limits: RateLimits | None = None, patience: float = 600.0) -> Iterator[Throttle]:
-    """Requests of this process wait for their turn within the block."""
+    """Within the block, requests of this process wait for the limiter."""
     with LocalLimiter(limits or RateLimits()) as limiter:
         throttle = Throttle(limits or RateLimits(), limiter.address, patience)
         undo = client().intercept_requests(throttle.around)
@@ -128,7 +128,7 @@ def test_a_limit_of_tokens_considers_the_longest_answer(lm: Any, provider: Any) 
 def test_requests_of_other_models_in_a_group_count_for_its_limit_of_tokens(
     lm: Any, provider: Any, most: int | None
 ) -> None:
-    """As far as it is known what they may take."""
+    """Only known maxima of their tokens count."""
     asked: list[int] = []
 
     class Turns(OwnTurns):
@@ -190,7 +190,7 @@ def test_work_that_outlives_its_request_waits_for_the_limiter_itself(
 
 
 def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
-    with throttled(limits(provider, requests_per_minute=1)):  # the limiter has just started: its own must wait
+    with throttled(limits(provider, requests_per_minute=1)):  # just started: this model must wait
         large = dspy.LM("openai/large", api_base=provider.url, api_key=KEY, num_retries=0)
         began = time.monotonic()
         large("Say hello.")
@@ -250,7 +250,7 @@ def test_a_provider_that_only_returns_rate_limit_errors_finally_fails(lm: Any, p
 
 
 def test_a_rate_limit_error_uses_up_no_retry(lm: Any, provider: Any) -> None:
-    """The first attempt is objected to; `num_retries` is 0."""
+    """The first attempt gets a rate limit error; `num_retries` is 0."""
     provider.set_faults(error_rate=1.0, error_status=429, first_attempts=2)
     with throttled():
         lm("Say hello.")

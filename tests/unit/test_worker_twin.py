@@ -1,4 +1,4 @@
-"""The twin as a process: when there is one, what its death means, and that it never outlives its plan."""
+"""The twin as a process: when it exists, the meaning of its death, and that it never outlives its plan."""
 
 import os
 import signal
@@ -168,7 +168,7 @@ def train():
 
 @pytest.mark.parametrize("given", [{}, {names.ENV_ALLOWANCE: '{"calls":9}'}])
 def test_a_twin_makes_no_lm_call(tmp_path: Path, given: dict[str, str]) -> None:
-    """Data that a model makes: whatever becomes of the call, only the plan pays for it."""
+    """A model makes the data: whatever the outcome of the call, only the plan pays for it."""
     ended = pod(tmp_path, more=ASKS).plan(SWARM_TWIN="1", PYTHONHASHSEED="0", **given)
     assert ended.said == (ExitCode.DONE, None), ended.errors
     assert {*(tmp_path / "asked").read_text().split()} == {"plan"}

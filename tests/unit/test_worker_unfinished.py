@@ -1,4 +1,4 @@
-"""A round that was cut short: the run goes on with the rest of it, and not with what a plan makes of a part."""
+"""A round that was cut short: the run continues with the rest of it, not with a plan over a part of it."""
 
 import contextlib
 import threading
@@ -43,7 +43,7 @@ def done(*positions: int) -> list[Record]:
 
 
 def test_a_plan_need_not_repeat_the_effects_of_a_plan_for_the_best_program() -> None:
-    """That passed over an evaluation, so the optimizer chose another winner."""
+    """That plan skipped an evaluation, so the optimizer chose another winner."""
     first, other = (f'["wave","{digest(number)}"]' for number in (1, 9))
     journal = [result(1), plan_end(0, f"[{first}]"), partial_end(1, f"[{first},{other}]")]
     assert Desk(journal).left(Step(1), Step(2)) is None
@@ -106,7 +106,7 @@ def evaluation(provider: Provider, size: int, program: Any = None) -> Callable[[
 
 
 def until(provider: Provider, most: int) -> Callable[[str], str]:
-    """Answers so many requests."""
+    """Answers this number of requests."""
     usual, lock = provider.answer, threading.Lock()
     given = [0]
 
@@ -136,7 +136,7 @@ def test_cells_that_a_plan_may_not_run_form_a_round(provider: Provider, most: in
 
 
 def test_calls_in_flight_are_kept_when_the_next_call_is_not_allowed(provider: Provider) -> None:
-    """A plan makes calls of its own side by side: those that are under way are paid for."""
+    """A plan makes concurrent calls of its own: calls in flight are paid for."""
     refused = threading.Event()
     usual = provider.answer
 
@@ -160,7 +160,7 @@ def test_calls_in_flight_are_kept_when_the_next_call_is_not_allowed(provider: Pr
 
 
 class Swallows(dspy.Module):
-    """Goes on without an answer."""
+    """Continues without an answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class Swallows(dspy.Module):
 
 
 def test_a_cell_that_ignores_a_refusal_makes_no_other_call(provider: Provider) -> None:
-    """What is left of a limit may be too little for one request, and enough for another."""
+    """The rest of a limit may be too little for a request, but enough for another."""
     usual = provider.answer
 
     def answer(prompt: str) -> str:

@@ -1,4 +1,4 @@
-"""What the user brings, and what is said where it cannot be used: where, what, and what to write instead."""
+"""The user's files and settings, and messages about them: place, problem and remedy."""
 
 import os
 from collections.abc import Iterator
@@ -636,7 +636,7 @@ for name in ("judge", "student", "teacher", "extraction", "jugde"):
 
 
 def test_a_program_gets_a_model_by_its_name() -> None:
-    """Outside of a run, what it gives itself, or DSPy's own; in a run, the spec's."""
+    """Outside of a run, the program's own model or DSPy's; in a run, that of the spec."""
     ended = run_python(MODELS_BY_NAME)
     assert ended.returncode == 0, ended.stderr
     nothing, given, configured, judge, student, teacher, extraction, unknown = ended.stdout.splitlines()

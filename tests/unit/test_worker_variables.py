@@ -1,4 +1,4 @@
-"""Where the user's environment variables come from on a laptop, and how they reach user code."""
+"""Sources of the user's environment variables on a laptop, and their way to user code."""
 
 from pathlib import Path
 from typing import Any

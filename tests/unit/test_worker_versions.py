@@ -1,4 +1,4 @@
-"""What the hooks take for granted of DSPy is looked at first, and what they do not know is refused."""
+"""The worker first checks the hooks' assumptions about DSPy, and refuses an unknown shape."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from swarm_worker.errors import BadInput
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module `library` that shapes can name."""
+    """A module `library` for shapes."""
     module = ModuleType("library")
 
     class Executor:
