@@ -100,17 +100,18 @@ class KubeContract:
             await kube.apply(CONFIG_MAPS, place, body["metadata"]["name"], changed(body, data={"a": "applied"}))
         assert (await there(kube, place, body))["data"] == {"a": "created"}
 
-    @pytest.mark.parametrize("precondition", ["uid", "resourceVersion"])
-    async def test_an_apply_to_a_recreated_object_conflicts(self, kube: Kube, place: str, precondition: str) -> None:
+    @pytest.mark.parametrize("other", [{}, {"uid": str(uuid4())}], ids=["an older state", "a namesake"])
+    async def test_an_apply_to_a_recreated_or_changed_object_conflicts(
+        self, kube: Kube, place: str, other: dict[str, str]
+    ) -> None:
+        """With uid and resourceVersion: for a uid alone, an API server answers that the object is invalid."""
         body = config_map()
         seen = await kept(kube, place, body)
         name = body["metadata"]["name"]
         now = {key: seen["metadata"][key] for key in ("uid", "resourceVersion")}
         await kube.apply(CONFIG_MAPS, place, name, changed(body, metadata=now, data={"a": "1"}))
-        if precondition == "uid":
-            now = {"uid": str(uuid4())}
         with pytest.raises(errors.Conflict):
-            await kube.apply(CONFIG_MAPS, place, name, changed(body, metadata=now, data={"a": "2"}))
+            await kube.apply(CONFIG_MAPS, place, name, changed(body, metadata=now | other, data={"a": "2"}))
         assert (await there(kube, place, body))["data"] == {"a": "1"}
 
     async def test_a_delete_of_a_namesake_conflicts_and_deletes_nothing(self, kube: Kube, place: str) -> None:

@@ -159,7 +159,7 @@ def assert_told(model: str, *words: str) -> None:
         assert f"`{word}`" in row
 
 
-# --- providers that know the caller --------------------------------------------------------------------------------
+# --- providers that know the caller ------------------------------------------------------------------------------
 
 CLAUDE = "bedrock/anthropic.claude-3-haiku-20240307-v1:0"
 CONVERSE = "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse"

@@ -48,7 +48,7 @@ def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -
     return Standing(tuple(map(str, range(len(scores)))), known, frozenset(failed), max_errors)
 
 
-# --- lost evaluations---------------------------------------------------------------------------------------------
+# --- lost evaluations ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ class Group:
             return named[0]
         figures = {
             name: min((figure for limit in named if (figure := getattr(limit, name)) is not None), default=None)
-            for name in ("requests_per_minute", "tokens_per_minute", "concurrency")
+            for name in RateLimit.model_fields
+            if name != "group"
         }
         return RateLimit(group=named[0].group, **figures)
 

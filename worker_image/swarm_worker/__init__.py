@@ -1,15 +1,15 @@
 """The worker: knows DSPy, never Kubernetes.
 
 pod/          plan and work, the processes that pods run
-replay/       how a plan is made durable: hooks, effects, engine
-lookahead/    how a round becomes wide
-journal/      what was paid for
-content/      object graphs, named by their content and carried between processes
-determinism/  whether a program does the same in every process
+replay/       makes a plan durable: hooks, effects, engine
+lookahead/    finds more work for a round
+journal/      results and LM calls that were paid for
+content/      names object graphs by their content, and carries them between processes
+determinism/  checks that a program does the same in every process
 client/       DSPy's LM client
-provider/     what requests cost, and how fast they are sent
-imaginary/    models that exist in this process only
-user/         what the user brings: program, metric, data, models, optimizer
+provider/     cost and rate of requests
+imaginary/    models that exist only in this process
+user/         the user's program, metric, data, models, optimizer
 local/        the local driver: plan and work without a cluster
 """
 
@@ -19,11 +19,11 @@ from typing import Any
 def lm(name: str, otherwise: Any = None) -> Any:
     """The dspy.LM that `spec.models` has under a name, for a program or metric: `swarm_worker.lm("judge")`.
 
-    In a run, student, teacher, prompt and extraction are always there; one that the spec leaves out is the student.
-    Outside of a run, as where plain DSPy uses the compiled program, it is `otherwise`, or else the LM of
-    `dspy.configure`.
+    A run always has student, teacher, prompt and extraction; those that the spec omits are the student. Outside of a
+    run, for example in plain DSPy with the compiled program, the LM is `otherwise`, or else that of `dspy.configure`.
 
-    Raises BadInput, which ends the run, where the spec has no such name; LookupError where there is no LM outside.
+    Raises BadInput, which ends the run, if the spec has no such name. Outside of a run, raises LookupError if there is
+    no LM.
     """
     from swarm_worker.user import roles
 

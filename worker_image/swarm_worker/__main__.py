@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Version(argparse.Action):
-    """Looks for versions only where they are asked for: a pod's start is part of every round."""
+    """Looks up versions only on demand, because a pod's start is part of every round."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import PackageNotFoundError, version

@@ -1,18 +1,18 @@
-"""Errors that say what happens next: each knows the exit code and the reason that its process ends with.
+"""Errors that end a process: each has the exit code and the reason that the process ends with.
 
 SwarmError
-├── BadInput            the user's program, metric, data or spec; BAD_INPUT
-├── CompileFailed       the optimizer raised, as stock would; COMPILE_FAILED
-├── SchemaMismatch      operator and worker speak different versions; SCHEMA_MISMATCH
-├── Drift               program or task is not what the journal was made with; DRIFT
+├── BadInput            the user's program, metric, data or spec is wrong; BAD_INPUT
+├── CompileFailed       the optimizer raised an exception, as in stock DSPy; COMPILE_FAILED
+├── SchemaMismatch      operator and worker use different versions of the contract; SCHEMA_MISMATCH
+├── Drift               program or task differs from the one of the journal; DRIFT
 ├── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
 ├── InfrastructureFailed  neither the user's code nor a model's answer is at fault: never a score; FAILED, as above
 ├── StorageFailed       the depot cannot be read or written; FAILED, as above
-├── LimiterUnreachable  nobody says whose turn it is to ask the provider; FAILED, as above
-├── CellTimeout         a cell does not end; FAILED, it is tried again, alone in the end
-├── NoMoreCalls         another call may not be made; INTERRUPTED, another attempt goes on
+├── LimiterUnreachable  no limiter allows further requests; FAILED, as above
+├── CellTimeout         a cell does not end; FAILED, it is retried, in the end alone
+├── NoMoreCalls         another call is not allowed; INTERRUPTED, another attempt goes on
 │   ├── AllowanceSpent  it might cost more than this pod may spend
-│   └── Stopping        SIGTERM came
+│   └── Stopping        the process received SIGTERM
 └── OutputFull          no more can safely be printed; INTERRUPTED, another attempt goes on
 """
 
@@ -25,7 +25,7 @@ from swarm_worker.exceptions import describe
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception, and what it was raised from or after: DSPy, or a program, may have raised another in its place."""
+    """An exception and its chain of causes: DSPy or a program may have replaced the original exception."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -38,8 +38,8 @@ class SwarmError(Exception):
     """Ends a plan or worker process.
 
     Attributes:
-        exit_code: how the process ends.
-        reason: a documented CamelCase word; it becomes the reason of a condition.
+        exit_code: the process's exit code.
+        reason: a documented CamelCase word, which becomes the reason of a condition.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
@@ -47,7 +47,7 @@ class SwarmError(Exception):
 
 
 class BadInput(SwarmError):
-    """Something that the user wrote cannot be used. The message says what, where, and what to write instead."""
+    """The user's input cannot be used. The message says what is wrong, where, and what to write instead."""
 
     exit_code = ExitCode.BAD_INPUT
 
@@ -81,7 +81,7 @@ class ProviderFailed(SwarmError):
 class InfrastructureFailed(SwarmError):
     """
     Args:
-        error: what was raised.
+        error: the original exception.
     """
 
     reason = WorkerReason.INFRASTRUCTURE_FAILED

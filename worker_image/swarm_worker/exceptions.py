@@ -1,4 +1,4 @@
-"""How exceptions of the user's code are told to people: what, and where."""
+"""Describes exceptions of the user's code to people: the error and its place."""
 
 import sys
 import traceback
@@ -11,26 +11,26 @@ from swarm_wire.words import printable
 from swarm_worker.modules import is_users_file
 
 _RAISED = "swarm_raised"
-"""Attribute of an exception that has left its process: its `Raised`."""
+"""Attribute with the `Raised` of an exception that comes from another process."""
 TEXT, ANSWER, TRACEBACK = 300, 500, 3_000
-"""Characters that are kept of an exception's text, of a model's answer, of a traceback: thousands may fail."""
+"""Characters kept of an exception's text, a model's answer, a traceback: thousands of examples may fail."""
 FRAMES = 20
-"""Of a traceback, the innermost."""
+"""The innermost frames kept of a traceback."""
 
 
 class ProcessEnded(Exception):
-    """What an optimizer sees of an example whose program or metric ends its process: by memory, a signal, or by never
-    coming to an end. Stock DSPy would have ended with it.
+    """The error of an example whose program or metric ended its process: by memory, a signal, or by never ending. It
+    would have ended stock DSPy, too.
     """
 
 
 class Carried(Exception):
-    """What the plan gets in place of an exception that cannot travel.
+    """Replaces an exception that cannot travel.
 
     Args:
-        text: of that exception.
+        text: the exception's text.
         kind: the name of its class.
-        answer: the model's answer that could not be read, if that was why.
+        answer: the model's answer that DSPy could not read, if that was the cause.
     """
 
     def __init__(self, text: str, kind: str, answer: str | None) -> None:
@@ -43,13 +43,13 @@ class Carried(Exception):
 
 @dataclass(frozen=True)
 class Raised:
-    """What is told of an exception where it is not at hand any more.
+    """A description of an exception, for other processes and the report.
 
     Attributes:
         kind: the name of its class.
-        place: the innermost line of the user's, as "file, line n"; empty where none was running.
-        answer: how the model's answer begins that could not be read, if that was why.
-        traceback: from the first line of the user's on.
+        place: the innermost line of user code, as "file, line n"; empty if there is none.
+        answer: the beginning of the model's answer that DSPy could not read, if that was the cause.
+        traceback: the traceback from the first line of user code on.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Raised:
     def of(cls, error: BaseException, redact: Callable[[str], str] = str) -> Self:
         """
         Args:
-            redact: takes secrets out of a text.
+            redact: masks secrets in a text.
         """
         if isinstance(known := getattr(error, _RAISED, None), cls):
             return known
@@ -79,12 +79,12 @@ class Raised:
         )
 
     def mark(self, error: BaseException) -> None:
-        """From now on the exception tells this, also in other processes."""
+        """Attaches this description to the exception, also for other processes."""
         setattr(error, _RAISED, self)
 
 
 def _traceback(error: BaseException) -> str:
-    """As Python prints it, without what ran before the user's code did."""
+    """The traceback as Python prints it, without the frames before the first of user code."""
     told = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = told
     while part is not None:
@@ -101,19 +101,19 @@ def kind_of(error: BaseException) -> str:
 
 
 def unread_answer(error: BaseException) -> str | None:
-    """The model's answer that DSPy's adapter could not read, if that is what the exception tells of."""
+    """The model's answer that DSPy's adapter could not read, if that caused the exception."""
     found = error.answer if isinstance(error, Carried) else getattr(error, "lm_response", None)
     return found if isinstance(found, str) else None
 
 
 def describe(error: BaseException) -> str:
-    """One line: type, text and place, where that is known."""
+    """One line with type, text, and the place if it is known."""
     text, place = error.msg if isinstance(error, SyntaxError) else str(error), location(error)
     return f"{kind_of(error)}: {text} ({place})" if place else f"{kind_of(error)}: {text}"
 
 
 def location(error: BaseException) -> str:
-    """The innermost line outside the libraries, or else within, as "file, line n"; empty where it is not known."""
+    """The innermost line of user code, or else of a library, as "file, line n"; empty if unknown."""
     if isinstance(known := getattr(error, _RAISED, None), Raised):
         return known.place
     if found := _users_place(error):
@@ -134,7 +134,7 @@ def _line(frame: traceback.FrameSummary) -> str:
 
 
 def place() -> str:
-    """The innermost line outside the libraries of the code that runs now, as "file, line n"."""
+    """The innermost line of user code that is running now, as "file, line n"."""
     frame = sys._getframe(1)
     while frame.f_back is not None and not is_users_file(frame.f_code.co_filename):
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Forks of this process that only look: nobody sees anything of what they do but what they send."""
+"""Forks this process to look ahead: a fork has no effect except the messages that it sends."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 @dataclass(frozen=True)
 class Child:
-    """A fork, to the process that made it."""
+    """A fork, as its parent sees it."""
 
     connection: Connection
     pid: int
@@ -34,14 +34,13 @@ class Child:
 def fork(*, duplex: bool) -> "Child | Connection":
     """Forks this process, from its main thread.
 
-    What the fork prints is not printed, and SIGTERM ends it: it must not act on a signal as this process would, with a
-    commit.
+    The fork's output is discarded. SIGTERM ends the fork at once, so that it prints no commit as this process would.
 
     Args:
         duplex: whether the fork also reads.
 
     Returns:
-        Here: the fork. In the fork: its end of the pipe.
+        In the parent: the fork. In the fork: its end of the pipe.
     """
     ours, theirs = Pipe(duplex)
     sys.stdout.flush()
@@ -63,7 +62,7 @@ def fork(*, duplex: bool) -> "Child | Connection":
 
 
 def end_with_reader(pipe: int, code: int) -> None:
-    """From now on this process ends when nobody can read any more what it writes into the pipe."""
+    """Makes this process end as soon as the pipe has no reader."""
 
     def wait() -> NoReturn:
         poll = select.poll()
@@ -75,22 +74,22 @@ def end_with_reader(pipe: int, code: int) -> None:
 
 
 def leave_connections() -> None:
-    """Puts an end that is closed in place of every socket that this fork has inherited.
+    """Replaces every socket that this fork has inherited by a closed one.
 
-    A client that finds its connection closed makes another one. What a fork says on a connection that it shares would
-    confuse the process that owns it.
+    A client that finds its connection closed opens a new one. Messages of a fork on a shared connection would confuse
+    the parent.
     """
     closed, other = socket.socketpair()
     other.close()
     for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
-        with contextlib.suppress(OSError):  # the one that the folder was read with
+        with contextlib.suppress(OSError):  # the descriptor of the folder itself is closed by now
             if stat.S_ISSOCK(os.fstat(number).st_mode) and number != closed.fileno():
                 os.dup2(closed.fileno(), number, inheritable=False)
     closed.detach()
 
 
 def restart_batching() -> None:
-    """From now on every fork has the thread of each `Unbatchify`, which `dspy.retrievers.Embeddings` waits for."""
+    """Restarts the thread of each `Unbatchify` in every later fork: `dspy.retrievers.Embeddings` waits for it."""
     from dspy.utils.unbatchify import Unbatchify
 
     live: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -103,7 +102,7 @@ def restart_batching() -> None:
     def restart() -> None:
         for batching in list(live):
             if not batching.stop_event.is_set():
-                # The thread may have held the locks of these.
+                # New ones, because the parent's thread may have held the locks of the old ones.
                 batching.input_queue, batching.stop_event = Queue(), threading.Event()
                 batching.worker_thread = threading.Thread(target=batching._worker, daemon=True)
                 batching.worker_thread.start()

@@ -1,4 +1,4 @@
-"""Whose code it is: the user's is neither installed nor ours."""
+"""Distinguishes user code from libraries and this package: it is neither installed nor ours."""
 
 import ast
 import os
@@ -20,24 +20,24 @@ _INSTALLED = tuple(
     for place in (path, os.path.realpath(path))
 )
 _PACKAGES = ("/site-packages/", "/dist-packages/")
-"""Also those of another environment than this one: a PYTHONPATH may name them."""
+"""Also matches packages of other environments, which PYTHONPATH may name."""
 
 
 def users_modules() -> Iterator[tuple[str, ModuleType]]:
-    """Those that are imported by now, by name, in the order of their names."""
+    """The user's modules that are imported by now, sorted by name."""
     return ((name, module) for name, module in sorted(sys.modules.items()) if is_users(name))
 
 
 def is_users(name: str) -> bool:
-    """Whether the module of that name comes from a file of the user's."""
+    """Whether the module of that name comes from a user's file."""
     file = getattr(sys.modules.get(name), "__file__", None)
     return bool(file and _is_users_module(name, file))
 
 
 def users_files() -> dict[str, Path]:
-    """Name -> file of the user's modules: those that are imported by now, and those that their code may import later.
+    """Name -> file of the user's modules: those imported by now, and those that their import statements name.
 
-    A function may import what it uses when it is called. Imports whose names are made at run time are not seen.
+    A function may import a module only when it is called. Imports with names made at run time are not found.
     """
     found: dict[str, Path] = {}
     todo = [(name, str(module.__file__)) for name, module in users_modules()]
@@ -50,12 +50,12 @@ def users_files() -> dict[str, Path]:
 
 
 def is_users_file(file: str) -> bool:
-    """Whether code of this file is the user's; so is what no file has, as `exec` runs it."""
+    """Whether code of this file is the user's. Code without a file, as `exec` runs it, counts as the user's."""
     return not (is_library(file) or file.startswith(_OUR_FOLDERS))
 
 
 def is_library(file: str) -> bool:
-    """Whether code of this file is Python's, or an installed package's."""
+    """Whether code of this file belongs to Python or an installed package."""
     return file.startswith(("<frozen ", *_INSTALLED)) or any(part in file for part in _PACKAGES)
 
 
@@ -64,7 +64,7 @@ def _is_users_module(name: str, file: str) -> bool:
 
 
 def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:
-    """Name and file of each module that an import statement of this one may mean, and of the packages that it is in."""
+    """Name and file of each module that this module's import statements may mean, and of its packages."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     try:
         tree = ast.parse(file.read_bytes())
@@ -75,14 +75,14 @@ def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:
             for alias in node.names:
                 yield from _located(alias.name)
         elif isinstance(node, ast.ImportFrom):
-            with suppress(ImportError):  # of a relative import that leaves its package: it would fail
+            with suppress(ImportError):  # a relative import that leaves its package would fail
                 base = resolve_name("." * node.level + (node.module or ""), package)
                 for alias in node.names:
                     yield from _located(f"{base}.{alias.name}")
 
 
 def _located(name: str) -> Iterator[tuple[str, str]]:
-    """A module and the packages that it is in, as far as there are such. `find_spec` would import the packages."""
+    """A module and its packages, as far as they exist. `importlib.util.find_spec` would import the packages."""
     places: Sequence[str] | None = None
     for count, _ in enumerate(name.split("."), 1):
         spec = PathFinder.find_spec(name.rsplit(".", name.count(".") + 1 - count)[0], places)

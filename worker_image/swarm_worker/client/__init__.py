@@ -1,14 +1,14 @@
 """DSPy's LM client: the one part of DSPy that differs between the versions that we support.
 
 flow              code that waits, written once for threads and for coroutines
-call              one LM call, and what a client must do, in words of no version
-dspy34            DSPy 3.4: a client of its own
-dspy33            DSPy 3.3: LiteLLM
-installed         the one for the DSPy that is installed
-versions          what we take for granted of DSPy's insides
-permanent_errors  refusals that no other attempt would change
-advice            what people are told of them, in the words of the spec
+call              an LM call, and the interface of a client, independent of versions
+dspy34            the client of DSPy 3.4, which is DSPy's own
+dspy33            the client of DSPy 3.3, which is LiteLLM
+installed         the client for the installed DSPy
+versions          checks DSPy's internals
+permanent_errors  ends a run for errors that another attempt would meet again
+advice            messages about API keys, in terms of the spec
 lazy              imports LiteLLM before several threads need it
-prices            spares a download of prices
-warm              imports what the client always needs
+prices            avoids the download of prices
+warm              imports modules that the client always needs
 """

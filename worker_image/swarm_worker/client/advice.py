@@ -1,6 +1,6 @@
-"""What people are told of what a model's client says, above all of API keys: in the words of the spec.
+"""Turns an LM client's errors, above all about API keys, into messages in terms of the spec.
 
-A client advises parameters of its own, and variables that the spec's models need not have.
+The client's own advice names its parameters, and variables that the spec's models need not have.
 """
 
 import re
@@ -11,32 +11,32 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.words import sentence
 
 _ADVICE = "To fix:"
-"""What DSPy's client advises comes behind it."""
+"""The text in front of the advice of DSPy's client."""
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)*_(KEY|TOKEN)\b")
 
 _roles: dict[str, dict[str, bool]] = {}
-"""Model -> roles that have it -> whether the spec names a key for them."""
+"""Model -> role with this model -> whether the spec names a key for the role."""
 
 
 def install(spec: CompilationSpec) -> None:
-    """From now on, what is said is about this spec's models."""
+    """Sets the spec whose models later messages name."""
     _roles.clear()
     for role, model in spec.models.by_role.items():
         _roles.setdefault(model.model, {})[role] = model.api_key is not None
 
 
 def said(error: BaseException) -> str:
-    """What a client says, without what it advises, in one line."""
+    """A client's message in one line, without its advice."""
     return " ".join(str(error).partition(_ADVICE)[0].split())
 
 
 def names_key(error: BaseException) -> bool:
-    """Whether the client says from which variable it would take a key."""
+    """Whether the message names a variable for an API key."""
     return _VARIABLE.search(str(error)) is not None
 
 
 def missing_key(error: BaseException) -> str:
-    """What to say where a model was not asked, for want of a key."""
+    """The message if an LM call was not made for lack of a key."""
     if roles := _of(error):
         return (
             f"model {_model(error)!r} has no API key: write {_fields(roles)}, or set the provider's own variable by "
@@ -49,7 +49,7 @@ def missing_key(error: BaseException) -> str:
 
 
 def refused_key(error: BaseException) -> str:
-    """What to say where the provider does not take a key."""
+    """The message if the provider refuses a key."""
     why, roles = f"the provider refuses the API key: {sentence(said(error))}", _of(error)
     if named := [role for role, has_key in roles.items() if has_key]:
         variables = " or ".join(map(api_key_env, named))
@@ -63,9 +63,9 @@ def refused_key(error: BaseException) -> str:
 
 
 def _model(error: BaseException) -> str | None:
-    """The model that an error of DSPy's is about, as the spec writes it."""
+    """The model of a DSPy error, as the spec writes it."""
     model, provider = getattr(error, "model", None), getattr(error, "provider", None)
-    # LiteLLM tells the two apart.
+    # LiteLLM separates provider and model.
     return next((name for name in (model, f"{provider}/{model}") if name in _roles), model)
 
 

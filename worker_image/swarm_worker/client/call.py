@@ -1,4 +1,4 @@
-"""One LM call, and what a client must do, in words of no version of DSPy."""
+"""An LM call, and the interface of an LM client, independent of DSPy's version."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,11 +22,11 @@ from swarm_worker.errors import causes
 
 HTTP_ERROR = 400
 NO_QUOTA = "insufficient_quota"
-"""OpenAI's code for an exhausted account. Its status is that of too many requests, and DSPy 3.3 takes it for that."""
+"""OpenAI's code for an exhausted account. DSPy 3.3 takes it for a rate limit, because both have the same status."""
 _REFUSALS = LMAuthError, LMBillingError, LMInvalidRequestError, LMRateLimitError, LMServerError
 ENDPOINT = ("api_base", "base_url")
 ADDRESS = ("api_key", *ENDPOINT)
-"""Parameters that say where a request is sent and by whom, not what is asked."""
+"""Parameters with a request's address and sender, which are not part of its content."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class LMCall:
     """An LM call that is about to be made. Can be pickled.
 
     Attributes:
-        content: what is asked: the model, the messages, every parameter; not the address.
-        endpoint: where it is asked, if that was said.
-        count: completions asked for.
-        cached: whether DSPy's cache would answer it: equal calls may then have the same answer.
-        native: what the installed client calls it with.
+        content: the model, the messages, and every parameter except the address.
+        endpoint: the endpoint, if one is given.
+        count: number of completions.
+        cached: whether DSPy's cache may answer it. Equal calls may then share an answer.
+        native: the call in the form of the installed client.
     """
 
     content: dict[str, Any]
@@ -50,7 +50,7 @@ class LMCall:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of a tool, as providers' own function calling answers it."""
+    """A tool call in an answer, by the provider's own function calling."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -58,7 +58,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Completion:
-    """One completion of an answer; `tokens` of its text and its tool calls."""
+    """One completion of an answer; `tokens` counts its text and its tool calls."""
 
     text: str
     tokens: int
@@ -66,24 +66,24 @@ class Completion:
 
 
 def endpoint(parameters: Mapping[str, Any]) -> str | None:
-    """Where the parameters of a call say that it goes."""
+    """The endpoint in a call's parameters."""
     return next((parameters[name] for name in ENDPOINT if parameters.get(name)), None)
 
 
 Make = Step[Any]
-"""Makes an LM call as stock DSPy does; it comes to the client's answer, which can be journaled."""
+"""Makes an LM call as stock DSPy does. Its result is the client's answer, which can be journaled."""
 Around = Callable[[Any, LMCall, Make], Flow[Any]]
 """(LM, call, make) -> answer."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request to a provider: an LM call makes one for each completion, and others where one fails.
+    """One request to a provider. An LM call sends one for each completion, and another after each failure.
 
     Attributes:
-        endpoint: where it goes, if that was said.
-        count: completions that it asks for.
-        call: what it is made for.
+        endpoint: the endpoint, if one is given.
+        count: number of completions.
+        call: returns the LM call of the request.
     """
 
     lm: Any
@@ -96,8 +96,8 @@ class TooManyRequests(Exception):
     """The provider objects to the number of requests, or of tokens.
 
     Attributes:
-        error: what the client raised.
-        retry_after: seconds that the provider wants us to wait, if it said so.
+        error: the client's exception.
+        retry_after: seconds that the provider asks us to wait, if any.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -111,7 +111,8 @@ def is_refusal(error: Exception, raised: Exception) -> bool:
     """See Client.
 
     Args:
-        error: one of DSPy's own, for what was raised.
+        error: DSPy's exception.
+        raised: the exception from which DSPy made it.
     """
     if isinstance(error, LMServerError) and is_made_up(raised):
         return False
@@ -122,20 +123,20 @@ def is_refusal(error: Exception, raised: Exception) -> bool:
 
 
 def is_made_up(error: Exception) -> bool:
-    """Whether no server said so: LiteLLM says 500 of a line that was cut, too, and of an answer that it cannot read."""
+    """Whether LiteLLM made up a status 500: it does so for a lost connection, and for an unreadable answer."""
     found = [*causes(error)]
     if not any(type(cause).__module__.startswith("litellm.") for cause in found):
         return False
-    from httpx import HTTPStatusError, TransportError  # imported by now: otherwise it would take a start's time
+    from httpx import HTTPStatusError, TransportError  # LiteLLM has imported httpx; at the top it would slow the start
 
-    # Both, where it sent the request a second time by itself.
+    # Both errors are there if LiteLLM itself has sent the request again.
     was_cut = any(isinstance(cause, TransportError) for cause in found)
     return was_cut or not any(isinstance(cause, HTTPStatusError) for cause in found)
 
 
 @contextmanager
 def objections(*errors: type[Exception]) -> Iterator[None]:
-    """Within, these errors are raised as TooManyRequests; as LMBillingError where waiting is of no use."""
+    """Within the block, turns these errors into TooManyRequests, or LMBillingError if waiting does not help."""
     try:
         yield
     except errors as error:
@@ -148,7 +149,7 @@ def objections(*errors: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def as_raised() -> Iterator[None]:
-    """Within, an objection is what the client raised."""
+    """Within the block, turns TooManyRequests back into the client's exception."""
     try:
         yield
     except TooManyRequests as objection:
@@ -156,44 +157,44 @@ def as_raised() -> Iterator[None]:
 
 
 Send = Step[Usage]
-"""Sends a request; it comes to what that took. Raises TooManyRequests, or what the client raises."""
+"""Sends a request; its result is the usage. Raises TooManyRequests, or the client's exception."""
 RequestAround = Callable[[Request, Send], Flow[None]]
 
 
 class Client(Protocol):
-    """A version of DSPy's LM client; a module that has these functions."""
+    """A version of DSPy's LM client: a module with these functions."""
 
     def intercept(self, around: Around) -> Callable[[], None]:
-        """From now on every LM call of this process goes through it, the last that came being the outermost.
+        """Passes every LM call of this process through `around`; the latest interception is the outermost.
 
-        Returns what takes it away again.
+        Returns a function that removes the interception.
         """
 
     def intercept_requests(self, around: RequestAround) -> Callable[[], None]:
-        """From now on every request that this process sends to a provider goes through it, the last that came being
-        the outermost. A class of the user's own may send requests by itself: its call is one.
+        """Passes every request of this process through `around`; the latest interception is the outermost. A call of a
+        user's class that sends requests itself counts as one request.
 
-        It sends the request, once or several times, until it returns; what it raises is what the client raised.
-        Returns what takes it away again.
+        `around` sends the request, once or several times. The client raises its exceptions as its own. Returns a
+        function that removes the interception.
         """
 
     def is_refusal(self, error: Exception) -> bool:
-        """Whether the provider said no to a request: whatever else a client raises, it may have been answered."""
+        """Whether the provider refused a request. After any other error, it may have answered the request."""
 
     def needs_litellm(self, lm: Any) -> bool:
-        """Whether LiteLLM makes this LM's calls, as far as its parameters tell. What is asked may need it, too."""
+        """Whether the LM's parameters show that LiteLLM makes its calls. A call's content may require it, too."""
 
     def maker(self) -> Callable[[Any, LMCall], Make]:
-        """How LM calls are made now, whatever intercepts them later."""
+        """The present way of making LM calls, without later interceptions."""
 
     def others(self) -> Sequence[Any]:
-        """Classes of clients whose calls do not come here."""
+        """Client classes whose calls are not intercepted."""
 
     def note(self, messages: list[dict[str, Any]], name: str, value: Any) -> None:
-        """Adds to the first of the messages that an adapter made; it will be there in the call's content, too."""
+        """Adds a value to the first message that an adapter made; the call's content has it, too."""
 
     def usage(self, answer: Any) -> Usage:
-        """What an LM call cost: nothing, if DSPy's own cache answered."""
+        """The usage of an LM call; none if DSPy's own cache answered."""
 
     def answer(self, lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Any:
-        """What the client would answer with these completions to a request of so many tokens."""
+        """The client's answer with these completions, to a request of so many prompt tokens."""

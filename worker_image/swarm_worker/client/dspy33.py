@@ -1,11 +1,10 @@
-"""DSPy 3.3: every LM call is `BaseLM.__call__` or `acall`, which call the `forward` of the LM's class: LiteLLM's for a
-`dspy.LM`.
+"""The LM client of DSPy 3.3.
 
-Requests are made by LiteLLM, within `dspy.LM.forward`, with its own repetitions: these are ours where requests are
-intercepted. A class with a `forward` of its own makes requests that nobody hears of: each of its calls counts as one.
+Every LM call goes through `BaseLM.__call__` or `acall` to the `forward` of the LM's class. In `dspy.LM.forward`,
+LiteLLM makes the requests and retries them; if requests are intercepted, this module retries instead. The requests of
+a class with its own `forward` cannot be observed, so each of its calls counts as one request.
 
-What a call cost is told to DSPy's usage tracker alone, so each call gets a tracker of its own, and what it was told is
-part of the answer.
+Only DSPy's usage tracker receives a call's cost. So each call gets its own tracker, whose entries go into the answer.
 """
 
 import copy
@@ -38,16 +37,16 @@ from swarm_worker.client.flow import Flow, Step, arun, pause, run
 
 _ASKED = "prompt", "messages", "request"
 LONGEST_DELAY = 60
-"""Seconds between two requests of a call; they double until then, as in DSPy 3.4."""
+"""Longest pause between two requests of a call, in seconds. The pauses double until then, as in DSPy 3.4."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an LM call returned.
+    """The result of an LM call.
 
     Attributes:
         outputs: its return value.
-        told: usage of each request that was made for it; none where DSPy's cache answered.
+        told: usage of each request that was made for it; empty if DSPy's cache answered.
     """
 
     outputs: Any
@@ -62,7 +61,7 @@ def intercept(around: Around) -> Callable[[], None]:
         call = _call(lm, items, named)
         return _given(lm, (yield from around(lm, call, make(lm, call))))
 
-    # With the names of stock, which callbacks are told.
+    # Callbacks receive the argument names, so they are the same as in stock DSPy.
     def call(
         self: Any, *items: Any, prompt: Any = None, messages: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
@@ -104,7 +103,7 @@ def intercept_requests(around: RequestAround) -> Callable[[], None]:
         return await arun(forwarding(self, {"prompt": prompt, "messages": messages, **kwargs}))
 
     def own(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
-        """Of classes with a `forward` of their own, a call is a request."""
+        """Treats each call of a class with its own `forward` as a request."""
 
         def asking(method: str) -> Flow[Any]:
             if getattr(type(lm), method) is getattr(dspy.LM, method):
@@ -127,7 +126,7 @@ def intercept_requests(around: RequestAround) -> Callable[[], None]:
 
 @dataclass
 class _Sending:
-    """A request that is sent; what was answered last."""
+    """Sends a request, and keeps the last answer."""
 
     send: Step[Any]
     used: Callable[[Any], Usage]
@@ -159,7 +158,7 @@ def _request(lm: Any, named: dict[str, Any]) -> Request:
 
 
 def _used(answer: Any) -> Usage:
-    """Nothing, where DSPy's cache answered."""
+    """The usage of a request; none if DSPy's cache answered."""
     if getattr(answer, "cache_hit", False):
         return Usage()
     told = getattr(answer, "usage", None)
@@ -168,7 +167,7 @@ def _used(answer: Any) -> Usage:
 
 
 def maker() -> Callable[[Any, LMCall], Make]:
-    # Without callbacks: they are told of the call already.
+    # Without callbacks, which the interception calls already.
     inner, async_inner = dspy.BaseLM.__call__.__wrapped__, dspy.BaseLM.acall.__wrapped__
 
     def making(lm: Any, call: LMCall) -> Flow[Answer]:
@@ -189,12 +188,12 @@ def _tracked() -> Iterator[Any]:
 
 def _answer(call: LMCall, outputs: Any, tracker: Any) -> Answer:
     told = [entry for entries in tracker.usage_data.values() for entry in entries]
-    # A class of the user's own need not tell what it used.
+    # A class of the user's own need not report its usage.
     return Answer(outputs, told if told or call.cached else [{}])
 
 
 def _given(lm: Any, answer: Answer) -> Any:
-    """The call's return value; and the usage tracker that is on is told of it, as stock does."""
+    """The call's return value. Adds its usage to the active usage tracker, as stock DSPy does."""
     if dspy.settings.usage_tracker:
         for entry in answer.told:
             dspy.settings.usage_tracker.add_usage(lm.model, entry)
@@ -204,7 +203,7 @@ def _given(lm: Any, answer: Answer) -> Any:
 def _call(lm: Any, items: Any, named: dict[str, Any]) -> LMCall:
     prompt, messages, request = (named[name] for name in _ASKED)
     given = {**lm.kwargs, **{name: value for name, value in named.items() if name not in _ASKED}}
-    # A class with a `forward` of its own is not behind DSPy's cache.
+    # DSPy's cache does not cover a class with its own `forward`.
     cached = bool(given.pop("cache", lm.cache)) and type(lm).forward is dspy.LM.forward
     if given.get("rollout_id") is None:
         given.pop("rollout_id", None)
@@ -218,7 +217,7 @@ def _call(lm: Any, items: Any, named: dict[str, Any]) -> LMCall:
 
 
 _notes: dict[str, dict[str, Any]] = {}
-"""By messages: DSPy makes other messages of those that an adapter made, with the same contents and nothing else."""
+"""Notes by the messages' contents, which are all that DSPy keeps when it rebuilds an adapter's messages."""
 
 
 def others() -> Sequence[Any]:
@@ -235,7 +234,7 @@ def _noted(messages: list[Any]) -> list[Any]:
 
 
 def _native(call: LMCall) -> Any:
-    """What the client calls it with. A call that comes from another process brings its notes."""
+    """The client's arguments for the call. Restores the notes of a call from another process."""
     items, given = call.native
     if given["messages"] and (first := call.content["messages"][0]) is not given["messages"][0]:
         notes = {name: value for name, value in first.items() if name not in given["messages"][0]}
@@ -257,7 +256,7 @@ def usage(answer: Answer) -> Usage:
 
 
 def answer(lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Answer:
-    """All completions come from one request."""
+    """The answer with these completions, as of one request."""
     told = {"prompt_tokens": prompt_tokens, "completion_tokens": sum(completion.tokens for completion in completions)}
     return Answer([_output(completion) for completion in completions], [told])
 

@@ -1,5 +1,5 @@
-"""DSPy 3.4: every LM call, whatever its LM's class, is made by `dspy.clients.execution.execute` or `aexecute`, and each
-of its requests by `_attempt` or `_aattempt`.
+"""The LM client of DSPy 3.4. For every class of LM, `dspy.clients.execution.execute` or `aexecute` makes the calls, and
+`_attempt` or `_aattempt` makes each of their requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -87,12 +87,12 @@ def needs_litellm(lm: Any) -> bool:
         return False
     try:
         return not select_backend(lm).native
-    except Exception:  # its calls will raise the same
+    except Exception:  # the LM's calls will raise the same
         return False
 
 
 def _request(lm: Any, call: Any, canonical: Any) -> Request:
-    """Only a request in the client's own types asks for one completion, whatever the call asks for."""
+    """The request of a call. In the client's own types (`canonical`), it always asks for one completion."""
     count = call.n if canonical is None else 1
     return Request(lm, endpoint({**lm.kwargs, **call.kwargs}), count, lambda: _call(lm, call))
 
@@ -111,7 +111,7 @@ def maker() -> Callable[[Any, LMCall], Make]:
 
 
 def _call(lm: Any, call: Any) -> LMCall:
-    # A class of the user's own may have a model type for which DSPy has no cache key.
+    # A user's class may have a model type for which DSPy has no cache key.
     key = call.key(lm, False) if call.managed or call.request is not None else call.legacy
     content = {name: value for name, value in key.items() if name not in ADDRESS}
     return LMCall(content, endpoint({**lm.kwargs, **call.kwargs}), call.n, call.cache, call)
@@ -132,7 +132,7 @@ def usage(answer: Any) -> Usage:
 
 
 def answer(lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Any:
-    """Each completion is a request of its own."""
+    """The answer with these completions, each as of its own request."""
     results = [
         CallResult.native(
             Response(

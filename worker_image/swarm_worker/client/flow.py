@@ -1,7 +1,7 @@
-"""Code that waits, written once for threads and for coroutines.
+"""Flows: code that waits, written once for threads and for coroutines.
 
-A flow is a generator. It yields each thing that takes time, a Step, and goes on with what that came to, or raised.
-`run` takes the steps in the thread that calls it; `arun` awaits them, so that other coroutines go on.
+A flow is a generator. It yields a Step for each operation that takes time, and goes on with the step's result or
+exception. `run` runs the steps in the calling thread; `arun` awaits them, so that other coroutines go on.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Step(Generic[T]):
-    """Something that takes time.
+    """An operation that takes time.
 
     Attributes:
-        block: does it in a thread.
-        wait: does it in an event loop.
+        block: runs it in a thread.
+        wait: runs it in an event loop.
     """
 
     block: Callable[[], T]
@@ -28,11 +28,11 @@ class Step(Generic[T]):
 
     @classmethod
     def of(cls, flow: "Callable[[], Flow[T]]") -> "Step[T]":
-        """A flow as a step of another."""
+        """A step that runs a flow."""
         return cls(lambda: run(flow()), lambda: arun(flow()))
 
     def once(self) -> "Flow[T]":
-        """The flow of this step alone."""
+        """A flow of only this step."""
         came: T = yield self
         return came
 
@@ -49,7 +49,7 @@ def result_of(future: Future[T]) -> Step[T]:
 
 
 def run(flow: Flow[T]) -> T:
-    """What the flow returns. Raises what it raises."""
+    """Runs a flow in this thread. Returns or raises as the flow does."""
     came, raised = None, None
     try:
         while not isinstance(step := _next(flow, came, raised), _Returned):
@@ -60,11 +60,11 @@ def run(flow: Flow[T]) -> T:
                 raised = error
         return step.value
     finally:
-        raised = None  # its traceback has this frame
+        raised = None  # breaks a reference cycle: the exception's traceback has this frame
 
 
 async def arun(flow: Flow[T]) -> T:
-    """As `run`."""
+    """Runs a flow in an event loop; otherwise as `run`."""
     came, raised = None, None
     try:
         while not isinstance(step := _next(flow, came, raised), _Returned):
@@ -92,5 +92,5 @@ def _next(flow: Flow[T], came: Any, raised: BaseException | None) -> Step[Any] |
         if error is raised or not isinstance(error.__cause__, StopIteration):
             raise
         stopped = error.__cause__
-    # Python lets no StopIteration through a generator, and a client may raise one: as it was, without that error.
+    # A generator turns a client's StopIteration into a RuntimeError, so this raises the original again.
     raise stopped

@@ -1,4 +1,4 @@
-"""The client of the DSPy that is installed."""
+"""Chooses the client for the installed DSPy."""
 
 import functools
 

@@ -1,9 +1,9 @@
-"""LiteLLM, which DSPy imports when the first call needs it, in whatever thread that is.
+"""Makes LiteLLM's late import safe: DSPy imports it when the first call needs it, in any thread.
 
-DSPy 3.3 makes every call by it; DSPy 3.4 those that its own client cannot make: other providers, audio, files, unknown
-parameters. Where another thread is importing LiteLLM at that moment, DSPy takes the half of it that is there already
-(`dspy.utils.lazy_import.require` looks into `sys.modules`), and the call fails. DSPy locks its own imports only, and
-there are others: an answer of LiteLLM's that is read begins one.
+DSPy 3.3 makes every call by LiteLLM. DSPy 3.4 uses it for calls that its own client cannot make: other providers,
+audio, files, unknown parameters. If another thread is importing LiteLLM at that moment, DSPy gets the half-imported
+module (`dspy.utils.lazy_import.require` looks into `sys.modules`), and the call fails. DSPy locks only its own imports,
+and others exist: reading one of LiteLLM's answers begins one.
 """
 
 import functools
@@ -19,14 +19,14 @@ from swarm_worker.errors import InfrastructureFailed
 
 @functools.cache
 def guard() -> None:
-    """From now on, a call that needs LiteLLM waits for an import that is under way."""
+    """Makes calls that need LiteLLM wait for an import under way."""
     user = importlib.import_module("dspy.clients._litellm")
     require = user.require
 
     @functools.wraps(require)
     def waiting(module: str, **given: Any) -> Any:
         try:
-            importlib.import_module(module)  # Python's own lock: it returns a whole module
+            importlib.import_module(module)  # Python's own lock waits until the module is complete
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise

@@ -1,9 +1,10 @@
-"""What ends a run at once, because another attempt would come to the same: a model that cannot be reached, that its
-provider does not know, or whose requests are all refused, as long as it answered none in the run; a package that is not
-installed; an identity that Google does not know.
+"""Ends a run at once for errors that another attempt would meet again.
 
-Later, all but the last two are as in stock DSPy, or tried again: a provider that restarts ends no long run. The journal
-has a CALL for each address that has answered, with nothing but its key.
+A model ends the run if it is unreachable, unknown to its provider, or has all its requests refused. This holds until
+its first answer in the run. Later errors are as in stock DSPy, or retried, so that a restarting provider ends no long
+run. A missing package, or an identity that Google does not know, always ends the run.
+
+The journal has a CALL for each address that has answered, with only a key.
 """
 
 import errno
@@ -28,25 +29,25 @@ from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, SwarmError, causes
 
 PAUSES: Sequence[float] = (1.0, 2.0)
-"""Seconds between attempts to reach a provider for the first time: pods may start before their network does."""
+"""Seconds between the first attempts to reach a provider: pods may start before their network does."""
 NOT_FOUND = 404
 _GOOGLE = "google.auth.exceptions"
 _UNREACHED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 Address = tuple[str, str | None]
-"""Of a model: its name, and where it is asked, if that was said."""
+"""A model's name, and its endpoint, if one is given."""
 
 
 class RequestRefused(SwarmError):
-    """A cell whose requests were refused, when their address had answered nothing in the run yet. It is an error of the
-    model's parameters where that stays so; otherwise a result, as in stock.
+    """A cell's requests were refused, and their address has not answered in the run yet. If it never answers, the
+    model's parameters are wrong; otherwise the cell has a result, as in stock DSPy.
 
     Args:
-        address: of the requests.
+        address: the requests' address.
         record: the cell's result.
 
     Attributes:
-        task: digest of its task; set by whoever runs it.
+        task: digest of the cell's task; set by the code that runs it.
     """
 
     task = ""
@@ -63,10 +64,10 @@ class RequestRefused(SwarmError):
 
 
 class Refusals:
-    """What the providers of this process have answered.
+    """Tracks which addresses have answered this process.
 
     Attributes:
-        knows: whether an address answered before this process began, by its key.
+        knows: whether an address, given by its key, answered before this process began.
         tell: prints a record.
     """
 
@@ -79,7 +80,7 @@ class Refusals:
         self._pauses, self._lock = pauses, threading.Lock()
 
     def around(self, request: Request, send: Send) -> Flow[None]:
-        """Sends a request. Raises BadInput."""
+        """Sends a request. Raises BadInput for a permanent error."""
         pauses = iter(self._pauses)
         while True:
             try:
@@ -91,11 +92,11 @@ class Refusals:
                 yield pause(seconds)
 
     def has_answered(self, address: Address) -> bool:
-        """Whether it did so in the run."""
+        """Whether the address has answered in the run."""
         return address in self._answered or self.knows(key_of(address))
 
     def doubted(self, failed: Iterable[tuple[Address, Exception]]) -> tuple[Address, BaseException] | None:
-        """The refusal among what the LM calls of a cell raised, and by whom, if it may be one of all requests."""
+        """The first refused call of a cell whose address has not answered: it may refuse all requests."""
         for address, error in failed:
             if not self.has_answered(address):
                 for cause in causes(error):
@@ -112,7 +113,7 @@ class Refusals:
         self.tell(Record(RecordKind.CALL, CallMade(key=key_of(address)).to_header()))
 
     def _pause_after(self, request: Request, error: Exception, pauses: Iterator[float]) -> float | None:
-        """Seconds until it is tried again; None where it is not. Raises BadInput where that is of no use."""
+        """Seconds until the next attempt; None for no further attempt. Raises BadInput for a permanent error."""
         address = _address(request)
         if unreached(error) is not None and address not in self._given_up and not self.has_answered(address):
             seconds = next(pauses, None)
@@ -150,7 +151,7 @@ class Refusals:
 
 
 def unreached(error: BaseException) -> OSError | None:
-    """Why nobody was asked, if that is what the exception tells of: an unknown host, a refused connection."""
+    """The cause if a request did not reach its host: an unknown host, a refused connection."""
     for cause in causes(error):
         if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _UNREACHED):
             return cause
@@ -158,8 +159,8 @@ def unreached(error: BaseException) -> OSError | None:
 
 
 def unidentified(error: BaseException) -> Exception | None:
-    """What Google's client says where it has no identity, or one that Google refuses. LiteLLM takes it for a failure of
-    the line, which would be tried again.
+    """The error of Google's client for an identity that is missing or refused. LiteLLM reports it as a network failure,
+    which would be retried.
     """
     found = [cause for cause in causes(error) if type(cause).__module__ == _GOOGLE]
     if any(type(cause).__name__ == "TransportError" or getattr(cause, "retryable", False) for cause in found):
@@ -172,7 +173,7 @@ _PACKAGES: Final = {"bedrock": "boto3", "sagemaker": "boto3", "vertex_ai": "goog
 
 
 def check_packages(lms: Iterable[Any]) -> None:
-    """Raises BadInput where an LM needs a package that is not installed, before any process has imported LiteLLM."""
+    """Raises BadInput if an LM needs a missing package, before any process has imported LiteLLM."""
     for lm in lms:
         package = _PACKAGES.get(lm.model.partition("/")[0])
         if package is not None and client().needs_litellm(lm) and _is_missing(package):
@@ -180,7 +181,7 @@ def check_packages(lms: Iterable[Any]) -> None:
 
 
 def missing_package(error: BaseException) -> BadInput | None:
-    """Set where a package that DSPy's client needs is not installed: LiteLLM, or one that a provider of its wants."""
+    """The error to raise if the cause is a missing package: LiteLLM, or one that LiteLLM needs for a provider."""
     for cause in causes(error):
         if not isinstance(cause, ImportError):
             continue
@@ -201,7 +202,7 @@ def _lacks(what: str) -> BadInput:
 def _is_missing(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is None
-    except ModuleNotFoundError:  # a package that it is in
+    except ModuleNotFoundError:  # a parent package is missing
         return True
     except (ImportError, ValueError):
         return False
@@ -218,19 +219,19 @@ def _address(request: Request) -> Address:
 
 
 def key_of(address: Address) -> str:
-    """32 hex digits: of the CALL that says that the address has answered."""
+    """The key, 32 hex digits, of the CALL that says that the address has answered."""
     return hashlib.blake2b(json.dumps(["answered", *address]).encode(), digest_size=16).hexdigest()
 
 
 def install() -> Refusals:
-    """Watches the requests of this process. To be called before others intercept them: these hear what it raises."""
+    """Tracks the requests of this process. Call it before other interceptions, so that they see its errors."""
     _process.refusals = refusals = Refusals(lambda key: False, lambda record: None)
     client().intercept_requests(refusals.around)
     return refusals
 
 
 def here() -> Refusals:
-    """Of this process."""
+    """The tracker of this process."""
     return _process.refusals
 
 

@@ -1,7 +1,7 @@
-"""Spares what DSPy does to know the prices of LM calls: a download, and a search after every call.
+"""Avoids DSPy's work for the prices of LM calls: a download, and a search after every call.
 
-For a model that is not in its list, DSPy reads the list from end to end: a quarter of a worker's CPU time. The list
-does not change while a process runs, so each model is looked up once.
+DSPy searches its whole list for a model that is not in it, which takes a quarter of a worker's CPU time. The list does
+not change while a process runs, so each model is looked up once.
 """
 
 import copy
@@ -15,12 +15,12 @@ _USERS = ("dspy.clients.costs", "dspy.clients.capabilities")
 
 
 def keep_offline() -> None:
-    """To be called before DSPy needs a price, or imports LiteLLM: it would ask the internet for a newer list."""
+    """Call this before DSPy needs a price or imports LiteLLM, which would download a newer list."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
 def remember() -> None:
-    """Makes DSPy remember what it found; a DSPy that has no such list is left as it is."""
+    """Makes DSPy cache its look-ups. Does nothing for a DSPy without such a list."""
     try:
         users = [importlib.import_module(name) for name in _USERS]
         model_info = importlib.import_module("dspy.clients.model_metadata").model_info
@@ -32,7 +32,7 @@ def remember() -> None:
 
 
 def remembered(look_up: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """`look_up`, asked once for the same arguments; everyone gets a copy of the answer."""
+    """`look_up`, called once for the same arguments; each caller gets a copy of the result."""
 
     @functools.cache
     def known(provider: Any, model: Any, namespaces: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What we take for granted of DSPy's insides, checked when a process starts.
+"""Checks DSPy's internals when a process starts.
 
-The hooks replace parts of DSPy that it does not promise to keep. Another version may have changed them under our feet,
-so each plan and each worker looks first, and refuses what it does not know.
+The hooks replace parts of DSPy that another version may change. So each plan and each worker checks them first, and
+refuses an unknown version.
 """
 
 import importlib
@@ -19,15 +19,15 @@ SUPPORTED = "DSPy 3.3 or 3.4"
 
 
 class Shape(Protocol):
-    """Something that DSPy must have."""
+    """A requirement on DSPy."""
 
     def problem(self) -> str | None:
-        """What is not so, as the end of a sentence; None if all is well."""
+        """The violation, as the end of a sentence; None if the requirement holds."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method with these parameters; types do not count."""
+    """A function or method has these parameters; types are ignored."""
 
     path: str
     parameters: str
@@ -41,7 +41,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Names:
-    """A module or class that has these names, or a dataclass that has these fields."""
+    """A module or class has these names, or a dataclass these fields."""
 
     path: str
     names: str
@@ -55,7 +55,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Closure:
-    """A function within a function, which closes over these variables."""
+    """A function contains an inner function that closes over these variables."""
 
     path: str
     name: str
@@ -86,7 +86,7 @@ HOOKS: Sequence[Shape] = (
     Function("dspy.predict.refine.Refine.forward", "(self, **kwargs)"),
     Names("dspy.utils.unbatchify.Unbatchify", "_worker"),
 )
-"""What the hooks replace or call."""
+"""The functions and classes that the hooks replace or call."""
 
 CLASSES: Sequence[Shape] = (
     Names("dspy", "BaseLM LM Module Predict Example Prediction Evaluate context configure configure_cache settings"),
@@ -131,11 +131,11 @@ CLIENT_33: Sequence[Shape] = (
     Function("dspy.clients.lm.LM.aforward", "(self, prompt=None, messages=None, **kwargs)"),
     Function("dspy.utils.usage_tracker.UsageTracker.add_usage", "(self, lm, usage_entry)"),
 )
-"""What `client` replaces or calls."""
+"""The functions and classes that `client` replaces or calls."""
 
 
 def check() -> None:
-    """Raises BadInput where the installed DSPy is not what we know."""
+    """Raises BadInput if the installed DSPy is not supported."""
     problem = next(problems((*CLASSES, *HOOKS)), None)
     if problem is None:
         problem = next(problems(CLIENT_34 if has_own_client() else CLIENT_33), None)
@@ -147,12 +147,12 @@ def check() -> None:
 
 
 def has_own_client() -> bool:
-    """Whether DSPy has a client of its own, as 3.4 does, and not only LiteLLM."""
+    """Whether DSPy has its own client, as 3.4 does, besides LiteLLM."""
     return find_spec("dspy.clients.execution") is not None
 
 
 def problems(shapes: Sequence[Shape]) -> Iterator[str]:
-    """What is not as it should be."""
+    """The violations of these requirements."""
     for shape in shapes:
         try:
             problem = shape.problem()

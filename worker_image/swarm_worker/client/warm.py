@@ -1,4 +1,4 @@
-"""To be imported ahead: what the installed client imports at its first call, whatever that asks."""
+"""Import this ahead of time: it imports the modules that the installed client needs at its first call."""
 
 from swarm_worker.client.lazy import import_litellm
 from swarm_worker.client.versions import has_own_client

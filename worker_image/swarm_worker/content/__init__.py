@@ -1,11 +1,12 @@
-"""Object graphs by their content: named, and carried between processes.
+"""Names object graphs by their content, and carries them between processes.
 
-digest      names of graphs, the same in every process
-codec       graphs as bytes, by reference where both sides have the object
-state       what of an object counts, and travels
-places      objects that cannot be copied, by the place where the entrypoint puts them
-reachable   what a function can reach by the names in its code
-masking     secrets, kept out of whatever leaves a process
-marks       marks in texts for results that are not there yet
-stand_ins   functions of ours in the place of DSPy's
+digest        names of graphs, the same in every process
+codec         graphs as bytes, with references to objects that both sides have
+state         the state of an object that counts and travels
+places        objects that cannot be copied, by the place where the entrypoint puts them
+reachable     objects that a function can reach by the names in its code
+shared_state  state that user code keeps from one example to the next
+masking       keeps secrets out of data that leave a process
+marks         marks in placeholder texts
+stand_ins     our functions that replace DSPy's
 """

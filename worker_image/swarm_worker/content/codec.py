@@ -1,8 +1,8 @@
-"""Object graphs as bytes, for journeys between processes.
+"""Encodes object graphs as bytes that travel between processes.
 
-Two things never travel: secrets, which the other side has in its own environment, and objects that the other side
-already holds, which are named by their number in a walk over the same graph. The second keeps the identity of
-predictors (optimizers look them up with `id`) and of Signature classes, and makes results small.
+Secrets never travel: the receiver has them in its own environment. Objects that the receiver already has do not travel
+either: a payload names them by their number in a walk over the same graph. This keeps results small, and it keeps the
+identity of Signature classes and of predictors, which optimizers look up by `id`.
 """
 
 import importlib
@@ -29,23 +29,23 @@ from swarm_worker.content.state import is_importable, reduced
 from swarm_worker.errors import Drift
 
 Walks = Sequence[tuple[str, Walk]]
-"""Graphs that both sides hold, each under a name that both agree on."""
+"""Walks over graphs that both sides have, each under a name that both use."""
 
 
 _SECRET, _SECRET_OF_PROGRAM = "secret", f"{MARK}'s secret"
 _PICKLE = b"\x80"
-"""How a pickle begins, and no JSON."""
+"""The first byte of every pickle, and of no JSON."""
 
 
 class SecretInPayload(Exception):
-    """A payload would carry a secret in a place where it cannot be replaced."""
+    """A payload would contain a secret where it cannot be replaced."""
 
 
 class Codec:
-    """Makes payloads and reads them, with the places of this process.
+    """Writes and reads payloads, with the places of this process.
 
     Args:
-        secrets: what it is, for people -> value of what must never be in a payload. Both sides say the same.
+        secrets: name for messages -> value that must never be in a payload. Both sides use the same names.
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
@@ -53,7 +53,7 @@ class Codec:
         self._secrets = dict(secrets)
         for name, secret in secrets.items():
             self._secrets.update((name + step, part) for step, part in masking.parts(secret))
-        # Of equal texts the first counts: whole secrets come before parts.
+        # For equal texts the first name counts, so that whole secrets come before parts.
         self._names = {
             value: name
             for name, value in reversed(self._secrets.items())
@@ -61,7 +61,7 @@ class Codec:
         }
 
     def dumps(self, thing: Any, walks: Walks = ()) -> bytes:
-        """Raises SecretInPayload; NotPortable on objects that cannot be pickled."""
+        """Raises SecretInPayload, and NotPortable for objects that cannot be pickled."""
         buffer = io.BytesIO()
         try:
             _Pickler(buffer, walks, self._reference).dump(thing)
@@ -75,7 +75,7 @@ class Codec:
         return data
 
     def dumps_answer(self, answer: Any) -> bytes:
-        """An answer to an LM call: JSON, or a pickle where a client of the user's own answers with objects of its own.
+        """The answer to an LM call as JSON, or as a pickle if a user's own client answers with objects of its own.
         Raises as `dumps`.
         """
         try:
@@ -89,7 +89,7 @@ class Codec:
         return self.loads(data) if data.startswith(_PICKLE) else json_form.loads(data, self._referred)
 
     def guard(self, data: bytes) -> None:
-        """Raises SecretInPayload where a secret is in what others will read."""
+        """Raises SecretInPayload if the data contain a secret."""
         if (name := masking.secret_in(data, self._long())) is not None:
             raise SecretInPayload(
                 f"the {name} is part of another text that the program holds; do not build strings from secrets in "
@@ -97,21 +97,21 @@ class Codec:
             )
 
     def redact(self, text: str) -> str:
-        """The text for people."""
+        """The text with secrets masked, for people."""
         return masking.redact(text, self._long())
 
     def loads(self, data: bytes, walks: Walks = ()) -> Any:
         return _Unpickler(io.BytesIO(data), dict(walks), self._referred).load()
 
     def _reference(self, text: str) -> tuple[str, str] | None:
-        """What travels in the place of a secret."""
+        """The reference that replaces a secret in a payload; None for other texts."""
         if text in self._names:
             return _SECRET, self._names[text]
         place = places.here().keys.get(text)
         return None if place is None else (_SECRET_OF_PROGRAM, place)
 
     def _referred(self, kind: str, name: str) -> str:
-        """The secret. Raises Drift where there is none any more."""
+        """The secret of a reference. Raises Drift if it no longer exists."""
         if kind == _SECRET_OF_PROGRAM:
             return places.here().secret(name)
         if name not in self._secrets:
@@ -176,7 +176,7 @@ class _Pickler(cloudpickle.Pickler):
         return _untracked(thing, found) if isinstance(thing, type) and isinstance(found, tuple) else found
 
     def _check_key(self, lm: Any) -> None:
-        """Raises SecretInPayload where an LM has a key that the other side cannot know."""
+        """Raises SecretInPayload if an LM has a key that the receiver cannot know."""
         key = getattr(lm, "kwargs", {}).get("api_key")
         if isinstance(key, str) and len(key) >= GUARDED_SECRET and self._reference(key) is None:
             raise SecretInPayload(
@@ -187,27 +187,27 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """How cloudpickle makes a class that cannot be imported, but a new one for each payload, and with its full name.
+    """cloudpickle's reduction of a class that cannot be imported, changed so that each payload makes a new class.
 
-    cloudpickle names such a class, and a process that reads it from a second payload gets the first one back, with its
-    attributes set anew: under the feet of the threads that use it. (They are equal but not the same, and DSPy's choice
-    between two traces of an example depends on which objects are the same.)
+    cloudpickle tracks such classes: a process that reads a second payload gets the first class back, with attributes
+    set anew while other threads use it. The attributes are equal but not identical, and DSPy's choice between two
+    traces of an example depends on identity. The new class also keeps its full name.
     """
     make, arguments, *rest = reduced
     if make not in (cloudpickle.cloudpickle._make_skeleton_class, cloudpickle.cloudpickle._make_skeleton_enum):
         return reduced
     *before, _tracker, extra = arguments
     if make is cloudpickle.cloudpickle._make_skeleton_class:
-        # cloudpickle forgets in which function a class was made, and digests count that.
+        # cloudpickle drops the name of the function that made the class, and digests include it.
         *before, namespace = before
         before.append({**namespace, "__qualname__": thing.__qualname__})
     return (make, (*before, None, extra), *rest)
 
 
 def _signature(module: str, name: str, instructions: str) -> Any:
-    """A Signature class that can be imported, as it was where it comes from.
+    """An importable Signature class with the sender's instructions.
 
-    Optimizers may set the instructions of a class itself (InferRules does); the imported one does not have those.
+    Optimizers such as InferRules set instructions on the class itself; the imported class lacks those.
     """
     found: Any = operator.attrgetter(name)(importlib.import_module(module))
     return found if found.instructions == instructions else found.with_instructions(instructions)

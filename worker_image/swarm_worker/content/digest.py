@@ -1,11 +1,12 @@
-"""Structural digests of object graphs: the same in every process, whatever its hash seed.
+"""Structural digests of object graphs, the same in every process and for every hash seed.
 
-A pickle cannot serve as a name (`Predict.stage` is random, sets have no order, sharing differs after a round trip), so
-a digest walks the graph and hashes what counts: a Merkle tree of blake2b-128. What counts is what can change an answer:
-a program's attributes, demos, signatures and configuration, a function's code and closure, an LM's parameters. What a
-function refers to by global name is not seen; the journal is bound to the program's source for that (`user.binding`).
-Nor are importable classes looked into, for the same reason; those made in a function are. `state` says what of an
-object counts, and `places` which objects are known by their place.
+A pickle cannot serve as a name: `Predict.stage` is random, sets have no order, sharing differs after a round trip. So a
+digest walks the graph and builds a Merkle tree of blake2b-128 over all that can change an answer: a program's
+attributes, demos, signatures and configuration, a function's code and closure, an LM's parameters.
+
+Digests omit the globals that a function names, and the content of importable classes (not of classes made in a
+function): the journal is bound to the program's source instead (`user.binding`). `state` defines which attributes of an
+object count, and `places` which objects are named by their place.
 """
 
 import enum
@@ -28,7 +29,7 @@ from swarm_worker.content.state import SYNCHRONIZERS, counted, is_importable, ow
 
 
 def combine(*parts: str | bytes) -> bytes:
-    """Digest of a sequence of parts, each with its length, so that no two sequences run together."""
+    """Digest of a sequence of parts. It includes their lengths, so different sequences never hash the same bytes."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode("utf8", "surrogatepass")
@@ -38,7 +39,7 @@ def combine(*parts: str | bytes) -> bytes:
 
 
 def is_referable(thing: object) -> bool:
-    """Whether results may refer to the object in place of a copy: its identity or its class matters to optimizers."""
+    """Whether results may refer to the object instead of copying it, because optimizers need its identity or class."""
     if isinstance(thing, type):
         return issubclass(thing, Signature)
     return isinstance(thing, Predict | Example) and not isinstance(thing, Prediction)
@@ -47,12 +48,12 @@ def is_referable(thing: object) -> bool:
 class Walk:
     """One walk over an object graph.
 
-    Beside the digest it numbers the referable objects in the order of its visit: the same graph gives the same numbers
-    in another process, so a result can say "that predictor of yours".
+    It computes the digest, and numbers the referable objects in the order of its visit. The same graph has the same
+    numbers in another process, so a result can refer to a predictor of the receiver.
 
     Attributes:
         referables: the objects by number.
-        unresolved: whether a placeholder of an unfinished effect was met.
+        unresolved: whether the walk met a placeholder of an unfinished effect.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class Walk:
         self._known: dict[int, tuple[bytes, Any]] = {}
 
     def digest(self, *things: Any) -> str:
-        """32 hex digits that name the things together."""
+        """32 hex digits that name the objects together."""
         return combine(*map(self._visit, things)).hex()
 
     def number(self, thing: object) -> int | None:
@@ -91,7 +92,7 @@ class Walk:
         finally:
             del self._open[id(thing)]
         if isinstance(thing, Example | type):
-            # Held together with its digest, so that its id is not given to another object.
+            # The object is kept with its digest, so that no other object gets its id.
             self._known[id(thing)] = (found, thing)
         return found
 
@@ -112,7 +113,7 @@ class Walk:
         if kind in (list, tuple):
             return ["list", *map(visit, thing)]
         if kind is dict:
-            # In its order: that is how a dict gets into a prompt.
+            # The order counts, because a prompt shows it.
             return ["dict", *(visit(part) for item in thing.items() for part in item)]
         if kind in (set, frozenset):
             return ["set", *sorted(map(visit, thing))]
@@ -133,7 +134,7 @@ class Walk:
             cells = [
                 b"empty" if cell == types.CellType() else visit(cell.cell_contents) for cell in thing.__closure__ or ()
             ]
-            # An importable function's attributes do not travel, and may be a memo.
+            # The attributes of an importable function do not travel, and may be a cache.
             own = {} if is_importable(thing) else vars(thing)
             code = (visit(thing.__code__), visit(thing.__defaults__), visit(thing.__kwdefaults__), visit(own))
             return ["function", thing.__module__ or "", thing.__qualname__, *code, *cells]
@@ -165,7 +166,7 @@ class Walk:
         return ["class", _name(thing), *self._own_parts(thing)]
 
     def _own_parts(self, thing: type) -> list[str | bytes]:
-        """Of a class that cannot be imported: its bases, its functions and its plain attributes."""
+        """The bases, functions and plain attributes of a class that cannot be imported."""
         if is_importable(thing):
             return []
         return [*map(self._visit, thing.__bases__), *self._table(dict(_namespace(thing)))]
@@ -176,7 +177,7 @@ class Walk:
         return self._visit(annotation) if isinstance(annotation, type) else combine("annotation", repr(annotation))
 
     def _reduced_parts(self, thing: Any, kind: type) -> list[str | bytes]:
-        """Anything else as pickle sees it: objects with state in C have no useful `__dict__`."""
+        """Any other object as pickle reduces it, because objects with state in C have no useful `__dict__`."""
         try:
             found = reduced(thing)
         except Exception:  # not picklable: connections, generators
@@ -186,18 +187,18 @@ class Walk:
         _, arguments, *more = found
         if more and isinstance(more[0], dict):
             state = counted(thing, more[0])
-            # A Module's attributes have no order of their own.
+            # The order of a Module's attributes has no meaning.
             more[0] = sorted(state.items()) if isinstance(thing, dspy.Module) else state
         parts = [list(part) if hasattr(part, "__next__") else part for part in (arguments, *more)]
         return ["reduced", _name(kind), *map(self._visit, parts)]
 
 
 _EXAMPLE_ATTRIBUTES = frozenset({"_store", "_input_keys", "_demos", "_lm_usage"})
-"""What an Example's fields and inputs are in, and what DSPy notes of a Prediction."""
+"""Attributes that hold an Example's fields and inputs, and DSPy's notes on a Prediction."""
 
 
 def _namespace(thing: type) -> Iterator[tuple[str, Any]]:
-    """What a class made in a function does and holds, without what its metaclass makes of that."""
+    """The methods and attributes of a class made in a function, without those that its metaclass adds."""
     holds = not issubclass(thing, pydantic.BaseModel | enum.Enum)
     if issubclass(thing, enum.Enum):
         yield from ((member.name, member.value) for member in thing)
@@ -221,5 +222,5 @@ def _name(kind: type) -> str:
 def _schema(model: type[pydantic.BaseModel]) -> dict[str, Any]:
     try:
         return model.model_json_schema()
-    except pydantic.PydanticInvalidForJsonSchema:  # a field that JSON cannot carry, as the function of a dspy.Tool
+    except pydantic.PydanticInvalidForJsonSchema:  # JSON has no type for some fields, as the function of a dspy.Tool
         return {name: repr(field.annotation) for name, field in model.model_fields.items()}

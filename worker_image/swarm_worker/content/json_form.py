@@ -1,7 +1,7 @@
-"""Object graphs as JSON, for answers to LM calls: they come back as they were, and reading one runs no code of others.
+"""Encodes answers to LM calls as JSON. They are read back unchanged, and reading one runs no foreign code.
 
-Plain values are themselves. Anything else is an object with two fields, {"$": kind, "of": content}. Of classes, those
-that LM clients answer with are known, and no others: an instance is its state, as `pickle` takes it.
+Plain values are encoded as themselves, all others as an object with two fields: {"$": kind, "of": content}. Only
+classes of LM clients are allowed; an instance is encoded as its state, as `pickle` takes it.
 """
 
 import base64
@@ -23,27 +23,27 @@ PACKAGES: Final = (
     "openai.types",
     "swarm_worker.client",
 )
-"""Whose classes an answer may hold."""
+"""Packages whose classes an answer may contain."""
 _KIND, _OF = "$", "of"
 _HALVES = re.compile("[\ud800-\udfff]")
 
 Hidden = Callable[[str], tuple[str, str] | None]
-"""Text -> what is written in its place, where it must not be."""
+"""Text -> the reference that replaces it, if it is a secret."""
 Found = Callable[[str, str], str]
-"""What is written in its place -> text."""
+"""The reference -> text."""
 
 
 class Unknown(TypeError):
-    """An object that has no such form."""
+    """The object cannot be encoded, or the class not decoded."""
 
 
 def dumps(thing: Any, hidden: Hidden) -> bytes:
-    """Raises Unknown; RecursionError where an object is part of itself."""
+    """Raises Unknown, and RecursionError if an object contains itself."""
     return json.dumps(_Writer(hidden).form(thing), separators=(",", ":")).encode()
 
 
 def loads(data: bytes, found: Found) -> Any:
-    """Raises Unknown where it names another class."""
+    """Raises Unknown for a class that is not allowed."""
     return _Reader(found).thing(json.loads(data))
 
 
@@ -51,7 +51,7 @@ class _Writer:
     def __init__(self, hidden: Hidden) -> None:
         self._hidden = hidden
         self._numbers: dict[int, int] = {}
-        """Of instances, by id: one that is met again is the same one to the reader, too."""
+        """Numbers of instances by id: the reader makes an instance once, however often it occurs."""
 
     def form(self, thing: Any) -> Any:
         kind = type(thing)
@@ -77,7 +77,7 @@ class _Writer:
     def _text(self, text: str) -> Any:
         if (place := self._hidden(text)) is not None:
             return {_KIND: "hidden", _OF: place}
-        # JSON makes one character of two halves that stand side by side.
+        # JSON would join two adjacent surrogates into one character.
         return {_KIND: "text", _OF: [*map(ord, text)]} if _HALVES.search(text) else text
 
     def _mapping(self, mapping: dict[Any, Any]) -> Any:
@@ -136,7 +136,7 @@ class _Reader:
 
 @functools.cache
 def _class(name: str) -> Any:
-    """Raises Unknown where it is none that an answer may hold."""
+    """The class of that name. Raises Unknown if an answer may not contain it."""
     module, _, path = name.partition(":")
     if name == "types:SimpleNamespace":
         return SimpleNamespace
@@ -149,7 +149,7 @@ def _class(name: str) -> Any:
 
 
 def _parts(thing: Any) -> list[Any]:
-    """State, and items where it is a mapping."""
+    """The object's state, and its items if it is a dict."""
     state = thing.__getstate__()
     if type(state) is tuple and not hasattr(thing, "__setstate__"):
         raise Unknown(f"{type(thing).__qualname__} has slots")

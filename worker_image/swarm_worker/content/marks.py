@@ -1,20 +1,20 @@
-"""Marks in texts that stand for results which are not there yet."""
+"""Marks in placeholder texts for missing results."""
 
 import re
 
 _MARK = re.compile(r"⟦[A-Z](?=\|[0-9a-f]{32}\|)")
-"""A user's own text has no digest in it."""
+"""Matches a mark's beginning. The digest keeps it from matching a user's own text."""
 
 
 def mark(role: str, digest: str, field: str) -> str:
-    """A text that stands for a field of an unfinished effect's result."""
+    """A placeholder text for a field of an unfinished effect's result."""
     return f"⟦{role}|{digest}|{field}⟧"
 
 
 def unmarked(text: str) -> tuple[str, bool]:
-    """The text with the scout's letter taken out of its marks, and whether there was one.
+    """The text without the scout's letter in its marks, and whether it has a mark.
 
-    Two scouts that hold the same unfinished result thus hold the same text.
+    So two scouts with the same unfinished result have the same text.
     """
     if "⟦" not in text:
         return text, False

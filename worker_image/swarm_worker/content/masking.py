@@ -1,7 +1,7 @@
-"""Secrets in what leaves a process: where they are, however they are written, and what is told in their place.
+"""Finds secrets in data that leave a process, and replaces them by their names.
 
-A secret is looked for as it is, and in its parts: without the blanks around it, its lines, what a JSON object holds,
-the password of a URL. Each may be in quotes, in JSON, in a URL, in HTML, or in base64.
+It searches for a secret and its parts: the stripped text, its lines, the values of a JSON object, the password of a
+URL. It finds each of them as it is, or as escaped in quotes, JSON, a URL or HTML, or encoded in base64.
 """
 
 import base64
@@ -20,18 +20,18 @@ GUARDED_SECRET = 8
 """Shorter secrets are not searched for: a placeholder such as "none" is part of many texts."""
 _SECRET_FIELD = re.compile(r"(key|secret|token|password|passwd|pwd|credentials?|authorization)$", re.I)
 _WORD = re.compile(r"[\W_]*[A-Za-z]{1,15}[\W_]*")
-"""A part of a secret that may be any word: "[default]", or the password "postgres"."""
+"""Matches a part that may be an ordinary word: "[default]", or the password "postgres"."""
 _WORDS = frozenset({"kind", "outcome"})
-"""Fields of a header that hold a word of the protocol."""
+"""Header fields whose value is a word of the protocol."""
 _BINARY = "utf8", "surrogateescape"
 
 T = TypeVar("T")
 Secrets = tuple[tuple[str, str], ...]
-"""What it is, for people, and the value."""
+"""Pairs of a secret's name, for messages, and its value."""
 
 
 def parts(secret: str) -> Iterator[tuple[str, str]]:
-    """What user code may make of a secret, each with how it is made."""
+    """Texts that user code may derive from a secret, each with a suffix for its name."""
     yield ", stripped", secret.strip()
     yield from ((step, part) for step, part in _pieces(secret) if not _WORD.fullmatch(part))
 
@@ -51,7 +51,7 @@ def _pieces(secret: str) -> Iterator[tuple[str, str]]:
 def _lines(text: str) -> Iterator[tuple[str, str]]:
     lines = text.splitlines()
     for number, line in enumerate(lines if len(lines) > 1 else (), 1):
-        if not line.startswith("-----"):  # the first and last of a key file, which are no secret
+        if not line.startswith("-----"):  # the first and last lines of a key file are no secret
             yield f", line {number}", line.strip()
 
 
@@ -83,10 +83,10 @@ def _password(secret: str) -> str | None:
 
 @dataclass(frozen=True)
 class _Form:
-    """One text to look for.
+    """One text to search for.
 
     Attributes:
-        anchor: part of it that is the same however it is written. Most texts do not have it, which is soon seen.
+        anchor: a part of it that no escaping changes. The search for it is fast, and most texts lack it.
     """
 
     name: str
@@ -97,7 +97,7 @@ class _Form:
 
 @functools.lru_cache(8)
 def _forms(secrets: Secrets) -> list[_Form]:
-    """The longest first: one secret may be part of another."""
+    """The texts to search for, the longest first, because one secret may be part of another."""
     found: dict[str, str] = {}
     for name, secret in secrets:
         for text in (secret, *(part for _, part in parts(secret))):
@@ -108,7 +108,7 @@ def _forms(secrets: Secrets) -> list[_Form]:
 
 
 def _base64(text: str) -> Iterator[str]:
-    """What all base64 has that encodes a text with the secret in it, wherever in it that begins."""
+    """The parts common to all base64 encodings of texts that contain the secret, at any offset."""
     data = text.encode("utf8", "surrogatepass")
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + data).decode()
@@ -129,19 +129,19 @@ def _form(name: str, text: str) -> _Form:
 
 @functools.cache
 def _written(char: str) -> str:
-    """A pattern of the ways to write a character: as it is, or escaped in Python, JSON, URL or HTML."""
+    """A pattern for a character as it is, or escaped in Python, JSON, a URL or HTML."""
     if char.isascii() and char.isalnum():
         return char
     percent = "".join(f"%{byte:02x}" for byte in char.encode("utf8", "surrogatepass"))
     escapes = {json.dumps(char)[1:-1], repr(char)[1:-1], f"\\u{ord(char):04x}"}
-    # What is escaped twice has more backslashes.
+    # A character that is escaped twice has more backslashes.
     ways = [re.escape(escape).replace(r"\\", r"\\+") for escape in sorted(escapes) if escape.startswith("\\")]
     ways += [re.escape(percent), re.escape(html.escape(char)), *([r"\+"] if char == " " else [])]
     return rf"(?:\\*{re.escape(char)}|(?i:{'|'.join(ways)}))"
 
 
 def redact(text: str, secrets: Secrets) -> str:
-    """The text for people: what a provider says of a key that it refuses may repeat the key."""
+    """The text with secrets replaced by their names. A provider's error may repeat the key that it refuses."""
     for form in _forms(secrets):
         if form.anchor in text:
             text = form.text.sub(lambda _, name=form.name: f"({name})", text)  # type: ignore[misc]
@@ -149,13 +149,13 @@ def redact(text: str, secrets: Secrets) -> str:
 
 
 def secret_in(data: bytes, secrets: Secrets) -> str | None:
-    """The name of a secret that is there."""
+    """The name of a secret in the data, if there is one."""
     found = (form.name for form in _forms(secrets) if form.anchor.encode() in data and form.data.search(data))
     return next(found, None)
 
 
 def redacted(thing: Any, redact: Callable[[str], str]) -> Any:
-    """JSON values of a record's header, with all their texts redacted."""
+    """The JSON values of a record's header, with all texts redacted."""
     match thing:
         case str():
             return redact(thing)
@@ -168,9 +168,9 @@ def redacted(thing: Any, redact: Callable[[str], str]) -> Any:
 
 
 def copied(thing: T, redact: Callable[[str], str]) -> T:
-    """A copy of an object with all its texts redacted; the object itself where its copy is as good.
+    """A copy of an object with all its texts redacted, or the object itself if it has no secret.
 
-    Raises whatever pickle raises, and ValueError where it is not copied as it is, or a secret is in what is no text.
+    Raises pickle's errors. Raises ValueError if the copy differs otherwise, or a secret is in data that are no text.
     """
     buffer = io.BytesIO()
     pickler = _Texts(buffer, redact)
@@ -212,11 +212,11 @@ _here: Callable[[str], str] = str
 
 
 def install(redact: Callable[[str], str]) -> None:
-    """Makes this the redaction of what `beginning` cuts in this process."""
+    """Makes this the redaction of `beginning` in this process."""
     global _here
     _here = redact
 
 
 def beginning(text: str, most: int) -> str:
-    """So many characters of a text for people. Redacted before it is cut: half a secret is not found any more."""
+    """The first characters of a text for people. It is redacted before it is cut: half a secret would not be found."""
     return _here(text)[:most]

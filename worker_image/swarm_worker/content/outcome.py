@@ -1,8 +1,8 @@
-"""What a cell came to."""
+"""The outcome of a cell."""
 
 from typing import Any
 
 from swarm_wire.messages import Outcome
 
 Value = tuple[Outcome, Any]
-"""What a cell came to: OK and its return value, or ERROR and its exception."""
+"""A cell's outcome: OK and its return value, or ERROR and its exception."""

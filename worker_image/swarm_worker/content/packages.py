@@ -1,4 +1,4 @@
-"""What is installed, as a digest."""
+"""A digest of the installed packages."""
 
 import functools
 import importlib.metadata
@@ -10,7 +10,7 @@ from swarm_worker.content.digest import combine
 
 @functools.cache
 def packages() -> str:
-    """Of this process: 32 hex digits, of Python and the installed distributions."""
+    """Digest of this process's Python and installed distributions, 32 hex digits."""
     return combine("packages", sys.version, *sorted(_distributions())).hex()
 
 

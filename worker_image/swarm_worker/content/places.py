@@ -1,14 +1,14 @@
 """Objects that cannot be copied, by the place where the entrypoint puts them.
 
-Stock DSPy copies a program attribute by attribute; what cannot be copied (a client, a connection, a lock) all copies
-share. A payload carries the place of such an object, "program.search.http", and the other side finds its own there. The
-same holds for API keys: a payload carries the place of the object that has the key.
+Stock DSPy copies a program attribute by attribute. Copies share each object that cannot be copied: a client, a
+connection, a lock. A payload carries the place of such an object, "program.search.http"; the receiving process uses the
+object that it has at this place. For an API key, a payload carries the place where the key was found.
 
-Objects of the user's classes, of DSPy's, containers and functions are taken apart, so what they hold counts and travels
-by value. An object of any other class is one thing: by value where it can be copied, else by its place. Its content may
-differ from process to process and from moment to moment, and is not looked into.
+The walk takes apart containers, functions, and objects of the user's and DSPy's classes: their parts travel by value.
+An object of any other class travels whole if it can be copied, else by its place. The walk ignores its content, which
+may differ between processes and change at any time.
 
-A process has one set of places. Both sides make theirs by the same walk, a worker when it first meets a place.
+A process has one set of places. Plan and worker build theirs by the same walk; a worker does it at the first place.
 """
 
 import collections
@@ -37,7 +37,7 @@ from swarm_worker.errors import Drift
 from swarm_worker.modules import is_users, users_modules
 
 MARK = "swarm.place"
-"""In every payload that refers to a place."""
+"""Marks each reference to a place in a payload."""
 
 _SECRET = re.compile(
     r"(api_?key|access_?key|secret_?key|client_secret|password|auth_?token|access_?token|authorization)\W*$", re.I
@@ -50,13 +50,13 @@ _OPEN_BASES = (
 )
 _OPEN_PACKAGES = ("dspy", "pydantic")
 _DSPYS_OWN = (*SYNCHRONIZERS, queue.Queue)
-"""What objects of DSPy's classes have for themselves: new ones elsewhere."""
+"""Parts of DSPy's objects that are not shared: each process makes new ones."""
 _USED_UP = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 _ABSENT = object()
 
 
 class NotPortable(Exception):
-    """Something can travel neither by value nor by its place. The message says where it is, and what to write."""
+    """An object can travel neither by value nor by its place. The message says where it is, and what to write."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Place:
     Attributes:
         name: the path to it, from the program, the metric, DSPy's settings or a module.
         before: its attributes when it was found.
-        follows: whether this is a worker's, where only what the plan found counts.
+        follows: whether it is a worker's place: then only changes that the plan found count.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Place:
     follows: bool = False
 
     def changes(self) -> dict[str, Any]:
-        """Public attributes that were set since: they count, but cannot travel."""
+        """Public attributes set since the walk found the object: they count, but cannot travel."""
         return {
             name: value
             for name, value in _attributes(self.thing).items()
@@ -83,7 +83,7 @@ class Place:
         }
 
     def has_copy(self, thing: Any) -> bool:
-        """Whether a thing of the same type is a shallow copy, as DSPy makes it: what is in it is the same."""
+        """Whether an object of the same type is a shallow copy, as DSPy makes them: it has the same attributes."""
         found = _attributes(thing)
         return any(
             found.keys() == source.keys() and all(_same(value, source[name]) for name, value in found.items())
@@ -95,8 +95,8 @@ class Places:
     """The places of one process.
 
     Args:
-        load: gives the objects to begin at, by name, when a place is first asked for.
-        follows: whether the other side decides what travels by its place: a worker's places.
+        load: returns the objects where the walk begins, by name; called when a place is first needed.
+        follows: whether the plan decides which objects travel by place. True in a worker.
     """
 
     def __init__(self, load: Callable[[], Mapping[str, Any]] = dict, *, follows: bool = False) -> None:
@@ -109,7 +109,7 @@ class Places:
         self._seen: dict[int, Any] = {}
         self._secrets: dict[str, str] = {}
         self.keys: dict[str, str] = {}
-        """API keys found, each with the name of its place."""
+        """The API keys found, each with the name of its place."""
 
     @classmethod
     def of(cls, **roots: Any) -> "Places":
@@ -124,17 +124,17 @@ class Places:
         return cls(load, follows=True)
 
     def load(self) -> None:
-        """Loads, in this thread, what is not loaded yet."""
+        """Walks the objects, in this thread, if that is not done yet."""
         with self._lock:
             if not self._is_loaded:
                 for path, thing in [*self._load().items(), *_globals()]:
-                    # What a proxy raises when it is looked at, pickle will meet again if it is part of a payload.
+                    # A proxy may raise when it is inspected. Pickle raises the same if a payload contains it.
                     with contextlib.suppress(Exception):
                         self._collect(path, thing, dspys=False)
                 self._is_loaded = True
 
     def place(self, thing: Any) -> Place | None:
-        """Where the object, or what it is a shallow copy of, is; None where it travels by value."""
+        """The place of the object, or of the original of a shallow copy; None if the object travels by value."""
         places = self._by_kind.get(type(thing))
         if places is None:
             return None
@@ -145,7 +145,7 @@ class Places:
         return next((place for place in places if place.has_copy(thing) and self._is_shared(place)), None)
 
     def find(self, name: str) -> Any:
-        """The object at a place. Raises Drift where there is none."""
+        """The object at a place. Raises Drift if there is none."""
         self.load()
         if (place := self._by_name.get(name)) is None:
             raise Drift(
@@ -157,7 +157,7 @@ class Places:
         return place.thing
 
     def secret(self, name: str) -> str:
-        """The key of that name. Raises Drift where there is none."""
+        """The API key at a place. Raises Drift if there is none."""
         self.load()
         if (value := self._secrets.get(name)) is None:
             raise Drift(
@@ -168,7 +168,7 @@ class Places:
         return value
 
     def _is_shared(self, place: Place) -> bool:
-        """Whether copies share it, as it cannot be copied."""
+        """Whether copies share the object because it cannot be copied."""
         if place.name not in self._shared:
             self._shared[place.name] = not self._follows and not _can_be_copied(place.thing)
         return self._shared[place.name]
@@ -197,7 +197,7 @@ def _globals() -> Iterator[tuple[str, Any]]:
 
 @functools.cache
 def is_open(kind: Any) -> bool:
-    """Whether objects of the class are taken apart."""
+    """Whether the walk takes objects of the class apart."""
     return kind in _CONTAINERS or all(_is_open_base(base) for base in kind.__mro__)
 
 
@@ -207,11 +207,11 @@ def _is_open_base(base: type) -> bool:
 
 
 _packages: set[str] = set()
-"""Installed packages that are the user's all the same: those that the entrypoints name."""
+"""Installed packages that entrypoints name: they count as the user's code."""
 
 
 def parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """What an object is taken apart into, each with the step of its path."""
+    """The parts of an object, each with its step of the path."""
     match thing:
         case dict():
             yield from ((f"[{key!r}]", value) for key, value in list(thing.items()) if isinstance(key, _PLAIN))
@@ -232,7 +232,7 @@ def parts(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """Of a function that travels by value: what it closes over, its defaults, the globals that it names."""
+    """Closure, defaults and named globals of a function that travels by value."""
     if is_importable(function):
         return
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -247,7 +247,7 @@ def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 def _state_parts(thing: Any) -> Iterator[tuple[str, Any]]:
     try:
         found = reduced(thing)
-    except Exception:  # its class says that it cannot be pickled: look for what it holds
+    except Exception:  # its class forbids pickling, but its attributes may have places
         found = (object, (), _attributes(thing))
     if isinstance(found, str):
         return
@@ -267,7 +267,7 @@ def _state_parts(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def explain(thing: Any, can_travel: Callable[[Any], bool]) -> str | None:
-    """What of a payload cannot travel, where that is, and what to write; None where nothing is found."""
+    """A message about the first part that cannot travel: where it is, what to write. None if all parts can."""
     found = _culprit("", thing, can_travel, {})
     if found is None:
         return None
@@ -323,7 +323,7 @@ class _Nowhere(io.RawIOBase):
 
 
 def _can_be_copied(thing: Any) -> bool:
-    if isinstance(thing, io.IOBase):  # cloudpickle makes a text in memory of an open file, which copies do not share
+    if isinstance(thing, io.IOBase):  # cloudpickle reads an open file into memory, and copies would not share that
         return False
     try:
         cloudpickle.Pickler(_Nowhere()).dump(thing)

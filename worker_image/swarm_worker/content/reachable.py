@@ -1,4 +1,4 @@
-"""What the user's functions can reach by the names in their code: their helpers, and the globals that these name."""
+"""Finds the objects that user functions can reach by the names in their code: helpers, and the globals these name."""
 
 import sys
 import types
@@ -10,11 +10,11 @@ import dspy
 from swarm_worker.modules import is_users
 
 DEPTH = 3
-"""Functions that call functions are followed so far."""
+"""Most levels of functions that call functions."""
 
 
 def functions_of(thing: Any) -> Iterator[types.FunctionType]:
-    """The user's functions that run when the thing is called: a function, a method, a module, any callable object."""
+    """The user's functions that run when an object is called: a function, a method, a module, any callable."""
     if isinstance(thing, dspy.Module):
         for _, module in thing.named_sub_modules():
             yield from _of_class(type(module))
@@ -28,9 +28,9 @@ def functions_of(thing: Any) -> Iterator[types.FunctionType]:
 
 
 def reached(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[Any, str, str]]:
-    """What may change of what these functions can reach: object, name, and file of its module.
+    """Objects that these functions can reach and that may change, each with its name and its module's file.
 
-    The functions themselves are among it, and classes of the user's, for their attributes.
+    They include the functions and the user's classes, because these may have attributes.
     """
     seen: set[int] = set()
     todo = [(getattr(function, "__wrapped__", function), 0) for function in functions]
@@ -54,7 +54,7 @@ def reached(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[Any, str,
 
 
 def names_in(code: types.CodeType) -> set[str]:
-    """The names of globals and attributes in a function's code, and in that of functions within it."""
+    """The names of globals and attributes in the code of a function and its inner functions."""
     inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
     return {*code.co_names}.union(*map(names_in, inner))
 
@@ -73,7 +73,7 @@ def _tools(module: Any) -> list[Any]:
 
 
 def classes_of(thing: Any) -> Iterator[tuple[type, str, str]]:
-    """The user's classes of a program's modules, or of a metric that is an object: they may have attributes."""
+    """The user's classes of a program's modules, or of a metric object, because they may have attributes."""
     modules = [module for _, module in thing.named_sub_modules()] if isinstance(thing, dspy.Module) else [thing]
     for kind in dict.fromkeys(base for module in modules for base in type(module).__mro__):
         if is_users(kind.__module__):

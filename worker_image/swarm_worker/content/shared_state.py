@@ -1,8 +1,8 @@
-"""What user code keeps from one example to the next: where, and a digest of it.
+"""Finds state that user code keeps from one example to the next.
 
-A `Picture` is taken before and after examples run; the places that differ are what they left behind. Looked at are the
-program, the metric, callbacks, and the globals of the user's modules: plain values, containers, and objects of classes
-that are the user's or `dspy.Module`s. Other objects, such as clients and loggers, change as they like.
+A `Picture` taken before the examples run is compared with one taken after; places that differ are changes. A picture
+covers the program, the metric, callbacks, and the globals of the user's modules. There it covers plain values,
+containers, `dspy.Module`s and objects of the user's classes. Other objects, such as clients and loggers, may change.
 """
 
 import array
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from swarm_worker.user.data import Compilation
 
 DEPTH = 6
-"""Objects within objects that are looked at."""
+"""Most levels of objects within objects."""
 PLACES, PARTS, ITEMS = 2_000, 20_000, 1_000
-"""Most places of a picture, parts of one place, and items of a container, at its beginning and at its end."""
+"""Most places of a picture, parts of one place, and items at each end of a container."""
 
 BYTES = 100_000
-"""Of an array, at its beginning and at its end."""
+"""Most bytes at each end of an array."""
 
 _SINGLE = (
     *(type(None), bool, int, float, complex, str, bytes, range, Enum, re.Pattern, uuid.UUID, pathlib.PurePath),
@@ -52,7 +52,7 @@ _DSPY_WRITES = ("history",)
 
 
 class Kind(StrEnum):
-    """Whose it is; the first that is found counts."""
+    """The owner of a place, in the order in which changes are reported."""
 
     CALLBACK = "callback"
     EXAMPLE = "example"
@@ -60,11 +60,11 @@ class Kind(StrEnum):
 
 
 class Place(NamedTuple):
-    """Something that can change.
+    """A place whose content can change.
 
     Attributes:
-        path: for people, as "program.metric.seen".
-        file: of the module that it belongs to.
+        path: the place in messages, such as "program.metric.seen".
+        file: the file of the module that the place belongs to.
     """
 
     kind: Kind
@@ -73,24 +73,24 @@ class Place(NamedTuple):
 
 
 Picture = dict[Place, bytes]
-"""A digest of what is at each place. It has PLACES of them where there are more."""
+"""The digest of each place, for at most PLACES places."""
 
 
 def changed(before: Picture, after: Picture) -> list[Place]:
-    """The places of which the pictures differ, callbacks first."""
+    """The places where the pictures differ, callbacks first."""
     new = len(before) < PLACES
     places = [place for place, now in after.items() if (before[place] != now if place in before else new)]
     return sorted(places, key=lambda place: list(Kind).index(place.kind))
 
 
 def picture(loaded: "Compilation") -> Picture:
-    """Of program, metric, callbacks and globals, as they are now."""
+    """The picture of program, metric, callbacks and globals, as they are now."""
     look = _Look()
     for callback in _callbacks(loaded.student):
         look.at(Kind.CALLBACK, callback, *look.name(callback))
     look.at(Kind.STATE, loaded.metric, *look.name(loaded.metric))
     look.at(Kind.STATE, loaded.student, *look.name(loaded.student))
-    # Those of program and metric first: there may be more places than are looked at.
+    # The modules of program and metric come first, because a picture has at most PLACES places.
     own = {type(loaded.student).__module__, getattr(loaded.metric, "__module__", None)}
     for name, module in sorted(users_modules(), key=lambda it: it[0] not in own):
         for attribute, value in list(vars(module).items()):
@@ -100,13 +100,13 @@ def picture(loaded: "Compilation") -> Picture:
 
 
 PROGRAM, METRIC = "spec.program", "spec.metric"
-"""How paths begin of what travels with a cell."""
+"""Path prefixes of the state that travels with a cell."""
 
 
 def kept(program: Any, metric: Any) -> dict[str, bytes]:
-    """A digest of everything that program and metric hold, or can reach by the names in their code, by its path.
+    """Digests by path of all that program and metric hold, or can reach by the names in their code.
 
-    The paths are the same for copies.
+    Copies have the same paths.
     """
     roots = [(Kind.STATE, program, PROGRAM, ""), (Kind.STATE, metric, METRIC, "")]
     functions = [*functions_of(program), *functions_of(metric)]
@@ -119,12 +119,12 @@ def kept(program: Any, metric: Any) -> dict[str, bytes]:
 
 
 def changes(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
-    """Paths of what is not what it was, or is new."""
+    """Paths whose content is new or has changed."""
     return sorted(path for path, now in after.items() if before.get(path) != now)
 
 
 def look_at(things: Iterable[tuple[Kind, Any, str, str]]) -> Picture:
-    """Of these things, each with its path and the file that it belongs to."""
+    """The picture of these objects, each given with its path and file."""
     look = _Look()
     for thing in things:
         look.at(*thing)
@@ -132,7 +132,7 @@ def look_at(things: Iterable[tuple[Kind, Any, str, str]]) -> Picture:
 
 
 def picture_of_example(example: Any, name: str) -> Picture:
-    """Of the fields of an example."""
+    """The picture of an example's fields."""
     look = _Look()
     fields = {Place(Kind.EXAMPLE, f"{name}, field {key}", ""): value for key, value in example.toDict().items()}
     return {place: look.digest(value) for place, value in fields.items()}
@@ -148,14 +148,14 @@ def _callbacks(student: Any) -> list[Any]:
 
 @dataclass
 class _Look:
-    """Goes to the places that can change, and notes a digest of each."""
+    """Visits the places that can change, and notes a digest of each."""
 
     found: Picture = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
     _parts_left: int = PARTS
 
     def name(self, thing: Any) -> tuple[str, str]:
-        """What to call an object, and the file of its module: the name of the global that it is, or its class."""
+        """An object's name for messages (its global's, or its class's), and the file of its module."""
         for name, module in users_modules():
             for attribute, value in vars(module).items():
                 if value is thing:
@@ -167,7 +167,7 @@ class _Look:
         return f"{named.__module__}.{named.__qualname__}{'' if named is thing else '()'}", file
 
     def at_global(self, thing: Any, path: str, file: str, module: str) -> None:
-        """As `at`, of what belongs to the module: what it only imports has its place elsewhere."""
+        """`at` for a global, skipping functions and classes that the module only imports."""
         if isinstance(thing, types.FunctionType | type):
             if thing.__module__ == module:
                 self.at(Kind.STATE, thing, path, file)
@@ -175,7 +175,7 @@ class _Look:
             self.at(Kind.STATE, thing, path, file)
 
     def at(self, kind: Kind, thing: Any, path: str, file: str) -> None:
-        """Notes the parts of an object, each by its path; of anything else, a digest of all of it."""
+        """Notes the parts of an object by their paths, and the digest of a value."""
         if len(self.found) >= PLACES or len(self._open) >= DEPTH or id(thing) in self._open:
             return
         self._open.add(id(thing))
@@ -217,17 +217,17 @@ class _Look:
         return combine(name, str(size), *parts)
 
     def _is_open(self, thing: Any) -> bool:
-        """Whether the object's attributes are looked at."""
+        """Whether pictures cover the object's attributes."""
         return is_users(type(thing).__module__) or isinstance(thing, dspy.Module | dspy.Example | types.SimpleNamespace)
 
     def _is_value(self, thing: Any) -> bool:
-        """Whether all of it is at one place."""
+        """Whether the object is one place as a whole."""
         values = (*_SINGLE, *_SEQUENCES, *_SETS, dict, bytearray, array.array, dspy.Example)
         kind = type(thing)
         return isinstance(thing, values) or f"{kind.__module__}.{kind.__qualname__}" == _ARRAY
 
     def _parts(self, thing: Any, kind: Kind) -> list[tuple[str, Any]]:
-        """The parts that have places of their own, and how each continues the path."""
+        """The parts that are places themselves, each with its step of the path."""
         if isinstance(thing, types.MethodType):
             return [("", thing.__self__)]
         if isinstance(thing, functools.partial):
@@ -256,13 +256,13 @@ def _of_function(function: Callable[..., Any]) -> list[tuple[str, Any]]:
 
 
 def _is_flat(thing: Any) -> bool:
-    """Whether an array's bytes can be looked at without a copy."""
+    """Whether an array's bytes can be read without a copy."""
     flags = getattr(thing, "flags", None)
     return flags is None or bool(flags.c_contiguous and thing.size and thing.dtype.kind in "biufc")
 
 
 def _is_state(name: str, value: Any) -> bool:
-    """Whether it is a class's state, not part of its definition."""
+    """Whether a class attribute is state, not part of the class's definition."""
     return not (name.startswith("__") or callable(value) or hasattr(value, "__get__"))
 
 
@@ -279,6 +279,6 @@ def _texts(names: Any) -> Sequence[str]:
 
 
 def _ends(things: Any, count: int) -> Iterator[Any]:
-    """The first and the last of them."""
+    """At most ITEMS of the first and of the last items."""
     yield from itertools.islice(things, ITEMS)
     yield from itertools.islice(things, max(ITEMS, count - ITEMS), None)

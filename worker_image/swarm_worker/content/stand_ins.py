@@ -1,7 +1,7 @@
-"""Functions of ours in the place of DSPy's.
+"""Replaces functions of DSPy's by ours.
 
-Objects may hold them: where GEPA collects traces, it takes a program's `forward` and puts it into a closure. There they
-count, and travel, as the functions that they stand for: a worker has nothing else in that place.
+Objects may contain them: GEPA collects traces with a closure over a program's `forward`. In digests and payloads, they
+count as the functions that they replace, because a worker has the original ones.
 """
 
 import functools
@@ -13,12 +13,12 @@ _stock: dict[Callable[..., Any], types.FunctionType] = {}
 
 
 def put(owner: type, name: str, function: Callable[..., Any]) -> None:
-    """Replaces a method of a class. The function gets its names: pickle then stores no more than these."""
+    """Replaces a method of a class. The function gets the method's names, so that pickle stores only those."""
     stock = getattr(owner, name)
     _stock[function] = stock_of(stock)
     setattr(owner, name, functools.wraps(stock)(function))
 
 
 def stock_of(function: types.FunctionType) -> types.FunctionType:
-    """What a function stands for; itself, if it is none of ours."""
+    """The function that one of ours replaces; any other function itself."""
     return _stock.get(function, function)

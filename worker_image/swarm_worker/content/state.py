@@ -1,8 +1,8 @@
-"""What of an object counts, and travels.
+"""Defines which state of an object counts and travels.
 
-Digests and payloads take objects apart alike, so what a worker gets is what the plan named. That is what pickle takes,
-less what only DSPy and its optimizers hang on an object: the history of its calls, reports, threads that begin anew.
-Each of these is told by its form and not by its name alone: a user's own attribute of that name counts and travels.
+Digests and payloads take the same state, so a worker gets exactly the object that the plan named. It is the state that
+pickle takes, without the attributes that DSPy and its optimizers add: histories of calls, reports, threads. The form of
+an attribute decides, not only its name, so a user's own attribute of such a name counts and travels.
 """
 
 import copyreg
@@ -17,21 +17,21 @@ from dspy.predict.parameter import Parameter
 from dspy.utils.unbatchify import Unbatchify
 
 SYNCHRONIZERS = (type(threading.Lock()), type(threading.RLock()), threading.Event, threading.Condition)
-"""What holds no state of the user's: another process gets new ones."""
+"""Types without user state: another process makes new ones."""
 
 _STAGE = re.compile(r"[0-9a-f]{16}")
-"""What DSPy draws by chance for each Predict and Retrieve, and never reads."""
+"""The form of `stage`, which DSPy draws at random for each Predict and Retrieve, and never reads."""
 _ENTRY = frozenset({"uuid", "timestamp", "outputs"})
-"""Keys of every entry in DSPy's histories of LM calls."""
+"""Keys that every entry of DSPy's histories has."""
 _LM_ATTRIBUTES = frozenset({"model", "model_type", "cache", "kwargs", "num_retries", "history"})
 """Attributes of a BaseLM that are in its `dump_state`, or do not count."""
 _CLIENT_ATTRIBUTES = frozenset({"provider", "finetuning_model", "launch_kwargs", "train_kwargs", "_providers"})
-"""More of a dspy.LM. Engines count by their `dump_state`."""
+"""Further such attributes of a dspy.LM. Engines count by their `dump_state`."""
 _ENGINES = frozenset({"_engine_spec", "_async_engine_spec", "_engine_store", "_engine_lock"})
 
 
 def reduced(thing: Any) -> Any:
-    """As `thing.__reduce_ex__`. Raises whatever that raises, as a rule TypeError, on what cannot be pickled."""
+    """As `thing.__reduce_ex__`. Raises its exception, usually a TypeError, for an object that cannot be pickled."""
     kind = type(thing)
     if kind is Unbatchify:
         state = {name: getattr(thing, name) for name in ("batch_fn", "max_batch_size", "max_wait_time")}
@@ -46,7 +46,7 @@ def reduced(thing: Any) -> Any:
 
 
 def counted(thing: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """The state of an object without what differs from process to process by DSPy's doing."""
+    """The state of an object without the parts that DSPy makes different in each process."""
     stage = state.get("stage")
     if isinstance(thing, Parameter) and isinstance(stage, str) and _STAGE.fullmatch(stage):
         return {key: value for key, value in state.items() if key != "stage"}
@@ -54,14 +54,14 @@ def counted(thing: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def own_of_lm(lm: Any) -> dict[str, Any]:
-    """What an LM has beside its `dump_state`: attributes of a class of the user's, callbacks."""
+    """An LM's attributes that its `dump_state` lacks: callbacks, and attributes of a user's class."""
     known = _LM_ATTRIBUTES | (_CLIENT_ATTRIBUTES | _ENGINES if isinstance(lm, dspy.LM) else frozenset())
     found = {name: value for name, value in vars(lm).items() if name not in known}
     return found if found.get("callbacks") else {name: found[name] for name in found.keys() - {"callbacks"}}
 
 
 def is_importable(thing: Any) -> bool:
-    """Whether a class or function is what its module has under its name, so that it travels by its name."""
+    """Whether its module has a class or function under its name, so that it travels by name."""
     try:
         return operator.attrgetter(thing.__qualname__)(sys.modules[thing.__module__]) is thing
     except (KeyError, AttributeError):
@@ -73,23 +73,25 @@ def _begin(thing: Any, state: dict[str, Any]) -> None:
 
 
 def _without_reports(thing: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """Histories hold every prompt so far, reports every candidate: they would make payloads grow without end."""
+    """The state without histories, which have all prompts, and reports, which have all candidates: payloads would grow
+    without end.
+    """
     history = vars(thing).get("history")
-    # DSPy's Module leaves both behind where it is copied.
+    # DSPy's Module drops both from a copy.
     own = {"history": [] if is_dspys_history(history) else history, "callbacks": vars(thing).get("callbacks") or []}
     reports = _reports(vars(thing)) if isinstance(thing, dspy.Module) else frozenset()
     return {**{key: value for key, value in state.items() if key not in reports}, **own}
 
 
 def is_dspys_history(history: Any) -> bool:
-    """Whether this is nothing but the LM calls that DSPy notes."""
+    """Whether a history has only entries that DSPy writes."""
     return history is None or (
         isinstance(history, list) and all(isinstance(entry, dict) and entry.keys() >= _ENTRY for entry in history)
     )
 
 
 def _reports(attributes: dict[str, Any]) -> frozenset[str]:
-    """Names of the attributes that an optimizer of DSPy hung on the program that it returned."""
+    """Names of the attributes that DSPy's optimizers add to the program that they return."""
     rows, found = attributes.get("candidate_programs"), set[str]()
     if _is_ranking(rows) and rows:
         found |= {"candidate_programs"}
@@ -105,7 +107,7 @@ def _reports(attributes: dict[str, Any]) -> frozenset[str]:
 
 
 def _is_ranking(rows: Any) -> bool:
-    """Whether these are candidates as optimizers of DSPy list them."""
+    """Whether these are candidates in the form in which DSPy's optimizers list them."""
     return isinstance(rows, list) and all(
         isinstance(row, dict) and isinstance(row.get("program"), dspy.Module) and "score" in row for row in rows
     )

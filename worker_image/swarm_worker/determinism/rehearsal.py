@@ -1,12 +1,12 @@
-"""A rehearsal of program and metric: what a process sees of them before the first LM call is paid for.
+"""Rehearses program and metric: observes their behaviour before the first LM call is paid for.
 
 Everything that must be the same in every process becomes an `Observation`. Program and metric run on a few examples
-against the imaginary provider; each of their LM calls, what they return and what they raise is observed. They run in a
-fork of this process: nothing stays of it here, no call is counted or cached, and no tool is called.
+against the imaginary provider; the rehearsal observes their LM calls, results and exceptions. They run in a fork, which
+leaves no trace in this process: it counts and caches no call, and calls no tool.
 
-Each example runs twice and in the twin in the opposite order. So a choice by chance is missed with probability
-1/2 ** 16 (a fair coin) or 4 % (one in ten), and so is what one example leaves behind for the next one, which a swarm
-runs in other processes. What examples leave where others would read it is told, too (`leftovers`).
+Each example runs twice; the twin runs them in the opposite order. A random choice goes unnoticed with probability
+1/2 ** 16 (a fair coin) or 4 % (one in ten). The same holds for state that one example leaves for the next, since a
+swarm runs them in different processes. State that others would read is reported, too (`Rehearsal.changes`).
 """
 
 import asyncio
@@ -42,31 +42,31 @@ from swarm_worker.user.data import Compilation
 
 EXAMPLES = 8
 RUNS = 16
-"""The first EXAMPLES of the validation set (if there is none, of the training set) are run so often in all, at least
-twice each."""
+"""The number of runs in all, at least two of each example: the first EXAMPLES of the validation set, or else of the
+training set."""
 CALLS = 100
-"""LM calls of one run after which it is ended: a program may wait for an answer that is never imagined."""
+"""The rehearsal ends a run after so many LM calls: a program may wait for an answer that is never imagined."""
 SHARE = 0.5
-"""Of the rehearsal's time, for one run at most: a single slow example leaves time for the others."""
+"""The largest share of the rehearsal's time for one run, so that one slow example leaves time for the others."""
 SILENT_SECONDS = 1.0
-"""A rehearsal that takes longer says what is going on."""
+"""A rehearsal that takes longer prints a message."""
 VALUE_TEXT, REQUEST_TEXT = 1_000, 20_000
-"""Characters that are kept for a message: of a value, of a request."""
+"""Characters of a value, and of a request, that are kept for messages."""
 
 
 _NO_ANSWERS = Answers(Codec({}), lambda key: None, lambda record: None)
-"""All calls are imaginary."""
+"""Knows no answer and prints no record, because all calls are imaginary."""
 
 
 @dataclass
 class Rehearsal:
     """
     Attributes:
-        runs: numbers of the examples whose runs came to their end in time, in order, counted from 1.
-        observations: of these.
-        changes: what the runs left behind.
-        kept: paths of what program and metric changed of what they can reach.
-        seconds: that it took.
+        runs: numbers of the examples whose runs ended in time, in order, counted from 1.
+        observations: the observations of these runs.
+        changes: places that the runs changed.
+        kept: paths that program and metric can reach, and changed.
+        seconds: duration of the rehearsal.
     """
 
     runs: list[int] = field(default_factory=list)
@@ -76,10 +76,11 @@ class Rehearsal:
     seconds: float = 0.0
 
     def check(self, *, is_custom: bool) -> None:
-        """Raises BadInput where examples leave something behind that others would read, and would not find.
+        """Raises BadInput if examples leave changes that a reader in another process would miss.
 
         Args:
-            is_custom: the optimizer is the user's own, and may read whatever program and metric keep. DSPy's do not.
+            is_custom: whether the optimizer is the user's own. Such an optimizer may read all that program and metric
+                keep; DSPy's optimizers do not.
         """
         for place in self.changes:
             if place.kind is not Kind.STATE or is_custom:
@@ -99,7 +100,7 @@ _TOLD = {
 
 
 def observe(loaded: Compilation) -> list[Observation]:
-    """What this process sees of the user's data, program and metric, the same in every process as it should be."""
+    """Observations of the user's data, program and metric, which must be the same in every process."""
     return [*_data(loaded), *_program(loaded)]
 
 
@@ -114,11 +115,11 @@ def rehearse(
     """Runs program and metric on examples of the validation set, in forks of this process. Main thread only.
 
     Args:
-        seconds: the longest time for all of it. A run that takes more than SHARE of it is ended, and its example is
-            begun no more.
-        runs: numbers of the examples to run, in order. Default: twice each of the first ones.
-        backwards: run them in the opposite order. What is returned has the same order.
-        say: tells people what takes long.
+        seconds: time limit of the rehearsal. A run that takes more than SHARE of it is ended, and its example does not
+            run again.
+        runs: numbers of the examples to run, in order. Default: each of the first ones, twice.
+        backwards: run them in the opposite order. The order of the result does not change.
+        say: prints a message about slow runs.
     """
     count = min(EXAMPLES, len(_examples(loaded)[1]))
     todo = list(range(1, count + 1)) * -(-RUNS // max(1, count)) if runs is None else list(runs)
@@ -131,7 +132,7 @@ def rehearse(
 
 
 class _Forks:
-    """The forks in which a rehearsal runs, to the process that makes them."""
+    """The parent's side of a rehearsal: makes the forks and collects their results."""
 
     def __init__(self, loaded: Compilation, seconds: float, runs: int, say: Callable[[str], None]) -> None:
         self._loaded, self._seconds, self._say = loaded, seconds, say
@@ -143,7 +144,7 @@ class _Forks:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds left."""
         return self._seconds - self._elapsed
 
     @property
@@ -151,7 +152,7 @@ class _Forks:
         return monotonic() - self._began
 
     def play(self, todo: list[int]) -> None:
-        """Runs examples in one fork, and takes off the list what needs no further run."""
+        """Runs examples in one fork, and removes from the list those that need no further run."""
         child = fork(duplex=False)
         if not isinstance(child, Child):
             _play(self._loaded, todo, child)
@@ -217,7 +218,7 @@ class _Forks:
 
 
 def _examples(loaded: Compilation) -> tuple[str, list[Any]]:
-    """The kind of the examples that are rehearsed, for people, and all of them."""
+    """The set whose examples are rehearsed: its name for messages, and its examples."""
     return ("training", loaded.data.train) if loaded.data.validation is None else ("validation", loaded.data.validation)
 
 
@@ -227,7 +228,7 @@ class _Refusal(NamedTuple):
 
 
 def _play(loaded: Compilation, todo: Sequence[int], line: Connection) -> NoReturn:
-    """In a fork: runs the examples, and sends what is seen of each, and what was left behind by then."""
+    """In a fork: runs the examples, and sends the observations and changes of each."""
     try:
         end_with_reader(line.fileno(), ExitCode.FAILED)
         leave_connections()
@@ -273,18 +274,18 @@ def _seen(place: str, thing: Any, text: str) -> Observation:
 
 @dataclass
 class _Stage:
-    """One program and its metric; hears the LM calls of the run that is on."""
+    """One program and its metric; receives the LM calls of the current run."""
 
     program: Any
     metric: Callable[..., Any]
     kind: str
-    """Of the examples, for people."""
+    """The examples' set, for messages."""
     _calls: list[tuple[str, str]] = field(default_factory=list)
     _unordered: bool = False
     _lock: Any = field(default_factory=threading.Lock)
 
     def run(self, number: int, example: Any) -> list[Observation]:
-        """What is seen of a run. Raises BadInput where a cell like this would end its run."""
+        """The observations of one run. Raises BadInput if such a cell would end a real run."""
         on, trace = f"on {self.kind} example {number}", recorded.trace()
         with cell_calls(on, _NO_ANSWERS) as ledger, dspy.context(trace=trace, usage_tracker=None):
             seen, predicted = self._tried(f"spec.program {on}", "its prediction", self.program, **example.inputs())
@@ -296,7 +297,7 @@ class _Stage:
         return seen
 
     def hear(self, lm: Any, call: LMCall, answer: Any) -> None:
-        """Is told of an LM call, from any thread."""
+        """Notes an LM call. Any thread may call this."""
         callers = dspy.settings.caller_modules or []
         names = {id(predictor): name for name, predictor in self.program.named_predictors()}
         name = next((names[id(module)] for module in reversed(callers) if id(module) in names), "")
@@ -309,26 +310,26 @@ class _Stage:
     def _tried(
         self, place: str, what: str, function: Callable[..., Any], *given: Any, **named: Any
     ) -> tuple[list[Observation], list[Any]]:
-        """What was seen of a call, and what it returned, if it did."""
+        """The observations of a function call, and a list of its result, empty if it raised."""
         self._calls, self._unordered, returned = [], False, []
         try:
             returned.append(function(*given, **named))
             end = _seen(f"{place}, {what}", returned[0], str(returned[0]))
         except (Exception, SystemExit, _Enough) as error:
-            # Not its text: what is raised may list a set, and nobody decides by that.
+            # The digest omits the error's text, which may list a set in any order; no code decides by it.
             kind = combine(type(error).__qualname__, location(error)).hex()
             end = Observation(f"{place}, what it raised", kind, beginning(describe(error), VALUE_TEXT))
         return [*self._heard(place), end], returned
 
     def _heard(self, place: str) -> Iterator[Observation]:
-        # Calls of several threads or tasks come in any order.
+        # Calls of several threads or tasks arrive in any order.
         for number, (name, text) in enumerate(sorted(self._calls) if self._unordered else self._calls, 1):
             by = f" (predictor {name})" if name else ""
             yield Observation(f"{place}, LM call {number}{by}", combine(text).hex(), beginning(text, REQUEST_TEXT))
 
 
 class _Enough(BaseException):
-    """The run made as many LM calls as a rehearsal waits for. No program catches it."""
+    """Ends a run that has made CALLS LM calls. Programs do not catch it."""
 
 
 def _in_event_loop() -> bool:

@@ -1,7 +1,7 @@
-"""What the tools of agents draw by chance: no rehearsal calls them, so it is found when an example does.
+"""Watches random draws in agents' tools while examples run. Rehearsals run no tools, so they cannot find such draws.
 
-A tool that answers by chance gives each process another answer, and each run of stock DSPy. Such a run ends by name.
-Nothing stands between an agent and its tool: an agent is told the traceback of what a tool raises.
+A tool with random answers gives a different one in each process, and in each run of stock DSPy. It ends the run with a
+reason. The tools themselves are not wrapped, because agents see the tracebacks of their exceptions.
 """
 
 import functools
@@ -31,7 +31,7 @@ _DRAWS: dict[types.ModuleType, tuple[str, ...]] = {
 
 
 def install() -> None:
-    """Watches the draws of this process; before user code is imported, which may take functions of `random`."""
+    """Watches the draws of this process. Call it before user code is imported, which may copy functions of `random`."""
     for module, names in _DRAWS.items():
         for name in names:
             setattr(module, name, _watched(getattr(module, name), f"{module.__name__}.{name}"))
@@ -54,7 +54,7 @@ def _watched(draw: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _tool(frame: types.FrameType | None) -> str | None:
-    """The name of the tool within which this code runs."""
+    """The name of the tool that this frame runs in, if any."""
     while frame is not None:
         owner = frame.f_locals.get("self") if frame.f_code.co_name in ("__call__", "acall") else None
         if isinstance(owner, dspy.Tool):

@@ -1,14 +1,14 @@
-"""The twin: the same plan in another process, to find out what is not the same in every process.
+"""The twin: runs the plan in a second process, to find differences between processes.
 
-A run's first plan starts it, with another hash seed, so that both import side by side. The plan rehearses first
-(see `rehearsal`) and tells the twin which examples came to an end in time: the twin rehearses those. They meet
-at the checkpoint, before the plan spends anything or ends: the twin tells what it observed and ends there, the plan
-compares. Where they differ, the plan asks a second twin, with its own hash seed. If that one sees what the plan sees,
-only the order of a set or a hash is behind it, and all processes of a run have one hash seed: a note says so. Any other
-difference would make scores a matter of chance, and a journal useless; here it is found while nothing has been paid
-for.
+A run's first plan starts the twin with another hash seed, and both import at the same time. The plan rehearses first
+(see `rehearsal`) and sends the twin the examples that ended in time; the twin rehearses those. Before the plan spends
+anything or ends, both reach the checkpoint. There the twin sends its observations and ends, and the plan compares.
 
-Imports little: the twin is to start at once.
+If they differ, the plan starts a second twin with the plan's hash seed. If that twin agrees with the plan, only the
+hash seed causes the difference. All processes of a run have one hash seed, so the run continues with a note. Any other
+difference would make scores random and a journal useless; the checkpoint finds it before anything is paid for.
+
+This module imports little, so that the twin starts at once.
 """
 
 import contextlib
@@ -30,22 +30,22 @@ from swarm_worker.forks import end_with_reader
 from swarm_worker.hash_seed import VARIABLE, hash_seed
 
 PATIENCE_SECONDS = 60
-"""How long a plan that is at the checkpoint waits for its twin, and twice the time of its own rehearsal. For a second
-twin, which is only then started, it waits as much longer as it has taken to come there itself.
+"""How long a plan at the checkpoint waits for its twin, in addition to twice its own rehearsal. A second twin starts
+only then, so it gets in addition the time that the plan itself took.
 """
 NO_CALLS = '{"calls":0}'
 """The allowance of a twin whose plan has one."""
 EXCERPT = 120
-"""Characters of a text that differs, in a message."""
+"""Most characters of a differing text in a message."""
 
 
 class Observation(NamedTuple):
     """Something that must be the same in every process.
 
     Attributes:
-        place: where it was seen, for people: "spec.metric on validation example 3".
-        digest: of what was seen.
-        text: what was seen, or its beginning, for people.
+        place: where it was seen, for messages: "spec.metric on validation example 3".
+        digest: digest of the observed value.
+        text: the value, or its beginning, for messages.
     """
 
     place: str
@@ -57,7 +57,7 @@ LOADED = Observation("the loading of program, metric and data", "done", "done")
 
 
 class Difference(NamedTuple):
-    """The first place at which two processes differ, and what each of them saw there."""
+    """The first place where two processes differ, and what each saw there."""
 
     place: str
     mine: str
@@ -65,12 +65,12 @@ class Difference(NamedTuple):
 
 
 class Twin(Protocol):
-    """One of the two processes, to a plan that runs in the other or in this one.
+    """A process's connection to its counterpart: plan to twin, or twin to plan.
 
     Attributes:
         is_plan: whether this process is the plan that started the other.
-        backwards: run independent examples in the opposite order: it must not count.
-        runs: numbers of the examples to rehearse, in order. None: it is for this process to say.
+        backwards: whether this process runs independent examples in the opposite order, which must not matter.
+        runs: numbers of the examples to rehearse, in order. None: this process decides.
     """
 
     is_plan: bool
@@ -80,20 +80,20 @@ class Twin(Protocol):
     def runs(self) -> list[int] | None: ...
 
     def tell(self, runs: Sequence[int], seconds: float) -> None:
-        """Called once, with the examples that this process has rehearsed, and how long that took."""
+        """Sends the numbers of the rehearsed examples, and the time that they took. Called once."""
 
     def checkpoint(self, observations: Sequence[Observation]) -> str | None:
-        """Called before the plan spends anything or ends; only the first time counts.
+        """Compares the observations, before the plan spends anything or ends. Later calls do nothing.
 
         Returns:
-            A note for people, where there is one.
+            A note for people, if there is one.
 
-        Raises Drift where the two observed something different. Does not return in the twin.
+        Raises Drift if the two differ. Does not return in the twin.
         """
 
 
 def start() -> "Other | None":
-    """Starts the twin of this process, a plan; None where there is no need of one: something was paid for before."""
+    """Starts the twin of this plan. None if the environment disables it, or the run has paid for something already."""
     journal = Path(os.environ.get(names.ENV_JOURNAL_DIR) or names.JOURNAL_DIR)
     if os.environ.pop(names.ENV_TWIN, "1") == "0" or any(journal.rglob(f"*{names.SHARD_SUFFIX}")):
         return None
@@ -103,7 +103,7 @@ def start() -> "Other | None":
         names.ENV_TERMINATION_LOG: os.devnull,
     }
     if names.ENV_ALLOWANCE in environment:
-        # The plan may spend all of it, and nobody books what the twin spends.
+        # The plan may spend the whole allowance, and nobody books a twin's spending.
         environment[names.ENV_ALLOWANCE] = NO_CALLS
     return Other(lambda seed: _launch({**environment, VARIABLE: str(seed)}))
 
@@ -120,7 +120,7 @@ def _launch(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
 
 @dataclass
 class Other:
-    """The twin, to the plan that started it.
+    """The plan's connection to its twin.
 
     Args:
         launch: starts a twin with this hash seed.
@@ -169,7 +169,7 @@ class Other:
 
 
 def _observations(process: "subprocess.Popen[bytes]", patience: float) -> list[Observation] | None:
-    """What the twin saw; None where that cannot be known: it died, or is too slow."""
+    """The twin's observations; None if it died or is too slow."""
     try:
         output, errors = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
@@ -179,14 +179,14 @@ def _observations(process: "subprocess.Popen[bytes]", patience: float) -> list[O
     if code == names.ExitCode.DONE and output:
         return [LOADED, *(Observation(*observation) for observation in json.loads(output))]
     if code in names.TERMINAL_EXITS:
-        # What the user brought could be loaded here, and not there.
+        # The user's code could be loaded in the plan, but not in the twin.
         return [LOADED._replace(digest="failed", text=said)]
     print(f"Nothing is known of differences between processes: the twin ended with {code}. {said}", file=sys.stderr)  # noqa: T201
     return None
 
 
 class Line:
-    """The plan that started this process, to this process, its twin."""
+    """The twin's connection to the plan that started it."""
 
     is_plan = False
     backwards = True
@@ -204,7 +204,7 @@ class Line:
         return runs
 
     def tell(self, runs: Sequence[int], seconds: float) -> None:
-        """The plan knows."""
+        """Does nothing: the plan chose the examples."""
 
     def checkpoint(self, observations: Sequence[Observation]) -> NoReturn:
         with os.fdopen(self._pipe, "w", encoding="ascii") as pipe:
@@ -213,7 +213,7 @@ class Line:
 
 
 def compare(mine: Sequence[Observation], theirs: Sequence[Observation]) -> Difference | None:
-    """The first difference between what two processes saw, in order."""
+    """The first difference between the observations of two processes, in order."""
     for ours, others in zip_longest(mine, theirs, fillvalue=Observation("", "", "nothing")):
         if (ours.place, ours.digest) == (others.place, others.digest):
             continue
@@ -230,7 +230,7 @@ def _placed(seen: Observation, place: str) -> str:
 
 
 def _excerpts(mine: str, theirs: str) -> tuple[str, str]:
-    """Where the two texts begin to differ, with a little of what is before."""
+    """Excerpts of two texts from a little before their first difference."""
     if mine == theirs:
         return _cut(mine, 0), "the same text of another content"
     shorter = min(len(mine), len(theirs))
@@ -258,10 +258,10 @@ _ADVICE = {
 
 
 def explain(difference: Difference, but_for: str) -> str:
-    """For people: where the processes differ, what each saw, what to do.
+    """A message: where the processes differ, what each saw, and what to do.
 
     Args:
-        but_for: in what else they differ, on purpose; ends with the order of examples.
+        but_for: the intended differences between the processes; the text ends with the order of examples.
     """
     advice = next(text for part, text in _ADVICE.items() if difference.place.startswith(part))
     return (

@@ -1,1 +1,1 @@
-"""Language models that exist in this process only: for rehearsals and estimates, without a network, a key or a cost."""
+"""Language models that exist only in this process, for rehearsals and estimates without network, key or cost."""

@@ -1,7 +1,7 @@
-"""Processes all of whose models and scores are imaginary: for estimates.
+"""Makes all models and scores of a process imaginary, for estimates.
 
-Scores are assumed, because those of invented answers would say nothing: a share of them passes, by hash, so they differ
-between candidates and are the same in every process.
+Real scores of invented answers mean nothing, so scores are assumed: a share of the predictions passes, chosen by hash.
+So scores differ between candidates, and are the same in every process.
 """
 
 import json
@@ -33,9 +33,9 @@ class Imagination:
     """
     Attributes:
         pass_rate: share of the scores that are 1; all others are 0.
-        tool_calls: how many an agent makes before it finishes.
-        log: file that each LM call adds a line to: {"model", "byAgent", "calls", "promptTokens", "completionTokens"};
-            and each way in which the metric fails to score: {"metric", "text"}.
+        tool_calls: number of tool calls of an agent before it finishes.
+        log: a file with a line for each LM call: {"model", "byAgent", "calls", "promptTokens", "completionTokens"};
+            and a line for each way in which the metric fails to score: {"metric", "text"}.
     """
 
     pass_rate: float
@@ -44,7 +44,7 @@ class Imagination:
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str]) -> Self | None:
-        """What the environment asks for, and takes it out: user code does not need to know."""
+        """The imagination that the environment describes, if any. Removes the variable, to hide it from user code."""
         text = environment.pop(ENVIRONMENT, None)
         if text is None:
             return None
@@ -56,7 +56,7 @@ class Imagination:
         return {ENVIRONMENT: json.dumps(told)}
 
     def begin(self) -> None:
-        """Makes this process's models imaginary, to its end."""
+        """Makes this process's models imaginary until it ends."""
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
         def write(line: dict[str, Any]) -> None:
@@ -69,8 +69,8 @@ class Imagination:
         _process.tell = lambda kind, text: write({"metric": kind, "text": beginning(text, TEXT)})
 
     def loaded(self) -> None:
-        """To be called when user code has configured what it wants."""
-        # A program may fail on invented answers. That alone must not end what would go on with real ones.
+        """Call this when user code has configured DSPy."""
+        # A program may fail on invented answers, which must not end a compile that real answers would complete.
         dspy.configure(max_errors=10**9)
 
     def assumed(self, metric: Callable[..., Any]) -> "Assumed":
@@ -93,9 +93,9 @@ def _tell_once(kind: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class Assumed:
-    """A metric that passes a share of predictions, whatever they are worth.
+    """A metric that passes a share of the predictions, regardless of their quality.
 
-    The user's metric is called all the same, because it may call models. Where it returns a Prediction, so does this.
+    It still calls the user's metric, which may make LM calls, and returns a Prediction if that does.
     """
 
     metric: Callable[..., Any]

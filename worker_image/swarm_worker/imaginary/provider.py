@@ -1,9 +1,8 @@
-"""A provider that exists in this process only.
+"""An imaginary provider, which answers LM calls within this process.
 
-It answers in the form that a request asks for, and in no other sense. The form is known, not guessed from the prompt:
-DSPy tells callbacks which signature an adapter puts into messages. It is noted in the first of them, so it travels with
-the call, and the same adapter writes the answer down, whichever it is. An answer is a function of the request alone,
-the same in every process.
+Its answers have the form that a request asks for, but no meaning. The form is not guessed from the prompt: DSPy's
+callbacks receive the signature that an adapter puts into messages. A note in the first message carries it with the
+call, and the same adapter formats the answer. An answer depends on the request alone, so all processes get the same.
 """
 
 import json
@@ -23,29 +22,29 @@ from swarm_worker.imaginary.values import Draw, of_schema, of_type
 
 CHARACTERS_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
-"""What a chat's frame adds to each message."""
+"""Tokens that a chat's frame adds to each message."""
 
 Hear = Callable[[Any, LMCall, Any], None]
-"""Is told of each LM call that was answered: the LM, the call, the client's answer."""
+"""Receives each answered LM call: the LM, the call, the client's answer."""
 
 
 _FORM = "imaginary form"
-"""Key of a message."""
+"""Key of the note in a message."""
 
 _LAST = "finish", "submit"
-"""Tools by which ReAct and ReActV2 end."""
+"""Tools that ReAct and ReActV2 call to finish."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What an answer has to look like.
+    """The form of an answer.
 
     Attributes:
-        signature: whose output fields are asked for.
-        adapter: how they are written.
-        tools: name -> JSON schemas of its arguments, of each tool that may be called.
-        by_agent: an agent asks, which decides itself when it ends.
-        is_late: it has called as many tools as agents are taken to call.
+        signature: the signature with the answer's fields.
+        adapter: formats the answer.
+        tools: name -> JSON schemas of the arguments, for each tool that may be called.
+        by_agent: whether the caller is an agent, which itself decides when it ends.
+        is_late: whether the agent has made all tool calls that imaginary agents make.
     """
 
     signature: Any
@@ -56,7 +55,7 @@ class Form:
 
 
 class _Listener(BaseCallback):
-    """Notes the form that an adapter asks for in the messages that it makes."""
+    """Notes the form of the answer in the messages that an adapter makes."""
 
     def __init__(self, tool_calls: int) -> None:
         self._forms: dict[str, Form] = {}
@@ -81,7 +80,7 @@ def _tools(inputs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _tool_calls(inputs: Mapping[str, Any]) -> int:
-    """How many an agent has made: ReAct tells of them in a text, ReActV2 in a history."""
+    """The number of tool calls of an agent: ReAct lists them in a text, ReActV2 in a history."""
     histories = [value for value in inputs.values() if isinstance(value, dspy.History)]
     told = sum("tool_calls" in message for history in histories for message in history.messages)
     return told + str(inputs.get("trajectory")).count("observation_")
@@ -89,10 +88,10 @@ def _tool_calls(inputs: Mapping[str, Any]) -> int:
 
 @contextmanager
 def imagined(hear: Hear = lambda lm, call, answer: None) -> Iterator[None]:
-    """Within the block no LM call of this process leaves it, and no tool is called.
+    """Within the block, no LM call leaves this process, and no tool runs.
 
-    A `dspy.Tool` is what an agent chooses to call; it would be called with invented arguments, and may do anything. So
-    it is not: the agent reads an imaginary observation. What a program does by itself, it does.
+    An agent would call a `dspy.Tool` with invented arguments, and the tool may do anything. So the agent gets an
+    imaginary observation instead. Functions that a program calls directly do run.
     """
     undo = install(hear)
     try:
@@ -102,23 +101,23 @@ def imagined(hear: Hear = lambda lm, call, answer: None) -> Iterator[None]:
 
 
 def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
-    """From now on no LM call of this process leaves it, and no tool is called. Returns what ends that.
+    """As `imagined`, from now on. Returns a function that ends it.
 
     Args:
-        tool_calls: how many an agent makes before it finishes.
+        tool_calls: number of tool calls that an agent makes before it finishes.
     """
 
     def imagine(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
         found = answer(lm, call)
         hear(lm, call, found)
-        yield from ()  # takes no time
+        yield from ()  # makes this a generator: an imaginary call has no steps
         return found
 
     tool, async_tool, listener = Tool.__call__, Tool.acall, _Listener(tool_calls)
     undo_client = client().intercept(imagine)
 
     def observe(called: Tool, **arguments: Any) -> Any:
-        # A prediction of ReActV2 is what its tool returns by which it ends.
+        # The tool that ends ReActV2 returns its prediction.
         is_dspys = called.func.__module__ == "dspy.predict.react_v2"
         return tool(called, **arguments) if is_dspys else f"What {called.name} found."
 
@@ -126,7 +125,7 @@ def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
         return observe(called, **arguments)
 
     Tool.__call__, Tool.acall = observe, async_observe
-    # Not among `dspy.settings.callbacks`: a program, or a cell, may have its own, in a context.
+    # `dspy.settings.callbacks` will not do: a program or a cell may override it in a context.
     dspy.Adapter.callbacks = property(
         lambda adapter: [*vars(adapter).get("callbacks", ()), listener],
         lambda adapter, callbacks: vars(adapter).update(callbacks=callbacks),
@@ -141,7 +140,7 @@ def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
 
 
 def answer(lm: Any, call: LMCall) -> Any:
-    """The client's answer: a completion for each that was asked for, with its usage."""
+    """The client's answer, with as many completions as the call asks for, and their usage."""
     asked = request_text(call)
     completions = [_completion(call, Draw(f"{asked}\0{number}")) for number in range(call.count)]
     return client().answer(lm, completions, _prompt_tokens(call))
@@ -153,7 +152,7 @@ def is_by_agent(call: LMCall) -> bool:
 
 
 def request_text(call: LMCall) -> str:
-    """A request in one text: its messages and parameters, but not where it is sent and by whom."""
+    """A request as one text: its messages and parameters, without endpoint and sender."""
     messages = [{name: part for name, part in message.items() if name != _FORM} for message in _messages(call)]
     return json.dumps(call.content | {"messages": messages}, ensure_ascii=False, default=_name)
 
@@ -163,20 +162,20 @@ def _form(call: LMCall) -> Form | None:
 
 
 def _messages(call: LMCall) -> list[dict[str, Any]]:
-    """None for a request that is written in the client's own types."""
+    """The messages of a call; empty for a request in the client's own types."""
     return call.content.get("messages") or []
 
 
 def _name(thing: object) -> str:
-    """In place of what JSON cannot say: addresses differ between processes."""
+    """A name for an object that JSON cannot express. Its repr may have an address, which differs between processes."""
     return f"{type(thing).__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
 def _completion(call: LMCall, draw: Draw) -> Completion:
     form = _form(call)
     if form is None:
-        return _counted(draw.text("instruction"))  # a plain prompt: optimizers ask so for instructions
-    # Tools in the request are called natively: then no field of the answer does.
+        return _counted(draw.text("instruction"))  # optimizers use plain prompts to get instructions
+    # If the request has tools, the answer calls them natively, and not in a field.
     native = _tool_call(form, draw, call.content.get("tool_choice")) if call.content.get("tools") else None
     fields = form.signature.output_fields.items()
     values = {name: _value(name, field.rebuild_annotation(), form, draw) for name, field in fields}
@@ -190,7 +189,7 @@ def _counted(text: str, *tool_calls: ToolCall) -> Completion:
 
 
 def _tool_call(form: Form, draw: Draw, wanted: Any = None) -> ToolCall | None:
-    """What an agent calls next: other tools first, then the one that ends it, where there is one."""
+    """The agent's next tool call: other tools first, then the tool that ends it, if there is one."""
     last = [name for name in form.tools if name in _LAST]
     others = [name for name in form.tools if name not in _LAST]
     if isinstance(wanted, Mapping) and (name := wanted.get("function", {}).get("name")) in form.tools:
@@ -210,7 +209,7 @@ def _value(name: str, annotation: Any, form: Form, draw: Draw) -> Any:
         call = _tool_call(form, draw)
         return {"tool_calls": [{"name": call.name, "args": call.arguments}] if call else []}
     if get_origin(annotation) is Literal and "finish" in get_args(annotation):
-        # ReAct, which chooses its next tool.
+        # The field in which ReAct chooses its next tool.
         others = [choice for choice in get_args(annotation) if choice != "finish"]
         return "finish" if form.is_late or not others else draw.one(others, name)
     return of_type(annotation, name, draw)

@@ -1,4 +1,4 @@
-"""Values of a type that mean nothing: each a function of its seed alone, so every process invents the same."""
+"""Makes up values of a type. A value depends on its seed alone, so every process makes up the same."""
 
 import hashlib
 import re
@@ -14,26 +14,26 @@ _LENGTHS = (
     (re.compile(r"reason|rationale|thought|explanation|discussion"), 30),
     (re.compile(r""), 8),
 )
-"""About how many words a text has, by its field's name."""
+"""Approximate number of words of a text, by its field's name."""
 _WORDS = (
     *("about", "after", "again", "always", "before", "both", "case", "change", "clear", "could", "each", "early"),
     *("even", "every", "fact", "far", "few", "find", "first", "form", "full", "good", "half", "here", "high", "hold"),
     *("just", "keep", "kind", "last", "later", "less", "line", "list", "little", "long", "made", "more", "most"),
 )
 _DEPTH = 4
-"""How deep structures that contain themselves are followed."""
+"""Depth limit for recursive structures."""
 
 Schema = Mapping[str, Any]
 
 
 class Draw:
-    """Choices by hash."""
+    """Makes choices by hash."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
 
     def below(self, limit: int, *about: object) -> int:
-        """One of 0 .. limit - 1, always the same for the same seed and subject."""
+        """A number from 0 to limit - 1, always the same for the same seed and subject."""
         text = "\0".join([self._seed, *map(str, about)])
         return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) % limit
 
@@ -41,7 +41,7 @@ class Draw:
         return options[self.below(len(options), *about)]
 
     def text(self, name: str) -> str:
-        """A sentence of about the length that texts of this name have."""
+        """A sentence with the usual length of texts of this name."""
         length = next(words for pattern, words in _LENGTHS if pattern.search(name.lower()))
         count = max(1, length * 3 // 4 + self.below(length // 2, name, "length"))
         words = [self.one(_WORDS, name, number) for number in range(count)]
@@ -49,9 +49,9 @@ class Draw:
 
 
 def of_type(annotation: Any, name: str, draw: Draw) -> Any:
-    """A value that JSON can say and that pydantic takes for the annotation.
+    """A JSON value that pydantic accepts for the annotation.
 
-    Raises pydantic's error where the annotation has no JSON schema.
+    Raises pydantic's error if the annotation has no JSON schema.
     """
     if annotation is str or (isinstance(annotation, type) and issubclass(annotation, dspy.Reasoning | Code)):
         return draw.text(name)
@@ -59,7 +59,7 @@ def of_type(annotation: Any, name: str, draw: Draw) -> Any:
 
 
 def of_schema(schema: Schema, name: str, draw: Draw) -> Any:
-    """A value that JSON can say, and that the JSON schema allows."""
+    """A JSON value that the schema allows."""
     return _of_schema(schema, name, draw, schema.get("$defs", {}), 0)
 
 

@@ -1,6 +1,6 @@
-"""What a plan or worker knows of what was paid for.
+"""The results and LM calls that were paid for, as a plan or worker reads them.
 
 run_journal  the journal of one run
-store        it, and those of earlier runs
-body_store   where bodies are kept outside of the cluster's etcd
+store        that journal, and those of earlier runs
+body_store   stores bodies outside of the cluster's etcd
 """

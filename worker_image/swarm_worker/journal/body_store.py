@@ -1,7 +1,7 @@
-"""Where the bodies of a journal are kept, if not in the cluster's etcd: on a volume, or wherever fsspec reaches.
+"""Stores the bodies of a journal outside the cluster's etcd: on a volume, or wherever fsspec reaches.
 
-Headers go the usual way, through the output of pods into ConfigMaps, and say what is finished. A body goes to the depot
-first, together with others, and its record is printed when it is safe there. The record's header then says where it is.
+Headers still go through the output of pods into ConfigMaps, and say what is finished. A pod writes several bodies
+together to the depot. Once they are safe there, it prints the records, whose headers say where the bodies are.
 """
 
 import contextlib
@@ -25,31 +25,31 @@ from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
 T = TypeVar("T")
 
 KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
-"""Kinds of records whose bodies only pods read, and which there are many of."""
+"""Kinds with many records, whose bodies only pods read."""
 PAUSE_SECONDS: Final = 1.0
-"""How long bodies are collected for one object: the most that is lost more than without a depot."""
+"""How long bodies are collected for one object. A killed pod loses at most so much more than without a depot."""
 OBJECT_BYTES: Final = 4 * 1024 * 1024
-"""So much at a time, or one body that is larger."""
+"""An object is written when it has so many bytes; it is larger if a single body is."""
 PAUSES: Final = (0.5, 1.0, 2.0)
-"""Seconds before another try: what a volume or a bucket fails at for a moment ends no pod."""
+"""Seconds before each retry, so that a brief failure of a volume or bucket ends no pod."""
 CACHED: Final = 32
-"""Objects held in memory, because neighbours in a journal are neighbours there."""
+"""Objects held in memory, because bodies that are close in a journal are often in one object."""
 
 
 class Bodies(Protocol):
-    """Reads bodies that are kept somewhere else."""
+    """Reads bodies that are stored elsewhere."""
 
     def read(self, stored: Stored) -> bytes: ...
 
     def give_up(self, error: SwarmError) -> NoReturn:
-        """Without a body there is no going on, and neither a program nor an optimizer may catch that."""
+        """Ends the process for lack of a body, so that no program or optimizer can catch the error."""
 
 
 class Depot:
     """
     Args:
-        url: a folder, as fsspec writes it.
-        options: of its file system: credentials, endpoints.
+        url: an fsspec URL of a folder.
+        options: options of the file system: credentials, endpoints.
 
     Attributes:
         end: ends the process.
@@ -58,7 +58,7 @@ class Depot:
     end: Callable[[SwarmError], NoReturn] | None = None
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        # Most pods have no depot, and need not wait for it.
+        # Imported only here, because most pods have no depot.
         from fsspec.core import url_to_fs
 
         self._url, self._options = url, dict(options or {})
@@ -71,7 +71,7 @@ class Depot:
 
     @property
     def _files(self) -> Any:
-        """The file system. A scout is a fork, and connections do not survive one."""
+        """The file system; opened anew in a scout, because connections do not survive a fork."""
         if os.getpid() != self._process:
             from fsspec.core import url_to_fs
 
@@ -80,7 +80,7 @@ class Depot:
         return self._opened
 
     def write(self, name: str, data: bytes) -> None:
-        """An object that is whole, or not there. Raises StorageFailed."""
+        """Writes an object, completely or not at all. Raises StorageFailed."""
         path = f"{self._root}/{name}"
         if self._is_local:
             self._tried("written", lambda: _write_file(Path(path), data))
@@ -88,7 +88,7 @@ class Depot:
             self._tried("written", lambda: self._files.pipe_file(path, data))
 
     def read(self, stored: Stored) -> bytes:
-        """A body. Raises Drift where it is not what was put there."""
+        """A stored body. Raises Drift if it was altered."""
         try:
             body = self._cached(stored.name)[stored.offset : stored.offset + stored.length]
         except StorageFailed as error:
@@ -103,7 +103,7 @@ class Depot:
         raise error
 
     def keep_only(self, runs: Sequence[str]) -> None:
-        """Makes the folder, and deletes what other runs left there, as far as that is allowed."""
+        """Makes the folder, and deletes the objects of other runs, if the file system allows it."""
         with contextlib.suppress(StorageFailed), self._explained("tidied up"):
             if self._is_local:
                 Path(self._root).mkdir(parents=True, exist_ok=True)
@@ -112,18 +112,18 @@ class Depot:
                     self._files.rm(path, recursive=True)
 
     def redact(self, text: str) -> str:
-        """Without what the options hold."""
+        """The text without the texts of the options, which may be secrets."""
         return masking.redact(text, self._secrets)
 
     def _read(self, name: str) -> bytes:
-        """A whole object. Raises Drift where it is not there."""
+        """A whole object. Raises Drift if it is missing."""
 
         def read() -> bytes:
             try:
                 data: bytes = self._files.cat_file(f"{self._root}/{name}")
             except FileNotFoundError:
                 if self._is_local:
-                    Path(self._root).stat()  # raises where not even that is there: nothing may be mounted
+                    Path(self._root).stat()  # raises if the folder is missing, too: the volume may not be mounted
                 raise self._damaged(name) from None
             return data
 
@@ -137,7 +137,7 @@ class Depot:
         )
 
     def _tried(self, what: str, act: Callable[[], T]) -> T:
-        """What it returns, once it does. Raises Drift at once, and StorageFailed after some tries."""
+        """Calls the function, with retries, and returns its result. Raises Drift at once, StorageFailed at the end."""
         for pause in PAUSES:
             try:
                 return act()
@@ -160,7 +160,7 @@ class Depot:
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    """Whole or not at all, and to stay."""
+    """Writes a file completely or not at all, and syncs it to disk."""
     scratch = Path(f"{path}.new")
     scratch.parent.mkdir(parents=True, exist_ok=True)
     with scratch.open("wb") as file:
@@ -170,7 +170,7 @@ def _write_file(path: Path, data: bytes) -> None:
     scratch.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some file systems know no such thing
+        with contextlib.suppress(OSError):  # some file systems cannot sync a folder
             os.fsync(folder)
     finally:
         os.close(folder)
@@ -188,27 +188,27 @@ def _texts(value: object) -> Iterator[str]:
 
 
 class Sender:
-    """Prints records in their order, each when its body is in the depot.
+    """Prints records in order, each once its body is in the depot.
 
     Args:
-        prefix: of the names of its objects.
+        prefix: first part of the objects' names.
         put: prints a record.
     """
 
     def __init__(self, depot: Depot, prefix: str, put: Callable[[Record], None]) -> None:
         self._depot, self._put = depot, put
         self._prefix, self._count = f"{prefix}-{secrets.token_hex(4)}", 0
-        # Reentrant: a signal handler may send what is left in the middle of anything.
+        # Reentrant: a signal handler may flush while its thread holds a lock.
         self._lock, self._writing = threading.RLock(), threading.RLock()
         self._waiting: list[Record] = []
         self._error: StorageFailed | None = None
         self._timer: threading.Timer | None = None
 
     def put(self, record: Record) -> None:
-        """Raises StorageFailed, also for a record before this one."""
+        """Queues a record. Raises StorageFailed, also for an earlier record."""
         if self._error is not None:
             raise self._error
-        if record.kind is RecordKind.BOOKED:  # is told before it is spent, and waits for nothing
+        if record.kind is RecordKind.BOOKED:  # a booking must be printed before the money is spent
             return self._put(record)
         with self._lock:
             self._waiting.append(record)
@@ -221,7 +221,7 @@ class Sender:
             self.flush()
 
     def flush(self) -> None:
-        """All that was put is printed; also what could not be written before. Raises StorageFailed."""
+        """Prints all queued records, also those that could not be written before. Raises StorageFailed."""
         with self._writing:
             with self._lock:
                 if self._timer is not None:
@@ -246,7 +246,7 @@ class Sender:
                     offset += len(record.body)
                     record = Record(record.kind, {**record.header, STORED: stored.to_header()})
                 self._put(record)
-            # Not before: whoever interrupts this sends them again, and of equal records the first counts.
+            # Removed last: an interrupting signal handler prints them again, and the first of equal records counts.
             with self._lock:
                 del self._waiting[: len(records)]
 
@@ -256,9 +256,9 @@ class Sender:
 
 
 def take(environment: MutableMapping[str, str]) -> Depot | None:
-    """The depot in the environment, if there is one; taken out of it, so that user code does not inherit secrets.
+    """The depot in the environment, if there is one. Its variables are removed, so that user code sees no secrets.
 
-    Raises BadInput where its options are no JSON object.
+    Raises BadInput if its options are not a JSON object.
     """
     url, text = environment.pop(names.ENV_DEPOT, ""), environment.pop(names.ENV_DEPOT_OPTIONS, "")
     if not url:

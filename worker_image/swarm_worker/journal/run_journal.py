@@ -1,4 +1,4 @@
-"""The journal of one run: results by key, finished LM calls, and what its plans did."""
+"""The journal of one run: results by key, finished LM calls, and the ends of its plans."""
 
 import contextlib
 import json
@@ -22,15 +22,15 @@ Body = bytes | Stored
 
 @dataclass
 class Journal:
-    """Results of finished effects and LM calls. The first of a key counts, whatever comes later.
+    """Results of finished effects and LM calls. For each key, only the first result counts.
 
     Attributes:
-        plans: the ends of its plans, oldest first.
-        last: the last of them that went on with the compile. One for the best program so far does not: it passes over
-            evaluations, and what the optimizer does from there on is not what it would have done.
-        stream: the effect stream of that one.
-        accounts: what pods have spent, where they were given allowances.
-        bodies: where those are that are not with their records.
+        plans: the ends of the run's plans, oldest first.
+        last: the last plan that continued the compile. A plan for the best program so far does not: it passes over
+            evaluations, so its optimizer takes another course.
+        stream: the effect stream of `last`.
+        accounts: the spending of pods with allowances.
+        bodies: reads bodies that are not stored with their records.
     """
 
     bodies: Bodies | None = None
@@ -62,7 +62,7 @@ class Journal:
         return journal
 
     def put(self, record: Record) -> None:
-        """Adds a RESULT, a CALL, what was BOOKED or BOUND; passes over other kinds."""
+        """Adds a RESULT, CALL, BOOKED or BOUND record; ignores other kinds."""
         if record.kind is RecordKind.RESULT:
             result = Result.model_validate(record.header)
             self._results.setdefault(result.key, (result, body_of(record)))
@@ -79,7 +79,7 @@ class Journal:
 
     @property
     def bound(self) -> Bound | None:
-        """What it belongs to; None where no plan has come so far as to know it."""
+        """The journal's binding; None if no plan has reached the point of knowing it."""
         return next((end for end in reversed(self.plans) if end.binding), self._bound)
 
     def __contains__(self, key: str) -> bool:
@@ -89,14 +89,14 @@ class Journal:
         return len(self._results)
 
     def has_call(self, key: str) -> bool:
-        """Whether there is a CALL of that key, with an answer or without."""
+        """Whether there is a CALL with that key, with or without an answer."""
         return key in self._calls
 
     def result(self, key: str) -> Result:
         return self._results[key][0]
 
     def has_error(self, key: str) -> bool:
-        """Whether there is a result of that key, and it is an error."""
+        """Whether the result of that key is an error."""
         return key in self and self.result(key).outcome is Outcome.ERROR
 
     def body(self, key: str) -> bytes:
@@ -107,14 +107,14 @@ class Journal:
             self.bodies.give_up(error)
 
     def is_good(self, key: str) -> bool:
-        """Whether there is a result that is no error, and its body is as it was left."""
+        """Whether the key has a result that is no error, with an undamaged body."""
         if key not in self._good:
             self._good[key] = key in self and self.result(key).outcome is Outcome.OK and self._is_there(key)
         return self._good[key]
 
     def answer(self, key: str) -> bytes | None:
-        """The answer to an LM call, whoever made it. One that is lost can be asked for again: then the next one
-        counts.
+        """The answer to an LM call, of a plan or a cell; None if the journal has none, or lost all. A lost answer costs
+        only another call.
         """
         places = [(body, 0) for body in self._calls.get(key, ())]
         if key in self._carried:
@@ -126,12 +126,12 @@ class Journal:
         return None
 
     def usage(self) -> Usage:
-        """All LM calls that the journal holds results of."""
+        """The usage of all LM calls in the journal."""
         results = (result.usage for result, _ in self._results.values())
         return sum((made.usage for made in self._made.values()), sum(results, Usage()))
 
     def waste(self, used: Collection[str]) -> Waste:
-        """What was paid for results that are not among the used keys."""
+        """The cells and calls that were paid for, but are not among the used keys."""
         cells = [result for key, (result, _) in self._results.items() if key not in used]
         calls = [made for made in self._made.values() if (made.cell or made.key) not in used]
         return Waste(
@@ -139,13 +139,13 @@ class Journal:
         )
 
     def calls_by_cell(self) -> Counter[str]:
-        """LM calls of each cell that has a result, those included that an earlier run had paid for."""
+        """Number of LM calls of each cell with a result, including calls that an earlier run paid for."""
         calls = Counter({key: result.usage.calls + len(result.reused) for key, (result, _) in self._results.items()})
         calls.update(made.cell for made in self._made.values() if made.cell is not None and made.cell in calls)
         return calls
 
     def paid(self, cells: Collection[str]) -> tuple[int, set[str]]:
-        """How many LM calls some cells have paid for, and the keys of those that have one."""
+        """The number of LM calls that these cells have paid for, and the keys of those calls, if they have one."""
         results = [self._results[key][0] for key in cells if key in self]
         made = [made for made in self._made.values() if made.cell in cells]
         calls = sum(result.usage.calls for result in results) + sum(one.usage.calls for one in made)
@@ -159,12 +159,12 @@ class Journal:
 
 
 def body_of(record: Record) -> Body:
-    """The body, or where it is."""
+    """The body of a record, or its place in the depot."""
     return Stored.model_validate(record.header[STORED]) if STORED in record.header else record.body
 
 
 def read_body(body: Body, bodies: Bodies | None) -> bytes:
-    """Raises Drift where it is not as it was left."""
+    """The bytes of a body. Raises Drift if a stored one was altered."""
     if isinstance(body, bytes):
         return body
     assert bodies is not None, "records that name a depot are of runs that have one"

@@ -1,8 +1,8 @@
-"""What a plan or worker knows: its run's journal, and those of earlier runs of the same Compilation.
+"""The journals that a plan or worker reads: its run's, and those of earlier runs of the same Compilation.
 
-An answer to an LM call is named by all that it depends on, so it counts in every run. A result does not name all (see
-`user.binding`), so it counts only in runs that are bound to the same. An error is made again: its cause may be over,
-and its calls are answered.
+The name of an LM call covers all that its answer depends on, so the answer counts in every run. The key of a cell does
+not (see `user.binding`), so a result counts only in runs with the same binding. A cell with an error runs again: the
+cause may be gone, and the journal answers its LM calls.
 """
 
 from collections import Counter
@@ -20,20 +20,20 @@ from swarm_worker.journal.run_journal import Journal
 
 @dataclass
 class Store(Journal):
-    """The run's own journal, which comes first.
+    """The run's own journal, completed by earlier ones.
 
     Attributes:
-        earlier: the newest first.
-        kept: as of the run's first plan, see PlanEnd.
+        earlier: journals of earlier runs, the newest first.
+        kept: the paths of the run's first plan; see PlanEnd.
     """
 
     earlier: list[Journal] = field(default_factory=list)
     kept: list[str] | None = None
     _equal: list[Journal] = field(default_factory=list)
-    """Those of the earlier ones that are bound to the same."""
+    """The earlier journals with the run's binding."""
 
     def bind(self, binding: str) -> None:
-        """Results of earlier runs that were bound to the same count from now on."""
+        """Sets the run's binding: from now on, results of earlier runs with the same binding count."""
         self._equal = [run for run in self.earlier if run.bound and run.bound.binding == binding]
 
     def __contains__(self, key: str) -> bool:
@@ -48,10 +48,11 @@ class Store(Journal):
         return super().body(key) if run is None else run.body(key)
 
     def answer(self, key: str, *, is_sample: bool = False) -> bytes | None:
-        """As of a journal.
+        """The answer to an LM call; see Journal.
 
         Args:
-            is_sample: of several answers to one request: another run has others, unless it is bound to the same.
+            is_sample: whether it is one of several answers to the same request. Then only runs with the same binding
+                count.
         """
         if (own := super().answer(key)) is not None:
             return own
@@ -63,10 +64,10 @@ class Store(Journal):
         return super().answer(key) is None and self.answer(key) is not None
 
     def reused(self, used: Collection[str]) -> Reused:
-        """What the used keys took that was not paid for again."""
+        """The cells and calls behind the used keys that earlier runs have paid for."""
         cells = {key: run for key in used if (run := self._earlier(key)) is not None}
         results = [self.result(key) for key in used if key in self]
-        # Of plans, and of cells that were run again.
+        # Calls of plans, and of cells that ran again.
         calls = {key for key in used if key not in self and self.is_reused(key)}
         calls.update(key for result in results for key in result.reused)
         paid = 0
@@ -77,23 +78,23 @@ class Store(Journal):
         return Reused(cells=len(cells), calls=paid + len(calls))
 
     def calls_by_cell(self) -> Counter[str]:
-        """As of a journal, and of what earlier runs left."""
+        """As in Journal, with the cells of earlier runs."""
         calls = super().calls_by_cell()
         for run in self._equal:
             calls |= Counter({key: count for key, count in run.calls_by_cell().items() if key not in calls})
         return calls
 
     def _earlier(self, key: str) -> Journal | None:
-        """The earlier run whose result counts, where this one has none."""
+        """The earlier run whose result counts, if this run has none."""
         if super().__contains__(key):
             return None
         return next((run for run in self._equal if run.is_good(key)), None)
 
 
 def read_earlier(folder: Path, bodies: Bodies | None) -> dict[str, Journal]:
-    """The journals of earlier runs by the runs' ids, the newest first. They are folders, NUMBER-ID, the oldest is 0.
+    """The journals of earlier runs by their ids, the newest first. Each is a folder NUMBER-ID; the oldest has number 0.
 
-    What other packages pickled this process may not be able to read: those journals are empty to it.
+    A journal made with other packages counts as empty, because this process may not be able to unpickle it.
     """
     runs = sorted((path for path in folder.glob("*") if path.is_dir() and path.name[0] != "."), reverse=True)
     found = {run.name.partition("-")[2]: Journal.of(read_folder(run, growing=True), bodies) for run in runs}

@@ -88,7 +88,7 @@ class _Interruptible(Display):
 
 
 def stop_on_signals(processes: Processes) -> None:
-    """Ctrl-C or SIGTERM: finish what is in flight, keep it, start nothing more. A second one ends at once."""
+    """After Ctrl-C or SIGTERM, the driver finishes work in flight and starts no more; a second one ends it at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if processes.is_stopped:

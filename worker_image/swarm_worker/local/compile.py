@@ -1,4 +1,4 @@
-"""A compile on this machine, as a function."""
+"""Compiles on this machine, as a function."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ class Compiled:
     """
     Attributes:
         artifact: the folder with the compiled program and its report.
-        paid_before: LM calls that the run had paid for when this compile went on with it.
+        paid_before: LM calls that the run had paid for when this compile continued it.
     """
 
     artifact: Path
@@ -36,15 +36,15 @@ def compile_here(
     keep: int = 5,
     logged: Callable[[str, str], None] | None = None,
 ) -> Compiled:
-    """Compiles in a journal's folder, or goes on there.
+    """Compiles with a journal's folder, or continues the compile there.
 
     Args:
-        workers: worker processes side by side.
-        output: where the artifact goes; None: into the journal.
-        keep: how many earlier runs stay as they are.
-        logged: is told each line that a process logs, with the process's label.
+        workers: number of concurrent worker processes.
+        output: folder for the artifact; None: the journal's.
+        keep: number of earlier runs that are kept whole.
+        logged: receives a process's label and each line that the process logs.
 
-    Raises RunFailed, Stopped, or BadInput where the folder cannot be used.
+    Raises RunFailed, Stopped, or BadInput if the folder cannot be used.
     """
     folder = JournalFolder(journal)
     with folder.locked():
@@ -64,7 +64,7 @@ def compile_here(
         for name, text in json.loads(artifact.body).items():
             (target / name).write_text(text, encoding="utf-8")
         report = Report.model_validate(artifact.header["report"])
-        if report.partial is None:  # otherwise it may go on from there
+        if report.partial is None:  # a later run may continue a partial one
             shutil.rmtree(folder.root / "rounds", ignore_errors=True)
         folder.prune(keep)
     return Compiled(target, report, driver.paid_before)

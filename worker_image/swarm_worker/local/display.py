@@ -1,4 +1,4 @@
-"""What a person sees of a local run: a live line for each round, then a short report."""
+"""Shows a local run on the terminal: a live line for each round, then a short report."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ SHOWN = 5
 
 
 class Display(Watcher):
-    """A Watcher that draws. Where the output is not a terminal, one line for each step."""
+    """Draws the events of a run; prints one line for each step if the output is not a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -91,7 +91,7 @@ class Display(Watcher):
                 self._progress.update(self._task, note=self._note())
 
     def logged(self, label: str, line: str) -> None:
-        """What a process wrote to standard error."""
+        """Shows a line that a process wrote to standard error."""
         self._console.print(f"{label}  {line}", highlight=False, markup=False, soft_wrap=True)
 
     def _note(self) -> str:
@@ -103,7 +103,7 @@ class Display(Watcher):
         return "  ".join(parts)
 
     def _again(self, what: str, attempt: int, why: str) -> None:
-        """Says why there is another attempt."""
+        """Prints why there is another attempt."""
         if attempt > 1 and why:
             self._console.print(
                 f"{what}: attempt {attempt}, because of {sentence(why)}", highlight=False, markup=False, soft_wrap=True
@@ -134,11 +134,11 @@ class Display(Watcher):
 def print_report(
     console: Console, report: Report, artifact: Path, entrypoint: str, seconds: float, before: int = 0
 ) -> None:
-    """Baseline and winner, what it cost, where the artifact is and how to load it.
+    """Prints baseline, winner and costs, where the artifact is, and how to load it.
 
     Args:
-        seconds: that the command took.
-        before: LM calls that the run had paid for when it began.
+        seconds: duration of the command.
+        before: LM calls that the run had paid for when the command began.
     """
     _print_scores(console, report, artifact)
     _print_costs(console, report, seconds, before)

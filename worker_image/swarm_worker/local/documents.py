@@ -1,6 +1,6 @@
-"""Reads what `kubectl apply` would: a DSPyCompilation, with the ConfigMaps and Secrets that it names.
+"""Reads a DSPyCompilation as `kubectl apply` would, with the ConfigMaps and Secrets that it names.
 
-They may be other documents of the same file, or come from a `kustomization.yaml` beside it, and those that it names.
+These may be further documents of its file, or come from a `kustomization.yaml` beside it and the resources there.
 """
 
 import base64
@@ -33,8 +33,8 @@ class Manifest:
     """A Compilation and what it mounts.
 
     Attributes:
-        folder: of the file; modules beside it are importable, as they would be in an image.
-        config_maps: name -> key -> content, of those that the spec names.
+        folder: the file's folder. Modules in it are importable, as they would be in an image.
+        config_maps: name -> key -> content, for the ConfigMaps that the spec names.
         keys: API keys by model role.
         variables: environment variables of the user's code, under their sources' prefixes.
     """
@@ -49,14 +49,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class _Written:
-    """A document, and where it was read."""
+    """A document and its position in a file."""
 
     document: Mapping[str, Any]
     path: Path
     node: yaml.Node
 
     def line(self, *place: str | int) -> int:
-        """Where the field at a place is written; where it is not, where its object is."""
+        """The line of the field at this path, or of the nearest enclosing field if it is not written."""
         node, found = self.node, self.node.start_mark
         for name in place:
             if isinstance(node, yaml.MappingNode):
@@ -82,10 +82,10 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     """The one Compilation in a file, or in a folder with a kustomization.yaml.
 
     Args:
-        invent: makes the models' API keys up, where no model is asked, and secrets of variables that are not here.
-        environment: has secrets, and what ConfigMaps would have. What it lacks may be in a `.env` file of the folder.
+        environment: supplies secrets and values of ConfigMaps; a `.env` file in the folder supplies missing ones.
+        invent: makes up the models' API keys, and missing secrets of variables, for commands that make no LM call.
 
-    Raises BadInput where there is not exactly one, its spec is invalid, or something that it names is not to be found.
+    Raises BadInput if there is not exactly one Compilation, its spec is invalid, or an object that it names is missing.
     """
     found = _Documents()
     base = path if path.is_dir() else path.parent
@@ -142,14 +142,14 @@ def _read_file(path: Path, found: _Documents) -> None:
 
 
 def _without_lines(error: Exception) -> str:
-    """What is wrong and where, without the lines of the file around it: a key may be there."""
+    """The error and its position, without an excerpt of the file, which may contain a key."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return str(error)
     return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
 
 
 def _parsed(text: str) -> Iterator[tuple[Any, yaml.Node]]:
-    """Each document of a file, with its node, which knows lines."""
+    """Each document of a file, with the node that has its line numbers."""
     for node in yaml.compose_all(text, yaml.SafeLoader):
         yield yaml.SafeLoader("").construct_document(node), node
 
@@ -214,7 +214,7 @@ def _follow_kustomization(content: Mapping[str, Any], base: Path, found: _Docume
 
 
 def _generated(generator: Mapping[str, Any], base: Path) -> dict[str, bytes]:
-    """As kustomize makes it. Raises BadInput where it has a field that is not read here."""
+    """The data that kustomize would generate. Raises BadInput for a field that the local driver does not read."""
     if others := sorted(set(generator) - _GENERATOR):
         raise BadInput(
             WorkerReason.INVALID_SPEC,

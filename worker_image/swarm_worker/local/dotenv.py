@@ -1,4 +1,4 @@
-"""A `.env` file: NAME=VALUE, as python-dotenv reads it; but nothing is replaced by other variables."""
+"""Reads a `.env` file of NAME=VALUE lines as python-dotenv does, but without expanding variables."""
 
 import re
 from pathlib import Path
@@ -19,11 +19,11 @@ _MEANS: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def read(folder: Path) -> dict[str, str]:
-    """What the folder's file says; nothing where there is none.
+    """The variables of the folder's file; none if it is missing.
 
-    Quotes around a value are left out; between them it may have several lines, and a backslash before a quote or
-    another backslash. Between double quotes, \\n, \\r and \\t are what they mean. A line that begins with # is a
-    comment, and so is what follows after a blank and #. Raises BadInput where a line is anything else.
+    Quotes around a value are removed. A quoted value may have several lines, and backslashes escape quotes and
+    backslashes in it. Within double quotes, \\n, \\r and \\t are escapes, too. A comment is a line that begins with #,
+    or text after a blank and #. Raises BadInput for any other line.
     """
     path = folder / FILE
     try:
@@ -36,7 +36,7 @@ def read(folder: Path) -> dict[str, str]:
     while at < len(text):
         if (match := _EMPTY.match(text, at)) is None:
             if (match := _BINDING.match(text, at)) is None:
-                line = text.count("\n", 0, at) + 1  # not the line itself: it may hold a secret
+                line = text.count("\n", 0, at) + 1  # the message omits the line's text, which may be a secret
                 raise BadInput(
                     WorkerReason.INVALID_SPEC,
                     f"{path}, line {line}, is not NAME=VALUE, NAME='VALUE', NAME=\"VALUE\" or "

@@ -1,7 +1,7 @@
-"""The rounds: plan, scatter, gather, journal; until the plan brings the artifact.
+"""The rounds of a local run: plan, scatter, gather, journal, until the plan prints the artifact.
 
-State is in the journal's folder only. The driver may be killed at any moment: run again with the same folder, it goes
-on from the results that are there.
+All state is in the journal's folder. The driver may be killed at any moment; started again with the same folder, it
+continues from the results there.
 """
 
 import secrets
@@ -47,25 +47,25 @@ NOTHING = Allowance(calls=0)
 
 
 class Watcher:
-    """Is told what happens: override what you need. Called from several threads, one at a time."""
+    """Receives the events of a run: override what you need. Several threads call it, one at a time."""
 
     def opened(self, processes: Processes) -> None:
-        """The journal is this run's. `processes.stop` ends it."""
+        """The driver holds the journal. `processes.stop` ends the run."""
 
     def start(self, manifest: Manifest, journal: Path, resumed: int, usage: Usage) -> None:
         """
         Args:
-            resumed: results that the journal holds, and `usage` what it has paid for.
+            resumed: number of results in the journal; `usage` is their cost.
         """
 
     def begin_anew(self, reason: str) -> None:
-        """The journal's run was of another state."""
+        """The journal's run belongs to another state of files, data or packages; a new run begins."""
 
     def planning(self, round_: int, attempt: int = 1, why: str = "") -> None: ...
     def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:
         """
         Args:
-            why: what ended the attempt before this one.
+            why: the reason that ended the previous attempt.
         """
 
     def gathered(self, result: Result) -> None: ...
@@ -82,7 +82,7 @@ class RunFailed(SwarmError):
 
 
 class OfAnotherState(RunFailed):
-    """What the journal holds was made with other files, data or packages than those of now: it takes a new run."""
+    """The journal was made with other files, data or packages, so a new run is needed."""
 
 
 class LimitReached(SwarmError):
@@ -92,18 +92,18 @@ class LimitReached(SwarmError):
 
 
 class Stopped(SwarmError):
-    """The run was asked to end; what is finished is kept."""
+    """The user stopped the run; finished results are kept."""
 
 
 class Driver:
     """One run in one folder.
 
     Args:
-        workers: worker processes side by side.
+        workers: number of concurrent worker processes.
 
     Attributes:
-        journal: what the folder holds.
-        resumed: results that it held at the beginning.
+        journal: the folder's journal.
+        resumed: number of results in it at the beginning.
         paid_before: LM calls that the run had paid for by then.
     """
 
@@ -127,7 +127,7 @@ class Driver:
         self._refused: Allowance | None = None
 
     def run(self) -> Record:
-        """The ARTIFACT record. Raises RunFailed, or OfAnotherState."""
+        """Runs to the end and returns the ARTIFACT record. Raises RunFailed, or OfAnotherState."""
         with self._desk, self._limiter, self._clock():
             try:
                 return self._rounds()
@@ -136,7 +136,7 @@ class Driver:
 
     @contextmanager
     def _clock(self) -> Iterator[None]:
-        """Within, processes are asked to end when the run's time is over."""
+        """Within the block, processes are interrupted when the run's time is over."""
         seconds = self._request.spec.limits.wall_clock
         if seconds is None:
             yield
@@ -154,7 +154,7 @@ class Driver:
             timer.cancel()
 
     def _partial(self, why: str) -> Record:
-        """The ARTIFACT record with the best program so far. Raises RunFailed where there is none, or none is wanted."""
+        """The ARTIFACT record of the best program so far. Raises RunFailed if there is none, or the spec wants none."""
         limits = self._request.spec.limits
         ending = {names.ENV_PARTIAL: Ending(why=why, limits=limits).to_json()}
         printed = [r for r in self._plan(len(self.journal.plans), NOTHING, ending) if r.kind is RecordKind.ARTIFACT]
@@ -172,11 +172,11 @@ class Driver:
 
     @property
     def _left(self) -> Allowance:
-        """What the run may spend yet."""
+        """The rest of the run's limits."""
         return Allowance.of(self._request.spec.limits).less(self.journal.accounts.total)
 
     def _raise_if_limited(self, *, lacks_cells: bool = False) -> None:
-        """Raises LimitReached where a limit ends the run."""
+        """Raises LimitReached if a limit ends the run."""
         limits, spent = self._request.spec.limits, self.journal.accounts.total
         why = limit_reached(limits, spent, is_late=self._is_late, lacks_cells=lacks_cells, refused=self._refused)
         if why is not None:
@@ -191,7 +191,7 @@ class Driver:
             if end.outcome is PlanOutcome.DONE:
                 return next(record for record in printed if record.kind is RecordKind.ARTIFACT)
             tasks = [Task.model_validate(record.header) for record in printed if record.kind is RecordKind.TASK]
-            # The plan's end comes last: it says that all of its tasks are there, for a driver that goes on from here.
+            # The plan's end is written last: a restarted driver takes it as proof that all tasks are there.
             self._folder.put_tasks(round_, (r for r in printed if r.kind in (RecordKind.TASK, RecordKind.BLOB)))
             for record in printed:
                 if record.kind is RecordKind.PLAN:
@@ -200,10 +200,10 @@ class Driver:
             self._tasks = []
 
     def _plan(self, round_: int, left: Allowance, ending: Mapping[str, str]) -> list[Record]:
-        """The records of a plan that came to its end.
+        """The records of a completed plan.
 
         Args:
-            ending: environment of a plan that brings the best program so far.
+            ending: environment of a plan that prints the best program so far.
         """
         before = {names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_ - 1))} if round_ else {}
         ends, why = list[Ended](), ""
@@ -235,7 +235,7 @@ class Driver:
         attempts, ends, last = list[Attempt](), dict[int, Ended](), ""
         self._tasks = tasks
         while True:
-            # Anew each time: results have come.
+            # Built anew each time, because the journal has new results.
             open_ = Round(self._request.run_id, round_, tasks, self.journal, self._swarm, self._left, attempts)
             if self._processes.is_stopped:
                 raise Stopped
@@ -288,15 +288,15 @@ class Driver:
             }
             ended[index] = self._process("work", f"work-{round_:04d}-{attempt}-{index:04d}", extra)
             if ended[index].is_terminal:
-                self._processes.interrupt()  # what others would go on with is not needed
+                self._processes.interrupt()  # the run ends, so nobody needs the other slices
 
         with ThreadPoolExecutor(self._swarm.pods) as pool:
             list(pool.map(run, range(len(assignment.slices))))
         return dict(sorted(ended.items()))
 
     def _process(self, command: str, label: str, extra: Mapping[str, str]) -> Ended:
-        """Runs one process; what it finishes and spends is journaled as it comes."""
-        account = f"{label}-{secrets.token_hex(4)}"  # after a driver that was killed there are namesakes
+        """Runs one process and journals its results and spending as they arrive."""
+        account = f"{label}-{secrets.token_hex(4)}"  # unique: a killed driver may have used the same label
 
         def journal(record: Record) -> None:
             if record.kind in (RecordKind.RESULT, RecordKind.CALL, RecordKind.BOUND):
@@ -321,7 +321,7 @@ class Driver:
     def _journal(self, record: Record) -> None:
         with self._lock:
             new = Entries.of([record])
-            # The first result of a key counts, so there is only one: shards are read in the order of their names.
+            # Only the first result of a key is written, so the order in which shards are read does not matter.
             if not self.journal.lacks(new):
                 return
             self.journal.take(new)
@@ -329,11 +329,11 @@ class Driver:
             if record.kind is RecordKind.RESULT:
                 self._watcher.gathered(Result.model_validate(record.header))
                 if new.failed and any(has_failed(task, self.journal.failed) for task in self._tasks):
-                    self._processes.interrupt()  # what other workers would go on with may not be needed
+                    self._processes.interrupt()  # a failed task may make other cells unnecessary
             elif record.kind is RecordKind.CALL:
                 self._watcher.called(CallMade.model_validate(record.header))
 
 
 def _allowance(allowance: Allowance) -> dict[str, str]:
-    """What a process may spend, for its environment."""
+    """Environment that carries a process's allowance."""
     return {names.ENV_ALLOWANCE: allowance.to_json()} if allowance.is_limited else {}

@@ -1,7 +1,7 @@
-"""Runs of a journal's folder before the one of today.
+"""Earlier runs in a journal's folder.
 
-NUMBER-RUN/               a run as it was: journal, artifact, logs, request. The oldest has the lowest number
-000000-answers-PACKAGES/  answers to LM calls of still older ones, by the installed packages that can read them
+NUMBER-RUN/               a whole run: journal, artifact, logs, request. The oldest has the lowest number
+000000-answers-PACKAGES/  answers to LM calls of still older runs, by the installed packages that can read them
 
 A plan or worker reads each of these folders as one journal (`swarm_worker.journal.store`).
 """
@@ -20,21 +20,21 @@ ANSWERS: Final = "000000-answers-"
 
 
 class EarlierRuns:
-    """The layout above. Only whoever has the lock of the journal's folder may call this."""
+    """Reads and writes the layout above. The caller must hold the lock of the journal's folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @property
     def runs(self) -> list[Path]:
-        """Those that are there as they were, the newest first."""
+        """Folders of the whole runs, the newest first."""
         found = (path for path in self.root.glob("*-*") if not path.name.startswith(ANSWERS))
         return sorted(found, reverse=True)
 
     def add(self, run_id: str, parts: Sequence[Path]) -> None:
-        """Moves a run here, part by part, its journal first. One that brought nothing is deleted.
+        """Moves a run here, part by part, its journal first. Deletes a run without paid results or artifact.
 
-        Raises OSError where the file system refuses.
+        Raises OSError.
         """
         journal, artifact, *_ = parts
         if _has_paid(journal) or any(artifact.glob("*")):
@@ -49,11 +49,11 @@ class EarlierRuns:
                 shutil.rmtree(part)
 
     def prune(self, keep: int, journal: Path) -> None:
-        """Leaves only answers to LM calls of all runs but the newest so many. Nothing that could count is lost.
+        """Reduces all but the newest `keep` runs to their answers to LM calls. No result that could count is lost.
 
         Args:
-            journal: of the run after them. What was made with the same files, data and packages as that one, or as one
-                of those that are kept, stays as it is: its results count as they are.
+            journal: the current run's journal. A run with the same files, data and packages as this one, or as a kept
+                one, stays whole, because its results count as they are.
         """
         old = self.runs[keep:]
         states = {state for run in (journal, *self.runs[:keep]) if (state := _bound(run)) is not None}
@@ -80,7 +80,7 @@ def _has_paid(journal: Path) -> bool:
 
 
 def _bound(journal: Path) -> Bound | None:
-    """What its results belong to; None where no plan has come so far as to say it."""
+    """The binding of a journal's results; None if no plan has reached the point of knowing it."""
     for record in shards.read_folder(journal, growing=True):
         if record.kind in (RecordKind.BOUND, RecordKind.PLAN) and record.header.get("binding"):
             return Bound.model_validate({key: record.header.get(key, "") for key in ("binding", "packages")})
@@ -88,7 +88,7 @@ def _bound(journal: Path) -> Bound | None:
 
 
 def _answer(record: Record) -> Record | None:
-    """The answer to an LM call that a record holds, as a record of its own: it counts in every run."""
+    """A record's answer to an LM call, if any, as its own record, which counts in every run."""
     if record.kind is RecordKind.CALL:
         return record
     if record.kind is not RecordKind.RESULT:

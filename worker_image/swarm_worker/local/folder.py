@@ -1,15 +1,15 @@
-"""The journal's folder: the run of today's state, and what is left of the runs before it.
+"""The journal's folder: the current run, and the remains of earlier runs.
 
 lock                      held by the driver; every journal has it
 request.json              the run's request
 sources/NAME/KEY          ConfigMaps
-unpacked/                 the program's files, where they are not imported from there
-journal/*.shard           results and plan ends, appended as they come
+unpacked/                 the program's files, if they are not imported from sources/
+journal/*.shard           results and plan ends, appended as they arrive
 rounds/N/*.shard          tasks of round N
 rounds/N/A/               assignment of attempt A
-logs/                     what processes wrote to standard error
+logs/                     the processes' standard error
 artifact/                 program and report
-earlier/                  runs before this one, see `swarm_worker.local.earlier`: what they paid for is used
+earlier/                  earlier runs, whose paid results are reused; see `swarm_worker.local.earlier`
 """
 
 import contextlib
@@ -37,8 +37,8 @@ from swarm_worker.local.reasons import LocalReason
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """12 hex digits that change with every file that the spec mounts and with the environment variables that it names,
-    not with a secret's value.
+    """12 hex digits that depend on the files that the spec mounts and the environment variables that it names, but not
+    on secrets.
     """
     hasher = hashlib.sha256()
     for name, content in sorted(manifest.config_maps.items()):
@@ -60,7 +60,7 @@ class JournalFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One driver at a time. Raises BadInput where there is another, and where the folder holds anything else."""
+        """Locks the folder. Raises BadInput if another driver holds it, or if it has files of no journal."""
         path = self.root / "lock"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class JournalFolder:
             yield
 
     def open(self, manifest: Manifest) -> RunRequest:
-        """Lays out the run of this state, or goes on with it. A run of another state is put aside: see `retire`."""
+        """Continues the folder's run if it has the manifest's state; otherwise retires it and lays out a new run."""
         path, mark = self.root / names.REQUEST_FILE, fingerprint(manifest)
         for folder in (self.journal, self.earlier.root):
             for shard in folder.rglob(f"*{names.SHARD_SUFFIX}"):
@@ -104,24 +104,24 @@ class JournalFolder:
         return request
 
     def retire(self) -> None:
-        """Puts the run aside, if there is one: the next one takes from it what still holds."""
+        """Moves the run, if there is one, to the earlier runs; the next run reuses its valid results."""
         path = self.root / names.REQUEST_FILE
         if path.exists():
             run_id = json.loads(path.read_text(encoding="utf-8"))["runId"]
-            # The journal goes first: without it, nothing here would be taken for the next run's.
+            # The journal moves first: without it, a later run takes none of the other files for its own.
             self.earlier.add(run_id, [self.journal, self.artifact, self.logs, path])
         shutil.rmtree(self.root / "rounds", ignore_errors=True)
         path.unlink(missing_ok=True)
 
     def prune(self, keep: int) -> None:
-        """Forgets runs before this one, but the newest so many, and what was paid for."""
+        """Deletes all but the newest `keep` earlier runs, but keeps their paid results."""
         self.earlier.prune(keep, self.journal)
 
     def records(self) -> Iterator[Record]:
         return shards.read_folder(self.journal)
 
     def append(self, record: Record) -> None:
-        """Durable against the death of this process when it returns."""
+        """Appends a record to the journal. Once this returns, the record survives the death of this process."""
         with (self.journal / f"{os.getpid():010d}{names.SHARD_SUFFIX}").open("ab") as shard:
             shard.write(b"".join(shards.pack([record])))
 
@@ -130,13 +130,13 @@ class JournalFolder:
 
     def put_tasks(self, round_: int, records: Iterable[Record]) -> None:
         folder = self.tasks_folder(round_)
-        shutil.rmtree(folder, ignore_errors=True)  # of a driver that was killed, perhaps while it wrote
+        shutil.rmtree(folder, ignore_errors=True)  # a killed driver may have left an incomplete one
         folder.mkdir(parents=True)
         for number, shard in enumerate(shards.pack(records)):
             (folder / f"{number:04d}{names.SHARD_SUFFIX}").write_bytes(shard)
 
     def put_assignment(self, assignment: Assignment) -> Path:
-        """The folder that it is in."""
+        """Writes the assignment, and returns its folder."""
         folder = self.tasks_folder(assignment.round) / str(assignment.attempt)
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / names.ASSIGNMENT_FILE, assignment.to_json())
@@ -144,7 +144,7 @@ class JournalFolder:
 
 
 def _request(path: Path) -> RunRequest | None:
-    """None where there is none, or one of another release."""
+    """The request, or None if it is missing or written by another release."""
     with contextlib.suppress(OSError, ValidationError):
         return RunRequest.model_validate_json(path.read_text(encoding="utf-8"))
     return None
@@ -161,7 +161,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _repair(shard: Path) -> None:
-    """Cuts off what a driver that was killed had written only in part, and what was damaged since."""
+    """Cuts off a shard from the first incomplete or damaged frame, as a killed driver may leave it."""
     data, good = shard.read_bytes(), 0
     while good < len(data):
         end = good + 4 + int.from_bytes(data[good : good + 4], "big")

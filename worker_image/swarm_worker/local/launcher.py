@@ -1,7 +1,7 @@
-"""Starts plan and work processes as forks of one process that has imported DSPy already.
+"""Starts plan and work processes as forks of a server process that has imported DSPy already.
 
-A round is short where calls are quick, and importing DSPy takes longer than most plans. The process that is forked has
-seen nothing of the user's: each plan and worker imports program and data anew.
+Importing DSPy takes longer than most plans, and with quick calls than a whole round. The server loads no user code:
+each plan and worker imports program and data anew.
 """
 
 import multiprocessing
@@ -22,26 +22,26 @@ class Launched:
     """A running process.
 
     Attributes:
-        output: what it writes to standard output.
+        output: its standard output.
     """
 
     output: BinaryIO
     _process: ForkServerProcess
 
     def terminate(self) -> None:
-        """Sends SIGTERM, if it still runs."""
+        """Sends SIGTERM if the process is still running."""
         if self._process.is_alive():
             self._process.terminate()
 
     def wait(self) -> None:
-        """Returns when it has ended."""
+        """Waits for the end of the process."""
         wait([self._process.sentinel])
 
     def reap(self) -> int:
-        """Its exit code, once it has ended; negative for a signal.
+        """The exit code of an ended process; negative for a signal.
 
-        Not while another thread starts, reaps or terminates: multiprocessing then looks at all its processes, and of
-        two that read one's status the second would find none.
+        Do not call this while another thread starts, reaps or terminates: multiprocessing polls all its processes then,
+        and the second reader of a status would find none.
         """
         self._process.join()
         code = self._process.exitcode
@@ -52,7 +52,7 @@ class Launched:
 class Launcher:
     """
     Args:
-        paths: where user modules are found, before anything else; the working directory only if it is among them.
+        paths: folders of user modules, searched first. The working directory is searched only if it is among them.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -61,15 +61,15 @@ class Launcher:
         self._context.set_forkserver_preload(
             ["swarm_worker.pod.plan", "swarm_worker.pod.work", "swarm_worker.client.warm"]
         )
-        # The fork server starts with this environment, and a hash seed counts from the start.
+        # The fork server inherits this environment, and Python reads the hash seed only at the start.
         os.environ[VARIABLE] = str(hash_seed())
 
     def start(self, command: str, environment: Mapping[str, str], log: Path) -> Launched:
-        """Starts `python -m swarm_worker COMMAND` in a session of its own: Ctrl-C is the driver's to hand on.
+        """Starts `python -m swarm_worker COMMAND` in its own session, so that only the driver receives Ctrl-C.
 
         Args:
-            environment: the whole of it.
-            log: gets standard error.
+            environment: the complete environment.
+            log: the file for standard error.
         """
         reader, writer = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_run, args=(command, dict(environment), self._paths, writer, str(log)))
@@ -93,7 +93,7 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     here = os.getcwd()  # noqa: PTH109
-    # `python -m` has put it first.
+    # `python -m` has put the working directory first.
     sys.path[:] = [*paths, *sys.path[1:]] if sys.path[:1] in ([""], [here]) else [*paths, *sys.path]
     sys.argv = ["swarm_worker", command]
     from swarm_worker.pod import start

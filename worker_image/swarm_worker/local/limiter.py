@@ -1,4 +1,4 @@
-"""The limiter, within the local driver."""
+"""Runs the limiter within the local driver."""
 
 import asyncio
 import threading
@@ -12,10 +12,10 @@ HOST = "127.0.0.1"
 
 
 class LocalLimiter:
-    """Serves the driver's processes while it is entered; not at all where there are no limits.
+    """Serves the driver's processes within its `with` block, if there are limits.
 
     Args:
-        port: 0: some free one.
+        port: 0: any free port.
     """
 
     def __init__(self, limits: RateLimits, port: int = 0) -> None:
@@ -51,7 +51,7 @@ class LocalLimiter:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to keep to the limits."""
+        """Environment variables that make a process keep to the limits."""
         if self._loop is None:
             return {}
         return {names.ENV_LIMITER: self.address, names.ENV_RATE_LIMITS: self._limits.to_json()}

@@ -1,4 +1,4 @@
-"""A process's log, line by line, while it grows."""
+"""Follows a process's log, line by line."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +10,8 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def following(log: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Within, what is written to a file is told, each line once; all of it when this is over."""
-    log.write_bytes(b"")  # of an earlier process, perhaps
+    """Within the block, passes on each line that is written to a file; at its end, also the rest."""
+    log.write_bytes(b"")  # drops the log of an earlier process
     over = threading.Event()
 
     def follow() -> None:
@@ -21,7 +21,7 @@ def following(log: Path, say: Callable[[str], None]) -> Iterator[None]:
                 is_over = over.wait(POLL_SECONDS)
                 *lines, rest = (rest + file.read()).split("\n")
                 for line in [*lines, rest] if is_over and rest else lines:
-                    say(line.rpartition("\r")[2])  # bars write over what they wrote
+                    say(line.rpartition("\r")[2])  # progress bars overwrite their line
 
     thread = threading.Thread(target=follow)
     thread.start()

@@ -1,4 +1,4 @@
-"""`python -m swarm_worker pack`: a folder as a ConfigMap, for `spec.program.source`."""
+"""`python -m swarm_worker pack`: prints a folder as a ConfigMap, for `spec.program.source`."""
 
 import argparse
 import base64
@@ -18,12 +18,12 @@ from swarm_worker.user.sources import laid_out
 
 KEY = "source.tar.gz"
 MOST_BYTES = 2**20
-"""Of a ConfigMap."""
+"""Most bytes of a ConfigMap."""
 _SHOWN = 5
 _PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _MANIFEST = re.compile(rb"^(apiVersion|kind):", re.MULTILINE)
 _KUSTOMIZATION = "kustomization.yaml"
-"""Which need not have these two."""
+"""A kustomization need have neither apiVersion nor kind."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """The exit status: 1 where the folder cannot be packed."""
+    """The exit status: 0, or 1 if the folder cannot be packed."""
     try:
         left_out: list[str] = []
         content = dict(collected(given.folder, left_out.append))
@@ -50,12 +50,12 @@ def run(given: argparse.Namespace) -> int:
 def collected(folder: Path, leave_out: Callable[[str], object] = str) -> Iterator[tuple[str, bytes]]:
     """The folder's files by their paths in it, in order.
 
-    Left out are what Python compiled, names that begin with a dot, virtual environments (what holds a pyvenv.cfg),
-    private keys, and manifests of Kubernetes: YAML with apiVersion and kind, or without anything; kustomization.yaml.
-    Raises BadInput at a link.
+    Left out are compiled Python files, names that begin with a dot, virtual environments (folders with a pyvenv.cfg),
+    private keys, kustomization.yaml, and manifests of Kubernetes: YAML with apiVersion and kind, or empty YAML. Raises
+    BadInput for a link.
 
     Args:
-        leave_out: is told the path of what is left out, but for what Python compiled.
+        leave_out: receives each path that is left out, except compiled files.
     """
     if not folder.is_dir():
         raise _refused(f"{folder} is not a folder")
@@ -80,12 +80,12 @@ def collected(folder: Path, leave_out: Callable[[str], object] = str) -> Iterato
 
 
 def _is_manifest(data: bytes) -> bool:
-    """Of Kubernetes, or empty, as one that a shell has opened to write it."""
+    """Whether a YAML file is a manifest. An empty file counts: the shell may redirect this output into it."""
     return not data.strip() or len(set(_MANIFEST.findall(data))) > 1
 
 
 def packed(content: Mapping[str, bytes]) -> bytes:
-    """A tar.gz: the same bytes for the same files."""
+    """A tar.gz, with the same bytes for the same files."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, data in sorted(content.items()):
@@ -96,7 +96,7 @@ def packed(content: Mapping[str, bytes]) -> bytes:
 
 
 def manifest(name: str, content: Mapping[str, bytes], folder: Path) -> str:
-    """A ConfigMap, as YAML. Raises BadInput where the files do not fit into one, or could not be unpacked."""
+    """A ConfigMap as YAML. Raises BadInput if the files do not fit into one, or could not be unpacked."""
     if not re.fullmatch(NAME, name):
         raise _refused(f"--name must be {FORMS[NAME]} (it is {name!r})")
     if not content:
@@ -109,7 +109,7 @@ def manifest(name: str, content: Mapping[str, bytes], folder: Path) -> str:
             f"{folder} takes {len(archive):,} bytes when packed, and a ConfigMap holds {MOST_BYTES:,}. The largest "
             f"files: {told}. Move data into ConfigMaps of its own, or all of it into an image (spec.image)"
         )
-    laid_out({KEY: archive}, None, name)  # who mounts it does the same
+    laid_out({KEY: archive}, None, name)  # a pod unpacks the same way, so this finds its errors
     return (
         f"# Made by: python -m swarm_worker pack. Apply it with: kubectl apply --server-side\n"
         f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\nbinaryData:\n"

@@ -1,4 +1,4 @@
-"""Plan and work processes as subprocesses, and what they print."""
+"""Runs plan and work as subprocesses, and reads their output."""
 
 import os
 import secrets
@@ -24,7 +24,7 @@ from swarm_worker.local.launcher import Launched, Launcher
 from swarm_worker.local.log_tail import following
 
 GRACE_SECONDS = 10
-"""How long cells in flight may go on after Ctrl-C."""
+"""How long cells in flight may continue after Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Ended:
 
     Attributes:
         exit_code: negative for a signal.
-        commit: its commit record, if it wrote one that is not older than itself.
-        complete: whether every record that the commit speaks of was read.
+        commit: its commit record, if it wrote one with its own nonce.
+        complete: whether every record that the commit counts was read.
     """
 
     exit_code: int
@@ -60,12 +60,12 @@ class Ended:
 
     @property
     def is_refused(self) -> bool:
-        """Whether it had an LM call to make that it was not allowed."""
+        """Whether it ended because its allowance did not cover an LM call."""
         return self.reason == WorkerReason.ALLOWANCE_SPENT
 
     @property
     def for_engine(self) -> engine.Ended:
-        """The same for the rules of `swarm_engine`: what it ran may have ended it by a signal, or by having no end."""
+        """The same for `swarm_engine`. A cell may have caused the end: by a timeout, or by killing the process."""
         if self.commit is not None:
             is_by_cell = self.commit.reason == WorkerReason.CELL_TIMEOUT
         else:
@@ -82,7 +82,7 @@ class Processes:
     """Starts processes of one run, and ends them all together.
 
     Args:
-        logged: is told each line that a process logs, with the process's label, while it runs.
+        logged: receives the process's label and each line that it logs, while it runs.
     """
 
     def __init__(
@@ -109,13 +109,13 @@ class Processes:
         }
 
     def run(self, command: str, label: str, extra: Mapping[str, str], on_record: Callable[[Record], None]) -> Ended:
-        """Runs one process to its end; records are handed over as they come.
+        """Runs one process to its end, and passes on its records as they arrive.
 
         Args:
             command: "plan" or "work".
-            label: names its log file.
-            extra: environment.
-            on_record: may be called from this thread only.
+            label: name of its log file.
+            extra: additional environment variables.
+            on_record: receives each record, in the calling thread.
         """
         nonce = secrets.token_hex(8)
         reader = Reader(nonce)
@@ -155,13 +155,13 @@ class Processes:
         return self._stopped
 
     def stop(self) -> None:
-        """Asks every process to end (SIGTERM); starts no more."""
+        """Sends SIGTERM to every process, and starts no more."""
         with self._lock:
             self._stopped = True
             self.interrupt()
 
     def interrupt(self) -> None:
-        """Asks every process that runs to end (SIGTERM)."""
+        """Sends SIGTERM to every running process."""
         with self._lock:
             for process in self._running:
                 process.terminate()

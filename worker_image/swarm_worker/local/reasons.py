@@ -1,4 +1,4 @@
-"""Why a local run ended without success, where no plan or worker says so."""
+"""Reasons of a local run's failure that no plan or worker gives."""
 
 from enum import StrEnum
 

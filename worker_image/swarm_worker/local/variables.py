@@ -1,6 +1,6 @@
-"""Where the variables of `spec.env` and `spec.envFrom` come from on a laptop.
+"""Collects the variables of `spec.env` and `spec.envFrom` on a laptop.
 
-The shell is first, then the `.env` file, then the Secrets and ConfigMaps that are in the files.
+The shell comes first, then the `.env` file, then the Secrets and ConfigMaps in the user's files.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,16 +25,16 @@ def collect(
     folder: Path,
     invent: Callable[[], str] | None = None,
 ) -> dict[str, str]:
-    """Each under its source's prefix, as a pod would have it.
+    """The variables, each under its source's prefix, as a pod has them.
 
-    Where `.env` stands for a ConfigMap, it has what is in it besides, so its values count as secrets.
+    If the `.env` file replaces a ConfigMap, its values count as secrets, because the file may have others, too.
 
     Args:
-        given: what shell and `.env` file say.
-        folder: of the `.env` file.
-        invent: makes up what is in no Secret here; a whole Secret that is not here has no names then.
+        given: variables of the shell and the `.env` file.
+        folder: the folder of the `.env` file.
+        invent: makes up missing values of Secrets; a Secret that is missing as a whole then has no names.
 
-    Raises BadInput where a name is nowhere.
+    Raises BadInput if a value is missing.
     """
     found, hidden = {}, set()
     for number, source in enumerate(spec.env_from):
@@ -84,10 +84,10 @@ def _one(
 
 
 def decoded(content: bytes, place: str) -> str:
-    """The text of a Secret's or ConfigMap's key. Raises BadInput where it can be no environment variable.
+    """The text of a Secret's or ConfigMap's key. Raises BadInput if it cannot be an environment variable.
 
     Args:
-        place: which key it is, for people.
+        place: the key's name in messages.
     """
     try:
         if b"\0" not in content:
@@ -108,7 +108,7 @@ def _kind(source: Variable | VariablesFrom) -> str:
 def _all_of(
     source: VariablesFrom, objects: Objects, given: Mapping[str, str], folder: Path, *, may_lack: bool
 ) -> Iterator[tuple[str, str]]:
-    """Names and values. Where the Secret or ConfigMap is not here, the `.env` file stands for it."""
+    """The names and values of a source. The `.env` file replaces a missing Secret or ConfigMap."""
     prefix = source.prefix or ""
     if source.name in objects:
         for key, content in objects[source.name].items():

@@ -1,8 +1,8 @@
-"""How a round becomes wide: what can run before the results that are missing.
+"""Finds effects that can run before missing results are there, for the same round.
 
-scouts       forks of the plan that go on with stand-ins for results
-placeholder  those stand-ins
-guesses      which guesses a run can afford
-forecast     what an evaluation will probably come to
-concurrency  what an optimizer does at the same time by itself
+scouts       forks of the plan that go on with placeholders for results
+placeholder  these placeholders
+guesses      decides which guesses a run can afford
+forecast     forecasts scores of evaluations
+concurrency  detects an optimizer's own threads and coroutines
 """

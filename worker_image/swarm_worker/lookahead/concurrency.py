@@ -1,7 +1,6 @@
-"""What else an optimizer does at the same time, by threads or coroutines of its own.
+"""Detects whether an optimizer uses threads or coroutines of its own.
 
-They have no order among them that another process would repeat, and a fork has none of them: who waits for one of them
-there waits for ever.
+Another process would not repeat their order. A fork has none of them, so code that waits for one there waits forever.
 """
 
 import asyncio
@@ -13,17 +12,17 @@ from typing import Any
 
 _seen: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _IDLE = pools._worker.__code__
-"""What a thread of a pool runs that waits for work."""
+"""The code that an idle thread of a pool runs."""
 
 
 def is_main() -> bool:
-    """Whether the main thread runs this."""
+    """Whether this code runs in the main thread."""
     return threading.current_thread() is threading.main_thread()
 
 
 def is_ordered() -> bool:
-    """Whether every process comes to this place in the same order: in the main thread, with no coroutines that take
-    turns. Notes threads that are not.
+    """Whether every process runs this code in the same order: in the main thread, without concurrent coroutines. Notes
+    other threads.
     """
     if not is_main():
         _seen.add(threading.current_thread())
@@ -33,7 +32,7 @@ def is_ordered() -> bool:
 
 
 def is_alone() -> bool:
-    """Whether a fork would have all that goes on: only the main thread is at work, and not within an event loop."""
+    """Whether a fork would have all running code: only the main thread works, and not in an event loop."""
     if not is_main() or asyncio._get_running_loop() is not None:
         return False
     frames = sys._current_frames()
@@ -41,10 +40,14 @@ def is_alone() -> bool:
 
 
 def _works(thread: threading.Thread, frames: dict[int, Any]) -> bool:
-    """Whether a thread of the optimizer's is at work. Clients and progress bars have daemons that wait for ever, and
-    pools whose threads are idle.
+    """Whether a thread is the optimizer's and works. Clients and progress bars have daemons that wait forever, and
+    pools with idle threads.
     """
     if thread is threading.main_thread() or (thread.daemon and thread not in _seen):
         return False
     frame = frames.get(thread.ident or 0)
-    return frame is not None and frame.f_code is not _IDLE
+    if frame is None or frame.f_code is not _IDLE:
+        return frame is not None
+    # An idle thread is about to work if its queue has work, or if it has just taken some.
+    found = frame.f_locals
+    return found.get("work_item") is not None or found["work_queue"].qsize() > 0

@@ -1,4 +1,4 @@
-"""What an evaluation will probably come to, from what is known of the program, its examples, and other programs."""
+"""Forecasts an evaluation's score from known scores of the program, its examples, and other programs."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,32 +6,32 @@ from math import sqrt
 from statistics import fmean
 
 RECENT = 8
-"""So many programs say what the next one may be like, and how hard each example is."""
+"""The forecast uses so many of the latest programs."""
 UNKNOWN = 0.5, 0.1
-"""Mean and deviation where no score is known."""
+"""Mean and deviation if no score is known."""
 APART = 0.2
-"""Programs are so far apart, before more is known than of one."""
+"""Assumed deviation between programs, before several are known."""
 LEAST_DEVIATION = 0.001
 
 
 class Forecast:
-    """Scores so far, by program and example."""
+    """Forecasts from the scores so far."""
 
     def __init__(self) -> None:
         self._scores: dict[str, dict[str, float]] = {}
 
     def add(self, program: str, scores: Mapping[str, float]) -> None:
-        """Known scores of a program, by example."""
+        """Adds known scores of a program, by example."""
         if scores:
             self._scores.setdefault(program, {}).update(scores)
 
     def of(self, program: str, examples: Sequence[str]) -> tuple[float, float]:
-        """Mean and deviation of the score that an evaluation on these examples may come to.
+        """Mean and deviation of an evaluation's probable score on these examples.
 
-        What a program scored on an example it will score again. Elsewhere some examples are easier for all programs,
-        and some programs are better on all examples: a new one probably like the last ones, for optimizers learn; one
-        that was run on some examples is ahead or behind as it was there, with more certainty the more they were (the
-        posterior of a mean with normal prior).
+        A program scores the same again on a known example. For other examples, the model is: some examples are easier
+        for all programs, and some programs are better on all examples. A new program is probably like the latest ones,
+        because optimizers learn. A program with some known examples keeps its lead from there, the more surely the more
+        examples are known (the posterior of a mean with normal prior).
         """
         if not self._scores or not examples:
             return UNKNOWN
@@ -54,12 +54,12 @@ class Forecast:
 
 
 def _variance(score: float) -> float:
-    """Of one score, where this one is expected, if it is 0 or 1."""
+    """The variance of a score that is 0 or 1, with this mean."""
     return max(score * (1 - score), 0.0)
 
 
 def _ease(programs: Sequence[Mapping[str, float]], means: Sequence[float]) -> defaultdict[str, float]:
-    """By how much each example is easier than most; drawn to 0 where few programs were run on it."""
+    """By how much each example is easier than most, drawn to 0 if few programs ran on it."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     for scores, mean in zip(programs, means, strict=True):
         for example, score in scores.items():

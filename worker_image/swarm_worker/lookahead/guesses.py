@@ -1,8 +1,8 @@
-"""Which guesses a run can afford.
+"""Decides which guesses a run can afford.
 
-A guess that comes true saves a round, one that does not is paid for in vain. Nobody knows how likely it is: scouts
-share one forecast, and err together. So each guess is taken to be wrong until the plan has needed it, and a run never
-makes one that it could not afford then.
+A right guess saves a round; a wrong one is wasted. Its probability is unknown, because scouts share one forecast and
+err together. So each guess counts as wrong until the plan needs it, and a run makes only guesses that it can afford
+even if they are wrong.
 """
 
 from collections.abc import Mapping
@@ -11,32 +11,32 @@ from math import inf
 from swarm_worker.lookahead.scouts import Sighting
 
 WASTE = 0.08
-"""Most of a run's LM calls that may be for guesses that nobody needs."""
+"""The largest share of a run's LM calls that may be wasted on guesses."""
 
 
 def allowance(paid: int, unneeded: int) -> float:
-    """LM calls that a round's guesses may take, so that no more than WASTE, theirs included, are ever in vain.
+    """LM calls that a round's guesses may take. They keep wasted calls below WASTE of all calls, guesses included.
 
     Args:
         paid: calls of the run so far.
-        unneeded: those among them that the plan has not needed until now.
+        unneeded: the part of them that the plan has not needed so far.
     """
     return (WASTE * paid - unneeded) / (1 - WASTE)
 
 
 class Guesses:
-    """Chooses a round's guesses, in the order in which they would be needed.
+    """Chooses a round's guesses, in the order in which the optimizer would need them.
 
     Args:
         allowed: LM calls that they may take.
-        prices: LM calls of a cell, by the kind of its effect; what has no price cannot be afforded.
+        prices: LM calls of a cell, by the kind of its effect; a kind without a price cannot be afforded.
     """
 
     def __init__(self, allowed: float, prices: Mapping[str, float]) -> None:
         self._allowed, self._prices = allowed, prices
 
     def take(self, sighting: Sighting) -> bool:
-        """Whether a guess is made. Never an LM call of the optimizer's own: the plan makes those that are certain."""
+        """Whether to make a guess. Never for the optimizer's own LM calls: the plan makes only certain ones."""
         cost = sighting.cells * self._prices.get(sighting.kind, inf)
         if not sighting.cells or cost > self._allowed:
             return False

@@ -1,7 +1,7 @@
-"""Stand-ins for results that are not there yet, by which a scout finds out what comes next.
+"""Placeholders for missing results, with which a scout finds the next effects.
 
-Texts carry a mark, so that whatever they reach is known to be unresolved: a prompt or a program made from a placeholder
-is never asked for. What a missing score is taken for is a scout's outlook.
+Placeholder texts carry a mark, so that effects made from them are known to be unresolved: no prompt or program made
+from a placeholder is ever requested. A scout's outlook gives the placeholders of scores.
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,27 @@ from swarm_worker.content.marks import mark
 from swarm_worker.content.outcome import Value
 
 SPREAD = 100.0
-"""Distance between extreme scores from effect to effect; real ones are between 0 and 1."""
+"""Distance between extreme scores of successive effects; real scores are between 0 and 1."""
 
 
 class Outlook(Protocol):
-    """What a scout takes missing scores for.
+    """A scout's assumption about missing scores.
 
     Attributes:
-        letter: tells its marks from those of other scouts.
+        letter: distinguishes its marks from those of other scouts.
     """
 
     @property
     def letter(self) -> str: ...
     def score(self, position: int, mean: float, deviation: float) -> float:
-        """The mean score of the evaluation that is the scout's effect number `position`, given its forecast."""
+        """The assumed mean score of the evaluation that is the scout's effect number `position`, given its forecast."""
 
 
 @dataclass(frozen=True)
 class Extreme:
-    """Scores further apart than any real ones: up from effect to effect, or down.
+    """Scores further apart than any real ones, rising or falling from effect to effect.
 
-    Where an optimizer does the same with both, it does so with every score.
+    If an optimizer needs the same effect with both, it needs it with every score.
     """
 
     letter: str
@@ -50,10 +50,10 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Likely:
-    """Scores as forecast (number 0), or better or worse, as a score of that mean and deviation may be.
+    """The forecast score (number 0), or a likely better or worse one, by the forecast's mean and deviation.
 
-    The others' scores are spread evenly, and in another order for each effect. Where an optimizer does the same with
-    most of them, it will probably do so with the real scores.
+    The other scouts' scores are spread evenly, in a new order for each effect. If an optimizer needs the same effect
+    with most of them, it probably needs it with the real scores.
     """
 
     letter: str
@@ -75,17 +75,17 @@ QUORUM = 5
 
 
 def scores(score: float, length: int) -> list[Value]:
-    """What an evaluation wave might have come to."""
+    """A placeholder for an evaluation's result."""
     return [(Outcome.OK, (Prediction(), score))] * length
 
 
 def numbers(score: float, length: int) -> list[Value]:
-    """What a wave might have come to that returns scores alone."""
+    """A placeholder for the result of a wave that returns only scores."""
     return [(Outcome.OK, score)] * length
 
 
 def demos(letter: str, digest: str, student: Any) -> dict[str, list[Any]]:
-    """One marked demo for each predictor."""
+    """A placeholder for a bootstrap's demos: one marked demo for each predictor."""
     return {
         name: [Example(augmented=True, **{field: mark(letter, digest, field) for field in predictor.signature.fields})]
         for name, predictor in student.named_predictors()
@@ -93,5 +93,5 @@ def demos(letter: str, digest: str, student: Any) -> dict[str, list[Any]]:
 
 
 def completions(letter: str, digest: str, fields: Sequence[str], count: int) -> list[dict[str, str]]:
-    """What a predictor with text outputs might have answered."""
+    """A placeholder for the answer of a predictor with text outputs."""
     return [{field: mark(letter, digest, f"{field}|{number}") for field in fields} for number in range(count)]

@@ -1,9 +1,9 @@
-"""Finds what else can run in this round.
+"""Finds further effects that can run in this round.
 
-At the first missing effect the plan forks scouts. Each takes placeholders for results that are missing and runs on,
-reporting every further effect that it lacks. The plan is the referee: what the scouts ask for identically joins the
-round. With extreme placeholders, agreement of all means that an effect does not depend on what is missing: no waste.
-With likely ones it is a good guess. Results are named by their content, so a wrong guess wastes calls, but never
+At the first missing effect the plan forks scouts. Each scout runs on with placeholders for missing results, and reports
+every further effect that it lacks. The plan is the referee: an effect joins the round if the scouts agree on it. If
+scouts with extreme placeholders all agree, the effect does not depend on missing results, so nothing is wasted. With
+likely placeholders, it is a good guess. Results are named by their content, so a wrong guess wastes calls, but never
 changes a winner.
 """
 
@@ -21,21 +21,21 @@ from swarm_worker.lookahead.concurrency import is_main, is_ordered
 from swarm_worker.lookahead.placeholder import Outlook
 
 BUDGET = 2000
-"""Effects that scouts look at in one go."""
+"""Most effects that scouts report before the referee ends them."""
 PATIENCE_SECONDS = 120
-"""A scout that does not report for so long is given up."""
+"""The referee gives up a scout that does not report for so long."""
 TOLERATED = 1
-"""Disagreements in a row that are skipped: the effect depends on what is missing, those after it may not."""
+"""Successive disagreements that are skipped: such an effect depends on missing results, but the next may not."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """What a scout reports of an effect that it lacks.
+    """A scout's report of an effect that it lacks.
 
     Attributes:
-        unresolved: whether it is made from a placeholder.
-        cells: how many it lacks; none for an LM call.
-        errors_left: when so many of them have failed, nobody needs the others; None: all are needed.
+        unresolved: whether the effect is made from a placeholder.
+        cells: number of missing cells; none for an LM call.
+        errors_left: number of failed cells after which the others are not needed; None: all are needed.
     """
 
     kind: str
@@ -46,12 +46,12 @@ class Sighting:
 
 
 def everything(sighting: Sighting) -> bool:
-    """Leaves out nothing."""
+    """Accepts every sighting."""
     return True
 
 
 class Scout:
-    """A scout's line to the referee."""
+    """A scout's connection to the referee."""
 
     def __init__(self, outlook: Outlook, line: Connection) -> None:
         self.outlook, self._line = outlook, line
@@ -62,13 +62,13 @@ class Scout:
         return self.outlook.letter
 
     def score(self, mean: float, deviation: float) -> float:
-        """The score that the effect reported last is taken to have, given its forecast."""
+        """The assumed score of the effect reported last, given its forecast."""
         return self.outlook.score(self._position, mean, deviation)
 
     def report(self, sighting: Sighting, request: Callable[[], Any]) -> None:
-        """Reports an effect; hands over what it takes to run it if the referee wants that from this scout.
+        """Reports an effect, and sends the request to run it if the referee wants it from this scout.
 
-        A scout ends where coroutines take turns: what they lack has no order.
+        A scout ends where coroutines run concurrently, because their effects have no order.
         """
         if not is_ordered():
             self.end()
@@ -97,15 +97,15 @@ def look(
     """Forks a scout for each outlook, and referees them.
 
     Args:
-        known: digests of effects that this round has already; grows by those that join it.
-        found: is given each effect that joins the round, and what it takes to run it.
-        quorum: how many scouts must ask for an effect, the first among them; None: all.
+        known: digests of the round's effects; the function adds those that join it.
+        found: receives each effect that joins the round, and the request to run it.
+        quorum: number of scouts that must agree on an effect, the first scout among them; None: all.
         limit: most effects to find.
-        choice: whether one that was found is to join the round.
-        met: is told of each that the scouts come to and that is known.
+        choice: decides whether an effect joins the round.
+        met: receives each known effect that the scouts reach.
 
     Returns:
-        In a scout: its line. In the plan, when the scouts are done: None.
+        In a scout: its connection. In the plan, when the scouts are done: None.
     """
     if not is_main():
         return None
@@ -120,7 +120,7 @@ def look(
                 _end_at_threads(scout)
                 return scout
             lines.append(line)
-    except OSError:  # no more processes, or files: the plan does without seeing ahead
+    except OSError:  # no more processes or files: the plan goes on without lookahead
         for line in lines:
             line.end()
         return None
@@ -142,7 +142,7 @@ def _agreed(
     choice: Callable[[Sighting], bool],
     met: Callable[[Sighting], object],
 ) -> Iterator[tuple[Sighting, Any]]:
-    """The chosen ones of what at least `quorum` scouts ask for, the first among them, in the order of the first."""
+    """The chosen effects that at least `quorum` scouts agree on, the first scout among them, in the first's order."""
     disagreements = 0
     for _ in range(BUDGET):
         sightings = [_receive(line.connection) for line in lines]
@@ -182,12 +182,12 @@ def _receive(line: Connection) -> Sighting | None:
 
 
 def _end_at_threads(scout: Scout) -> None:
-    """Ends a scout where its optimizer leaves something to another thread: what threads lack has no order, and those of
-    a pool that was there before the fork are not here.
+    """Ends a scout when its optimizer uses another thread: effects of threads have no order, and the threads of a pool
+    made before the fork do not exist here.
     """
 
     def start(thread: threading.Thread) -> None:
-        if not type(thread).__module__.startswith("tqdm"):  # a progress bar does without
+        if not type(thread).__module__.startswith("tqdm"):  # a progress bar works without its thread
             scout.end()
 
     def submit(*_: Any, **__: Any) -> NoReturn:

@@ -1,9 +1,9 @@
 """Plan and work: the processes that pods run, and that the local driver runs.
 
-start        how such a process starts
-plan         replays the stock optimizer from the journal until it lacks a result
-work         runs one slice of the cells that plans asked for
-process      what both share as processes: output, signals, commit, exit
-environment  everything of the user's that they need, loaded and configured
+start        starts such a process
+plan         replays the stock optimizer from the journal until a result is missing
+work         runs one slice of the cells that plans request
+process      the process of both: output, signals, commit, exit
+environment  loads and configures the user's program, metric, data and models for both
 script       the compile as a user would write it
 """

@@ -1,4 +1,4 @@
-"""Everything of the user's that a plan or worker process needs, loaded and configured."""
+"""Loads and configures the user's program, metric, data and models for a plan or worker process."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -40,14 +40,14 @@ from swarm_worker.user.program import load_metric, load_program
 
 @dataclass(frozen=True)
 class Environment:
-    """What plan and worker share: the request, models configured in DSPy, a codec that knows the secrets.
+    """The common state of plan and worker: the request, models configured in DSPy, a codec that knows the secrets.
 
     Attributes:
-        throttle: how fast it asks providers.
-        budget: what it may spend.
-        depot: where bodies of records are kept, if not beside their headers.
+        throttle: limits the rate of requests.
+        budget: limits the spending.
+        depot: stores the bodies of records, if they are not beside their headers.
         variables: the environment variables that the spec names.
-        imagination: set where models and scores are imaginary.
+        imagination: set if models and scores are imaginary.
     """
 
     request: RunRequest
@@ -106,10 +106,10 @@ def load_compilation(environment: Environment) -> Compilation:
 def loading_user_code(
     environment: Environment, process: Process, end: Callable[[SwarmError], NoReturn]
 ) -> Iterator[None]:
-    """Within, user code is loaded: it may configure DSPy, but for the spec's models.
+    """Within the block, user code may configure DSPy, except for the spec's models and adapter.
 
     Args:
-        end: ends the process where an LM call cannot be made.
+        end: ends the process if an LM call cannot be made.
     """
     fixed: dict[str, tuple[str, Any]] = {"lm": ("spec.models.student", environment.models.student)}
     if environment.models.adapter is not None:
@@ -121,7 +121,7 @@ def loading_user_code(
 
 
 def find_places_later(environment: Environment) -> None:
-    """For a worker, which loads the program only if a payload refers to an object of it."""
+    """Installs a worker's places. It loads the program only if a payload refers to one of its objects."""
     spec = environment.request.spec
     _install(spec, Places.lazy(lambda: {"program": load_program(spec), "metric": load_metric(spec), **_settings()}))
 

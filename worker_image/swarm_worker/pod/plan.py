@@ -1,4 +1,4 @@
-"""The plan: replays the compile from the journal until it lacks a result; prints tasks, or the artifact."""
+"""The plan: replays the compile from the journal until a result is missing; prints tasks, or the artifact."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ class Plan:
         self._progress = script.Progress(keeps_best=self._ending is not None)
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
         swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
-        # The last plan of a run that is over looks for the best of what is complete.
+        # The last plan of a limited run picks the best complete candidate, so it prunes none.
         self._contest = None if self._ending else _contest(environment.request.spec)
         host = Host(
             emit=self._put,
@@ -100,9 +100,9 @@ class Plan:
         self._own_lms: list[Any] = []
 
     def run(self) -> None:
-        """Ends the process, or raises a SwarmError."""
+        """Runs the plan to its end, which ends the process. Raises SwarmError."""
         spec = self._environment.request.spec
-        # What user code asks while it is loaded is journaled, too.
+        # LM calls that user code makes while it loads are journaled, too.
         calls.install(self._engine.calls, self._leave)
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
@@ -123,7 +123,7 @@ class Plan:
         if self._twin is not None and not self._engine.course.has_checked:
             self._observed = self._rehearsed(loaded, self._twin)
         hooks.install(self._engine, self._watching(loaded))
-        # Not among `dspy.settings.callbacks`: those are the user's.
+        # `dspy.settings.callbacks` belongs to the user.
         dspy.Evaluate.callbacks = [self._progress]
         try:
             scored, test = loaded.data.scored(spec.optimizer), loaded.data.test
@@ -141,7 +141,7 @@ class Plan:
         self._put_end(PlanOutcome.DONE)
 
     def _read_earlier(self) -> None:
-        """Journals of earlier runs; what no journal names is deleted from the depot when a run begins."""
+        """Reads the journals of earlier runs. When a run begins, the depot drops bodies that no journal names."""
         depot, twin = self._environment.depot, self._twin
         earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot)
         self._store.earlier = [*earlier.values()]
@@ -150,7 +150,7 @@ class Plan:
             depot.keep_only([self._environment.request.run_id, *earlier])
 
     def _finish_round(self) -> None:
-        """What was asked for before comes first. Ends the process where some of that is missing."""
+        """Completes the tasks of the round before. Ends the process if some of their results are missing."""
         if self._ending is None and self._store.last is not None:
             round_ = read_folder(folder(names.ENV_TASKS_DIR, names.TASKS_DIR))
             if rest := leftover(self._store, round_, self._environment.depot):
@@ -158,7 +158,7 @@ class Plan:
                 self._engine.go_on(rest)
 
     def _end_partial(self) -> NoReturn:
-        """The run is over: what is complete is what there is."""
+        """Ends a run that reached a limit: prints the best complete program, if there is one."""
         if (best := self._progress.best_program) is not None:
             self._progress.best, self._progress.test_winner = self._progress.best_score, None
             try:
@@ -169,12 +169,12 @@ class Plan:
         self._process.end()
 
     def _import_ahead(self) -> None:
-        """What LM calls of this plan need. Most plans make none."""
+        """Imports the modules that LM calls need, not earlier because most plans make no call."""
         if self._environment.imagination is None:
             lazy.import_for([*self._environment.models.all, *self._own_lms])
 
     def _rehearsed(self, loaded: Compilation, twin: Twin) -> list[Observation]:
-        """What this process sees of the user's. Raises BadInput where examples leave what others would miss."""
+        """Observations of the user's code. Raises BadInput for side effects that other processes would miss."""
         spec = self._environment.request.spec
         rehearsal = rehearse(
             loaded,
@@ -189,7 +189,7 @@ class Plan:
         return [*observe(loaded), *rehearsal.observations]
 
     def _watching(self, loaded: Compilation) -> Callable[[], None]:
-        """Looks, before each effect, whether an optimizer of the user's has changed what workers have as it was."""
+        """A check before each effect: a custom optimizer must not change state that workers load from files."""
         if self._environment.request.spec.optimizer.which != "custom":
             return lambda: None
         before = shared_state.kept(loaded.student, loaded.metric)
@@ -211,7 +211,7 @@ class Plan:
         return look
 
     def _meet_twin(self, effects: Stream) -> None:
-        """Before anything is paid for. Raises Drift where the twin saw something else."""
+        """Compares with the twin before anything is paid for. Raises Drift if the twin saw something else."""
         if self._twin is not None:
             found = [
                 Observation(f"effect {number}, a {kind}", digest, digest)
@@ -221,7 +221,7 @@ class Plan:
                 self._process.note(note)
 
     def _end_scout(self) -> None:
-        """A scout that came to the end of the compile has nothing to say."""
+        """Ends a scout that reached the end of the compile: it has nothing to report."""
         if self._engine.scouting.scout is not None:
             os._exit(0)
 
@@ -254,7 +254,7 @@ class Plan:
         self._process.end(error)
 
     def _put(self, record: Record) -> None:
-        """Prints what is finished; before the first of it, what it belongs to: this plan may not come to its end."""
+        """Prints a record; before the first, the binding: readers need it even if the plan is killed."""
         if self._twin is not None and not self._twin.is_plan:
             return
         if self._binding and not self._is_bound:
@@ -286,7 +286,7 @@ class Plan:
     def _put_artifact(self, winner: Any, ending: Ending | None = None) -> None:
         """
         Args:
-            ending: why it is no more than the best program so far.
+            ending: why this is only the best program so far.
         """
         program, spec = _saved(winner), self._environment.request.spec
         optimizer, spared = spec.optimizer, self._engine.results.spared
@@ -316,23 +316,23 @@ class Plan:
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))
 
     def _notes(self) -> list[str]:
-        """Of all plans, each once."""
+        """The notes of all plans, each once."""
         found = [*(note for end in self._store.plans for note in end.notes), *self._process.notes]
         return list(dict.fromkeys(found))
 
     def _spent(self) -> Spending | None:
-        """By all pods of the run, this one last."""
+        """The spending of all pods of the run, this plan included; None without an allowance."""
         own = self._process.spent
         return self._store.accounts.total + own if own is not None and self._process.is_limited else None
 
 
 def _contest(spec: CompilationSpec) -> Contest | None:
-    """Where only the best of the optimizer's evaluations counts."""
+    """The contest of a spec that prunes: only the best of the optimizer's evaluations counts."""
     return Contest(Range(spec.metric.range.min, spec.metric.range.max)) if spec.prunes else None
 
 
 def artifact(program: str, report: Report, codec: Codec) -> bytes:
-    """The files of a program and its report. Raises BadInput where a secret is in the program."""
+    """The files of a program and its report. Raises BadInput if the program contains a secret."""
     try:
         codec.guard(program.encode())
     except SecretInPayload as error:

@@ -1,4 +1,4 @@
-"""What plan and work share as processes: their output, their request, SIGTERM, and how they end."""
+"""The process that plan and work have in common: its output, its request, SIGTERM, and its end."""
 
 import contextlib
 import json
@@ -36,31 +36,29 @@ WATCH_SECONDS = 1.0
 
 
 class Workload(Protocol):
-    """What a process is there for."""
+    """The work of a process, as SIGTERM sees it."""
 
     @property
     def is_at_work(self) -> bool:
-        """Whether something is under way that is paid for."""
+        """Whether paid work is under way."""
 
 
 class Process:
     """One plan or worker process.
 
-    At its start it takes standard output for records alone: whatever user code prints, or a program that it starts,
-    goes to standard error.
-
-    It begins with nothing: `mask`, `equip` and `work_on` give it what it has to do with, as soon as that is known.
+    At its start it reserves standard output for records. The output of user code, and of programs that user code
+    starts, goes to standard error. Later, `mask`, `equip` and `work_on` connect it to the rest of the worker.
 
     Args:
-        at_once: SIGTERM ends the process where it is, or when the LM calls under way are answered; otherwise `stopping`
-            tells.
+        at_once: whether SIGTERM ends the process at once, or when the LM calls under way are answered. If false,
+            SIGTERM only sets `stopping`.
 
     Attributes:
-        linger_seconds: how long to stay readable after SIGTERM.
-        grace_seconds: how long work in flight may go on after SIGTERM.
-        output_bytes: when so much is printed, begin nothing more; 0: no limit.
-        hash_seed: of this process, and of all others of its run.
-        notes: what people should know.
+        linger_seconds: how long the output stays readable after SIGTERM.
+        grace_seconds: how long work in flight may continue after SIGTERM.
+        output_bytes: the process begins no more work after printing so much; 0: no limit.
+        hash_seed: the hash seed of all processes of the run.
+        notes: messages for the run's report.
     """
 
     def __init__(self, *, at_once: bool = False) -> None:
@@ -85,35 +83,35 @@ class Process:
         signal.signal(signal.SIGTERM, self._stop)
         _keep_from_forks(self._stop)
         if nonce and names.ENV_ALLOWANCE in os.environ:
-            # Whoever finds it knows that the output was not rotated away.
+            # A reader that finds this record knows that the beginning of the output was not rotated away.
             self.print(Record(RecordKind.BOOKED, Booked(spent=Spending()).to_header()))
         self._opened = self._writer.count
 
     def mask(self, redact: Callable[[str], str]) -> None:
-        """From now on, secrets are taken out of every text for people, and out of all that Python prints here."""
+        """Masks secrets from now on, in all texts for people and in all that Python prints here."""
         self._masks = redact
 
     def equip(self, budget: "Budget", sender: "Sender | None") -> None:
         """
         Args:
-            budget: what LM calls may cost. When it has an error, nothing counts any more that is finished.
-            sender: prints records whose bodies are kept somewhere else.
+            budget: limits the cost of LM calls. Once it has an error, no further result counts.
+            sender: prints records whose bodies are stored elsewhere.
         """
         self._budget, self._sender = budget, sender
         if budget.is_limited:
             self._watch()
 
     def work_on(self, work: "Workload") -> None:
-        """SIGTERM waits also for what is paid for there."""
+        """Makes SIGTERM wait for this work, too, while it is paid for."""
         self._work = work
 
     def redact(self, text: str) -> str:
-        """Without secrets."""
+        """The text without secrets."""
         return self._masks(text)
 
     @property
     def spent(self) -> Spending | None:
-        """What LM calls may have cost by now; None where they are not counted yet."""
+        """The most that LM calls may have cost so far; None while they are not counted."""
         return None if self._budget is None else self._budget.spent
 
     @property
@@ -123,7 +121,7 @@ class Process:
 
     @property
     def _error(self) -> SwarmError | None:
-        """Why nothing that is finished from now on counts."""
+        """Why no further result counts, if so."""
         return None if self._budget is None else self._budget.error
 
     def _write(self, line: bytes) -> None:
@@ -132,7 +130,7 @@ class Process:
             while line:
                 line = line[os.write(self._out, line) :]
         except BrokenPipeError:
-            # The local driver was killed: what cannot be said is lost, so nothing more may be spent on it.
+            # The local driver was killed. Results that cannot be printed are lost, so the process spends no more.
             os._exit(ExitCode.FAILED)
 
     def _stop(self, *_: object) -> None:
@@ -142,14 +140,14 @@ class Process:
         is_asking = self._budget is not None and self._budget.stop()
         if not (is_asking or (self._work is not None and self._work.is_at_work)):
             self.interrupt()
-        # What is under way is paid for: it is to be answered, and kept.
+        # Calls under way are paid for, so the process waits for their answers and keeps them.
         late = threading.Timer(self.grace_seconds, self.interrupt)
         late.daemon = True
         late.start()
 
     @property
     def stopping(self) -> bool:
-        """Whether SIGTERM came."""
+        """Whether the process received SIGTERM."""
         return self._stopped_at is not None
 
     @property
@@ -159,21 +157,21 @@ class Process:
 
     @property
     def is_heard(self) -> bool:
-        """Whether somebody can still read the output: a pipe without a reader says so."""
+        """Whether the output still has a reader: poll reports an error for a pipe without one."""
         poll = select.poll()
         poll.register(self._out, 0)
         return not any(event & select.POLLERR for _, event in poll.poll(0))
 
     @property
     def is_full(self) -> bool:
-        """Whether so much is printed that another process should go on: raise OutputFull where nothing is in flight.
+        """Whether another process should continue: if so, raise OutputFull when no work is in flight.
 
-        A kubelet rotates the log of a container, and what it rotated away cannot be read any more.
+        A kubelet rotates a container's log, and nobody can read the part that it rotated away.
         """
         return 0 < self.output_bytes <= self._printed
 
     def interrupt(self) -> NoReturn:
-        """Ends the process after SIGTERM; before that, stays readable for a while if it has finished anything."""
+        """Ends the process after SIGTERM. If it has printed results, it first lingers so that they can be read."""
         if self._sender is not None:
             with contextlib.suppress(SwarmError):
                 self._sender.flush()
@@ -182,19 +180,19 @@ class Process:
 
     def _exit(self, code: int) -> NoReturn:
         if self.stopping and self._writer.count > self._opened:
-            # The log of a deleted pod is gone soon after its container.
+            # The kubelet deletes the log of a deleted pod soon after its container ends.
             time.sleep(max(0.0, self.linger_seconds - self.stopped_for))
         os._exit(code)
 
     def note(self, text: str) -> None:
-        """Something that people should know of a run that goes on."""
+        """Prints a message for people, once, and keeps it for the report."""
         text = self.redact(text)
         if text not in self.notes:
             self.notes.append(text)
             print(f"note: {text}", file=sys.stderr)  # noqa: T201
 
     def _watch(self) -> None:
-        """Ends the process when nothing counts any more, whatever it waits for."""
+        """Ends the process as soon as no further result counts, even while it waits."""
 
         def look() -> NoReturn:
             while self._error is None:
@@ -212,15 +210,15 @@ class Process:
             self.print(record)
 
     def say(self, text: str) -> None:
-        """Tells people, in the log."""
+        """Prints a text to the log."""
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def print(self, record: Record) -> None:
-        """At once, with its body. Whatever others read of a record without its body is redacted here."""
+        """Prints a record at once, with its body. The header is redacted, because people read it without the body."""
         self._writer.put(replace(record, header=redacted(record.header, self.redact)))
 
     def end(self, error: SwarmError | None = None, code: ExitCode = ExitCode.DONE) -> NoReturn:
-        """Commits and ends the process, so that no code above can swallow it."""
+        """Commits and ends the process, so that no caller can swallow the end."""
         reason = message = None
         error = self._error or error
         if isinstance(error, Stopping):
@@ -248,7 +246,7 @@ class Process:
 
     @contextlib.contextmanager
     def ending(self) -> Iterator[None]:
-        """Turns whatever is raised within into the right end."""
+        """Ends the process after the block, with the result that fits an exception of the block."""
         try:
             yield
         except SwarmError as error:
@@ -261,7 +259,7 @@ class Process:
 
 
 class _Masked:
-    """A text stream that shows no secret, whoever writes to it."""
+    """A text stream that masks secrets."""
 
     def __init__(self, stream: TextIO, redact: Callable[[str], str]) -> None:
         self._stream, self._redact = stream, redact
@@ -279,11 +277,11 @@ class _Masked:
 
 
 def _keep_from_forks(handler: Callable[..., None]) -> None:
-    """A SIGTERM for a process that user code forks ends that, as in stock: it has no last word of this one to say."""
+    """Restores the default SIGTERM handler in processes that user code forks: they must not commit for this one."""
     held = threading.local()
 
     def before() -> None:
-        # One that comes at once waits until the fork would end by it.
+        # A SIGTERM during the fork waits until the child has the default handler.
         held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def after() -> None:
@@ -298,14 +296,12 @@ def _keep_from_forks(handler: Callable[..., None]) -> None:
 
 
 def folder(variable: str, default: os.PathLike[str]) -> Path:
-    """A folder of the contract: where the environment says, or where pods have it."""
+    """A folder of the contract: the variable's value, or else the default path in pods."""
     return Path(os.environ.get(variable) or default)
 
 
 def read_request() -> RunRequest:
-    """The run's request. Raises SchemaMismatch where it speaks another version of the contract, and SwarmError where
-    there is none.
-    """
+    """The run's request. Raises SchemaMismatch for another version of the contract, and SwarmError if it is missing."""
     path = folder(names.ENV_RUN_DIR, names.RUN_DIR) / names.REQUEST_FILE
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
+"""The script of a compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ from swarm_worker.user.optimizer import Compile
 
 @dataclass
 class Progress(BaseCallback):
-    """The scores known so far; told also when the plan ends before the compile does.
+    """The scores known so far. A plan reports them even if it ends before the compile does.
 
     Attributes:
-        validation: the examples that scores are taken on.
-        keeps_best: also keep a copy of the program that has the best score on the whole validation set so far.
+        validation: the examples to score on.
+        keeps_best: whether to keep a copy of the program with the best score so far on the whole validation set.
     """
 
     baseline: float | None = None
@@ -44,7 +44,7 @@ class Progress(BaseCallback):
         )
 
     def resume(self, scores: Scores) -> None:
-        """Until they are known again, what an earlier plan knew."""
+        """Takes an earlier plan's scores until this plan has its own."""
         self.baseline, self.best = scores.baseline, scores.best
         self.test_baseline, self.test_winner = scores.test_baseline, scores.test_winner
 
@@ -60,15 +60,15 @@ class Progress(BaseCallback):
             self.keep(program, outputs.score)
 
     def _is_validation(self, examples: Any) -> bool:
-        """Whether these are the validation set's, in whatever order: MIPROv2 shuffles them, COPRO scores on others."""
+        """Whether these are the validation examples, in any order: MIPROv2 shuffles them, COPRO scores on others."""
         return len(examples) == len(self.validation) and sorted(map(repr, examples)) == sorted(
             map(repr, self.validation)
         )
 
     def keep(self, program: Any, score: float) -> None:
-        """A program that was scored on the whole validation set."""
+        """Keeps a program that was scored on the whole validation set, if it is the best so far."""
         if self.keeps_best and score > self.best_score:
-            # The optimizer may go on to change it; InferRules even what copies share, the classes of signatures.
+            # The optimizer may change the program later; InferRules even changes signature classes, which copies share.
             self.best_score, self.best_program = score, program.deepcopy()
             for predictor in self.best_program.predictors():
                 predictor.signature = predictor.signature.with_instructions(predictor.signature.instructions)
@@ -82,15 +82,15 @@ def run(
     test: list[Any],
     progress: Progress,
 ) -> dspy.Module:
-    """The winner; scores go into `progress`.
+    """Runs the script and returns the winner; scores go into `progress`.
 
     Args:
         scored: the examples that student and winner are scored on.
-        test: the same, if any, of examples that the optimizer never sees.
+        test: further examples to score on, if any, which the optimizer never sees.
 
     Raises:
         BadInput: the metric's values cannot be added up.
-        CompileFailed: the optimizer raised.
+        CompileFailed: the optimizer raised an exception.
     """
     progress.validation = scored
     progress.baseline = _evaluate(student, metric, scored)
@@ -107,13 +107,13 @@ def run(
 
 
 def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
-    """What the optimizer tells of its candidates that have a score, best first; empty where stock keeps no list.
+    """The optimizer's list of scored candidates, best first; empty if stock DSPy keeps none.
 
     Args:
-        hundred: what the optimizer gives for 100 %.
+        hundred: the optimizer's figure for 100 %.
     """
     listed = getattr(winner, "candidate_programs", None)
-    # Another thing of that name is the program's own.
+    # A program may have another attribute of that name.
     found = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     made = [
         Candidate(
@@ -132,7 +132,7 @@ def _is_cut_short(results: list[Any]) -> bool:
 
 
 def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> float:
-    # More errors than examples: a figure for the report must not end a compile that stock would go through.
+    # No number of errors ends this evaluation: a figure for the report must not fail a compile that stock completes.
     evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1)
     try:
         result = evaluate(program)

@@ -1,8 +1,10 @@
-"""How a plan or worker process starts, in a pod or as a fork of the local driver's."""
+"""Starts a plan or worker process, in a pod or in a fork of the local driver's server."""
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from swarm_wire.names import ExitCode
 from swarm_worker import hash_seed
@@ -12,32 +14,43 @@ if TYPE_CHECKING:
 
 
 def start(command: str) -> None:
-    """Runs "plan", "work", or "twin": the second process of a plan's rehearsal. As a rule it ends this process."""
+    """Runs "plan", "work", or "twin" (the second process of a plan's rehearsal), and usually ends this process."""
     hash_seed.adopt()
-    # A container's first process ignores signals that it has no handler for: until it can end well, it has nothing to
-    # lose, and whoever deletes the pod would wait for it in vain.
+    # A container's first process ignores signals without a handler, so a deleted pod would not end until Process sets
+    # its own. Until then this process has nothing to lose.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.INTERRUPTED))
-    # Each command imports only what it needs: a pod's start is part of every round.
-    if command == "work":
-        process = _process()
+    COMMANDS[command]()
 
-        from swarm_worker.pod import work
 
-        work.main(process)
-    else:
-        from swarm_worker.determinism import twin
+# Each command imports only what it needs: a pod's start is part of every round.
 
-        other = twin.start() if command == "plan" else twin.Line()
 
-        process = _process(at_once=True)
+def _work() -> None:
+    process = _process()
 
-        from swarm_worker.pod import plan
+    from swarm_worker.pod import work
 
-        plan.main(process, other)
+    work.main(process)
+
+
+def _plan(is_twin: bool = False) -> None:
+    from swarm_worker.determinism import twin
+
+    other = twin.Line() if is_twin else twin.start()
+
+    process = _process(at_once=True)
+
+    from swarm_worker.pod import plan
+
+    plan.main(process, other)
+
+
+COMMANDS: Final[Mapping[str, Callable[[], None]]] = {"plan": _plan, "twin": partial(_plan, is_twin=True), "work": _work}
+"""Functions by the command, which is the argument of a pod's container."""
 
 
 def _process(*, at_once: bool = False) -> "Process":
-    """This process, if it has a DSPy that we know: the rest imports a lot of it."""
+    """The Process. Ends it for an unsupported DSPy, before other modules import more of DSPy."""
     from swarm_worker.client import versions
     from swarm_worker.errors import BadInput
     from swarm_worker.pod.process import Process

@@ -1,4 +1,4 @@
-"""The worker: runs the cells of one slice with threads, and prints each result as soon as it is there."""
+"""The worker: runs the cells of one slice in threads, and prints each result as soon as it is complete."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def main(process: Process) -> None:
         if depot is not None:
             depot.end = process.end
         answers = Answers(environment.codec, store.answer, process.put, Window.of(os.environ), store.is_reused)
-        # In the main thread, as in a plan: what a task refers to would be imported in one that may configure nothing.
+        # User code loads in the main thread, as in a plan. A thread that unpickles a task may not call dspy.configure.
         loading = Loading(None, answers)
         calls.install(loading, process.end)
         with loading_user_code(environment, process, process.end):
@@ -81,7 +81,7 @@ class Bench:
 
     @property
     def refers_to_places(self) -> bool:
-        """Whether a payload may do so."""
+        """Whether a payload may refer to a place."""
         return any(MARK.encode() in blob for blob in self._blobs.values())
 
     def work(self, digest: str) -> Work:
@@ -92,13 +92,13 @@ class Bench:
 
 
 class Slice:
-    """The cells of a slice, run by threads. After SIGTERM no new cell is begun, and those in flight get the grace time.
+    """Runs the cells of a slice in threads. After SIGTERM it begins no new cell; those in flight get the grace time.
 
-    When the output is full, or a cell takes longer than it may, or a task has failed, no new cell is begun, either,
-    and those in flight are finished. Where a task looks as if it will fail, nothing behind it is begun; another
-    attempt does that, if it is needed.
+    It also begins no new cell when the output is full, a cell exceeds its time limit, or a task has failed; then the
+    cells in flight are finished. If a task may be about to fail, the slice begins no cell of later tasks; another
+    attempt runs them if they are needed.
 
-    A thread each, not DSPy's executor: that repeats items that take longer than two minutes.
+    The slice has its own threads, because DSPy's executor repeats items that take longer than two minutes.
     """
 
     def __init__(
@@ -116,16 +116,16 @@ class Slice:
     def run(self) -> None:
         """
         Raises:
-            SwarmError: the first that a cell met. A provider that does not answer, or refuses requests before it
-                answers any, does not stop the other cells, until as many cells have met it as there are threads.
+            SwarmError: the first error of a cell. A provider that does not answer, or refuses requests before its
+                first answer, stops the other cells only after as many failed cells as there are threads.
         """
         process, watch = self._process, self._watch
-        # Each thread takes its next cell itself: a look at all threads after every cell would cost as much as a call.
+        # Each thread takes its next cell itself, because checking all threads after every cell costs as much as a call.
         with ThreadPoolExecutor(self._threads) as pool:
             running = {pool.submit(self._run_cells) for _ in range(min(self._threads, len(self._todo)))}
             while running and process.stopped_for <= process.grace_seconds:
                 if not process.is_heard:
-                    # The local driver was killed: what is not printed is lost, so spend no more.
+                    # The local driver was killed. Results that cannot be printed are lost, so spend no more.
                     process.end(SwarmError("nobody reads the output"))
                 if watch.only_late:
                     process.end(CellTimeout(watch.late, watch.seconds))
@@ -140,7 +140,7 @@ class Slice:
 
     @property
     def _is_over(self) -> bool:
-        """Whether no new cell is begun."""
+        """Whether to begin no new cell."""
         process = self._process
         if process.stopping or process.is_full:
             return True
@@ -172,7 +172,7 @@ class Slice:
         self._process.put(record)
 
     def _settle(self) -> None:
-        """What was refused is a result where others are answered."""
+        """Counts refused cells as results once their address has answered other requests."""
         with self._lock:
             refused = [error for error in self._failed if isinstance(error, RequestRefused)]
             for error in [error for error in refused if permanent_errors.here().has_answered(error.address)]:

@@ -1,9 +1,9 @@
-"""What requests to a provider cost, and how fast they are sent.
+"""Cost and rate of requests to a provider.
 
-budget           counts what this process spends, within its allowance
-price_list       tokens -> USD
-longest_request  how much a request may take at most, before it is sent
-throttle         every request waits for its turn
-turns            turns as this process gives them to itself
-limiter_client   turns as the limiter gives them to all pods
+budget           keeps the spending of this process within its allowance
+price_list       converts tokens to USD
+longest_request  the most tokens that a request may take
+throttle         makes every request wait for its turn
+turns            turns within this process
+limiter_client   turns from the limiter, for all pods
 """

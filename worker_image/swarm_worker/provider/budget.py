@@ -1,14 +1,13 @@
-"""Counts what this process spends, and keeps it within its allowance where it has one.
+"""Counts what this process spends, and keeps it within its allowance if it has one.
 
-A request is paid for when it is sent, and what it costs is known when it is answered. So the most that it may cost is
-set aside before it is sent, and what was not needed is given back. When the allowance may not be enough for another
-request and nothing can be given back any more, the process ends: what it did is kept, and what is left of the run's
-limits is dealt out again.
+A request costs money once it is sent, but its cost is known only with the answer. So the budget first sets aside the
+most that the request may cost, and afterwards releases the rest. The process ends when the allowance may not cover
+another request and no request is left that could release any. Its results are kept, and what is left of the run's
+limits is distributed anew.
 
-Requests, not LM calls, are what a provider bills: a call makes others where one fails, and one for each completion.
+Providers bill requests, not LM calls: a call sends a request per completion, and another after each failure.
 
-A process that is killed cannot say what it spent. So it says beforehand what it is going to spend, a tenth of its
-allowance at a time.
+A killed process cannot report its spending. So it books spending in advance, a tenth of its allowance at a time.
 """
 
 import asyncio
@@ -35,22 +34,22 @@ from swarm_worker.provider.longest_request import longest
 from swarm_worker.provider.price_list import Prices
 
 AHEAD = 10
-"""A process books so many parts of its allowance one after the other."""
+"""Number of parts in which a process books its allowance."""
 POLL_SECONDS = 0.05
-"""How often a coroutine looks whether another call has given something back."""
+"""How often a coroutine checks whether another call has released a part of the allowance."""
 
 
 class Budget:
     """The allowance of this process.
 
     Args:
-        prices: None where no limit needs them.
-        book: prints what is going to be spent.
+        prices: None if no limit needs them.
+        book: prints a booking, in advance.
     """
 
     def __init__(self, allowance: Allowance, prices: Prices | None, book: Callable[[Booked], None]):
         self._allowance, self._prices, self._book = allowance, prices, book
-        # Reentrant: a signal handler asks what was spent, whatever it interrupts.
+        # Reentrant: a signal handler reads the spending, and may interrupt a holder of the lock.
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
         self._is_closed = self._is_stopping = False
@@ -63,18 +62,18 @@ class Budget:
 
     @property
     def spent(self) -> Spending:
-        """What was spent, and what the requests under way may cost.
+        """The spending so far, with the most that requests under way may cost.
 
-        Without the lock, which a signal handler may have interrupted somebody with: what is moved from one to the other
-        meanwhile is in both.
+        Takes no lock, because a signal handler may have interrupted its holder. An amount that is being moved from one
+        to the other counts twice meanwhile.
         """
         aside = self._aside
         return self._spent + aside
 
     @property
     def error(self) -> SwarmError | None:
-        """Why nothing counts that this process brings: one that it forked wanted to ask. What its program makes of the
-        answer that it did not get is no result of the program.
+        """Why this process has no results: its fork tried to make an LM call. The program's result without the answer
+        would not be stock DSPy's.
         """
         if not self._fork_has_asked[0]:
             return None
@@ -84,17 +83,17 @@ class Budget:
         )
 
     def close(self) -> None:
-        """No request is sent any more: whoever is about to waits for the end of the process."""
+        """Blocks all further requests until the process ends."""
         self._is_closed = True
 
     def stop(self) -> bool:
-        """No request is begun any more: whoever is about to raises Stopping. Whether any is under way."""
+        """Makes all further requests raise Stopping. Returns whether any is under way."""
         self._is_stopping = True
         return self._aside != Spending()
 
     @contextmanager
     def ending(self, end: Callable[[SwarmError], NoReturn]) -> Iterator[None]:
-        """Within, a request that cannot be sent ends the process: what user code makes of that is not what it loads."""
+        """Within the block, a request that cannot be sent ends the process: user code might catch an exception."""
         self._end = end
         try:
             yield
@@ -109,7 +108,7 @@ class Budget:
             settle((yield send))
 
     def _setting_aside(self, worst: Spending) -> Step[None]:
-        """Waits until the request can be sent."""
+        """Waits until the allowance covers the request."""
 
         def block() -> None:
             with self._lock:
@@ -131,14 +130,14 @@ class Budget:
         return account
 
     def _give_back(self, outer: "_Account") -> None:
-        """A request that is made by others costs what they cost."""
+        """Releases what is set aside for an outer request: the inner requests are its cost."""
         with self._lock:
             self._aside -= outer.aside
             outer.aside = Spending()
             self._lock.notify_all()
 
     def _set_aside(self, worst: Spending) -> bool:
-        """Whether the request can be sent now. Raises NoMoreCalls where it never can."""
+        """Whether the request can be sent now. Raises NoMoreCalls if it never can."""
         with self._lock:
             if self._is_closed:
                 return False
@@ -149,7 +148,7 @@ class Budget:
             if not self._allowance.covers(self.spent + worst):
                 return False
             self._aside += worst
-            if self._is_closed:  # whoever closed it may have looked before
+            if self._is_closed:  # `close` may have read the spending before this request counted
                 return False
             if self._limited(self._booked | self.spent) != self._limited(self._booked):
                 self._booked = self._next_part()
@@ -162,7 +161,7 @@ class Budget:
         raise error
 
     def _limited(self, spending: Spending) -> Spending:
-        """Those figures of it that have a limit."""
+        """The figures that have a limit; 0 for the others."""
         most = self._allowance
         return Spending(
             calls=0 if most.calls is None else spending.calls,
@@ -171,13 +170,13 @@ class Budget:
         )
 
     def _next_part(self) -> Spending:
-        """What is spent now, and a part of the allowance more; never more than the allowance."""
+        """The next booking: the spending and one more part of the allowance, within the allowance."""
         part, left = self._allowance.shared(AHEAD).all, self._allowance.less(self.spent).all
         return self._booked | (self.spent + (part & left))
 
     @contextmanager
     def _settling(self, account: "_Account") -> Iterator[Callable[[Usage], None]]:
-        """Gives back what a request did not cost; within, what it is given is what the request took."""
+        """Settles a request after the block, which passes the request's usage to the yielded function."""
         cost: Spending | None = None
 
         def settle(usage: Usage) -> None:
@@ -192,7 +191,7 @@ class Budget:
             cost = Spending()
             raise objection.error from None
         except Exception as error:
-            # One that was not refused may have been answered all the same.
+            # A failed request is free only if it was refused: otherwise the provider may have answered it.
             cost = Spending() if isinstance(error, SwarmError) or client().is_refusal(error) else None
             raise
         finally:
@@ -212,7 +211,7 @@ class Budget:
         )
 
     def _worst(self, request: Request) -> Spending:
-        """The most that a request may cost."""
+        """The highest possible cost of a request."""
         if self._allowance.tokens is None and self._prices is None:
             return Spending(calls=1)
         usage = longest(request)
@@ -235,8 +234,8 @@ class _Account:
     """A request that is about to be sent, or under way.
 
     Attributes:
-        aside: what is set aside for it; nothing where it turned out to be made by others, or is over: whoever copied
-            its context may ask later.
+        aside: the amount set aside for it. Nothing once the request is over or has inner requests; code in a copy of
+            its context may still find it.
     """
 
     model: str
@@ -245,11 +244,11 @@ class _Account:
 
 
 _current: ContextVar[_Account | None] = ContextVar("request", default=None)
-"""The request within which this code runs: that of an LM that asks another."""
+"""The outer request of this code, if an LM calls another LM."""
 
 
 def prices(spec: CompilationSpec) -> Prices:
-    """Prices of the spec's models. Raises BadInput where one is not known."""
+    """Prices of the spec's models. Raises BadInput if one is unknown."""
     found = Prices(spec)
     for model in spec.models.by_role.values():
         if found.of(model.model, model.endpoint) is None:
@@ -267,9 +266,9 @@ def _no_price(model: str, where: str) -> BadInput:
 
 
 def install(environment: MutableMapping[str, str], spec: CompilationSpec, put: Callable[[Record], None]) -> Budget:
-    """Counts the requests of this process, and bounds them by the allowance in its environment, if there is one.
+    """Counts the requests of this process, and limits them by the allowance in its environment, if there is one.
 
-    To be called after the throttle's: a request that waits for what others give back holds no turn.
+    Call it after the throttle's `install`, so that a request that waits for the budget holds no turn.
     """
     text = environment.pop(names.ENV_ALLOWANCE, "")
     allowance = Allowance.model_validate_json(text) if text else UNLIMITED

@@ -1,4 +1,4 @@
-"""Turns to send a request, as the limiter gives them to all pods of a group."""
+"""Gets turns to send requests from the limiter, which serves all pods of a group."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ from swarm_worker.errors import LimiterUnreachable
 from swarm_worker.provider.turns import End
 
 SILENCE_SECONDS = 3.0 * WAIT_SECONDS
-"""A limiter that says nothing for so long is gone."""
+"""A limiter that sends nothing for so long counts as gone."""
 PATIENCE_SECONDS = 90.0
-"""How long a limiter may be gone: its pod starts again meanwhile."""
+"""How long a limiter may be gone while its pod restarts."""
 PAUSE_SECONDS = 0.5
 
 
@@ -29,7 +29,7 @@ class LimiterTurns:
         self._idle: list[socket.socket] = []
 
     def wait(self, tokens: int) -> End:
-        """Raises LimiterUnreachable."""
+        """Waits for a turn. Raises LimiterUnreachable."""
         question, absence = self._ask(tokens), _Absence(self._address, self._patience)
         while True:
             line: socket.socket | None = None
@@ -46,7 +46,7 @@ class LimiterTurns:
                 time.sleep(absence.pause(error))
 
     async def async_wait(self, tokens: int) -> End:
-        """As `wait`."""
+        """`wait` for a coroutine."""
         question, absence = self._ask(tokens), _Absence(self._address, self._patience)
         while True:
             writer: asyncio.StreamWriter | None = None
@@ -80,7 +80,7 @@ class LimiterTurns:
             try:
                 line.sendall((answered.to_json() + "\n").encode())
                 self._idle.append(line)
-            except OSError:  # it knows by the connection's end
+            except OSError:  # the limiter takes a closed connection for the end of the request
                 line.close()
 
         return end
@@ -96,7 +96,7 @@ def _async_ends(writer: asyncio.StreamWriter) -> End:
 
 
 class _Absence:
-    """Since when the limiter does not answer."""
+    """Measures how long the limiter has not answered."""
 
     def __init__(self, address: tuple[str, int], patience: float) -> None:
         self._address, self._patience = address, patience
@@ -106,7 +106,7 @@ class _Absence:
         self._since = None
 
     def pause(self, error: Exception) -> float:
-        """Seconds until the next try. Raises LimiterUnreachable."""
+        """Seconds until the next attempt. Raises LimiterUnreachable."""
         self._since = self._since or time.monotonic()
         gone = time.monotonic() - self._since
         if gone >= self._patience:
@@ -120,7 +120,7 @@ class _Absence:
 
 
 def _read_line(line: socket.socket) -> bytes:
-    """What the limiter says next. Raises ConnectionResetError where it says nothing more."""
+    """The limiter's next line. Raises ConnectionResetError at the connection's end."""
     said = b""
     while not said.endswith(b"\n"):
         if not (part := line.recv(1)):

@@ -1,4 +1,4 @@
-"""How much a request may take at most, before it is sent."""
+"""Computes the most tokens that a request may take, before it is sent."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,10 @@ _BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def longest(request: Request, unbounded: int | None = None) -> Usage:
-    """The most that a request may take: a token is at least a byte of it, and answers have a limit.
+    """The most that a request may take: a prompt token has at least one byte, and answers have a limit.
 
     Args:
-        unbounded: what an answer counts that has none. None: raises BadInput.
+        unbounded: tokens of an answer without a limit. None: such a request raises BadInput.
     """
     lm, content = request.lm, request.call().content
     bound = max(_bounds(content), default=unbounded)
@@ -34,8 +34,8 @@ def longest(request: Request, unbounded: int | None = None) -> Usage:
 
 
 def _bounds(content: Mapping[str, Any]) -> Iterator[int]:
-    """Limits of an answer's length, wherever this version of DSPy keeps them. What the LM itself has is among them, if
-    it counts: not where the call says None, and not for a request in the client's own types.
+    """Limits of an answer's length, wherever this version of DSPy keeps them. They include the LM's own limit, unless
+    the call sets it to None or is in the client's own types.
     """
     for name, value in content.items():
         if name in _BOUNDS and isinstance(value, int):
@@ -45,5 +45,5 @@ def _bounds(content: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _written(value: Any) -> Any:
-    """What is sent for a value that JSON does not know: for the class of an answer, its schema."""
+    """The JSON form of other values: a pydantic class, which describes the answer, is sent as its schema."""
     return value.model_json_schema() if isinstance(value, type) and issubclass(value, BaseModel) else str(value)

@@ -1,4 +1,4 @@
-"""Tokens -> USD, by the prices that come with DSPy, or by given ones."""
+"""Converts tokens to USD, by DSPy's price list or the spec's prices."""
 
 import functools
 from dataclasses import dataclass
@@ -25,22 +25,22 @@ class Price:
 
 
 class Prices:
-    """Of a spec's models, as it gives them, and of all others, as they are listed.
+    """The prices that a spec gives for its models, and listed prices for all others.
 
-    A model is known by its name and endpoint, which is empty where it is the provider's own: the same one may have
-    another price elsewhere.
+    A model is identified by its name and endpoint, because its price may differ between endpoints. The endpoint is
+    empty for the provider's own.
     """
 
     def __init__(self, spec: CompilationSpec) -> None:
         self._given: dict[str, dict[str, Price]] = {}
         for model in spec.models.by_role.values():
             if model.price is not None:
-                # Roles may share a model: the first price that is given counts for all of them.
+                # Roles may share a model. The first given price counts for all of them.
                 price = Price(model.price.prompt, model.price.completion)
                 self._given.setdefault(model.model, {}).setdefault(model.address, price)
 
     def of(self, model: str, endpoint: str | None = None) -> Price | None:
-        """The price; where the spec gives none for the endpoint, the dearest that is known; None: there is none."""
+        """The price. If the spec gives none for the endpoint, the highest known price of the model, or else None."""
         given = self._given.get(model, {})
         if (price := given.get((endpoint or "").rstrip("/"))) is not None:
             return price
@@ -54,13 +54,13 @@ _prices: Prices | None = None
 
 
 def install(spec: CompilationSpec) -> None:
-    """From now on, LM calls of this process are told with what they cost."""
+    """Makes `took` include the cost of LM calls in this process."""
     global _prices
     _prices = Prices(spec)
 
 
 def took(call: LMCall, answer: Any) -> Usage:
-    """What an LM call took, and what that costs, if its price is known."""
+    """The usage of an LM call, with its cost if the price is known."""
     usage = client().usage(answer)
     price = _prices.of(call.content["model"], call.endpoint) if _prices is not None and usage.calls else None
     return usage if price is None else usage.model_copy(update={"micro_usd": round(price.of(usage) * MICRO)})
@@ -68,7 +68,7 @@ def took(call: LMCall, answer: Any) -> Usage:
 
 @functools.cache
 def listed(model: str) -> Price | None:
-    """The price in the list that DSPy brings with it; None where a model is not in it.
+    """The price in DSPy's list; None if the model is not in it.
 
     Args:
         model: "provider/model", as in `spec.models`.

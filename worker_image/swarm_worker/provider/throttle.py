@@ -1,7 +1,7 @@
-"""Every request to a provider waits for its turn, and one to which the provider objects is sent again later.
+"""Throttles requests: each waits for its turn, and a request to which the provider objects is sent again later.
 
-An objection is no failure of what was asked: it costs a cell nothing but time. Only where a provider does nothing but
-object for a long while does the client's error count.
+An objection ("too many requests") is no failure of the request: it costs a cell only time. The client's error counts
+only after a provider has done nothing but object for a long time.
 """
 
 import threading
@@ -23,16 +23,16 @@ from swarm_worker.provider.longest_request import longest
 from swarm_worker.provider.turns import End, OwnTurns, Turns
 
 PATIENCE_SECONDS: Final = 600.0
-"""How long a provider may do nothing but object."""
+"""How long a provider may only object."""
 
 
 class Throttle:
     """The requests of this process.
 
     Args:
-        limits: the models that have some.
-        address: the limiter's.
-        patience: in seconds.
+        limits: rate limits of models.
+        address: the limiter's address.
+        patience: how long a provider may only object, in seconds.
     """
 
     def __init__(self, limits: RateLimits, address: str, patience: float = PATIENCE_SECONDS) -> None:
@@ -45,11 +45,11 @@ class Throttle:
         self._waiting = Stopwatch()
 
     def clock(self) -> float:
-        """Seconds; it stands still while a request waits for its turn."""
+        """A clock in seconds that stands still while a request waits for its turn."""
         return time.monotonic() - self._waiting.seconds
 
     def around(self, request: Request, send: Send) -> Flow[None]:
-        """Raises LimiterUnreachable."""
+        """Sends a request when it has its turn. Raises LimiterUnreachable."""
         gate = self._gate(request)
         if gate.is_passed:
             with as_raised():
@@ -75,7 +75,7 @@ class _Gate:
     """The requests to one model at one endpoint.
 
     Args:
-        limit: what they keep to, if they do.
+        limit: their rate limit, if they have one.
     """
 
     def __init__(self, turns: Turns, patience: float, limit: RateLimit | None = None) -> None:
@@ -84,28 +84,28 @@ class _Gate:
 
     @property
     def is_passed(self) -> bool:
-        """Whether this code runs within a request that has passed it."""
+        """Whether this code runs within a request that has passed this gate."""
         return any(passage.gate is self and passage.is_open for passage in _passed.get())
 
     def most_tokens(self, request: Request) -> int:
         if self._limit is None:
             return 0
-        # Others of the group may have a limit of tokens, which these count for as far as is known.
+        # Other models of the group may have a token limit, and this model's known tokens count towards it.
         most = longest(request, unbounded=0 if self._limit.tokens_per_minute is None else None)
         return most.prompt_tokens + most.completion_tokens
 
     @contextmanager
     def answering(self, end: End) -> Iterator[Callable[[Usage], None]]:
-        """Within, a request is under way; `end` is told what comes of it. An objection is no error: it is sent again.
+        """The block sends a request; afterwards `end` receives its outcome. Swallows an objection, for another attempt.
 
-        Raises what the client raised, also where the provider has done nothing but object for too long.
+        Raises the client's exception, also when the provider has only objected for too long.
         """
         answered = Answered()
 
         def took(usage: Usage) -> None:
             nonlocal answered
             self._objects_since = None
-            # A provider that does not count may have taken as many as it could.
+            # If the provider does not report tokens, the request may have used the most that it could.
             answered = Answered(tokens=usage.prompt_tokens + usage.completion_tokens or None)
 
         passage = _Passage(self)
@@ -126,19 +126,19 @@ class _Gate:
 
 @dataclass
 class _Passage:
-    """A request that is under way; whoever copied its context may ask when it is over."""
+    """A request under way. Code with a copy of its context may still find it when it is over."""
 
     gate: _Gate
     is_open: bool = True
 
 
 _passed: ContextVar[tuple[_Passage, ...]] = ContextVar("passed", default=())
-"""Of the requests within which this code runs. An LM that asks itself needs no second turn, and might never get one
-while it holds its first."""
+"""The requests within which this code runs. A request within a request to the same model needs no second turn, and
+might never get one while the outer request holds the first."""
 
 
 class Stopwatch:
-    """The time in which at least one of several things was going on."""
+    """Measures the time during which at least one of several activities runs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -165,7 +165,7 @@ class Stopwatch:
 
 
 def install(environment: MutableMapping[str, str]) -> Throttle:
-    """Makes the requests of this process wait for their turn, as its environment says."""
+    """Throttles the requests of this process, by the limits in its environment."""
     text = environment.pop(names.ENV_RATE_LIMITS, "")
     limits = RateLimits.model_validate_json(text) if text else RateLimits()
     throttle = Throttle(limits, environment.pop(names.ENV_LIMITER, ""))

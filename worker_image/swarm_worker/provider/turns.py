@@ -1,4 +1,4 @@
-"""Turns to send a request, as this process gives them to itself."""
+"""Gives turns to send requests, within this process."""
 
 import asyncio
 import random
@@ -12,24 +12,24 @@ from swarm_limiter.rate import Rate, Turn
 from swarm_wire.rates import Answered, RateLimit
 
 POLL_SECONDS = 0.05
-"""How often a coroutine looks whether its turn has come."""
+"""How often a coroutine checks for its turn."""
 
 End = Callable[[Answered], None]
-"""Says what came of a request."""
+"""Reports the outcome of a request."""
 
 
 class Turns(Protocol):
-    """Whose turn it is to send a request."""
+    """Gives turns to send requests."""
 
     def wait(self, tokens: int) -> End:
-        """Returns when a request may be sent that takes so many tokens at most."""
+        """Waits until a request with at most so many tokens may be sent."""
 
     async def async_wait(self, tokens: int) -> End:
-        """As `wait`."""
+        """`wait` for a coroutine."""
 
 
 class OwnTurns:
-    """As fast as it goes; slower, when the provider objects."""
+    """Gives turns at once, and more slowly after the provider has objected."""
 
     def __init__(self) -> None:
         self._rate, self._limit = Rate(), RateLimit(group="own")

@@ -1,22 +1,22 @@
 """Durable replay of stock DSPy optimizers.
 
-hooks         where stock DSPy hands its expensive steps to the engine
-engine        the one place where a plan may lack a result: take it, run it here, or leave
-small_waves   waves that it runs here
-own_calls     LM calls that it makes here
-scouting      what it finds out ahead
-asked         what it asks for in this round
-course        which effects it needed, in which order
-results       what the journal says of effects
-output        what it prints while threads are at work, and how it ends
-host          the process around it
+hooks         pass stock DSPy's expensive steps to the engine
+engine        takes a missing result from the journal, runs it in the plan, or ends the plan
+small_waves   waves that the plan runs itself
+own_calls     LM calls that the plan makes for the optimizer
+scouting      the plan's lookahead
+asked         the plan's requests in this round
+course        the effects that the plan needed, in order
+results       results of effects in the journal
+output        the plan's output while threads are at work, and its end
+host          the engine's interface to the process
 effects       the expensive steps, a module for each kind
-calls         LM calls, each made once
-call_sharing  also between processes of one machine
-execute       runs one cell, anywhere
-pruning       which cells an arg max does not need
-unfinished    what the last round has left to do
-tally         which examples failed, for the report
-blame         whether what was raised is a result
-recorded      what DSPy records of LM calls for others to read
+calls         makes each LM call once
+call_sharing  shares LM calls between processes of one machine
+execute       runs one cell, in a plan or a worker
+pruning       spares the cells of candidates that cannot win
+unfinished    finishes an interrupted round
+tally         counts failed examples, for the report
+blame         decides whether an exception is a result
+recorded      guards DSPy's records of LM calls
 """

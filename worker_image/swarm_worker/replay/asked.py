@@ -1,4 +1,4 @@
-"""What a plan asks for in one round."""
+"""Collects the requests of a plan in one round."""
 
 import threading
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ class Asked:
     """Tasks for workers, and LM calls for the plan itself.
 
     Attributes:
-        tasks: so far.
-        guesses: digests of those among them that are guesses, and about how many runs of the program each takes.
+        tasks: the tasks so far.
+        guesses: digests of the tasks that are guesses, each with its approximate number of program runs.
         calls: LM calls that scouts found, pickled, by digest.
         joined: digests of effects that are no guess.
-        lock: whoever holds it knows that nothing joins.
+        lock: prevents further requests while it is held.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Asked:
         self._places: dict[str, int] = {}
 
     def ask(self, digest: str, records: Iterable[Record]) -> None:
-        """Asks for an effect, once."""
+        """Requests an effect, unless it is requested already."""
         with self.lock:
             if digest in {task.digest for task in self.tasks}:
                 return
@@ -43,47 +43,47 @@ class Asked:
                 self._unordered.add(digest)
             for record in records:
                 if record.kind is RecordKind.BLOB:
-                    # Waves over the same data share a blob: it is printed once.
+                    # Waves over the same data share a blob, which is printed once.
                     self._blobs.setdefault(record.header["key"], record)
                 if record.kind is RecordKind.TASK:
                     self.tasks.append(Task.model_validate(record.header))
 
     def forget(self) -> None:
-        """Takes back the tasks."""
+        """Withdraws the tasks."""
         for asked in (self.tasks, self.joined, self._blobs):
             asked.clear()
 
     def take(self) -> Tasks:
-        """Takes back the only task."""
+        """Withdraws the only task, and returns it."""
         [task] = self.tasks
         blobs = {key: record.body for key, record in self._blobs.items()}
         self.forget()
         return Tasks(task, blobs)
 
     def take_calls(self) -> dict[str, bytes]:
-        """The LM calls: whoever takes them makes them."""
+        """Removes and returns the LM calls; the caller makes them."""
         with self.lock:
             taken, self.calls = self.calls, {}
         return taken
 
     def note(self, digest: str, place: int, errors_left: int | None) -> None:
-        """Where the optimizer comes to an effect, and how many errors it must not have."""
+        """Notes an effect's position in the optimizer's order, and the number of errors at which it fails."""
         self._places[digest] = place
         if errors_left:
             self._most_errors[digest] = min(errors_left, self._most_errors.get(digest, errors_left))
 
     def guess_since(self, certain: int) -> None:
-        """The tasks from this one on are guesses."""
+        """Notes that the tasks from this position on are guesses."""
         self.guesses = {task.digest: len(task.cells) * task.weight for task in self.tasks[certain:]}
 
     def found(self) -> Stream:
-        """Kind and digest of whatever was asked for in the order in which every process asks."""
+        """Kind and digest of the requests, as far as every process makes them in the same order."""
         tasks = [(str(task.kind), task.digest) for task in self.tasks if task.digest not in self._unordered]
         return [*tasks, *((Call.kind, digest) for digest in self.calls)]
 
     def records(self) -> list[Record]:
-        """To be printed, as the optimizer comes to them: of tasks, each with the fewest errors that it must not have.
-        Where one fails, those behind it may not be needed.
+        """The records to print. Tasks have the optimizer's order, because those after a failed one may not be needed.
+        Each has the lowest number of errors at which it fails.
         """
         self.tasks = [
             task.model_copy(update={"max_errors": self._most_errors.get(task.digest, task.max_errors)})

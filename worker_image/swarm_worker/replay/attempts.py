@@ -1,7 +1,7 @@
-"""`dspy.BestOfN` and `dspy.Refine` count failed attempts on themselves, from each example to the next.
+"""Isolates the failure counts of `dspy.BestOfN` and `dspy.Refine`, which carry over from example to example.
 
-The examples of a wave run side by side, in many processes. So each of them begins with the count that the plan's
-program has, whatever other examples there are in its process.
+The examples of a wave run concurrently, in many processes. So each begins with the count of the plan's program,
+independent of other examples in its process.
 """
 
 import copy
@@ -29,7 +29,7 @@ def _apart(stock: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(stock)
     def forward(module: Any, **arguments: Any) -> Any:
         counts_apart = dspy.settings.get(_SETTING)
-        # The copy shares all but the count.
+        # The copy shares everything but the count.
         apart = module if counts_apart is None else copy.copy(module)
         try:
             return stock(apart, **arguments)
@@ -47,10 +47,10 @@ def _apart(stock: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def counting_apart(*, refuses: bool = False) -> Iterator[None]:
-    """Within the block no call changes what the modules of a program have counted.
+    """Within the block, calls do not change the failure counts of a program's modules.
 
     Args:
-        refuses: an attempt that fails ends the run.
+        refuses: whether a failed attempt ends the run.
     """
     with dspy.context(**{_SETTING: REFUSES if refuses else "apart"}):
         yield

@@ -1,12 +1,12 @@
-"""Whether what was raised is a result, by who raised it.
+"""Decides whether an exception is a result, by the code that raised it.
 
     the program, the metric               a result: stock DSPy counts it as a failed example
     DSPy, about a model's answer or a call the same
-    the provider, of a request            the same; but not where it did not answer, or refuses the key or the account
-    the LM client, the machine, ourselves none: the cell is tried again, and in the end the run ends by that name
+    the provider, about a request         the same, unless it did not answer, or refuses the key or the account
+    the LM client, the machine, ourselves no result: the cell is retried, and in the end the run ends with this reason
 
-Who raised is the innermost frame of the traceback that does not belong to a library: the user's code, DSPy, DSPy's LM
-client with everything that it calls, or this worker. `docs/faults.md` has the decision table.
+The innermost frame of the traceback outside of libraries tells who raised: the user's code, DSPy, DSPy's LM client with
+everything that it calls, or this worker. `docs/faults.md` has the decision table.
 """
 
 import errno
@@ -44,33 +44,33 @@ class Origin(Enum):
 
 _OWNERS = {
     "swarm_worker": Origin.WORKER,
-    "swarm_worker.imaginary": Origin.USER,  # it raises where the user's types have no values that can be made up
+    "swarm_worker.imaginary": Origin.USER,  # it raises if it cannot make up values of the user's types
     "swarm_wire": Origin.WORKER,
     "swarm_limiter": Origin.WORKER,
-    "swarm_worker.replay.recorded": Origin.DSPY,  # lists of DSPy's, which a program reads
+    "swarm_worker.replay.recorded": Origin.DSPY,  # it replaces lists of DSPy's that a program reads
     "dspy": Origin.DSPY,
     "dspy.clients": Origin.CLIENT,
     "dspy.lm15": Origin.CLIENT,
     "dspy._vendor.lm15": Origin.CLIENT,
     "dspy.utils.lazy_import": Origin.CLIENT,
 }
-"""By module or package; the longest name that fits counts."""
+"""Origins by module or package; the longest matching name counts."""
 
 _EXHAUSTED = (errno.EAGAIN, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 _OF_THE_CALL = (TypeError, ValueError, Warning)
-"""What the client raises as it is where it does not like how it is called."""
+"""Errors that the client raises for a wrong call."""
 _SAID = ("can't start new thread", "partially initialized module")
-"""What Python says where the machine has no more threads, and where threads import the same modules at once."""
+"""Python's messages when the machine has no more threads, and when threads import the same modules at once."""
 
 
 def no_result(error: Exception) -> SwarmError | None:
-    """Why an exception is no result of the code that raised it; None if it is one."""
+    """The reason why an exception is no result of the code that raised it; None if it is a result."""
     return spoiling(error) or _of_provider([*causes(error)])
 
 
 def spoiling(error: Exception) -> SwarmError | None:
-    """As `no_result`, where also nothing is a result that the program made of it. So it is not with a provider's fault:
-    a program may go on after one, as it would in stock.
+    """As `no_result`, for exceptions that spoil all later results of the program. A provider's fault does not: the
+    program may go on after it, as in stock DSPy.
     """
     chain = [*causes(error)]
     for cause in chain:
@@ -80,7 +80,7 @@ def spoiling(error: Exception) -> SwarmError | None:
 
 
 def exhausted(error: Exception) -> InfrastructureFailed | None:
-    """Set where an exception says that the machine lacks something, whoever met that."""
+    """The error to raise if an exception shows that the machine lacks a resource, in whatever code."""
     for cause in causes(error):
         lacks = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _EXHAUSTED)
         if lacks or (
@@ -92,12 +92,12 @@ def exhausted(error: Exception) -> InfrastructureFailed | None:
 
 
 def origin(error: BaseException) -> Origin:
-    """Who raised an exception; the user, where that is not known."""
+    """The code that raised an exception; the user's if unknown."""
     for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
         owner = _owner(frame.f_globals.get("__name__") or "")
         if owner is not None:
             return owner
-        # LiteLLM's count as the client's that calls it; a package of the user's as DSPy's: a result all the same.
+        # A library's frame counts as its caller's: LiteLLM's as the client's, a user's package as the user's or DSPy's.
         if not is_library(frame.f_code.co_filename):
             return Origin.USER
     return Origin.USER
@@ -116,7 +116,7 @@ def _of_machinery(chain: Sequence[BaseException]) -> SwarmError | None:
     for cause in chain:
         found = origin(cause)
         if isinstance(cause, LMUnexpectedError) and found is Origin.CLIENT:
-            unexplained = cause  # what the client says of anything that it does not know; the next one is what it was
+            unexplained = cause  # the client wraps unknown exceptions in this one; the next cause is the original
             continue
         if isinstance(cause, LMError):
             return None
@@ -149,12 +149,12 @@ def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
 
 
 def _lacks_key(error: BaseException) -> bool:
-    """Whether nobody was asked, for want of an API key. LiteLLM calls that a server's error."""
+    """Whether the request was not sent, for lack of an API key. LiteLLM reports a server error then."""
     if isinstance(error, LMNotConfiguredError):
         return origin(error) is Origin.CLIENT
     return isinstance(error, LMError) and advice.names_key(error) and is_made_up(error)
 
 
 def _is_garbled(error: LMError) -> bool:
-    """Whether the provider sent something that is neither an answer nor an error: a gateway's page, half an answer."""
+    """Whether the provider's response is neither an answer nor an error: a gateway's page, half an answer."""
     return type(error) is LMProviderError and (error.status is None or error.status < HTTP_ERROR)

@@ -1,8 +1,8 @@
-"""Lets the processes of one machine make each LM call once, also within a round.
+"""Lets the processes of one machine share LM calls, also within a round.
 
-The local driver keeps the table; its workers claim a call before they make it. Whoever claims first makes the call, the
-others wait for the answer. Pods of a cluster have no such table: there, cells of one example meet in one pod, and what
-an earlier round finished is in the journal.
+The local driver keeps the table; its workers claim a call before they make it. The first to claim makes the call, the
+others wait for its answer. Pods of a cluster have no such table. There, one pod runs the cells of an example, and the
+journal has the calls of earlier rounds.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from typing import Self
 from swarm_wire import names
 
 PAUSE_SECONDS = 0.05
-"""Before the desk listens again after somebody could not be let in."""
+"""How long the desk waits after a connection that failed."""
 
 
 class Table:
-    """Calls that are finished, and those under way."""
+    """Finished calls, and calls under way."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,18 +32,18 @@ class Table:
         self._flights: dict[str, Future[None]] = {}
 
     def claim(self, key: str) -> bytes | Future[None] | None:
-        """The answer; or what to wait for, then to claim again; or None: the caller makes the call, and `land`s."""
+        """The answer; or a future to await before claiming again; or None: the caller makes the call and `land`s."""
         with self._lock:
             if (body := self._finished.get(key)) is not None:
                 return body
             flight = self._flights.get(key)
             if flight is None:
                 self._flights[key] = Future()
-                self._flights[key].set_running_or_notify_cancel()  # who gives up waiting does not cancel it
+                self._flights[key].set_running_or_notify_cancel()  # so that a waiter that gives up does not cancel it
             return flight
 
     def land(self, key: str, body: bytes | None) -> None:
-        """The call is finished, with this answer or with none that others could use."""
+        """Ends a claimed call, with an answer or, for None, without one that others could use."""
         with self._lock:
             if body is not None:
                 self._finished[key] = body
@@ -51,7 +51,7 @@ class Table:
 
 
 class Desk:
-    """The table, for other processes of this user: a Unix socket in a folder that is theirs alone."""
+    """Serves the table to other processes of this user, by a Unix socket in a private folder."""
 
     def __init__(self) -> None:
         self._table = Table()
@@ -71,7 +71,7 @@ class Desk:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to find the desk."""
+        """Environment variables by which a process finds the desk."""
         return {names.ENV_EXCHANGE: f"{self._key.hex()}:{self._listener.address}"}
 
     def _accept(self) -> None:
@@ -79,12 +79,12 @@ class Desk:
             try:
                 line = self._listener.accept()
             except OSError:
-                time.sleep(PAUSE_SECONDS)  # closed, or somebody went away at once
+                time.sleep(PAUSE_SECONDS)  # the desk is closed, or the other end hung up at once
                 continue
             threading.Thread(target=self._greet, args=(line,), daemon=True).start()
 
     def _greet(self, line: Connection) -> None:
-        """Serves a line whose other end has the key. In a thread of its own: who stops here stops nobody else."""
+        """Serves a connection whose other end has the key. It has its own thread, so a stuck peer blocks no other."""
         try:
             deliver_challenge(line, self._key)
             answer_challenge(line, self._key)
@@ -93,7 +93,7 @@ class Desk:
         self._serve(line)
 
     def _serve(self, line: Connection) -> None:
-        """One line: a call is claimed, and landed before another one is."""
+        """Serves one connection: each claimed call is landed before the next claim."""
         claimed: str | None = None
         try:
             while True:
@@ -112,9 +112,9 @@ class Desk:
 
 
 class Window:
-    """The desk, from another process. When it cannot be reached, each process makes its own calls.
+    """A worker's access to the desk. If the desk cannot be reached, each process makes its own calls.
 
-    A line serves one claim at a time: there are as many as calls under way.
+    A connection serves one claim at a time, so there are as many as calls under way.
     """
 
     def __init__(self, address: str) -> None:
@@ -125,12 +125,12 @@ class Window:
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str]) -> "Window | None":
-        """The desk that the environment names, and takes its name out of it."""
+        """The desk that the environment names, if any. Removes the variable."""
         address = environment.pop(names.ENV_EXCHANGE, "")
         return cls(address) if address else None
 
     def claim(self, key: str) -> bytes | None:
-        """The answer of another process, which may take as long as the call; None: make the call, and `land`."""
+        """Waits for another process's answer. None: the caller makes the call, and `land`s."""
         with contextlib.suppress(EOFError, OSError, ProcessError):
             line = self._idle.pop() if self._idle else Client(self._path, authkey=self._key)
             line.send((key, None))
@@ -143,7 +143,7 @@ class Window:
         return None
 
     def land(self, key: str, body: bytes | None) -> None:
-        """The call that was claimed is finished."""
+        """Ends a claimed call."""
         line = self._claimed.pop(key, None)
         if line is not None:
             with contextlib.suppress(OSError):

@@ -1,13 +1,12 @@
-"""LM calls, each made once.
+"""Makes each LM call once.
 
-Every LM call of DSPy comes here (`client`). It gets a name by content and is answered from what is known: the journal,
-and what this process has finished. A call under way is waited for, not repeated. Stock DSPy's cache does this within
-one process; these answers also cross from pod to pod and from round to round, and they know endpoints apart, which
-DSPy's cache does not.
+`client` passes every LM call of DSPy to this module, which names the call by its content. The answer comes from the
+journal or from a finished call of this process, if they have it. A call waits for an equal call under way. Stock DSPy's
+cache does this within one process. These answers also cross pods and rounds, and they distinguish endpoints.
 
-A call belongs to a cell (`cell_calls`), whose `Ledger` counts what it cost, or else to the process itself: then
-`Outside` says what happens. The ledger is found through `dspy.settings`, whose overrides DSPy carries into the threads
-that it starts itself.
+A call belongs to a cell (`cell_calls`) or to the process itself. The cell's `Ledger` counts its cost; `Outside` handles
+the process's own calls. The ledger is kept in `dspy.settings`, because DSPy carries overrides into the threads that it
+starts.
 """
 
 import asyncio
@@ -38,15 +37,15 @@ from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.call_sharing import Table, Window
 
 Claim = bytes | Future[None] | None
-"""The answer to a call; or what to wait for; or None: make the call."""
+"""The answer to a call; or a future to wait for; or None: the caller makes the call."""
 
 _SETTING = "swarm_ledger"
 AHEAD = "swarm_ahead"
-"""Setting of what runs ahead: only so that others find its LM calls answered."""
+"""Name of the setting that marks code run ahead, only to have its LM calls answered for others."""
 
 
 class NotShared(BaseException):
-    """Ends what runs ahead at a call whose answer nobody else could use. No program catches it."""
+    """Ends code that runs ahead, at a call whose answer nobody else could use. Programs do not catch it."""
 
 
 def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
@@ -55,14 +54,14 @@ def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
     The name is made from the model, the messages and parameters as in DSPy's cache, and the endpoint.
 
     Args:
-        occurrence: tells repetitions of an uncached call apart.
+        occurrence: distinguishes repetitions of an uncached call.
     """
     walk = Walk()
     return walk.digest("call", type(lm).__qualname__, call.endpoint, call.content, occurrence), walk.unresolved
 
 
 def _in_thread(claim: Callable[[], Claim]) -> Future[Claim]:
-    """A thread for this alone. Whoever waits must not take one of the loop's pool: the maker may need it to finish."""
+    """Claims in a new thread. The loop's pool stays free: the caller that makes the call may need it to finish."""
     future: Future[Claim] = Future()
     future.set_running_or_notify_cancel()
 
@@ -78,7 +77,7 @@ def _in_thread(claim: Callable[[], Claim]) -> Future[Claim]:
 
 @dataclass(frozen=True)
 class Answer:
-    """A finished LM call that is not printed yet."""
+    """The answer of a finished LM call, not printed yet."""
 
     key: str
     body: bytes
@@ -92,10 +91,10 @@ class Answers:
     """The finished calls that a process knows, and those under way.
 
     Args:
-        known: the journals' answer to a call; None where they have none.
+        known: returns the journals' answer to a call, or None.
         emit: prints a record.
-        window: to other processes that make calls at the same time.
-        is_reused: whether a known answer was paid for by an earlier run.
+        window: shares calls with other processes of this machine.
+        is_reused: whether an earlier run paid for a known answer.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class Answers:
         self._known, self._window, self._table = known, window, Table()
 
     def claim(self, key: str) -> Claim:
-        """The answer; or what to wait for, then to claim again; or None: the caller makes the call, and `land`s."""
+        """The answer; or a future to await before claiming again; or None: the caller makes the call and `land`s."""
         if (body := self._known(key)) is not None:
             return body
         found = self._table.claim(key)
@@ -120,11 +119,11 @@ class Answers:
         return found
 
     def claiming(self, key: str) -> Step[Claim]:
-        """As `claim`."""
+        """`claim` as a step of a flow."""
         return Step(lambda: self.claim(key), lambda: self.aclaim(key))
 
     async def aclaim(self, key: str) -> Claim:
-        """As `claim`, for a coroutine: other coroutines of its event loop go on."""
+        """`claim` for a coroutine: it does not block the event loop."""
         if self._window is None:
             return self.claim(key)
         found = _in_thread(lambda: self.claim(key))
@@ -139,7 +138,7 @@ class Answers:
             self.land(key, None)
 
     def land(self, key: str, body: bytes | None) -> None:
-        """The call is finished, with this answer or with none that others could use."""
+        """Ends a claimed call, with an answer or, for None, without one that others could use."""
         self._table.land(key, body)
         if self._window is not None:
             self._window.land(key, body)
@@ -147,10 +146,10 @@ class Answers:
 
 @dataclass
 class Ledger:
-    """The LM calls of one cell, and what DSPy records of them (`recorded`: by the id of whose it is).
+    """The LM calls of one cell, and DSPy's records of them (`recorded`: by the owner's id).
 
-    An answer is printed when the cell goes on to its next call: a cell that dies loses no finished call, and the last
-    answer travels with the cell's result, so that a cell with one call needs no record more.
+    The ledger prints an answer when the cell begins its next call, so a cell that dies loses no earlier call. The last
+    answer travels with the cell's result, so a cell with one call needs no further record.
     """
 
     cell: str | None
@@ -158,16 +157,16 @@ class Ledger:
     recorded: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     pending: Answer | None = None
     failed: dict[str, tuple[Address, Exception]] = field(default_factory=dict)
-    """What calls raised that were not answered later, and who was asked, by their keys: programs may swallow it."""
+    """Errors of calls that got no answer later, with the address called, by key: programs may swallow errors."""
     refused: SwarmError | None = None
-    """A call was not allowed, or failed by no fault of program or model: what it leads to is no result."""
+    """Why the cell has no result: a call was not allowed, or failed through no fault of program or model."""
     reused: set[str] = field(default_factory=set)
-    """Keys of calls that an earlier run had paid for."""
+    """Keys of calls that an earlier run paid for."""
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def around(self, lm: Any, call: LMCall, make: Make) -> Flow[Any]:
-        """Answers a call from what is known, or makes it."""
+        """Answers a call from the known answers, or makes it."""
         try:
             key = self._begin(lm, call)
             while key is not None and (claim := (yield self.answers.claiming(key))) is not None:
@@ -189,16 +188,16 @@ class Ledger:
 
     @property
     def usage(self) -> Usage:
-        """What those calls cost that were not printed on their own."""
+        """The cost of the calls that have no printed record of their own."""
         return self._unshared + self.pending.usage if self.pending else self._unshared
 
     def _begin(self, lm: Any, call: LMCall) -> str | None:
-        """The call's key; None if it may not be answered from what is known."""
+        """The call's key; None for an uncached call, which known answers must not answer."""
         if not call.cached and dspy.settings.get(AHEAD):
             raise NotShared
         self.flush()
         if self.refused is not None:
-            # A program that swallows it may come to calls that it would not make otherwise.
+            # A program that swallows the error could make calls that it would not make otherwise.
             raise self.refused
         return name_call(lm, call)[0] if call.cached else None
 
@@ -222,7 +221,7 @@ class Ledger:
         if key is not None:
             try:
                 body = self.answers.codec.dumps_answer(result)
-            except Exception:  # an answer that cannot travel is not shared
+            except Exception:  # an answer that cannot be written is not shared
                 body = None
             self.answers.land(key, body)
         with self._lock:
@@ -251,7 +250,7 @@ class Ledger:
 class Loading(Ledger):
     """The LM calls that user code makes while a worker loads it.
 
-    The plan has made them, too, in the same order: an uncached one that is repeated has the number of its repetition.
+    The plan makes the same calls in the same order, so repetitions of an uncached call are named by their number.
     """
 
     is_over: bool = False
@@ -261,7 +260,7 @@ class Loading(Ledger):
         return make.once() if self.is_over else super().around(lm, call, make)
 
     def end(self) -> None:
-        """From now on, calls are stock DSPy's."""
+        """Leaves all later calls to stock DSPy."""
         self.flush()
         self.is_over = True
 
@@ -294,7 +293,7 @@ def current() -> Ledger | None:
 
 
 class Outside(Protocol):
-    """What happens to LM calls outside of cells."""
+    """Handles LM calls outside of cells."""
 
     def around(self, lm: Any, call: LMCall, make: Make) -> Flow[Any]: ...
 
@@ -307,7 +306,7 @@ _process = _Process()
 
 
 def refuse(reason: str, message: str) -> NoReturn:
-    """Ends the cell that runs here, or else the process, whatever the program makes of the exception."""
+    """Ends the current cell, or else the process, even if the program swallows the exception."""
     error = BadInput(reason, message)
     if (ledger := current()) is not None:
         ledger.refused = ledger.refused or error
@@ -317,10 +316,10 @@ def refuse(reason: str, message: str) -> NoReturn:
 
 
 def install(outside: Outside | None = None, end: Callable[[SwarmError], NoReturn] | None = None) -> None:
-    """Takes over the LM calls of this process. Without `outside` those outside of cells stay stock DSPy's.
+    """Intercepts the LM calls of this process. Without `outside`, stock DSPy makes those outside of cells.
 
     Args:
-        end: ends the process with an error that nobody can catch. None: it is raised.
+        end: ends the process with an error that nobody can catch. None: the error is raised.
     """
     _process.end = end
 

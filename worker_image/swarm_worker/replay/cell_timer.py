@@ -1,8 +1,8 @@
-"""How long cells have been running.
+"""Times cells, and ends a process whose cells do not end.
 
-A thread cannot be ended. So a process in which nothing but cells that do not come back is left ends itself. Where one
-of them keeps Python's interpreter lock (a regular expression that never ends), no thread can do that, nor does SIGTERM
-come through: a timer that needs no interpreter ends the process then, and says where every thread was.
+A thread cannot be ended, so a process ends itself once only late cells are left. If a cell holds Python's interpreter
+lock, for example in an endless regular expression, no thread can do this, and SIGTERM has no effect. Then a timer that
+needs no interpreter ends the process, and prints the stack of every thread.
 """
 
 import faulthandler
@@ -14,16 +14,16 @@ from typing import Final
 
 BEAT_SECONDS: Final = 1.0
 SLACK_SECONDS: Final = 5.0
-"""How long after the last cell's time a process in which no thread comes to its turn is ended."""
+"""The timer ends a process so long after its last cell is due, if no thread has run meanwhile."""
 _STDERR: Final = 2
 
 
 class Watch:
-    """Cells under way, each with the moment by which it should be finished.
+    """The cells under way, each with the time when it is due.
 
     Args:
         seconds: `limits.cellSeconds`.
-        clock: by which they count.
+        clock: the clock for due times.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +34,7 @@ class Watch:
 
     @contextmanager
     def timed(self, weight: int = 1) -> Iterator[None]:
-        """Within, a cell runs that is as much work as so many runs of the program."""
+        """The block runs a cell that takes as long as `weight` runs of the program."""
         cell = object()
         with self._lock:
             self._due[cell] = self._clock() + self.seconds * weight
@@ -51,18 +51,18 @@ class Watch:
 
     @property
     def late(self) -> int:
-        """Cells that take longer than they may."""
+        """Number of cells that exceed their time."""
         with self._lock:
             return sum(due < self._clock() for due in self._due.values())
 
     @property
     def only_late(self) -> bool:
-        """Whether nothing but such cells is under way: there is nothing more to wait for."""
+        """Whether only late cells are under way, so that there is nothing to wait for."""
         with self._lock:
             return bool(self._due) and all(due < self._clock() for due in self._due.values())
 
     def _beat(self) -> None:
-        """Winds the timer up as long as threads come to their turns."""
+        """Resets the timer as long as threads can run."""
         while True:
             time.sleep(BEAT_SECONDS)
             with self._lock:

@@ -1,4 +1,4 @@
-"""The course of a compile: which effects the optimizer needs, in which order."""
+"""The course of a compile: the effects that the optimizer needs, in order."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,10 @@ class Course:
     """The effects of this plan, so far.
 
     Attributes:
-        stream: kind and digest of those that every process comes to in the same order.
+        stream: kind and digest of the effects that every process reaches in the same order.
         used: keys of results that were needed.
-        has_checked: whether the host was told before anything was spent.
-        has_passed_over: whether an evaluation was: what the optimizer does from there on is not what it would have
-            done.
+        has_checked: whether the host's check before the first spending is done.
+        has_passed_over: whether the plan passed over an evaluation. From there on, the optimizer takes another course.
     """
 
     def __init__(self, store: Store, asked: Asked, output: Output, host: Host) -> None:
@@ -31,9 +30,9 @@ class Course:
         self.has_checked = self.has_passed_over = False
 
     def follow(self, kind: str, digest: str) -> None:
-        """Each plan must need what the plan before it needed, in the same order; else the process ends.
+        """Ends the process unless the plan needs the same effects as the plan before it, in the same order.
 
-        Threads and coroutines of an optimizer have no order among them, so what they need does not count.
+        Threads and coroutines of an optimizer run in no fixed order, so their effects do not count.
         """
         self._output.touch()
         if self._host.is_full():
@@ -55,12 +54,12 @@ class Course:
             )
 
     def use(self, kind: str, keys: Sequence[str]) -> None:
-        """Results of an effect are needed."""
+        """Notes that an effect's results are needed."""
         self._used_by_kind.append((kind, keys))
         self.used.update(keys)
 
     def prices(self) -> dict[str, float]:
-        """LM calls of a cell, by the kind of its effect: as of the dearest one so far."""
+        """The LM calls of a cell, by the kind of its effect: the highest average of an effect so far."""
         prices: dict[str, float] = {}
         calls = self._store.calls_by_cell()
         for kind, keys in self._used_by_kind:
@@ -69,7 +68,7 @@ class Course:
         return prices
 
     def spend(self) -> None:
-        """From here on the plan costs something, or ends."""
+        """Call this before the plan first spends anything, or ends."""
         with self._asked.lock:
             if not self.has_checked:
                 self.has_checked = True
@@ -77,6 +76,6 @@ class Course:
                     self._host.check([*self.stream, *self._asked.found()])
 
     def spend_here(self) -> None:
-        """From here on LM calls are made in this process."""
+        """Call this before LM calls in this process."""
         self.spend()
         self._host.prepare_calls()

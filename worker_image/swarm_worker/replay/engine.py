@@ -1,8 +1,8 @@
-"""The one place where a plan may lack a result.
+"""Serves the results of effects, and ends the plan when one is missing.
 
-`need` takes it from the journal. A small wave is run here. For everything else the plan looks ahead for what else this
-round may run, says what it lacks, and ends: with the process, so that nothing that an optimizer or a user's program
-catches can keep it from ending.
+`need` takes a result from the journal. The plan runs a small wave itself. For any other missing effect, it looks ahead
+for further effects of this round, prints the tasks, and ends the process. Ending the process instead of raising keeps
+optimizers and programs from catching the end.
 """
 
 from collections.abc import Iterable
@@ -37,17 +37,17 @@ class Engine:
         store: the journal.
         codec: for payloads and results.
         host: the process.
-        watch: how long each cell has been running here.
-        contest: of the compile's evaluations, where they need not all be finished.
+        watch: times the cells that run here.
+        contest: the contest of the compile's evaluations, if pruning is on.
 
     Attributes:
-        asked: what this round asks for.
-        output: what the plan prints, and how it ends.
-        course: the effects that it needed.
-        results: what the journal says of effects.
-        scouting: what it finds out ahead.
-        calls: the LM calls that it makes.
-        tally: examples that the optimizer needed, and those that failed.
+        asked: the tasks and LM calls that this round requests.
+        output: the plan's output and end.
+        course: the effects that the plan needed.
+        results: the results of effects in the journal.
+        scouting: the lookahead.
+        calls: the optimizer's own LM calls.
+        tally: the examples that the optimizer needed, and their failures.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Engine:
         self._small_waves = SmallWaves(answers, self.output, self.course, watch or Watch(inf), options)
 
     def need(self, effect: Effect) -> Any:
-        """The effect's result. Does not return where the journal lacks it."""
+        """The effect's result. Does not return if the journal lacks it."""
         with self.output.ending():
             return self._needed(effect)
 
     def go_on(self, leftover: Iterable[Tasks]) -> NoReturn:
-        """Asks again for what the last round has left to do, and leaves: nothing new before that."""
+        """Requests the unfinished tasks of the last round again, and ends; new tasks come after them."""
         for tasks in leftover:
             self._ask(tasks)
         self.course.stream = list(self._store.stream)
@@ -106,10 +106,10 @@ class Engine:
         return True
 
     def _block(self, effect: Effect, tasks: Tasks) -> Scout | None:
-        """Asks for the effect and whatever else may run, and leaves.
+        """Requests the effect and whatever else may run, and ends the plan.
 
         Returns:
-            In a scout: its line. In the plan: None, if it need not leave yet: it found out more, or ran something.
+            In a scout: the scout. In the plan: None if it can go on, because it pruned cells or ran some.
         """
         if not is_alone():
             self._ask(tasks)
@@ -134,14 +134,14 @@ class Engine:
         self._leave()
 
     def _find_independent(self) -> Scout | None:
-        """Asks for what does not depend on what is missing, and makes such LM calls."""
+        """Requests effects that do not depend on missing results, and makes such LM calls."""
         while (scout := self.scouting.look()) is None:
             if not self.calls.make_sighted():
                 return None
         return scout
 
     def _ask_for_part(self, at: Entrant | None) -> None:
-        """Asks for those cells of competing evaluations that tell best which of them cannot win."""
+        """Requests the cells of competing evaluations that best decide which of them cannot win."""
         for entrant, keys in self.results.wanted(at):
             if keys:
                 self.asked.ask(entrant.digest, entrant.request.part(keys).records())
@@ -152,7 +152,7 @@ class Engine:
 
     def _run_here(self, tasks: Tasks) -> None:
         if not self._small_waves.run(tasks):
-            # The run goes on with the rest of it, and not with what another plan makes of a part.
+            # The next round finishes the rest of this wave; another plan might request something else.
             self._ask(tasks.rest(self._store))
             self.output.end()
 

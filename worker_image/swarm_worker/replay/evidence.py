@@ -1,7 +1,7 @@
-"""The evidence of decisions that DSPy's predictors record while an optimizer collects it, as ReAnchor does.
+"""Collects the evidence of decisions that DSPy's predictors record for some optimizers, such as ReAnchor.
 
-Stock DSPy appends it to a list in the optimizer's process. A cell of such a wave has a list of its own, which is part
-of its result; the plan appends that to the optimizer's list, in the order of the items.
+Stock DSPy appends evidence to a list in the optimizer's process. Here each cell of such a wave has its own list, which
+is part of its result. The plan appends these lists to the optimizer's list, in the order of the items.
 """
 
 import threading
@@ -12,17 +12,17 @@ from typing import Any
 import dspy
 
 _SETTING = "_decision_evidence"
-"""DSPy's: the list, and its lock."""
+"""DSPy's setting with the list and its lock."""
 
 
 def is_collected() -> bool:
-    """Whether the code that runs here collects evidence."""
+    """Whether evidence is being collected."""
     return dspy.settings.get(_SETTING) is not None
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A wave's function that returns what was recorded as well."""
+    """A wave's function that also returns its evidence."""
 
     function: Callable[[Any], Any]
 
@@ -33,7 +33,7 @@ class Recorded:
 
 
 def collected(returned: tuple[Any, list[Any]]) -> Any:
-    """The value of a cell, once what it recorded is in the list of the code that runs here."""
+    """The value of a cell. Appends its evidence to the current list."""
     value, entries = returned
     log, lock = dspy.settings.get(_SETTING)
     with lock:

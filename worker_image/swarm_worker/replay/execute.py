@@ -1,4 +1,4 @@
-"""Runs one cell: user code under the settings that its wave had, and what it returned or raised as a record."""
+"""Runs one cell: calls user code under its wave's settings, and makes a record of its result or exception."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,16 +39,16 @@ def run_cell(
     """A RESULT record for one call of `function`.
 
     An exception is a result, as in stock DSPy, unless the provider did not answer, or the machinery is at fault
-    (`blame`). That may not be what is raised: a program that uses `dspy.Parallel` goes on without the answer, and
-    stumbles later.
+    (`blame`). The raised exception may be only a consequence: a program with `dspy.Parallel` continues without an
+    answer and fails later.
 
     Args:
-        swallows: `function` goes on after exceptions, so that what it returns may hide one.
+        swallows: whether `function` goes on after exceptions, so that its result may hide one.
 
     Raises:
         ProviderFailed: rate limit, timeout or server error, after DSPy's own retries.
-        InfrastructureFailed: the LM client, the machine or this worker is at fault, whatever became of it.
-        NoMoreCalls: a call was not made.
+        InfrastructureFailed: the LM client, the machine or this worker is at fault, even if the program swallowed it.
+        NoMoreCalls: a call was not allowed.
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
         RequestRefused: the provider refuses a request, and its address has answered nothing in the run yet.
     """
@@ -71,7 +71,7 @@ def run_cell(
 
 
 def _result(ledger: Ledger, key: str, value: Value, walks: Walks) -> Record:
-    """The RESULT record of a cell, with the last answer that its ledger has. Raises BadInput where it cannot travel."""
+    """The RESULT record of a cell, with its ledger's pending answer. Raises BadInput if the result cannot travel."""
     codec, pending = ledger.answers.codec, ledger.pending
     try:
         body = codec.dumps(value, walks)
@@ -105,10 +105,10 @@ def _callback_changed(callbacks: list[Any]) -> BadInput:
 
 
 def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...], redact: Callable[[str], str] = str) -> Value:
-    """What a call of `function` comes to. Raises as `run_cell`.
+    """The outcome of a call of `function`. Raises as `run_cell`.
 
     Args:
-        redact: takes secrets out of what is told of an exception.
+        redact: masks secrets in an exception's texts.
     """
     try:
         return Outcome.OK, function(*arguments)
@@ -117,7 +117,7 @@ def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...], redact:
 
 
 def failure(error: Exception | SystemExit, redact: Callable[[str], str] = str) -> Value:
-    """What an exception is as an outcome. Raises as `run_cell`, where it is none."""
+    """The outcome of an exception. Raises as `run_cell` if the exception is no result."""
     if isinstance(error, SystemExit):
         raise BadInput(
             WorkerReason.PROGRAM_EXITS,
@@ -134,15 +134,15 @@ def _raise_if_no_result(error: Exception) -> None:
 
 
 def told(error: Exception, redact: Callable[[str], str]) -> str:
-    """An exception in a result's header. Redacted before it is cut: half a secret is not found any more."""
+    """An exception's text in a result's header. It is redacted before it is cut: half a secret would not be found."""
     return printable(redact(describe(error)))[:ERROR]
 
 
 def portable(error: Exception, redact: Callable[[str], str] = str) -> Exception:
-    """The exception, or one that says the same where it cannot travel; it tells where it comes from.
+    """The exception, or a Carried one with its text if it cannot travel. Either is marked with its `Raised`.
 
     Args:
-        redact: takes secrets out of its texts. Whatever caught it before had them.
+        redact: masks secrets in its texts.
     """
     raised = Raised.of(error, redact)
     try:

@@ -1,13 +1,13 @@
-"""Where stock DSPy hands its expensive steps to the engine.
+"""Hooks by which stock DSPy passes its expensive steps to the engine.
 
-Attributes of DSPy are replaced for the life of a plan process; the optimizer classes themselves are never touched:
+They replace attributes of DSPy for the life of a plan process, but not the optimizer classes:
 
-    ParallelExecutor.execute    every evaluation wave and every collection of traces goes through it
-    BootstrapFewShot.compile    whole bootstraps; also reached by optimizers that call or inherit it
+    ParallelExecutor.execute    runs every evaluation wave and every collection of traces
+    BootstrapFewShot.compile    runs whole bootstraps, also for optimizers that call or inherit it
     Predict.forward             gives scouts placeholders for proposals
 
-`calls.install` does the same for LM calls, before user code is loaded. `versions` looks at their shapes when the
-process starts. Code of the user's that runs within a cell sees stock DSPy.
+`calls.install` does the same for LM calls, before user code is loaded. `versions` checks the hooked functions when the
+process starts. User code that runs within a cell sees stock DSPy.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
     """Replaces the attributes in this process.
 
     Args:
-        before: is called before each effect.
+        before: called before each effect.
     """
 
     def begin() -> None:
@@ -98,7 +98,7 @@ def _bootstrapping(engine: Engine, begin: Callable[[], None]) -> Callable[..., A
         optimizer: BootstrapFewShot, student: Any, *, teacher: Any = None, trainset: list[Any]
     ) -> Any:
         if current() is not None or [getattr(type(optimizer), step) for step in _BOOTSTRAP_STEPS] != stock_steps:
-            # A subclass that bootstraps in its own way runs here; its LM calls are journaled one by one.
+            # A subclass that overrides a step runs in the plan, which journals its LM calls one by one.
             return stock(optimizer, student, teacher=teacher, trainset=trainset)
         begin()
         with engine.output.ending():

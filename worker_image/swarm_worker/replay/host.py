@@ -1,4 +1,4 @@
-"""What the engine needs of the process around it, and what it is told to do."""
+"""The engine's interface to its process, and its options."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from swarm_worker.errors import SwarmError
 from swarm_worker.journal.run_journal import Stream
 
 SMALL = 8
-"""A wave of so many cells is run by the plan itself: quicker than a round."""
+"""The plan itself runs a wave of up to so many cells, because that is faster than a round."""
 
 
 class Leave(Protocol):
@@ -19,7 +19,7 @@ class Leave(Protocol):
 
 
 def not_checked(observed: Stream) -> None:
-    """Takes the plan's first effects for granted."""
+    """Accepts any effects."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,10 @@ class Host:
     Attributes:
         emit: prints a record.
         leave: ends the process.
-        check: is told, before the plan spends anything or ends, what it needed and found until then. A SwarmError that
-            it raises ends the plan.
-        is_full: whether so much is printed that another plan should go on.
-        prepare_calls: is called before LM calls are made here, by threads.
-        passes_over: whether evaluations that are not complete count for nothing now. A plan that only looks for what is
-            complete asks for none of them.
+        check: receives the effects so far, before the plan spends anything or ends. Its SwarmError ends the plan.
+        is_full: whether so much is printed that another plan should continue.
+        prepare_calls: called before threads make LM calls here.
+        passes_over: whether to pass over incomplete evaluations. A plan for the best complete program does.
     """
 
     emit: Callable[[Record], None]
@@ -47,13 +45,13 @@ class Host:
 
 @dataclass(frozen=True)
 class Options:
-    """How a plan works.
+    """Options of a plan.
 
     Attributes:
-        looks_ahead: ask for more than the first missing effect.
-        speculation: most guesses of a round.
-        threads: cells that run here at the same time.
-        small: most missing cells of a wave that is run here; more of one that nothing can run beside.
+        looks_ahead: whether to request more than the first missing effect.
+        speculation: most guesses in a round.
+        threads: number of cells that run concurrently in the plan.
+        small: most missing cells of a wave that the plan runs; more if nothing else can run with the wave.
     """
 
     looks_ahead: bool = True

@@ -1,4 +1,4 @@
-"""What a plan prints while threads are at work: whatever is paid for comes before its last word, and nothing after."""
+"""A plan's output while threads are at work: all paid results come before its final record, and nothing after."""
 
 import threading
 import time
@@ -14,11 +14,11 @@ from swarm_worker.replay.asked import Asked
 from swarm_worker.replay.host import Host
 
 SETTLE_SECONDS = 0.3
-"""A plan whose optimizer runs threads leaves when they have run nothing, and asked for nothing, for so long."""
+"""A plan whose optimizer runs threads ends after they have run and requested nothing for so long."""
 
 
 class Output:
-    """Journals what was finished here, and ends the process."""
+    """Journals the plan's own results, and ends the process."""
 
     def __init__(self, store: Store, asked: Asked, host: Host) -> None:
         self._store, self._asked, self._host = store, asked, host
@@ -27,14 +27,14 @@ class Output:
         self._at_work: Counter[int] = Counter()
 
     def keep(self, record: Record) -> None:
-        """Journals what was finished here."""
+        """Journals a result of this process."""
         with self._lock:
             self._store.put(record)
             self._host.emit(record)
             self.touch()
 
     def end(self, error: SwarmError | None = None) -> NoReturn:
-        """Ends the process. Of several threads one does."""
+        """Ends the process. If several threads call this, only one ends it."""
         with self._lock:
             if error is None:
                 for record in self._asked.records():
@@ -43,7 +43,7 @@ class Output:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Whatever is raised within ends the process: an optimizer may catch, and make a score of it."""
+        """An exception of the block ends the process: an optimizer might catch it and turn it into a score."""
         try:
             yield
         except SwarmError as error:
@@ -53,7 +53,7 @@ class Output:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Within, something is paid for that would be lost with the process."""
+        """Within the block, paid work is under way that would be lost with the process."""
         thread = threading.get_ident()
         with self._lock:
             self._at_work[thread] += 1
@@ -70,18 +70,18 @@ class Output:
         return any(self._at_work.values())
 
     def touch(self) -> None:
-        """Threads are active."""
+        """Notes activity of threads."""
         self._active_at = time.monotonic()
 
     def wait_for_others(self) -> None:
-        """Until nothing is under way in other threads."""
+        """Waits until other threads have no work under way."""
         while self._others_work:
             time.sleep(0.01)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Within, nothing is under way, and nothing begins: other threads of the optimizer might still come to what
-        they lack, which joins the round, and what they run here is paid for.
+        """Waits for other threads; within the block, no work is under way or begins. Meanwhile the optimizer's threads
+        may reach missing effects, which join the round, and finish work that is paid for.
         """
         while True:
             with self._lock:
@@ -93,5 +93,5 @@ class Output:
 
     @property
     def _others_work(self) -> bool:
-        """What coroutines of this thread began waits for this one."""
+        """Whether other threads work. Coroutines of this thread cannot go on while it waits, so they do not count."""
         return any(count for thread, count in self._at_work.items() if thread != threading.get_ident())

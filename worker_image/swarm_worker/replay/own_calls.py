@@ -1,4 +1,4 @@
-"""LM calls that an optimizer makes itself: the plan makes each once, then it is journaled."""
+"""Serves the LM calls that an optimizer makes itself: the plan makes each once and journals it."""
 
 import asyncio
 import contextvars
@@ -28,14 +28,14 @@ from swarm_worker.replay.output import Output
 from swarm_worker.replay.scouting import Scouting
 
 AT_ONCE = 16
-"""LM calls of its own that a plan makes side by side."""
+"""Most LM calls that a plan makes concurrently."""
 
 may_stand_in: contextvars.ContextVar[bool] = contextvars.ContextVar("may_stand_in", default=False)
-"""Whether a text placeholder can stand for the answer to the LM call that is made here."""
+"""Whether a text placeholder can replace the answer to the current LM call."""
 
 
 class Missing(BaseException):
-    """A scout has no answer to the LM call of this digest; whoever can make one up catches it."""
+    """A scout has no answer to the LM call of this digest. Code that can make up an answer catches this."""
 
     def __init__(self, digest: str) -> None:
         super().__init__(digest)
@@ -55,7 +55,7 @@ class OwnCalls:
         self._occurrences: dict[str, int] = {}
 
     def around(self, lm: Any, call: LMCall, make: Make) -> Flow[Any]:
-        """The result of an LM call: made once, then journaled."""
+        """Makes an LM call once and journals it; later calls take the answer from the journal."""
         with self._output.ending():
             effect = self._named(lm, call)
             if (scout := self._scouting.scout) is not None:
@@ -65,16 +65,16 @@ class OwnCalls:
         return self._value(effect)
 
     def make_sighted(self) -> bool:
-        """Makes the calls that scouts found; whether there was any."""
+        """Makes the calls that scouts found. Returns whether there was any."""
         return run(self._make_all())
 
     def _found(self, effect: Call, make: Make) -> Flow[None]:
-        """Returns when the answer is known."""
+        """Makes the call if the journal has no answer. Ends when the answer is known."""
         self._course.follow(effect.kind, effect.digest)
         while not effect.is_known(self._store):
             if (flight := self._flights.claim(effect.digest)) is not None:
                 assert isinstance(flight, Future)
-                yield result_of(flight)  # others make it
+                yield result_of(flight)  # another thread or task makes this call
                 continue
             try:
                 if may_stand_in.get() and self._scouting.is_on and is_alone() and self._scouting.look() is not None:
@@ -85,7 +85,7 @@ class OwnCalls:
                 self._flights.land(effect.digest, None)
 
     def _make_all(self, *own: Flow[None]) -> Flow[bool]:
-        """Makes the calls that scouts found, and one of the plan's own; whether there was any."""
+        """Makes the calls that scouts found, and the given one of the plan. Returns whether there was any."""
         flows = [*own, *(self._sighted(key, payload) for key, payload in self._asked.take_calls().items())]
         if not flows:
             return False
@@ -94,7 +94,7 @@ class OwnCalls:
             if len(flows) == 1:
                 yield from flows[0]
             else:
-                # Not before those under way are answered: they are paid for.
+                # The pool waits for all answers, even after an error, because calls under way are paid for.
                 with ThreadPoolExecutor(AT_ONCE) as pool:
                     context = contextvars.copy_context()
                     list(pool.map(lambda flow: context.copy().run(run, flow), flows))
@@ -121,7 +121,7 @@ class OwnCalls:
         return value
 
     def _make(self, key: str, call: LMCall, make: Make) -> Flow[None]:
-        """Makes an LM call here and journals it. Raises SwarmError."""
+        """Makes an LM call and journals it. Raises SwarmError."""
         try:
             answer = yield make
         except (Exception, SystemExit) as error:
@@ -133,7 +133,7 @@ class OwnCalls:
             self._output.keep(Record(RecordKind.CALL, header, self._portable(self._codec.dumps_answer, answer)))
 
     def _portable(self, dumps: Callable[[Any], bytes], answer: Any) -> bytes:
-        """What is journaled of an answer. Ends the process where there is none: an optimizer may catch."""
+        """The journaled form of an answer. Ends the process if it has none: an optimizer might catch an exception."""
         try:
             return dumps(answer)
         except Exception as error:
@@ -147,7 +147,7 @@ class OwnCalls:
             )
 
     def _scouted(self, scout: Scout, effect: Call) -> None:
-        """Returns where the answer is known."""
+        """Returns if the answer is known. Otherwise reports the call to the plan, and ends or raises Missing."""
         if not effect.unresolved and effect.is_known(self._store):
             return
         if asyncio._get_running_loop() is not None:

@@ -1,12 +1,12 @@
-"""Runs ahead inside a bootstrap.
+"""Runs examples of a bootstrap ahead.
 
 Stock DSPy's BootstrapFewShot walks through the training set, one program run after the other, until it has enough
-demonstrations. One example gives one demonstration at most: with g of m found, it will run m - g examples more, or all
-that are left. Those are run at once, each by a copy of the teacher, only so that their LM calls are answered when
-stock's own walk gets there. What the bootstrap comes to is what the walk makes of the answers, as ever, and no call is
-made that it would not make. Only errors change what it will do: after the first there is no running ahead.
+demonstrations. An example gives at most one. With g of m found, the walk needs at least m - g more examples, or all
+that are left. This module runs those at once, each with a copy of the teacher. So the walk finds their LM calls
+answered. The walk alone decides the result, and no call is made that it would not make. Only an error changes the
+walk's course, so after the first error nothing runs ahead.
 
-This is knowledge of one optimizer's class; without it everything is the same, only slower.
+This is knowledge of one optimizer's class; without it results are the same, only slower.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from swarm_worker.replay.calls import AHEAD, NotShared
 
 @contextlib.contextmanager
 def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[None]:
-    """Within the block, the optimizer finds LM calls of examples that it is sure to come to answered, or under way."""
+    """Within the block, the LM calls of examples that the optimizer will surely run are made ahead."""
     wanted, stock = optimizer.max_bootstrapped_demos, optimizer._bootstrap_one_example
     errors_before = optimizer.error_count
     at, begun, found = -1, 0, 0
@@ -36,7 +36,7 @@ def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[
                 sure = at + wanted - found
                 if optimizer.error_count == errors_before:
                     for ahead in trainset[max(begun, at + 1) : sure]:
-                        # Copied here: while the walk runs an example, that is not among the teacher's demos.
+                        # Copied now, because the walk removes an example from the teacher's demos while it runs.
                         teacher = optimizer.teacher.deepcopy()
                         pool.submit(contextvars.copy_context().run, _run, teacher, optimizer.teacher_settings, ahead)
                 begun = max(begun, sure)
@@ -52,9 +52,9 @@ def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[
 
 
 def _run(teacher: Any, settings: dict[str, Any], example: Any) -> None:
-    """The teacher's run on an example, as the walk will make it, up to a call that would be made once more there.
+    """Runs the teacher on an example as the walk will, up to a call that the walk could not share.
 
-    Whatever goes wrong will go wrong there.
+    Errors are ignored, because the walk will meet them, too.
     """
     with contextlib.suppress(Exception, NotShared), dspy.context(trace=[], **settings, **{AHEAD: True}):
         for predictor in teacher.predictors():

@@ -1,13 +1,13 @@
-"""Which cells an arg max does not need.
+"""Spares the cells of candidates that can no longer win.
 
-Some optimizers score candidates and keep the first of those that scored most, and use their scores for nothing else
-(`swarm_wire.spec.optimizers` knows which). A candidate whose missing cells cannot bring it to the top any more has
-lost, whatever they are: they are not paid for, and what it could have come to at most stands for its score. So the
-winner is the same. Nothing here is by chance, and a candidate that has lost has lost for good: every plan that finds
-the same journal decides the same, and one that finds more goes on from there.
+Some optimizers keep the first of the candidates with the highest score, and do not use scores otherwise
+(`swarm_wire.spec.optimizers` lists them). A candidate has lost when even perfect missing cells cannot bring it to the
+top. Its missing cells are not run; its highest possible score replaces its score, so the winner is the same. No choice
+is random and a lost candidate never recovers, so plans with the same journal agree, and plans with more results go on
+from there.
 
-Cells are asked for in parts, the hardest examples first: what all get wrong tells nobody apart, but what only the best
-get right settles most.
+Candidates get their cells in parts, the hardest examples first: examples that only the best candidates get right
+decide most.
 """
 
 import math
@@ -23,34 +23,34 @@ from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
 
 FEW = 300
-"""So many missing cells of all candidates are asked for at once. With the default swarm, which makes 64 calls side by
-side, they take about as long as one more round.
+"""If at most so many cells of all candidates are missing, all are requested at once. With the default swarm of 64 calls
+at a time, they take about as long as one more round.
 """
 PART = 0.15
-"""Of an evaluation's cells, asked for at a time; at least."""
+"""The smallest share of an evaluation's cells that is requested at a time."""
 HALF = 0.5
-"""An evaluation of which so much is known gets the rest at once, so that a search takes few rounds."""
+"""An evaluation with this share of known cells gets the rest at once, so that a search takes few rounds."""
 LEADERS = 2
-"""So many of the most promising evaluations are finished first: what they score settles the others.
+"""So many of the most promising evaluations are finished first, because their scores decide about the others.
 
-This and PART spare more than 3 and 0.2 did, in as many rounds, in 20 searches on 100, 60, 40 and 20 examples each;
-smaller parts spare more in some and take more rounds.
+This and PART spared more cells than 3 and 0.2, in as many rounds, in 20 searches on 100, 60, 40 and 20 examples each.
+Smaller parts spare more in some searches and take more rounds.
 """
 FAILURE = 0.0
-"""What a failed example scores, in stock DSPy."""
+"""Stock DSPy's score of a failed example."""
 MARGIN = 1e-6
-"""Of a percentage, which `dspy.Evaluate` rounds: the last digits of a sum depend on who adds it up. For scores up to 1;
-of greater ones it is as much more.
+"""Tolerance of a percentage before `dspy.Evaluate` rounds it: the last digits of a sum depend on the order of addition.
+It holds for scores up to 1, and grows with greater ones.
 """
 
 
 class Bound(float):
-    """What stands for the score of a cell that was not paid for: as a rule the most that it can have been."""
+    """Replaces the score of a cell that was not run; as a rule the highest possible score."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Between which scores a metric's values are."""
+    """The lowest and the highest score of a metric."""
 
     low: float
     high: float
@@ -61,13 +61,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of an evaluation.
+    """The known part of an evaluation.
 
     Attributes:
         examples: names of its examples.
-        scores: of each example that is known, by its position; what failed is in it, too.
-        failed: positions of those that failed.
-        max_errors: so many failing examples end a compile; None: as many as there are do not.
+        scores: scores of the known examples, by position, failed ones included.
+        failed: positions of the failed examples.
+        max_errors: number of failed examples that ends a compile; None if even all of them do not.
     """
 
     examples: tuple[str, ...]
@@ -77,28 +77,28 @@ class Standing:
 
     @property
     def missing(self) -> list[int]:
-        """Positions of the examples that are not known."""
+        """Positions of the examples without a score."""
         return [position for position in range(len(self.examples)) if position not in self.scores]
 
     @property
     def may_be_cut(self) -> bool:
-        """Whether its missing cells are no evidence. Too many failing examples end a compile in stock: once one has
-        failed, all that might are looked at.
+        """Whether missing cells may be spared. Too many failed examples end a stock compile, so after a failure the
+        missing cells are needed while they could reach that number.
         """
         if not self.failed or self.max_errors is None:
             return True
         return len(self.failed) + len(self.missing) < self.max_errors
 
     def percentage(self, rest: float) -> float:
-        """Its score if each missing example scores `rest`."""
+        """The evaluation's score if each missing example scores `rest`."""
         scores = (self.scores.get(position, rest) for position in range(len(self.examples)))
         return 100 * math.fsum(scores) / len(self.examples)
 
 
 def lost(standings: Sequence[Standing], limits: Range) -> set[int]:
-    """Which of the evaluations, in the optimizer's order, can no longer be the first of the best.
+    """The numbers of the evaluations, in the optimizer's order, that can no longer be the first of the best.
 
-    That is: cannot come to what another scores at least; or to no more than that, and the other comes before it.
+    Such an evaluation can only stay below another's lowest possible score, or equal it and come after the other.
     """
     if not standings:
         return set()
@@ -118,11 +118,11 @@ def lost(standings: Sequence[Standing], limits: Range) -> set[int]:
 def wanted(
     standings: Sequence[Standing], limits: Range, others: Sequence[Standing] = (), few: int = FEW
 ) -> dict[int, list[int]]:
-    """The cells to ask for next: of each evaluation that is undecided, by its number, positions of examples.
+    """The cells to request next: positions of examples by the number of each undecided evaluation.
 
     Args:
-        others: evaluations on the same examples that do not compete, but tell how hard these are.
-        few: so many missing cells are asked for at once.
+        others: evaluations that do not compete, but show how hard the same examples are.
+        few: all missing cells are requested at once if they are no more than this.
     """
     beaten = lost(standings, limits)
     undecided = {
@@ -146,7 +146,7 @@ def wanted(
             return standing.missing
         ahead = math.fsum(standing.scores.get(position, most) for position in range(len(ease))) - max(hope)
         if ahead < 0:
-            return []  # It will have lost to the best one, if that is as good as it looks: first let that be known.
+            return []  # It loses if the best one is as good as it looks, so the best one is finished first.
         if number in begun[:LEADERS] or len(standing.scores) >= HALF * len(ease):
             return standing.missing
         hardest = sorted(standing.missing, key=lambda position: (ease[position], position))
@@ -159,18 +159,18 @@ def wanted(
 
 
 def _enough(losses: Sequence[float], ahead: float) -> int:
-    """How many of these come to more than what an evaluation is ahead; all, if they do not."""
+    """How many of the losses add up to more than an evaluation's lead; all, if their sum does not."""
     sums = accumulate(losses)
     return next((number for number, lost in enumerate(sums, 1) if lost > ahead), len(losses))
 
 
 def _ease(standings: Sequence[Standing]) -> list[float]:
-    """What is usually scored on each example; drawn to the mean where few evaluations know."""
+    """The usual score of each example, drawn to the mean if few evaluations have scored it."""
     found: list[list[float]] = [[] for _ in standings[0].examples]
     for standing in standings:
         for position, score in standing.scores.items():
             found[position].append(score)
-    # By example: of the hard ones more evaluations know.
+    # A mean over examples, because more evaluations have scored the hard ones.
     usual = fmean([fmean(scores) for scores in found if scores] or [0.0])
     return [fmean([*scores, usual]) for scores in found]
 
@@ -180,8 +180,8 @@ class Entrant:
     """An evaluation that competes.
 
     Attributes:
-        keys: of its cells, by position.
-        request: what it takes to ask for those that are missing.
+        keys: keys of its cells, by position.
+        request: data that the caller needs to request the missing cells.
     """
 
     digest: str
@@ -194,11 +194,11 @@ class Contest:
     """The evaluations of one compile, as far as a plan knows them.
 
     Args:
-        few: so many missing cells are asked for at once.
+        few: all missing cells are requested at once if they are no more than this.
 
     Attributes:
-        is_on: whether the optimizer is at work. What is evaluated before and after it does not compete.
-        spared: the missing cells, by key, of each evaluation that has lost, by digest.
+        is_on: whether the optimizer is at work. Evaluations before and after it do not compete.
+        spared: keys of the missing cells of each lost evaluation, by its digest.
     """
 
     def __init__(self, limits: Range, few: int = FEW) -> None:
@@ -211,11 +211,11 @@ class Contest:
 
     @property
     def most(self) -> float:
-        """What an example can score at most."""
+        """The highest score that an example can have."""
         return max(self.limits.high, FAILURE)
 
     def over(self, compile_program: Callable[..., Any]) -> Callable[..., Any]:
-        """The compile, whose evaluations compete."""
+        """The same compile, with its evaluations competing."""
 
         @wraps(compile_program)
         def competing(*given: Any, **named: Any) -> Any:
@@ -228,7 +228,7 @@ class Contest:
         return competing
 
     def passed(self, entrant: Entrant) -> None:
-        """The plan came to this evaluation, and past it. Raises BadInput as `sighted`."""
+        """Notes an evaluation that the plan has passed. Raises BadInput as `sighted`."""
         self._check(entrant.standing)
         if self.is_on:
             self._passed.setdefault(entrant.digest, entrant)
@@ -236,19 +236,19 @@ class Contest:
             self._others.setdefault(entrant.digest, entrant.standing)
 
     def look_again(self) -> None:
-        """Forgets what was sighted: scouts tell it anew, in the order in which the plan would come to it."""
+        """Forgets sighted evaluations: scouts report them anew, in the plan's order."""
         self._sighted.clear()
 
     def sighted(self, entrant: Entrant) -> None:
-        """Scouts came to this evaluation. Raises BadInput for a score out of range: it would win unseen."""
+        """Notes an evaluation that scouts reached. Raises BadInput for a score out of range: it makes bounds wrong."""
         self._check(entrant.standing)
         self._sighted.setdefault(entrant.digest, entrant)
 
     def decide(self, *at: Entrant) -> list[tuple[Entrant, set[str]]]:
-        """What to ask for next: of each evaluation that may still win the keys of some cells, or of none for now.
+        """The keys of the cells to request next, possibly none, for each evaluation that may still win.
 
         Args:
-            at: the evaluation that the plan is at, if it competes.
+            at: the plan's current evaluation, if it competes.
         """
         ordered = dict(self._passed)
         for entrant in (*at, *self._sighted.values()):

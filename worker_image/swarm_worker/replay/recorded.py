@@ -1,8 +1,8 @@
-"""What DSPy records of LM calls for others to read: histories, the trace, and usage.
+"""Guards DSPy's records of LM calls: histories, the trace, and usage.
 
-In stock DSPy one process runs all examples, so a program can read what earlier examples left there. Here examples run
-in many processes, and an answer may come from the journal. What an example recorded itself is there, as in stock DSPy.
-What came before it, and whether a call was paid for, depends on the order of examples: who reads that ends the run.
+In stock DSPy one process runs all examples, so a program can read entries of earlier examples. Here examples run in
+many processes, and an answer may come from the journal. An example finds its own entries, as in stock DSPy. Earlier
+entries, and whether a call was paid for, depend on the order of examples: a program that reads them ends the run.
 """
 
 import sys
@@ -20,14 +20,14 @@ from swarm_worker.exceptions import place
 from swarm_worker.replay.calls import current, refuse
 
 PAID_FOR = ("usage", "response")
-"""Parts of a history's entry that are not the same when DSPy's cache answers."""
+"""Parts of a history's entry that differ when DSPy's cache answers."""
 
 
 class _Process:
-    """What is recorded in this process outside of cells.
+    """State of this process outside of cells.
 
     Attributes:
-        effects: how many effects an optimizer has needed; workers ran their examples.
+        effects: number of effects that the optimizer has needed; their examples ran in other processes.
     """
 
     effects = 0
@@ -37,7 +37,7 @@ _process = _Process()
 
 
 def leave() -> None:
-    """Examples run elsewhere now: what was recorded before is no longer what comes last."""
+    """Notes that examples run elsewhere: entries recorded before are no longer the last ones."""
     _process.effects += 1
     if dspy.settings.trace is not main_thread_config["trace"] and type(dspy.settings.trace) is list:
         refuse(
@@ -48,11 +48,11 @@ def leave() -> None:
 
 
 class Recorded(list[Any]):
-    """A list that calls are recorded in, of which only the end may be known.
+    """A list of recorded calls. Possibly only its last entries are known.
 
     Args:
-        name: for people.
-        known: whether it holds all that it holds in stock DSPy.
+        name: its name in messages.
+        known: whether it has all entries that it has in stock DSPy.
     """
 
     def __init__(self, name: str, entries: Any = (), *, known: bool = False) -> None:
@@ -110,7 +110,7 @@ class Recorded(list[Any]):
         return super().copy()
 
     def _has(self, index: int) -> bool:
-        """Whether the entry at this index, counted from the end, is one that was recorded here."""
+        """Whether the index counts from the end, to an entry that was recorded here."""
         self._look_back()
         return -super().__len__() <= index < 0
 
@@ -131,7 +131,7 @@ class Recorded(list[Any]):
 
 
 class Entry(dict[str, Any]):
-    """An entry of a history. Whether its call was paid for, or DSPy's cache would have answered it, is not known."""
+    """An entry of a history. It is unknown whether DSPy's cache would have answered its call."""
 
     def __getitem__(self, name: str) -> Any:
         self._allow(name)
@@ -158,7 +158,7 @@ class Entry(dict[str, Any]):
 
 
 class _Global:
-    """DSPy's history of all LM calls: of the cell that runs here, or else of the process."""
+    """DSPy's global history of LM calls: the current cell's, or else the process's."""
 
     _outside = Recorded("dspy.inspect_history()")
 
@@ -185,12 +185,12 @@ class _Global:
 
 
 def trace(*entries: Any) -> Recorded:
-    """What `dspy.settings.trace` is where a cell or a process begins."""
+    """The initial `dspy.settings.trace` of a cell or a process."""
     return Recorded("dspy.settings.trace", entries)
 
 
 def install() -> None:
-    """Watches what is read in this process."""
+    """Guards the records of this process."""
     if isinstance(base_lm.GLOBAL_HISTORY, _Global):
         return
     base_lm.GLOBAL_HISTORY = _Global()
@@ -201,7 +201,7 @@ def install() -> None:
 
 
 def _history(name: str) -> property:
-    """The attribute `history` of LMs or modules. In a cell each has one of its own."""
+    """The attribute `history` of LMs or modules. Within a cell, each has a history of its own."""
 
     def read(owner: Any) -> Any:
         if (ledger := current()) is not None:
@@ -242,7 +242,7 @@ def _allow_usage(what: str) -> None:
 
 
 def _reader_is_ours() -> bool:
-    """Whether DSPy or this package reads, for itself. What it prints for people may lack what is not known."""
+    """Whether DSPy or this package reads for its own use. Its printed histories may lack unknown entries."""
     frame = sys._getframe(1)
     while frame.f_globals["__name__"] == __name__ and frame.f_back is not None:
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""What the journal says of effects, where an evaluation that cannot win need not be finished."""
+"""Reads effects' results from the journal, and cuts evaluations short that can no longer win."""
 
 from collections.abc import Collection, Mapping
 from math import inf
@@ -20,8 +20,8 @@ from swarm_worker.replay.pruning import Contest, Entrant
 class Results:
     """
     Args:
-        contest: of the compile's evaluations, where they need not all be finished.
-        looks_ahead: whether others can be seen ahead. Only then may one be cut short: by then another may have won.
+        contest: the contest of the compile's evaluations, if pruning is on.
+        looks_ahead: whether scouts find later evaluations. Only these can show that the present one has lost.
     """
 
     def __init__(
@@ -36,21 +36,21 @@ class Results:
         return self._contest.spared if self._contest is not None else {}
 
     def is_settled(self, effect: Effect) -> bool:
-        """Whether nothing more of it is needed."""
+        """Whether no more cells of the effect are needed."""
         return effect.is_known(self._store) or (self.competes(effect) and effect.digest in self.spared)
 
     def load(self, effect: Effect) -> Any:
-        """Its result, so far as it goes."""
+        """The effect's result. Missing cells of an evaluation score the metric's maximum in a contest, else -inf."""
         if isinstance(effect, Evaluation) and not effect.is_known(self._store):
             return effect.bounded(self._store, self._codec, -inf if self._contest is None else self._contest.most)
         return effect.load(self._store, self._codec)
 
     def known(self, effect: Effect) -> list[str]:
-        """Keys of its cells that the journal has."""
+        """Keys of the effect's cells that the journal has."""
         return [key for key in effect.keys if key in self._store]
 
     def missing(self, effect: Effect) -> Tasks:
-        """The effect's task. Ends the process where it cannot travel: an optimizer may catch."""
+        """The effect's task. Ends the process if it cannot travel, because an optimizer might catch an exception."""
         try:
             return effect.tasks(self._store, self._codec)
         except Exception as error:
@@ -62,7 +62,7 @@ class Results:
             )
 
     def competes(self, effect: Effect) -> TypeGuard[Evaluation]:
-        """Whether it may be cut short."""
+        """Whether the effect may be cut short."""
         return (
             self._contest is not None
             and self._contest.is_on
@@ -72,7 +72,7 @@ class Results:
         )
 
     def entrant(self, effect: Effect) -> Entrant | None:
-        """The effect, if it competes."""
+        """The effect as an entrant, if it competes."""
         if not self.competes(effect) or effect.has_failed(self._store):
             return None
         if (standing := effect.standing(self._store, self._codec)) is None:
@@ -81,7 +81,7 @@ class Results:
         return Entrant(effect.digest, effect.keys, standing, tasks)
 
     def enter(self, effect: Evaluation) -> None:
-        """Notes an evaluation that the plan has the scores of."""
+        """Notes an evaluation whose scores the plan has."""
         if self._contest is None or not is_main():
             return
         if (standing := effect.standing(self._store, self._codec)) is not None:
@@ -89,20 +89,20 @@ class Results:
                 self._contest.passed(Entrant(effect.digest, effect.keys, standing))
 
     def look_again(self) -> None:
-        """Scouts tell anew of what they come to."""
+        """Prepares for new reports of scouts."""
         if self._contest is not None:
             self._contest.look_again()
 
     def sighted(self, entrant: Entrant) -> None:
-        """Scouts came to this evaluation."""
+        """Notes an evaluation that scouts reached."""
         if self._contest is not None:
             with self._output.ending():
                 self._contest.sighted(entrant)
 
     def wanted(self, at: Entrant | None) -> list[tuple[Entrant, set[str]]]:
-        """Of competing evaluations, keys of those cells that tell best which of them cannot win.
+        """The cells' keys of competing evaluations that best decide which of them cannot win.
 
         Args:
-            at: the evaluation that the plan is at, if it competes.
+            at: the plan's current evaluation, if it competes.
         """
         return [] if self._contest is None else self._contest.decide(*([at] if at else []))

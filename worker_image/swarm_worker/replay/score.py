@@ -1,4 +1,4 @@
-"""What a metric may return: whatever stock DSPy can add up and make a percentage of, if it is a finite number."""
+"""Checks a metric's values: stock DSPy must be able to compute a percentage from them, and it must be finite."""
 
 import functools
 import inspect
@@ -13,11 +13,11 @@ from swarm_worker.errors import BadInput
 
 WRITE = "Return a bool, a finite number (between 0 and 1, say), or a dspy.Prediction(score=..., feedback=...)."
 VALUE = 100
-"""Characters that are told of a value."""
+"""Most characters of a value in a message."""
 
 
 def check(score: Any, metric: Callable[..., Any]) -> None:
-    """Raises BadInput where an evaluation cannot make a percentage of the metric's value."""
+    """Raises BadInput if an evaluation cannot compute a percentage from the metric's value."""
     try:
         number = float(round(100 * sum([score]), 2))  # as dspy.Evaluate does with all of them
     except Exception:
@@ -30,13 +30,13 @@ def check(score: Any, metric: Callable[..., Any]) -> None:
 
 
 def check_all(score: float, metric: Callable[..., Any]) -> None:
-    """Raises BadInput where values that are numbers have no finite average."""
+    """Raises BadInput if the average of the values is not finite."""
     if not isfinite(score):
         raise _refusal(f"values whose average is {score!r}", metric)
 
 
 def defined_at(function: Any) -> str:
-    """File and line of a function, or of what is called of an object; its name where it has none."""
+    """File and line of a function, or of an object's `__call__`; its repr if it has none."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)
@@ -56,7 +56,7 @@ def _told(score: Any) -> str:
 def _shown(score: Any) -> str:
     try:
         text = repr(score)
-    except Exception:  # a user's own
+    except Exception:  # a user's own repr may raise anything
         return "that cannot be shown"
     shown = beginning(text, VALUE + 1)
     return shown if len(shown) <= VALUE else f"{shown[:VALUE]}..."

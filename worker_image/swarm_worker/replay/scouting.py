@@ -1,4 +1,4 @@
-"""What a plan finds out ahead, by scouts; and what a scout does with the effects that it comes to."""
+"""The plan's use of scouts, and a scout's treatment of the effects that it reaches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from swarm_worker.replay.results import Results
 class Scouting:
     """
     Attributes:
-        scout: the line to the plan; None in the plan itself.
+        scout: in a scout, its connection to the plan; None in the plan.
     """
 
     def __init__(self, store: Store, asked: Asked, course: Course, results: Results, options: Options) -> None:
@@ -43,11 +43,11 @@ class Scouting:
         return self._options.looks_ahead
 
     def look(self) -> Scout | None:
-        """Asks for what does not depend on what is missing. In a scout: its line."""
+        """Requests effects that do not depend on missing results. Returns the scout in a scout, None in the plan."""
         return self._look(EXTREMES)
 
     def guess(self) -> Scout | None:
-        """Asks for what will probably be needed. In a scout: its line."""
+        """Requests effects that will probably be needed. Returns as `look`."""
         if not self._options.speculation:
             return None
         certain = len(self._asked.tasks)
@@ -58,19 +58,19 @@ class Scouting:
         return scout
 
     def learn(self, evaluation: Evaluation, value: Any) -> None:
-        """Takes scores into account."""
+        """Adds an evaluation's scores to the forecast."""
         self._forecast.add(evaluation.program, evaluation.scores(value))
 
     def has_placeholder(self, effect: Effect) -> bool:
-        """Whether scouts can go on without its result."""
+        """Whether scouts can go on without the effect's result."""
         return effect.placeholder(EXTREMES[0].letter, lambda *_: 0.0) is not None
 
     def stand_in(self, scout: Scout, effect: Effect) -> Any:
-        """What a scout takes for its result."""
+        """The placeholder that a scout uses for the effect's result."""
         return effect.placeholder(scout.letter, lambda *about: scout.score(*self._forecast.of(*about)))
 
     def scouted(self, scout: Scout, effect: Effect) -> Any:
-        """In a scout: what is known, or a placeholder after a word with the referee."""
+        """In a scout: the effect's result, or a placeholder after a report to the referee."""
         is_settled = not effect.unresolved and self._results.is_settled(effect)
         if is_settled and not self._results.competes(effect):
             return self._results.load(effect)
@@ -85,7 +85,7 @@ class Scouting:
         return stand_in
 
     def _request(self, effect: Effect) -> Entrant | list[Record]:
-        """What it takes to run an effect, or to compare it with others first."""
+        """The request to run an effect, or the entrant to compare with others first."""
         if (entrant := self._results.entrant(effect)) is not None:
             return entrant
         return [] if effect.is_known(self._store) else self._results.missing(effect).records()

@@ -1,7 +1,7 @@
-"""What user code sets in `dspy.settings`: watched, so that the spec's models stay and nothing is set unseen.
+"""Watches how user code sets `dspy.settings`.
 
-`dspy.configure` while the program is loaded counts, as in a script; only the models are the spec's. In an example it
-would change what other examples see, which run in other processes: that ends the run.
+While the program is loaded, `dspy.configure` works as in a script, except that the spec's models stay. While an example
+runs, it ends the run: stock DSPy would show the change to other examples, but those run in other processes here.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from swarm_worker.replay import recorded
 from swarm_worker.replay.calls import current, refuse
 
 OURS = "swarm_"
-"""What settings begin with that this package makes."""
+"""Prefix of this package's own settings."""
 _NOT_IN_FORCE = frozenset(
     {
         # records of calls, see `replay.recorded`
@@ -35,7 +35,7 @@ _NOT_IN_FORCE = frozenset(
 
 
 def in_force() -> dict[str, Any]:
-    """The settings that code which runs here finds: the LM, the adapter, and whatever else is not as DSPy has it."""
+    """The current settings: the LM, the adapter, and all others that differ from DSPy's defaults."""
     names = sorted(name for name in dspy.settings.config if name not in _NOT_IN_FORCE and not name.startswith(OURS))
     found = {name: dspy.settings.get(name) for name in names}
     changed = {name: value for name, value in found.items() if not _is_default(name, value)}
@@ -43,12 +43,12 @@ def in_force() -> dict[str, Any]:
 
 
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """All settings of a process that has these in force, but for the trace."""
+    """These settings with DSPy's defaults for all others, except the trace."""
     return {name: value for name, value in DEFAULT_CONFIG.items() if name != "trace"} | settings
 
 
 def _trace() -> dict[str, None]:
-    """Whether calls are recorded at all."""
+    """The setting that turns off the recording of calls, if it is set."""
     return {"trace": None} if dspy.settings.trace is None else {}
 
 
@@ -61,11 +61,11 @@ def _is_default(name: str, value: Any) -> bool:
 
 @contextmanager
 def loading(tell: Callable[[str], None], fixed: dict[str, Any]) -> Iterator[None]:
-    """Within, user code is loaded: what it configures counts, but for what the spec says.
+    """Within the block, user code may configure DSPy, except for the spec's settings.
 
     Args:
-        tell: is given a sentence for people about what does not count.
-        fixed: settings that the spec says, each with its name in the spec.
+        tell: receives a sentence about each ignored setting.
+        fixed: the spec's settings, each with its name in the spec.
     """
     _watch.tell, _watch.fixed = tell, fixed
     try:
@@ -83,7 +83,7 @@ _watch = _Watch()
 
 
 def watch() -> None:
-    """Watches `dspy.configure` in this process, under whichever name it is called."""
+    """Watches `dspy.configure` in this process, also under its other names."""
     stock = Settings.configure
     if getattr(stock, "is_watched", False):
         return
@@ -105,7 +105,7 @@ def watch() -> None:
 
 
 def _without_fixed(given: dict[str, Any]) -> dict[str, Any]:
-    """What is configured, without what the spec says."""
+    """The given settings without those of the spec."""
     for name in [name for name in given if name in _watch.fixed]:
         where, value = _watch.fixed[name]
         if given[name] is not value and _watch.tell is not None:

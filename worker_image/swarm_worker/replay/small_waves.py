@@ -1,4 +1,4 @@
-"""Waves that a plan runs itself, because that is quicker than a round."""
+"""Runs small waves in the plan, because that is faster than a round."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -16,15 +16,15 @@ from swarm_worker.replay.host import Options
 from swarm_worker.replay.output import Output
 
 ALONE = 5
-"""So many times as large may a wave be that nothing can run beside."""
+"""A wave may be so many times as large if nothing else can run with it."""
 
 
 class SmallWaves:
     """Runs the cells of small waves in this process, as a worker would.
 
     Args:
-        answers: finished LM calls.
-        watch: how long each cell has been running.
+        answers: the finished LM calls.
+        watch: times the cells.
     """
 
     def __init__(self, answers: Answers, output: Output, course: Course, watch: Watch, options: Options) -> None:
@@ -33,15 +33,15 @@ class SmallWaves:
         self._small_alone = ALONE * min(options.small, options.threads)
 
     def fits(self, task: Task, *, is_alone: bool = False) -> bool:
-        """Whether a task is so small.
+        """Whether a task is small enough to run here.
 
         Args:
-            is_alone: nothing can run beside it.
+            is_alone: whether nothing else can run with it.
         """
         return len(task.cells) <= (self._small_alone if is_alone else self._small) and task.weight == 1
 
     def run(self, tasks: Tasks) -> bool:
-        """Runs all cells of a task; False: no more LM calls may be made, so that some are left."""
+        """Runs all cells of a task. Returns False if some are left because further LM calls are not allowed."""
         self._course.spend_here()
         task = tasks.task
         work, failures = make_work(task, tasks.blobs, self._answers.codec), Failures()
@@ -67,7 +67,7 @@ class SmallWaves:
         return True
 
     def _settle(self, cell: Future[None]) -> None:
-        """Raises what a cell raised. What was refused is a result where others are answered."""
+        """Raises a cell's exception, but counts a refused cell as a result if its address has answered others."""
         try:
             cell.result()
         except RequestRefused as refused:

@@ -1,4 +1,4 @@
-"""Which examples failed of all that the optimizer needed, and how: for the report, in a few lines."""
+"""Counts the failed examples among those that the optimizer needed, for a few lines of the report."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +12,9 @@ from swarm_wire.words import printable
 from swarm_worker.exceptions import Raised
 
 GROUPS = 5
-"""Ways to fail that are told one by one; the others are counted."""
+"""Most groups of failures that the report describes; it only counts the others."""
 EXAMPLE = 200
-"""Characters that are told of an example."""
+"""Most characters of an example in the report."""
 
 
 @dataclass
@@ -26,13 +26,13 @@ class _Group:
 
 @dataclass
 class Tally:
-    """Counts examples, and groups those that failed by exception and place.
+    """Counts examples, and groups failed ones by exception and place.
 
     Attributes:
-        examples: all of them, each as often as it ran.
-        in_bootstraps: how many of those.
-        scored_zero: how many failed in evaluations.
-        without_demo: how many failed in bootstraps.
+        examples: number of examples, each as often as it ran.
+        in_bootstraps: number of those in bootstraps.
+        scored_zero: number of failed ones in evaluations.
+        without_demo: number of failed ones in bootstraps.
     """
 
     examples: int = 0
@@ -47,7 +47,7 @@ class Tally:
             self.examples += examples
 
     def failed(self, raised: Raised, example: Any = None) -> None:
-        """An example counts as 0. None: a bootstrap as a whole was an error."""
+        """Counts an example that scores 0; None for a bootstrap that failed as a whole."""
         with self._lock:
             self.scored_zero += 1
             self._add(raised, example)
@@ -55,7 +55,7 @@ class Tally:
     def bootstrapped(self, examples: Sequence[Any], failed: Mapping[int, Raised] | None = None) -> None:
         """
         Args:
-            failed: by position. None: it is not known, because an earlier release ran them.
+            failed: exceptions by position. None: unknown, because an earlier release ran the bootstrap.
         """
         with self._lock:
             self.examples += len(examples)
@@ -68,11 +68,11 @@ class Tally:
         self._groups.setdefault((raised.kind, raised.place), _Group(raised, example)).count += 1
 
     def told(self, name: Callable[[Any], str], redact: Callable[[str], str] = str) -> Failures | None:
-        """None where no example failed.
+        """The failures for the report; None if no example failed.
 
         Args:
-            name: of an example, for people.
-            redact: takes secrets out of a text.
+            name: gives an example's name in messages.
+            redact: masks secrets in a text.
         """
         groups = sorted(self._groups.values(), key=lambda group: -group.count)
         if not groups:
@@ -98,7 +98,7 @@ class Tally:
 
 
 def told_of(item: Any, name: Callable[[Any], str], redact: Callable[[str], str]) -> str:
-    """An item of a wave as people know it: the inputs of its example."""
+    """A text for a wave's item: the inputs of its example."""
     parts = item if isinstance(item, tuple | list) else [item]
     example = next((part for part in parts if isinstance(part, dspy.Example)), None)
     try:

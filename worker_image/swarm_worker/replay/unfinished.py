@@ -1,8 +1,8 @@
-"""What the last round has left to do, where it was cut short.
+"""Finds the unfinished part of the last round, if it was interrupted.
 
-A limit, or the end of the local driver, may come while workers are at a round. What a plan asks for depends on what it
-finds: guesses, and which candidates can no longer win. So the run goes on with that very round first. The plan after it
-finds all of the round, as in a run that was never interrupted.
+A limit, or the end of the local driver, may interrupt a round. A plan's guesses, and the candidates that it prunes,
+depend on the results that it finds. So the run first finishes the interrupted round. The next plan then finds all its
+results, as in a run without interruption.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from swarm_worker.replay.effects.tasks import Tasks
 
 
 def leftover(store: Store, records: Iterable[Record], bodies: Bodies | None = None) -> list[Tasks]:
-    """The missing cells of what the last round asked for; nothing where a part of that is not there any more.
+    """The missing cells of the last round's tasks; empty if a task or blob is lost, or a task has failed.
 
     Args:
         records: the round's tasks and blobs.

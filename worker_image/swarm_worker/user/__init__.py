@@ -1,1 +1,1 @@
-"""What the user brings: program, metric, data, models, optimizer; and the digest that binds a journal to it."""
+"""The user's program, metric, data, models and optimizer; and the digest that binds a journal to them."""

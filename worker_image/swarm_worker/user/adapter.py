@@ -1,4 +1,4 @@
-"""The adapter that the spec names."""
+"""Makes the adapter that the spec names."""
 
 from typing import Any
 
@@ -20,17 +20,17 @@ _CLASSES = {
 
 
 def make_adapter(given: Adapter, extraction: dspy.LM) -> dspy.Adapter:
-    """An instance.
+    """The adapter's instance.
 
     Args:
-        extraction: the model that the two-step adapter reads answers with.
+        extraction: the model with which the two-step adapter reads answers.
 
     Raises:
         BadInput: the entrypoint names no adapter.
     """
     if given.entrypoint is not None:
         return _load(given.entrypoint)
-    # Only what was changed: an older DSPy has not all of the options.
+    # Only changed options are passed, because an older DSPy lacks some.
     options = getattr(given, given.which).model_dump(exclude_defaults=True)
     if given.two_step is not None:
         options["extraction_model"] = extraction

@@ -1,10 +1,9 @@
-"""The digest that binds a journal to what its results were made with.
+"""The digest that binds a journal to the inputs of its results.
 
-Cell keys name a function's own code, not the globals and helpers that it uses. So a journal belongs to one state of the
-program's files, of the data, of the installed distributions, of the image and of the hash seed. The program's files are
-those that its ConfigMap holds, and every module outside the installed distributions that is imported by now, or that an
-import statement of one of these names. Of the environment variables that the spec names, it belongs to the names and to
-what is no secret.
+Cell keys cover a function's own code, not the globals and helpers that it uses. So a journal belongs to one state of
+the program's files, the data, the installed distributions, the image and the hash seed. The program's files are those
+of its ConfigMap, the user's imported modules, and modules that their import statements name. The binding also covers
+the names of the spec's environment variables, and values that are no secret.
 """
 
 import hashlib
@@ -26,17 +25,17 @@ from swarm_worker.user.sources import program_folder
 
 
 def binding(origin: Origin, hash_seed: int, variables: Sequence[str] = ()) -> str:
-    """32 hex digits.
+    """The digest, 32 hex digits.
 
     Args:
-        variables: of the environment, as `swarm_wire.spec.variables.bound` says them.
+        variables: environment variables, in the form of `swarm_wire.spec.variables.bound`.
     """
     made_of = (origin.image, origin.packages, origin.data, origin.program)
     return combine("binding", str(hash_seed), *made_of, *variables).hex()
 
 
 def origin(request: RunRequest, sources: Path, data: Data, image: str) -> Origin:
-    """Of what this process would print, once the program is imported."""
+    """The origin of this process's results. Call it when the program is imported."""
     spec = request.spec
     written = json.dumps(spec.as_written(), sort_keys=True, ensure_ascii=False)
     return Origin(

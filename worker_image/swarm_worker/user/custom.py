@@ -1,4 +1,4 @@
-"""An optimizer of the user's own: a function (student, trainset, valset, metric) -> program."""
+"""Loads a user's own optimizer: a function (student, trainset, valset, metric) -> program."""
 
 import inspect
 from collections.abc import Callable
@@ -19,10 +19,10 @@ _SHAPE = "(student, trainset, valset, metric)"
 def load_custom(
     entrypoint: str, metric: Callable[..., Any], data: Data, models: Models
 ) -> Callable[[dspy.Module], dspy.Module]:
-    """student -> winner. The function gets its arguments by name, and the models that it has a parameter for.
+    """The compile: student -> winner. The function gets arguments by name, and models if it has parameters for them.
 
     Raises:
-        BadInput: it cannot be imported or called; when called: it returned something else than a program.
+        BadInput: the function cannot be imported or called. The compile raises it if the result is not a program.
     """
     function = load(entrypoint, _WHERE, _REASON)
     if not callable(function):

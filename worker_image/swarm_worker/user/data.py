@@ -1,4 +1,4 @@
-"""The user's examples."""
+"""Loads the user's examples."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ FILES: Final[Mapping[str, Callable[[Any, Path, Path], Path]]] = {
     "config_map": lambda source, mounted, _: mounted / source.config_map.name / source.config_map.key,
     "path": lambda source, _, base: base / source.path,
 }
-"""Member of a DataSource -> the file that it names, of the folders that ConfigMaps and relative paths begin at."""
+"""Member of a DataSource -> function of the source, the folder of ConfigMaps and the base of relative paths."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Data:
     """Lists of dspy.Example with their inputs marked.
 
     Attributes:
-        validation: None where the spec names none: the stock optimizer then makes its own choice.
-        test: empty where the spec names none.
-        notes: what people may not expect of the data, a sentence each.
+        validation: None if the spec names none: the stock optimizer then makes its own choice.
+        test: empty if the spec names none.
+        notes: surprising facts about the data, a sentence each.
     """
 
     train: list[Any]
@@ -47,19 +47,19 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def scored(self, optimizer: Optimizer) -> list[Any]:
-        """The examples that student and winner are scored on: the validation set, or what the optimizer takes for it of
-        the training set."""
+        """The examples that student and winner are scored on: the validation set, or else the part of the training set
+        that the optimizer scores on."""
         return list(optimizer.scored_on(self.train)) if self.validation is None else self.validation
 
     def scored_on(self, optimizer: Optimizer) -> str:
-        """Which examples these are, for people."""
+        """The name of the scored examples, for people."""
         if self.validation is not None:
             return VALIDATION_SET
         number, all_ = len(self.scored(optimizer)), len(self.train)
         return f"all {all_} training examples" if number == all_ else f"the last {number} of {all_} training examples"
 
     def name_of(self, example: Any) -> str:
-        """Which example it is, for people: "validation example 3: "; nothing where it is none of these."""
+        """A prefix for messages: "validation example 3: "; empty for an example that is in no set."""
         for kind, examples in ("validation", self.validation), ("training", self.train), ("test", self.test):
             if examples and example in examples:
                 return f"{kind} example {examples.index(example) + 1}: "
@@ -68,7 +68,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What the user brings, loaded: what a plan needs besides its environment."""
+    """The user's program, metric and data, loaded."""
 
     student: Any
     metric: Callable[..., Any]
@@ -76,7 +76,7 @@ class Compilation:
 
 
 def load_data(spec: CompilationSpec, sources: Path) -> Data:
-    """Raises BadInput with file and line where an example cannot be used."""
+    """Loads the data of a spec. Raises BadInput, with file and line, if an example cannot be used."""
     given, base = spec.data, data_folder(spec, sources)
     notes: list[str] = []
 
@@ -137,7 +137,7 @@ def _read(path: Path, where: str) -> list[Mapping[str, Any]]:
         return _table(text, f"{where}: {path.name}")
     return [
         _json(line, f"{where}: {path.name}, line {n}")
-        for n, line in enumerate(text.split("\n"), 1)  # JSON may hold the other signs that splitlines splits at
+        for n, line in enumerate(text.split("\n"), 1)  # splitlines would split at characters that JSON may contain
         if line.strip()
     ]
 

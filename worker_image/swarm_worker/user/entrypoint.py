@@ -1,4 +1,4 @@
-"""Imports "module:attribute" from the user's files, and says what is wrong where that fails."""
+"""Imports "module:attribute" from the user's files, with clear errors."""
 
 import importlib
 import sys
@@ -19,7 +19,7 @@ def add_sources(spec: CompilationSpec, sources: Path) -> None:
     folder = program_folder(spec, sources)
     if folder is not None:
         sys.path.insert(0, str(folder))
-        # ConfigMap volumes are read-only, and bytecode would only be written to be thrown away.
+        # A ConfigMap volume is read-only, and nobody would read bytecode written elsewhere.
         sys.dont_write_bytecode = True
         importlib.invalidate_caches()
 
@@ -28,9 +28,9 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
     """The object that an entrypoint names.
 
     Args:
-        entrypoint: "module:attribute"; the attribute may be of an object in the module: "module:tools.metric".
+        entrypoint: "module:attribute"; the attribute may belong to an object in the module: "module:tools.metric".
         where: the field of the spec, for messages.
-        reason: of the BadInput that is raised where this fails.
+        reason: the reason of the BadInput that this raises on failure.
     """
     module_name, _, attribute = entrypoint.partition(":")
     try:
@@ -70,7 +70,7 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
 
 
 def call(function: Callable[[], Any], entrypoint: str, where: str, reason: WorkerReason) -> Any:
-    """What the user's function returns; arguments as for `load`. Raises BadInput where it raises anything."""
+    """The result of the user's function; arguments as for `load`. Raises BadInput for any exception."""
     try:
         return function()
     except BaseException as error:
@@ -78,7 +78,7 @@ def call(function: Callable[[], Any], entrypoint: str, where: str, reason: Worke
 
 
 def import_all(spec: CompilationSpec) -> None:
-    """Imports what the spec's entrypoints name, in the order in which a plan loads them, and calls nothing."""
+    """Imports the objects that the spec's entrypoints name, in a plan's order, without calling any."""
     for entrypoint, where, reason in _entrypoints(spec):
         load(entrypoint, where, reason)
 

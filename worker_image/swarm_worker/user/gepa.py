@@ -1,4 +1,4 @@
-"""GEPA's options: those of DSPy's class, and those that it passes on to the package gepa."""
+"""Makes GEPA's arguments: options of DSPy's class, and options that the class passes on to the package gepa."""
 
 import inspect
 from collections.abc import Callable
@@ -29,7 +29,7 @@ _SHAPES = {
     ),
     "component_selector": (("state", "trajectories", "subsample_scores", "candidate_idx", "candidate"), ()),
 }
-"""What stock gives these functions: by position, by name."""
+"""Arguments with which stock DSPy calls these functions: positional ones, named ones."""
 
 
 def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
     """
     from gepa.api import optimize
 
-    # Only what was changed: older versions have not all of the options.
+    # Only changed options are passed, because older versions lack some.
     changed = {name: value for name, value in parameters.items() if value != type(given).model_fields[name].default}
     passed = {name: value for name, value in changed.items() if name in _PASSED_ON}
     made = {name: value for name, value in changed.items() if name not in _PASSED_ON}
@@ -57,7 +57,7 @@ def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(options: dict[str, Any], taker: Callable[..., Any], package: str, version: str) -> None:
-    """Raises BadInput where the installed version does not know an option."""
+    """Raises BadInput if the installed version lacks an option."""
     known = inspect.signature(taker).parameters
     for name in options:
         if name not in known:
@@ -87,7 +87,7 @@ def _selection(given: api.Selection) -> Any:
 
 
 def _load(entrypoint: str, name: str) -> Callable[..., Any]:
-    """The function that an entrypoint names; of a class, an instance."""
+    """The function that an entrypoint names; an instance if it names a class."""
     where, (by_position, by_name) = f"{_WHERE}.{to_camel(name)}", _SHAPES[name]
     found: Any = load(entrypoint, where, _REASON)
     if isinstance(found, type):

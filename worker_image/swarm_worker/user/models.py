@@ -1,4 +1,4 @@
-"""The user's language models as DSPy clients."""
+"""Makes the user's language models as DSPy clients."""
 
 import threading
 from collections.abc import Mapping, MutableMapping
@@ -20,9 +20,9 @@ from swarm_worker.user import roles
 from swarm_worker.user.adapter import make_adapter
 
 NO_KEY = "none"
-"""What an endpoint that wants no key is sent: OpenAI's protocol has no request without one."""
+"""The key sent to an endpoint that needs none: OpenAI's protocol requires one."""
 PLATFORMS = frozenset({"azure", "azure_ai", *REGIONS})
-"""Providers that know who asks without a key: by a service account, or an instance's role."""
+"""Providers that identify the caller without a key: by a service account, or an instance's role."""
 
 
 _OWN_FIELDS = frozenset({"student", "teacher", "prompt"})
@@ -30,11 +30,11 @@ _OWN_FIELDS = frozenset({"student", "teacher", "prompt"})
 
 @dataclass(frozen=True)
 class Models:
-    """Clients by role; roles that the spec leaves out are the student.
+    """Clients by role; roles that the spec omits are the student.
 
     Attributes:
-        adapter: the spec's; None where it names none.
-        further: extraction, and those under names of the user's own.
+        adapter: the spec's adapter, or None.
+        further: the client for extraction, and clients under the user's own names.
     """
 
     student: dspy.LM
@@ -53,12 +53,12 @@ class Models:
 
 
 def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
-    """API keys by role, taken out of the environment so that user code does not inherit them.
+    """API keys by role, removed from the environment so that user code does not inherit them.
 
-    Without the newline that a key has whose Secret is made of a file: no HTTP header may hold one.
+    A key from a file has a final newline, which is stripped: HTTP headers may not contain one.
 
-    Also takes out what would make DSPy choose its slow compatibility client (`OPENAI_BASE_URL` for an "openai/..."
-    model) where the endpoint is explicit. Where it is not, that is where requests go, as in stock DSPy.
+    Also removes the variables that make DSPy choose its slow compatibility client (`OPENAI_BASE_URL` for "openai/..."),
+    if the spec names the endpoint. Otherwise such a variable sets the endpoint, as in stock DSPy.
     """
     keys: dict[str, str] = {}
     for role, secret in spec.secrets().items():
@@ -81,7 +81,7 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
 
 
 def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
-    """Also imports an adapter that the spec names by its entrypoint."""
+    """Makes the clients, and the adapter, which may be imported from the user's files."""
     clients = {role: _client(role, model, keys.get(role)) for role, model in spec.models.by_role.items()}
     student = clients["student"]
     adapter = spec.program.adapter
@@ -109,10 +109,10 @@ def _client(role: str, model: Model, key: str | None) -> dspy.LM:
 
 
 class _NoBars(WeakSet[Any]):
-    """What tqdm knows of progress bars: nothing.
+    """Replaces tqdm's set of progress bars; stays empty.
 
-    DSPy empties this set whenever it starts threads. Where cells that run side by side use `dspy.Parallel`, a bar may
-    then be gone before it takes itself out, and the cell would end in a KeyError that stock's single thread never has.
+    DSPy empties the set whenever it starts threads. If concurrent cells use `dspy.Parallel`, a bar may be gone before
+    it removes itself. The cell would end in a KeyError that stock DSPy's single thread never has.
     """
 
     def add(self, item: object) -> None: ...
@@ -120,9 +120,9 @@ class _NoBars(WeakSet[Any]):
 
 
 def configure(models: Models) -> None:
-    """DSPy's global settings for a plan or worker process. No cache of DSPy's: `replay.calls` is in its place."""
+    """Sets DSPy's global settings for a plan or worker process. DSPy's caches are off: `replay.calls` replaces them."""
     prices.keep_offline()
-    # Its default lock is a semaphore of the machine, which a process that ends at once would leave behind.
+    # tqdm's default lock is a system semaphore, which a process that ends at once would leave behind.
     tqdm.set_lock(threading.RLock())
     tqdm._instances = _NoBars()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)

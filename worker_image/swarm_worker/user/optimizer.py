@@ -1,4 +1,4 @@
-"""The optimizers: from a member of the spec's union to a compile, as a user would write it in a script."""
+"""Turns a member of the spec's optimizer union into a compile, as a user would write it in a script."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -37,11 +37,11 @@ Compile = Callable[[dspy.Module], dspy.Module]
 
 
 def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) -> Compile:
-    """The compile that the spec asks for, ready to be called with the student.
+    """The compile that the spec describes, to be called with the student.
 
     Raises:
-        BadInput: the optimizer cannot be used like this; said before the first LM call is paid for.
-        CompileFailed: the optimizer raised; also when called.
+        BadInput: the optimizer cannot be used like this; raised before the first LM call is paid for.
+        CompileFailed: the optimizer raised an exception; the compile raises it, too.
     """
     package = _PACKAGES.get(given.which)
     if package is not None and importlib.util.find_spec(package) is None:
@@ -53,7 +53,7 @@ def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) ->
 
 @contextmanager
 def _as_compile_failed(which: str) -> Iterator[None]:
-    """What an optimizer raises ends the compile, as in stock DSPy; what we or the machine raise has its own meaning."""
+    """Turns an optimizer's exception into CompileFailed. Our exceptions, and those of the machine, stay as they are."""
     try:
         yield
     except SwarmError:
@@ -65,12 +65,12 @@ def _as_compile_failed(which: str) -> Iterator[None]:
 
 
 _PACKAGES = {"miprov2": "optuna", "bootstrap_few_shot_with_optuna": "optuna", "simba": "numpy", "gepa": "gepa"}
-"""What DSPy imports only when an optimizer is used."""
+"""Packages that DSPy imports only when an optimizer is used."""
 
 
 @dataclass(frozen=True)
 class _Setting:
-    """What a compile works with, besides the optimizer's own parameters."""
+    """The inputs of a compile besides the optimizer's own parameters."""
 
     metric: Metric
     data: Data
@@ -78,7 +78,7 @@ class _Setting:
 
     @property
     def prompt_model(self) -> dspy.LM | None:
-        """None where nobody named one: the optimizers then use `dspy.settings.lm`, the student."""
+        """None if the spec names none: the optimizers then use `dspy.settings.lm`, the student."""
         return None if self.models.prompt is self.models.student else self.models.prompt
 
     @property
@@ -87,7 +87,7 @@ class _Setting:
 
 
 def _parameters(given: SpecModel, *of_compile: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The optimizer's parameters: those of its constructor, and those of `compile`."""
+    """The parameters of the optimizer's constructor, and those of its `compile`."""
     every = {name: getattr(given, name) for name in type(given).model_fields}
     called = {name: every.pop(name) for name in of_compile}
     return every, called
@@ -105,7 +105,7 @@ def _bootstrap(given: api.BootstrapFewShot, setting: _Setting) -> Compile:
 
 
 def _as_it_is_now(compile_program: Any, student: dspy.Module, **given: Any) -> Any:
-    """Calls the method of this name: the hooks have replaced BootstrapFewShot's since it was looked up."""
+    """Looks the method up again by its name, because the hooks have replaced BootstrapFewShot's in the meantime."""
     return getattr(compile_program.__self__, compile_program.__name__)(student, **given)
 
 
@@ -124,7 +124,7 @@ def _optuna(given: api.BootstrapFewShotWithOptuna, setting: _Setting) -> Compile
 
 
 def _seeded(compile_program: Callable[..., dspy.Module], student: dspy.Module, *, seed: int, **given: Any) -> Any:
-    """Compiles with a seed for Optuna: stock BootstrapFewShotWithOptuna sets none, so that no two compiles agree."""
+    """Compiles with a seed for Optuna. Stock BootstrapFewShotWithOptuna sets none, so no two compiles agree."""
     import optuna
 
     unseeded = optuna.create_study

@@ -1,4 +1,4 @@
-"""The user's program and metric as objects."""
+"""Loads the user's program and metric."""
 
 import inspect
 from collections.abc import Callable
@@ -15,12 +15,12 @@ _WHERE, _REASON = "spec.program.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
 
 
 def is_instance(spec: CompilationSpec) -> bool:
-    """Whether the entrypoint names a Module; otherwise it names what makes one."""
+    """Whether the entrypoint names a Module; otherwise it names a class or factory."""
     return isinstance(load(spec.program.entrypoint, _WHERE, _REASON), dspy.Module)
 
 
 def load_program(spec: CompilationSpec) -> dspy.Module:
-    """The student: the Module that the entrypoint names, or an instance of the class, or what the factory returns."""
+    """The student: the Module that the entrypoint names, an instance of its class, or its factory's result."""
     found = load(spec.program.entrypoint, _WHERE, _REASON)
     if not isinstance(found, dspy.Module):
         if not callable(found):
@@ -47,7 +47,7 @@ def load_program(spec: CompilationSpec) -> dspy.Module:
 
 
 def _check_code(program: dspy.Module, spec: CompilationSpec) -> None:
-    """Of a program without predictors: whether it has code that the optimizer rewrites."""
+    """Raises BadInput if a program without predictors has no code that the optimizer rewrites."""
     kinds = tuple(filter(None, [getattr(dspy, "Flex", None)]))
     if not any(isinstance(part, kinds) for _, part in program.named_parameters()):
         raise BadInput(
@@ -67,11 +67,11 @@ _METRIC_ARGUMENTS: dict[str, tuple[int, ...]] = {
     "gepa": (2, 3, 5),
     **dict.fromkeys(("labeled_few_shot", "copro", "simba", "re_anchor", "custom"), (2,)),
 }
-"""How many arguments an optimizer calls the metric with: evaluations with two. A custom optimizer may do anything."""
+"""Numbers of arguments that an optimizer passes to the metric: evaluations two, a custom optimizer any number."""
 
 
 def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
-    """The metric: a callable that can be called as the optimizer will call it."""
+    """The metric. Raises BadInput if it does not take the arguments that the optimizer passes."""
     where, reason = "spec.metric.entrypoint", WorkerReason.METRIC_LOAD_FAILED
     found = load(spec.metric.entrypoint, where, reason)
     if not callable(found):
@@ -80,7 +80,7 @@ def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
     shape = "(example, prediction, trace=None" + (", pred_name=None, pred_trace=None)" if gepa else ")")
     try:
         signature = inspect.signature(found)
-    except ValueError:  # no signature to be had: a builtin
+    except ValueError:  # a builtin may have no signature
         signature = None
     try:
         for count in _METRIC_ARGUMENTS.get(spec.optimizer.which, (2, 3)):

@@ -1,4 +1,4 @@
-"""The models of a run, by what they are there for. Outside of a run there are none, and nothing but DSPy is needed."""
+"""The models of a run by role. Outside of a run there are none, and this module needs only DSPy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ _of_the_run: dict[str, Any] = {}
 
 
 def install(models: Mapping[str, Any]) -> None:
-    """From now on these are the run's."""
+    """Sets the run's models."""
     _of_the_run.update(models)
 
 

@@ -1,4 +1,4 @@
-"""The program's files: keys of a ConfigMap, which may be archives, as a folder that can be imported from."""
+"""Provides the program's files as a folder for imports. They are keys of a ConfigMap, which may be archives."""
 
 import hashlib
 import io
@@ -23,24 +23,24 @@ from swarm_worker.errors import BadInput
 
 TAR, ZIP = (".tar.gz", ".tgz"), (".zip",)
 MOST_BYTES, MOST_FILES = 64 * 2**20, 10_000
-"""Of an archive, unpacked."""
+"""Limits of an unpacked archive."""
 _GZIP = 31
-"""zlib's word for it."""
+"""zlib's `wbits` for the gzip format."""
 
 
 def program_folder(spec: CompilationSpec, sources: Path) -> Path | None:
-    """Where the source's files are; None where the spec names no source. Raises BadInput where one cannot be used."""
+    """The folder of the source's files; None if the spec names no source. Raises BadInput for an unusable source."""
     source = spec.program.source
     return None if source is None else FOLDERS[source.which](getattr(source, source.which), sources)
 
 
 def data_folder(spec: CompilationSpec, sources: Path) -> Path:
-    """What relative paths of data begin at."""
+    """The base of relative data paths."""
     return program_folder(spec, sources) or Path(os.environ.get(names.ENV_BASE_DIR) or ".")
 
 
 def _of_config_map(source: SourceMap, sources: Path) -> Path:
-    """As it is mounted; where its files belong elsewhere, another folder that has them."""
+    """The ConfigMap's mounted folder, or a new one if it has archives, or items with other paths."""
     name, items = source.name, source.items
     mounted = sources / name
     if not mounted.is_dir():
@@ -61,7 +61,7 @@ FOLDERS: Final[Mapping[str, Callable[[Any, Path], Path]]] = {"config_map": _of_c
 
 
 def laid_out(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None, where: str) -> dict[str, bytes]:
-    """Files by their path: every key, or those that are named at the paths that are given; archives unpacked."""
+    """Contents by path, with archives unpacked: every key, or the items' keys at the items' paths."""
     chosen = {key: key for key in content} if items is None else {item.path: item.key for item in items}
     made: dict[str, bytes] = {}
     for path, key in sorted(chosen.items()):
@@ -85,7 +85,7 @@ def _unpacked(path: str, data: bytes, where: str) -> Iterator[tuple[str, bytes]]
             if number > MOST_FILES:
                 raise _refused(f"{where} holds more than {MOST_FILES:,} files")
             inner = PurePosixPath(name)
-            hidden = any(part.startswith("..") for part in inner.parts)  # "..data": Kubernetes' own
+            hidden = any(part.startswith("..") for part in inner.parts)  # Kubernetes itself uses "..data"
             if inner.is_absolute() or hidden or "\\" in name or not inner.parts or not name.isprintable():
                 raise _refused(f"{where} holds {name!r}, which is no path within a folder")
             yield str(parent / inner), body
@@ -105,7 +105,7 @@ def _tar(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as archive:
         left = MOST_BYTES
         for member in archive:
-            left -= member.size  # which may be more than is there: a file with holes
+            left -= member.size  # a sparse file is larger than its data
             if left < 0:
                 raise _too_large(where)
             if member.isreg() and (file := archive.extractfile(member)) is not None:
@@ -132,7 +132,7 @@ def _zip(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _digest(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None) -> str:
-    """Of what is laid out, before that is done: all processes share the folder, and one of them unpacks."""
+    """A folder name, known before unpacking, because all processes share the folder and only one unpacks."""
     hasher = hashlib.sha256()
     for key, data in sorted(content.items()):
         hasher.update(f"{key}/{len(data)}/".encode() + data)
@@ -142,7 +142,7 @@ def _digest(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None) -> 
 
 
 def _write(content: Mapping[str, bytes], target: Path) -> None:
-    """Makes the folder, whole or not at all."""
+    """Makes the folder, completely or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent))
     for path, data in content.items():

@@ -1,4 +1,4 @@
-"""The environment variables that a spec names, for program, metric and data."""
+"""Provides the environment variables that a spec names for program, metric and data."""
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
@@ -11,9 +11,9 @@ from swarm_worker.errors import BadInput
 
 
 def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, Value]:
-    """Puts each where user code looks for it, and returns them by name.
+    """Sets the variables for user code, without their prefixes, and returns them by name.
 
-    Raises BadInput where a Secret or ConfigMap has a name that this process needs for itself.
+    Raises BadInput if a Secret or ConfigMap has a name that this process itself needs.
     """
     try:
         found = placed(spec.env, spec.env_from, environment)
@@ -29,7 +29,7 @@ def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[
 
 
 def secrets(variables: Mapping[str, Value]) -> dict[str, str]:
-    """Those that are to be masked, as a codec names them. What is too short to be a secret may be any word."""
+    """The variables to mask, by a codec's names. Short values are left out, because they may be ordinary words."""
     return {
         f"value of {name}": value.text
         for name, value in variables.items()

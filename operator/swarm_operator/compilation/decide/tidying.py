@@ -7,6 +7,7 @@ from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.decide.moves import release
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import Action, DropJob, DropMap
+from swarm_operator.compilation.model.roles import ROLES
 
 
 def tidy(s: Situation) -> tuple[Action, ...]:
@@ -21,7 +22,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     unread = {pod.job_uid for pod in s.pods if pod.ended and s.live([pod])}
     for job in s.world.jobs:
         is_complete = s.tasks is not None and not s.missing
-        done = job.round < last or (job.round == last and (job.kind is ObjectKind.PLAN or is_complete))
+        done = job.round < last or (job.round == last and (is_complete or not ROLES[job.kind].is_dealt))
         if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
             actions.append(DropJob(job.name, job.uid))
     expired = s.time_to_live is not None and s.time_to_live <= 0

@@ -1,8 +1,7 @@
-"""`python -m swarm_worker estimate`: what a compile will cost, found out by compiling against imaginary models.
+"""`python -m swarm_worker estimate`: estimates the cost of a compile by a run with imaginary models.
 
-command    the arguments; puts an estimate together and prints it
+command    parses the arguments, makes the estimate and prints it
 dryrun     a run by the local driver, with imaginary models
-figures    what processes printed -> rounds, phases, totals
-prices     tokens -> USD
-display    figures as tables
+figures    computes rounds, phases and totals from the run's records
+display    prints figures as tables
 """

@@ -141,7 +141,7 @@ def _cost(price: Price | None, usage: Usage) -> float | None:
 
 
 def _no_key() -> str:
-    """A real key's place is checked to be nowhere else, so this is a text that is nowhere else."""
+    """A made-up key. It is unique, because payloads are searched for keys."""
     return f"no-key-{secrets.token_hex(16)}"
 
 

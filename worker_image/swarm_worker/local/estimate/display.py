@@ -1,4 +1,4 @@
-"""An estimate as tables."""
+"""Prints an estimate as tables."""
 
 from collections.abc import Iterator
 

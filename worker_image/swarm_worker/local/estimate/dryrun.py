@@ -1,4 +1,4 @@
-"""A run by the local driver in a folder that is thrown away, with imaginary models and assumed scores."""
+"""Runs a compile by the local driver in a temporary folder, with imaginary models and assumed scores."""
 
 import json
 import tempfile
@@ -25,11 +25,11 @@ from swarm_worker.local.processes import Ended, Processes
 class Ran:
     """
     Attributes:
-        printed: all records of all processes, in order; without the bodies of tasks.
-        asked: what each model was asked, by its name.
+        printed: all records of all processes, in order; only those of plans have bodies.
+        asked: usage of each model, by its name.
         by_agents: LM calls of agents, which decide themselves when they end.
-        report: of the artifact.
-        unscored: in which ways the metric fails to score, a sentence each.
+        report: the artifact's report.
+        unscored: the ways in which the metric fails to score, a sentence each.
     """
 
     printed: list[Printed]
@@ -43,7 +43,7 @@ class Ran:
 def dry_run(
     manifest: Manifest, workers: int, say: Callable[[str], None], *, pass_rate: float, tool_calls: int
 ) -> Iterator["DryRun"]:
-    """A run that is ready to start. Its folder is gone after the block."""
+    """A run that is ready to start. Its folder is deleted after the block."""
     with tempfile.TemporaryDirectory() as scratch:
         imagination = Imagination(pass_rate, tool_calls, Path(scratch) / "calls")
         yield DryRun(_tolerant(manifest), imagination, Path(scratch), workers, say)
@@ -60,7 +60,7 @@ class DryRun(Watcher):
         self._round = self._cells = self._done = 0
 
     def run(self) -> Ran:
-        """Raises RunFailed, or Stopped after `processes.stop`."""
+        """Runs to the end. Raises RunFailed, or Stopped after `processes.stop`."""
         driver = Driver(self._folder, self._request, self.processes, self, workers=self._workers)
         artifact = driver.run()
         asked: dict[str, Usage] = defaultdict(Usage)
@@ -75,7 +75,7 @@ class DryRun(Watcher):
         report = Report.model_validate(artifact.header["report"])
         return Ran(self.processes.printed, dict(sorted(asked.items())), by_agents, report, [*unscored.values()])
 
-    # A Watcher of the driver, too.
+    # The methods of Watcher.
 
     def planning(self, round_: int, attempt: int = 1, why: str = "") -> None:
         self._say(f"round {round_}: plan")
@@ -89,7 +89,7 @@ class DryRun(Watcher):
 
 
 class _Listening(Processes):
-    """Processes whose models are imaginary; keeps what they print."""
+    """Processes with imaginary models, whose records it keeps."""
 
     def __init__(self, folder: JournalFolder, manifest: Manifest, imagination: Imagination) -> None:
         super().__init__(folder, manifest)
@@ -107,8 +107,8 @@ class _Listening(Processes):
 
 
 def _tolerant(manifest: Manifest) -> Manifest:
-    """Without limits, of errors or of cost: a program may fail on invented answers more often than on real ones, and
-    these cost nothing. And without pruning: what invented scores would save says nothing about real ones.
+    """The manifest without limits and pruning. Invented answers cost nothing, and a program may fail on them more often
+    than on real ones. Pruning by invented scores says nothing about real ones.
     """
     written = {name: value for name, value in manifest.spec.as_written().items() if name != "limits"}
     written["swarm"]["pruning"] = "off"

@@ -1,4 +1,4 @@
-"""What the processes of a run printed -> what the run costs, by round and by phase."""
+"""Computes a run's costs, by round and by phase, from the records that its processes printed."""
 
 import math
 from collections import defaultdict
@@ -18,7 +18,7 @@ MARGIN = 1.1
 
 
 class Phase(StrEnum):
-    """What a part of a compile is for."""
+    """The purpose of a part of a compile."""
 
     BASELINE = "baseline"
     BOOTSTRAPS = "bootstraps"
@@ -40,8 +40,8 @@ class Part(Message):
     """A part of a run.
 
     Attributes:
-        effects: expensive steps of the optimizer: waves, bootstraps, LM calls of its own.
-        cells: of the waves and bootstraps: what can run side by side.
+        effects: expensive steps of the optimizer: waves, bootstraps, its own LM calls.
+        cells: cells of the waves and bootstraps, which can run concurrently.
     """
 
     effects: int = 0
@@ -55,7 +55,7 @@ class Part(Message):
 
 
 class ModelCost(Message):
-    """What one model is asked; its price in USD, or None where that is not known."""
+    """The usage of one model, and its cost in USD; None if its price is unknown."""
 
     usage: Usage
     cost: float | None
@@ -64,18 +64,18 @@ class ModelCost(Message):
 class Estimate(Message):
     """
     Attributes:
-        phases: by Phase; only those that there are.
-        models: by the name of the model.
-        cost: in USD; None where the price of a model is not known.
-        at_most: LM calls with a margin: a tenth more, and one evaluation more of the student, for what scores decide.
-        wasted: of the total: guesses that the optimizer did not need in the end.
-        prunes: whether the run will leave out what can no longer win; then evaluations cost less than is said here.
-        tool_calls: how many an agent is taken to make before it finishes.
+        phases: parts by Phase, without empty ones.
+        models: costs by the name of the model.
+        cost: total in USD; None if a model's price is unknown.
+        at_most: LM calls with a margin: a tenth and one evaluation of the student more, as scores may decide otherwise.
+        wasted: the part of the total for guesses that the optimizer did not need.
+        prunes: whether the run will prune candidates; then evaluations cost less than estimated.
+        tool_calls: assumed number of tool calls of an agent before it finishes.
         by_agents: LM calls of agents.
-        seconds: that the estimate took.
-        notes: of metric and program, a sentence each.
-        serial_seconds: for stock DSPy with one thread, if each call takes the latency that was given.
-        swarm_seconds: for the swarm of the spec; at least.
+        seconds: duration of the estimate.
+        notes: notes on metric and program, a sentence each.
+        serial_seconds: duration of stock DSPy with one thread, at the given latency of a call.
+        swarm_seconds: least duration with the swarm of the spec.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Estimate(Message):
 class Round:
     """
     Attributes:
-        cells: LM calls of each cell that workers run: they are made one after the other.
+        cells: LM calls of each cell that workers run. A cell makes them one after the other.
         proposals: LM calls that the plan makes for the optimizer.
         in_place: LM calls of small waves, which the plan runs itself.
     """
@@ -111,10 +111,10 @@ class Round:
     in_place: int = 0
 
     def seconds(self, latency: float, *, pods: int, threads: int) -> float:
-        """About how long it takes if each LM call takes `latency` seconds.
+        """The approximate duration if each LM call takes `latency` seconds.
 
-        Cells take as long as the longest of them, or as all their calls on the threads that there are. Proposals are
-        taken to come one after the other.
+        The cells take as long as their longest, or as all their calls divided by the threads. Proposals are assumed to
+        be sequential.
         """
         scattered = max([sum(self.cells.values()) / (pods * threads), *self.cells.values()])
         return latency * (scattered + self.proposals + self.in_place / threads)
@@ -133,7 +133,7 @@ class Figures:
 
     @property
     def at_most(self) -> int:
-        """LM calls: see Estimate."""
+        """LM calls with a margin; see Estimate."""
         baseline = self.phases.get(Phase.BASELINE, Part())
         return math.ceil(self.total.usage.calls * MARGIN) + baseline.usage.calls
 
@@ -141,8 +141,8 @@ class Figures:
 def figures(printed: Sequence[Printed], *, has_test: bool) -> Figures:
     """
     Args:
-        printed: what the processes of a run printed that came to its end, in order.
-        has_test: the student and the winner are evaluated on a test set, too.
+        printed: the records that the processes of a completed run printed, in order.
+        has_test: whether student and winner are evaluated on a test set, too.
     """
     names = _Names([entry.record for entry in printed], has_test)
     rounds: dict[int, Round] = defaultdict(Round)
@@ -166,7 +166,7 @@ def figures(printed: Sequence[Printed], *, has_test: bool) -> Figures:
 
 
 class _Names:
-    """What records are about, by the tasks of a run and by all that its plans needed."""
+    """Assigns records to phases, by a run's tasks and the effects that its plans needed."""
 
     def __init__(self, records: Sequence[Record], has_test: bool) -> None:
         tasks = [Task.model_validate(record.header) for record in records if record.kind is RecordKind.TASK]
@@ -179,13 +179,13 @@ class _Names:
         self._baseline, self._tests = waves[0], {waves[1], waves[-1]} if has_test else set()
 
     def parts(self, record: Record) -> Iterator[tuple[str, Phase, Part]]:
-        """What a record adds: a name by which it is counted once, what it is for, how much it is."""
+        """The parts of a record, each with a name, so that it counts once, and its phase."""
         match record.kind:
             case RecordKind.TASK:
                 task = Task.model_validate(record.header)
                 yield f"task {task.digest}", self._phase(task.digest), Part(effects=1, cells=len(task.cells))
             case RecordKind.PLAN:
-                # What has no task was done by the plan itself.
+                # The plan itself ran effects without a task.
                 for kind, digest in Store.of([record]).stream:
                     if digest not in self._tasks:
                         phase = Phase.EVALUATION if kind in tuple(EffectKind) else Phase.PROPOSALS

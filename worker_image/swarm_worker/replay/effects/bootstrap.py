@@ -1,4 +1,4 @@
-"""A whole `BootstrapFewShot.compile`."""
+"""A bootstrap: a whole `BootstrapFewShot.compile`."""
 
 import contextlib
 import io
@@ -26,9 +26,9 @@ from swarm_worker.replay.prefetch import running_ahead
 from swarm_worker.replay.settings import in_force
 
 WEIGHT = 8
-"""A bootstrap runs the program about so often, one run after the other; for a fair deal of slices only."""
+"""A bootstrap runs the program about so often, in sequence. The weight is used only to balance slices."""
 INPUT = "B"
-"""Name of the walk that payloads refer to: of what a bootstrap is given."""
+"""Name of the walk over a bootstrap's inputs, which payloads refer to."""
 
 CONFIGURATION = (
     "metric",
@@ -40,14 +40,14 @@ CONFIGURATION = (
     "max_errors",
     "error_count",
 )
-"""Attributes that a BootstrapFewShot's work depends on."""
+"""Attributes of a BootstrapFewShot that its results depend on."""
 
 
 class Bootstrap:
-    """Sequential by nature, so it is one cell.
+    """One cell, because a bootstrap is sequential.
 
-    Only demos travel back, by predictor name: the plan sets them on a copy of its own student, so that Signature
-    classes stay the plan's, as they would in stock.
+    Only demos travel back, by predictor name. The plan sets them on a copy of its own student, so that Signature
+    classes stay the plan's, as in stock DSPy.
     """
 
     kind = EffectKind.BOOTSTRAP
@@ -67,7 +67,7 @@ class Bootstrap:
         return None
 
     def load(self, store: Store, codec: Codec) -> Value:
-        """OK and ({predictor name: demos}, error count, what examples raised), or ERROR and the exception."""
+        """OK and ({predictor name: demos}, error count, exceptions of examples), or ERROR and the exception."""
         return value_of(store, self.digest, codec, [(INPUT, self.walk)])
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
@@ -89,7 +89,7 @@ class Bootstrap:
 
 @dataclass
 class BootstrapWork:
-    """A bootstrap's task in a worker."""
+    """A worker's part of a bootstrap's task."""
 
     task: Task
     payload: dict[str, Any]
@@ -130,10 +130,10 @@ def _bootstrap(
 
 
 class _Failing:
-    """The lock that stock holds while it counts an example that fails, and swallows what that raised.
+    """Replaces the lock that stock DSPy holds while it counts a failed example, and notes the swallowed exception.
 
     Attributes:
-        raised: by the position of the example.
+        raised: the exceptions by the example's position.
     """
 
     def __init__(self, trainset: list[Any], redact: Callable[[str], str]) -> None:

@@ -1,4 +1,4 @@
-"""One LM call that an optimizer makes itself."""
+"""The effect of an optimizer's own LM call."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from swarm_worker.replay.calls import name_call
 class Call:
     """One LM call that an optimizer makes itself: a proposal, a reflection. The plan makes it and journals it.
 
-    An uncached request that is repeated is a new effect: `occurrence` counts them.
+    Each repetition of an uncached call is a new effect, numbered by `occurrence`.
     """
 
     kind = "call"
@@ -27,7 +27,7 @@ class Call:
         return self.digest in store or store.answer(self.digest, is_sample=self._is_sample) is not None
 
     def load(self, store: Store, codec: Codec) -> Value:
-        """OK and what the client returned, or ERROR and what it raised."""
+        """OK and the client's answer, or ERROR and its exception."""
         if (answer := store.answer(self.digest, is_sample=self._is_sample)) is not None:
             return Outcome.OK, codec.loads_answer(answer)
         value: Value = codec.loads(store.body(self.digest))

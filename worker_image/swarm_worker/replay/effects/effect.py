@@ -1,4 +1,4 @@
-"""What the engine asks of an effect that workers execute."""
+"""The engine's interface to effects that workers execute."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -8,14 +8,14 @@ from swarm_worker.journal.store import Store
 from swarm_worker.replay.effects.tasks import Tasks
 
 Score = Callable[[str, Sequence[str]], float]
-"""(program, names of items) -> the mean score that a scout takes its evaluation to have."""
+"""(program, names of items) -> the mean score that a scout assumes for the evaluation."""
 
 
 class Effect(Protocol):
     """An expensive step, named by its content.
 
     Attributes:
-        keys: of its cells' results.
+        keys: keys of its cells' results.
         unresolved: whether it is made from a placeholder.
     """
 
@@ -28,16 +28,16 @@ class Effect(Protocol):
     @property
     def unresolved(self) -> bool: ...
     def is_known(self, store: Store) -> bool:
-        """Whether the journal has its result."""
+        """Whether the journal has the effect's result."""
 
     def errors_left(self, store: Store) -> int | None:
-        """When so many more cells have failed, stock would stop, whatever the others come to; None: never."""
+        """Number of further failed cells after which stock DSPy stops, regardless of the others; None: never."""
 
     def load(self, store: Store, codec: Codec) -> Any:
-        """The result that the journal has."""
+        """The result from the journal."""
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
-        """The request for what is missing."""
+        """The task with the missing cells, and its blobs."""
 
     def placeholder(self, letter: str, score: Score) -> Any:
-        """A stand-in for the result, for the scout with this letter; None where there can be none."""
+        """A placeholder for the result, for the scout with this letter; None if there can be none."""

@@ -1,4 +1,4 @@
-"""Counts failing cells: a task of which too many fail is over, and what comes behind it may not be needed."""
+"""Counts failed cells. A task with too many has failed, and tasks after it may not be needed."""
 
 import threading
 from collections import Counter
@@ -10,15 +10,15 @@ from swarm_wire.records import Record
 
 
 class Failures:
-    """Counts failing cells of tasks that run here.
+    """Counts the failed cells of tasks that run here.
 
     Args:
-        own: how many cells of a task run here, by its digest; all of them where nothing is said.
+        own: number of cells that run here, by their task's digest; all cells for other tasks.
 
     Attributes:
-        is_over: whether a task has failed: begin nothing more.
-        doubtful: digests of the tasks that fail if their other cells, elsewhere, fail as often as those here. What the
-            optimizer comes to after them may not be needed: begin nothing of that.
+        is_over: whether a task has failed; then begin nothing more.
+        doubtful: digests of tasks that fail if their cells elsewhere fail as often as those here. Later tasks may not
+            be needed, so begin none of their cells.
     """
 
     def __init__(self, own: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -33,6 +33,6 @@ class Failures:
                 self._counts[task.digest] += 1
                 errors, cells = self._counts[task.digest], len(task.cells)
                 self.is_over |= errors >= task.max_errors
-                # A single error says too little of the others.
+                # A single error says too little about other cells.
                 if errors > 1 and errors * cells >= task.max_errors * self._own.get(task.digest, cells):
                     self.doubtful.add(task.digest)

@@ -1,4 +1,4 @@
-"""The kinds of effects that workers execute. Each is a module of this package that has the kind's name."""
+"""Finds the module of each kind of effect that workers execute: it has the kind's name, in this package."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,22 +11,22 @@ from swarm_worker.replay.calls import Answers
 
 
 class Work(Protocol):
-    """A task that was made ready."""
+    """A task that is ready to run."""
 
     task: Task
 
     def run(self, position: int, answers: Answers) -> Record:
-        """Runs one of its cells; its RESULT record. Raises as `run_cell`, and Drift."""
+        """Runs one of its cells, and returns the RESULT record. Raises as `run_cell`, and Drift."""
 
 
 class Kind(Protocol):
-    """A module of an effect."""
+    """A kind's module."""
 
     def make_work(self, task: Task, blobs: Mapping[str, bytes], codec: Codec) -> Work:
-        """Unpickles what a task refers to."""
+        """Unpickles the task's blobs."""
 
 
 def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> Work:
-    """As the module of its kind does."""
+    """The work of a task, by its kind's module."""
     kind: Kind = import_module(f"{__package__}.{task.kind}")
     return kind.make_work(task, blobs, codec)

@@ -1,4 +1,4 @@
-"""What examples leave behind that other examples could read: they run in other processes."""
+"""Finds changes by an example that other examples could read, though they run in other processes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from swarm_worker.errors import BadInput
 
 @dataclass
 class State:
-    """What program and metric hold, and could reach, before examples ran.
+    """The state of program and metric, and of all that they can reach, before examples run.
 
     Attributes:
-        kept: what of that may change: the rehearsal has shown that it does not count.
+        kept: paths that may change, because the rehearsal has shown that they do not matter.
     """
 
     program: Any
@@ -24,11 +24,11 @@ class State:
 
     @classmethod
     def of(cls, program: Any, metric: Any, kept: Collection[str] | None) -> "State | None":
-        """None where nothing was rehearsed."""
+        """The present state; None if there was no rehearsal."""
         return None if kept is None else cls(program, metric, kept, shared_state.kept(program, metric))
 
     def check(self) -> None:
-        """Raises BadInput where an example has left what the next one can read."""
+        """Raises BadInput if an example has left a change that the next one can read."""
         found = shared_state.changes(self.before, shared_state.kept(self.program, self.metric))
         if new := [path for path in found if path not in self.kept]:
             raise BadInput(

@@ -1,4 +1,4 @@
-"""Tasks and the blobs that they refer to; how their cells' results are read."""
+"""Tasks and the blobs that they refer to; reads their cells' results."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -26,12 +26,12 @@ class Tasks:
         return [*blobs, Record(RecordKind.TASK, self.task.to_header())]
 
     def part(self, keys: Collection[str]) -> "Tasks":
-        """The task with these of its cells only."""
+        """The task with only those of its cells that have these keys."""
         cells = [cell for cell in self.task.cells if cell.key in keys]
         return replace(self, task=self.task.model_copy(update={"cells": cells}))
 
     def rest(self, store: Store) -> "Tasks":
-        """What is left of it to do."""
+        """The unfinished part of the task."""
         errors = sum(store.has_error(cell.key) for cell in self.task.cells)
         left = self.part({cell.key for cell in self.task.cells if cell.key not in store})
         if self.task.max_errors is None:
@@ -45,7 +45,7 @@ def blob(data: bytes) -> tuple[bytes, str]:
 
 
 def value_of(store: Store, key: str, codec: Codec, walks: Walks) -> Value:
-    """A cell's outcome and value. A cell that ended every process that ran it left no body: that is its error."""
+    """A cell's outcome and value. A result without a body belongs to a cell that ended each of its processes."""
     if body := store.body(key):
         value: Value = codec.loads(body, walks)
         return value
@@ -53,7 +53,7 @@ def value_of(store: Store, key: str, codec: Codec, walks: Walks) -> Value:
 
 
 def check_drift(asked: str, found: str) -> None:
-    """Raises Drift where a cell has another name here than in the plan."""
+    """Raises Drift if a cell's digest differs from the plan's."""
     if asked != found:
         raise Drift(
             WorkerReason.DIGEST_DRIFT,

@@ -1,4 +1,4 @@
-"""One function over many items, each of which is a cell: an evaluation, or a collection of traces."""
+"""A wave: one function over many items, each of which is a cell. It is an evaluation, or a collection of traces."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,19 +26,19 @@ from swarm_worker.replay.pruning import FAILURE, Bound, Standing
 from swarm_worker.replay.settings import in_force
 
 EVALUATION = "dspy.evaluate.evaluate.Evaluate.__call__.<locals>.process_item"
-"""The function of an evaluation's wave: it closes over program and metric."""
+"""Name of the function of an evaluation's wave, which closes over program and metric."""
 SCORES = "dspy.teleprompt.reanchor.calibrate.scores.<locals>.one"
-"""A function that returns a score alone."""
+"""Name of a function that returns only a score."""
 FUNCTION, ITEM = "F", "I"
-"""Names of the walks that payloads refer to: a wave's function, one of its items."""
+"""Names of the walks that payloads refer to: over a wave's function, and over one of its items."""
 
 
 class Wave:
-    """A cell's key is made from the function with everything it closes over (program, metric), the settings and the
-    item: waves of equal programs share cells.
+    """A cell's key is made from the function, all that it closes over (program, metric), the settings and the item. So
+    waves of equal programs share cells.
 
     Args:
-        max_errors: so many failing items are an error of the whole, as in stock; where there are that many items.
+        max_errors: the wave fails after so many failed items, as in stock DSPy. Ignored if there are fewer items.
     """
 
     kind = EffectKind.WAVE
@@ -51,7 +51,7 @@ class Wave:
         self._item_walks = [Walk() for _ in self.items]
         names = [walk.digest(item) for walk, item in zip(self._item_walks, self.items, strict=True)]
         self.keys = [combine(self._head, name).hex() for name in names]
-        # Programs that are run on the same item often begin with the same LM call.
+        # Programs often begin with the same LM call when they run on the same item.
         self.groups = [name[:8] for name in names]
         self.digest = combine("wave", *self.keys).hex()
         self.unresolved = any(walk.unresolved for walk in (self._function_walk, *self._item_walks))
@@ -66,7 +66,7 @@ class Wave:
         return max(0, self.max_errors - errors)
 
     def load(self, store: Store, codec: Codec) -> list[Value]:
-        """Outcome and value of each item, in order; for one that was not needed any more a Bound, as of a failure."""
+        """Outcome and value of each item, in order; a missing item has a failure's score, as a Bound."""
         return self._loaded(store, codec, FAILURE)
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
@@ -76,7 +76,7 @@ class Wave:
             for key, number in sorted(first.items(), key=lambda it: it[1])
             if key not in store
         ]
-        # All items, also those whose cells are known: waves over the same data then share one blob.
+        # The blob has all items, even those with known cells, so that waves over the same data share it.
         items, items_key = blob(codec.dumps(self.items))
         content = {"function": self.function, "settings": self.settings, "kept": store.kept}
         payload, payload_key = blob(codec.dumps(content))
@@ -91,7 +91,7 @@ class Wave:
         return Tasks(task, {payload_key: payload, items_key: items})
 
     def placeholder(self, letter: str, score: Score) -> list[Value] | None:
-        """None where results carry traces, whose shape nobody can guess."""
+        """Guessed values; None if results carry traces, whose shape cannot be guessed."""
         is_scored = _name(self.function) == SCORES
         return placeholder.numbers(score("", self.groups), len(self.items)) if is_scored else None
 
@@ -101,7 +101,7 @@ class Wave:
         return [known.get(number, bound) for number in range(len(self.items))]
 
     def _known(self, store: Store, codec: Codec) -> dict[int, Value]:
-        """Outcome and value of each item that the journal has, by its position."""
+        """Outcome and value of each item that is in the journal, by position."""
         return {
             number: value_of(store, key, codec, [(FUNCTION, self._function_walk), (ITEM, walk)])
             for number, (key, walk) in enumerate(zip(self.keys, self._item_walks, strict=True))
@@ -110,11 +110,11 @@ class Wave:
 
 
 class Evaluation(Wave):
-    """The items' values are predictions and scores.
+    """A wave whose values are predictions and scores.
 
     Attributes:
-        program: names what is evaluated.
-        groups: name the items.
+        program: a name for function and settings.
+        groups: names of the items.
     """
 
     @property
@@ -125,15 +125,15 @@ class Evaluation(Wave):
         return placeholder.scores(score(self.program, self.groups), len(self.items))
 
     def has_failed(self, store: Store) -> bool:
-        """Whether so many items have failed that stock would stop."""
+        """Whether so many items have failed that stock DSPy would stop."""
         return self.errors_left(store) == 0
 
     def bounded(self, store: Store, codec: Codec, missing: float) -> list[Value]:
-        """As `load`; each missing item scores so much, as a Bound."""
+        """As `load`, but missing items have the score `missing`, as a Bound."""
         return self._loaded(store, codec, missing)
 
     def scores(self, values: list[Value]) -> dict[str, float]:
-        """By group; those that failed, or were not paid for, are left out."""
+        """Scores by group, without failed and missing items."""
         return {
             group: float(value[1])
             for group, (outcome, value) in zip(self.groups, values, strict=True)
@@ -141,7 +141,7 @@ class Evaluation(Wave):
         }
 
     def standing(self, store: Store, codec: Codec) -> Standing | None:
-        """What is known of it; None where a value is no plain number, so that it cannot be compared."""
+        """The known part of the evaluation; None if a score is no plain number and cannot be compared."""
         values = self._known(store, codec)
         scores: dict[int, float] = {}
         for number, (outcome, value) in values.items():
@@ -154,12 +154,12 @@ class Evaluation(Wave):
 
 
 def wave(function: Callable[[Any], Any], items: Sequence[Any], max_errors: int) -> Wave:
-    """The wave of a function: an Evaluation where it is one."""
+    """The wave of a function; an Evaluation if the function evaluates."""
     return (Evaluation if is_evaluation(function) else Wave)(function, items, max_errors)
 
 
 def is_evaluation(function: Callable[[Any], Any]) -> bool:
-    """Whether the function is that of an evaluation, and not of a collection of traces."""
+    """Whether the function evaluates, instead of collecting traces."""
     if _name(function) != EVALUATION:
         return False
     return "bootstrap_trace_data" not in getattr(_closed_over(function)["metric"], "__qualname__", "")
@@ -167,7 +167,7 @@ def is_evaluation(function: Callable[[Any], Any]) -> bool:
 
 @dataclass
 class WaveWork:
-    """A wave's task in a worker."""
+    """A worker's part of a wave's task."""
 
     task: Task
     payload: dict[str, Any]
@@ -203,8 +203,8 @@ def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> WaveWork:
 
 
 def _scoring(evaluated: Callable[[Any], Any], metric: Any) -> Callable[[Any], Any]:
-    """Of an evaluation's item, prediction and score. Raises BadInput where that is none: at once, and not when the
-    whole evaluation is paid for.
+    """The function, checking each score at once. It raises BadInput for a bad one before the whole evaluation is paid
+    for.
     """
 
     def scored(item: Any) -> Any:
@@ -216,7 +216,7 @@ def _scoring(evaluated: Callable[[Any], Any], metric: Any) -> Callable[[Any], An
 
 
 def _plain(score: Any) -> float | None:
-    """A score that is added up as a float is; None for others: numpy's and decimals have a rounding of their own."""
+    """A score that sums up as floats do; None for others, such as numpy's and decimals, which round differently."""
     number = score.get("score") if type(score) is Prediction else score
     is_plain = type(number) in (bool, int, float) and abs(number) <= sys.float_info.max
     return float(number) if is_plain else None

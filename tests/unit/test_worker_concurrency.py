@@ -1,0 +1,61 @@
+"""When a fork of the plan has all that goes on in the plan."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as pools
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from swarm_worker.lookahead.concurrency import is_alone
+
+
+class Full(SimpleQueue[Any]):
+    """A queue whose thread has not yet heard of its work."""
+
+    def qsize(self) -> int:
+        return 1
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+def idle(queue: SimpleQueue[Any]) -> threading.Thread:
+    """A thread of a pool that waits at its queue."""
+    thread = threading.Thread(target=pools._worker, args=(lambda: None, queue, None, ()))
+    thread.start()
+    return thread
+
+
+def test_the_main_thread_is_alone_beside_an_idle_pool(pool: ThreadPoolExecutor) -> None:
+    assert is_alone()
+    pool.submit(int).result()
+    for _ in range(1000):
+        if is_alone():
+            return
+    raise AssertionError("the pool is idle")
+
+
+def test_the_main_thread_is_not_alone_while_a_pool_works(pool: ThreadPoolExecutor) -> None:
+    end = threading.Event()
+    pool.submit(end.wait)
+    assert not is_alone()
+    end.set()
+
+
+@pytest.mark.parametrize(("queue", "expected"), [(SimpleQueue[Any], True), (Full, False)], ids=["empty", "full"])
+def test_a_pool_whose_work_waits_in_its_queue_is_not_idle(queue: type[SimpleQueue[Any]], expected: bool) -> None:
+    waiting = queue()
+    thread = idle(waiting)
+    try:
+        # Until the thread has come to its queue.
+        assert expected in [is_alone() for _ in range(10_000)]
+        assert is_alone() is expected
+    finally:
+        waiting.put(None)
+        thread.join()
