@@ -1,4 +1,4 @@
-"""What is measured: the headline, and every other optimizer at its default setting, on one program."""
+"""The measured cases: the headline, and every other optimizer with its defaults, on one program."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 from support.compiles import Case
 
 THREADS = 250
-"""Calls that one pod, or one process of the local driver, makes side by side."""
+"""Calls that a pod, or a process of the local driver, makes at once."""
 
 
 @dataclass(frozen=True)
 class BenchCase:
-    """One line of the tables.
+    """A row of the tables.
 
     Attributes:
         latency: seconds that the provider takes for each call.
-        pods: worker pods side by side.
+        pods: worker pods at once.
         pruning: `spec.swarm.pruning`.
     """
 

@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def run(namespace: Namespace, number: int, limits: dict[str, float]) -> tuple[Manifest, int, float]:
-    """A run to its end, the most worker pods that were seen at a time, and how long it took."""
+    """Runs to the end; returns the most worker pods seen at a time, and the seconds."""
     made = on_cluster.compilation(CASE, 4)
     name = made["metadata"]["name"] = f"limits-{number}"
     made["spec"]["swarm"] |= {"pods": PODS, "threadsPerPod": 4, "resources": SMALL, "pruning": "off"}

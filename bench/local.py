@@ -46,7 +46,7 @@ def measure(bench: BenchCase, winner: dict[str, Any], speculation: int) -> Swarm
 
 
 def swarm(bench: BenchCase, speculation: int) -> dict[str, Any]:
-    """The spec's `swarm`: every cell of a round has a thread, as far as 1000 calls side by side go."""
+    """The spec's `swarm`: every cell of a round has a thread, up to 1000 concurrent calls."""
     return {
         "pods": bench.pods,
         "threadsPerPod": THREADS,

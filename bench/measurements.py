@@ -1,4 +1,4 @@
-"""What is measured, and the file that it is appended to: JSON lines outside of the work tree."""
+"""Measurements, and the file of JSON lines outside of the work tree that collects them."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Stock:
         best: seconds with as many threads as the widest evaluation has calls.
         threads: that many.
         eight_computed: whether `eight` was computed from the evaluations' sizes rather than measured.
-        best_computed: the same of `best`.
+        best_computed: the same for `best`.
     """
 
     requests: int
@@ -50,12 +50,11 @@ class Swarm:
         on: "local" or "cluster".
         speculation: most guesses per round.
         seconds: from the command to the artifact.
-        widths: cells of each round that was scattered.
-        requests: to the provider.
-        calls: that the journal has.
-        wasted_calls: of them, those whose results the optimizer did not use.
-        same: whether the winner is the one of stock.
-        load: of the machine in the minute before.
+        widths: cells of each scattered round.
+        requests: to the provider. calls: in the journal.
+        wasted_calls: those among them whose results the optimizer did not use.
+        same: whether the winner is that of stock.
+        load: of the machine, in the minute before.
     """
 
     on: str
@@ -86,7 +85,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One case, one run of either side or of both."""
+    """A run of one case, by stock, by dspy-swarm, or by both."""
 
     case: str
     latency: float
@@ -104,7 +103,7 @@ class Measurement:
 
 
 def commit() -> str:
-    """Of the checkout; with a plus where files differ from it."""
+    """The commit of the checkout; with a plus if files differ from it."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"],
         cwd=ROOT,

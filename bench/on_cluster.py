@@ -79,7 +79,7 @@ def prepared(cluster: testbed.Cluster, bench: BenchCase) -> Iterator[Namespace]:
 
 
 def compilation(bench: BenchCase, speculation: int) -> Manifest:
-    """The case's manifest, with sources that pods can mount."""
+    """The manifest of the case, with sources that pods can mount."""
     manifest = bench.case.manifest(ENDPOINT, **swarm(bench, speculation))
     spec = manifest["spec"]
     spec["program"]["source"] = {"configMap": {"name": "programs"}}

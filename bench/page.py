@@ -22,7 +22,7 @@ RUNS = "| case | on | date (UTC) | commit | load | machine |\n|---|---|---|---|-
 
 
 def write(measurements: Sequence[Measurement]) -> None:
-    """Replaces what stands between the marks."""
+    """Replaces the text between the marks."""
     text = PAGE.read_text(encoding="utf-8")
     for name, table in (
         ("wall", wall(measurements)),
@@ -36,7 +36,7 @@ def write(measurements: Sequence[Measurement]) -> None:
 
 
 def wall(measurements: Sequence[Measurement]) -> str:
-    """Seconds of each case, wherever it ran."""
+    """Seconds of each case, locally and on a cluster."""
     lines = [WALL]
     for name in CASES:
         stock = _stock(measurements, name)
@@ -72,7 +72,7 @@ def calls(measurements: Sequence[Measurement]) -> str:
 
 
 def runs(measurements: Sequence[Measurement]) -> str:
-    """Where the figures of the first table come from."""
+    """The origin of the figures in the first table."""
     lines = [RUNS]
     for name in CASES:
         for place in ("local", "cluster"):
@@ -111,7 +111,7 @@ def _swarm(measurements: Sequence[Measurement], case: str, place: str) -> Swarm 
 
 
 def _newest(measurements: Sequence[Measurement], case: str, place: str) -> Measurement | None:
-    """With the most guesses that were tried: as by default."""
+    """The measurement with the most guesses, which are the default."""
     of_place = [found for found in measurements if found.case == case and found.swarm and found.swarm.on == place]
     most = max((found.swarm.speculation for found in of_place if found.swarm), default=0)
     return next((found for found in reversed(of_place) if found.swarm and found.swarm.speculation == most), None)

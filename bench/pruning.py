@@ -1,11 +1,10 @@
 """`python -m bench.pruning`: what pruning saves, against the score of the best candidate.
 
 Random search with DSPy's 16 candidates, by stock DSPy and by the local driver: 20 seeds, each with another provider and
-another order of candidates, of 3 programs. The winner must be stock's. Prints a line for each search, then the table of
+another order of candidates, of 3 programs. The winner must be stock's. Prints a row for each search, then the table of
 docs/pruning.md.
 
-A run evaluates the first two candidates, which need no bootstrap, in its first round, whole; and whatever is evaluated
-before and after the optimizer. So cells are counted of the other candidates.
+Only cells of the later candidates count: a run evaluates the first two candidates, the student and the winner whole.
 """
 
 import argparse
@@ -26,16 +25,16 @@ MODELS = (0.9, 1.0, 0.6, 0.95)
 """Capabilities of the student's model, one for each seed in turn."""
 AT_ONCE = 2
 BANDS = (0, 80, 85, 90, 92.5, 95, 100.1)
-"""Best scores that share a line of the table."""
+"""Best scores that share a row of the table."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search, by both.
+    """One search, by stock and by the local driver.
 
     Attributes:
-        cells: of the candidates that may be pruned, and `spared` of them.
-        candidates: those, and `pruned` of them.
+        cells: of candidates that may be pruned; `spared` of them were not run.
+        candidates: that may be pruned; `pruned` of them were.
         same: whether program, scores and every score that is no bound are stock's.
     """
 

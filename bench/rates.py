@@ -26,7 +26,7 @@ CASE = BenchCase(
 )
 SMALL = {"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "1Gi"}}
 WAITS = 3.0
-"""Seconds without a request in which no work was waiting: a round ended and the next was planned."""
+"""Seconds without a request after which no work was waiting: a round ended and the next was planned."""
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def full_minutes(times: list[float]) -> list[int]:
-    """Requests in minutes that follow each other, anew after each gap."""
+    """Requests in consecutive minutes, which begin anew after each gap."""
     counts, begin = [], times[0]
     for before, after in pairwise(times):
         while after - begin >= 60 and before - begin >= 60 - WAITS:

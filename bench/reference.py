@@ -1,4 +1,4 @@
-"""Stock DSPy on a case: its winner, its requests, and how long it takes with how many threads."""
+"""Stock DSPy on a case: its winner, its requests, and its seconds by number of threads."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from simulated_provider.testing import running_provider
 from support.compiles import ROOT, environment
 
 PATIENCE = 180
-"""Seconds: what would take longer is computed instead of measured."""
+"""Seconds: a case that would take longer is computed instead of measured."""
 
 KNOWLEDGE, SEED = ROOT / "examples" / "triage" / "knowledge.jsonl", 1
 PROVIDER = {"knowledge": KNOWLEDGE, "varied": True, "seed": SEED}
@@ -23,11 +23,11 @@ PROVIDER = {"knowledge": KNOWLEDGE, "varied": True, "seed": SEED}
 
 @dataclass(frozen=True)
 class Reference:
-    """What stock does, with one thread.
+    """Stock with one thread.
 
     Attributes:
         program: the winner's state.
-        waves: requests of each evaluation, those that the cache answered left out.
+        waves: requests of each evaluation, without those that the cache answered.
         alone: requests between evaluations, one after the other.
     """
 
@@ -41,7 +41,7 @@ class Reference:
         return sum(self.waves) + self.alone
 
     def seconds(self, threads: int, latency: float) -> float:
-        """At best: as if everything but the provider took no time."""
+        """The best possible time: as if everything but the provider took none."""
         return latency * (self.alone + sum(math.ceil(wave / threads) for wave in self.waves))
 
 
@@ -54,14 +54,14 @@ def reference(bench: BenchCase) -> Reference:
 
 
 def divided(times: Sequence[float], waves: Sequence[Sequence[float]]) -> tuple[list[int], int]:
-    """How many of the requests, begun at these times, fall into each wave (begin, end), and how many into none."""
+    """Counts the requests, by their start times, in each wave (begin, end), and those in none."""
     # The provider tells milliseconds, rounded.
     sizes = [bisect_left(times, end) - bisect_left(times, begin - 0.0006) for begin, end in waves]
     return [size for size in sizes if size], len(times) - sum(sizes)
 
 
 def stock(bench: BenchCase, known: Reference) -> Stock:
-    """Measures what can be measured in `PATIENCE`, and computes the rest."""
+    """Measures runs that fit into `PATIENCE`, and computes the others."""
     threads = max(known.waves, default=1)
     eight, eight_computed = timed(bench, known, 8)
     best, best_computed = timed(bench, known, threads)

@@ -25,16 +25,16 @@ CASE = BenchCase(
     pods=1,
 )
 TICKS = 100
-"""In a second, of the kernel's accounts."""
+"""Ticks of a second in the kernel's accounting."""
 SMALL = {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "1Gi"}}
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Of the operator's process.
+    """Usage of the operator's process.
 
     Attributes:
-        cpu: seconds, since it was started.
+        cpu: seconds since its start.
         memory: MiB that are its own or shared.
     """
 

@@ -1,4 +1,4 @@
-"""Stock DSPy with so many threads, in a process of its own: `python -m bench.stock CASE THREADS`, CASE being JSON.
+"""Stock DSPy with N threads, in its own process: `python -m bench.stock CASE THREADS`, CASE being JSON.
 
 Prints what `tests/programs/stock.py` prints, and when each of its evaluations began and ended.
 """

@@ -1,4 +1,4 @@
-"""`make demo-cluster`: compiles examples/triage on a kind cluster, made first if need be.
+"""`make demo-cluster`: compiles examples/triage on a kind cluster, which it makes if there is none.
 
 Chart, provider, `kubectl apply -k examples/triage`; real pods; the artifact ends in a ConfigMap.
 """
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def watch(namespace: Namespace) -> dict[str, object]:
-    """The Compilation when its run is over; a line for everything that changes meanwhile."""
+    """Returns the Compilation when its run is over; prints every change until then."""
     shown = ""
     while True:
         compilation = namespace.get("dspyc", NAME)

@@ -1,4 +1,4 @@
-"""Tiers by folder: what needs a cluster runs only when asked for."""
+"""Tiers by folder: tests that need a cluster run only on request."""
 
 import sys
 from collections.abc import Generator, Iterator
@@ -12,13 +12,13 @@ from hypothesis import settings
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
-# They assert for the rows of a table, or the cases of a tier.
+# Helpers that assert for the rows of a table, or the cases of a tier.
 pytest.register_assert_rewrite("faults.stage", "support.decisions", "support.kube_contract")
 
 TIERS = {"unit", "replay", "users", "cluster", "e2e", "faults"}
 NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
 LOGS, LOG_END = 6, 4000
-"""Of a test that failed: how many logs are shown, the newest; and how many characters of each."""
+"""A failed test shows its newest logs: how many, and how many characters of each."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that failed shows the ends of the logs in its folder, and what its namespace of a cluster holds."""
+    """A failed test shows the ends of the logs in its folder, and the objects in its namespace."""
     report = yield
     if report.failed:
         given = getattr(item, "funcargs", {})

@@ -1,4 +1,4 @@
-"""A program with a decision: whether its own answer can be relied on. For reAnchor, which fits the threshold."""
+"""A program that decides whether its own answer can be relied on. For reAnchor, which fits the threshold."""
 
 from typing import Any
 
@@ -29,5 +29,5 @@ class Sure(dspy.Module):
 
 
 def metric(example: Any, prediction: Any, trace: Any = None) -> float:
-    """What an answer is worth: a right one is, a wrong one is not, and a person takes time."""
+    """The worth of an answer: right, wrong, or left to a person, who takes time."""
     return float(prediction.category == example.category) if prediction.reliable else 0.8

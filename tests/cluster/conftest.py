@@ -1,4 +1,4 @@
-"""A namespace for objects that nobody works on: they name an image that is not there."""
+"""A namespace for objects of which no pod ever runs: their image does not exist."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def namespace(installed: testbed.Cluster) -> Iterator[Namespace]:
 
 
 def wait_for_documentation(namespace: Namespace, seconds: float = 60) -> None:
-    """Returns when the API server tells of a CRD that was installed just now: it does so a while after serving it."""
+    """Waits until the API server documents a CRD, which happens a while after it serves the CRD."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What the API server itself makes of a DSPyCompilation: schema, defaults, refusals, explanations."""
+"""The API server handles a DSPyCompilation by itself: schema, defaults, refusals, explanations."""
 
 import json
 from typing import Any
@@ -49,8 +49,8 @@ def test_defaults_are_those_of_stock_dspy(namespace: Namespace) -> None:
     assert spec["suspend"] is False
 
 
-def test_a_new_object_says_that_nobody_has_looked_at_it(namespace: Namespace) -> None:
-    """Without this, kstatus would call it ready. The answer to its creation is older than any look of the operator."""
+def test_a_new_object_has_the_status_unknown_until_the_operator_looks(namespace: Namespace) -> None:
+    """Without this, kstatus would call the object ready before the operator has seen it."""
     given = json.dumps(triage("new", suspend=True))
     printed = namespace.kubectl("create", "--output", "json", "--filename", "-", stdin=given)
     assert json.loads(printed)["status"]["observedGeneration"] == -1

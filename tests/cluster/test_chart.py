@@ -1,4 +1,4 @@
-"""What the chart renders for an administrator's choices. Nothing is installed."""
+"""The manifests that the chart renders for an administrator's choices. Nothing is installed."""
 
 import json
 from typing import Any
@@ -47,15 +47,15 @@ def names(manifests: list[Manifest]) -> list[tuple[str, str]]:
 # Rights.
 
 
-def test_by_default_it_serves_the_whole_cluster(chart: Chart) -> None:
+def test_by_default_the_operator_serves_the_whole_cluster(chart: Chart) -> None:
     rendered = chart()
     assert names(of(rendered, "ClusterRole")) == [("", NAME), ("", f"{NAME}-edit"), ("", f"{NAME}-view")]
     assert names(of(rendered, "ClusterRoleBinding")) == [("", NAME)]
     assert names(of(rendered, "Role", "RoleBinding")) == [("ops", f"{NAME}-lease")] * 2
 
 
-def test_an_operator_of_some_namespaces_has_rights_there_alone(chart: Chart) -> None:
-    """And who installs it needs none in the cluster, where the CRD is there."""
+def test_an_operator_of_some_namespaces_has_rights_in_them_alone(chart: Chart) -> None:
+    """A person who installs the chart needs no cluster-wide rights if the CRD exists."""
     rendered = chart(watchNamespaces=["a", "b"], **{"crds.install": False})
     assert of(rendered, *CLUSTER_WIDE, "CustomResourceDefinition") == []
     expected = [("a", NAME), ("b", NAME), ("ops", f"{NAME}-lease")]
@@ -73,17 +73,19 @@ def test_an_operator_of_some_namespaces_has_rights_there_alone(chart: Chart) -> 
         ({"rbac.create": False}, False),
     ],
 )
-def test_whether_view_edit_and_admin_cover_compilations(chart: Chart, values: dict[str, Any], aggregates: bool) -> None:
+def test_the_roles_view_edit_and_admin_cover_compilations_where_enabled(
+    chart: Chart, values: dict[str, Any], aggregates: bool
+) -> None:
     found = [role for role in of(chart(**values), "ClusterRole") if role["metadata"]["name"].endswith("-edit")]
     assert bool(found) == aggregates
 
 
-def test_without_rbac_there_is_none(chart: Chart) -> None:
+def test_without_rbac_the_chart_makes_no_roles(chart: Chart) -> None:
     assert of(chart(**{"rbac.create": False}), *CLUSTER_WIDE, "Role", "RoleBinding") == []
 
 
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["a"]}])
-def test_nobody_gets_at_secrets_or_into_pods(chart: Chart, values: dict[str, Any]) -> None:
+def test_no_role_reads_secrets_or_enters_pods(chart: Chart, values: dict[str, Any]) -> None:
     rules = [rule for role in of(chart(**values), "ClusterRole", "Role") for rule in role["rules"]]
     granted = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
     assert granted.isdisjoint({("secrets", "get"), ("pods/exec", "create"), ("pods", "create"), ("pods", "delete")})
@@ -93,12 +95,12 @@ def test_nobody_gets_at_secrets_or_into_pods(chart: Chart, values: dict[str, Any
 # Networks.
 
 
-def test_policies_without_a_namespace_are_refused(chart: Chart) -> None:
+def test_network_policies_without_a_namespace_are_refused(chart: Chart) -> None:
     with pytest.raises(CommandError, match=r"networkPolicy.enabled needs networkPolicy.namespaces"):
         chart(**{"networkPolicy.enabled": True})
 
 
-def test_policies_are_where_the_swarm_is(chart: Chart) -> None:
+def test_network_policies_are_in_the_namespaces_of_the_swarm(chart: Chart) -> None:
     values = {"networkPolicy.enabled": True, "networkPolicy.namespaces": ["b", "c"]}
     policies = of(chart(watchNamespaces=["a", "b"], **values), "NetworkPolicy")
     assert names(policies) == [*((name, f"{NAME}-swarm") for name in "abc"), ("ops", f"{NAME}-limiter")]
@@ -106,7 +108,7 @@ def test_policies_are_where_the_swarm_is(chart: Chart) -> None:
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
-def test_the_swarm_goes_to_dns_the_limiter_and_where_it_may(chart: Chart) -> None:
+def test_pods_reach_dns_the_limiter_and_the_allowed_addresses(chart: Chart) -> None:
     provider = [{"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}]
     values = {"networkPolicy.enabled": True, "networkPolicy.egress": provider}
     (policy,) = [
@@ -122,7 +124,7 @@ def test_the_swarm_goes_to_dns_the_limiter_and_where_it_may(chart: Chart) -> Non
     assert rest == provider
 
 
-def test_by_default_not_to_what_clouds_have_on_each_node(chart: Chart) -> None:
+def test_by_default_pods_cannot_reach_the_metadata_services_of_clouds(chart: Chart) -> None:
     rendered = chart(watchNamespaces=["a"], **{"networkPolicy.enabled": True, "limiter.enabled": False})
     (policy,) = of(rendered, "NetworkPolicy")
     assert policy["spec"]["egress"][-1]["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
@@ -131,7 +133,7 @@ def test_by_default_not_to_what_clouds_have_on_each_node(chart: Chart) -> None:
 # The operator.
 
 
-def test_it_holds_a_lease_of_its_release_which_it_may(chart: Chart) -> None:
+def test_the_operator_has_rights_to_the_lease_of_its_release(chart: Chart) -> None:
     rendered = chart()
     (operator,) = [found for found in of(rendered, "Deployment") if found["metadata"]["name"] == NAME]
     (container,) = operator["spec"]["template"]["spec"]["containers"]
@@ -140,7 +142,7 @@ def test_it_holds_a_lease_of_its_release_which_it_may(chart: Chart) -> None:
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, [NAME]]
 
 
-def test_it_is_held_to_its_own_objects_where_that_is_wanted(chart: Chart) -> None:
+def test_an_admission_policy_restricts_the_operator_to_its_own_objects_if_enabled(chart: Chart) -> None:
     kinds = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
     assert of(chart(), *kinds) == []
     policy, binding = of(chart(**{"admissionPolicy.enabled": True}), *kinds)

@@ -1,4 +1,4 @@
-"""The product installed on a kind cluster, and what stock DSPy makes of the same compile."""
+"""The product installed on a kind cluster, and the same compile by stock DSPy."""
 
 import json
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ CASE = Case(
 )
 SEED = 7
 LONGEST = ["test_journal.py", "test_limits.py", "test_control.py", "test_faults.py", "test_rates.py"]
-"""Files of tests, as they take less and less time."""
+"""Test files, slowest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: else one process is left with it, when the others have run out of work."""
+    """Runs the slowest file first: otherwise one process still runs it when the others are done."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
@@ -49,7 +49,7 @@ def stock() -> StockRun:
 
 @pytest.fixture(scope="session")
 def undisturbed(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> int:
-    """Provider requests of a run that nobody disturbs; found out once, by the first of the processes that ask."""
+    """Provider requests of an undisturbed run; the first process that needs the number measures it."""
     known = tmp_path_factory.getbasetemp().parent / f"undisturbed-{testrun_uid}.json"
     with first_of(known.with_suffix(".lock")) as is_first:
         if is_first:
@@ -64,7 +64,7 @@ def undisturbed(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory, 
 
 @pytest.fixture
 def slow(namespace: Namespace) -> Iterator[None]:
-    """Long enough answers that pods can be caught in the middle of their work."""
+    """Answers slow enough to catch pods in the middle of their work."""
     namespace.reset_provider()
     namespace.set_faults(latency="constant:1")
     yield

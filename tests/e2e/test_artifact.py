@@ -22,14 +22,14 @@ from triage import Triage
 
 
 class Outputs:
-    """What pods of the swarm print in a namespace, to their ends."""
+    """The complete output of the swarm's pods in a namespace."""
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace, self._pool = namespace, ThreadPoolExecutor(32)
         self._read: dict[str, Future[str]] = {}
 
     def look(self) -> None:
-        """Begins to read those that are new."""
+        """Begins to read new pods."""
         for pod in self._namespace.list("pods", **{"app.kubernetes.io/managed-by": "dspy-swarm"}):
             name = pod["metadata"]["name"]
             if pod["status"].get("phase") != "Pending" and name not in self._read:
@@ -57,7 +57,7 @@ def packed(folder: Path, name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def compiled(namespace: Namespace, outputs: Outputs, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Of a package in an archive; the other compiles of this tier have a file for a key."""
+    """A compile from a package in an archive; the other compiles here have a file for each key."""
     namespace.reset_provider()
     source = {"configMap": {"name": "whole-source"}}
     namespace.apply(
@@ -88,7 +88,7 @@ def program(artifact: Any) -> Any:
     return found
 
 
-def test_the_artifact_is_the_winner_of_stock(compiled: Any, stock: StockRun) -> None:
+def test_the_artifact_is_the_winner_of_stock_dspy(compiled: Any, stock: StockRun) -> None:
     compilation, artifact = compiled
     assert is_true("Ready")(compilation), compilation["status"]
     assert program(artifact) == stock.program
@@ -106,7 +106,7 @@ def test_plain_dspy_loads_the_artifact(compiled: Any, tmp_path: Path) -> None:
     assert any(predictor.demos for predictor in loaded.predictors())
 
 
-def test_status_tells_what_was_done(namespace: Namespace, compiled: Any) -> None:
+def test_the_status_says_what_was_done(namespace: Namespace, compiled: Any) -> None:
     compilation, artifact = compiled
     status, report = compilation["status"], json.loads(artifact["data"]["report.json"])
     assert status["observedGeneration"] == compilation["metadata"]["generation"]
@@ -122,15 +122,15 @@ def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
     assert not any("kopf" in key for key in compilation["metadata"].get("annotations", {}))
 
 
-def test_no_key_is_anywhere(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
-    """In no object and no log; nor in any way that we write it: records are deflated, packed and encoded."""
+def test_no_object_and_no_log_holds_a_key(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
+    """Records are also searched before they are deflated, packed and encoded."""
     everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
     packed = [
         (key, base64.b64decode(text))
         for found in json.loads(everything)["items"]
         for key, text in found.get("binaryData", {}).items()
     ]
-    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # the program's archive is none
+    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # the program's archive holds no key
     kept, told = [record for shard in shards for record in unpack(shard)], printed(outputs.text)
     for records in (kept, told):
         assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= {record.kind for record in records}
@@ -142,12 +142,12 @@ def test_no_key_is_anywhere(namespace: Namespace, compiled: Any, outputs: Output
         assert API_KEY not in text
     for carried in (*(data for _, data in packed), *inflated([*kept, *told])):
         assert API_KEY.encode() not in carried
-    # The provider wants the key: whoever asked had it.
+    # The provider requires the key, so every caller had it.
     assert namespace.requests() > 0
 
 
-def test_a_program_that_tells_all_it_knows_tells_no_key(namespace: Namespace) -> None:
-    """It prints its environment, and raises with that and its model in the text, as people do to find a fault."""
+def test_a_program_that_prints_all_it_knows_leaks_no_key(namespace: Namespace) -> None:
+    """It prints its environment, and raises an error that contains the environment and the model."""
     source = (TRIAGE / "triage.py").read_text(encoding="utf-8")
     told = 'import os; print(os.environ); raise ValueError(f"{dict(os.environ)} {dspy.settings.lm.kwargs}")'
     secrets = {"TOKEN": "canary-of-a-tool-0123", "JUDGE_KEY": "canary-of-the-judge-0123"}

@@ -1,4 +1,4 @@
-"""Bad input ends in a condition with a reason, and a message that says what to do; never in a retry loop."""
+"""Bad input ends in a condition with a reason and a remedy; never in a retry loop."""
 
 import time
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ def metric(example, prediction, trace=None):
 
 @dataclass(frozen=True)
 class Bad:
-    """A spec that cannot work, and what is said about it."""
+    """A spec that cannot work, and the message about it."""
 
     name: str
     spec: dict[str, Any]
@@ -125,7 +125,7 @@ def test_bad_input_ends_in_a_clear_condition(namespace: Namespace, bad: Bad) -> 
 
 
 def assert_quiet(namespace: Namespace, compilation: Manifest) -> None:
-    """A terminal state is final: no Job is left or made, the status is not written again."""
+    """A terminal state is final: no Job exists or is created, and nobody writes the status again."""
     name = compilation["metadata"]["name"]
     if run := compilation["status"].get("runId"):
         namespace.wait_gone("jobs", **{"dspy-swarm.dev/run": run})

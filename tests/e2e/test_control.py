@@ -1,4 +1,4 @@
-"""People stop a run and let it go on."""
+"""People suspend a run and resume it."""
 
 import json
 import time
@@ -15,7 +15,7 @@ def suspend(namespace: Namespace, name: str, value: bool) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_suspended_run_pays_for_nothing_and_goes_on_where_it_was(
+def test_a_suspended_run_makes_no_lm_call_and_resumes_where_it_stopped(
     namespace: Namespace, stock: StockRun, undisturbed: int
 ) -> None:
     namespace.apply(triage("suspended"))
@@ -42,7 +42,7 @@ def test_a_suspended_run_pays_for_nothing_and_goes_on_where_it_was(
     assert namespace.requests() <= undisturbed + IN_FLIGHT
 
 
-def test_what_is_created_suspended_waits(namespace: Namespace) -> None:
+def test_a_compilation_created_suspended_waits(namespace: Namespace) -> None:
     namespace.apply(triage("waiting", suspend=True))
     told = namespace.wait_for("waiting", lambda found: condition(found, "Ready") is not None)
     assert condition(told, "Ready")["reason"] == "Suspended"  # type: ignore[index]
@@ -51,10 +51,10 @@ def test_what_is_created_suspended_waits(namespace: Namespace) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_job_that_is_suspended_as_kueue_does_costs_what_was_in_flight(
+def test_a_job_suspended_as_by_kueue_loses_only_the_calls_in_flight(
     namespace: Namespace, stock: StockRun, undisturbed: int
 ) -> None:
-    """There is no Kueue here: the test suspends the workers' Job in its place."""
+    """There is no Kueue here: the test suspends the workers' Job itself."""
     made = triage("queued")
     made["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
     namespace.apply(made)
@@ -68,7 +68,7 @@ def test_a_job_that_is_suspended_as_kueue_does_costs_what_was_in_flight(
     assert not [found for found in namespace.list("jobs") if found["metadata"]["name"] == job]
 
 
-def test_a_journal_goes_when_its_time_is_over(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
+def test_a_journal_is_deleted_after_its_time_to_live(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.reset_provider()
     namespace.apply(triage("brief", ttlSecondsAfterFinished=4))
     ended = finish(namespace, "brief", stock)

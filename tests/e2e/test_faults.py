@@ -1,4 +1,4 @@
-"""Whatever dies once during a run changes neither the winner nor, beyond calls in flight, the number of requests."""
+"""A process that dies once changes neither the winner nor, except for calls in flight, the number of requests."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_a_worker_pod_is_deleted(namespace: Namespace, stock: StockRun, undistur
     arguments = ["--grace-period=0", "--force"] if grace == "0" else [f"--grace-period={grace}"]
     namespace.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", *arguments)
     finish(namespace, name, stock)
-    # The output of a pod that goes at once goes with it: what its threads printed since it was read last is lost, too.
+    # The output of a pod that is deleted at once is lost, unless the operator has read it before.
     unread = THREADS if grace == "0" else 0
     assert undisturbed <= namespace.requests() <= undisturbed + IN_FLIGHT + unread
 

@@ -1,4 +1,4 @@
-"""What runs have paid for: kept for the next run, and on a volume where there is too much of it for etcd."""
+"""Paid results are kept for the next run, and on a volume if they are too large for etcd."""
 
 import base64
 import json
@@ -21,14 +21,14 @@ def change(namespace: Namespace, name: str, **swarm: Any) -> None:
 
 
 def next_run(namespace: Namespace, before: Manifest, stock: StockRun) -> Manifest:
-    """The run after that one, when it is over."""
+    """The run after the given run, when it is over."""
     name = before["metadata"]["name"]
     namespace.wait_for(name, lambda found: found["status"]["runId"] != before["status"]["runId"] and is_over(found))
     return finish(namespace, name, stock)
 
 
 @pytest.mark.usefixtures("slow")
-def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
+def test_runs_of_the_same_request_pay_once(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.apply(triage(NAME))
     spend(namespace)
     first = namespace.wait_for(NAME, lambda found: found["status"]["progress"]["cellsDone"] > 0)
@@ -63,7 +63,7 @@ def test_runs_of_one_request_pay_once(namespace: Namespace, stock: StockRun, und
 
 @pytest.fixture
 def claim(namespace: Namespace) -> Iterator[str]:
-    """A claim of a folder of the node, which has no storage class."""
+    """A claim for a folder of the node, without a storage class."""
     name, path = f"journals-{namespace.name}", f"/var/lib/journals-{namespace.name}"
     size = {"storage": "1Gi"}
     volume = {
@@ -89,7 +89,7 @@ def claim(namespace: Namespace) -> Iterator[str]:
             "resources": {"requests": size},
         },
     }
-    # Nobody but a kubelet's plugin gives a volume to the group of a pod, and a folder of the node has none.
+    # Only a kubelet's plugin gives a volume to the group of a pod, and a folder of the node has no plugin.
     opened = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -118,7 +118,9 @@ def claim(namespace: Namespace) -> Iterator[str]:
     cluster.kubectl("delete", "persistentvolume", name, "--wait=false")
 
 
-def test_a_journal_on_a_volume_is_as_good(namespace: Namespace, stock: StockRun, undisturbed: int, claim: str) -> None:
+def test_a_run_with_its_journal_on_a_volume_publishes_the_same_winner(
+    namespace: Namespace, stock: StockRun, undisturbed: int, claim: str
+) -> None:
     namespace.reset_provider()
     namespace.apply(triage("voluminous", journal={"persistentVolumeClaim": {"claimName": claim}}))
     first = finish(namespace, "voluminous", stock)
@@ -140,7 +142,7 @@ def test_a_journal_on_a_volume_is_as_good(namespace: Namespace, stock: StockRun,
     assert namespace.requests() == paid
 
 
-def test_a_claim_that_is_not_there_is_named(namespace: Namespace) -> None:
+def test_a_missing_volume_claim_is_named(namespace: Namespace) -> None:
     namespace.apply(triage("unclaimed", journal={"persistentVolumeClaim": {"claimName": "nowhere"}}))
     told = namespace.wait_for("unclaimed", lambda found: "nowhere" in str(condition(found, "Ready")))
     print(condition(told, "Ready"))

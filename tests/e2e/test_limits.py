@@ -1,4 +1,4 @@
-"""What a run may cost, in the provider's own log."""
+"""Limits of a run's cost, checked in the provider's own log."""
 
 import json
 
@@ -23,7 +23,7 @@ def ready(compilation: Manifest) -> tuple[str, str]:
     return found["status"], found["reason"]
 
 
-def test_a_limit_ends_a_run_and_a_higher_one_lets_it_go_on(namespace: Namespace, stock: StockRun) -> None:
+def test_a_limit_ends_a_run_and_a_higher_limit_continues_it(namespace: Namespace, stock: StockRun) -> None:
     namespace.reset_provider()
     namespace.apply(limited("limited", lmCalls=LIMIT))
     ended = namespace.wait_for("limited", is_over)
@@ -42,7 +42,7 @@ def test_a_limit_ends_a_run_and_a_higher_one_lets_it_go_on(namespace: Namespace,
     assert namespace.requests() <= stock.requests + IN_FLIGHT
 
 
-def test_the_best_program_by_then_is_published_if_it_is_wanted(namespace: Namespace) -> None:
+def test_at_a_limit_the_best_program_so_far_is_published_if_the_spec_says_so(namespace: Namespace) -> None:
     namespace.reset_provider()
     namespace.apply(limited("partial", lmCalls=LIMIT, publishPartial=True))
     ended = namespace.wait_for("partial", is_over)
@@ -54,8 +54,8 @@ def test_the_best_program_by_then_is_published_if_it_is_wanted(namespace: Namesp
 
 @pytest.fixture(scope="module")
 def unlimited(namespace: Namespace) -> tuple[str, int]:
-    """The winner of a run whose plans run the candidates' evaluations themselves, and the requests that it took. A
-    limit may be reached there, too."""
+    """The winner and the requests of a run whose plans evaluate the candidates themselves. A plan may reach a limit,
+    too."""
     namespace.reset_provider()
     namespace.apply(little("unlimited"))
     assert ready(namespace.wait_for("unlimited", is_over)) == ("True", "Published")
@@ -68,7 +68,7 @@ def program(namespace: Namespace, name: str) -> str:
 
 
 @pytest.mark.parametrize("part", of_the_day([0.5, 0.65, 0.8]))
-def test_a_limit_that_a_plan_reached_changes_nothing_of_the_end(
+def test_a_limit_reached_by_a_plan_does_not_change_the_winner(
     namespace: Namespace, unlimited: tuple[str, int], part: float
 ) -> None:
     winner, requests = unlimited

@@ -1,4 +1,4 @@
-"""What stands in the way from outside: shown while it does, fatal after a deadline, forgotten when it goes away."""
+"""Obstacles from outside show in the status, end the run after a deadline, and are forgotten once they are gone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +20,7 @@ def reason_is(reason: str) -> Callable[[Manifest], bool]:
 
 
 def stalled(namespace: Namespace, name: str) -> Manifest:
-    """The Stalled condition of a Compilation that ended so."""
+    """The Stalled condition of a Compilation that ended with it."""
     compilation = namespace.wait_for(name, is_over)
     found = condition(compilation, "Stalled")
     assert found is not None, compilation["status"]
@@ -29,14 +29,14 @@ def stalled(namespace: Namespace, name: str) -> Manifest:
 
 
 def artifacts(namespace: Namespace) -> dict[str, dict[str, str]]:
-    """What is in the ConfigMaps of artifacts, by their names."""
+    """The data of the artifacts' ConfigMaps, by name."""
     found = namespace.list("configmaps", **{"dspy-swarm.dev/kind": "artifact"})
     return {each["metadata"]["name"]: each.get("data") or {} for each in found}
 
 
 @pytest.fixture
 def quota(namespace: Namespace) -> Iterator[None]:
-    """No more pods than there are."""
+    """A quota that allows no more pods than exist."""
     limits = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -49,7 +49,7 @@ def quota(namespace: Namespace) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quota")
-def test_a_quota_shows_and_the_run_goes_on_without_it(namespace: Namespace) -> None:
+def test_a_quota_shows_in_the_status_and_the_run_continues_once_it_is_removed(namespace: Namespace) -> None:
     namespace.apply(little("quota"))
     compilation = namespace.wait_for("quota", reason_is("PodsRejected"))
     assert "exceeded quota" in condition(compilation, "Reconciling")["message"]  # type: ignore[index]
@@ -65,14 +65,14 @@ def test_a_quota_that_stays_ends_the_run(namespace: Namespace) -> None:
     assert "exceeded quota" in found["message"]
 
 
-def test_pods_that_no_node_takes_show(namespace: Namespace) -> None:
+def test_unschedulable_pods_show_in_the_status(namespace: Namespace) -> None:
     namespace.apply(triage("huge", swarm={**SMALL, "resources": {"requests": {"cpu": "64"}}}))
     compilation = namespace.wait_for("huge", reason_is("Unschedulable"))
     assert "Insufficient cpu" in condition(compilation, "Reconciling")["message"]  # type: ignore[index]
     namespace.kubectl("delete", "dspyc", "huge")
 
 
-def test_a_config_map_may_come_later(namespace: Namespace) -> None:
+def test_a_config_map_may_be_created_after_the_compilation(namespace: Namespace) -> None:
     source = {"entrypoint": "triage:Triage", "source": {"configMap": {"name": "later"}}}
     namespace.apply(little("later", program=source))
     namespace.wait_for("later", reason_is("MissingConfigMap"))
@@ -80,7 +80,7 @@ def test_a_config_map_may_come_later(namespace: Namespace) -> None:
     assert is_true("Ready")(namespace.wait_for("later", is_over))
 
 
-def test_what_the_api_server_refuses_is_an_invalid_spec(namespace: Namespace) -> None:
+def test_a_job_that_the_api_server_refuses_is_an_invalid_spec(namespace: Namespace) -> None:
     resources = {"requests": {"memory": "3Gi"}, "limits": {"memory": "1Gi"}}
     namespace.apply(triage("refused", swarm={**SMALL, "resources": resources}))
     found = stalled(namespace, "refused")
@@ -93,12 +93,12 @@ def test_too_little_memory_is_named(namespace: Namespace) -> None:
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")
     assert found["reason"] == "AttemptsExhausted"
-    # Where much goes on, a kubelet may miss that it was memory.
+    # A busy kubelet may not notice that memory was the cause.
     assert "OOMKilled" in found["message"] or "too little memory" in found["message"]
     assert "raise spec.swarm.resources.limits.memory, which was 48Mi" in found["message"]
 
 
-def test_of_two_compilations_with_one_artifact_the_second_pays_nothing(namespace: Namespace) -> None:
+def test_the_second_of_two_compilations_with_the_same_artifact_makes_no_lm_call(namespace: Namespace) -> None:
     namespace.apply(little("owner", artifact={"configMap": {"name": "shared"}}))
     namespace.wait_for("owner", lambda _: "shared" in artifacts(namespace))
     namespace.apply(triage("second", artifact={"configMap": {"name": "shared"}}))
@@ -107,7 +107,7 @@ def test_of_two_compilations_with_one_artifact_the_second_pays_nothing(namespace
     assert is_true("Ready")(namespace.wait_for("owner", is_over))
 
 
-def test_a_config_map_of_somebody_else_is_not_overwritten(namespace: Namespace) -> None:
+def test_a_foreign_config_map_is_not_overwritten(namespace: Namespace) -> None:
     namespace.apply(config_map("theirs", {"theirs": "yes"}))
     namespace.apply(triage("conflict", artifact={"configMap": {"name": "theirs"}}))
     assert stalled(namespace, "conflict")["reason"] == "ArtifactConflict"
@@ -116,7 +116,7 @@ def test_a_config_map_of_somebody_else_is_not_overwritten(namespace: Namespace) 
 
 @pytest.fixture(scope="module")
 def rerun(namespace: Namespace) -> Any:
-    """A Compilation before and after a second run was asked for."""
+    """A Compilation before and after a requested second run."""
     namespace.apply(little("again"))
     before = namespace.wait_for("again", is_over)
     namespace.kubectl("annotate", "dspyc", "again", "dspy-swarm.dev/requested-at=now")
@@ -125,7 +125,7 @@ def rerun(namespace: Namespace) -> Any:
     return before, namespace.wait_for("again", is_over)
 
 
-def test_a_request_is_another_run_with_the_same_winner(rerun: Any) -> None:
+def test_a_requested_rerun_has_the_same_winner(rerun: Any) -> None:
     before, after = rerun
     assert is_true("Ready")(after), after["status"]
     assert after["status"]["lastHandledRequestedAt"] == "now"
@@ -133,15 +133,15 @@ def test_a_request_is_another_run_with_the_same_winner(rerun: Any) -> None:
     assert after["status"]["artifact"]["sha256"] == before["status"]["artifact"]["sha256"]
 
 
-def test_the_journal_of_the_older_run_goes(namespace: Namespace, rerun: Any) -> None:
+def test_the_journal_of_the_older_run_is_deleted(namespace: Namespace, rerun: Any) -> None:
     before, _ = rerun
     namespace.wait_gone("configmaps", **{"dspy-swarm.dev/run": before["status"]["runId"]})
 
 
 @pytest.mark.usefixtures("rerun")
-def test_a_deleted_artifact_comes_back(namespace: Namespace) -> None:
+def test_a_deleted_artifact_is_published_again(namespace: Namespace) -> None:
     namespace.kubectl("delete", "configmap", "again-artifact")
     namespace.kubectl("annotate", "dspyc", "again", "look=now")
 
-    # First its name is claimed, then it is written.
+    # The operator first claims the name, then writes the data.
     namespace.wait_for("again", lambda _: "program.json" in artifacts(namespace).get("again-artifact", {}))

@@ -1,4 +1,4 @@
-"""How fast the pods of a cluster ask a provider, in the provider's own log."""
+"""Rate limits of pods on a cluster, checked in the provider's own log."""
 
 from itertools import accumulate, pairwise
 
@@ -17,8 +17,8 @@ def limited(name: str, group: str) -> Manifest:
     return made
 
 
-def test_all_pods_keep_to_a_limit_even_when_the_limiter_dies(namespace: Namespace, stock: StockRun) -> None:
-    """The provider objects to what is more than two seconds ahead of the limit. Nothing is tried twice here."""
+def test_all_pods_keep_a_rate_limit_even_when_the_limiter_dies(namespace: Namespace, stock: StockRun) -> None:
+    """The provider refuses requests more than two seconds ahead of the limit. Nothing is repeated here."""
     namespace.reset_provider()
     namespace.set_faults(rpm=RPM, burst=2 * RPM // 60)
     namespace.apply(limited("paced", "shared"))
@@ -36,8 +36,8 @@ def test_all_pods_keep_to_a_limit_even_when_the_limiter_dies(namespace: Namespac
     namespace.set_faults()
 
 
-def test_runs_of_one_group_share_its_limits(namespace: Namespace, stock: StockRun) -> None:
-    """Two Compilations at a time, with as many calls at once as one may have."""
+def test_runs_of_the_same_group_share_its_limits(namespace: Namespace, stock: StockRun) -> None:
+    """Two concurrent Compilations together have as many calls in flight as one may have."""
     namespace.reset_provider()
     namespace.set_faults(latency="constant:0.3")
     names = ("one", "other")

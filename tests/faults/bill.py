@@ -1,4 +1,4 @@
-"""What a provider would charge for, from the log of the simulated one. Pure."""
+"""The bill of a provider, computed from the log of the simulated provider. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 ANSWERED, LEFT = 200, 499
-"""LEFT: its asker went away while it was answered."""
+"""LEFT: the client went away before its answer came."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Paid:
 
 @dataclass(frozen=True)
 class Bill:
-    """Requests that were answered, and those whose askers went away meanwhile; not those that failed."""
+    """Answered requests, and requests whose clients went away meanwhile; failed requests are free."""
 
     paid: tuple[Paid, ...]
 
@@ -44,6 +44,6 @@ class Bill:
         return Counter(paid.digest for paid in self.paid) - Counter({paid.digest for paid in self.paid})
 
     def forgotten(self, known: float, harm: float) -> set[str]:
-        """Calls that were answered before the moment `known`, and asked for again after the moment `harm`."""
+        """Calls answered before the moment `known`, and repeated after the moment `harm`."""
         answered = {paid.digest for paid in self.paid if paid.status == ANSWERED and paid.ended < known}
         return {paid.digest for paid in self.paid if paid.began > harm} & answered

@@ -1,4 +1,4 @@
-"""A stage for each case; and, at the end, how many cases of which kind of fault there were."""
+"""A stage for each case; at the end, the number of cases by kind of fault."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     here = Path(__file__).parent
     some = [item for item in items if WHOLE or here not in item.path.parents or item.get_closest_marker("some")]
     config.hook.pytest_deselected(items=[item for item in items if item not in some])
-    # Those that need the whole cluster come last, when other processes have run out of work.
+    # Cases that need the whole cluster come last, when other processes have no more work.
     items[:] = sorted(some, key=lambda item: item.get_closest_marker("alone") is not None)
 
 
@@ -59,8 +59,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(installed: testbed.Cluster) -> testbed.Cluster:
-    """The chart is installed, and nobody is there: each case brings its own operator. The next installation, as that
-    of the end-to-end tests, brings the chart's back."""
+    """The chart is installed without a running operator: each case starts its own. The next installation, such as that
+    of the end-to-end tests, restores the chart's operator."""
     kubectl = ("--namespace", OPERATOR_NAMESPACE)
     installed.kubectl(*kubectl, "scale", "deployment", "dspy-swarm", "--replicas=0")
     installed.kubectl(*kubectl, "wait", "--for=delete", "pods", "-l", OPERATOR_PODS, "--timeout=60s")
@@ -76,7 +76,7 @@ def api(cluster: testbed.Cluster) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def token(cluster: testbed.Cluster) -> str:
-    """Of the chart's service account: the operator has its rights, and no more."""
+    """The token of the chart's service account: the operator has only the rights of this account."""
     return cluster.kubectl("--namespace", OPERATOR_NAMESPACE, "create", "token", "dspy-swarm", "--duration=8h")
 
 
@@ -89,7 +89,7 @@ def namespace(cluster: testbed.Cluster, api: Api, worker_id: str) -> Iterator[Na
 
 
 def let_go(api: Api, namespace: str) -> None:
-    """Pods of a run of these tests that was broken off: no operator is left to take its finalizer off them."""
+    """Releases pods of an interrupted run of these tests: no operator is left to remove its finalizer."""
     pods = f"/api/v1/namespaces/{namespace}/pods"
     for pod in api.get(pods)["items"]:
         patch = {"metadata": {"finalizers": None}}
@@ -101,7 +101,7 @@ NewStage = Callable[..., AbstractContextManager[Stage]]
 
 @pytest.fixture(scope="session")
 def new_stage(api: Api, token: str) -> NewStage:
-    """Makes stages; `settings` are of the operator."""
+    """Makes stages; `settings` are those of the operator."""
 
     @contextmanager
     def make(namespace: Namespace, folder: Path, name: str = "compile", **settings: object) -> Iterator[Stage]:
@@ -119,7 +119,7 @@ def new_stage(api: Api, token: str) -> NewStage:
 def reference(
     new_stage: NewStage, namespace: Namespace, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
 ) -> Undisturbed:
-    """What is true of a run that nobody disturbs; found out once, by the first of the processes that run cases."""
+    """Facts about an undisturbed run; the first process that runs cases measures them once."""
     shared = tmp_path_factory.getbasetemp().parent / f"undisturbed-{testrun_uid}"
     with shared.with_suffix(".lock").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -159,7 +159,7 @@ def stage(
 
 @pytest.fixture(autouse=True)
 def turn(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Cases run side by side, but for those that disturb the whole cluster (marked `alone`)."""
+    """Cases run concurrently, except those that disturb the whole cluster (marked `alone`)."""
     alone = request.node.get_closest_marker("alone") is not None
     with (Path(tempfile.gettempdir()) / f"dspy-swarm-faults-{os.getuid()}").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)

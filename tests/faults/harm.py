@@ -1,4 +1,4 @@
-"""What can be done to one request, or to one watch. Each is a Fault of `proxy`."""
+"""Faults of a request or a watch. Each is a Fault of `proxy`."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ REASONS = {
 
 
 def answered(status: int, message: str = "injected", retry_after: int | None = None) -> Fault:
-    """Never reaches the API server; this answer comes instead."""
+    """The request never reaches the API server; this answer comes instead."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
@@ -51,20 +51,20 @@ def _status(code: int, message: str) -> dict[str, object]:
 
 
 async def dropped(exchange: Exchange) -> web.StreamResponse:
-    """Never reaches the API server; the connection ends without an answer."""
+    """The request never reaches the API server; the connection ends without an answer."""
     exchange.hang_up()
     return web.Response()
 
 
 async def unanswered(exchange: Exchange) -> web.StreamResponse:
-    """Done by the API server; the connection ends without an answer."""
+    """The API server does it; the connection ends without an answer."""
     await exchange.forward()
     exchange.hang_up()
     return web.Response()
 
 
 async def twice(exchange: Exchange) -> web.StreamResponse:
-    """Done twice; the second answer comes back."""
+    """The API server does it twice; the second answer comes back."""
     await exchange.forward()
     return (await exchange.forward()).response()
 
@@ -103,7 +103,7 @@ def amid(act: Callable[[], object]) -> Fault:
 
 
 def in_turn(faults: Sequence[Fault]) -> Fault:
-    """The first request has the first of them, and so on; each day, another one is the first."""
+    """Each request has the next fault; the first fault changes from day to day."""
     first = DAY % len(faults)
     wheel = cycle([*faults[first:], *faults[:first]])
 
@@ -114,7 +114,7 @@ def in_turn(faults: Sequence[Fault]) -> Fault:
 
 
 def delayed(seconds: float) -> Fault:
-    """Reaches the API server late."""
+    """The request reaches the API server late."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         await asyncio.sleep(seconds)
@@ -124,7 +124,7 @@ def delayed(seconds: float) -> Fault:
 
 
 def answered_late(seconds: float) -> Fault:
-    """Done at once; the answer comes late."""
+    """The API server does it at once; the answer comes late."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         answer = await exchange.forward()
@@ -146,12 +146,12 @@ async def cut_short(exchange: Exchange) -> web.StreamResponse:
 
 
 async def garbled(exchange: Exchange) -> web.StreamResponse:
-    """Something between says 200, and its own page."""
+    """Another server between them answers 200 with a page of its own."""
     return web.Response(text="<html><body>Welcome to the load balancer</body></html>", content_type="text/html")
 
 
 async def halved(exchange: Exchange) -> web.StreamResponse:
-    """Half of a pod's output, as if it were all."""
+    """Half of a pod's output, as if it were complete."""
     answer = await exchange.forward()
     return web.Response(status=answer.status, body=answer.body[: len(answer.body) // 2], content_type="text/plain")
 
@@ -163,10 +163,10 @@ async def emptied(exchange: Exchange) -> web.StreamResponse:
 
 
 class Held:
-    """One request is kept on its way until it is let go, however long its sender has been waiting.
+    """Holds a request until `let_go`, however long its sender waits.
 
     Attributes:
-        came: it is there.
+        came: the request has arrived.
     """
 
     def __init__(self) -> None:
@@ -181,13 +181,13 @@ class Held:
         return answer.response()
 
     def let_go(self) -> None:
-        """Returns when the API server has done it, or refused it."""
+        """Waits until the API server has done or refused the request."""
         self._may_go.set()
         assert self._arrived.wait(30)
 
 
 class Recorded:
-    """Nothing is done to requests; what they were answered is kept."""
+    """No fault; records the answers."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -199,7 +199,7 @@ class Recorded:
 
 
 class StandingStill:
-    """An API server whose cache can be stopped: then it answers reads with what it said before."""
+    """An API server whose cache can be stopped: then it repeats its earlier answers to reads."""
 
     def __init__(self) -> None:
         self._known: dict[str, Answer] = {}
@@ -220,7 +220,7 @@ class Cut(Exception):
 
 
 Edit = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
-"""What becomes of the events of a watch: lines in, lines out."""
+"""A change of the events of a watch: lines in, lines out."""
 
 
 def edited(edit: Edit) -> Fault:
@@ -263,7 +263,7 @@ async def ended_at_once(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def silent(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """TCP lives, and nothing comes any more."""
+    """The TCP connection stays open, but no more events come."""
     async for _ in lines:
         pass
     yield b""
@@ -286,7 +286,7 @@ async def disordered(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def back_in_time(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """After each event, all those before it once more."""
+    """After each event, all earlier events come once more."""
     told: list[bytes] = []
     async for line in lines:
         told.append(line)
@@ -310,7 +310,7 @@ def without(*types: str) -> Edit:
 
 
 def with_error(code: int) -> Edit:
-    """The watch ends in an ERROR event, as soon as it has brought something."""
+    """The watch ends in an ERROR event, as soon as it has delivered an event."""
 
     async def edit(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in lines:
@@ -322,7 +322,7 @@ def with_error(code: int) -> Edit:
 
 
 def strange(types: Iterable[str] = ("BOOKMARK", "SURPRISE")) -> Edit:
-    """Events of types that nobody asked for."""
+    """Events of unknown types."""
 
     async def edit(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in lines:

@@ -1,4 +1,4 @@
-"""Names for faults: each case says of what kind it is, and the summary counts cases by kind."""
+"""Names for faults: each case names its kind, and the summary counts cases by kind."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -12,8 +12,7 @@ def case(kind: str, *values: Any, besides: Iterable[str] = (), some: bool = Fals
     """A row of a table of faults.
 
     Args:
-        besides: other kinds that it has, too.
-        some: whether it belongs to the few that run with every change.
+        besides: further kinds of the case. some: whether it is among the few cases that run with every change.
     """
     marks = [
         *map(pytest.mark.fault, (kind, *besides)),
@@ -24,7 +23,7 @@ def case(kind: str, *values: Any, besides: Iterable[str] = (), some: bool = Fals
 
 
 def every_kind(kinds: Iterable[str]) -> Callable[[T], T]:
-    """Marks a test that has all of these in each run."""
+    """Marks a test that has all of these kinds in each run."""
     marks = [pytest.mark.fault(kind) for kind in kinds]
 
     def mark(test: T) -> T:

@@ -9,5 +9,5 @@ def name(cluster: Cluster) -> str:
 
 
 def on_node(cluster: Cluster, *command: str) -> str:
-    """What the command prints. Raises CommandError."""
+    """Returns the output of the command. Raises CommandError."""
     return run("docker", "exec", name(cluster), *command, env=cluster.setup.env)

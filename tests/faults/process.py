@@ -1,5 +1,5 @@
-"""The operator as a process of this machine, and a kubelet for it: it is started again when it ends, and ended when its
-liveness probe fails.
+"""The operator as a process of this machine, with a kubelet that restarts it, and ends it when its liveness probe
+fails.
 """
 
 import json
@@ -19,14 +19,14 @@ from typing import IO, Self
 from support.compiles import ROOT
 
 OUR_FAULT = "a fault of ours"
-"""What the operator logs about an exception that it did not foresee."""
+"""The operator's log message about an unexpected exception."""
 
 GRACE, PERIOD, FAILURES = 20.0, 10.0, 3
-"""Seconds before the first probe and between two; how many in a row may not fail. The chart's kubelet is slower."""
+"""Seconds before the first probe and between two; how many failures in a row end it. The chart's kubelet is slower."""
 
 
 def kubeconfig(file: Path, url: str, token: str) -> Path:
-    """A kubeconfig that knows one API server and one token."""
+    """A kubeconfig with one API server and one token."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -48,9 +48,8 @@ class Operator:
         settings: of `swarm_operator.settings`, by field name.
 
     Attributes:
-        exits: exit codes of ends that nobody here brought about.
-        starts: how often it was started.
-        is_probed: whether it is ended when its liveness probe fails. A node that is cut off ends nothing.
+        exits: exit codes of ends that no test caused. starts: how often it was started.
+        is_probed: whether it is ended when its liveness probe fails. A disconnected node ends nothing.
     """
 
     def __init__(self, config: Path, folder: Path, **settings: object) -> None:
@@ -86,7 +85,7 @@ class Operator:
 
     @contextmanager
     def prepared(self) -> Iterator[Self]:
-        """It runs from its `start` on."""
+        """Makes an operator that runs from its `start` on."""
         self._log = self._log_file.open("ab")
         try:
             yield self
@@ -94,11 +93,11 @@ class Operator:
             self.__exit__()
 
     def twin(self, folder: Path, module: str = "swarm_operator", environment: Mapping[str, str] | None = None) -> Self:
-        """Another one with the same settings; not started yet.
+        """Another operator with the same settings, not started yet.
 
         Args:
-            module: what Python runs.
-            environment: more of it.
+            module: the module that Python runs.
+            environment: additional variables.
         """
         made = type(self)(Path(self._environment["KUBECONFIG"]), folder)
         port = {"SWARM_OPERATOR_LIVENESS_PORT": str(made._port)}
@@ -111,7 +110,7 @@ class Operator:
 
     @property
     def peak_mebibytes(self) -> float:
-        """The most memory that the process which runs now has had."""
+        """The peak memory of the current process."""
         assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
@@ -160,7 +159,7 @@ class Operator:
             self._start()
 
     def _life(self) -> int:
-        """Returns the exit code of the process that runs now, when it has ended."""
+        """Returns the exit code of the current process, when it has ended."""
         assert self._process is not None
         failures, due = 0, time.monotonic() + GRACE
         while True:

@@ -1,7 +1,7 @@
-"""A reverse proxy between one operator and its API server: it can do to any request what networks and servers do.
+"""A reverse proxy between one operator and its API server: it can give any request the faults of networks and servers.
 
-Rules are asked in order for each request; the first that fits and is not used up says what becomes of it. Without one,
-a request passes as it is, and its answer comes back as it is. `seen` remembers all of them.
+Each request meets the fault of the first rule that fits and is not used up. Without such a rule, request and answer
+pass unchanged. `seen` records all requests.
 """
 
 import asyncio
@@ -26,9 +26,8 @@ class Call:
     Attributes:
         verb: get, list, watch, create, patch, update or delete.
         resource: the plural, with the subresource after a slash: "pods", "dspycompilations/status", "pods/log".
-        number: of this write among all writes of the operator, from 1; 0: it only reads.
-        at: when it came; seconds on the monotonic clock.
-        body: what is to be written.
+        number: of this write among all writes of the operator, from 1; 0: a read.
+        at: its arrival, in seconds of the monotonic clock. body: the data to write.
     """
 
     verb: str
@@ -48,7 +47,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API server said."""
+    """The answer of the API server."""
 
     status: int
     body: bytes
@@ -59,12 +58,12 @@ class Answer:
 
 
 Fault = Callable[["Exchange"], Awaitable[web.StreamResponse]]
-"""What becomes of a request."""
+"""A fault: what happens to a request."""
 
 
 @dataclass
 class Rule:
-    """Whose requests, what becomes of them, and how many of them (None: all)."""
+    """The requests that it concerns, their fault, and how many of them (None: all)."""
 
     fits: Callable[[Call], bool]
     fault: Fault
@@ -103,7 +102,7 @@ class FaultProxy:
 
     @property
     def writes(self) -> list[Call]:
-        """But for a Lease, which is renewed all the time."""
+        """Without writes of the Lease, which is renewed all the time."""
         return [call for call in self.seen if call.writes and call.resource != "leases"]
 
     def add(self, fits: Callable[[Call], bool], fault: Fault, times: int | None = 1) -> Rule:
@@ -123,7 +122,7 @@ class FaultProxy:
         self._loop.close()
 
     def close_port(self) -> None:
-        """From now on, connections are refused, and those that are open end."""
+        """From now on, new connections are refused, and open connections end."""
         self._do(self._stop_listening())
 
     def open_port(self) -> None:
@@ -159,7 +158,7 @@ class FaultProxy:
         await self._stop_listening()
         if self._session is not None:
             await self._session.close()
-        # Encrypted connections need a moment for their farewell.
+        # Encrypted connections need a moment to close.
         await asyncio.sleep(0.3)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -198,7 +197,7 @@ class Exchange:
         self.call, self.request, self._body, self._session, self._upstream = call, request, body, session, upstream
 
     def open(self) -> "aiohttp.client._RequestContextManager":
-        """Sends the request to the API server. Each time anew."""
+        """Sends the request to the API server, again with each call."""
         kept = ("Authorization", "Accept", "Content-Type", "User-Agent")
         headers = {name: self.request.headers[name] for name in kept if name in self.request.headers}
         url = self._upstream + self.request.raw_path
@@ -211,7 +210,7 @@ class Exchange:
             return Answer(response.status, await response.read(), headers)
 
     def hang_up(self) -> None:
-        """Ends the connection to the operator, whatever it has of the answer."""
+        """Ends the connection to the operator, even in the middle of an answer."""
         if self.request.transport is not None:
             self.request.transport.abort()
 

@@ -1,8 +1,7 @@
 """`python -m faults.skewed`: the operator on a machine whose wall clock is wrong by $SKEW seconds.
 
-+N or -N: from the first moment of JUMPS on, and twice that from the second on; N: in every second one of its seconds.
-All that Python tells of the wall clock is wrong, in our code and in that of others; `time.monotonic` goes on as it does
-on such a machine.
++N or -N: by N seconds after the first moment of JUMPS, by 2N after the second; N: in every other second.
+Python's wall clock is wrong in all code; `time.monotonic` continues, as on such a machine.
 """
 
 import datetime
@@ -12,7 +11,7 @@ import time
 from typing import Any
 
 JUMPS = 5.0, 20.0
-"""Seconds: before a ConfigMap that is missing is brought, and when the run's time and a pod's grace have begun."""
+"""Seconds: before the missing ConfigMap is created, and after the run's time and a pod's grace period have begun."""
 
 SKEW = os.environ["SKEW"]
 STARTED = time.monotonic()
@@ -35,7 +34,7 @@ class _Kind(type):
 
 
 class SkewedDatetime(TrueDatetime, metaclass=_Kind):
-    """Its `now` is wrong; what it makes are true datetimes."""
+    """Its `now` is wrong; its objects are ordinary datetimes."""
 
     @classmethod
     def now(cls, tz: datetime.tzinfo | None = None) -> Any:
@@ -47,7 +46,7 @@ class SkewedDatetime(TrueDatetime, metaclass=_Kind):
 
 
 def skew() -> None:
-    """Before anything that imports these names."""
+    """Must run before any module imports these names."""
     time.time = skewed_time
     datetime.datetime = SkewedDatetime  # type: ignore[misc]
 

@@ -1,6 +1,6 @@
-"""One small compile on the cluster, its operator behind a fault proxy, and what must hold in the end whatever was done.
+"""A small compile on the cluster, its operator behind a fault proxy, and the promises that must hold after any fault.
 
-The compile has everything that a run can have: two rounds, plans that make calls themselves, two worker pods, a
+The compile has every part of a run: two rounds, plans that make calls themselves, two worker pods, a
 bootstrap, guesses.
 """
 
@@ -33,13 +33,13 @@ CASE = Case(
 )
 PODS, THREADS = 2, 2
 A_POD = THREADS * CALLS_PER_CELL
-"""Calls that die with a pod: those of a cell for each thread. A bootstrap is one cell, too, but tells of each call."""
+"""Calls lost with a pod: those of a cell for each thread. A bootstrap is a cell, too, but reports each call."""
 A_PLAN = VALIDATION * CALLS_PER_CELL
 """Calls of a wave that a plan runs itself."""
 UNREAD = THREADS
-"""More that die with a pod whose output vanishes with it: what each thread printed since it was read last."""
+"""Further calls lost with a pod whose output vanishes: those printed since the operator read it last."""
 ENDING = PODS * THREADS * CALLS_PER_CELL + TRAIN * BOOTSTRAPS * CALLS_PER_CELL
-"""Calls that are begun at most when a run has ended: pods finish the cells that they are in, or a bootstrap."""
+"""Calls that start at most after the end of a run: pods finish their current cells, or a bootstrap."""
 
 GROUP = "/apis/dspy-swarm.dev/v1alpha1"
 SETTINGS = {
@@ -54,11 +54,11 @@ SETTINGS = {
 READ_WITHIN = 3.0
 """Seconds: longer than the time between two reads of a pod's output."""
 RESYNCS = 1
-"""Looks at everything in which an operator that has nothing to do writes nothing."""
+"""Consecutive complete looks without a write that show an idle operator."""
 QUIET = 2.0
-"""Seconds of which the requests of an operator that has nothing to do are counted."""
+"""Seconds in which the requests of an idle operator are counted."""
 IDLE_READS = 40
-"""More than that in QUIET seconds is a loop: an idle operator lists everything each 3 seconds."""
+"""More requests than this in QUIET seconds are a loop: an idle operator lists everything every 3 seconds."""
 PUBLISHED = {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
 
 
@@ -69,7 +69,7 @@ def failed(reason: str) -> dict[str, tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What is true of a run that nobody disturbs."""
+    """Facts about an undisturbed run."""
 
     stock: StockRun
     bill: Bill
@@ -82,11 +82,11 @@ class Undisturbed:
 
 @dataclass
 class Told:
-    """What was seen in a Compilation's status, look by look.
+    """A Compilation's statuses, look by look.
 
     Attributes:
         runs: their ids.
-        falls: what went back, though it only may go on.
+        falls: figures that decreased although they may only grow.
     """
 
     runs: set[str] = field(default_factory=set)
@@ -110,11 +110,10 @@ class Told:
 
 @dataclass
 class Stage:
-    """A namespace with a provider, and one operator that serves it alone, through `proxy`.
+    """A namespace with a provider, and an operator that serves only this namespace, through `proxy`.
 
     Attributes:
-        operators: how many serve it, where a case brings another one.
-        harmed_at: when a case did what it does to pods; wall clock.
+        operators: how many serve it; a case may add another. harmed_at: the moment of the fault, by the wall clock.
     """
 
     namespace: Namespace
@@ -131,25 +130,25 @@ class Stage:
     # What happens.
 
     def begin(self, **spec: Any) -> None:
-        """kubectl apply. The provider counts from here; what was set about its answers stays."""
+        """kubectl apply. The provider counts from here; settings of its answers stay."""
         self.counted_from += self.requests()
         manifest = small(self.name, **spec)
         manifest["metadata"]["namespace"] = self.namespace.name
         self.api.send("POST", self.path(""), manifest)
 
     def harms(self) -> None:
-        """Now: what was read before is never paid for again."""
+        """Marks the moment of the fault: calls read before it must not be paid for again."""
         self.harmed_at = time.time()
 
     def ready(self) -> None:
-        """The provider is as at its start, and nothing of another case is left."""
-        # Where a node was away for a while, it takes as long until its pods are asked again.
+        """The provider is in its initial state, and nothing of another case is left."""
+        # After an absence of the node, its pods become reachable only after some time.
         self.when(lambda: self.api.send("POST", f"{self._provider}/reset", {}) is not None)
         for found in self.api.get(self.path(""))["items"]:
             self.api.send("DELETE", self.path(found["metadata"]["name"]), {})
 
     def slow(self, seconds: float = 0.7) -> None:
-        """Answers of the provider take long enough for pods to be caught in their work."""
+        """The provider answers slowly enough to catch pods at work."""
         self.provider_faults(latency=f"constant:{seconds}")
 
     def provider_faults(self, **faults: Any) -> None:
@@ -186,15 +185,15 @@ class Stage:
         return found
 
     def requests(self) -> int:
-        """Requests to the provider that have ended since the last `begin`."""
+        """The number of requests to the provider that ended since the last `begin`."""
         return int(self.api.get(f"{self._provider}/stats")["requests"]) - self.counted_from
 
     def bill(self) -> Bill:
-        """What has been paid for since the last `begin`."""
+        """The bill since the last `begin`."""
         return Bill.of(self.api.get(f"{self._provider}/requests?after={self.counted_from}")["requests"])
 
     def attempts(self, role: str) -> int:
-        """How often the operator has tried one thing: the highest number of an attempt."""
+        """The highest number of an attempt by the operator."""
         jobs = [json.loads(call.body) for call in self.proxy.writes if (call.verb, call.resource) == ("create", "jobs")]
         labels = [job["metadata"]["labels"] for job in jobs]
         found = [int(each["dspy-swarm.dev/attempt"]) for each in labels if each["dspy-swarm.dev/role"] == role]
@@ -209,10 +208,10 @@ class Stage:
     # Moments.
 
     def when(self, happens: Callable[[], Any], seconds: float = 150) -> Any:
-        """What it returns, as soon as that is true."""
+        """Returns the result of the function, as soon as that is true."""
         deadline = time.monotonic() + seconds
         while True:
-            # The API server itself may be what is away.
+            # The API server itself may be unreachable.
             with contextlib.suppress(OSError, HTTPException, Refused):
                 if found := happens():
                     return found
@@ -221,7 +220,7 @@ class Stage:
             time.sleep(0.25)
 
     def pod(self, role: str, phase: str = "Running") -> Manifest:
-        """A pod of a role ("plan", "work") in a phase, as soon as there is one. Pending: in that or a later one."""
+        """A pod of a role ("plan", "work") in a phase, as soon as it exists. Pending: in that phase or a later one."""
 
         def there() -> Manifest | None:
             found = [pod for pod in self.ours("pods") if pod["metadata"]["labels"]["dspy-swarm.dev/role"] == role]
@@ -239,7 +238,7 @@ class Stage:
         return self.when(there)  # type: ignore[no-any-return]
 
     def paid(self, requests: int) -> None:
-        """Returns when the provider has had so many requests."""
+        """Waits until the provider has had this number of requests."""
         self.when(lambda: self.requests() >= requests)
 
     def over(self, seconds: float = 360) -> Manifest:
@@ -255,15 +254,14 @@ class Stage:
     def holds(
         self, *, lost: int = 0, saved: int = 0, restarts: bool = False, forgets: bool = False, unseen: bool = False
     ) -> Manifest:
-        """The run ends as if nothing had happened, and leaves nothing behind.
+        """The run ends as if undisturbed, and leaves nothing behind.
 
         Args:
-            lost: most calls that are paid for once more than in an undisturbed run: what was in flight when something
-                died, or what is asked for anew.
-            saved: most calls less than stock makes: what the provider's log has forgotten.
-            restarts: whether the operator's process may end by itself and be started again by its kubelet.
-            forgets: whether the journal itself was harmed: what is known may become less.
-            unseen: whether pods that this Compilation cannot know of asked the provider, too.
+            lost: the most calls paid for beyond those of an undisturbed run: in flight at the fault, or repeated.
+            saved: the most calls fewer than stock makes, because the provider's log lost them.
+            restarts: whether the operator's process may end by itself, for its kubelet to restart it.
+            forgets: whether the journal itself was harmed, so that known results may disappear.
+            unseen: whether pods unknown to this Compilation called the provider, too.
         """
         assert self.reference is not None
         compilation = self.over()
@@ -281,16 +279,16 @@ class Stage:
         return compilation
 
     def costs(self, lost: int, saved: int, *, told: bool = True) -> None:
-        """What was paid for is what had to be, and the status owns up to it. Asked when no pod is left.
+        """Only necessary calls were paid for, and the status reports them. Requires that no pod is left.
 
         Args:
-            told: whether the status can know of all.
+            told: whether the status can know all of them.
         """
         assert self.reference is not None
         bill, usual = self.bill(), self.reference.bill.again
         again = bill.again - usual
         print(f"{len(bill)} calls, {again.total()} of them again, {lost} at most")
-        # Stock's cache makes each call once; side by side, pods may make one more often.
+        # Stock's cache makes each call once; concurrent pods may repeat a call.
         assert self.reference.stock.requests - saved <= len(bill) <= self.reference.requests + lost
         assert again.total() <= lost, again
         if self.harmed_at is not None:
@@ -305,7 +303,7 @@ class Stage:
             assert usage["calls"] + repeated >= len(bill) - usual.total(), usage
 
     def tells(self, forgets: bool) -> None:
-        """What the operator said never went back, was not said over and over, and holds no secret."""
+        """The operator's statuses and Events never went back, were not repeated over and over, and hold no secret."""
         found = self.find()
         assert found is not None
         assert forgets or not self.told.falls, self.told.falls
@@ -327,7 +325,7 @@ class Stage:
         assert not any(API_KEY.encode() in each for each in kept)
 
     def ends(self, reason: str, says: str = "", *, more: int = ENDING) -> Manifest:
-        """The run fails with this reason, asks for no more than `more` that was under way, and leaves nothing."""
+        """The run fails with this reason, makes at most `more` calls that were in flight, and leaves nothing."""
         compilation = self.over()
         asked = self.requests()
         assert conditions(compilation) == failed(reason), compilation["status"]
@@ -338,8 +336,8 @@ class Stage:
         return compilation
 
     def settles(self, *, restarts: bool = False) -> None:
-        """A run is over: no pod or Job is left, its status is of the newest spec, the operator has nothing to do, and
-        nobody asks the provider any more."""
+        """A run is over: no pod or Job is left, its status is of the newest spec, the operator is idle, and nobody
+        calls the provider."""
         self.when(lambda: not self.ours("jobs") and not self.ours("pods"))
         asked = self.requests()
         compilation = self.find()
@@ -350,10 +348,10 @@ class Stage:
         assert self.requests() == asked
 
     def rests(self, *, restarts: bool = False) -> None:
-        """The operator comes to rest: it looks at everything and writes nothing, asks for little, and never fell."""
+        """The operator is idle: it looks at everything, writes nothing, sends few requests, and did not crash."""
         began = time.monotonic()
         self.when(lambda: self.resyncs(began) > RESYNCS * self.operators, seconds=60)
-        # One that was killed at its last write asks a lot when it starts.
+        # An operator killed at its last write sends many requests at its start.
         self.when(lambda: len(self.late) <= IDLE_READS, seconds=10)
         exits = sum(len(rule.hit) for rule in self.proxy.rules) + 1 if restarts else 0
         assert len(self.operator.exits) <= exits, self.operator.log[-3000:]
@@ -362,11 +360,11 @@ class Stage:
 
     @property
     def late(self) -> list[Call]:
-        """What the operator has asked for just now."""
+        """The operator's latest requests."""
         return [call for call in self.proxy.seen if call.at > time.monotonic() - QUIET]
 
     def resyncs(self, began: float) -> int:
-        """Looks at everything since `began` and the last write."""
+        """The number of complete looks since `began` and the last write."""
         quiet = max([began, *(call.at for call in self.proxy.writes)])
         looks = [call for call in self.proxy.seen if (call.verb, call.resource) == ("list", "dspycompilations")]
         return sum(call.at > quiet for call in looks)
@@ -388,7 +386,7 @@ def conditions(compilation: Manifest) -> dict[str, tuple[str, str]]:
 
 
 def small(name: str, **spec: Any) -> Manifest:
-    """The compile of CASE. `spec` replaces whole fields of its spec."""
+    """The Compilation of CASE. `spec` replaces whole fields of its spec."""
 
     def data(file: str, limit: int) -> Manifest:
         return {"configMap": {"name": "triage-data", "key": f"{file}.jsonl"}, "limit": limit}

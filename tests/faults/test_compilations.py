@@ -39,7 +39,7 @@ def moments(*names: str) -> Any:
         case("Compilation deleted in the foreground", "Foreground", MOMENTS["working"]),
     ],
 )
-def test_deleted(stage: Stage, policy: str, moment: Moment) -> None:
+def test_a_deleted_compilation_leaves_nothing(stage: Stage, policy: str, moment: Moment) -> None:
     stage.slow(0.3)
     stage.begin()
     moment(stage)
@@ -50,15 +50,15 @@ def test_deleted(stage: Stage, policy: str, moment: Moment) -> None:
 
 @moments(*of_the_day(["planning", "working", "published"]))
 @pytest.mark.fault("Compilation deleted and made anew")
-def test_recreated(stage: Stage, moment: Moment) -> None:
-    """Nothing of the old one is taken over."""
+def test_a_recreated_compilation_takes_over_nothing(stage: Stage, moment: Moment) -> None:
+    """The new Compilation takes over nothing from the old one."""
     stage.slow(0.3)
     stage.begin()
     moment(stage)
     stage.delete()
     stage.when(lambda: stage.find() is None)
     stage.begin()
-    # Pods of the old one finish what they are at, and what they begin until Kubernetes deletes them after their Job.
+    # Pods of the old Compilation finish their cells, and those that they begin until Kubernetes deletes them.
     stage.holds(lost=ENDING + PODS * A_POD, unseen=True)
 
 
@@ -115,14 +115,16 @@ def annotate(stage: Stage) -> None:
         ]
     ],
 )
-def test_edited(stage: Stage, edit: Callable[[Stage], None], moment: Moment) -> None:
-    """The newest generation is published; only who asks for a new run pays again."""
+def test_an_edited_compilation_publishes_its_newest_generation(
+    stage: Stage, edit: Callable[[Stage], None], moment: Moment
+) -> None:
+    """The newest generation is published; only a requested rerun pays again."""
     assert stage.reference
     stage.slow(0.3)
     stage.begin()
     moment(stage)
     edit(stage)
-    # A plan does not wait for the calls that its threads are in; workers finish their cells.
+    # A plan does not wait for the calls of its threads; workers finish their cells.
     in_flight = THREADS if edit in (change, there_and_back, pause, pause_shortly) else 0
     stage.holds(lost=stage.reference.requests if edit is ask else in_flight)
 
@@ -132,7 +134,7 @@ NewStage = Callable[..., AbstractContextManager[Stage]]
 
 @pytest.mark.fault("namespace deleted")
 @pytest.mark.parametrize("role", ["work"])
-def test_a_namespace_that_goes(
+def test_a_namespace_can_be_deleted_during_a_run(
     cluster: Cluster, new_stage: NewStage, worker_id: str, tmp_path: Path, role: str
 ) -> None:
     with (
@@ -150,8 +152,8 @@ def test_a_namespace_that_goes(
 @pytest.mark.alone
 @pytest.mark.fault("kind of Compilations deleted and brought back")
 @pytest.mark.parametrize("role", ["work"])
-def test_a_kind_that_goes(stage: Stage, cluster: Cluster, role: str) -> None:
-    """All Compilations go with it, and what was made for them. kopf ends; those that come later are served."""
+def test_the_crd_can_be_deleted_during_a_run(stage: Stage, cluster: Cluster, role: str) -> None:
+    """Kubernetes deletes all Compilations and their objects. kopf ends; the operator serves later Compilations."""
     stage.slow()
     stage.begin()
     stage.pod(role)
@@ -170,7 +172,7 @@ def test_a_kind_that_goes(stage: Stage, cluster: Cluster, role: str) -> None:
 
 @pytest.mark.alone
 @pytest.mark.fault("rights taken for a while")
-def test_rights_that_are_taken_for_a_while(stage: Stage) -> None:
+def test_a_run_survives_a_temporary_loss_of_rights(stage: Stage) -> None:
     path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
     binding = stage.api.get(f"{path}/dspy-swarm")
     stage.slow()
@@ -187,7 +189,7 @@ def test_rights_that_are_taken_for_a_while(stage: Stage) -> None:
 
 @pytest.mark.alone
 @pytest.mark.fault("no node takes pods for a while")
-def test_a_node_that_takes_no_pods(stage: Stage) -> None:
+def test_a_run_survives_a_node_that_takes_no_pods_for_a_while(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("plan")

@@ -1,4 +1,4 @@
-"""Parts of Kubernetes die, or stand still, on the node; nothing runs beside these cases."""
+"""Parts of Kubernetes die, or freeze, on the node; no other case runs meanwhile."""
 
 import json
 import os
@@ -24,18 +24,17 @@ pytestmark = pytest.mark.alone
 
 PARTS = ["kube-apiserver", "etcd", "kube-controller-manager", "kube-scheduler", "kubelet", "containerd"]
 LOST = dict.fromkeys(("kubelet", "containerd"), PODS * (A_POD + UNREAD))
-"""Calls that are paid for again; where others fail, none. A node whose kubelet comes back may end pods that it does not
-know any more."""
+"""Repeated calls by failed part; none for the others. A kubelet that returns may end pods that it no longer knows."""
 STILL = 15.0
 """Seconds: longer than a worker of the compile runs."""
 
 
 def process(cluster: Cluster, part: str) -> int | None:
-    """The process of a part of Kubernetes, as this machine knows it; None while it starts again."""
+    """The process id of a part of Kubernetes on this machine; None while it restarts."""
     try:
         processes = run("docker", "top", node.name(cluster), "-eo", "pid,args", env=cluster.setup.env)
     except CommandError:
-        # A control group went away while its processes were counted.
+        # A control group disappeared while its processes were counted.
         return None
     for line in processes.splitlines()[1:]:
         pid, program, *_ = line.split()
@@ -69,7 +68,9 @@ def stand_still(pid: int) -> None:
         for part, (what, act) in paired(PARTS, [("killed", kill), ("standing still", stand_still)])
     ],
 )
-def test_a_part_of_kubernetes_fails(stage: Stage, cluster: Cluster, part: str, act: Callable[[int], None]) -> None:
+def test_a_run_survives_the_failure_of_a_part_of_kubernetes(
+    stage: Stage, cluster: Cluster, part: str, act: Callable[[int], None]
+) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.pod("work" if act is kill else "plan")
@@ -113,7 +114,7 @@ def out_of_space(cluster: Cluster, folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.fault("etcd out of space for a while")
-def test_etcd_is_full(stage: Stage, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_survives_a_full_etcd(stage: Stage, cluster: Cluster, tmp_path: Path) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.pod("work")
@@ -125,12 +126,12 @@ def test_etcd_is_full(stage: Stage, cluster: Cluster, tmp_path: Path) -> None:
 
 
 LIMIT = 100
-"""LM calls: more than the run needs, and less than it would take where a pod were given up and not counted."""
+"""LM calls: more than the run needs, but fewer than it would make without counting a pod given up as lost."""
 
 
 @pytest.mark.fault("kubelet standing still while a pod is deleted, under a limit")
-def test_a_pod_that_was_given_up_and_goes_on(stage: Stage, cluster: Cluster) -> None:
-    """What it spends counts, though nobody can read it any more."""
+def test_the_spending_of_a_pod_given_up_as_lost_counts(stage: Stage, cluster: Cluster) -> None:
+    """Its spending counts, though nobody can read it any more."""
     stage.slow(2)
     stage.begin(limits={"lmCalls": LIMIT})
     stage.paid(20)
@@ -140,7 +141,7 @@ def test_a_pod_that_was_given_up_and_goes_on(stage: Stage, cluster: Cluster) -> 
     with standing_still(pid):
         stage.drop("pods", pod["metadata"]["name"], gracePeriodSeconds=1)
         time.sleep(90)
-    stage.when(lambda: stage.requests() > 0)  # the node's pods are asked again
+    stage.when(lambda: stage.requests() > 0)  # the node's pods are reachable again
     stage.provider_faults()
     found = stage.over()
     stage.settles()

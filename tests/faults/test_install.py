@@ -1,4 +1,4 @@
-"""An installation that is restricted in every way, and one that is gone while its pods are there."""
+"""An installation with every restriction, and an installation that is removed before its pods."""
 
 import json
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def may(namespace: Namespace, *what: str) -> bool:
 
 
 @pytest.mark.some
-def test_it_has_the_rights_that_it_needs_where_it_serves_and_none_elsewhere(team: Namespace) -> None:
+def test_a_restricted_operator_has_rights_only_in_the_namespaces_that_it_serves(team: Namespace) -> None:
     elsewhere, home = Namespace(team.cluster, "default"), Namespace(team.cluster, HOME)
     for right in (
         ("create", "jobs"),
@@ -92,7 +92,7 @@ def test_an_image_that_is_not_allowed_never_runs(team: Namespace) -> None:
 
 
 @pytest.mark.some
-def test_it_compiles_and_can_touch_nothing_but_its_own(team: Namespace) -> None:
+def test_a_restricted_operator_compiles_and_can_change_only_its_own_objects(team: Namespace) -> None:
     team.reset_provider()
     team.set_faults(latency="constant:0.5")
     team.apply(triage("allowed", swarm={"pods": 2, "threadsPerPod": 4}))
@@ -115,8 +115,8 @@ def test_it_compiles_and_can_touch_nothing_but_its_own(team: Namespace) -> None:
 
 
 @pytest.mark.fault("operator upgraded while a run is under way")
-def test_an_upgrade_costs_nothing(team: Namespace) -> None:
-    """Another setting, so another pod of the operator's: it goes on where the one before it was."""
+def test_an_upgrade_during_a_run_repeats_no_call(team: Namespace) -> None:
+    """Another setting leads to another pod of the operator, which resumes the run."""
     programs, requests = [], []
     for name in ("alone", "upgraded"):
         team.reset_provider()
@@ -139,7 +139,7 @@ def test_an_upgrade_costs_nothing(team: Namespace) -> None:
 @pytest.mark.alone
 @pytest.mark.some
 @pytest.mark.fault("operator gone for good, with pods under way")
-def test_the_documented_line_lets_pods_go(stage: Stage, cluster: testbed.Cluster) -> None:
+def test_the_documented_uninstall_command_releases_pods(stage: Stage, cluster: testbed.Cluster) -> None:
     stage.slow()
     stage.begin()
     stage.pod("work")
@@ -154,5 +154,5 @@ def test_the_documented_line_lets_pods_go(stage: Stage, cluster: testbed.Cluster
 
 
 def is_held(pod: Manifest) -> bool:
-    """It was deleted, its containers have ended, and it is there for its finalizers alone."""
+    """Whether a deleted pod, whose containers have ended, exists only because of its finalizers."""
     return "deletionTimestamp" in pod["metadata"] and pod["status"]["phase"] in ("Succeeded", "Failed")

@@ -20,11 +20,11 @@ from support.kills import kill_one, processes, wait_for_requests
 from support.sampling import of_the_day
 
 LATENCY = "0.5"
-"""Seconds: longer than a worker needs to find that nobody reads it any more."""
+"""Seconds: longer than a worker needs to notice that nobody reads its output."""
 IN_FLIGHT = 2 * 4
-"""Calls that the threads of two workers are in; a plan has half as many threads."""
+"""Calls in flight in the threads of two workers; a plan has half as many threads."""
 UNHEARD = 2 * IN_FLIGHT
-"""The same when the driver is killed: what it had not read yet, and what they begin until they know, is lost, too."""
+"""The same when the driver is killed: unread results, and calls begun before the workers notice, are lost, too."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def undisturbed(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> int:
 
 
 def goes_on(provider: Any, folder: Path, stock: StockRun, most: int) -> None:
-    """The same command once more: the winner of stock, for no more than so many requests in all."""
+    """Runs the same command again: the winner of stock, for at most this number of requests in all."""
     again = run_local(CASE.manifest(provider.url), folder)
     assert again.status == 0, again.output
     assert again.program == stock.program
@@ -56,13 +56,15 @@ def goes_on(provider: Any, folder: Path, stock: StockRun, most: int) -> None:
 @pytest.mark.parametrize(
     ("victim", "after"),
     [
-        # Of sixty requests, the 13th to the 30th are the workers', the others are of the two plans.
+        # Of sixty requests, workers make the 13th to the 30th, and the two plans make the others.
         case(f"local {victim} killed", victim, after, id=f"local {victim} killed after {after} requests")
         for victim, moments in {"driver": (10, 27, 50), "plan": (10, 50), "work": (20, 27)}.items()
         for after in of_the_day(moments)
     ],
 )
-def test_killed(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str, after: int) -> None:
+def test_a_run_survives_killed_processes(
+    provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str, after: int
+) -> None:
     provider.reset()
     provider.set_faults(latency=LATENCY)
     driver = start_local(CASE.manifest(provider.url), tmp_path)
@@ -105,7 +107,7 @@ def doubled(shard: Path, chance: random.Random) -> None:
 
 @pytest.fixture(scope="module")
 def finished(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The journal of a run that lacks nothing but its artifact."""
+    """The journal of a run that lacks only its artifact."""
     folder = tmp_path_factory.mktemp("finished")
     assert run_local(CASE.manifest(provider.url), folder).status == 0
     shutil.rmtree(folder / "journal" / "artifact")
@@ -115,7 +117,7 @@ def finished(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("harm", "goes_on"),
     [
-        # What is not there any more is paid for again. A bit may be anywhere: in a length, in a header, in a body.
+        # Missing results are paid for again. The flipped bit may be in a length, a header or a body.
         case("local journal truncated", truncated, True),
         case("local journal with a bit flipped", flipped, None),
         case("local journal's file deleted", deleted, True),
@@ -124,7 +126,7 @@ def finished(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         case("local journal's file doubled", doubled, True),
     ],
 )
-def test_a_damaged_journal(
+def test_a_damaged_journal_never_changes_the_winner(
     provider: Any,
     stock: StockRun,
     undisturbed: int,
@@ -133,7 +135,7 @@ def test_a_damaged_journal(
     harm: Callable[[Path, random.Random], None],
     goes_on: bool | None,
 ) -> None:
-    """The winner is the same; or the run ends and says what is wrong with its journal."""
+    """The winner is the same; or the run ends with a message about the damage."""
     chance = random.Random(1)
     shutil.copytree(finished, tmp_path / "journal")
     provider.reset()
@@ -153,7 +155,7 @@ def test_a_damaged_journal(
 @pytest.mark.parametrize(
     "part", [case(f"local folder without {part}", part) for part in ("rounds", "logs", "artifact")]
 )
-def test_a_folder_with_parts_missing(
+def test_a_run_survives_missing_parts_of_its_folder(
     provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, part: str
 ) -> None:
     provider.reset()
@@ -168,7 +170,9 @@ def test_a_folder_with_parts_missing(
 
 
 @pytest.mark.fault("two local drivers in one folder")
-def test_two_drivers(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path) -> None:
+def test_a_second_driver_in_the_same_folder_is_refused(
+    provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path
+) -> None:
     provider.reset()
     provider.set_faults(latency="0.1")
     manifest = CASE.manifest(provider.url)
@@ -185,7 +189,9 @@ def test_two_drivers(provider: Any, stock: StockRun, undisturbed: int, tmp_path:
 @pytest.mark.parametrize(
     "victim", [case(f"local {victim} stopped and let go on", victim) for victim in ("plan", "work")]
 )
-def test_stopped(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str) -> None:
+def test_a_run_survives_processes_stopped_for_a_while(
+    provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, victim: str
+) -> None:
     provider.reset()
     provider.set_faults(latency="0.1")
     driver = start_local(CASE.manifest(provider.url), tmp_path)
@@ -209,7 +215,9 @@ def test_stopped(provider: Any, stock: StockRun, undisturbed: int, tmp_path: Pat
         case("local: provider slow", {"latency": "lognormal:0.1:1"}),
     ],
 )
-def test_a_provider_in_trouble(provider: Any, stock: StockRun, tmp_path: Path, faults: dict[str, Any]) -> None:
+def test_a_run_survives_a_failing_provider(
+    provider: Any, stock: StockRun, tmp_path: Path, faults: dict[str, Any]
+) -> None:
     provider.reset()
     provider.set_faults(**faults)
     manifest = CASE.manifest(provider.url)
@@ -227,10 +235,10 @@ def test_a_provider_in_trouble(provider: Any, stock: StockRun, tmp_path: Path, f
         case("local: provider away", {"error_rate": 1.0, "error_status": 503}, "AttemptsExhausted"),
     ],
 )
-def test_a_provider_that_never_answers(
+def test_a_provider_that_never_answers_ends_the_run(
     provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, faults: dict[str, Any], reason: str
 ) -> None:
-    """The run ends and says why; later, the same command goes on."""
+    """The run ends with a message; later, the same command continues it."""
     provider.reset()
     manifest = CASE.manifest(provider.url)
     manifest["spec"]["models"]["student"]["parameters"] = {"numRetries": 0}

@@ -1,8 +1,9 @@
 """Specs with mistakes in them, given to a real API server, a real operator and real pods: sixty a day, side by side.
 
-Each is refused by the API server, or ends in a condition that says what is wrong, or runs. The operator never falls and
-comes to rest. Of all that are accepted, and of some that are refused, every sixth is tried, each day another one;
-FAULTS=all tries each. All of them are in `tests/unit/test_operator_mutations.py`.
+The API server refuses each, or the run ends in a condition that names the mistake, or it succeeds. The operator never
+crashes and ends up
+idle. By default, every sixth of the accepted specs and of some refused specs is tried, each day another; FAULTS=all
+tries all. All of them are in `tests/unit/test_operator_mutations.py`.
 """
 
 import json
@@ -26,15 +27,15 @@ from swarm_wire.spec.compilation import CompilationSpec
 
 SIDE_BY_SIDE = 10
 LONGEST, STILL = 180, 300
-"""Seconds: that one may take; and in which one that takes longer comes further: large numbers are no mistake, but
-planning with them, ten of them on two processors, takes minutes without a call."""
+"""Seconds that a spec may take, and in which a slower spec must make progress: large numbers are no mistake, but
+planning with them takes minutes without a call."""
 SLOW, PATIENCE = (".requestsPerMinute", ".tokensPerMinute"), 30
-"""Fields in which one a minute is no mistake, and how many seconds are enough to see that the run keeps to it."""
+"""Fields in which one request a minute is no mistake, and the seconds that show that the run keeps this limit."""
 SLOWLY, LONG, NOT_TAKEN = "runs as slowly as it is to", "runs for long", "refused by the API server"
 REFUSED = 5
-"""Of those that are refused, every fifth."""
+"""Of the refused specs, every fifth."""
 A_DAY = 6
-"""Of all, every sixth."""
+"""Of all specs, every sixth."""
 NEVER = {
     Reason.JOURNAL_DAMAGED,
     Reason.NO_PROGRESS,
@@ -46,7 +47,7 @@ NEVER = {
     WorkerReason.UNSUPPORTED_DSPY,
     WorkerReason.WORKER_FAILED,
 }
-"""Whatever a spec says, these are never what is wrong."""
+"""Reasons that no mistake in a spec may lead to."""
 KNOWN = {*Reason, *WorkerReason} - NEVER
 
 
@@ -68,7 +69,7 @@ def is_valid(spec: dict[str, Any]) -> bool:
 
 @pytest.mark.alone
 @pytest.mark.fault("spec with a mistake: each field of the schema, in each way")
-def test_every_mistake_ends_in_words(new_stage: NewStage, namespace: Namespace, tmp_path: Path) -> None:
+def test_every_mistake_in_a_spec_ends_in_a_message(new_stage: NewStage, namespace: Namespace, tmp_path: Path) -> None:
     limiter = f"dspy-swarm-limiter.{OPERATOR_NAMESPACE}.svc:7070"
     cases = chosen()
     assert len(cases) >= 50
@@ -83,7 +84,7 @@ def test_every_mistake_ends_in_words(new_stage: NewStage, namespace: Namespace, 
 
 
 class Trial:
-    """Compilations with mistakes, some of them at a time."""
+    """Compilations with mistakes, a few at a time."""
 
     def __init__(self, stage: Stage, cases: list[Mutation]) -> None:
         self._stage, self._todo = stage, list(enumerate(cases))
@@ -92,7 +93,7 @@ class Trial:
         self._outcomes: defaultdict[str, list[str]] = defaultdict(list)
 
     def run(self) -> dict[str, list[str]]:
-        """Mistakes by how they ended: the reason of a condition, or "refused by the API server"."""
+        """Mistakes by their end: the reason of a condition, or "refused by the API server"."""
         while self._todo or self._under_way:
             while self._todo and len(self._under_way) < SIDE_BY_SIDE:
                 self._apply(*self._todo.pop(0))

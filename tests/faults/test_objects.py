@@ -1,4 +1,4 @@
-"""Somebody deletes or changes what the operator made, or what it needs, in the middle of a run."""
+"""Somebody deletes or changes objects that the operator made or needs, in the middle of a run."""
 
 import json
 import signal
@@ -14,9 +14,9 @@ from support.cluster import Manifest, config_map
 from support.sampling import of_the_day, paired
 
 LATE = {"work": 27, "plan": 50}
-"""Calls that are paid for when the harm is done: all but a few of the round's workers, of the last plan."""
+"""Calls paid for before the fault: nearly all of the round's workers, or of the last plan."""
 AT_ONCE = A_POD + UNREAD
-"""Calls that are lost with a pod whose output vanishes with it."""
+"""Calls lost with a pod whose output vanishes."""
 FINALIZER = "dspy-swarm.dev/gather"
 
 # Pods and Jobs.
@@ -67,7 +67,7 @@ def suspend_job(stage: Stage, pod: Manifest) -> None:
 def take_job_owner(stage: Stage, pod: Manifest) -> None:
     job = f"{stage.core('jobs')}/{pod['metadata']['labels']['batch.kubernetes.io/job-name']}"
     stage.merge(job, {"metadata": {"ownerReferences": None}})
-    # Nobody would collect what is nobody's.
+    # Nobody would collect an object without an owner.
     delete_job(stage, pod)
 
 
@@ -77,7 +77,7 @@ def expire_job(stage: Stage, pod: Manifest) -> None:
 
 
 def caught(stage: Stage, role: str) -> Manifest:
-    """A pod that has nearly done its work."""
+    """A pod that has nearly finished its work."""
     stage.paid(LATE[role])
     return stage.pod(role)
 
@@ -85,7 +85,7 @@ def caught(stage: Stage, role: str) -> Manifest:
 @pytest.mark.parametrize(
     ("harm", "role", "lost"),
     [
-        # A worker finishes its cells within the grace period; a plan does not wait for the calls that it is in.
+        # A worker finishes its cells within the grace period; a plan does not wait for its calls in flight.
         *(
             case(kind, harm, role, lost, id=f"{kind}, {role}")
             for (kind, harm), (role, lost) in paired(
@@ -99,14 +99,16 @@ def caught(stage: Stage, role: str) -> Manifest:
         ),
         case("all pods of a run deleted at once", delete_all_pods, "work", PODS * AT_ONCE),
         case("finalizer taken off a pod", take_finalizer, "work", AT_ONCE),
-        # Nobody reads it from then on.
+        # Nobody reads its output from then on.
         case("label taken off a pod", take_pod_labels, "work", AT_ONCE),
         case("Job suspended by hand", suspend_job, "work", 0),
         case("owner taken off a Job", take_job_owner, "work", 0),
         case("Job's time to live is 0", expire_job, "work", 0),
     ],
 )
-def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], role: str, lost: int) -> None:
+def test_a_run_survives_deleted_and_edited_pods_and_jobs(
+    stage: Stage, harm: Callable[[Stage, Manifest], None], role: str, lost: int
+) -> None:
     stage.slow()
     stage.begin()
     pod = caught(stage, role)
@@ -118,8 +120,8 @@ def test_pods_and_jobs(stage: Stage, harm: Callable[[Stage, Manifest], None], ro
 
 @pytest.mark.fault("ended pod deleted before it was read")
 @pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
-def test_our_finalizer_holds_what_was_not_read(stage: Stage, role: str) -> None:
-    """Its last word, that is: its output is gone with its container."""
+def test_our_finalizer_keeps_a_pod_until_it_is_read(stage: Stage, role: str) -> None:
+    """Only its termination message is left: its output is gone with its container."""
     stage.slow(0.3)
     stage.begin()
     pod = caught(stage, role)
@@ -140,7 +142,7 @@ def delete_map(stage: Stage, found: Manifest) -> None:
 
 
 def garble_map(stage: Stage, found: Manifest) -> None:
-    """It is immutable, so it is replaced."""
+    """The ConfigMap is immutable, so the test replaces it."""
     delete_map(stage, found)
     metadata = {key: found["metadata"][key] for key in ("name", "labels", "annotations", "ownerReferences")}
     content = {key: dict.fromkeys(found[key], "Z2FyYmFnZQ==") for key in ("data", "binaryData") if key in found}
@@ -164,8 +166,10 @@ KINDS = ["run", "tasks", "results", "assignment"]
         )
     ],
 )
-def test_the_journal(stage: Stage, kind: str, harm: Callable[[Stage, Manifest], None]) -> None:
-    """While workers of the first round run: what is gone is asked for again. A request that is another ends the run."""
+def test_a_deleted_or_edited_journal_never_changes_the_winner(
+    stage: Stage, kind: str, harm: Callable[[Stage, Manifest], None]
+) -> None:
+    """While workers of the first round run: lost results are computed again. A changed request ends the run."""
     stage.slow()
     stage.begin()
     stage.paid(LATE["work"])
@@ -181,17 +185,17 @@ def test_the_journal(stage: Stage, kind: str, harm: Callable[[Stage, Manifest], 
 
 
 @pytest.mark.fault("artifact deleted after it was published")
-def test_the_artifact_is_kept_there(stage: Stage) -> None:
+def test_a_deleted_artifact_is_published_again(stage: Stage) -> None:
     stage.begin()
     stage.over()
     stage.drop("configmaps", f"{stage.name}-artifact")
-    # First its name is claimed, then it is written.
+    # The operator first claims the name, then writes the data.
     stage.when(lambda: (stage.api.get(f"{stage.core('configmaps')}/{stage.name}-artifact") or {}).get("data"))
     stage.holds()
 
 
 @pytest.mark.fault("artifact's name taken in the middle of a run")
-def test_an_artifact_of_somebody_else(stage: Stage) -> None:
+def test_a_foreign_artifact_is_not_overwritten(stage: Stage) -> None:
     stage.begin()
     stage.pod("work")
     theirs = config_map(f"{stage.name}-artifact", {"theirs": "yes"})
@@ -202,12 +206,12 @@ def test_an_artifact_of_somebody_else(stage: Stage) -> None:
     stage.drop("configmaps", f"{stage.name}-artifact")
 
 
-# What the spec names.
+# Objects that the spec names.
 
 
 @pytest.fixture
 def own_data(stage: Stage) -> dict[str, Any]:
-    """The spec's data, from a ConfigMap that this case may break."""
+    """The spec's data, in a ConfigMap that this case may change."""
     data = stage.api.get(f"{stage.core('configmaps')}/triage-data")["data"]
     stage.api.send("POST", stage.core("configmaps"), config_map(f"{stage.name}-data", data))
 
@@ -218,7 +222,7 @@ def own_data(stage: Stage) -> dict[str, Any]:
 
 
 @pytest.mark.fault("input ConfigMap deleted and brought back")
-def test_data_that_is_away_for_a_while(stage: Stage, own_data: dict[str, Any]) -> None:
+def test_a_run_survives_data_missing_for_a_while(stage: Stage, own_data: dict[str, Any]) -> None:
     stage.slow()
     stage.begin(data=own_data)
     stage.pod("work")
@@ -231,7 +235,7 @@ def test_data_that_is_away_for_a_while(stage: Stage, own_data: dict[str, Any]) -
 
 
 @pytest.mark.fault("input ConfigMap deleted for good")
-def test_data_that_is_away(stage: Stage, own_data: dict[str, Any]) -> None:
+def test_data_that_stays_missing_ends_the_run(stage: Stage, own_data: dict[str, Any]) -> None:
     stage.slow()
     stage.begin(data=own_data)
     stage.pod("work")
@@ -240,7 +244,7 @@ def test_data_that_is_away(stage: Stage, own_data: dict[str, Any]) -> None:
 
 
 @pytest.mark.fault("input ConfigMap changed in the middle of a run")
-def test_data_that_changes(stage: Stage, own_data: dict[str, Any]) -> None:
+def test_data_that_changes_ends_the_run(stage: Stage, own_data: dict[str, Any]) -> None:
     """Results of two data sets are never mixed."""
     stage.slow()
     stage.begin(data=own_data)
@@ -254,7 +258,7 @@ def test_data_that_changes(stage: Stage, own_data: dict[str, Any]) -> None:
 
 
 @pytest.mark.fault("Secret deleted and brought back")
-def test_a_key_that_is_away_for_a_while(stage: Stage) -> None:
+def test_a_run_survives_a_key_missing_for_a_while(stage: Stage) -> None:
     stage.slow()
     path = f"{stage.core('secrets')}/provider-key"
     content = stage.api.get(path)["data"]
@@ -270,7 +274,7 @@ def test_a_key_that_is_away_for_a_while(stage: Stage) -> None:
 
 
 @pytest.mark.fault("quota used up for a while")
-def test_a_quota(stage: Stage) -> None:
+def test_a_run_survives_a_quota(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("plan")
@@ -284,8 +288,8 @@ def test_a_quota(stage: Stage) -> None:
 
 
 @pytest.mark.fault("admission webhook for Jobs away for a while")
-def test_a_webhook_that_is_away(stage: Stage) -> None:
-    """The status names it; when it is back, the run goes on."""
+def test_a_run_survives_a_webhook_that_does_not_answer(stage: Stage) -> None:
+    """The status names the webhook; once it answers, the run continues."""
     hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     nobody = {
         "name": "nobody.example.com",

@@ -1,7 +1,6 @@
-"""What happens inside a pod: processes die, user code misbehaves, the provider fails.
+"""Faults inside a pod: processes die, user code misbehaves, the provider fails.
 
-Each program here is the triage program, which does one more thing while it works on the first attempt of a slice. So
-its winner is that of the triage program, whatever it does.
+Each program here is the triage program plus an action in the first attempt of a slice, so it has the same winner.
 """
 
 import os
@@ -23,9 +22,9 @@ from support.sampling import paired
 from testbed import Cluster
 
 AWAY = 30.0
-"""Seconds that a provider cannot be reached."""
+"""Seconds in which the provider is unreachable."""
 IN_FLIGHT = PODS * THREADS
-"""Calls that are under way when all workers die. What they printed can still be read."""
+"""Calls in flight when all workers die. Their output can still be read."""
 
 BOOTSTRAP = TRAIN * CALLS_PER_CELL
 """Calls of a whole bootstrap."""
@@ -67,23 +66,23 @@ class Program(triage.Triage):
         return super().forward(ticket)
 """
 
-# What user code may do, and the run is still good. First: the process dies of it.
+# Actions of user code that a run survives. First, actions that end the process.
 DEATHS = [
     case("worker exits 0 without a word", "os._exit(0)"),
     case("worker exits with an unknown code", "os._exit(42)"),
-    # A container's first process cannot kill itself: no signal that it sends itself does what it does to others.
+    # A container's first process cannot kill itself: the kernel ignores the signals that it sends itself.
     case("worker aborts", "os.abort()", some=True),
     case("worker tells itself to end", "os.kill(os.getpid(), signal.SIGTERM)"),
     case("worker interrupted", "os.kill(os.getpid(), signal.SIGINT)"),
     case("worker crashes (segmentation fault)", "ctypes.string_at(0)"),
     case("worker out of memory", "list(range(400_000_000))"),
-    # Closed, its number would be a connection's next, and what is printed would go to the provider.
+    # If it were closed, a connection would get its number, and output would go to the provider.
     case("worker's output goes nowhere", f"number == 3 and {DEAF}"),
     case("termination message of garbage", "LAST_WORDS.write_bytes(os.urandom(3000)); os._exit(0)"),
     case("termination message too long", "LAST_WORDS.write_text('{' * 100_000); os._exit(0)"),
     case("termination message forged", "LAST_WORDS.write_text(json.dumps(FORGED)); os._exit(0)"),
 ]
-# Then: it does not matter. All of a group are done in one run.
+# Then, harmless actions. One run does all actions of a group.
 OUTPUT = {
     "forged record with a wrong nonce": "os.write(1, b'swarm/1 0123456789abcdef 0 1/1 5 ' + b'0' * 32 + b' AAAA\\n')",
     "forged record, truncated": "os.write(1, b'\\nswarm/1 0123456789abcdef 3 1/9\\n')",
@@ -105,7 +104,7 @@ STATE = {
 
 
 def with_program(stage: Stage, body: str) -> dict[str, Any]:
-    """The spec's program, made from what it does besides."""
+    """The spec's program, with this additional code."""
     files = {
         "triage.py": (TRIAGE / "triage.py").read_text(encoding="utf-8"),
         "hostile.py": PROGRAM.replace("BODY", body.replace("\n", "\n    ")),
@@ -116,7 +115,7 @@ def with_program(stage: Stage, body: str) -> dict[str, Any]:
 
 @pytest.fixture
 def outputs(stage: Stage) -> harm.Recorded:
-    """What pods printed, as the operator was told."""
+    """The output of pods, as the operator received it."""
     found = harm.Recorded()
     stage.proxy.add(lambda call: call.resource == "pods/log", found, times=None)
     return found
@@ -127,14 +126,14 @@ def printed(outputs: harm.Recorded, text: bytes) -> bool:
 
 
 @pytest.mark.parametrize("body", DEATHS)
-def test_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> None:
+def test_a_run_survives_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> None:
     resources = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "500Mi"}}
     swarm = {"pods": 2, "threadsPerPod": 2, "resources": resources}
     stage.begin(program=with_program(stage, body), swarm=swarm)
-    # Where nothing can be printed any more, nothing can be read.
+    # If a worker can no longer print, nothing can be read.
     stage.holds(lost=BOOTSTRAP + A_PLAN if DEAF in body else IN_FLIGHT)
     assert printed(outputs, MISBEHAVES)
-    # What is in flight when a process is told to end is finished, and that may be all.
+    # On SIGTERM a process finishes the cells in flight, which may be all that are left.
     assert stage.attempts("work") > 1 or "SIGTERM" in body
 
 
@@ -145,8 +144,8 @@ def test_workers_that_die(stage: Stage, outputs: harm.Recorded, body: str) -> No
         case("cell hangs and holds the interpreter", "number == 3 and re.match('(a+)+$', 'a' * 64 + 'b')"),
     ],
 )
-def test_cells_that_hang(stage: Stage, outputs: harm.Recorded, body: str) -> None:
-    """What is told of them is kept; they are run again."""
+def test_a_run_survives_cells_that_hang(stage: Stage, outputs: harm.Recorded, body: str) -> None:
+    """Reported calls of these cells are kept; the cells run again."""
     stage.begin(program=with_program(stage, body), limits={"cellSeconds": 5})
     stage.holds(lost=IN_FLIGHT)
     assert printed(outputs, MISBEHAVES)
@@ -154,7 +153,7 @@ def test_cells_that_hang(stage: Stage, outputs: harm.Recorded, body: str) -> Non
 
 
 @every_kind(OUTPUT)
-def test_workers_that_print(stage: Stage, outputs: harm.Recorded) -> None:
+def test_a_run_survives_workers_that_print(stage: Stage, outputs: harm.Recorded) -> None:
     stage.begin(program=with_program(stage, "\n".join(OUTPUT.values())))
     stage.holds()
     assert printed(outputs, MISBEHAVES)
@@ -163,11 +162,11 @@ def test_workers_that_print(stage: Stage, outputs: harm.Recorded) -> None:
 
 
 @pytest.mark.fault("output larger than what a kubelet keeps")
-def test_workers_that_print_too_much(stage: Stage) -> None:
-    """Some ten megabytes a run of the program, on disk: older output is rotated away while the pod runs."""
+def test_a_run_survives_workers_that_print_too_much(stage: Stage) -> None:
+    """About ten megabytes for each run of the program: the kubelet rotates older output away while the pod runs."""
     stage.slow()
     stage.begin(program=with_program(stage, "os.write(1, b'x\\n' * 200_000)"))
-    # Whether a record is read before it is rotated away is a race, in each attempt but the last.
+    # In each attempt but the last, reading a record races with the rotation.
     stage.holds(lost=2 * ROUND)
 
 
@@ -183,11 +182,11 @@ for part, piece in enumerate(parts, 1):
     os.write(1, b"swarm/1 " + mark.partition(b"=")[2] + b" " + where + digest + b" " + piece + b"\\n")
 """
 PEAK = 250
-"""MiB of memory, of which the operator has half without any harm."""
+"""MiB of memory: twice that of an undisturbed operator."""
 
 
 @pytest.mark.fault("records that inflate to very much")
-def test_records_that_are_bombs(stage: Stage, outputs: harm.Recorded) -> None:
+def test_the_operator_inflates_no_deflate_bomb(stage: Stage, outputs: harm.Recorded) -> None:
     """With the right nonce: user code can find it. Each is 50 MB of zeros, and the operator inflates none of them."""
     stage.begin(program=with_program(stage, BOMB))
     stage.holds(lost=ROUND)
@@ -198,7 +197,7 @@ def test_records_that_are_bombs(stage: Stage, outputs: harm.Recorded) -> None:
 
 
 @every_kind(STATE)
-def test_workers_that_change_what_is_around_them(stage: Stage, outputs: harm.Recorded) -> None:
+def test_a_run_survives_user_code_that_changes_its_process(stage: Stage, outputs: harm.Recorded) -> None:
     stage.begin(program=with_program(stage, "\n".join(STATE.values())))
     stage.holds()
     assert printed(outputs, MISBEHAVES)
@@ -212,7 +211,7 @@ def test_workers_that_change_what_is_around_them(stage: Stage, outputs: harm.Rec
         case("worker exits as if the spec had drifted", "os._exit(67)", "DigestDrift"),
     ],
 )
-def test_workers_that_end_the_run(stage: Stage, body: str, reason: str) -> None:
+def test_user_code_can_end_the_run(stage: Stage, body: str, reason: str) -> None:
     stage.begin(program=with_program(stage, body))
     stage.ends(reason)
 
@@ -233,7 +232,7 @@ def metric(example, prediction, trace=None):
         case("metric returns nothing", "None", "EvaluationFailed"),
     ],
 )
-def test_scores_that_are_none(stage: Stage, value: str, reason: str) -> None:
+def test_a_metric_that_returns_no_score_ends_the_run(stage: Stage, value: str, reason: str) -> None:
     begin_with_metric(stage, value)
     stage.ends(reason)
 
@@ -241,8 +240,8 @@ def test_scores_that_are_none(stage: Stage, value: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("value", "score"), [case("metric returns infinity", "float('inf')", None), case("metric raises", "1 / 0", 0)]
 )
-def test_scores_that_stock_goes_on_with(stage: Stage, value: str, score: float | None) -> None:
-    """The winner is stock's, the first of the best. The status has no number for infinity; what fails scores 0."""
+def test_odd_scores_that_stock_accepts_lead_to_its_winner(stage: Stage, value: str, score: float | None) -> None:
+    """The winner is stock's, the first of the best. The status has no number for infinity; failed examples score 0."""
     begin_with_metric(stage, value)
     compilation = stage.over()
     assert conditions(compilation) == PUBLISHED, compilation["status"]
@@ -258,11 +257,11 @@ def begin_with_metric(stage: Stage, value: str) -> None:
     stage.begin(program=source, metric={"entrypoint": "lies:metric"})
 
 
-# From outside.
+# Faults from outside.
 
 
 def inside(pod: dict[str, Any]) -> list[int]:
-    """Processes of a pod's container, as this machine knows them."""
+    """Process ids of a pod's container on this machine."""
     mark = pod["metadata"]["uid"]
     found = []
     for entry in Path("/proc").iterdir():
@@ -316,8 +315,10 @@ def paused(pod: dict[str, Any]) -> None:
         )
     ],
 )
-def test_processes_of_pods(stage: Stage, act: Callable[[dict[str, Any]], None], lost: int, role: str) -> None:
-    """What they printed is read: only the calls that they were in are made again."""
+def test_a_run_survives_killed_processes_in_pods(
+    stage: Stage, act: Callable[[dict[str, Any]], None], lost: int, role: str
+) -> None:
+    """Their output is read: only calls in flight are made again."""
     stage.slow()
     stage.begin()
     stage.paid(50 if role == "plan" else 27)
@@ -329,8 +330,8 @@ def test_processes_of_pods(stage: Stage, act: Callable[[dict[str, Any]], None], 
 
 
 @pytest.mark.fault("pod's process stopped for good")
-def test_a_process_that_stands_still(stage: Stage) -> None:
-    """Nothing in it can end it. Kubernetes does, when its cells' time is over."""
+def test_kubernetes_ends_a_frozen_process(stage: Stage) -> None:
+    """Nothing inside can end the process. Kubernetes ends it, when the time of its cells is over."""
     stage.slow()
     stage.begin(limits={"cellSeconds": 3})
     stage.paid(27)
@@ -354,25 +355,25 @@ def test_a_process_that_stands_still(stage: Stage) -> None:
         case("provider slow", {"latency": "uniform:0.1:1.5"}),
     ],
 )
-def test_a_provider_in_trouble(stage: Stage, faults: dict[str, Any]) -> None:
-    """Never a score: the call is made again, by the client or by another pod. What failed is not paid for."""
+def test_a_run_survives_a_failing_provider(stage: Stage, faults: dict[str, Any]) -> None:
+    """A failed call is never a score: the client or another pod repeats it. Failed calls cost nothing."""
     stage.provider_faults(**faults)
     stage.begin()
     stage.holds()
 
 
 @pytest.mark.fault("provider refuses the key")
-def test_a_key_that_is_refused(stage: Stage) -> None:
+def test_a_refused_key_ends_the_run(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("work")
     stage.provider_faults(error_rate=1.0, error_status=401)
-    # Each thread meets it once, and no other call is begun.
+    # Each thread meets the error once, and starts no other call.
     stage.ends("CredentialsRejected", more=PODS * THREADS)
 
 
 @pytest.mark.fault("provider away for good")
-def test_a_provider_that_is_away(stage: Stage) -> None:
+def test_a_provider_that_only_fails_ends_the_run(stage: Stage) -> None:
     stage.begin(swarm={"pods": 2, "threadsPerPod": 2, "maxAttempts": 2})
     stage.provider_faults(error_rate=1.0, error_status=503)
     stage.ends("AttemptsExhausted", "ProviderFailed")
@@ -385,8 +386,8 @@ def test_a_provider_that_is_away(stage: Stage) -> None:
         case("packets to the provider lost for a while", "DROP"),
     ],
 )
-def test_a_provider_that_cannot_be_reached(stage: Stage, cluster: Cluster, verdict: str) -> None:
-    """Nobody is blamed for a line that is down: no attempt is lost to it."""
+def test_a_run_survives_an_unreachable_provider(stage: Stage, cluster: Cluster, verdict: str) -> None:
+    """A broken connection costs no attempt."""
     stage.slow(0.3)
     stage.begin()
     stage.paid(20)
@@ -403,7 +404,7 @@ def test_a_provider_that_cannot_be_reached(stage: Stage, cluster: Cluster, verdi
 
 @pytest.mark.alone
 @pytest.mark.fault("no names are resolved for a while")
-def test_names_that_cannot_be_resolved(stage: Stage) -> None:
+def test_a_run_survives_a_failure_of_dns(stage: Stage) -> None:
     scale = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
     replicas = stage.api.get(scale)["spec"]["replicas"]
     stage.slow(0.3)
@@ -418,8 +419,8 @@ def test_names_that_cannot_be_resolved(stage: Stage) -> None:
 
 
 @pytest.mark.fault("provider restarted")
-def test_a_provider_that_starts_again(stage: Stage) -> None:
-    """Its count begins anew: of what it forgot, nothing is asked again."""
+def test_a_run_survives_a_restarted_provider(stage: Stage) -> None:
+    """Its count begins anew: no call from before the restart is repeated."""
     stage.slow(0.4)
     stage.begin()
     stage.pod("work")

@@ -18,9 +18,9 @@ from support.sampling import of_the_day, paired, sample
 STOPPED = 8.0
 """Seconds: longer than a worker of the compile runs."""
 MISSING = 5.0
-"""Seconds that a ConfigMap is not there: less than `pending_deadline`, and time enough for the clock to jump."""
+"""Seconds for which a ConfigMap is missing: less than `pending_deadline`, and time enough for the clock to jump."""
 SOME_CALLS = 30
-"""Then worker pods are in the middle of their work."""
+"""Number of requests at which worker pods are in the middle of their work."""
 
 
 ROLES = ("plan", "work")
@@ -66,7 +66,9 @@ def away(stage: Stage) -> None:
         ]
     ],
 )
-def test_an_operator_in_trouble(stage: Stage, harm: Callable[[Stage], None], role: str, phase: str) -> None:
+def test_a_run_survives_a_killed_stopped_or_absent_operator(
+    stage: Stage, harm: Callable[[Stage], None], role: str, phase: str
+) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.pod(role, phase)
@@ -75,8 +77,8 @@ def test_an_operator_in_trouble(stage: Stage, harm: Callable[[Stage], None], rol
 
 
 @pytest.mark.fault("operator told to end within a write")
-def test_an_operator_that_is_replaced_in_the_middle_of_a_write(stage: Stage) -> None:
-    """As by a rolling update, again and again."""
+def test_a_run_survives_an_operator_replaced_during_a_write(stage: Stage) -> None:
+    """Repeatedly, as by rolling updates."""
     rule = stage.proxy.add(
         lambda call: call.number % 6 == 5, harm.amid(lambda: stage.operator.send(signal.SIGTERM)), times=None
     )
@@ -88,7 +90,7 @@ def test_an_operator_that_is_replaced_in_the_middle_of_a_write(stage: Stage) -> 
 
 
 @pytest.mark.fault("two operators at once")
-def test_two_operators(stage: Stage, second: Operator) -> None:
+def test_a_run_survives_two_operators(stage: Stage, second: Operator) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.holds()
@@ -97,7 +99,7 @@ def test_two_operators(stage: Stage, second: Operator) -> None:
 
 
 PASSED = 8
-"""Writes of the successor after which an old one arrives: it is rounds ahead."""
+"""Writes of the successor before the old write arrives: the successor is rounds ahead."""
 
 
 @pytest.mark.parametrize(
@@ -116,9 +118,11 @@ PASSED = 8
         )
     ],
 )
-def test_an_operator_that_was_thought_dead(stage: Stage, successor: Operator, verb: str, resource: str) -> None:
-    """Its node was cut off with a write under way; its successor does the same, and goes on; then it arrives, and the
-    old one goes on, too."""
+def test_a_run_survives_late_writes_of_an_operator_thought_dead(
+    stage: Stage, successor: Operator, verb: str, resource: str
+) -> None:
+    """Its node is disconnected during a write; its successor does the same write and continues; then the old write
+    arrives, and the old operator continues, too."""
     held = harm.Held()
     stage.proxy.add(lambda call: (call.verb, call.resource) == (verb, resource), held)
     stage.slow(0.3)
@@ -138,7 +142,7 @@ def test_an_operator_that_was_thought_dead(stage: Stage, successor: Operator, ve
 
 @pytest.fixture
 def second(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
-    """One more operator, over the same proxy."""
+    """A second operator, over the same proxy."""
     folder = tmp_path / "second"
     folder.mkdir()
     stage.operators = 2
@@ -158,7 +162,7 @@ def successor(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
 
 @pytest.mark.fault("Compilation deleted while the operator is away")
 @pytest.mark.parametrize("role", of_the_day(ROLES))
-def test_a_deletion_that_nobody_saw(stage: Stage, role: str) -> None:
+def test_a_deletion_while_no_operator_runs_leaves_nothing(stage: Stage, role: str) -> None:
     stage.slow()
     stage.begin()
     stage.pod(role)
@@ -171,7 +175,7 @@ def test_a_deletion_that_nobody_saw(stage: Stage, role: str) -> None:
 
 
 @pytest.mark.fault("Compilation replaced while the operator is away")
-def test_a_replacement_that_nobody_saw(stage: Stage) -> None:
+def test_a_compilation_can_be_replaced_while_no_operator_runs(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("work")
@@ -182,7 +186,7 @@ def test_a_replacement_that_nobody_saw(stage: Stage) -> None:
     paid = stage.requests()
     stage.begin()
     assert paid
-    # What the old run's pods still ask for is counted, too.
+    # Late calls of the old run's pods count, too.
     stage.holds(lost=stage.reference.requests if stage.reference else 0, unseen=True)
 
 
@@ -194,9 +198,9 @@ def test_a_replacement_that_nobody_saw(stage: Stage) -> None:
         case("clock goes to and fro", "3600"),
     ],
 )
-def test_clocks_that_jump(stage: Stage, tmp_path: Path, jump: str) -> None:
-    """While a ConfigMap is waited for, a deleted pod has its grace, and a run its time: no deadline may be taken for
-    passed, and no wait for endless."""
+def test_a_run_survives_a_clock_that_jumps(stage: Stage, tmp_path: Path, jump: str) -> None:
+    """The clock jumps during a wait for a ConfigMap, a pod's grace period, and a run's time: no deadline passes early,
+    and no wait is endless."""
     stage.operator.halt(signal.SIGKILL)
     folder = tmp_path / "skewed"
     folder.mkdir()
@@ -224,8 +228,8 @@ def test_clocks_that_jump(stage: Stage, tmp_path: Path, jump: str) -> None:
 
 
 @pytest.mark.fault("an old operator goes on beside its successor")
-def test_an_operator_that_lost_its_lease(stage: Stage, tmp_path: Path) -> None:
-    """It never writes again, and ends."""
+def test_an_operator_that_lost_its_lease_writes_nothing(stage: Stage, tmp_path: Path) -> None:
+    """The operator never writes again, and ends."""
     stage.operators = 2
     stage.operator.halt(signal.SIGTERM)
     with with_lease(stage, tmp_path / "old") as old:
@@ -244,13 +248,13 @@ def test_an_operator_that_lost_its_lease(stage: Stage, tmp_path: Path) -> None:
 
 
 def holder(stage: Stage) -> str:
-    """Of the Lease."""
+    """The holder of the Lease."""
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases"
     return str(stage.api.get(f"{leases}/{OPERATOR_NAMESPACE}")["spec"]["holderIdentity"])
 
 
 def with_lease(stage: Stage, folder: Path) -> Operator:
-    """One more operator, which writes only while it holds the chart's Lease, in the chart's namespace."""
+    """A second operator, which writes only while it holds the Lease of the chart, in the chart's namespace."""
     folder.mkdir()
     lease = f"{OPERATOR_NAMESPACE}/{OPERATOR_NAMESPACE}"
     return stage.operator.twin(folder, environment={"SWARM_OPERATOR_LEASE": lease})

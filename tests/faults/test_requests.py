@@ -1,4 +1,4 @@
-"""The API server, or what is between, answers wrongly, late or not at all; then as it should."""
+"""The API server, or the network, answers wrongly, late or not at all; then correctly."""
 
 import random
 import time
@@ -17,13 +17,13 @@ WRITES = ("create", "patch", "delete")
 READS = ("get", "list")
 
 ENDS_KOPF = (401, 409, 410)
-"""What ends the process where kopf's own first look is answered so; its kubelet starts it again."""
+"""Status codes that end the process in answer to kopf's own first list; its kubelet restarts it."""
 AWAY = 20.0
 """Seconds: longer than several of the operator's delays between tries."""
 
 
 def first(*verbs: str) -> Callable[[Call], bool]:
-    """Of every kind of request (verb and resource), the first one."""
+    """Fits the first request of every kind (verb and resource)."""
     seen: set[tuple[str, str]] = set()
 
     def fits(call: Call) -> bool:
@@ -44,8 +44,8 @@ def refusals(name: str, *codes: int, **options: bool) -> Any:
 @pytest.mark.parametrize(
     "codes", [refusals("passing", 403, 429, 500, 503, 504, some=True), refusals("ending kopf", *ENDS_KOPF)]
 )
-def test_every_kind_of_request_fails_once(stage: Stage, codes: tuple[int, ...]) -> None:
-    """With one of the codes; each day with another one. kopf's own requests are among them."""
+def test_a_run_survives_a_failure_of_every_kind_of_request(stage: Stage, codes: tuple[int, ...]) -> None:
+    """Requests fail with one of the codes, each day with another. kopf's own requests fail, too."""
     faults = [harm.answered(code, retry_after=2 if code == 429 else None) for code in codes]
     rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
@@ -80,8 +80,10 @@ def test_every_kind_of_request_fails_once(stage: Stage, codes: tuple[int, ...]) 
         case("delete jobs refused with 422", "delete", "jobs", None),
     ],
 )
-def test_what_the_api_server_refuses(stage: Stage, verb: str, resource: str, reason: str | None) -> None:
-    """A body that it will never take ends the run, and says so. What only tidies up is tried again."""
+def test_a_rejected_write_ends_the_run_or_is_repeated(
+    stage: Stage, verb: str, resource: str, reason: str | None
+) -> None:
+    """A body that the API server will never accept ends the run with a message. A failed delete is repeated."""
     rule = stage.proxy.add(lambda call: (call.verb, call.resource) == (verb, resource), harm.answered(422))
     stage.begin()
     if reason:
@@ -106,7 +108,7 @@ TRANSPORT = [
             "answer after the client's patience": harm.answered_late(5),
         },
     ),
-    # kopf ends where it cannot read what it lists; it lists anew every few minutes.
+    # kopf ends if it cannot read a list; it lists anew every few minutes.
     transport(
         "ending kopf",
         {
@@ -119,8 +121,8 @@ TRANSPORT = [
 
 @pytest.mark.parametrize("stage", [{"request_timeout": 3, "log_timeout": 3}], indirect=True, ids=[""])
 @pytest.mark.parametrize("faults", TRANSPORT)
-def test_what_networks_do(stage: Stage, faults: list[Fault]) -> None:
-    """Every kind of request meets one of them; each day another one."""
+def test_a_run_survives_disturbed_connections(stage: Stage, faults: list[Fault]) -> None:
+    """Every kind of request meets one of the faults; each day another."""
     rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
     stage.holds(restarts=harm.garbled in faults)
@@ -129,7 +131,7 @@ def test_what_networks_do(stage: Stage, faults: list[Fault]) -> None:
 
 @pytest.mark.fault("one in ten requests lost")
 @pytest.mark.parametrize("seed", of_the_day([1, 2]))
-def test_a_bad_line(stage: Stage, seed: int) -> None:
+def test_a_run_survives_the_loss_of_every_tenth_request(stage: Stage, seed: int) -> None:
     chance = random.Random(seed)
     before = stage.proxy.add(lambda call: call.verb != "watch" and chance.random() < 0.05, harm.dropped, times=None)
     after = stage.proxy.add(lambda call: call.verb != "watch" and chance.random() < 0.05, harm.unanswered, times=None)
@@ -140,14 +142,14 @@ def test_a_bad_line(stage: Stage, seed: int) -> None:
 
 
 @pytest.mark.fault("every request delayed")
-def test_a_slow_line(stage: Stage) -> None:
+def test_a_run_survives_a_slow_network(stage: Stage) -> None:
     stage.proxy.add(lambda call: call.verb != "watch", harm.delayed(0.3), times=None)
     stage.begin()
     stage.holds()
 
 
 @pytest.mark.fault("connections refused for a while")
-def test_the_api_server_is_away(stage: Stage) -> None:
+def test_a_run_survives_an_api_server_that_refuses_connections(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("work")
@@ -164,13 +166,13 @@ def test_the_api_server_is_away(stage: Stage) -> None:
         case("everything answered 401 for a while", 401),
     ],
 )
-def test_everything_fails_for_a_while(stage: Stage, code: int) -> None:
-    """Of itself, kopf ends the process after 54 seconds of errors."""
+def test_a_run_survives_the_failure_of_all_requests_for_a_while(stage: Stage, code: int) -> None:
+    """kopf itself ends the process after 54 seconds of errors."""
     stage.slow()
     stage.begin()
     stage.pod("work")
     rule = stage.proxy.add(lambda call: True, harm.answered(code), times=None)
-    # Watches that are open must fail, too.
+    # Open watches must fail, too.
     stage.proxy.close_port()
     stage.proxy.open_port()
     time.sleep(65 if code == 503 else AWAY)
@@ -187,9 +189,9 @@ def test_everything_fails_for_a_while(stage: Stage, code: int) -> None:
         case("pod's output not readable for longer than the deadline", harm.answered(500), 40),
     ],
 )
-def test_output_that_cannot_be_had(stage: Stage, fault: Fault, times: int) -> None:
-    """It counts as not there: what it had told of is done again, and nothing is taken for what it is not. Of three
-    attempts, one or two are lost to it."""
+def test_a_run_survives_output_that_cannot_be_read(stage: Stage, fault: Fault, times: int) -> None:
+    """Unreadable output counts as missing: its cells run again, and no record is invented. It costs one or two of three
+    attempts."""
     since = time.monotonic()
     rule = stage.proxy.add(
         lambda call: call.resource == "pods/log" and time.monotonic() < since + 25, fault, times=times
@@ -202,8 +204,8 @@ def test_output_that_cannot_be_had(stage: Stage, fault: Fault, times: int) -> No
 
 @pytest.mark.fault("stale reads after a restart")
 @pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
-def test_an_api_server_whose_cache_stands_still(stage: Stage, role: str) -> None:
-    """What the new process sees is old; what it writes is checked by the API server, so nothing is done twice."""
+def test_a_run_survives_reads_from_a_stale_cache(stage: Stage, role: str) -> None:
+    """The new process sees old state; the API server checks its writes, so nothing is done twice."""
     cache = harm.StandingStill()
     stage.proxy.add(lambda call: call.verb in READS and call.resource != "pods/log", cache, times=None)
     stage.slow()

@@ -11,9 +11,9 @@ from faults.proxy import Call, Fault, Rule
 from faults.stage import Stage, Undisturbed
 
 MOST_WRITES = 40
-"""Of an undisturbed run. How many there are varies by a few: status writes of one second are one."""
+"""Writes of an undisturbed run. The number varies by a few: status writes in the same second are merged."""
 SOME = (3,)
-"""Runs that are done with every change."""
+"""Runs that take place with every change."""
 
 
 FAULTS: dict[str, Callable[[Stage], Fault]] = {
@@ -23,29 +23,29 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
     "write sent twice": lambda stage: harm.twice,
 }
 ROUNDS = 4
-"""How often a run has each of them."""
+"""How often a run has each fault."""
 RUNS = MOST_WRITES // ROUNDS
 VARYING = {("patch", "dspycompilations/status"), ("create", "events")}
-"""How many there are of these is a matter of time: those of one second are one."""
+"""The number of these writes depends on timing: writes in the same second are merged."""
 
 
 def written(call: Call) -> tuple[str, str, str]:
-    """What a write is in every run: its verb, its resource, and its name without what differs from run to run."""
+    """The identity of a write across runs: its verb, its resource, and its name without the parts that differ."""
     of_run = re.search(r"-[0-9a-f]{10}-([a-z]+\d*(?:-\d+)?)", call.name)
     kind = of_run[1] if of_run else call.name.rpartition("-")[2] if call.resource == "configmaps" else ""
     return call.verb, call.resource, kind
 
 
 def always(write: tuple[str, str, str]) -> bool:
-    """Whether every run has it. Results (attempt 0) are kept in as many ConfigMaps as there were looks at pods."""
+    """Whether every run has it. The number of ConfigMaps with results (attempt 0) depends on the number of looks."""
     verb, resource, kind = write
     return (verb, resource) not in VARYING and not re.fullmatch(r"r\d+-0", kind)
 
 
 @pytest.mark.parametrize("first", [pytest.param(n, marks=[pytest.mark.some] * (n in SOME)) for n in range(RUNS)])
 @every_kind(FAULTS)
-def test_whatever_happens_to_a_write(stage: Stage, first: int) -> None:
-    """A run has its faults evenly apart; all runs together have each kind at each write of an undisturbed run."""
+def test_a_run_survives_every_fault_at_every_write(stage: Stage, first: int) -> None:
+    """A run has its faults at even distances; all runs together have each kind at each write of an undisturbed run."""
     assert stage.reference
     usual = [written(call) for call in stage.reference.writes]
     faults = list(FAULTS.values()) * ROUNDS
@@ -78,7 +78,7 @@ def test_the_sweep_covers_every_write(reference: Undisturbed) -> None:
 
 
 @pytest.mark.fault("operator killed after every write")
-def test_one_write_in_each_life(stage: Stage) -> None:
+def test_a_run_survives_an_operator_killed_after_each_write(stage: Stage) -> None:
     rule = stage.proxy.add(lambda call: call.writes, harm.after(stage.operator.kill), times=None)
     stage.begin()
     stage.over(seconds=900)
@@ -87,7 +87,7 @@ def test_one_write_in_each_life(stage: Stage) -> None:
 
 
 @pytest.mark.fault("answer to every write lost")
-def test_no_write_is_ever_answered(stage: Stage) -> None:
+def test_a_run_survives_lost_answers_to_all_writes(stage: Stage) -> None:
     rule = stage.proxy.add(lambda call: call.writes, harm.unanswered, times=None)
     stage.begin()
     stage.over()

@@ -1,6 +1,7 @@
-"""What watches may do. They only wake a pass, which looks at everything anew: at worst they wake none.
+"""Faults of watches.
 
-What kopf does not understand at all ends the process, by its design; a kubelet starts it again.
+A watch only wakes a pass, which looks at everything anew: at worst it wakes none. Events that kopf does not understand
+end the process, by its design; a kubelet restarts it.
 """
 
 from typing import Any
@@ -15,10 +16,10 @@ from support.sampling import DAY
 
 ON_AND_ON = None
 A_WHILE = 12
-"""Watches of a run."""
+"""The watches of a run."""
 WATCHED = ("dspycompilations", "jobs", "pods")
 Edits = list[tuple[harm.Edit, int | None]]
-"""Each with how many watches it befalls."""
+"""Faults, each with the number of watches that it concerns."""
 
 SILENT: dict[str, tuple[harm.Edit, int | None]] = {"watch silent, connection alive": (harm.silent, ON_AND_ON)}
 PASSING: dict[str, tuple[harm.Edit, int | None]] = {
@@ -46,7 +47,7 @@ def watches(name: str, kinds: dict[str, tuple[harm.Edit, int | None]], ends: boo
 
 
 def by_threes() -> list[Any]:
-    """Those that a process survives, one for each watch; each day others side by side."""
+    """Faults that a process survives, one for each watch; each day in other combinations."""
     kinds = [*PASSING][DAY % len(PASSING) :] + [*PASSING][: DAY % len(PASSING)]
     return [
         watches(f"side by side, {at // 3 + 1}", {kind: PASSING[kind] for kind in kinds[at : at + 3]}, some=not at)
@@ -57,9 +58,9 @@ def by_threes() -> list[Any]:
 @pytest.mark.parametrize(
     ("edits", "ends"), [watches("silent", SILENT, some=True), *by_threes(), watches("ending kopf", ENDING, ends=True)]
 )
-def test_what_becomes_of_events(stage: Stage, edits: Edits, ends: bool) -> None:
-    """Of one kind, it befalls all watches; of several, each befalls one."""
-    # The watches that are open already are of before the rule.
+def test_a_run_survives_lost_repeated_and_reordered_events(stage: Stage, edits: Edits, ends: bool) -> None:
+    """A single fault concerns all watches; of several, each concerns one."""
+    # Watches that are open already precede the rule.
     rules = [
         stage.proxy.add(
             lambda call, at=at: call.verb == "watch" and WATCHED.index(call.resource) % len(edits) == at,  # type: ignore[misc]
@@ -107,7 +108,9 @@ def failures(name: str, faults: dict[str, Fault], ends: bool, times: int) -> Any
         ),
     ],
 )
-def test_watches_that_do_not_come_about(stage: Stage, faults: list[Fault], ends: bool, times: int) -> None:
+def test_a_run_survives_watches_that_cannot_be_opened(
+    stage: Stage, faults: list[Fault], ends: bool, times: int
+) -> None:
     rule = stage.proxy.add(lambda call: call.verb == "watch", harm.in_turn(faults), times=times)
     stage.operator.kill()
     stage.begin()

@@ -1,4 +1,4 @@
-"""Programs and metrics that hold what cannot be copied, each as users write it."""
+"""Programs and metrics that hold objects that cannot be copied, as users write them."""
 
 import logging
 import sqlite3
@@ -21,7 +21,7 @@ def look_up(text: str) -> str:
 
 
 class Retriever:
-    """As a class of the user's around the client of a vector store."""
+    """A user's class around the client of a vector store."""
 
     def __init__(self, k: int = 3) -> None:
         self.http, self.k = httpx.Client(verify=False), k
@@ -43,7 +43,7 @@ class Holder(dspy.Module):
 
 
 class OwnLock(dspy.Module):
-    """Guards its connection by its lock: both must be those that it was made with."""
+    """Guards its connection by its lock: both must be the original objects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class OwnLock(dspy.Module):
 
 
 class OwnClient(httpx.Client):
-    """A client's class that is extended."""
+    """A subclass of a client's class."""
 
 
 def pages() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One program for each class of DSPy's that a program may hold, and what it gives without a model."""
+"""A program for each class of DSPy that a program may hold, and its result without a model."""
 
 import hashlib
 from collections.abc import Callable

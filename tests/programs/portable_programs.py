@@ -1,6 +1,6 @@
-"""Programs and metrics that hold what a worker must get by another way than by value.
+"""Programs and metrics that hold objects that a worker cannot get by value.
 
-A module of its own: with it, every process imports numpy and httpx.
+A separate module, because it makes every process import numpy and httpx.
 """
 
 import hashlib

@@ -354,7 +354,7 @@ DEPARTMENTS = (
 
 
 def department(example: Any, prediction: Any, trace: Any = None) -> bool:
-    """Whether the ticket comes to the right department: easier than to the right team."""
+    """Whether the ticket reaches the right department: easier than the right team."""
     return any(example.category in teams and prediction.category in teams for teams in DEPARTMENTS)
 
 
@@ -392,7 +392,7 @@ def relied(example: Any, prediction: Any, trace: Any = None) -> float:
 
 
 def _noted(metric: Any) -> Any:
-    """A decorator, as those that log or time a metric."""
+    """A decorator, like those that log or time a metric."""
 
     @functools.wraps(metric)
     def judged(*given: Any, **named: Any) -> Any:
@@ -424,7 +424,7 @@ class Proposal(dspy.Signature):
 
 
 def proposer(candidate: Any, reflective_dataset: Any, components_to_update: list[str]) -> dict[str, str]:
-    """Asks the reflection model in its own words."""
+    """Calls the reflection model with its own prompt."""
     propose = dspy.Predict(Proposal)
     return {
         name: propose(
@@ -443,7 +443,7 @@ def coder(
     task_descriptions: Any,
     context_blurbs: Any,
 ) -> dict[str, str]:
-    """Asks once for a hint, and again for the answer with it; each time with other words."""
+    """Calls once for a hint, then for the answer with the hint; each prompt differs."""
     made = {}
     for name in components_to_update:
         hint = f"hint {len(candidate[name])}, {len(reflective_dataset[name])}"

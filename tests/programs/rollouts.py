@@ -1,7 +1,7 @@
 """Rollouts that a provider can tell apart: importing this module makes every rollout's number the seed of its requests.
 
-DSPy keeps `rollout_id` to itself. A real model answers equal requests differently anyway; the simulated provider
-answers them equally, or by order of arrival, which differs between one process and a swarm. With a seed, the answer to
+DSPy keeps `rollout_id` to itself. A real model answers equal requests differently; the simulated provider answers them
+equally, or by order of arrival, which differs between one process and a swarm. With a seed, the answer to
 a rollout is a function of the request again, and still differs from rollout to rollout. Stock and swarm both import it.
 """
 

@@ -1,6 +1,4 @@
-"""Optimizers that do several things at a time, in threads or coroutines of their own. What each of them comes to does
-not depend on which is first.
-"""
+"""Optimizers with threads or coroutines of their own. Their results do not depend on which is first."""
 
 import asyncio
 import contextvars
@@ -25,7 +23,7 @@ def scorer(valset: list[Any], metric: Any) -> Score:
 
 
 def submitted(pool: ThreadPoolExecutor, function: Callable[..., Any], items: Iterable[Any]) -> list[Future[Any]]:
-    """Under the settings of this thread."""
+    """Submits functions under the settings of this thread."""
     return [pool.submit(contextvars.copy_context().run, function, item) for item in items]
 
 
@@ -43,7 +41,7 @@ def pooled(student: Any, trainset: list[Any], valset: list[Any], metric: Any) ->
 
 
 def nested(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """Threads that start threads: each half of the validation set is one's own."""
+    """Threads that start threads, one for each half of the validation set."""
     found, middle = candidates(student, trainset), len(valset) // 2
     scores = [scorer(valset[:middle], metric), scorer(valset[middle:], metric)]
 
@@ -57,7 +55,7 @@ def nested(student: Any, trainset: list[Any], valset: list[Any], metric: Any) ->
 
 
 def asking(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """Threads that make LM calls of their own: some the same, some not, and one that builds on another."""
+    """Threads that make LM calls of their own: some equal, some different, and one that uses another answer."""
     score, propose = scorer(valset, metric), dspy.Predict("topic -> instruction")
 
     def candidate(number: int) -> Any:
@@ -88,7 +86,7 @@ def bootstrapping(student: Any, trainset: list[Any], valset: list[Any], metric: 
 
 
 def failing(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """One of the threads raises, at once or after an evaluation; the others go on."""
+    """One of the threads raises, at once or after an evaluation; the others continue."""
     found, score = candidates(student, trainset), scorer(valset, metric)
 
     def scored(number: int) -> float:
@@ -110,7 +108,7 @@ def failing(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -
 
 
 def with_main(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """The main thread evaluates while others do."""
+    """The main thread evaluates while other threads do."""
     found, score = candidates(student, trainset), scorer(valset, metric)
     with ThreadPoolExecutor(2) as pool:
         futures = submitted(pool, score, found[:2])
@@ -119,7 +117,7 @@ def with_main(student: Any, trainset: list[Any], valset: list[Any], metric: Any)
 
 
 def before_main(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """A daemon is at work when the main thread comes to an evaluation, and a pool is idle until the end."""
+    """A daemon works when the main thread starts an evaluation, and a pool is idle until the end."""
     found, score = candidates(student, trainset), scorer(valset, metric)
     first: list[float] = []
     idle = ThreadPoolExecutor(1)
@@ -134,7 +132,7 @@ def before_main(student: Any, trainset: list[Any], valset: list[Any], metric: An
 
 
 def in_parallel(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """With what DSPy has for it: pairs of a program and an example; then whole evaluations."""
+    """With `dspy.Parallel`: pairs of a program and an example; then whole evaluations."""
     found, score = candidates(student, trainset), scorer(valset[3:], metric)
     tried = dspy.Parallel(num_threads=2, disable_progress_bar=True)(
         [(candidate, example) for candidate in found for example in valset[:3]]
@@ -171,7 +169,7 @@ def awaiting(student: Any, trainset: list[Any], valset: list[Any], metric: Any) 
 
 
 def left_running(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """A thread is still at work when the optimizer has come to its end."""
+    """A thread still works after the end of the optimizer."""
     found, score = candidates(student, trainset), scorer(valset, metric)
     pool = ThreadPoolExecutor(1)
     submitted(pool, score, found[5:])

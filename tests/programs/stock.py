@@ -1,8 +1,7 @@
-"""The reference: the same compile by stock DSPy in one process, written as its documentation would have it.
+"""The reference: the same compile by stock DSPy in one process, written as in its documentation.
 
 Run as `python stock.py CASE FILE`, CASE being JSON; writes the winner and its candidates to the file, as JSON. One
-thread, so that the LM cache misses each request once and `requests` of the provider are the fewest that stock can do
-with.
+thread, so that the LM cache misses each request once, and stock makes its fewest `requests`.
 """
 
 import contextlib
@@ -117,7 +116,7 @@ def divided(given: dict[str, Any], optimizer: Any) -> tuple[dict[str, Any], dict
 
 
 def with_optuna(metric: Any, teacher: dict[str, Any], given: dict[str, Any]) -> Any:
-    """Stock's study has no seed, so no two compiles of stock agree: here it has the one that the swarm gives it."""
+    """Stock's study has no seed, so no two compiles agree: here it has the seed that the swarm gives it."""
     import optuna
 
     sampler = optuna.samplers.TPESampler(seed=given.get("seed", 0))
@@ -127,9 +126,9 @@ def with_optuna(metric: Any, teacher: dict[str, Any], given: dict[str, Any]) -> 
 
 
 def count_calls() -> Callable[[], int]:
-    """How many completions were asked for since, those from the cache included.
+    """Counts requested completions from now on, including those from the cache.
 
-    Not by a DSPy callback: one would show in the tracebacks that an agent reads when a tool fails.
+    Not by a DSPy callback, which would show in the tracebacks that an agent reads when a tool fails.
     """
     made: list[int] = []
 
@@ -144,13 +143,13 @@ def count_calls() -> Callable[[], int]:
         from dspy.clients import execution
 
         execution.execute, execution.aexecute = counted(execution.execute), counted(execution.aexecute)
-    else:  # DSPy 3.3, whose clients make no call of another one
+    else:  # DSPy 3.3, whose clients make no call of another client
         dspy.LM.forward, dspy.LM.aforward = counted(dspy.LM.forward), counted(dspy.LM.aforward)
     return lambda: sum(made)
 
 
 def scored(case: dict[str, Any]) -> list[Any]:
-    """The validation set, or the part of the training set that the optimizer takes for it."""
+    """The validation set, or the part of the training set that the optimizer uses instead."""
     if case["validation"]:
         return examples("validation", case["validation"])
     train = examples("train", case["train"])
@@ -165,7 +164,7 @@ def score(program: Any, case: dict[str, Any]) -> float:
 
 
 def script(case: dict[str, Any]) -> dict[str, Any]:
-    """What a user would write: baseline, compile, winner."""
+    """A user's script: baseline, compile, winner."""
     student = getattr(programs(case), case["program"])()
     baseline = score(student, case)
     try:
@@ -184,7 +183,7 @@ def main(given: str, target: str, environment: Mapping[str, str] | None = None) 
     """Runs the script of a case.
 
     Args:
-        environment: of the process, where that is a fork.
+        environment: of the process, if that is a fork.
     """
     if environment is not None:
         os.environ.clear()

@@ -1,4 +1,4 @@
-"""A journal whose bodies are somewhere else is as good as any."""
+"""A run works the same if the bodies of its journal are in another place."""
 
 import shutil
 import signal
@@ -14,10 +14,10 @@ from swarm_wire.shards import read_folder
 
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 IN_FLIGHT = 2 * 4
-"""Of two workers with four threads each."""
+"""Calls in flight of two workers with four threads each."""
 LATENCY, UNSAVED = 0.5, 1.5
-"""Seconds: of a call; and of what a driver that is killed loses of its depot, at most: what was collected for the next
-object, until its workers notice."""
+"""Seconds: of a call; and, at most, of work that a killed driver loses: bodies not yet written to the depot, until its
+workers notice."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,9 @@ def undisturbed(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tup
     return run, provider.stats()["requests"]
 
 
-def test_the_winner_is_the_same(providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]) -> None:
+def test_bodies_in_a_depot_lead_to_the_same_winner(
+    providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
+) -> None:
     reference, requests = undisturbed
     provider = providers(1)
     run = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{tmp_path}/depot")
@@ -41,7 +43,7 @@ def test_the_winner_is_the_same(providers: Any, tmp_path: Path, undisturbed: tup
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_killed_run_goes_on_from_it(
+def test_a_killed_run_resumes_from_the_depot(
     number: int, providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
 ) -> None:
     reference, requests = undisturbed
@@ -59,7 +61,7 @@ def test_a_killed_run_goes_on_from_it(
     assert provider.stats()["requests"] <= requests + IN_FLIGHT + unsaved
 
 
-def test_what_was_lost_there_ends_the_run_and_says_so(providers: Any, tmp_path: Path) -> None:
+def test_a_body_lost_from_the_depot_ends_the_run_with_a_message(providers: Any, tmp_path: Path) -> None:
     provider, depot = providers(1), tmp_path / "depot"
     finished = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{depot}")
     assert finished.status == 0, finished.output
@@ -72,7 +74,7 @@ def test_what_was_lost_there_ends_the_run_and_says_so(providers: Any, tmp_path: 
     assert "was deleted or altered" in run.output
 
 
-def test_a_place_that_cannot_be_written_ends_the_run_and_says_so(providers: Any, tmp_path: Path) -> None:
+def test_a_depot_that_cannot_be_written_ends_the_run_with_a_message(providers: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     manifest = CASE.manifest(providers(1).url, maxAttempts=1)
     run = run_local(manifest, tmp_path, SWARM_DEPOT=f"file://{tmp_path}/file")

@@ -90,8 +90,7 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path, Any], None]:
 @dataclass(frozen=True)
 class Edit:
     """
-    Attributes:
-        new: whether anything new is to be asked.
+    Attributes: new: whether new calls are necessary.
     """
 
     make: Callable[[Path, Any], None]
@@ -145,8 +144,10 @@ def test_a_run_after_an_edit_pays_only_for_what_is_new(
         assert reused == first.requests
 
 
-def test_what_is_undone_is_not_paid_for_again(before: tuple[Path, LocalRun], providers: Any, tmp_path: Path) -> None:
-    """Also where of the run that paid no more is kept than its answers."""
+def test_an_edit_that_is_undone_is_not_paid_for_again(
+    before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
+) -> None:
+    """This holds even if only the answers of the run that paid are kept."""
     provider = providers(1)
     folder, first = copied(before, tmp_path / "edited")
     replaced("harbour.py", "Say which", "Name the one")(folder, provider)
@@ -158,7 +159,7 @@ def test_what_is_undone_is_not_paid_for_again(before: tuple[Path, LocalRun], pro
     assert (third.status, third.requests, third.program) == (0, 0, first.program), third.output
 
 
-def test_a_run_after_one_that_failed_uses_what_that_paid_for(providers: Any, tmp_path: Path) -> None:
+def test_a_run_uses_the_calls_that_a_failed_run_paid_for(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     folder = laid_out(tmp_path / "failed", provider)
     replaced("harbour.py", "return is_same(example, pred)", "return 'none'")(folder, provider)
@@ -172,7 +173,7 @@ def test_a_run_after_one_that_failed_uses_what_that_paid_for(providers: Any, tmp
     assert (mended.program, mended.requests + failed.requests) == (fresh.program, fresh.requests)
 
 
-def test_a_file_that_is_put_back_goes_on_where_the_run_was(
+def test_a_run_resumes_after_an_edited_file_is_restored(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     provider = providers(1)

@@ -1,4 +1,4 @@
-"""An estimate makes no call, is near what the same compile asks of a provider, and its limit is not below it."""
+"""An estimate makes no call, is near the real number of requests, and its limit is not below that number."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
-def test_a_compile_asks_for_no_more_than_the_limit_and_for_half_of_it_at_least(
+def test_a_compile_makes_between_half_of_the_estimated_limit_and_all_of_it(
     providers: Any, tmp_path: Path, case: Case
 ) -> None:
     provider = providers(1)
@@ -72,7 +72,9 @@ def estimate(manifest: dict[str, Any], folder: Path, *options: str, **env: str) 
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_calls_and_tokens_are_near_those_of_the_provider(providers: Any, tmp_path: Path, case: Case) -> None:
+def test_estimated_calls_and_tokens_are_near_those_that_the_provider_counts(
+    providers: Any, tmp_path: Path, case: Case
+) -> None:
     provider = providers(1)
     stock = case.stock(provider)
     asked = provider.stats()
@@ -133,7 +135,7 @@ def test_an_estimate_names_what_a_run_would_refuse(tmp_path: Path) -> None:
         ([], 1, "An estimate runs the program on invented answers: it must be able to read them."),
     ],
 )
-def test_what_cannot_be_estimated_is_told(tmp_path: Path, options: list[str], status: int, said: str) -> None:
+def test_parts_that_cannot_be_estimated_are_named(tmp_path: Path, options: list[str], status: int, said: str) -> None:
     manifest = Case("", "labeledFewShot", {"k": 2}, program="Broken").manifest("http://127.0.0.1:9/v1")
     told = estimate(manifest, tmp_path, *options)
     assert told.returncode == status

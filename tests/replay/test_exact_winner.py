@@ -48,7 +48,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("seed", "case"), CASES, ids=lambda value: value.name if isinstance(value, Case) else None)
-def test_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Path, seed: int, case: Case) -> None:
+def test_the_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Path, seed: int, case: Case) -> None:
     stock = case.stock(providers(seed))
     ours = case.swarm(providers(seed), tmp_path)
 
@@ -67,8 +67,8 @@ def test_a_report_says_what_made_the_artifact(providers: Any, tmp_path: Path) ->
     assert report["usage"].keys() >= {"calls", "promptTokens", "completionTokens"}
 
 
-def test_answers_without_the_format_asked_for_are_what_they_are_in_stock(tmp_path: Path) -> None:
-    """Asked again in another format, or an example without a score: DSPy decides, not we."""
+def test_malformed_answers_are_handled_as_in_stock(tmp_path: Path) -> None:
+    """DSPy decides whether to repeat the call in another format or to fail the example."""
     case = Case("", parameters={**SEARCH, "max_errors": 200}, program="Two")
     with running_provider(seed=2, malformed_rate=0.3, knowledge=KNOWLEDGE) as provider:
         stock = case.stock(provider)
@@ -104,9 +104,7 @@ def test_too_many_errors_end_the_compile_as_in_stock(providers: Any, tmp_path: P
     assert not list((ours.journal / "artifact").iterdir())
 
 
-def test_a_program_that_always_fails_is_reported_as_stock_does_and_with_the_cause(
-    providers: Any, tmp_path: Path
-) -> None:
+def test_a_program_that_always_fails_is_reported_as_in_stock_with_the_cause(providers: Any, tmp_path: Path) -> None:
     case = Case("", program="Broken")
     stock = case.stock(providers(1))
     ours = case.swarm(providers(1), tmp_path)
@@ -125,7 +123,7 @@ def test_a_program_that_always_fails_is_reported_as_stock_does_and_with_the_caus
         ("labeledFewShot", {"k": 2}, 12),
     ],
 )
-def test_a_student_that_fails_without_demonstrations_is_compiled_as_stock_does(
+def test_a_student_that_fails_without_demonstrations_is_compiled_as_in_stock(
     providers: Any, tmp_path: Path, optimizer: str, parameters: dict[str, Any], validation: int
 ) -> None:
     case = Case("", optimizer, parameters, program="Shy", validation=validation)

@@ -1,4 +1,4 @@
-"""Examples that fail show: how many of how many, why, where, and the first of them."""
+"""The report shows failed examples: their number, cause, place, and the first of them."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def line_of(text: str) -> int:
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
-def test_examples_that_fail_show_in_summary_and_report(providers: Any, tmp_path: Path) -> None:
+def test_failed_examples_show_in_summary_and_report(providers: Any, tmp_path: Path) -> None:
     stock = CASE.stock(providers(1))
     ours = CASE.swarm(providers(1), tmp_path)
     data = (ROOT / "examples" / "triage" / "data" / "validation.jsonl").read_text(encoding="utf-8").splitlines()

@@ -1,8 +1,8 @@
 """The first promise, for every optimizer: stock's winner, stock's ranking, and no request that stock would not make.
 
 The table is optimizer x program x seed, each without guesses, with guesses, and without lookahead. `make fidelity` runs
-every optimizer on every program, each day with other seeds; FIDELITY=all runs all of it. What runs by default is each
-optimizer once, every program at least once. `make older` runs a few rows on the older DSPy that we support.
+every optimizer on every program, each day with other seeds; FIDELITY=all runs all of it. By default each optimizer runs
+once, and every program at least once. `make older` runs a few rows on the older DSPy that we support.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from swarm_worker.lookahead.guesses import WASTE
 
 @dataclass(frozen=True)
 class Row:
-    """An optimizer, small: its name in the spec and its parameters, DSPy's; `seeded`: it takes a seed."""
+    """A small optimizer: its name in the spec and its parameters in DSPy; `seeded`: it takes a seed."""
 
     optimizer: str
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -87,19 +87,19 @@ OTHERS = {
     "Twice": "partial",
 }
 FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa")
-"""Programs of other forms, and the optimizers that get to see them (one of each kind)."""
+"""Programs of other forms, and the optimizers that compile them (one of each kind)."""
 
 UNSETTLED = {("simba", "Panel"): "Queue"}
-"""Where stock itself comes to one winner or another, and a program in whose place it does not.
+"""Programs for which stock itself has no fixed winner, and their replacements.
 
-A trace has its steps in the order in which threads came to their ends, and SIMBA shows it to a model: stock alone came
-to four winners in ten runs.
+A trace has its steps in the order in which threads ended, and SIMBA shows it to a model: stock found four winners in
+ten runs.
 """
 
 SEEDS = (1, 2, 3)
-"""Another seed, another provider, and another draw of the optimizer."""
+"""Each seed is another provider and another draw of the optimizer."""
 
-# Each optimizer once; those that bootstrap are in `test_exact_winner.py`, too.
+# Each optimizer once; optimizers that bootstrap are in `test_exact_winner.py`, too.
 FEW = [
     ("random search", "Two", 1),
     ("optuna", "One", 1),
@@ -125,7 +125,7 @@ ROWS_OF_ALL = [
 
 
 def rows_of_the_day(number: int) -> list[tuple[str, str, int]]:
-    """Each optimizer on each program, with one seed; for each number another one."""
+    """Each optimizer on each program, with a seed that depends on the number."""
     pairs = list(dict.fromkeys((row, program) for row, program, _ in ROWS_OF_ALL))
     return [
         (row, program, seed)
@@ -161,7 +161,7 @@ def stock(providers: Any, name: str, program: str, seed: int) -> StockRun:
 
 
 @pytest.mark.parametrize(("name", "program", "seed"), {"few": FEW, "older": FEW_OLDER}.get(WHICH) or rows_of_the_day(0))
-def test_without_guesses_a_compile_is_stocks_and_costs_no_more(
+def test_without_guesses_a_compile_equals_stock_and_costs_no_more(
     providers: Any, tmp_path: Path, name: str, program: str, seed: int
 ) -> None:
     expected = stock(providers, name, program, seed)
@@ -180,9 +180,7 @@ def test_without_guesses_a_compile_is_stocks_and_costs_no_more(
 @pytest.mark.parametrize(
     ("name", "program", "seed"), rows_of_the_day(1) if WHOLE else [("miprov2", "Two", 3), ("custom", "Two", 2)]
 )
-def test_guesses_change_nothing_but_the_cost(
-    providers: Any, tmp_path: Path, name: str, program: str, seed: int
-) -> None:
+def test_guesses_change_only_the_cost(providers: Any, tmp_path: Path, name: str, program: str, seed: int) -> None:
     expected = stock(providers, name, program, seed)
     ours = case(name, program, seed).swarm(providers(seed), tmp_path)
 
@@ -212,6 +210,6 @@ RANKED = ["random search", "copro", "miprov2", "simba, rules only", "custom"]
 @pytest.mark.parametrize(
     ("name", "program"), [(row, program) for row in RANKED for program in PROGRAMS] if WHOLE else [("miprov2", "Two")]
 )
-def test_a_wrong_winner_would_be_seen(providers: Any, name: str, program: str) -> None:
+def test_this_comparison_detects_a_wrong_winner(providers: Any, name: str, program: str) -> None:
     rankings = [stock(providers, name, program, seed).ranking for seed in SEEDS]
     assert sum(len(set(ranking)) >= min(3, len(ranking) - 1) for ranking in rankings) >= 2, rankings

@@ -1,5 +1,5 @@
-"""The journal alone decides: with a provider that never answers alike twice, a run that was killed again and again has
-the winner of its journal.
+"""The journal alone decides: with a provider whose answers always differ, a run killed repeatedly has the winner of its
+journal.
 """
 
 import shutil
@@ -31,7 +31,7 @@ CASES: dict[str, Case] = {
 
 @pytest.fixture
 def random_provider(providers: Any) -> Any:
-    """Answers slowly enough to be interrupted, and every time otherwise."""
+    """Answers slowly enough to be interrupted, and differently each time."""
     provider = providers(1)
     provider.set_faults(random=True, latency="uniform:0.02:0.1")
     return provider
@@ -39,9 +39,7 @@ def random_provider(providers: Any) -> Any:
 
 @pytest.mark.parametrize("seed", of_the_day([1, 2, 3]))
 @pytest.mark.parametrize("name", sample([*CASES], len(CASES)))
-def test_a_run_that_was_killed_has_the_winner_of_its_journal(
-    random_provider: Any, tmp_path: Path, name: str, seed: int
-) -> None:
+def test_a_killed_run_has_the_winner_of_its_journal(random_provider: Any, tmp_path: Path, name: str, seed: int) -> None:
     case = replace(CASES[name], train=16, validation=12)
     run, kills = disturbed(case, random_provider, tmp_path, kills=6 if WHOLE else 3, seed=seed)
     assert run.status == 0, run.output

@@ -1,4 +1,4 @@
-"""What a run may cost: never passed; what is complete is kept; with a higher limit it goes on to the same end."""
+"""A run never exceeds its limit and keeps finished results; a higher limit continues it to the same winner."""
 
 import copy
 import signal
@@ -35,7 +35,7 @@ def stock(providers: Any) -> StockRun:
 
 
 @pytest.mark.parametrize("calls", sample([1, 7, 24, 60, 110], 3))
-def test_requests_never_pass_the_limit_and_a_higher_one_goes_on(
+def test_requests_never_exceed_the_limit_and_a_higher_limit_continues_the_run(
     providers: Any, tmp_path: Path, stock: StockRun, calls: int
 ) -> None:
     provider = providers(1)
@@ -87,7 +87,7 @@ def test_the_best_program_so_far_is_published_if_the_spec_says_so(providers: Any
     assert "partial" in run.output
 
 
-def test_time_is_limited_too(providers: Any, tmp_path: Path, stock: StockRun) -> None:
+def test_a_limit_of_time_ends_a_run(providers: Any, tmp_path: Path, stock: StockRun) -> None:
     provider = providers(1)
     provider.set_faults(latency="1")
     try:
@@ -101,7 +101,7 @@ def test_time_is_limited_too(providers: Any, tmp_path: Path, stock: StockRun) ->
 
 
 @pytest.mark.parametrize("victim", ["work", "plan"])
-def test_a_process_that_is_killed_has_said_before_what_it_spends(providers: Any, tmp_path: Path, victim: str) -> None:
+def test_a_killed_process_has_reported_its_spending_in_advance(providers: Any, tmp_path: Path, victim: str) -> None:
     provider = providers(1)
     provider.set_faults(latency="0.2")
     driver = start_local(limited(provider.url, lmCalls=60), tmp_path)
@@ -115,7 +115,7 @@ def test_a_process_that_is_killed_has_said_before_what_it_spends(providers: Any,
     assert provider.stats()["requests"] <= 60
 
 
-def test_a_price_that_nobody_knows_is_told_before_any_call(providers: Any, tmp_path: Path) -> None:
+def test_an_unknown_price_is_reported_before_any_call(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     manifest = limited(provider.url, costUSD=1)
     del manifest["spec"]["models"]["student"]["price"]
@@ -125,8 +125,8 @@ def test_a_price_that_nobody_knows_is_told_before_any_call(providers: Any, tmp_p
     assert provider.stats()["requests"] == 0
 
 
-def test_the_journal_tells_accounts_apart(providers: Any, tmp_path: Path, stock: StockRun) -> None:
-    """A second run in the folder does not write over what the first one spent."""
+def test_the_journal_keeps_accounts_of_runs_apart(providers: Any, tmp_path: Path, stock: StockRun) -> None:
+    """A second run in the folder does not overwrite the spending of the first."""
     provider = providers(1)
     for calls in (20, 40, 60):
         run_local(limited(provider.url, lmCalls=calls), tmp_path)
@@ -135,8 +135,8 @@ def test_the_journal_tells_accounts_apart(providers: Any, tmp_path: Path, stock:
     assert run.report["spent"]["calls"] == provider.stats()["requests"] == stock.requests
 
 
-def test_the_local_driver_goes_on_with_the_very_round_that_a_limit_has_cut_short(tmp_path: Path) -> None:
-    """What a plan leaves out depends on what it finds, so it is to find all of the round."""
+def test_the_local_driver_resumes_the_round_that_a_limit_cut_short(tmp_path: Path) -> None:
+    """A plan skips effects according to known results, so it must find all results of the round."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, varied=True, model={"small": 0.9}) as provider:
         unlimited = run_local(limited(provider.url, PRUNED), tmp_path / "unlimited")
         requests = provider.stats()["requests"]
@@ -151,7 +151,7 @@ def test_the_local_driver_goes_on_with_the_very_round_that_a_limit_has_cut_short
         assert provider.stats()["requests"] == requests
 
 
-# --- the operator, with a limit that is reached anywhere -----------------------------------------------------------
+# --- the operator, with a limit reached at any moment -----------------------------------------------------------
 
 SMALL = Case(
     "",
@@ -161,22 +161,22 @@ SMALL = Case(
     train=8,
     validation=8,
 )
-"""Its plans run the candidates' evaluations themselves."""
+"""A case whose plans evaluate the candidates themselves."""
 HIGHER = {"lmCalls": 10**6, "costUSD": 10**3}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The end of a run."""
 
     program: dict[str, Any]
     told: dict[str, Any]
     answers: int
-    """That the provider gave, each counted once."""
+    """Answers of the provider, each counted once."""
 
 
 class Sweep:
-    """Runs of one case that a limit ends, and the same without a limit.
+    """Runs of a case that a limit ends, and a run without a limit.
 
     Args:
         model: of the provider, which gives each run of a sweep the same answers.
@@ -212,7 +212,7 @@ class Sweep:
         return Outcome(run.artifact["program"], told, self._running.stats()["distinct"])
 
     def ended_by(self, limit: str, part: float, *, is_wanted: bool) -> Outcome:
-        """What a run comes to that is ended when it has spent this part of all, and goes on with a higher limit."""
+        """The end of a run that a limit stops after this part of its calls, and a higher limit continues."""
         if limit == "wallClock":
             run, most = self.begin({limit: 3600, "publishPartial": is_wanted}), part * self.cost["lmCalls"]
             run.end(lambda: self._is_late(run, most))
@@ -226,7 +226,7 @@ class Sweep:
         return self.outcome(run)
 
     def _is_late(self, run: Run, requests: float) -> None:
-        """The clock jumps when so many requests were made."""
+        """The clock jumps after this number of requests."""
         if run.cluster.now < run.began + timedelta(hours=1) and self._running.stats()["requests"] >= requests:
             run.cluster.now += timedelta(hours=1)
 
@@ -239,7 +239,7 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         if pruning not in made:
             folder = tmp_path_factory.mktemp(pruning)
             if pruning == "off":
-                # The winner is a late candidate: when a limit ends a run, another one is the best so far.
+                # The winner is a late candidate: when a limit ends a run, another candidate is the best so far.
                 made[pruning] = Sweep(SMALL, folder, 7, pruning)
             else:
                 made[pruning] = Sweep(PRUNED, folder, 1, pruning, model={"small": 0.9})
@@ -267,7 +267,7 @@ ALL_LIMITS = [
 
 
 @pytest.mark.parametrize(("pruning", "limit", "part"), ALL_LIMITS if WHOLE else FEW_LIMITS)
-def test_wherever_a_limit_was_reached_a_higher_one_leads_to_the_same_end(
+def test_wherever_a_limit_is_reached_a_higher_limit_leads_to_the_same_winner(
     sweeps: Callable[[str], Sweep], pruning: str, limit: str, part: float
 ) -> None:
     sweep = sweeps(pruning)

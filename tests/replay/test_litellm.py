@@ -1,4 +1,4 @@
-"""Compiles whose models LiteLLM serves: stock's winner, or an end by name; never a winner of another compile."""
+"""Compiles with models served by LiteLLM end with stock's winner or with a named reason, never with another winner."""
 
 import os
 from dataclasses import replace
@@ -40,7 +40,7 @@ CASES = [
 
 
 def swarm(case: Case, provider: Any, folder: Path, fault: str) -> LocalRun:
-    """With LiteLLM's import at fault, in every process: none is a fork of the tests' server."""
+    """A compile in which LiteLLM's import fails, in new processes instead of forks of the tests' server."""
     paths = os.pathsep.join(map(str, [PROGRAMS / "litellm_faults", *PATHS]))
     manifest = case.manifest(provider.url, maxAttempts=1 if fault == "broken" else 3)
     with counted(provider) as requests:
@@ -51,7 +51,9 @@ def swarm(case: Case, provider: Any, folder: Path, fault: str) -> LocalRun:
 @pytest.mark.parametrize(
     ("seed", "case"), sample(CASES, len(CASES)), ids=lambda value: value.name if isinstance(value, Case) else None
 )
-def test_a_slow_import_of_litellm_leads_to_stocks_winner(providers: Any, tmp_path: Path, seed: int, case: Case) -> None:
+def test_a_slow_import_of_litellm_does_not_change_the_winner(
+    providers: Any, tmp_path: Path, seed: int, case: Case
+) -> None:
     stock = case.stock(providers(seed))
     ours = swarm(case, providers(seed), tmp_path, "slow")
 
@@ -61,7 +63,7 @@ def test_a_slow_import_of_litellm_leads_to_stocks_winner(providers: Any, tmp_pat
     assert ours.calls == ours.requests
 
 
-def test_an_import_of_litellm_that_fails_once_leads_to_stocks_winner(providers: Any, tmp_path: Path) -> None:
+def test_an_import_of_litellm_that_fails_once_does_not_change_the_winner(providers: Any, tmp_path: Path) -> None:
     seed, case = CASES[0]
     stock = case.stock(providers(seed))
     ours = swarm(case, providers(seed), tmp_path, str(tmp_path / "failed"))
@@ -72,7 +74,7 @@ def test_an_import_of_litellm_that_fails_once_leads_to_stocks_winner(providers: 
     assert ours.report["failedCells"] == 0
 
 
-def test_litellm_that_cannot_be_imported_ends_the_run_by_name(providers: Any, tmp_path: Path) -> None:
+def test_a_failing_import_of_litellm_ends_the_run_with_a_named_reason(providers: Any, tmp_path: Path) -> None:
     seed, case = CASES[0]
     ours = swarm(case, providers(seed), tmp_path, "broken")
 

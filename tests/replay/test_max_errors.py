@@ -1,4 +1,4 @@
-"""Where stock stops because too much fails, we stop, too: not many calls later, and with the same end."""
+"""If stock stops because of too many errors, we stop, too: only a few calls later, and with the same end."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from support.compiles import Case
 
 SEARCH = "bootstrapFewShotWithRandomSearch"
 IN_FLIGHT = 2 * 4
-"""Cells: as many as two workers of the local driver have threads."""
+"""Cells: the number of threads of two workers of the local driver."""
 UNHEARD = 10
-"""Cells that may begin while the driver's word is on its way to the other worker."""
+"""Cells that may start before the driver's message reaches the other worker."""
 LATENCY = "0.2"
-"""Seconds, for our run: a model's answer takes longer than the driver's word, on a busy machine, too."""
+"""Seconds of an answer in our run: longer than the driver's message takes, even on a busy machine."""
 
 ENDED: list[tuple[str, str, dict[str, Any]]] = [
     ("Hopeless", SEARCH, {"num_candidate_programs": 4, "max_labeled_demos": 4}),
@@ -26,7 +26,7 @@ ENDED: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("program", "optimizer", "parameters"), ENDED, ids=str)
-def test_a_compile_that_stock_ends_costs_no_more_than_what_is_in_flight(
+def test_a_compile_that_stock_ends_costs_only_the_calls_in_flight_more(
     providers: Any, tmp_path: Path, program: str, optimizer: str, parameters: dict[str, Any]
 ) -> None:
     case = Case("ended", optimizer, parameters, program, train=40, validation=60)
@@ -43,7 +43,7 @@ def test_a_compile_that_stock_ends_costs_no_more_than_what_is_in_flight(
 
 
 @pytest.mark.parametrize("max_errors", [3, 8])
-def test_an_optimizer_that_goes_on_after_too_many_errors_comes_to_stocks_winner(
+def test_an_optimizer_that_continues_after_too_many_errors_finds_the_winner_of_stock(
     providers: Any, tmp_path: Path, max_errors: int
 ) -> None:
     parameters = {"seed": 1, "num_candidates": 3, "num_trials": 5, "minibatch": False}

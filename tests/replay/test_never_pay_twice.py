@@ -1,4 +1,4 @@
-"""The second promise: whatever dies, only calls in flight are lost."""
+"""The second promise: whichever process dies, only calls in flight are lost."""
 
 import signal
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from support.sampling import paired
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 WORKERS, THREADS = 2, 4
 IN_FLIGHT = WORKERS * THREADS
-"""The call that each thread is in. A bootstrap is one cell, but tells of each call."""
+"""A call for each thread. A bootstrap is a single cell, but reports each call."""
 UNHEARD = 3 * IN_FLIGHT
-"""The same when the driver is killed: what it had not read yet, and what they begin until they know, is lost, too."""
+"""The same when the driver is killed: unread results, and calls begun before the workers notice, are lost, too."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def undisturbed(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @contextmanager
 def slow(provider: Any) -> Iterator[None]:
-    """Long enough answers that a process can be caught in the middle of its work."""
+    """Answers slow enough to catch a process in the middle of its work."""
     provider.set_faults(latency="0.15")
     try:
         yield
@@ -38,7 +38,7 @@ def slow(provider: Any) -> Iterator[None]:
 
 
 def kills(requests: list[int], *numbers: signal.Signals) -> Any:
-    """Signals, each after so many requests: in the first round, or in the second."""
+    """Signals, each after some number of requests: in the first round, or in the second."""
     rows = [
         pytest.param(number, after, id=f"{number.name} after {after} requests")
         for number, after in paired(numbers, requests)
@@ -47,7 +47,7 @@ def kills(requests: list[int], *numbers: signal.Signals) -> Any:
 
 
 @kills([30, 90], signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-def test_a_stopped_driver_goes_on_where_it_was(
+def test_a_stopped_driver_resumes_where_it_stopped(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int], number: int, after: int
 ) -> None:
     reference, requests = undisturbed
@@ -120,7 +120,7 @@ def test_a_torn_journal_loses_only_its_last_record(
     assert provider.stats()["requests"] <= 1
 
 
-def test_a_provider_that_is_away_is_never_a_score(
+def test_an_unreachable_provider_is_never_a_score(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
 ) -> None:
     reference, _ = undisturbed

@@ -1,4 +1,4 @@
-"""What differs from process to process ends a run before its first LM call, with a message that says what and where."""
+"""A difference between processes ends a run before its first LM call, with a message that names it and its place."""
 
 from pathlib import Path
 from typing import Any
@@ -88,21 +88,21 @@ def test_a_difference_ends_the_run_before_the_first_call(
     assert provider.stats()["requests"] == 0
 
 
-def test_a_steady_program_compiles_and_its_journal_needs_no_second_rehearsal(providers: Any, tmp_path: Path) -> None:
+def test_a_deterministic_program_compiles_and_is_rehearsed_once(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     given = manifest(provider.url, tmp_path, "")
     first = run_local(given, tmp_path, SWARM_TWIN="1")
     assert first.status == 0, first.output
     assert first.report["usage"]["calls"] == provider.stats()["requests"] > 0
 
-    # With results in the journal, two processes are not asked again whether they agree.
+    # With results in the journal, two processes are not compared again.
     (tmp_path / "journal" / "artifact" / "program.json").unlink()
     second = run_local(given, tmp_path, SWARM_TWIN="1")
     assert second.status == 0, second.output
     assert second.program == first.program
 
 
-def test_the_rehearsal_can_be_left_out(providers: Any, tmp_path: Path) -> None:
+def test_the_rehearsal_can_be_turned_off(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     ours = run_local(manifest(provider.url, tmp_path, CHANGES["metric"]), tmp_path, SWARM_TWIN="0")
     assert "in two processes that differ only in" not in ours.output

@@ -1,4 +1,4 @@
-"""Examples that end the process that runs them, or never end: each is an error, as if the program had raised one."""
+"""An example that kills its process, or never ends, is an error, as if the program had raised an exception."""
 
 import copy
 from pathlib import Path
@@ -14,7 +14,7 @@ CASE = Case("", parameters={"num_candidate_programs": 2, "max_labeled_demos": 4}
 
 @pytest.fixture(scope="module")
 def stock(providers: Any) -> StockRun:
-    """With an exception in its place."""
+    """Stock, with an exception in place of the fault."""
     return CASE.stock(providers(1))
 
 
@@ -22,7 +22,7 @@ def stock(providers: Any) -> StockRun:
     ("poison", "why"),
     [("kill", "SIGKILL"), ("exit", "exit code 3"), ("hang", "CellTimeout"), ("regex", "exit code 1")],
 )
-def test_a_poisoned_example_is_an_error_and_no_other_is(
+def test_only_an_example_that_kills_its_process_is_an_error(
     providers: Any, tmp_path: Path, stock: StockRun, poison: str, why: str
 ) -> None:
     provider = providers(1)
@@ -38,7 +38,7 @@ def test_a_poisoned_example_is_an_error_and_no_other_is(
     assert {why in error for error in errors} == {True}, errors
 
 
-def test_where_every_example_ends_its_process_the_run_ends(providers: Any, tmp_path: Path) -> None:
+def test_a_run_fails_if_every_example_kills_its_process(providers: Any, tmp_path: Path) -> None:
     manifest = copy.deepcopy(CASE.manifest(providers(1).url))
     manifest["spec"]["program"]["entrypoint"] = "replay_programs:Deadly"
     ended = run_local(manifest, tmp_path, POISON="exit")

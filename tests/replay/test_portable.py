@@ -1,4 +1,4 @@
-"""Programs and metrics that hold retrievers, connections and clients: the winner of stock."""
+"""Programs and metrics that hold retrievers, connections and clients lead to the winner of stock."""
 
 import signal
 from pathlib import Path
@@ -32,7 +32,7 @@ SEARCH = {"num_candidate_programs": 1, "max_labeled_demos": 3, "max_bootstrapped
     ],
     ids=lambda case: case.name,
 )
-def test_what_a_program_holds_is_there_in_every_worker(providers: Any, tmp_path: Path, case: Case) -> None:
+def test_a_programs_retrievers_and_connections_work_in_every_worker(providers: Any, tmp_path: Path, case: Case) -> None:
     stock = case.stock(providers(1))
     ours = case.swarm(providers(1), tmp_path, SWARM_TWIN="1")
     assert ours.status == 0, ours.output
@@ -40,10 +40,10 @@ def test_what_a_program_holds_is_there_in_every_worker(providers: Any, tmp_path:
     assert ours.requests == stock.requests
 
 
-def test_keys_of_a_programs_own_models_reach_its_pods_alone(
+def test_keys_of_a_programs_own_models_reach_only_its_pods(
     providers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither in the middle of a run, where its tasks are, nor at its end."""
+    """The folder holds no key in the middle of a run, when its tasks are there, or at its end."""
     provider = providers(1)
     monkeypatch.setenv("OWN_MODELS", provider.url)
     monkeypatch.setenv("OWN_KEY", KEY)

@@ -1,6 +1,6 @@
 """Pruning: stock's winner, for fewer requests.
 
-What runs by default is a few compiles; `make fidelity` runs two seeds a day of each program, FIDELITY=all all seeds,
+A few compiles run by default; `make fidelity` runs two seeds a day of each program, FIDELITY=all all seeds,
 each with another provider. Evaluations are larger than in `test_fidelity.py`: few cells are not worth a round.
 """
 
@@ -37,7 +37,7 @@ def provider_of(seed: int) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "seed"), list(dict.fromkeys(OF_THE_DAY)) if WHOLE else FEW)
-def test_the_winner_is_stocks_for_fewer_requests(tmp_path: Path, name: str, seed: int) -> None:
+def test_pruning_finds_the_winner_of_stock_with_fewer_requests(tmp_path: Path, name: str, seed: int) -> None:
     with provider_of(seed) as provider:
         stock = CASES[name].stock(provider)
         ours = CASES[name].swarm(provider, tmp_path, speculation=0)
@@ -52,7 +52,7 @@ def test_the_winner_is_stocks_for_fewer_requests(tmp_path: Path, name: str, seed
 
 
 def candidates_are_stocks_or_worse(ours: LocalRun, stock: StockRun) -> None:
-    """A candidate's score is stock's, or it says that it is a bound: then stock's is not above it."""
+    """A candidate's score is that of stock, or is marked as a bound that stock's score does not exceed."""
     assert all(mine >= theirs for mine, theirs in zip(ours.ranking, stock.ranking, strict=True))
     known = [candidate["score"] for candidate in ours.report["candidates"] if not candidate["bound"]]
     assert not set(known) - set(stock.ranking)
@@ -63,7 +63,7 @@ def candidates_are_stocks_or_worse(ours: LocalRun, stock: StockRun) -> None:
         assert len(known) + pruned["candidates"] == len(stock.ranking)
 
 
-def test_the_program_file_is_the_same_byte_for_byte(tmp_path: Path) -> None:
+def test_pruning_writes_the_same_program_file_byte_for_byte(tmp_path: Path) -> None:
     case = CASES["One"]
     with provider_of(4) as provider:
         runs = [run_local(case.manifest(provider.url, pruning=how), tmp_path / how) for how in ("exact", "off")]

@@ -1,4 +1,4 @@
-"""How fast providers are asked, on the local driver: limits are kept, objections cost time and nothing else."""
+"""Rate limits on the local driver: limits are kept, and rate limit errors cost only time."""
 
 import copy
 from pathlib import Path
@@ -36,10 +36,10 @@ def statuses(provider: Any) -> dict[str, int]:
     [{"requestsPerMinute": 900, "group": "all"}, {"concurrency": 3, "group": "all"}],
     ids=lambda rates: next(iter(rates)),
 )
-def test_all_workers_together_keep_to_a_limit(
+def test_all_workers_together_keep_a_limit_of_requests(
     providers: Any, tmp_path: Path, stock: StockRun, rates: dict[str, Any]
 ) -> None:
-    """Two models in one group. A cell that only waits for its turn does not count as one that hangs."""
+    """Two models in a group. A cell that only waits for the limiter does not count as hanging."""
     provider = providers(1)
     provider.set_faults(rpm=900 if "requestsPerMinute" in rates else 0, burst=30, latency="0.05")
     run = run_local(manifest(provider.url, rates, limits={"cellSeconds": 1}), tmp_path, workers=3)
@@ -52,15 +52,15 @@ def test_all_workers_together_keep_to_a_limit(
         assert stats["peak_in_flight"] == 3
 
 
-def test_tokens_are_limited_too(providers: Any, tmp_path: Path, stock: StockRun) -> None:
+def test_all_workers_together_keep_a_limit_of_tokens(providers: Any, tmp_path: Path, stock: StockRun) -> None:
     provider = providers(1)
     run = run_local(manifest(provider.url, {"tokensPerMinute": 10**6}), tmp_path, workers=3)
     assert run.status == 0, run.output
     assert run.program == stock.program
 
 
-def test_objections_cost_no_attempt_and_no_score(providers: Any, tmp_path: Path, stock: StockRun) -> None:
-    """Nothing is repeated after an error here: neither calls nor cells."""
+def test_rate_limit_errors_cost_no_attempt_and_no_score(providers: Any, tmp_path: Path, stock: StockRun) -> None:
+    """Neither calls nor cells are repeated after an error here."""
     provider = providers(1)
     provider.set_faults(rpm=2400, burst=6)
     run = run_local(manifest(provider.url, None), tmp_path, workers=3)

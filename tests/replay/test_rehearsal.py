@@ -1,4 +1,4 @@
-"""What a rehearsal lets pass, and what it refuses by name before the first LM call; against stock where it passes."""
+"""A rehearsal accepts a program, which then ends as in stock, or refuses it by name before the first LM call."""
 
 import json
 import os
@@ -199,7 +199,7 @@ def without_lm(state: dict[str, Any]) -> dict[str, Any]:
     ],
     ids=["a memory", "functools.cache and custom", "the order of a set", "BestOfN", "Refine"],
 )
-def test_what_leaves_nothing_that_counts_ends_in_stocks_program(
+def test_a_program_whose_traces_do_not_matter_ends_in_the_program_of_stock(
     providers: Any, tmp_path: Path, change: str, optimizer: dict[str, Any]
 ) -> None:
     provider = providers(1)
@@ -219,7 +219,7 @@ def test_what_leaves_nothing_that_counts_ends_in_stocks_program(
     ],
     ids=["a callback", "an example", "a memory and custom"],
 )
-def test_what_others_would_miss_is_refused_by_its_name_before_the_first_call(
+def test_state_that_other_processes_would_miss_is_refused_by_name_before_the_first_call(
     providers: Any, tmp_path: Path, change: str, optimizer: dict[str, Any], told: str
 ) -> None:
     provider = providers(1)
@@ -231,7 +231,7 @@ def test_what_others_would_miss_is_refused_by_its_name_before_the_first_call(
 
 
 @pytest.mark.parametrize(("seconds", "rehearsed"), [(8, 1), (0, 0)])
-def test_a_slow_example_is_begun_once_before_the_first_call(
+def test_a_slow_example_is_rehearsed_once_before_the_first_call(
     providers: Any, tmp_path: Path, seconds: int, rehearsed: int
 ) -> None:
     provider = providers(1)

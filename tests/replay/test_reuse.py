@@ -1,4 +1,4 @@
-"""After a change of the spec, only what is new is paid for, and the winner is that of a fresh run."""
+"""After a change of the spec, a run pays only for new work, and the winner is that of a fresh run."""
 
 import shutil
 from collections.abc import Mapping
@@ -17,11 +17,10 @@ SWARM = {"speculation": 0, "pruning": "off"}
 
 @dataclass(frozen=True)
 class Change:
-    """Of the spec, between two runs.
+    """A change of the spec between two runs.
 
     Attributes:
-        cells: whether results are used as they are; otherwise only LM calls are.
-        new: whether anything new is to be computed.
+        cells: whether results of cells are reused; otherwise only LM calls are. new: whether new work is necessary.
     """
 
     case: Case = BASE
@@ -45,10 +44,10 @@ CHANGES: dict[str, Change] = {
 def run(
     case: Case, provider: Any, folder: Path, *arguments: str, model: str = "openai/small", depot: str = "", **swarm: Any
 ) -> LocalRun:
-    """The local driver, in a folder with journals of its own making.
+    """The local driver, in a folder with its own journals.
 
     Args:
-        depot: where bodies are kept. Empty: with their records.
+        depot: the place of bodies; empty: with their records.
     """
     folder.mkdir(exist_ok=True)
     manifest = case.manifest(provider.url, **{**SWARM, **swarm})
@@ -68,7 +67,7 @@ def before(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_changed_spec_pays_only_for_what_is_new(
+def test_a_changed_spec_pays_only_for_new_work(
     what: str, before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     change, provider = CHANGES[what], providers(1)
@@ -87,14 +86,16 @@ def test_a_changed_spec_pays_only_for_what_is_new(
     assert f"reused: {reused['calls']:,} LM calls" in changed.output
 
 
-def test_what_earlier_runs_reused_is_still_there(before: tuple[Path, LocalRun], providers: Any, tmp_path: Path) -> None:
+def test_results_that_earlier_runs_reused_are_kept(
+    before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
+) -> None:
     provider, folder = providers(1), shutil.copytree(before[0], tmp_path / "folder")
     assert run(BASE, provider, folder, threadsPerPod=3).requests == 0
     third = run(BASE, provider, folder, threadsPerPod=2)
     assert (third.status, third.requests) == (0, 0), third.output
 
 
-def test_a_journal_that_was_too_large_is_used_by_the_run_that_keeps_its_own_elsewhere(
+def test_a_run_with_a_depot_uses_an_earlier_journal_that_became_too_large(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     provider, folder, first = providers(1), shutil.copytree(before[0], tmp_path / "folder"), before[1]
@@ -109,7 +110,7 @@ def test_a_journal_that_was_too_large_is_used_by_the_run_that_keeps_its_own_else
 
 
 @pytest.mark.parametrize("why", ["another model", "a journal of its own"])
-def test_what_cannot_be_reused_is_paid_for(
+def test_results_that_cannot_be_reused_are_paid_for_again(
     why: str, before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     provider, folder, first = providers(1), shutil.copytree(before[0], tmp_path / "folder"), before[1]

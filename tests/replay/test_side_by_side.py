@@ -1,4 +1,4 @@
-"""Optimizers with threads and coroutines of their own: stock's program, whichever of them is first."""
+"""Optimizers with threads and coroutines of their own end in stock's program, whichever thread is first."""
 
 import os
 from pathlib import Path
@@ -24,12 +24,12 @@ TIMES = int(os.environ.get("TIMES", "1"))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_an_optimizer_with_threads_comes_to_stocks_program(providers: Any, tmp_path: Path, optimizer: str) -> None:
+def test_an_optimizer_with_threads_finds_the_program_of_stock(providers: Any, tmp_path: Path, optimizer: str) -> None:
     case = Case(optimizer, "custom", {"entrypoint": f"side_by_side:{optimizer}"}, train=12, validation=12)
     expected = case.stock(providers(1))
     assert expected.error is None
     for time in range(TIMES):
-        # Waves of more than 4 cells are for workers, and the first plan has its twin.
+        # Workers run waves of more than 4 cells, and the first plan has a twin.
         ours = case.swarm(providers(1), tmp_path / f"{time}", SWARM_SMALL_WAVE="4", SWARM_TWIN="1")
         assert ours.status == 0, ours.output
         assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)

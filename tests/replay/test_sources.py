@@ -1,4 +1,4 @@
-"""A package with subfolders and data beside it: on a laptop as it lies there, and packed, as in a cluster."""
+"""A package with subfolders and data beside it: as a folder on a laptop, and packed as on a cluster."""
 
 import json
 import os
@@ -64,9 +64,7 @@ def swarm(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_a_packed_package_is_compiled_as_the_folder_is_and_nothing_beside_it_is_imported(
-    tmp_path: Path, providers: Any
-) -> None:
+def test_a_packed_package_compiles_as_its_folder_and_imports_nothing_beside_it(tmp_path: Path, providers: Any) -> None:
     endpoint = providers(0).url
     mine, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
     for path, text in FILES.items():

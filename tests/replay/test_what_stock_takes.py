@@ -1,4 +1,4 @@
-"""What stock DSPy takes, a compile takes: a training set alone, bare predictors, metrics of every make."""
+"""A compile accepts whatever stock DSPy accepts: only a training set, bare predictors, all kinds of metrics."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -61,14 +61,14 @@ def test_a_training_set_alone_is_enough(providers: Any, tmp_path: Path, case: Ca
     ],
     ids=lambda given: getattr(given, "optimizer", str(given)),
 )
-def test_a_bare_predictor_is_a_program_and_any_callable_a_metric(
+def test_a_bare_predictor_is_a_program_and_any_callable_is_a_metric(
     providers: Any, tmp_path: Path, case: Case, program: str, metric: str
 ) -> None:
     is_stocks(replace(case, program=program, metric=metric, train=16), providers, tmp_path)
 
 
 @pytest.mark.parametrize("adapter", ["json", "xml", "twoStep"])
-def test_the_specs_adapter_is_in_force_everywhere(providers: Any, tmp_path: Path, adapter: str) -> None:
+def test_the_adapter_of_the_spec_is_used_for_every_call(providers: Any, tmp_path: Path, adapter: str) -> None:
     is_stocks(replace(SEARCH, adapter=adapter), providers, tmp_path)
 
 
@@ -109,10 +109,10 @@ GEPAS_OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", sample(GEPAS_OPTIONS, 2), ids=", ".join)
-def test_gepas_options_are_stocks(providers: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_the_options_of_gepa_act_as_in_stock(providers: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     metric = "objectives" if "frontier_type" in options else "feedback"
     case = Case("", "gepa", {"max_metric_calls": 70, **options}, "One", metric, train=16, validation=12, prompt=True)
-    is_stocks(case, providers, tmp_path, seed=2)  # where each comes to a winner of its own
+    is_stocks(case, providers, tmp_path, seed=2)  # each leads to another winner
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""The administrator's view of the cluster: one connection, so that a question costs little.
+"""The administrator's view of the cluster, over a single connection, so that requests are cheap.
 
-An API server that was started again has forgotten it, and closes one that nobody has used for a while.
+A restarted API server has lost the connection; it also closes idle ones.
 """
 
 import base64
@@ -19,7 +19,7 @@ IDLE_SECONDS = 5.0
 
 
 class Refused(Exception):
-    """The API server did not do it."""
+    """The API server refused the request."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"HTTP {status}: {text}")
@@ -47,7 +47,7 @@ class Api:
         self._connection = HTTPSConnection(urlsplit(self.url).netloc, context=mine, timeout=30)
 
     def get(self, path: str) -> Any:
-        """None where there is nothing. Raises Refused, or OSError and HTTPException where nobody answers."""
+        """None if the object does not exist. Raises Refused, or OSError and HTTPException if nobody answers."""
         try:
             return self.send("GET", path)
         except Refused as error:
@@ -65,7 +65,7 @@ class Api:
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, HTTPException):
-            # The next request opens it anew.
+            # The next request opens the connection again.
             self._connection.close()
             raise
         if response.status >= 300:

@@ -1,4 +1,4 @@
-"""What records carry, in plain bytes: frames are deflated and encoded, so a look at them as they are finds nothing."""
+"""The content of records in plain bytes: frames are deflated and encoded, so a search in them finds nothing."""
 
 import json
 import re
@@ -16,14 +16,14 @@ _NONCE = re.compile(r"swarm/\d+ ([!-~]{8,64}) ")
 
 
 def inflated(records: Iterable[Record]) -> Iterator[bytes]:
-    """Each record's header and body as they were before their frame."""
+    """Each record's header and body before framing."""
     for record in records:
         yield json.dumps(record.header, ensure_ascii=False).encode()
         yield record.body
 
 
 def traces(secret: str) -> list[bytes]:
-    """What shows a secret, and each line of it, to whoever looks for that."""
+    """Bytes that would reveal a secret, or a line of it."""
     texts = [text for text in (secret.strip(), *secret.splitlines()) if len(text) >= 8]
     ways = [text for line in texts for text in (line, quote(line, safe=""), quote_plus(line), json.dumps(line)[1:-1])]
     return [*map(str.encode, ways), *(b64encode(text.encode())[:-4] for text in texts)]
@@ -36,7 +36,7 @@ def left(folder: Path) -> Iterator[Record]:
 
 
 def kinds_without(secret: str, folder: Path, output: str) -> set[RecordKind]:
-    """The kinds of records in a folder, which holds no secret in any way; nor does the output."""
+    """The kinds of records in a folder; asserts that neither folder nor output holds a secret."""
     files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
     records = [*left(folder)]
     everything = [output.encode(), *files, *inflated(records)]
@@ -45,7 +45,7 @@ def kinds_without(secret: str, folder: Path, output: str) -> set[RecordKind]:
 
 
 def printed(output: str) -> list[Record]:
-    """The records in pods' output, whosever they are."""
+    """The records in pods' output, of any pod."""
     lines = output.splitlines()
     nonces = sorted(set(_NONCE.findall(output)))
     return [record for nonce in nonces for record in read(lines, nonce).records.values()]

@@ -18,7 +18,7 @@ OPERATOR_PODS = "app.kubernetes.io/name=dspy-swarm"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 POLL_SECONDS = 0.5
-"""Between two looks. They are asked of the API server: kubectl takes a third of a second of a CPU for each."""
+"""Seconds between two looks. These use the API server directly: kubectl takes a third of a CPU second for each."""
 RESOURCES = {
     "configmap": "api/v1 configmaps",
     "pod": "api/v1 pods",
@@ -30,11 +30,11 @@ Manifest = dict[str, Any]
 
 
 def install_operator(cluster: Cluster, tag: str = "dev", **values: str) -> None:
-    """Installs the chart, or upgrades it to what is in this checkout, and waits for the operator."""
+    """Installs the chart of this checkout, or upgrades to it, and waits for the operator."""
     settings = {"operator.image.tag": tag, "worker.image.tag": tag, **values}
     for part, name in (("operator", "operator"), ("limiter", "worker")):
         if image := cluster.image_id(f"dspy-swarm/{name}:{tag}"):
-            # The tag stays when the image changes; without this the old pod would, too.
+            # The tag stays when the image changes; without this, the old pod would stay, too.
             settings[f"{part}.podAnnotations.image-id"] = image
     arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     cluster.helm(
@@ -72,7 +72,7 @@ class Namespace:
         self.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(document))
 
     def get(self, kind: str, name: str) -> Manifest:
-        """An object by its kind, singular or plural, and its name. Raises LookupError where there is none."""
+        """An object by its kind, singular or plural, and its name. Raises LookupError if it does not exist."""
         found: Manifest | None = self._api.get(f"{self._path(kind)}/{name}")
         if found is None:
             raise LookupError(f"there is no {kind} {name} in the namespace {self.name}")
@@ -103,7 +103,7 @@ class Namespace:
         self.kubectl("rollout", "status", "deployment/provider", "--timeout=120s")
 
     def provider(self, path: str) -> Any:
-        """What the provider's admin endpoint answers, through the API server."""
+        """The answer of the provider's admin endpoint, through the API server."""
         return self._api.send("GET", f"{self._provider}{path}")
 
     def set_faults(self, **faults: Any) -> None:
@@ -119,11 +119,11 @@ class Namespace:
         return f"/api/v1/namespaces/{self.name}/services/provider:8000/proxy"
 
     def requests(self) -> int:
-        """Requests that the provider answered so far."""
+        """Requests that the provider has answered so far."""
         return int(self.provider("/admin/stats")["requests"])
 
     def wait_for(self, name: str, until: Callable[[Manifest], bool], seconds: float = 300) -> Manifest:
-        """The Compilation, as soon as `until` holds. Raises with its status where that takes longer."""
+        """The Compilation, as soon as `until` holds. Raises an error with its status if that takes too long."""
         deadline = time.monotonic() + seconds
         while True:
             found = self.get("dspyc", name)
@@ -149,7 +149,7 @@ def condition(compilation: Manifest, kind: str) -> Manifest | None:
 
 
 def is_true(kind: str) -> Callable[[Manifest], bool]:
-    """Whether a condition is True and speaks of the newest spec."""
+    """Whether a condition is True and is about the newest spec."""
 
     def holds(compilation: Manifest) -> bool:
         found = condition(compilation, kind)

@@ -1,7 +1,7 @@
 """Runs compiles for tests: by stock DSPy in one process, and by the local driver.
 
-`Case` is a compile in the words of both sides; its methods `stock` and `swarm` run it, and count what it costs. Where
-the server of forks (`support.forks`) was started, stock is a fork of it, and the driver runs in this process.
+`Case` describes a compile for both sides; its methods `stock` and `swarm` run it and count its requests. If the server
+of forks (`support.forks`) runs, stock is a fork of it, and the driver runs in this process.
 """
 
 import json
@@ -27,7 +27,7 @@ PATHS = [PROGRAMS, ROOT / "worker_image", ROOT / "examples" / "triage", ROOT / "
 
 @dataclass(frozen=True)
 class Case:
-    """One compile, in the words of both sides. `parameters` are DSPy's."""
+    """A compile, described for both sides. `parameters` are DSPy's."""
 
     name: str
     optimizer: str = "bootstrapFewShotWithRandomSearch"
@@ -35,16 +35,16 @@ class Case:
     program: str = "One"
     metric: str = "exact"
     module: str = "replay_programs"
-    """Where program and metric are."""
+    """The module of program and metric."""
     train: int = 24
     validation: int | None = 16
-    """None: the spec names none, and stock gets none."""
+    """None: neither the spec nor stock gets a validation set."""
     teacher: bool = False
     prompt: bool = False
     adapter: str = ""
     """Of the spec: "json", "xml", or "twoStep", whose second model is the large one."""
     client: str = "openai"
-    """Prefix of the models' names, which says whose client asks: "litellm_proxy" is LiteLLM's."""
+    """Prefix of the models' names, which selects the client: "litellm_proxy" is LiteLLM's."""
 
     def stock(self, provider: Any) -> "StockRun":
         """Stock DSPy in one process, with one thread and its LM cache."""
@@ -64,11 +64,11 @@ class Case:
     def swarm(
         self, provider: Any, folder: Path, *, speculation: int | None = None, workers: int = 2, **env: str
     ) -> "LocalRun":
-        """The local driver, in a folder of its own: in the same folder again, it replays the journal.
+        """The local driver, in a folder of its own; in the same folder, it replays the journal.
 
         Args:
-            speculation: guesses per round; None: as by default.
-            env: more of the environment, as SWARM_LOOKAHEAD="0".
+            speculation: guesses per round; None: the default.
+            env: additional variables, such as SWARM_LOOKAHEAD="0".
         """
         swarm = {} if speculation is None else {"speculation": speculation}
         with counted(provider) as requests:
@@ -112,25 +112,25 @@ class Case:
 
 @dataclass(frozen=True)
 class StockRun:
-    """What stock came to."""
+    """The end of a compile by stock."""
 
     requests: int
-    """Requests to the provider: what the LM cache did not have."""
+    """Requests to the provider: misses of the LM cache."""
     calls: int = 0
-    """Completions that were asked for, from the cache or not."""
+    """Requested completions, from the cache or not."""
     program: dict[str, Any] = field(default_factory=dict)
     """The winner's state."""
     ranking: list[float] = field(default_factory=list)
-    """The candidates' scores, best first; empty where the optimizer keeps no list."""
+    """The candidates' scores, best first; empty if the optimizer keeps no list."""
     scores: dict[str, float] = field(default_factory=dict)
     """On the validation set: "baseline" of the student, "best" of the winner."""
     error: str | None = None
-    """What the compile raised."""
+    """The error of the compile."""
 
 
 @contextmanager
 def counted(provider: Any) -> Iterator[list[int]]:
-    """Starts the provider anew; on leaving, the list holds the number of requests."""
+    """Resets the provider; at the end of the block, the list holds the number of requests."""
     provider.reset()
     found: list[int] = []
     yield found
@@ -139,7 +139,7 @@ def counted(provider: Any) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class LocalRun:
-    """What the local driver left behind."""
+    """The files that the local driver left behind."""
 
     status: int
     output: str
@@ -187,7 +187,7 @@ class LocalRun:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """For processes that tests start."""
+    """The environment of processes that tests start."""
     paths = os.pathsep.join(map(str, PATHS))
     return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160", "NO_COLOR": "1", "SWARM_TWIN": "0", **more}
 
@@ -219,13 +219,13 @@ def run_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env
 
 
 def ended(process: subprocess.Popen[str], folder: Path) -> LocalRun:
-    """Waits for the end of what `start_local` started in this folder."""
+    """Waits for the end of the process that `start_local` started in this folder."""
     output, _ = process.communicate()
     return LocalRun(process.returncode, output, folder / "journal")
 
 
 def run_file(folder: Path, provider: Any, *arguments: str, **env: str) -> LocalRun:
-    """The local driver as people run it: in a folder with a compilation.yaml, where the journals are then, too."""
+    """The local driver as people run it: in a folder with a compilation.yaml, which then holds the journals, too."""
     with counted(provider) as requests:
         status, output = forks.swarm(["run", "-f", "compilation.yaml", *arguments], environment(**env), folder)
     journals = [*folder.glob("mine"), *folder.glob(".dspy-swarm/*")]

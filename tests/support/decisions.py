@@ -1,4 +1,4 @@
-"""Decisions as tables: a row is what is seen, all that is done then, and what is said."""
+"""Decisions as tables: a row has the observed state, all actions, and the messages."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ CLAIMS = (MapRef("triage-artifact", "u", "", "artifact", 0), MapRef("another-nam
 FAILED, OOM = int(ExitCode.FAILED), 137
 
 DEALT = assignment(0, 1, [0, 2], [1, 3])
-"""How round 0 is dealt out at first."""
+"""The first assignment of round 0."""
 
 # Actions that are the same in many rows.
 CLAIM = ClaimName("triage-artifact")
@@ -60,12 +60,12 @@ OPEN = OpenRun(
     )
 )
 SHORT_SECONDS: Final = 4200
-"""That a worker may live whose slices have one or two cells."""
+"""Seconds that a worker may live if its slices have one or two cells."""
 
 
 @dataclass
 class Row:
-    """`state` None: the status stays as it is. `reason` None, `says` empty, `wake_up` -1: not looked at."""
+    """`state` None: the status stays unchanged. `reason` None, `says` empty, `wake_up` -1: not checked."""
 
     name: str
     world: World
@@ -112,14 +112,14 @@ def publish(artifact: Artifact, over: PublishedArtifact) -> Publish:
 
 
 def gone(*shards: Shard | list[Shard]) -> list[DropMap]:
-    """ConfigMaps of these shards go."""
+    """Deletes the ConfigMaps of these shards."""
     return [DropMap(found.name, found.uid) for found in flat(shards)]
 
 
 def begin_plan(
     round_: int, attempt: int, *journal: Shard | list[Shard], tasks: Sequence[Shard] = (), **fields: Any
 ) -> Action:
-    """A plan starts, and mounts these results; of `tasks` only those that are some."""
+    """Starts a plan that mounts these results, and those of `tasks` that exist."""
     left = tuple(found for found in tasks if found.kind is ObjectKind.TASKS)
     mounts = {Folder.TASKS: left} if left else {}
     return plan_order(None, round_, attempt, *_results(journal), mounts=mounts, **fields)
@@ -128,13 +128,13 @@ def begin_plan(
 def begin_work(
     given: AssignmentMap, *journal: Shard | list[Shard], each: Allowance = UNLIMITED, seconds: int = SHORT_SECONDS
 ) -> Action:
-    """Workers start, which mount these shards, tasks among them."""
+    """Starts workers that mount these shards, tasks included."""
     tasks = [found for found in flat(journal) if found.kind is ObjectKind.TASKS]
     return work_order(None, given.assignment, *tasks, *_results(journal), allowance=each, seconds=seconds)
 
 
 def scatter(given: AssignmentMap, *journal: Shard | list[Shard], **fields: Any) -> list[Action]:
-    """A round is dealt out, and its workers start."""
+    """Assigns the cells of a round and starts its workers."""
     strikes = tuple(sorted(given.strikes.items()))
     return [KeepAssignment(given.assignment, strikes), begin_work(given, *journal, **fields)]
 
@@ -144,32 +144,32 @@ def flat(shards: Iterable[Shard | list[Shard]]) -> list[Shard]:
 
 
 def _results(shards: Iterable[Shard | list[Shard]]) -> list[Shard]:
-    """In the order in which pods mount them."""
+    """Results in the order in which pods mount them."""
     found = [shard for shard in flat(shards) if shard.kind is ObjectKind.RESULTS]
     return sorted(found, key=lambda shard: shard.key)
 
 
-# What is seen.
+# Observed states.
 
 
 def waited(reason: Reason, seconds: float) -> Compilation:
-    """A Compilation whose status has told of a reason for so long."""
+    """A Compilation whose status has shown a reason for this time."""
     status = Status(run_id=RUN_ID, waiting=WaitingStatus(reason=reason, since=timestamp(ago(seconds))))
     return compilation(status=status)
 
 
 def said(reason: str, message: str) -> Commit:
-    """A pod's last word."""
+    """A pod's termination message."""
     return Commit(nonce="n", exit_code=64, reason=reason, message=message)
 
 
 def settled(state: State, reason: str = "Published", ended: float | None = None, **given: Any) -> Compilation:
-    """A Compilation whose status says that this run is over, and has been for so many seconds."""
+    """A Compilation whose status says that this run ended this number of seconds ago."""
     return compilation(spec(**given), status=over(state, reason, ended))
 
 
 def over(state: State, reason: str = "Published", ended: float | None = None) -> Status:
-    """Says that this run is over, and has been for so many seconds."""
+    """A status that says that this run ended this number of seconds ago."""
     conditions = [
         {
             "type": type_,

@@ -1,4 +1,4 @@
-"""Compilations for the end-to-end tests, and what tests do with them."""
+"""Compilations for the end-to-end tests, and actions of these tests."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ ENDPOINT = "http://provider:8000/v1"
 
 THREADS, CALLS_PER_CELL = 4, 2
 IN_FLIGHT = THREADS * CALLS_PER_CELL
-"""Calls that die with a worker pod: those of a cell for each thread. Bootstraps tell of each call."""
+"""Calls lost with a worker pod: those of a cell for each thread. Bootstraps report each call."""
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def triage(name: str, **spec: Any) -> Manifest:
 
 
 def little(name: str, **spec: Any) -> Manifest:
-    """The same for whom it is enough that a run ends: fewer candidates and examples, so fewer pods."""
+    """A smaller compile for tests that only need the end of a run: fewer candidates, examples and pods."""
     made = triage(name, **{"swarm": {"pods": 2, "threadsPerPod": 4}, **spec})
     made["spec"]["optimizer"]["bootstrapFewShotWithRandomSearch"]["numCandidatePrograms"] = 2
     for part in ("train", "validation"):
@@ -94,11 +94,11 @@ def catch(namespace: Namespace, name: str, role: str) -> Manifest:
 
 
 SOME_CALLS = 60
-"""Then many cells are finished, and many are not."""
+"""Number of requests at which many cells are finished and many are not."""
 
 
 def spend(namespace: Namespace, calls: int = SOME_CALLS) -> None:
-    """Returns when the provider has had so many requests."""
+    """Waits until the provider has had this number of requests."""
     while namespace.requests() < calls:
         time.sleep(POLL_SECONDS)
 

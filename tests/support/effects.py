@@ -14,9 +14,9 @@ from swarm_worker.replay.effects.tasks import Tasks
 
 @dataclass
 class Step:
-    """Needs the result with its number. With `guess` a scout gets a score in its place; otherwise scouts end here.
+    """Needs the result with its number. With `guess` a scout gets a score instead; otherwise scouts end here.
 
-    It is too heavy for the plan to run it itself.
+    The plan does not run it: it is too heavy.
     """
 
     number: int
@@ -25,7 +25,7 @@ class Step:
     fails: bool = False
     kind: str = EffectKind.WAVE
     weight: int = 8
-    """More than of what the plan runs itself."""
+    """More than the plan runs itself."""
 
     @property
     def digest(self) -> str:

@@ -1,11 +1,11 @@
 """A cluster in memory for the operator: an API server, a Job controller, a garbage collector and a kubelet.
 
-It knows what the operator relies on (names, uids, preconditions, finalizers, owners, immutable ConfigMaps) and nothing
-else. `kube_contract` has these claims, and makes them of a real API server, too.
+It has only the features that the operator relies on (names, uids, preconditions, finalizers, owners, immutable
+ConfigMaps). `kube_contract` lists these claims, and checks a real API server against them, too.
 
-Its pods are stand-ins that read what they mount and print real records: a compile of ROUNDS rounds with CELLS cells
-each, and two LM calls in each cell: the first is told of by itself, so that it is not paid for again when the pod dies
-before the second. Each plan makes a call of its own. They keep to what they are allowed, as real ones do.
+Its pods are stand-ins that read their mounts and print real records: a compile of ROUNDS rounds with CELLS cells each,
+and two LM calls in each cell. A cell reports its first call separately, so that it is not paid for again if the pod
+dies before the second. Each plan makes a call of its own. Stand-ins keep to their allowance, as real pods do.
 """
 
 import asyncio
@@ -53,10 +53,10 @@ Object = dict[str, Any]
 NAMESPACE = "team"
 ROUNDS, CELLS, CALLS = 2, 6, 2
 MICRO_USD = 7
-"""Of each LM call."""
+"""Tokens of each LM call."""
 PROGRAM = '{"predict": {"demos": [1, 2]}}'
 KILLED = 137
-"""Exit code of a container that ends without a word."""
+"""Exit code of a container that ends without a message."""
 
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -73,23 +73,23 @@ def digest(*parts: object) -> str:
 
 @dataclass
 class Faults:
-    """What goes wrong with pods. Each is asked with the pod's Job name and index."""
+    """Faults of pods. Each function gets the pod's Job name and index."""
 
     exit_code: Callable[[str, int], int] = lambda job, index: 0
-    """Not 0: the pod prints three quarters of its records and ends so."""
+    """Not 0: the pod prints three quarters of its records and ends with this code."""
     silent: Callable[[str, int], bool] = lambda job, index: False
-    """It ends well, and its log cannot be read."""
+    """The pod ends well, but its log cannot be read."""
     stuck: Callable[[str, int], Object | None] = lambda job, index: None
-    """Its container's waiting state, where it never starts."""
+    """The waiting state of a container that never starts."""
     lingers: int = 0
-    """Steps that a pod goes on for after it was deleted: in each it prints another record."""
+    """Steps for which a deleted pod continues: in each it prints another record."""
     commit_reason: str | None = None
     commit_message: str | None = None
 
 
 @dataclass
 class FakeCluster:
-    """Kube in memory. `step` lets controllers and pods go on a little."""
+    """Kube in memory. `step` lets controllers and pods do a little work."""
 
     now: datetime = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
     faults: Faults = field(default_factory=Faults)
@@ -99,25 +99,25 @@ class FakeCluster:
     kill_at: tuple[int, bool] | None = None
     """The operator dies at its write of this number: before it (False), or after it (True)."""
     kills_always: bool = False
-    """It dies after every write, also after one that is refused."""
+    """It dies after every write, even a refused one."""
     denied: str = ""
-    """Writes that begin so fail."""
+    """Writes with this prefix fail."""
     denial: errors.ApiError = field(default_factory=lambda: errors.Forbidden("a webhook denies it"))
     answers: dict[int, errors.ApiError] = field(default_factory=dict)
-    """What the operator is told of its write of this number. Where that is `LOST`, the write is done all the same."""
+    """The answer to the operator's write of this number. After `LOST`, the write is done nevertheless."""
     paid: list[str] = field(default_factory=list)
-    """Keys of cells that pods computed, in order: each should be here once."""
+    """Keys of cells that pods computed, in order: each should occur once."""
     called: list[str] = field(default_factory=list)
-    """Keys of LM calls that pods made inside cells and told of."""
+    """Keys of LM calls that pods made inside cells and reported."""
     proposed: list[str] = field(default_factory=list)
     """Keys of LM calls that plans made themselves."""
     bill: Counter[str] = field(default_factory=Counter)
     """LM calls that pods paid for, by run."""
     running: dict[str, "StandIn"] = field(default_factory=dict)
     terminating: bool = False
-    """The namespace is being deleted: nothing can be created, and the rest goes when the last pod has gone."""
+    """The namespace is being deleted: nothing can be created, and the rest is deleted after the last pod."""
     rejected: str | None = None
-    """The Job controller creates no pods, and says this."""
+    """The Job controller creates no pods, and gives this reason."""
     _versions: Any = field(default_factory=lambda: itertools.count(1))
 
     # The API that the operator sees.
@@ -214,14 +214,14 @@ class FakeCluster:
             self.remove(resource, name)
 
     async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes:
-        """A kubelet says with 200 that it has none."""
+        """A kubelet without a log answers 200 with this text."""
         await asyncio.sleep(0)
         if ("pods", pod) not in self.objects:
             raise errors.Vanished("not found")
         gone = f"unable to retrieve container logs for containerd://{digest(pod)}"
         return self.logs.get(pod, gone).encode()[:limit]
 
-    # What tests and controllers do.
+    # Actions of tests and controllers.
 
     def put(self, resource: Resource, body: Object) -> Object:
         made = copy.deepcopy(body)
@@ -260,7 +260,7 @@ class FakeCluster:
         del self.objects[resource.plural, name]
 
     def step(self, seconds: float = 1) -> None:
-        """Time goes on; garbage is collected, Jobs get their pods, pods get on with their work."""
+        """Time passes; garbage is collected, Jobs get their pods, pods continue their work."""
         self.now += timedelta(seconds=seconds)
         self._collect_garbage()
         for job in self.of(JOBS):
@@ -269,7 +269,7 @@ class FakeCluster:
             self._run(pod)
 
     def started(self, pod: Object, index: int) -> "StandIn":
-        """What runs in a pod."""
+        """The stand-in that runs in a pod."""
         return StandIn(self, pod, index)
 
     def _found(self, resource: Resource, name: str) -> Object:
@@ -304,7 +304,7 @@ class FakeCluster:
             self.put(EVENTS, event)
             return
         pods = [pod for pod in self.of(PODS) if pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] == uid]
-        # An index has one pod (backoffLimitPerIndex 0), also when that is deleted.
+        # An index has a single pod (backoffLimitPerIndex 0), even if that is deleted.
         seen = job.setdefault("indexes", [])
         active = sum(pod["status"]["phase"] in ("Pending", "Running") for pod in pods)
         if len(seen) == spec["completions"] and not active:
@@ -371,7 +371,7 @@ class FakeCluster:
         )
 
     def _fail(self, job_uid: str) -> None:
-        """As the Jobs' podFailurePolicy says: none of the Job's pods goes on, and no other follows."""
+        """Follows the Jobs' podFailurePolicy: all pods of the Job end, and no other follows."""
         for job in self.of(JOBS):
             if job["metadata"]["uid"] == job_uid:
                 job["indexes"] = list(map(str, range(job["spec"]["completions"])))
@@ -408,14 +408,14 @@ class _Write:
 
 
 def _sources(volume: Object) -> list[Object]:
-    """ConfigMaps of a volume."""
+    """The ConfigMaps of a volume."""
     if "configMap" in volume:
         return [volume["configMap"]]
     return [source["configMap"] for source in volume.get("projected", {}).get("sources", [])]
 
 
 class StandIn:
-    """A plan or worker: reads what its pod mounts, prints records."""
+    """A plan or worker: reads the mounts of its pod, prints records."""
 
     def __init__(self, cluster: FakeCluster, pod: Object, index: int) -> None:
         self._cluster, self._spec = cluster, pod["spec"]
@@ -456,7 +456,7 @@ class StandIn:
             reason, message = faults.commit_reason, faults.commit_message
         elif code == ExitCode.DONE and self._refused:
             code, reason = int(ExitCode.INTERRUPTED), WorkerReason.ALLOWANCE_SPENT
-        # One that is killed cannot say what it spent: it booked that beforehand.
+        # A killed pod cannot report its spending: it booked that beforehand.
         commit = self._writer.commit(code, reason, message, None if code == KILLED else self._spent)
         return b"".join(self._lines).decode(), commit_text(commit), code
 

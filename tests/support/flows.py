@@ -34,9 +34,9 @@ def answering(answer: Any) -> Around:
 
 
 def around(flow: Callable[..., Flow[Any]], *given: Any, block: Callable[[], Any]) -> Any:
-    """What a flow makes of a call or a request, in this thread.
+    """Runs a flow around a call or a request, in this thread.
 
     Args:
-        block: makes it.
+        block: makes the call.
     """
     return run(flow(*given, blocking(block)))

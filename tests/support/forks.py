@@ -27,7 +27,7 @@ def start(paths: str) -> None:
     """Starts the server, once.
 
     Args:
-        paths: PYTHONPATH of what it imports.
+        paths: PYTHONPATH of its imports.
     """
     if _started:
         return
@@ -78,7 +78,7 @@ def swarm(arguments: list[str], environment: Mapping[str, str], folder: Path) ->
 
 @contextmanager
 def surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """This process as a process of its own would be; what is changed in it is set back."""
+    """Makes this process look like a new process; undoes all changes at the end."""
     before, handlers = dict(os.environ), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     here = Path.cwd()
     _set(environment)

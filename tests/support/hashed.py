@@ -1,7 +1,7 @@
-"""A provider whose answer is a hash of the request: whatever differs in a prompt, answers differ.
+"""A provider whose answer is a hash of the request: any difference in a prompt changes the answer.
 
-It keeps to the form that was asked for (adapters, types, tools, code) and takes its words from the request, so that an
-answer is sometimes right. It runs in threads of the process that asks for it.
+It keeps the requested form (adapters, types, tools, code) and takes its words from the request, so that an answer is
+sometimes right. It runs in threads of the process that starts it.
 """
 
 import ast
@@ -21,12 +21,12 @@ from simulated_provider import agents, formats, prompts
 from simulated_provider.prompts import Prompt, Schema
 
 COUNTED = ("model", "messages", "temperature", "top_p", "response_format", "tools")
-"""What an answer depends on."""
+"""The parts of a request that decide its answer."""
 LONG = re.compile(r"reason|thought|rationale|instruction|observation|summary|discussion|rules|feedback|response")
 
 
 class Request(NamedTuple):
-    """A request by what its answer depends on."""
+    """A request, reduced to the parts that decide its answer."""
 
     model: str
     digest: str
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Requests:
-    """What was asked."""
+    """The recorded requests."""
 
     seen: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,7 +56,7 @@ class HashedProvider:
 
     @contextmanager
     def counted(self) -> Iterator[list[Request]]:
-        """The list holds the requests that were made within, when it is left."""
+        """At the end of the block, the list holds the requests made within."""
         begin, found = len(self.requests.seen), list[Request]()
         yield found
         found.extend(self.requests.seen[begin:])
@@ -84,14 +84,14 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Whoever asked has gone, as processes do that end at once; anything else is a fault of ours."""
+        """The client has gone, as a process that ends at once does; anything else is a fault of ours."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Headers and body are two packets; without this, the second waits for the first one's acknowledgement.
+    # Headers and body are two packets; without this, the second waits until the first is acknowledged.
     disable_nagle_algorithm = True
     asked: Requests
 
@@ -160,7 +160,7 @@ def completion(body: Mapping[str, Any], digest: str) -> dict[str, Any]:
 
 
 def _native_call(prompt: Prompt, draw: random.Random, tools: Sequence[Any]) -> dict[str, Any]:
-    # An agent's last word is as likely as all the other tools.
+    # The tool that ends an agent is as likely as all the others.
     last = [tool for tool in tools if tool["function"]["name"] == "submit"]
     function = draw.choice(last if last and draw.random() < 0.5 else tools)["function"]
     parameters = function.get("parameters") or {}

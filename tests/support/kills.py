@@ -12,7 +12,7 @@ from support.compiles import Case, LocalRun, start_local
 
 
 def processes(command: str, folder: Path) -> list[int]:
-    """Process ids of a run's `plan` or `work` processes: those whose standard error is such a log."""
+    """Process ids of a run's `plan` or `work` processes, found by their standard error."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -39,13 +39,13 @@ def wait_for_requests(provider: Any, count: int) -> None:
 
 
 def disturbed(case: Case, provider: Any, folder: Path, *, kills: int, seed: int) -> tuple[LocalRun, int]:
-    """A run that is killed and started again until it ends, and how often it was killed.
+    """Kills and restarts a run until it ends; returns the number of kills.
 
     Each kill comes after some more requests, then after a moment, so that it may hit a plan, workers, or the driver
-    while it journals. The victim is the driver, or every process of the plan or of the workers that there is.
+    while it writes the journal. The victim is the driver, or all processes of the plan or of the workers.
 
     Args:
-        kills: most of them; fewer where the run comes to its end before.
+        kills: the most kills; fewer if the run ends before.
     """
     chance, done, others = random.Random(seed), 0, 0
     manifest = case.manifest(provider.url)

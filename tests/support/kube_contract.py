@@ -1,6 +1,6 @@
-"""What the operator relies on in an API server: the same claims for the cluster in memory and for a real one.
+"""The features of an API server that the operator relies on, checked for the cluster in memory and for a real one.
 
-A subclass gives the fixtures `kube` and `place`, the name of a namespace where nobody else works.
+A subclass gives the fixtures `kube` and `place`, the name of an unused namespace.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ LABEL = "contract.example/of"
 
 
 def config_map(**more: Any) -> Object:
-    """One that no other test knows."""
+    """A ConfigMap that no other test uses."""
     name = f"contract-{uuid4().hex[:12]}"
     metadata = {"name": name, "labels": {LABEL: name}, **more.pop("metadata", {})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **more}
 
 
 def suspended(name: str) -> Object:
-    """A Compilation of which nothing is begun."""
+    """A Compilation whose run does not start."""
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec(suspend=True)}
 
 
 async def kept(kube: Kube, place: str, body: Object, resource: Resource = CONFIG_MAPS) -> Object:
-    """The object that is there; it is created."""
+    """Creates the object and returns it as stored."""
     await kube.create(resource, place, body)
     return await there(kube, place, body, resource)
 
@@ -51,11 +51,11 @@ def changed(body: Object, **more: Any) -> Object:
 class KubeContract:
     """Claims."""
 
-    async def test_an_object_that_is_not_there_is_none(self, kube: Kube, place: str) -> None:
+    async def test_a_missing_object_reads_as_none(self, kube: Kube, place: str) -> None:
         assert await kube.get(CONFIG_MAPS, place, "not-there") is None
         assert await kube.get(CONFIG_MAPS, place, "not-there", metadata_only=True) is None
 
-    async def test_a_write_to_what_is_not_there_says_that_it_vanished(self, kube: Kube, place: str) -> None:
+    async def test_a_write_to_a_missing_object_raises_vanished(self, kube: Kube, place: str) -> None:
         with pytest.raises(errors.Vanished):
             await kube.delete(CONFIG_MAPS, place, "not-there", "uid")
         with pytest.raises(errors.Vanished):
@@ -64,18 +64,18 @@ class KubeContract:
         with pytest.raises(errors.Vanished):
             await kube.apply(COMPILATIONS, place, "not-there", body, subresource="status")
 
-    async def test_a_name_is_given_once(self, kube: Kube, place: str) -> None:
+    async def test_a_name_cannot_be_created_twice(self, kube: Kube, place: str) -> None:
         body = config_map(data={"a": "first"})
         first = await kept(kube, place, body)
         with pytest.raises(errors.Exists):
             await kube.create(CONFIG_MAPS, place, changed(body, data={"a": "second"}))
         assert await there(kube, place, body) == first
 
-    async def test_a_name_that_no_object_can_have_is_rejected(self, kube: Kube, place: str) -> None:
+    async def test_an_invalid_name_is_rejected(self, kube: Kube, place: str) -> None:
         with pytest.raises(errors.Rejected):
             await kube.create(CONFIG_MAPS, place, changed(config_map(), metadata={"name": "Not_A_Name"}))
 
-    async def test_an_object_that_is_made_again_has_another_uid(self, kube: Kube, place: str) -> None:
+    async def test_a_recreated_object_has_another_uid(self, kube: Kube, place: str) -> None:
         body = config_map()
         first = await kept(kube, place, body)
         await kube.delete(CONFIG_MAPS, place, body["metadata"]["name"], first["metadata"]["uid"])
@@ -93,7 +93,7 @@ class KubeContract:
         assert (await there(kube, place, body))["data"] == {"a": "1"}
 
     async def test_an_apply_does_not_overwrite_data_that_was_not_applied(self, kube: Kube, place: str) -> None:
-        """So a ConfigMap that is to be applied later is created empty."""
+        """So a ConfigMap that is applied later is created empty."""
         body = config_map(data={"a": "created"})
         await kube.create(CONFIG_MAPS, place, body)
         with pytest.raises(errors.Conflict):
@@ -101,10 +101,10 @@ class KubeContract:
         assert (await there(kube, place, body))["data"] == {"a": "created"}
 
     @pytest.mark.parametrize("other", [{}, {"uid": str(uuid4())}], ids=["an older state", "a namesake"])
-    async def test_an_apply_to_an_object_that_is_another_by_now_conflicts(
+    async def test_an_apply_to_a_recreated_or_changed_object_conflicts(
         self, kube: Kube, place: str, other: dict[str, str]
     ) -> None:
-        """With both of them: of a uid alone, an API server says that the object is invalid."""
+        """With uid and resourceVersion: for a uid alone, an API server answers that the object is invalid."""
         body = config_map()
         seen = await kept(kube, place, body)
         name = body["metadata"]["name"]
@@ -132,7 +132,7 @@ class KubeContract:
             await kube.patch(CONFIG_MAPS, place, body["metadata"]["name"], operations)
         assert await there(kube, place, body) == seen
 
-    async def test_an_object_with_a_finalizer_goes_when_that_is_taken_off(self, kube: Kube, place: str) -> None:
+    async def test_a_deleted_object_disappears_once_its_finalizer_is_removed(self, kube: Kube, place: str) -> None:
         body = config_map(metadata={"finalizers": [FINALIZER]})
         name, seen = body["metadata"]["name"], await kept(kube, place, body)
         await kube.delete(CONFIG_MAPS, place, name, seen["metadata"]["uid"])
@@ -144,7 +144,7 @@ class KubeContract:
         await kube.patch(CONFIG_MAPS, place, name, operations)
         assert await kube.get(CONFIG_MAPS, place, name) is None
 
-    async def test_a_selector_finds_what_has_all_of_its_labels(self, kube: Kube, place: str) -> None:
+    async def test_a_selector_finds_objects_with_all_of_its_labels(self, kube: Kube, place: str) -> None:
         mark = uuid4().hex[:12]
         for index, labels in enumerate([{"a": mark, "b": "1"}, {"a": mark, "b": "2"}, {"a": mark}, {"b": "1"}]):
             body = config_map()
@@ -155,7 +155,7 @@ class KubeContract:
             assert [item["metadata"]["name"] for item in found] == [f"contract-{mark}-{index}" for index in wanted]
         assert len(await kube.select(CONFIG_MAPS, None, labels=f"a={mark}")) == 3, "of all namespaces"
 
-    async def test_a_list_is_whole_however_many_pages_it_has(
+    async def test_a_list_is_complete_however_many_pages_it_has(
         self, kube: Kube, place: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(client, "PAGE", 3)
@@ -167,7 +167,7 @@ class KubeContract:
             names = [item["metadata"]["name"] for item in found]
             assert sorted(names) == sorted(body["metadata"]["name"] for body in bodies)
 
-    async def test_metadata_alone_has_no_content(self, kube: Kube, place: str) -> None:
+    async def test_a_list_of_metadata_has_no_content(self, kube: Kube, place: str) -> None:
         body = config_map(data={"a": "1"})
         whole = await kept(kube, place, body)
         alone = await kube.get(CONFIG_MAPS, place, body["metadata"]["name"], metadata_only=True)
@@ -178,7 +178,7 @@ class KubeContract:
             assert "data" not in found
         assert len(listed) == 1
 
-    async def test_events_are_found_by_the_object_and_the_reason(self, kube: Kube, place: str) -> None:
+    async def test_events_are_found_by_object_and_reason(self, kube: Kube, place: str) -> None:
         uid = str(uuid4())
         for reason, of in (("FailedCreate", uid), ("Other", uid), ("FailedCreate", str(uuid4()))):
             body = {
@@ -194,8 +194,8 @@ class KubeContract:
         found = await kube.select(EVENTS, place, fields=f"involvedObject.uid={uid},reason=FailedCreate")
         assert [item["message"] for item in found] == [f"FailedCreate of {uid}"]
 
-    async def test_a_status_is_written_beside_the_spec(self, kube: Kube, place: str) -> None:
-        """The operator may write it, too: then the version is another, and it is written once more."""
+    async def test_a_write_of_the_status_leaves_the_spec_alone(self, kube: Kube, place: str) -> None:
+        """If the operator writes it, too, the version changes, and the write is repeated."""
         body = suspended(f"contract-{uuid4().hex[:12]}")
         name, before = body["metadata"]["name"], await kept(kube, place, body, COMPILATIONS)
         for _ in range(20):
@@ -213,7 +213,7 @@ class KubeContract:
         with pytest.raises(errors.Conflict):
             await kube.apply(COMPILATIONS, place, name, wanted, subresource="status")
 
-    async def test_a_pod_that_is_not_there_has_no_output(self, kube: Kube, place: str) -> None:
+    async def test_a_missing_pod_has_no_output(self, kube: Kube, place: str) -> None:
         with pytest.raises(errors.Vanished):
             await kube.log(place, "not-there", "worker", limit=10, timeout=5)
         assert await kube.get(PODS, place, "not-there") is None

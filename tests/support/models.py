@@ -1,4 +1,4 @@
-"""Language models that live in this process: what they are asked is noted, what they answer is up to the test."""
+"""Language models in this process: they record their requests, and tests choose their answers."""
 
 import asyncio
 import re
@@ -31,7 +31,7 @@ _REQUEST = "Respond with the corresponding output fields"
 
 
 def echo(prompt: str) -> str:
-    """Each text output that the prompt asks for, with what was asked."""
+    """Fills each text output that the prompt asks for with the request itself."""
     asked, _, wanted = prompt.partition(_REQUEST)
     values = _FIELDS.sub("", asked).split()
     fields = [name for name in _FIELDS.findall(wanted) if name != "completed"]
@@ -40,13 +40,13 @@ def echo(prompt: str) -> str:
 
 @dataclass
 class Provider:
-    """Answers in this process. It travels by its name, so that its copies note what they are asked here, too.
+    """Answers in this process. It is pickled by its name, so that its copies record their requests here, too.
 
     Attributes:
         answer: a prompt's last message -> the completion; may raise what a client raises.
         asked: the last messages of the requests, those that failed included.
         paid: how many were answered.
-        batches: how many were asked side by side, each time that there was silence before.
+        batches: how many concurrent requests came after each pause.
         seconds: how long an answer takes.
     """
 
@@ -64,7 +64,7 @@ class Provider:
         self.named[self.name] = self
 
     def lm(self, **given: Any) -> Any:
-        """A client of this provider whose repeated requests may be answered from what is known."""
+        """A client of this provider that may answer repeated requests from a cache."""
         engines = {"engine": Engine(self.name), "async_engine": AsyncEngine(self.name)}
         return dspy.LM("openai/model", **{"num_retries": 0, **engines, **given})
 
@@ -87,7 +87,7 @@ class Provider:
 
 @dataclass
 class Engine:
-    """The way to a provider that DSPy takes."""
+    """The engine through which DSPy calls the provider."""
 
     name: str
 
@@ -127,7 +127,7 @@ class AsyncEngine(Engine):
 
 
 def prepared(lm: Any, prompt: str, given: dict[str, Any] | None = None) -> LMCall:
-    """The call that the LM makes when it is asked."""
+    """The call that the LM would make."""
     calls: list[LMCall] = []
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -144,7 +144,7 @@ def prepared(lm: Any, prompt: str, given: dict[str, Any] | None = None) -> LMCal
 
 
 def take_over(patch: Any) -> None:
-    """What `hooks` and `calls` replace is restored after the test.
+    """Restores everything that `hooks` and `calls` replace after the test.
 
     Args:
         patch: pytest's monkeypatch.

@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 Schema = dict[str, Any]
 GONE: Final = object()
-"""In place of a value: the field is not there."""
+"""In place of a value: the field is missing."""
 ODD_TEXTS: Final = ("", " ", "a" * 300, "ä/☃", "-", "../etc/passwd", "{{ x }}", "a\nb", "null", "0")
 ODD_NUMBERS: Final = (-1, 0, 1, 2**31, 2**63, 1e308, 0.5)
 OTHERS: Final[dict[str, Any]] = {"a text": "x", "a number": 7, "a list": [1], "an object": {"a": 1}, "true": True}
@@ -23,11 +23,11 @@ OTHERS: Final[dict[str, Any]] = {"a text": "x", "a number": 7, "a list": [1], "a
 
 @dataclass(frozen=True)
 class Mutation:
-    """One spec with one thing that is odd about it.
+    """A spec with a single mistake.
 
     Attributes:
         field: its path.
-        what: was done to it.
+        what: the change.
     """
 
     field: str
@@ -37,8 +37,7 @@ class Mutation:
 
 def mutations(base: dict[str, Any]) -> list[Mutation]:
     """
-    Args:
-        base: a spec that works, with every object in it that is to be mutated.
+    Args: base: a spec that works, with every object to be mutated.
     """
     [file] = (ROOT / "crds").glob("*.yaml")
     versions = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]["versions"]
@@ -53,7 +52,7 @@ def mutations(base: dict[str, Any]) -> list[Mutation]:
 
 
 def with_room(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with those objects in it that may be left out: their fields are mutated, too."""
+    """The spec with its optional objects, so that their fields are mutated, too."""
     made = copy.deepcopy(spec)
     made["metric"]["range"] = {"min": 0, "max": 1}
     made["limits"], made["swarm"]["resources"] = {"cellSeconds": 600}, {"requests": {"cpu": "20m"}}
@@ -103,7 +102,7 @@ def _get(spec: Any, path: tuple[str, ...]) -> Any:
 
 
 def _with(spec: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any] | None:
-    """The spec with a value at the path; None where another field of the path would have to be made up."""
+    """The spec with a value at the path; None if another field of the path is missing."""
     made = copy.deepcopy(spec)
     place: Any = made
     for name in path[:-1]:

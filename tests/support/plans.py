@@ -1,4 +1,4 @@
-"""Plans in this process: an engine, what it emitted, and how it left."""
+"""Plans in this process: an engine, its records, and its end."""
 
 import os
 from collections.abc import Callable
@@ -29,11 +29,11 @@ class Left(BaseException):
 
 @dataclass
 class Desk:
-    """An engine and what it emitted.
+    """An engine and its records.
 
     Attributes:
         options: of the engine: fields of Host and Options, and its other parameters.
-        asked_at_end: how many tasks it had asked for each time that it left: once, in a process that ends.
+        asked_at_end: how many tasks it had requested at each end: a real process ends once.
     """
 
     journal: list[Record] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Desk:
         raise Left(error)
 
     def left(self, *steps: Step) -> SwarmError | None:
-        """What the plan leaves with when it needs these."""
+        """The exception with which the plan ends when it needs these effects."""
         with pytest.raises(Left) as left:
             list(map(self.engine.need, steps))
         return left.value.error
@@ -62,18 +62,18 @@ class Desk:
 
 
 def _taken(given: dict[str, Any], kind: Any) -> dict[str, Any]:
-    """What is given for fields of a dataclass; it is not given any more."""
+    """Removes the options that are fields of a dataclass, and returns them."""
     return {field.name: given.pop(field.name) for field in fields(kind) if field.name in given}
 
 
 @dataclass
 class Planned:
-    """One plan of a script.
+    """A plan of a script.
 
     Attributes:
-        value: what the script returned; None where the plan left before.
-        left: whether it did.
-        error: with what.
+        value: returned by the script; None if the plan ended before.
+        left: whether the plan ended before.
+        error: with which error.
     """
 
     engine: Engine
@@ -103,7 +103,7 @@ class Planned:
 
 
 def plan(script: Callable[[], Any], journal: list[Record] | None = None, **options: Any) -> Planned:
-    """Runs a script as a plan runs a compile: under the hooks, to its end or to what it lacks."""
+    """Runs a script as a plan runs a compile: under the hooks, to its end or to a missing effect."""
     pid = os.getpid()
     desk = Desk(journal or [], options)
     planned = Planned(desk.engine, desk.emitted)

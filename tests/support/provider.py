@@ -80,7 +80,7 @@ def messages(
 
 
 def answered(model: Model, adapter: str, signature: Any, inputs: Mapping[str, Any], demos: Any = None) -> Any:
-    """What DSPy reads in the model's answer: field name -> value."""
+    """The model's answer as parsed by DSPy: field name -> value."""
     prompt = prompts.parse(messages(adapter, signature, inputs, demos))
     return ADAPTERS[adapter].parse(signature, formats.render(prompt.task, answers.answer(model, prompt)))
 

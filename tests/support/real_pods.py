@@ -1,7 +1,7 @@
 """Whole runs of the operator with real plans and workers, on one machine and without a cluster.
 
-The operator's own passes go over the API server of `fake_cluster`. Each pod is a process, in folders that hold what it
-mounts. Time is the cluster's own, so a test says when it is over.
+The operator's own passes go over the API server of `fake_cluster`. Each pod is a process, in folders that hold its
+mounts. The cluster has its own clock, so a test decides when time is over.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ FOLDERS = {
 }
 SETTINGS = Settings(worker_image="worker:1", status_interval=0, retry_delay=0, gather_interval=1)
 TICK_SECONDS = 0.02
-"""Between two looks at processes that run."""
+"""Seconds between two looks at running processes."""
 HASTE = {names.ENV_LINGER_SECONDS: "0", names.ENV_GRACE_SECONDS: "10"}
-"""Nobody has to read a pod's output from a kubelet."""
+"""No wait: pods' output needs no kubelet."""
 
 
 class Process(StandIn):
@@ -149,7 +149,7 @@ def cluster_spec(case: Case, url: str, **swarm: Any) -> tuple[dict[str, Any], di
 
 
 class Run:
-    """One Compilation of a case, and the operator that drives it.
+    """A Compilation of a case, and its operator.
 
     Args:
         max_tokens: of each answer.
@@ -203,14 +203,14 @@ class Run:
         found["metadata"]["generation"] += 1
 
     def end(self, each: Callable[[], None] = lambda: None, steps: int = 100_000) -> None:
-        """Drives the run until nothing of it is under way any more."""
+        """Drives the run until nothing is in progress."""
         tick = threading.Event()
         for _ in range(steps):
             self._passes()
             if self._is_over:
                 return
             before = set(self.cluster.running)
-            # While processes work, the clock stands still: how fast this machine is has no say.
+            # While processes work, the clock stands still: the speed of this machine has no influence.
             self.cluster.step(0 if before else 1)
             each()
             if before and not any(of.has_ended for of in self.cluster.running.values() if isinstance(of, Process)):

@@ -1,4 +1,4 @@
-"""What a user does without us: a script that imports its program, configures DSPy, compiles and scores.
+"""A user's script without us: it imports its program, configures DSPy, compiles and scores.
 
 Its process is a fork of one that has imported DSPy; it imports the user's module anew. Optimizers and evaluations get
 `num_threads` themselves: a user's `dspy.configure(num_threads=...)` stays as it is.
@@ -21,7 +21,7 @@ from dspy.teleprompt import COPRO, InferRules
 
 
 def write(case: Mapping[str, Any], environment: Mapping[str, str], target: str) -> None:
-    """Runs the script of a case and writes what it came to, as JSON, to `target`. Ends the process.
+    """Runs the script of a case and writes its result, as JSON, to `target`. Ends the process.
 
     The case has "module", "optimizer", "parameters" (DSPy's), "threads" and "folder", which is the working directory.
     """
@@ -71,7 +71,7 @@ def script(case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def saved(program: Any) -> Any:
-    """What is in the file that a user would save."""
+    """The content of the file that a user would save."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.json"
         program.save(str(path))

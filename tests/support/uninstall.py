@@ -7,7 +7,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def pages() -> list[Path]:
-    """Where it stands."""
+    """The pages that contain the line."""
     return [_ROOT / "docs" / "conditions.md", _ROOT / "charts" / "dspy-swarm" / "templates" / "NOTES.txt"]
 
 

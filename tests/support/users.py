@@ -20,7 +20,7 @@ from swarm_wire.names import WorkerReason
 from swarm_worker.local.reasons import LocalReason
 
 IN_FLIGHT = 8
-"""Cells that run at a time: so many may be the first to ask for the same."""
+"""Concurrent cells: as many may be the first to make the same call."""
 REASONS = [*WorkerReason, *LocalReason]
 FOLDER = ROOT / "tests" / "programs" / "users"
 _PATHS = [ROOT / "worker_image", ROOT / "tests", ROOT / "examples" / "provider"]
@@ -41,10 +41,10 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Stock:
-    """What stock came to: a winner, or an error. Requests are those that its LM cache did not answer.
+    """The end of stock: a winner, or an error. Requests are misses of its LM cache.
 
     Attributes:
-        inputs: fields that its examples mark as inputs; none where it did not come to its examples.
+        inputs: fields that its examples mark as inputs; none if it did not reach its examples.
     """
 
     requests: list[Request]
@@ -57,7 +57,7 @@ class Stock:
 
 @dataclass(frozen=True)
 class Ours:
-    """What the local driver came to: a winner, or a refusal: "Reason: message"."""
+    """The end of the local driver: a winner, or a refusal: "Reason: message"."""
 
     requests: list[Request]
     program: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Ours:
 
 
 def start_forks() -> None:
-    """Starts the server that processes are forked from, once."""
+    """Starts the server of forks, once."""
     forks.start(os.pathsep.join(map(str, _PATHS)))
 
 
@@ -139,7 +139,7 @@ def verdict(stock: Stock, ours: Ours) -> str:
 
 
 def environment(provider: HashedProvider, **more: str) -> dict[str, str]:
-    """Of every process of a compile; programs that have clients of their own find the provider there."""
+    """The environment of every process of a compile; programs with their own clients find the provider there."""
     paths = os.pathsep.join(map(str, [FOLDER, *_PATHS]))
     user = {"PROVIDER": provider.url, "DEPARTMENT": "harbour"}
     fixed = {"PYTHONHASHSEED": "0", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "COLUMNS": "160", "NO_COLOR": "1"}

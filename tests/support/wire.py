@@ -1,4 +1,4 @@
-"""Builders for the contract: records, what a pod prints of them, and what may happen to that on its way."""
+"""Builders for the contract: records, their printed form, and damage on the way."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -73,7 +73,7 @@ Damage = Callable[[list[str]], list[str]]
 
 @st.composite
 def damages(draw: st.DrawFn) -> Damage:
-    """One thing that happens to an output: lines cut, dropped, repeated, moved, glued, altered, or printed between."""
+    """A single damage of an output: lines cut, dropped, repeated, moved, glued, altered, or printed between."""
     kind = draw(st.sampled_from(["cut", "drop", "repeat", "move", "glue", "alter", "between", "truncate"]))
     where, to, text = draw(st.floats(0, 0.999)), draw(st.floats(0, 0.999)), draw(st.text(max_size=40))
 

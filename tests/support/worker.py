@@ -77,7 +77,7 @@ def scorer(threshold: float) -> Any:
 
 
 def graphs() -> dict[str, Any]:
-    """One of everything that a wave may hold."""
+    """An object of every kind that a wave may hold."""
     program = Program()
     program.predict.demos = [example(question="q", answer="a"), {"question": "r", "augmented": True}]
     cycle: dict[str, Any] = {"self": None, "list": []}
@@ -115,7 +115,7 @@ def spec_of(module: str, **changes: Any) -> CompilationSpec:
 
 @dataclass
 class Ended:
-    """How a pod's process ended, and all that it said."""
+    """The end of a pod's process, and all its output."""
 
     code: int
     transcript: Transcript
@@ -183,7 +183,7 @@ class Pod:
         return self._ended(process.returncode, out, errors)
 
     def run(self, command: str, **env: str) -> Ended:
-        """A fork of a process that has imported DSPy, to its end; with a hash seed of its own, a process of its own."""
+        """Runs a fork of a process that has imported DSPy, to its end; with its own hash seed, a new process."""
         if hash_seed.VARIABLE in env:
             return self.end(self.start(command, **env))
         forks.start(environment()["PYTHONPATH"])
@@ -204,7 +204,7 @@ class Pod:
         return self.run("plan", **env)
 
     def assign(self, planned: Ended, slices: list[list[SliceRef]] | None = None, version: int = 1) -> None:
-        """Puts what a plan asked for before a worker, as one slice unless told otherwise."""
+        """Assigns the tasks of a plan to a worker, by default as a single slice."""
         self._write("tasks", [*planned.records(RecordKind.BLOB), *planned.records(RecordKind.TASK)])
         tasks = [Task.model_validate(record.header) for record in planned.records(RecordKind.TASK)]
         one = slice_cells(missing_cells(tasks, ()), pods=1, threads=999, max_cells=9999)
@@ -225,7 +225,7 @@ def module(folder: Path, text: str, name: str = "prog.py") -> None:
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Modules of the folder can be imported within, and are forgotten after."""
+    """Within the block, modules of the folder can be imported; afterwards they are forgotten."""
     before, paths = set(sys.modules), list(sys.path)
     sys.path.insert(0, str(folder))
     try:

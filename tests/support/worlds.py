@@ -1,4 +1,4 @@
-"""Builders of what a pass sees, for tests of decisions: `World` and its parts, with what a test does not care for."""
+"""Builders for tests of decisions: `World`, which a pass sees, and its parts, with defaults."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -87,7 +87,7 @@ def shard(kind: ObjectKind, round_: int, attempt: int = 0, number: int = 0, **co
 
 
 def planned(round_: int, asked: Task | None = None, guess: bool = False) -> list[Shard]:
-    """A round that a plan asked for: its tasks, and the plan's end."""
+    """A round that a plan requested: its tasks, and the plan's end."""
     asked = asked or task(round_)
     end = PlanEnd(
         outcome=PlanOutcome.BLOCKED,
@@ -156,7 +156,7 @@ def job(kind: ObjectKind, round_: int, attempt: int = 1, completions: int = 1, *
 
 
 def pod(of: Job, index: int = 0, **fields: Any) -> Pod:
-    """A running pod of a Job; with `exit_code`, one that ended and was read."""
+    """A running pod of a Job; with `exit_code`, a pod that ended and was read."""
     values: dict[str, Any] = {"run_id": of.run_id, "created_at": ago(90), "started": True, "held": True}
     if fields.get("exit_code") is not None:
         values |= {"ended": True, "held": False, "finished_at": ago(60), "failure": f"exit code {fields['exit_code']}"}
@@ -186,11 +186,11 @@ def assignment(round_: int, attempt: int, *slices: list[int], strikes: dict[str,
 
 
 CLAIMED = PublishedArtifact("triage-artifact", "artifact", "1", KEY.uid, run_id="", sha256="", foreign=False)
-"""The artifact's ConfigMap while its run is under way."""
+"""The artifact's ConfigMap while its run is in progress."""
 
 
 def world(*shards: Shard | list[Shard], **fields: Any) -> World:
-    """A run that was opened, with these shards in its journal."""
+    """An opened run with these shards in its journal."""
     flat = [found for part in shards for found in (part if isinstance(part, list) else [part])]
     given = fields.pop("assignments", ())
     kept, superfluous = sifted(flat)

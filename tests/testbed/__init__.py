@@ -4,7 +4,7 @@
     cluster.load(*testbed.project_images())
     cluster.kubectl("get", "nodes")
 
-`docs/cluster.md` tells how a cluster comes about; `python -m testbed doctor` tells it for this machine.
+`docs/cluster.md` explains how a cluster is made; `python -m testbed doctor` explains it for this machine.
 """
 
 from collections.abc import Sequence

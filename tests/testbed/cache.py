@@ -1,4 +1,4 @@
-"""What is built once and kept: folders outside the work tree, named by a digest of what went into them."""
+"""Build results that are kept: folders outside the work tree, named by a digest of their inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Input = str | bytes | Path
 
 
 def root() -> Path:
-    """The folder that everything kept lies under: `$DSPY_SWARM_CACHE`, or `~/.cache/dspy-swarm`."""
+    """The folder of all kept build results: `$DSPY_SWARM_CACHE`, or `~/.cache/dspy-swarm`."""
     return Path(os.environ.get("DSPY_SWARM_CACHE") or Path.home() / ".cache" / "dspy-swarm").absolute()
 
 
@@ -42,7 +42,7 @@ def _parts(item: Input) -> Iterator[tuple[str, bytes]]:
 def made(name: str, inputs: tuple[Input, ...], make: Callable[[Path], None]) -> Path:
     """The folder that `make` fills, made only when there is none yet for these inputs.
 
-    It appears under its final name complete or not at all, so an interrupted build is simply done again.
+    It gets its final name only when complete, so an interrupted build is simply repeated.
     """
     folder = root() / f"{name}-{key(*inputs)}"
     if not folder.exists():

@@ -1,4 +1,4 @@
-"""Clusters: made, found again, used and removed, whichever way they come about."""
+"""Clusters: made, found again, used and removed, whatever their kind."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from testbed.machine import Way
 from testbed.shell import CommandError, run, say
 
 DEFAULT_NAME = "dspy-swarm"
-# The API server reaches this only through the pod network, and only when cluster DNS runs: unlike the conditions
-# in the objects' status, it cannot be a memory of the time before a restart.
+# The API server reaches this only through the pod network, and only while cluster DNS runs: unlike the conditions in
+# objects' status, an answer cannot date from before a restart.
 _DNS_METRICS = "/api/v1/namespaces/kube-system/services/http:kube-dns:metrics/proxy/metrics"
 TOOLS = ("kubectl", "helm", "kind")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How things are done on this machine: the way, the folder of programs made for it, and the engine."""
+    """The setup of this machine: the way to a cluster, the folder of its programs, and the engine."""
 
     way: Way
     programs: Path
@@ -64,7 +64,7 @@ class Cluster:
                 run("kind", "load", "docker-image", "--name", self.name, image, env=self.setup.env)
 
     def image_id(self, image: str) -> str:
-        """What the Docker engine knows an image by; empty where the images of this cluster come from elsewhere."""
+        """The Docker engine's id of an image; empty if the images of this cluster come from elsewhere."""
         if self.setup.way is Way.CONTEXT:
             return ""
         return run("docker", "image", "inspect", "--format", "{{.Id}}", image, env=self.setup.env)
@@ -91,7 +91,7 @@ def prepare(context: str | None = None) -> Setup:
 
 
 def up(setup: Setup, name: str = DEFAULT_NAME, count: int = 1) -> Cluster:
-    """The cluster of this name, as it is when it is well, else made anew with this number of nodes."""
+    """The cluster of this name: the existing cluster if it is well, else a new one with this number of nodes."""
     if setup.context:
         return _of_context(setup, setup.context)
     cluster = _of_kind(setup, name)
@@ -117,7 +117,7 @@ def exists(setup: Setup, name: str) -> bool:
 
 
 def down(setup: Setup, name: str = DEFAULT_NAME) -> None:
-    """Delete the cluster of this name; a cluster that was only lent to us is left alone."""
+    """Delete the cluster of this name, but leave a cluster alone that was only lent to us."""
     if not setup.context:
         cluster = _of_kind(setup, name)
         run("kind", "delete", "cluster", "--name", name, "--kubeconfig", cluster.kubeconfig, env=setup.env)
@@ -151,7 +151,7 @@ def _nodes_of(cluster: Cluster) -> list[str]:
 
 
 def _is_well(cluster: Cluster) -> bool:
-    """Whether the cluster answers, if need be after its stopped containers were started again."""
+    """Whether the cluster answers; starts its stopped containers if need be."""
     if not exists(cluster.setup, cluster.name):
         return False
     try:
@@ -180,7 +180,7 @@ def _create(cluster: Cluster, count: int) -> None:
 
 
 def configuration(count: int) -> str:
-    """kind's configuration of a cluster with one control plane, which is the only node or has workers beside it."""
+    """kind's configuration of a cluster with one control plane, alone or with workers."""
     roles: Sequence[str] = ["control-plane"] + ["worker"] * (count - 1)
     header = ["kind: Cluster", "apiVersion: kind.x-k8s.io/v1alpha4", "nodes:"]
     return "\n".join(header + [f"  - role: {role}" for role in roles]) + "\n"

@@ -25,7 +25,7 @@ def image(name: str, packages: Sequence[str]) -> str:
 
 
 def mirror() -> list[str]:
-    """The Debian mirror in this machine's own apt sources; nothing where mmdebstrap's own choice has to do."""
+    """The Debian mirror in this machine's own apt sources; nothing if mmdebstrap has to choose."""
     form = "$(ORIGIN) $(CODENAME) $(REPO_URI)"
     return chosen_mirror(run("apt-get", "indextargets", "--format", form, "Created-By: Packages"))
 

@@ -26,7 +26,7 @@ def home() -> Path:
 
 
 def env() -> dict[str, str]:
-    """What a Docker client needs to find our engine, and to build as clients do by default elsewhere."""
+    """The variables with which a Docker client finds our engine and builds as by default elsewhere."""
     return {"DOCKER_HOST": f"unix://{home()}/docker.sock", "DOCKER_BUILDKIT": "1"}
 
 
@@ -63,7 +63,7 @@ def start() -> None:
     home().mkdir(parents=True, exist_ok=True)
     _remember_forwarding()
     if _pid() is None:
-        # What was killed may stay a zombie for a while, and a pid file of a zombie keeps dockerd from starting.
+        # A killed engine may stay a zombie for a while, and a zombie's pid file keeps dockerd from starting.
         for stale in ("dockerd.pid", "run/containerd/containerd.pid"):
             (home() / stale).unlink(missing_ok=True)
     log = home() / "dockerd.log"
@@ -94,7 +94,7 @@ def _command() -> list[str]:
 
 
 def _remember_forwarding() -> None:
-    # An engine that has to turn forwarding on itself also makes the firewall drop what it did not route.
+    # An engine that turns on forwarding itself also makes the firewall drop packets that it did not route.
     note = home() / "ip_forward"
     if not note.exists():
         note.write_text(IP_FORWARD.read_text())
@@ -105,7 +105,7 @@ def remove() -> None:
     """End the engine and remove what it made: containers, networks, firewall chains, data."""
     if not home().exists():
         return
-    # Only an engine that runs can end the containers of one that was killed.
+    # Only a running engine can end the containers of a killed engine.
     with suppress(CommandError):
         start()
     _stop()
@@ -152,7 +152,7 @@ def _stop() -> None:
 
 
 def _pid() -> int | None:
-    """The engine's process, if it runs: a pid file can outlive its process, and the number be given anew."""
+    """The engine's process, if it runs: a pid file can outlive its process, and its number can be reused."""
     try:
         pid = int((home() / "dockerd.pid").read_text())
         mine = str(home() / "data").encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -162,7 +162,7 @@ def _pid() -> int | None:
 
 
 def leftovers(rules: str) -> list[list[str]]:
-    """The iptables arguments that remove what an engine leaves in a table, from what `iptables -S` lists.
+    """The iptables arguments that remove an engine's leftovers in a table, from the output of `iptables -S`.
 
     Jumps first, then the contents of its chains, then the chains: iptables deletes no chain that is in use.
     """

@@ -21,7 +21,7 @@ KEY_LABEL = "dspy-swarm.inputs"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an image is made of: its Dockerfile and lock file, and our own distributions on top."""
+    """The parts of an image: its Dockerfile and lock file, and our own distributions on top."""
 
     folder: Path
     distributions: tuple[Path, ...]
@@ -47,7 +47,7 @@ def build(setup: Setup, names: Iterable[str], tag: str, project: Path = PROJECT)
     """Build the named images, all if none is named; return their tags."""
     known = recipes(project)
     tags = [_build(setup, name, known[name], tag) for name in names or known]
-    # What lost its tag to a newer build.
+    # Images that lost their tag to a newer build.
     run("docker", "image", "prune", "--force", "--filter", f"label={KEY_LABEL}", env=setup.env)
     return tags
 
@@ -74,7 +74,7 @@ def _build(setup: Setup, name: str, recipe: Recipe, tag: str) -> str:
 
 
 def _base(setup: Setup) -> str:
-    """The base image, where it is not the one that the Dockerfiles name."""
+    """The base image, if it differs from that of the Dockerfiles."""
     return debian.image("dspy-swarm/python-base", PYTHON_BASE) if setup.way is Way.SOURCE else ""
 
 
@@ -85,7 +85,7 @@ def _wheels(recipe: Recipe, folder: Path) -> None:
 
 
 def _dependencies(setup: Setup, name: str, lock: Path, folder: Path) -> list[str]:
-    """Fill the wheelhouse where containers reach no package index; return the build arguments that follow."""
+    """Fill the wheelhouse if containers reach no package index; return the resulting build arguments."""
     if setup.way is not Way.SOURCE:
         folder.mkdir()
         return []
@@ -101,7 +101,7 @@ def _dependencies(setup: Setup, name: str, lock: Path, folder: Path) -> list[str
 
 
 def _label(setup: Setup, image: str) -> str:
-    """The key that an existing image was built with; empty where there is no such image."""
+    """The key of an existing image; empty if there is no such image."""
     wanted = f'{{{{index .Config.Labels "{KEY_LABEL}"}}}}'
     try:
         return run("docker", "image", "inspect", "--format", wanted, image, env=setup.env)

@@ -1,8 +1,8 @@
-"""Images onto the nodes of our own making: only those layers travel that a node does not have yet.
+"""Loads images onto our own nodes: copies only the layers that a node lacks.
 
 kind saves and imports whole images, which for a worker image is half a gigabyte after every change of a line.
-A containerd completes an image from what it holds already, so the archive may leave out layers. That is known of
-the containerd in our own node image; elsewhere, kind loads images in its own way.
+A containerd completes an image from what it holds already, so the archive may leave out layers. This holds for the
+containerd in our own node image; elsewhere, kind loads images in its own way.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _bring(node: str, image: str, saved: Path, archive: Path) -> None:
         try:
             return _complete(node, image, saved, archive)
         except CommandError:
-            # A containerd that cleans up after another image may take away what it said it had.
+            # A containerd that removes another image may delete layers that it has just reported.
             if not tries_left:
                 raise
 
@@ -66,7 +66,7 @@ def full_name(image: str) -> str:
 
 
 def repack(saved: Path, archive: Path, name: str, present: Container[str]) -> None:
-    """Turn what `docker save` wrote into an OCI archive without the layers whose digests are present."""
+    """Turn the output of `docker save` into an OCI archive without the layers whose digests are present."""
     with tarfile.open(saved) as source, tarfile.open(archive, "w") as target:
         entry = json.loads(_content(source, "manifest.json"))[0]
         config = _content(source, entry["Config"])
@@ -92,7 +92,7 @@ def repack(saved: Path, archive: Path, name: str, present: Container[str]) -> No
 def _layers(source: tarfile.TarFile, names: list[str], digests: list[str]) -> Iterator[tuple[tarfile.TarInfo, str]]:
     for name, digest in zip(names, digests, strict=True):
         member = source.getmember(name)
-        # A layer that two images share is saved once; the other is a link to it, relative to its own folder.
+        # A layer shared by two images is saved once; the second is a link to it, relative to its own folder.
         yield source.getmember(member.linkname.removeprefix("../")) if member.issym() else member, digest
 
 

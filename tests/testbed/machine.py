@@ -1,4 +1,4 @@
-"""What this machine offers, and which way to a cluster follows from it."""
+"""The facts of this machine, and the way to a cluster that follows from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NoWayError(RuntimeError):
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found by looking at the machine."""
+    """Facts about the machine."""
 
     context: str | None = None
     docker: bool = False
@@ -46,7 +46,7 @@ OTHERWISE = (
 
 
 def announcement(facts: Facts, missing: Sequence[str]) -> str:
-    """What the tests of a cluster are about to install and make on such a machine, in one line.
+    """A line that says what the cluster tests are about to install and make on such a machine.
 
     Args:
         missing: Debian packages of our own engine that are not installed.
@@ -63,7 +63,7 @@ def announcement(facts: Facts, missing: Sequence[str]) -> str:
 
 
 def choose(facts: Facts) -> Way:
-    """Decide for the way that leaves the most to what the user already has."""
+    """Choose the way that uses most of what the user already has."""
     if facts.context:
         return Way.CONTEXT
     if facts.docker and facts.node_image:

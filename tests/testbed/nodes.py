@@ -55,7 +55,7 @@ def _build(target: str, tag: str, context: Path, root: str) -> None:
 
 
 def _archive(context: Path, root: str) -> Path:
-    """One archive of everything that kubeadm wants, under the names by which it asks for it."""
+    """An archive of all images that kubeadm wants, under the names that it uses."""
     kubeadm = tools.program("kubeadm")
     names = run(kubeadm, "config", "images", "list", "--kubernetes-version", tools.KUBERNETES).split()
     wanted: dict[str, list[str]] = {"kubernetes": [], "coredns": [], "pause": [_PAUSE]}
@@ -70,7 +70,7 @@ def _archive(context: Path, root: str) -> Path:
 
 
 def _preload(empty: str, archive: Path, tag: str) -> None:
-    """Put the archive into the containerd of a node image: only a containerd can do that, so one is run."""
+    """Put the archive into the containerd of a node image: this needs a running containerd."""
     container = engine.docker(
         *("run", "--detach", "--privileged", "--security-opt", "seccomp=unconfined"),
         *("--volume", f"{archive}:/images.tar:ro", "--entrypoint", "sleep", empty, "infinity"),

@@ -13,7 +13,7 @@ _START = time.monotonic()
 
 
 class CommandError(RuntimeError):
-    """A program ended with an error; the message ends with what the program said last."""
+    """A program ended with an error; the message ends with the last output of the program."""
 
 
 def run(

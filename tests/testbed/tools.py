@@ -1,4 +1,4 @@
-"""The Go programs: kubectl, helm and kind for the user, and what a node image is made of."""
+"""The Go programs: kubectl, helm and kind for the user, and the parts of a node image."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _compiled(package: str, flags: str) -> Path:
         for name in _NAMES_OF_KUBE if package == "kube" else ():
             (folder / name).symlink_to(package)
 
-    # The other package shares go.mod but not a single dependency, so pause need not follow Kubernetes.
+    # The other package shares only go.mod and no dependency, so pause need not follow Kubernetes.
     locks = (NODE_IMAGE / "go.mod", NODE_IMAGE / "go.sum") if package == "kube" else ()
     return cache.made(package, (flags, *locks, NODE_IMAGE / package), make)
 

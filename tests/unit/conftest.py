@@ -1,11 +1,11 @@
-"""What every unit test finds as it is in a pod."""
+"""Settings of a pod for every unit test."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def no_cache_of_dspys(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """A test may turn it on: the next one finds it off again."""
+    """A test may turn it on: it is off again for the next test."""
     if request.config.getoption("--without-dspy"):
         return
     import dspy

@@ -21,11 +21,11 @@ def test_requests_are_divided_among_the_evaluations() -> None:
 @pytest.mark.parametrize(
     ("threads", "expected"), [(1, 2 * 215), (8, 2 * (5 + 13 + 13 + 2)), (100, 2 * 8), (500, 2 * 8)]
 )
-def test_stock_at_best(threads: int, expected: float) -> None:
+def test_stocks_best_time_has_a_thread_for_each_call(threads: int, expected: float) -> None:
     assert Reference({}, 300, [100, 100, 10], 5).seconds(threads, latency=2) == expected
 
 
-def test_the_newest_figures_are_in_the_tables(tmp_path: Path) -> None:
+def test_the_tables_show_the_newest_figures(tmp_path: Path) -> None:
     machine = Machine(2, 24, "6.1", {"dspy": "3.4.1"})
     old, new = (Stock(5164, 5400, serial, 1859, 616, 100, True, True) for serial in (1.0, 14872.0))
     for stock in (old, new):

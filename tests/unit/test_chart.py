@@ -1,4 +1,4 @@
-"""What the chart says in two places, or the chart and something else, is the same."""
+"""Values that occur twice, in the chart or elsewhere, are equal."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from swarm_operator.runtime.handlers import STUCK_SECONDS
 CHART = Path(__file__).parents[2] / "charts" / "dspy-swarm"
 
 
-def test_a_process_that_cannot_end_is_ended_within_its_grace() -> None:
+def test_the_process_ends_itself_within_the_grace_period_of_its_pod() -> None:
     deployment = (CHART / "templates" / "deployment.yaml").read_text(encoding="utf-8")
     grace = re.search(r"terminationGracePeriodSeconds: (\d+)", deployment)
     assert grace is not None
@@ -19,5 +19,5 @@ def test_a_process_that_cannot_end_is_ended_within_its_grace() -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
-def test_the_line_for_uninstalling_is_the_same_everywhere(page: Path) -> None:
+def test_the_uninstall_command_is_the_same_in_all_places(page: Path) -> None:
     assert LINE in re.sub(r"^    ", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What the documentation promises is there."""
+"""The documentation keeps its promises."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_is_told(reason: Reason) -> None:
+def test_every_reason_is_documented(reason: Reason) -> None:
     assert f"`{reason}`" in (ROOT / "docs" / "conditions.md").read_text(encoding="utf-8")
 
 
@@ -55,7 +55,7 @@ def test_make_targets_exist(page: Path) -> None:
     assert set(re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))) <= targets
 
 
-def test_github_runs_what_every_other_ci_runs() -> None:
+def test_github_runs_the_same_script_as_any_other_ci() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text(encoding="utf-8"))["jobs"]
     steps = [step.get("run") for job in jobs.values() for step in job["steps"]]
     assert {"make check", ".ci/run"} <= set(steps)
@@ -74,7 +74,7 @@ def test_generated_files_are_current() -> None:
     ],
     ids=lambda given: getattr(given, "name", ""),
 )
-def test_a_stale_file_is_found_and_mended(path: Path, word: str, tmp_path: Path) -> None:
+def test_a_stale_generated_file_is_found_and_rewritten(path: Path, word: str, tmp_path: Path) -> None:
     stale = tmp_path / path.name
     stale.write_text(path.read_text(encoding="utf-8").replace(word, "`trials`"))
     generated = {stale: generate_tables.GENERATED[path]}
@@ -100,7 +100,7 @@ def test_every_field_has_a_row_in_the_reference() -> None:
         first, _, body = section.partition("\n")
         also = re.search(r"^The same fields are in (.*)\.$", body, re.MULTILINE)
         sections |= dict.fromkeys([first, *re.findall("`(.*?)`", also[1] if also else "")], body)
-    # An object that stands at several places is told once, and so is what is in it.
+    # An object that occurs in several places is documented once, with its fields.
     whole = {path for path, body in sections.items() if "| `" in body}
     for root in ("spec", "status"):
         for path, name, given in _fields(VERSION[root], root):
@@ -118,7 +118,7 @@ ROW = {"question": "1 + 1?", "answer": "2", "steps": [1, 1], "at": datetime(2026
 
 @contextmanager
 def documented(function: str, folder: Path) -> Iterator[Callable[[], list[Any]]]:
-    """The one code block of docs/sources.md that defines a function, as app/data.py of a folder; loads its examples."""
+    """Writes the code block of docs/sources.md that defines a function as app/data.py, and loads its examples."""
     [block] = [text for text in re.findall(r"```python\n(.*?)```", SOURCES, re.DOTALL) if f"def {function}(" in text]
     (folder / "app").mkdir()
     (folder / "app" / "data.py").write_text(block, encoding="utf-8")
@@ -127,7 +127,7 @@ def documented(function: str, folder: Path) -> Iterator[Callable[[], list[Any]]]
         yield lambda: load_data(spec, folder).train
 
 
-def test_the_example_of_data_by_an_entrypoint_needs_only_what_the_image_has(tmp_path: Path) -> None:
+def test_the_example_of_data_from_an_entrypoint_needs_only_packages_of_the_image(tmp_path: Path) -> None:
     with documented("compressed", tmp_path) as load:
         with gzip.open(tmp_path / "app" / "train.jsonl.gz", "wt", encoding="utf-8") as file:
             file.write('{"question": "q", "label": true}\n')
@@ -142,7 +142,7 @@ def test_the_example_of_parquet_gives_values_their_types(tmp_path: Path) -> None
         assert [dict(example) for example in load()] == [ROW]
 
 
-def test_the_example_of_a_dataset_takes_the_rows_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_a_dataset_loads_the_rows_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of that name stands for the hub, which no test reaches."""
     reason = "the image of who loads datasets has it: make extras"
     pyarrow, datasets = pytest.importorskip("pyarrow", reason=reason), pytest.importorskip("datasets", reason=reason)
@@ -161,7 +161,7 @@ def test_the_example_of_a_dataset_takes_the_rows_that_it_names(tmp_path: Path, m
 EDITORS = jsonschema.Draft7Validator(json.loads(generate_tables.SCHEMA.read_text(encoding="utf-8")))
 
 
-def test_the_schema_for_editors_takes_every_manifest_of_the_examples() -> None:
+def test_the_schema_for_editors_accepts_every_example_manifest() -> None:
     manifests = [*(ROOT / "examples").rglob("*.yaml")]
     documents = [document for path in manifests for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
     assert any(document["kind"] == "DSPyCompilation" for document in documents)
@@ -179,7 +179,7 @@ def test_the_schema_for_editors_takes_every_manifest_of_the_examples() -> None:
         ("kinds", "x"),
     ],
 )
-def test_the_schema_for_editors_refuses(path: str, value: Any) -> None:
+def test_the_schema_for_editors_rejects_mistakes(path: str, value: Any) -> None:
     document = yaml.safe_load((ROOT / "examples" / "triage" / "compilation.yaml").read_text(encoding="utf-8"))
     assert EDITORS.is_valid(document)
     *parents, last = path.split(".")
@@ -187,7 +187,7 @@ def test_the_schema_for_editors_refuses(path: str, value: Any) -> None:
     assert not EDITORS.is_valid(document)
 
 
-def test_editors_show_words_where_a_text_is_not_as_it_must_be() -> None:
+def test_editors_show_a_message_in_words_for_a_malformed_text() -> None:
     found = list(_nodes(EDITORS.schema))
     assert [node for node in found if "pattern" in node and "patternErrorMessage" not in node] == []
     assert any("pattern" in node for node in found)

@@ -29,7 +29,7 @@ FIRST = {"maxBootstrappedDemos": 1, "maxLabeledDemos": 2}
 
 
 def formula(name: str, given: Optimizer, **known: Any) -> dict[str, float]:
-    """Calls by role, as the page has them."""
+    """Calls by role, by the formula of the page."""
     section = re.search(rf"^## {name}\n.*?^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL | re.IGNORECASE)
     assert section is not None, name
     words: dict[str, Any] = {"maxRounds": 1, **getattr(given, given.which).model_dump(by_alias=True), **known}
@@ -45,7 +45,7 @@ def every_time(example: Any, prediction: Any, trace: Any = None) -> bool:
 
 
 def now_and_then(*given: Any, **more: Any) -> bool:
-    """So that there is something to learn, and nothing to depend on the model."""
+    """Leaves something to learn without depending on the model."""
     return hashlib.sha256(str(given[:2]).encode()).digest()[0] % 3 > 0
 
 
@@ -56,7 +56,7 @@ def provider() -> Iterator[RunningProvider]:
 
 
 def counted(provider: RunningProvider, name: str, given: dict[str, Any], program: Any, metric: Any) -> Any:
-    """(calls by role as counted, as the page has them), without DSPy's cache."""
+    """(calls by role as counted, by the page's formula), without DSPy's cache."""
     provider.reset()
 
     def examples(split: str, count: int) -> list[Any]:
@@ -97,7 +97,7 @@ def counted(provider: RunningProvider, name: str, given: dict[str, Any], program
         ("miprov2", {**FIRST, "numCandidates": 3, "numTrials": 1, "minibatch": False, "viewDataBatchSize": 1}),
     ],
 )
-def test_calls_are_those_of_the_formula(
+def test_stock_makes_as_many_calls_as_the_formula_says(
     provider: RunningProvider, name: str, given: dict[str, Any], program: Any
 ) -> None:
     found, expected = counted(provider, name, given, program, every_time)
@@ -115,7 +115,7 @@ def test_calls_are_those_of_the_formula(
         ("gepa", {"auto": "light"}, One),
     ],
 )
-def test_calls_are_hardly_more_than_the_limit_of_the_formula(
+def test_stock_makes_hardly_more_calls_than_the_upper_bound_of_the_formula(
     provider: RunningProvider, name: str, given: dict[str, Any], program: Any
 ) -> None:
     found, limit = counted(provider, name, given, program, now_and_then)

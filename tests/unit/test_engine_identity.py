@@ -25,11 +25,11 @@ from swarm_wire.spec.compilation import CompilationSpec
     ],
     ids=str,
 )
-def test_a_run_goes_on_under_changes_that_decide_no_outcome(change: dict[str, Any], is_same: bool) -> None:
+def test_changes_that_cannot_affect_the_winner_continue_the_run(change: dict[str, Any], is_same: bool) -> None:
     before, after = (CompilationSpec.model_validate(a_spec(**changes)) for changes in ({}, change))
     assert is_same_run(before, after) is is_same
 
 
-def test_a_spec_that_names_no_image_goes_on_with_the_runs_own() -> None:
+def test_a_run_keeps_its_image_if_the_spec_names_none() -> None:
     own, open_ = (CompilationSpec.model_validate(a_spec(**changes)) for changes in ({"image": "mine:1"}, {}))
     assert is_same_run(own, open_)

@@ -1,4 +1,4 @@
-"""Books and limits: what is spent, what is left, and how it is dealt out."""
+"""Accounts and limits: spending, the rest, and its distribution."""
 
 from typing import Any
 
@@ -35,14 +35,14 @@ def booked(account: str, calls: int, final: bool = False) -> Booked:
         ([booked("a", 2), booked("b", 3, final=True)], 5),
     ],
 )
-def test_a_pods_last_word_counts_or_its_largest(told: list[Booked], calls: int) -> None:
+def test_the_final_booking_of_a_pod_counts_or_else_the_largest(told: list[Booked], calls: int) -> None:
     accounts = Accounts()
     for each in told:
         accounts.book(each)
     assert accounts.total == Spending(calls=calls)
 
 
-def test_what_was_lost_with_pods_adds_up_and_is_told_once_for_each() -> None:
+def test_losses_of_pods_add_up_and_count_once_for_each_pod() -> None:
     accounts = Accounts()
     for account, lost in (("a", 2), ("a", 2), ("b", 3), ("c", 0)):
         accounts.book(Booked(account=account, spent=Spending(), repeated=lost, final=True))
@@ -55,12 +55,12 @@ def test_what_was_lost_with_pods_adds_up_and_is_told_once_for_each() -> None:
         ({"spent": Spending(calls=5)}, [3, 2], 0),
         ({"spent": Spending(calls=5)}, [3], 2),
         ({"spent": Spending(calls=5)}, [], 5),
-        ({"spent": Spending(calls=5)}, [3, 9], 0),  # it also printed what it did not pay for
+        ({"spent": Spending(calls=5)}, [3, 9], 0),  # it also printed calls that it did not pay for
         ({}, [3], 0),
         (None, [3], 4),
     ],
 )
-def test_what_died_with_a_process(commit: dict[str, Any] | None, kept: list[int], lost: int) -> None:
+def test_calls_that_are_lost_with_a_process(commit: dict[str, Any] | None, kept: list[int], lost: int) -> None:
     said = None if commit is None else Commit(nonce="n", exit_code=1, **commit)
     assert repeated(said, [Usage(calls=calls) for calls in kept], threads=4) == lost
 
@@ -75,14 +75,16 @@ def test_what_died_with_a_process(commit: dict[str, Any] | None, kept: list[int]
         ({"total_tokens": 100, "cost_usd": 0.5}, Spending(tokens=40), 2, Allowance(tokens=30, micro_usd=250_000)),
     ],
 )
-def test_what_is_left_is_shared(limits: dict[str, Any], spent: Spending, parts: int, each: Allowance) -> None:
+def test_processes_share_the_rest_of_a_limit(
+    limits: dict[str, Any], spent: Spending, parts: int, each: Allowance
+) -> None:
     assert Allowance.of(Limits(**limits)).less(spent).shared(parts) == each
 
 
 @pytest.mark.parametrize(
     ("left", "spent", "finished", "taken"),
     [
-        # whole tasks only, by what a cell has cost so far
+        # whole tasks only, by the cost of a cell so far
         (Allowance(), Spending(), 0, 30),
         (Allowance(calls=30), Spending(), 0, 30),
         (Allowance(calls=29), Spending(), 0, 20),
@@ -90,12 +92,12 @@ def test_what_is_left_is_shared(limits: dict[str, Any], spent: Spending, parts: 
         (Allowance(calls=40), Spending(calls=20), 10, 20),
         (Allowance(tokens=2000), Spending(calls=10, tokens=1000), 10, 20),
         (Allowance(micro_usd=999), Spending(calls=10, micro_usd=1000), 10, 10),
-        # something is always tried, but never more cells than calls
+        # at least a cell is tried, but never more cells than calls
         (Allowance(tokens=1), Spending(calls=10, tokens=1000), 10, 10),
         (Allowance(calls=4), Spending(), 0, 4),
     ],
 )
-def test_as_many_whole_tasks_as_are_likely_to_be_finished(
+def test_a_limited_process_gets_the_whole_tasks_that_it_can_likely_finish(
     left: Allowance, spent: Spending, finished: int, taken: int
 ) -> None:
     found = affordable(cells(ONE, TWO, THREE), left, spent, finished)
@@ -107,7 +109,7 @@ def test_heavy_tasks_count_by_their_weight() -> None:
     assert len(affordable(cells(heavy, ONE), Allowance(calls=25), Spending(), 0)) == 1
 
 
-def test_limits_are_named_for_people() -> None:
+def test_limits_are_described_in_words() -> None:
     limits = Limits(lm_calls=10, total_tokens=100, cost_usd=0.5)
     assert spent_limit(limits, Allowance(calls=1, tokens=1, micro_usd=1)) is None
     assert spent_limit(limits, Allowance(calls=0, tokens=1, micro_usd=1)) == "limits.lmCalls: 10"
@@ -117,7 +119,7 @@ def test_limits_are_named_for_people() -> None:
     assert "9 of limits.lmCalls: 10, 90 of limits.totalTokens: 100, 0.4000 of limits.costUSD: 0.5" in said
 
 
-def test_an_ending_holds_for_its_own_limits() -> None:
+def test_an_ending_holds_only_for_the_limits_that_caused_it() -> None:
     ending = Ending(why="", limits=Limits(lm_calls=10))
     assert ending.holds(Limits(lm_calls=10))
     assert ending.holds(Limits(lm_calls=10, publish_partial=True)), "that changes no bound"
@@ -125,14 +127,14 @@ def test_an_ending_holds_for_its_own_limits() -> None:
     assert not ending.holds(Limits())
 
 
-def test_no_word_of_a_pod_makes_the_books_forget_another() -> None:
+def test_a_booking_of_a_pod_does_not_change_the_account_of_another_pod() -> None:
     accounts = Accounts()
     for told in (booked("a", 5), booked("b", MOST), booked("b", 0, final=True)):
         accounts.book(told)
     assert accounts.total == Spending(calls=5)
 
 
-def test_sums_stay_within_what_json_carries() -> None:
+def test_sums_stay_within_the_integers_of_json() -> None:
     assert Usage(calls=MOST) + Usage(calls=MOST) == Usage(calls=MOST)
     with pytest.raises(ValueError, match="calls"):
         Usage(calls=MOST + 1)

@@ -25,7 +25,7 @@ def weights(slices: Slices, tasks: list[Task]) -> list[int]:
 
 
 def pods_of_groups(slices: Slices, tasks: list[Task]) -> dict[str | None, set[int]]:
-    """Which slices have cells of each group."""
+    """The slices that have cells of each group."""
     cells = {task.digest: task.cells for task in tasks}
     found: dict[str | None, set[int]] = {}
     for number, part in enumerate(slices):
@@ -79,7 +79,7 @@ def test_cells_without_a_group_are_dealt_evenly(tasks: list[Task], pods: int, th
 
 @settings(max_examples=300, deadline=None)
 @given(rounds(grouped=True), st.integers(1, 12), st.integers(1, 16))
-def test_groups_stay_whole_where_slices_remain_about_equal(tasks: list[Task], pods: int, threads: int) -> None:
+def test_groups_stay_together_if_slices_remain_about_equal(tasks: list[Task], pods: int, threads: int) -> None:
     cells = missing_cells(tasks, ())
     slices = slice_cells(cells, pods=pods, threads=threads, max_cells=1000)
     by_weight = weights(slices, tasks)
@@ -112,7 +112,7 @@ def test_groups_stay_whole_where_slices_remain_about_equal(tasks: list[Task], po
         (1, 100, 8, 8, 200, 8, 0),
     ],
 )
-def test_groups_of_a_round(
+def test_a_round_is_grouped_if_that_leaves_no_pod_idle(
     candidates: int, examples: int, pods: int, threads: int, max_cells: int, slices: int, cut: int
 ) -> None:
     tasks = [task(number + 1, examples, grouped=True) for number in range(candidates)]
@@ -120,7 +120,7 @@ def test_groups_of_a_round(
     assert (len(made), sum(len(found) > 1 for found in pods_of_groups(made, tasks).values())) == (slices, cut)
 
 
-def test_on_their_last_attempt_groups_are_taken_apart() -> None:
+def test_on_the_last_attempt_groups_are_divided() -> None:
     tasks = [task(1, 3, grouped=True), task(2, 3, grouped=True)]
     slices = slice_cells(missing_cells(tasks, ()), pods=2, threads=8, max_cells=200, attempt=3)
     assert sizes(slices) == [1] * 6
@@ -141,7 +141,7 @@ def test_on_their_last_attempt_groups_are_taken_apart() -> None:
         (64, 8, 8, 200, 2, 3, [8] * 8),
         (16, 8, 8, 200, 2, 3, [2] * 8),
         (100, 2, 8, 40, 2, 3, [10] * 10),
-        # the last attempt gives every cell a pod
+        # the last attempt gives every cell its own pod
         (5, 2, 8, 200, 3, 3, [1] * 5),
         (5, 2, 8, 200, 2, 2, [1] * 5),
         (5, 2, 8, 200, 4, 3, [1] * 5),
@@ -178,7 +178,7 @@ def test_slices_never_grow_from_attempt_to_attempt(attempts: int) -> None:
     assert largest[-1] == 1
 
 
-def test_a_cell_that_two_tasks_share_is_done_once() -> None:
+def test_a_cell_shared_by_two_tasks_is_dealt_once() -> None:
     tasks = [task(1, 3, first_key=0), task(2, 4, first_key=1)]
     assert [(task.digest, position) for task, position in missing_cells(tasks, {digest(2)})] == [
         (digest(1), 0),
@@ -195,7 +195,7 @@ def test_heavy_cells_come_first() -> None:
     assert [part[0].task for part in slices] == [digest(2), digest(2)]
 
 
-def test_nothing_missing_is_nothing_to_deal() -> None:
+def test_a_complete_round_has_no_slices() -> None:
     assert missing_cells([task(1, 1)], {task(1, 1).cells[0].key}) == []
 
 
@@ -204,13 +204,13 @@ def test_nothing_missing_is_nothing_to_deal() -> None:
     [(None, 9, 11), (3, 0, 20), (3, 2, 18), (3, 3, 0), (3, 9, 0), (1, 1, 0)],
     ids=str,
 )
-def test_a_round_needs_nothing_more_when_a_task_has_failed(max_errors: int | None, failed: int, needed: int) -> None:
+def test_a_round_with_a_failed_task_needs_no_more_cells(max_errors: int | None, failed: int, needed: int) -> None:
     tasks = [task(1, 10).model_copy(update={"max_errors": max_errors}), task(2, 10)]
     errors = {cell.key for cell in tasks[0].cells[:failed]}
     assert len(missing_cells(tasks, errors, errors)) == needed
     assert slice_cells([], pods=1, threads=1, max_cells=1) == []
 
 
-def test_dealing_is_the_same_each_time() -> None:
+def test_dealing_is_deterministic() -> None:
     cells = missing_cells([task(1, 50), task(2, 7, weight=8)], ())
     assert slice_cells(cells, pods=4, threads=4, max_cells=9) == slice_cells(cells, pods=4, threads=4, max_cells=9)

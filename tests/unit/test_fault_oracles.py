@@ -1,4 +1,4 @@
-"""What the faults tier holds runs against: the provider's bill, and what a status told, look by look."""
+"""The checks of the faults tier: the provider's bill, and the sequence of statuses."""
 
 from collections import Counter
 from typing import Any
@@ -26,13 +26,15 @@ def entry(digest: str | None, began: float, *, status: int = 200, latency: float
         ([entry("a", 0), entry("b", 1)], 2, {}),
         ([entry("a", 0), entry("a", 5)], 2, {"a": 1}),
         ([entry("a", 0), entry("a", 5), entry("a", 6)], 3, {"a": 2}),
-        # Its asker died: a provider charges for it.
+        # Its client died: a provider charges for it.
         ([entry("a", 0, status=499), entry("a", 5)], 2, {"a": 1}),
-        # What failed or was refused costs nothing.
+        # Failed or refused requests cost nothing.
         ([entry("a", 0, status=503), entry("a", 1, status=429), entry(None, 2, status=401), entry("a", 5)], 1, {}),
     ],
 )
-def test_what_is_paid_and_paid_again(log: list[dict[str, Any]], paid: int, again: dict[str, int]) -> None:
+def test_the_bill_counts_paid_calls_and_repeated_calls(
+    log: list[dict[str, Any]], paid: int, again: dict[str, int]
+) -> None:
     bill = Bill.of(log)
     assert len(bill) == paid
     assert bill.again == Counter(again)
@@ -44,14 +46,14 @@ def test_what_is_paid_and_paid_again(log: list[dict[str, Any]], paid: int, again
         ([entry("a", 0), entry("a", 12)], {"a"}),
         # Answered shortly before the harm: nobody may have read it yet.
         ([entry("a", 7), entry("a", 12)], set()),
-        # Both of them before the harm: two pods asked alike.
+        # Both before the fault: two pods made the same call.
         ([entry("a", 0), entry("a", 9)], set()),
         # Nobody got the first answer.
         ([entry("a", 0, status=499), entry("a", 12)], set()),
         ([entry("a", 0), entry("b", 12)], set()),
     ],
 )
-def test_what_was_known_long_before_the_harm_is_not_asked_again(log: list[dict[str, Any]], forgotten: set[str]) -> None:
+def test_a_call_known_before_the_harm_must_not_be_repeated(log: list[dict[str, Any]], forgotten: set[str]) -> None:
     assert Bill.of(log).forgotten(known=7, harm=10) == forgotten
 
 
@@ -73,7 +75,7 @@ def told(*looks: tuple[str, int, int]) -> Told:
         ([("r", 2, 0), ("s", 1, 0)], 1),
     ],
 )
-def test_a_status_that_goes_back(looks: list[tuple[str, int, int]], falls: int) -> None:
+def test_a_status_that_goes_back_is_detected(looks: list[tuple[str, int, int]], falls: int) -> None:
     assert len(told(*looks).falls) == falls
 
 
@@ -83,7 +85,7 @@ HARM = 50.5
 
 
 class Cluster:
-    """Answers what a Stage asks at the end of a run."""
+    """Answers the requests of a Stage at the end of a run."""
 
     def __init__(self, log: list[dict[str, Any]], calls: int, repeated: int) -> None:
         self._log = log
@@ -112,7 +114,7 @@ def costs(log: list[dict[str, Any]], *, lost: int, repeated: int = A_POD) -> Non
         pytest.param([entry(f"call {number}", 61) for number in range(48, 52)], A_POD, id="a cell for each thread"),
     ],
 )
-def test_a_bill_that_is_as_promised(again: list[dict[str, Any]], lost: int) -> None:
+def test_a_bill_as_promised_passes(again: list[dict[str, Any]], lost: int) -> None:
     costs([*CALLS, *again], lost=lost)
 
 
@@ -126,13 +128,13 @@ def test_a_bill_that_is_as_promised(again: list[dict[str, Any]], lost: int) -> N
         pytest.param([entry(f"other {n}", 61) for n in range(5)], A_POD, A_POD, id="calls that nobody needs"),
     ],
 )
-def test_a_bill_that_is_too_high(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
+def test_a_bill_that_is_too_high_is_detected(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
     with pytest.raises(AssertionError):
         costs([*CALLS, *again], lost=lost, repeated=repeated)
 
 
 class Proxy:
-    """What an operator asked its API server."""
+    """The requests of an operator to its API server."""
 
     def __init__(self, *seen: tuple[str, str], pause: float = 1.0) -> None:
         self.seen = [
@@ -159,7 +161,7 @@ LOOK, WRITE = ("list", "dspycompilations"), ("patch", "dspycompilations/status")
         ([LOOK, LOOK, WRITE, LOOK], 1),
     ],
 )
-def test_looks_at_everything_without_a_write(seen: list[tuple[str, str]], looks: int) -> None:
+def test_looks_without_a_write_are_counted(seen: list[tuple[str, str]], looks: int) -> None:
     assert Stage(None, None, Proxy(*seen), None).resyncs(0) == looks  # type: ignore[arg-type]
 
 
@@ -186,7 +188,7 @@ def tells(
     stage.tells(forgets=False)
 
 
-def test_an_operator_that_tells_things_once() -> None:
+def test_an_operator_that_reports_things_once_passes() -> None:
     tells()
     tells(events=("a", "b"))
     tells(writes=20)
@@ -201,7 +203,7 @@ def test_an_operator_that_tells_things_once() -> None:
         pytest.param({"data": API_KEY}, id="the key in a ConfigMap"),
     ],
 )
-def test_an_operator_that_tells_too_much(said: dict[str, Any]) -> None:
+def test_an_operator_that_repeats_itself_is_detected(said: dict[str, Any]) -> None:
     with pytest.raises(AssertionError):
         tells(**said)
 
@@ -221,6 +223,6 @@ def test_an_operator_that_tells_too_much(said: dict[str, Any]) -> None:
         ("create", "events", object_names.event("c12345678", "any"), "", False),
     ],
 )
-def test_a_write_is_known_again_in_another_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:
+def test_a_write_is_recognized_in_another_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:
     assert written(Call(verb, resource, name, 1, 0.0)) == (verb, resource, kind)
     assert always((verb, resource, kind)) is certain

@@ -1,4 +1,4 @@
-"""The rate of one group, with a clock of its own: no minute has more than the limit, and hardly less."""
+"""The rate of one group, with a clock of its own: no minute exceeds the limit, or falls far below it."""
 
 import heapq
 import random
@@ -26,7 +26,7 @@ class Sent:
 
 @dataclass
 class Play:
-    """Requests that always wait, and a provider that answers them: what was sent, by a clock that is played."""
+    """Simulates waiting requests and a provider that answers them, by a simulated clock."""
 
     limit: RateLimit
     latency: Callable[[random.Random], float] = lambda chance: 1.0
@@ -58,7 +58,7 @@ class Play:
 
 
 def most_in_a_minute(events: Iterable[tuple[float, int]]) -> int:
-    """The most that any sixty seconds have."""
+    """The maximum of any sixty seconds."""
     events = sorted(events)
     worst = total = begin = 0
     for at, amount in events:
@@ -87,8 +87,8 @@ LATENCIES: dict[str, Callable[[random.Random], float]] = {
 
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("requests", [1, 7, 60, 600, 6000])
-def test_a_limit_of_requests_is_used_and_never_passed(requests: int, latency: str) -> None:
-    """Requests are on their way to the provider for up to two seconds: it counts where they arrive."""
+def test_a_limit_of_requests_is_used_up_and_never_exceeded(requests: int, latency: str) -> None:
+    """Requests take up to two seconds to the provider: their arrival counts."""
     sent = Play(limit(requests), LATENCIES[latency]).run(300)
 
     on_their_way = random.Random(2)
@@ -100,7 +100,7 @@ def test_a_limit_of_requests_is_used_and_never_passed(requests: int, latency: st
 
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("requests", [1, 7, 60, 600])
-def test_a_limit_of_requests_is_kept_by_a_limiter_that_starts_again(requests: int, latency: str) -> None:
+def test_a_restarted_limiter_keeps_a_limit_of_requests(requests: int, latency: str) -> None:
     before = Play(limit(requests), LATENCIES[latency]).run(90)
     after = Play(limit(requests), LATENCIES[latency], rate=Rate(since=90.0)).run(90, begin=90.0)
     assert most_in_a_minute((one.at, 1) for one in [*before, *after]) <= requests
@@ -118,21 +118,21 @@ TAKES: dict[str, tuple[int, Callable[[random.Random], int]]] = {
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("takes", TAKES)
 @pytest.mark.parametrize("tokens", [100_000, 1_000_000])
-def test_a_limit_of_tokens_is_used_and_never_passed(tokens: int, takes: str, latency: str) -> None:
-    """What a request takes is known when it is answered, and until then only what it takes at most."""
+def test_a_limit_of_tokens_is_used_up_and_never_exceeded(tokens: int, takes: str, latency: str) -> None:
+    """The tokens of a request are known after its answer; until then, only their maximum is known."""
     most, takes_ = TAKES[takes]
     sent = Play(limit(tokens=tokens), LATENCIES[latency], takes_, most).run(660)
 
     assert most_in_a_minute((one.at, one.tokens) for one in sent) <= tokens
     minutes = each_full_minute(((one.at, one.tokens) for one in sent), 660)
-    # In the first minute nobody knows yet how little they take. Few large requests of any size leave gaps.
+    # In the first minute the small real usage is not yet known. Few large requests leave gaps.
     assert min(minutes[1:]) >= (0.85 if tokens >= 200 * most or takes.endswith(("most", "may")) else 0.6) * tokens
 
 
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize(("first", "then"), [(100, 1_000), (100, 2_000), (500, 1_500)])
 @pytest.mark.parametrize("tokens", [100_000, 1_000_000])
-def test_when_answers_become_longer_all_together_only_those_under_way_pass_a_limit(
+def test_if_answers_suddenly_become_longer_only_requests_in_flight_exceed_the_limit(
     tokens: int, first: int, then: int, latency: str
 ) -> None:
     short = iter([first] * (3 * tokens // first))
@@ -144,26 +144,26 @@ def test_when_answers_become_longer_all_together_only_those_under_way_pass_a_lim
     assert each_full_minute(((one.at, one.tokens) for one in sent), 660)[-1] >= 0.85 * tokens
 
 
-def test_a_request_that_is_larger_than_the_limit_goes_alone() -> None:
+def test_a_request_larger_than_the_limit_is_sent_alone() -> None:
     sent = Play(limit(tokens=50), tokens=lambda chance: 80, most=100, latency=lambda chance: 30).run(600)
     assert len(sent) > 3
     assert all(later.at >= one.until for one, later in pairwise(sent))
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_no_more_are_under_way_than_the_limit_says(concurrency: int) -> None:
+def test_no_more_requests_are_in_flight_than_the_limit_says(concurrency: int) -> None:
     sent = Play(limit(concurrency=concurrency), LATENCIES["uneven"]).run(60)
     under_way = [sum(other.at <= one.at < other.until for other in sent) for one in sent]
     assert max(under_way) == concurrency
 
 
-def test_all_limits_hold_together() -> None:
+def test_all_limits_hold_at_once() -> None:
     sent = Play(limit(60, 3_000, 2), lambda chance: 0.5, lambda chance: 100, 100).run(600)
     assert most_in_a_minute((one.at, 1) for one in sent) <= 30
     assert len(sent) >= 0.85 * 300
 
 
-def test_turns_that_nobody_took_are_not_made_up_for() -> None:
+def test_unused_requests_do_not_accumulate() -> None:
     rate = Rate()
     assert isinstance(rate.take(limit(600), 0, 0.0), Turn)
     burst = 0
@@ -177,7 +177,7 @@ def test_without_limits_nothing_waits() -> None:
     assert all(isinstance(rate.take(limit(), 0, 0.0), Turn) for _ in range(1000))
 
 
-# What the provider says
+# Answers of the provider
 
 
 def objects(rate: Rate, at: float, retry_after: float | None = None, luck: float = 0.0, **of: int) -> None:
@@ -190,7 +190,7 @@ def objects(rate: Rate, at: float, retry_after: float | None = None, luck: float
     ("retry_after", "luck", "expected"),
     [(7.0, 0.0, 7.0), (7.0, 1.0, 8.75), (0.0, 1.0, 1.25), (None, 0.0, 1.0), (1e9, 0.0, 600.0)],
 )
-def test_after_an_objection_nothing_is_sent_for_a_while(
+def test_after_a_rate_limit_error_nothing_is_sent_for_a_while(
     retry_after: float | None, luck: float, expected: float
 ) -> None:
     rate = Rate()
@@ -200,7 +200,7 @@ def test_after_an_objection_nothing_is_sent_for_a_while(
 
 
 @pytest.mark.parametrize("retry_after", [None, 0.0])
-def test_pauses_grow_while_the_provider_does_nothing_but_object(retry_after: float | None) -> None:
+def test_pauses_grow_while_the_provider_only_returns_rate_limit_errors(retry_after: float | None) -> None:
     rate, now, pauses = Rate(), 0.0, []
     for _ in range(8):
         objects(rate, now, retry_after)
@@ -212,7 +212,7 @@ def test_pauses_grow_while_the_provider_does_nothing_but_object(retry_after: flo
 
 
 @pytest.mark.parametrize("retry_after", [None, 0.0, 0.5])
-def test_a_provider_may_object_for_ever(retry_after: float | None) -> None:
+def test_a_provider_may_return_rate_limit_errors_for_ever(retry_after: float | None) -> None:
     rate, now = Rate(), 0.0
     for _ in range(3000):
         objects(rate, now, retry_after)
@@ -222,7 +222,7 @@ def test_a_provider_may_object_for_ever(retry_after: float | None) -> None:
         now += pause
 
 
-def test_the_rate_is_halved_once_for_all_that_were_sent_before_and_grows_back() -> None:
+def test_many_errors_at_once_halve_the_rate_once_and_it_recovers() -> None:
     rate = Rate()
     turns = [turn for turn in (rate.take(limit(6000), 0, at / 10) for at in range(10)) if isinstance(turn, Turn)]
     for turn in turns:
@@ -233,7 +233,7 @@ def test_the_rate_is_halved_once_for_all_that_were_sent_before_and_grows_back() 
     assert len(grown) >= 560
 
 
-def test_a_provider_that_lets_fewer_through_than_the_limit_says_is_asked_as_often_as_it_likes() -> None:
+def test_the_rate_adapts_to_a_provider_that_allows_less_than_the_limit() -> None:
     allowed, passed = 300, list[float]()
 
     def answer(now: float) -> Answered | None:
@@ -247,7 +247,7 @@ def test_a_provider_that_lets_fewer_through_than_the_limit_says_is_asked_as_ofte
     assert len(sent) - len(passed) <= 0.15 * len(sent)
 
 
-def test_without_a_limit_fewer_are_under_way_after_an_objection_and_then_more_again() -> None:
+def test_without_a_limit_fewer_requests_are_in_flight_after_an_error_and_later_more() -> None:
     rate = Rate()
     turns = [rate.take(limit(), 0, 0.0) for _ in range(64)]
     for turn in turns[:32]:

@@ -1,4 +1,4 @@
-"""The limiter over TCP, and those who ask it: threads and coroutines of a worker."""
+"""The limiter over TCP, and its clients: threads and coroutines of a worker."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from swarm_worker.provider.limiter_client import LimiterTurns
 
 @contextmanager
 def limiter(port: int = 0) -> Iterator[str]:
-    """A limiter's address; when the block ends, it is gone with all its connections."""
+    """A limiter's address; at the end of the block, the limiter closes all connections."""
     model = LimitedModel(model="m", endpoint="e", limit=one_at_a_time())
     with LocalLimiter(RateLimits(models=(model,)), port) as served:
         yield served.address
@@ -36,7 +36,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def pod(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LimiterTurns]]:
-    """Makes pods that ask; in the end, their connections are closed, as with their processes."""
+    """Makes clients; at the end, their connections close, as with real processes."""
     lines: list[socket.socket] = []
     connect = socket.create_connection
 
@@ -58,7 +58,7 @@ def one_at_a_time(group: str = "g") -> RateLimit:
 
 
 def begins(turns: LimiterTurns, tokens: int = 0) -> tuple[threading.Event, list[Any]]:
-    """A thread that waits for its turn: whether it has come, and then how to end it."""
+    """A thread that waits for the limiter: an event for its start, and functions to end it."""
     came, ends = threading.Event(), list[Any]()
 
     def wait() -> None:
@@ -69,7 +69,7 @@ def begins(turns: LimiterTurns, tokens: int = 0) -> tuple[threading.Event, list[
     return came, ends
 
 
-def test_turns_come_one_by_one(pod: Pod, address: str) -> None:
+def test_requests_are_allowed_one_at_a_time(pod: Pod, address: str) -> None:
     turns = pod(address, one_at_a_time())
     end = turns.wait(0)
     came, ends = begins(turns)
@@ -79,7 +79,7 @@ def test_turns_come_one_by_one(pod: Pod, address: str) -> None:
     ends[0](Answered())
 
 
-def test_groups_know_nothing_of_each_other_and_pods_of_one_group_do(pod: Pod, address: str) -> None:
+def test_groups_are_independent_and_pods_of_the_same_group_share_limits(pod: Pod, address: str) -> None:
     end = pod(address, one_at_a_time("a")).wait(0)
     other, _ = begins(pod(address, one_at_a_time("b")))
     assert other.wait(5)
@@ -89,12 +89,12 @@ def test_groups_know_nothing_of_each_other_and_pods_of_one_group_do(pod: Pod, ad
     assert same.wait(5)
 
 
-def test_where_they_name_other_figures_the_smallest_holds_while_it_is_asked_for(pod: Pod, address: str) -> None:
+def test_of_different_limits_for_a_group_the_smallest_holds_while_its_pod_waits(pod: Pod, address: str) -> None:
     many = pod(address, RateLimit(group="g", concurrency=50))
     ends = [many.wait(0) for _ in range(3)]
     few, ended = begins(pod(address, RateLimit(group="g", concurrency=1, requests_per_minute=60_000)))
     assert not few.wait(0.3)
-    waits, _ = begins(many)  # behind it
+    waits, _ = begins(many)  # queued behind the other pod
     assert not waits.wait(0.3)
     for end in ends:
         end(Answered())
@@ -104,7 +104,7 @@ def test_where_they_name_other_figures_the_smallest_holds_while_it_is_asked_for(
     assert waits.wait(5)
 
 
-def test_the_first_turn_after_its_start_comes_a_pause_later(pod: Pod) -> None:
+def test_after_its_start_the_limiter_waits_before_the_first_request(pod: Pod) -> None:
     """Requests may have been sent just before."""
     began, came = time.monotonic(), list[str]()
 
@@ -135,7 +135,7 @@ def test_a_rate_is_kept_over_many_threads(pod: Pod, address: str) -> None:
         list(pool.map(ask, [pod(address, limit) for _ in range(16)]))
     sent.sort()
     first = sent[0]
-    # A second's worth may come at once; after that 47.5 in a second.
+    # The requests of a second may come at once; after that, 47.5 a second.
     assert all(at - first >= (number - 50) / 50 for number, at in enumerate(sent))
 
 
@@ -150,7 +150,7 @@ def test_a_rate_is_kept_over_many_threads(pod: Pod, address: str) -> None:
     ids=["it goes away", "it says something else", "it lies", "it says too much"],
 )
 @pytest.mark.parametrize("has_turn", [True, False])
-def test_who_goes_away_or_makes_no_sense_is_forgotten(
+def test_a_client_that_disconnects_or_sends_nonsense_is_forgotten(
     pod: Pod, address: str, has_turn: bool, last: Callable[[socket.socket], None]
 ) -> None:
     first = None if has_turn else pod(address, one_at_a_time()).wait(0)
@@ -171,7 +171,7 @@ def test_who_goes_away_or_makes_no_sense_is_forgotten(
 
 
 @pytest.mark.parametrize("said", [b"", b"\n", b"{}\n", b"\xff\xfe\n", b"GET / HTTP/1.1\r\n\r\n", b"x" * 100_000])
-def test_strangers_are_sent_away(pod: Pod, address: str, said: bytes) -> None:
+def test_clients_with_a_wrong_protocol_are_rejected(pod: Pod, address: str, said: bytes) -> None:
     host, port = address.split(":")
     with socket.create_connection((host, int(port)), timeout=5) as line:
         line.sendall(said)
@@ -182,7 +182,7 @@ def test_strangers_are_sent_away(pod: Pod, address: str, said: bytes) -> None:
     pod(address, one_at_a_time()).wait(0)(Answered())
 
 
-def test_a_turn_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     end = pod(address, one_at_a_time()).wait(0)
     came, ends = begins(pod(address, one_at_a_time()))
     assert not came.wait(0.2)
@@ -198,15 +198,15 @@ def test_a_turn_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monkey
     ends[0](Answered())
 
 
-def test_a_request_whose_node_is_gone_is_not_under_way_for_long() -> None:
-    """Also where something was sent to it, which keepalive alone would wait for."""
+def test_a_request_from_a_lost_node_soon_stops_counting() -> None:
+    """This holds even for unacknowledged data, which keepalive alone would wait for."""
     with socket.socket() as line:
         server._keep_alive(SimpleNamespace(get_extra_info=lambda name: line))  # type: ignore[arg-type]
         assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 40_000
 
 
-def test_no_pause_is_forgotten() -> None:
+def test_a_pause_outlives_its_clients() -> None:
     rate = Rate()
     turn = rate.take(one_at_a_time(), 0, 0.0)
     assert isinstance(turn, Turn)
@@ -214,13 +214,13 @@ def test_no_pause_is_forgotten() -> None:
     assert isinstance(rate.take(one_at_a_time(), 0, server.FORGET_SECONDS), Turn)
 
 
-def test_a_limiter_that_starts_again_is_found_again(pod: Pod) -> None:
+def test_clients_reconnect_to_a_restarted_limiter(pod: Pod) -> None:
     with limiter() as address:
         turns = pod(address, one_at_a_time())
         end = turns.wait(0)
         came, ends = begins(turns)
         assert not came.wait(0.2)
-    end(Answered())  # nobody hears it
+    end(Answered())  # nobody listens there
     assert not came.wait(1)
     with limiter(int(address.split(":")[1])):
         assert came.wait(10)
@@ -228,7 +228,7 @@ def test_a_limiter_that_starts_again_is_found_again(pod: Pod) -> None:
         turns.wait(0)(Answered())
 
 
-def test_a_limiter_that_is_not_there_is_told_of(pod: Pod) -> None:
+def test_a_missing_limiter_is_reported(pod: Pod) -> None:
     with limiter() as address:
         pass
     began = time.monotonic()
@@ -256,7 +256,7 @@ def test_coroutines_wait_as_threads_do(pod: Pod, address: str) -> None:
     assert [word.split()[0] for word in order] == ["begin", "end"] * 4
 
 
-def test_a_coroutine_that_is_cancelled_gives_its_place_up(pod: Pod, address: str) -> None:
+def test_a_cancelled_coroutine_gives_up_its_place(pod: Pod, address: str) -> None:
     turns = pod(address, one_at_a_time())
 
     async def give_up() -> None:

@@ -1,4 +1,4 @@
-"""The REST client against a server that answers as something between may answer."""
+"""The REST client against a server that answers as a proxy may answer."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +20,7 @@ Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 @asynccontextmanager
 async def served(answer: Answer) -> AsyncIterator[RestKube]:
-    """A client of a server that answers everything so."""
+    """A client of a server that gives this answer to every request."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application)
@@ -36,7 +36,7 @@ async def served(answer: Answer) -> AsyncIterator[RestKube]:
 
 @pytest.fixture
 async def kube() -> AsyncIterator[RestKube]:
-    """Its server says 200 to everything, with a page of its own; for a pod's output it has a clock of its own, too."""
+    """The server answers everything with 200 and the same page; for a pod's output it also has another clock."""
 
     async def page(request: web.Request) -> web.Response:
         date = {"Date": "Sat, 21 Nov 2048 12:00:00 GMT"} if request.path.endswith("/log") else None
@@ -47,7 +47,7 @@ async def kube() -> AsyncIterator[RestKube]:
 
 
 def pages(*answers: web.Response, asked: list[dict[str, str]]) -> Answer:
-    """One answer after the other; `asked` gets the queries."""
+    """Gives these answers in turn; `asked` gets the queries."""
     rest = iter(answers)
 
     async def page(request: web.Request) -> web.Response:
@@ -71,26 +71,26 @@ async def test_a_list_is_read_page_by_page() -> None:
     assert asked == [first, {**first, "continue": "token"}]
 
 
-async def test_a_list_whose_next_page_has_expired_is_no_list() -> None:
-    """It is read anew later; half of it would be taken for the whole."""
+async def test_a_list_with_an_expired_page_is_no_list() -> None:
+    """It is read again later; otherwise half of it would be taken for the whole."""
     expired = web.json_response({"reason": "Expired", "message": "the token is too old"}, status=410)
     async with served(pages(part("a", more="token"), expired, asked=[])) as kube:
         with pytest.raises(errors.Unavailable, match="too old"):
             await kube.select(CONFIG_MAPS, "team")
 
 
-async def test_an_answer_that_is_no_json_is_no_answer(kube: RestKube) -> None:
+async def test_an_answer_that_is_not_json_raises(kube: RestKube) -> None:
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.get(CONFIG_MAPS, "a", "b")
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.create(CONFIG_MAPS, "a", {})
 
 
-async def test_its_clock_is_the_servers(kube: RestKube) -> None:
+async def test_the_client_uses_the_clock_of_the_server(kube: RestKube) -> None:
     await kube.log("a", "b", "c", limit=10, timeout=5)
     assert 0 <= (kube.clock() - datetime(2048, 11, 21, 12, tzinfo=UTC)).total_seconds() < 60
 
 
-def test_what_pods_say_stays_one_line_of_the_log() -> None:
+def test_texts_of_pods_stay_on_one_line_of_the_log() -> None:
     record = logging.LogRecord("n", logging.INFO, "f", 1, "%s", ("a\n2026 ERROR forged\r\x1b[2Jü",), None)
     assert OneLine("%(message)s").format(record) == r"a\n2026 ERROR forged\r\x1b[2Jü"

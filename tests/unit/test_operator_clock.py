@@ -1,4 +1,4 @@
-"""The cluster's time, whatever the machine's clock says, however slow and coarse answers are."""
+"""The cluster's time, despite a wrong machine clock and slow or coarse answers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -34,24 +34,24 @@ def played() -> Played:
     return Played()
 
 
-def test_before_the_first_answer_the_machine_is_believed(played: Played) -> None:
+def test_before_the_first_answer_the_clock_of_the_machine_counts(played: Played) -> None:
     assert played.clock() == played.machine
 
 
-def test_after_it_the_api_server_is(played: Played) -> None:
+def test_after_the_first_answer_the_clock_of_the_api_server_counts(played: Played) -> None:
     played.heard()
     assert played.clock() == NOON
     assert played.after(90) == NOON + timedelta(seconds=90)
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
-def test_a_jump_of_the_machines_clock_is_not_seen(played: Played, jump: timedelta) -> None:
+def test_a_jump_of_the_machines_clock_has_no_effect(played: Played, jump: timedelta) -> None:
     played.heard()
     played.machine += jump
     assert played.after(1) == NOON + timedelta(seconds=1)
 
 
-def test_slow_answers_and_whole_seconds_do_not_turn_it_back(played: Played) -> None:
+def test_slow_answers_and_whole_seconds_do_not_set_the_clock_back(played: Played) -> None:
     played.heard()
     before = played.clock()
     for ago in (0.0, 0.7, 30.0, 0.2, 60.0, 0.0):
@@ -62,15 +62,15 @@ def test_slow_answers_and_whole_seconds_do_not_turn_it_back(played: Played) -> N
     assert abs((played.clock() - NOON).total_seconds() - (played.seconds - 5000.0)) < 1
 
 
-def test_a_process_that_was_stopped_learns_of_it_by_the_next_answer(played: Played) -> None:
+def test_a_stopped_process_corrects_its_clock_at_the_next_answer(played: Played) -> None:
     """Seconds of a machine that sleeps are not counted."""
     played.heard()
     played.clock.heard(_date(NOON + timedelta(minutes=10)))
     assert played.clock() == NOON + timedelta(minutes=10)
 
 
-def test_it_follows_an_api_server_whose_clock_is_set_back(played: Played) -> None:
-    """Else each new pod would be hours old."""
+def test_the_clock_follows_an_api_server_whose_clock_is_set_back(played: Played) -> None:
+    """Otherwise each new pod would be hours old."""
     played.clock.heard(_date(NOON + timedelta(hours=1)))
     played.heard()
     assert played.clock() == NOON
@@ -78,7 +78,7 @@ def test_it_follows_an_api_server_whose_clock_is_set_back(played: Played) -> Non
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Sat, 21 Nov 99999 12:00:00 GMT"])
-def test_what_is_no_date_changes_nothing(played: Played, date: str | None) -> None:
+def test_an_invalid_date_is_ignored(played: Played, date: str | None) -> None:
     played.heard()
     played.clock.heard(date)
     assert played.clock() == NOON

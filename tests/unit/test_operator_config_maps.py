@@ -1,4 +1,4 @@
-"""ConfigMaps: what the operator writes is what it reads."""
+"""ConfigMaps: the operator reads back what it has written."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ from swarm_wire.spending import Usage
 _, END = planned(0)
 
 
-def test_the_runs_request_is_immutable_and_says_everything() -> None:
+def test_the_request_of_a_run_is_immutable_and_complete() -> None:
     made = config_maps.run_map(KEY, run().request)
     assert made["immutable"] is True
     assert made["metadata"]["labels"] == {**LABELS, "dspy-swarm.dev/kind": "run"}
@@ -46,7 +46,7 @@ def test_the_artifact_can_be_replaced_by_a_later_run() -> None:
     assert made["data"] == {"program.json": "{}", "report.json": "{}"}
 
 
-# The journal: what is written is what is read.
+# The journal is read back as written.
 
 
 def records(size: int, count: int) -> list[Record]:
@@ -74,7 +74,7 @@ def as_stored(made: dict[str, Any]) -> dict[str, Any]:
     return {**made, "metadata": {**made["metadata"], "uid": "u", "resourceVersion": "1"}}
 
 
-def test_shards_come_back_as_results() -> None:
+def test_shards_are_read_back_as_results() -> None:
     made = kept(3, 0, records(300_000, 5))
     assert len(made) > 1
     read = [parse(as_stored(part)) for part in made]
@@ -84,7 +84,7 @@ def test_shards_come_back_as_results() -> None:
     assert all(isinstance(shard, Shard) and (shard.round, shard.attempt) == (3, 0) for shard in read)
 
 
-def test_calls_come_back_beside_results() -> None:
+def test_calls_are_read_back_beside_results() -> None:
     call = CallMade(key="0" * 32, usage=Usage(calls=1, micro_usd=7))
     told = [Record(RecordKind.CALL, call.to_header(), b"pickle"), *records(10, 2)]
     (made,) = kept(3, 0, told)
@@ -107,7 +107,7 @@ def seen(made: dict[str, Any]) -> Shard:
     return found
 
 
-def test_merged_shards_say_what_each_said_and_their_frames_stay_as_they_are() -> None:
+def test_merged_shards_keep_all_records_and_their_frames() -> None:
     end = Record(RecordKind.PLAN, json.loads(END.plans[0].to_json()), b"[]")
     given = [(3, 0, records(10, 2)), (4, 0, records(20, 4)), (4, 1, [end])]
     made = [kept(*part)[0] for part in given]
@@ -124,7 +124,7 @@ def test_merged_shards_say_what_each_said_and_their_frames_stay_as_they_are() ->
     assert seen(merged).name not in {shard.name for shard in shards}
 
 
-def test_what_is_not_the_shard_that_was_seen_is_merged_nowhere() -> None:
+def test_a_shard_changed_since_it_was_read_is_not_merged() -> None:
     first, second = (kept(0, 0, records(10, n))[0] for n in (1, 2))
     shard = seen(first)
     altered = {shard.key: next(iter(second["binaryData"].values()))}
@@ -132,7 +132,7 @@ def test_what_is_not_the_shard_that_was_seen_is_merged_nowhere() -> None:
         assert config_maps.shard_data({"binaryData": content}, shard) is None
 
 
-def test_a_shard_that_was_altered_says_nothing() -> None:
+def test_an_altered_shard_yields_no_records() -> None:
     (made,) = kept(0, 0, records(10, 3))
     key = next(iter(made["binaryData"]))
     data = bytearray(base64.b64decode(made["binaryData"][key]))
@@ -144,19 +144,19 @@ def test_a_shard_that_was_altered_says_nothing() -> None:
 @pytest.mark.parametrize(
     "content", [{}, {"binaryData": {}}, {"binaryData": {"a": "!", "b": "!"}}, {"binaryData": None}]
 )
-def test_a_shard_without_its_content_says_nothing(content: dict[str, Any]) -> None:
+def test_a_shard_without_content_yields_no_records(content: dict[str, Any]) -> None:
     (made,) = kept(0, 0, records(10, 3))
     del made["binaryData"]
     assert parse(as_stored({**made, **content})) is None
 
 
-def test_a_record_that_fits_into_no_config_map_is_told() -> None:
+def test_a_record_too_large_for_a_config_map_raises() -> None:
     with pytest.raises(config_maps.TooLarge, match="round 2"):
         kept(2, 0, records(1_100_000, 1))
 
 
 @pytest.mark.parametrize("forged", [b"[" * 100_000, b'{"a": Infinity}', b"[1]", b'{"a": "x"}', b"\xff"], ids=repr)
-def test_an_assignment_that_somebody_has_forged_says_nothing(forged: bytes) -> None:
+def test_a_forged_assignment_is_ignored(forged: bytes) -> None:
     made = given_out(assignment(0, 2, [1]).assignment)
     made["binaryData"] = {object_names.STRIKES_FILE: base64.b64encode(zlib.compress(forged)).decode()}
     assert parse(as_stored(made)) is None
@@ -172,7 +172,7 @@ def test_strikes_of_all_cells_of_a_large_round_fit_beside_their_assignment() -> 
     assert sum(data) + sum(len(base64.b64decode(text)) for text in made["binaryData"].values()) < 700_000
 
 
-def test_an_assignment_comes_back_with_its_strikes() -> None:
+def test_an_assignment_is_read_back_with_its_strikes() -> None:
     given = assignment(1, 2, [0], [1, 2])
     made = given_out(given.assignment, {"a" * 32: 2})
     read = parse(as_stored(made))

@@ -1,4 +1,4 @@
-"""The CRD and the chart's copy are what the models say, and what Kubernetes takes."""
+"""The CRD and the chart's copy follow the models and the rules of Kubernetes."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ ALL = [*nodes(SCHEMA["spec"], "spec"), *nodes(SCHEMA["status"], "status")]
 
 
 @pytest.mark.parametrize("folder", [ROOT / "crds", CHART / "files"], ids=["crds", "chart"])
-def test_files_are_current(folder: Path) -> None:
+def test_generated_files_are_current(folder: Path) -> None:
     assert (folder / crd.FILE).read_text(encoding="utf-8") == crd.text(), "run: make crds"
 
 
@@ -55,7 +55,7 @@ def test_the_check_finds_a_stale_file(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "make crds" in capsys.readouterr().err
 
 
-def test_it_is_small_enough_for_client_side_apply() -> None:
+def test_the_crd_is_small_enough_for_client_side_apply() -> None:
     assert len(json.dumps(DEFINITION)) < 256 * 1024
 
 
@@ -76,15 +76,15 @@ def test_no_name_is_a_boolean_to_kubectl_or_helm(path: str, schema: dict[str, An
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
-def test_everything_below_the_top_has_a_description_or_a_name_that_says_it(path: str, schema: dict[str, Any]) -> None:
+def test_every_field_has_a_description_or_a_telling_name(path: str, schema: dict[str, Any]) -> None:
     plain = path.endswith(("[]", ".name", ".key", ".operator", ".value", ".effect", ".tolerationSeconds"))
     if not plain and schema["type"] == "object" and "properties" in schema:
         assert schema.get("description"), path
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
-def test_a_text_of_a_certain_form_is_told_of_in_words(path: str, schema: dict[str, Any]) -> None:
-    """The API server shows a pattern as it is, and a rule's message. What the rule costs is bounded by the length."""
+def test_the_form_of_a_text_is_explained_in_words(path: str, schema: dict[str, Any]) -> None:
+    """The API server shows a pattern as it is, and a rule's message. The length bounds the cost of the rule."""
     assert "pattern" not in schema
     for rule in schema.get("x-kubernetes-validations", ()) if schema["type"] == "string" else ():
         assert rule["message"].startswith("must be ")
@@ -142,7 +142,7 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
 
 
 class Source(Union):
-    """A union as it may be one day."""
+    """A union of a possible future version."""
 
     others = ("limit",)
     config_map: ConfigMapRef | None = None
@@ -160,7 +160,7 @@ class Source(Union):
         ({"configMap": {"name": "b"}}, None),
     ],
 )
-def test_every_optional_field_of_a_union_is_a_member_but_the_others_that_it_names(
+def test_every_optional_field_of_a_union_is_a_member_unless_listed_as_another_field(
     given: dict[str, Any], says: str | None
 ) -> None:
     rules = crd.structural(Source)["x-kubernetes-validations"]
@@ -174,7 +174,7 @@ def test_every_optional_field_of_a_union_is_a_member_but_the_others_that_it_name
         Source.model_validate(given)
 
 
-def test_rules_say_what_the_models_say() -> None:
+def test_rules_of_the_schema_equal_those_of_the_models() -> None:
     optimizers = SCHEMA["spec"]["properties"]["optimizer"]["properties"]
     assert optimizers["gepa"]["x-kubernetes-validations"][0]["rule"] == (
         "[has(self.auto), has(self.maxFullEvals), has(self.maxMetricCalls)].exists_one(given, given)"
@@ -223,7 +223,7 @@ def test_columns_name_fields_of_the_status() -> None:
         assert path == ".metadata.creationTimestamp" or path.split(".")[2].split("[")[0] in fields
 
 
-def test_the_models_take_what_the_schema_takes_with_its_defaults() -> None:
+def test_the_models_accept_whatever_the_schema_accepts() -> None:
     with pytest.raises(ValidationError):
         CompilationSpec.model_validate({**SPEC, "swarm": {"podz": 1}})
     assert CompilationSpec.model_validate(SPEC).as_written()["swarm"]["pods"] == 3
@@ -239,7 +239,7 @@ def same_keys(values: Any, schema: Any, path: str = "") -> None:
             same_keys(value, schema["properties"][key], f"{path}.{key}")
 
 
-def test_values_and_their_schema_know_the_same_keys() -> None:
+def test_the_values_of_the_chart_and_their_schema_have_the_same_keys() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     assert schema["additionalProperties"] is False

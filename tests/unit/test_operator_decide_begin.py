@@ -215,7 +215,7 @@ def test_decision(row: Row) -> None:
         ("monday", None, True),
     ],
 )
-def test_a_new_value_of_rerun_at_asks_for_a_new_run(of_the_run: str | None, now: str | None, goes_on: bool) -> None:
+def test_a_new_value_of_rerun_at_starts_a_new_run(of_the_run: str | None, now: str | None, goes_on: bool) -> None:
     before = world().run
     assert before is not None
     request = before.request.model_copy(update={"rerun_at": of_the_run})

@@ -1,4 +1,4 @@
-"""How a run ends: its artifact, its verdict, and what can go."""
+"""How a run ends: its artifact, its verdict, and the objects that can be deleted."""
 
 import json
 from dataclasses import replace
@@ -311,7 +311,7 @@ def test_decision(row: Row) -> None:
     row.holds()
 
 
-def test_the_published_artifact_is_told_in_the_status() -> None:
+def test_the_status_names_the_published_artifact() -> None:
     decision = decide(world(compiled(0), artifact=published()), NOW, SETTINGS)
     assert decision.status is not None
     assert decision.status.as_written()["artifact"] == {
@@ -323,7 +323,7 @@ def test_the_published_artifact_is_told_in_the_status() -> None:
     assert decision.actions == ()
 
 
-def test_what_was_told_of_a_run_stays_when_its_journal_is_gone() -> None:
+def test_the_status_of_a_run_outlives_its_journal() -> None:
     seen = settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60)
     told = seen.status.model_copy(update={"scores": ScoresStatus(best=80.0), "round": 2})
     later = replace(seen, status=told, generation=2, goes_on=True)
@@ -333,7 +333,7 @@ def test_what_was_told_of_a_run_stays_when_its_journal_is_gone() -> None:
     assert status.observed_generation == 2
 
 
-def test_every_reason_that_a_rule_may_give_is_documented() -> None:
+def test_every_reason_of_a_decision_has_a_docstring() -> None:
     source = Path(__file__).parents[2] / "operator" / "swarm_operator" / "compilation" / "api.py"
     text = source.read_text(encoding="utf-8")
     body = text[text.index("class Reason(") : text.index("AnyReason = ")].splitlines()

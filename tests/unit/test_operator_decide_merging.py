@@ -1,4 +1,4 @@
-"""Small shards of a journal become one, and go when that is seen."""
+"""Small shards of a journal are merged, and deleted once the merged shard is seen."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def small(round_: int, count: int) -> list[Shard]:
 
 
 def merged(round_: int, count: int) -> Shard:
-    """What they become."""
+    """The shard that they are merged into."""
     found = {cell(900, number): Usage(calls=1) for number in range(count)}
     return shard(RESULTS, round_, 0, 1000, size=200 * count, results=found)
 

@@ -1,4 +1,4 @@
-"""What is made of pods: those that wait, those that cannot start, those that say why the run fails."""
+"""Decisions about pods that wait, cannot start, or report why the run fails."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -231,7 +231,7 @@ def test_decision(row: Row) -> None:
 
 
 @pytest.mark.parametrize(("limits", "state"), [({}, "Unknown"), ({"pendingSeconds": 20}, "False")])
-def test_how_long_pods_may_wait_is_the_specs_to_say(limits: dict[str, Any], state: str) -> None:
+def test_the_spec_limits_how_long_pods_may_wait(limits: dict[str, Any], state: str) -> None:
     stuck_pod = pod(PLAN_0, **stuck(Reason.IMAGE_PULL_FAILED, "no such image"))
     status = waited(Reason.IMAGE_PULL_FAILED, 30).status
     seen = world(compilation=compilation(spec(limits=limits), status=status), jobs=(PLAN_0,), pods=(stuck_pod,))
@@ -249,7 +249,7 @@ def test_how_long_pods_may_wait_is_the_specs_to_say(limits: dict[str, Any], stat
         (31, Trouble(Reason.IMAGE_PULL_FAILED, "no such image"), "False"),
     ],
 )
-def test_where_the_spec_says_it_the_time_counts_from_the_pods_creation(
+def test_a_waiting_time_of_the_spec_counts_from_the_creation_of_the_pod(
     seconds: float, trouble: Trouble | None, state: str
 ) -> None:
     waits = pod(PLAN_0, started=False, created_at=ago(seconds), trouble=trouble)
@@ -259,7 +259,7 @@ def test_where_the_spec_says_it_the_time_counts_from_the_pods_creation(
     assert status.conditions[0].status == state
 
 
-def test_what_is_said_of_a_pod_that_starts_slowly_changes_with_the_pod_alone() -> None:
+def test_the_message_about_a_slow_pod_changes_only_with_the_pod() -> None:
     seen = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, started=False, created_at=ago(200)),))
     first = decide(seen, NOW, SETTINGS).status
     assert first is not None

@@ -1,4 +1,4 @@
-"""Round by round: what is kept, planned, scattered, and tried again."""
+"""Round by round: the results that are kept, and the cells that are planned, scattered and repeated."""
 
 from typing import Any
 
@@ -405,7 +405,7 @@ UNANSWERED = Commit(nonce="n", exit_code=1, reason="ProviderFailed", message="no
     [
         (alone(0, 1, 2, exit_code=OOM, failure="OOMKilled (exit code 137)"), "OOMKilled (exit code 137)"),
         (alone(0, exit_code=1, commit=TIMEOUT), "CellTimeout: a cell took longer"),
-        # not the cell's fault, or nobody knows
+        # not the cell's fault, or unknown
         (alone(0, 1, 2, exit_code=1, commit=UNANSWERED), None),
         (alone(0, 1, 2, exit_code=137, disrupted=True), None),
         (alone(exit_code=OOM), None),
@@ -432,7 +432,7 @@ UNANSWERED = Commit(nonce="n", exit_code=1, reason="ProviderFailed", message="no
     ],
     ids=["memory", "time", "provider", "disruption", "nothing works", "not alone", "too many"],
 )
-def test_a_cell_that_ends_its_pod_whenever_it_is_tried_is_an_error(seen: World, error: str | None) -> None:
+def test_a_cell_that_always_kills_its_pod_is_an_error(seen: World, error: str | None) -> None:
     kept = [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, KeepRecords)]
     if error is None:
         assert kept == []

@@ -1,4 +1,4 @@
-"""The rims: settings from the environment, and what responses of the API server mean."""
+"""The edges: settings from the environment, and the meaning of the API server's responses."""
 
 import pytest
 from pydantic import ValidationError
@@ -35,7 +35,7 @@ from swarm_operator.settings import Settings
         (503, "", "", "", errors.Unavailable),
     ],
 )
-def test_a_response_means_what_happens_next(
+def test_the_status_code_decides_what_happens_next(
     status: int, reason: str, message: str, causes: str, kind: type[errors.ApiError]
 ) -> None:
     error = errors.from_response(status, reason, message, causes)
@@ -43,7 +43,7 @@ def test_a_response_means_what_happens_next(
     assert f"HTTP {status}" in str(error)
 
 
-def test_paths() -> None:
+def test_paths_of_resources() -> None:
     assert CONFIG_MAPS.path("a", "b") == "/api/v1/namespaces/a/configmaps/b"
     assert JOBS.path(None) == "/apis/batch/v1/jobs"
     assert COMPILATIONS.path("a", "b", "status") == (
@@ -60,7 +60,7 @@ def test_settings_come_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize("name", ["GATHER_INTERVAL", "CONCURRENT_PASSES"])
-def test_senseless_settings_are_refused(name: str) -> None:
+def test_invalid_settings_are_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         Settings.from_environment({f"SWARM_OPERATOR_{name}": "0"})
 

@@ -1,4 +1,4 @@
-"""What a pod printed becomes records that count, or nothing: whatever it printed."""
+"""Any output of a pod becomes valid records or nothing."""
 
 import base64
 import hashlib
@@ -80,7 +80,7 @@ def of_worker(*records: Record, journal: Journal = JOURNAL, final: bool = True) 
 
 
 def of_plan(*records: Record, journal: Journal | None = None, exit_code: int = 0, committed: int | None = None) -> Any:
-    """A plan pod that printed these records, and committed all of them, or the first so many."""
+    """A plan pod that printed these records, and committed all of them or the first of them."""
     lines, _ = printed(records, NONCE)
     commit = printed(records[:committed], NONCE)[1].model_copy(update={"exit_code": exit_code})
     planner = pod(PLANNER, exit_code=exit_code, held=True, commit=commit)
@@ -94,19 +94,19 @@ def keys(found: Harvest) -> list[str]:
 # Workers.
 
 
-def test_results_of_the_rounds_cells_count() -> None:
+def test_results_of_cells_in_the_round_count() -> None:
     found = of_worker(result(cell(0, 0)), result(cell(0, 3)))
     assert keys(found) == [cell(0, 0), cell(0, 3)]
     assert found.settled == (WORKER,)
 
 
-def test_a_running_pods_results_count_and_it_is_not_settled() -> None:
+def test_results_of_a_running_pod_count_before_it_is_settled() -> None:
     found = of_worker(result(cell(0, 0)), final=False)
     assert keys(found) == [cell(0, 0)]
     assert found.settled == ()
 
 
-def test_what_is_in_the_journal_is_not_new() -> None:
+def test_records_in_the_journal_are_not_new() -> None:
     found = of_worker(result(cell(0, 0)), result(cell(0, 1)), journal=Journal([*planned(0), results(0, 0)]))
     assert keys(found) == [cell(0, 1)]
 
@@ -116,7 +116,7 @@ def test_the_first_result_of_a_cell_counts() -> None:
     assert bodies(found) == [b"first"]
 
 
-def test_cells_that_nobody_asked_for_do_not_count() -> None:
+def test_cells_outside_of_the_round_do_not_count() -> None:
     assert keys(of_worker(result(cell(7, 0)), result("f" * 32))) == []
 
 
@@ -125,7 +125,7 @@ def test_cells_that_nobody_asked_for_do_not_count() -> None:
     [TASK, BLOB, end(0, ASKED.digest), artifact()],
     ids=["task", "blob", "plan's end", "artifact"],
 )
-def test_a_worker_can_say_nothing_but_results(forged: Record) -> None:
+def test_only_results_of_a_worker_count(forged: Record) -> None:
     found = of_worker(forged)
     assert (dict(found.results), found.plans) == ({}, ())
 
@@ -147,7 +147,7 @@ def test_a_malformed_result_is_skipped(header: dict[str, Any]) -> None:
     assert keys(of_worker(Record(RecordKind.RESULT, header), result(cell(0, 1)))) == [cell(0, 1)]
 
 
-def test_an_lm_call_counts_whatever_cell_it_was_for_and_is_no_result() -> None:
+def test_an_lm_call_counts_for_any_cell_and_is_no_result() -> None:
     found = of_worker(call("e" * 32, b"answer"), call(cell(0, 0)), result(cell(0, 0)))
     assert [record.kind for record in said(found)] == [RecordKind.CALL, RecordKind.CALL, RecordKind.RESULT]
     assert bodies(found)[0] == b"answer"
@@ -173,19 +173,19 @@ def test_a_malformed_call_is_skipped(header: dict[str, Any]) -> None:
     assert keys(of_worker(Record(RecordKind.CALL, header), call("e" * 32))) == ["e" * 32]
 
 
-def test_what_a_result_says_of_its_calls_is_kept() -> None:
+def test_a_result_keeps_the_details_of_its_calls() -> None:
     told = Result(key=cell(0, 0), outcome=Outcome.OK, calls=["e" * 32])
     found = of_worker(Record(RecordKind.RESULT, told.to_header()))
     assert found.results[0][0].header["calls"] == ["e" * 32]
 
 
-def test_lines_of_another_pod_are_no_records() -> None:
+def test_lines_of_another_pod_are_ignored() -> None:
     lines, _ = printed([result(cell(0, 0))], "ffffffffffffffff")
     assert keys(harvest([output(WORKER, lines)], JOURNAL)) == []
 
 
 @given(damages())
-def test_damage_never_invents_and_never_raises(damage: Damage) -> None:
+def test_damaged_output_never_invents_a_record_and_never_raises(damage: Damage) -> None:
     lines, _ = printed([result(cell(0, item), noise(5000, item)) for item in range(4)], NONCE)
     text = "\n".join(damage([line.rstrip("\n") for line in lines]))
     found = harvest([output(WORKER, [text])], JOURNAL)
@@ -212,7 +212,7 @@ def test_the_artifact_record_comes_before_the_plan_record() -> None:
 
 
 @pytest.mark.parametrize("exit_code", [1, 75, 137])
-def test_what_a_plan_finished_counts_even_when_it_died(exit_code: int) -> None:
+def test_results_of_a_plan_that_died_count(exit_code: int) -> None:
     found = of_plan(result("d" * 32), call("e" * 32), exit_code=exit_code)
     assert keys(found) == ["d" * 32, "e" * 32]
     assert found.plans == ()
@@ -221,7 +221,7 @@ def test_what_a_plan_finished_counts_even_when_it_died(exit_code: int) -> None:
 BOUND = Record(RecordKind.BOUND, Bound(binding="b", packages="p").to_header())
 
 
-def test_what_a_plan_finished_is_kept_with_what_it_belongs_to() -> None:
+def test_results_of_a_plan_are_kept_with_the_files_that_they_depend_on() -> None:
     def kinds(*records: Record, journal: Journal | None = None) -> list[RecordKind]:
         found = of_plan(*records, journal=journal, exit_code=1).results.get(0, ())
         return [record.kind for record in found if record.kind is not RecordKind.BOOKED]
@@ -233,13 +233,13 @@ def test_what_a_plan_finished_is_kept_with_what_it_belongs_to() -> None:
     assert kinds(Record(RecordKind.BOUND, {"binding": 7}), one) == [RecordKind.CALL]
 
 
-def test_what_a_plan_finished_counts_while_it_runs() -> None:
+def test_results_of_a_running_plan_count() -> None:
     lines, _ = printed([result("d" * 32), call("e" * 32)], NONCE)
     found = harvest([output(pod(PLANNER, held=True), lines)], Journal())
     assert (keys(found), found.settled) == (["d" * 32, "e" * 32], ())
 
 
-def test_of_a_plan_whose_log_was_rotated_counts_what_is_left() -> None:
+def test_the_rest_of_a_rotated_log_of_a_plan_counts() -> None:
     lines, commit = printed([result("d" * 32), result("e" * 32), end(0, outcome=PlanOutcome.BLOCKED)], NONCE)
     planner = pod(PLANNER, exit_code=0, held=True, commit=commit)
     found = harvest([output(planner, lines[1:], final=True)], Journal())
@@ -279,9 +279,7 @@ def test_of_a_plan_whose_log_was_rotated_counts_what_is_left() -> None:
         "a malformed task",
     ],
 )
-def test_a_plan_that_contradicts_itself_counts_for_nothing(
-    records: tuple[Record, ...], options: dict[str, Any]
-) -> None:
+def test_a_plan_with_contradictory_records_is_ignored(records: tuple[Record, ...], options: dict[str, Any]) -> None:
     assert of_plan(*records, **options).plans == ()
 
 
@@ -289,7 +287,7 @@ def test_a_round_is_planned_once() -> None:
     assert of_plan(BLOB, TASK, end(0, ASKED.digest), journal=JOURNAL).plans == ()
 
 
-def test_of_two_plans_of_a_round_the_first_attempt_counts() -> None:
+def test_the_first_attempt_of_two_plans_for_a_round_counts() -> None:
     records = (BLOB, TASK, end(0, ASKED.digest))
     lines, commit = printed(records, NONCE)
     planners: list[Pod] = [
@@ -299,13 +297,13 @@ def test_of_two_plans_of_a_round_the_first_attempt_counts() -> None:
     assert [plan.attempt for plan in found.plans] == [1]
 
 
-def test_the_artifact_comes_back_as_it_was_printed() -> None:
+def test_the_artifact_is_read_back_as_printed() -> None:
     found = artifact_of(artifact('{"a": 1}'))
     assert found.program == '{"a": 1}'
     assert json.loads(found.report_text)["scores"] == {"baseline": 1.0, "best": 2.0}
 
 
-# What is spent.
+# Spending.
 
 
 NINE = Allowance(calls=9)
@@ -320,7 +318,7 @@ def books(found: Harvest) -> list[Booked]:
     ]
 
 
-def test_where_the_log_was_rotated_the_last_word_may_be_missing() -> None:
+def test_a_rotated_log_may_lack_its_last_record() -> None:
     told = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=3)).to_header())
     lines, _ = printed([told, result(cell(0, 0)), result(cell(0, 1))], NONCE)
     killed = pod(job(ObjectKind.WORK, 0), exit_code=137, held=True, allowance=NINE)
@@ -330,7 +328,7 @@ def test_where_the_log_was_rotated_the_last_word_may_be_missing() -> None:
 
 @pytest.mark.parametrize("commit", [Commit(nonce=NONCE, exit_code=0, spent=Spending(calls=7)), None])
 def test_a_pod_without_limits_is_booked_too(commit: Commit | None) -> None:
-    """A limit that is set later is for the whole run. A pod that was killed had one answer in each thread, at most."""
+    """A later limit holds for the whole run. A killed pod had at most an answer in each thread."""
     free = replace(WORKER, commit=commit)
     found = harvest([output(free, printed([call(f"{n:032x}") for n in range(5)], NONCE)[0], final=True)], JOURNAL, 2)
     assert [booked.spent.calls for booked in books(found)] == [7]
@@ -348,12 +346,12 @@ LAST = TWO.account(1)
         (True, [0], [LAST], []),
         (True, [0], [f"{LAST}-uid"], []),
         (True, [0], [f"{LAST}0"], [LAST]),
-        # That of a pod whose Job was deleted and made anew under its name.
+        # The account of a pod whose Job was recreated under the same name.
         (True, [0], ["work-0-1-1-another-uid"], [LAST]),
         (True, [0, 1], [], []),
     ],
 )
-def test_pods_that_vanished_have_spent_what_they_were_allowed(
+def test_vanished_pods_count_as_having_spent_their_allowance(
     finished: bool, pods: list[int], closed: list[str], booked: list[str]
 ) -> None:
     of = replace(TWO, finished=finished)
@@ -391,8 +389,8 @@ def bombs(count: int, header: str, size: int = 60_000_000) -> list[str]:
     ],
     ids=["bodies", "headers of lists", "many headers", "many lines"],
 )
-def test_what_a_pod_prints_unfolds_within_bounds(lines: list[str], most: int) -> None:
-    """MiB: far below what it would inflate to, and less than 512 Mi, which the operator has for all."""
+def test_the_inflated_output_of_a_pod_is_bounded(lines: list[str], most: int) -> None:
+    """MiB: far below the inflated size, and less than the 512 Mi that the operator has in all."""
     real, _ = printed([result(cell(0, 1))], NONCE)
     text = "".join([*real, *(line.replace(f"{NONCE} 0 ", f"{NONCE} 999 ") for line in lines)]).encode()
     tracemalloc.start()
@@ -405,7 +403,7 @@ def test_what_a_pod_prints_unfolds_within_bounds(lines: list[str], most: int) ->
     assert cell(0, 1) in [record.header.get("key") for record in read.found]
 
 
-def test_a_body_that_is_cut_short_or_altered_is_no_record() -> None:
+def test_a_truncated_or_altered_body_is_no_record() -> None:
     frame = result(cell(0, 0), bytes(range(256)) * 1000).frame()
     for damaged in (frame[:-4], frame + b"x", frame[: len(frame) // 2] + b"\0\0" + frame[len(frame) // 2 + 2 :]):
         text = base64.b64encode(damaged).decode()
@@ -421,7 +419,7 @@ def test_a_task_of_very_many_cells_is_read() -> None:
     assert read.header == made.header
 
 
-def test_what_the_journal_has_is_not_held() -> None:
+def test_records_in_the_journal_are_not_kept_in_memory() -> None:
     lines, commit = printed([result(cell(0, 0)), call("e" * 32), result(cell(0, 1))], NONCE)
     journal = Journal([*planned(0), results(0, 0)])
     read = transcribed(WORKER, "".join(lines).encode(), NONCE, journal)
@@ -430,8 +428,8 @@ def test_what_the_journal_has_is_not_held() -> None:
     assert read.told == Usage(calls=1)
 
 
-def test_a_record_that_no_config_map_takes_waits_for_the_others() -> None:
-    """It ends the run."""
+def test_a_record_too_large_for_a_config_map_comes_last() -> None:
+    """Such a record ends the run."""
     large, other = result(cell(0, 0), noise(1_000_001)), result(cell(0, 1))
     found = of_worker(large, other)
     assert (keys(found), found.settled) == ([cell(0, 1)], ())

@@ -1,4 +1,4 @@
-"""When the operator is alive and ready: an API server that is away does not start it anew, a deaf watch does."""
+"""When the operator is alive and ready: a deaf watch restarts it, an unreachable API server does not."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ PATIENCE, MINUTE = 300.0, 60.0
 
 
 class Process:
-    """An operator that looks each minute, and its watch."""
+    """An operator that lists the cluster each minute, and its watch."""
 
     def __init__(self) -> None:
         self.seconds, self.version = 0.0, 1
@@ -22,7 +22,7 @@ class Process:
             for moment in moments:
                 moment()
 
-    # What may happen.
+    # Events.
 
     def changes(self) -> None:
         self.version += 1
@@ -47,20 +47,20 @@ def process() -> Process:
     return Process()
 
 
-def test_it_is_alive_and_not_ready_until_it_hears_of_the_cluster(process: Process) -> None:
+def test_the_operator_is_alive_but_not_ready_before_its_first_look_at_the_cluster(process: Process) -> None:
     process.minutes(20)
     assert process.state == (False, True)
     process.look_succeeds()
     assert process.state == (True, True)
 
 
-def test_where_nothing_changes_a_watch_may_be_silent(process: Process) -> None:
+def test_a_watch_without_events_is_fine_while_nothing_changes(process: Process) -> None:
     process.watch_tells()
     process.minutes(60, process.look_succeeds)
     assert process.state == (True, True)
 
 
-def test_an_api_server_that_is_away_is_no_reason_to_be_started_again(process: Process) -> None:
+def test_an_unreachable_api_server_does_not_restart_the_operator(process: Process) -> None:
     process.watch_tells()
     process.minutes(1, process.look_succeeds)
     process.minutes(60, process.look_fails)
@@ -69,8 +69,8 @@ def test_an_api_server_that_is_away_is_no_reason_to_be_started_again(process: Pr
     assert process.state == (True, True)
 
 
-def test_a_watch_may_come_back_later_than_looks(process: Process) -> None:
-    """And what changed before the API server went away may be told of after it."""
+def test_a_watch_may_recover_later_than_lists(process: Process) -> None:
+    """Changes from before the absence may be reported after it."""
     process.minutes(1, process.changes, process.look_succeeds)
     process.minutes(60, process.look_fails)
     process.minutes(3, process.look_succeeds)
@@ -81,7 +81,7 @@ def test_a_watch_may_come_back_later_than_looks(process: Process) -> None:
 
 
 @pytest.mark.parametrize("often", [True, False], ids=["at each look", "once"])
-def test_a_watch_that_does_not_tell_what_looks_show_is_deaf(process: Process, often: bool) -> None:
+def test_a_watch_that_misses_changes_shown_by_lists_is_deaf(process: Process, often: bool) -> None:
     process.watch_tells()
     process.minutes(1, process.changes, process.look_succeeds)
     process.minutes(4, *[process.changes] * often, process.look_succeeds)
@@ -90,24 +90,24 @@ def test_a_watch_that_does_not_tell_what_looks_show_is_deaf(process: Process, of
     assert process.state == (True, False)
 
 
-def test_a_watch_that_tells_a_moment_later_is_not(process: Process) -> None:
+def test_a_watch_that_reports_a_moment_later_is_not_deaf(process: Process) -> None:
     process.minutes(60, process.changes, process.look_succeeds, process.watch_tells)
     assert process.state == (True, True)
 
 
-def test_one_that_tells_of_others_only_is(process: Process) -> None:
+def test_a_watch_that_reports_only_other_objects_is_deaf(process: Process) -> None:
     process.minutes(10, process.look_succeeds, lambda: process.pulse.told("b", "1"))
     assert process.state == (True, False)
 
 
-def test_what_is_gone_needs_no_telling(process: Process) -> None:
+def test_a_deleted_object_needs_no_event(process: Process) -> None:
     process.minutes(1, process.look_succeeds)
     process.minutes(60, lambda: process.pulse.looked({}))
     assert process.state == (True, True)
 
 
-def test_looks_that_have_ceased_end_it(process: Process) -> None:
-    """Though its watches tell of this and that."""
+def test_an_operator_that_stops_looking_is_not_alive(process: Process) -> None:
+    """This holds even while its watches report events."""
     process.minutes(1, process.look_succeeds)
     process.minutes(10, process.watch_tells)
     assert process.state == (True, False)

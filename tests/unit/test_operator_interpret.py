@@ -1,4 +1,4 @@
-"""From what was listed to what a pass is about: which run, whether it is over, what is read of it."""
+"""From listed objects to the subject of a pass: the run, whether it is over, and the parts to read."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,14 +39,14 @@ MAPS = (
 
 
 def listed(of: Compilation, *others: MapRef, requests: dict[str, RunRequest] | None = None, **fields: Any) -> Objects:
-    """A Compilation whose run was opened."""
+    """A Compilation with an opened run."""
     known = {REQUEST: run().request} if requests is None else requests
     maps = (MapRef(REQUEST, "u", RUN_ID, "run", 0, created_at=NOW), *MAPS, *others)
     return Objects(of, fields.pop("jobs", ()), fields.pop("pods", ()), maps, known)
 
 
 def another(run_id: str, seconds: float, requested_at: str | None = None, size: int = 10) -> tuple[Any, ...]:
-    """An earlier run: its ConfigMaps, and what its request says."""
+    """An earlier run: its ConfigMaps and its request."""
     name = f"triage-{run_id}-run"
     maps = (
         MapRef(name, "u", run_id, "run", 0, created_at=NOW - timedelta(seconds=seconds)),
@@ -106,21 +106,21 @@ RUNS = [
 
 
 @pytest.mark.parametrize("row", RUNS, ids=lambda row: row.name)
-def test_which_run_a_pass_is_about(row: Row) -> None:
+def test_the_run_that_a_pass_handles(row: Row) -> None:
     found = course(row.seen, SETTINGS)
     assert (found.compilation.run_id == RUN_ID) is row.goes_on
     assert (found.run is not None) is row.is_open
     assert found.compilation.superseded is row.superseded
 
 
-def test_a_new_run_that_was_opened_is_not_held_up_by_pods_of_the_run_before() -> None:
+def test_an_opened_run_does_not_wait_for_pods_of_the_previous_run() -> None:
     changed = compilation(OTHER_METRIC, status=BEFORE, generation=2)
     opened = MapRef(f"triage-{changed.run_id}-run", "u", changed.run_id, "run", 0)
     found = course(listed(changed, opened, pods=(pod(PLAN_0),)), SETTINGS)
     assert found.compilation.run_id == changed.run_id != RUN_ID
 
 
-def test_a_run_has_the_image_of_its_request_and_else_the_operators() -> None:
+def test_a_run_has_the_image_of_its_request_or_else_of_the_operator() -> None:
     named = course(listed(compilation()), SETTINGS).run
     assert named is not None
     assert named.image == "worker:1"
@@ -137,7 +137,7 @@ def test_earlier_runs_are_those_of_the_same_request_oldest_first() -> None:
     assert course(listed(compilation(), *maps, requests=requests), SETTINGS).earlier == ("old", "new")
 
 
-# What is read.
+# The parts that are read.
 
 
 def read(status: Status | None = None, artifact: Any = None, *others: MapRef, earlier: tuple[str, ...] = ()) -> Reading:
@@ -145,7 +145,7 @@ def read(status: Status | None = None, artifact: Any = None, *others: MapRef, ea
     return reading(seen, replace(course(seen, SETTINGS), earlier=earlier), artifact, SETTINGS)
 
 
-def test_of_a_run_under_way_all_is_read_but_the_artifact() -> None:
+def test_of_an_unfinished_run_everything_except_the_artifact_is_read() -> None:
     found = read()
     assert not found.rests
     assert found.maps == ("r0", "t0", "w0")
@@ -163,26 +163,24 @@ def test_of_a_run_under_way_all_is_read_but_the_artifact() -> None:
         pytest.param(over(State.FAILED, "LimitReached"), None, False, id="ended by a limit: it may go on"),
     ],
 )
-def test_of_a_run_that_is_over_nothing_is_read_where_its_artifact_is_as_it_should_be(
-    status: Status, artifact: Any, rests: bool
-) -> None:
+def test_of_a_finished_run_with_a_sound_artifact_nothing_is_read(status: Status, artifact: Any, rests: bool) -> None:
     found = read(status, artifact)
     assert found.rests is rests
     assert found.maps == (() if rests else ("r0", "t0", "w0"))
     assert found.kept >= {REQUEST}
 
 
-def test_as_many_of_the_newest_earlier_runs_are_read_as_there_is_room_for() -> None:
+def test_the_newest_earlier_runs_are_read_as_far_as_memory_allows() -> None:
     old, new = another("old", 9, size=MEBIBYTE), another("new", 1, size=MEBIBYTE)
     found = read(None, None, *old[0], *new[0], earlier=("old", "new"))
     assert found.earlier == ("new",)
     assert found.maps == ("r0", "t0", "w0", "new-r0"), "their results, and no more of them"
 
 
-# What it says.
+# Their content.
 
 
-def test_shards_are_read_as_journals_run_by_run_and_what_is_altered_is_left_out() -> None:
+def test_shards_are_read_run_by_run_without_altered_ones() -> None:
     seen = listed(compilation())
     of = course(seen, SETTINGS)
     wanted = Reading(False, ("old", "new"), (), (), frozenset())
@@ -195,7 +193,7 @@ def test_shards_are_read_as_journals_run_by_run_and_what_is_altered_is_left_out(
     assert found.assignments == {(0, 1): given}
 
 
-def test_what_rests_has_no_run_and_no_harvest() -> None:
+def test_a_finished_compilation_has_no_run_and_no_harvest() -> None:
     status = over(State.PUBLISHED)
     seen = listed(compilation(status=status), pods=(pod(PLAN_0, exit_code=0, held=True),))
     of = course(seen, SETTINGS)

@@ -1,4 +1,4 @@
-"""What a Job is, as a whole object."""
+"""Jobs as whole objects."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,7 @@ def with_swarm(**swarm: Any) -> Run:
     return Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
 
 
-def test_a_work_job_is_this() -> None:
+def test_a_whole_work_job() -> None:
     given = assignment(0, 1, [0, 1], [2, 3]).assignment
     name = f"triage-{RUN_ID}-w0-1"
     labels = {**LABELS, "dspy-swarm.dev/role": "work", "dspy-swarm.dev/round": "0", "dspy-swarm.dev/attempt": "1"}
@@ -149,7 +149,7 @@ def test_a_work_job_is_this() -> None:
 
 
 def test_pods_have_the_users_variables_under_a_prefix() -> None:
-    """Kubernetes replaces $(NAME) in a value, and nothing else does; so it gets it escaped."""
+    """Kubernetes would replace $(NAME) in a value, so the value is escaped."""
     secret, config = {"name": "judge", "key": "k"}, {"name": "settings", "key": "level"}
     given = spec(
         image=IMAGE,
@@ -178,7 +178,7 @@ def test_pods_have_the_users_variables_under_a_prefix() -> None:
         ]
 
 
-def test_pods_are_told_how_fast_they_may_ask_and_whom_to_ask_first() -> None:
+def test_pods_get_their_rate_limits_and_the_address_of_the_limiter() -> None:
     given = spec()
     given["models"]["student"]["limits"] = {"requestsPerMinute": 60}
     rates = rate_limits(CompilationSpec.model_validate(given), "team", "triage")
@@ -215,7 +215,7 @@ def test_the_first_plan_has_an_empty_journal() -> None:
     }
 
 
-def test_a_plan_and_its_workers_get_the_same_but_for_what_they_read() -> None:
+def test_a_plan_and_its_workers_differ_only_in_their_mounts() -> None:
     """A plan makes LM calls and runs small waves, too: it needs keys, resources and threads as workers do."""
     made = [
         job(plan_order(None, 1, 1, END)),
@@ -237,7 +237,7 @@ def of_another_run(run_id: str, shard: Shard) -> Shard:
     return replace(shard, run_id=run_id, name=f"{run_id}-{shard.name}")
 
 
-def test_pods_mount_journals_of_earlier_runs_the_newest_last_and_do_not_wait_for_them() -> None:
+def test_pods_mount_journals_of_earlier_runs_as_optional_volumes_newest_last() -> None:
     earlier = of_another_run("first", END), of_another_run("second", END)
     made = job(plan_order(mounts={Folder.EARLIER: earlier}))
     mounts = {mount["mountPath"]: mount["name"] for mount in container(made)["volumeMounts"]}
@@ -254,7 +254,7 @@ def test_pods_mount_journals_of_earlier_runs_the_newest_last_and_do_not_wait_for
     assert "/swarm/earlier" not in str(job(plan_order()))
 
 
-def test_a_claim_is_the_only_thing_that_pods_may_write_to() -> None:
+def test_pods_may_write_only_to_a_claim() -> None:
     made = container(job(plan_order(with_journal(persistentVolumeClaim={"claimName": "journals"}))))
     writable = [mount["mountPath"] for mount in made["volumeMounts"] if not mount.get("readOnly")]
     assert writable == ["/swarm/depot", "/tmp"]
@@ -277,11 +277,11 @@ def with_journal(**journal: Any) -> Run:
 
 
 def environment(container: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> value, or where it comes from."""
+    """Name -> value or source."""
     return {entry["name"]: {key: entry[key] for key in entry if key != "name"} for entry in container["env"]}
 
 
-def test_what_a_user_may_say_of_pods_and_nothing_else() -> None:
+def test_only_the_documented_settings_of_pods_are_taken() -> None:
     swarm = {
         "nodeSelector": {"pool": "cheap"},
         "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 5}],

@@ -1,4 +1,4 @@
-"""Two operators and one Lease: never do both write, and the next one need not wait for one that ended well."""
+"""Two operators and a Lease: they never both write, and a successor does not wait for an operator that ended well."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from swarm_operator.cluster.resources import CONFIG_MAPS
 
 
 class Seconds:
-    """Of a machine's own clock."""
+    """Seconds of a machine's own clock."""
 
     def __init__(self, start: float) -> None:
         self.now = start
@@ -22,7 +22,7 @@ class Seconds:
 
 
 class Pair:
-    """Two operators, each with seconds of its own."""
+    """Two operators, each with its own clock."""
 
     def __init__(self) -> None:
         self.cluster = FakeCluster()
@@ -57,21 +57,21 @@ def take(lease: Lease) -> str:
     return asyncio.run(lease.take())
 
 
-def test_the_first_one_has_it(pair: Pair) -> None:
+def test_the_first_operator_gets_the_lease(pair: Pair) -> None:
     assert not writes(pair, pair.first)
     assert take(pair.first) == ""
     assert take(pair.second) == "first"
     assert (writes(pair, pair.first), writes(pair, pair.second)) == (True, False)
 
 
-def test_it_is_kept_by_renewing(pair: Pair) -> None:
+def test_an_operator_keeps_the_lease_by_renewing(pair: Pair) -> None:
     for _ in range(20):
         assert (take(pair.first), take(pair.second)) == ("", "first")
         pair.after(SECONDS - 1)
         assert (writes(pair, pair.first), writes(pair, pair.second)) == (True, False)
 
 
-def test_one_that_ends_well_leaves_it_to_the_next(pair: Pair) -> None:
+def test_an_operator_that_ends_well_releases_the_lease(pair: Pair) -> None:
     take(pair.first)
     take(pair.second)
     asyncio.run(pair.first.release())
@@ -79,7 +79,7 @@ def test_one_that_ends_well_leaves_it_to_the_next(pair: Pair) -> None:
     assert (writes(pair, pair.first), writes(pair, pair.second)) == (False, True)
 
 
-def test_one_that_died_is_waited_for(pair: Pair) -> None:
+def test_the_next_operator_waits_until_the_lease_of_a_dead_operator_expires(pair: Pair) -> None:
     take(pair.first)
     assert take(pair.second) == "first"
     pair.after(SECONDS - 1)
@@ -90,7 +90,7 @@ def test_one_that_died_is_waited_for(pair: Pair) -> None:
     assert writes(pair, pair.second)
 
 
-def test_one_that_was_thought_dead_writes_nothing_and_ends(pair: Pair) -> None:
+def test_an_operator_thought_dead_writes_nothing_and_ends(pair: Pair) -> None:
     take(pair.first)
     take(pair.second)
     pair.after(SECONDS + 1)
@@ -100,8 +100,8 @@ def test_one_that_was_thought_dead_writes_nothing_and_ends(pair: Pair) -> None:
         take(pair.first)
 
 
-def test_it_ends_too_where_the_other_one_has_gone_again(pair: Pair) -> None:
-    """What it knows is old all the same."""
+def test_an_operator_that_lost_the_lease_ends_even_if_it_is_free_again(pair: Pair) -> None:
+    """Its knowledge is old nevertheless."""
     take(pair.first)
     take(pair.second)
     pair.after(SECONDS + 1)
@@ -111,7 +111,7 @@ def test_it_ends_too_where_the_other_one_has_gone_again(pair: Pair) -> None:
         take(pair.first)
 
 
-def test_one_that_nobody_took_it_from_goes_on(pair: Pair) -> None:
+def test_an_operator_continues_if_nobody_took_its_expired_lease(pair: Pair) -> None:
     """The API server was away."""
     take(pair.first)
     pair.after(SECONDS * 10)
@@ -120,13 +120,13 @@ def test_one_that_nobody_took_it_from_goes_on(pair: Pair) -> None:
     assert writes(pair, pair.first)
 
 
-def test_a_container_that_is_started_again_goes_on_at_once(pair: Pair) -> None:
+def test_a_restarted_container_continues_at_once(pair: Pair) -> None:
     take(pair.first)
     assert take(pair.operator("first", Seconds(7.0))) == ""
 
 
-def test_of_two_that_want_it_at_once_one_gets_it(pair: Pair) -> None:
-    """Both have seen that it is free before either writes."""
+def test_only_one_of_two_competing_operators_gets_the_lease(pair: Pair) -> None:
+    """Both have seen that the Lease is free before either writes."""
     get = pair.cluster.get
 
     async def slow(*arguments: Any, **options: Any) -> Any:
@@ -147,8 +147,8 @@ def test_of_two_that_want_it_at_once_one_gets_it(pair: Pair) -> None:
     assert [pair.first.held, pair.second.held].count(True) == 1
 
 
-def test_a_lease_that_is_deleted_by_hand_is_lost(pair: Pair) -> None:
-    """Somebody else may have had it in between."""
+def test_a_lease_deleted_by_hand_is_lost(pair: Pair) -> None:
+    """Another operator may have held it in between."""
     take(pair.first)
     pair.cluster.remove(LEASES, "operator")
     with pytest.raises(Deposed):
@@ -156,8 +156,8 @@ def test_a_lease_that_is_deleted_by_hand_is_lost(pair: Pair) -> None:
     assert not writes(pair, pair.first)
 
 
-def test_time_counts_from_before_the_request(pair: Pair) -> None:
-    """An answer that comes late may tell of a write that others saw long ago."""
+def test_the_lease_counts_from_before_the_request(pair: Pair) -> None:
+    """A late answer may confirm a write that others saw long ago."""
     take(pair.first)
     get = pair.cluster.get
 

@@ -1,4 +1,4 @@
-"""spec.limits as a table: what is left, who is given what, how a limit ends a run, and how it goes on."""
+"""spec.limits as a table: the rest, its distribution, the end of a run at a limit, and its continuation."""
 
 from dataclasses import replace
 from typing import Any
@@ -72,13 +72,13 @@ FAILED_BY_LIMIT = over(State.FAILED, Reason.LIMIT_REACHED)
 
 
 def disrupted(attempts: int) -> dict[str, Any]:
-    """Jobs and pods of so many plans for the best program, each ended from outside."""
+    """Jobs and pods of some plans for the best program, each ended from outside."""
     jobs = tuple(job(PLAN, 1, attempt, is_partial=True) for attempt in range(1, attempts + 1))
     return {"jobs": jobs, "pods": tuple(pod(each, exit_code=143, disrupted=True) for each in jobs)}
 
 
 def last_plan(attempt: int, why: str, *journal: Shard | list[Shard], **limits: Any) -> Action:
-    """Of round 1: it spends nothing, and brings the best program so far."""
+    """The last plan, of round 1: it may not spend, and makes the best program so far."""
     ending = Ending(why=why, limits=Limits.model_validate(limits))
     return begin_plan(
         1,
@@ -389,25 +389,25 @@ def started(seen: World) -> StartJob:
     return action
 
 
-def test_pods_share_what_is_left() -> None:
+def test_pods_share_the_rest_of_a_limit() -> None:
     seen = world(planned(0), booked(4, 400), compilation=limited(lmCalls=10, totalTokens=1000))
     work = started(seen)
     assert (work.role, work.pods, work.allowance) == (WORK, 2, Allowance(calls=3, tokens=300))
 
 
-def test_a_job_that_is_made_again_is_given_no_more_than_is_left() -> None:
-    """Its operator died before it was written; it was suspended before it brought anything; or it was deleted."""
+def test_a_recreated_job_gets_only_the_rest_of_a_limit() -> None:
+    """The operator died before it created the Job, or the Job was suspended without a result, or deleted."""
     again = assignment(0, 1, [0, 1], [2, 3])
     work = started(world(planned(0), booked(4, 400), compilation=limited(lmCalls=10), assignments=(again,)))
     assert (work.role, work.attempt, work.pods, work.allowance) == (WORK, 1, 2, Allowance(calls=3))
 
 
-def test_two_pods_of_one_name_have_two_accounts() -> None:
+def test_two_pods_of_the_same_name_have_two_accounts() -> None:
     first = pod(job(WORK, 0), exit_code=0)
     assert first.account != replace(first, uid="another").account
 
 
-def test_the_scores_of_a_run_that_goes_on_are_those_of_its_last_plan() -> None:
+def test_a_continued_run_shows_the_scores_of_its_last_plan() -> None:
     tasks, told = planned(2)
     end = told.plans[0].model_copy(update={"scores": Scores(baseline=40.0)})
     last = [tasks, replace(told, plans=(end,))]
@@ -415,19 +415,19 @@ def test_the_scores_of_a_run_that_goes_on_are_those_of_its_last_plan() -> None:
     assert decide(seen, NOW, SETTINGS).status.scores == ScoresStatus(baseline=40.0)  # type: ignore[union-attr]
 
 
-def test_a_plan_gets_all_of_it_and_the_last_one_nothing() -> None:
+def test_a_plan_gets_the_whole_allowance_and_the_last_plan_none() -> None:
     assert started(world(booked(4), compilation=limited(lmCalls=10))).allowance == Allowance(calls=6)
     assert started(world()).allowance == Allowance()
     assert started(world(planned(0), booked(10), compilation=limited(lmCalls=10))).allowance == Allowance(calls=0)
 
 
-def test_no_more_cells_are_begun_than_there_are_calls() -> None:
+def test_no_more_cells_are_started_than_calls_are_allowed() -> None:
     decided = decide(world(planned(0), booked(8), compilation=limited(lmCalls=10)), NOW, SETTINGS)
     (given,) = (action for action in decided.actions if isinstance(action, KeepAssignment))
     assert sum(len(ref.cells) for part in given.assignment.slices for ref in part) == 2
 
 
-def test_the_status_tells_what_is_spent_and_allowed() -> None:
+def test_the_status_shows_spending_and_limits() -> None:
     seen = world(planned(0), booked(4, 400), compilation=limited(lmCalls=10, wallClock=60))
     usage = decide(seen, NOW, SETTINGS).status.as_written()["usage"]  # type: ignore[union-attr]
     assert usage["spent"] == {"lmCalls": 4, "totalTokens": 400}
@@ -438,7 +438,7 @@ def test_the_status_tells_what_is_spent_and_allowed() -> None:
 
 
 @pytest.mark.parametrize("raised", [{"lmCalls": 11}, {"lmCalls": 10, "publishPartial": True}, {}], ids=str)
-def test_a_run_goes_on_through_a_change_of_its_limits_alone(raised: dict[str, Any]) -> None:
+def test_a_change_of_only_the_limits_continues_the_run(raised: dict[str, Any]) -> None:
     before = world().run
     assert before is not None
     request = before.request.model_copy(
@@ -453,7 +453,7 @@ def test_a_run_goes_on_through_a_change_of_its_limits_alone(raised: dict[str, An
 
 
 @pytest.mark.parametrize("limits", [{"requestsPerMinute": 60}, {"concurrency": 2, "group": "gpt"}, None], ids=str)
-def test_a_run_goes_on_through_a_change_of_how_fast_a_provider_may_be_asked(limits: Any) -> None:
+def test_a_change_of_rate_limits_continues_the_run(limits: Any) -> None:
     before, status = world().run, Status(run_id=RUN_ID)
     assert before is not None
     models = {"student": {**spec()["models"]["student"], "limits": limits}}
@@ -478,9 +478,7 @@ def test_a_run_goes_on_through_a_change_of_how_fast_a_provider_may_be_asked(limi
     ],
     ids=str,
 )
-def test_an_administrator_says_which_images_and_service_accounts_may_be_used(
-    changes: dict[str, Any], allowed: bool
-) -> None:
+def test_an_administrator_restricts_images_and_service_accounts(changes: dict[str, Any], allowed: bool) -> None:
     settings = Settings(allowed_images=("registry.example/team/*", IMAGE), allowed_service_accounts=("swarm-?",))
     seen = world(compilation=compilation(spec(**changes)))
     decided = decide(seen, NOW, settings)
@@ -492,7 +490,7 @@ def test_an_administrator_says_which_images_and_service_accounts_may_be_used(
 
 
 @pytest.mark.parametrize("forged", [{"image": "evil"}, {"swarm": {"serviceAccountName": "admin"}}], ids=str)
-def test_nor_does_a_request_get_around_it_that_somebody_else_wrote(forged: dict[str, Any]) -> None:
+def test_a_forged_request_does_not_bypass_the_restriction(forged: dict[str, Any]) -> None:
     settings = Settings(allowed_images=(IMAGE,), allowed_service_accounts=("swarm-?",))
     honest = run()
     request = honest.request.model_copy(update={"spec": CompilationSpec.model_validate(spec(**forged))})
@@ -502,7 +500,7 @@ def test_nor_does_a_request_get_around_it_that_somebody_else_wrote(forged: dict[
     assert {each.reason for each in decided.status.conditions} == {Reason.RESTRICTED}  # type: ignore[union-attr]
 
 
-def test_without_a_limiter_nobody_would_keep_the_limits_of_a_model() -> None:
+def test_rate_limits_of_a_model_need_a_limiter() -> None:
     student = {**spec()["models"]["student"], "limits": {"requestsPerMinute": 60}}
     seen = world(compilation=compilation(spec(models={"student": student})))
     ended = decide(seen, NOW, SETTINGS)

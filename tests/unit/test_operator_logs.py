@@ -1,4 +1,4 @@
-"""When a pod's output is read, what is believed of it, and when it is given up."""
+"""When a pod's output is read, which part counts, and when it is given up."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -58,7 +58,7 @@ def reader(kubelet: Kubelet, settings: Settings = SETTINGS) -> LogReader:
 
 
 async def read(answer: Any, found: Pod, now: datetime = NOW, later: float = 0.0) -> list[Output]:
-    """What is read of a pod now, or so many seconds after it was first tried."""
+    """The output of a pod read now, or some seconds after the first try."""
     tried = reader(Kubelet(lambda _: answer))
     if later:
         await tried.read([found], JOURNAL, now - timedelta(seconds=later))
@@ -116,7 +116,9 @@ AWAY = errors.Unavailable("no connection")
         "longer than is read, for too long",
     ],
 )
-async def test_what_is_believed(answer: Any, found: Pod, later: float, expected: tuple[int, bool, bool]) -> None:
+async def test_the_lines_of_an_output_that_count_and_whether_it_is_final(
+    answer: Any, found: Pod, later: float, expected: tuple[int, bool, bool]
+) -> None:
     (output,) = await read(answer, found, later=later)
     assert (len(output.found), output.final, output.lost) == expected
 
@@ -126,7 +128,7 @@ LOST = pod(JOB, deleted_at=ago(31), allowance=NINE)
 
 @pytest.mark.parametrize("answer", [AWAY, REJECTED, GONE, HALF], ids=repr)
 @pytest.mark.parametrize("changes", [{}, {"started": False}, {"held": False}], ids=str)
-async def test_a_lost_pod_has_spent_all_that_it_was_allowed(answer: Any, changes: dict[str, Any]) -> None:
+async def test_a_lost_pod_counts_as_having_spent_its_allowance(answer: Any, changes: dict[str, Any]) -> None:
     found = replace(LOST, **changes)
     outputs = await read(answer, found)
     harvest = harvested(outputs, JOURNAL)
@@ -148,8 +150,8 @@ async def test_a_pod_without_our_finalizer_is_booked_at_once_and_once() -> None:
 
 
 @pytest.mark.parametrize("answer", [WHOLE, HALF], ids=repr)
-async def test_a_pod_that_lost_our_finalizer_while_it_ran_is_read_to_its_end_all_the_same(answer: Any) -> None:
-    """Without a limit, too; and no more than once, though nothing may be to be booked."""
+async def test_a_pod_that_lost_our_finalizer_is_still_read_to_its_end(answer: Any) -> None:
+    """This holds without a limit, too; and it is read only once, even if there is nothing to book."""
     stripped = pod(JOB, held=False)
     tried = reader(Kubelet(lambda _: answer))
     (output,) = await tried.read([stripped], JOURNAL, NOW)
@@ -168,10 +170,10 @@ async def test_a_pod_that_lost_our_finalizer_while_it_ran_is_read_to_its_end_all
     ],
     ids=["a worker", "the first plan"],
 )
-async def test_what_was_in_the_journal_before_the_log_was_gone_is_not_waited_for(
+async def test_a_lost_log_whose_records_are_in_the_journal_is_not_waited_for(
     of: Job, first: list[Record], journal: list[Shard]
 ) -> None:
-    """A pod that is drained lingers until it was read; its log goes with its container."""
+    """A drained pod lingers until it has been read; its log disappears with its container."""
     lines, commit = printed([*first, *RESULTS], object_names.nonce(KEY.uid, of.name))
     draining = pod(of, deleted_at=NOW)
     answers = iter(["".join(lines).encode(), GONE, GONE])
@@ -185,7 +187,7 @@ async def test_what_was_in_the_journal_before_the_log_was_gone_is_not_waited_for
     assert (output.final, output.lost, output.pod) == (True, False, ended)
 
 
-async def test_reads_that_fail_come_more_and_more_seldom() -> None:
+async def test_failing_reads_are_repeated_at_growing_intervals() -> None:
     kubelet = Kubelet(lambda _: AWAY)
     tried = reader(kubelet)
     for second in range(0, 300, 5):
@@ -193,8 +195,8 @@ async def test_reads_that_fail_come_more_and_more_seldom() -> None:
     assert 5 <= len(kubelet.asked) <= 10
 
 
-async def test_a_pod_whose_output_is_given_up_is_told_again_at_once() -> None:
-    """The next pass writes nothing more of it, and lets it go."""
+async def test_an_output_given_up_is_reported_again_at_once() -> None:
+    """The next pass writes nothing more of the pod, and releases it."""
     tried = reader(Kubelet(lambda _: GONE))
     killed = replace(ENDED, finished_at=NOW)
     for second in range(0, 200, 2):
@@ -205,7 +207,7 @@ async def test_a_pod_whose_output_is_given_up_is_told_again_at_once() -> None:
     assert (output.final, output.lost) == (True, True)
 
 
-async def test_one_compilation_leaves_gates_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_compilation_does_not_block_the_reads_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod_logs, "READ_SECONDS", 0.2)
     gate, forever = asyncio.Semaphore(8), asyncio.Event()
 
@@ -226,7 +228,7 @@ async def test_one_compilation_leaves_gates_to_others(monkeypatch: pytest.Monkey
     assert len(dead.asked) < 30, "the rest is read in a later pass"
 
 
-async def test_a_pass_takes_no_more_than_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pass_reads_no_more_output_than_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod_logs, "PASS_BYTES", 1)
     of = job(ObjectKind.WORK, 0, completions=30)
     kubelet = Kubelet(lambda _: WHOLE)

@@ -1,4 +1,4 @@
-"""Whatever people write into a spec by mistake, the operator has an answer: pure, so for every mistake.
+"""The operator handles every mistake in a spec; pure, so that all mistakes can be tried.
 
 `tests/faults/test_mutations.py` gives some of them to a real API server, operator and pods.
 """
@@ -23,7 +23,7 @@ JOURNAL = {"url": "s3://bucket/journals", "options": {"secret": {"name": "bucket
 CASES = mutations({**with_room(SPEC), "journal": JOURNAL})
 
 
-def test_every_mistake_has_an_answer() -> None:
+def test_every_mistake_in_a_spec_is_refused_or_runs() -> None:
     outcomes = Counter(outcome(case) for case in CASES)
     print(len(CASES), dict(outcomes))
     assert outcomes["refused"] > 500
@@ -32,7 +32,7 @@ def test_every_mistake_has_an_answer() -> None:
 
 
 def outcome(case: Mutation) -> str:
-    """What becomes of a spec: it is refused in words, or its run goes through all of its stages."""
+    """The end of a spec: it is refused with a message, or its run passes all stages."""
     seen = compilation(case.spec)
     if seen.problems:
         decided = decide(world(compilation=seen, run=None), NOW, SETTINGS)

@@ -1,4 +1,4 @@
-"""Names: computed, so that whoever repeats a write makes the same object."""
+"""Names are computed, so that a repeated write makes the same object."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,80}[a-z0-9])?", fullmatch=True)
 
 
 @given(NAMES, st.integers(0, 9999), st.integers(1, 20))
-def test_names_fit(name: str, round_: int, attempt: int) -> None:
+def test_names_are_short_enough(name: str, round_: int, attempt: int) -> None:
     for job in (object_names.job(name, RUN_ID, role, round_, attempt) for role in ROLES):
         assert len(job) <= object_names.JOB_NAME_LIMIT
         assert job.replace("-", "a").isalnum()
@@ -19,7 +19,7 @@ def test_names_fit(name: str, round_: int, attempt: int) -> None:
     assert len(object_names.shard_map(name, RUN_ID, "results", round_, attempt, "0" * 64)) <= 253
 
 
-def test_a_run_is_named_by_what_makes_it_another_one() -> None:
+def test_the_id_of_a_run_depends_on_what_distinguishes_runs() -> None:
     ids = {
         object_names.run_id("u", 1, None),
         object_names.run_id("u", 2, None),

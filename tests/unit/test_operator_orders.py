@@ -1,4 +1,4 @@
-"""What a Job is created with: what its pods mount, how long they may live, what they may spend."""
+"""The order for a Job: its pods' mounts, deadline and allowance."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,8 +39,8 @@ def under(pace: Mapping[str, Any] | None = None, /, **fields: Any) -> dict[str, 
     return {"compilation": compilation(given), "run": replace(run(), request=request)}
 
 
-def test_a_job_comes_with_what_the_cluster_and_its_compilation_say_now() -> None:
-    """How fast a provider may be asked may change while the run goes on: its pods are told what holds now."""
+def test_a_job_is_created_from_the_current_cluster_and_compilation() -> None:
+    """Rate limits may change during a run: new pods get the current ones."""
     seen = under(PACED)
     seen["compilation"] = replace(seen["compilation"], queue={"kueue.x-k8s.io/queue-name": "cheap"})
     order = ordered(world(**{**seen, "run": run()}))
@@ -59,7 +59,7 @@ def test_a_job_comes_with_what_the_cluster_and_its_compilation_say_now() -> None
     assert order.rates.models
 
 
-def test_pods_mount_the_results_of_their_run_and_of_earlier_ones_and_workers_the_tasks() -> None:
+def test_pods_mount_results_of_this_run_and_earlier_runs_and_workers_mount_tasks() -> None:
     tasks, end = planned(0)
     done, earlier = results(0, 0), replace(results(0, 1), run_id="earlier")
     work = ordered(world(tasks, end, done, earlier_shards=(earlier,)))
@@ -72,7 +72,7 @@ def test_pods_mount_the_results_of_their_run_and_of_earlier_ones_and_workers_the
     assert plan.round == 1
 
 
-def test_no_more_pods_side_by_side_than_the_spec_says() -> None:
+def test_no_more_pods_run_at_once_than_the_spec_says() -> None:
     given = assignment(0, 1, *([item] for item in range(4)))
     order = ordered(world(planned(0), assignments=(given,)))
     assert (order.pods, order.parallel) == (4, 3)
@@ -87,10 +87,10 @@ def test_no_more_pods_side_by_side_than_the_spec_says() -> None:
         pytest.param([[0, 1]], 7, 2, 10, 14, id="a bootstrap is many"),
     ],
 )
-def test_a_worker_may_live_for_as_long_as_its_cells_may_take(
+def test_the_deadline_of_a_worker_is_the_time_that_its_cells_may_take(
     slices: list[list[int]], weight: int, threads: int, cell_seconds: int, turns: int
 ) -> None:
-    """Whatever happens in it, Kubernetes ends it then. For its turn at a provider it may wait longer."""
+    """Kubernetes ends the worker then in any case. Waiting for the limiter extends the deadline."""
     fields = {"limits": {"cellSeconds": cell_seconds}, "swarm": {"threadsPerPod": threads}}
     journal, given = planned(0, task(0, cells=5, weight=weight)), (assignment(0, 1, *slices),)
     free = ordered(world(journal, assignments=given, **under(**fields)))
@@ -99,7 +99,7 @@ def test_a_worker_may_live_for_as_long_as_its_cells_may_take(
     assert paced.seconds == POD_SECONDS
 
 
-def test_a_plan_for_the_best_program_so_far_spends_nothing_and_may_live_for_minutes() -> None:
+def test_a_plan_for_the_best_program_so_far_may_not_spend_and_has_a_deadline_of_minutes() -> None:
     spent = Booked(account="a", spent=Spending(calls=10), final=True)
     books = shard(ObjectKind.RESULTS, 0, number=1, booked=(spent,))
     order = ordered(world(planned(0), books, **under(limits={"lmCalls": 10})))
@@ -109,8 +109,8 @@ def test_a_plan_for_the_best_program_so_far_spends_nothing_and_may_live_for_minu
     assert (ending.why, ending.limits) == (order.partial, Limits(lm_calls=10))
 
 
-def test_a_plan_runs_small_waves_itself_until_it_has_ended_by_itself() -> None:
-    """A cell that ends its process ends the plan, too; then workers do them, who can tell which one it was."""
+def test_a_plan_runs_small_waves_until_a_plan_has_died() -> None:
+    """A cell that kills its process kills the plan, too; then workers run small waves, to find that cell."""
     first = job(ObjectKind.PLAN, 0)
     failed = ordered(world(jobs=(first,), pods=(pod(first, exit_code=137),)))
     assert (failed.attempt, failed.environment) == (2, {"SWARM_SMALL_WAVE": "0"})
@@ -118,7 +118,7 @@ def test_a_plan_runs_small_waves_itself_until_it_has_ended_by_itself() -> None:
     assert (deleted.attempt, deleted.environment) == (2, {})
 
 
-def test_the_roles_of_jobs_differ_in_names_and_orders_keep_to_their_rows() -> None:
+def test_job_roles_have_distinct_names_and_orders_use_only_what_their_role_allows() -> None:
     letters = [role.letter for role in ROLES.values()]
     assert len(set(letters)) == len(letters)
     assert all(not role.singly & role.together for role in ROLES.values())

@@ -64,7 +64,7 @@ def test_a_container_without_a_process_has_not_started(reason: str, started: boo
     assert (pod.started, pod.ended) == (started, True)
 
 
-def test_identity_comes_from_labels() -> None:
+def test_the_identity_of_a_pod_comes_from_its_labels() -> None:
     pod = objects.pod(a_pod("Running", {"running": {"startedAt": "x"}}))
     assert pod is not None
     assert (pod.job, pod.job_uid, pod.round, pod.attempt, pod.index) == (JOB, "job-uid", 0, 1, 3)
@@ -77,8 +77,8 @@ def test_identity_comes_from_labels() -> None:
         set(LABELS) - {"app.kubernetes.io/managed-by", "batch.kubernetes.io/job-completion-index", "dspy-swarm.dev/run"}
     ),
 )
-def test_a_pod_without_our_labels_is_of_no_run(label: str) -> None:
-    """Somebody took it off, or edited it: then the pod is let go, or our finalizer would keep it for ever."""
+def test_a_pod_without_our_labels_belongs_to_no_run(label: str) -> None:
+    """Somebody removed or edited the label: the pod is released, or our finalizer would keep it for ever."""
     for labels in (
         {key: value for key, value in LABELS.items() if key != label},
         {**LABELS, "dspy-swarm.dev/role": "x"},
@@ -91,14 +91,14 @@ def test_a_pod_without_our_labels_is_of_no_run(label: str) -> None:
 
 
 @pytest.mark.parametrize(("spec", "over"), [({}, True), ({"nodeName": "a"}, False)])
-def test_a_pod_that_is_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], over: bool) -> None:
+def test_a_pod_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], over: bool) -> None:
     found = a_pod("Pending", metadata={"deletionTimestamp": "2026-11-21T12:02:00Z"})
     pod = objects.pod({**found, "spec": spec})
     assert (pod.started, pod.ended) == (False, over)
 
 
-def test_a_pod_without_a_run_is_of_no_run() -> None:
-    """Then it is let go, as those of older runs are."""
+def test_a_pod_without_a_run_label_belongs_to_no_run() -> None:
+    """It is released like pods of older runs."""
     pod = objects.pod(a_pod("Running", metadata={"labels": {**LABELS, "dspy-swarm.dev/run": ""}}))
     found = objects.pod(
         a_pod("Running", metadata={"labels": {k: v for k, v in LABELS.items() if not k.endswith("/run")}})
@@ -108,7 +108,7 @@ def test_a_pod_without_a_run_is_of_no_run() -> None:
     assert pod.run_id == found.run_id == ""
 
 
-def test_a_container_that_ended_ends_its_pod_before_the_phase_says_so() -> None:
+def test_a_pod_ends_with_its_container_before_its_phase_says_so() -> None:
     pod = objects.pod(a_pod("Running", ended(0, "Completed")))
     assert pod is not None
     assert (pod.ended, pod.exit_code, pod.finished_at) == (True, 0, datetime(2026, 11, 21, 12, 1, tzinfo=UTC))
@@ -127,7 +127,7 @@ def test_a_container_that_ended_ends_its_pod_before_the_phase_says_so() -> None:
     ],
     ids=["failed", "out of memory", "ended well", "interrupted", "deleted", "disrupted", "running"],
 )
-def test_whose_fault_an_end_is(found: Any, own: bool) -> None:
+def test_ends_that_count_as_the_pods_own_fault(found: Any, own: bool) -> None:
     pod = objects.pod(found)
     assert pod is not None
     assert pod.failed_on_its_own is own
@@ -163,7 +163,7 @@ LIMIT, REQUEST = {"memory": "48Mi"}, {"memory": "32Mi"}
         (a_pod("Failed", reason="Evicted", message="low on memory"), "Evicted: low on memory"),
     ],
 )
-def test_how_it_ended_in_words(found: Any, text: str) -> None:
+def test_how_a_pod_ended_in_words(found: Any, text: str) -> None:
     pod = objects.pod(found)
     assert pod is not None
     assert pod.failure == text
@@ -182,13 +182,13 @@ def test_how_it_ended_in_words(found: Any, text: str) -> None:
         (waiting("PodInitializing"), None),
     ],
 )
-def test_why_a_container_waits(state: Any, reason: Reason | None) -> None:
+def test_reasons_of_waiting_containers(state: Any, reason: Reason | None) -> None:
     pod = objects.pod(a_pod("Pending", state))
     assert pod is not None
     assert (pod.trouble.reason if pod.trouble else None) == reason
 
 
-def test_a_pod_that_no_node_takes() -> None:
+def test_an_unschedulable_pod() -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
     pod = objects.pod(a_pod("Pending", conditions=[condition]))
     assert pod is not None
@@ -210,7 +210,7 @@ def test_no_termination_message_stops_the_operator(text: str) -> None:
     assert objects.pod(a_pod("Failed", ended(1, message=text))) is not None
 
 
-def test_whose_an_object_is() -> None:
+def test_the_compilation_that_owns_an_object() -> None:
     assert objects.key_of({"metadata": METADATA}) == KEY
     assert objects.key_of({"metadata": {**METADATA, "labels": {}}}) is None
     assert objects.key_of({}) is None
@@ -224,14 +224,14 @@ def test_whose_an_object_is() -> None:
         ([{"type": "FailureTarget", "status": "True"}], True),
     ],
 )
-def test_when_a_job_starts_no_more_pods(conditions: Any, finished: bool) -> None:
+def test_a_job_with_an_end_condition_starts_no_more_pods(conditions: Any, finished: bool) -> None:
     metadata = {**METADATA, "name": JOB}
     job = objects.job({"metadata": metadata, "spec": {"completions": 4}, "status": {"conditions": conditions}})
     assert job is not None
     assert (job.finished, job.completions, job.round) == (finished, 4, 0)
 
 
-def test_what_a_job_mounts_and_that_it_is_suspended() -> None:
+def test_the_mounts_of_a_job_and_its_suspension_are_read() -> None:
     made = job(plan_order(None, 1, 1, shard(ObjectKind.RESULTS, 0, 1), queue=QUEUE))
     made["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
     read = objects.job(made)
@@ -243,7 +243,7 @@ def test_what_a_job_mounts_and_that_it_is_suspended() -> None:
     assert not made["spec"]["template"]["metadata"]["labels"].keys() & QUEUE.keys()
 
 
-def test_labels_for_kueue_are_those_and_no_others() -> None:
+def test_only_labels_of_kueue_are_taken_over() -> None:
     found = {
         "metadata": {
             **METADATA,
@@ -264,7 +264,7 @@ def test_labels_for_kueue_are_those_and_no_others() -> None:
         ([{"manager": "kubectl-edit", "fieldsV1": {"f:binaryData": {}}}], True),
     ],
 )
-def test_whose_the_artifacts_data_is(fields: Any, foreign: bool) -> None:
+def test_data_of_an_artifact_written_by_others_is_foreign(fields: Any, foreign: bool) -> None:
     owners = [{"uid": "gc-only"}, {"uid": KEY.uid, "controller": True}]
     metadata = {"name": "a", "uid": "u", "resourceVersion": "1", "ownerReferences": owners, "managedFields": fields}
     found = objects.artifact({"metadata": metadata})

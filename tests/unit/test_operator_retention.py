@@ -1,4 +1,4 @@
-"""How much room journals take: what is used, what is merged, what can go."""
+"""The size of journals: which are used, merged and deleted."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,18 +28,18 @@ def refs(run: str, count: int, size: int) -> list[MapRef]:
         (refs("a", 1, 10) + refs("b", 1, 10), ["a", "b"]),
         (refs("b", 1, 10), ["b"]),
         ([], []),
-        # The newest is used whatever its size: to pay for all of it again is worse.
+        # The newest is used whatever its size: paying for all of it again is worse.
         (refs("b", 65, MEBIBYTE), ["b"]),
         (refs("b", MOST_EARLIER + 1, 4096), ["b"]),
         ([*refs("a", 65, MEBIBYTE), MapRef("b", "u", "b", "run", 0)], ["a"]),
         (refs("a", 40, MEBIBYTE) + refs("b", 40, MEBIBYTE), ["b"]),
         (refs("a", 300, 10) + refs("b", 300, 10), ["b"]),
-        # What an annotation says is believed where it can be.
+        # A plausible annotation is believed.
         (refs("a", 1, 10**12) + refs("b", 1, 10), ["a", "b"]),
         (refs("a", 40, 0) + refs("b", 40, 0), ["b"]),
     ],
 )
-def test_which_earlier_runs_are_used(maps: list[MapRef], used: list[str]) -> None:
+def test_the_earlier_runs_that_are_used(maps: list[MapRef], used: list[str]) -> None:
     assert reusable(("a", "b"), maps, 64 * MEBIBYTE) == used
 
 
@@ -51,11 +51,11 @@ def small(count: int, round_: int = 0, size: int = 100, attempt: int = 0) -> lis
 
 
 def ends(rounds: int) -> list[Shard]:
-    """The plans of so many rounds."""
+    """The plans of this number of rounds."""
     return [replace(found, size=100) for round_ in range(rounds) for found in planned(round_) if found.kind is RESULTS]
 
 
-def test_no_more_is_merged_than_one_config_map_takes_and_one_pass_does() -> None:
+def test_a_merge_is_bounded_by_a_config_map_and_by_a_pass() -> None:
     assert crowded(small(FEW)) == ()
     assert crowded(small(FEW + 1)) == tuple(small(FEW + 1))
     assert len(crowded(small(300))) == MOST_MERGED
@@ -64,7 +64,7 @@ def test_no_more_is_merged_than_one_config_map_takes_and_one_pass_does() -> None
     assert crowded(small(30, size=SHARD_BYTES // 2 + 1)) == (), "they are large"
 
 
-def test_only_rounds_that_nothing_asks_about_are_mixed() -> None:
+def test_only_rounds_that_are_no_longer_needed_are_merged_together() -> None:
     journal = [*ends(FEW), *small(FEW, FEW - 3), *small(FEW, FEW - 2), *small(FEW, FEW - 1), *small(FEW, FEW)]
     found = crowded(journal)
     assert {shard.round for shard in found} == set(range(FEW - 2))
@@ -72,7 +72,7 @@ def test_only_rounds_that_nothing_asks_about_are_mixed() -> None:
     assert crowded([shard for shard in journal if shard not in found]) == ()
 
 
-def test_the_round_that_a_limit_has_cut_short_is_asked_about_however_often_the_run_was_ended() -> None:
+def test_a_round_cut_short_by_a_limit_stays_needed_however_often_the_run_ends() -> None:
     ended = [
         replace(found, plans=tuple(end.model_copy(update={"outcome": PlanOutcome.PARTIAL}) for end in found.plans))
         for found in ends(9)[3:]
@@ -81,8 +81,8 @@ def test_the_round_that_a_limit_has_cut_short_is_asked_about_however_often_the_r
     assert {shard.round for shard in crowded(journal)} <= {0}
 
 
-def test_merging_comes_to_an_end_and_loses_nothing() -> None:
-    """As a run does it: shards come one by one, and are merged when there are too many."""
+def test_merging_ends_and_loses_nothing() -> None:
+    """As in a run, shards come one by one, and are merged when there are too many."""
     shards: list[Shard] = []
     most = 0
     for number, one in enumerate(small(600, size=4000)):
@@ -118,7 +118,7 @@ BOOKED = Booked(account="work-0-1-0", spent=Spending(calls=3), final=True)
     ],
     ids=lambda said: next(iter(said)),
 )
-def test_a_shard_goes_only_if_all_that_it_says_is_in_a_larger_one(said: dict[str, Any]) -> None:
+def test_a_shard_is_deleted_only_if_a_larger_shard_holds_all_of_it(said: dict[str, Any]) -> None:
     one = shard(RESULTS, 0, size=100, **said)
     nothing, other = shard(RESULTS, 0, 0, 1, size=900), shard(RESULTS, 0, 0, 2, size=900, **said)
     assert one not in superfluous([one, nothing])

@@ -1,4 +1,4 @@
-"""Whole runs of the operator against a cluster in memory: good ones, killed ones, and those that cannot end well."""
+"""Whole runs of the operator against a cluster in memory: good runs, killed runs, and runs that cannot end well."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5, concurrent
 
 
 class Operator:
-    """The operator's process, which may be killed; the next one knows nothing of it.
+    """The operator's process, which may be killed; the next process inherits no memory.
 
     Attributes:
         allowed_once: LM calls that spec.limits allowed before.
@@ -75,10 +75,10 @@ class Operator:
         return Reconciler(self._cluster, SETTINGS, clock=lambda: self._cluster.now)
 
     def look(self, again: bool = True) -> None:
-        """Passes until nothing is left to be done at once.
+        """Passes until nothing is left to do at once.
 
         Args:
-            again: go on at once when it was killed.
+            again: continue at once when it was killed.
         """
         assert_within_limits(self._cluster, self.allowed_once)
         for _ in range(20):
@@ -101,7 +101,7 @@ async def _pass(process: Reconciler, key: Key) -> float | None:
 
 
 def assert_within_limits(cluster: FakeCluster, once: int) -> None:
-    """By what the pods paid for, whatever the journal says."""
+    """Counts the calls that pods paid for, whatever the journal says."""
     for found in cluster.of(COMPILATIONS):
         most = found["spec"].get("limits", {}).get("lmCalls")
         run_id = Status.of(found["status"]).run_id or ""
@@ -125,7 +125,7 @@ def conditions(cluster: FakeCluster) -> dict[str, tuple[str, str]]:
 
 
 def mounted_by(job: Any) -> list[str]:
-    """Shards that a Job's pods are given."""
+    """Shards that a Job's pods mount."""
     volumes = job["spec"]["template"]["spec"]["volumes"]
     return [
         source["configMap"]["name"] for volume in volumes for source in volume.get("projected", {}).get("sources", [])
@@ -145,7 +145,7 @@ def run(cluster: FakeCluster, operator: Operator, steps: int = 60, seconds: floa
 
 
 def assert_published(cluster: FakeCluster) -> None:
-    """What holds at the end of every good run, whatever happened on the way."""
+    """The promises at the end of every good run, whatever happened on the way."""
     assert conditions(cluster) == {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
     (artifact,) = cluster.of(CONFIG_MAPS, "*-artifact")
     assert artifact["data"]["program.json"] == PROGRAM
@@ -174,7 +174,7 @@ def test_a_run_ends_in_a_published_artifact_and_pays_each_cell_once() -> None:
     assert len(cluster.proposed) == len(set(cluster.proposed)) == ROUNDS + 1
 
 
-def test_after_the_end_nothing_is_written_any_more() -> None:
+def test_nothing_is_written_after_the_end() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     before = len(cluster.writes)
@@ -184,7 +184,7 @@ def test_after_the_end_nothing_is_written_any_more() -> None:
     assert cluster.writes[before:] == []
 
 
-def test_events_tell_the_story_once_each() -> None:
+def test_each_event_is_sent_once() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     told = [
@@ -194,7 +194,7 @@ def test_events_tell_the_story_once_each() -> None:
 
 
 def killed_once(number: int, after: bool) -> FakeCluster:
-    """A run whose operator is killed around one write, and published all the same."""
+    """A run whose operator is killed around a write, but which still publishes."""
     cluster, operator = prepared()
     cluster.kill_at = (number, after)
     run(cluster, operator)
@@ -211,7 +211,7 @@ def writes_of_a_run() -> int:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(writes_of_a_run()))
-def test_killed_around_any_write_the_operator_goes_on_where_it_was(number: int, after: bool) -> None:
+def test_an_operator_killed_around_any_write_resumes(number: int, after: bool) -> None:
     cluster = killed_once(number, after)
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
@@ -223,7 +223,7 @@ def merging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def merges_of_a_run() -> list[int]:
-    """Writes of ConfigMaps, in a run that merges all that it can."""
+    """Writes of ConfigMaps, in a run that merges as much as possible."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "FEW", 1)
         cluster, operator = prepared()
@@ -234,7 +234,7 @@ def merges_of_a_run() -> list[int]:
 @pytest.mark.usefixtures("merging")
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", merges_of_a_run()[::4])
-def test_killed_around_any_write_while_shards_are_merged(number: int, after: bool) -> None:
+def test_an_operator_killed_around_any_write_of_a_merge_resumes(number: int, after: bool) -> None:
     cluster = killed_once(number, after)
     assert_paid_once(cluster)
     most = 2 * (ROUNDS + 1) + 1
@@ -242,7 +242,7 @@ def test_killed_around_any_write_while_shards_are_merged(number: int, after: boo
 
 
 @pytest.mark.usefixtures("merging")
-def test_merging_with_one_write_in_each_life() -> None:
+def test_merging_ends_although_the_operator_dies_after_each_write() -> None:
     cluster, operator = prepared()
     cluster.kills_always = True
     run(cluster, operator)
@@ -254,7 +254,7 @@ def test_merging_with_one_write_in_each_life() -> None:
 
 @pytest.mark.usefixtures("merging")
 @pytest.mark.parametrize("steps", range(1, 16, 3))
-def test_what_an_earlier_run_paid_for_is_used_after_it_was_merged(steps: int) -> None:
+def test_merged_results_of_an_earlier_run_are_used(steps: int) -> None:
     cluster, operator = prepared()
     change_after(cluster, operator, steps)
     run(cluster, operator)
@@ -262,7 +262,7 @@ def test_what_an_earlier_run_paid_for_is_used_after_it_was_merged(steps: int) ->
     assert len(cluster.called) == len(set(cluster.called))
 
 
-def test_a_journal_that_was_too_large_is_used_by_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_run_uses_a_journal_that_became_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     def size(s: Situation) -> int:
         return 2 if s.world.compilation.generation == 1 and len(s.world.journal.keys) > CELLS else 0
 
@@ -278,7 +278,7 @@ def test_a_journal_that_was_too_large_is_used_by_the_next_run(monkeypatch: pytes
     assert len(cluster.called) == len(set(cluster.called))
 
 
-def test_journals_of_runs_that_fail_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journals_of_failed_runs_do_not_accumulate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Settings, "journal_bytes", property(lambda settings: 10_000))
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.COMPILE_FAILED) if "-p1-" in job else 0)
@@ -319,7 +319,7 @@ def test_many_gathers_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("denial", [errors.Forbidden("no"), errors.Rejected("no"), errors.Conflict("no")], ids=repr)
-def test_shards_that_cannot_be_deleted_hold_nothing_up_and_are_given_to_no_pod(
+def test_shards_that_cannot_be_deleted_delay_nothing_and_are_mounted_by_no_pod(
     denial: errors.ApiError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fake_cluster, "CELLS", 40)
@@ -336,7 +336,7 @@ def test_shards_that_cannot_be_deleted_hold_nothing_up_and_are_given_to_no_pod(
     assert len(cluster.of(CONFIG_MAPS, "*-r[0-9]*-*")) > mounted + 2 * retention.FEW
 
 
-def test_an_operator_that_writes_once_in_each_life_arrives() -> None:
+def test_a_run_ends_although_the_operator_dies_after_each_write() -> None:
     cluster, operator = prepared()
     cluster.kills_always = True
     run(cluster, operator)
@@ -347,7 +347,7 @@ def test_an_operator_that_writes_once_in_each_life_arrives() -> None:
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
-def test_killed_at_every_pass_it_still_arrives() -> None:
+def test_a_run_ends_although_the_operator_dies_in_every_pass() -> None:
     cluster, operator = prepared()
     for _ in range(60):
         operator.look()
@@ -356,7 +356,7 @@ def test_killed_at_every_pass_it_still_arrives() -> None:
     assert_published(cluster)
 
 
-def test_a_pod_that_fails_half_way_loses_only_what_it_had_not_printed() -> None:
+def test_a_pod_that_fails_halfway_loses_only_unprinted_results() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: 137 if job.endswith("w0-1") and index == 0 else 0)
     run(cluster, operator)
@@ -366,7 +366,7 @@ def test_a_pod_that_fails_half_way_loses_only_what_it_had_not_printed() -> None:
     assert any(event["reason"] == "Retrying" for event in cluster.of(EVENTS))
 
 
-def test_a_pod_whose_log_is_lost_is_done_again() -> None:
+def test_the_cells_of_a_pod_with_a_lost_log_run_again() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(silent=lambda job, index: job.endswith("w0-1") and index == 0)
     # The interval is longer than a pod lives, so only the end is read.
@@ -377,7 +377,7 @@ def test_a_pod_whose_log_is_lost_is_done_again() -> None:
 
 
 @pytest.mark.parametrize("code", [1, 75, 137])
-def test_a_plan_that_dies_is_planned_again_and_pays_no_call_twice(code: int) -> None:
+def test_a_plan_that_dies_is_repeated_and_pays_no_call_twice(code: int) -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: code if job.endswith("p1-1") else 0)
     run(cluster, operator)
@@ -385,7 +385,7 @@ def test_a_plan_that_dies_is_planned_again_and_pays_no_call_twice(code: int) -> 
     assert len(cluster.proposed) == len(set(cluster.proposed)) == ROUNDS + 1
 
 
-def test_what_a_plan_printed_is_kept_while_it_runs() -> None:
+def test_results_of_a_running_plan_are_journaled() -> None:
     cluster, operator = prepared()
     while not cluster.proposed:
         cluster.step()
@@ -413,7 +413,7 @@ def test_pods_deleted_by_hand_do_not_count_as_attempts() -> None:
     assert_published(cluster)
 
 
-def test_a_job_deleted_by_hand_is_made_again_for_what_is_missing() -> None:
+def test_a_job_deleted_by_hand_is_recreated_for_the_missing_cells() -> None:
     cluster, operator = prepared()
     done = False
     for _ in range(60):
@@ -445,7 +445,7 @@ def test_a_cell_that_always_kills_its_pod_exhausts_its_attempts() -> None:
     assert not cluster.of(PODS)
 
 
-def test_bad_input_ends_the_run_with_the_pods_own_words() -> None:
+def test_bad_input_ends_the_run_with_the_message_of_the_pod() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(
         exit_code=lambda job, index: 64,
@@ -458,7 +458,7 @@ def test_bad_input_ends_the_run_with_the_pods_own_words() -> None:
     assert len([name for name in cluster.writes if name.startswith("create jobs/")]) == 1
 
 
-def test_a_word_that_is_not_documented_becomes_worker_failed() -> None:
+def test_an_unknown_reason_of_a_pod_becomes_worker_failed() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: 64, commit_reason="Hacked", commit_message="hello")
     run(cluster, operator)
@@ -490,7 +490,7 @@ def test_a_pod_that_cannot_start_is_waited_for_and_then_the_run_fails(waiting: A
     assert not cluster.of(PODS)
 
 
-def test_the_reason_may_go_away_and_the_run_goes_on() -> None:
+def test_a_run_continues_once_its_pods_can_start() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(stuck=lambda job, index: {"reason": "ErrImagePull", "message": "timeout"})
     for _ in range(5):
@@ -551,7 +551,7 @@ def edit(cluster: FakeCluster, **changes: Any) -> None:
     found["metadata"]["generation"] += 1
 
 
-def test_a_compilation_that_is_created_suspended_starts_when_it_may() -> None:
+def test_a_compilation_created_suspended_starts_when_it_is_resumed() -> None:
     cluster, operator = prepared(suspend=True)
     run(cluster, operator, 3)
     assert conditions(cluster) == {"Ready": ("False", "Suspended"), "Succeeded": ("Unknown", "Suspended")}
@@ -563,7 +563,7 @@ def test_a_compilation_that_is_created_suspended_starts_when_it_may() -> None:
 
 
 @pytest.mark.parametrize("steps", range(1, 14))
-def test_a_run_is_suspended_anywhere_and_goes_on(steps: int) -> None:
+def test_a_run_suspended_at_any_moment_resumes(steps: int) -> None:
     cluster, operator = prepared()
     for _ in range(steps):
         operator.look()
@@ -585,7 +585,7 @@ def test_a_run_is_suspended_anywhere_and_goes_on(steps: int) -> None:
     assert len([key for key in kept if cluster.paid.count(key) > 1]) <= CELLS, "those in flight"
 
 
-def test_what_suspending_changes_of_a_run_that_is_over_is_the_generation_alone() -> None:
+def test_suspending_a_finished_run_changes_only_the_generation() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     before, paid = status(cluster), len(cluster.paid)
@@ -617,7 +617,7 @@ def test_a_failed_run_stays_failed_when_it_is_suspended_and_resumed() -> None:
     assert not cluster.of(JOBS)
 
 
-def test_suspended_with_another_change_is_a_new_run() -> None:
+def test_suspending_together_with_another_change_starts_a_new_run() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     first = status(cluster)
@@ -640,7 +640,7 @@ def test_a_foreign_config_map_is_never_overwritten_and_nothing_is_paid() -> None
     assert cluster.paid == []
 
 
-def test_of_two_compilations_with_one_artifact_the_second_pays_nothing() -> None:
+def test_the_second_of_two_compilations_with_the_same_artifact_makes_no_lm_call() -> None:
     cluster, operator = prepared()
     operator.look()
     [claimed] = cluster.of(CONFIG_MAPS, "triage-artifact")
@@ -656,7 +656,7 @@ def test_of_two_compilations_with_one_artifact_the_second_pays_nothing() -> None
     assert_published(cluster)
 
 
-def test_a_run_that_failed_lets_go_the_artifacts_name() -> None:
+def test_a_failed_run_releases_the_name_of_the_artifact() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.COMPILE_FAILED) if "-p1-" in job else 0)
     operator.look()
@@ -666,7 +666,7 @@ def test_a_run_that_failed_lets_go_the_artifacts_name() -> None:
     assert not cluster.of(CONFIG_MAPS, "triage-artifact")
 
 
-def test_a_new_request_is_a_new_run_that_replaces_the_artifact_and_tidies_up_the_old_journal() -> None:
+def test_a_requested_rerun_replaces_the_artifact_and_deletes_the_old_journal() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     first = status(cluster)
@@ -710,7 +710,7 @@ def assert_nothing_paid_twice(cluster: FakeCluster) -> None:
 
 @pytest.mark.parametrize("change", [{"swarm": {"pods": 3}}, {"metric": {}}], ids=["another spec", "a wrong spec first"])
 @pytest.mark.parametrize("steps", range(1, 16))
-def test_a_changed_spec_uses_what_is_finished(steps: int, change: dict[str, Any]) -> None:
+def test_a_changed_spec_uses_finished_results(steps: int, change: dict[str, Any]) -> None:
     cluster, operator = prepared()
     for _ in range(steps):
         operator.look()
@@ -728,7 +728,7 @@ def test_a_changed_spec_uses_what_is_finished(steps: int, change: dict[str, Any]
 
 
 @pytest.mark.parametrize("steps", [*range(1, 16, 2), 60])
-def test_a_rerun_that_is_asked_for_uses_what_is_finished(steps: int) -> None:
+def test_a_requested_rerun_uses_finished_results(steps: int) -> None:
     cluster, operator = prepared()
     for _ in range(steps):
         operator.look()
@@ -745,7 +745,7 @@ def test_a_rerun_that_is_asked_for_uses_what_is_finished(steps: int) -> None:
     assert status(cluster).run_id == second.run_id, "who takes the annotation off asks for nothing"
 
 
-def test_after_an_edited_config_map_a_rerun_goes_on_from_what_is_paid_for() -> None:
+def test_a_rerun_after_an_edited_config_map_uses_paid_calls() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.DRIFT) if "-p1-" in job else 0)
     run(cluster, operator)
@@ -774,7 +774,7 @@ def change_after(cluster: FakeCluster, operator: Operator, steps: int) -> int:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", writes_of_a_change())
-def test_killed_around_any_write_after_a_change(number: int, after: bool) -> None:
+def test_an_operator_killed_around_any_write_after_a_change_resumes(number: int, after: bool) -> None:
     cluster, operator = prepared()
     change_after(cluster, operator, 7)
     cluster.kill_at = (number, after)
@@ -783,7 +783,7 @@ def test_killed_around_any_write_after_a_change(number: int, after: bool) -> Non
     assert_nothing_paid_twice(cluster)
 
 
-def test_a_spec_that_is_changed_back_at_once_goes_on_with_its_run() -> None:
+def test_a_spec_changed_back_at_once_continues_its_run() -> None:
     cluster, operator = prepared()
     change_after(cluster, operator, 7)
     old = status(cluster).run_id
@@ -794,7 +794,7 @@ def test_a_spec_that_is_changed_back_at_once_goes_on_with_its_run() -> None:
     assert status(cluster).run_id == old
 
 
-def test_journals_of_one_request_are_kept_for_its_next_runs() -> None:
+def test_journals_are_kept_for_the_next_runs_of_the_same_request() -> None:
     cluster, operator = prepared()
     runs = []
     for pods in (2, 3, 4):
@@ -829,7 +829,7 @@ def test_a_deleted_compilation_leaves_nothing() -> None:
 
 
 def test_a_namespace_that_is_deleted_does_not_wait_for_pods_that_wait_for_the_journal() -> None:
-    """Kubernetes deletes its pods first and all else, the Compilation included, when they are gone."""
+    """Kubernetes deletes the pods first, and everything else, including the Compilation, after them."""
     cluster, operator = prepared()
     operator.look()
     while not cluster.of(PODS) or cluster.of(PODS)[0]["status"]["phase"] != "Succeeded":
@@ -842,7 +842,7 @@ def test_a_namespace_that_is_deleted_does_not_wait_for_pods_that_wait_for_the_jo
     assert not [pod for pod in cluster.of(PODS) if pod["metadata"].get("finalizers")]
 
 
-def test_an_artifact_deleted_by_hand_comes_back() -> None:
+def test_an_artifact_deleted_by_hand_is_published_again() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     cluster.remove(CONFIG_MAPS, "triage-artifact")
@@ -850,7 +850,7 @@ def test_an_artifact_deleted_by_hand_comes_back() -> None:
     assert_published(cluster)
 
 
-def test_an_altered_shard_counts_for_nothing_and_its_cells_are_done_again() -> None:
+def test_an_altered_shard_is_ignored_and_its_cells_run_again() -> None:
     cluster, operator = prepared()
     for _ in range(40):
         operator.look()
@@ -868,7 +868,7 @@ def test_an_altered_shard_counts_for_nothing_and_its_cells_are_done_again() -> N
     assert {key for key, times in Counter(cluster.paid).items() if times > 1} == lost
 
 
-def test_lost_tasks_are_asked_for_again_by_the_next_plan() -> None:
+def test_the_next_plan_requests_lost_tasks_again() -> None:
     cluster, operator = prepared()
     for _ in range(40):
         operator.look()
@@ -913,7 +913,7 @@ def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list
     fates: dict[tuple[str, int], int] = {}
 
     def exit_code(job: str, index: int) -> int:
-        # Later attempts are good, or a cell would exhaust what it is given.
+        # Later attempts succeed, or a cell would exhaust its attempts.
         attempt = int(job.rpartition("-")[2])
         return fates.setdefault((job, index), chance.choice([0, 0, 1, 75, 137]) if attempt <= 2 else 0)
 
@@ -943,18 +943,18 @@ def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list
 # --- what a run may cost -----------------------------------------------------------------------------------------
 
 NEEDED = CALLS * ROUNDS * CELLS + ROUNDS + 1
-"""LM calls of a run to which nothing happens."""
+"""LM calls of an undisturbed run."""
 
 
 def raise_limit(cluster: FakeCluster, operator: Operator, calls: int = NEEDED) -> None:
-    """After a limit has ended the run: it goes on to the winner, and pays for nothing again."""
+    """Raises the limit of an ended run: it continues to the winner, and repeats no call."""
     edit(cluster, limits={"lmCalls": calls})
     run(cluster, operator, 100)
     assert conditions(cluster)["Ready"] == ("True", "Published")
 
 
 @pytest.mark.parametrize("calls", [1, 2, 5, 9, 14, 20, NEEDED - 1])
-def test_a_limit_ends_a_run_that_goes_on_with_a_higher_one(calls: int) -> None:
+def test_a_limit_ends_a_run_and_a_higher_limit_continues_it(calls: int) -> None:
     cluster, operator = prepared(limits={"lmCalls": calls})
     run(cluster, operator)
     assert conditions(cluster)["Stalled"] == ("True", "LimitReached")
@@ -963,7 +963,7 @@ def test_a_limit_ends_a_run_that_goes_on_with_a_higher_one(calls: int) -> None:
     assert sum(cluster.bill.values()) == NEEDED
 
 
-def test_a_run_goes_on_with_the_very_round_that_a_limit_has_cut_short() -> None:
+def test_a_run_resumes_the_round_that_a_limit_cut_short() -> None:
     cluster, operator = prepared(limits={"lmCalls": 5})
     run(cluster, operator)
     assert conditions(cluster)["Stalled"] == ("True", "LimitReached")
@@ -978,7 +978,7 @@ def test_a_run_goes_on_with_the_very_round_that_a_limit_has_cut_short() -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["there", "deleted"])
-def test_where_a_round_was_complete_or_its_tasks_are_gone_a_plan_begins_anew(gone: bool) -> None:
+def test_a_new_plan_starts_if_the_round_is_complete_or_its_tasks_are_gone(gone: bool) -> None:
     cluster, operator = prepared(limits={"lmCalls": 5 if gone else 1 + CALLS * CELLS})
     run(cluster, operator)
     assert len(of_kind(cluster, "tasks")) == gone
@@ -998,10 +998,10 @@ def of_kind(cluster: FakeCluster, kind: str) -> list[str]:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
-def test_killed_around_any_write_a_run_goes_on_with_a_higher_limit(
+def test_a_higher_limit_continues_a_run_whose_operator_is_killed_around_any_write(
     number: int, after: bool, away: int, partial: bool
 ) -> None:
-    """However long the operator is away: what the status says of the run may be older than what the run has done."""
+    """This holds however long the operator is away: the status may be older than the work of the run."""
     cluster, operator = prepared(limits={"lmCalls": 9, "publishPartial": partial})
     run(cluster, operator)
     edit(cluster, limits={"lmCalls": NEEDED, "publishPartial": partial})
@@ -1018,7 +1018,7 @@ def test_killed_around_any_write_a_run_goes_on_with_a_higher_limit(
 
 @pytest.mark.parametrize("calls", [10, 20, NEEDED])
 @pytest.mark.parametrize("steps", range(1, 12))
-def test_suspended_anywhere_a_run_stays_within_its_limit(steps: int, calls: int) -> None:
+def test_a_run_suspended_at_any_moment_stays_within_its_limit(steps: int, calls: int) -> None:
     cluster, operator = prepared(limits={"lmCalls": calls})
     for _ in range(steps):
         operator.look()
@@ -1032,7 +1032,7 @@ def test_suspended_anywhere_a_run_stays_within_its_limit(steps: int, calls: int)
 
 
 @pytest.mark.parametrize("steps", range(1, 12))
-def test_a_job_deleted_anywhere_leaves_a_run_within_its_limit(steps: int) -> None:
+def test_a_run_stays_within_its_limit_when_a_job_is_deleted_at_any_moment(steps: int) -> None:
     cluster, operator = prepared(limits={"lmCalls": 15})
     for _ in range(steps):
         operator.look()
@@ -1045,7 +1045,7 @@ def test_a_job_deleted_anywhere_leaves_a_run_within_its_limit(steps: int) -> Non
 
 
 @pytest.mark.parametrize("seconds", range(1, 10))
-def test_when_the_time_is_over_the_last_plan_waits_for_pods_that_end_slowly(seconds: int) -> None:
+def test_at_the_limit_of_time_the_last_plan_waits_for_slow_pods(seconds: int) -> None:
     cluster, operator = prepared(limits={"wallClock": seconds, "lmCalls": NEEDED})
     cluster.faults = Faults(lingers=4)
     run(cluster, operator)
@@ -1061,7 +1061,7 @@ def test_when_the_time_is_over_the_last_plan_waits_for_pods_that_end_slowly(seco
 
 @pytest.mark.parametrize("one_by_one", [False, True], ids=["at once", "one by one"])
 @pytest.mark.parametrize("most", range(4, NEEDED, 5))
-def test_accounts_that_somebody_deletes_are_not_spent_again(most: int, one_by_one: bool) -> None:
+def test_deleted_accounts_do_not_raise_the_allowance(most: int, one_by_one: bool) -> None:
     """`Operator.look` asserts the limit."""
     cluster, operator = prepared(limits={"lmCalls": most})
     for steps in (4, 4, 3, 2, 1):
@@ -1076,7 +1076,7 @@ def test_accounts_that_somebody_deletes_are_not_spent_again(most: int, one_by_on
     assert cluster.bill.total() <= spent.lm_calls <= most
 
 
-def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on() -> None:
+def test_a_run_suspended_while_its_limit_is_raised_waits_until_it_is_resumed() -> None:
     cluster, operator = prepared(limits={"lmCalls": 9})
     run(cluster, operator)
     before = sum(cluster.bill.values())
@@ -1091,8 +1091,8 @@ def test_raised_and_suspended_in_one_a_run_pays_for_nothing_until_it_may_go_on()
 
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("kind", ["r", "t"])
-def test_a_shard_that_is_deleted_when_pods_start_holds_nothing_up(kind: str, starts: bool) -> None:
-    """Nor is anything paid for again: workers that know what to do are waited for."""
+def test_a_shard_deleted_while_pods_start_delays_nothing(kind: str, starts: bool) -> None:
+    """Nothing is paid for again: the operator waits for workers that have their tasks."""
     cluster, operator = prepared()
     while not cluster.of(JOBS, "*-w1-*"):
         cluster.step()
@@ -1106,7 +1106,7 @@ def test_a_shard_that_is_deleted_when_pods_start_holds_nothing_up(kind: str, sta
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
-def test_what_takes_the_artifacts_name_before_the_run_does_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_with_the_name_of_the_artifact_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     create = cluster.create
 
@@ -1126,7 +1126,7 @@ def test_what_takes_the_artifacts_name_before_the_run_does_is_not_overwritten(mo
     assert_published(cluster)
 
 
-def test_a_pod_that_names_another_compilation_lets_nothing_go() -> None:
+def test_a_pod_of_another_compilation_is_not_released() -> None:
     cluster, operator = prepared()
     operator.look()
     cluster.step()
@@ -1137,7 +1137,7 @@ def test_a_pod_that_names_another_compilation_lets_nothing_go() -> None:
     assert_published(cluster)
 
 
-def test_when_the_crd_is_deleted_jobs_and_pods_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_and_pods_are_deleted_with_the_crd(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     operator.look()
     cluster.step()
@@ -1157,7 +1157,7 @@ def test_when_the_crd_is_deleted_jobs_and_pods_go(monkeypatch: pytest.MonkeyPatc
     assert not cluster.of(PODS)
 
 
-def test_an_answer_that_is_wrong_lets_nothing_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_answer_of_the_api_server_releases_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     operator.look()
     cluster.step()
@@ -1177,8 +1177,8 @@ LABELS = (LABEL_MANAGED_BY, LABEL_UID, LABEL_RUN, LABEL_KIND, LABEL_ROUND, LABEL
 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("kind", ["run", "r0-*", "t0-*", "w0-*"])
-def test_labels_that_somebody_has_changed_make_nobody_spin(kind: str, label: str) -> None:
-    """`Operator.look` fails where passes have no end."""
+def test_changed_labels_cause_no_endless_loop(kind: str, label: str) -> None:
+    """`Operator.look` fails if passes do not end."""
     cluster, operator = prepared()
     while not cluster.of(JOBS, "*-w0-*"):
         operator.look()
@@ -1198,12 +1198,12 @@ def test_labels_that_somebody_has_changed_make_nobody_spin(kind: str, label: str
     assert len(cluster.paid) <= ROUNDS * CELLS + CELLS
 
 
-# --- what is over stays over ---------------------------------------------------------------------------------------
+# --- ended runs stay ended ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limits", [{}, {"lmCalls": 9}], ids=["published", "ended by a limit"])
 @pytest.mark.parametrize("change", [{"suspend": True}, {"ttlSecondsAfterFinished": 9}, {"limits": {"wallClock": 9000}}])
-def test_a_run_whose_journal_has_gone_in_time_is_not_run_again_for_nothing_new(
+def test_a_finished_run_whose_journal_expired_does_not_start_again(
     limits: dict[str, Any], change: dict[str, Any]
 ) -> None:
     cluster, operator = prepared(ttlSecondsAfterFinished=0, limits=limits)
@@ -1227,7 +1227,9 @@ def test_a_run_whose_journal_has_gone_in_time_is_not_run_again_for_nothing_new(
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(0, 12, 2))
 @pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
-def test_killed_while_its_journal_goes_in_time_a_run_stays_as_it_ended(number: int, after: bool, partial: bool) -> None:
+def test_a_run_keeps_its_end_if_the_operator_dies_while_the_journal_expires(
+    number: int, after: bool, partial: bool
+) -> None:
     cluster, operator = prepared(limits={"lmCalls": 9, "publishPartial": partial}, ttlSecondsAfterFinished=100)
     run(cluster, operator)
     ended, bill = conditions(cluster), cluster.bill.copy()
@@ -1241,8 +1243,8 @@ def test_killed_while_its_journal_goes_in_time_a_run_stays_as_it_ended(number: i
 
 @pytest.mark.parametrize("steps", range(6))
 @pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
-def test_a_limit_that_is_raised_and_set_back_is_not_dealt_out_twice(steps: int, partial: bool) -> None:
-    """`Operator.look` asserts the limit: the highest that there was."""
+def test_a_limit_raised_and_lowered_again_is_not_spent_twice(steps: int, partial: bool) -> None:
+    """`Operator.look` asserts the highest limit so far."""
     cluster, operator = prepared(limits={"lmCalls": 13, "publishPartial": partial})
     run(cluster, operator)
     for _ in range(3):
@@ -1260,7 +1262,7 @@ def test_a_limit_that_is_raised_and_set_back_is_not_dealt_out_twice(steps: int, 
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
-def test_a_run_that_a_limit_has_ended_is_over_when_its_journal_is_damaged() -> None:
+def test_a_run_ended_by_a_limit_stays_ended_when_its_journal_is_damaged() -> None:
     cluster, operator = prepared(limits={"lmCalls": 9})
     run(cluster, operator)
     bill = cluster.bill.copy()
@@ -1276,7 +1278,7 @@ def test_a_run_that_a_limit_has_ended_is_over_when_its_journal_is_damaged() -> N
 
 @pytest.mark.parametrize("error", [errors.Forbidden("no"), errors.Rejected("no"), errors.Unavailable("no")], ids=repr)
 @pytest.mark.parametrize("code", [0, int(ExitCode.COMPILE_FAILED)])
-def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors.ApiError) -> None:
+def test_objects_that_cannot_be_deleted_do_not_reopen_a_run(code: int, error: errors.ApiError) -> None:
     def prepare() -> tuple[FakeCluster, Operator]:
         cluster, operator = prepared(ttlSecondsAfterFinished=0)
         cluster.faults = Faults(exit_code=lambda job, index: code)
@@ -1303,7 +1305,7 @@ def test_what_cannot_be_tidied_up_does_not_reopen_a_run(code: int, error: errors
     [
         (errors.Forbidden("exceeded quota (HTTP 403)"), [(1, "NotAllowed")]),
         (errors.NameTaken("jobs x exists and is not this Compilation's"), [(1, "NotAllowed")]),
-        # What fails once is not worth a word.
+        # A single failure is not worth a message.
         (errors.Unavailable("the webhook is away (HTTP 500)"), [(1, "Planning"), (2, "APIUnavailable")]),
     ],
     ids=repr,
@@ -1327,7 +1329,7 @@ def test_a_write_that_fails_again_and_again_shows_in_the_status(
     assert_published(cluster)
 
 
-def test_deletes_that_a_webhook_denies_do_not_hold_a_run_up() -> None:
+def test_deletes_denied_by_a_webhook_do_not_delay_a_run() -> None:
     cluster, operator = prepared()
     cluster.denied = "delete"
     run(cluster, operator)
@@ -1345,7 +1347,7 @@ ANSWERS = st.sampled_from(
 
 @given(st.dictionaries(st.integers(0, 60), ANSWERS, max_size=8), st.sampled_from([12, NEEDED]))
 @settings(max_examples=10, deadline=None)
-def test_whatever_writes_are_answered_a_run_pays_for_nothing_twice(answers: dict[int, Any], calls: int) -> None:
+def test_whatever_the_answers_to_writes_a_run_pays_nothing_twice(answers: dict[int, Any], calls: int) -> None:
     cluster, operator = prepared(limits={"lmCalls": calls})
     cluster.answers = answers
     run(cluster, operator)
@@ -1358,7 +1360,7 @@ def test_whatever_writes_are_answered_a_run_pays_for_nothing_twice(answers: dict
     assert sum(cluster.bill.values()) == NEEDED
 
 
-def test_a_pod_that_fails_the_run_costs_nothing_that_others_had_finished() -> None:
+def test_a_pod_that_fails_the_run_loses_no_finished_results_of_other_pods() -> None:
     cluster, operator = prepared(swarm={"pods": 2, "threadsPerPod": 3})
     cluster.faults = Faults(
         exit_code=lambda job, index: int(ExitCode.DRIFT) if "-w0-" in job and index == 0 else 0, lingers=3
@@ -1376,7 +1378,7 @@ def content(shard: dict[str, Any]) -> bytes:
 
 
 class Watched(FakeCluster):
-    """Notes what is read."""
+    """Records the reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -1397,7 +1399,7 @@ def watched() -> tuple[Watched, Operator]:
     return cluster, operator
 
 
-def test_jobs_are_listed_before_their_pods_and_these_before_the_journal() -> None:
+def test_jobs_are_listed_before_pods_and_pods_before_the_journal() -> None:
     """Otherwise a Job that begins and ends between two lists would seem to be over without a pod."""
     cluster, operator = watched()
     operator.look()
@@ -1405,7 +1407,7 @@ def test_jobs_are_listed_before_their_pods_and_these_before_the_journal() -> Non
     assert lists[:3] == ["jobs", "pods", "configmaps"]
 
 
-def test_of_a_run_that_is_over_no_journal_is_read() -> None:
+def test_the_journal_of_a_finished_run_is_not_read() -> None:
     cluster, operator = watched()
     run(cluster, operator)
     cluster.read.clear()
@@ -1432,7 +1434,7 @@ def test_of_a_run_that_is_over_no_journal_is_read() -> None:
     assert [name for name in cluster.read if "-r0-" in name] == []
 
 
-def test_what_is_too_large_does_not_take_the_rest_with_it() -> None:
+def test_a_record_that_is_too_large_does_not_lose_the_others() -> None:
     cluster, operator = prepared()
     large = set[str]()
     put = StandIn._print

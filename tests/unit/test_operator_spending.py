@@ -1,4 +1,4 @@
-"""What pods that are over have spent, and how it is booked."""
+"""The spending of ended pods, and its booking."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ def told(calls: int) -> Record:
     [
         (None, [told(0)], False, 0),
         (None, [told(0), told(6)], False, 6),
-        # Where even the record is not there with which it begins, its log was rotated away.
+        # If even its first record is missing, its log was rotated.
         (None, [], False, 9),
         (None, [told(3)], True, 9),
         (None, [], True, 9),
@@ -39,7 +39,7 @@ def told(calls: int) -> Record:
         (None, [Record(RecordKind.BOOKED, {"spent": {"calls": -1}})], False, 9),
     ],
 )
-def test_what_a_pod_spent(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
+def test_the_spending_of_a_pod(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
     found = pod(job(WORK, 0), commit=commit, exit_code=137, allowance=Allowance(calls=9))
     assert spending.spent(printed_by(found, records, lost)) == Spending(calls=calls)
 
@@ -51,7 +51,7 @@ def printed_by(pod: Pod, records: list[Record], lost: bool = False) -> Output:
 
 
 @pytest.mark.parametrize("fields", [{"exit_code": int(ExitCode.INTERRUPTED)}, {"started": False}], ids=str)
-def test_a_pod_that_ended_before_it_could_say_anything_has_spent_nothing(fields: dict[str, Any]) -> None:
+def test_a_pod_that_ended_before_its_first_record_has_spent_nothing(fields: dict[str, Any]) -> None:
     found = pod(job(WORK, 0), allowance=Allowance(calls=9), **fields)
     assert spending.spent(printed_by(found, [])) == Spending()
 
@@ -61,7 +61,7 @@ def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:
     return [record.header for records in found.results.values() for record in records]
 
 
-def test_a_pod_is_booked_once_when_it_is_over() -> None:
+def test_an_ended_pod_is_booked_once() -> None:
     of = job(WORK, 0, completions=3)
     ended = pod(of, 0, exit_code=137, allowance=Allowance(calls=9))
     in_order = Commit(nonce="n", exit_code=0, spent=Spending())

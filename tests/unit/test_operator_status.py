@@ -1,4 +1,4 @@
-"""Conditions keep the GitOps contract: what kstatus, Flux and Argo CD read from them."""
+"""Conditions keep the GitOps contract with kstatus, Flux and Argo CD."""
 
 from dataclasses import replace
 from typing import Any
@@ -39,7 +39,7 @@ def written(state: State, **fields: Any) -> dict[str, Any]:
     ("state", "wanted"),
     [(State.RUNNING, "InProgress"), (State.PUBLISHED, "Current"), (State.FAILED, "Failed")],
 )
-def test_kstatus_reads_what_we_mean(state: State, wanted: str) -> None:
+def test_kstatus_reads_every_state_as_intended(state: State, wanted: str) -> None:
     assert kstatus(written(state), generation=1) == wanted
     assert kstatus(written(state), generation=2) == "InProgress"
 
@@ -58,7 +58,7 @@ def test_conditions_are_coherent(state: State) -> None:
 
 
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.FAILED])
-def test_an_end_is_sticky_for_its_run(state: State) -> None:
+def test_the_end_of_a_run_is_final(state: State) -> None:
     status = Status.of(written(state))
     assert settled(status, RUN_ID) is state
     assert settled(status, "another run") is None
@@ -86,7 +86,7 @@ def test_transition_times_change_with_the_status_alone() -> None:
     assert {condition.last_transition_time for condition in other.conditions} == {timestamp(NOW)}
 
 
-def test_a_new_run_begins_anew_and_keeps_the_last_artifact() -> None:
+def test_a_new_run_resets_its_status_but_keeps_the_last_artifact() -> None:
     artifact = {"runId": "old", "sha256": "s", "score": 1.0, "configMap": {"name": "a"}}
     before = Status.of(
         {"runId": "old", "startTime": timestamp(ago(600)), "completionTime": timestamp(ago(500)), "artifact": artifact}
@@ -98,7 +98,7 @@ def test_a_new_run_begins_anew_and_keeps_the_last_artifact() -> None:
     assert told["artifact"] == artifact
 
 
-def test_progress_counts_finished_rounds_and_what_is_there_of_the_last() -> None:
+def test_progress_counts_finished_rounds_and_results_of_the_current_round() -> None:
     seen = world(planned(0), results(0, 0, 1, 2, 3), planned(1), results(1, 2))
     status = make(seen, Verdict(State.RUNNING, Reason.SCATTERING, "m"), NOW).as_written()
     assert status["progress"] == {"cellsDone": 5, "cellsTotal": 8, "text": "5/8"}
@@ -126,17 +126,17 @@ NOT_ASKED = Usage()
     ("state", "reason"),
     [(State.RUNNING, Reason.SCATTERING), (State.PUBLISHED, Reason.PUBLISHED), (State.FAILED, Reason.NO_PROGRESS)],
 )
-def test_what_a_run_has_cost_shows_in_all_its_states(
+def test_the_cost_of_a_run_shows_in_every_state(
     state: State, reason: Reason, found: list[Usage], cost: float | None
 ) -> None:
-    """Each as a result, and as a call that is told of by itself."""
+    """Each call as part of a result, and as a separate record."""
     usages = {f"{number:032x}": usage for number, usage in enumerate(found)}
     for brought in (shard(ObjectKind.RESULTS, 0, results=usages), shard(ObjectKind.RESULTS, 0, calls=usages)):
         told = make(world(planned(0), brought), Verdict(state, reason, "m"), NOW).as_written()["usage"]
         assert told.get("costUSD") == cost
 
 
-def test_the_end_tells_scores_and_the_best_candidates() -> None:
+def test_the_end_shows_scores_and_the_best_candidates() -> None:
     status = make(world(compiled(0), artifact=published()), Verdict(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
     told = status.as_written()
     assert told["scores"] == {"baseline": 50.0, "best": 75.0}
@@ -146,7 +146,7 @@ def test_the_end_tells_scores_and_the_best_candidates() -> None:
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_examples_that_failed_are_told_in_the_status(is_over: bool) -> None:
+def test_the_status_shows_failed_examples(is_over: bool) -> None:
     group = FailureGroup(exception="IndexError: " + "x" * 600, place="program.py, line 17", examples=13, first="one")
     failures = Failures(failed=10, examples=36, in_bootstraps=3, bootstrapped=12, groups=[group] * 7, others=2)
     shard = compiled(0) if is_over else planned(0)[1]
@@ -162,7 +162,7 @@ def test_examples_that_failed_are_told_in_the_status(is_over: bool) -> None:
     assert {(each["place"], each["first"]) for each in told["groups"]} == {("program.py, line 17", "one")}
 
 
-def test_a_candidate_that_could_no_longer_win_has_a_bound_for_a_score() -> None:
+def test_the_score_of_a_pruned_candidate_is_shown_as_a_bound() -> None:
     pruned = [Candidate(name="seed 1", score=75.0), Candidate(name="seed 2", score=74.0, bound=True)]
     shard = compiled(0)
     assert shard.artifact is not None
@@ -178,12 +178,12 @@ def test_nothing_in_a_status_is_empty() -> None:
 
 
 @pytest.mark.parametrize("found", [None, {}, {"conditions": "?"}, {"conditions": [{"type": "Odd"}]}, {"round": "x"}])
-def test_a_status_that_is_not_of_our_making_is_none(found: Any) -> None:
+def test_a_foreign_status_is_ignored(found: Any) -> None:
     assert Status.of(found) == Status()
 
 
 @pytest.mark.parametrize("figure", [{"lmCalls": -1}, {"totalTokens": 10**30}, {"costUSD": -0.1}, {"costUSD": 1e300}])
-def test_what_cannot_have_been_spent_was_not_told(figure: dict[str, Any]) -> None:
+def test_impossible_spending_is_ignored(figure: dict[str, Any]) -> None:
     assert Status.of({"usage": {"spent": {"lmCalls": 1, "totalTokens": 1, **figure}}}).spent == Spending()
 
 
@@ -199,7 +199,7 @@ def test_an_event_follows_a_change_of_reason_round_or_run() -> None:
     assert [(event.type, event.reason) for event in reports.events(first, next_)] == [("Normal", "Scattering")]
 
 
-def test_what_needs_attention_is_a_warning() -> None:
+def test_reasons_that_need_attention_are_warnings() -> None:
     failed = make(world(), Verdict(State.FAILED, WorkerReason.DATA_INVALID, "m"), NOW)
     assert [event.type for event in reports.events(Status(), failed)] == ["Warning"]
 

@@ -1,4 +1,4 @@
-"""The queue of passes: one at a time for each key, storms are one pass, errors are repeated with growing delays."""
+"""The queue runs one pass at a time for each key, merges many events, and repeats failed passes with growing delays."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ async def running(work: Callable[[str], Awaitable[float | None]], **options: int
             await task
 
 
-async def test_a_storm_of_events_is_few_passes() -> None:
+async def test_many_events_cause_few_passes() -> None:
     passes = 0
 
     async def work(key: str) -> float | None:
@@ -62,7 +62,7 @@ async def test_passes_over_one_key_follow_each_other_and_others_run_beside() -> 
     assert most == 2
 
 
-async def test_an_event_during_a_pass_is_another_pass() -> None:
+async def test_an_event_during_a_pass_causes_another_pass() -> None:
     passes = 0
 
     async def work(key: str) -> float | None:
@@ -78,7 +78,7 @@ async def test_an_event_during_a_pass_is_another_pass() -> None:
     assert passes == 2
 
 
-async def test_a_pass_may_ask_for_the_next_one() -> None:
+async def test_a_pass_may_schedule_the_next_pass() -> None:
     moments: list[float] = []
 
     async def work(key: str) -> float | None:
@@ -93,7 +93,7 @@ async def test_a_pass_may_ask_for_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("error", [errors.Unavailable("503"), errors.Conflict("409"), ValueError("ours")])
-async def test_an_error_is_repeated_later_whatever_events_come(
+async def test_a_failed_pass_is_repeated_later_whatever_events_come(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
@@ -119,10 +119,10 @@ async def test_an_error_is_repeated_later_whatever_events_come(
 @pytest.mark.parametrize(
     ("places", "gaps"), [("aaa", [0.1, 0.2, 0.4]), ("aba", [0.1, 0.1, 0.1]), ("aab", [0.1, 0.2, 0.1])]
 )
-async def test_passes_that_come_further_are_not_delayed_more_and_more(
+async def test_failing_passes_that_make_progress_are_not_delayed_increasingly(
     places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where each write is done and none is answered, each pass fails at another one."""
+    """If every write is done but never answered, each pass fails at another write."""
     monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
     moments: list[float] = []
     done = asyncio.Event()

@@ -57,7 +57,7 @@ def mislabeled(count: int) -> list[Any]:
 
 
 def worked(count: int) -> list[Any]:
-    """Demonstrations with the reasoning of a model that knows much."""
+    """Demonstrations with the reasoning of a capable model."""
     signature = Triage().classify.predict.signature
     found = []
     for ticket in tickets("train"):
@@ -71,12 +71,12 @@ def test_a_larger_model_is_better() -> None:
     assert right(0.05) < right(0.25) < right(0.5) < right(0.85)
 
 
-def test_demonstrations_help_and_worked_ones_more() -> None:
+def test_demonstrations_help_and_those_with_reasoning_help_more() -> None:
     zero_shot, few, many = right(0.25), right(0.25, labeled(3)), right(0.25, labeled(9))
     assert zero_shot < few < many < right(0.25, worked(9))
 
 
-def test_wrong_labels_do_harm() -> None:
+def test_demonstrations_with_wrong_labels_do_harm() -> None:
     assert right(0.25, mislabeled(9)) < right(0.25, labeled(9))
 
 
@@ -94,7 +94,7 @@ def test_an_instruction_with_telling_words_helps_and_an_empty_one_does_not() -> 
     assert empty <= default + 0.02
 
 
-def test_the_nearest_demonstration_decides_what_nobody_knows() -> None:
+def test_the_nearest_demonstration_decides_an_unknown_case() -> None:
     demos = [dspy.Example(text="the qux zorbled", kind="metal"), dspy.Example(text="a mimsy borogove", kind="fruit")]
     model = a_model(1.0, corpus=knowledge.Corpus())
     found = [
@@ -103,7 +103,7 @@ def test_the_nearest_demonstration_decides_what_nobody_knows() -> None:
     assert found == ["metal", "fruit"]
 
 
-def test_a_sure_answer_is_more_confident() -> None:
+def test_a_clear_case_has_a_higher_confidence() -> None:
     class Sure(Sort):
         confidence: float = dspy.OutputField()
 
@@ -179,7 +179,7 @@ def test_feedback_corrects_a_wrong_label() -> None:
     assert "apple" in next(line for line in written.splitlines() if line.startswith("- fruit:"))
 
 
-def test_a_proposed_instruction_keeps_the_basic_one_and_carries_notes_on() -> None:
+def test_a_proposed_instruction_contains_the_basic_instruction_and_the_notes() -> None:
     signature = dspy.Signature("dataset_description, basic_instruction -> proposed_instruction")
     inputs = {"dataset_description": "Groups:\n- fruit: apple, plum\n- metal: iron", "basic_instruction": "Sort it."}
     written = answered(a_model(1.0, corpus=knowledge.Corpus()), "json", signature, inputs)["proposed_instruction"]
@@ -259,7 +259,7 @@ def steps(react: Any, model: Model, text: str = "a copper wire, 30 grams", demos
     return found
 
 
-def test_an_agent_calls_each_tool_with_what_it_takes_and_finishes() -> None:
+def test_an_agent_calls_each_tool_with_its_arguments_and_finishes() -> None:
     found = steps(agent(), a_model(1.0))
     assert sorted(found[:-1]) == [("look_up", {"text": "a copper wire, 30 grams"}), ("weigh", {"grams": 30})]
     assert found[-1] == ("finish", {})
@@ -278,7 +278,7 @@ def test_an_agent_whose_instruction_names_no_arguments_learns_them_from_demonstr
     assert list(dict(steps(react, a_model(1.0), demos=[demo]))["look_up"]) == ["text"]
 
 
-def test_a_weak_model_that_is_told_little_finishes_early_more_often() -> None:
+def test_a_weak_model_with_a_poor_prompt_finishes_early_more_often() -> None:
     def early(capability: float, instruction: str | None) -> int:
         react = agent(instruction)
         return sum(len(steps(react, a_model(capability), f"a thing {number}")) < 3 for number in range(30))
@@ -298,7 +298,7 @@ class Typed(dspy.Signature):
     evidence: list[str] = dspy.OutputField()
 
 
-def test_a_choice_within_a_structure_is_weighed_and_learnt_like_any_other() -> None:
+def test_a_choice_inside_a_structure_is_decided_and_learnt_like_any_other() -> None:
     sure = answered(a_model(1.0), "chat", Typed, {"text": "heavy storm, rain and hail"})
     assert sure["finding"].kind == "weather"
     assert "'rain'" in sure["reasoning"]

@@ -78,7 +78,7 @@ def test_the_same_request_has_the_same_answer_in_another_process_and_order(provi
     assert first == second[::-1]
 
 
-def test_several_completions_begin_with_the_single_one(provider: RunningProvider) -> None:
+def test_the_first_of_several_completions_equals_a_single_completion(provider: RunningProvider) -> None:
     single, several = ask(provider)[2], ask(provider, n=3)[2]
     assert [choice["index"] for choice in several["choices"]] == [0, 1, 2]
     assert several["choices"][0] == single["choices"][0]
@@ -120,13 +120,13 @@ def test_bad_requests_get_openais_error(
 
 
 @pytest.mark.parametrize(("path", "body"), [("/chat/completions", b"{"), ("/nothing", None)])
-def test_what_is_no_request_gets_openais_error_too(provider: RunningProvider, path: str, body: bytes | None) -> None:
+def test_malformed_requests_get_openais_error(provider: RunningProvider, path: str, body: bytes | None) -> None:
     status, _, answer = call(provider.url + path, body)
     assert status in (400, 404)
     assert "message" in answer["error"]
 
 
-def test_dspy_speaks_to_it(provider: RunningProvider) -> None:
+def test_dspy_can_call_the_provider(provider: RunningProvider) -> None:
     lm = dspy.LM("openai/small", api_base=provider.url, api_key="x", engine="lm15", cache=False)
     with dspy.context(lm=lm):
         assert dspy.Predict(Sort)(text="rain").kind in ("fruit", "metal", "weather")
@@ -149,12 +149,12 @@ def test_keys() -> None:
 # --- faults -------------------------------------------------------------------------------------------------------
 
 
-def test_errors_may_go_away_when_the_request_is_repeated(provider: RunningProvider) -> None:
+def test_errors_may_disappear_when_the_request_is_repeated(provider: RunningProvider) -> None:
     provider.set_faults(error_rate=1.0, error_status=503, first_attempts=2)
     assert [ask(provider)[0] for _ in range(3)] == [503, 503, 200]
 
 
-def test_an_error_rate_is_a_part_of_the_attempts(provider: RunningProvider) -> None:
+def test_an_error_rate_is_a_fraction_of_the_attempts(provider: RunningProvider) -> None:
     provider.set_faults(error_rate=0.3)
     statuses = [ask(provider, messages=about(f"rain {number}"))[0] for number in range(60)]
     assert 6 <= statuses.count(500) <= 32
@@ -166,7 +166,7 @@ def test_a_poisonous_request_always_fails(provider: RunningProvider) -> None:
     assert [ask(provider, messages=about(text))[0] for text in ("poison", "rain", "poison")] == [500, 200, 500]
 
 
-def test_a_hanging_request_never_answers_and_is_told_when_its_caller_leaves(provider: RunningProvider) -> None:
+def test_a_hanging_request_is_never_answered_and_is_logged_when_its_caller_leaves(provider: RunningProvider) -> None:
     provider.set_faults(hang_pattern="stuck")
     with pytest.raises(TimeoutError):
         call(f"{provider.url}/chat/completions", {**BODY, "messages": about("stuck")}, timeout=0.3)
@@ -176,7 +176,7 @@ def test_a_hanging_request_never_answers_and_is_told_when_its_caller_leaves(prov
     assert left[0]["model"] == "small"
 
 
-def test_malformed_answers_break_the_parser_and_stay_the_same(provider: RunningProvider) -> None:
+def test_malformed_answers_break_the_parser_in_the_same_way_each_time(provider: RunningProvider) -> None:
     provider.set_faults(malformed_rate=1.0)
     first, second = ask(provider)[2], ask(provider)[2]
     assert first == second
@@ -212,7 +212,7 @@ def test_equal_requests_are_varied_where_a_model_would_vary(
     assert len({written(ask(provider, messages=PROPOSING, **request_))[0] for _ in range(4)}) == distinct
 
 
-def test_varied_answers_are_the_completions_of_one_request_and_come_again_after_a_reset() -> None:
+def test_varied_answers_are_the_completions_of_one_request_and_repeat_after_a_reset() -> None:
     asked = {"messages": PROPOSING, "temperature": 0.7}
     with running_provider(varied=True) as provider:
         first = [written(ask(provider, **asked))[0] for _ in range(4)]
@@ -240,7 +240,7 @@ def test_too_many_requests(provider: RunningProvider) -> None:
     assert got[2][2]["error"]["code"] == "rate_limit_exceeded"
 
 
-def test_requests_wait_side_by_side(provider: RunningProvider) -> None:
+def test_requests_wait_concurrently(provider: RunningProvider) -> None:
     provider.set_faults(latency="constant:0.3")
     with ThreadPoolExecutor(20) as pool:
         statuses = list(pool.map(lambda number: ask(provider, messages=about(f"{number}"))[0], range(20)))
@@ -265,7 +265,7 @@ def test_latency_is_a_function_of_the_request(text: str, low: float, high: float
 
 
 @pytest.mark.parametrize("text", ["", "fast", "uniform:1", "uniform:1,2", "constant:-1", "normal:1:2", "constant:nan"])
-def test_what_is_no_latency(text: str) -> None:
+def test_invalid_latencies_are_refused(text: str) -> None:
     with pytest.raises(FaultError, match="expected SECONDS"):
         Latency.parse(text)
 
@@ -282,19 +282,19 @@ def test_what_is_no_latency(text: str) -> None:
         ({"rpm": -1}, "must not be negative"),
     ],
 )
-def test_rules_that_make_no_sense(values: Any, message: str) -> None:
+def test_invalid_rules_are_refused(values: Any, message: str) -> None:
     with pytest.raises(FaultError, match=message):
         Faults.of(values)
 
 
-def test_spoilt_text_is_no_answer() -> None:
+def test_a_spoilt_answer_cannot_be_parsed() -> None:
     assert not {"[", "{", "<"} & set(faults.spoil('[[ ## kind ## ]]\n{"kind": 1}<kind>'))
 
 
 # --- admin --------------------------------------------------------------------------------------------------------
 
 
-def test_stats_and_the_request_log(provider: RunningProvider, tmp_path: Path) -> None:
+def test_stats_and_the_request_log_count_requests(provider: RunningProvider, tmp_path: Path) -> None:
     ask(provider)
     ask(provider)
     ask(provider, model="large")
@@ -313,7 +313,7 @@ def test_stats_and_the_request_log(provider: RunningProvider, tmp_path: Path) ->
     assert [entry["sequence"] for entry in provider.requests(after=3)] == [4]
 
 
-def test_reset_forgets_requests_and_goes_back_to_the_command_line() -> None:
+def test_reset_forgets_requests_and_restores_the_rules_of_the_command_line() -> None:
     with running_provider(error_rate=1.0, error_status=501) as provider:
         provider.set_faults()
         assert ask(provider)[0] == 200
@@ -323,7 +323,7 @@ def test_reset_forgets_requests_and_goes_back_to_the_command_line() -> None:
         assert ask(provider)[0] == 501
 
 
-def test_rules_are_told_and_wrong_ones_refused(provider: RunningProvider) -> None:
+def test_rules_can_be_read_and_wrong_rules_are_refused(provider: RunningProvider) -> None:
     assert provider.set_faults(rpm=60)["rpm"] == 60
     status, _, _ = call(provider.url.replace("/v1", "/admin/faults"))
     assert status == 200
@@ -345,7 +345,7 @@ def test_the_log_file_has_a_line_for_every_request(tmp_path: Path) -> None:
     "line",
     ["{", "[]", '{"label": "a"}', '{"text": "b"}', '{"label": 1, "text": "b"}', '{"label": "a", "texts": []}'],
 )
-def test_knowledge_that_cannot_be_read_says_where(tmp_path: Path, line: str) -> None:
+def test_an_error_in_the_knowledge_file_names_its_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "knowledge.jsonl"
     path.write_text('{"label": "a", "text": "b"}\n' + line, encoding="utf-8")
     with pytest.raises(KnowledgeError, match="line 2"):

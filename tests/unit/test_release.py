@@ -21,14 +21,14 @@ def test_all_places_have_the_version_and_the_changelog_a_section() -> None:
 
 
 @pytest.mark.parametrize("name", release.PLACES)
-def test_another_version_is_found_and_its_file_named(tree: Path, name: str) -> None:
+def test_a_file_with_another_version_is_named(tree: Path, name: str) -> None:
     stale = (tree / name).read_text(encoding="utf-8").replace(release.version(), "0.0.9")
     (tree / name).write_text(stale, encoding="utf-8")
     with pytest.raises(release.ReleaseError, match=f"^{name}: the version is not that of VERSION"):
         release.check(tree)
 
 
-def test_a_new_version_gets_into_every_place_and_needs_a_section(tree: Path) -> None:
+def test_a_new_version_is_written_everywhere_and_needs_a_changelog_section(tree: Path) -> None:
     (tree / "VERSION").write_text("7.8.9\n", encoding="utf-8")
     for path, text in release.copies(tree).items():
         assert "7.8.9" in text
@@ -38,7 +38,7 @@ def test_a_new_version_gets_into_every_place_and_needs_a_section(tree: Path) -> 
         release.check(tree)
 
 
-def test_a_place_without_its_line_is_named(tree: Path) -> None:
+def test_a_file_that_lacks_its_version_line_is_named(tree: Path) -> None:
     (tree / "worker_image/pyproject.toml").write_text("[project]\n", encoding="utf-8")
     with pytest.raises(release.ReleaseError, match=r"^worker_image/pyproject.toml: no line matches"):
         release.copies(tree)

@@ -1,4 +1,4 @@
-"""The optimizers of the API: stock DSPy's parameters and defaults, and what is refused."""
+"""The optimizers of the API: stock DSPy's parameters and defaults, and refused values."""
 
 import inspect
 from typing import Any, Optional
@@ -56,7 +56,7 @@ LEFT_OUT = {
 NOT_FOR = {"BootstrapFewShotWithOptuna": {"max_bootstrapped_demos": "without effect: stock uses max_demos"}}
 OURS: dict[str, dict[str, Any]] = {
     "BootstrapFewShotWithOptuna": {"seed": 0},
-    # A schema's default would stand beside numCandidates, too; the worker says "light" where neither is there.
+    # A schema default would also be set beside numCandidates; the worker uses "light" if neither is set.
     "MIPROv2": {"auto": None},
     "GEPA": {
         name: inspect.signature(optimize).parameters[name].default
@@ -95,7 +95,7 @@ def test_an_optimizer_has_the_parameters_and_defaults_of_stock_dspy(ours: type[S
     assert found == {key: default for key, default in expected.items() if key not in required} | OURS.get(name, {})
 
 
-def test_every_word_that_is_left_out_is_one_of_stock_dspy() -> None:
+def test_every_omitted_parameter_exists_in_stock_dspy() -> None:
     known = {parameter for model in STOCK for parameter in stock_parameters(model.__name__)}
     assert known >= FROM_ELSEWHERE
     assert set(LEFT_OUT) <= known
@@ -115,7 +115,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", Optimizer.members)
-def test_which_names_the_member_that_is_set(name: str) -> None:
+def test_the_property_which_names_the_member_that_is_set(name: str) -> None:
     member = to_camel(name)
     spec = CompilationSpec.model_validate(a_spec(optimizer={member: SMALLEST.get(member, {})}))
     assert spec.optimizer.which == name
@@ -203,7 +203,9 @@ EFFORT = "set auto, or both of numCandidates and numTrials"
         ("avatar", {}, "avatar"),
     ],
 )  # fmt: skip
-def test_what_is_refused_and_where(optimizer: str, given: dict[str, Any], problem: str | None) -> None:
+def test_wrong_parameters_are_refused_at_their_field(
+    optimizer: str, given: dict[str, Any], problem: str | None
+) -> None:
     spec = a_spec(optimizer={optimizer: given})
     if problem is None:
         CompilationSpec.model_validate(spec)

@@ -1,4 +1,4 @@
-"""The testbed's decisions: which way to a cluster, what is built anew, what is undone. No program is started."""
+"""The testbed's decisions: the way to a cluster, rebuilds and cleanup. No program is started."""
 
 import importlib.util
 import io
@@ -47,7 +47,7 @@ BARE_DEBIAN = Facts(root=True, apt=True, go=True)
         ),
     ],
 )
-def test_way(facts: Facts, way: Way) -> None:
+def test_the_way_to_a_cluster_depends_on_the_machine(facts: Facts, way: Way) -> None:
     assert machine.choose(facts) is way
 
 
@@ -64,9 +64,7 @@ def test_way(facts: Facts, way: Way) -> None:
         (BARE_DEBIAN, [], "The tests of a cluster make a kind cluster in a Docker engine of their own"),
     ],
 )
-def test_one_line_says_what_is_installed_and_how_to_choose_otherwise(
-    facts: Facts, missing: list[str], told: str
-) -> None:
+def test_the_announcement_names_installations_and_alternatives(facts: Facts, missing: list[str], told: str) -> None:
     said = machine.announcement(facts, missing)
     assert told in said
     assert "DSPY_SWARM_CONTEXT" in said
@@ -85,7 +83,7 @@ def test_one_line_says_what_is_installed_and_how_to_choose_otherwise(
         pytest.param(Facts(docker=True), "docker pull kindest/node:", id="Docker without the node image"),
     ],
 )
-def test_a_machine_without_a_way_is_told_what_to_install(facts: Facts, advice: str) -> None:
+def test_an_error_names_what_to_install_if_no_way_exists(facts: Facts, advice: str) -> None:
     with pytest.raises(NoWayError, match="Any one of these") as error:
         machine.choose(facts)
     assert advice in str(error.value)
@@ -95,7 +93,7 @@ def test_every_way_is_explained_in_one_line() -> None:
     assert all(way.value and "\n" not in way.value for way in Way)
 
 
-def test_our_own_engine_is_not_taken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_engine_is_not_mistaken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "succeeds", lambda *command: True)
     assert machine.look().docker
     monkeypatch.setenv("DOCKER_HOST", engine.env()["DOCKER_HOST"])
@@ -103,7 +101,7 @@ def test_our_own_engine_is_not_taken_for_the_users(monkeypatch: pytest.MonkeyPat
 
 
 class TestCache:
-    def test_a_key_follows_contents_and_names_but_not_places(self, tmp_path: Path) -> None:
+    def test_a_key_depends_on_contents_and_names_but_not_on_locations(self, tmp_path: Path) -> None:
         def folder(place: str, name: str, text: str) -> Path:
             (tmp_path / place).mkdir()
             (tmp_path / place / name).write_text(text)
@@ -117,7 +115,7 @@ class TestCache:
     def test_inputs_do_not_run_into_each_other(self) -> None:
         assert cache.key("ab", "c") != cache.key("a", "bc")
 
-    def test_the_same_inputs_are_made_once(self) -> None:
+    def test_equal_inputs_are_built_once(self) -> None:
         made = [cache.made("thing", ("v1",), lambda folder: (folder / "it").touch()) for _ in range(2)]
         assert made[0] == made[1]
         assert (made[0] / "it").exists()
@@ -133,7 +131,7 @@ class TestCache:
         assert not list(cache_root.iterdir())
 
 
-def test_kubernetes_is_built_anew_only_when_its_sources_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubernetes_is_rebuilt_only_when_its_sources_change(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
     monkeypatch.setattr(tools, "run", lambda *command, **_: built.append(command[-1]))
     assert tools.program("kubectl").parent == tools.program("kubeadm").parent == tools.program("kube").parent
@@ -213,7 +211,7 @@ def _saved(path: Path, layers: dict[str, bytes]) -> bytes:
     return config
 
 
-def test_only_missing_layers_travel_but_the_manifest_names_all(tmp_path: Path) -> None:
+def test_an_archive_holds_only_missing_layers_but_its_manifest_names_all(tmp_path: Path) -> None:
     config = _saved(tmp_path / "saved.tar", {"sha256:base": b"much", "sha256:code": b"little"})
     loading.repack(tmp_path / "saved.tar", tmp_path / "thin.tar", "docker.io/a/b:c", {"sha256:base"})
     with tarfile.open(tmp_path / "thin.tar") as archive:
@@ -259,12 +257,12 @@ class TestRuncWrapper:
             pytest.param("delete --force id", None, id="nothing to grant"),
         ],
     )
-    def test_finds_where_capabilities_are_asked_for(
+    def test_the_places_that_request_capabilities_are_found(
         self, wrapper: ModuleType, arguments: str, file: Path | None
     ) -> None:
         assert wrapper.specification(arguments.split()) == file
 
-    def test_takes_out_the_one_capability_and_nothing_else(self, wrapper: ModuleType) -> None:
+    def test_only_the_one_capability_is_removed(self, wrapper: ModuleType) -> None:
         process = {"args": ["sh"], "capabilities": {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"]}}
         bundle = {"ociVersion": "1", "process": process}
         cured = {"args": ["sh"], "capabilities": {"bounding": ["CAP_CHOWN"]}}

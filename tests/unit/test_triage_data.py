@@ -59,7 +59,7 @@ def test_tickets_vary_in_length() -> None:
     assert lengths[len(lengths) // 20] * 4 < lengths[-len(lengths) // 20]
 
 
-def test_knowledge_is_of_the_same_labels_and_no_copy_of_tickets() -> None:
+def test_the_knowledge_has_the_same_labels_and_copies_no_ticket() -> None:
     corpus = read(TRIAGE / "knowledge.jsonl")
     assert set(corpus.labels) == LABELS
     whole = {ticket.lower().strip("?!. ") for _, ticket in ALL}

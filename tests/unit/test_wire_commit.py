@@ -1,4 +1,4 @@
-"""The commit record: what a pod printed in all, in a termination message."""
+"""The commit record: a summary of a pod's output, in its termination message."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_any_message_fits_and_is_read_back(message: str) -> None:
 
 
 @pytest.mark.parametrize("sign", ["a", "ä", "😀", "\x01"])
-def test_a_message_is_cut_only_as_far_as_it_must(sign: str) -> None:
+def test_a_message_is_cut_only_as_far_as_needed(sign: str) -> None:
     text = commit_text(committed(sign * 5000))
     said = (parse_commit(text, NONCE) or committed(None)).message or ""
     assert said.startswith(sign)
@@ -84,7 +84,7 @@ def test_a_commit_closes_the_output() -> None:
     assert read([line.decode() for line in lines], NONCE).complete(commit)
 
 
-def test_a_signal_handler_may_commit_within_a_put() -> None:
+def test_a_signal_handler_may_commit_during_a_put() -> None:
     commits: list[Commit] = []
     lines: list[bytes] = []
 
@@ -125,7 +125,7 @@ def test_an_output_without_a_commit_is_not_complete() -> None:
     assert read([], NONCE).complete(printed([])[1])
 
 
-def test_the_json_is_what_the_contract_says() -> None:
+def test_the_json_of_a_commit_equals_the_contract() -> None:
     assert json.loads(commit_text(committed("no such file"))) == {
         "schemaVersion": 1,
         "nonce": NONCE,

@@ -1,4 +1,4 @@
-"""Whatever happens to a pod's output, what is read of it is a part of what was put, and never altered."""
+"""A damaged output of a pod yields a subset of its records, and never an altered record."""
 
 import random
 import tracemalloc
@@ -22,7 +22,7 @@ quick = settings(max_examples=60, deadline=None)
 
 @quick
 @given(st.lists(records(), max_size=5))
-def test_what_is_put_is_read_back_in_sequence(put: list[Record]) -> None:
+def test_records_are_read_back_in_order(put: list[Record]) -> None:
     lines, commit = printed(put)
     transcript = read(lines, NONCE)
     assert transcript.records == dict(enumerate(put))
@@ -32,7 +32,9 @@ def test_what_is_put_is_read_back_in_sequence(put: list[Record]) -> None:
 
 @quick
 @given(st.lists(records(), max_size=4), st.lists(st.text(max_size=60), max_size=8), st.integers(0, 99))
-def test_user_output_repetition_and_order_do_not_matter(put: list[Record], texts: list[str], seed: int) -> None:
+def test_user_output_and_repeated_or_reordered_lines_do_not_matter(
+    put: list[Record], texts: list[str], seed: int
+) -> None:
     lines, commit = printed(put)
     lines = [*lines, *lines, *(text + "\n" for text in texts)]
     random.Random(seed).shuffle(lines)
@@ -54,7 +56,7 @@ def test_writers_with_other_nonces_do_not_mix(ours: list[Record], theirs: list[R
 
 
 @pytest.mark.parametrize("size", [0, 1, 8_900, 8_999, 9_000, 9_001, 18_000, 300_000])
-def test_every_line_is_ascii_and_shorter_than_what_runtimes_split(size: int) -> None:
+def test_every_line_is_ascii_and_too_short_for_a_runtime_to_split(size: int) -> None:
     lines, _ = printed([blob(noise(size))], "x" * 64)
     assert all(line.isascii() and len(line) < 16 * 1024 and line.endswith("\n") for line in lines)
 
@@ -69,13 +71,13 @@ def test_every_line_is_ascii_and_shorter_than_what_runtimes_split(size: int) -> 
         ("behind a forged beginning", lambda line: "swarm/1 ffffffffffffffff 0 1/1 5 " + line),
     ],
 )
-def test_a_line_is_found_in_what_runtimes_make_of_it(case: str, around: Callable[[str], str]) -> None:
+def test_a_line_is_found_inside_the_log_formats_of_runtimes(case: str, around: Callable[[str], str]) -> None:
     put = [blob(b"first", key="a"), blob(noise(30_000), key="b")]
     lines, commit = printed(put)
     assert read(map(around, lines), NONCE).complete(commit), case
 
 
-def test_a_cut_line_does_not_hide_the_whole_one_that_comes_later() -> None:
+def test_a_truncated_line_does_not_hide_a_later_complete_line() -> None:
     lines, commit = printed([blob(noise(30_000))])
     for line in lines:
         assert read([line[: len(line) // 2], *lines], NONCE).complete(commit)
@@ -97,7 +99,7 @@ def test_threads_share_a_writer() -> None:
     assert transcript.records[0].header["number"] in range(40)
 
 
-def test_a_reader_says_which_line_completed_a_record() -> None:
+def test_a_reader_reports_which_line_completed_a_record() -> None:
     put = [blob(noise(20_000)), blob(b"second")]
     lines, _ = printed(put)
     reader = Reader(NONCE)
@@ -112,7 +114,7 @@ def test_a_reader_says_which_line_completed_a_record() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(records(), max_size=4), st.lists(damages(), min_size=1, max_size=4))
-def test_what_is_read_of_a_damaged_output_is_a_part_of_what_was_put(put: list[Record], done: list[Damage]) -> None:
+def test_a_damaged_output_yields_a_subset_of_its_records(put: list[Record], done: list[Damage]) -> None:
     lines, commit = printed(put)
     for damage in done:
         lines = damage(lines)
@@ -121,7 +123,7 @@ def test_what_is_read_of_a_damaged_output_is_a_part_of_what_was_put(put: list[Re
     assert transcript.complete(commit) == (len(transcript.records) == len(put))
 
 
-def test_an_output_cut_at_any_byte_keeps_every_record_that_is_whole() -> None:
+def test_an_output_cut_at_any_byte_keeps_every_complete_record() -> None:
     put = [blob(b"x" * number, key=str(number)) for number in range(3)]
     lines, commit = printed(put)
     output, ends = "".join(lines), [len("".join(lines[: number + 1])) - 1 for number in range(3)]
@@ -134,7 +136,7 @@ def test_an_output_cut_at_any_byte_keeps_every_record_that_is_whole() -> None:
 
 @quick
 @given(st.binary(max_size=300))
-def test_bytes_that_are_no_text_are_skipped(junk: bytes) -> None:
+def test_bytes_that_are_not_text_are_skipped(junk: bytes) -> None:
     lines, commit = printed([blob(b"body")])
     output = junk + b"\n" + lines[0].encode() + junk
     assert read(output.decode("utf-8", "replace").split("\n"), NONCE).records.items() <= {0: blob(b"body")}.items()
@@ -226,7 +228,7 @@ def test_the_first_valid_record_of_a_number_counts() -> None:
     assert not transcript.complete(commit)
 
 
-def test_a_record_of_which_some_lines_came_is_counted_as_damaged() -> None:
+def test_an_incomplete_record_counts_as_damaged() -> None:
     lines, commit = printed([blob(noise(30_000)), blob(b"whole")])
     transcript = read(lines[1:], NONCE)
     assert (transcript.damaged, list(transcript.records)) == (1, [1])
@@ -248,7 +250,7 @@ def test_a_deflate_bomb_is_refused_within_bounded_memory(monkeypatch: pytest.Mon
         tracemalloc.stop()
 
 
-def test_a_record_that_no_reader_would_take_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_every_reader_would_refuse_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_FRAME", 1000)
     fits = blob(b"\0" * (1000 - 4 - len(b'{"record":"blob"}')))
     lines, commit = printed([fits])
@@ -263,7 +265,7 @@ def test_a_writer_refuses_a_nonce_that_no_line_could_carry(nonce: str) -> None:
         Writer(lambda line: None, nonce)
 
 
-def test_the_frame_is_told_apart_by_kind_and_header_and_body() -> None:
+def test_the_frame_depends_on_kind_header_and_body() -> None:
     one = Record(RecordKind.RESULT, {"key": "a"}, b"body")
     others = [
         Record(RecordKind.BLOB, {"key": "a"}, b"body"),

@@ -116,7 +116,7 @@ def test_a_message_survives_json(message: Message) -> None:
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
-def test_keys_are_camel_case_and_what_is_absent_is_left_out(message: Message) -> None:
+def test_keys_are_camel_case_and_absent_fields_are_omitted(message: Message) -> None:
     text = message.to_json()
     assert not re.findall(r'"\w+_\w*":', text)
     assert ":null" not in text
@@ -128,7 +128,7 @@ def test_a_newer_field_is_ignored(message: Message) -> None:
     assert type(message).model_validate_json(json.dumps(written)) == message
 
 
-def test_every_message_has_an_example_here() -> None:
+def test_every_message_has_an_example_in_this_file() -> None:
     def inside(message: Message) -> set[type]:
         found: set[type] = {type(message)}
         for value in message.__dict__.values():
@@ -145,7 +145,7 @@ def test_every_message_has_an_example_here() -> None:
     assert declared - shown == {SliceRef}, "SliceRef is shown in an Assignment, in a list of lists"
 
 
-def test_requests_say_their_version() -> None:
+def test_requests_carry_their_version() -> None:
     versioned = [message for message in EXAMPLES if isinstance(message, RunRequest | Assignment | Commit)]
     assert [json.loads(message.to_json())["schemaVersion"] for message in versioned] == [1, 1, 1]
 
@@ -173,7 +173,7 @@ def test_requests_say_their_version() -> None:
         (RunRequest, {"runId": "r", "name": "n", "spec": {**a_spec(), "unknown": 1}}),
     ],
 )
-def test_what_is_malformed_is_refused(kind: type[Message], fields: dict[str, object]) -> None:
+def test_malformed_messages_are_refused(kind: type[Message], fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         kind.model_validate(fields)
 
@@ -183,12 +183,12 @@ def test_usage_adds_up() -> None:
     assert sum(parts, Usage()) == Usage(calls=3, prompt_tokens=10, completion_tokens=5)
 
 
-def test_messages_do_not_change() -> None:
+def test_messages_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         SCORES.best = 1.0  # type: ignore[misc]
 
 
-def test_words_of_the_contract() -> None:
+def test_the_contract_has_fixed_words() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0,
         "FAILED": 1,
@@ -204,8 +204,8 @@ def test_words_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
-def test_a_score_that_is_no_number_is_told_as_none(score: float) -> None:
-    """Of a metric that divides by zero. No status could hold it; the program is worth as much as stock's."""
+def test_a_score_that_is_not_a_number_is_sent_as_none(score: float) -> None:
+    """A metric may divide by zero. No status could hold the value; the program is still that of stock."""
     header = json.dumps({"baseline": 50.0, "best": score})
     found = Scores.model_validate(json.loads(header))
     assert (found.baseline, found.best) == (50.0, None)

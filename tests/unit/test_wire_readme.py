@@ -1,4 +1,4 @@
-"""worker_image/README.md says what is so."""
+"""worker_image/README.md agrees with the code."""
 
 import json
 import re
@@ -40,19 +40,19 @@ def test_the_worked_example_decodes() -> None:
     assert transcript.complete(parse_commit(commit, "a1b2c3d4e5f60718"))
 
 
-def test_the_files_are_what_workers_read() -> None:
+def test_the_readme_lists_the_files_that_workers_read() -> None:
     request, assignment, _ = blocks("json")
     assert RunRequest.model_validate_json(request).schema_version == names.SCHEMA_VERSION
     assert Assignment.model_validate_json(assignment).slices[0][0].cells == [0, 2]
 
 
-def test_all_exit_codes_are_told() -> None:
+def test_all_exit_codes_are_documented() -> None:
     assert {(int(row[0]), row[1]) for row in rows("Exit codes")} == {(code.value, code.name) for code in ExitCode}
     for row in rows("Exit codes"):
         assert (row[3] == "the run fails") == (ExitCode(int(row[0])) in names.TERMINAL_EXITS)
 
 
-def test_all_names_are_told() -> None:
+def test_all_names_are_documented() -> None:
     variables = [value for name, value in vars(names).items() if name.startswith("ENV_")]
     paths = [str(value) for name, value in vars(names).items() if name.endswith(("_DIR", "_LOG")) and "ENV" not in name]
     files = [names.REQUEST_FILE, names.ASSIGNMENT_FILE, names.PROGRAM_FILE, names.REPORT_FILE, names.SHARD_SUFFIX]
@@ -61,19 +61,19 @@ def test_all_names_are_told() -> None:
     assert [kind for kind in RecordKind if f"| `{kind}` |" not in README] == []
 
 
-def test_all_sizes_are_told() -> None:
+def test_all_sizes_are_documented() -> None:
     assert f"pieces of {LINE_PAYLOAD:,} characters" in README
     assert f"{MAX_FRAME // 2**20} MiB" in README
     assert f"at most {COMMIT_BYTES} bytes" in README
     assert f"Schema version **{names.SCHEMA_VERSION}**" in README
 
 
-def test_all_reasons_are_told_and_no_others() -> None:
+def test_all_reasons_and_no_others_are_documented() -> None:
     assert {row[0] for row in rows("Reasons")} == set(WorkerReason)
 
 
 @pytest.mark.parametrize("reason", WorkerReason)
-def test_every_reason_is_given_somewhere(reason: WorkerReason) -> None:
+def test_every_reason_is_used_in_the_code(reason: WorkerReason) -> None:
     assert any(f"WorkerReason.{reason.name}" in path.read_text(encoding="utf-8") for path in WORKER.rglob("*.py"))
 
 

@@ -14,7 +14,7 @@ from swarm_wire.shards import SHARD_BYTES, CorruptShard, headers, pack, read_fol
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(records(), max_size=8), st.sampled_from([1, 5000, 30_000, SHARD_BYTES]))
-def test_shards_hold_the_records_in_order_and_keep_their_limit(put: list[Record], limit: int) -> None:
+def test_shards_hold_records_in_order_within_their_size_limit(put: list[Record], limit: int) -> None:
     shards = pack(put, limit)
     kept = [list(unpack(shard)) for shard in shards]
     assert [record for shard in kept for record in shard] == put
@@ -30,7 +30,7 @@ def test_a_full_shard_fits_into_a_config_map() -> None:
     assert SHARD_BYTES * 4 / 3 < 900 * 1024
 
 
-def test_a_shard_cut_at_any_byte_yields_what_is_whole_then_says_so() -> None:
+def test_a_shard_cut_at_any_byte_yields_its_complete_records_then_raises() -> None:
     put = [blob(b"x" * number, key=str(number)) for number in range(3)]
     [shard] = pack(put)
     ends = {len(b"".join(pack(put[:number]))): number for number in range(4)}
@@ -64,13 +64,13 @@ def test_an_altered_shard_never_yields_an_altered_record(data: st.DataObject) ->
     assert len(found) < 3 or found == put
 
 
-def test_a_growing_shard_is_not_believed_what_cannot_be_a_record() -> None:
+def test_a_growing_shard_still_refuses_an_impossible_record() -> None:
     with pytest.raises(CorruptShard):
         list(unpack(b"\0\0\0\4junk", growing=True))
 
 
 @given(st.binary(min_size=1, max_size=60))
-def test_junk_is_no_shard(junk: bytes) -> None:
+def test_junk_is_not_a_shard(junk: bytes) -> None:
     with pytest.raises(CorruptShard):
         list(unpack(junk))
 
@@ -114,7 +114,7 @@ def test_a_projected_volume_with_subfolders_is_read_once(tmp_path: Path) -> None
     assert [record.body for record in read_folder(tmp_path)] == [b"0a", b"0b", b"1a"]
 
 
-def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:
     assert list(read_folder(tmp_path / "none")) == []
 
 

@@ -1,4 +1,4 @@
-"""What a user may write in a DSPyCompilation, and what it means."""
+"""The fields of a DSPyCompilation, and their meaning."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ def problems(**changes: Any) -> list[str]:
     return [".".join(map(str, problem["loc"])) + ": " + problem["msg"] for problem in refused.value.errors()]
 
 
-def test_the_smallest_spec_is_valid_and_comes_back_as_written() -> None:
+def test_the_smallest_spec_is_valid_and_is_written_back_unchanged() -> None:
     spec = parsed()
     assert spec.as_written()["data"] == a_spec()["data"]
     assert CompilationSpec.model_validate(spec.as_written()) == spec
 
 
 @pytest.mark.parametrize("left_out", ["inputs", "validation"])
-def test_what_stock_does_not_need_may_be_left_out(left_out: str) -> None:
+def test_fields_that_stock_does_not_need_may_be_omitted(left_out: str) -> None:
     data = a_spec()["data"]
     del data[left_out]
     spec = parsed(data=data)
@@ -44,8 +44,8 @@ def test_what_stock_does_not_need_may_be_left_out(left_out: str) -> None:
     ("name", "is_one"),
     [("a", True), ("a.b-c.0", True), ("a..b", False), ("a.-b", False), ("a-.b", False), (".a", False), ("A", False)],
 )
-def test_names_are_those_that_kubernetes_takes(name: str, is_one: bool) -> None:
-    """One that is refused when the winner is written would cost the whole compile."""
+def test_names_follow_the_rules_of_kubernetes(name: str, is_one: bool) -> None:
+    """A name refused only when the winner is written would cost the whole compile."""
     given = a_spec(artifact={"configMap": {"name": name}})
     if is_one:
         CompilationSpec.model_validate(given)
@@ -106,7 +106,7 @@ def test_a_union_has_exactly_one_member(where: str, value: dict[str, Any], given
         ),
     ],
 )
-def test_how_fast_a_provider_may_be_asked(models: dict[str, Any], expected: str | None) -> None:
+def test_only_valid_rate_limits_are_accepted(models: dict[str, Any], expected: str | None) -> None:
     student = a_spec()["models"]["student"]
     written = {role: {**student, **changes} for role, changes in models.items()}
     if expected is None:
@@ -145,7 +145,9 @@ def test_how_fast_a_provider_may_be_asked(models: dict[str, Any], expected: str 
         ("openai/m", {"modelType": "image"}, "Input should be 'chat', 'text' or 'responses'"),
     ],
 )  # fmt: skip
-def test_what_a_model_takes(model: str, parameters: dict[str, Any], expected: str | None) -> None:
+def test_only_valid_settings_of_a_model_are_accepted(
+    model: str, parameters: dict[str, Any], expected: str | None
+) -> None:
     written = {"student": {"model": model, "parameters": parameters}}
     if expected is None:
         [given] = parsed(models=written).as_written()["models"].values()
@@ -155,7 +157,7 @@ def test_what_a_model_takes(model: str, parameters: dict[str, Any], expected: st
         assert expected in problem
 
 
-def test_further_models_have_names_of_the_users_own() -> None:
+def test_further_models_have_names_chosen_by_the_user() -> None:
     student = {"model": "openai/m"}
     judge = {"model": "groq/l", "apiKey": {"secret": {"name": "j", "key": "k"}}, "limits": {"concurrency": 2}}
     spec = parsed(models={"student": student, "judge": judge})
@@ -199,7 +201,7 @@ def test_a_models_name_makes_a_variables_name(name: str) -> None:
         ("p", None),
     ],
 )
-def test_a_further_model_is_not_named_as_a_slip_for_a_role_would_be(name: str, meant: str | None) -> None:
+def test_a_further_model_may_not_have_a_misspelt_role_as_its_name(name: str, meant: str | None) -> None:
     models = a_spec()["models"] | {name: a_spec()["models"]["student"]}
     if meant is None:
         assert name in parsed(models=models).models.by_role
@@ -217,7 +219,7 @@ def test_a_model_without_an_endpoint_has_limits_of_its_own() -> None:
     assert len({limited.limit.group for limited in told.models}) == 2
 
 
-def test_limits_of_models_as_pods_are_told() -> None:
+def test_limits_of_models_as_pods_get_them() -> None:
     own = {"requestsPerMinute": 60}
     student = a_spec()["models"]["student"]
     models = {
@@ -243,7 +245,7 @@ def test_limits_of_models_as_pods_are_told() -> None:
         ({"wallClock": 9}, None),
     ],
 )
-def test_who_limits_tokens_limits_answers(limits: dict[str, Any], needed: str | None) -> None:
+def test_a_limit_of_tokens_needs_a_limit_of_answers(limits: dict[str, Any], needed: str | None) -> None:
     if needed is None:
         assert parsed(limits=limits)
         return
@@ -262,7 +264,7 @@ def test_who_limits_tokens_limits_answers(limits: dict[str, Any], needed: str | 
         ({"optimizer": {"labeledFewShot": {"metric": "x"}}}, "optimizer.labeledFewShot.metric: Extra inputs"),
     ],
 )
-def test_what_is_not_in_the_api_is_refused(changes: dict[str, Any], where: str) -> None:
+def test_unknown_fields_are_refused(changes: dict[str, Any], where: str) -> None:
     assert any(problem.startswith(where) for problem in problems(**changes)), problems(**changes)
 
 
@@ -291,7 +293,7 @@ def test_what_is_not_in_the_api_is_refused(changes: dict[str, Any], where: str) 
          "optimizer.bootstrapFewShotWithRandomSearch.stopAtScore"),
     ],
 )  # fmt: skip
-def test_values_out_of_bounds_are_refused_where_they_are(changes: dict[str, Any], where: str | None) -> None:
+def test_values_out_of_bounds_are_refused_at_their_field(changes: dict[str, Any], where: str | None) -> None:
     if where is None:
         parsed(**changes)
     else:
@@ -314,7 +316,7 @@ def test_values_out_of_bounds_are_refused_where_they_are(changes: dict[str, Any]
     ],
     ids=str,
 )
-def test_usual_requests_are_not_above_a_limit_and_given_ones_are_as_given(
+def test_default_requests_stay_below_the_limits_and_given_requests_are_kept(
     given: dict[str, Any], requested: dict[str, str]
 ) -> None:
     assert parsed(swarm={"resources": given}).swarm.resources.requested == requested
@@ -355,11 +357,11 @@ def key_ref(name: str, key: str) -> dict[str, Any]:
         ({"program.source": {"configMap": {"name": "all"}}, "data.train": key_ref("all", "t")}, {"all": None}),
     ],
 )
-def test_config_maps_that_the_pods_mount(changes: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_the_config_maps_that_pods_mount(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     assert parsed(**changes).config_maps() == expected
 
 
-def test_secrets_by_role() -> None:
+def test_the_secrets_of_each_role() -> None:
     def model(name: str | None) -> dict[str, Any]:
         found: dict[str, Any] = {"model": "openai/m", "endpoint": "http://m/v1"}
         return found | ({"apiKey": {"secret": {"name": name, "key": "k"}}} if name else {})
@@ -392,7 +394,7 @@ def test_only_the_two_step_adapter_has_a_model_of_its_own(adapter: dict[str, Any
     assert "limits.totalTokens needs models.extraction.parameters.maxTokens" in unbounded
 
 
-def test_the_artifact_has_a_name_of_its_own_or_a_given_one() -> None:
+def test_the_artifact_has_a_default_name_or_a_given_name() -> None:
     assert parsed().artifact_name("triage") == "triage-artifact"
     assert parsed(artifact={"configMap": {"name": "winner"}}).artifact_name("triage") == "winner"
 
@@ -414,6 +416,6 @@ def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel])
     assert model.__doc__, "becomes the description in the CRD"
 
 
-def test_references_are_told_apart() -> None:
+def test_references_with_and_without_a_key_are_distinguished() -> None:
     assert ConfigMapRef(name="a").model_dump() == {"name": "a"}
     assert ConfigMapKeyRef(name="a", key="k").model_dump() == {"name": "a", "key": "k"}

@@ -1,4 +1,4 @@
-"""spec.env and spec.envFrom: as in a pod, but never in the way of what a process needs itself."""
+"""spec.env and spec.envFrom: as in a pod, but they never replace variables that a process needs itself."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def named(name: str, **value: Any) -> dict[str, Any]:
     ],
     ids=lambda given: str(given)[:60],
 )
-def test_what_is_refused(changes: dict[str, Any], says: str) -> None:
+def test_invalid_variables_are_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says.replace("*", r"\*")):
         parsed(**changes)
 
@@ -46,7 +46,7 @@ def test_only_whole_names_are_reserved(name: str) -> None:
     assert is_reserved(name) == name.startswith("PYTHON")
 
 
-def test_it_comes_back_as_written() -> None:
+def test_variables_are_written_back_unchanged() -> None:
     given = {"env": [named("A"), named("B", valueFrom=SECRET)]}
     given["envFrom"] = [{"secretRef": {"name": "a"}, "prefix": "T_"}, {"configMapRef": {"name": "b"}}]
     written = parsed(**given).as_written()
@@ -71,7 +71,7 @@ A, B, C = (variable_prefix(number) for number in range(3))
     ids=["nothing", "not ours", "a Secret's", "a ConfigMap's", "the later source wins", "env wins", "of a Secret",
          "only those that env names"],
 )  # fmt: skip
-def test_variables_are_put_in_place_as_kubernetes_does(given: dict[str, str], found: dict[str, Value]) -> None:
+def test_variables_are_expanded_as_by_kubernetes(given: dict[str, str], found: dict[str, Value]) -> None:
     sources = [{"secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}]
     spec = parsed(envFrom=sources, env=[named("X"), named("K", valueFrom=SECRET)])
     assert placed(spec.env, spec.env_from, given) == found
@@ -83,7 +83,7 @@ def test_a_source_cannot_set_what_a_process_needs() -> None:
         placed(spec.env, spec.env_from, {f"{A}PYTHONPATH": "/tmp"})
 
 
-def test_a_run_is_bound_to_names_and_to_what_is_no_secret() -> None:
+def test_a_run_is_bound_to_names_and_to_values_that_are_not_secret() -> None:
     assert bound({"B": Value("1", False), "A": Value("sk-1", True)}) == ["A", "B=1"]
 
 
@@ -100,5 +100,5 @@ def test_a_run_is_bound_to_names_and_to_what_is_no_secret() -> None:
          {"settings": {"level", "t"}}),
     ],
 )  # fmt: skip
-def test_config_maps_that_must_be_there(changes: dict[str, Any], needed: dict[str, set[str]]) -> None:
+def test_the_config_maps_that_must_exist(changes: dict[str, Any], needed: dict[str, set[str]]) -> None:
     assert parsed(**changes).needed_config_maps() == needed

@@ -1,4 +1,4 @@
-"""What LM clients answer is journaled as JSON, and comes back as it was: in each version of DSPy that we support."""
+"""Answers of LM clients are journaled as JSON and read back unchanged, in each supported version of DSPy."""
 
 import json
 import pickle
@@ -91,12 +91,12 @@ SAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a response": (RESPONSE, {"model_type": "responses"}),
 }
 PREFIXES = ("openai", "litellm_proxy")
-"""Of the models' names: DSPy 3.4's own client asks the first, LiteLLM the other."""
+"""Prefixes of models: DSPy 3.4's own client serves the first, LiteLLM the other."""
 
 
 @contextmanager
 def provider(body: dict[str, Any]) -> Iterator[str]:
-    """The address of one that says this, and as many choices of it as it is asked for."""
+    """The address of a provider that answers this, in as many choices as requested."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -118,7 +118,7 @@ def provider(body: dict[str, Any]) -> Iterator[str]:
 
 
 def answers(lm: Any) -> tuple[list[Any], Any]:
-    """What the client answers, and what the caller gets."""
+    """The client's answers, and the caller's outputs."""
     found: list[Any] = []
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -133,7 +133,7 @@ def answers(lm: Any) -> tuple[list[Any], Any]:
 
 
 def shape(thing: Any) -> Any:
-    """All that there is to know of an object: its class, and what it holds."""
+    """The class and the content of an object."""
     name = f"{type(thing).__module__}:{type(thing).__qualname__}"
     if isinstance(thing, dict):
         return name, [(key, shape(value)) for key, value in thing.items()]
@@ -146,14 +146,14 @@ def shape(thing: Any) -> Any:
     return name, shape(thing.__getstate__())
 
 
-def test_the_clients_that_we_ask_are_those_that_we_mean() -> None:
+def test_the_two_prefixes_select_dspys_own_client_and_litellm() -> None:
     lms = [dspy.LM(f"{prefix}/small", api_base="http://m/v1", api_key=KEY) for prefix in PREFIXES]
     assert [client().needs_litellm(lm) for lm in lms] == [not has_own_client(), True]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("kind", SAYS)
-def test_an_answer_is_journaled_as_json_and_comes_back_as_it_was(kind: str, prefix: str) -> None:
+def test_an_answer_is_journaled_as_json_and_read_back_unchanged(kind: str, prefix: str) -> None:
     prices.keep_offline()
     body, parameters = SAYS[kind]
     with provider(body) as url:
@@ -181,7 +181,7 @@ def test_an_answer_is_journaled_as_json_and_comes_back_as_it_was(kind: str, pref
     ],
     ids=["text", "several", "a tool call"],
 )
-def test_an_answer_that_is_made_up_is_journaled_as_json(completions: list[Completion]) -> None:
+def test_a_made_up_answer_is_journaled_as_json(completions: list[Completion]) -> None:
     answer = client().answer(dspy.LM("openai/small", api_key=KEY), completions, 7)
     data = CODEC.dumps_answer(answer)
     json.loads(data)
@@ -189,7 +189,7 @@ def test_an_answer_that_is_made_up_is_journaled_as_json(completions: list[Comple
 
 
 @pytest.mark.skipif(not has_own_client(), reason="LiteLLM alone makes the calls")
-def test_an_answer_may_hold_all_that_dspys_own_client_knows() -> None:
+def test_an_answer_may_hold_every_part_that_dspys_own_client_knows() -> None:
     from dspy import lm15
     from dspy.clients.call_result import CallResult
 
@@ -228,13 +228,13 @@ class Own:
         self.text = text
 
 
-def test_an_answer_of_a_users_own_class_is_journaled_all_the_same() -> None:
+def test_an_answer_of_a_users_own_class_is_journaled_too() -> None:
     data = CODEC.dumps_answer({"choices": [SimpleNamespace(message=Own("hello"))]})
     assert data[:1] == pickle.PROTO
     assert CODEC.loads_answer(data)["choices"][0].message.text == "hello"
 
 
-def test_an_answer_never_tells_a_key() -> None:
+def test_a_journaled_answer_holds_no_key() -> None:
     data = CODEC.dumps_answer({KEY: [KEY, {"key": KEY}]})
     assert KEY.encode() not in data
     assert CODEC.loads_answer(data) == {KEY: [KEY, {"key": KEY}]}
@@ -264,13 +264,13 @@ PLAIN = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(PLAIN)
-def test_whatever_has_a_form_in_json_comes_back_as_it_was(thing: Any) -> None:
+def test_any_value_with_a_json_form_is_read_back_unchanged(thing: Any) -> None:
     data = CODEC.dumps_answer(thing)
     json.loads(data)
     assert shape(CODEC.loads_answer(data)) == shape(thing)
 
 
-def test_what_is_one_object_stays_one() -> None:
+def test_shared_objects_stay_shared() -> None:
     one = SimpleNamespace(text="a")
     again = CODEC.loads_answer(CODEC.dumps_answer([one, {"inner": SimpleNamespace(one=one)}, one]))
     assert again[0] is again[2] is again[1]["inner"].one
@@ -289,7 +289,7 @@ def test_what_is_one_object_stays_one() -> None:
         "swarm_worker.client.dspy33:dspy.LM",
     ],
 )
-def test_nothing_is_read_that_no_client_answers_with(name: str) -> None:
+def test_only_classes_of_client_answers_are_read(name: str) -> None:
     data = json.dumps({"$": name, "of": [{}]}).encode()
     with pytest.raises((json_form.Unknown, ImportError, AttributeError)):
         CODEC.loads_answer(data)

@@ -29,7 +29,7 @@ class Echo(dspy.Module):
 
 
 def failing_once() -> Any:
-    """A reward that raises at the first attempt of each example."""
+    """A reward that raises in the first attempt of each example."""
     seen: set[str] = set()
 
     def reward(arguments: dict[str, str], prediction: Any) -> float:
@@ -60,18 +60,18 @@ def run(program: Any, count: int) -> list[str | None]:
     return answers
 
 
-def test_outside_of_waves_failures_count_for_good_as_in_stock(program: Any) -> None:
+def test_outside_of_waves_failures_accumulate_as_in_stock(program: Any) -> None:
     assert run(program, 6) == ["0", "1", "2", "3", None, None]
     assert program.fail_count < 0
 
 
-def test_within_a_wave_each_example_begins_anew(program: Any) -> None:
+def test_within_a_wave_each_example_starts_with_the_count_of_the_plan(program: Any) -> None:
     with counting_apart():
         assert run(program, 6) == [str(number) for number in range(6)]
     assert program.fail_count == N
 
 
-def test_programs_of_a_wave_that_start_threads_count_apart_there_too(program: Any) -> None:
+def test_threads_started_by_programs_of_a_wave_count_separately_too(program: Any) -> None:
     parallel = dspy.Parallel(num_threads=2, disable_progress_bar=True)
     with counting_apart(), dspy.context(trace=[]):
         found = parallel([(program, {"question": str(number)}) for number in range(6)])
@@ -87,7 +87,7 @@ def test_a_cell_in_which_an_attempt_fails_ends_the_run(program: Any) -> None:
     tasks = Wave(judge, [{"question": str(number)} for number in range(6)], 10).tasks(Store(), codec)
     assert tasks.task.kind is EffectKind.WAVE
     work, answers = make_work(tasks.task, tasks.blobs, codec), Answers(codec, lambda key: None, lambda record: None)
-    # What is left of the attempts would be another number in each process.
+    # The number of remaining attempts would differ between processes.
     for position in range(2):
         with pytest.raises(BadInput, match=r"an attempt of dspy\.\w+ failed, and its fail_count counts that"):
             work.run(position, answers)

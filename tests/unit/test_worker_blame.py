@@ -1,4 +1,4 @@
-"""What was raised is a result, or it is none: the decision table of docs/faults.md, row by row."""
+"""An exception is a result or not: the decision table of docs/faults.md, row by row."""
 
 import asyncio
 import contextlib
@@ -80,7 +80,7 @@ def while_handling(first: Callable[[], Any], error: Exception) -> Callable[[], A
 
 
 def asked(answer: Callable[[str], str], **given: Any) -> Callable[[], Any]:
-    """A predictor whose model answers so."""
+    """A predictor whose model gives this answer."""
 
     def function() -> Any:
         with dspy.context(lm=Provider("blamed", answer).lm(**given)):
@@ -148,7 +148,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("the user's own LM class has no answer left", lambda: Exhausted("own")("one"), RESULT),
     ("the user's own engine", asked(raising(KeyError("field"))), RESULT),
     ("a type that the imaginary provider has no value of", lambda: of_type(Own, "name", Draw("seed")), RESULT),
-    # DSPy, about an answer or about how it is called.
+    # DSPy, about an answer or about its arguments.
     ("an answer without the fields", asked(lambda prompt: "what?"), RESULT),
     ("an answer of another type", asked(lambda prompt: "[[ ## answer ## ]]\nmany"), RESULT),
     ("no model is configured", lambda: dspy.Predict("a -> b")(a="1"), RESULT),
@@ -197,7 +197,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
 
 
 @pytest.mark.parametrize(("case", "function", "reason"), TABLE, ids=[row[0] for row in TABLE])
-def test_whether_what_was_raised_is_a_result(
+def test_exceptions_that_are_results_and_exceptions_that_are_not(
     monkeypatch: pytest.MonkeyPatch, case: str, function: Callable[[], Any], reason: str | None
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -248,10 +248,10 @@ def refused(model: str | None, provider: str | None = None) -> Callable[[], Any]
     ids=["no key", "no key, by LiteLLM", "no key, the program's own", "refused", "refused, by LiteLLM",
          "refused, where the spec names none", "refused, the program's own", "another fault", "a server's own words"],
 )  # fmt: skip
-def test_what_is_said_of_a_key_names_the_field_of_the_model_that_failed(
+def test_a_message_about_a_key_names_the_field_of_the_model_that_failed(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any], reason: str, says: str
 ) -> None:
-    """What the client advises is not said: its own parameters, and variables that nobody sets in a cluster."""
+    """The message omits the client's advice: its own parameters, and variables that nobody sets in a cluster."""
     for variable in ("OPENAI_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(advice, "_roles", {})
@@ -261,14 +261,14 @@ def test_what_is_said_of_a_key_names_the_field_of_the_model_that_failed(
     assert (found.reason, str(found)) == (reason, says)
 
 
-def test_a_fault_of_the_machinery_is_tried_again_and_says_what_it_is() -> None:
+def test_a_fault_of_the_machinery_is_repeated_and_names_itself() -> None:
     found = no_result(raised(within("swarm_worker.x", "{}['key']")))
     assert isinstance(found, InfrastructureFailed)
     assert found.exit_code == ExitCode.FAILED
     assert "neither the program nor a model's answer is at fault: KeyError: 'key'" in str(found)
 
 
-# --- programs that go on -----------------------------------------------------------------------------------------
+# --- programs that continue --------------------------------------------------------------------------------------
 
 
 def predict() -> Any:
@@ -313,7 +313,7 @@ def another_model() -> Any:
 
 
 def by_a_tool() -> Any:
-    """DSPy's agents take what a tool raises for something that it says."""
+    """DSPy's agents take an exception of a tool for its answer."""
     agent = dspy.ReAct("question -> answer", tools=[dspy.Tool(predict, name="look", args={})], max_iters=1)
     told = ["[[ ## next_thought ## ]]\na\n[[ ## next_tool_name ## ]]\nlook\n[[ ## next_tool_args ## ]]\n{}", "", ""]
     inner = dspy.settings.lm
@@ -334,7 +334,7 @@ GOING_ON = [suppressed, in_parallel, async_suppressed, gathered, another_model, 
 
 @pytest.mark.parametrize("cached", [True, False], ids=["cached", "uncached"])
 @pytest.mark.parametrize("program", GOING_ON, ids=lambda program: program.__name__)
-def test_what_a_program_makes_of_a_fault_of_the_machinery_is_no_result(
+def test_a_program_that_handles_a_fault_of_the_machinery_has_no_result(
     monkeypatch: pytest.MonkeyPatch, program: Callable[[], Any], cached: bool
 ) -> None:
     take_over(monkeypatch)
@@ -345,7 +345,7 @@ def test_what_a_program_makes_of_a_fault_of_the_machinery_is_no_result(
 
 
 @pytest.mark.parametrize("program", GOING_ON, ids=lambda program: program.__name__)
-def test_what_a_program_makes_of_a_bad_answer_is_its_result(
+def test_a_program_that_handles_a_bad_answer_has_a_result(
     monkeypatch: pytest.MonkeyPatch, program: Callable[[], Any]
 ) -> None:
     take_over(monkeypatch)
@@ -356,7 +356,7 @@ def test_what_a_program_makes_of_a_bad_answer_is_its_result(
 
 
 @pytest.mark.parametrize("cached", [True, False], ids=["cached", "uncached"])
-def test_a_bootstrap_that_swallows_a_providers_silence_is_no_result(
+def test_a_bootstrap_that_ignores_a_silent_provider_has_no_result(
     monkeypatch: pytest.MonkeyPatch, cached: bool
 ) -> None:
     take_over(monkeypatch)

@@ -1,4 +1,4 @@
-"""Bodies of records that are kept somewhere else than their headers."""
+"""Bodies of records that are stored apart from their headers."""
 
 import threading
 import time
@@ -26,12 +26,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["file", "memory"])
 def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Depot:
-    """On a volume, and on something that has objects."""
+    """A depot on a volume, and in an object store."""
     return Depot(f"{request.param}://{tmp_path}/depot")
 
 
 def sent(depot: Depot, *records: Record, run: str = "run") -> list[Record]:
-    """As they were printed."""
+    """Records as printed."""
     printed: list[Record] = []
     sender = Sender(depot, f"{run}/0", printed.append)
     for record in records:
@@ -54,7 +54,7 @@ def places(records: list[Record]) -> list[Stored]:
     return [Stored.model_validate(record.header[STORED]) for record in records if STORED in record.header]
 
 
-def test_bodies_travel_apart_from_their_headers(depot: Depot) -> None:
+def test_bodies_are_stored_apart_from_their_headers(depot: Depot) -> None:
     records = [result(1, b"one"), result(2, b"two"), result(3, b""), blob(b"payload")]
     printed = sent(depot, *records)
     assert [record.body for record in printed] == [b""] * 4
@@ -65,13 +65,13 @@ def test_bodies_travel_apart_from_their_headers(depot: Depot) -> None:
     assert without == [record.header for record in records]
 
 
-def test_what_the_operator_reads_stays_with_its_header(depot: Depot) -> None:
+def test_bodies_that_the_operator_reads_stay_with_their_headers(depot: Depot) -> None:
     end = plan_end(0, '[["wave","b"]]')
     artifact = Record(RecordKind.ARTIFACT, {"sha256": ""}, b"{}")
     assert sent(depot, end, artifact) == [end, artifact]
 
 
-def test_a_record_is_printed_when_its_body_is_safe_and_not_before(tmp_path: Path) -> None:
+def test_a_record_is_printed_only_after_its_body_is_stored(tmp_path: Path) -> None:
     printed: list[Record] = []
 
     class Checked(Depot):
@@ -90,20 +90,20 @@ def test_a_record_is_printed_when_its_body_is_safe_and_not_before(tmp_path: Path
     assert [depot.read(place) for place in places(printed)] == [b"one"], "without a word more"
 
 
-def test_much_is_sent_at_once(depot: Depot) -> None:
+def test_many_bodies_are_sent_at_once(depot: Depot) -> None:
     printed: list[Record] = []
     sender = Sender(depot, "run/0", printed.append)
     sender.put(result(1, b"x" * depots.OBJECT_BYTES))
     assert len(printed) == 1
 
 
-def test_a_store_reads_what_is_somewhere_else(depot: Depot) -> None:
+def test_a_store_reads_bodies_from_a_depot(depot: Depot) -> None:
     store = Store.of(sent(depot, result(1, b"one"), result(2, b"two")), depot)
     assert [store.body(digest(1)), store.body(digest(2))] == [b"one", b"two"]
 
 
 @pytest.mark.parametrize("harm", ["altered", "cut", "gone"])
-def test_what_is_not_as_it_was_left_is_never_used(harm: str, tmp_path: Path) -> None:
+def test_an_altered_body_is_never_used(harm: str, tmp_path: Path) -> None:
     folder = tmp_path / "depot"
     printed = sent(Depot(f"file://{folder}"), result(1, b"one"), plan_end(0))
     (file,) = (folder / "run").iterdir()
@@ -121,7 +121,7 @@ def test_what_is_not_as_it_was_left_is_never_used(harm: str, tmp_path: Path) -> 
         assert digest(1) not in later, "another run does without it"
 
 
-def test_a_new_run_tidies_up_what_no_journal_names(depot: Depot) -> None:
+def test_a_new_run_deletes_bodies_that_no_journal_names(depot: Depot) -> None:
     kept = {run: sent(depot, result(1, run.encode()), run=run) for run in ("old", "earlier", "now")}
     depot.keep_only(["now", "earlier"])
     assert {run: is_there(depot, *records) for run, records in kept.items()} == {
@@ -138,7 +138,7 @@ def test_an_empty_depot_has_nothing(depot: Depot) -> None:
 
 
 class Unreliable(Depot):
-    """Fails so many times."""
+    """Fails this number of times."""
 
     failures = 0
 
@@ -150,14 +150,14 @@ class Unreliable(Depot):
         return super()._files
 
 
-def test_what_cannot_be_looked_up_for_a_moment_is_there_all_the_same(tmp_path: Path) -> None:
+def test_a_body_that_cannot_be_read_for_a_moment_is_read_later(tmp_path: Path) -> None:
     depot = Unreliable(f"memory://{tmp_path}/depot")
     printed = sent(depot, result(1, b"one"))
     depot.failures = len(depots.PAUSES)
     assert is_there(depot, *printed)
 
 
-def test_what_cannot_be_looked_up_at_all_is_not_taken_for_lost(tmp_path: Path) -> None:
+def test_a_body_that_cannot_be_read_is_not_taken_for_lost(tmp_path: Path) -> None:
     depot = Unreliable(f"memory://{tmp_path}/depot")
     journal = Journal.of(sent(depot, result(1, b"one"), call(2)), depot)
     depot.failures = 100
@@ -167,14 +167,14 @@ def test_what_cannot_be_looked_up_at_all_is_not_taken_for_lost(tmp_path: Path) -
         journal.answer(digest(2))
 
 
-def test_a_volume_that_is_not_there_is_not_damaged(tmp_path: Path) -> None:
+def test_a_missing_volume_is_not_taken_for_damage(tmp_path: Path) -> None:
     printed = sent(Depot(f"file://{tmp_path}/depot"), result(1, b"one"))
     (tmp_path / "depot").rename(tmp_path / "elsewhere")
     with pytest.raises(StorageFailed, match="cannot be read: FileNotFoundError"):
         Store.of(printed, Depot(f"file://{tmp_path}/depot")).body(digest(1))
 
 
-def test_an_answer_that_is_lost_and_paid_for_again_is_there_again(tmp_path: Path) -> None:
+def test_a_lost_answer_that_is_paid_for_again_is_stored_again(tmp_path: Path) -> None:
     folder = tmp_path / "depot"
     depot = Depot(f"file://{folder}")
     journal = Journal.of(sent(depot, call(1)), depot)
@@ -185,7 +185,7 @@ def test_an_answer_that_is_lost_and_paid_for_again_is_there_again(tmp_path: Path
     assert journal.answer(digest(1)) == call(1).body
 
 
-def test_what_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
+def test_a_failed_write_is_repeated(tmp_path: Path) -> None:
     depot, printed = Unreliable(f"memory://{tmp_path}/depot"), list[Record]()
     sender = Sender(depot, "run/0", printed.append)
     depot.failures = len(depots.PAUSES)
@@ -200,7 +200,7 @@ def test_what_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
     assert [depot.read(place) for place in places(printed)] == [b"one", b"two"], "the last words of a process"
 
 
-def test_a_write_that_takes_long_keeps_nobody_from_booking(tmp_path: Path) -> None:
+def test_a_slow_write_does_not_block_accounting(tmp_path: Path) -> None:
     begun, may_end = threading.Event(), threading.Event()
 
     class Slow(Depot):
@@ -227,7 +227,7 @@ def test_a_write_that_takes_long_keeps_nobody_from_booking(tmp_path: Path) -> No
     assert [record.kind for record in printed] == [RecordKind.BOOKED, RecordKind.RESULT, RecordKind.RESULT]
 
 
-def test_a_place_that_cannot_be_written_is_told_once_and_for_all(tmp_path: Path) -> None:
+def test_a_depot_that_cannot_be_written_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     printed: list[Record] = []
     sender = Sender(Depot(f"file://{tmp_path}/file"), "run/0", printed.append)
@@ -240,7 +240,7 @@ def test_a_place_that_cannot_be_written_is_told_once_and_for_all(tmp_path: Path)
 
 
 @pytest.mark.parametrize("url", ["nowhere://folder", "s4://bucket"])
-def test_a_place_that_nobody_knows(url: str) -> None:
+def test_an_unknown_kind_of_depot(url: str) -> None:
     with pytest.raises(StorageFailed, match="cannot be opened"):
         Depot(url)
 
@@ -249,7 +249,7 @@ def environment(options: str = "") -> dict[str, str]:
     return {names.ENV_DEPOT: "memory://depot", names.ENV_DEPOT_OPTIONS: options, "OTHER": "1"}
 
 
-def test_user_code_does_not_see_the_options() -> None:
+def test_user_code_does_not_see_the_options_of_the_depot() -> None:
     given = environment('{"skip_instance_cache": true}')
     assert depots.take(given) is not None
     assert given == {"OTHER": "1"}
@@ -262,7 +262,7 @@ def test_options_are_a_json_object(options: str) -> None:
         depots.take(environment(options))
 
 
-def test_what_the_options_hold_is_in_no_message() -> None:
+def test_values_of_options_appear_in_no_message() -> None:
     options: dict[str, Any] = {"key": "k" * 20, "client_kwargs": {"token": "t" * 20, "short": "no"}}
     found = Depot.__new__(Depot)
     found._secrets = tuple(("journal.options", text) for text in depots._texts(options))

@@ -1,4 +1,4 @@
-"""What a process may spend: set aside before a call is made, given back after it, told before it is spent."""
+"""The budget of a process: reserved before a call, given back after it, reported before it is spent."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ from swarm_worker.replay.execute import run_cell
 
 OTHER = {"model": "openai/gpt-4o-mini", "endpoint": "http://provider/v1"}
 TOKENS = 5
-"""Of every call: 3 in the prompt, 2 in the answer."""
+"""Tokens of every call: 3 in the prompt, 2 in the answer."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def provider(monkeypatch: pytest.MonkeyPatch, request: Any) -> Provider:
 
 
 class Books:
-    """A budget that is in force, and what it told."""
+    """A budget in force, and its reports."""
 
     def __init__(self, priced: dict[str, dict[str, Any]] | None = None, **allowance: int) -> None:
         self.told: list[Booked] = []
@@ -62,7 +62,7 @@ class Books:
 
 
 def asks(lm: Any, *prompts: str, **given: Any) -> list[type[BaseException] | None]:
-    """What was raised at first in each call."""
+    """The first exception of each call."""
 
     def ask(prompt: str) -> type[BaseException] | None:
         try:
@@ -74,14 +74,14 @@ def asks(lm: Any, *prompts: str, **given: Any) -> list[type[BaseException] | Non
     return [ask(prompt) for prompt in prompts]
 
 
-def test_calls_are_made_as_long_as_they_are_allowed(provider: Provider) -> None:
+def test_calls_are_made_while_the_allowance_lasts(provider: Provider) -> None:
     books = Books(calls=3)
     assert asks(provider.lm(), "a", "b", "c", "d", "e") == [None, None, None, AllowanceSpent, AllowanceSpent]
     assert (provider.paid, books.calls) == (3, 3)
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 7, 20])
-def test_side_by_side_too(provider: Provider, allowed: int) -> None:
+def test_concurrent_calls_stay_within_the_allowance(provider: Provider, allowed: int) -> None:
     provider.seconds = 0.01
     books, lm = Books(calls=allowed), provider.lm()
     with ThreadPoolExecutor(16) as pool:
@@ -89,7 +89,7 @@ def test_side_by_side_too(provider: Provider, allowed: int) -> None:
     assert provider.paid == books.calls == allowed
 
 
-def test_and_in_coroutines(provider: Provider) -> None:
+def test_calls_in_coroutines_stay_within_the_allowance(provider: Provider) -> None:
     provider.seconds = 0.01
     books, lm = Books(calls=4), provider.lm()
 
@@ -101,14 +101,14 @@ def test_and_in_coroutines(provider: Provider) -> None:
     assert provider.paid == books.calls == 4
 
 
-def test_what_a_call_did_not_need_is_given_back(provider: Provider) -> None:
-    """Before a call is made, its answer may have any length up to its limit."""
+def test_the_unused_part_of_a_reservation_is_given_back(provider: Provider) -> None:
+    """Before a call, its answer may have any length up to its limit."""
     books, lm = Books(tokens=1000), provider.lm(max_tokens=100)
     assert asks(lm, *map(str, range(30))) == [None] * 30
     assert books.budget.spent == Spending(calls=30, tokens=30 * TOKENS)
 
 
-def test_no_call_is_made_that_could_pass_the_limit(provider: Provider) -> None:
+def test_no_call_is_made_that_could_exceed_the_limit(provider: Provider) -> None:
     assert asks(provider.lm(max_tokens=100), "a") == [None]
     provider.paid = 0
     Books(tokens=100)
@@ -116,7 +116,7 @@ def test_no_call_is_made_that_could_pass_the_limit(provider: Provider) -> None:
     assert provider.paid == 0
 
 
-def test_a_call_waits_for_what_others_may_give_back(provider: Provider) -> None:
+def test_a_call_waits_for_reservations_of_other_calls(provider: Provider) -> None:
     provider.seconds = 0.05
     books, lm = Books(tokens=500), provider.lm(max_tokens=100)
     with ThreadPoolExecutor(8) as pool:
@@ -143,7 +143,7 @@ def test_money_is_counted_by_price(provider: Provider) -> None:
         ({"micro_usd": 1000}, {"student": OTHER}, {"max_tokens": 10}, "no price of model 'openai/model'"),
     ],
 )
-def test_a_model_of_the_programs_own_must_be_bounded_and_priced(
+def test_a_programs_own_model_needs_a_bound_and_a_price(
     provider: Provider, allowance: dict[str, int], prices: Any, given: dict[str, Any], says: str
 ) -> None:
     Books(prices, **allowance)
@@ -165,7 +165,7 @@ def test_a_model_may_have_another_price_at_another_endpoint(provider: Provider, 
     assert books.budget.spent.micro_usd == micro_usd
 
 
-def test_the_programs_own_models_are_looked_up_too(provider: Provider) -> None:
+def test_prices_of_a_programs_own_models_are_looked_up_too(provider: Provider) -> None:
     books = Books({"student": priced(2, 8)}, micro_usd=10_000)
     lm = dspy.LM("openai/gpt-4o-mini", engine=provider.lm()._engine_spec, max_tokens=10)
     assert asks(lm, "a") == [None]
@@ -185,7 +185,7 @@ def test_the_programs_own_models_are_looked_up_too(provider: Provider) -> None:
         (100, lm15.Request("openai/model", [lm15.Message.user("a")]), {}, None),
     ],
 )
-def test_an_answer_may_be_as_long_as_the_loosest_limit_that_a_call_names(
+def test_the_loosest_limit_of_a_call_bounds_its_answer(
     provider: Provider, of_lm: int | None, prompt: Any, given: dict[str, Any], most: int | None
 ) -> None:
     lm = provider.lm(max_tokens=of_lm)
@@ -196,7 +196,7 @@ def test_an_answer_may_be_as_long_as_the_loosest_limit_that_a_call_names(
     assert longest(request, unbounded=7).completion_tokens == (most or 7)
 
 
-def test_the_class_of_an_answer_is_sent_with_its_schema(provider: Provider) -> None:
+def test_the_schema_of_an_answer_counts_as_tokens_of_the_prompt(provider: Provider) -> None:
     class Answer(BaseModel):
         """As long as you like."""
 
@@ -227,14 +227,14 @@ class Fails:
 def test_requests_that_dspy_repeats_count_each(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, error: Exception, allowed: int
 ) -> None:
-    """It repeats those that got no answer by itself."""
+    """DSPy itself repeats requests without an answer."""
     monkeypatch.setattr(execution, "_delay", lambda *_: 0)
     books, provider.answer = Books(calls=allowed), Fails(error, error)
     assert asks(provider.lm(num_retries=3), "a") == [None if allowed > 2 else AllowanceSpent]
     assert len(provider.asked) == books.calls == min(3, allowed)
 
 
-def test_completions_that_were_answered_count_where_a_later_one_was_not(provider: Provider) -> None:
+def test_answered_completions_count_if_a_later_completion_fails(provider: Provider) -> None:
     books = Books(tokens=10_000)
     provider.answer = Fails(None, None, None, lm15.ServerError("down", status=500))
     assert asks(provider.lm(max_tokens=100), "a", n=5) == [lm15.ServerError]
@@ -242,7 +242,7 @@ def test_completions_that_were_answered_count_where_a_later_one_was_not(provider
 
 
 class Asks(dspy.BaseLM):
-    """An LM that asks another one, as often as it likes."""
+    """An LM that calls another LM, as often as it likes."""
 
     def __init__(self, other: Any, times: int = 1) -> None:
         super().__init__("openai/asks", max_tokens=100)
@@ -257,15 +257,15 @@ class Asks(dspy.BaseLM):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("times", [1, 3])
-def test_an_lm_that_asks_another_costs_what_the_other_costs(provider: Provider, times: int) -> None:
-    """And does not wait for what it holds itself."""
+def test_an_lm_that_calls_another_lm_costs_what_the_other_costs(provider: Provider, times: int) -> None:
+    """It does not wait for its own reservation."""
     books = Books(calls=times)
     assert asks(Asks(provider.lm(), times), "a", "b") == [None, AllowanceSpent]
     assert provider.paid == books.calls == times
 
 
-def test_what_a_request_begins_that_goes_on_after_it_gives_nothing_back(provider: Provider) -> None:
-    """A thread, or a task, has the context that it was begun in."""
+def test_work_that_outlives_its_request_gives_nothing_back(provider: Provider) -> None:
+    """A thread, or a task, keeps the context in which it started."""
     books, begun = Books(calls=3), list[Context]()
     request = Request(provider.lm(), None, 1, lambda: prepared(provider.lm(), "a"))
 
@@ -285,7 +285,7 @@ def test_what_a_request_begins_that_goes_on_after_it_gives_nothing_back(provider
         begun[0].run(sent)
 
 
-def test_where_the_books_are_closed_nothing_is_asked_any_more(provider: Provider) -> None:
+def test_closed_accounts_allow_no_request(provider: Provider) -> None:
     books, began, goes_on = Books(calls=9), threading.Event(), threading.Event()
 
     def answer(prompt: str) -> str:
@@ -305,8 +305,8 @@ def test_where_the_books_are_closed_nothing_is_asked_any_more(provider: Provider
     assert (provider.asked, books.calls) == (["a"], 1)
 
 
-def test_no_moment_is_without_a_request_that_was_made(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever ends the process looks at any of them."""
+def test_a_request_that_was_made_counts_at_every_moment(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that ends the process may read the accounts at any moment."""
     books, seen = Books(), set[int]()
 
     def look(budget: Budget, name: str, value: Any) -> None:
@@ -349,7 +349,7 @@ def test_a_call_without_an_answer_counts_where_it_may_have_been_answered(
     assert books.calls == calls
 
 
-def test_what_is_going_to_be_spent_is_told_before(provider: Provider) -> None:
+def test_spending_is_reported_in_advance(provider: Provider) -> None:
     seen: list[tuple[int, int]] = []
     books = Books(calls=40)
 
@@ -378,7 +378,7 @@ def swallows(error: type[BaseException]) -> Callable[[Any], Any]:
 
 
 @pytest.mark.parametrize("function", [lambda lm: lm("b"), swallows(Exception), swallows(BaseException)])
-def test_what_a_program_makes_of_a_refusal_is_no_result(provider: Provider, function: Callable[[Any], Any]) -> None:
+def test_a_program_that_handles_a_refusal_has_no_result(provider: Provider, function: Callable[[Any], Any]) -> None:
     Books(calls=1)
     calls.install()
     lm, answers = provider.lm(), Answers(CODEC, lambda key: None, lambda record: None)
@@ -388,7 +388,7 @@ def test_what_a_program_makes_of_a_refusal_is_no_result(provider: Provider, func
     assert raised.value.reason == "AllowanceSpent"
 
 
-def test_what_the_journal_answers_costs_nothing(provider: Provider) -> None:
+def test_answers_from_the_journal_cost_nothing(provider: Provider) -> None:
     books = Books(calls=1)
     calls.install()
     lm, answers = provider.lm(), Answers(CODEC, lambda key: None, lambda record: None)
@@ -398,7 +398,7 @@ def test_what_the_journal_answers_costs_nothing(provider: Provider) -> None:
 
 
 @pytest.mark.parametrize(("books", "expected"), [(Books, None), (lambda: Books(calls=9), SwarmError)])
-def test_a_process_that_a_program_forks_asks_nothing_that_nobody_counts(
+def test_a_process_forked_by_a_program_makes_no_uncounted_request(
     provider: Provider, books: Callable[[], Books], expected: type[BaseException] | None
 ) -> None:
     asking = books().budget
@@ -413,7 +413,7 @@ def test_a_process_that_a_program_forks_asks_nothing_that_nobody_counts(
 # --- the process -------------------------------------------------------------------------------------------------
 
 
-def test_without_an_allowance_calls_are_counted_and_nothing_is_told(provider: Provider) -> None:
+def test_without_an_allowance_calls_are_counted_but_not_reported(provider: Provider) -> None:
     printed: list[Record] = []
     found = budget.install({}, CompilationSpec.model_validate(a_spec()), printed.append)
     assert not found.is_limited
@@ -422,7 +422,7 @@ def test_without_an_allowance_calls_are_counted_and_nothing_is_told(provider: Pr
     assert printed == []
 
 
-def test_the_allowance_comes_with_the_environment(provider: Provider) -> None:
+def test_the_allowance_is_read_from_the_environment(provider: Provider) -> None:
     printed: list[Record] = []
     environment = {"SWARM_ALLOWANCE": '{"calls":2}', "OTHER": "1"}
     found = budget.install(environment, CompilationSpec.model_validate(a_spec()), printed.append)
@@ -433,7 +433,7 @@ def test_the_allowance_comes_with_the_environment(provider: Provider) -> None:
     assert {record.kind for record in printed} == {RecordKind.BOOKED}
 
 
-def test_prices_come_from_the_spec_or_from_the_list() -> None:
+def test_prices_come_from_the_spec_or_from_the_list_of_dspy() -> None:
     models: dict[str, dict[str, Any]] = {
         "student": {"model": "openai/gpt-4o-mini", "endpoint": "http://provider/v1"},
         "teacher": {"model": "openai/own", "endpoint": "http://provider/v1", "price": {"prompt": 1, "completion": 2}},
@@ -449,7 +449,7 @@ def test_prices_come_from_the_spec_or_from_the_list() -> None:
     assert refused.value.reason == "PriceUnknown"
 
 
-def test_a_signal_handler_may_ask_at_any_moment(provider: Provider) -> None:
+def test_a_signal_handler_may_read_the_accounts_at_any_moment(provider: Provider) -> None:
     books = Books(calls=3)
     with books.budget._lock:
         assert books.calls == 0

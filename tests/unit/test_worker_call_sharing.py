@@ -25,7 +25,7 @@ def window(desk: Desk) -> Window:
     return found
 
 
-def test_who_claims_first_makes_the_call_and_the_others_wait(desk: Desk) -> None:
+def test_the_first_claimant_makes_the_call_and_the_others_wait(desk: Desk) -> None:
     one, other = window(desk), window(desk)
     assert one.claim("a") is None
     assert one.claim("b") is None
@@ -39,7 +39,7 @@ def test_who_claims_first_makes_the_call_and_the_others_wait(desk: Desk) -> None
     assert other.claim("b") == b""
 
 
-def test_a_call_without_an_answer_is_made_by_the_next(desk: Desk) -> None:
+def test_the_next_claimant_makes_a_call_that_got_no_answer(desk: Desk) -> None:
     one, other = window(desk), window(desk)
     assert one.claim("a") is None
     with ThreadPoolExecutor(1) as pool:
@@ -52,7 +52,7 @@ def answers(desk: Desk) -> Answers:
     return Answers(CODEC, lambda key: None, lambda record: None, window(desk))
 
 
-async def test_a_coroutine_waits_for_another_process_and_stops_no_other(desk: Desk) -> None:
+async def test_a_coroutine_waits_for_another_process_without_blocking_other_coroutines(desk: Desk) -> None:
     one, other = window(desk), answers(desk)
     assert one.claim("a") is None
     waiting = asyncio.create_task(other.aclaim("a"))
@@ -62,7 +62,7 @@ async def test_a_coroutine_waits_for_another_process_and_stops_no_other(desk: De
     assert await waiting == b"answer"
 
 
-async def test_a_coroutine_that_is_cancelled_leaves_its_call_to_others(desk: Desk) -> None:
+async def test_a_cancelled_coroutine_leaves_its_call_to_others(desk: Desk) -> None:
     one, other = window(desk), answers(desk)
     assert one.claim("a") is None
     waiting = asyncio.create_task(other.aclaim("a"))
@@ -94,19 +94,19 @@ def socket_to(desk: Desk) -> socket.socket:
     return line
 
 
-def test_a_process_that_dies_at_the_door_closes_it_to_nobody(desk: Desk) -> None:
+def test_a_process_that_dies_while_connecting_blocks_nobody(desk: Desk) -> None:
     for words in (b"", b"no", b"\0\0\0\4else"):
         with socket_to(desk) as line:
             line.sendall(words)
     assert window(desk).claim("a") is None
 
 
-def test_a_process_that_stops_at_the_door_stops_nobody(desk: Desk) -> None:
+def test_a_process_that_stops_while_connecting_blocks_nobody(desk: Desk) -> None:
     with socket_to(desk):
         assert window(desk).claim("a") is None
 
 
-def test_without_a_desk_each_process_makes_its_own_calls(desk: Desk) -> None:
+def test_without_a_server_each_process_makes_its_own_calls(desk: Desk) -> None:
     found = window(desk)
     environment = desk.environment
     desk.__exit__()
@@ -118,7 +118,7 @@ def test_without_a_desk_each_process_makes_its_own_calls(desk: Desk) -> None:
     assert Window.of({}) is None
 
 
-def test_somebody_without_the_key_learns_nothing(desk: Desk) -> None:
+def test_a_client_without_the_key_learns_nothing(desk: Desk) -> None:
     address = desk.environment["SWARM_EXCHANGE"].partition(":")[2]
     one = window(desk)
     assert one.claim("a") is None

@@ -1,4 +1,4 @@
-"""LM calls of cells: each made once, printed as soon as the cell goes on, and paid for in the books."""
+"""LM calls of cells: each made once, printed at the cell's next call, and booked."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ from swarm_worker.replay.execute import run_cell
 
 @dataclass
 class Desk:
-    """A worker's cells, and what they print."""
+    """A worker's cells, and their output."""
 
     journal: list[Record] = field(default_factory=list)
     printed: list[Record] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Desk:
         self.answers = Answers(CODEC, Store.of(self.journal).answer, self.printed.append)
 
     def run(self, function: Callable[[], Any], cell: int = 1) -> Any:
-        """The cell's value: what it returned or raised. Its record is printed."""
+        """The cell's value, returned or raised. Prints its record."""
         record = run_cell(digest(cell), function, (), self.answers)
         self.printed.append(record)
         return CODEC.loads(record.body)[1]
@@ -50,7 +50,7 @@ class Desk:
 
     @property
     def usage(self) -> Usage:
-        """As the final plan will add it up."""
+        """The total as the final plan computes it."""
         return Store.of(self.printed).usage()
 
 
@@ -126,7 +126,7 @@ def test_another_request_is_another_call(other: dict[str, Any]) -> None:
     assert name(**other) != name()
 
 
-def test_rollouts_are_apart() -> None:
+def test_rollouts_are_different_calls() -> None:
     first, second = (name(given={"rollout_id": number, "temperature": 1.0}) for number in (1, 2))
     assert first != second
 
@@ -147,7 +147,7 @@ def test_the_same_request_is_the_same_call(same: dict[str, Any]) -> None:
     assert name(**same) == name()
 
 
-def test_a_placeholder_in_a_request_is_noticed() -> None:
+def test_a_placeholder_in_a_request_is_detected() -> None:
     lm = dspy.LM("openai/m")
     found = [name_call(lm, prepared(lm, text))[1] for text in ("plain", f"with ⟦A|{'0' * 32}|answer⟧ in it")]
     assert found == [False, True]
@@ -156,7 +156,7 @@ def test_a_placeholder_in_a_request_is_noticed() -> None:
 # --- the same request once ---------------------------------------------------------------------------------------
 
 
-def test_a_call_in_the_journal_is_not_made(provider: Provider) -> None:
+def test_a_call_in_the_journal_is_not_made_again(provider: Provider) -> None:
     first = Desk()
     first.run(lambda: ask(provider.lm(), "one", "two"))
     told = {record.kind: record for record in first.printed}
@@ -168,7 +168,7 @@ def test_a_call_in_the_journal_is_not_made(provider: Provider) -> None:
     assert len(provider.asked) == 2
 
 
-def test_a_call_of_another_cell_of_this_process_is_not_made(provider: Provider) -> None:
+def test_a_call_that_another_cell_made_is_not_made_again(provider: Provider) -> None:
     desk = Desk()
     assert desk.run(lambda: ask(provider.lm(), "one"), 1) == desk.run(lambda: ask(provider.lm(), "one"), 2)
     assert desk.said() == [(RecordKind.RESULT, 1, 1), (RecordKind.RESULT, 0, 0)]
@@ -192,7 +192,7 @@ def in_parallel(desk: Desk, lm: Any) -> list[Any]:
 
 
 def in_a_loop(desk: Desk, lm: Any) -> list[Any]:
-    """More than the loop's pool has threads."""
+    """More cells than the loop's pool has threads."""
     return [desk.run(lambda: asyncio.run(ask_at_once(lm, *["one"] * 40)))]
 
 
@@ -202,7 +202,9 @@ def in_loops(desk: Desk, lm: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("together", [in_threads, in_parallel, in_a_loop, in_loops])
-def test_a_call_under_way_is_waited_for(provider: Provider, together: Callable[[Desk, Any], list[Any]]) -> None:
+def test_a_cell_waits_for_the_same_call_in_flight(
+    provider: Provider, together: Callable[[Desk, Any], list[Any]]
+) -> None:
     provider.seconds = 0.1
     desk = Desk()
     found = together(desk, provider.lm())
@@ -211,7 +213,7 @@ def test_a_call_under_way_is_waited_for(provider: Provider, together: Callable[[
 
 
 @pytest.mark.parametrize("together", [in_threads, in_loops])
-def test_when_a_call_fails_another_that_waits_makes_it(
+def test_after_a_failed_call_a_waiting_cell_makes_it(
     provider: Provider, together: Callable[[Desk, Any], list[Any]]
 ) -> None:
     provider.seconds, provider.answer = 0.1, once(ValueError("not this time"))
@@ -223,7 +225,7 @@ def test_when_a_call_fails_another_that_waits_makes_it(
     assert (len(provider.asked), desk.usage.calls) == (2, 1)
 
 
-def test_who_gives_up_waiting_disturbs_nobody(provider: Provider) -> None:
+def test_a_cell_that_stops_waiting_disturbs_nobody(provider: Provider) -> None:
     provider.seconds = 0.3
 
     async def cell() -> Any:
@@ -236,7 +238,7 @@ def test_who_gives_up_waiting_disturbs_nobody(provider: Provider) -> None:
     assert len(provider.asked) == 1
 
 
-def test_a_maker_that_is_cancelled_leaves_the_call_to_another(provider: Provider) -> None:
+def test_a_cancelled_cell_leaves_its_call_to_another(provider: Provider) -> None:
     provider.seconds = 0.3
 
     async def cell() -> Any:
@@ -252,7 +254,7 @@ def test_a_maker_that_is_cancelled_leaves_the_call_to_another(provider: Provider
 
 
 class Plain(dspy.BaseLM):
-    """A client of the user's own: DSPy does not cache what it answers."""
+    """A client of the user's own: DSPy does not cache its answers."""
 
     def __init__(self, provider: str) -> None:
         super().__init__("plain")
@@ -273,7 +275,7 @@ class Plain(dspy.BaseLM):
 @pytest.mark.parametrize(
     "client", [lambda it: it.lm(cache=False), lambda it: Plain(it.name)], ids=["told not to", "of the user's own"]
 )
-def test_what_is_not_cached_is_not_shared(provider: Provider, client: Callable[[Provider], Any]) -> None:
+def test_uncached_calls_are_not_shared(provider: Provider, client: Callable[[Provider], Any]) -> None:
     desk = Desk()
     for cell in (1, 2):
         desk.run(lambda: ask(client(provider), "one", "one"), cell)
@@ -281,7 +283,7 @@ def test_what_is_not_cached_is_not_shared(provider: Provider, client: Callable[[
     assert (len(provider.asked), desk.usage.calls) == (4, 4)
 
 
-def test_an_answer_that_cannot_travel_is_not_shared(provider: Provider) -> None:
+def test_an_answer_that_cannot_be_serialized_is_not_shared(provider: Provider) -> None:
     provider.answer = lambda prompt: "[[ ## answer ## ]]\nthe key is sk-a-very-secret-key"
     desk = Desk()
     found = [desk.run(lambda: len(ask(provider.lm(), "one")[0]), cell) for cell in (1, 2)]
@@ -289,10 +291,10 @@ def test_an_answer_that_cannot_travel_is_not_shared(provider: Provider) -> None:
     assert desk.said() == [(RecordKind.RESULT, 1, 0)] * 2
 
 
-# --- what is printed, and when -----------------------------------------------------------------------------------
+# --- output, and its moment -------------------------------------------------------------------------------------
 
 
-def test_an_answer_is_printed_when_the_cell_goes_on(provider: Provider) -> None:
+def test_an_answer_is_printed_when_the_cell_makes_its_next_call(provider: Provider) -> None:
     desk, seen = Desk(), list[int]()
 
     def cell() -> None:
@@ -306,7 +308,7 @@ def test_an_answer_is_printed_when_the_cell_goes_on(provider: Provider) -> None:
     assert len(provider.asked) == 3
 
 
-def test_the_last_answer_travels_in_the_result(provider: Provider) -> None:
+def test_the_last_answer_is_part_of_the_result(provider: Provider) -> None:
     desk = Desk()
     desk.run(lambda: ask(provider.lm(), "one"))
     [record] = desk.printed
@@ -318,7 +320,7 @@ def test_the_last_answer_travels_in_the_result(provider: Provider) -> None:
 
 
 def rate_limited(provider: Provider, *questions: str) -> None:
-    """Answers these, and then says that it is too much."""
+    """Gives these answers, then rate limit errors."""
     ask(provider.lm(), *questions)
     provider.answer = once(LMRateLimitError("slow down"))
     ask(provider.lm(), "more")
@@ -398,7 +400,7 @@ BOOKS: list[tuple[str, Callable[[Provider], Any], int]] = [
 
 
 @pytest.mark.parametrize(("case", "cell", "expected"), BOOKS, ids=[row[0] for row in BOOKS])
-def test_the_books_hold_what_was_paid(
+def test_the_accounts_hold_what_was_paid(
     provider: Provider, case: str, cell: Callable[[Provider], Any], expected: int
 ) -> None:
     desk = Desk()
@@ -409,10 +411,8 @@ def test_the_books_hold_what_was_paid(
 
 
 @pytest.mark.parametrize("error", [LimiterUnreachable("nobody deals out turns"), BadInput("InvalidSpec", "endless")])
-def test_what_a_program_makes_of_a_request_that_was_not_sent_is_no_result(
-    provider: Provider, error: SwarmError
-) -> None:
-    """DSPy takes whatever happens to a request for the client's own error."""
+def test_a_program_that_handles_an_unsent_request_has_no_result(provider: Provider, error: SwarmError) -> None:
+    """DSPy takes any failure of a request for the client's own error."""
 
     def around(request: Request, send: Send) -> Flow[None]:
         yield from ()
@@ -433,7 +433,7 @@ def test_what_a_program_makes_of_a_request_that_was_not_sent_is_no_result(
     assert raised.value is error
 
 
-def test_what_dspy_had_in_its_own_cache_costs_nothing(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_from_dspys_own_cache_cost_nothing(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     from dspy.clients.cache import Cache
 
     monkeypatch.setattr(dspy, "cache", Cache(enable_disk_cache=False, enable_memory_cache=True, disk_cache_dir=""))
@@ -467,7 +467,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield outside
 
 
-def test_calls_in_and_out_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_inside_and_outside_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = Provider("in and out")
     with heard(monkeypatch) as outside:
         ask(provider.lm(), "one")

@@ -1,4 +1,4 @@
-"""The LM client of the installed DSPy: every LM call comes through it, the same in each version that we support."""
+"""The LM client of the installed DSPy: every LM call passes through it, in each supported version."""
 
 import asyncio
 import socket
@@ -54,7 +54,7 @@ def lm(provider: Any) -> Iterator[Any]:
 
 @contextmanager
 def heard(answer: Around = lambda lm, call, make: make.once()) -> Iterator[list[LMCall]]:
-    """The calls that are made within the block. What they answer is `answer`'s."""
+    """The calls made within the block. `answer` gives their answers."""
     calls: list[LMCall] = []
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -80,7 +80,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_lm_call_comes_through(lm: Any, provider: Any, way: str) -> None:
+def test_every_lm_call_is_intercepted(lm: Any, provider: Any, way: str) -> None:
     with heard() as calls:
         WAYS[way](lm)
     assert len(calls) == provider.stats()["requests"] == 1
@@ -89,13 +89,13 @@ def test_every_lm_call_comes_through(lm: Any, provider: Any, way: str) -> None:
     assert "Say hello." in calls[0].content["messages"][-1]["content"]
 
 
-def test_a_call_of_a_class_of_the_users_own_comes_through_and_nobody_caches_it() -> None:
+def test_a_call_of_a_users_own_class_is_intercepted_and_not_cached() -> None:
     with heard() as calls:
         assert Own("own")("Say hello.") == ["own"]
     assert [call.cached for call in calls] == [False]
 
 
-def test_what_is_asked_does_not_tell_where_and_by_whom(lm: Any, provider: Any) -> None:
+def test_the_identity_of_a_request_excludes_endpoint_and_key(lm: Any, provider: Any) -> None:
     with heard() as calls:
         lm("Say hello.", top_p=0.9)
     assert KEY not in str(calls[0].content)
@@ -104,7 +104,7 @@ def test_what_is_asked_does_not_tell_where_and_by_whom(lm: Any, provider: Any) -
     assert calls[0].content["top_p"] == 0.9
 
 
-def test_parameters_of_a_call_are_part_of_what_is_asked(lm: Any) -> None:
+def test_parameters_of_a_call_are_part_of_the_request(lm: Any) -> None:
     with heard() as calls:
         for parameters in ({}, {"rollout_id": 1}, {"rollout_id": 2}, {"temperature": 0.7}, {"n": 2}):
             lm("Say hello.", **parameters)
@@ -123,7 +123,7 @@ def test_parameters_of_a_call_are_part_of_what_is_asked(lm: Any) -> None:
         ({"cache": False}, {"cache": True}, True),
     ],
 )
-def test_an_uncached_call_is_known_as_one(lm: Any, of_lm: Any, of_call: Any, cached: bool) -> None:
+def test_an_uncached_call_is_recognized(lm: Any, of_lm: Any, of_call: Any, cached: bool) -> None:
     with heard() as calls:
         lm.copy(**of_lm)("Say hello.", **of_call)
     assert [call.cached for call in calls] == [cached]
@@ -159,7 +159,7 @@ SAYS = {
 
 @contextmanager
 def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Reads each request, says this, and cuts the line: its address, and what it was asked."""
+    """Reads each request, sends this, and closes the connection. Gives its address and its requests."""
     asked: list[bytes] = []
 
     def serve(listening: socket.socket) -> None:
@@ -181,7 +181,7 @@ def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
 @pytest.mark.parametrize("model", ["openai/small", "together_ai/small", "mistral/small"])
 @pytest.mark.parametrize("says", SAYS)
 def test_only_what_the_provider_refused_costs_nothing(monkeypatch: pytest.MonkeyPatch, says: str, model: str) -> None:
-    """LiteLLM says 500 of a line that was cut, and of an answer that it cannot read; DSPy then repeats the request."""
+    """LiteLLM reports a broken connection, or an unreadable answer, as 500; DSPy then repeats the request."""
     prices.keep_offline()
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     budget = Budget(Allowance(calls=2), None, lambda booked: None)
@@ -194,7 +194,7 @@ def test_only_what_the_provider_refused_costs_nothing(monkeypatch: pytest.Monkey
     assert (len(asked), budget.spent.calls) in ([(3, 0)] if says == REFUSAL else [(1, 1), (2, 2)])
 
 
-def test_an_answer_of_dspys_cache_costs_nothing(lm: Any, provider: Any) -> None:
+def test_an_answer_from_dspys_cache_costs_nothing(lm: Any, provider: Any) -> None:
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     answers: list[Any] = []
 
@@ -208,7 +208,7 @@ def test_an_answer_of_dspys_cache_costs_nothing(lm: Any, provider: Any) -> None:
     assert [client().usage(answer).calls for answer in answers] == [1, 0]
 
 
-def test_an_answer_travels(lm: Any, provider: Any) -> None:
+def test_an_answer_can_be_serialized(lm: Any, provider: Any) -> None:
     codec, kept = Codec({"student model's API key": KEY}), []
 
     def record(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -223,7 +223,7 @@ def test_an_answer_travels(lm: Any, provider: Any) -> None:
     assert tracker.get_total_tokens()["openai/small"]["prompt_tokens"] > 0
 
 
-def test_a_call_travels_and_is_made_past_what_intercepts_it(lm: Any, provider: Any) -> None:
+def test_a_call_can_be_serialized_and_made_without_interception(lm: Any, provider: Any) -> None:
     codec, make = Codec({"student model's API key": KEY}), client().maker()
     with heard() as calls:
         said = lm("Say hello.")
@@ -245,7 +245,7 @@ def test_an_answer_can_be_made_up(lm: Any, provider: Any, texts: list[str]) -> N
     assert usage in (Usage(calls=n, prompt_tokens=7 * n, completion_tokens=2 * len(texts)) for n in (1, len(texts)))
 
 
-def test_what_is_noted_in_messages_is_part_of_the_call_that_they_become(lm: Any) -> None:
+def test_a_note_in_messages_is_part_of_the_call_made_from_them(lm: Any) -> None:
     class Noting(dspy.utils.callback.BaseCallback):
         def on_adapter_format_end(self, call_id: str, outputs: Any, exception: Any = None) -> None:
             client().note(outputs, "note", len(outputs))
@@ -257,7 +257,7 @@ def test_what_is_noted_in_messages_is_part_of_the_call_that_they_become(lm: Any)
     assert [call.content["messages"][0].get("note") for call in calls] == [2, None]
 
 
-def test_the_last_that_intercepts_is_the_outermost_and_leaves_nothing_behind(lm: Any) -> None:
+def test_the_last_interceptor_is_the_outermost_and_is_removed_completely(lm: Any) -> None:
     seen: list[str] = []
 
     def named(name: str) -> Around:
@@ -276,7 +276,7 @@ def test_the_last_that_intercepts_is_the_outermost_and_leaves_nothing_behind(lm:
     assert dspy.BaseLM.__call__ is before
 
 
-def test_callbacks_are_told_once(lm: Any) -> None:
+def test_callbacks_are_called_once(lm: Any) -> None:
     told: list[Any] = []
 
     class Listener(dspy.utils.callback.BaseCallback):

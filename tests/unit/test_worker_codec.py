@@ -1,4 +1,4 @@
-"""Payloads: what both sides hold is named and stays the same object; keys and histories never travel."""
+"""Payloads: objects on both sides are named and stay the same; keys and histories are never sent."""
 
 import enum
 import html
@@ -44,20 +44,20 @@ def test_references_keep_identity() -> None:
     assert found["signature"] is program.predict.signature
 
 
-def test_references_name_the_other_sides_own_objects() -> None:
+def test_references_resolve_to_the_objects_of_the_other_side() -> None:
     ours, theirs = Program(), Program()
     data = CODEC.dumps(ours.predict, [("F", walked(ours))])
     assert CODEC.loads(data, [("F", walked(theirs))]) is theirs.predict
 
 
-def test_predictions_travel_by_value() -> None:
+def test_predictions_are_sent_by_value() -> None:
     prediction = dspy.Prediction(answer="a")
     found = CODEC.loads(CODEC.dumps([prediction], [("F", walked([prediction]))]), [("F", Walk())])
     assert found[0] is not prediction
     assert found[0].answer == "a"
 
 
-def test_a_key_is_never_in_a_payload_and_is_there_again_after_it() -> None:
+def test_a_key_is_removed_from_a_payload_and_restored_after_it() -> None:
     lm = dspy.LM("openai/m", api_base="http://m/v1", api_key=KEY)
     data = CODEC.dumps({"lm": lm, "key": KEY})
     assert KEY.encode() not in data
@@ -104,7 +104,7 @@ def test_short_keys_are_not_searched_for() -> None:
     assert CODEC.loads(CODEC.dumps(["none of these", "none"])) == ["none of these", "none"]
 
 
-def test_keys_are_taken_out_of_texts_for_people() -> None:
+def test_keys_are_removed_from_texts_for_people() -> None:
     assert CODEC.redact(f"refused: {KEY}, none") == "refused: (student model's API key), none"
 
 
@@ -172,13 +172,13 @@ def test_a_secret_is_found_however_it_is_written(secret: str, write: Any) -> Non
         "a field that tells of a secret",
     ],
 )
-def test_what_is_no_secret_is_left_alone(secret: str, text: str) -> None:
+def test_other_text_is_left_alone(secret: str, text: str) -> None:
     codec = Codec({"value of TOKEN": secret})
     assert codec.redact(text) == text
     assert codec.loads(codec.dumps(f"as {text}")) == f"as {text}"
 
 
-def test_a_secret_that_is_part_of_another_leaves_no_rest_of_it() -> None:
+def test_a_secret_inside_another_secret_leaves_no_part_of_it() -> None:
     codec = Codec({"value of A": "sk-0123456789", "value of B": "sk-0123456789-and-more"})
     assert codec.redact("sk-0123456789-and-more, sk-0123456789") == "(value of B), (value of A)"
 
@@ -194,14 +194,14 @@ def test_a_secret_that_is_part_of_another_leaves_no_rest_of_it() -> None:
     ],
     ids=["without its newline", "a file without its newline", "a line", "a field of JSON", "a password"],
 )
-def test_what_a_program_makes_of_a_secret_travels_by_its_name(secret: str, make: Any) -> None:
+def test_a_value_derived_from_a_secret_is_removed_from_a_payload_and_restored(secret: str, make: Any) -> None:
     codec, part = Codec({"value of TOKEN": secret}), make(secret)
     data = codec.dumps({"self.key": part})
     assert part.encode() not in data
     assert codec.loads(data) == {"self.key": part}
 
 
-def test_a_part_that_a_rotated_secret_has_not_is_told() -> None:
+def test_a_missing_line_of_a_rotated_secret_is_reported() -> None:
     data = Codec({"value of TOKEN": "sk-first-0123\nsk-second-0123"}).dumps("sk-second-0123")
     with pytest.raises(Drift, match="refers to the value of TOKEN, line 2, and there is none any more"):
         Codec({"value of TOKEN": "sk-first-0123"}).loads(data)
@@ -218,7 +218,7 @@ def test_locks_and_events_arrive_unlocked_and_unset(make: Any) -> None:
     assert not found.is_set() if hasattr(found, "is_set") else found.acquire(blocking=False)
 
 
-def test_histories_and_reports_stay_behind() -> None:
+def test_histories_and_reports_are_not_sent() -> None:
     program = Program()
     program.history.append({"uuid": "u", "timestamp": "t", "outputs": [], "prompt": "x" * 10_000})
     program.candidate_programs = [{"score": 1.0, "program": Program("x" * 10_000)}]
@@ -232,23 +232,23 @@ def test_histories_and_reports_stay_behind() -> None:
     assert found(question="a").answer == "A"
 
 
-def test_what_cannot_be_pickled_says_so() -> None:
+def test_an_object_that_cannot_be_pickled_is_named() -> None:
     with pytest.raises(NotPortable, match="generator"):
         CODEC.dumps(number for number in range(3))
 
 
 @pytest.mark.parametrize("name", ["stage", "history", "callbacks", "trial_logs", "total_calls"])
-def test_an_attribute_of_the_users_travels_whatever_its_name(name: str) -> None:
+def test_a_users_attribute_is_sent_whatever_its_name(name: str) -> None:
     program = Program()
     setattr(program, name, dspy.History(messages=[{"question": "q"}]))
     found = CODEC.loads(CODEC.dumps(program))
     assert getattr(found, name) == getattr(program, name)
 
 
-def test_a_payload_never_touches_the_classes_of_another() -> None:
-    """Threads of one worker read payloads while others use theirs.
+def test_a_payload_never_changes_the_classes_of_another_payload() -> None:
+    """Threads of a worker read payloads while others use theirs.
 
-    cloudpickle gave both the same class and set its attributes again; the winner then depended on the moment.
+    cloudpickle gave both the same class and set its attributes again, so that the winner depended on timing.
     """
     codec = Codec({})
     program = dspy.ChainOfThought("ticket -> category")
@@ -269,7 +269,7 @@ class Labelled(dspy.Signature):
     label: str = dspy.OutputField()
 
 
-def test_what_is_made_in_a_function_is_the_same_on_the_other_side() -> None:
+def test_classes_and_functions_made_in_a_function_are_the_same_on_the_other_side() -> None:
     class Answer(pydantic.BaseModel):
         text: str
 
@@ -298,7 +298,7 @@ def test_what_is_made_in_a_function_is_the_same_on_the_other_side() -> None:
         assert Walk().digest(other) == Walk().digest(thing)
 
 
-def test_a_class_that_can_be_imported_travels_with_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_importable_class_is_sent_with_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     as_imported = CODEC.dumps(Labelled)
     assert CODEC.loads(as_imported) is Labelled
 

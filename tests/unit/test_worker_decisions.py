@@ -1,4 +1,4 @@
-"""Operator and local driver decide alike: the same run, ended the same ways, is led through both."""
+"""Operator and local driver decide alike: the same run, with the same ends of processes, passes through both."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ class End:
 
     Attributes:
         code: negative for a signal.
-        items: so many of its cells have a result by then.
+        items: how many of its cells have a result by then.
         calls: LM calls that it paid for.
     """
 
@@ -99,7 +99,7 @@ REFUSED = End(ExitCode.INTERRUPTED, WorkerReason.ALLOWANCE_SPENT, calls=1)
 NO_DATA = End(ExitCode.BAD_INPUT, WorkerReason.DATA_INVALID)
 
 Script = Mapping[str, End]
-"""`plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` -> how it ends; any other one is DONE."""
+"""`plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` -> how it ends; any other process is DONE."""
 
 
 def item(key: str) -> int:
@@ -107,7 +107,7 @@ def item(key: str) -> int:
 
 
 class OnCluster:
-    """Passes over a run whose pods end as the script says, each at once."""
+    """Passes over a run whose pods end at once, as the script says."""
 
     def __init__(self, given: dict[str, Any], script: Script, cells: int, max_errors: int | None) -> None:
         self._given, self._spec, self._script = given, CompilationSpec.model_validate(given), script
@@ -250,7 +250,7 @@ class _Scripted(Processes):
 
 
 def every(attempts: int, end: End, processes: int = 8) -> Script:
-    """Each process of so many attempts at round 0 ends so."""
+    """Each process of this number of attempts at round 0 ends so."""
     return {f"work 0.{attempt}.{index}": end for attempt in range(1, attempts + 1) for index in range(processes)}
 
 
@@ -308,7 +308,7 @@ def test_operator_and_local_driver_decide_alike(
     assert end is None or (on_laptop[-1], on_cluster[-1]) == ((end,), (end,))
 
 
-def test_where_a_task_has_failed_nothing_more_of_its_round_is_done(tmp_path: Path) -> None:
+def test_after_a_failed_task_nothing_more_of_its_round_runs(tmp_path: Path) -> None:
     given = spec(**TWO_PODS, image="worker:1")
     script = {"work 0.1.0": WRONG, "work 0.1.1": KILLED}
     on_cluster = OnCluster(given, script, 4, max_errors=2).steps_of_a_run()

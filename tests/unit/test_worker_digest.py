@@ -1,4 +1,4 @@
-"""Names of object graphs: equal where nothing that counts differs, in every process; different where something does."""
+"""Digests of object graphs are equal in every process, unless a relevant part differs."""
 
 import collections
 import copy
@@ -38,7 +38,7 @@ print(json.dumps(found))
 """
 
 
-def test_digests_are_the_same_in_every_process_and_after_a_journey() -> None:
+def test_digests_are_the_same_in_every_process_and_after_serialization() -> None:
     found = []
     for seed in ("1", "2"):
         done = run_python(IN_ANOTHER_PROCESS, PYTHONHASHSEED=seed)
@@ -72,7 +72,9 @@ def changed(program: Program, change: Callable[[Any], object]) -> Program:
         ("another predictor", lambda it: setattr(it, "second", dspy.Predict("question -> answer"))),
     ],
 )
-def test_what_can_change_an_answer_changes_a_programs_digest(what: str, change: Callable[[Any], object]) -> None:
+def test_whatever_can_change_an_answer_changes_the_digest_of_a_program(
+    what: str, change: Callable[[Any], object]
+) -> None:
     assert digest(Program()) == digest(Program())
     assert digest(changed(Program(), change)) != digest(Program()), what
 
@@ -81,7 +83,7 @@ REPORTS = ["candidate_programs", "mb_candidate_programs", "trial_logs", "total_c
 
 
 @pytest.mark.parametrize("name", ["stage", "history", "callbacks", *REPORTS])
-def test_an_attribute_of_the_users_counts_whatever_its_name(name: str) -> None:
+def test_a_users_attribute_counts_whatever_its_name(name: str) -> None:
     one, other = Program(), Program()
     setattr(one, name, "a")
     setattr(other, name, "b")
@@ -111,14 +113,14 @@ ROW = {"score": 50.0, "program": Program()}
     ],
     ids=["LM calls", "random search", "MIPROv2", "COPRO", "SIMBA"],
 )
-def test_what_dspy_and_its_optimizers_hang_on_a_program_does_not_count(reports: dict[str, Any]) -> None:
+def test_attributes_that_dspy_and_its_optimizers_add_to_a_program_do_not_count(reports: dict[str, Any]) -> None:
     program = Program()
     for name, report in reports.items():
         setattr(program, name, report)
     assert digest(program) == digest(Program())
 
 
-def test_what_dspy_draws_for_a_predictor_does_not_count() -> None:
+def test_random_values_that_dspy_gives_a_predictor_do_not_count() -> None:
     assert digest(dspy.Predict("a -> b")) == digest(dspy.Predict("a -> b"))
     assert digest(dspy.Retrieve(k=3)) == digest(dspy.Retrieve(k=3))
     assert digest(dspy.Retrieve(k=3)) != digest(dspy.Retrieve(k=4))
@@ -227,7 +229,7 @@ DIFFERENT: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("what", "one", "other"), DIFFERENT, ids=[row[0] for row in DIFFERENT])
-def test_what_differs_has_different_digests(what: str, one: Any, other: Any) -> None:
+def test_different_objects_have_different_digests(what: str, one: Any, other: Any) -> None:
     assert digest(one) != digest(other)
     assert digest(one) == digest(one)
 
@@ -242,11 +244,11 @@ EQUAL: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("what", "one", "other"), EQUAL, ids=[row[0] for row in EQUAL])
-def test_what_does_not_count_has_equal_digests(what: str, one: Any, other: Any) -> None:
+def test_irrelevant_differences_leave_the_digest_equal(what: str, one: Any, other: Any) -> None:
     assert digest(one) == digest(other)
 
 
-def test_cycles_end() -> None:
+def test_cyclic_objects_have_digests() -> None:
     one: list[Any] = [1]
     one.append(one)
     other: list[Any] = [2]
@@ -273,7 +275,7 @@ def test_of_locks_only_the_type_counts() -> None:
     ],
     ids=["text", "example", "instruction", "demo", "key"],
 )
-def test_a_mark_is_seen_anywhere_and_its_letter_does_not_count(within: Callable[[str], Any]) -> None:
+def test_a_placeholder_is_found_anywhere_and_its_letter_does_not_count(within: Callable[[str], Any]) -> None:
     one, other, clean, third = Walk(), Walk(), Walk(), Walk()
     found = one.digest(within(mark("A", "1" * 32, "answer")))
     assert found == other.digest(within(mark("B", "1" * 32, "answer")))
@@ -282,13 +284,13 @@ def test_a_mark_is_seen_anywhere_and_its_letter_does_not_count(within: Callable[
     assert (one.unresolved, other.unresolved, clean.unresolved) == (True, True, False)
 
 
-def test_a_users_text_that_resembles_a_mark_is_none() -> None:
+def test_a_users_text_that_resembles_a_placeholder_is_not_a_placeholder() -> None:
     one, other = Walk(), Walk()
     assert one.digest("⟦A|x⟧") != other.digest("⟦B|x⟧")
     assert not one.unresolved
 
 
-def test_referables_are_numbered_in_the_order_of_the_walk() -> None:
+def test_referenced_objects_are_numbered_in_the_order_of_the_walk() -> None:
     demo = example(question="q")
     program = changed(Program(), lambda it: setattr(it.predict, "demos", [demo]))
     walk = Walk()
@@ -299,7 +301,7 @@ def test_referables_are_numbered_in_the_order_of_the_walk() -> None:
     assert walk.number(example(question="q")) is None, "an equal object is not the same"
 
 
-def test_parts_do_not_run_together() -> None:
+def test_digests_separate_their_parts() -> None:
     assert combine("a", "b") != combine("ab") != combine("a", "b", "")
     assert combine("1:a") != combine("a")
 

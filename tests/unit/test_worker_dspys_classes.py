@@ -1,4 +1,4 @@
-"""Programs that hold DSPy's own classes: a worker's is the plan's, by its name and by what it gives."""
+"""Programs that hold DSPy's own classes: a worker has the plan's program, by its digest and its result."""
 
 import json
 import re
@@ -45,7 +45,7 @@ import os; os._exit(0)
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a plan and a worker, with another hash seed, see of each program: digests, and what it gives."""
+    """Digest and result of each program in a plan, and in a worker with another hash seed."""
     planned = run_python(PLAN, PROGRAMS, PYTHONHASHSEED="1")
     assert planned.returncode == 0, planned.stderr
     plan = json.loads(planned.stdout.splitlines()[-1])
@@ -57,12 +57,12 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dic
 
 
 @pytest.mark.parametrize("name", dspys_classes.CLASSES)
-def test_a_worker_gets_what_the_plan_named(sides: Any, name: str) -> None:
+def test_a_worker_finds_the_same_objects_that_the_plan_named(sides: Any, name: str) -> None:
     plan, worker = sides
     assert worker[name] == plan[name]
 
 
-def test_no_two_of_them_have_one_name(sides: Any) -> None:
+def test_different_programs_have_different_digests(sides: Any) -> None:
     plan, _ = sides
     assert len({found[0] for found in plan.values()}) == len(plan)
 

@@ -1,4 +1,4 @@
-"""What is left of earlier runs on a laptop: the newest as they were, of older ones what was paid for."""
+"""Earlier runs on a laptop: the newest are kept whole, older runs keep paid answers."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,12 +64,12 @@ def retired(earlier: EarlierRuns, name: str, *records: Record) -> None:
         ([bound(A), cell(1)], True),
     ],
 )
-def test_a_run_is_kept_for_what_it_brought(earlier: EarlierRuns, records: Iterable[Record], is_kept: bool) -> None:
+def test_a_run_with_results_is_kept(earlier: EarlierRuns, records: Iterable[Record], is_kept: bool) -> None:
     retired(earlier, "run", *records)
     assert [path.name for path in earlier.runs] == ["000001-run"] * is_kept
 
 
-def test_the_newest_runs_stay_as_they_are_and_answers_of_the_others(earlier: EarlierRuns, tmp_path: Path) -> None:
+def test_the_newest_runs_are_kept_whole_and_older_runs_keep_their_answers(earlier: EarlierRuns, tmp_path: Path) -> None:
     for number, name in enumerate(("one", "two", "three", "four"), 1):
         retired(earlier, name, bound(str(number) * 32), cell(10 + number, of=number), call(20 + number))
     now = written(tmp_path / "now", bound(A))
@@ -96,7 +96,7 @@ def test_the_newest_runs_stay_as_they_are_and_answers_of_the_others(earlier: Ear
     ],
     ids=["of the same files", "of others", "of other packages", "no answers", "of nobody knows what", "kept elsewhere"],
 )
-def test_what_could_count_in_a_later_run_is_not_lost(
+def test_results_that_a_later_run_could_use_are_kept(
     earlier: EarlierRuns, tmp_path: Path, records: Iterable[Record], found: list[str]
 ) -> None:
     retired(earlier, "old", *records)

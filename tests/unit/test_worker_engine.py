@@ -1,4 +1,4 @@
-"""The engine: what a plan takes from the journal, makes itself, asks for, and how it ends."""
+"""The engine: a plan takes effects from the journal, runs them itself, or requests them, and ends."""
 
 import asyncio
 import os
@@ -37,14 +37,14 @@ def provider(request: Any) -> Provider:
 # --- the journal -------------------------------------------------------------------------------------------------
 
 
-def test_what_the_journal_has_is_returned() -> None:
+def test_a_result_in_the_journal_is_returned() -> None:
     desk = Desk([result(1, b"value")])
     assert desk.engine.need(Step(1)) == b"value"
     assert (desk.emitted, desk.engine.asked.tasks) == ([], [])
     assert desk.engine.course.stream == [("wave", digest(1))]
 
 
-def test_what_it_lacks_is_asked_for_and_the_plan_ends() -> None:
+def test_a_missing_result_becomes_a_task_and_the_plan_ends() -> None:
     desk = Desk([result(1)])
     assert desk.left(Step(1), Step(2)) is None
     assert [record.kind for record in desk.emitted] == [RecordKind.BLOB, RecordKind.TASK]
@@ -52,7 +52,7 @@ def test_what_it_lacks_is_asked_for_and_the_plan_ends() -> None:
     assert desk.engine.course.stream == [("wave", digest(1)), ("wave", digest(2))]
 
 
-def test_what_cannot_travel_ends_the_plan_with_its_cause() -> None:
+def test_an_object_that_cannot_be_serialized_ends_the_plan_with_its_cause() -> None:
     error = Desk().left(Step(1, fails=True))
     assert isinstance(error, BadInput)
     assert error.reason == "ProgramNotPortable"
@@ -81,7 +81,7 @@ def test_a_plan_needs_what_the_plan_before_it_needed(before: str, drifts: bool) 
 
 
 class TwoSteps(dspy.Module):
-    """Two calls for each question; notes in itself and in what it is given."""
+    """Two calls for each question; writes notes into itself and into its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def test_a_small_wave_runs_in_the_plan(provider: Provider) -> None:
     assert (again.value, again.records, provider.paid) == (found.value, [], 8)
 
 
-def test_a_small_wave_is_what_a_worker_would_print(provider: Provider) -> None:
+def test_a_small_wave_prints_what_a_worker_would_print(provider: Provider) -> None:
     here = plan(evaluation(provider), threads=1)
     asked = plan(evaluation(provider), small=0)
     blobs = {record.header["key"]: record.body for record in asked.of(RecordKind.BLOB)}
@@ -142,14 +142,14 @@ def test_a_small_wave_is_what_a_worker_would_print(provider: Provider) -> None:
 @pytest.mark.parametrize(
     ("cells", "small", "threads", "asked"),
     [
-        # nothing can run beside it
+        # it cannot run concurrently
         (1, 1, 8, []),
         (20, 4, 8, []),
         (21, 4, 8, [21]),
         (10, 4, 2, []),
         (11, 4, 2, [11]),
         (1, 0, 8, [1]),
-        # another can
+        # another cell can
         ((4, 4), 4, 8, []),
         ((4, 5), 4, 8, []),
         ((5, 4), 4, 8, [5, 4]),
@@ -159,7 +159,7 @@ def test_a_small_wave_is_what_a_worker_would_print(provider: Provider) -> None:
     ],
     ids=str,
 )
-def test_how_small_a_wave_is_that_the_plan_runs(
+def test_the_size_of_waves_that_the_plan_runs(
     provider: Provider, cells: int | tuple[int, int], small: int, threads: int, asked: list[int]
 ) -> None:
     waves = cells if isinstance(cells, tuple) else (cells,)
@@ -181,7 +181,7 @@ class Hinted(TwoSteps):
         self.first.signature = self.first.signature.with_instructions(hint)
 
 
-def test_the_first_wave_asked_for_brings_its_data_though_the_plan_ran_another_over_it(provider: Provider) -> None:
+def test_the_first_requested_wave_includes_its_data_even_if_the_plan_ran_a_wave_over_it(provider: Provider) -> None:
     data = questions(50)
     journal = plan(evaluation(provider, devset=data[:41]), small=41).records
 
@@ -197,7 +197,7 @@ def test_the_first_wave_asked_for_brings_its_data_though_the_plan_ran_another_ov
 
 
 class Failing(Hinted):
-    """Fails on all questions from some number on."""
+    """Fails on all questions from this number on."""
 
     def __init__(self, hint: str, since: int = 0) -> None:
         super().__init__(hint)
@@ -210,7 +210,7 @@ class Failing(Hinted):
 
 
 def ending(provider: Provider, program: Any, count: int, max_errors: int) -> Callable[[], Any]:
-    """An evaluation; what ends it is its value."""
+    """An evaluation; an exception that ends it is its value."""
 
     def script() -> Any:
         evaluate = dspy.Evaluate(
@@ -241,7 +241,7 @@ CANCELLED = "Execution cancelled due to errors or interruption."
     ],
     ids=str,
 )
-def test_a_wave_that_the_plan_runs_ends_as_stocks_does(
+def test_a_wave_run_by_the_plan_ends_as_in_stock(
     provider: Provider, since: int, max_errors: int, failed: int, value: Any
 ) -> None:
     script = ending(provider, Failing("any", since), 20, max_errors)
@@ -256,13 +256,13 @@ def test_a_wave_that_the_plan_runs_ends_as_stocks_does(
     assert found.value == stock
 
 
-def test_what_was_asked_for_is_in_the_optimizers_order_and_says_how_many_errors_end_it(provider: Provider) -> None:
+def test_tasks_are_in_the_order_of_the_optimizer_and_carry_their_error_limit(provider: Provider) -> None:
     programs = {name: Hinted(name) for name in ("first", "second")}
 
     def script() -> None:
-        ending(provider, programs["first"], 30, 99)()  # a baseline, which bears any
+        ending(provider, programs["first"], 30, 99)()  # a baseline, which tolerates any number of errors
         text = propose(provider, TEXT)()[0]
-        ending(provider, Hinted(text), 30, 10)()  # is known only when the proposal is
+        ending(provider, Hinted(text), 30, 10)()  # is known only once the proposal is
         ending(provider, programs["second"], 30, 12)()
         ending(provider, programs["first"], 30, 9)()
 
@@ -276,7 +276,7 @@ def test_what_was_asked_for_is_in_the_optimizers_order_and_says_how_many_errors_
 
 
 def result_of(task: Any, number: int) -> Record:
-    """That a task's cell failed."""
+    """The result of a failed cell of a task."""
     failed = Result(key=task.cells[number].key, outcome=Outcome.ERROR)
     return Record(RecordKind.RESULT, failed.to_header(), CODEC.dumps((Outcome.ERROR, ValueError("no"))))
 
@@ -287,7 +287,7 @@ def test_only_missing_cells_count(provider: Provider) -> None:
 
 
 @pytest.mark.parametrize("survived", range(9))
-def test_a_plan_that_was_killed_in_a_small_wave_pays_for_the_rest_only(provider: Provider, survived: int) -> None:
+def test_a_plan_killed_in_a_small_wave_pays_only_for_the_rest(provider: Provider, survived: int) -> None:
     whole = plan(evaluation(provider), threads=1)
     assert len(whole.records) == 8
     journal = whole.records[:survived]
@@ -297,7 +297,7 @@ def test_a_plan_that_was_killed_in_a_small_wave_pays_for_the_rest_only(provider:
     assert Store.of([*journal, *rest.records]).usage() == whole.usage
 
 
-def test_a_provider_that_does_not_answer_a_small_wave_ends_the_plan(provider: Provider) -> None:
+def test_a_silent_provider_during_a_small_wave_ends_the_plan(provider: Provider) -> None:
     def answer(prompt: str) -> str:
         raise LMRateLimitError("slow down")
 
@@ -330,7 +330,7 @@ def test_cells_share_calls_with_the_plan_and_with_each_other(provider: Provider)
 
 
 def chat(provider: Provider, *prompts: str, **given: Any) -> Callable[[], list[str]]:
-    """Asks without a signature, as some optimizers do. What fails is part of the value."""
+    """Calls the LM without a signature, as some optimizers do. Errors are part of the value."""
 
     def script() -> list[str]:
         lm, found = provider.lm(**given), []
@@ -378,7 +378,7 @@ def test_a_call_of_the_plan_is_made_once(provider: Provider, chat: Chat) -> None
 
 
 @CHATS
-def test_repetitions_of_an_uncached_call_are_calls_of_their_own(provider: Provider, chat: Chat) -> None:
+def test_repetitions_of_an_uncached_call_are_separate_calls(provider: Provider, chat: Chat) -> None:
     provider.answer = lambda prompt: f"{prompt} {len(provider.asked)}"
     script = chat(provider, "one", "one", "two", "one", cache=False)
     found = plan(script)
@@ -391,7 +391,7 @@ def test_repetitions_of_an_uncached_call_are_calls_of_their_own(provider: Provid
 
 
 @CHATS
-def test_what_a_client_raises_is_journaled_and_raised_again(provider: Provider, chat: Chat) -> None:
+def test_an_exception_of_a_client_is_journaled_and_raised_again(provider: Provider, chat: Chat) -> None:
     def answer(prompt: str) -> str:
         if prompt == "bad":
             raise ValueError("cannot read half \udcff of it")
@@ -412,7 +412,7 @@ def test_what_a_client_raises_is_journaled_and_raised_again(provider: Provider, 
 
 
 @CHATS
-def test_a_provider_that_does_not_answer_the_plan_ends_it(provider: Provider, chat: Chat) -> None:
+def test_a_provider_that_does_not_answer_the_plan_ends_the_plan(provider: Provider, chat: Chat) -> None:
     def answer(prompt: str) -> str:
         if prompt == "two":
             raise LMRateLimitError("slow down")
@@ -428,8 +428,8 @@ def test_a_provider_that_does_not_answer_the_plan_ends_it(provider: Provider, ch
 
 
 @CHATS
-def test_a_fault_of_the_machinery_at_a_call_of_the_plan_ends_it(provider: Provider, chat: Chat) -> None:
-    """The optimizer would catch it, and go on without the answer."""
+def test_a_fault_of_the_machinery_in_a_call_of_the_plan_ends_the_plan(provider: Provider, chat: Chat) -> None:
+    """The optimizer would catch it, and continue without the answer."""
 
     def answer(prompt: str) -> str:
         raise MemoryError
@@ -445,7 +445,7 @@ def test_a_fault_of_the_machinery_at_a_call_of_the_plan_ends_it(provider: Provid
 def test_a_fault_of_our_own_never_reaches_an_optimizer(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """MIPROv2 would make a score of it."""
+    """MIPROv2 would turn it into a score."""
 
     def broken(*_: object, **__: object) -> Any:
         raise KeyError("a mistake")
@@ -464,7 +464,7 @@ def test_a_fault_of_our_own_never_reaches_an_optimizer(
 
 
 @CHATS
-def test_an_answer_that_cannot_travel_ends_the_plan(provider: Provider, chat: Chat) -> None:
+def test_an_answer_that_cannot_be_serialized_ends_the_plan(provider: Provider, chat: Chat) -> None:
     provider.answer = lambda prompt: "your key is sk-a-very-secret-key"
     found = plan(chat(provider, "one"))
     assert isinstance(found.error, BadInput)
@@ -505,7 +505,7 @@ PROPOSALS: list[tuple[str, list[str], list[int]]] = [
 
 
 @pytest.mark.parametrize(("case", "signatures", "batches"), PROPOSALS, ids=[row[0] for row in PROPOSALS])
-def test_proposals_that_do_not_depend_on_each_other_are_made_side_by_side(
+def test_independent_proposals_are_made_concurrently(
     provider: Provider, case: str, signatures: list[str], batches: list[int]
 ) -> None:
     def answer(prompt: str) -> str:
@@ -526,7 +526,7 @@ def test_proposals_that_do_not_depend_on_each_other_are_made_side_by_side(
     assert (again.value, again.records) == (found.value, [])
 
 
-def test_the_same_proposal_twice_is_made_once(provider: Provider) -> None:
+def test_equal_proposals_are_made_once(provider: Provider) -> None:
     provider.seconds = 0.1
 
     def script() -> list[str]:
@@ -537,7 +537,7 @@ def test_the_same_proposal_twice_is_made_once(provider: Provider) -> None:
     assert provider.paid == 1
 
 
-def test_uncached_proposals_side_by_side_are_told_apart(provider: Provider) -> None:
+def test_concurrent_uncached_proposals_stay_distinct(provider: Provider) -> None:
     provider.seconds = 0.1
 
     def script() -> list[str]:
@@ -563,12 +563,12 @@ def test_proposals_behind_a_missing_wave_are_made_in_its_round(provider: Provide
 # --- optimizers that run threads ---------------------------------------------------------------------------------
 
 
-def test_threads_join_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "SETTLE_SECONDS", 1.0)
     desk = Desk()
 
     def need(number: int) -> Any:
-        threading.Event().wait(0.4 * number)  # each within the time that the ones before wait, not all of the first's
+        threading.Event().wait(0.4 * number)  # within the wait of the thread before, not of the first
         return desk.engine.need(Step(number))
 
     with ThreadPoolExecutor(4) as pool, pytest.raises(Left):
@@ -602,7 +602,7 @@ with ThreadPoolExecutor(8) as pool:
 """
 
 
-def test_one_of_several_threads_says_the_last_word(tmp_path: Any) -> None:
+def test_one_of_several_threads_writes_the_final_record(tmp_path: Any) -> None:
     log = tmp_path / "log"
     done = run_python(THREADS, SWARM_TERMINATION_LOG=str(log), SWARM_NONCE=NONCE)
     assert (done.returncode, done.stderr) == (0, "")
@@ -628,7 +628,7 @@ SPENDING = pytest.mark.parametrize("case", ["a call", "a call of a coroutine", "
 
 
 @SPENDING
-def test_the_check_comes_once_and_before_the_first_cost(provider: Provider, case: str) -> None:
+def test_the_check_runs_once_and_before_the_first_cost(provider: Provider, case: str) -> None:
     asked_before: list[int] = []
     streams: list[Stream] = []
 
@@ -645,7 +645,7 @@ def test_the_check_comes_once_and_before_the_first_cost(provider: Provider, case
 @pytest.mark.parametrize(
     "steps", [[Step(1)], [Step(5), Step(1)], [Step(1, guess=True)]], ids=["first", "later", "looks"]
 )
-def test_the_check_comes_before_a_round(steps: list[Step]) -> None:
+def test_the_check_runs_before_a_round(steps: list[Step]) -> None:
     streams: list[Stream] = []
     desk = Desk([result(5)], {"check": streams.append, "looks_ahead": False})
     desk.left(*steps)
@@ -679,7 +679,7 @@ def test_a_plan_that_differs_from_its_twin_ends_before_it_costs_anything(provide
 
 
 @pytest.mark.parametrize(("room", "made"), [(0, 0), (1, 1), (2, 2), (9, 3)], ids=str)
-def test_a_plan_whose_output_is_full_leaves_the_rest_to_another(provider: Provider, room: int, made: int) -> None:
+def test_a_plan_with_a_full_output_leaves_the_rest_to_the_next_plan(provider: Provider, room: int, made: int) -> None:
     script = chat(provider, "one", "two", "three")
     found = plan(script, is_full=lambda: len(provider.asked) >= room)
     assert len(found.calls) == made
@@ -691,7 +691,7 @@ def test_a_plan_whose_output_is_full_leaves_the_rest_to_another(provider: Provid
 # --- looking ahead ----------------------------------------------------------------------------------------------
 
 
-def test_the_engine_asks_for_what_does_not_depend_on_what_is_missing() -> None:
+def test_the_engine_requests_effects_that_do_not_depend_on_missing_results() -> None:
     desk = Desk([result(5, b"known")])
     pid = os.getpid()
     try:
@@ -717,19 +717,19 @@ def score_of(value: Any) -> float:
 
 
 def paid(calls: int, wasted: int = 0) -> list[Record]:
-    """What a run has paid for: guesses are in proportion to it."""
+    """The work that a run has paid for: it bounds the guesses."""
     return [result(number) for number in (*range(300, 300 + calls), *range(900, 900 + wasted))]
 
 
 def need_paid(desk: Desk) -> None:
-    """Comes past what was paid for and not wasted."""
+    """Passes effects that were paid for and not wasted."""
     for record in desk.journal:
         if (number := int(record.header["key"], 16)) < 900:
             desk.engine.need(Step(number))
 
 
 def guess(desk: Desk) -> None:
-    """Needs a score; in the likely case that it is an ordinary one, the same six things whatever it is."""
+    """Needs a score; then, for any ordinary score, the same six effects."""
     need_paid(desk)
     pid = os.getpid()
     try:
@@ -776,13 +776,13 @@ def test_guesses_are_limited_and_listed(speculation: int, journal: list[Record],
     assert desk.engine.asked.guesses == dict.fromkeys(desk.asked()[1:], 8)
 
 
-def test_a_guess_is_as_dear_as_the_dearest_cells_until_then() -> None:
+def test_a_guess_costs_as_much_as_the_most_expensive_cells_so_far() -> None:
     desk = Desk([*paid(40), *(result(number, calls=2) for number in range(400, 430))], {"speculation": 20})
     guess(desk)
     assert len(desk.engine.asked.guesses) == 4, "8 of 100 calls, 2 for each"
 
 
-def test_what_is_certain_is_no_guess() -> None:
+def test_a_certain_effect_is_not_a_guess() -> None:
     desk = Desk(paid(90), {"speculation": 5})
     need_paid(desk)
     pid = os.getpid()
@@ -800,7 +800,7 @@ def test_what_is_certain_is_no_guess() -> None:
     assert desk.engine.asked.guesses == {digest(3): 8}
 
 
-def test_without_looking_ahead_only_the_first_is_asked_for() -> None:
+def test_without_lookahead_only_the_first_effect_is_requested() -> None:
     desk = Desk(options={"looks_ahead": False})
     desk.left(Step(1, guess=True))
     assert [task.digest for task in desk.engine.asked.tasks] == [digest(1)]
@@ -827,7 +827,7 @@ finally:
 """
 
 
-def test_leaving_cannot_be_swallowed(tmp_path: Any) -> None:
+def test_user_code_cannot_prevent_the_end_of_a_plan(tmp_path: Any) -> None:
     done = run_python(SWALLOWED, SWARM_TERMINATION_LOG=str(tmp_path / "log"), SWARM_NONCE="x" * 16)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("swarm/1 ") == 2

@@ -1,4 +1,4 @@
-"""An estimate's arithmetic: which calls belong to which round and phase, what they cost, how long they take."""
+"""An estimate's arithmetic: the round and phase of calls, their cost, and their time."""
 
 import json
 from typing import Any
@@ -112,7 +112,7 @@ def test_a_round_takes_as_long_as_its_longest_cell_or_as_all_its_calls(
     assert taken == pytest.approx(seconds)
 
 
-def test_prices_are_those_of_the_list_of_dspy() -> None:
+def test_prices_come_from_the_list_of_dspy() -> None:
     price = listed("openai/gpt-4o-mini")
     assert price == Price(0.15, 0.6)
     assert price.of(Usage(calls=1, prompt_tokens=2_000_000, completion_tokens=500_000)) == pytest.approx(0.6)
@@ -140,7 +140,7 @@ def pairs(count: int) -> list[Any]:
 
 @pytest.mark.parametrize("metric", [accepts, raises])
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.9, 1.0])
-def test_a_share_of_predictions_passes(metric: Any, rate: float) -> None:
+def test_the_assumed_share_of_predictions_passes(metric: Any, rate: float) -> None:
     given = pairs(400)
     passed = [Assumed(metric, rate)(*pair) for pair in given]
     assert sum(passed) / 400 == pytest.approx(rate, abs=0.08)
@@ -158,7 +158,7 @@ def test_a_metric_with_feedback_keeps_it() -> None:
     assert {value.feedback for value in values} == {"of classify"}
 
 
-def test_a_process_is_told_by_its_environment_and_forgets_it(tmp_path: Any) -> None:
+def test_a_process_reads_the_assumptions_from_its_environment_and_removes_them(tmp_path: Any) -> None:
     imagination = Imagination(0.5, 3, tmp_path / "calls")
     environment = {"PATH": "/bin", **imagination.environment()}
     assert Imagination.of(environment) == imagination
@@ -166,10 +166,10 @@ def test_a_process_is_told_by_its_environment_and_forgets_it(tmp_path: Any) -> N
     assert Imagination.of(environment) is None
 
 
-# --- what people see ----------------------------------------------------------------------------------------------
+# --- displayed tables --------------------------------------------------------------------------------------------
 
 
-def test_tables_name_what_is_not_known() -> None:
+def test_tables_mark_unknown_figures() -> None:
     found = figures(RUN, has_test=False)
     console = Console(width=100, force_terminal=False)
     with console.capture() as captured:

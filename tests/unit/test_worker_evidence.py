@@ -18,7 +18,7 @@ from swarm_worker.replay.effects.registry import make_work
 
 
 def decides(predict: Any) -> Callable[[int], int]:
-    """A function that records what it was given, as a predictor with a decision does."""
+    """A function that records its input, as a predictor with a decision does."""
 
     def decide(item: int) -> int:
         recorder = dspy.settings.get("_decision_evidence")
@@ -34,7 +34,7 @@ def decides(predict: Any) -> Callable[[int], int]:
 
 
 def collecting(items: list[int], max_errors: int = 1, collects: bool = True) -> Callable[[], Any]:
-    """A script: values, what was recorded, and the predictor that it is of."""
+    """A script: values, records, and their predictor."""
 
     def script() -> Any:
         predict, log = dspy.Predict("text -> urgent"), list[Any]()
@@ -58,7 +58,7 @@ def worked(records: list[Record]) -> list[Record]:
 
 
 @pytest.mark.parametrize("count", [3, 20], ids=["in the plan", "in a worker"])
-def test_evidence_is_in_the_optimizers_list_in_the_order_of_the_items(count: int) -> None:
+def test_evidence_is_listed_in_the_order_of_the_items(count: int) -> None:
     items = [count - number // 2 for number in range(count)]  # each of them twice
     first = plan(collecting(items))
     last = plan(collecting(items), [*first.records, *worked(first.records)])
@@ -69,7 +69,7 @@ def test_evidence_is_in_the_optimizers_list_in_the_order_of_the_items(count: int
     assert all(caller is predict for caller, *_ in log), "the optimizer's own predictor"
 
 
-def test_a_wave_whose_evidence_is_collected_is_another_one() -> None:
+def test_collecting_evidence_makes_another_wave() -> None:
     recorded, bare = (plan(collecting([1, 2], collects=collects)) for collects in (True, False))
     assert {result.key for result in recorded.results}.isdisjoint(result.key for result in bare.results)
     assert bare.value[:2] == ([1, 2], [])
@@ -83,7 +83,7 @@ def test_a_wave_whose_evidence_is_collected_is_another_one() -> None:
          "ValueError: -2 is negative"),
     ],
 )  # fmt: skip
-def test_evidence_of_an_example_that_fails(max_errors: int, raised: type[Exception], says: str) -> None:
+def test_evidence_of_a_failed_example(max_errors: int, raised: type[Exception], says: str) -> None:
     with pytest.raises(raised) as ended:
         plan(collecting([1, -2], max_errors))
     assert type(ended.value) is raised

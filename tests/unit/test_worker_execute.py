@@ -1,4 +1,4 @@
-"""One cell: what it returns or raises becomes a record."""
+"""A cell: its value or exception becomes a record."""
 
 import contextlib
 import json
@@ -48,7 +48,7 @@ def cell(function: Callable[..., Any]) -> tuple[Result, Any]:
     return Result.model_validate(record.header), CODEC.loads(record.body)
 
 
-def test_a_cells_value_is_its_result() -> None:
+def test_the_value_of_a_cell_is_its_result() -> None:
     header, value = cell(lambda: (dspy.Prediction(answer="a"), True))
     assert header == Result(key=digest(1), outcome=Outcome.OK)
     assert value[0] is Outcome.OK
@@ -66,7 +66,7 @@ def test_a_cells_value_is_its_result() -> None:
         (ValueError("half \udcff"), ValueError, "ValueError: half ?"),
     ],
 )
-def test_an_exception_is_a_result_that_can_travel(error: Exception, kept: type[Exception], line: str) -> None:
+def test_an_exception_is_a_serializable_result(error: Exception, kept: type[Exception], line: str) -> None:
     header, (outcome, found) = cell(raising(error))
     assert (header.outcome, outcome, type(found)) == (Outcome.ERROR, Outcome.ERROR, kept)
     assert header.error is not None
@@ -77,7 +77,7 @@ def test_an_exception_is_a_result_that_can_travel(error: Exception, kept: type[E
     assert "test_worker_execute.py, line " in describe(found)
 
 
-def test_an_answer_that_could_not_be_read_travels_with_the_exception_that_says_so() -> None:
+def test_an_unreadable_answer_is_sent_with_its_exception() -> None:
     signature = dspy.Signature("question -> answer")
     error = AdapterParseError(adapter_name="ChatAdapter", signature=signature, lm_response="Well, well.")
     header, (_, found) = cell(raising(error))
@@ -100,12 +100,12 @@ def test_an_answer_that_could_not_be_read_travels_with_the_exception_that_says_s
         ("<frozen importlib._bootstrap>", False),
     ],
 )
-def test_a_line_is_the_users_where_its_file_is_neither_installed_nor_ours(file: str, is_users: bool) -> None:
+def test_a_line_of_a_file_that_is_neither_installed_nor_ours_is_the_users(file: str, is_users: bool) -> None:
     assert (location_in(file) == f"{Path(file).name}, line 1") == is_users
 
 
 def location_in(file: str) -> str:
-    """What is told of an exception in that file, called from here."""
+    """The reported location of an exception in that file, called from here."""
     code = compile("raise ValueError", file, "exec")
     try:
         exec(code)
@@ -114,26 +114,26 @@ def location_in(file: str) -> str:
     return ""
 
 
-def test_the_place_of_an_exception_is_the_users_line_that_called_a_library() -> None:
+def test_the_location_of_an_exception_is_the_users_line_that_called_a_library() -> None:
     header, _ = cell(lambda: json.loads("{"))
     assert header.error is not None
     assert "test_worker_execute.py, line " in header.error
 
 
-def test_an_exception_that_can_travel_is_itself() -> None:
+def test_a_serializable_exception_is_sent_unchanged() -> None:
     error = ValueError("bad")
     assert portable(error) is error
 
 
 class Tagged(Exception):
-    """Its text is made of what it holds."""
+    """Its text is computed from its content."""
 
     def __str__(self) -> str:
         return f"refused {self.args[0]!r}"
 
 
 class Sealed(Exception):
-    """A secret in what is no text."""
+    """A secret in an object that is not text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -174,9 +174,7 @@ KEY = "sk-a-very-secret-key"
         "where a text is cut",
     ],
 )
-def test_an_exception_that_tells_a_secret_is_a_failed_example_and_leaves_without_it(
-    error: Exception, kind: type, text: str
-) -> None:
+def test_an_exception_that_contains_a_secret_is_sent_without_it(error: Exception, kind: type, text: str) -> None:
     before = str(error)
     codec = Codec({"key": KEY})
     record = run_cell(digest(1), raising(error), (), Answers(codec, lambda key: None, print))
@@ -188,7 +186,7 @@ def test_an_exception_that_tells_a_secret_is_a_failed_example_and_leaves_without
     assert str(error) == before, "whoever catches it has it as it is"
 
 
-def test_a_program_has_the_text_that_it_catches() -> None:
+def test_a_program_catches_the_unredacted_text() -> None:
     def caught() -> bool:
         try:
             raise ValueError(f"refused {KEY}")
@@ -223,15 +221,13 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (caused(ValueError("within"), LMAuthError("bad key")), BadInput, "CredentialsRejected"),
     ],
 )
-def test_a_provider_that_does_not_answer_is_never_a_score(
-    error: Exception, raised: type[SwarmError], reason: str
-) -> None:
+def test_a_silent_provider_is_never_a_score(error: Exception, raised: type[SwarmError], reason: str) -> None:
     with pytest.raises(raised) as ended:
         cell(raising(error))
     assert ended.value.reason == reason
 
 
-def test_a_loop_of_causes_ends() -> None:
+def test_a_cycle_of_causes_is_handled() -> None:
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
     assert cell(raising(one))[0].outcome is Outcome.ERROR
@@ -241,7 +237,7 @@ def test_a_loop_of_causes_ends() -> None:
     ("stumbles", "swallows", "fails"),
     [(True, False, True), (False, False, False), (False, True, True), (True, True, True)],
 )
-def test_a_provider_that_did_not_answer_is_no_score_where_a_program_swallows_it(
+def test_a_silent_provider_is_no_score_even_if_the_program_ignores_it(
     stumbles: bool, swallows: bool, fails: bool
 ) -> None:
     def function() -> str:

@@ -1,4 +1,4 @@
-"""Where cells of a task fail: a worker alone decides what it still begins."""
+"""When cells of a task fail, a worker itself decides which cells it still starts."""
 
 import pytest
 
@@ -28,12 +28,12 @@ def failed(number: int) -> Record:
         (10, 30, 10, True, True),
         (10, 60, 9, False, False),
         (10, 60, 10, True, True),
-        (10, 3, 1, False, False),  # one error says too little of the other 57
+        (10, 3, 1, False, False),  # a single error says too little about the other 57
         (10, 3, 2, True, False),
         (1, 30, 1, False, True),
     ],
 )
-def test_a_task_is_in_doubt_where_it_fails_if_others_fail_as_often(
+def test_a_task_is_doubtful_if_it_would_fail_at_the_observed_rate_of_errors(
     max_errors: int | None, own: int, errors: int, is_doubtful: bool, is_over: bool
 ) -> None:
     failures, of = Failures({"a" * 32: own}), task(max_errors)

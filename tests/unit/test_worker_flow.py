@@ -1,4 +1,4 @@
-"""Flows come to the same in a thread and in an event loop."""
+"""Flows have the same results in a thread and in an event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def found(value: Any) -> Step[Any]:
 
 
 @DRIVERS
-def test_a_flow_goes_on_with_what_its_steps_come_to(drive: Drive) -> None:
+def test_a_flow_continues_with_the_results_of_its_steps(drive: Drive) -> None:
     def flow() -> Flow[Any]:
         first = yield found(1)
         yield pause(0)
@@ -43,7 +43,7 @@ def test_a_flow_goes_on_with_what_its_steps_come_to(drive: Drive) -> None:
 
 @DRIVERS
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=repr)
-def test_what_a_step_raises_is_raised_in_the_flow_and_by_it(drive: Drive, error: BaseException) -> None:
+def test_an_exception_of_a_step_is_raised_in_the_flow_and_by_the_flow(drive: Drive, error: BaseException) -> None:
     seen: list[Any] = []
 
     def flow(swallows: bool) -> Flow[Any]:
@@ -62,8 +62,8 @@ def test_what_a_step_raises_is_raised_in_the_flow_and_by_it(drive: Drive, error:
     assert seen == [error, error]
 
 
-def test_a_client_that_raises_stop_iteration_raises_that() -> None:
-    """As a list of made-up answers does that is used up. Python lets none through a generator."""
+def test_stop_iteration_of_a_client_is_raised_unchanged() -> None:
+    """An exhausted list of made-up answers raises it. Python lets no StopIteration pass through a generator."""
     error = StopIteration("no more answers")
 
     def inner() -> Flow[Any]:
@@ -80,7 +80,7 @@ def test_a_client_that_raises_stop_iteration_raises_that() -> None:
 
 
 @DRIVERS
-def test_what_a_client_raises_because_of_a_stop_iteration_stays_as_it_is(drive: Drive) -> None:
+def test_an_exception_caused_by_stop_iteration_stays_unchanged(drive: Drive) -> None:
     error = RuntimeError("generator raised StopIteration")
     error.__cause__ = StopIteration()
     with pytest.raises(RuntimeError) as raised:
@@ -88,7 +88,7 @@ def test_what_a_client_raises_because_of_a_stop_iteration_stays_as_it_is(drive: 
     assert raised.value is error
 
 
-def test_a_coroutine_that_is_cancelled_ends_its_flow() -> None:
+def test_a_cancelled_coroutine_ends_its_flow() -> None:
     ended: list[str] = []
 
     def flow() -> Flow[None]:

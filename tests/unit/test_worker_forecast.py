@@ -1,4 +1,4 @@
-"""What a missing score is taken for: forecasts, and the outlooks of scouts."""
+"""Values assumed for missing scores: forecasts, and the outlooks of scouts."""
 
 from itertools import pairwise
 from statistics import NormalDist
@@ -42,7 +42,7 @@ MEANS: list[tuple[str, dict[str, dict[str, float]], float]] = [
 
 
 @pytest.mark.parametrize(("case", "known", "mean"), MEANS, ids=[row[0] for row in MEANS])
-def test_the_mean_that_is_expected(case: str, known: dict[str, dict[str, float]], mean: float) -> None:
+def test_the_expected_mean(case: str, known: dict[str, dict[str, float]], mean: float) -> None:
     assert forecast(**known).of("it", examples(10))[0] == pytest.approx(mean)
 
 
@@ -74,23 +74,25 @@ DEVIATIONS: list[tuple[str, dict[str, dict[str, float]], int, float]] = [
 
 
 @pytest.mark.parametrize(("case", "known", "count", "deviation"), DEVIATIONS, ids=[row[0] for row in DEVIATIONS])
-def test_how_far_off_it_may_be(case: str, known: dict[str, dict[str, float]], count: int, deviation: float) -> None:
+def test_the_expected_deviation_of_a_forecast(
+    case: str, known: dict[str, dict[str, float]], count: int, deviation: float
+) -> None:
     assert forecast(**known).of("it", examples(count))[1] == pytest.approx(deviation)
 
 
 def deviations(*known: int) -> list[float]:
-    """Of an evaluation on 100 examples, when it was run on so many of them and scored 1 on half."""
+    """Deviations for an evaluation of 100 examples after this number of scores, half of them 1."""
     others: dict[str, dict[str, float]] = {f"{n}": {f"{n} {m}": m % 2 for m in range(100)} for n in range(RECENT)}
     return [forecast(**others, it=first(*[0, 1] * (count // 2))).of("it", examples(100))[1] for count in known]
 
 
-def test_the_more_is_known_the_nearer_it_will_be() -> None:
+def test_more_known_scores_narrow_the_forecast() -> None:
     found = deviations(0, 2, 10, 30, 60, 90, 100)
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == len(found)
 
 
-def test_the_more_is_known_of_a_program_the_more_it_is_itself() -> None:
+def test_more_known_scores_of_a_program_give_them_more_weight() -> None:
     others: dict[str, dict[str, float]] = {"one": {f"{n}": n % 2 for n in range(100)}}
     means = [forecast(**others, it=first(*[1] * count)).of("it", ["another"])[0] for count in (0, 2, 10, 30, 100)]
     assert means == sorted(means)
@@ -99,7 +101,7 @@ def test_the_more_is_known_of_a_program_the_more_it_is_itself() -> None:
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_likely_scores_are_spread_about_the_forecast(position: int) -> None:
+def test_likely_scores_are_spread_around_the_forecast(position: int) -> None:
     first, *others = (outlook.score(position, 0.6, 0.1) for outlook in LIKELY)
     assert first == 0.6
     spread = [NormalDist(0.6, 0.1).cdf(score) * len(others) - 0.5 for score in sorted(others)]
@@ -120,7 +122,7 @@ def test_extreme_scores_are_further_apart_than_real_ones_and_in_opposite_orders(
     assert max(down) < -10 < 10 < min(up)
 
 
-def test_scouts_have_marks_of_their_own() -> None:
+def test_scouts_have_their_own_placeholders() -> None:
     outlooks: list[Outlook] = [*EXTREMES, *LIKELY]
     letters = [outlook.letter for outlook in outlooks]
     assert len(set(letters)) == len(letters)

@@ -1,4 +1,4 @@
-"""Which guesses a run can afford."""
+"""The guesses that a run can afford."""
 
 import pytest
 
@@ -16,7 +16,7 @@ ALLOWANCES: list[tuple[str, int, int, float]] = [
 
 
 @pytest.mark.parametrize(("case", "paid", "unneeded", "calls"), ALLOWANCES, ids=[row[0] for row in ALLOWANCES])
-def test_how_much_a_round_may_guess(case: str, paid: int, unneeded: int, calls: float) -> None:
+def test_the_number_of_guesses_that_a_round_may_make(case: str, paid: int, unneeded: int, calls: float) -> None:
     found = allowance(paid, unneeded)
     assert found == pytest.approx(calls)
     assert found <= 0 or unneeded + found == pytest.approx(WASTE * (paid + found))
@@ -35,7 +35,9 @@ CHOICES: list[tuple[str, float, list[tuple[str, int]], list[bool]]] = [
 
 
 @pytest.mark.parametrize(("case", "allowed", "guesses", "taken"), CHOICES, ids=[row[0] for row in CHOICES])
-def test_which_guesses_are_made(case: str, allowed: float, guesses: list[tuple[str, int]], taken: list[bool]) -> None:
+def test_the_guesses_that_are_made(
+    case: str, allowed: float, guesses: list[tuple[str, int]], taken: list[bool]
+) -> None:
     choice = Guesses(allowed, PRICES)
     made = [choice.take(Sighting(kind, digest(number), False, cells)) for number, (kind, cells) in enumerate(guesses)]
     assert made == taken

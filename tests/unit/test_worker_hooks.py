@@ -1,4 +1,4 @@
-"""Code of the user's that runs within a cell sees stock DSPy, whatever the plan around it replaced."""
+"""User code within a cell sees stock DSPy, whatever the plan around it replaced."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +33,7 @@ def holding() -> Any:
     return lambda example: forward(**example.inputs())
 
 
-def test_what_stands_in_the_place_of_stocks_counts_and_travels_as_stocks(provider: Provider) -> None:
+def test_replacements_of_stock_functions_count_and_are_sent_as_the_originals(provider: Provider) -> None:
     def script() -> Any:
         held = holding()
         copy = CODEC.loads(CODEC.dumps(held))

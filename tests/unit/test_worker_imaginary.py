@@ -1,4 +1,4 @@
-"""The imaginary provider: answers in the form that was asked for, the same in every process, and no call leaves."""
+"""The imaginary provider: answers in the requested form, the same in every process, without a real call."""
 
 import asyncio
 import enum
@@ -59,7 +59,7 @@ class Everything(dspy.Signature):
 
 @pytest.fixture
 def lm() -> Iterator[Any]:
-    """A model that nobody answers for; every call to it is counted."""
+    """A model without a provider; every call to it is counted."""
     model = dspy.LM("openai/nobody", api_base=NOWHERE, api_key="none", num_retries=0)
     calls: list[Any] = []
     with dspy.context(lm=model, disable_history=True), imagined(lambda lm, call, answer: calls.append(call)):
@@ -69,7 +69,7 @@ def lm() -> Iterator[Any]:
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: type(adapter).__name__)
 @pytest.mark.parametrize("letter", ["Hello.", "[[ ## kind ## ]]\nno", "<kind>no</kind>"])
-def test_an_answer_has_the_types_that_were_asked_for(lm: Any, adapter: Any, letter: str) -> None:
+def test_an_answer_has_the_requested_types(lm: Any, adapter: Any, letter: str) -> None:
     with dspy.context(adapter=adapter):
         told = dspy.Predict(Everything)(letter=letter)
     assert len(lm.calls) == 1  # no second try with another adapter
@@ -83,7 +83,7 @@ def test_an_answer_has_the_types_that_were_asked_for(lm: Any, adapter: Any, lett
     assert len(str(told.reasoning).split()) > 10
 
 
-def test_a_type_that_contains_itself_comes_to_an_end(lm: Any) -> None:
+def test_a_recursive_type_gets_a_finite_answer(lm: Any) -> None:
     signature = dspy.Signature("letter -> tree: Tree", custom_types={"Tree": Tree})
     assert isinstance(dspy.Predict(signature)(letter="x").tree, Tree)
 
@@ -115,7 +115,7 @@ def test_tokens_are_a_quarter_of_the_characters(lm: Any) -> None:
     assert 100 < usage["completion_tokens"] < 500
 
 
-def test_an_agent_comes_to_its_end_and_its_tools_are_not_called(lm: Any) -> None:
+def test_an_agent_finishes_and_its_tools_are_not_called(lm: Any) -> None:
     def send(to: str) -> str:
         raise AssertionError("called")
 
@@ -127,7 +127,7 @@ def test_an_agent_comes_to_its_end_and_its_tools_are_not_called(lm: Any) -> None
 
 @pytest.mark.parametrize("native", [True, False], ids=["native calls", "calls in the text"])
 @pytest.mark.parametrize("most", [5, 1], ids=["finishes", "is made to finish"])
-def test_a_second_react_ends_by_its_own_tool_and_no_other_is_called(lm: Any, native: bool, most: int) -> None:
+def test_a_second_react_finishes_by_its_own_tool_and_calls_no_other_tool(lm: Any, native: bool, most: int) -> None:
     def send(to: str) -> str:
         raise AssertionError("called")
 
@@ -140,7 +140,7 @@ def test_a_second_react_ends_by_its_own_tool_and_no_other_is_called(lm: Any, nat
     assert len(lm.calls) == 2
 
 
-def test_agents_take_as_many_steps_as_they_are_taken_to_take() -> None:
+def test_agents_take_the_assumed_number_of_steps() -> None:
     model = dspy.LM("openai/nobody", api_base=NOWHERE, api_key="none", num_retries=0)
     calls: list[Any] = []
     undo = install(lambda lm, call, answer: calls.append(call), tool_calls=4)
@@ -191,7 +191,7 @@ def test_a_model_of_the_users_own_is_imagined_too(lm: Any) -> None:
         assert dspy.Predict("letter -> urgent: bool")(letter="x").urgent in (True, False)
 
 
-def test_stock_is_back_afterwards() -> None:
+def test_the_stock_client_is_restored_afterwards() -> None:
     from dspy.clients import execution
 
     def hooked() -> tuple[Any, ...]:

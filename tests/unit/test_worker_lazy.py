@@ -41,7 +41,7 @@ print("\\n".join(said))
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "as in stock"])
-def test_a_call_waits_for_an_import_of_litellm_that_is_under_way(guarded: bool) -> None:
+def test_a_call_waits_for_an_import_of_litellm_in_progress(guarded: bool) -> None:
     guard = "lazy.guard()" if guarded else ""
     said = run_python(CROWD.format(guard=guard), FAULTS, LITELLM="slow").stdout.splitlines()
     assert len(said) >= 7
@@ -63,7 +63,7 @@ def test_a_call_waits_for_an_import_of_litellm_that_is_under_way(guarded: bool) 
     ],
     ids=str,
 )
-def test_whose_calls_litellm_makes(lm: dict[str, object], needs: bool) -> None:
+def test_the_models_that_litellm_serves(lm: dict[str, object], needs: bool) -> None:
     assert client().needs_litellm(dspy.LM(**lm)) is needs
 
 
@@ -106,7 +106,7 @@ else:
     ],
     ids=str,
 )
-def test_litellm_is_imported_ahead_where_a_model_needs_it(
+def test_litellm_is_imported_in_advance_if_a_model_needs_it(
     tmp_path: Path, model: str, fault: dict[str, str], said: str
 ) -> None:
     ended = run_python(AHEAD.format(model=model), FAULTS, **fault)

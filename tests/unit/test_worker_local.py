@@ -60,14 +60,14 @@ SECRET = {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"student": "c
 # --- the command line ----------------------------------------------------------------------------------------------
 
 
-def test_the_version_is_told_with_dspys(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed_with_that_of_dspy(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"dspy-swarm {version('swarm-worker')}, DSPy {version('dspy')}\n"
 
 
-def test_a_log_is_told_line_by_line_once_and_to_its_end(tmp_path: Path) -> None:
+def test_a_log_is_printed_line_by_line_once_and_completely(tmp_path: Path) -> None:
     log, said = tmp_path / "work.log", list[str]()
     log.write_text("of an earlier process\n")
     with following(log, said.append), log.open("a") as file:
@@ -80,7 +80,7 @@ def test_a_log_is_told_line_by_line_once_and_to_its_end(tmp_path: Path) -> None:
 # --- manifests ---------------------------------------------------------------------------------------------------
 
 
-def test_a_file_may_hold_all_that_the_compilation_names(tmp_path: Path) -> None:
+def test_a_file_may_hold_all_objects_that_the_compilation_names(tmp_path: Path) -> None:
     binary = {"kind": "ConfigMap", "metadata": {"name": "code"}, "binaryData": {"b.py": "eCA9IDI="}} | {
         "data": {"a.py": "x = 1"}
     }
@@ -91,7 +91,7 @@ def test_a_file_may_hold_all_that_the_compilation_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["c.yaml", ""], ids=["the file", "the folder"])
-def test_a_kustomization_may_generate_them(tmp_path: Path, what: str) -> None:
+def test_a_kustomization_may_generate_the_objects(tmp_path: Path, what: str) -> None:
     write(tmp_path, compilation(**MAPS, **KEY))
     write(tmp_path, SECRET, name="secret.yaml")
     (tmp_path / "triage.py").write_text("x = 1")
@@ -123,7 +123,7 @@ def test_a_generator_makes_what_kustomize_makes(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_kustomization_may_stand_on_another(tmp_path: Path) -> None:
+def test_a_kustomization_may_include_another(tmp_path: Path) -> None:
     write(tmp_path / "base", compilation(), CODE, SECRET)
     write(tmp_path / "base", {"resources": ["c.yaml"]}, name="kustomization.yaml")
     write(tmp_path / "over", {"resources": ["../base"]}, name="kustomization.yaml")
@@ -132,7 +132,7 @@ def test_a_kustomization_may_stand_on_another(tmp_path: Path) -> None:
     assert read(tmp_path / "over", {}).folder == tmp_path / "over"
 
 
-def test_a_file_that_is_no_yaml_is_told_by_its_line_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_yaml_is_reported_by_its_line_only(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("kind: Secret\nstringData:\n  key: sk-of-mine: 1\n")
     with pytest.raises(BadInput, match=r"c\.yaml is not YAML: line 3, column 18: mapping values are not") as refused:
         read(tmp_path / "c.yaml", {})
@@ -169,7 +169,7 @@ def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
         ([{"kind": "ConfigMap", "data": ["a"]}], "InvalidSpec", "a ConfigMap is malformed"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_run(tmp_path: Path, documents: list[Any], reason: str, says: str) -> None:
+def test_invalid_manifests_are_refused(tmp_path: Path, documents: list[Any], reason: str, says: str) -> None:
     with pytest.raises(BadInput) as error:
         read(write(tmp_path, *documents), {})
     assert error.value.reason == reason
@@ -188,7 +188,7 @@ def test_what_cannot_be_run(tmp_path: Path, documents: list[Any], reason: str, s
         ("resources: [missing.yaml]", "missing.yaml cannot be read: No such file"),
     ],
 )
-def test_what_is_no_kustomization(tmp_path: Path, text: str, says: str) -> None:
+def test_invalid_kustomizations_are_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "kustomization.yaml").write_text(text)
     with pytest.raises(BadInput) as error:
         read(write(tmp_path, compilation()), {})
@@ -197,7 +197,7 @@ def test_what_is_no_kustomization(tmp_path: Path, text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(("content", "says"), [(None, "cannot be read: No such file"), (b"a: [", "is not YAML")])
-def test_a_file_that_is_none(tmp_path: Path, content: bytes | None, says: str) -> None:
+def test_a_missing_or_malformed_file_is_refused(tmp_path: Path, content: bytes | None, says: str) -> None:
     if content:
         (tmp_path / "c.yaml").write_bytes(content)
     with pytest.raises(BadInput, match=says):
@@ -227,7 +227,7 @@ def call(number: int, body: bytes = b"") -> Record:
     return Record(RecordKind.CALL, CallMade(key=digest(number), usage=Usage(calls=1)).to_header(), body)
 
 
-def test_a_folder_is_laid_out_and_goes_on(tmp_path: Path) -> None:
+def test_a_folder_is_laid_out_and_can_be_continued(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     folder, _ = opened(tmp_path / "j", manifest)
     folder.append(result(1))
@@ -238,7 +238,7 @@ def test_a_folder_is_laid_out_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}, {"limits": {"cellSeconds": 5}}])
-def test_another_state_begins_a_new_run_in_the_same_folder(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_another_state_starts_a_new_run_in_the_same_folder(tmp_path: Path, change: dict[str, Any]) -> None:
     folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
     folder.append(result(1))
     folder, second = opened(tmp_path / "j", manifest_of(tmp_path, **change))
@@ -249,7 +249,7 @@ def test_another_state_begins_a_new_run_in_the_same_folder(tmp_path: Path, chang
     assert list(read_folder(before)) == [result(1)]
 
 
-def test_a_run_that_brought_nothing_leaves_nothing(tmp_path: Path) -> None:
+def test_a_run_without_results_leaves_nothing(tmp_path: Path) -> None:
     folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
     (folder.tasks_folder(0)).mkdir(parents=True)
     folder, second = opened(tmp_path / "j", manifest_of(tmp_path, code="x = 2"))
@@ -257,14 +257,14 @@ def test_a_run_that_brought_nothing_leaves_nothing(tmp_path: Path) -> None:
     assert second.run_id != first.run_id
 
 
-def test_a_key_that_a_config_map_has_no_more_is_gone(tmp_path: Path) -> None:
+def test_a_file_disappears_with_its_key_in_the_config_map(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     opened(tmp_path / "j", replace(manifest, config_maps={**manifest.config_maps, "code": {"old.py": b""}}))
     opened(tmp_path / "j", manifest)
     assert [path.name for path in (tmp_path / "j" / "sources" / "code").iterdir()] == ["a.py"]
 
 
-def test_a_driver_that_was_killed_while_it_put_a_run_aside_loses_nothing(tmp_path: Path) -> None:
+def test_a_driver_killed_while_archiving_a_run_loses_nothing(tmp_path: Path) -> None:
     folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
     folder.append(result(1))
     aside = folder.earlier.root / f"000001-{first.run_id}"
@@ -308,7 +308,7 @@ def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_of_somebody_elses_is_no_journal(tmp_path: Path) -> None:
+def test_a_foreign_folder_is_not_taken_for_a_journal(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     (theirs / "sources").mkdir(parents=True)
     (theirs / "sources" / "mine.py").write_text("x = 1")
@@ -320,7 +320,7 @@ def test_a_folder_of_somebody_elses_is_no_journal(tmp_path: Path) -> None:
     assert [path.name for path in theirs.rglob("*")] == ["sources", "mine.py"]
 
 
-def test_a_journal_whose_driver_was_killed_at_any_moment_is_one(tmp_path: Path) -> None:
+def test_a_journal_stays_valid_if_its_driver_is_killed_at_any_moment(tmp_path: Path) -> None:
     for left in ((), ("lock",), ("lock", "journal"), ("lock", "earlier", "rounds")):
         root = tmp_path / "-".join(("j", *left))
         root.mkdir()
@@ -330,7 +330,7 @@ def test_a_journal_whose_driver_was_killed_at_any_moment_is_one(tmp_path: Path) 
             assert (root / "lock").exists()
 
 
-def test_a_rounds_tasks_replace_those_of_a_driver_that_was_killed(tmp_path: Path) -> None:
+def test_tasks_of_a_round_replace_those_of_a_killed_driver(tmp_path: Path) -> None:
     folder = JournalFolder(tmp_path)
     folder.put_tasks(0, [blob(key="old")])
     (folder.tasks_folder(0) / "0001.shard").write_bytes(b"torn")
@@ -347,7 +347,7 @@ def test_a_rounds_tasks_replace_those_of_a_driver_that_was_killed(tmp_path: Path
         (Waste(cells=2, calls=3), "waste: 3 LM calls (1.5 %) for 2 cells that were not needed"),
     ],
 )
-def test_the_report_tells_what_was_paid_in_vain(tmp_path: Path, wasted: Waste, line: str) -> None:
+def test_the_report_shows_wasted_calls(tmp_path: Path, wasted: Waste, line: str) -> None:
     report = Report(scores=Scores(baseline=50.0, best=75.0), usage=Usage(calls=200), rounds=2, wasted=wasted)
     console = Console(file=StringIO(), width=200)
     print_report(console, report, tmp_path, "triage:Triage", 3.0)
@@ -357,7 +357,7 @@ def test_the_report_tells_what_was_paid_in_vain(tmp_path: Path, wasted: Waste, l
     assert line in lines
 
 
-def test_the_report_of_a_run_that_went_on_tells_what_this_command_paid(tmp_path: Path) -> None:
+def test_the_report_of_a_continued_run_shows_what_this_command_paid(tmp_path: Path) -> None:
     folder = JournalFolder(tmp_path)
     folder.journal.mkdir()
     folder.append(call(1))
@@ -369,7 +369,7 @@ def test_the_report_of_a_run_that_went_on_tells_what_this_command_paid(tmp_path:
     assert "1 LM calls, 0 tokens, 0 rounds by the run so far; 0 LM calls and 3 s now" in console.file.getvalue()
 
 
-def test_the_report_tells_what_was_not_paid_for(tmp_path: Path) -> None:
+def test_the_report_shows_reused_results(tmp_path: Path) -> None:
     candidates = [Candidate(name="seed 1", score=75.0), Candidate(name="seed 0", score=74.0, bound=True)]
     pruned = Pruned(candidates=1, cells=1200)
     report = Report(scores=Scores(baseline=50.0, best=75.0), candidates=candidates, pruned=pruned)
@@ -402,7 +402,7 @@ def test_the_artifact_is_loaded_as_the_entrypoint_was(entrypoint: str, is_instan
     assert told[-3:] == [*lines, 'program.load("artifact/program.json")']
 
 
-def test_candidates_say_on_what_they_were_scored_where_the_winner_was_scored_on_something_else() -> None:
+def test_candidates_name_their_data_if_the_winner_was_scored_on_other_data() -> None:
     candidates = [Candidate(name="candidate 0", score=80.0)]
     told = [
         printed(Report(scores=Scores(), candidates=candidates, candidates_on=on))
@@ -414,7 +414,7 @@ def test_candidates_say_on_what_they_were_scored_where_the_winner_was_scored_on_
     ]
 
 
-def test_more_candidates_than_are_shown_end_in_an_ellipsis() -> None:
+def test_a_shortened_list_of_candidates_ends_in_an_ellipsis() -> None:
     candidates = [Candidate(name=f"seed {n}", score=90.0 - n) for n in range(7)]
     [line] = [line for line in printed(Report(scores=Scores(), candidates=candidates)) if "candidates" in line]
     assert line.startswith("7 candidates, best first: seed 0 90.0, ")
@@ -427,7 +427,7 @@ def test_more_candidates_than_are_shown_end_in_an_ellipsis() -> None:
      (0, "2 LM calls, 30 tokens, 0.0000 USD, 0 rounds, 3 s in this run"),
      (None, "2 LM calls, 30 tokens, 0 rounds, 3 s in this run")],
 )  # fmt: skip
-def test_the_report_tells_usd_where_prices_are_known(micro_usd: int | None, line: str) -> None:
+def test_the_report_shows_usd_if_prices_are_known(micro_usd: int | None, line: str) -> None:
     usage = Usage(calls=2, prompt_tokens=20, completion_tokens=10, micro_usd=micro_usd)
     assert line in printed(Report(scores=Scores(), usage=usage))
 
@@ -437,7 +437,7 @@ def test_the_report_tells_usd_where_prices_are_known(micro_usd: int | None, line
     [((), "0 calls"), ((1_000, 200), "2 calls, 0.0012 USD"), ((1_000, None), "2 calls")],
     ids=["no call", "known", "not known"],
 )
-def test_a_round_begins_with_what_was_spent_before_it(costs: tuple[int | None, ...], told: str) -> None:
+def test_a_round_starts_with_the_spending_before_it(costs: tuple[int | None, ...], told: str) -> None:
     console = Console(file=StringIO(), width=200)
     display = Display(console)
     for number, cost in enumerate(costs):
@@ -446,7 +446,7 @@ def test_a_round_begins_with_what_was_spent_before_it(costs: tuple[int | None, .
     assert console.file.getvalue().splitlines() == [f"round 1  2 workers: 4 cells, {told}"]  # type: ignore[attr-defined]
 
 
-def test_the_first_result_is_the_only_one_that_is_journaled(tmp_path: Path) -> None:
+def test_only_the_first_result_is_journaled(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     folder, request = opened(tmp_path / "j", manifest)
     driver = Driver(folder, request, Processes(folder, manifest), Watcher(), workers=1)
@@ -469,10 +469,10 @@ def test_the_first_result_is_the_only_one_that_is_journaled(tmp_path: Path) -> N
         ({names.ENV_ALLOWANCE: "{}"}, 5, Spending(calls=5, tokens=30)),
     ],
 )
-def test_a_process_that_was_killed_spent_no_less_than_its_results_took(
+def test_a_killed_process_spent_at_least_what_its_results_cost(
     tmp_path: Path, allowance: dict[str, str], booked: int, spent: Spending
 ) -> None:
-    """Where it does not tell ahead, each of its threads may have had an answer that it did not print."""
+    """Without reports in advance, each of its threads may have had an answer that it did not print."""
     said = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=booked)).to_header())
     finished = Result(key=digest(1), outcome=Outcome.OK, usage=Usage(calls=1, prompt_tokens=20, completion_tokens=10))
     printed = (said, Record(RecordKind.RESULT, finished.to_header()))
@@ -512,7 +512,7 @@ EDITED = (ExitCode.DRIFT, WorkerReason.SOURCE_CHANGED)
         "a damaged journal",
     ],
 )
-def test_a_journal_is_of_another_state_where_the_first_plan_says_so(
+def test_the_first_plan_decides_whether_a_journal_is_of_another_state(
     journal: list[Record], plans: list[tuple[ExitCode, str | None]], kind: type[RunFailed], tmp_path: Path
 ) -> None:
     blocked = Record(RecordKind.PLAN, PlanEnd(outcome=PlanOutcome.BLOCKED, round=0, binding="b", tasks=[]).to_header())
@@ -533,7 +533,7 @@ def test_a_journal_is_of_another_state_where_the_first_plan_says_so(
     assert type(error.value) is kind
 
 
-def test_what_is_started_after_a_stop_is_not_started(tmp_path: Path) -> None:
+def test_no_process_starts_after_a_stop(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     folder, _ = opened(tmp_path / "j", manifest)
     processes = Processes(folder, manifest)
@@ -542,7 +542,7 @@ def test_what_is_started_after_a_stop_is_not_started(tmp_path: Path) -> None:
     assert (ended.exit_code, ended.is_done) == (75, False)
 
 
-def test_a_signal_handler_may_stop_while_a_process_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_handler_may_stop_while_a_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = manifest_of(tmp_path)
     folder, _ = opened(tmp_path / "j", manifest)
     processes, start, started = Processes(folder, manifest), Launcher.start, []

@@ -1,4 +1,4 @@
-"""Scouts and their referee: what joins a round."""
+"""Scouts and their referee: the effects that join a round."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def agreed(
     return found
 
 
-def test_a_plan_that_cannot_fork_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_cannot_fork_continues_without_scouts(monkeypatch: pytest.MonkeyPatch) -> None:
     stock, forks = os.fork, 0
 
     def fork() -> int:
@@ -90,12 +90,14 @@ SCRIPTS: list[tuple[str, Callable[[Scout], object], list[int]]] = [
 
 
 @pytest.mark.parametrize(("case", "script", "expected"), SCRIPTS, ids=[row[0] for row in SCRIPTS])
-def test_what_joins_a_round(case: str, script: Callable[[Scout], object], expected: list[int]) -> None:
+def test_effects_that_all_scouts_request_join_a_round(
+    case: str, script: Callable[[Scout], object], expected: list[int]
+) -> None:
     assert agreed(script) == expected
 
 
 @pytest.mark.parametrize("kind", ["new", "of a pool", "of a pool that was there", "a progress bar's"])
-def test_a_scout_ends_where_something_is_left_to_a_thread(kind: str) -> None:
+def test_a_scout_ends_before_it_starts_a_thread(kind: str) -> None:
     with ThreadPoolExecutor(1) as before:
         before.submit(int).result()
 
@@ -115,7 +117,7 @@ def test_a_scout_ends_where_something_is_left_to_a_thread(kind: str) -> None:
         assert agreed(script) == ([1, 3] if kind == "a progress bar's" else [1])
 
 
-def test_what_is_known_is_told_when_all_come_to_it() -> None:
+def test_a_known_effect_is_reported_once_all_scouts_reach_it() -> None:
     met: list[str] = []
     agreed(
         lambda it: [sight(it, 1), sight(it, 2), sight(it, 1), differing(it, 2, 1), sight(it, 3)],
@@ -126,7 +128,7 @@ def test_what_is_known_is_told_when_all_come_to_it() -> None:
 
 
 def by_letter(scout: Scout, *numbers: int) -> bool:
-    """Each of the likely scouts wants its own."""
+    """Each of the likely scouts needs its own effect."""
     return sight(scout, numbers["CDEF".index(scout.letter)])
 
 
@@ -151,7 +153,7 @@ QUORUM: list[tuple[str, Callable[[Scout], object], int, list[int]]] = [
 
 
 @pytest.mark.parametrize(("case", "script", "quorum", "expected"), QUORUM, ids=[row[0] for row in QUORUM])
-def test_what_enough_scouts_want(
+def test_effects_that_enough_scouts_request_join_a_round(
     case: str, script: Callable[[Scout], object], quorum: int, expected: list[int]
 ) -> None:
     assert agreed(script, outlooks=LIKELY[:4], quorum=quorum) == expected
@@ -162,7 +164,7 @@ def test_a_round_takes_no_more_than_its_limit(limit: int, expected: list[int]) -
     assert agreed(lambda it: [sight(it, number) for number in range(4)], limit=limit) == expected
 
 
-def test_only_what_is_chosen_joins_a_round_and_what_is_not_is_no_disagreement() -> None:
+def test_only_chosen_effects_join_a_round_and_others_are_no_disagreement() -> None:
     asked: list[tuple[str, int]] = []
 
     def odd(sighting: Sighting) -> bool:
@@ -180,7 +182,7 @@ def test_only_what_is_chosen_joins_a_round_and_what_is_not_is_no_disagreement() 
     assert asked == [(digest(number), cells) for number, cells in ((1, 10), (2, 20), (3, 0), (7, 0))]
 
 
-def test_what_the_round_has_is_not_asked_for_again() -> None:
+def test_effects_in_the_round_are_not_requested_again() -> None:
     assert agreed(lambda it: [sight(it, 1), sight(it, 2)], frozenset({1})) == [2]
 
 
@@ -189,7 +191,7 @@ def test_the_budget_bounds_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert agreed(lambda it: [sight(it, number) for number in range(100)]) == [0, 1, 2, 3, 4]
 
 
-def test_a_scout_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_scout_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scouts, "PATIENCE_SECONDS", 0.1)
     assert agreed(lambda it: [sight(it, 1), it.letter == "A" or threading.Event().wait(), sight(it, 2)]) == [1]
 
@@ -209,6 +211,6 @@ def test_no_scout_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(pid, 0)
 
 
-def test_there_is_no_looking_ahead_from_another_thread() -> None:
+def test_there_is_no_lookahead_from_another_thread() -> None:
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(look, set(), print, EXTREMES).result() is None

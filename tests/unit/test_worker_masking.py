@@ -1,4 +1,4 @@
-"""What is told of the user's values is redacted before it is cut: half a secret is not found any more."""
+"""Texts with the user's values are redacted before they are cut: half a secret could not be found."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -54,7 +54,7 @@ def program(before: str) -> str:
     [(score, VALUE), (example, VALUE_TEXT), (program, VALUE_TEXT)],
     ids=["what a metric returns", "an example that differs", "a program that differs"],
 )
-def test_a_secret_is_not_told_wherever_a_text_is_cut(tell: Any, most: int) -> None:
+def test_a_secret_is_redacted_wherever_a_text_is_cut(tell: Any, most: int) -> None:
     for before in range(most - 300 if most > 300 else 0, most):
         told = tell("x" * before)
         assert KEY[:HALF] not in told, before

@@ -1,4 +1,4 @@
-"""From the spec's union to a compile: what stock DSPy is given, which models it asks, and what is refused before."""
+"""From the spec's union to a compile: the arguments of stock DSPy, the models that it calls, and refusals."""
 
 import sys
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def models(provider: RunningProvider) -> Iterator[Models]:
         yield made
 
 
-# --- what stock DSPy is given ------------------------------------------------------------------------------------
+# --- arguments of stock DSPy ------------------------------------------------------------------------------------
 
 ALL_PARAMETERS: dict[str, dict[str, Any]] = {
     "labeledFewShot": {"k": 3, "sample": False},
@@ -117,9 +117,9 @@ ATTRIBUTES = {
     },
     "bootstrapFewShotWithOptuna": {"num_candidate_programs": "num_candidate_sets"},
 }
-"""Where a stock optimizer keeps a parameter under another name."""
+"""Parameters that a stock optimizer keeps under another name."""
 OBJECTS = {"code_proposer", "instruction_proposer", "sampling_strategy", "selection_strategy"}
-"""Parameters of which stock gets an object: other tests see to them."""
+"""Parameters for which stock gets an object: other tests check them."""
 
 
 def stock_call(given: Optimizer, metric: Any, models: Models) -> Any:
@@ -183,7 +183,7 @@ def stock_gepa(**given: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["shorter", "Shorter", "shortest"])
-def test_gepas_functions_come_from_the_users_files(proposers: None, name: str) -> None:
+def test_functions_of_gepa_come_from_the_users_files(proposers: None, name: str) -> None:
     stock = stock_gepa(instructionProposer=f"gepa_functions:{name}", componentSelector="gepa_functions:first")
     proposed = stock.custom_instruction_proposer(
         candidate={"a": "a long instruction"}, reflective_dataset={}, components_to_update=["a"]
@@ -210,7 +210,7 @@ def test_gepas_functions_come_from_the_users_files(proposers: None, name: str) -
          "subsample_scores, candidate_idx, candidate), not "),
     ],
 )  # fmt: skip
-def test_what_is_no_function_of_gepas(proposers: None, given: dict[str, Any], problem: str) -> None:
+def test_invalid_functions_for_gepa_are_refused(proposers: None, given: dict[str, Any], problem: str) -> None:
     with pytest.raises(BadInput) as refused:
         stock_gepa(**given)
     assert refused.value.reason == "OptimizerInvalid"
@@ -232,12 +232,14 @@ def test_what_is_no_function_of_gepas(proposers: None, given: dict[str, Any], pr
         ({"selectionStrategy": {"topKImprovements": {"k": 2}}}, "selection_strategy", "TopKImprovements", {"k": 2}),
     ],
 )
-def test_gepas_strategies_are_stocks(given: dict[str, Any], name: str, kind: str, values: dict[str, int]) -> None:
+def test_the_strategies_of_gepa_are_those_of_stock(
+    given: dict[str, Any], name: str, kind: str, values: dict[str, int]
+) -> None:
     [(found, strategy)] = stock_gepa(**given).gepa_kwargs.items()
     assert (found, type(strategy).__name__, vars(strategy)) == (name, kind, values)
 
 
-def test_an_option_that_the_installed_gepa_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_unknown_to_the_installed_gepa_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import gepa.api
 
     monkeypatch.setattr(gepa.api, "optimize", lambda seed_candidate, trainset: None)
@@ -249,7 +251,9 @@ def test_an_option_that_the_installed_gepa_does_not_know(monkeypatch: pytest.Mon
     )
 
 
-def test_an_option_of_gepa_that_an_older_dspy_does_not_know(monkeypatch: pytest.MonkeyPatch, proposers: None) -> None:
+def test_an_option_of_gepa_unknown_to_an_older_dspy_is_refused(
+    monkeypatch: pytest.MonkeyPatch, proposers: None
+) -> None:
     stock = dspy.GEPA.__init__
 
     def older(self: Any, metric: Any, *, auto: Any = None, reflection_lm: Any = None, gepa_kwargs: Any = None) -> None:
@@ -273,7 +277,7 @@ def test_an_option_of_gepa_that_an_older_dspy_does_not_know(monkeypatch: pytest.
         ({"numCandidates": 3, "numTrials": 4, "minibatchSize": 6}, None, 4),
     ],
 )
-def test_miprov2_is_light_where_nothing_says_how_much(
+def test_miprov2_is_light_by_default(
     models: Models, given: dict[str, Any], auto: str | None, trials: int | None
 ) -> None:
     compiling = stock_call(optimizer("miprov2", **given), right, models)
@@ -312,7 +316,7 @@ def test_every_optimizer_compiles_with_the_models_of_its_roles(
     assert set(provider.stats()["by_status"]) <= {"200"}
 
 
-def test_roles_that_nobody_named_are_the_student(provider: RunningProvider, models: Models) -> None:
+def test_unnamed_roles_use_the_student(provider: RunningProvider, models: Models) -> None:
     student_only = Models(models.student, models.student, models.student)
     for name, given in {"copro": {"breadth": 2, "depth": 1}, "gepa": {"maxMetricCalls": 24}}.items():
         prepare(optimizer(name, **given), told, DATA, student_only)(Triage())
@@ -323,7 +327,7 @@ def test_roles_that_nobody_named_are_the_student(provider: RunningProvider, mode
 @pytest.mark.parametrize(
     ("name", "given"), [(name, given) for name, given, *_ in COMPILES if not name.startswith(("labeled", "simba"))]
 )
-def test_without_a_validation_set_scores_are_of_the_examples_that_stock_takes_for_it(
+def test_without_a_validation_set_the_examples_that_stock_chooses_are_scored(
     monkeypatch: pytest.MonkeyPatch, models: Models, name: str, given: dict[str, Any], size: int
 ) -> None:
     devsets: list[list[Any]] = []
@@ -360,14 +364,14 @@ def test_without_a_validation_set_scores_are_of_the_examples_that_stock_takes_fo
         ("custom", {"entrypoint": "a:b"}, 0, "all 10 training examples"),
     ],
 )
-def test_which_examples_are_scored_is_told(name: str, given: dict[str, Any], first: int, told_as: str) -> None:
+def test_the_report_names_the_scored_examples(name: str, given: dict[str, Any], first: int, told_as: str) -> None:
     chosen = optimizer(name, **given)
     assert DATA.scored_on(chosen) == "the validation set"
     data = Data(train=DATA.train, validation=None, test=[])
     assert (data.scored(chosen), data.scored_on(chosen)) == (DATA.train[first:], told_as)
 
 
-def test_an_optimizer_that_an_older_dspy_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optimizer_missing_from_an_older_dspy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(dspy.experimental, "ReAnchor")
     nowhere = Models(client("a"), client("b"), client("c"))
     with pytest.raises(BadInput) as refused:
@@ -407,7 +411,9 @@ def test_optuna_has_a_seed(models: Models) -> None:
         ("miprov2", {"maxBootstrappedDemos": 0, "maxLabeledDemos": 0}, None),
     ],
 )  # fmt: skip
-def test_an_optimizer_that_does_not_go_with_the_data(name: str, given: dict[str, Any], problem: str | None) -> None:
+def test_an_optimizer_that_does_not_fit_the_data_is_refused(
+    name: str, given: dict[str, Any], problem: str | None
+) -> None:
     nowhere = Models(client("a"), client("b"), client("c"))
     with dspy.context(lm=nowhere.student):
         if problem is None:
@@ -429,7 +435,7 @@ def test_an_optimizer_that_does_not_go_with_the_data(name: str, given: dict[str,
         (10, {"numCandidates": 3, "numTrials": 4, "minibatchSize": 8}, None),
     ],
 )  # fmt: skip
-def test_miprov2_does_not_go_with_a_training_set_that_it_cannot_divide(
+def test_miprov2_refuses_a_training_set_that_it_cannot_divide(
     train: int, given: dict[str, Any], problem: str | None
 ) -> None:
     nowhere = Models(client("a"), client("b"), client("c"))
@@ -452,7 +458,7 @@ def test_miprov2_does_not_go_with_a_training_set_that_it_cannot_divide(
         ("gepa", {"auto": "light"}, "gepa"),
     ],
 )
-def test_a_package_that_is_not_installed(
+def test_a_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, given: dict[str, Any], package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -540,7 +546,7 @@ def test_a_function_gets_the_models_that_it_has_parameters_for(custom: None) -> 
         ("nothing", '"custom_optimizers:nothing" returned a NoneType, not a dspy.Module. Return the compiled program.'),
     ],
 )  # fmt: skip
-def test_what_is_no_optimizer(custom: None, function: str, problem: str) -> None:
+def test_invalid_optimizers_are_refused(custom: None, function: str, problem: str) -> None:
     with pytest.raises(BadInput) as refused:
         compiled(function)
     assert refused.value.reason == "OptimizerInvalid"
@@ -548,12 +554,12 @@ def test_what_is_no_optimizer(custom: None, function: str, problem: str) -> None
     assert problem in str(refused.value)
 
 
-def test_what_an_optimizer_raises_ends_the_compile(custom: None) -> None:
+def test_an_exception_of_an_optimizer_ends_the_compile(custom: None) -> None:
     with pytest.raises(CompileFailed, match=r"^custom: KeyError: 'missing'$"):
         compiled("failing")
 
 
-def test_a_machine_that_lacks_something_ends_no_compile(custom: None) -> None:
+def test_a_full_disk_does_not_count_as_a_failed_compile(custom: None) -> None:
     with pytest.raises(InfrastructureFailed, match="No space left on device"):
         compiled("on_a_full_disk")
 
@@ -562,7 +568,7 @@ def test_a_machine_that_lacks_something_ends_no_compile(custom: None) -> None:
 
 
 def score_of(value: Any) -> float | None:
-    """The baseline of a program on four examples, by a metric that returns this for every second one."""
+    """The baseline of a program on four examples, by a metric that returns this value for every second example."""
     progress = Progress()
     values = iter([value, False] * 100)
     nowhere = Models(client("a"), client("b"), client("c"))
@@ -600,7 +606,7 @@ def test_a_score_may_come_with_feedback(value: Any, score: float) -> None:
         (dspy.Prediction(feedback="no score"), "does not have a 'score' field"),
     ],
 )
-def test_values_that_are_no_scores_are_told(value: Any, says: str) -> None:
+def test_values_that_are_not_scores_are_reported(value: Any, says: str) -> None:
     with pytest.raises(BadInput) as refused:
         score_of(value)
     assert refused.value.reason == "EvaluationFailed"

@@ -1,4 +1,4 @@
-"""What stock shares between copies, because it cannot copy it, a payload names by its place."""
+"""A payload names an object that stock shares between copies, because it cannot copy it, by its place."""
 
 import json
 import sqlite3
@@ -36,7 +36,7 @@ def plan(program: Any, metric: Any = None) -> Any:
 
 
 def worker(program: Any, metric: Any = None) -> Any:
-    """This process as a worker, with a program of its own; nothing is loaded before a payload asks for it."""
+    """This process as a worker, with a program of its own; nothing is loaded before a payload needs it."""
     places.install(Places.lazy(lambda: {"program": program, "metric": metric}), "clients:program")
     return program
 
@@ -71,7 +71,7 @@ print(json.dumps(found))
 """
 
 
-def test_programs_that_hold_clients_are_named_alike_in_plan_and_worker_and_in_every_copy(tmp_path: Path) -> None:
+def test_programs_with_clients_have_the_same_digest_in_plan_worker_and_copies(tmp_path: Path) -> None:
     planned = run_python(PLAN, PROGRAMS, PYTHONHASHSEED="1")
     assert planned.returncode == 0, planned.stderr
     data = tmp_path / "payloads.json"
@@ -83,7 +83,7 @@ def test_programs_that_hold_clients_are_named_alike_in_plan_and_worker_and_in_ev
     assert {name for name, found in digests.items() if len(set(found)) > 1} == set()
 
 
-def test_a_worker_finds_its_own_object_at_the_place_the_same_for_all_payloads() -> None:
+def test_a_worker_uses_its_own_object_at_the_same_place_for_all_payloads() -> None:
     data = CODEC.dumps(plan(clients.OwnLock()).deepcopy())
     again = CODEC.dumps(places.here().find("program.lock"))
     own = worker(clients.OwnLock())
@@ -103,7 +103,7 @@ def test_a_worker_loads_nothing_until_a_payload_refers_to_a_place() -> None:
     assert MARK.encode() in CODEC.dumps(plan(clients.Holder(httpx.Client(verify=False))))
 
 
-def test_what_is_around_a_client_counts_and_travels_by_value() -> None:
+def test_data_around_a_client_counts_and_is_sent_by_value() -> None:
     program = plan(clients.Holder(clients.Retriever(k=3)))
     candidate = program.deepcopy()
     candidate.held.k = 5
@@ -114,14 +114,14 @@ def test_what_is_around_a_client_counts_and_travels_by_value() -> None:
     assert (found.held.k, found.held.http is own.held.http) == (5, True)
 
 
-def test_clients_of_two_places_are_not_the_same() -> None:
+def test_clients_at_two_places_are_different() -> None:
     program = plan(clients.Holder([httpx.Client(verify=False), httpx.Client(verify=False)]))
     swapped = program.deepcopy()
     swapped.held = swapped.held[::-1]
     assert Walk().digest(swapped) != Walk().digest(program)
 
 
-def test_a_client_in_use_is_named_as_before() -> None:
+def test_a_client_in_use_keeps_its_digest() -> None:
     program = plan(clients.Holder(httpx.Client(verify=False)))
     before = Walk().digest(program)
     with program.held:
@@ -140,7 +140,7 @@ def test_a_metric_may_hold_a_client(metric: Any) -> None:
     assert Walk().digest(CODEC.loads(data)) == asked
 
 
-def test_what_a_worker_does_with_its_client_does_not_count_there() -> None:
+def test_changes_that_a_worker_makes_to_its_client_do_not_count() -> None:
     client = threading.local()
     client.limit = 3
     program = plan(clients.Holder(client))
@@ -151,14 +151,14 @@ def test_what_a_worker_does_with_its_client_does_not_count_there() -> None:
     assert Walk().digest(found) == asked
 
 
-def test_a_module_and_a_program_of_one_name_have_places_of_their_own() -> None:
+def test_a_module_and_a_program_of_the_same_name_have_separate_places() -> None:
     plan(clients.Holder(httpx.Client(verify=False)))
     held = places.here().find("program.held")
     assert places.here().find("clients:SHARED") is clients.SHARED
     assert held is not clients.SHARED
 
 
-def test_a_worker_that_finds_nothing_at_the_place_says_so() -> None:
+def test_a_worker_without_an_object_at_the_place_reports_it() -> None:
     data = CODEC.dumps(plan(clients.Holder(httpx.Client(verify=False))))
     worker(clients.Holder(None))
     with pytest.raises(Drift, match=r"cannot be copied at program\.held"):
@@ -193,12 +193,12 @@ def late(program: Any) -> Any:
     ],
     ids=["late", "generator", "metric", "thread", "example"],
 )
-def test_what_cannot_travel_is_named_with_its_path_and_what_to_write(payload: Any, says: str) -> None:
+def test_an_object_that_cannot_be_serialized_is_named_with_its_path_and_a_remedy(payload: Any, says: str) -> None:
     with pytest.raises(NotPortable, match=says):
         CODEC.dumps(payload())
 
 
-def test_a_client_that_was_changed_after_the_entrypoint_is_refused() -> None:
+def test_a_client_changed_after_the_entrypoint_is_refused() -> None:
     client = threading.local()  # of no class of the user's, cannot be pickled, has attributes
     client.limit = 3
     program = plan(clients.Holder(client))
@@ -212,7 +212,7 @@ def test_a_client_that_was_changed_after_the_entrypoint_is_refused() -> None:
 # --- keys --------------------------------------------------------------------------------------------------------
 
 
-def test_keys_of_the_users_own_models_never_travel_and_are_there_again() -> None:
+def test_keys_of_the_users_own_models_are_removed_and_restored() -> None:
     program = plan(clients.OwnModels())
     candidate = program.deepcopy()
     candidate.set_lm(program.draft.lm.copy(temperature=0.5))
@@ -236,7 +236,7 @@ def test_a_key_that_no_worker_can_know_is_refused() -> None:
         CODEC.dumps(program)
 
 
-def test_a_users_key_within_another_text_is_refused() -> None:
+def test_a_users_key_inside_another_text_is_refused() -> None:
     program = plan(clients.OwnModels())
     program.header = f"Bearer {clients.KEY}"
     with pytest.raises(SecretInPayload, match=r"the API key at program\.draft\.lm\.kwargs\['api_key'\] is part of"):

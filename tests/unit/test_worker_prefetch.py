@@ -1,4 +1,4 @@
-"""Running ahead inside a bootstrap: the same demonstrations, no call more, and most of them made before their turn."""
+"""Prefetching inside a bootstrap: the same demonstrations, no extra call, and most calls made in advance."""
 
 import contextlib
 import threading
@@ -33,7 +33,7 @@ def bootstrapped(
     ahead: bool,
     **given: Any,
 ) -> tuple[list[Any], int, int]:
-    """Demos of the compiled program, requests, and how many of those the walk did not make itself."""
+    """Demos of the compiled program, requests, and how many of the requests were prefetched."""
     provider.reset()
     makers: list[threading.Thread] = []
     made = execution.execute
@@ -69,7 +69,7 @@ def bootstrapped(
     ],
     ids=str,
 )
-def test_the_same_demonstrations_and_no_call_more(
+def test_prefetching_gives_the_same_demonstrations_without_an_extra_call(
     provider: Any, monkeypatch: pytest.MonkeyPatch, program: str, parameters: dict[str, Any]
 ) -> None:
     walked = bootstrapped(provider, monkeypatch, program, parameters, ahead=False)
@@ -79,13 +79,13 @@ def test_the_same_demonstrations_and_no_call_more(
     assert (ran[2] > 0) == (parameters.get("max_bootstrapped_demos") != 1)
 
 
-def test_what_could_not_be_shared_is_not_asked_ahead(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_that_cannot_be_shared_are_not_prefetched(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     walked = bootstrapped(provider, monkeypatch, "Two", {}, ahead=False, cache=False)
     ran = bootstrapped(provider, monkeypatch, "Two", {}, ahead=True, cache=False)
     assert ran[:2] == walked[:2]
 
 
-def test_errors_are_those_of_the_walk(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_the_same_as_without_prefetching(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     walked = bootstrapped(provider, monkeypatch, "Failing", {"max_errors": 20}, ahead=False)
     ran = bootstrapped(provider, monkeypatch, "Failing", {"max_errors": 20}, ahead=True)
     assert ran[0] == walked[0]

@@ -1,4 +1,4 @@
-"""Prices are what DSPy would have found, and are looked up once."""
+"""Prices are those that DSPy would find, and are looked up once."""
 
 from typing import Any
 
@@ -11,7 +11,9 @@ from swarm_worker.client import prices
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "nobody"])
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "small", ""])
 @pytest.mark.parametrize("namespaces", [None, (), ("openai",)])
-def test_the_same_price_as_dspys(monkeypatch: pytest.MonkeyPatch, provider: str, model: str, namespaces: Any) -> None:
+def test_prices_equal_those_of_dspy(
+    monkeypatch: pytest.MonkeyPatch, provider: str, model: str, namespaces: Any
+) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     expected = model_metadata.model_info(provider, model, namespaces=namespaces)
     found = prices.remembered(model_metadata.model_info)
@@ -22,7 +24,7 @@ def test_the_same_price_as_dspys(monkeypatch: pytest.MonkeyPatch, provider: str,
     assert found(provider, model, namespaces=namespaces) == expected, "what one caller does to it is nobody else's"
 
 
-def test_looked_up_once_for_each_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prices_are_looked_up_once_for_each_model(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def look_up(provider: str, model: str, *, namespaces: Any = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Plan and worker as processes: what they print, how they end, what SIGTERM does."""
+"""Plan and worker as processes: their output, their ends, and the effect of SIGTERM."""
 
 import json
 import subprocess
@@ -104,7 +104,7 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A plan that asks for a cell for each word."""
+    """A plan that needs a cell for each word."""
     return planned(prog(tmp_path_factory.mktemp("plan")), " ".join(WORDS))
 
 
@@ -134,7 +134,7 @@ def outcomes(ended: Ended) -> list[Outcome]:
 # --- a whole compile ---------------------------------------------------------------------------------------------
 
 
-def test_a_plan_asks_and_workers_answer_and_the_next_plan_brings_the_artifact(tmp_path: Path) -> None:
+def test_a_plan_makes_tasks_workers_run_them_and_the_next_plan_makes_the_artifact(tmp_path: Path) -> None:
     pod = prog(tmp_path)
     first = planned(pod, "a b a raises-c")
     end = PlanEnd.model_validate(first.records(RecordKind.PLAN)[0].header)
@@ -181,7 +181,7 @@ def test_a_metric_that_returns_no_score_ends_the_worker_at_its_first_example(tmp
     assert outcomes(work) == []
 
 
-def test_only_records_are_on_the_output_whatever_prints(tmp_path: Path, asked: Ended) -> None:
+def test_the_output_holds_only_records_whatever_user_code_prints(tmp_path: Path, asked: Ended) -> None:
     work = worked(prog(tmp_path), asked, "a")
     for ended in (asked, work):
         assert all(line.startswith("swarm/1 ") for line in ended.output)
@@ -201,7 +201,7 @@ def test_other_data_or_program_is_drift(tmp_path: Path) -> None:
     assert pod.plan(WORDS="a b").said == (ExitCode.DRIFT, "SourceChanged")
 
 
-def test_what_a_plan_finished_that_never_came_to_its_end_belongs_to_its_data_and_program(tmp_path: Path) -> None:
+def test_results_of_an_unfinished_plan_belong_to_its_data_and_program(tmp_path: Path) -> None:
     pod = prog(tmp_path)
     whole = pod.plan(WORDS="a b", SWARM_LOOKAHEAD="0")
     pod.journal = [*whole.records(RecordKind.BOUND), *whole.records(RecordKind.RESULT)]
@@ -244,7 +244,7 @@ def test_a_program_that_differs_from_process_to_process_is_drift(tmp_path: Path)
         ),
     ],
 )
-def test_how_a_plan_ends(tmp_path: Path, text: str, said: tuple[int, str | None], says: str | None) -> None:
+def test_ends_of_a_plan(tmp_path: Path, text: str, said: tuple[int, str | None], says: str | None) -> None:
     ended = prog(tmp_path, text).plan(WORDS="a")
     assert ended.said == said, ended.errors
     assert ended.complete
@@ -287,13 +287,13 @@ def test_without_its_request_a_process_fails_and_may_be_repeated(tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "threads", "said", "results"),
     [
-        ("rate-1 a b c", 2, (1, "ProviderFailed"), 3),  # one does not stop the others
+        ("rate-1 a b c", 2, (1, "ProviderFailed"), 3),  # a failed cell does not stop the others
         ("memory a", 1, (1, "InfrastructureFailed"), 0),
         ("generator a", 1, (64, "ResultNotPortable"), 0),
         ("exits a", 1, (64, "ProgramExits"), 0),
     ],
 )
-def test_how_a_worker_ends(
+def test_ends_of_a_worker(
     tmp_path: Path, asked: Ended, words: str, threads: int, said: tuple[int, str], results: int
 ) -> None:
     ended = worked(prog(tmp_path, **{"swarm.threadsPerPod": threads}), asked, words)
@@ -312,11 +312,13 @@ def test_how_a_worker_ends(
     ],
     ids=["nothing failed", "one provider error", "as many as there are threads", "anything else"],
 )
-def test_when_a_worker_of_two_threads_begins_no_more_cells(failed: list[SwarmError], is_hopeless: bool) -> None:
+def test_a_worker_stops_after_a_fault_or_after_a_provider_error_in_each_thread(
+    failed: list[SwarmError], is_hopeless: bool
+) -> None:
     assert hopeless(failed, threads=2) is is_hopeless
 
 
-def test_a_key_that_a_provider_repeats_is_not_told(tmp_path: Path) -> None:
+def test_a_key_repeated_by_a_provider_is_redacted(tmp_path: Path) -> None:
     student: dict[str, Any] = {"model": "openai/m", "endpoint": "http://127.0.0.1:1/v1"}
     student |= {"apiKey": {"secret": {"name": "s", "key": "k"}}}
     pod, key = prog(tmp_path, models={"student": student}), {"SWARM_API_KEY_STUDENT": "sk-a-very-secret-key"}
@@ -341,8 +343,8 @@ process.end(SwarmError("the wave is refused"))
 """
 
 
-def test_whatever_a_process_says_is_redacted_where_it_leaves(tmp_path: Path) -> None:
-    """The secret is a word of the protocol, too: those stay."""
+def test_all_output_of_a_process_is_redacted(tmp_path: Path) -> None:
+    """The secret is also a word of the protocol: words of the protocol stay."""
     ended = run_python(TELLING, SWARM_TERMINATION_LOG=str(tmp_path / "log"))
     [record] = printed(ended.stdout)
     assert record.header == {"kind": "wave", "notes": ["the (key)"], "more": {"deep": ["a (key)", 1, None]}}
@@ -351,7 +353,7 @@ def test_whatever_a_process_says_is_redacted_where_it_leaves(tmp_path: Path) -> 
     assert "wave" not in (tmp_path / "log").read_text() + ended.stderr
 
 
-def test_a_slice_is_the_one_of_the_pods_index(tmp_path: Path, asked: Ended) -> None:
+def test_a_pod_runs_the_slice_of_its_index(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path)
     pod.assign(asked, [cells(asked, "a"), cells(asked, "c b")])
     ended = pod.work(JOB_COMPLETION_INDEX="1")
@@ -359,7 +361,7 @@ def test_a_slice_is_the_one_of_the_pods_index(tmp_path: Path, asked: Ended) -> N
     assert sorted(keys) == sorted(task_of(asked).cells[WORDS.index(word)].key for word in "bc")
 
 
-def test_a_cell_that_is_another_to_this_worker_is_drift(tmp_path: Path, asked: Ended) -> None:
+def test_a_cell_with_another_digest_in_the_worker_is_drift(tmp_path: Path, asked: Ended) -> None:
     pod, task = prog(tmp_path), task_of(asked)
     other = task.model_copy(update={"cells": [task.cells[0].model_copy(update={"key": "0" * 32})]})
     header = other.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -371,12 +373,10 @@ def test_a_cell_that_is_another_to_this_worker_is_drift(tmp_path: Path, asked: E
 
 
 @pytest.mark.parametrize("command", ["work", "plan"])
-def test_a_cell_that_lets_no_thread_come_to_its_turn_ends_its_process(
-    tmp_path: Path, asked: Ended, command: str
-) -> None:
-    """And says where it was. Without a last word: such an end is taken for the cell's doing."""
+def test_a_cell_that_blocks_all_threads_ends_its_process(tmp_path: Path, asked: Ended, command: str) -> None:
+    """It prints where the cell was, but no termination message: the end counts as the cell's own fault."""
     pod = prog(tmp_path, **{"limits": {"cellSeconds": 1}, "swarm.threadsPerPod": 1})
-    words = " ".join(["a"] * 16 + ["regex"])  # behind those of the rehearsal
+    words = " ".join(["a"] * 16 + ["regex"])  # after the lines of the rehearsal
     ended = worked(pod, asked, "a regex") if command == "work" else pod.plan(WORDS=words, SWARM_LOOKAHEAD="0")
     assert ended.said == (ExitCode.FAILED, "no commit"), ended.errors
     assert "in forward" in ended.errors
@@ -403,10 +403,10 @@ class Program(Program):
 
 @pytest.mark.parametrize("words", ["b", "c"], ids=["made light of", "waited for"])
 @pytest.mark.parametrize("command", ["work", "plan"])
-def test_where_there_are_limits_a_fork_that_asks_ends_the_process(
+def test_under_limits_a_fork_that_makes_an_lm_call_ends_the_process(
     tmp_path: Path, asked: Ended, command: str, words: str
 ) -> None:
-    """Whatever its program makes of that: it would be another result than without limits."""
+    """This holds however the program reacts: the result would differ from that without limits."""
     pod, limits = prog(tmp_path, PROG + FORKS), {"SWARM_ALLOWANCE": '{"calls":9}'}
     ended = (
         worked(pod, asked, words, **limits)
@@ -422,8 +422,8 @@ def test_where_there_are_limits_a_fork_that_asks_ends_the_process(
 
 
 @pytest.mark.parametrize("command", ["work", "plan"])
-def test_what_user_code_starts_is_ended_as_in_stock(tmp_path: Path, asked: Ended, command: str) -> None:
-    """By a SIGTERM of user code's own: a process that it forks has no part in ours."""
+def test_processes_of_user_code_end_as_in_stock(tmp_path: Path, asked: Ended, command: str) -> None:
+    """User code sends the SIGTERM itself: a process that it forks does not use our handler."""
     pod = prog(tmp_path)
     ended = worked(pod, asked, "forks") if command == "work" else pod.plan(WORDS="forks", SWARM_LOOKAHEAD="0")
     assert ended.said == (0, None), ended.errors
@@ -441,10 +441,10 @@ def told(*args):
 
 signal.signal(signal.SIGTERM, told)
 """
-"""A program that shows when the process has come to its SIGTERM."""
+"""A program that shows when the process has received SIGTERM."""
 
 
-def test_on_sigterm_nothing_new_is_begun_and_what_is_in_flight_is_finished(tmp_path: Path, asked: Ended) -> None:
+def test_on_sigterm_cells_in_flight_finish_and_no_new_cell_starts(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path, TELLS, **{"swarm.threadsPerPod": 2})
     process = started(pod, asked, "waits-1 waits-2 c d", SWARM_GRACE_SECONDS="50")
     until(process, tmp_path / "began-waits-1")
@@ -459,7 +459,7 @@ def test_on_sigterm_nothing_new_is_begun_and_what_is_in_flight_is_finished(tmp_p
     assert not list(tmp_path.glob("began-c"))
 
 
-def test_after_its_grace_a_cell_in_flight_is_dropped(tmp_path: Path, asked: Ended) -> None:
+def test_after_the_grace_period_a_cell_in_flight_is_dropped(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
     process = started(pod, asked, "a waits-1 waits-2 c", SWARM_GRACE_SECONDS="0")
     until(process, tmp_path / "began-waits-1")
@@ -509,14 +509,14 @@ main(["COMMAND"])
 
 
 @pytest.mark.parametrize("command", ["plan", "work"])
-def test_sigterm_ends_a_process_that_starts(tmp_path: Path, command: str) -> None:
-    """A container's first process would not even notice it without a handler, and work on until it is killed."""
+def test_sigterm_ends_a_starting_process(tmp_path: Path, command: str) -> None:
+    """Without a handler, a container's first process would ignore it and work on until it is killed."""
     ended = run_python(STARTING.replace("COMMAND", command), tmp_path, SWARM_TWIN="0")
     assert ended.returncode == ExitCode.INTERRUPTED, ended.stderr
 
 
 @pytest.mark.parametrize("depot", [False, True], ids=["", "with a depot"])
-def test_a_worker_that_nobody_hears_spends_no_more(tmp_path: Path, asked: Ended, depot: bool) -> None:
+def test_a_worker_whose_output_nobody_reads_stops_spending(tmp_path: Path, asked: Ended, depot: bool) -> None:
     pod = prog(tmp_path, **{"swarm.threadsPerPod": 1})
     env = {"SWARM_DEPOT": f"file://{tmp_path}/depot"} if depot else {}
     process = started(pod, asked, "a waits-1 c", **env)
@@ -541,7 +541,7 @@ def test_a_worker_that_nobody_hears_spends_no_more(tmp_path: Path, asked: Ended,
     ],
     ids=["no limit", "the first record is enough", "not reached"],
 )
-def test_when_its_output_is_full_a_worker_leaves_the_rest_to_another(
+def test_a_worker_with_a_full_output_leaves_the_rest_to_another(
     tmp_path: Path, asked: Ended, limit: str, said: tuple[int, str | None], results: int
 ) -> None:
     ended = worked(prog(tmp_path, **{"swarm.threadsPerPod": 1}), asked, "a b c d", SWARM_OUTPUT_BYTES=limit)
@@ -550,7 +550,7 @@ def test_when_its_output_is_full_a_worker_leaves_the_rest_to_another(
     assert len(ended.records(RecordKind.RESULT)) == results
 
 
-def test_what_is_in_flight_when_the_output_is_full_is_finished(tmp_path: Path, asked: Ended) -> None:
+def test_cells_in_flight_finish_when_the_output_is_full(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
     process = started(pod, asked, "waits-1 a b c d", SWARM_OUTPUT_BYTES="1")
     until(process, tmp_path / "began-waits-1")
@@ -560,7 +560,7 @@ def test_what_is_in_flight_when_the_output_is_full_is_finished(tmp_path: Path, a
     assert outcomes(ended) == [Outcome.OK, Outcome.OK]
 
 
-def test_a_slice_that_is_done_when_the_output_is_full_is_done(tmp_path: Path, asked: Ended) -> None:
+def test_a_slice_finished_when_the_output_is_full_counts_as_done(tmp_path: Path, asked: Ended) -> None:
     ended = worked(prog(tmp_path), asked, "a", SWARM_OUTPUT_BYTES="1")
     assert ended.said == (ExitCode.DONE, None)
 

@@ -1,4 +1,4 @@
-"""What is sent to each provider for what docs/providers.md says to write: recorded by a server that listens."""
+"""Requests to each provider from the settings of docs/providers.md, recorded by a server."""
 
 import asyncio
 import gc
@@ -51,10 +51,10 @@ PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding=
 
 @dataclass
 class Listener:
-    """What came in.
+    """The received requests.
 
     Attributes:
-        tokens: what Google's client sent to prove who asks.
+        tokens: sent by Google's client to prove its identity.
     """
 
     url: str
@@ -141,7 +141,7 @@ PROVIDERS = [
 @pytest.mark.parametrize(
     ("model", "base", "parameters", "path", "header"), PROVIDERS, ids=[row[0].partition("/")[0] for row in PROVIDERS]
 )
-def test_each_provider_gets_the_request_that_is_its_own(
+def test_each_provider_gets_its_own_form_of_request(
     listener: Listener, model: str, base: str, parameters: dict[str, Any], path: str, header: str
 ) -> None:
     found, headers, body = recorded(listener, model, base, **parameters)
@@ -153,13 +153,13 @@ def test_each_provider_gets_the_request_that_is_its_own(
 
 
 def assert_told(model: str, *words: str) -> None:
-    """The table's row of the model's provider has these words."""
+    """The table's row for the model's provider has these words."""
     [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{model.partition('/')[0]}` ")]
     for word in (model, *words):
         assert f"`{word}`" in row
 
 
-# --- providers that know who asks ----------------------------------------------------------------------------------
+# --- providers that know the caller ------------------------------------------------------------------------------
 
 CLAUDE = "bedrock/anthropic.claude-3-haiku-20240307-v1:0"
 CONVERSE = "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse"
@@ -170,7 +170,7 @@ NOT_HERE = "LiteLLM asks this provider with a package that is not installed here
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Without an identity that this machine may have."""
+    """Hides any identity of this machine."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "GOOGLE_", "VERTEXAI_")):
             monkeypatch.delenv(name)
@@ -178,7 +178,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def account(listener: Listener, token: str = "/token", project: str = "accounts") -> str:
-    """A service account's key, as Google gives it; its tokens come from the server that listens."""
+    """A service account's key, as Google gives it; its tokens come from the recording server."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -231,7 +231,7 @@ def test_vertex_ai_gets_the_token_of_a_service_account(
     [(CLAUDE, "boto3", "boto3"), (GEMINI, "google.auth", "google-cloud-aiplatform")],
     ids=["bedrock", "vertex_ai"],
 )
-def test_a_package_that_a_provider_needs_is_named(
+def test_a_package_needed_by_a_provider_is_named(
     listener: Listener, nobody: pytest.MonkeyPatch, model: str, package: str, says: str
 ) -> None:
     nobody.setitem(sys.modules, package, None)
@@ -253,7 +253,7 @@ def test_a_package_that_a_provider_needs_is_named(
         ("groq/llama", "boto3", False),
     ],
 )
-def test_a_package_that_is_missing_is_told_before_the_first_call(
+def test_a_missing_package_is_reported_before_the_first_call(
     monkeypatch: pytest.MonkeyPatch, model: str, package: str, refused: bool
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -268,10 +268,10 @@ def test_a_package_that_is_missing_is_told_before_the_first_call(
         ("VERTEXAI_CREDENTIALS", "/token/refused", "account not found"),
     ],
 )
-def test_google_is_not_asked_again_who_it_does_not_know(
+def test_an_identity_unknown_to_google_is_not_tried_again(
     listener: Listener, nobody: pytest.MonkeyPatch, variable: str, token: str, says: str
 ) -> None:
-    """LiteLLM takes it for a failure of the line, which would be tried again."""
+    """LiteLLM takes it for a broken connection, which would be repeated."""
     pytest.importorskip("google.auth", reason=NOT_HERE)
     nobody.setenv(variable, token if variable.startswith("GOOGLE") else account(listener, token, "unknown"))
     lm = client(GEMINI, listener.url, None, region="europe-west4", more={"vertex_project": variable.lower()})
@@ -312,7 +312,7 @@ def test_headers_are_sent(listener: Listener) -> None:
     ("effort", "sent"),
     [({"modelType": "responses"}, {"reasoning": {"effort": "low"}}), ({}, {"reasoning_effort": "low"})],
 )
-def test_a_reasoning_model_thinks_as_long_as_the_spec_says(
+def test_a_reasoning_model_gets_the_effort_of_the_spec(
     listener: Listener, effort: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     path, _, body = recorded(listener, "openai/o3-mini", "/v1", reasoningEffort="low", **effort)
@@ -321,7 +321,7 @@ def test_a_reasoning_model_thinks_as_long_as_the_spec_says(
 
 
 @pytest.mark.parametrize(("model", "argument"), [("bedrock/m", "aws_region_name"), ("vertex_ai/m", "vertex_location")])
-def test_a_region_is_the_providers(model: str, argument: str) -> None:
+def test_a_region_reaches_its_provider(model: str, argument: str) -> None:
     assert client(model, None, None, region="eu-west-1").kwargs[argument] == "eu-west-1"
 
 
@@ -337,7 +337,7 @@ def test_a_region_is_the_providers(model: str, argument: str) -> None:
         ("vertex_ai/m", None, None, None),
     ],
 )
-def test_without_a_key_the_platform_knows_who_asks(
+def test_without_a_key_the_identity_of_the_platform_is_used(
     model: str, endpoint: str | None, key: str | None, sent: str | None
 ) -> None:
     found = client(model, endpoint, key)
@@ -346,16 +346,14 @@ def test_without_a_key_the_platform_knows_who_asks(
 
 
 @pytest.mark.parametrize(("endpoint", "stays"), [("http://m/v1", False), (None, True)])
-def test_a_gateway_of_the_environment_counts_where_the_spec_names_no_endpoint(
-    endpoint: str | None, stays: bool
-) -> None:
+def test_a_gateway_of_the_environment_is_used_if_the_spec_names_no_endpoint(endpoint: str | None, stays: bool) -> None:
     student = {"model": "openai/m", **({"endpoint": endpoint} if endpoint else {})}
     environment = {"OPENAI_BASE_URL": "http://gateway"}
     take_keys(CompilationSpec.model_validate(a_spec(models={"student": student})), environment)
     assert bool(environment) is stays
 
 
-def test_what_dspy_refuses_is_told_with_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_of_dspy_is_reported_with_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise ValueError("temperature must be 1")
 

@@ -1,4 +1,4 @@
-"""Pruning: which evaluations of an arg max have lost, what is asked for next, and that the winner is the same."""
+"""Pruning: the evaluations of an arg max that have lost, the cells requested next, and the same winner."""
 
 import json
 import math
@@ -37,18 +37,18 @@ UNIT = Range(0, 1)
 
 @pytest.fixture(autouse=True)
 def shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Round numbers; those that are used are tuned by `make bench-pruning`."""
+    """Round numbers; `make bench-pruning` tunes the real ones."""
     monkeypatch.setattr(policy, "PART", 0.2)
     monkeypatch.setattr(policy, "LEADERS", 3)
 
 
 def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -> Standing:
-    """One digit for each example, in tenths (x: 1.0); ".": not known."""
+    """A digit for each example, in tenths (x: 1.0); ".": unknown."""
     known = {at: 1.0 if score == "x" else int(score) / 10 for at, score in enumerate(scores) if score != "."}
     return Standing(tuple(map(str, range(len(scores)))), known, frozenset(failed), max_errors)
 
 
-# --- who has lost -------------------------------------------------------------------------------------------------
+# --- lost evaluations ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -
     [
         ([], []),
         (["...."], []),
-        (["xxxx", "...."], [1]),  # a tie is won by the first
+        (["xxxx", "...."], [1]),  # the first wins a tie
         (["....", "xxxx"], []),
         (["....", "xxxx", "...."], [2]),
         (["xxx0", "x..."], []),
@@ -72,7 +72,7 @@ def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -
     ],
     ids=str,
 )
-def test_what_has_lost(evaluations: list[str], losers: list[int]) -> None:
+def test_evaluations_that_cannot_win_have_lost(evaluations: list[str], losers: list[int]) -> None:
     assert lost([standing(scores) for scores in evaluations], UNIT) == set(losers)
 
 
@@ -86,11 +86,11 @@ def test_what_has_lost(evaluations: list[str], losers: list[int]) -> None:
     ],
     ids=str,
 )
-def test_what_a_score_can_be(limits: Range, best: str, scores: str, has_lost: bool) -> None:
+def test_the_bounds_of_a_score(limits: Range, best: str, scores: str, has_lost: bool) -> None:
     assert lost([standing(best * 2), standing(scores)], limits) == ({1} if has_lost else set())
 
 
-def test_what_fails_scores_0_be_that_much_or_little() -> None:
+def test_failed_examples_score_0_whether_that_is_high_or_low() -> None:
     both = ("0", "1")
     assert not lost([Standing(both, {0: -1.0, 1: -1.0}), Standing(both, {0: -1.0})], Range(-2, -1))
     assert not lost([Standing(both, {0: 5.0}), Standing(both, {0: 1.0})], Range(1, 5))
@@ -107,24 +107,26 @@ def test_what_fails_scores_0_be_that_much_or_little() -> None:
     ],
     ids=str,
 )
-def test_what_might_end_the_compile_is_looked_at(failed: list[int], max_errors: int, has_lost: bool) -> None:
+def test_evaluations_that_might_end_the_compile_are_not_pruned(
+    failed: list[int], max_errors: int, has_lost: bool
+) -> None:
     found = [standing("xxxxx"), standing("00...", failed=failed, max_errors=max_errors)]
     assert lost(found, UNIT) == ({1} if has_lost else set())
     if not has_lost:
         assert wanted(found, UNIT, few=0) == {1: [2, 3, 4]}
 
 
-def test_scores_that_only_rounding_tells_apart_are_no_reason() -> None:
+def test_scores_that_differ_only_by_rounding_are_not_pruned() -> None:
     """12.125 of 100 becomes 12.12 or 12.13: nobody can tell which, from a sum whose order is not known."""
     best = Standing(tuple(map(str, range(800))), {at: float(at < 97) for at in range(800)})
     behind = Standing(best.examples, {at: float(at < 96) for at in range(799)})
     assert lost([best, behind], UNIT) == set()
 
 
-# --- what is asked for next ---------------------------------------------------------------------------------------
+# --- cells requested next ----------------------------------------------------------------------------------------
 
 
-def test_few_cells_are_asked_for_at_once() -> None:
+def test_few_cells_are_requested_at_once() -> None:
     found = [standing("x" * 10), standing("." * 10)]
     assert wanted([standing("0" * 10), *found[1:]], UNIT, few=10) == {1: list(range(10))}
     assert wanted([standing("0" * 10), *found[1:]], UNIT, few=9) == {1: [0, 1]}
@@ -139,7 +141,7 @@ def test_the_hardest_examples_come_first() -> None:
 @pytest.mark.parametrize(
     ("evaluations", "cells"),
     [
-        # By what is known of it, an evaluation is as good as the best, a little behind, or far behind.
+        # By its known scores, an evaluation equals the best, is a little behind, or far behind.
         (["xxxxxxx000", "xxx......."], [0, 7]),
         (["xxxxxxx000", *["xxx......."] * 4], [0, 7, 7, 7, 7]),
         (["xxxxxxx000", *["xxx......."] * 3, "xx0......."], [0, 7, 7, 7, 3]),
@@ -149,25 +151,25 @@ def test_the_hardest_examples_come_first() -> None:
     ],
     ids=["alone", "all as good", "until it should have lost", "the best is worse", "will have lost", "half is known"],
 )
-def test_the_most_promising_are_finished_and_others_go_on_until_they_should_have_lost(
+def test_the_most_promising_evaluations_are_finished_and_others_run_until_they_likely_lose(
     evaluations: list[str], cells: list[int]
 ) -> None:
     found = wanted([standing(scores) for scores in evaluations], UNIT, few=0)
     assert [len(found.get(number, [])) for number in range(len(evaluations))] == cells
 
 
-def test_what_may_come_to_a_tie_by_rounding_is_finished() -> None:
+def test_evaluations_that_may_tie_by_rounding_are_finished() -> None:
     both = ("0", "1")
     assert wanted([Standing(both, {0: 0.0}), Standing(both, {0: 0.5, 1: 0.50002})], UNIT, few=0) == {0: [1]}
 
 
 def test_a_greater_range_has_a_greater_margin() -> None:
-    """Of a sum of billions nobody can tell the fourth digit behind the point."""
+    """A sum of billions has no exact fourth decimal."""
     best = Standing(("0", "1"), {0: 1e9, 1: 0.000104})
     assert lost([best, Standing(best.examples, {0: 0.000096})], Range(0, 1e9)) == set()
 
 
-def test_an_evaluation_that_goes_on_gets_a_part_at_least() -> None:
+def test_a_continued_evaluation_gets_a_minimum_of_cells() -> None:
     behind = "xx" + "." * 17 + "0"
     found = [standing("x" * 18 + "00"), *[standing("xx" + "." * 17 + "x")] * 3, standing(behind)]
     assert len(wanted(found, UNIT, few=0)[4]) == 4
@@ -189,7 +191,7 @@ def matrices(draw: Any) -> list[list[float]]:
 
 
 def stocks(scores: Sequence[float]) -> float:
-    """As `dspy.Evaluate`."""
+    """The score as `dspy.Evaluate` computes it."""
     return round(100 * sum(scores) / len(scores), 2)
 
 
@@ -247,7 +249,7 @@ def test_a_contest_is_in_the_order_of_the_optimizer() -> None:
     assert contest.spared["d"] == {"d0", "d1", "d3"}
 
 
-def test_what_is_sighted_no_more_is_forgotten() -> None:
+def test_an_evaluation_that_the_optimizer_drops_is_forgotten() -> None:
     contest = Contest(UNIT)
     contest.sighted(entrant("a", "...."))
     contest.look_again()
@@ -255,7 +257,7 @@ def test_what_is_sighted_no_more_is_forgotten() -> None:
     assert set(asked(contest)) == {"b"}
 
 
-def test_what_is_evaluated_before_tells_how_hard_examples_are_and_does_not_compete() -> None:
+def test_earlier_evaluations_show_how_hard_examples_are_and_do_not_compete() -> None:
     contest = Contest(UNIT, few=0)
     contest.passed(entrant("baseline", "xx0x"))
     assert asked(contest, entrant("a", "....")) == {"a": {"a2"}}
@@ -278,7 +280,7 @@ def test_a_score_out_of_range_ends_the_run(score: float, known: str) -> None:
     assert raised.value.reason == "ScoreOutOfRange"
 
 
-def test_what_failed_is_not_out_of_range() -> None:
+def test_failed_examples_are_not_out_of_range() -> None:
     Contest(Range(1, 5)).passed(Entrant("a", ["a0"], Standing(("0",), {0: 0.0}, frozenset({0}))))
 
 
@@ -288,7 +290,7 @@ Table = Sequence[float | None]
 
 
 class Scripted(dspy.Module):
-    """Its scores are written into it; None: fails. Programs of another name share no cells."""
+    """A program with fixed scores; None: fails. Programs of different names share no cells."""
 
     def __init__(self, name: str, scores: Table) -> None:
         super().__init__()
@@ -344,7 +346,7 @@ def pruning() -> Contest:
 
 
 def worked(planned: Planned) -> list[Record]:
-    """What workers make of a plan's tasks."""
+    """The results of workers for a plan's tasks."""
     blobs = {record.header["key"]: record.body for record in planned.of(RecordKind.BLOB)}
     records: list[Record] = []
     answers = Answers(CODEC, lambda key: None, records.append)
@@ -412,7 +414,7 @@ def test_the_winner_is_the_same_for_fewer_cells(matrix: list[Table], winner: int
     assert sum(found.cells) + spared == sum(whole.cells)
 
 
-def test_what_has_lost_is_shown_to_the_optimizer_as_a_bound() -> None:
+def test_a_lost_evaluation_is_shown_to_the_optimizer_as_a_bound() -> None:
     shown: list[Any] = []
 
     def script(contest: Contest | None) -> None:
@@ -449,7 +451,7 @@ def test_a_bound_is_no_score_that_was_reached() -> None:
     ]
 
 
-def test_of_candidates_whose_score_is_no_number_nothing_is_told() -> None:
+def test_candidates_without_a_numeric_score_are_not_listed() -> None:
     program = dspy.Predict("number -> score")
     program.candidate_programs = [{"score": float("nan"), "seed": 1}, {"score": 75.0, "seed": 0}]
     assert [found.name for found in candidates(program)] == ["seed 0"]
@@ -463,7 +465,7 @@ def test_a_programs_own_attribute_is_no_list_of_candidates(own: Any) -> None:
 
 
 @pytest.mark.parametrize("max_errors", [1, 2, 3, 5, 30])
-def test_failing_examples_end_the_compile_as_they_would_have(max_errors: int) -> None:
+def test_failing_examples_end_the_compile_as_without_pruning(max_errors: int) -> None:
     failing: Table = [0.0, None, *EASY[2:], 1.0, None, 0.0, 0.0]
     whole = ran(searching([GOOD, failing, BAD], max_errors), lambda: None)
     found = ran(searching([GOOD, failing, BAD], max_errors), pruning)
@@ -475,11 +477,11 @@ def test_failing_examples_end_the_compile_as_they_would_have(max_errors: int) ->
         told, expected = (each.last.engine.tally.told(str) for each in (found, whole))
         assert told is not None
         assert expected is not None
-        told = told.model_copy(update={"examples": expected.examples})  # those that were left out
+        told = told.model_copy(update={"examples": expected.examples})  # the omitted cells
         assert told == expected, "all of the evidence"
 
 
-def test_what_is_evaluated_before_and_after_the_optimizer_is_finished() -> None:
+def test_evaluations_before_and_after_the_optimizer_are_finished() -> None:
     def script(contest: Contest | None) -> Any:
         assert contest is not None
         before = evaluated("before", BAD).score
@@ -491,12 +493,12 @@ def test_what_is_evaluated_before_and_after_the_optimizer_is_finished() -> None:
     assert found.cells == [20, 8, 16, 16]
 
 
-def test_without_lookahead_nothing_is_spared() -> None:
+def test_without_lookahead_nothing_is_pruned() -> None:
     found = ran(searching([GOOD, BAD, BAD]), pruning, looks_ahead=False)
     assert (found.cells, found.last.engine.results.spared) == ([20] * 4, {})
 
 
-def test_few_cells_are_one_round() -> None:
+def test_few_cells_form_a_single_round() -> None:
     assert ran(searching([GOOD, BAD, BAD]), lambda: Contest(UNIT, few=60)).cells == [20, 60]
     assert ran(searching([GOOD, BAD, BAD]), lambda: Contest(UNIT, few=59)).cells == [20, 12, 48]
 
@@ -508,7 +510,7 @@ def test_the_plan_runs_the_last_cells_itself() -> None:
 
 
 @pytest.mark.parametrize("lost_results", [1, 6])
-def test_a_round_of_which_not_all_came_back_changes_nothing_but_the_rounds(lost_results: int) -> None:
+def test_an_incomplete_round_changes_only_the_number_of_rounds(lost_results: int) -> None:
     matrix = [BAD, BAD, GOOD, BAD, GOOD, WORSE]
     found = ran(searching(matrix), pruning, lost_results)
     assert (found.last.value[0], found.last.value[1][2]) == (2, 95.0)
@@ -546,7 +548,7 @@ def test_values_that_cannot_be_compared_are_refused() -> None:
         ran(searching([GOOD, odd, BAD]), pruning)
 
 
-def test_no_error_is_tolerated_and_there_is_none() -> None:
+def test_an_evaluation_without_errors_passes_if_none_is_tolerated() -> None:
     assert plan(lambda: evaluated("any", [1.0, 0.0], max_errors=0)).value.score == 50.0
 
 
@@ -616,13 +618,13 @@ def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table
     ],
     ids=str,
 )
-def test_the_best_so_far_is_the_first_of_the_best_that_are_complete(
+def test_the_best_so_far_is_the_first_of_the_best_complete_candidates(
     matrix: list[Table], lacking: list[int], best: str
 ) -> None:
     assert best_so_far(matrix, lacking, BASELINE) == best
 
 
-def test_only_the_validation_set_counts_in_whatever_order() -> None:
+def test_only_the_validation_set_counts_in_any_order() -> None:
     progress = Progress(compiling=True, validation=examples(3))
     for number, devset in enumerate([examples(4)[1:], examples(2), examples(3)[::-1]]):
         progress.on_evaluate_start(str(number), dspy.Evaluate(devset=devset), {"program": "any"})
@@ -631,7 +633,7 @@ def test_only_the_validation_set_counts_in_whatever_order() -> None:
     assert progress.best == -20.0
 
 
-def test_what_the_optimizer_does_later_does_not_change_the_best_so_far() -> None:
+def test_later_changes_by_the_optimizer_leave_the_best_so_far_unchanged() -> None:
     """InferRules writes into the signature's class, which copies share."""
     program = dspy.Predict("number -> score")
     before = program.signature.instructions

@@ -1,4 +1,4 @@
-"""What DSPy records of LM calls: an example finds its own, and reads nothing else without a word."""
+"""DSPy's records of LM calls: an example finds its own, and a read of others ends the run."""
 
 import io
 import threading
@@ -44,7 +44,7 @@ def lm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def cell(lm: Any, function: Callable[[], Any], **given: Any) -> Any:
-    """What a cell with this function comes to; raises what ends its run."""
+    """The value of a cell with this function; raises an error that ends the run."""
     answers = Answers(CODEC, lambda key: None, lambda record: None)
     record = run_cell(digest(1), function, (), answers, lm=lm, **given)
     result = Result.model_validate(record.header)
@@ -90,7 +90,7 @@ def copied() -> int:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_an_example_finds_what_it_recorded_itself(lm: Any, name: str) -> None:
+def test_an_example_finds_its_own_records(lm: Any, name: str) -> None:
     read, expected = OWN[name]
 
     def program() -> Any:
@@ -130,7 +130,7 @@ def tracked() -> Any:
 
 @pytest.mark.parametrize("swallows", [False, True])
 @pytest.mark.parametrize("name", OTHERS)
-def test_who_reads_what_depends_on_the_order_of_examples_ends_the_run(lm: Any, name: str, swallows: bool) -> None:
+def test_code_that_reads_order_dependent_records_ends_the_run(lm: Any, name: str, swallows: bool) -> None:
     def program() -> Any:
         ask()
         try:
@@ -144,12 +144,12 @@ def test_who_reads_what_depends_on_the_order_of_examples_ends_the_run(lm: Any, n
     assert raised.value.reason == WorkerReason.ORDER_DEPENDENT
 
 
-def test_nothing_is_known_of_others_before_the_first_call(lm: Any) -> None:
+def test_before_the_first_call_no_records_of_other_examples_exist(lm: Any) -> None:
     with pytest.raises(BadInput, match=r"reads what others left in lm\.history"):
         cell(lm, lambda: bool(dspy.settings.lm.history))
 
 
-def test_examples_side_by_side_find_their_own(lm: Any) -> None:
+def test_concurrent_examples_find_their_own_records(lm: Any) -> None:
     both = threading.Barrier(2)
 
     def program() -> Any:
@@ -186,7 +186,7 @@ def test_an_optimizer_that_collects_the_trace_of_an_evaluation_ends_the_run(lm: 
     assert raised.value.reason == WorkerReason.ORDER_DEPENDENT
 
 
-def test_an_entry_that_an_example_returns_is_still_one(lm: Any) -> None:
+def test_an_entry_that_an_example_returns_keeps_its_type(lm: Any) -> None:
     def program() -> Any:
         ask()
         return dspy.settings.lm.history[-1]
@@ -218,7 +218,7 @@ class Says(BaseCallback):
 SAID: list[str] = []
 
 
-def test_a_callback_that_keeps_nothing_is_told(lm: Any) -> None:
+def test_a_stateless_callback_is_called(lm: Any) -> None:
     SAID.clear()
     cell(lm, ask, callbacks=[Says()])
     assert SAID == ["openai/model"]

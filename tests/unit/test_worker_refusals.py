@@ -1,4 +1,4 @@
-"""What ends a run at once, and what is tried again: by whether the same address has answered before."""
+"""Errors that end a run at once, and errors that are repeated: it depends on earlier answers of the address."""
 
 import asyncio
 import errno
@@ -41,7 +41,7 @@ ADDRESS = "openai/m", "http://m/v1"
 
 
 def begun(has_answered: bool, tell: Callable[[Record], None] = lambda record: None) -> Refusals:
-    """Of a process that finds in the journal that the address of REQUEST has answered, or finds nothing."""
+    """The state of a process whose journal says that the address of REQUEST has answered, or nothing."""
     return Refusals(lambda key: has_answered and key == key_of(ADDRESS), tell, pauses=(0, 0))
 
 
@@ -59,7 +59,7 @@ MISSING = caused(LMTransportError("no"), ImportError("Missing boto3. Run 'pip in
 
 
 def sending(*outcomes: Exception | None) -> tuple[Callable[[], Usage], list[Exception | None]]:
-    """Sends that come to these, one after the other."""
+    """Sends with these outcomes, one after the other."""
     left = list(outcomes)
 
     def send() -> Usage:
@@ -71,7 +71,7 @@ def sending(*outcomes: Exception | None) -> tuple[Callable[[], Usage], list[Exce
 
 
 def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], is_async: bool) -> str:
-    """What a request comes to, and how many attempts were left over."""
+    """The outcome of a request, and the number of unused attempts."""
     send, left = sending(*outcomes)
 
     async def async_send() -> Usage:
@@ -112,13 +112,13 @@ def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], i
         (True, [NO_MODEL, None], "LMInvalidRequestError, 1 left"),
     ],
 )
-def test_what_cannot_change_ends_a_run_where_the_address_has_answered_nothing(
+def test_a_permanent_error_ends_a_run_if_the_address_never_answered(
     has_answered: bool, outcomes: Sequence[Exception | None], came_to: str, is_async: bool
 ) -> None:
     assert sent(begun(has_answered), REQUEST, outcomes, is_async) == came_to
 
 
-def test_a_provider_that_has_answered_may_restart_and_another_may_not() -> None:
+def test_only_an_address_that_has_answered_may_fail_for_a_while() -> None:
     to = begun(False)
     assert sent(to, REQUEST, [None], False) == "answered, 0 left"
     assert sent(to, REQUEST, [REFUSED, None], False) == "LMTransportError, 1 left"
@@ -126,14 +126,14 @@ def test_a_provider_that_has_answered_may_restart_and_another_may_not() -> None:
     assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 3 left", "nobody waits for it twice"
 
 
-def test_an_address_that_no_process_of_the_run_had_an_answer_of_ends_it_though_others_answered() -> None:
+def test_an_address_that_never_answered_ends_the_run_even_if_others_answered() -> None:
     to = begun(True)
     assert sent(to, REQUEST, [REFUSED, None], False) == "LMTransportError, 1 left"
     assert sent(to, OTHER, [REFUSED] * 4, False) == "ProviderUnreachable, 1 left"
     assert sent(to, OTHER, [NO_MODEL], False) == "RequestRefused, 0 left"
 
 
-def test_later_processes_find_in_the_journal_who_has_answered() -> None:
+def test_later_processes_find_answering_addresses_in_the_journal() -> None:
     told: list[Record] = []
     to = begun(False, told.append)
     for request, outcome in ((REQUEST, None), (REQUEST, None), (OTHER, BAD)):
@@ -170,7 +170,7 @@ def test_messages_say_what_to_write_and_end_in_one_full_stop() -> None:
         (ValueError("pip install"), False),
     ],
 )
-def test_a_package_is_missing_where_it_is_not_there(error: Exception, is_missing: bool) -> None:
+def test_a_package_that_cannot_be_imported_is_missing(error: Exception, is_missing: bool) -> None:
     assert (missing_package(caused(RuntimeError("wrapped"), error)) is not None) == is_missing
 
 
@@ -184,7 +184,7 @@ def test_a_package_is_missing_where_it_is_not_there(error: Exception, is_missing
         ("http://m/v1", BAD, False, False, False),
     ],
 )
-def test_a_cell_whose_requests_are_refused_is_a_result_only_where_others_to_that_address_are_answered(
+def test_a_cell_with_refused_requests_is_a_result_only_if_the_address_answers_others(
     monkeypatch: pytest.MonkeyPatch, endpoint: str, error: Exception, goes_on: bool, swallows: bool, is_doubted: bool
 ) -> None:
     monkeypatch.setattr(permanent_errors._process, "refusals", begun(True))

@@ -1,4 +1,4 @@
-"""What a rehearsal sees in two processes with different hash seeds: what must be found, and what must not be."""
+"""A rehearsal in two processes with different hash seeds: differences that it must find or must ignore."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ from swarm_worker.user.data import Compilation, Data
 
 @pytest.fixture(autouse=True)
 def no_modules_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All tests of this process are modules of the user's, and would have to be looked at."""
+    """All test modules of this process count as the user's, and would have to be inspected."""
     monkeypatch.setattr(shared_state, "users_modules", lambda: iter([(__name__, sys.modules[__name__])]))
 
 
@@ -293,7 +293,7 @@ json.dump({name: seen(name) for name in sys.argv[1:]}, sys.stdout)
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """name -> what each of two processes saw of a module; they see all modules, because a start takes long."""
+    """name -> observations of a module by two processes; they see all modules, because a start is slow."""
     folder = tmp_path_factory.mktemp("modules")
     modules = {name: f"m{number}" for number, name in enumerate([*FOUND, *QUIET])}
     for name, file in modules.items():
@@ -309,7 +309,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_a_difference_is_found_and_told_with_what_to_do(seen: Any, name: str) -> None:
+def test_a_difference_is_found_and_reported_with_a_remedy(seen: Any, name: str) -> None:
     _, place, advice = FOUND[name]
     difference = compare(*seen[name])
     assert difference is not None
@@ -319,18 +319,18 @@ def test_a_difference_is_found_and_told_with_what_to_do(seen: Any, name: str) ->
 
 
 @pytest.mark.parametrize("name", QUIET)
-def test_what_is_the_same_is_not_reported(seen: Any, name: str) -> None:
+def test_equal_behaviour_is_not_reported(seen: Any, name: str) -> None:
     mine, theirs = seen[name]
     assert compare(mine, theirs) is None
     assert len(mine) >= 40
 
 
-def test_a_run_that_never_ends_is_ended(seen: Any) -> None:
+def test_an_endless_run_of_an_example_is_ended(seen: Any) -> None:
     mine, _ = seen["a program that waits for an answer that never comes"]
     assert sum("example 1, LM call" in observation.place for observation in mine) == 2 * CALLS
 
 
-# --- what a rehearsal leaves, and what it tells of what examples leave ---------------------------------------------
+# --- traces of a rehearsal, and reports about traces of examples --------------------------------------------------
 
 
 class Remembers:
@@ -390,7 +390,7 @@ def test_few_examples_run_more_often(examples: int, runs: int) -> None:
 
 
 class Program(Plain):
-    """Does what a test wants on the second example."""
+    """Runs a test's action on the second example."""
 
     act: Any = staticmethod(lambda program: None)
 
@@ -412,7 +412,7 @@ def doing(act: Any) -> Any:
     ],
     ids=["a slow one", "one that ends its process"],
 )
-def test_what_comes_to_no_end_is_begun_once_and_told(act: Any, why: str, tmp_path: Path) -> None:
+def test_an_endless_example_is_started_once_and_reported(act: Any, why: str, tmp_path: Path) -> None:
     def begun(program: Any) -> None:
         with (tmp_path / "begun").open("a") as file:
             file.write("x")
@@ -427,7 +427,7 @@ def test_what_comes_to_no_end_is_begun_once_and_told(act: Any, why: str, tmp_pat
     assert why in unseen
 
 
-def test_a_rehearsal_says_what_is_on_when_it_takes_long() -> None:
+def test_a_long_rehearsal_reports_what_it_does() -> None:
     said: list[str] = []
     rehearsed(doing(lambda program: time.sleep(1.5)), runs=[1, 2], say=said.append)
     assert said == [
@@ -441,7 +441,7 @@ def test_a_rehearsal_can_be_turned_off() -> None:
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_a_twin_rehearses_what_came_to_an_end(backwards: bool) -> None:
+def test_a_twin_rehearses_only_examples_that_ended(backwards: bool) -> None:
     told = rehearsed(runs=[1, 3, 1], backwards=backwards)
     assert told.runs == [1, 3, 1]
     places = [observation.place for observation in told.observations if "prediction" in observation.place]
@@ -453,7 +453,7 @@ def raises(arguments: Any, prediction: Any) -> float:
 
 
 @pytest.mark.parametrize("kind", [dspy.BestOfN, dspy.Refine])
-def test_failed_attempts_do_not_count_from_example_to_example(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_attempts_do_not_carry_over_between_examples(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for each in (dspy.BestOfN, dspy.Refine):
         monkeypatch.setattr(each, "forward", each.forward)
     attempts.install()
@@ -582,7 +582,9 @@ HERE = __name__
         ),
     ],
 )
-def test_what_examples_leave_behind_is_told_with_its_path(program: Any, metric: Any, kind: Kind, path: str) -> None:
+def test_state_that_examples_leave_behind_is_reported_with_its_path(
+    program: Any, metric: Any, kind: Kind, path: str
+) -> None:
     told = rehearsed(program(), metric() if metric else steady, runs=[2])
     assert (kind, path) in {(place.kind, place.path) for place in told.changes}
     assert all(place.kind is Kind.EXAMPLE or place.file == __file__ for place in told.changes)
@@ -599,11 +601,11 @@ def test_what_examples_leave_behind_is_told_with_its_path(program: Any, metric: 
     ],
     ids=["nothing", "functools.cache", "a logger", "a client that is made late", "the random generator"],
 )
-def test_what_nobody_reads_is_not_told(act: Any) -> None:
+def test_state_that_nobody_reads_is_not_reported(act: Any) -> None:
     assert rehearsed(doing(act), runs=[2]).changes == []
 
 
-def test_a_callback_that_keeps_something_is_told_by_its_name() -> None:
+def test_a_stateful_callback_is_named() -> None:
     with dspy.context(callbacks=[Prints(), counts]):
         told = rehearsed(runs=[1])
     assert (told.changes[0].kind, told.changes[0].path) == (Kind.CALLBACK, f"{HERE}.counts.calls")
@@ -618,7 +620,7 @@ def test_a_callback_that_keeps_something_is_told_by_its_name() -> None:
         (Kind.STATE, False, None),
     ],
 )
-def test_what_others_would_read_is_refused(kind: Kind, custom: bool, told: str | None) -> None:
+def test_state_that_other_examples_would_read_is_refused(kind: Kind, custom: bool, told: str | None) -> None:
     rehearsal = Rehearsal(changes=[Place(kind, "m.x", "m.py")])
     if told is None:
         return rehearsal.check(is_custom=custom)
@@ -652,5 +654,5 @@ LONG = "x" * 500
         ),
     ],
 )
-def test_the_first_difference_is_told_with_both_values(mine: Any, theirs: Any, difference: Any) -> None:
+def test_the_first_difference_is_reported_with_both_values(mine: Any, theirs: Any, difference: Any) -> None:
     assert compare(mine, theirs) == (Difference(*difference) if difference else None)

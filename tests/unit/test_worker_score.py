@@ -1,4 +1,4 @@
-"""What a metric may return: as in stock DSPy, if it is a finite number."""
+"""Values that a metric may return: as in stock DSPy, if finite."""
 
 import decimal
 import functools
@@ -28,7 +28,7 @@ class Judge:
 
 
 def stock(score: Any) -> float:
-    """As dspy.Evaluate makes it of twice this."""
+    """The score as dspy.Evaluate computes it from this value twice."""
     evaluate = dspy.Evaluate(devset=[dspy.Example(a=1).with_inputs("a")] * 2, metric=lambda *_: score, num_threads=1)
     return float(evaluate(lambda a: dspy.Prediction()).score)
 
@@ -48,7 +48,7 @@ SCORES = [
 
 
 @pytest.mark.parametrize("score", SCORES, ids=repr)
-def test_what_stock_adds_up_is_a_score(score: Any) -> None:
+def test_a_value_that_stock_can_sum_is_a_score(score: Any) -> None:
     check(score, metric)
     stock(score)
 
@@ -66,7 +66,7 @@ def test_what_stock_adds_up_is_a_score(score: Any) -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_what_stock_cannot_add_up_is_none(score: Any, told: str) -> None:
+def test_a_value_that_stock_cannot_sum_is_no_score(score: Any, told: str) -> None:
     with pytest.raises(BadInput) as refused:
         check(score, metric)
     assert refused.value.reason == "EvaluationFailed"
@@ -83,7 +83,7 @@ def test_no_score_is_infinite_or_not_a_number(score: Any) -> None:
             checked(score, metric)
 
 
-def test_a_coroutine_is_no_score_and_is_not_left_open() -> None:
+def test_a_coroutine_is_no_score_and_is_closed() -> None:
     found = late(None, None)
     with pytest.raises(BadInput, match="returns a coroutine \\(it is an async function"):
         check(found, late)
@@ -96,7 +96,7 @@ def test_a_coroutine_is_no_score_and_is_not_left_open() -> None:
     [(metric, "metric"), (functools.partial(metric, trace=1), "metric"), (Judge(), "__call__"), (len, None)],
     ids=["function", "partial", "object", "builtin"],
 )
-def test_a_metric_is_told_by_file_and_line(function: Any, name: str | None) -> None:
+def test_an_error_names_the_metric_by_file_and_line(function: Any, name: str | None) -> None:
     lines: dict[str, int] = {
         "metric": metric.__code__.co_firstlineno,
         "__call__": vars(Judge)["__call__"].__code__.co_firstlineno,
@@ -113,7 +113,7 @@ def test_a_metric_is_told_by_file_and_line(function: Any, name: str | None) -> N
         (lambda: dict[str, Any]()["key"], "raises KeyError: 'key'"),
     ],
 )
-def test_an_estimate_hears_of_each_way_once(
+def test_an_estimate_reports_each_invalid_score_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned: Callable[[], Any], told: str | None
 ) -> None:
     lines: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""What user code sets in dspy.settings: in force in every cell, part of its digest, and never against the spec."""
+"""dspy.settings of user code: in force in every cell, part of its digest, and never against the spec."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -68,12 +68,12 @@ def test_a_setting_is_in_force_and_part_of_the_digest(given: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("name", ["usage_tracker", "caller_modules", "caller_predict", "swarm_ledger"])
-def test_what_a_call_under_way_sets_is_no_setting_of_the_users(name: str) -> None:
+def test_settings_made_during_a_call_are_not_the_users(name: str) -> None:
     with dspy.context(lm=STUDENT, **{name: object()}):
         assert name not in settings.in_force()
 
 
-def test_a_setting_that_a_worker_has_and_the_plan_does_not_is_reset() -> None:
+def test_a_setting_of_a_worker_that_the_plan_lacks_is_reset() -> None:
     with dspy.context(lm=STUDENT):
         in_plan = settings.in_force()
     with dspy.context(rm=retriever), dspy.context(**settings.with_defaults(in_plan)):
@@ -97,7 +97,7 @@ CONFIGURE: dict[str, Callable[[Any], None]] = {
 
 
 @pytest.mark.parametrize("name", CONFIGURE)
-def test_the_specs_student_wins_over_one_that_is_configured_while_loading(
+def test_the_student_of_the_spec_replaces_a_model_configured_while_loading(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
@@ -111,13 +111,13 @@ def test_the_specs_student_wins_over_one_that_is_configured_while_loading(
     assert (main_thread_config["num_threads"] == 5) is ("configure" in name)
 
 
-def test_after_loading_what_is_configured_counts_as_in_stock() -> None:
+def test_settings_made_after_loading_count_as_in_stock() -> None:
     with settings.loading(print, {"lm": ("spec.models.student", STUDENT)}):
         pass
     dspy.configure(lm=LARGE)
     assert main_thread_config["lm"] is LARGE
 
 
-def test_a_trace_that_is_configured_is_watched() -> None:
+def test_a_configured_trace_is_watched() -> None:
     dspy.configure(trace=[])
     assert isinstance(main_thread_config["trace"], recorded.Recorded)

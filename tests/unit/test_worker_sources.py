@@ -1,4 +1,4 @@
-"""Sources of more than one file: what is packed, what is unpacked, and what is refused."""
+"""Sources of more than one file: packing, unpacking and refusals."""
 
 import base64
 import gzip
@@ -54,7 +54,7 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def tar(*members: tuple[str, bytes | str]) -> bytes:
-    """Of files by their bytes, and of what is none by its type."""
+    """An archive of files, by their bytes, and of other entries, by their type."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as archive:
         for name, content in members:
@@ -85,7 +85,7 @@ def unpacked_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- packing -----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_part_of_a_program_is_left_out(tmp_path: Path) -> None:
+def test_files_that_are_no_part_of_a_program_are_left_out(tmp_path: Path) -> None:
     more = {
         ".git/config": "", ".env": "KEY=sk-1", "app/.secret": "", "app/__pycache__/ask.pyc": "", "app/old.pyc": "",
         "venv/pyvenv.cfg": "", "venv/lib/site.py": "", "compilation.yaml": "apiVersion: a\nkind: DSPyCompilation\n",
@@ -100,7 +100,7 @@ def test_what_is_no_part_of_a_program_is_left_out(tmp_path: Path) -> None:
     assert found == {path: text.encode() for path, text in (FILES | {"app/settings.yaml": "kind: small\n"}).items()}
 
 
-def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_files_are_packed_into_equal_bytes(tmp_path: Path) -> None:
     one, two = (dict(pack.collected(write(tmp_path / name, FILES))) for name in ("one", "two"))
     assert pack.packed(one) == pack.packed(dict(reversed(two.items())))
 
@@ -120,7 +120,7 @@ def test_pack_refuses_what_cannot_be_packed(
     assert (told.out, says in told.err) == ("", True)
 
 
-def test_what_could_not_be_unpacked_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_could_not_be_unpacked_are_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MOST_FILES", 3)
     pack.manifest("code", dict.fromkeys("abc", b""), tmp_path)
     for content, says in (
@@ -132,7 +132,7 @@ def test_what_could_not_be_unpacked_is_not_packed(tmp_path: Path, monkeypatch: p
             pack.manifest("code", content, tmp_path)
 
 
-def test_a_folder_that_is_too_large_is_told_with_its_largest_files(tmp_path: Path) -> None:
+def test_a_folder_that_is_too_large_is_reported_with_its_largest_files(tmp_path: Path) -> None:
     noise = {"b.bin": bytes(range(256)), "a.py": b"x"}
     noise["large.bin"] = b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(40_000))
     with pytest.raises(BadInput, match=r"holds 1,048,576\. The largest files: large\.bin \(1,280,000 bytes\), b\.bin"):
@@ -187,7 +187,9 @@ def test_keys_become_files(content: dict[str, bytes], items: dict[str, str] | No
         ({"s.zip": zipped(*((f"{n}.py", b"") for n in range(4)))}, "holds more than 3 files"),
     ],
 )  # fmt: skip
-def test_what_is_not_unpacked(content: dict[str, bytes], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsafe_archives_are_not_unpacked(
+    content: dict[str, bytes], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sources, "MOST_BYTES", 15_000 if "zeros" not in str(content) else 8_000)
     monkeypatch.setattr(sources, "MOST_FILES", 3)
     with pytest.raises(BadInput) as error:
@@ -196,7 +198,7 @@ def test_what_is_not_unpacked(content: dict[str, bytes], says: str, monkeypatch:
     assert error.value.reason == "ProgramLoadFailed"
 
 
-def test_a_key_that_is_not_there_is_told_with_what_is() -> None:
+def test_a_missing_key_is_reported_with_the_existing_keys() -> None:
     with pytest.raises(BadInput, match=r"the ConfigMap code has no key 'b\.py'. It has: a\.py\."):
         laid_out({"a.py": b""}, [KeyToPath(key="b.py", path="b.py")], "code")
 
@@ -205,7 +207,7 @@ def test_a_key_that_is_not_there_is_told_with_what_is() -> None:
 
 
 def volumes(pod: Mapping[str, Any], config_maps: Sequence[Mapping[str, Any]], root: Path) -> Path:
-    """The ConfigMaps that a pod mounts, below a folder that stands for its root: as the kubelet lays them out."""
+    """The ConfigMaps of a pod, laid out as by the kubelet below a folder that stands for its root."""
     by_name = {found["metadata"]["name"]: found for found in config_maps}
     mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
     for volume in pod["volumes"]:
@@ -272,7 +274,7 @@ def test_a_pod_may_write_where_archives_are_unpacked(pod_of: Callable[[Run], Any
     assert sources.MOST_BYTES < 2**30
 
 
-def test_a_relative_path_of_data_begins_at_the_yamls_folder_where_there_is_no_source(
+def test_without_a_source_a_relative_path_of_data_starts_at_the_folder_of_the_yaml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, FILES)
@@ -281,7 +283,7 @@ def test_a_relative_path_of_data_begins_at_the_yamls_folder_where_there_is_no_so
     assert len(load_data(spec, tmp_path / "sources").train) == 1
 
 
-def test_a_journal_is_bound_to_the_files_and_not_to_how_they_came(tmp_path: Path) -> None:
+def test_a_journal_is_bound_to_the_files_but_not_to_their_kind_of_source(tmp_path: Path) -> None:
     spec = spec_of("app", **{"program.source": {"configMap": {"name": "code"}}})
     files = [(path, text.encode()) for path, text in FILES.items()]
 
@@ -296,7 +298,7 @@ def test_a_journal_is_bound_to_the_files_and_not_to_how_they_came(tmp_path: Path
     assert bound("a.tar.gz", tar(*files, ("more.txt", b""))) not in same
 
 
-def test_processes_lay_out_the_same_files_once(tmp_path: Path) -> None:
+def test_processes_unpack_the_same_files_once(tmp_path: Path) -> None:
     spec = spec_of("app", **{"program.source": {"configMap": {"name": "code"}}})
     (tmp_path / "sources" / "code").mkdir(parents=True)
     (tmp_path / "sources" / "code" / "s.zip").write_bytes(zipped(("a.py", b"1")))
@@ -310,7 +312,5 @@ def test_processes_lay_out_the_same_files_once(tmp_path: Path) -> None:
     [(ProgramSource.members, sources.FOLDERS), (DataSource.members, {**DATA_FILES, "entrypoint": None})],
     ids=["program.source", "data"],
 )
-def test_a_worker_has_a_row_for_each_place_that_program_and_data_come_from(
-    members: tuple[str, ...], rows: Mapping[str, object]
-) -> None:
+def test_a_worker_has_a_row_for_each_kind_of_source(members: tuple[str, ...], rows: Mapping[str, object]) -> None:
     assert set(members) == set(rows)

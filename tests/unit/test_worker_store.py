@@ -71,7 +71,7 @@ PAID: list[tuple[str, list[Record], int]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "paid"), PAID, ids=[row[0] for row in PAID])
-def test_what_was_paid(case: str, records: list[Record], paid: int) -> None:
+def test_the_total_that_was_paid(case: str, records: list[Record], paid: int) -> None:
     assert Store.of(records).usage().calls == paid
 
 
@@ -87,7 +87,7 @@ WASTED: list[tuple[str, list[Record], set[int], tuple[int, int]]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "used", "wasted"), WASTED, ids=[row[0] for row in WASTED])
-def test_what_was_wasted(case: str, records: list[Record], used: set[int], wasted: tuple[int, int]) -> None:
+def test_the_total_that_was_wasted(case: str, records: list[Record], used: set[int], wasted: tuple[int, int]) -> None:
     waste = Store.of(records).waste({digest(number) for number in used})
     assert (waste.cells, waste.calls) == wasted
 
@@ -100,7 +100,7 @@ def changed(record: Record, **fields: object) -> Record:
 
 
 EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] = {
-    # what an earlier run has, what this run is bound to -> what is known of cell 1 and of call 9
+    # records of an earlier run, binding of this run -> known results of cell 1 and call 9
     "nothing": ([result(2), plan_end(0)], "b0", (None, None)),
     "a result": ([result(1, b"cell"), plan_end(0)], "b0", (b"cell", None)),
     "a result that was made with other files": ([result(1, b"cell"), plan_end(0)], "other", (None, None)),
@@ -115,7 +115,7 @@ EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] 
 
 
 @pytest.mark.parametrize("case", EARLIER)
-def test_what_earlier_runs_know(case: str) -> None:
+def test_results_known_from_earlier_runs(case: str) -> None:
     records, binding, (cell_1, call_9) = EARLIER[case]
     store = Store.of([])
     store.earlier = [Journal.of(records)]
@@ -126,7 +126,7 @@ def test_what_earlier_runs_know(case: str) -> None:
     assert (len(store), store.usage(), store.waste(()).cells) == (0, Usage(), 0), "it is not this run's"
 
 
-def test_one_of_several_answers_is_used_again_only_by_a_run_that_is_bound_to_the_same() -> None:
+def test_one_of_several_answers_is_reused_only_by_a_run_bound_to_the_same_files() -> None:
     store = Store.of([])
     store.earlier = [Journal.of([call(9), plan_end(0)])]
     assert store.answer(digest(9), is_sample=True) is None
@@ -134,7 +134,7 @@ def test_one_of_several_answers_is_used_again_only_by_a_run_that_is_bound_to_the
     assert store.answer(digest(9), is_sample=True) == b"answer"
 
 
-def test_what_this_run_has_comes_first_and_the_newest_of_earlier_runs_next() -> None:
+def test_results_of_this_run_come_first_then_those_of_the_newest_earlier_run() -> None:
     store = Store.of([result(1, b"own"), call(8, body=b"own")])
     newer = [result(2, b"newer"), call(9, body=b"newer"), plan_end(0)]
     older = [result(1, b"older"), result(2, b"older"), call(8, body=b"older"), call(9, body=b"older"), plan_end(0)]
@@ -144,7 +144,7 @@ def test_what_this_run_has_comes_first_and_the_newest_of_earlier_runs_next() -> 
     assert [store.answer(digest(8)), store.answer(digest(9))] == [b"own", b"newer"]
 
 
-def test_what_was_saved_is_counted_once() -> None:
+def test_saved_calls_are_counted_once() -> None:
     earlier = Journal.of([result(1, calls=3), call(7, 1), carrying(2, 8), call(9), call(10), plan_end(0)])
     reusing = changed(result(3), reused=[digest(7), digest(8), digest(9)])
     store = Store.of([reusing, changed(result(4), reused=[digest(9)])])
@@ -157,7 +157,7 @@ def test_what_was_saved_is_counted_once() -> None:
     assert store.reused([]) == Reused()
 
 
-def test_calls_are_told_by_cell_whichever_run_paid_for_them() -> None:
+def test_calls_are_counted_by_cell_whichever_run_paid_for_them() -> None:
     earlier = Journal.of([result(1, calls=9), result(2, calls=4), call(8, 2)])
     reusing = Result(key=digest(3), outcome=Outcome.OK, usage=Usage(calls=1), reused=[digest(8), digest(9)])
     mine = [result(1, calls=2), call(8, 1), call(7), call(6, 5), Record(RecordKind.RESULT, reusing.to_header())]
@@ -166,9 +166,7 @@ def test_calls_are_told_by_cell_whichever_run_paid_for_them() -> None:
     assert store.calls_by_cell() == {digest(1): 3, digest(2): 5, digest(3): 3}
 
 
-def test_earlier_journals_are_read_from_folders_the_newest_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_earlier_journals_are_read_from_folders_newest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, (name, said) in enumerate({"0000-old": plan_end(0), "0001-new": BOUND, "..data": BOUND}.items()):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"a{SHARD_SUFFIX}").write_bytes(pack([result(number), said])[0])

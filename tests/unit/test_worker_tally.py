@@ -1,4 +1,4 @@
-"""Examples that failed, as the report tells of them: bounded, grouped by exception and place."""
+"""Failed examples in the report: bounded, grouped by exception and place."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def tally(*failed: tuple[Raised, Any], examples: int = 100) -> Tally:
     return found
 
 
-def test_where_nothing_failed_nothing_is_told() -> None:
+def test_without_failures_nothing_is_reported() -> None:
     assert tally().told(str) is None
 
 
@@ -41,14 +41,14 @@ def test_where_nothing_failed_nothing_is_told() -> None:
         ([raised(), raised("KeyError"), raised("KeyError")], [2, 1]),
     ],
 )
-def test_examples_fail_alike_by_exception_and_place(failed: list[Raised], groups: list[int]) -> None:
+def test_failures_are_grouped_by_exception_and_location(failed: list[Raised], groups: list[int]) -> None:
     found = tally(*((each, example(1)) for each in failed)).told(str)
     assert found is not None
     assert [group.examples for group in found.groups] == groups
     assert (found.failed, found.examples) == (len(failed), 100)
 
 
-def test_what_is_told_is_bounded() -> None:
+def test_the_report_of_failures_is_bounded() -> None:
     many = [(raised(f"Error{number}"), example(number)) for number in range(GROUPS + 3)]
     found = tally(*many).told(str)
     assert found is not None
@@ -80,12 +80,12 @@ def test_an_example_that_fails_in_a_bootstrap_is_no_score() -> None:
         ("a text", "'a text'"),
     ],
 )
-def test_an_example_is_told_by_its_inputs(item: Any, text: str) -> None:
+def test_a_failed_example_is_shown_by_its_inputs(item: Any, text: str) -> None:
     assert told_of(item, lambda example: "the first: ", str) == text
 
 
 @pytest.mark.parametrize("is_users", [True, False])
-def test_the_place_is_the_users_line_or_none(is_users: bool) -> None:
+def test_the_location_is_the_users_line_or_empty(is_users: bool) -> None:
     with pytest.raises(ValueError, match="Expecting") as caught:
         json.loads("{")
     error, trace = caught.value, caught.value.__traceback__
@@ -94,7 +94,7 @@ def test_the_place_is_the_users_line_or_none(is_users: bool) -> None:
     assert place.startswith("test_worker_tally.py, line ") if is_users else place == "", "no line of a library's"
 
 
-def test_a_secret_in_an_exception_is_not_told() -> None:
+def test_a_secret_in_an_exception_is_redacted() -> None:
     error = portable(ValueError("key sk-1"), lambda text: text.replace("sk-1", "(a key)"))
     told = Raised.of(error)
     assert "sk-1" not in f"{told} {told.traceback}"

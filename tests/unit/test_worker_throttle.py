@@ -1,4 +1,4 @@
-"""Requests of a process to providers: each waits for its turn, and an objection is no failure."""
+"""Requests of a process to providers: each waits for the limiter, and a rate limit error is no failure."""
 
 import asyncio
 import importlib
@@ -38,8 +38,8 @@ def provider() -> Iterator[Any]:
     knowledge = ROOT / "examples" / "triage" / "knowledge.jsonl"
     with running_provider(seed=1, knowledge=knowledge, api_key=[KEY]) as running:
         importlib.import_module("swarm_worker.client.warm")
-        # A client's first requests may take seconds between a turn and what is sent. Without DSPy's cache, which is off
-        # in tests, but not for all of a module, and which another version of it may have filled.
+        # A client's first requests may take seconds between permission and sending. Without DSPy's cache, which tests
+        # turn off, but not for a whole module, and which another version may have filled.
         for way in WAYS.values():
             way(the_model(running).copy(cache=False), 16)
         yield running
@@ -59,7 +59,7 @@ def lm(provider: Any) -> Iterator[Any]:
 
 @contextmanager
 def throttled(limits: RateLimits | None = None, patience: float = 600.0) -> Iterator[Throttle]:
-    """Requests of this process wait for their turn within the block."""
+    """Within the block, requests of this process wait for the limiter."""
     with LocalLimiter(limits or RateLimits()) as limiter:
         throttle = Throttle(limits or RateLimits(), limiter.address, patience)
         undo = client().intercept_requests(throttle.around)
@@ -98,7 +98,7 @@ def served(provider: Any) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_the_provider_objects_to_is_asked_again(lm: Any, provider: Any, way: str) -> None:
+def test_a_rate_limited_request_is_sent_again(lm: Any, provider: Any, way: str) -> None:
     provider.set_faults(rpm=600, burst=2)
     with throttled():
         WAYS[way](lm, 8)
@@ -107,7 +107,7 @@ def test_what_the_provider_objects_to_is_asked_again(lm: Any, provider: Any, way
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_limit_is_kept_so_that_the_provider_never_objects(lm: Any, provider: Any, way: str) -> None:
+def test_a_kept_limit_leads_to_no_rate_limit_error(lm: Any, provider: Any, way: str) -> None:
     provider.set_faults(rpm=600, burst=24)
     with throttled(limits(provider, requests_per_minute=600)):
         began = time.monotonic()
@@ -116,7 +116,7 @@ def test_a_limit_is_kept_so_that_the_provider_never_objects(lm: Any, provider: A
     assert served(provider) == {"200": 40}
 
 
-def test_a_limit_of_tokens_knows_the_longest_answer(lm: Any, provider: Any) -> None:
+def test_a_limit_of_tokens_considers_the_longest_answer(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, tokens_per_minute=100_000)):
         lm("Say hello.")
         endless = lm.copy(max_tokens=None)
@@ -125,8 +125,10 @@ def test_a_limit_of_tokens_knows_the_longest_answer(lm: Any, provider: Any) -> N
 
 
 @pytest.mark.parametrize("most", [None, 50])
-def test_others_of_a_group_count_for_its_limit_of_tokens(lm: Any, provider: Any, most: int | None) -> None:
-    """As far as it is known what they may take."""
+def test_requests_of_other_models_in_a_group_count_for_its_limit_of_tokens(
+    lm: Any, provider: Any, most: int | None
+) -> None:
+    """Only known maxima of their tokens count."""
     asked: list[int] = []
 
     class Turns(OwnTurns):
@@ -141,7 +143,7 @@ def test_others_of_a_group_count_for_its_limit_of_tokens(lm: Any, provider: Any,
     assert asked[0] > len("Say hello.") + (most or 0)
 
 
-def test_an_endpoint_is_the_same_with_a_slash(lm: Any, provider: Any) -> None:
+def test_an_endpoint_is_the_same_with_a_trailing_slash(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, requests_per_minute=6000)) as throttle:
         lm.copy(api_base=f"{provider.url}/")("Say hello.")
         assert len(throttle._gates) == 1
@@ -155,7 +157,7 @@ class Wrapped(dspy.LM):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_lm_that_asks_itself_needs_one_turn(provider: Any) -> None:
+def test_an_lm_that_calls_itself_counts_as_a_single_request(provider: Any) -> None:
     provider.reset()
     provider.set_faults(error_rate=1.0, error_status=429, first_attempts=1)
     lm = Wrapped("openai/small", api_base=provider.url, api_key=KEY, num_retries=0, max_tokens=50, cache=False)
@@ -166,7 +168,7 @@ def test_an_lm_that_asks_itself_needs_one_turn(provider: Any) -> None:
     assert served(provider) == {"200": 2, "429": 2}
 
 
-def test_what_a_request_begins_that_goes_on_after_it_waits_for_a_turn_of_its_own(
+def test_work_that_outlives_its_request_waits_for_the_limiter_itself(
     lm: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread, or a task, has the context that it was begun in."""
@@ -188,7 +190,7 @@ def test_what_a_request_begins_that_goes_on_after_it_waits_for_a_turn_of_its_own
 
 
 def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
-    with throttled(limits(provider, requests_per_minute=1)):  # the limiter has just started: its own must wait
+    with throttled(limits(provider, requests_per_minute=1)):  # just started: this model must wait
         large = dspy.LM("openai/large", api_base=provider.url, api_key=KEY, num_retries=0)
         began = time.monotonic()
         large("Say hello.")
@@ -211,7 +213,7 @@ def test_other_errors_are_the_clients_own(lm: Any, provider: Any, fault: Any, er
 
 
 @pytest.mark.skipif(not has_own_client(), reason="LiteLLM need not pass the provider's code on")
-def test_a_quota_that_is_used_up_is_no_objection_to_the_rate() -> None:
+def test_an_exhausted_quota_is_no_rate_limit_error() -> None:
     """OpenAI says so with 429, too."""
     asked: list[str] = []
 
@@ -240,15 +242,15 @@ def test_a_quota_that_is_used_up_is_no_objection_to_the_rate() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_provider_that_does_nothing_but_object_has_failed_in_the_end(lm: Any, provider: Any, way: str) -> None:
+def test_a_provider_that_only_returns_rate_limit_errors_finally_fails(lm: Any, provider: Any, way: str) -> None:
     provider.set_faults(error_rate=1.0, error_status=429)
     with throttled(patience=2), pytest.raises(LMRateLimitError):
         WAYS[way](lm, 1)
     assert 2 <= provider.stats()["requests"] <= 4
 
 
-def test_an_objection_costs_no_repetition(lm: Any, provider: Any) -> None:
-    """The first attempt is objected to; `num_retries` is 0."""
+def test_a_rate_limit_error_uses_up_no_retry(lm: Any, provider: Any) -> None:
+    """The first attempt gets a rate limit error; `num_retries` is 0."""
     provider.set_faults(error_rate=1.0, error_status=429, first_attempts=2)
     with throttled():
         lm("Say hello.")
@@ -256,7 +258,7 @@ def test_an_objection_costs_no_repetition(lm: Any, provider: Any) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_request_comes_through_and_tells_what_it_took(lm: Any, provider: Any, way: str) -> None:
+def test_every_request_passes_the_limiter_and_reports_its_tokens(lm: Any, provider: Any, way: str) -> None:
     heard: list[tuple[Request, Usage]] = []
 
     def hear(request: Request, send: Send) -> Flow[None]:
@@ -277,7 +279,7 @@ def test_every_request_comes_through_and_tells_what_it_took(lm: Any, provider: A
     assert len(heard) == 3
 
 
-def test_what_is_used_is_told_as_without(lm: Any, provider: Any) -> None:
+def test_usage_is_reported_as_without_a_limiter(lm: Any, provider: Any) -> None:
     answers: list[Any] = []
 
     def keep(lm: Any, call: Any, make: Make) -> Flow[Any]:
@@ -307,7 +309,7 @@ def test_time_spent_waiting_does_not_count(lm: Any, provider: Any) -> None:
     assert throttle.clock() - began <= waited - 1
 
 
-def test_a_stopwatch_counts_what_goes_on_side_by_side_once() -> None:
+def test_a_stopwatch_counts_concurrent_time_once() -> None:
     watch = Stopwatch()
     with watch.running():
         with watch.running():

@@ -1,4 +1,4 @@
-"""The twin as a process: when there is one, what its death means, and that it never outlives its plan."""
+"""The twin as a process: when it exists, the meaning of its death, and that it never outlives its plan."""
 
 import os
 import signal
@@ -61,7 +61,7 @@ def test_only_the_first_plan_of_a_run_has_a_twin(
         other.process.communicate()
 
 
-def test_a_plan_that_agrees_with_its_twin_goes_on(tmp_path: Path) -> None:
+def test_a_plan_that_agrees_with_its_twin_continues(tmp_path: Path) -> None:
     ended = pod(tmp_path).plan(SWARM_TWIN="1", PYTHONHASHSEED="0")
     assert ended.said == (ExitCode.DONE, None)
     assert ended.complete
@@ -93,7 +93,7 @@ def data():
 """
 
 
-def test_the_order_of_a_set_is_a_note_and_no_reason_to_refuse(tmp_path: Path) -> None:
+def test_the_order_of_a_set_causes_a_note_and_no_refusal(tmp_path: Path) -> None:
     given = pod(tmp_path, more=SETS.replace("program.notes", "program = program(); program.notes"))
     ended = given.plan(SWARM_TWIN="1", PYTHONHASHSEED="7")
     assert ended.said == (ExitCode.DONE, None), ended.errors
@@ -120,7 +120,7 @@ def metric(example, prediction, trace=None):
 """
 
 
-def test_a_plan_that_has_met_its_twin_needs_it_no_more(tmp_path: Path) -> None:
+def test_a_plan_compared_with_its_twin_no_longer_needs_it(tmp_path: Path) -> None:
     """A program may make an LM call while it is loaded: the twin ends there."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -167,20 +167,20 @@ def train():
 
 
 @pytest.mark.parametrize("given", [{}, {names.ENV_ALLOWANCE: '{"calls":9}'}])
-def test_a_twin_asks_nothing(tmp_path: Path, given: dict[str, str]) -> None:
-    """Data that a model makes: whatever becomes of the call, only the plan pays for it."""
+def test_a_twin_makes_no_lm_call(tmp_path: Path, given: dict[str, str]) -> None:
+    """A model makes the data: whatever the outcome of the call, only the plan pays for it."""
     ended = pod(tmp_path, more=ASKS).plan(SWARM_TWIN="1", PYTHONHASHSEED="0", **given)
     assert ended.said == (ExitCode.DONE, None), ended.errors
     assert {*(tmp_path / "asked").read_text().split()} == {"plan"}
 
 
-def test_a_plan_that_may_not_make_its_data_ends_whatever_its_program_makes_of_that(tmp_path: Path) -> None:
+def test_a_plan_that_may_not_pay_for_its_data_ends_however_the_program_reacts(tmp_path: Path) -> None:
     ended = pod(tmp_path, more=ASKS).plan(SWARM_ALLOWANCE='{"calls":1}')
     assert ended.said == (ExitCode.INTERRUPTED, WorkerReason.ALLOWANCE_SPENT)
     assert (tmp_path / "asked").read_text().split() == ["plan"]
 
 
-def test_nor_does_it_look_for_the_best_program_then_and_with_more_the_run_goes_on(tmp_path: Path) -> None:
+def test_such_a_plan_reports_no_best_program_and_a_higher_limit_continues_the_run(tmp_path: Path) -> None:
     asking, ending = pod(tmp_path, more=ASKS), Ending(why="enough", limits=Limits()).to_json()
     ended = asking.plan(SWARM_ALLOWANCE='{"calls":0}', SWARM_PARTIAL=ending)
     assert ended.said == (ExitCode.DONE, None)

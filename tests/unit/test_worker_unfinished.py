@@ -1,4 +1,4 @@
-"""A round that was cut short: the run goes on with the rest of it, and not with what a plan makes of a part."""
+"""A round that was cut short: the run continues with the rest of it, not with a plan over a part of it."""
 
 import contextlib
 import threading
@@ -42,8 +42,8 @@ def done(*positions: int) -> list[Record]:
     return [result(1_000_000 + position) for position in positions]
 
 
-def test_a_plan_need_not_do_what_one_for_the_best_program_did() -> None:
-    """That passed over an evaluation, so the optimizer chose another winner."""
+def test_a_plan_need_not_repeat_the_effects_of_a_plan_for_the_best_program() -> None:
+    """That plan skipped an evaluation, so the optimizer chose another winner."""
     first, other = (f'["wave","{digest(number)}"]' for number in (1, 9))
     journal = [result(1), plan_end(0, f"[{first}]"), partial_end(1, f"[{first},{other}]")]
     assert Desk(journal).left(Step(1), Step(2)) is None
@@ -65,7 +65,7 @@ def test_a_plan_need_not_do_what_one_for_the_best_program_did() -> None:
     ],
     ids=lambda it: it if isinstance(it, str) else "",
 )
-def test_what_a_round_has_left(case: str, journal: list[Record], records: list[Record], left: list[int]) -> None:
+def test_the_rest_of_a_round(case: str, journal: list[Record], records: list[Record], left: list[int]) -> None:
     store = Store.of([plan_end(0, tasks=[ASKED.digest]), *journal])
     found = leftover(store, records)
     assert [cell.key for tasks in found for cell in tasks.task.cells] == [KEYS[position] for position in left]
@@ -76,7 +76,7 @@ def test_before_the_first_round_nothing_is_left() -> None:
     assert leftover(Store.of([]), ROUND) == []
 
 
-def test_what_is_left_is_asked_for_as_it_was() -> None:
+def test_the_rest_of_a_round_is_requested_unchanged() -> None:
     stream = f'[["wave","{digest(1)}"]]'
     desk = Desk([plan_end(0, stream, tasks=[ASKED.digest]), *done(1)])
     with pytest.raises(Left) as left:
@@ -106,7 +106,7 @@ def evaluation(provider: Provider, size: int, program: Any = None) -> Callable[[
 
 
 def until(provider: Provider, most: int) -> Callable[[str], str]:
-    """Answers so many requests."""
+    """Answers this number of requests."""
     usual, lock = provider.answer, threading.Lock()
     given = [0]
 
@@ -121,7 +121,7 @@ def until(provider: Provider, most: int) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("most", [0, 1, 5])
-def test_what_a_plan_may_not_run_itself_is_a_round(provider: Provider, most: int) -> None:
+def test_cells_that_a_plan_may_not_run_form_a_round(provider: Provider, most: int) -> None:
     whole = plan(evaluation(provider, 6), small=8)
     provider.answer = until(provider, most)
     cut = plan(evaluation(provider, 6), small=8, threads=2)
@@ -135,8 +135,8 @@ def test_what_a_plan_may_not_run_itself_is_a_round(provider: Provider, most: int
     assert cut.engine.course.stream == whole.engine.course.stream
 
 
-def test_calls_under_way_are_kept_when_another_may_not_be_made(provider: Provider) -> None:
-    """A plan makes calls of its own side by side: those that are under way are paid for."""
+def test_calls_in_flight_are_kept_when_the_next_call_is_not_allowed(provider: Provider) -> None:
+    """A plan makes concurrent calls of its own: calls in flight are paid for."""
     refused = threading.Event()
     usual = provider.answer
 
@@ -160,7 +160,7 @@ def test_calls_under_way_are_kept_when_another_may_not_be_made(provider: Provide
 
 
 class Swallows(dspy.Module):
-    """Goes on without an answer."""
+    """Continues without an answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,8 +172,8 @@ class Swallows(dspy.Module):
         return self.ask(question="a short one")
 
 
-def test_a_cell_that_swallows_a_refusal_makes_no_other_call(provider: Provider) -> None:
-    """What is left of a limit may be too little for one request, and enough for another."""
+def test_a_cell_that_ignores_a_refusal_makes_no_other_call(provider: Provider) -> None:
+    """The rest of a limit may be too little for a request, but enough for another."""
     usual = provider.answer
 
     def answer(prompt: str) -> str:
@@ -190,7 +190,7 @@ def test_a_cell_that_swallows_a_refusal_makes_no_other_call(provider: Provider) 
 # --- a plan that is asked to end ---------------------------------------------------------------------------------
 
 
-def test_when_a_process_is_to_end_calls_under_way_are_answered_and_no_other_is_begun(
+def test_a_process_about_to_end_waits_for_calls_in_flight_and_starts_none(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_over(monkeypatch)

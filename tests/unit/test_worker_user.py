@@ -1,4 +1,4 @@
-"""What the user brings, and what is said where it cannot be used: where, what, and what to write instead."""
+"""The user's files and settings, and messages about them: place, problem and remedy."""
 
 import os
 from collections.abc import Iterator
@@ -160,7 +160,7 @@ def refused(load: Any, *arguments: Any) -> tuple[str, str]:
         "package.inner:Programs.make",
     ],
 )
-def test_a_program_is_a_module_or_what_makes_one(files: Path, entrypoint: str) -> None:
+def test_a_program_is_a_module_or_a_function_that_makes_a_module(files: Path, entrypoint: str) -> None:
     found = load_program(spec_of("prog", **{"program": {"entrypoint": entrypoint}}))
     assert isinstance(found, dspy.Module)
     assert list(dict(found.named_predictors())) == ["predict"]
@@ -187,7 +187,7 @@ def test_a_program_is_a_module_or_what_makes_one(files: Path, entrypoint: str) -
         ("prog:Empty", ['"prog:Empty" has no predictors', "Set dspy.Predict, dspy.ChainOfThought or like"]),
     ],
 )  # fmt: skip
-def test_what_is_no_program(files: Path, entrypoint: str, says: list[str]) -> None:
+def test_invalid_programs_are_refused(files: Path, entrypoint: str, says: list[str]) -> None:
     reason, message = refused(load_program, spec_of("prog", **{"program": {"entrypoint": entrypoint}}))
     assert reason == "ProgramLoadFailed"
     assert message.startswith("spec.program.entrypoint: ")
@@ -204,7 +204,7 @@ def test_what_is_no_program(files: Path, entrypoint: str, says: list[str]) -> No
         ({"miprov2": {}}, "has no predictors but those in the code of a dspy.Flex, which only GEPA rewrites."),
     ],
 )
-def test_the_code_of_a_flex_is_something_to_compile_for_gepa(
+def test_the_code_of_a_flex_is_enough_for_gepa_to_compile(
     files: Path, entrypoint: str, optimizer: dict[str, Any], says: str | None
 ) -> None:
     spec = spec_of("prog", program={"entrypoint": entrypoint}, optimizer=optimizer)
@@ -264,7 +264,7 @@ def adapter_of(given: dict[str, Any], **roles: Any) -> Any:
         ({"twoStep": {"useNativeFunctionCalling": True}}, dspy.TwoStepAdapter, {"use_native_function_calling": True}),
     ],
 )
-def test_the_adapter_is_stocks_with_its_options(
+def test_the_adapter_is_that_of_stock_with_its_options(
     given: dict[str, Any], kind: type[Any], options: dict[str, Any]
 ) -> None:
     made = adapter_of(given)
@@ -298,7 +298,7 @@ def test_the_two_step_adapter_reads_answers_with_its_model_or_the_student(roles:
 
 
 @pytest.mark.parametrize("entrypoint", ["terse", "Terse", "factory"])
-def test_an_adapter_of_ones_own(tmp_path: Path, entrypoint: str) -> None:
+def test_an_adapter_of_the_users_own(tmp_path: Path, entrypoint: str) -> None:
     module(tmp_path, ADAPTERS, "adapters.py")
     with importable(tmp_path):
         made = adapter_of({"entrypoint": f"adapters:{entrypoint}"})
@@ -315,7 +315,7 @@ def test_an_adapter_of_ones_own(tmp_path: Path, entrypoint: str) -> None:
         ("missing", 'module "adapters" has no "missing"'),
     ],
 )
-def test_what_is_no_adapter(tmp_path: Path, entrypoint: str, says: str) -> None:
+def test_invalid_adapters_are_refused(tmp_path: Path, entrypoint: str, says: str) -> None:
     module(tmp_path, ADAPTERS, "adapters.py")
     with importable(tmp_path):
         reason, message = refused(adapter_of, {"entrypoint": f"adapters:{entrypoint}"})
@@ -350,7 +350,7 @@ def test_a_metric_for_gepa_also_takes_a_predictors_name_and_trace(files: Path, n
     ],
     ids=lambda optimizer: next(iter(optimizer)),
 )
-def test_a_metric_need_not_take_a_trace_where_stock_gives_none(files: Path, optimizer: dict[str, Any]) -> None:
+def test_a_metric_need_not_take_a_trace_if_stock_passes_none(files: Path, optimizer: dict[str, Any]) -> None:
     assert callable(load_metric(spec_of("prog", metric={"entrypoint": "prog:two"}, optimizer=optimizer)))
 
 
@@ -369,7 +369,7 @@ def test_a_metric_need_not_take_a_trace_where_stock_gives_none(files: Path, opti
         ("missing:metric", "there is no module 'missing'"),
     ],
 )
-def test_what_is_no_metric(files: Path, entrypoint: str, says: str) -> None:
+def test_invalid_metrics_are_refused(files: Path, entrypoint: str, says: str) -> None:
     spec = spec_of("prog", metric={"entrypoint": entrypoint}, optimizer={"bootstrapFewShot": {}})
     reason, message = refused(load_metric, spec)
     assert reason == "MetricLoadFailed"
@@ -378,7 +378,7 @@ def test_what_is_no_metric(files: Path, entrypoint: str, says: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["metric", "judge", "strict_five"])
-def test_what_is_no_metric_for_gepa(files: Path, name: str) -> None:
+def test_invalid_metrics_for_gepa_are_refused(files: Path, name: str) -> None:
     spec = spec_of("prog", metric={"entrypoint": f"prog:{name}"}, optimizer=GEPA)
     reason, message = refused(load_metric, spec)
     assert reason == "MetricLoadFailed"
@@ -414,7 +414,7 @@ QA = {"question": "q", "answer": "a"}
         ("a.csv", f"question\n{'x' * 200_000}\n", [{"question": "x" * 200_000}]),
     ],
 )
-def test_a_file_gives_an_example_a_line_or_row(
+def test_each_line_or_row_of_a_file_is_an_example(
     files: Path, name: str, text: str, expected: list[dict[str, Any]]
 ) -> None:
     (files / name).write_text(text, encoding="utf-8", newline="")
@@ -430,9 +430,7 @@ def test_a_file_gives_an_example_a_line_or_row(
         ("a.jsonl", '{"question": "q", "answer": "True"}\n', []),
     ],
 )
-def test_a_boolean_that_is_text_is_pointed_out_as_it_is_written(
-    files: Path, name: str, text: str, noted: list[str]
-) -> None:
+def test_a_boolean_written_as_text_is_pointed_out(files: Path, name: str, text: str, noted: list[str]) -> None:
     (files / "data").mkdir()
     (files / "data" / name).write_text(text)
     train = {"configMap": {"name": "data", "key": name}}
@@ -443,7 +441,7 @@ def test_a_boolean_that_is_text_is_pointed_out_as_it_is_written(
 
 
 @pytest.mark.parametrize("entrypoint", ["prog:train", "prog:rows"])
-def test_an_entrypoint_gives_dicts_or_examples(files: Path, entrypoint: str) -> None:
+def test_an_entrypoint_returns_dicts_or_examples(files: Path, entrypoint: str) -> None:
     assert loaded({"entrypoint": entrypoint}, files)[0] == QA
 
 
@@ -484,7 +482,7 @@ def test_an_example_keeps_the_inputs_that_it_names_itself(
         ("prog:predictions", None, "prog:predictions, example 1 does not say which"),
     ],
 )  # fmt: skip
-def test_inputs_that_are_not_clear(files: Path, entrypoint: str, inputs: list[str] | None, problem: str) -> None:
+def test_unclear_inputs_are_refused(files: Path, entrypoint: str, inputs: list[str] | None, problem: str) -> None:
     data = {"train": {"entrypoint": entrypoint}, **({"inputs": inputs} if inputs else {})}
     reason, message = refused(load_data, spec_of("prog", data=data), files)
     assert reason == "DataInvalid"
@@ -497,17 +495,17 @@ def test_a_file_needs_inputs(files: Path) -> None:
     assert "a.jsonl, example 1 does not say which of its fields" in refused(load_data, spec, files)[1]
 
 
-def test_no_validation_is_none(files: Path) -> None:
+def test_no_validation_set_reads_as_none(files: Path) -> None:
     assert load_data(spec_of("prog"), files).validation is not None
     spec = spec_of("prog", data={"inputs": ["question"], "train": {"entrypoint": "prog:train"}})
     assert load_data(spec, files).validation is None
 
 
-def test_a_limit_takes_the_first_and_reads_no_further(files: Path) -> None:
+def test_a_limit_takes_the_first_examples_and_reads_no_further(files: Path) -> None:
     assert loaded({"entrypoint": "prog:lacking", "limit": 1}, files) == [{"question": "q"}]
 
 
-def test_test_data_is_empty_where_there_is_none(files: Path) -> None:
+def test_test_data_is_empty_if_none_is_given(files: Path) -> None:
     assert load_data(spec_of("prog"), files).test == []
 
 
@@ -527,7 +525,7 @@ def test_test_data_is_empty_where_there_is_none(files: Path) -> None:
         ("a.parquet", "PAR1", "a.parquet must end in .jsonl, .ndjson, .csv. Read any other file by a function: "),
     ],
 )  # fmt: skip
-def test_what_is_no_data(files: Path, name: str, text: str, says: str) -> None:
+def test_invalid_data_is_refused(files: Path, name: str, text: str, says: str) -> None:
     (files / name).write_text(text, encoding="utf-8", newline="")
     reason, message = refused(loaded, {"path": str(files / name)}, files)
     assert reason == "DataInvalid"
@@ -535,7 +533,7 @@ def test_what_is_no_data(files: Path, name: str, text: str, says: str) -> None:
     assert says in message
 
 
-def test_data_that_is_not_there_is_told_with_what_is(files: Path) -> None:
+def test_missing_data_is_reported_with_the_existing_files(files: Path) -> None:
     module(files / "data", "", "other.jsonl")
     _, message = refused(loaded, {"configMap": {"name": "data", "key": "train.jsonl"}}, files)
     assert message == f"spec.data.train: there is no train.jsonl in {files / 'data'}. There: other.jsonl."
@@ -544,7 +542,7 @@ def test_data_that_is_not_there_is_told_with_what_is(files: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says"), [("a.jsonl", "cannot be read as UTF-8 text"), ("a.parquet", "Read any other file by a function")]
 )
-def test_data_that_is_no_text_is_told(files: Path, name: str, says: str) -> None:
+def test_data_that_is_not_text_is_reported(files: Path, name: str, says: str) -> None:
     (files / name).write_bytes(b"\xff\xfe\x00")
     assert says in refused(loaded, {"path": str(files / name)}, files)[1]
 
@@ -560,7 +558,7 @@ def test_data_that_is_no_text_is_told(files: Path, name: str, says: str) -> None
         ("missing:train", "there is no module 'missing'"),
     ],
 )
-def test_an_entrypoint_that_gives_no_data(files: Path, entrypoint: str, says: str) -> None:
+def test_an_entrypoint_without_data_is_refused(files: Path, entrypoint: str, says: str) -> None:
     reason, message = refused(loaded, {"entrypoint": entrypoint}, files)
     assert reason == "DataInvalid"
     assert says in message
@@ -578,7 +576,7 @@ def models(**roles: Any) -> CompilationSpec:
     return CompilationSpec.model_validate(a_spec(models={"student": model(), **roles}))
 
 
-def test_keys_are_taken_out_of_the_environment() -> None:
+def test_keys_are_removed_from_the_environment() -> None:
     environment = {
         "SWARM_API_KEY_STUDENT": "s",
         "SWARM_API_KEY_PROMPT": "p",
@@ -593,18 +591,18 @@ def test_keys_are_taken_out_of_the_environment() -> None:
     assert environment == {"HOME": "/tmp", "SEARCH_BASE_URL": "http://search"}
 
 
-def test_a_key_of_a_file_is_sent_without_its_newline() -> None:
+def test_a_key_from_a_file_is_sent_without_its_newline() -> None:
     assert take_keys(models(student=model("a")), {"SWARM_API_KEY_STUDENT": "sk-1\r\n"}) == {"student": "sk-1"}
 
 
 @pytest.mark.parametrize("environment", [{}, {"SWARM_API_KEY_STUDENT": ""}, {"SWARM_API_KEY_STUDENT": "\n"}])
-def test_a_key_that_is_not_there_is_told(environment: dict[str, str]) -> None:
+def test_a_missing_key_is_reported(environment: dict[str, str]) -> None:
     reason, message = refused(take_keys, models(student=model("keys")), environment)
     assert reason == "MissingSecret"
     assert "the student model's API key is empty: it should come from key 'k' of Secret 'keys'" in message
 
 
-def test_roles_without_a_model_are_the_student() -> None:
+def test_roles_without_a_model_use_the_student() -> None:
     made = make_models(models(), {})
     assert made.teacher is made.student is made.prompt
     assert made.student.kwargs["api_key"] == "none"
@@ -638,7 +636,7 @@ for name in ("judge", "student", "teacher", "extraction", "jugde"):
 
 
 def test_a_program_gets_a_model_by_its_name() -> None:
-    """Outside of a run, what it gives itself, or DSPy's own; in a run, the spec's."""
+    """Outside of a run, the program's own model or DSPy's; in a run, that of the spec."""
     ended = run_python(MODELS_BY_NAME)
     assert ended.returncode == 0, ended.stderr
     nothing, given, configured, judge, student, teacher, extraction, unknown = ended.stdout.splitlines()
@@ -706,7 +704,7 @@ def bound_files(tmp_path: Path) -> Path:
         ("the data", "bound.py", (PROG + IMPORTS).replace('"r"', '"s"'), True),
     ],
 )
-def test_a_journal_is_bound_to_what_was_imported(
+def test_a_journal_is_bound_to_the_imported_modules(
     bound_files: Path, what: str, file: str | None, text: str, changes: bool
 ) -> None:
     before = bound(bound_files)
@@ -729,7 +727,7 @@ DATA = (PROG + IMPORTS).replace('"r"', '"s"')
     ],
     ids=["nothing", "the image", "the program", "the data", "the spec"],
 )
-def test_an_origin_tells_what_has_changed(bound_files: Path, change: Any, fields: set[str]) -> None:
+def test_an_origin_names_the_changed_parts(bound_files: Path, change: Any, fields: set[str]) -> None:
     before = made_of(bound_files)
     now = made_of(bound_files, **(change(bound_files) or {}))
     assert {name for name in Origin.model_fields if getattr(now, name) != getattr(before, name)} == fields
@@ -788,6 +786,6 @@ with ThreadPoolExecutor(8) as pool:
 """
 
 
-def test_programs_that_use_dspy_parallel_run_side_by_side() -> None:
+def test_programs_that_use_dspy_parallel_run_concurrently() -> None:
     ended = run_python(SIDE_BY_SIDE)
     assert ended.returncode == 0, ended.stderr

@@ -1,4 +1,4 @@
-"""Where the user's environment variables come from on a laptop, and how they reach user code."""
+"""Sources of the user's environment variables on a laptop, and their way to user code."""
 
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def values(found: Manifest) -> dict[str, str]:
          "a ConfigMap's", "all of a Secret and a ConfigMap", "the shell wins there, too",
          "the file stands for a Secret: its prefix", "the file stands for a ConfigMap", "env wins"],
 )  # fmt: skip
-def test_on_a_laptop(
+def test_variables_come_from_the_shell_or_a_file_on_a_laptop(
     tmp_path: Path,
     changes: dict[str, Any],
     shell: dict[str, str],
@@ -83,7 +83,7 @@ def test_on_a_laptop(
          "spec.envFrom: PYTHONPATH may not be set"),
     ],
 )  # fmt: skip
-def test_a_name_that_is_nowhere_is_told(
+def test_a_missing_variable_is_named(
     tmp_path: Path, changes: dict[str, Any], documents: tuple[Any, ...], reason: str, says: str
 ) -> None:
     with pytest.raises(BadInput) as refused:
@@ -107,7 +107,9 @@ ZERO = {"kind": "Secret", "metadata": {"name": "judge"}, "data": {"api-key": "YQ
     ],
     ids=["env", "envFrom", "a model's key"],
 )  # fmt: skip
-def test_a_secret_that_is_no_text_is_told(tmp_path: Path, changes: dict[str, Any], says: str, document: Any) -> None:
+def test_a_secret_that_is_not_text_is_reported(
+    tmp_path: Path, changes: dict[str, Any], says: str, document: Any
+) -> None:
     with pytest.raises(BadInput, match=r"environment variable\. Write text there") as refused:
         manifest(tmp_path, {}, document, **changes)
     assert says in str(refused.value)
@@ -127,7 +129,7 @@ def test_a_secret_that_is_no_text_is_told(tmp_path: Path, changes: dict[str, Any
     ids=["a Secret that is not there", "the shell has it", "the file has it", "the Secret is there",
          "a whole Secret", "the file stands for it", "the whole Secret is there"],
 )  # fmt: skip
-def test_an_estimate_invents_the_secrets_that_are_not_there(
+def test_an_estimate_invents_missing_secrets(
     tmp_path: Path,
     changes: dict[str, Any],
     shell: dict[str, str],
@@ -139,12 +141,12 @@ def test_an_estimate_invents_the_secrets_that_are_not_there(
     assert values(found) == expected
 
 
-def test_an_estimate_invents_no_setting(tmp_path: Path) -> None:
+def test_an_estimate_invents_no_values_of_config_maps(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="which is not here"):
         manifest(tmp_path, {}, env=[CONFIG], invent=lambda: "invented")
 
 
-def test_what_shell_or_file_say_in_its_place_is_taken(tmp_path: Path) -> None:
+def test_values_of_the_shell_or_the_file_replace_the_source(tmp_path: Path) -> None:
     found = manifest(tmp_path, {"J_api-key": "sk-1"}, NO_TEXT, envFrom=ALL[:1])
     assert values(found) == {"J_api-key": "sk-1"}
 
@@ -181,20 +183,20 @@ def test_api_keys_may_be_in_the_file_too(tmp_path: Path) -> None:
         ("A=\nB=\\n", {"A": "", "B": "\\n"}),
     ],
 )
-def test_lines_of_an_env_file(tmp_path: Path, line: str, found: dict[str, str]) -> None:
+def test_the_lines_that_an_env_file_may_have(tmp_path: Path, line: str, found: dict[str, str]) -> None:
     (tmp_path / ".env").write_text(line)
     assert dotenv.read(tmp_path) == found
 
 
 @pytest.mark.parametrize("line", ["sk-secret", "A-B=sk-secret", "A='sk-secret", "'A'=sk-secret", 'A="sk-secret" b'])
-def test_another_line_is_told_by_its_number_alone(tmp_path: Path, line: str) -> None:
+def test_an_invalid_line_is_reported_by_its_number_only(tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"A=1\n\n{line}\n")
     with pytest.raises(BadInput, match=r"/\.env, line 3, is not NAME=VALUE") as refused:
         dotenv.read(tmp_path)
     assert "secret" not in str(refused.value)
 
 
-def test_no_env_file_is_no_fault(tmp_path: Path) -> None:
+def test_a_missing_env_file_is_no_error(tmp_path: Path) -> None:
     assert dotenv.read(tmp_path) == {}
 
 
@@ -207,7 +209,7 @@ def test_no_env_file_is_no_fault(tmp_path: Path) -> None:
         ({"envFrom": ALL}, {"level": "high"}, True),
     ],
 )
-def test_a_rotated_secret_begins_no_new_run(
+def test_a_rotated_secret_starts_no_new_run(
     tmp_path: Path, changes: dict[str, Any], shell: dict[str, str], is_new: bool
 ) -> None:
     def found(**given: str) -> str:
@@ -216,7 +218,7 @@ def test_a_rotated_secret_begins_no_new_run(
     assert (found() != found(**shell)) is is_new
 
 
-def test_another_variable_begins_a_new_run(tmp_path: Path) -> None:
+def test_another_variable_starts_a_new_run(tmp_path: Path) -> None:
     specs = [manifest(tmp_path, {}, JUDGE, env=env).spec for env in ([], [SECRET], [{**SECRET, "name": "B"}])]
     assert [is_same_run(specs[0], other) for other in specs] == [True, False, False]
     assert not is_same_run(specs[1], specs[2])
@@ -226,14 +228,14 @@ def spec(**changes: Any) -> CompilationSpec:
     return CompilationSpec.model_validate(a_spec(**changes))
 
 
-def test_user_code_finds_them_by_their_own_names() -> None:
+def test_user_code_finds_variables_by_their_own_names() -> None:
     environment = {"SWARM_ENV_0_A": "sk-of-a-tool", "SWARM_ENV_1_KEY": "sk-1", "A": "before", "HOME": "/tmp"}
     found = place(spec(envFrom=ALL[:1], env=[SECRET]), environment)
     assert environment == {"A": "sk-of-a-tool", "KEY": "sk-1", "HOME": "/tmp"}
     assert found == {"A": Value("sk-of-a-tool", True), "KEY": Value("sk-1", True)}
 
 
-def test_a_process_refuses_what_it_needs_itself() -> None:
+def test_a_process_refuses_variables_that_it_needs_itself() -> None:
     with pytest.raises(BadInput, match="LD_PRELOAD may not be set") as refused:
         place(spec(envFrom=ALL[:1]), {"SWARM_ENV_0_LD_PRELOAD": "x.so"})
     assert refused.value.reason == "InvalidSpec"
@@ -249,7 +251,7 @@ def test_a_process_refuses_what_it_needs_itself() -> None:
     ],
     ids=["of a Secret", "of a ConfigMap", "of .env for a ConfigMap", "too short to be one"],
 )
-def test_what_counts_as_a_secret(value: Value, is_one: bool) -> None:
+def test_values_that_count_as_secrets(value: Value, is_one: bool) -> None:
     assert secrets({"A": value}) == ({"value of A": value.text} if is_one else {})
 
 
@@ -270,7 +272,7 @@ TOOLS, MAP = [{"secretRef": {"name": "tools"}}], [{"configMapRef": {"name": "set
     ids=["a Secret and a ConfigMap, both absent", "the Secret later", "the ConfigMap alone", "the Secret alone",
          "a ConfigMap that is there says its names", "a name that the spec gives a ConfigMap", "a value of the spec"],
 )  # fmt: skip
-def test_what_env_holds_is_masked_unless_the_spec_says_that_it_is_no_secret(
+def test_values_of_env_are_masked_unless_the_spec_calls_them_not_secret(
     tmp_path: Path, changes: dict[str, Any], documents: tuple[Any, ...], masked: set[str]
 ) -> None:
     found = manifest(tmp_path, {}, *documents, env_file="KEY=sk-of-a-tool\nLEVEL=very-high\n", **changes)
@@ -280,7 +282,7 @@ def test_what_env_holds_is_masked_unless_the_spec_says_that_it_is_no_secret(
     assert environment == {name: value.text for name, value in placed_.items()}
 
 
-def test_a_run_is_bound_to_what_env_has_for_a_config_map(tmp_path: Path) -> None:
+def test_a_run_is_bound_to_values_of_env_that_replace_a_config_map(tmp_path: Path) -> None:
     def found(level: str) -> str:
         return fingerprint(manifest(tmp_path, {}, env_file=f"LEVEL={level}", envFrom=MAP))
 

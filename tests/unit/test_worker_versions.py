@@ -1,4 +1,4 @@
-"""What the hooks take for granted of DSPy is looked at first, and what they do not know is refused."""
+"""The worker first checks the hooks' assumptions about DSPy, and refuses an unknown shape."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from swarm_worker.errors import BadInput
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module `library` that shapes can name."""
+    """A module `library` for shapes."""
     module = ModuleType("library")
 
     class Executor:
@@ -62,7 +62,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ),
     ],
 )
-def test_a_shape_says_what_is_not_so(library: ModuleType, shape: Shape, problem: str | None) -> None:
+def test_a_shape_reports_its_differences(library: ModuleType, shape: Shape, problem: str | None) -> None:
     assert list(versions.problems([shape])) == ([] if problem is None else [problem])
 
 

@@ -23,18 +23,17 @@ OPTIMIZERS = {
 EQUAL = "equal"
 """Stock's program and scores, or stock's error; no request that stock would not make."""
 EQUAL_OR = "equal, or "
-"""Before a part of a refusal: either is right."""
+"""Prefix of a part of a refusal: both ends are right."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One program with its two optimizers. A name that is no optimizer is a function of the program's file.
+    """A program with its two optimizers. A name that is no optimizer is a function in the program's file.
 
     Attributes:
         ends: EQUAL, or a part of the refusal, or EQUAL_OR and such a part.
-        late: answers of a model show what is wrong, so that some are paid for before a refusal.
-        unlike: how a compile ends that ends in another way than the other one.
-        spec: more of the spec.
+        late: only answers of a model show the problem, so that some are paid for before a refusal. unlike: the end of
+        the compile that differs from the other. spec: more of the spec.
     """
 
     optimizers: tuple[str, str]
@@ -129,12 +128,12 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Compile:
-    """One compile of the table."""
+    """A compile of the table."""
 
     program: str
     which: str
     is_first: bool
-    """Of the program's two."""
+    """Which of the program's two optimizers."""
 
     @property
     def row(self) -> Row:
@@ -150,12 +149,12 @@ class Compile:
 
     @property
     def small_wave(self) -> int | None:
-        """The first gives every cell to workers; the second leaves the plan as many as it usually runs itself."""
+        """The first optimizer gives every cell to workers; with the second, the plan runs as many as usual."""
         return 0 if self.is_first else None
 
     @property
     def twin(self) -> bool:
-        """What a twin sees of a program is the same for both: one of them will do where it sees nothing."""
+        """A twin sees the same program with both optimizers: if it finds nothing, one twin is enough."""
         return self.is_first or self.ends != EQUAL
 
     def __str__(self) -> str:
@@ -163,7 +162,7 @@ class Compile:
 
 
 def compiles() -> Iterator[Compile]:
-    """Each program with one of its optimizers, each day with the other one; with both, where the tables are whole."""
+    """Each program with one of its optimizers, alternating by day; with both, if the tables are whole."""
     for number, (program, row) in enumerate(ROWS.items()):
         first, second = row.optimizers
         both = [Compile(program, first, is_first=True), Compile(program, second, is_first=False)]

@@ -1,10 +1,10 @@
-"""Never another program without a word: what DSPy's users write ends as in stock, or is refused by name beforehand.
+"""Programs of DSPy's users end as in stock, or are refused by name beforehand; never another program unannounced.
 
 Each program (`tests/programs/users`) is compiled by stock DSPy and by the local driver, with one of its two optimizers,
-each day with the other one; `make fidelity` takes both. The provider's answers are a hash of the request, so that a
-prompt that is not stock's shows in the scores.
+alternating by day; `make fidelity` takes both. The provider's answers are a hash of the request, so that any prompt
+that differs from stock's shows in the scores.
 
-`USERS_TABLE=FILE make users` appends a line to the file for each compile: what stock came to, and what we did.
+`USERS_TABLE=FILE make users` appends a line to the file for each compile: the end of stock, and ours.
 """
 
 import os

@@ -1,7 +1,7 @@
 """An agent's next step, as DSPy's ReAct asks for it: which tool, and with which arguments.
 
-What can be called is told by the type of the field; what a tool takes, by the instruction, as long as no optimizer has
-rewritten it, or by demonstrations.
+The type of the field lists the tools. Their arguments are in the instruction, unless an optimizer has rewritten it, or
+in demonstrations.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ TOOL, ARGUMENTS, FINISH, TRAJECTORY = "next_tool_name", "next_tool_args", "finis
 """ReAct's names for the fields of a step, for the tool that ends it, and for the field of the steps so far."""
 
 HASTE = 0.6
-"""How often a model that knows nothing and was told nothing finishes as soon as one tool has answered."""
+"""How often a model without knowledge and hints finishes as soon as one tool has answered."""
 
 
 def next_tool(model: Model, prompt: Prompt) -> str | None:
-    """The tool to call: each once, then `finish`; None where the prompt asks for no such thing."""
+    """The tool to call: each once, then `finish`; None if the prompt asks for no tool."""
     fields = {field.name: field for field in prompt.task.outputs}
     if TOOL not in fields or ARGUMENTS not in fields:
         return None
@@ -38,7 +38,7 @@ def next_tool(model: Model, prompt: Prompt) -> str | None:
 
 
 def parameters(prompt: Prompt, tool: str) -> Mapping[str, Schema]:
-    """Name -> schema of each argument that `tool` must be given; empty where nothing tells."""
+    """Name -> schema of each required argument of `tool`; empty if the prompt does not say."""
     told = re.search(
         rf"\b{re.escape(tool)}\b[^\n]*?\. It takes arguments (\{{.*\}})\.$", prompt.task.instruction, re.MULTILINE
     )

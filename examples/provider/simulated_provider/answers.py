@@ -1,4 +1,4 @@
-"""A prompt -> a value for every field that it asks for."""
+"""A prompt -> a value for every requested field."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _step(model: Model, prompt: Prompt, tool: str, draw: tuple[object, ...]) -> 
 
 
 def _options(model: Model, field: Field, prompt: Prompt) -> Sequence[Value]:
-    """What a field can be, if that is a choice: by its type, by what the demonstrations show, or by its name."""
+    """The options of a field that is a choice: by its type, its demonstrations, or its name."""
     if "enum" in field.schema:
         return list(field.schema["enum"])
     if field.schema.get("type") == "boolean":
@@ -97,7 +97,7 @@ def _chosen(options: Sequence[Value], verdict: Verdict) -> Value:
 
 @dataclass(frozen=True)
 class _Composer:
-    """Values for what is not a choice of the whole field: numbers, texts, and structures of them."""
+    """Values for fields that are not a choice: numbers, texts, and structures of them."""
 
     model: Model
     prompt: Prompt
@@ -105,7 +105,7 @@ class _Composer:
     draw: tuple[object, ...]
 
     def value(self, name: str, schema: Schema, field: Field) -> Value:
-        """A value for `schema`, which is `field`'s own or a part of it, where it is called `name`."""
+        """A value for `schema`, which is that of `field` or of its part called `name`."""
         if "$ref" in schema:
             return self.value(name, _resolved(schema["$ref"], field.schema), field)
         for key in ("anyOf", "oneOf", "allOf"):

@@ -1,4 +1,4 @@
-"""Which label does the evidence favour? A pure decision from a prompt and what a model knows.
+"""Which label does the evidence favour? A pure decision from a prompt and the model's knowledge.
 
 Four kinds of evidence speak for a label, and noise against all of them:
 
@@ -26,7 +26,7 @@ from simulated_provider.prompts import Demo, Prompt
 from simulated_provider.words import Features, cosine, sentences, share, telling
 
 KNOWLEDGE, LIKENESS, GUIDANCE, NAME = 1.0, 1.1, 0.9, 0.4
-"""What the four kinds of evidence weigh."""
+"""Weights of the four kinds of evidence."""
 LESSON, PRACTICE, TOLD = 1.8, 1.1, 0.5
 """How much a label is recalled: by a worked demonstration of it, by demonstrations at large, by the instruction."""
 BARE = 0.25

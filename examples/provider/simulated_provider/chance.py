@@ -1,4 +1,4 @@
-"""Chance without a generator: every draw is a hash of what it is about, so that order and time play no part."""
+"""Chance without a generator: every draw is a hash of its subject, so that order and time play no part."""
 
 from __future__ import annotations
 

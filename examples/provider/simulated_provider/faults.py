@@ -1,7 +1,7 @@
 """What can go wrong at a provider, and when: rules that decide, without clock or network of their own.
 
-Faults that a retry may cure (errors, hangs) depend on the request and on how often it was sent; what belongs to an
-answer (latency, malformation) depends on the request alone.
+Faults that a retry may cure (errors, hangs) depend on the request and on how often it was sent. Properties of an answer
+(latency, malformation) depend only on the request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from simulated_provider import chance
 
 
 class FaultError(ValueError):
-    """The rules are not well formed; the text says which, and what is expected."""
+    """A rule is malformed; the text names it and the expected form."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Faults:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Faults:
-        """The rules of a mapping; what it does not name is as by default.
+        """The rules of a mapping; rules that it does not name keep their defaults.
 
         Raises:
             FaultError: an unknown name, or a value of another type or out of range.
@@ -125,7 +125,7 @@ class Faults:
         return cls(**read)
 
     def fate(self, seed: int, digest: str, attempt: int, text: str) -> Literal["answer", "error", "hang"]:
-        """What becomes of a request.
+        """The outcome of a request.
 
         Args:
             digest: the request's name.

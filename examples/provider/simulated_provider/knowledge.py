@@ -1,4 +1,4 @@
-"""What a model knows: the part of a corpus that it has seen, the same in every process."""
+"""A model's knowledge: the part of a corpus that it has seen, the same in every process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simulated_provider.words import Features, Lexicon, share
 
 
 class Phrase(NamedTuple):
-    """A piece of knowledge: what it is about, its text and features, and how deep it lies (0: at once, 1: never).
+    """A piece of knowledge: its label, text and features, and its depth (0: known at once, 1: never).
 
     A phrase of depth 0 comes to the model's mind by itself; a deeper one only when the prompt reminds of its label.
     """
@@ -27,18 +27,18 @@ class Phrase(NamedTuple):
 
 
 class KnowledgeError(ValueError):
-    """The corpus cannot be read; the text says which line and why."""
+    """The corpus cannot be read; the text names the line and the cause."""
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Everything there is to know, as (label, text) pairs in file order, and the language it is written in."""
+    """All knowledge, as (label, text) pairs in file order, and its language."""
 
     entries: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def lexicon(self) -> Lexicon:
-        """How telling words are, as the corpus has it."""
+        """How telling each word is in the corpus."""
         return Lexicon(self.entries)
 
     @cached_property
@@ -80,10 +80,10 @@ def _strings(record: Mapping[str, object], *keys: str) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What one model remembers of a corpus.
+    """The part of a corpus that one model remembers.
 
     Args:
-        capability: between 0 and 1: the part that it knows well. What a model knows, a more capable one knows too.
+        capability: between 0 and 1: the part that it knows well. A more capable model knows this part, too.
         seed: another seed, another education.
     """
 

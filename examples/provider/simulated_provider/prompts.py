@@ -1,6 +1,6 @@
-"""Chat messages -> what is asked: the task, its demonstrations and the query.
+"""Chat messages -> the task, its demonstrations and the query.
 
-Understands what DSPy's Chat, JSON and XML adapters write; anything else is a plain prompt with one text to answer.
+Understands prompts of DSPy's Chat, JSON and XML adapters; anything else is a plain prompt with one text to answer.
 Everything here is pure. Tasks and demonstrations are remembered by their text, because a compile sends the same ones
 thousands of times; so their identity may serve others as a key.
 """
@@ -26,12 +26,12 @@ TEXT: Schema = {"type": "string"}
 
 
 class PromptError(ValueError):
-    """The messages are not what the chat completions API takes; the text says how."""
+    """The messages do not fit the chat completions API; the text says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A field of the task; `schema` is the JSON schema of its values, whatever way the prompt described them."""
+    """A field of the task; `schema` is the JSON schema of its values, however the prompt describes them."""
 
     name: str
     description: str
@@ -40,14 +40,14 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What every request of one predictor shares: how to talk, what to do, from which fields to which."""
+    """The part that all requests of a predictor share: the format, the instruction, the fields."""
 
     adapter: Adapter
     instruction: str
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
     whole: bool = False
-    """The user's message is the one input, as it stands: there is no adapter's frame around it."""
+    """Whether the user's message as a whole is the only input, without an adapter's frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +85,10 @@ def parse(messages: Sequence[Mapping[str, Any]], response_format: Mapping[str, A
 
     Args:
         messages: as in the chat completions API; content is text or a list of parts, of which text counts.
-        response_format: as in the API; a JSON schema makes a plain prompt one with fields.
+        response_format: as in the API; a JSON schema gives fields to a plain prompt.
 
     Raises:
-        PromptError: no messages, or one without role or content of a known kind.
+        PromptError: no messages, or a message without role or content of a known kind.
     """
     turns = [_turn(message) for message in messages]
     if not turns:
@@ -229,7 +229,7 @@ _NUMBERS = re.compile(r"(^|_)(score|rating|confidence|probability|price)($|_)")
 
 
 def _of_skeleton(name: str, structure: str) -> Schema | None:
-    """The schema of a nested XML structure, which tells names but no types: a number's name gives it away."""
+    """The schema of a nested XML structure, which has names but no types: a name suggests a number."""
     found = re.search(rf"^<{name}><.*></{name}>$", structure, re.MULTILINE)
     try:
         return _of_element(ElementTree.fromstring(found[0])) if found else None

@@ -25,7 +25,7 @@ from simulated_provider.knowledge import Corpus, Memory
 from simulated_provider.prompts import PromptError, parse
 
 CREATED = 1_700_000_000
-"""The time that every answer and model bears: answers are never a function of time."""
+"""The time in every answer and model: no answer depends on the real time."""
 
 KEPT_REQUESTS = 100_000
 """Entries that the request log keeps in memory."""
@@ -54,7 +54,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the provider is: seed of all chance, models (name -> capability), what there is to know, keys."""
+    """The provider's settings: seed of all chance, models (name -> capability), knowledge, keys."""
 
     seed: int = 0
     models: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"small": 0.25, "large": 0.85})
@@ -79,7 +79,7 @@ class Provider:
         self._clear()
 
     def app(self) -> web.Application:
-        """The web application; one provider serves one."""
+        """The web application of a provider."""
         app = web.Application(client_max_size=64 * 2**20, middlewares=[_errors])
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list)
@@ -225,7 +225,7 @@ class Provider:
         self._clear()
         return web.json_response({"reset": True})
 
-    # --- state: nothing that an answer depends on, but for the mode `varied` ---------------------------------------
+    # --- state: answers depend on it only in the mode `varied` ----------------------------------------------------
 
     def _set(self, faults: Faults) -> None:
         self._faults = faults
@@ -267,7 +267,7 @@ class _Asked:
     response_format: Mapping[str, Any] | None
     seed: int | None
     varies: bool
-    """Whether a model would answer it otherwise the next time: a temperature is named, and no seed."""
+    """Whether a model would answer otherwise the next time: it names a temperature and no seed."""
 
     @classmethod
     def of(cls, body: Any) -> _Asked:
@@ -328,7 +328,7 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _tokens(text: str) -> int:
-    """About what a tokenizer would count."""
+    """Roughly the count of a tokenizer."""
     return -(-len(text) // 4)
 
 

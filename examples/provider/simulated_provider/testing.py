@@ -19,7 +19,7 @@ _OPENER = build_opener(ProxyHandler({}))
 
 @dataclass(frozen=True)
 class RunningProvider:
-    """A provider that runs; `url` ends in /v1, `pid` is its process."""
+    """A running provider; `url` ends in /v1, `pid` is its process."""
 
     url: str
     pid: int

@@ -63,8 +63,8 @@ def _lowered(text: str) -> str:
 class Features(NamedTuple):
     """Feature -> weight, and the vector's length.
 
-    Features are stems, pairs of stems, beginnings of long words, and turns of phrase: pairs of words as they stand, of
-    which one at least says nothing alone ("how do", "send it"). What a text says twice weighs more.
+    Features are stems, pairs of stems, beginnings of long words, and phrases: pairs of unchanged words of which at
+    least one says nothing alone ("how do", "send it"). Repeated words weigh more.
     """
 
     weights: Mapping[str, float]
@@ -72,7 +72,7 @@ class Features(NamedTuple):
 
 
 class Lexicon:
-    """How much each feature tells, learnt from labelled texts: rare under few labels is telling.
+    """How telling each feature is, learnt from labelled texts: most if few labels have it.
 
     Args:
         texts: pairs of (label, text).
@@ -90,7 +90,7 @@ class Lexicon:
         self._features = lru_cache(maxsize=65536)(self._compute)
 
     def weight(self, feature: str) -> float:
-        """How telling a feature is, between 0 and 1; an unknown word tells half, an unknown turn of phrase nothing."""
+        """How telling a feature is, between 0 and 1; half for an unknown word, nothing for an unknown phrase."""
         return self._weight.get(feature, 0.0 if _TURN in feature else 0.5)
 
     def features(self, text: str) -> Features:

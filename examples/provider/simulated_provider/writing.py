@@ -1,6 +1,6 @@
-"""Free texts, composed from what the prompt shows and what the model knows.
+"""Free texts, composed from the prompt and the model's knowledge.
 
-What is written depends on what the field is for, which its name tells as it would tell a person: guidance for another
+The name of the field decides the kind of text: guidance for another
 model (`proposed_instruction`, `rules`, `module_advice`), notes about data (`observations`, `summary`), the reasoning
 before a decision, or an extract from the query.
 """
@@ -31,8 +31,8 @@ def write(
 
     Args:
         name, description: of the field, or of the place in a structure.
-        verdict: what was decided for the prompt's other fields, if anything.
-        draw: what the choice of words depends on beside the prompt.
+        verdict: the decision about the prompt's other fields, if any.
+        draw: on what the choice of words depends beside the prompt.
     """
     for pattern, writer in _WRITERS:
         if pattern.search(name.lower()):
@@ -98,7 +98,7 @@ _HABITS = (
 
 
 def guidance(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]) -> str:
-    """An instruction: what the prompt's basic instruction says, habits, and the telling words of each label."""
+    """An instruction: the prompt's basic instruction, habits, and the telling words of each label."""
     seed = (model.memory.seed, model.name, prompt.task.instruction, prompt.text, *draw)
     terse = re.search(r"\b(concise|simple|brief|short)\b", prompt.query.get("tip", "")) is not None
     habits = _pick(_HABITS, 1 if terse else 2 + chance.below(3, "habits", *seed), ("habits", *seed))
@@ -126,7 +126,7 @@ def prefix(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[ob
 
 
 def notes(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]) -> str:
-    """What holds for the examples in the prompt: their labels and the words that go with them."""
+    """Notes on the examples in the prompt: their labels and the words that go with them."""
     glossary = _glossary(model, prompt)
     if not glossary:
         return f"The material is about this. {extract(model, prompt, verdict, draw)}"
@@ -152,7 +152,7 @@ _BULLET = re.compile(r"^\s*[-*] (?P<label>[A-Za-z][\w /&]{0,39}): (?P<words>\S.*
 
 
 def _glossary(model: Model, prompt: Prompt) -> Glossary:
-    """What can be said of each label: from examples in the prompt, from notes quoted in it, and from memory."""
+    """Words for each label: from examples in the prompt, from notes quoted in it, and from memory."""
     seen = _of_cases(tuple(cases(prompt.query)))
     quoted: dict[str, list[str]] = {}
     for value in prompt.query.values():
@@ -162,7 +162,7 @@ def _glossary(model: Model, prompt: Prompt) -> Glossary:
     plain = re.sub(r"[_\W]+", " ", prompt.text.lower())
     named = [label for label in model.memory.corpus.labels if re.search(rf"\b{re.escape(spoken(label))}\b", plain)]
     if not named and not seen and not quoted:
-        # Nothing says what the task is about, so it is taken to be about what the model knows.
+        # Nothing names the subject of the task, so the model assumes its own knowledge.
         named = list(model.memory.corpus.labels)
     labels = dict.fromkeys([*seen, *quoted, *named])
     return {

@@ -1,4 +1,4 @@
-"""Python imports this at its start, where its folder is on the path: LITELLM makes an import of LiteLLM go wrong.
+"""Python imports this at its start if its folder is on the path: LITELLM makes an import of LiteLLM go wrong.
 
 slow    it stops halfway for a second
 broken  it never comes to its end
@@ -20,7 +20,7 @@ def is_first(file: str) -> bool:
 
 
 class Fault:
-    """Is asked first where to find a module."""
+    """The first finder of modules."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name == "litellm.main":

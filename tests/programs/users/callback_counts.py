@@ -1,4 +1,4 @@
-"""A callback that counts calls, and a program that stops thinking aloud when there were many."""
+"""A callback that counts calls, and a program that drops its reasoning after many calls."""
 
 import dspy
 from dspy.utils.callback import BaseCallback

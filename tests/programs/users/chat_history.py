@@ -1,4 +1,4 @@
-"""The chat tutorial: `dspy.History` among the inputs, which grows with every turn of a conversation."""
+"""The chat tutorial: `dspy.History` among the inputs, which grows with every message of a conversation."""
 
 import dspy
 

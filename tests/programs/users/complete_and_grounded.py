@@ -1,4 +1,4 @@
-"""A RAG answer scored by `CompleteAndGrounded`, which asks a model itself; the threshold counts while bootstrapping."""
+"""A RAG answer scored by `CompleteAndGrounded`, which calls a model; its threshold counts while bootstrapping."""
 
 import dspy
 from dspy.evaluate import CompleteAndGrounded

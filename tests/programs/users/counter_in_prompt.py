@@ -1,4 +1,4 @@
-"""A program that counts its calls and tells the model: what it says depends on the examples before."""
+"""A program that puts the count of its calls into the prompt, which thus depends on earlier examples."""
 
 import dspy
 

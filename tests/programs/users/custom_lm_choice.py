@@ -1,4 +1,4 @@
-"""Models of the user's own that differ in an attribute of which `dump_state` knows nothing, and a choice of them."""
+"""A choice of the user's own models that differ in an attribute missing from `dump_state`."""
 
 from types import SimpleNamespace
 

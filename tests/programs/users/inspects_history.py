@@ -1,4 +1,4 @@
-"""A program that prints the last call (`dspy.inspect_history`), as people leave it in from a notebook."""
+"""A program that prints the last call (`dspy.inspect_history`), left over from a notebook."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""An optimizer that turns knobs outside of the program: a global of its module, the environment."""
+"""An optimizer that changes state outside of the program: a global of its module, the environment."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""An optimizer that turns knobs outside of the program: an attribute of its class, an object at module level."""
+"""An optimizer that changes state outside of the program: an attribute of its class, an object at module level."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""A memo at module level and `functools.lru_cache`: what was looked up once is not looked up again."""
+"""A memo at module level and `functools.lru_cache`: no value is looked up twice."""
 
 import functools
 

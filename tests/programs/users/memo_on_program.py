@@ -1,4 +1,4 @@
-"""A memo on the program itself, and one on the metric: neither changes what comes out."""
+"""A memo on the program itself, and a memo on the metric: neither changes a result."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""Attributes that bear names which DSPy and its optimizers use themselves: `stage`, `total_calls`."""
+"""Attributes with names that DSPy and its optimizers use themselves: `stage`, `total_calls`."""
 
 import dspy
 

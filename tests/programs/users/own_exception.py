@@ -1,4 +1,4 @@
-"""An exception class whose constructor takes more than a text: it can be raised, but not be pickled."""
+"""An exception class whose constructor takes more than a text: it can be raised but not pickled."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""An optimizer of the user's own: a Teleprompter with a seeded generator that goes by single results."""
+"""An optimizer of the user's own: a Teleprompter with a seeded generator that uses single results."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The PAPILLON tutorial: the program holds a second model and asks it without a predictor; errors are swallowed."""
+"""The PAPILLON tutorial: the program calls a second model without a predictor and ignores errors."""
 
 import os
 

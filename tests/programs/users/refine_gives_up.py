@@ -1,4 +1,4 @@
-"""The same with as many failures as DSPy allows by itself: it counts them on the module, from example to example."""
+"""`refine_raises` with DSPy's default number of failures, which the module counts across examples."""
 
 import dspy
 

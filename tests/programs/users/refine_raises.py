@@ -1,4 +1,4 @@
-"""`dspy.Refine` with a reward that raises on some answers, as a parser does, and may do so as often as it likes."""
+"""`dspy.Refine` with a reward that raises on some answers, as a parser does, without a limit of failures."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""A prediction that holds what cannot be pickled: a generator, which the metric reads."""
+"""A prediction that cannot be pickled: it holds a generator, which the metric reads."""
 
 import dspy
 

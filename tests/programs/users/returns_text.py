@@ -1,4 +1,4 @@
-"""A program that returns the text alone, not a Prediction."""
+"""A program that returns only the text, not a Prediction."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""`random.seed` where the module is loaded, and draws from the one generator of all in every example."""
+"""`random.seed` where the module is loaded, and draws from the global generator in every example."""
 
 import random
 

@@ -1,6 +1,6 @@
-"""A program that reads the one trace of all calls, which is cut at a length that is configured.
+"""A program that reads the common trace of all calls, which is cut at a configured length.
 
-Once the trace is full, the program finds nothing in it: what it does depends on the examples before.
+Once the trace is full, the program finds nothing in it, so it depends on the examples before.
 """
 
 import dspy

@@ -1,4 +1,4 @@
-"""A program that reads what it did so far in a trace of its own, and hands it on, as `dspy.BestOfN` does."""
+"""A program that reads its earlier calls in a trace of its own and passes them on, as `dspy.BestOfN` does."""
 
 import dspy
 

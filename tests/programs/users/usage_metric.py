@@ -1,6 +1,6 @@
 """A metric that charges for tokens: `track_usage` and `prediction.get_lm_usage()` (from the tutorial on the cache).
 
-What DSPy's cache answers costs nothing: the second evaluation of a program comes to another score than the first.
+Answers from DSPy's cache cost nothing, so a program's second evaluation has another score than the first.
 """
 
 import dspy
