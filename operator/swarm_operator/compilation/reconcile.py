@@ -68,12 +68,12 @@ class Reconciler:
             await self._tidy(world, decision)
             return wake_up
         except errors.Terminating as error:
-            log.info("%s/%s: %s", key.namespace, key.name, error)
+            log.info("%s: %s", key, error)
             # Kubernetes deletes the Compilation only when its pods are gone. They still have our finalizer, for a
             # journal that can no longer be written.
             return await self._let_go(key, observer)
         except errors.Vanished as error:
-            log.info("%s/%s: %s", key.namespace, key.name, error)
+            log.info("%s: %s", key, error)
             return None
 
     async def _act(self, world: World, decision: Decision, now: datetime) -> Decision:
@@ -84,7 +84,7 @@ class Reconciler:
             shown = _shown(action)
             try:
                 await applier.act(action)
-                log.info("%s/%s: %s", key.namespace, key.name, shown)
+                log.info("%s: %s", key, shown)
             except (errors.Forbidden, errors.NameTaken, errors.Unavailable) as error:
                 error.add_note(shown)
                 # A single brief failure is not reported. The status of a run that is over keeps saying how it ended,
@@ -114,9 +114,9 @@ class Reconciler:
         for action in decision.tidying:
             try:
                 await applier.act(action)
-                log.info("%s: %s", name, _shown(action))
+                log.info("%s: %s", world.compilation.key, _shown(action))
             except (errors.Rejected, errors.Forbidden) as error:
-                log.warning("%s: %s: %s", name, _shown(action), error)
+                log.warning("%s: %s: %s", world.compilation.key, _shown(action), error)
 
     async def _report(self, world: World, decision: Decision, now: datetime) -> float | None:
         """Writes the status, then its events. Returns the seconds until the next pass."""
@@ -133,11 +133,11 @@ class Reconciler:
         applier = Applier(self._kube, key)
         await applier.write_status(world.compilation, status.as_written())
         for event in decision.events:
-            log.info("%s/%s: %s: %s", key.namespace, key.name, event.reason, event.message)
+            log.info("%s: %s: %s", key, event.reason, event.message)
             try:
                 await applier.tell(event, now)
             except errors.ApiError as error:
-                log.warning("%s/%s: an event could not be written: %s", key.namespace, key.name, error)
+                log.warning("%s: an event could not be written: %s", key, error)
         return decision.wake_up
 
     async def _let_go(self, key: Key, observer: Observer) -> float | None:

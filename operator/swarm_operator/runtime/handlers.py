@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -33,8 +34,15 @@ STUCK_SECONDS = 8.0
 """A process that has not ended so long after its cleanup began ends itself, before the chart's grace period does."""
 
 
-Woken = tuple[Kind, Any]
-"""A kind, and the key of one of its objects."""
+@dataclass(frozen=True)
+class Woken:
+    """An object that needs a pass."""
+
+    kind: Kind
+    key: Any
+
+    def __str__(self) -> str:
+        return f"{self.kind.resource.plural} {self.key}"
 
 
 class Operator:
@@ -64,8 +72,7 @@ class Operator:
         passes = {kind: kind.passes(kube, self.settings, rest.clock) for kind in self.kinds}
 
         async def work(woken: Woken) -> float | None:
-            kind, key = woken
-            return await passes[kind](key)
+            return await passes[woken.kind](woken.key)
 
         self._schedule = Schedule(work, concurrency=self.settings.concurrent_passes)
         self._run(self._schedule.run(), "schedule")
@@ -89,7 +96,7 @@ class Operator:
 
     def _wake(self, kind: Kind, key: Any) -> None:
         if key is not None and self._schedule is not None:
-            self._schedule.wake((kind, key))
+            self._schedule.wake(Woken(kind, key))
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
