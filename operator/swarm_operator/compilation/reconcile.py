@@ -110,13 +110,13 @@ class Reconciler:
     async def _tidy(self, world: World, decision: Decision) -> None:
         """Deletes leftovers. A failed deletion is tried again in a later pass; the run neither fails nor waits."""
         key = world.compilation.key
-        name, applier = f"{key.namespace}/{key.name}", Applier(self._kube, key)
+        applier = Applier(self._kube, key)
         for action in decision.tidying:
             try:
                 await applier.act(action)
-                log.info("%s: %s", world.compilation.key, _shown(action))
+                log.info("%s: %s", key, _shown(action))
             except (errors.Rejected, errors.Forbidden) as error:
-                log.warning("%s: %s: %s", world.compilation.key, _shown(action), error)
+                log.warning("%s: %s: %s", key, _shown(action), error)
 
     async def _report(self, world: World, decision: Decision, now: datetime) -> float | None:
         """Writes the status, then its events. Returns the seconds until the next pass."""
