@@ -197,7 +197,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
 
 
 @pytest.mark.parametrize(("case", "function", "reason"), TABLE, ids=[row[0] for row in TABLE])
-def test_exceptions_that_are_results_and_exceptions_that_are_not(
+def test_a_program_error_is_a_result_and_a_provider_error_is_not(
     monkeypatch: pytest.MonkeyPatch, case: str, function: Callable[[], Any], reason: str | None
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -151,7 +151,7 @@ def test_changes_that_a_worker_makes_to_its_client_do_not_count() -> None:
     assert Walk().digest(found) == asked
 
 
-def test_a_module_and_a_program_of_the_same_name_have_separate_places() -> None:
+def test_a_module_and_a_program_of_the_same_name_do_not_share_a_name() -> None:
     plan(clients.Holder(httpx.Client(verify=False)))
     held = places.here().find("program.held")
     assert places.here().find("clients:SHARED") is clients.SHARED

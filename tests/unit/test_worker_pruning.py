@@ -624,7 +624,7 @@ def test_the_best_so_far_is_the_first_of_the_best_complete_candidates(
     assert best_so_far(matrix, lacking, BASELINE) == best
 
 
-def test_only_the_validation_set_counts_in_any_order() -> None:
+def test_only_the_validation_set_counts_and_its_order_does_not() -> None:
     progress = Progress(compiling=True, validation=examples(3))
     for number, devset in enumerate([examples(4)[1:], examples(2), examples(3)[::-1]]):
         progress.on_evaluate_start(str(number), dspy.Evaluate(devset=devset), {"program": "any"})

@@ -4,9 +4,10 @@ Everything that must be the same in every process becomes an `Observation`. Prog
 against the imaginary provider; the rehearsal observes their LM calls, results and exceptions. They run in a fork, which
 leaves no trace in this process: it counts and caches no call, and calls no tool.
 
-Each example runs twice; the twin runs them in the opposite order. A random choice goes unnoticed with probability
-1/2 ** 16 (a fair coin) or 4 % (one in ten). The same holds for state that one example leaves for the next, since a
-swarm runs them in different processes. State that others would read is reported, too (`Rehearsal.changes`).
+Each example runs twice; the twin runs them in the opposite order. Of 16 comparisons, all miss a fair coin with
+probability 1/2 ** 16, and an event of one run in ten with 4 %. The same holds for state that one example leaves for the
+next, since a swarm runs them in different processes. State that others would read is reported, too
+(`Rehearsal.changes`).
 """
 
 import asyncio

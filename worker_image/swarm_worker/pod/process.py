@@ -246,7 +246,7 @@ class Process:
 
     @contextlib.contextmanager
     def ending(self) -> Iterator[None]:
-        """Ends the process after the block, with the result that fits an exception of the block."""
+        """Ends the process after the block, and reports the exception that the block raised, if any."""
         try:
             yield
         except SwarmError as error:

@@ -71,7 +71,7 @@ def run_cell(
 
 
 def _result(ledger: Ledger, key: str, value: Value, walks: Walks) -> Record:
-    """The RESULT record of a cell, with its ledger's pending answer. Raises BadInput if the result cannot travel."""
+    """The RESULT record of a cell, with the LM answer not printed yet. Raises BadInput if the result cannot travel."""
     codec, pending = ledger.answers.codec, ledger.pending
     try:
         body = codec.dumps(value, walks)

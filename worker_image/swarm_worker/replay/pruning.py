@@ -50,7 +50,7 @@ class Bound(float):
 
 @dataclass(frozen=True)
 class Range:
-    """The lowest and the highest score of a metric."""
+    """The lowest and the highest score that a metric can give."""
 
     low: float
     high: float
