@@ -29,7 +29,7 @@ def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[
 
 
 def secrets(variables: Mapping[str, Value]) -> dict[str, str]:
-    """The variables to mask, by the names that replace them. Short values may be ordinary words, so they are left out."""
+    """The variables to mask, by the names that replace them. Short values are left out: they may be ordinary words."""
     return {
         f"value of {name}": value.text
         for name, value in variables.items()

@@ -75,7 +75,7 @@ class Journal(engine.Journal):
 
     @property
     def leftover(self) -> list[Shard]:
-        """Shards of the last round's tasks, if a limit ended it early: with a higher limit, the run goes on with them."""
+        """Shards of the last round's tasks, if a limit ended it early. With a higher limit, the run uses them."""
         if self.last is None or self.last.outcome is not PlanOutcome.PARTIAL:
             return []
         rounds = (round_ for round_, found in self.plans.items() if found.end.outcome is not PlanOutcome.PARTIAL)
