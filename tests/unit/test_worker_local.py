@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
@@ -235,6 +236,15 @@ def test_a_folder_is_laid_out_and_can_be_continued(tmp_path: Path) -> None:
     again, _ = opened(tmp_path / "j", manifest)
     assert list(again.records()) == [result(1), result(2)]
     assert (tmp_path / "j" / "sources" / "code" / "a.py").read_text() == "x = 1"
+
+
+def test_a_run_goes_on_where_its_yaml_has_keys_and_values_that_json_writes_as_text(tmp_path: Path) -> None:
+    body = {"logit_bias": {50256: -100}, "since": date(2026, 1, 1)}
+    change: dict[str, Any] = {"models.student.parameters": {"body": body}}
+    manifest = manifest_of(tmp_path, **change)
+    _, first = opened(tmp_path / "j", manifest)
+    _, second = opened(tmp_path / "j", manifest)
+    assert second.run_id == first.run_id
 
 
 @pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}, {"limits": {"cellSeconds": 5}}])

@@ -129,7 +129,7 @@ class _Reader:
             case "same":
                 return self._made[of]
         kind = _class(form[_KIND])
-        made = getattr(kind, of) if issubclass(kind, Enum) else _whole(kind, self.thing(of))
+        made = kind[of] if issubclass(kind, Enum) else _whole(kind, self.thing(of))
         self._made.append(made)
         return made
 

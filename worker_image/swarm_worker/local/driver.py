@@ -216,7 +216,7 @@ class Driver:
             label = f"plan-{round_:04d}-{step.attempt}{'-partial' if ending else ''}"
             ended = self._process("plan", label, {**_allowance(left), **small, **before, **ending})
             ends.append(ended)
-            if ended.reason == WorkerReason.SOURCE_CHANGED and self._goes_on:
+            if ended.reason == WorkerReason.SOURCE_CHANGED and self._goes_on and not ending:
                 raise OfAnotherState(ended.reason, ended.message)
             if ended.is_done:
                 self._goes_on = False
