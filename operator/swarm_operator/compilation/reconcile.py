@@ -79,7 +79,7 @@ class Reconciler:
     async def _act(self, world: World, decision: Decision, now: datetime) -> Decision:
         """Applies the actions in order. Returns another decision if an action can never succeed."""
         key = world.compilation.key
-        applier = Applier(self._kube, key)
+        applier = Applier(self._kube, key, {found.name for found in world.maps})
         for action in decision.actions:
             shown = _shown(action)
             try:

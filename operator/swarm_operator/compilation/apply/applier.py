@@ -1,6 +1,7 @@
 """The only writer. Every write may be repeated: names are computed, so an existing object is the wanted one."""
 
 import contextlib
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -34,25 +35,29 @@ RELEASE_TRIES: Final = 5
 
 
 class Applier:
-    """Writes what belongs to one Compilation."""
+    """Writes what belongs to one Compilation.
 
-    def __init__(self, kube: Kube, key: Key) -> None:
-        self._kube, self._key = kube, key
+    Args:
+        seen: names of ConfigMaps that the pass has found: they need not be created.
+    """
+
+    def __init__(self, kube: Kube, key: Key, seen: Collection[str] = ()) -> None:
+        self._kube, self._key, self._seen = kube, key, seen
 
     async def act(self, action: Action) -> None:
         """One action. Raises errors.ApiError or config_maps.TooLarge."""
         key = self._key
         match action:
             case OpenRun(request):
-                await self._create(CONFIG_MAPS, config_maps.run_map(key, request))
+                await self._keep(config_maps.run_map(key, request))
             case KeepRecords():
                 for body in config_maps.shard_maps(key, action):
-                    await self._create(CONFIG_MAPS, body)
+                    await self._keep(body)
             case MergeShards(shards):
                 data = b"".join([await self._data(shard) for shard in shards])
-                await self._create(CONFIG_MAPS, config_maps.merged_map(key, shards, data))
+                await self._keep(config_maps.merged_map(key, shards, data))
             case KeepAssignment():
-                await self._create(CONFIG_MAPS, config_maps.assignment_map(key, action))
+                await self._keep(config_maps.assignment_map(key, action))
             case StartJob():
                 await self._create(JOBS, job(action))
             case ClaimName(name):
@@ -151,21 +156,29 @@ class Applier:
             raise errors.Conflict(f"ConfigMap {shard.name} was deleted or altered")
         return data
 
+    async def _keep(self, body: Object) -> None:
+        """Creates a ConfigMap unless the pass has found it. So even an operator that dies after every write makes
+        progress.
+        """
+        if body["metadata"]["name"] not in self._seen:
+            await self._create(CONFIG_MAPS, body)
+
     async def _create(self, resource: Resource, body: Object) -> None:
-        """Creates an object unless it exists. So even an operator that dies after every write makes progress."""
-        name, place = f"{resource.plural} {body['metadata']['name']}", self._key.namespace
-        found = await self._kube.get(resource, place, body["metadata"]["name"], metadata_only=True)
-        if found is None:
-            try:
-                return await self._kube.create(resource, place, body)
-            except errors.Exists:
-                raise errors.Conflict(f"{name} was made just now") from None
-        if not objects.owned_by(found["metadata"], self._key.uid):
-            raise errors.NameTaken(f"{name} exists and is not this Compilation's")
-        if not _labels_for_us(body) <= _labels_for_us(found):
-            raise errors.NameTaken(f"somebody has changed the labels of {name}: delete it")
-        if "deletionTimestamp" in found["metadata"]:
-            raise errors.Unavailable(f"{name} is being deleted")
+        """Creates an object; one that exists has to be ours."""
+        place, name = self._key.namespace, body["metadata"]["name"]
+        try:
+            await self._kube.create(resource, place, body)
+        except errors.Exists:
+            found = await self._kube.get(resource, place, name, metadata_only=True)
+            if found is None:
+                raise errors.Conflict(f"{resource.plural} {name} is being deleted") from None
+            if not objects.owned_by(found["metadata"], self._key.uid):
+                raise errors.NameTaken(f"{resource.plural} {name} exists and is not this Compilation's") from None
+            if not _labels_for_us(body) <= _labels_for_us(found):
+                message = f"somebody has changed the labels of {resource.plural} {name}: delete it"
+                raise errors.NameTaken(message) from None
+            if "deletionTimestamp" in found["metadata"]:
+                raise errors.Unavailable(f"{resource.plural} {name} is being deleted") from None
 
     async def delete(self, resource: Resource, name: str, uid: str) -> None:
         with contextlib.suppress(errors.Vanished, errors.Conflict):
