@@ -100,7 +100,8 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     compilation = found.compilations[0]
     name = _name(compilation.document) or "compilation"
     try:
-        spec = parse(compilation.document.get("spec") or {})
+        # kubectl sends JSON: keys and values that only YAML has (numbers as keys, dates) become text.
+        spec = CompilationSpec.model_validate(parse(compilation.document.get("spec") or {}).as_written())
     except ValidationError as error:
         wrong = sorted((compilation.line("spec", *found.place), str(found)) for found in problems(error))
         lines = [f"  line {line}: {text}" for line, text in wrong]

@@ -86,10 +86,7 @@ class JournalFolder:
             for shard in folder.rglob(f"*{names.SHARD_SUFFIX}"):
                 _repair(shard)
         before = _request(path)
-        # Compares what JSON makes of both: YAML has keys and values (numbers, dates) that JSON writes as text.
-        written = RunRequest(run_id=mark, name=manifest.name, spec=manifest.spec).to_json()
-        spec = RunRequest.model_validate_json(written).spec
-        if before and before.run_id.partition("-")[0] == mark and is_same_run(before.spec, spec):
+        if before and before.run_id.partition("-")[0] == mark and is_same_run(before.spec, manifest.spec):
             run_id = before.run_id
         else:
             self.retire()
