@@ -20,7 +20,7 @@ def awaiting(wait: Callable[[], Awaitable[T]]) -> Step[T]:
 
 
 def _never() -> NoReturn:
-    raise NotImplementedError
+    raise AssertionError("a thread runs the step of an event loop, or the reverse")
 
 
 def answering(answer: Any) -> Around:

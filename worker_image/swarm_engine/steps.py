@@ -66,10 +66,8 @@ class Plan:
         runs_cells: it may run small waves itself.
     """
 
-    round: int
     attempt: int
-    allowance: Allowance
-    runs_cells: bool = True
+    runs_cells: bool
 
 
 @dataclass(frozen=True)
@@ -100,11 +98,10 @@ class Exhausted:
     attempts: int
 
 
-def next_plan(round_: int, swarm: Swarm, left: Allowance, ends: Sequence[Ended], started: int) -> Plan | Exhausted:
+def next_plan(swarm: Swarm, ends: Sequence[Ended], started: int) -> Plan | Exhausted:
     """The next attempt at a round's plan.
 
     Args:
-        left: what the run may still spend.
         ends: how earlier attempts ended.
         started: number of earlier attempts; some of them may have no entry in `ends`.
     """
@@ -112,7 +109,7 @@ def next_plan(round_: int, swarm: Swarm, left: Allowance, ends: Sequence[Ended],
     if strikes >= swarm.max_attempts or started >= swarm.max_attempts + EXTRA_ATTEMPTS:
         return Exhausted(started)
     # A cell that ends its process also ends a plan that runs it. Then workers run the cells, to find out which one.
-    return Plan(round_, started + 1, left, runs_cells=not strikes)
+    return Plan(started + 1, runs_cells=not strikes)
 
 
 def next_work(round_: Round) -> Work | CellsFailed | Exhausted:

@@ -115,6 +115,7 @@ class Allowance(Message):
 
 
 UNLIMITED = Allowance()
+NO_CALLS = Allowance(calls=0)
 
 
 class Booked(Message):

@@ -50,14 +50,18 @@ def compile_here(
     with folder.locked():
         processes = Processes(folder, manifest, logged)
         watcher.opened(processes)
-        driver = Driver(folder, folder.open(manifest), processes, watcher, workers=workers)
+
+        def begin() -> Driver:
+            return Driver(folder, folder.open(manifest), processes, watcher, workers=workers)
+
+        driver = begin()
         watcher.start(manifest, folder.root, driver.resumed, driver.journal.usage)
         try:
             artifact = driver.run()
         except OfAnotherState as found:
             watcher.begin_anew(found.reason)
             folder.retire()
-            driver = Driver(folder, folder.open(manifest), processes, watcher, workers=workers)
+            driver = begin()
             artifact = driver.run()
         target = output or folder.artifact
         target.mkdir(parents=True, exist_ok=True)

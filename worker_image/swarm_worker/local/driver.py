@@ -33,7 +33,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.rates import rate_limits
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.report import Scores
-from swarm_wire.spending import Allowance, Booked, Usage
+from swarm_wire.spending import NO_CALLS, Allowance, Booked, Usage
 from swarm_wire.words import sentence
 from swarm_worker.errors import SwarmError
 from swarm_worker.local.documents import Manifest
@@ -42,8 +42,6 @@ from swarm_worker.local.limiter import LocalLimiter
 from swarm_worker.local.processes import Ended, Processes
 from swarm_worker.local.reasons import LocalReason
 from swarm_worker.replay.call_sharing import Desk
-
-NOTHING = Allowance(calls=0)
 
 
 class Watcher:
@@ -157,7 +155,7 @@ class Driver:
         """The ARTIFACT record of the best program so far. Raises RunFailed if there is none, or the spec wants none."""
         limits = self._request.spec.limits
         ending = {names.ENV_PARTIAL: Ending(why=why, limits=limits).to_json()}
-        printed = [r for r in self._plan(len(self.journal.plans), NOTHING, ending) if r.kind is RecordKind.ARTIFACT]
+        printed = [r for r in self._plan(len(self.journal.plans), NO_CALLS, ending) if r.kind is RecordKind.ARTIFACT]
         kept = "Finished results are kept: with a higher limit, the same command goes on from them."
         if not printed:
             raise RunFailed(LocalReason.LIMIT_REACHED, f"{sentence(why)} No candidate was complete by then. {kept}")
@@ -208,7 +206,7 @@ class Driver:
         before = {names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_ - 1))} if round_ else {}
         ends, why = list[Ended](), ""
         while True:
-            step = next_plan(round_, self._swarm, left, [end.for_engine for end in ends], len(ends))
+            step = next_plan(self._swarm, [end.for_engine for end in ends], len(ends))
             if isinstance(step, Exhausted):
                 raise RunFailed(ends[-1].reason, ends[-1].message)
             self._watcher.planning(round_, step.attempt, why)
@@ -232,7 +230,7 @@ class Driver:
                 left = self._left
 
     def _scatter(self, round_: int, tasks: list[Task]) -> None:
-        attempts, ends, last = list[Attempt](), dict[int, Ended](), ""
+        attempts, last = list[Attempt](), ""
         self._tasks = tasks
         while True:
             # Built anew each time, because the journal has new results.

@@ -1,7 +1,6 @@
 """Rules of a run that is over, is ending, or is suspended."""
 
 from collections.abc import Collection
-from typing import Final
 
 from swarm_engine.steps import Exhausted, next_plan
 from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, ObjectKind, Reason
@@ -14,9 +13,7 @@ from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact,
 from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_wire.messages import Ending
-from swarm_wire.spending import Allowance
-
-NOTHING: Final = Allowance(calls=0)
+from swarm_wire.spending import NO_CALLS
 
 
 def deletion(s: Situation) -> Move | None:
@@ -116,12 +113,12 @@ def limited(s: Situation) -> Move | None:
         return waits
     pods = [pod for pod in s.pods if pod.job_uid in partial]
     ends = [attempts.ended(pod) for pod in pods]
-    if isinstance(next_plan(s.planned, s.swarm, NOTHING, ends, len(partial)), Exhausted):
+    if isinstance(next_plan(s.swarm, ends, len(partial)), Exhausted):
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,
             f"{why}, and the plan for the best program by then did not come to its end. {wording.last_failure(pods)}",
         )
-    last_plan = plan_job(s, last + 1, NOTHING, Ending(why=why, limits=limits.current(s)))
+    last_plan = plan_job(s, last + 1, NO_CALLS, Ending(why=why, limits=limits.current(s)))
     return start(s, wording.ending(why, waits=False), last_plan)
 
 

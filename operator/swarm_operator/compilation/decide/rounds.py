@@ -110,7 +110,7 @@ def plan(s: Situation) -> Move | None:
     first = round_ - (s.tasks is None or s.is_cut_short)
     if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= first]):
         return under_way(s, wording.planning(s))
-    step = next_plan(round_, s.swarm, left, [attempts.ended(pod) for pod in pods], last)
+    step = next_plan(s.swarm, [attempts.ended(pod) for pod in pods], last)
     if isinstance(step, Exhausted):
         return fail(
             Reason.ATTEMPTS_EXHAUSTED,

@@ -60,6 +60,12 @@ def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+def own_key(found: Object) -> Key:
+    """The key of a Compilation."""
+    metadata = found["metadata"]
+    return Key(metadata["namespace"], metadata["name"], metadata["uid"])
+
+
 def key_of(found: Object) -> Key | None:
     """The Compilation to which an object belongs, according to the operator's labels and annotations."""
     metadata = found.get("metadata") or {}
@@ -72,7 +78,7 @@ def key_of(found: Object) -> Key | None:
 def compilation(found: Object) -> Compilation:
     metadata = found["metadata"]
     return Compilation(
-        key=Key(metadata["namespace"], metadata["name"], metadata["uid"]),
+        key=own_key(found),
         resource_version=metadata["resourceVersion"],
         generation=metadata["generation"],
         requested_at=(metadata.get("annotations") or {}).get(REQUESTED_AT),

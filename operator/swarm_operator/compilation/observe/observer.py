@@ -4,7 +4,7 @@ ConfigMaps are listed without their content; their content is read once (`config
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -14,7 +14,7 @@ from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, MANAGER,
 from swarm_operator.compilation.api import COMPILATIONS, LABEL_MANAGED_BY, LABEL_UID, ObjectKind
 from swarm_operator.compilation.interpret.course import Objects, course, reading
 from swarm_operator.compilation.interpret.world import Facts, interpreted, journals, pods_of_the_run
-from swarm_operator.compilation.model.world import Job, Key, Pod, PublishedArtifact, World
+from swarm_operator.compilation.model.world import Job, Key, MapRef, Pod, PublishedArtifact, World
 from swarm_operator.compilation.observe import objects
 from swarm_operator.compilation.observe.config_maps import MapReader
 from swarm_operator.compilation.observe.pod_logs import LogReader
@@ -77,8 +77,8 @@ class Observer:
         jobs = await self.jobs()
         pods = await self.pods()
         listed = await self._own_maps()
-        requests = await self._requests(listed)
-        seen = Objects(objects.compilation(given), jobs, pods, tuple(map(objects.map_ref, listed.values())), requests)
+        maps = tuple(map(objects.map_ref, listed.values()))
+        seen = Objects(objects.compilation(given), jobs, pods, maps, await self._requests(listed, maps))
         of = course(seen, self._settings)
         artifact = await self._artifact(of.artifact_name)
         wanted = reading(seen, of, artifact, self._settings)
@@ -100,14 +100,14 @@ class Observer:
         found = await self._kube.select(CONFIG_MAPS, self._key.namespace, labels=self._selector, metadata_only=True)
         return {item["metadata"]["name"]: item for item in found if objects.owned_by(item["metadata"], self._key.uid)}
 
-    async def _requests(self, listed: Mapping[str, Object]) -> dict[str, RunRequest]:
+    async def _requests(self, listed: Mapping[str, Object], maps: Sequence[MapRef]) -> dict[str, RunRequest]:
         """ConfigMap name -> the run's request in it, if it is readable."""
         found = {}
-        for name, item in listed.items():
-            if objects.map_ref(item).kind == ObjectKind.RUN:
-                content = await self._maps.content(item["metadata"])
+        for ref in maps:
+            if ref.kind == ObjectKind.RUN:
+                content = await self._maps.content(listed[ref.name]["metadata"])
                 if isinstance(content, RunRequest):
-                    found[name] = content
+                    found[ref.name] = content
         return found
 
     async def _artifact(self, name: str | None) -> PublishedArtifact | None:
