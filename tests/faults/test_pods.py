@@ -45,7 +45,7 @@ import triage
 
 ASSIGNMENT = Path("/swarm/work/assignment.json")
 FIRST = ASSIGNMENT.exists() and json.loads(ASSIGNMENT.read_text())["attempt"] == 1
-CELLS, LOCK = [], threading.Lock()
+CELLS, LOCK = Path("/tmp/cells"), threading.Lock()
 LAST_WORDS = Path("/dev/termination-log")
 FORGED = dict(schemaVersion=1, nonce="0123456789abcdef", exitCode=0, records=0, bytes=0, digest="0" * 64)
 
@@ -58,9 +58,10 @@ def misbehave(number):
 class Program(triage.Triage):
     def forward(self, ticket):
         if FIRST:
-            with LOCK:
-                CELLS.append(ticket)
-                number = len(CELLS)
+            # In a file: a program may not keep what one example leaves for the next.
+            with LOCK, CELLS.open("ab") as cells:
+                cells.write(b".")
+                number = cells.tell()
             if number >= 3:
                 misbehave(number)
         return super().forward(ticket)
