@@ -35,13 +35,13 @@ def test_every_reason_is_documented(reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_in_the_docs_lead_to_existing_files(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     assert [link for link in links if link and not (page.parent / link).exists()] == []
 
 
-def test_a_record_of_a_decision_is_short_and_listed() -> None:
+def test_a_record_of_a_design_decision_is_short_and_listed() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = set(re.findall(r"\]\(([a-z-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
     lines = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in folder.glob("*.md")}
@@ -50,7 +50,7 @@ def test_a_record_of_a_decision_is_short_and_listed() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_make_targets_exist(page: Path) -> None:
+def test_the_docs_name_only_make_targets_that_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))) <= targets
 
@@ -61,7 +61,7 @@ def test_github_runs_the_same_script_as_any_other_ci() -> None:
     assert {"make check", ".ci/run"} <= set(steps)
 
 
-def test_generated_files_are_current() -> None:
+def test_generated_tables_of_the_docs_are_current() -> None:
     assert generate_tables.main(["--check"]) == 0, "run: make docs"
 
 
@@ -74,7 +74,7 @@ def test_generated_files_are_current() -> None:
     ],
     ids=lambda given: getattr(given, "name", ""),
 )
-def test_a_stale_generated_file_is_found_and_rewritten(path: Path, word: str, tmp_path: Path) -> None:
+def test_a_stale_generated_table_is_found_and_rewritten(path: Path, word: str, tmp_path: Path) -> None:
     stale = tmp_path / path.name
     stale.write_text(path.read_text(encoding="utf-8").replace(word, "`trials`"))
     generated = {stale: generate_tables.GENERATED[path]}

@@ -53,7 +53,9 @@ def test_the_bill_counts_paid_calls_and_repeated_calls(
         ([entry("a", 0), entry("b", 12)], set()),
     ],
 )
-def test_a_call_known_before_the_harm_must_not_be_repeated(log: list[dict[str, Any]], forgotten: set[str]) -> None:
+def test_the_bill_names_repeated_calls_whose_answers_were_known_before_the_fault(
+    log: list[dict[str, Any]], forgotten: set[str]
+) -> None:
     assert Bill.of(log).forgotten(known=7, harm=10) == forgotten
 
 
@@ -114,7 +116,7 @@ def costs(log: list[dict[str, Any]], *, lost: int, repeated: int = A_POD) -> Non
         pytest.param([entry(f"call {number}", 61) for number in range(48, 52)], A_POD, id="a cell for each thread"),
     ],
 )
-def test_a_bill_as_promised_passes(again: list[dict[str, Any]], lost: int) -> None:
+def test_a_bill_that_repeats_only_calls_in_flight_passes(again: list[dict[str, Any]], lost: int) -> None:
     costs([*CALLS, *again], lost=lost)
 
 
@@ -128,7 +130,7 @@ def test_a_bill_as_promised_passes(again: list[dict[str, Any]], lost: int) -> No
         pytest.param([entry(f"other {n}", 61) for n in range(5)], A_POD, A_POD, id="calls that nobody needs"),
     ],
 )
-def test_a_bill_that_is_too_high_is_detected(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
+def test_a_bill_that_repeats_other_calls_is_detected(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
     with pytest.raises(AssertionError):
         costs([*CALLS, *again], lost=lost, repeated=repeated)
 
@@ -161,7 +163,7 @@ LOOK, WRITE = ("list", "dspycompilations"), ("patch", "dspycompilations/status")
         ([LOOK, LOOK, WRITE, LOOK], 1),
     ],
 )
-def test_looks_without_a_write_are_counted(seen: list[tuple[str, str]], looks: int) -> None:
+def test_passes_that_write_nothing_are_counted(seen: list[tuple[str, str]], looks: int) -> None:
     assert Stage(None, None, Proxy(*seen), None).resyncs(0) == looks  # type: ignore[arg-type]
 
 
@@ -188,7 +190,7 @@ def tells(
     stage.tells(forgets=False)
 
 
-def test_an_operator_that_reports_things_once_passes() -> None:
+def test_an_operator_that_reports_each_thing_once_passes() -> None:
     tells()
     tells(events=("a", "b"))
     tells(writes=20)
@@ -223,6 +225,6 @@ def test_an_operator_that_repeats_itself_is_detected(said: dict[str, Any]) -> No
         ("create", "events", object_names.event("c12345678", "any"), "", False),
     ],
 )
-def test_a_write_is_recognized_in_another_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:
+def test_a_write_has_the_same_name_in_every_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:
     assert written(Call(verb, resource, name, 1, 0.0)) == (verb, resource, kind)
     assert always((verb, resource, kind)) is certain

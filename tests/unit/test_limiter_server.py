@@ -89,7 +89,7 @@ def test_groups_are_independent_and_pods_of_the_same_group_share_limits(pod: Pod
     assert same.wait(5)
 
 
-def test_of_different_limits_for_a_group_the_smallest_holds_while_its_pod_waits(pod: Pod, address: str) -> None:
+def test_the_smallest_limit_of_a_group_holds_while_its_pod_waits(pod: Pod, address: str) -> None:
     many = pod(address, RateLimit(group="g", concurrency=50))
     ends = [many.wait(0) for _ in range(3)]
     few, ended = begins(pod(address, RateLimit(group="g", concurrency=1, requests_per_minute=60_000)))
@@ -121,7 +121,7 @@ def test_after_its_start_the_limiter_waits_before_the_first_request(pod: Pod) ->
     assert came == ["g", "another, whose pause is over by now", "g"]
 
 
-def test_a_rate_is_kept_over_many_threads(pod: Pod, address: str) -> None:
+def test_many_threads_together_keep_to_the_rate(pod: Pod, address: str) -> None:
     limit = RateLimit(group="g", requests_per_minute=3000)
     sent: list[float] = []
 
@@ -182,7 +182,9 @@ def test_clients_with_a_wrong_protocol_are_rejected(pod: Pod, address: str, said
     pod(address, one_at_a_time()).wait(0)(Answered())
 
 
-def test_a_place_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_gives_up_its_place_whatever_goes_wrong(
+    pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     end = pod(address, one_at_a_time()).wait(0)
     came, ends = begins(pod(address, one_at_a_time()))
     assert not came.wait(0.2)
@@ -239,7 +241,7 @@ def test_a_missing_limiter_is_reported(pod: Pod) -> None:
         asyncio.run(pod(address, one_at_a_time(), patience=1).async_wait(0))
 
 
-def test_coroutines_wait_as_threads_do(pod: Pod, address: str) -> None:
+def test_coroutines_wait_for_the_limiter_as_threads_do(pod: Pod, address: str) -> None:
     turns, order = pod(address, one_at_a_time()), list[str]()
 
     async def ask(number: int) -> None:

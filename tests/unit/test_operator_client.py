@@ -71,7 +71,7 @@ async def test_a_list_is_read_page_by_page() -> None:
     assert asked == [first, {**first, "continue": "token"}]
 
 
-async def test_a_list_with_an_expired_page_is_no_list() -> None:
+async def test_a_list_whose_page_expires_fails_as_a_whole() -> None:
     """It is read again later; otherwise half of it would be taken for the whole."""
     expired = web.json_response({"reason": "Expired", "message": "the token is too old"}, status=410)
     async with served(pages(part("a", more="token"), expired, asked=[])) as kube:
@@ -79,7 +79,7 @@ async def test_a_list_with_an_expired_page_is_no_list() -> None:
             await kube.select(CONFIG_MAPS, "team")
 
 
-async def test_an_answer_that_is_not_json_raises(kube: RestKube) -> None:
+async def test_an_answer_that_is_not_json_raises_an_error(kube: RestKube) -> None:
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.get(CONFIG_MAPS, "a", "b")
     with pytest.raises(errors.Unavailable, match="no JSON"):

@@ -34,11 +34,11 @@ def played() -> Played:
     return Played()
 
 
-def test_before_the_first_answer_the_clock_of_the_machine_counts(played: Played) -> None:
+def test_before_the_first_answer_the_operator_uses_the_clock_of_the_machine(played: Played) -> None:
     assert played.clock() == played.machine
 
 
-def test_after_the_first_answer_the_clock_of_the_api_server_counts(played: Played) -> None:
+def test_after_the_first_answer_the_operator_uses_the_clock_of_the_api_server(played: Played) -> None:
     played.heard()
     assert played.clock() == NOON
     assert played.after(90) == NOON + timedelta(seconds=90)

@@ -150,7 +150,7 @@ def test_a_shard_without_content_yields_no_records(content: dict[str, Any]) -> N
     assert parse(as_stored({**made, **content})) is None
 
 
-def test_a_record_too_large_for_a_config_map_raises() -> None:
+def test_a_record_too_large_for_a_config_map_raises_an_error() -> None:
     with pytest.raises(config_maps.TooLarge, match="round 2"):
         kept(2, 0, records(1_100_000, 1))
 

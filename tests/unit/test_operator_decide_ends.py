@@ -307,7 +307,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize("row", [*ENDS], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_how_a_run_ends(row: Row) -> None:
     row.holds()
 
 

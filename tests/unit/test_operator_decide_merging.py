@@ -161,5 +161,5 @@ MERGING = [
 
 
 @pytest.mark.parametrize("row", [*MERGING], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_which_shards_it_merges(row: Row) -> None:
     row.holds()

@@ -226,7 +226,7 @@ PODS = [
 
 
 @pytest.mark.parametrize("row", [*PODS], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_what_it_does_about_pods(row: Row) -> None:
     row.holds()
 
 

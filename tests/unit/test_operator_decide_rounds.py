@@ -378,7 +378,7 @@ ATTEMPTS = [
 
 
 @pytest.mark.parametrize("row", [*ROUNDS, *ATTEMPTS], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_the_next_step_of_a_round(row: Row) -> None:
     row.holds()
 
 

@@ -120,7 +120,7 @@ def test_an_operator_continues_if_nobody_took_its_expired_lease(pair: Pair) -> N
     assert writes(pair, pair.first)
 
 
-def test_a_restarted_container_continues_at_once(pair: Pair) -> None:
+def test_a_restarted_container_keeps_its_lease_and_continues_at_once(pair: Pair) -> None:
     take(pair.first)
     assert take(pair.operator("first", Seconds(7.0))) == ""
 
@@ -156,7 +156,7 @@ def test_a_lease_deleted_by_hand_is_lost(pair: Pair) -> None:
     assert not writes(pair, pair.first)
 
 
-def test_the_lease_counts_from_before_the_request(pair: Pair) -> None:
+def test_the_term_of_a_lease_begins_before_the_request_that_renews_it(pair: Pair) -> None:
     """A late answer may confirm a write that others saw long ago."""
     take(pair.first)
     get = pair.cluster.get

@@ -380,7 +380,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_how_a_limited_run_continues(row: Row) -> None:
     row.holds()
 
 
@@ -490,7 +490,7 @@ def test_an_administrator_restricts_images_and_service_accounts(changes: dict[st
 
 
 @pytest.mark.parametrize("forged", [{"image": "evil"}, {"swarm": {"serviceAccountName": "admin"}}], ids=str)
-def test_a_forged_request_does_not_bypass_the_restriction(forged: dict[str, Any]) -> None:
+def test_a_forged_request_does_not_bypass_allowed_images_and_service_accounts(forged: dict[str, Any]) -> None:
     settings = Settings(allowed_images=(IMAGE,), allowed_service_accounts=("swarm-?",))
     honest = run()
     request = honest.request.model_copy(update={"spec": CompilationSpec.model_validate(spec(**forged))})

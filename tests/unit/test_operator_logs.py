@@ -116,7 +116,7 @@ AWAY = errors.Unavailable("no connection")
         "longer than is read, for too long",
     ],
 )
-async def test_the_lines_of_an_output_that_count_and_whether_it_is_final(
+async def test_the_operator_knows_when_it_has_read_all_it_can_get_of_a_log(
     answer: Any, found: Pod, later: float, expected: tuple[int, bool, bool]
 ) -> None:
     (output,) = await read(answer, found, later=later)
@@ -195,7 +195,7 @@ async def test_failing_reads_are_repeated_at_growing_intervals() -> None:
     assert 5 <= len(kubelet.asked) <= 10
 
 
-async def test_an_output_given_up_is_reported_again_at_once() -> None:
+async def test_a_later_pass_gives_up_the_same_log_at_once() -> None:
     """The next pass writes nothing more of the pod, and releases it."""
     tried = reader(Kubelet(lambda _: GONE))
     killed = replace(ENDED, finished_at=NOW)

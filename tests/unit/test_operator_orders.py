@@ -109,7 +109,7 @@ def test_a_plan_for_the_best_program_so_far_may_not_spend_and_has_a_deadline_of_
     assert (ending.why, ending.limits) == (order.partial, Limits(lm_calls=10))
 
 
-def test_a_plan_runs_small_waves_until_a_plan_has_died() -> None:
+def test_a_plan_runs_small_waves_itself_unless_a_plan_before_it_died() -> None:
     """A cell that kills its process kills the plan, too; then workers run small waves, to find that cell."""
     first = job(ObjectKind.PLAN, 0)
     failed = ordered(world(jobs=(first,), pods=(pod(first, exit_code=137),)))

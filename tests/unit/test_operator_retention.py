@@ -39,7 +39,7 @@ def refs(run: str, count: int, size: int) -> list[MapRef]:
         (refs("a", 40, 0) + refs("b", 40, 0), ["b"]),
     ],
 )
-def test_the_earlier_runs_that_are_used(maps: list[MapRef], used: list[str]) -> None:
+def test_the_newest_earlier_run_is_used_and_older_runs_as_far_as_they_fit(maps: list[MapRef], used: list[str]) -> None:
     assert reusable(("a", "b"), maps, 64 * MEBIBYTE) == used
 
 
@@ -55,7 +55,7 @@ def ends(rounds: int) -> list[Shard]:
     return [replace(found, size=100) for round_ in range(rounds) for found in planned(round_) if found.kind is RESULTS]
 
 
-def test_a_merge_is_bounded_by_a_config_map_and_by_a_pass() -> None:
+def test_a_merge_is_limited_by_the_size_of_a_config_map_and_of_a_pass() -> None:
     assert crowded(small(FEW)) == ()
     assert crowded(small(FEW + 1)) == tuple(small(FEW + 1))
     assert len(crowded(small(300))) == MOST_MERGED

@@ -298,7 +298,7 @@ def assert_paid_once(cluster: FakeCluster) -> None:
     assert len(cluster.proposed) == len(set(cluster.proposed)) == ROUNDS + 1
 
 
-def test_many_gathers_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_records_of_many_passes_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = 60
     monkeypatch.setattr(fake_cluster, "CELLS", cells)
     cluster, operator = prepared(swarm={"pods": 2, "threadsPerPod": 1, "sliceSize": 1})
@@ -1137,7 +1137,7 @@ def test_a_pod_of_another_compilation_is_not_released() -> None:
     assert_published(cluster)
 
 
-def test_jobs_and_pods_are_deleted_with_the_crd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deletion_of_the_crd_leaves_no_jobs_and_pods(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     operator.look()
     cluster.step()
@@ -1177,7 +1177,7 @@ LABELS = (LABEL_MANAGED_BY, LABEL_UID, LABEL_RUN, LABEL_KIND, LABEL_ROUND, LABEL
 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("kind", ["run", "r0-*", "t0-*", "w0-*"])
-def test_changed_labels_cause_no_endless_loop(kind: str, label: str) -> None:
+def test_changed_labels_of_an_object_cause_no_endless_loop(kind: str, label: str) -> None:
     """`Operator.look` fails if passes do not end."""
     cluster, operator = prepared()
     while not cluster.of(JOBS, "*-w0-*"):
@@ -1310,9 +1310,7 @@ def test_objects_that_cannot_be_deleted_do_not_reopen_a_run(code: int, error: er
     ],
     ids=repr,
 )
-def test_a_write_that_fails_again_and_again_shows_in_the_status(
-    error: errors.ApiError, told: list[tuple[int, str]]
-) -> None:
+def test_the_status_shows_a_write_that_keeps_failing(error: errors.ApiError, told: list[tuple[int, str]]) -> None:
     cluster, operator = prepared()
     cluster.denied, cluster.denial = "create jobs", error
     looks = 0
@@ -1347,7 +1345,7 @@ ANSWERS = st.sampled_from(
 
 @given(st.dictionaries(st.integers(0, 60), ANSWERS, max_size=8), st.sampled_from([12, NEEDED]))
 @settings(max_examples=10, deadline=None)
-def test_whatever_the_answers_to_writes_a_run_pays_nothing_twice(answers: dict[int, Any], calls: int) -> None:
+def test_no_error_of_a_write_makes_a_run_pay_twice(answers: dict[int, Any], calls: int) -> None:
     cluster, operator = prepared(limits={"lmCalls": calls})
     cluster.answers = answers
     run(cluster, operator)

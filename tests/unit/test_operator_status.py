@@ -44,7 +44,7 @@ def test_kstatus_reads_every_state_as_intended(state: State, wanted: str) -> Non
     assert kstatus(written(state), generation=2) == "InProgress"
 
 
-def test_before_the_first_pass_nothing_is_current() -> None:
+def test_before_the_first_pass_kstatus_reads_in_progress() -> None:
     assert kstatus({"observedGeneration": -1}, generation=1) == "InProgress"
 
 
@@ -173,7 +173,7 @@ def test_the_score_of_a_pruned_candidate_is_shown_as_a_bound() -> None:
     assert told == [{"name": "seed 1", "score": 75.0}, {"name": "seed 2", "score": 74.0, "bound": True}]
 
 
-def test_nothing_in_a_status_is_empty() -> None:
+def test_no_field_of_a_status_is_empty() -> None:
     assert all(value not in ({}, []) for value in written(State.RUNNING).values())
 
 

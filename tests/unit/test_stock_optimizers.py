@@ -115,7 +115,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", Optimizer.members)
-def test_the_property_which_names_the_member_that_is_set(name: str) -> None:
+def test_the_property_called_which_names_the_optimizer_of_the_spec(name: str) -> None:
     member = to_camel(name)
     spec = CompilationSpec.model_validate(a_spec(optimizer={member: SMALLEST.get(member, {})}))
     assert spec.optimizer.which == name

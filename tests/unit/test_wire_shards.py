@@ -22,7 +22,7 @@ def test_shards_hold_records_in_order_within_their_size_limit(put: list[Record],
     assert all(shards)
 
 
-def test_shards_are_filled_up() -> None:
+def test_a_shard_is_filled_before_the_next_begins() -> None:
     assert len(pack([blob(noise(1000, number)) for number in range(100)], 50_000)) == 3
 
 
@@ -70,7 +70,7 @@ def test_a_growing_shard_still_refuses_an_impossible_record() -> None:
 
 
 @given(st.binary(min_size=1, max_size=60))
-def test_junk_is_not_a_shard(junk: bytes) -> None:
+def test_random_bytes_are_not_a_shard(junk: bytes) -> None:
     with pytest.raises(CorruptShard):
         list(unpack(junk))
 

@@ -219,7 +219,7 @@ def test_a_model_without_an_endpoint_has_limits_of_its_own() -> None:
     assert len({limited.limit.group for limited in told.models}) == 2
 
 
-def test_limits_of_models_as_pods_get_them() -> None:
+def test_models_of_the_same_name_and_endpoint_share_rate_limits() -> None:
     own = {"requestsPerMinute": 60}
     student = a_spec()["models"]["student"]
     models = {
@@ -357,11 +357,11 @@ def key_ref(name: str, key: str) -> dict[str, Any]:
         ({"program.source": {"configMap": {"name": "all"}}, "data.train": key_ref("all", "t")}, {"all": None}),
     ],
 )
-def test_the_config_maps_that_pods_mount(changes: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_pods_mount_the_config_maps_of_program_and_data(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     assert parsed(**changes).config_maps() == expected
 
 
-def test_the_secrets_of_each_role() -> None:
+def test_each_role_of_a_model_has_the_secret_that_the_spec_names() -> None:
     def model(name: str | None) -> dict[str, Any]:
         found: dict[str, Any] = {"model": "openai/m", "endpoint": "http://m/v1"}
         return found | ({"apiKey": {"secret": {"name": name, "key": "k"}}} if name else {})

@@ -146,7 +146,7 @@ def shape(thing: Any) -> Any:
     return name, shape(thing.__getstate__())
 
 
-def test_the_two_prefixes_select_dspys_own_client_and_litellm() -> None:
+def test_the_two_prefixes_of_these_tests_select_dspys_own_client_and_litellm() -> None:
     lms = [dspy.LM(f"{prefix}/small", api_base="http://m/v1", api_key=KEY) for prefix in PREFIXES]
     assert [client().needs_litellm(lm) for lm in lms] == [not has_own_client(), True]
 

@@ -131,7 +131,7 @@ def test_a_new_run_deletes_bodies_that_no_journal_names(depot: Depot) -> None:
     }
 
 
-def test_an_empty_depot_has_nothing(depot: Depot) -> None:
+def test_an_empty_depot_has_no_body(depot: Depot) -> None:
     depot.keep_only([])
     stored = Stored(name="run/0", offset=0, length=1, digest=digest(1))
     assert not is_there(depot, Record(RecordKind.RESULT, {**result(1).header, STORED: stored.to_header()}))
@@ -240,7 +240,7 @@ def test_a_depot_that_cannot_be_written_is_reported_once(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("url", ["nowhere://folder", "s4://bucket"])
-def test_an_unknown_kind_of_depot(url: str) -> None:
+def test_an_unknown_kind_of_depot_is_refused(url: str) -> None:
     with pytest.raises(StorageFailed, match="cannot be opened"):
         Depot(url)
 

@@ -467,7 +467,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield outside
 
 
-def test_calls_inside_and_outside_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_belongs_to_a_cell_only_if_the_cell_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = Provider("in and out")
     with heard(monkeypatch) as outside:
         ask(provider.lm(), "one")

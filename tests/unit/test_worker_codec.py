@@ -33,7 +33,7 @@ def walked(thing: Any) -> Walk:
     return walk
 
 
-def test_references_keep_identity() -> None:
+def test_a_referenced_object_arrives_as_the_same_object() -> None:
     program, item = Program(), example(question="q")
     result = {"demo": item, "from": program.predict, "signature": program.predict.signature, "again": item}
     data = CODEC.dumps(result, [("F", walked(program)), ("I", walked(item))])
@@ -79,7 +79,7 @@ def test_a_key_is_removed_from_a_payload_and_restored_after_it() -> None:
     ],
     ids=["text", "url", "dict key", "bytes", "in base64"],
 )
-def test_a_key_within_something_else_is_refused(thing: Any) -> None:
+def test_a_payload_with_a_key_inside_another_value_is_refused(thing: Any) -> None:
     with pytest.raises(SecretInPayload, match="the student model's API key is part of another text"):
         CODEC.dumps(thing)
 

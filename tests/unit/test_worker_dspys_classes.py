@@ -67,7 +67,7 @@ def test_different_programs_have_different_digests(sides: Any) -> None:
     assert len({found[0] for found in plan.values()}) == len(plan)
 
 
-def test_the_table_in_the_docs_has_a_row_for_each() -> None:
+def test_the_table_in_the_docs_has_a_row_for_each_class() -> None:
     page = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
     table = page.partition("## DSPy's classes\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[1:]

@@ -64,7 +64,9 @@ def retired(earlier: EarlierRuns, name: str, *records: Record) -> None:
         ([bound(A), cell(1)], True),
     ],
 )
-def test_a_run_with_results_is_kept(earlier: EarlierRuns, records: Iterable[Record], is_kept: bool) -> None:
+def test_an_earlier_run_is_kept_only_if_it_has_results(
+    earlier: EarlierRuns, records: Iterable[Record], is_kept: bool
+) -> None:
     retired(earlier, "run", *records)
     assert [path.name for path in earlier.runs] == ["000001-run"] * is_kept
 

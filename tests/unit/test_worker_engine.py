@@ -69,7 +69,7 @@ def test_an_object_that_cannot_be_serialized_ends_the_plan_with_its_cause() -> N
         ('[["wave","{1}"],["wave","{9}"]]', True),
     ],
 )
-def test_a_plan_needs_what_the_plan_before_it_needed(before: str, drifts: bool) -> None:
+def test_a_plan_that_needs_other_effects_than_the_plan_before_it_is_nondeterministic(before: str, drifts: bool) -> None:
     for number in (1, 2, 3, 9):
         before = before.replace(f"{{{number}}}", digest(number))
     error = Desk([result(1), plan_end(0, before)]).left(Step(1), Step(2))
@@ -159,7 +159,7 @@ def test_a_small_wave_prints_what_a_worker_would_print(provider: Provider) -> No
     ],
     ids=str,
 )
-def test_the_size_of_waves_that_the_plan_runs(
+def test_a_plan_runs_small_waves_itself_and_requests_larger_waves(
     provider: Provider, cells: int | tuple[int, int], small: int, threads: int, asked: list[int]
 ) -> None:
     waves = cells if isinstance(cells, tuple) else (cells,)
@@ -281,7 +281,7 @@ def result_of(task: Any, number: int) -> Record:
     return Record(RecordKind.RESULT, failed.to_header(), CODEC.dumps((Outcome.ERROR, ValueError("no"))))
 
 
-def test_only_missing_cells_count(provider: Provider) -> None:
+def test_only_missing_cells_count_in_the_size_of_a_wave(provider: Provider) -> None:
     before = plan(evaluation(provider, devset=questions(4)))
     assert not plan(evaluation(provider, devset=questions(8)), before.records, small=4).left
 
@@ -563,7 +563,7 @@ def test_proposals_behind_a_missing_wave_are_made_in_its_round(provider: Provide
 # --- optimizers that run threads ---------------------------------------------------------------------------------
 
 
-def test_threads_share_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_effects_of_several_threads_share_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "SETTLE_SECONDS", 1.0)
     desk = Desk()
 
@@ -628,7 +628,7 @@ SPENDING = pytest.mark.parametrize("case", ["a call", "a call of a coroutine", "
 
 
 @SPENDING
-def test_the_check_runs_once_and_before_the_first_cost(provider: Provider, case: str) -> None:
+def test_a_plan_is_checked_once_and_before_its_first_cost(provider: Provider, case: str) -> None:
     asked_before: list[int] = []
     streams: list[Stream] = []
 
@@ -645,7 +645,7 @@ def test_the_check_runs_once_and_before_the_first_cost(provider: Provider, case:
 @pytest.mark.parametrize(
     "steps", [[Step(1)], [Step(5), Step(1)], [Step(1, guess=True)]], ids=["first", "later", "looks"]
 )
-def test_the_check_runs_before_a_round(steps: list[Step]) -> None:
+def test_a_plan_is_checked_before_it_requests_a_round(steps: list[Step]) -> None:
     streams: list[Stream] = []
     desk = Desk([result(5)], {"check": streams.append, "looks_ahead": False})
     desk.left(*steps)

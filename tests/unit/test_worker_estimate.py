@@ -140,14 +140,14 @@ def pairs(count: int) -> list[Any]:
 
 @pytest.mark.parametrize("metric", [accepts, raises])
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.9, 1.0])
-def test_the_assumed_share_of_predictions_passes(metric: Any, rate: float) -> None:
+def test_an_estimate_lets_the_assumed_share_of_predictions_pass(metric: Any, rate: float) -> None:
     given = pairs(400)
     passed = [Assumed(metric, rate)(*pair) for pair in given]
     assert sum(passed) / 400 == pytest.approx(rate, abs=0.08)
     assert [Assumed(metric, rate)(*pair, None) for pair in given] == passed
 
 
-def test_another_prediction_has_another_score() -> None:
+def test_the_assumed_score_depends_on_the_prediction() -> None:
     example = dspy.Example(question="q")
     assert len({Assumed(accepts, 0.5)(example, dspy.Prediction(answer=str(n))) for n in range(20)}) == 2
 

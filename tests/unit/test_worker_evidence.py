@@ -58,7 +58,7 @@ def worked(records: list[Record]) -> list[Record]:
 
 
 @pytest.mark.parametrize("count", [3, 20], ids=["in the plan", "in a worker"])
-def test_evidence_is_listed_in_the_order_of_the_items(count: int) -> None:
+def test_evidence_of_decisions_is_listed_in_the_order_of_the_examples(count: int) -> None:
     items = [count - number // 2 for number in range(count)]  # each of them twice
     first = plan(collecting(items))
     last = plan(collecting(items), [*first.records, *worked(first.records)])
@@ -69,7 +69,7 @@ def test_evidence_is_listed_in_the_order_of_the_items(count: int) -> None:
     assert all(caller is predict for caller, *_ in log), "the optimizer's own predictor"
 
 
-def test_collecting_evidence_makes_another_wave() -> None:
+def test_a_wave_that_collects_evidence_of_decisions_is_another_wave() -> None:
     recorded, bare = (plan(collecting([1, 2], collects=collects)) for collects in (True, False))
     assert {result.key for result in recorded.results}.isdisjoint(result.key for result in bare.results)
     assert bare.value[:2] == ([1, 2], [])
@@ -83,7 +83,9 @@ def test_collecting_evidence_makes_another_wave() -> None:
          "ValueError: -2 is negative"),
     ],
 )  # fmt: skip
-def test_evidence_of_a_failed_example(max_errors: int, raised: type[Exception], says: str) -> None:
+def test_an_example_that_fails_ends_a_compile_that_collects_evidence(
+    max_errors: int, raised: type[Exception], says: str
+) -> None:
     with pytest.raises(raised) as ended:
         plan(collecting([1, -2], max_errors))
     assert type(ended.value) is raised

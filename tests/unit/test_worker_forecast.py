@@ -42,11 +42,13 @@ MEANS: list[tuple[str, dict[str, dict[str, float]], float]] = [
 
 
 @pytest.mark.parametrize(("case", "known", "mean"), MEANS, ids=[row[0] for row in MEANS])
-def test_the_expected_mean(case: str, known: dict[str, dict[str, float]], mean: float) -> None:
+def test_known_scores_determine_the_expected_mean_of_an_evaluation(
+    case: str, known: dict[str, dict[str, float]], mean: float
+) -> None:
     assert forecast(**known).of("it", examples(10))[0] == pytest.approx(mean)
 
 
-def test_scores_of_several_evaluations_add_up() -> None:
+def test_scores_of_several_evaluations_of_a_program_add_up() -> None:
     made = forecast(it=first(1))
     made.add("it", {"1": 0, "2": 0})
     assert made.of("it", examples(10))[0] == pytest.approx(1 / 3)
@@ -74,7 +76,7 @@ DEVIATIONS: list[tuple[str, dict[str, dict[str, float]], int, float]] = [
 
 
 @pytest.mark.parametrize(("case", "known", "count", "deviation"), DEVIATIONS, ids=[row[0] for row in DEVIATIONS])
-def test_the_expected_deviation_of_a_forecast(
+def test_known_scores_determine_the_expected_deviation_of_a_forecast(
     case: str, known: dict[str, dict[str, float]], count: int, deviation: float
 ) -> None:
     assert forecast(**known).of("it", examples(count))[1] == pytest.approx(deviation)

@@ -86,7 +86,9 @@ def test_evaluations_that_cannot_win_have_lost(evaluations: list[str], losers: l
     ],
     ids=str,
 )
-def test_the_bounds_of_a_score(limits: Range, best: str, scores: str, has_lost: bool) -> None:
+def test_the_range_of_scores_determines_which_evaluations_have_lost(
+    limits: Range, best: str, scores: str, has_lost: bool
+) -> None:
     assert lost([standing(best * 2), standing(scores)], limits) == ({1} if has_lost else set())
 
 
@@ -126,7 +128,7 @@ def test_scores_that_differ_only_by_rounding_are_not_pruned() -> None:
 # --- cells requested next ----------------------------------------------------------------------------------------
 
 
-def test_few_cells_are_requested_at_once() -> None:
+def test_the_last_few_cells_are_requested_together() -> None:
     found = [standing("x" * 10), standing("." * 10)]
     assert wanted([standing("0" * 10), *found[1:]], UNIT, few=10) == {1: list(range(10))}
     assert wanted([standing("0" * 10), *found[1:]], UNIT, few=9) == {1: [0, 1]}
@@ -163,7 +165,7 @@ def test_evaluations_that_may_tie_by_rounding_are_finished() -> None:
     assert wanted([Standing(both, {0: 0.0}), Standing(both, {0: 0.5, 1: 0.50002})], UNIT, few=0) == {0: [1]}
 
 
-def test_a_greater_range_has_a_greater_margin() -> None:
+def test_a_greater_range_of_scores_has_a_greater_margin_for_rounding() -> None:
     """A sum of billions has no exact fourth decimal."""
     best = Standing(("0", "1"), {0: 1e9, 1: 0.000104})
     assert lost([best, Standing(best.examples, {0: 0.000096})], Range(0, 1e9)) == set()
@@ -236,7 +238,7 @@ def asked(contest: Contest, *at: Entrant) -> dict[str, set[str]]:
     return {found.digest: keys for found, keys in contest.decide(*at)}
 
 
-def test_a_contest_is_in_the_order_of_the_optimizer() -> None:
+def test_evaluations_compete_in_the_order_of_the_optimizer() -> None:
     contest = Contest(UNIT, few=0)
     contest.is_on = True
     contest.sighted(entrant("b", "xxxx"))
@@ -430,7 +432,7 @@ def test_a_lost_evaluation_is_shown_to_the_optimizer_as_a_bound() -> None:
     assert sum(map(len, found.last.engine.results.spared.values())) == 16
 
 
-def test_a_bound_is_no_score_that_was_reached() -> None:
+def test_a_bound_of_a_pruned_evaluation_is_not_taken_for_its_score() -> None:
     program = dspy.Predict("number -> score")
     devset = [dspy.Example(number=at).with_inputs("number") for at in range(2)]
     progress = Progress(compiling=True, validation=devset)
@@ -558,7 +560,7 @@ def test_an_evaluation_without_errors_passes_if_none_is_tolerated() -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_only_plain_numbers_compete(odd: Any, wrapped: bool) -> None:
+def test_only_evaluations_with_plain_numbers_as_scores_compete(odd: Any, wrapped: bool) -> None:
     def standing(score: Any) -> Standing | None:
         wave = Evaluation(lambda item: item, [1], 10)
         value = Outcome.OK, (dspy.Prediction(), dspy.Prediction(score=score) if wrapped else score)

@@ -90,7 +90,7 @@ def copied() -> int:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_an_example_finds_its_own_records(lm: Any, name: str) -> None:
+def test_an_example_finds_its_own_history_and_trace(lm: Any, name: str) -> None:
     read, expected = OWN[name]
 
     def program() -> Any:
@@ -197,7 +197,7 @@ def test_an_entry_that_an_example_returns_keeps_its_type(lm: Any) -> None:
         _ = entry["usage"]
 
 
-def test_a_history_travels_as_a_list(lm: Any) -> None:
+def test_a_history_is_sent_as_a_list(lm: Any) -> None:
     copied = CODEC.loads(CODEC.dumps({"entries": recorded.Recorded("it", [1, 2])}))
     assert copied == {"entries": [1, 2]}
 

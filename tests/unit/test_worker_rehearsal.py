@@ -385,7 +385,7 @@ def test_a_rehearsal_leaves_no_traces(capfd: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(("examples", "runs"), [(1, 16), (3, 18), (8, 16), (50, 16)])
-def test_few_examples_run_more_often(examples: int, runs: int) -> None:
+def test_the_rehearsal_runs_each_of_few_examples_more_often(examples: int, runs: int) -> None:
     assert len(rehearsed(count=examples).runs) == runs
 
 

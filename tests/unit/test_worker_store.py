@@ -56,7 +56,7 @@ ANSWERS: list[tuple[str, list[Record], bytes | None]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "answer"), ANSWERS, ids=[row[0] for row in ANSWERS])
-def test_the_answer_to_a_call(case: str, records: list[Record], answer: bytes | None) -> None:
+def test_the_first_answer_to_a_call_counts(case: str, records: list[Record], answer: bytes | None) -> None:
     assert Store.of(records).answer(digest(9)) == answer
 
 
@@ -71,7 +71,7 @@ PAID: list[tuple[str, list[Record], int]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "paid"), PAID, ids=[row[0] for row in PAID])
-def test_the_total_that_was_paid(case: str, records: list[Record], paid: int) -> None:
+def test_the_total_paid_counts_each_call_of_each_cell_once(case: str, records: list[Record], paid: int) -> None:
     assert Store.of(records).usage().calls == paid
 
 
@@ -87,7 +87,9 @@ WASTED: list[tuple[str, list[Record], set[int], tuple[int, int]]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "used", "wasted"), WASTED, ids=[row[0] for row in WASTED])
-def test_the_total_that_was_wasted(case: str, records: list[Record], used: set[int], wasted: tuple[int, int]) -> None:
+def test_results_and_calls_that_no_plan_used_are_wasted(
+    case: str, records: list[Record], used: set[int], wasted: tuple[int, int]
+) -> None:
     waste = Store.of(records).waste({digest(number) for number in used})
     assert (waste.cells, waste.calls) == wasted
 
@@ -115,7 +117,7 @@ EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] 
 
 
 @pytest.mark.parametrize("case", EARLIER)
-def test_results_known_from_earlier_runs(case: str) -> None:
+def test_results_of_earlier_runs_need_the_same_binding_and_calls_do_not(case: str) -> None:
     records, binding, (cell_1, call_9) = EARLIER[case]
     store = Store.of([])
     store.earlier = [Journal.of(records)]

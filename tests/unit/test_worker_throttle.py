@@ -107,7 +107,7 @@ def test_a_rate_limited_request_is_sent_again(lm: Any, provider: Any, way: str) 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_kept_limit_leads_to_no_rate_limit_error(lm: Any, provider: Any, way: str) -> None:
+def test_requests_within_the_limit_get_no_rate_limit_error(lm: Any, provider: Any, way: str) -> None:
     provider.set_faults(rpm=600, burst=24)
     with throttled(limits(provider, requests_per_minute=600)):
         began = time.monotonic()
@@ -205,7 +205,9 @@ def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
         ({"error_rate": 1.0, "error_status": 401}, LMAuthError, 1),
     ],
 )
-def test_other_errors_are_the_clients_own(lm: Any, provider: Any, fault: Any, error: Any, requests: int) -> None:
+def test_dspys_client_handles_errors_other_than_rate_limits(
+    lm: Any, provider: Any, fault: Any, error: Any, requests: int
+) -> None:
     provider.set_faults(**fault)
     with throttled(), pytest.raises(error):
         lm.copy(num_retries=1)("Say hello.")
@@ -300,7 +302,7 @@ def test_usage_is_reported_as_without_a_limiter(lm: Any, provider: Any) -> None:
     assert tracker.get_total_tokens()["openai/small"]["prompt_tokens"] == stats["prompt_tokens"]
 
 
-def test_time_spent_waiting_does_not_count(lm: Any, provider: Any) -> None:
+def test_the_clock_stands_still_while_requests_wait_for_the_limiter(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, requests_per_minute=60)) as throttle:
         began, real = throttle.clock(), time.monotonic()
         in_threads(lm, 4)

@@ -65,7 +65,9 @@ def test_a_plan_need_not_repeat_the_effects_of_a_plan_for_the_best_program() -> 
     ],
     ids=lambda it: it if isinstance(it, str) else "",
 )
-def test_the_rest_of_a_round(case: str, journal: list[Record], records: list[Record], left: list[int]) -> None:
+def test_the_rest_of_a_round_is_its_cells_without_a_result(
+    case: str, journal: list[Record], records: list[Record], left: list[int]
+) -> None:
     store = Store.of([plan_end(0, tasks=[ASKED.digest]), *journal])
     found = leftover(store, records)
     assert [cell.key for tasks in found for cell in tasks.task.cells] == [KEYS[position] for position in left]
