@@ -1,4 +1,4 @@
-"""The bench's own arithmetic, and one case from end to end. Seconds are never judged."""
+"""These tests check the bench's arithmetic and measure one compile. They never judge seconds."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Values that occur twice, in the chart or elsewhere, are equal."""
+"""A value that the chart repeats from another file equals the value in that file."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The documentation keeps its promises."""
+"""The documentation agrees with the code."""
 
 import gzip
 import json
@@ -83,7 +83,7 @@ def test_a_stale_generated_table_is_found_and_rewritten(path: Path, word: str, t
 
 
 def _fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every field of an object and of those in it: the object's path, the field, its schema."""
+    """Yields the object's path, the name and the schema of every field, also of fields in nested objects."""
     for name, given in schema.get("properties", {}).items():
         yield path, name, given
         yield from _fields(given, f"{path}.{name}")
@@ -100,7 +100,7 @@ def test_every_field_has_a_row_in_the_reference() -> None:
         first, _, body = section.partition("\n")
         also = re.search(r"^The same fields are in (.*)\.$", body, re.MULTILINE)
         sections |= dict.fromkeys([first, *re.findall("`(.*?)`", also[1] if also else "")], body)
-    # An object that occurs in several places is documented once, with its fields.
+    # The reference documents the fields of an object once, even if the object occurs in several places.
     whole = {path for path, body in sections.items() if "| `" in body}
     for root in ("spec", "status"):
         for path, name, given in _fields(VERSION[root], root):
@@ -143,7 +143,7 @@ def test_the_example_of_parquet_gives_values_their_types(tmp_path: Path) -> None
 
 
 def test_the_example_of_a_dataset_loads_the_rows_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of that name stands for the hub, which no test reaches."""
+    """A local folder replaces the dataset of the Hugging Face hub, since tests do not use the internet."""
     reason = "the image of who loads datasets has it: make extras"
     pyarrow, datasets = pytest.importorskip("pyarrow", reason=reason), pytest.importorskip("datasets", reason=reason)
     hub = tmp_path / "hub" / "openai" / "gsm8k"

@@ -1,4 +1,4 @@
-"""Accounts and limits: spending, the rest, and its distribution."""
+"""Accounts add up spending, and the rest of each limit is divided among pods."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def test_lost_calls_of_pods_add_up_and_count_once_for_each_pod() -> None:
         ({"spent": Spending(calls=5)}, [3, 2], 0),
         ({"spent": Spending(calls=5)}, [3], 2),
         ({"spent": Spending(calls=5)}, [], 5),
-        ({"spent": Spending(calls=5)}, [3, 9], 0),  # it also printed calls that it did not pay for
+        ({"spent": Spending(calls=5)}, [3, 9], 0),  # the process also printed calls that it did not pay for
         ({}, [3], 0),
         (None, [3], 4),
     ],
@@ -86,7 +86,7 @@ def test_processes_share_the_rest_of_a_limit(
 @pytest.mark.parametrize(
     ("left", "spent", "finished", "taken"),
     [
-        # whole tasks only, by the cost of a cell so far
+        # The process gets only whole tasks. The cost of a cell so far says how many it can finish.
         (Allowance(), Spending(), 0, 30),
         (Allowance(calls=30), Spending(), 0, 30),
         (Allowance(calls=29), Spending(), 0, 20),
@@ -94,7 +94,7 @@ def test_processes_share_the_rest_of_a_limit(
         (Allowance(calls=40), Spending(calls=20), 10, 20),
         (Allowance(tokens=2000), Spending(calls=10, tokens=1000), 10, 20),
         (Allowance(micro_usd=999), Spending(calls=10, micro_usd=1000), 10, 10),
-        # at least a cell is tried, but never more cells than calls
+        # The process gets at least one cell, but never more cells than calls.
         (Allowance(tokens=1), Spending(calls=10, tokens=1000), 10, 10),
         (Allowance(calls=4), Spending(), 0, 4),
     ],

@@ -1,4 +1,4 @@
-"""How cells are dealt to pods."""
+"""The engine deals the missing cells of a round into slices, one for each pod."""
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +25,7 @@ def weights(slices: Slices, tasks: list[Task]) -> list[int]:
 
 
 def pods_of_groups(slices: Slices, tasks: list[Task]) -> dict[str | None, set[int]]:
-    """The slices that have cells of each group."""
+    """Returns for each group the numbers of the slices that have its cells."""
     cells = {task.digest: task.cells for task in tasks}
     found: dict[str | None, set[int]] = {}
     for number, part in enumerate(slices):
@@ -39,7 +39,7 @@ def pods_of_groups(slices: Slices, tasks: list[Task]) -> dict[str | None, set[in
 def rounds(draw: st.DrawFn, grouped: bool = False) -> list[Task]:
     made = []
     for number in range(1, draw(st.integers(1, 5)) + 1):
-        # Tasks may share cells: waves over the same data with the same program do.
+        # Tasks may share cells, since two waves may evaluate the same program on the same data.
         first = draw(st.sampled_from([None, 0, 3]))
         weight = draw(st.sampled_from([1, 1, 8]))
         made.append(task(number, draw(st.integers(1, 60)), weight, first, grouped and draw(st.booleans())))
@@ -102,17 +102,17 @@ def test_cells_of_a_group_stay_together_if_slices_remain_about_equal(
 @pytest.mark.parametrize(
     ("candidates", "examples", "pods", "threads", "max_cells", "slices", "cut"),
     [
-        # a group for each example, with a cell for each candidate: RandomSearch
+        # RandomSearch makes a group for each example, with a cell for each candidate.
         (19, 60, 8, 8, 200, 8, 0),
         (48, 100, 8, 8, 200, 30, 0),
         (47, 100, 4, 16, 2000, 4, 0),
         (16, 16, 8, 8, 200, 8, 0),
-        # more pods than groups: the work of some is cut, or half of the pods would idle
+        # There are more pods than groups, so some groups are divided. Otherwise half of the pods would be idle.
         (50, 10, 8, 8, 200, 8, 2),
         (50, 3, 8, 8, 200, 8, 3),
-        # a group that no slice can take
+        # A group is larger than the largest slice.
         (300, 2, 1, 8, 200, 4, 2),
-        # one candidate: nothing to keep together
+        # With one candidate, each group is a single cell.
         (1, 100, 8, 8, 200, 8, 0),
     ],
 )
@@ -133,26 +133,26 @@ def test_the_last_attempt_divides_groups() -> None:
 @pytest.mark.parametrize(
     ("cells", "pods", "threads", "max_cells", "attempt", "attempts", "expected"),
     [
-        # as many pods as there is work for their threads
+        # There are as many pods as have work for all their threads.
         (1, 8, 8, 200, 1, 3, [1]),
         (8, 8, 8, 200, 1, 3, [8]),
         (9, 8, 8, 200, 1, 3, [5, 4]),
         (64, 8, 8, 200, 1, 3, [8] * 8),
         (100, 2, 8, 200, 1, 3, [50, 50]),
-        # more slices than pods where a slice would be too large
+        # There are more slices than pods if a slice would be too large.
         (500, 2, 8, 200, 1, 3, [167, 167, 166]),
-        # later attempts cut smaller
+        # Slices of later attempts are smaller.
         (64, 8, 8, 200, 2, 3, [8] * 8),
         (16, 8, 8, 200, 2, 3, [2] * 8),
         (100, 2, 8, 40, 2, 3, [10] * 10),
-        # the last attempt gives every cell its own pod
+        # In the last attempt, every cell has its own pod as far as 1000 pods allow.
         (5, 2, 8, 200, 3, 3, [1] * 5),
         (5, 2, 8, 200, 2, 2, [1] * 5),
         (5, 2, 8, 200, 4, 3, [1] * 5),
         (2500, 2, 8, 5000, 3, 3, [3] * 500 + [2] * 500),
-        # an only attempt is a first one
+        # If there is only one attempt, slices are as large as in a first attempt.
         (5, 2, 8, 200, 1, 1, [5]),
-        # bounds
+        # The spec's least and greatest values
         (3, 1000, 256, 1, 1, 3, [1, 1, 1]),
         (3000, 1, 1, 1, 1, 3, [3] * 1000),
     ],

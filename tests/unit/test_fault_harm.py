@@ -1,4 +1,4 @@
-"""Faults of requests: a proxy before an API server that only counts."""
+"""The proxy of the faults tier injects faults into requests. Here, the API server behind it only counts."""
 
 import ssl
 import threading

@@ -1,4 +1,4 @@
-"""The checks of the faults tier: the provider's bill, and the sequence of statuses."""
+"""The faults tier checks the provider's bill and the statuses of a run. These tests check its checks."""
 
 from collections import Counter
 from typing import Any
@@ -26,7 +26,7 @@ def entry(digest: str | None, began: float, *, status: int = 200, latency: float
         ([entry("a", 0), entry("b", 1)], 2, {}),
         ([entry("a", 0), entry("a", 5)], 2, {"a": 1}),
         ([entry("a", 0), entry("a", 5), entry("a", 6)], 3, {"a": 2}),
-        # Its client died: a provider charges for it.
+        # A provider also charges for a request whose client died.
         ([entry("a", 0, status=499), entry("a", 5)], 2, {"a": 1}),
         # Failed or refused requests cost nothing.
         ([entry("a", 0, status=503), entry("a", 1, status=429), entry(None, 2, status=401), entry("a", 5)], 1, {}),
@@ -44,11 +44,11 @@ def test_the_bill_counts_paid_calls_and_repeated_calls(
     ("log", "forgotten"),
     [
         ([entry("a", 0), entry("a", 12)], {"a"}),
-        # Answered shortly before the harm: nobody may have read it yet.
+        # The provider answered shortly before the fault, so perhaps no operator has read the answer.
         ([entry("a", 7), entry("a", 12)], set()),
-        # Both before the fault: two pods made the same call.
+        # Two pods made the same call before the fault.
         ([entry("a", 0), entry("a", 9)], set()),
-        # Nobody got the first answer.
+        # The client of the first request left before the answer.
         ([entry("a", 0, status=499), entry("a", 12)], set()),
         ([entry("a", 0), entry("b", 12)], set()),
     ],
@@ -87,7 +87,7 @@ HARM = 50.5
 
 
 class Cluster:
-    """Answers the requests of a Stage at the end of a run."""
+    """Stands for the cluster whose status a Stage reads at the end of a run."""
 
     def __init__(self, log: list[dict[str, Any]], calls: int, repeated: int) -> None:
         self._log = log
@@ -136,7 +136,7 @@ def test_a_bill_that_repeats_other_calls_is_detected(again: list[dict[str, Any]]
 
 
 class Proxy:
-    """The requests of an operator to its API server."""
+    """Stands for the proxy that has recorded an operator's requests to its API server."""
 
     def __init__(self, *seen: tuple[str, str], pause: float = 1.0) -> None:
         self.seen = [
@@ -168,7 +168,7 @@ def test_passes_that_write_nothing_are_counted(seen: list[tuple[str, str]], look
 
 
 class Namespaced:
-    """A Compilation, its Events and its ConfigMaps."""
+    """Stands for a cluster with a Compilation, its Events and its ConfigMaps."""
 
     def __init__(self, events: list[dict[str, str]], message: str, data: str) -> None:
         self._events, self._maps = events, [{"data": {"request.json": data}}]

@@ -1,4 +1,4 @@
-"""The rate of one group, with a clock of its own: no minute exceeds the limit, or falls far below it."""
+"""A group of requests uses up its rate limit in each minute and never exceeds it. A simulated clock tells the time."""
 
 import heapq
 import random
@@ -26,7 +26,7 @@ class Sent:
 
 @dataclass
 class Play:
-    """Simulates waiting requests and a provider that answers them, by a simulated clock."""
+    """Simulates the clock, requests that wait for the limiter, and a provider that answers them."""
 
     limit: RateLimit
     latency: Callable[[random.Random], float] = lambda chance: 1.0
@@ -58,7 +58,7 @@ class Play:
 
 
 def most_in_a_minute(events: Iterable[tuple[float, int]]) -> int:
-    """The maximum of any sixty seconds."""
+    """Returns the greatest sum of amounts within any sixty seconds."""
     events = sorted(events)
     worst = total = begin = 0
     for at, amount in events:
@@ -88,7 +88,7 @@ LATENCIES: dict[str, Callable[[random.Random], float]] = {
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("requests", [1, 7, 60, 600, 6000])
 def test_a_limit_of_requests_is_used_up_and_never_exceeded(requests: int, latency: str) -> None:
-    """Requests take up to two seconds to the provider: their arrival counts."""
+    """A provider counts a request when it arrives, up to two seconds after the limiter has allowed it."""
     sent = Play(limit(requests), LATENCIES[latency]).run(300)
 
     on_their_way = random.Random(2)
@@ -119,13 +119,13 @@ TAKES: dict[str, tuple[int, Callable[[random.Random], int]]] = {
 @pytest.mark.parametrize("takes", TAKES)
 @pytest.mark.parametrize("tokens", [100_000, 1_000_000])
 def test_a_limit_of_tokens_is_used_up_and_never_exceeded(tokens: int, takes: str, latency: str) -> None:
-    """The tokens of a request are known after its answer; until then, only their maximum is known."""
+    """The limiter learns the tokens of a request from its answer. Before, it knows only their maximum."""
     most, takes_ = TAKES[takes]
     sent = Play(limit(tokens=tokens), LATENCIES[latency], takes_, most).run(660)
 
     assert most_in_a_minute((one.at, one.tokens) for one in sent) <= tokens
     minutes = each_full_minute(((one.at, one.tokens) for one in sent), 660)
-    # In the first minute the small real usage is not yet known. Few large requests leave gaps.
+    # In the first minute, the limiter does not know how few tokens requests use. Few large requests leave gaps.
     assert min(minutes[1:]) >= (0.85 if tokens >= 200 * most or takes.endswith(("most", "may")) else 0.6) * tokens
 
 

@@ -1,4 +1,4 @@
-"""ConfigMaps: the operator reads back what it has written."""
+"""The operator reads back what it has written to ConfigMaps."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ def test_the_artifact_can_be_replaced_by_a_later_run() -> None:
     assert made["data"] == {"program.json": "{}", "report.json": "{}"}
 
 
-# The journal is read back as written.
+# The journal
 
 
 def records(size: int, count: int) -> list[Record]:

@@ -1,4 +1,4 @@
-"""The CRD and the chart's copy follow the models and the rules of Kubernetes."""
+"""The CRD and the chart's copy of it follow the pydantic models and the rules of Kubernetes."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ SCHEMA = VERSION["schema"]["openAPIV3Schema"]["properties"]
 
 
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema within a schema, by its path."""
+    """Yields the path and content of every schema within a schema."""
     yield path, schema
     for name, inner in schema.get("properties", {}).items():
         yield from nodes(inner, f"{path}.{name}")
@@ -69,7 +69,7 @@ def test_schemas_are_structural(path: str, schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
 def test_kubectl_and_helm_take_no_field_name_for_a_boolean(path: str, schema: dict[str, Any]) -> None:
-    """They read YAML 1.1: there, the key `n` is `false`."""
+    """kubectl and Helm read YAML 1.1, in which the key `n` means `false`."""
     assert not {"y", "n", "yes", "no", "on", "off", "true", "false"} & {
         name.lower() for name in schema.get("properties", ())
     }
@@ -84,7 +84,7 @@ def test_every_field_has_a_description_or_a_telling_name(path: str, schema: dict
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
 def test_an_error_explains_the_form_of_a_text_in_words(path: str, schema: dict[str, Any]) -> None:
-    """The API server shows a pattern as it is, and a rule's message. The length bounds the cost of the rule."""
+    """An error shows the message of a rule, but of a pattern only the expression. `maxLength` bounds a rule's cost."""
     assert "pattern" not in schema
     for rule in schema.get("x-kubernetes-validations", ()) if schema["type"] == "string" else ():
         assert rule["message"].startswith("must be ")
@@ -142,7 +142,7 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
 
 
 class Source(Union):
-    """A union of a possible future version."""
+    """A union with another field beside its members, as a later version may have it."""
 
     others = ("limit",)
     config_map: ConfigMapRef | None = None

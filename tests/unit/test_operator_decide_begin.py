@@ -1,4 +1,4 @@
-"""How a run begins: its request, its inputs, the name of its artifact."""
+"""A run begins: the operator decides about its request, its inputs, and the name of its artifact."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""How a run ends: its artifact, its verdict, and the objects that can be deleted."""
+"""A run ends: the operator decides about its artifact, its conditions, and the objects to delete."""
 
 import json
 from dataclasses import replace

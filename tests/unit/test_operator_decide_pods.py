@@ -1,4 +1,4 @@
-"""Decisions about pods that wait, cannot start, or report why the run fails."""
+"""The operator decides about pods that wait, that cannot start, or that report why the run fails."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The edges: settings from the environment, and the meaning of the API server's responses."""
+"""The operator takes settings from its environment, and reads the responses of the API server."""
 
 import pytest
 from pydantic import ValidationError

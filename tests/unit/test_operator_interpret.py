@@ -1,4 +1,4 @@
-"""From listed objects to the subject of a pass: the run, whether it is over, and the parts to read."""
+"""From listed objects, the operator finds the run of a pass, whether the run is over, and the objects to read."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,14 +39,14 @@ MAPS = (
 
 
 def listed(of: Compilation, *others: MapRef, requests: dict[str, RunRequest] | None = None, **fields: Any) -> Objects:
-    """A Compilation with an opened run."""
+    """Returns the objects of a Compilation whose run has begun."""
     known = {REQUEST: run().request} if requests is None else requests
     maps = (MapRef(REQUEST, "u", RUN_ID, "run", 0, created_at=NOW), *MAPS, *others)
     return Objects(of, fields.pop("jobs", ()), fields.pop("pods", ()), maps, known)
 
 
 def another(run_id: str, seconds: float, requested_at: str | None = None, size: int = 10) -> tuple[Any, ...]:
-    """An earlier run: its ConfigMaps and its request."""
+    """Returns the ConfigMaps and the request of an earlier run."""
     name = f"triage-{run_id}-run"
     maps = (
         MapRef(name, "u", run_id, "run", 0, created_at=NOW - timedelta(seconds=seconds)),
@@ -61,7 +61,7 @@ OTHER_METRIC = spec(metric={"entrypoint": "triage:other"})
 
 @dataclass(frozen=True)
 class Row:
-    """`goes_on`: the run is that of the status. `is_open`: its request is there."""
+    """`goes_on` says that the pass handles the run of the status. `is_open` says that the run's request exists."""
 
     name: str
     seen: Objects
@@ -137,7 +137,7 @@ def test_earlier_runs_are_those_of_the_same_request_oldest_first() -> None:
     assert course(listed(compilation(), *maps, requests=requests), SETTINGS).earlier == ("old", "new")
 
 
-# The parts that are read.
+# The objects that the operator reads
 
 
 def read(status: Status | None = None, artifact: Any = None, *others: MapRef, earlier: tuple[str, ...] = ()) -> Reading:
@@ -179,7 +179,7 @@ def test_the_newest_earlier_runs_are_read_as_far_as_memory_allows() -> None:
     assert found.maps == ("r0", "t0", "w0", "new-r0"), "their results, and no more of them"
 
 
-# Their content.
+# The content of these objects
 
 
 def test_shards_are_read_run_by_run_without_altered_ones() -> None:

@@ -1,4 +1,4 @@
-"""Jobs as whole objects."""
+"""The operator creates Jobs with exactly these fields."""
 
 from dataclasses import replace
 from typing import Any
@@ -149,7 +149,7 @@ def test_a_work_job_has_exactly_these_fields() -> None:
 
 
 def test_pods_have_the_users_variables_under_a_prefix() -> None:
-    """Kubernetes would replace $(NAME) in a value, so the value is escaped."""
+    """Kubernetes replaces $(NAME) in a value, so the operator writes $$(NAME)."""
     secret, config = {"name": "judge", "key": "k"}, {"name": "settings", "key": "level"}
     given = spec(
         image=IMAGE,
@@ -216,7 +216,7 @@ def test_the_first_plan_has_an_empty_journal() -> None:
 
 
 def test_a_plan_and_its_workers_differ_only_in_their_mounts() -> None:
-    """A plan makes LM calls and runs small waves, too: it needs keys, resources and threads as workers do."""
+    """A plan also makes LM calls and runs small waves, so it needs the same keys, resources and threads as a worker."""
     made = [
         job(plan_order(None, 1, 1, END)),
         job(work_order(None, ONE, TASKS, END)),
@@ -277,7 +277,7 @@ def with_journal(**journal: Any) -> Run:
 
 
 def environment(container: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> value or source."""
+    """Returns the value or the source of each environment variable by its name."""
     return {entry["name"]: {key: entry[key] for key in entry if key != "name"} for entry in container["env"]}
 
 

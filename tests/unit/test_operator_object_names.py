@@ -1,4 +1,4 @@
-"""Names are computed, so that a repeated write makes the same object."""
+"""The operator computes the names of objects, so a repeated write makes no second object."""
 
 from hypothesis import given
 from hypothesis import strategies as st

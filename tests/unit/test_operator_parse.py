@@ -1,4 +1,4 @@
-"""Objects of the API as facts: pods in the states that kubelets, schedulers and users leave them in."""
+"""The operator reads objects of the API server, in any state that kubelets, schedulers and users leave behind."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -78,7 +78,7 @@ def test_the_identity_of_a_pod_comes_from_its_labels() -> None:
     ),
 )
 def test_a_pod_without_our_labels_belongs_to_no_run(label: str) -> None:
-    """Somebody removed or edited the label: the pod is released, or our finalizer would keep it for ever."""
+    """If somebody removes a label, the operator releases the pod. Otherwise our finalizer would keep it forever."""
     for labels in (
         {key: value for key, value in LABELS.items() if key != label},
         {**LABELS, "dspy-swarm.dev/role": "x"},
@@ -98,7 +98,7 @@ def test_a_pod_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], ove
 
 
 def test_a_pod_without_a_run_label_belongs_to_no_run() -> None:
-    """It is released like pods of older runs."""
+    """The operator releases such a pod as it releases pods of older runs."""
     pod = objects.pod(a_pod("Running", metadata={"labels": {**LABELS, "dspy-swarm.dev/run": ""}}))
     found = objects.pod(
         a_pod("Running", metadata={"labels": {k: v for k, v in LABELS.items() if not k.endswith("/run")}})

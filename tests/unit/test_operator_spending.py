@@ -1,4 +1,4 @@
-"""The spending of ended pods, and its booking."""
+"""The operator computes what ended pods have spent, and adds it to the journal's accounts."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ def told(calls: int) -> Record:
     [
         (None, [told(0)], False, 0),
         (None, [told(0), told(6)], False, 6),
-        # If even its first record is missing, its log was rotated.
+        # The first record of a pod is missing only if the kubelet rotated its log.
         (None, [], False, 9),
         (None, [told(3)], True, 9),
         (None, [], True, 9),

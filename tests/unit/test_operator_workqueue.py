@@ -122,7 +122,7 @@ async def test_a_failed_pass_is_repeated_later_whatever_events_come(
 async def test_delays_do_not_grow_while_failing_passes_make_progress(
     places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If every write is done but never answered, each pass fails at another write."""
+    """If the API server does each write but never answers, each pass fails at the next write."""
     monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
     moments: list[float] = []
     done = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The provider reads what DSPy's adapters write, and writes what they read."""
+"""The simulated provider understands the prompts of DSPy's adapters, and DSPy's adapters understand its answers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The provider over HTTP: the API, its errors, faults, limits, keys and the admin endpoints."""
+"""The simulated provider has OpenAI's API over HTTP, and can fail, wait and check keys as told."""
 
 import json
 import urllib.error
@@ -33,7 +33,7 @@ def provider(shared: RunningProvider) -> RunningProvider:
 
 
 def call(url: str, body: Any = None, key: str | None = None, timeout: float = 30) -> tuple[int, Any, Any]:
-    """(status, headers, JSON) of a POST of `body`, or of a GET."""
+    """Sends a POST with `body`, or a GET without it. Returns status, headers and JSON of the answer."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data)
     if key:

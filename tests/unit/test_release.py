@@ -1,4 +1,4 @@
-"""One version for all parts of a release."""
+"""All parts of a release have the same version."""
 
 import shutil
 from pathlib import Path
