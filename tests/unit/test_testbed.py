@@ -1,4 +1,4 @@
-"""The testbed's decisions: the way to a cluster, rebuilds and cleanup. No program is started."""
+"""The testbed decides how it makes a cluster, what it rebuilds and what it cleans up. These tests start no program."""
 
 import importlib.util
 import io
@@ -197,7 +197,7 @@ def test_every_file_that_a_recipe_of_an_image_names_exists() -> None:
 
 
 def _saved(path: Path, layers: dict[str, bytes]) -> bytes:
-    """An archive as `docker save` writes it; returns its configuration."""
+    """Writes an archive as `docker save` does, and returns the image's configuration."""
     config = json.dumps({"rootfs": {"diff_ids": list(layers)}}).encode()
     names = [f"{number}/layer.tar" for number in range(len(layers))]
     manifest = [{"Config": "config.json", "RepoTags": ["a/b:c"], "Layers": names}]

@@ -1,4 +1,4 @@
-"""Messages between operator and pods: JSON in camelCase, there and back."""
+"""Messages between operator and pods are JSON in camelCase, and the reader gets what the writer sent."""
 
 import json
 import re
@@ -205,7 +205,7 @@ def test_words_and_exit_codes_of_the_contract_are_fixed() -> None:
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
 def test_a_score_that_is_not_a_number_is_sent_as_none(score: float) -> None:
-    """A metric may divide by zero. No status could hold the value; the program is still that of stock."""
+    """A metric may divide by zero. A status cannot hold NaN or infinity, so it shows no score."""
     header = json.dumps({"baseline": 50.0, "best": score})
     found = Scores.model_validate(json.loads(header))
     assert (found.baseline, found.best) == (50.0, None)

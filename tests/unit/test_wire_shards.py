@@ -1,4 +1,4 @@
-"""Shards: records kept in files, in a folder or in ConfigMap volumes."""
+"""Shards keep records in files of a folder or of ConfigMap volumes."""
 
 import tracemalloc
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 
 
 def volume(folder: Path, **keys: Record) -> None:
-    """A ConfigMap volume as the kubelet makes it: a dated folder, ..data as a link to it, and links through that."""
+    """Lays out a ConfigMap volume as the kubelet does: `..data` links to a dated folder, and files link to `..data`."""
     dated = folder / "..2026_11_21_08_00_00.123456789"
     for path, record in keys.items():
         write(dated / f"{path.replace('__', '/')}.shard", record)

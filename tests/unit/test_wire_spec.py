@@ -1,4 +1,4 @@
-"""The fields of a DSPyCompilation, and their meaning."""
+"""The models of a DSPyCompilation's spec accept valid fields, refuse others, and say what the fields mean."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_fields_that_stock_does_not_need_may_be_omitted(left_out: str) -> None:
     [("a", True), ("a.b-c.0", True), ("a..b", False), ("a.-b", False), ("a-.b", False), (".a", False), ("A", False)],
 )
 def test_names_follow_the_rules_of_kubernetes(name: str, is_one: bool) -> None:
-    """A name refused only when the winner is written would cost the whole compile."""
+    """If only Kubernetes refused a name, at the write of the artifact, the whole compile would be lost."""
     given = a_spec(artifact={"configMap": {"name": name}})
     if is_one:
         CompilationSpec.model_validate(given)
@@ -272,7 +272,7 @@ def test_unknown_fields_are_refused(changes: dict[str, Any], where: str) -> None
     ("changes", "where"),
     [
         ({"program": {"entrypoint": "triage"}}, "program.entrypoint"),
-        ({"program": {"entrypoint": "triage.py:Triage"}}, None),  # a package called triage with a module py
+        ({"program": {"entrypoint": "triage.py:Triage"}}, None),  # names the module `py` of a package `triage`
         ({"program": {"entrypoint": "tri-age:Triage"}}, "program.entrypoint"),
         ({"program": {"entrypoint": "triage:Triage()"}}, "program.entrypoint"),
         ({"program": {"entrypoint": "../triage:Triage"}}, "program.entrypoint"),
@@ -340,7 +340,7 @@ def test_quantities_have_an_order(smaller: str, larger: str) -> None:
     assert amount(smaller) < amount(larger)
 
 
-# --- what the spec names -----------------------------------------------------------------------------------------
+# --- objects that a spec names -----------------------------------------------------------------------------------
 
 
 def key_ref(name: str, key: str) -> dict[str, Any]:

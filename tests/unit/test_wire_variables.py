@@ -1,4 +1,4 @@
-"""spec.env and spec.envFrom: as in a pod, but they never replace variables that a process needs itself."""
+"""spec.env and spec.envFrom act as in a pod, but never replace variables that our processes need."""
 
 from typing import Any
 

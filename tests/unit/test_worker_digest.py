@@ -135,7 +135,7 @@ def reordered() -> dict[str, int]:
 
 
 def made(limit: int) -> Any:
-    """A program whose class is made in a function."""
+    """Returns a program whose class is defined in a function."""
 
     class Made(dspy.Module):
         limits = (limit,)
@@ -147,7 +147,7 @@ def made(limit: int) -> Any:
 
 
 class OwnLM(dspy.LM):
-    """A client with an attribute of the user's."""
+    """An LM class with an attribute that the user added."""
 
     def __init__(self, style: str) -> None:
         super().__init__("openai/m")

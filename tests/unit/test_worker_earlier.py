@@ -1,4 +1,4 @@
-"""Earlier runs on a laptop: the newest are kept whole, older runs keep paid answers."""
+"""On a laptop, the local driver keeps the newest earlier runs whole, and of older runs the paid answers."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +25,7 @@ def call(number: int) -> Record:
 
 
 def cell(number: int, of: int | None = None) -> Record:
-    """A result, with the answer to one call."""
+    """Returns the result of a cell, with the answer to one call if `of` names it."""
     carried = {"calls": [digest(of)], "calls_at": 5} if of else {}
     header = Result(key=digest(number), outcome=Outcome.OK, usage=Usage(calls=1), **carried)
     return Record(RecordKind.RESULT, header.to_header(), b"value" + (b"answer" if of else b""))

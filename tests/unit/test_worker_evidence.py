@@ -1,4 +1,4 @@
-"""Evidence of decisions that an optimizer collects comes back with the results of its waves."""
+"""An optimizer may collect DSPy's evidence of decisions. Workers send this evidence with the results of a wave."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from swarm_worker.replay.effects.registry import make_work
 
 
 def decides(predict: Any) -> Callable[[int], int]:
-    """A function that records its input, as a predictor with a decision does."""
+    """Returns a function that records evidence, as a predictor of DSPy does when it decides."""
 
     def decide(item: int) -> int:
         recorder = dspy.settings.get("_decision_evidence")
@@ -34,7 +34,7 @@ def decides(predict: Any) -> Callable[[int], int]:
 
 
 def collecting(items: list[int], max_errors: int = 1, collects: bool = True) -> Callable[[], Any]:
-    """A script: values, records, and their predictor."""
+    """Returns a script whose value is the results, the evidence, and the predictor to which the evidence belongs."""
 
     def script() -> Any:
         predict, log = dspy.Predict("text -> urgent"), list[Any]()
@@ -59,7 +59,7 @@ def worked(records: list[Record]) -> list[Record]:
 
 @pytest.mark.parametrize("count", [3, 20], ids=["in the plan", "in a worker"])
 def test_evidence_of_decisions_is_listed_in_the_order_of_the_examples(count: int) -> None:
-    items = [count - number // 2 for number in range(count)]  # each of them twice
+    items = [count - number // 2 for number in range(count)]  # each number occurs twice
     first = plan(collecting(items))
     last = plan(collecting(items), [*first.records, *worked(first.records)])
     assert (last.left, last.error) == (False, None)

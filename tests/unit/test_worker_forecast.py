@@ -1,4 +1,4 @@
-"""Values assumed for missing scores: forecasts, and the outlooks of scouts."""
+"""Scouts assume values for missing scores, from forecasts by the known scores."""
 
 from itertools import pairwise
 from statistics import NormalDist
@@ -23,7 +23,7 @@ def forecast(**scores: dict[str, float]) -> Forecast:
 
 
 def first(*scores: float) -> dict[str, float]:
-    """Scores on the first examples."""
+    """Returns these scores by the names of the first examples."""
     return dict(zip(examples(len(scores)), scores, strict=True))
 
 
@@ -83,7 +83,7 @@ def test_known_scores_determine_the_expected_deviation_of_a_forecast(
 
 
 def deviations(*known: int) -> list[float]:
-    """Deviations for an evaluation of 100 examples after this number of scores, half of them 1."""
+    """Returns the expected deviations for 100 examples, of which so many have scores. Half of the scores are 1."""
     others: dict[str, dict[str, float]] = {f"{n}": {f"{n} {m}": m % 2 for m in range(100)} for n in range(RECENT)}
     return [forecast(**others, it=first(*[0, 1] * (count // 2))).of("it", examples(100))[1] for count in known]
 

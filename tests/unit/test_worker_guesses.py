@@ -1,4 +1,4 @@
-"""The guesses that a run can afford."""
+"""A round makes only as many guesses as the run can afford."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""LiteLLM is imported where it is needed, by one thread, and nowhere else."""
+"""Only a process that needs LiteLLM imports it, in only one thread."""
 
 from pathlib import Path
 

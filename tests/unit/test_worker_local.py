@@ -1,4 +1,4 @@
-"""The local driver: manifests as kubectl would take them, and a journal's folder."""
+"""The local driver reads manifests as kubectl does, and keeps its journal in a folder."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,7 +112,7 @@ def test_a_kustomization_may_generate_the_objects(tmp_path: Path, what: str) -> 
 
 
 def test_a_generator_makes_what_kustomize_makes(tmp_path: Path) -> None:
-    """Compared with `kubectl kustomize` on 30 November 2026."""
+    """The expected values are those of `kubectl kustomize` on 30 November 2026."""
     (tmp_path / "s.env").write_bytes(b'\xef\xbb\xbfF="q r" # c\n\n# note\n  G= b \nH\nI=\r\n')
     literals = ['A="x y"', "B='q'", 'C="odd', "D=a=b", "E="]
     generator = {"name": "code", "literals": literals, "envs": ["s.env"], "options": {"disableNameSuffixHash": True}}
@@ -482,7 +482,7 @@ def test_only_the_first_result_of_a_cell_is_journaled(tmp_path: Path) -> None:
 def test_a_killed_process_spent_at_least_what_its_results_cost(
     tmp_path: Path, allowance: dict[str, str], booked: int, spent: Spending
 ) -> None:
-    """Without reports in advance, each of its threads may have had an answer that it did not print."""
+    """If the process did not report its spending in advance, each thread may have lost one paid answer."""
     said = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=booked)).to_header())
     finished = Result(key=digest(1), outcome=Outcome.OK, usage=Usage(calls=1, prompt_tokens=20, completion_tokens=10))
     printed = (said, Record(RecordKind.RESULT, finished.to_header()))
@@ -558,7 +558,7 @@ def test_a_signal_handler_may_stop_while_a_process_starts(tmp_path: Path, monkey
     processes, start, started = Processes(folder, manifest), Launcher.start, []
 
     def interrupted(*arguments: Any) -> Launched:
-        processes.stop()  # as the handler does, in the same thread, within the lock
+        processes.stop()  # as the signal handler does, in the thread that holds the lock
         started.append(start(*arguments))
         return started[0]
 

@@ -1,4 +1,4 @@
-"""Scouts and their referee: the effects that join a round."""
+"""Scouts report effects to the plan, which decides which effects join the round."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def agreed(
     outlooks: Sequence[Outlook] = EXTREMES,
     **options: Any,
 ) -> list[int]:
-    """Numbers of the tasks that join the round when each scout does as the script says."""
+    """Returns the numbers of the tasks that join the round. Each scout runs the script."""
     found: list[int] = []
     names = {digest(number) for number in known}
     scout = look(names, lambda _, number: found.append(number), outlooks, **options)
@@ -128,7 +128,7 @@ def test_a_known_effect_is_reported_once_all_scouts_reach_it() -> None:
 
 
 def by_letter(scout: Scout, *numbers: int) -> bool:
-    """Each of the likely scouts needs its own effect."""
+    """Lets each of the likely scouts need another effect."""
     return sight(scout, numbers["CDEF".index(scout.letter)])
 
 

@@ -1,4 +1,4 @@
-"""dspy.settings of user code: in force in every cell, part of its digest, and never against the spec."""
+"""dspy.settings of user code are in force in every cell and part of its digest, but never replace the spec's."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The journal as a plan sees it."""
+"""A plan looks results, answers and costs up in the journal."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def call(key: int, cell: int | None = None, body: bytes = b"answer", calls: int 
 
 
 def carrying(key: int, answer: int, value: bytes = b"value", body: bytes = b"carried") -> Record:
-    """A cell's result that carries an answer."""
+    """Returns a cell's result that carries the answer to a call."""
     header = Result(
         key=digest(key), outcome=Outcome.OK, usage=Usage(calls=1), calls=[digest(answer)], calls_at=len(value)
     )
@@ -102,7 +102,7 @@ def changed(record: Record, **fields: object) -> Record:
 
 
 EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] = {
-    # records of an earlier run, binding of this run -> known results of cell 1 and call 9
+    # records of an earlier run, binding of this run, and what this run knows of cell 1 and call 9
     "nothing": ([result(2), plan_end(0)], "b0", (None, None)),
     "a result": ([result(1, b"cell"), plan_end(0)], "b0", (b"cell", None)),
     "a result that was made with other files": ([result(1, b"cell"), plan_end(0)], "other", (None, None)),
@@ -152,7 +152,7 @@ def test_saved_calls_are_counted_once() -> None:
     store = Store.of([reusing, changed(result(4), reused=[digest(9)])])
     store.earlier = [earlier]
     store.bind("b0")
-    # Cell 1 took three calls and call 7, cell 2 took call 8; call 9 was used by cells 3 and 4, call 10 by the plan.
+    # Cell 1 made three calls and call 7, and cell 2 made call 8. Cells 3 and 4 used call 9. The plan used call 10.
     used = [digest(number) for number in (1, 2, 3, 4, 10)]
     assert store.reused(used) == Reused(cells=2, calls=7)
     assert store.reused([digest(3)]) == Reused(cells=0, calls=3)

@@ -1,4 +1,4 @@
-"""The twin as a process: when it exists, the meaning of its death, and that it never outlives its plan."""
+"""The first plan of a run starts a twin, compares itself with it, and ends it."""
 
 import os
 import signal
@@ -121,7 +121,7 @@ def metric(example, prediction, trace=None):
 
 
 def test_a_plan_compared_with_its_twin_no_longer_needs_it(tmp_path: Path) -> None:
-    """A program may make an LM call while it is loaded: the twin ends there."""
+    """A program may make an LM call while it is loaded. The twin ends at this call."""
     started: list[subprocess.Popen[bytes]] = []
 
     def launch(seed: int) -> subprocess.Popen[bytes]:
@@ -168,7 +168,7 @@ def train():
 
 @pytest.mark.parametrize("given", [{}, {names.ENV_ALLOWANCE: '{"calls":9}'}])
 def test_a_twin_makes_no_lm_call(tmp_path: Path, given: dict[str, str]) -> None:
-    """A model makes the data: whatever the outcome of the call, only the plan pays for it."""
+    """An LM call makes the data of this program. Only the plan makes the call, whatever its outcome."""
     ended = pod(tmp_path, more=ASKS).plan(SWARM_TWIN="1", PYTHONHASHSEED="0", **given)
     assert ended.said == (ExitCode.DONE, None), ended.errors
     assert {*(tmp_path / "asked").read_text().split()} == {"plan"}

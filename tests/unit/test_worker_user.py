@@ -1,4 +1,4 @@
-"""The user's files and settings, and messages about them: place, problem and remedy."""
+"""The worker reads the user's files and settings. Its messages about them say what is wrong, where, and what to do."""
 
 import os
 from collections.abc import Iterator
@@ -278,7 +278,7 @@ def test_the_adapter_is_that_of_stock_with_its_options(
         (adapters.ChatAdapter, dspy.ChatAdapter),
         (adapters.JSONAdapter, dspy.JSONAdapter),
         (adapters.XMLAdapter, dspy.XMLAdapter),
-        (adapters.TwoStepAdapter, dspy.Adapter),  # which gets its **kwargs
+        (adapters.TwoStepAdapter, dspy.Adapter),  # which TwoStepAdapter passes its **kwargs to
     ],
 )
 def test_an_adapter_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock: Any) -> None:
@@ -636,7 +636,7 @@ for name in ("judge", "student", "teacher", "extraction", "jugde"):
 
 
 def test_a_program_gets_a_model_by_its_name() -> None:
-    """Outside of a run, the program's own model or DSPy's; in a run, that of the spec."""
+    """Outside of a run, `swarm_worker.lm` returns the given or configured model. In a run, it returns the spec's."""
     ended = run_python(MODELS_BY_NAME)
     assert ended.returncode == 0, ended.stderr
     nothing, given, configured, judge, student, teacher, extraction, unknown = ended.stdout.splitlines()

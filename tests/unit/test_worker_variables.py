@@ -1,4 +1,4 @@
-"""Sources of the user's environment variables on a laptop, and their way to user code."""
+"""On a laptop, environment variables of the user come from several sources and reach user code."""
 
 from pathlib import Path
 from typing import Any
