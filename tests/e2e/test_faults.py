@@ -9,7 +9,9 @@ from support.sampling import of_the_day
 
 
 @pytest.mark.usefixtures("slow")
-def test_the_operator_is_deleted_while_workers_run(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
+def test_a_run_survives_the_deletion_of_the_operator_while_workers_run(
+    namespace: Namespace, stock: StockRun, undisturbed: int
+) -> None:
     namespace.apply(triage("operator-dies"))
     spend(namespace)
     catch(namespace, "operator-dies", "work")
@@ -21,7 +23,9 @@ def test_the_operator_is_deleted_while_workers_run(namespace: Namespace, stock: 
 
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("grace", of_the_day(["30", "0"]))
-def test_a_worker_pod_is_deleted(namespace: Namespace, stock: StockRun, undisturbed: int, grace: str) -> None:
+def test_a_run_survives_the_deletion_of_a_worker_pod(
+    namespace: Namespace, stock: StockRun, undisturbed: int, grace: str
+) -> None:
     name = f"worker-dies-{grace}"
     namespace.apply(triage(name))
     spend(namespace)
@@ -34,7 +38,7 @@ def test_a_worker_pod_is_deleted(namespace: Namespace, stock: StockRun, undistur
     assert undisturbed <= namespace.requests() <= undisturbed + IN_FLIGHT + unread
 
 
-def test_a_plan_pod_is_deleted(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
+def test_a_run_survives_the_deletion_of_a_plan_pod(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.reset_provider()
     namespace.apply(triage("plan-dies"))
     pod = catch(namespace, "plan-dies", "plan")

@@ -142,7 +142,7 @@ def test_a_run_with_its_journal_on_a_volume_publishes_the_same_winner(
     assert namespace.requests() == paid
 
 
-def test_a_missing_volume_claim_is_named(namespace: Namespace) -> None:
+def test_the_status_names_a_missing_volume_claim(namespace: Namespace) -> None:
     namespace.apply(triage("unclaimed", journal={"persistentVolumeClaim": {"claimName": "nowhere"}}))
     told = namespace.wait_for("unclaimed", lambda found: "nowhere" in str(condition(found, "Ready")))
     print(condition(told, "Ready"))

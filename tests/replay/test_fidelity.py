@@ -210,6 +210,6 @@ RANKED = ["random search", "copro", "miprov2", "simba, rules only", "custom"]
 @pytest.mark.parametrize(
     ("name", "program"), [(row, program) for row in RANKED for program in PROGRAMS] if WHOLE else [("miprov2", "Two")]
 )
-def test_this_comparison_detects_a_wrong_winner(providers: Any, name: str, program: str) -> None:
+def test_the_comparison_with_stock_detects_a_wrong_winner(providers: Any, name: str, program: str) -> None:
     rankings = [stock(providers, name, program, seed).ranking for seed in SEEDS]
     assert sum(len(set(ranking)) >= min(3, len(ranking) - 1) for ranking in rankings) >= 2, rankings
