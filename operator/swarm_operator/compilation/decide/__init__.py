@@ -1,17 +1,17 @@
-"""Decides what happens next from a world (pure).
+"""Decides from a world what happens next (pure).
 
-rules       world, now -> actions, status, wake-up: the order of the rules
+rules       asks the rules in order, and derives actions, status and the time of the next pass
 refusals    rules that end a run which cannot go on
 endings     rules of a run that is over, is ending, or is suspended
 rounds      rules of a run that goes on: plan, scatter, gather
-waiting     obstacles to a run, and how long it waits for their removal
+waiting     what keeps a run from going on, and how long the run waits for its removal
 orders      Jobs to create, with everything that they get
 moves       the answers of rules
 tidying     objects that can be deleted
 situation   facts derived from a world
-attempts    attempts, and when the next may begin
+attempts    attempts, and when the next attempt may begin
 limits      what a run may still spend, and which limit ends it
 retention   which journals and shards stay
-conditions  a verdict as conditions and events
+conditions  the conditions and events that a verdict becomes
 wording     messages for people
 """

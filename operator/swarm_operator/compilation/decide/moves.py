@@ -1,4 +1,4 @@
-"""Moves, which rules return, and those that several rules share."""
+"""Moves, which are the answers of rules, and functions that make a move and serve several rules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from swarm_operator.compilation.model.world import Job, Pod
 
 @dataclass(frozen=True)
 class Move:
-    """The answer of a rule. `verdict` None leaves the status as it is."""
+    """The answer of a rule. Without a verdict, the status stays as it is."""
 
     verdict: Verdict | None = None
     actions: tuple[Action, ...] = ()
@@ -20,12 +20,12 @@ class Move:
 
 
 def fail(reason: AnyReason, message: str) -> Move:
-    # Another pass at once: tidying waits until the status reports the failure.
+    # The next pass begins at once, since `tidy` deletes objects only after the status reports the failure.
     return Move(Verdict(State.FAILED, reason, message), wake_up=0)
 
 
 def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = None) -> Move:
-    """Ends the run for a permanent reason, after the journal has the cells that its pods finished and paid for.
+    """Ends the run for a permanent reason. Before that, the journal takes the cells that the run's pods have paid for.
 
     Args:
         proof: the pod that shows the reason. It and its Job stay; Kubernetes ends the Job's other pods.
@@ -37,12 +37,12 @@ def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = N
 
 
 def under_way(s: Situation, verdict: Verdict) -> Move:
-    """Pods are running; later passes read their output."""
+    """Answers while pods are running: later passes read their output."""
     return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
 
 
 def end(s: Situation, jobs: Iterable[Job]) -> tuple[Action, ...]:
-    """Deletes Jobs; later passes keep what their pods have finished before they release them."""
+    """Deletes Jobs. Later passes write to the journal what the Jobs' pods have finished, and then release the pods."""
     return (*release(s.world.harvest.settled), *(DropJob(job.name, job.uid) for job in jobs))
 
 
