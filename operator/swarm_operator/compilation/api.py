@@ -207,7 +207,7 @@ class Condition(StatusModel):
 
 
 class ProgressStatus(StatusModel):
-    """How far the rounds planned so far are done. More rounds may follow."""
+    """How many cells of the rounds planned so far have results. More rounds may follow."""
 
     cells_done: int = Field(0, description="Cells that have a result.")
     cells_total: int = Field(0, description="Cells of all rounds planned so far.")
@@ -215,7 +215,7 @@ class ProgressStatus(StatusModel):
 
 
 class ScoresStatus(StatusModel):
-    """Percentages, as dspy.Evaluate gives them."""
+    """Scores in percent, as dspy.Evaluate computes them."""
 
     baseline: float | None = Field(
         None, description="The unoptimized student on data.validation, or on what is scored in its place."
@@ -226,7 +226,7 @@ class ScoresStatus(StatusModel):
 
 
 class SpendingStatus(StatusModel):
-    """What pods have told that they spent, or, where they ended without a word, may have."""
+    """What the run's pods have spent. A pod that ended without a report counts with the most that it may have spent."""
 
     lm_calls: int = Field(0, description="LM calls.")
     total_tokens: int = Field(0, description="Prompt and completion tokens.")
@@ -234,7 +234,7 @@ class SpendingStatus(StatusModel):
 
 
 class AllowedStatus(StatusModel):
-    """spec.limits, as the run was kept to them last."""
+    """The limits of spec.limits that the operator last applied to the run."""
 
     lm_calls: int | None = Field(None, description="Most LM calls.")
     total_tokens: int | None = Field(None, description="Most tokens.")
@@ -288,7 +288,7 @@ class CandidateStatus(StatusModel):
 
 
 class FailureGroupStatus(StatusModel):
-    """Examples that failed alike."""
+    """Examples that failed with the same exception at the same place."""
 
     exception: str = Field(description="Class and text, as the first example raised it.", max_length=1024)
     place: str | None = Field(None, description="The user's file and line.", max_length=1024)
@@ -297,7 +297,10 @@ class FailureGroupStatus(StatusModel):
 
 
 class FailuresStatus(StatusModel):
-    """Examples on which program or metric raised, in evaluations and bootstraps. Tracebacks are in the report."""
+    """Examples whose program or metric raised an exception, in evaluations and bootstraps.
+
+    Tracebacks are in the report.
+    """
 
     failed: int = Field(0, description="In evaluations: each counts as 0, as in stock DSPy.")
     examples: int = Field(0, description="Of how many. An example counts once in each evaluation and bootstrap.")
@@ -329,7 +332,7 @@ class ArtifactConfigMap(StatusModel):
 
 
 class ArtifactStatus(StatusModel):
-    """The published program, and where it is. It stays here while a later run is under way, or failed."""
+    """The published program, and its ConfigMap. A later run changes this only when it publishes a program itself."""
 
     run_id: str = Field(description="The run that it came from.")
     sha256: str = Field(description="Of program.json.")
@@ -338,7 +341,7 @@ class ArtifactStatus(StatusModel):
 
 
 class WaitingStatus(StatusModel):
-    """What keeps the run from going on, and since when."""
+    """What keeps the run from going on, and since when it does."""
 
     reason: str = Field(description="The same word as the conditions' reason.")
     since: str = Field(description="When it was first seen.", json_schema_extra={"format": "date-time"})
