@@ -66,7 +66,7 @@ class BootstrapFewShotWithOptuna(SpecModel):
 
 
 class InferRules(SpecModel):
-    """dspy.InferRules: bootstrapped demonstrations, and rules that the student model infers from the training set."""
+    """dspy.InferRules: bootstrapped demonstrations, and rules that the teacher infers from the training set."""
 
     num_candidates: int = Field(10, ge=1, le=1000, description="Sets of rules, each scored on the validation set.")
     num_rules: int = Field(10, ge=1, le=1000, description="Rules for each predictor, as the model is asked.")
