@@ -49,7 +49,7 @@ def unpack(shard: bytes, *, growing: bool = False) -> Iterator[Record]:
 
 
 def headers(shard: bytes) -> Iterator[Sealed]:
-    """Yields the records of a shard like `unpack`, but does not read their bodies, and keeps to the bounds of `pack`."""
+    """Yields a shard's records without their bodies. Raises CorruptShard like `unpack`, and for too large headers."""
     bounds = Bounds(headers=2 * SHARD_HEADERS)
     return _opened(shard, lambda frame: Sealed.of_kept(frame, bounds))
 

@@ -25,7 +25,7 @@ class RunningProvider:
     pid: int
 
     def stats(self) -> dict[str, Any]:
-        """Returns counts: requests, distinct, answered_again, by_status, by_model, in_flight, peak_in_flight, tokens."""
+        """Returns requests, distinct, answered_again, by_status, by_model, in_flight, peak_in_flight, and tokens."""
         return self._admin("GET", "stats")
 
     def requests(self, after: int = 0) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def _needed(model: type[BaseModel]) -> str:
 
 
 def _advice(place: Place) -> str:
-    """Suggests the field that an unknown name may stand for: another spelling, or a field of an object in this object."""
+    """Suggests the field that an unknown name may mean: one with another spelling, or a field of an inner object."""
     name, models = str(place[-1]), list(_models(place[:-1]))
     aliases = [alias for model in models for alias in _aliases(model)]
     inner = [f"{alias}.{deeper}" for model in models for alias, one in _inner(model) for deeper in _aliases(one)]

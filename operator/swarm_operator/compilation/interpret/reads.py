@@ -81,7 +81,7 @@ def is_open(pod: Pod, reads: Reads | None, journal: Journal) -> bool:
 
 
 def is_urgent(pod: Pod, now: datetime, settings: Settings) -> bool:
-    """Whether this is the last chance to read the pod's output, because nothing keeps the pod, or because it is lost."""
+    """Whether this is the last chance to read the pod's output: nothing keeps the pod, or the pod is lost."""
     return pod.lost(now, settings.lost_after) or (pod.ended and not pod.held)
 
 

@@ -38,7 +38,7 @@ def job(compilation: str, run: str, role: ObjectKind, round_: int, attempt: int)
 
 
 def shard_map(compilation: str, run: str, kind: str, round_: int, attempt: int, sha256: str) -> str:
-    """Returns a name that contains the attempt: two plans may print the same bytes, and each plan keeps its own tasks."""
+    """Returns a name with the attempt in it, since two plans may print the same tasks, and each plan keeps its own."""
     return f"{_short(compilation)}-{run}-{kind[0]}{round_}-{attempt}-{sha256[:10]}"
 
 
