@@ -120,7 +120,7 @@ def test_a_run_survives_deleted_and_edited_pods_and_jobs(
 
 @pytest.mark.fault("ended pod deleted before it was read")
 @pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
-def test_our_finalizer_keeps_a_pod_until_it_is_read(stage: Stage, role: str) -> None:
+def test_our_finalizer_keeps_a_pod_until_the_operator_has_read_it(stage: Stage, role: str) -> None:
     """Only its termination message is left: its output is gone with its container."""
     stage.slow(0.3)
     stage.begin()

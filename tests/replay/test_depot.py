@@ -1,4 +1,4 @@
-"""A run works the same if the bodies of its journal are in another place."""
+"""A run has the same winner if it stores the bodies of its journal in a depot: a folder or an object store."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""If stock stops because of too many errors, we stop, too: only a few calls later, and with the same end."""
+"""If too many errors stop stock DSPy, they also stop the local driver, with the same error and a few more calls."""
 
 from pathlib import Path
 from typing import Any
