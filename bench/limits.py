@@ -55,7 +55,7 @@ def main() -> int:
 def run(namespace: Namespace, number: int, limits: dict[str, float]) -> tuple[Manifest, int, float]:
     """Runs a Compilation to its end.
 
-    Returns it, the largest number of worker pods at the same time, and the seconds.
+    Returns the Compilation, the largest number of worker pods at the same time, and the seconds.
     """
     made = on_cluster.compilation(CASE, 4)
     name = made["metadata"]["name"] = f"limits-{number}"

@@ -151,7 +151,7 @@ class _Rewriter:
     def _as_map(made: Schema) -> None:
         """Turns an object with fixed and free keys into a map, since Kubernetes lacks such objects.
 
-        Rules require its keys.
+        CEL rules require the fixed keys.
         """
         del made["properties"]
         made["maxProperties"] = MOST_NAMES
@@ -161,8 +161,9 @@ class _Rewriter:
 
     @staticmethod
     def _default_objects(made: Schema) -> None:
-        """Gives an optional object without required members a default, so that its own defaults hold if a user omits
-        it.
+        """Gives an optional object without required members a default.
+
+        So the defaults of its fields also hold if a user omits the object.
         """
         for key, value in made["properties"].items():
             optional = key not in made.get("required", ()) and value.get("type") == "object"

@@ -13,7 +13,7 @@ from swarm_wire.spending import Booked, Spending, Usage
 class Accounts:
     """One account for each pod.
 
-    It has the spending that the pod announced last or, after the pod's end, the final spending.
+    An account has the spending that the pod announced last or, after the pod's end, the pod's final spending.
 
     Attributes:
         closed: names of the accounts of ended pods.

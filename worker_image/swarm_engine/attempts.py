@@ -69,8 +69,8 @@ def isolated(slices: Sequence[Sequence[str]], ends: Mapping[int, str], cells: in
     """Returns each cell that was alone in a process and ended it, with how the process ended.
 
     After the last attempt, such a cell counts as an error of the program, like an exception. But if no cell of the
-    round has a result, or if there are too many such cells, the machine or the image may be at fault. Then the result
-    is empty.
+    round has a result, or if there are too many such cells, the machine or the image may be at fault. Then this
+    returns no cells.
 
     Args:
         slices: keys of the cells of the last attempt, by slice.

@@ -7,8 +7,8 @@ def is_same_run(old: CompilationSpec, new: CompilationSpec) -> bool:
     """Whether a run of the old spec goes on under the new spec.
 
     The run goes on if only `suspend`, `limits`, `models.*.limits` or `ttlSecondsAfterFinished` differ. If the new spec
-    names no image, the run keeps its image. A change of `limits.cellSeconds` begins a new run, since it decides how a
-    cell ends.
+    names no image, the run keeps its image. A change of `limits.cellSeconds` begins a new run, since this limit decides
+    how a cell ends.
     """
     same = {
         "suspend": old.suspend,

@@ -24,14 +24,14 @@ Providers count requests when they arrive, and some requests travel longer than 
 the requests of 63 seconds.
 """
 CREDIT: Final = 1.0
-"""Seconds of unused turns that a group may use later."""
+"""After a while without requests, a group may send at once what it could have sent in this many seconds."""
 RECOVERY: Final = 120.0
 """Seconds in which a rate grows from nothing to its limit."""
 LEAST: Final = 1 / 64
 """Least share of a limit that the limiter uses, however often the provider refuses requests."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-"""Most seconds without a request after a refusal in which the provider says no time.
+"""Most seconds for which the limiter sends nothing after a refusal in which the provider names no time.
 
 The pause begins with FIRST_PAUSE, and doubles with each such refusal in a row.
 """
@@ -71,7 +71,10 @@ class Rate:
         self._paused_until, self._objections = -inf, 0
 
     def take(self, limit: RateLimit, tokens: int, now: float) -> Turn | float:
-        """Returns a turn, or the seconds after which to ask again (inf: when a running request ends)."""
+        """Returns a Turn if the request may be sent now. If not, returns the seconds after which to ask again.
+
+        The seconds are infinite if the request must wait until a running request ends.
+        """
         if now < self._paused_until:
             return self._paused_until - now
         if self.under_way >= max(1, min(self._concurrency, limit.concurrency or inf)):
@@ -108,7 +111,7 @@ class Rate:
         return MINUTE / (limit.requests_per_minute * SHARE * self._grown(now))
 
     def _pace(self, limit: RateLimit, turn: Turn, tokens: int) -> None:
-        """Delays the turn after this one."""
+        """Delays the next request of the group, as the limit and the tokens of this request demand."""
         self._last = max(self._last + self._pause(limit, turn.at), turn.at - CREDIT)
         if limit.tokens_per_minute is not None:
             speed = SHARE * self._grown(turn.at)

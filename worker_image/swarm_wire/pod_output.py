@@ -169,9 +169,8 @@ class Transcript:
 class Reader:
     """Reads records from a pod's output, line by line.
 
-    No output of a pod makes the reader raise an exception: it skips lines without a record. Lines may come twice and in
-        any
-    order, and a cut line may come before the whole line. The first valid record of a sequence number counts.
+    No output of a pod makes the reader raise an exception: it skips lines without a record. Lines may come twice, and
+    in any order. A cut line may come before the whole line. The first valid record of a sequence number counts.
 
     Args:
         opened: makes from a sequence number and a frame the record to keep. If it returns None, the reader only notes

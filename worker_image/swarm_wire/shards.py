@@ -15,7 +15,7 @@ from swarm_wire.records import Bounds, Framed, Record, Sealed
 OpenedT = TypeVar("OpenedT")
 
 SHARD_BYTES = 640 * 1024
-"""Size in bytes that a shard should not exceed. Its base64 in a ConfigMap then stays below 900 KiB of 1 MiB allowed."""
+"""Bytes that a shard should not exceed. Its base64 then stays below 900 KiB, and a ConfigMap may have 1 MiB."""
 
 SHARD_HEADERS = 8 * 1024 * 1024
 """Most bytes of all headers of a shard after inflation. A record with a larger header gets its own shard."""

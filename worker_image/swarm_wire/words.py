@@ -2,7 +2,7 @@
 
 
 def sentence(text: str) -> str:
-    """Returns the text with exactly one full stop at its end, whatever the end of a foreign exception's text is."""
+    """Returns the text with exactly one full stop at its end. Texts of foreign exceptions end in different ways."""
     said = text.rstrip(" .\n\r\t")
     return said if said.endswith(("?", "!")) else f"{said}."
 

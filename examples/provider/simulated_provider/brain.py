@@ -110,7 +110,7 @@ class Weighing:
         self._words: dict[str, dict[str, float]] = {label: {} for label in self._labels}
 
     def verdict(self) -> Verdict:
-        """Decides. If two labels have equal evidence, the label named first wins."""
+        """Returns the verdict. If two labels have equal evidence, the label named first wins."""
         scores = self._scores()
         ranked = sorted(self._labels, key=lambda label: -scores[label])
         best = ranked[0]

@@ -1,4 +1,4 @@
-"""Chance without a random number generator. Every draw is a hash of its subject, so order and time do not matter."""
+"""Chance without a random number generator. Every draw is a hash of given values, so order and time do not matter."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Faults:
 
         Args:
             digest: the request's digest.
-            attempt: how often the request was sent, with this time: 1, 2, ...
+            attempt: how often the request was sent, counting this time: 1, 2, ...
             text: all messages of the request.
         """
         if self.first_attempts and attempt > self.first_attempts:

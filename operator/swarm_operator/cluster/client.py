@@ -106,9 +106,9 @@ class RestKube:
     async def apply(
         self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
     ) -> None:
-        """Server-side apply. Raises Conflict if another manager owns one of the fields.
+        """Writes an object by server-side apply. Raises Conflict if another field manager owns one of the fields.
 
-        An apply of the status takes these fields over instead.
+        An apply of a status raises no Conflict, because it takes such fields over.
         """
         ours = {"force": "true"} if subresource == "status" else {}
         await self._json(

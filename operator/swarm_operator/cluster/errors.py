@@ -17,7 +17,7 @@ class ApiError(Exception):
 
 
 class Conflict(ApiError):
-    """HTTP status 409: somebody has changed the object since it was read, or another manager owns a field."""
+    """HTTP status 409: somebody has changed the object since it was read, or another field manager owns a field."""
 
 
 class Forbidden(ApiError):

@@ -1,8 +1,8 @@
 """Only one operator writes at a time: the operator that holds a Lease.
 
-Computed names and preconditions keep two operators from damaging each other's objects. But an operator that was paused
-in a pass may resume, and create a Job again that another operator has already finished and deleted. So an operator
-writes only while it holds the Lease, and it ends when another operator has taken the Lease.
+Two operators do not damage each other's objects, since they compute the same names and write with preconditions. But an
+operator that was paused may go on, and create a Job again that another operator has already finished and deleted. So an
+operator writes only while it holds the Lease, and it ends when another operator has taken the Lease.
 
 No operator compares its clock with another's clock. The holder counts the Lease's seconds from before its own write.
 The other operators count from the moment when they saw this write. So the holder stops before another takes over.

@@ -71,7 +71,7 @@ ANNOTATION_SCORE: Final = f"{GROUP}/score"
 
 
 class ObjectKind(StrEnum):
-    """Values of LABEL_ROLE (the first two) and LABEL_KIND."""
+    """Values of the labels LABEL_ROLE (the first two values) and LABEL_KIND (all other values)."""
 
     PLAN = "plan"
     """A Job and its pods that plan a round."""
@@ -80,7 +80,7 @@ class ObjectKind(StrEnum):
     RUN = "run"
     """The ConfigMap with the request of a run."""
     RESULTS = "results"
-    """A ConfigMap with a shard: results, LM calls, ends of plans, and the artifact's record."""
+    """A ConfigMap with a shard that has results, LM calls, ends of plans, or the artifact's record."""
     TASKS = "tasks"
     """A ConfigMap with a shard of one round's tasks, and of the blobs that these tasks need."""
     ASSIGNMENT = "assignment"
@@ -95,9 +95,9 @@ class ConditionType(StrEnum):
     READY = "Ready"
     """True: the artifact of this spec is published. Unknown: a run is under way. False: no artifact is published."""
     RECONCILING = "Reconciling"
-    """True while a run is under way, waits or retries; otherwise absent."""
+    """This condition is True while a run is under way, waits or retries. Otherwise it is absent."""
     STALLED = "Stalled"
-    """True when the run failed and waits for a person; otherwise absent."""
+    """This condition is True when the run has failed and waits for a person. Otherwise it is absent."""
     SUCCEEDED = "Succeeded"
     """True: the run published its artifact. False: the run failed. Unknown: the run is under way."""
 
@@ -341,7 +341,7 @@ class ArtifactStatus(StatusModel):
 
 
 class WaitingStatus(StatusModel):
-    """What keeps the run from going on, and since when it does."""
+    """The reason that keeps the run from going on, and since when."""
 
     reason: str = Field(description="The same word as the conditions' reason.")
     since: str = Field(description="When it was first seen.", json_schema_extra={"format": "date-time"})
@@ -393,7 +393,7 @@ class Status(StatusModel):
     def as_written(self) -> dict[str, Any]:
         """Returns JSON values with camelCase names, without empty values.
 
-        Server-side apply would set an empty object to null, since it owns no field in it.
+        Server-side apply sets an object to null when the object loses all its fields. So empty objects are left out.
         """
         written = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {key: value for key, value in written.items() if value not in ({}, [])}

@@ -144,10 +144,10 @@ class Reconciler:
         return decision.wake_up
 
     async def _let_go(self, key: Key, observer: Observer) -> float | None:
-        """Removes the operator's finalizers from the pods of a Compilation that is gone, or whose namespace is going.
+        """Removes the operator's finalizers from all pods of a Compilation, and deletes the Compilation's Jobs.
 
-        It also deletes the Compilation's Jobs, because Kubernetes deletes them late, and their pods would go on
-        spending.
+        The Compilation is gone, or is being deleted with its namespace. Kubernetes would delete the Jobs late, and
+        their pods would go on spending until then.
         """
         applier = Applier(self._kube, key)
         for job in await observer.jobs():

@@ -46,7 +46,7 @@ class Schedule(Generic[K]):
         self._failures: dict[K, _Failures] = {}
 
     def wake(self, key: K, after: float = 0.0) -> None:
-        """Schedules a pass over the key in at most `after` seconds, or when the key's pause or delay is over."""
+        """Schedules a pass over the key in at most `after` seconds, but after the key's pause or delay."""
         at = _now() + after
         if key not in self._due or at < self._due[key]:
             self._due[key] = at

@@ -86,8 +86,9 @@ class CompilationSpec(SpecModel):
 
     @model_validator(mode="after")
     def _provider_limits_agree(self) -> Self:
-        """Checks that roles with the same model and endpoint have the same limits, since the limiter cannot tell them
-        apart.
+        """Checks that roles with the same model and endpoint have the same limits.
+
+        The limiter cannot tell requests of such roles apart.
         """
         known: dict[tuple[str, str], str] = {}
         for role, model in self.models.by_role.items():

@@ -128,7 +128,7 @@ class Models(SpecModel):
     def by_role(self) -> dict[str, Model]:
         """Returns role -> model, for all models in the spec.
 
-        The role of a model with a name of the user's is this name.
+        If a user has named a model, its role is this name.
         """
         models = {role: getattr(self, role) for role in type(self).model_fields}
         return {role: model for role, model in models.items() if model is not None} | self.__pydantic_extra__

@@ -161,7 +161,7 @@ class SpecModel(BaseModel):
 
 
 class Union(SpecModel):
-    """A model with exactly one member set, whose name is `which`.
+    """A model of which exactly one member is set. `which` is the name of this member.
 
     Each field whose default is None is a member, except the fields in `others`. So a new field is a new member.
     """

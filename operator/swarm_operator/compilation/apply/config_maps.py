@@ -82,7 +82,7 @@ def shard_data(found: Mapping[str, Any], shard: Shard) -> bytes | None:
 def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
     """Returns the ConfigMap with the assignment of a work Job.
 
-    Its strikes are compressed, since any cell may have one.
+    The strikes in it are compressed, because after an outage each cell may have some.
     """
     given, strikes = kept.assignment, json.dumps(dict(kept.strikes)).encode()
     return _config_map(

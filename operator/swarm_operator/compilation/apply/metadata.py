@@ -1,4 +1,4 @@
-"""Builds owner and labels of objects (pure)."""
+"""Builds the owner references and labels of objects (pure)."""
 
 from typing import Any
 

@@ -27,8 +27,8 @@ CELL_GRACE_SECONDS: Final = 12
 OUTPUT_BYTES: Final = 6 * 1024 * 1024
 """A pod that has printed this many bytes leaves the rest of its work to another pod.
 
-A kubelet rotates a log at 10 MiB, and so loses the log's beginning. The difference to 10 MiB leaves room for cells
-that still run, timestamps of the container runtime, and the output of user code.
+A kubelet rotates a log at 10 MiB, and so loses the log's beginning. The difference to 10 MiB leaves room for
+results of running cells, timestamps of the container runtime, and the output of user code.
 """
 
 

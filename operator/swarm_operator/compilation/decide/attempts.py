@@ -47,6 +47,6 @@ def open_round(s: Situation, run: Run) -> Round:
 
 def _attempt(given: AssignmentMap, pods: Iterable[Pod]) -> Attempt:
     own = (pod for pod in pods if pod.attempt == given.assignment.attempt)
-    # If one index has had two pods, the end of the pod that failed on its own counts.
+    # If an index of the Job has had two pods, the end of the pod that failed on its own counts.
     ends = {pod.index: ended(pod) for pod in sorted(own, key=lambda pod: pod.failed_on_its_own)}
     return Attempt(given.assignment, given.strikes, ends)

@@ -1,4 +1,4 @@
-"""Turns a verdict into the status that users read: conditions from one table, and an event for each change."""
+"""Turns the Verdict of a rule into the status that users read: conditions, and an event for each change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -131,7 +131,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
     over = verdict.state in (State.PUBLISHED, State.FAILED)
     ended = before.completion_time if same_run else None
     if ended and over and not world.journal.shards:
-        # The figures of the run came from its journal, which is deleted. So the status keeps its earlier figures.
+        # The figures in the status came from the run's journal, which is deleted. So the status keeps these figures.
         conditions = _conditions(before, verdict, compilation.generation, now)
         return before.model_copy(update={"conditions": conditions, "observed_generation": compilation.generation})
     report = world.journal.artifact.report if world.journal.artifact else None

@@ -1,4 +1,4 @@
-"""Moves, which are the answers of rules, and functions that make a move and serve several rules."""
+"""Defines Move, which is the answer of a rule, and functions with which several rules make a Move."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from swarm_operator.compilation.model.world import Job, Pod
 
 @dataclass(frozen=True)
 class Move:
-    """The answer of a rule. Without a verdict, the status stays as it is."""
+    """The answer of a rule. If its verdict is None, the status stays as it is."""
 
     verdict: Verdict | None = None
     actions: tuple[Action, ...] = ()
@@ -25,10 +25,10 @@ def fail(reason: AnyReason, message: str) -> Move:
 
 
 def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = None) -> Move:
-    """Ends the run for a permanent reason. Before that, the journal takes the cells that the run's pods have paid for.
+    """Ends the run for a permanent reason. Before that, the journal takes the results that the run has paid for.
 
     Args:
-        proof: the pod that shows the reason. It and its Job stay; Kubernetes ends the Job's other pods.
+        proof: the pod that shows the reason. This pod and its Job stay, and Kubernetes ends the Job's other pods.
     """
     if s.world.run is None or not any(pod.started for pod in s.live(s.pods)):
         return fail(reason, message)

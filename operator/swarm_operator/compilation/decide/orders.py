@@ -19,7 +19,7 @@ from swarm_wire.spending import Allowance
 POD_SECONDS: Final = 24 * 3600
 """Longest life of a pod, which ends a pod that hangs in an import, in the data or in an optimizer.
 
-A worker usually has less, because its cells have a time limit. A pod that still works at that moment loses its running
+A worker usually has less time, because its cells have a time limit. A pod that still works at its end loses its running
 cells, as it does on any SIGTERM, and another pod goes on with them.
 """
 START_SECONDS: Final = 600

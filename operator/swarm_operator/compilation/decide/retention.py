@@ -16,7 +16,7 @@ from swarm_wire.shards import SHARD_BYTES
 MOST_EARLIER: Final = 500
 """Most shards of earlier runs that pods mount, since each such shard makes the Job larger."""
 FEW: Final = 20
-"""The operator merges small shards only if a run has more of them. Merging each new shard would write too much."""
+"""If a run has at most this many small shards, they are not merged. Merging each new shard would write too much."""
 MOST_MERGED: Final = 100
 """Most shards that one pass merges. A longer pass would delay the reading of pods' output."""
 
@@ -73,14 +73,18 @@ def mounted(s: Situation) -> frozenset[str]:
 
 
 def compaction(s: Situation) -> MergeShards | None:
-    """Merges small shards that no pod may mount. They become superfluous when a pass reads the merged shard."""
+    """Merges small shards that no pod may mount.
+
+    The small shards become superfluous when a pass reads the merged shard.
+    """
     taken = mounted(s)
     runs = [s.world.journal.of(ObjectKind.RESULTS)]
     runs += [list(its) for _, its in groupby(s.world.earlier_shards, lambda shard: shard.run_id)]
     read = {shard.name for shards in runs for shard in shards} | s.world.superfluous
     altered = {found.run_id for found in s.world.maps if found.kind == ObjectKind.RESULTS and found.name not in read}
     for shards in runs:
-        # No shard of the run is merged, because the altered shard may be one that an earlier pass merged from these.
+        # A run with an altered shard is left out. The altered shard may be one that an earlier pass has merged, and
+        # then the parts of this shard are still needed.
         if shards and shards[0].run_id not in altered and (crowd := crowded(shards, taken)):
             return MergeShards(crowd)
     return None

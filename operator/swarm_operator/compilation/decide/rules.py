@@ -1,7 +1,7 @@
-"""The state machine: derives actions and status from a world.
+"""The state machine: derives actions and status from a World, which is everything that a pass has read.
 
 It is pure: `decide(world, now, settings)` reads nothing else and changes nothing. It asks RULES in order, and the first
-rule that returns a move decides. All state is in the cluster. So a pass may stop anywhere, and the next pass continues
+rule that returns a Move decides. All state is in the cluster. So a pass may stop anywhere, and the next pass continues
 from what it finds in the cluster.
 
     plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact -> published
@@ -72,7 +72,7 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
 
 
 def decide(world: World, now: datetime, settings: Settings) -> Decision:
-    """Returns the move of the first rule that returns one, and the deletions that do not depend on the move."""
+    """Returns the Move of the first rule that makes one, and the deletions that do not depend on this Move."""
     situation = Situation(world, now, settings)
     move = next(answer for rule in RULES if (answer := rule(situation)) is not None)
     tidying = tuple(action for action in tidy(situation) if action not in move.actions)

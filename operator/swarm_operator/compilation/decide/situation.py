@@ -1,4 +1,4 @@
-"""Questions about a world that several rules of `decide` ask."""
+"""Answers questions about a World that several rules of `decide` ask."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from swarm_wire.spec.swarm import Swarm
 
 @dataclass(frozen=True)
 class Situation:
-    """The world of a pass, with the facts derived from it."""
+    """The World of a pass, with facts derived from this World."""
 
     world: World
     now: datetime
@@ -44,9 +44,9 @@ class Situation:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether a run that a limit has ended has its whole journal.
+        """Whether a run that a limit has ended still has its whole journal.
 
-        The operator deletes a journal from round 0 on.
+        The operator deletes a journal beginning with round 0. So a partly deleted journal lacks the first plans.
         """
         plans = self.world.journal.plans
         was_ended = any(plan.end.outcome is PlanOutcome.PARTIAL for plan in plans.values())
@@ -144,7 +144,10 @@ class Situation:
         return job.suspended and not live and is_unfinished
 
     def over(self, job: Job) -> bool:
-        """Whether the pods of a Job will print no more. Kubernetes may report a Job's end late, so pods count, too."""
+        """Whether the pods of a Job will print no more.
+
+        Kubernetes may report a Job's end late, so this looks at pods, too.
+        """
         pods = [pod for pod in self.pods if pod.job_uid == job.uid]
         if self.live(pods):
             return False

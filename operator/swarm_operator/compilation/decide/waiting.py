@@ -21,7 +21,7 @@ START_PATIENCE: Final = 120.0
 
 
 def start(s: Situation, verdict: Verdict, *actions: KeepAssignment | StartJob) -> Move:
-    """Creates a Job, unless an obstacle keeps the run from going on."""
+    """Creates a Job. If an obstacle keeps the run from going on, reports the obstacle instead."""
     # A pod that mounts a missing object would hang silently, so the inputs must exist. A run that cannot write its
     # artifact must not spend anything. So the operator claims the artifact's name before it creates the first Job.
     claim = () if s.world.artifact or s.artifact_name is None else (ClaimName(s.artifact_name),)
@@ -63,7 +63,10 @@ def missing_input(s: Situation) -> Move | None:
 
 
 def blocked(s: Situation, job: Job) -> Move | None:
-    """Reports why a Job has no running pod, if none can start. The Job's own status would not report that."""
+    """Reports why a Job has no running pod, if none of its pods can start.
+
+    The Job's own status reports no such cause.
+    """
     pods = [pod for pod in s.pods if pod.job_uid == job.uid and not pod.ended]
     if any(pod.started for pod in pods):
         return None
@@ -80,7 +83,7 @@ def blocked(s: Situation, job: Job) -> Move | None:
             return wait(s, pod.trouble.reason, message, deadline, since)
     patience = START_PATIENCE if given is None else min(given, START_PATIENCE)
     if pods and (s.now - began).total_seconds() >= patience:
-        # Only the pod's events say whether the image is large or a volume cannot be mounted.
+        # Perhaps the image is large, or a volume cannot be mounted. Only the pod's events say which of these it is.
         message = (
             f"pod {pods[0].name!r} has been starting since {reports.timestamp(began)}: kubectl describe pod says why."
         )
@@ -94,9 +97,9 @@ def blocked(s: Situation, job: Job) -> Move | None:
 def wait(
     s: Situation, reason: Reason, message: str, deadline: float | None = None, since: datetime | None = None
 ) -> Move:
-    """Reports the reason until its deadline, and then fails the run. The deadline counts from `since`.
+    """Reports the reason for which the run waits. If the reason lasts until its deadline, fails the run.
 
-    Without `since`, it counts from the moment when a pass first saw the reason.
+    The deadline counts from `since`. Without `since`, it counts from the moment when a pass first saw the reason.
     """
     usual = s.settings.pending_deadline if deadline is None else deadline
     given = limits.current(s).pending_seconds

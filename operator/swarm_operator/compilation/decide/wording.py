@@ -60,7 +60,7 @@ def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
 
 
 def again(s: Situation, settled: State) -> Verdict:
-    """Repeats the verdict of a run that is over, for a change of the spec that does not concern the run."""
+    """Repeats the Verdict of a run that is over, after a change of the spec that does not concern the run."""
     ready = s.world.compilation.status.condition(ConditionType.READY)
     assert ready is not None, "a settled run has conditions"
     message = ready.message

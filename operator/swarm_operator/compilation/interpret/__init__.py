@@ -1,4 +1,4 @@
-"""Derives the world, on which `decide` works, from the facts that were read (pure).
+"""Derives the World, on which `decide` works, from the facts that `observe` has read (pure).
 
 course    finds the run of a pass, and the ConfigMaps to read for it
 world     makes a World from everything that was read

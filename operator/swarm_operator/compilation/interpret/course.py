@@ -37,7 +37,7 @@ class Course:
     """The run of a pass.
 
     Attributes:
-        compilation: says whether it goes on with the earlier run.
+        compilation: the Compilation, which says whether its earlier run goes on.
         run: None until the run's request is written.
         earlier: ids of other runs of the same request, oldest first.
     """

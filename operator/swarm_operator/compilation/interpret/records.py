@@ -65,10 +65,7 @@ def artifact_of(record: Framed) -> Artifact:
 
 
 def plan_of(found: Sequence[Framed], pod: Pod) -> NewPlan | None:
-    """Returns the plan that these records make.
-
-    It returns None if they contradict each other: then the plan has failed.
-    """
+    """Returns the plan in these records, or None if the records contradict each other. Then the plan has failed."""
     try:
         end = PlanEnd.model_validate(found[-1].header) if found and found[-1].kind is RecordKind.PLAN else None
         tasks = [Task.model_validate(record.header) for record in found if record.kind is RecordKind.TASK]

@@ -88,6 +88,6 @@ def missing(told: Spending, books: Spending, journal: Journal) -> Booked | None:
     """
     if (rest := (told | books) - books) == NOTHING:
         return None
-    # The name of the account depends on what is left, so each loss gets an account of its own.
+    # The name of the account depends on the accounts that are left, so each loss gets an account of its own.
     name = hashlib.sha256(" ".join(sorted(journal.accounts.closed)).encode()).hexdigest()
     return Booked(account=f"missing-{name[:16]}", spent=rest, final=True)

@@ -1,4 +1,4 @@
-"""Makes the world, from which `decide` decides, from everything that a pass has read."""
+"""Makes the World, on which `decide` works, from everything that a pass has read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -24,15 +24,12 @@ class Folder(StrEnum):
 
 
 class Retried(Enum):
-    """What uses up one of its attempts when a pod fails on its own."""
+    """Says what loses one of its attempts when a pod fails on its own."""
 
     JOB = auto()
-    """The Job as a whole. A pod that exceeds its deadline hangs, which is its own fault."""
+    """The Job as a whole loses an attempt. A pod of it that exceeds its deadline hangs, which is its own fault."""
     CELLS = auto()
-    """Each cell that the pod leaves without a result.
-
-    A pod that exceeds its deadline may only have had too many cells.
-    """
+    """Each cell without a result loses an attempt. A pod that exceeds its deadline may only have had too many cells."""
 
 
 @dataclass(frozen=True)

@@ -178,9 +178,9 @@ class Pod:
 
     @property
     def failed_on_its_own(self) -> bool:
-        """Whether this pod's end uses up an attempt. The job role says of what.
+        """Whether the end of this pod uses up an attempt, of the plan or of the pod's cells.
 
-        The end of a plan that hung always does.
+        If a plan hangs, its end uses up an attempt, whatever its exit code is.
         """
         hung = ROLES[self.kind].retried is Retried.JOB and self.failure.startswith(OVERDUE)
         interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
@@ -188,9 +188,7 @@ class Pod:
 
     @property
     def ended_by_cell(self) -> bool:
-        """Whether the pod's cells may have ended it, by a signal (such as out of memory) or because they never
-        finished.
-        """
+        """Whether the pod's cells may have ended it, by a signal (such as out of memory) or by taking too long."""
         if self.commit is not None:
             return self.commit.reason == WorkerReason.CELL_TIMEOUT
         return self.failed_on_its_own and self.exit_code is not None

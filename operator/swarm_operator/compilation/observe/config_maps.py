@@ -88,10 +88,7 @@ _UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowE
 
 
 def parse(found: Object) -> Content:
-    """Returns the content of a ConfigMap.
-
-    If somebody has altered one of the operator's, logs a warning and returns None.
-    """
+    """Returns the content of a ConfigMap. If somebody has altered it, logs a warning and returns None."""
     metadata = found["metadata"]
     kind = (metadata.get("labels") or {}).get(LABEL_KIND)
     try:

@@ -66,15 +66,16 @@ class Observer:
         return all(item["metadata"]["uid"] != self._key.uid for item in found)
 
     async def world(self, now: datetime) -> World | None:
-        """Reads the world; returns None if no Compilation has this name and uid.
+        """Reads everything for a World; returns None if no Compilation has this name and uid.
 
         After each read, `interpret` says what the observer has to read next.
         """
         given = await self._kube.get(COMPILATIONS, self._key.namespace, self._key.name)
         if given is None or given["metadata"]["uid"] != self._key.uid:
             return None
-        # Jobs are read first, then pods, then the journal, as they are created. So a record that the journal lacks was
-        # not yet written when the pods were read. And a finished Job has all its pods, except those already released.
+        # Jobs are read first, then pods, then the journal, in the order in which they are created. So a record that the
+        # journal lacks was not yet written when the pods were read. And a finished Job has all its pods, except those
+        # that were already released.
         jobs = await self.jobs()
         pods = await self.pods()
         listed = await self._own_maps()
