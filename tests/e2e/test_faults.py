@@ -1,4 +1,4 @@
-"""A process that dies once changes neither the winner nor, except for calls in flight, the number of requests."""
+"""The death of one process does not change the winner, and the run repeats only calls in flight."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_run_survives_the_deletion_of_a_worker_pod(
     arguments = ["--grace-period=0", "--force"] if grace == "0" else [f"--grace-period={grace}"]
     namespace.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", *arguments)
     finish(namespace, name, stock)
-    # The output of a pod that is deleted at once is lost, unless the operator has read it before.
+    # The output of a pod that is deleted without a grace period is lost unless the operator has read it before.
     unread = THREADS if grace == "0" else 0
     assert undisturbed <= namespace.requests() <= undisturbed + IN_FLIGHT + unread
 
