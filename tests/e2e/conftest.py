@@ -25,7 +25,7 @@ CASE = Case(
 )
 SEED = 7
 LONGEST = ["test_journal.py", "test_limits.py", "test_control.py", "test_faults.py", "test_rates.py"]
-"""Test files, slowest first."""
+"""The slow test files, the slowest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

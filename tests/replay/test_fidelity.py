@@ -76,7 +76,7 @@ ROWS = {
 }
 
 PROGRAMS = {"One": "exact", "Two": "calibrated", "Agent": "graded"}
-"""Program -> the metric that tells its candidates apart."""
+"""The metric for each program, which tells its candidates apart."""
 
 OTHERS = {
     "Async": "exact",
@@ -87,17 +87,17 @@ OTHERS = {
     "Twice": "partial",
 }
 FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa")
-"""Programs of other forms, and the optimizers that compile them (one of each kind)."""
+"""The optimizers, one of each kind, that compile programs of other forms."""
 
 UNSETTLED = {("simba", "Panel"): "Queue"}
-"""Programs for which stock itself has no fixed winner, and their replacements.
+"""Programs for which stock DSPy itself has no fixed winner, and the programs that replace them.
 
 A trace has its steps in the order in which threads ended, and SIMBA shows it to a model: stock found four winners in
 ten runs.
 """
 
 SEEDS = (1, 2, 3)
-"""Each seed is another provider and another draw of the optimizer."""
+"""Each seed leads to another provider and other random draws of the optimizer."""
 
 # Each optimizer occurs once here. `test_exact_winner.py` also tests optimizers that bootstrap.
 FEW = [

@@ -18,7 +18,7 @@ KEYS: dict[str, Any] = {"SWARM_API_KEY_STUDENT": KEY, "SWARM_API_KEY_TEACHER": K
 CASE = Case(
     "triage", parameters={"num_candidate_programs": 1, "max_labeled_demos": 2}, train=6, validation=6, teacher=True
 )
-"""A case whose tasks contain the teacher: a model with its key."""
+"""A case whose tasks contain the teacher, which is a model with a key."""
 
 
 def test_the_local_drivers_folder_holds_no_key(tmp_path: Path) -> None:

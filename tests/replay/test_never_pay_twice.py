@@ -15,9 +15,9 @@ from support.sampling import paired
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 WORKERS, THREADS = 2, 4
 IN_FLIGHT = WORKERS * THREADS
-"""A call for each thread. A bootstrap is a single cell, but reports each call."""
+"""The calls in flight: one in each thread."""
 UNHEARD = 3 * IN_FLIGHT
-"""The same when the driver is killed: unread results, and calls begun before the workers notice, are lost, too."""
+"""The calls lost with a killed driver: also unread results, and calls that workers begin before they notice."""
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ TRAIN, VALIDATION = 12, 8
 MODELS = {"student": "small", "teacher": "large", "prompt": "prompt"}
 PREDICTORS = {One: 1, Two: 2}
 FIRST = {"maxBootstrappedDemos": 1, "maxLabeledDemos": 2}
-"""With one demonstration, no candidate's size is drawn at random."""
+"""With at most one bootstrapped demonstration, the optimizer draws no number of demonstrations at random."""
 
 
 def formula(name: str, given: Optimizer, **known: Any) -> dict[str, float]:

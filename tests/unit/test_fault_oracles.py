@@ -83,7 +83,7 @@ def test_a_status_that_goes_back_is_detected(looks: list[tuple[str, int, int]], 
 
 CALLS = [entry(f"call {number}", number) for number in range(60)]
 HARM = 50.5
-"""When a pod dies: fifty calls are answered."""
+"""The moment at which a pod dies, after fifty answered calls."""
 
 
 class Cluster:

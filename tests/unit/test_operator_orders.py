@@ -23,7 +23,7 @@ from swarm_wire.spending import Allowance, Booked, Spending
 
 SETTINGS = Settings(limiter="limiter:7070", image_pull_policy="Never")
 PACED = {"requestsPerMinute": 60}
-"""models.student.limits"""
+"""A value for models.student.limits."""
 
 
 def ordered(seen: World) -> StartJob:

@@ -943,7 +943,7 @@ def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list
 # --- limits of spending ------------------------------------------------------------------------------------------
 
 NEEDED = CALLS * ROUNDS * CELLS + ROUNDS + 1
-"""LM calls of an undisturbed run."""
+"""The LM calls of a run without faults."""
 
 
 def raise_limit(cluster: FakeCluster, operator: Operator, calls: int = NEEDED) -> None:

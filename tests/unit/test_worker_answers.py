@@ -71,7 +71,7 @@ RESPONSE = {
         "output_tokens_details": {"reasoning_tokens": 1},
     },
 }
-"""As OpenAI's Responses API answers."""
+"""An answer in the form of OpenAI's Responses API."""
 
 SAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "text": (completion(said("Yes.")), {}),
@@ -91,7 +91,7 @@ SAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a response": (RESPONSE, {"model_type": "responses"}),
 }
 PREFIXES = ("openai", "litellm_proxy")
-"""Prefixes of models: DSPy 3.4's own client serves the first, LiteLLM the other."""
+"""Prefixes of models' names. DSPy 3.4's own client serves models with the first, LiteLLM those with the second."""
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from swarm_worker.replay.execute import run_cell
 
 OTHER = {"model": "openai/gpt-4o-mini", "endpoint": "http://provider/v1"}
 TOKENS = 5
-"""Tokens of every call: 3 in the prompt, 2 in the answer."""
+"""The tokens of every call: 3 in the prompt, 2 in the answer."""
 
 
 @pytest.fixture

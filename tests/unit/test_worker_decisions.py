@@ -55,10 +55,11 @@ from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.processes import Ended, Processes
 
 Step = tuple[Any, ...]
-"""plan, round, attempt, whether it may run cells, calls that it may make;
-best so far, round, calls: the plan after a limit was reached;
-work, round, attempt, calls that each process may make, items of each;
-the reason of the end.
+"""A step of a run is one of these tuples:
+"plan", round, attempt, whether it may run cells, calls that it may make;
+"best so far", round, calls (of the plan after a limit was reached);
+"work", round, attempt, calls that each process may make, items of each process;
+the reason of the run's end.
 """
 
 
@@ -99,7 +100,7 @@ REFUSED = End(ExitCode.INTERRUPTED, WorkerReason.ALLOWANCE_SPENT, calls=1)
 NO_DATA = End(ExitCode.BAD_INPUT, WorkerReason.DATA_INVALID)
 
 Script = Mapping[str, End]
-"""`plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` -> how it ends; any other process is DONE."""
+"""Maps `plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` to the end of this process. Other processes end well."""
 
 
 def item(key: str) -> int:

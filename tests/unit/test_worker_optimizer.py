@@ -117,9 +117,9 @@ ATTRIBUTES = {
     },
     "bootstrapFewShotWithOptuna": {"num_candidate_programs": "num_candidate_sets"},
 }
-"""Parameters that a stock optimizer keeps under another name."""
+"""Parameters that a stock optimizer stores under another name."""
 OBJECTS = {"code_proposer", "instruction_proposer", "sampling_strategy", "selection_strategy"}
-"""Parameters for which stock gets an object: other tests check them."""
+"""Parameters for which stock DSPy gets an object. Other tests check them."""
 
 
 def stock_call(given: Optimizer, metric: Any, models: Models) -> Any:

@@ -390,7 +390,7 @@ def ran(script: Script, contest: Callable[[], Contest | None], lost_results: int
 
 EASY = [1.0] * 16
 BASELINE, GOOD, WORSE, BAD = ([*EASY, *map(float, hard)] for hard in ("0000", "1101", "1100", "0100"))
-"""The last examples are hard."""
+"""Scores of four programs. Only the last examples are hard."""
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ OPTIMIZERS = {
 }
 
 EQUAL = "equal"
-"""Stock's program and scores, or stock's error; no request that stock would not make."""
+"""The compile ends with stock's program and scores or with stock's error, and makes no request that stock would not."""
 EQUAL_OR = "equal, or "
-"""Prefix of a part of a refusal: both ends are right."""
+"""With this prefix before a part of a refusal, both ends are right: EQUAL and this refusal."""
 
 
 @dataclass(frozen=True)
