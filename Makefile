@@ -1,4 +1,4 @@
-# dspy-swarm. `make` lists what there is; every target installs what it needs first.
+# `make` lists the targets of dspy-swarm. Every target first installs what it needs.
 
 PYTHON  ?= python3
 VENV    := .venv
@@ -21,17 +21,17 @@ help:  ## this list
 demo: setup  ## compile the example on this machine, against the simulated provider
 	@$(BIN)/python examples/demo.py
 
-demo-cluster: setup  ## the same on a kind cluster: chart, kubectl apply, artifact in a ConfigMap
+demo-cluster: setup  ## compile the example on a kind cluster: chart, kubectl apply, artifact in a ConfigMap
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
 ##@ Test it
 .PHONY: check test announce lint unit replay users older newest extras fidelity cluster-tests faults
-# What a check while editing runs: no DSPy, no process of its own, no whole runs of the operator.
+# Tests for the quick loop while you edit. They import no DSPy, start no process, and simulate no whole runs of the operator.
 PURE := $(addprefix tests/unit/test_, operator_*.py engine_*.py wire_*.py limiter_*.py)
-check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter; they import no DSPy
+check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter
 	$(PYTEST) $(PURE) --without-dspy -m "not whole_runs" --numprocesses auto
 
-# CLUSTER=none leaves the tests of a cluster out.
+# `make test CLUSTER=none` leaves out the tests that need a cluster.
 CLUSTER ?=
 test: $(if $(filter none,$(CLUSTER)),,announce) lint unit replay users older $(if $(filter none,$(CLUSTER)),,cluster-tests)  ## everything, the real cluster included
 
@@ -56,12 +56,12 @@ replay: setup  ## real optimizers against the simulated provider, compared with 
 users: setup  ## programs as DSPy's users write them, each with two optimizers, compared with stock DSPy
 	$(PYTEST) tests/users --numprocesses auto
 
-# Its client, LiteLLM, leaves sockets and coroutines behind, so warnings are no errors here.
+# DSPy 3.3 uses LiteLLM, which leaves sockets and coroutines open. So these tests do not treat warnings as errors.
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
 	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py answers.py versions.py codec.py digest.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
 
-# Not what the lock says but what `pip install` takes today. What of it fails is in CONTRIBUTING.md.
+# This target uses the versions that `pip install` takes today, not the locked ones. CONTRIBUTING.md says what fails.
 newest: setup  ## lint's types, unit tests and a few compiles on the newest versions that the ranges allow, in .venv-newest
 	@test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
 	@$(BIN)/uv pip install --quiet --upgrade --no-sources --python $(NEWEST)/bin/python --group dev -e 'worker_image[dspy]' -e operator -e examples/provider
@@ -69,18 +69,18 @@ newest: setup  ## lint's types, unit tests and a few compiles on the newest vers
 	$(NEWEST)/bin/mypy
 	$(NEWEST)/bin/python -m pytest tests/unit tests/replay/test_exact_winner.py --numprocesses auto
 
-# boto3 does not go with the operator's Kubernetes client, so these packages lie in a folder of their own.
-extras: $(EXTRAS)/.installed  ## what docs/ says of boto3, google-auth, pyarrow and datasets, with these packages
+# boto3 conflicts with the operator's Kubernetes client, so these packages are in a folder of their own.
+extras: $(EXTRAS)/.installed  ## test what docs/ says of boto3, google-auth, pyarrow and datasets, with these packages installed
 	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py docs.py)
 
-fidelity: setup  ## replay and users whole: every optimizer on every program; each day other seeds: 45 minutes
+fidelity: setup  ## replay and users with every optimizer on every program, other seeds each day; takes 45 minutes
 	FIDELITY=whole $(PYTEST) tests/replay tests/users --numprocesses auto
 
-cluster-tests: setup  ## chart, CRs, pods and some faults on a kind cluster (made first where there is none)
+cluster-tests: setup  ## chart, Compilations, pods and some faults on a kind cluster, which is made if there is none
 	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(PYTEST) tests/faults --with-cluster --numprocesses 3 --dist worksteal
 
-faults: setup  ## everything that can go wrong, made to go wrong: half an hour; see docs/faults.md
+faults: setup  ## inject every known fault; takes half an hour; see docs/faults.md
 	FAULTS=whole $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 ##@ Measure it
@@ -90,27 +90,28 @@ CASES ?=
 RUNS  ?= 20
 LIMIT ?=
 ON    ?= local,cluster
-bench: setup  ## what compiles cost against stock DSPy, into docs/benchmarks.md; CASES=headline,simba ON=local
+bench: setup  ## compare the cost of compiles with stock DSPy, in docs/benchmarks.md; CASES=headline,simba ON=local
 	@$(BENCH) --cases "$(CASES)" --on "$(ON)" --speculation 0 4
 
-bench-limits: setup  ## lmCalls: 1000 and costUSD: 1 with 20 pods, by the provider's count; RUNS=20 LIMIT=costUSD
+bench-limits: setup  ## check lmCalls: 1000 and costUSD: 1 with 20 pods by the provider's count; RUNS=20 LIMIT=costUSD
 	@$(BENCH).limits $(RUNS) $(LIMIT)
 
-bench-pruning: setup  ## what pruning saves, and that the winner is stock's: 20 seeds of 3 programs
+bench-pruning: setup  ## measure what pruning saves, and check that the winner is stock DSPy's: 20 seeds of 3 programs
 	@$(BENCH).pruning
 
-bench-rates: setup  ## requestsPerMinute: 600 with 30 pods, in the provider's log
+bench-rates: setup  ## check requestsPerMinute: 600 with 30 pods in the provider's log
 	@$(BENCH).rates
 
-bench-scale: setup  ## memory and CPU of an operator with 200 Compilations, of which 50 run
+bench-scale: setup  ## measure memory and CPU of an operator with 200 Compilations, of which 50 run
 	@$(BENCH).scale
 
 ##@ Change it
 .PHONY: setup format crds docs lock
 setup: $(VENV)/.installed  ## the development environment, in .venv
 
-# Else every process compiles DSPy anew where PYTHONDONTWRITEBYTECODE is set. uv's --compile-bytecode passes over packages
-# that are installed already. Some packages hold files that do not compile: that is no reason to stop.
+# With PYTHONDONTWRITEBYTECODE, each process would compile DSPy again, so setup compiles all packages once. It does not use
+# uv's --compile-bytecode, which skips packages that are already installed. Some packages contain files that do not compile,
+# so `|| true` goes on after an error.
 compile = $(1)/bin/python -m compileall -q -j 0 "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
 
 $(VENV)/.installed: requirements.lock operator/pyproject.toml worker_image/pyproject.toml examples/provider/pyproject.toml
@@ -135,7 +136,7 @@ $(EXTRAS)/.installed: $(VENV)/.installed tests/extras.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(EXTRAS) --require-hashes -r tests/extras.lock
 	@touch $@
 
-format: setup  ## write what ruff would have it
+format: setup  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -148,7 +149,7 @@ docs: setup  ## generate docs/reference.md, the tables of docs/ and the schema f
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-emit-package swarm-worker
 
-lock: setup  ## pin dependencies anew, all lock files at the same versions
+lock: setup  ## pin dependencies again, with the same versions in all lock files
 	$(LOCK) --upgrade --group dev worker_image/pyproject.toml operator/pyproject.toml examples/provider/pyproject.toml --extra dspy -o requirements.lock
 	$(LOCK) -c requirements.lock worker_image/pyproject.toml --extra dspy -o worker_image/requirements.lock
 	$(LOCK) -c requirements.lock operator/pyproject.toml -o operator/requirements.lock
@@ -161,22 +162,22 @@ lock: setup  ## pin dependencies anew, all lock files at the same versions
 version: setup  ## copy the version from VERSION to pyprojects and chart
 	$(RELEASE) version
 
-release-check: setup  ## versions and changelog agree; wheels and chart, built into build/release; see docs/release.md
+release-check: setup  ## check versions and changelog, and build wheels and chart into build/release; see docs/release.md
 	$(RELEASE) build build/release
 
 ##@ A cluster
 .PHONY: cluster images clean-cluster
-cluster: setup  ## a kind cluster with our images; prints its kubeconfig
+cluster: setup  ## make a kind cluster with our images, and print its kubeconfig
 	$(TESTBED) up
 	$(TESTBED) load
 
-images: setup  ## the operator's, the worker's and the provider's image
+images: setup  ## build the images of operator, worker and provider
 	$(TESTBED) images
 
-clean-cluster: setup  ## remove cluster, engine and their traces (the cache of built binaries stays)
+clean-cluster: setup  ## remove the cluster and its container engine, but keep the cache of built binaries
 	$(TESTBED) clean
 
 ##@ Clean up
 .PHONY: clean
-clean:  ## remove what make made in this folder
+clean:  ## remove what make has made in this folder
 	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dspy-swarm

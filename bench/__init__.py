@@ -1,1 +1,1 @@
-"""`make bench`: what compiles cost, in rounds, calls and seconds, against stock DSPy."""
+"""`make bench` measures what compiles cost in rounds, calls and seconds, and compares them with stock DSPy."""

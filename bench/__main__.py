@@ -1,4 +1,4 @@
-"""`python -m bench`: measures cases, appends the figures to a file, and writes the tables of docs/benchmarks.md."""
+"""`python -m bench` measures cases, appends the figures to a file, and writes the tables of docs/benchmarks.md."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""The measured cases: the headline, and every other optimizer with its defaults, on one program."""
+"""The measured cases: a large random search (the headline), and each other optimizer with its defaults."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from support.compiles import Case
 
 THREADS = 250
-"""Calls that a pod, or a process of the local driver, makes at once."""
+"""Number of calls that a pod, or a process of the local driver, makes at the same time."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class BenchCase:
 
     Attributes:
         latency: seconds that the provider takes for each call.
-        pods: worker pods at once.
-        pruning: `spec.swarm.pruning`.
+        pods: number of worker pods that run at the same time.
+        pruning: the value of `spec.swarm.pruning`.
     """
 
     case: Case

@@ -1,4 +1,7 @@
-"""`python -m bench.limits [RUNS [LIMIT]]`: lmCalls: 1000, then costUSD: 1: 20 pods on kind, by the provider's count."""
+"""`python -m bench.limits [RUNS [LIMIT]]` checks two limits with 20 pods on kind: lmCalls: 1000 and costUSD: 1.
+
+What the provider has counted says whether a run has exceeded its limit.
+"""
 
 import sys
 import time
@@ -50,7 +53,10 @@ def main() -> int:
 
 
 def run(namespace: Namespace, number: int, limits: dict[str, float]) -> tuple[Manifest, int, float]:
-    """Runs to the end; returns the most worker pods seen at a time, and the seconds."""
+    """Runs a Compilation to its end.
+
+    Returns the Compilation, the largest number of worker pods at the same time, and the seconds.
+    """
     made = on_cluster.compilation(CASE, 4)
     name = made["metadata"]["name"] = f"limits-{number}"
     made["spec"]["swarm"] |= {"pods": PODS, "threadsPerPod": 4, "resources": SMALL, "pruning": "off"}
@@ -68,7 +74,7 @@ def run(namespace: Namespace, number: int, limits: dict[str, float]) -> tuple[Ma
 
 
 def bill(namespace: Namespace) -> dict[str, float]:
-    """What the provider would charge for: answers, and their tokens."""
+    """Returns what the provider would charge: its number of answers, and the price of their tokens."""
     stats = namespace.provider("/admin/stats")
     tokens = PRICE["prompt"] * stats["prompt_tokens"] + PRICE["completion"] * stats["completion_tokens"]
     return {"lmCalls": stats["by_status"].get("200", 0), "costUSD": tokens / 1e6}

@@ -1,4 +1,4 @@
-"""A case on this machine: the local driver against a simulated provider."""
+"""Measures a case on this machine: the local driver against a simulated provider."""
 
 import os
 import tempfile
@@ -46,7 +46,7 @@ def measure(bench: BenchCase, winner: dict[str, Any], speculation: int) -> Swarm
 
 
 def swarm(bench: BenchCase, speculation: int) -> dict[str, Any]:
-    """The spec's `swarm`: every cell of a round has a thread, up to 1000 concurrent calls."""
+    """Returns `spec.swarm` with a thread for every cell of a round, for up to 1,000 calls at the same time."""
     return {
         "pods": bench.pods,
         "threadsPerPod": THREADS,
@@ -57,6 +57,6 @@ def swarm(bench: BenchCase, speculation: int) -> dict[str, Any]:
 
 
 def widths(journal: Iterable[Record]) -> list[int]:
-    """Cells of each round, from a journal's records."""
+    """Returns the number of cells of each round, from a journal's records."""
     ends = (PlanEnd.model_validate(record.header) for record in journal if record.kind is RecordKind.PLAN)
     return [end.cells for end in sorted(ends, key=lambda end: end.round) if end.cells]

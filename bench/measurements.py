@@ -1,4 +1,4 @@
-"""Measurements, and the file of JSON lines outside of the work tree that collects them."""
+"""Measurements, and the file that collects them as JSON lines. This file is outside the work tree."""
 
 import json
 import os
@@ -19,17 +19,17 @@ RESULTS = cache.root() / "bench" / "results.jsonl"
 
 @dataclass(frozen=True)
 class Stock:
-    """Stock DSPy on a case.
+    """What stock DSPy takes for a case.
 
     Attributes:
-        requests: to the provider, with the LM cache and one thread.
-        calls: those that the cache answered included.
-        serial: seconds with one thread, computed: requests x latency.
+        requests: number of requests to the provider, with DSPy's LM cache and one thread.
+        calls: number of LM calls, with those that the cache answered.
+        serial: seconds with one thread, computed as requests x latency.
         eight: seconds with 8 threads.
         best: seconds with as many threads as the widest evaluation has calls.
-        threads: that many.
-        eight_computed: whether `eight` was computed from the evaluations' sizes rather than measured.
-        best_computed: the same for `best`.
+        threads: number of threads of `best`.
+        eight_computed: whether `eight` is computed from the sizes of evaluations, and not measured.
+        best_computed: whether `best` is computed in the same way.
     """
 
     requests: int
@@ -44,17 +44,18 @@ class Stock:
 
 @dataclass(frozen=True)
 class Swarm:
-    """dspy-swarm on a case.
+    """What dspy-swarm takes for a case.
 
     Attributes:
         on: "local" or "cluster".
         speculation: most guesses per round.
-        seconds: from the command to the artifact.
-        widths: cells of each scattered round.
-        requests: to the provider. calls: in the journal.
-        wasted_calls: those among them whose results the optimizer did not use.
-        same: whether the winner is that of stock.
-        load: of the machine, in the minute before.
+        seconds: seconds from the command to the artifact.
+        widths: number of cells of each scattered round.
+        requests: number of requests to the provider.
+        calls: number of LM calls in the journal.
+        wasted_calls: number of those calls whose results the optimizer did not use.
+        same: whether the winner is the same as stock DSPy's.
+        load: load of the machine in the minute before.
     """
 
     on: str
@@ -85,7 +86,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A run of one case, by stock, by dspy-swarm, or by both."""
+    """A run of one case by stock DSPy, by dspy-swarm, or by both."""
 
     case: str
     latency: float
@@ -103,7 +104,7 @@ class Measurement:
 
 
 def commit() -> str:
-    """The commit of the checkout; with a plus if files differ from it."""
+    """Returns the commit of the checkout, followed by a plus if files differ from it."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"],
         cwd=ROOT,
@@ -121,7 +122,7 @@ def append(measurement: Measurement, file: Path = RESULTS) -> None:
 
 
 def read(file: Path = RESULTS) -> Iterator[Measurement]:
-    """Oldest first."""
+    """Yields the measurements in the file, oldest first."""
     if file.exists():
         for line in file.read_text(encoding="utf-8").splitlines():
             yield Measurement.of(json.loads(line))

@@ -1,4 +1,4 @@
-"""A case on the kind cluster: `kubectl apply`, real pods, and the artifact in a ConfigMap."""
+"""Measures a case on the kind cluster: `kubectl apply`, real pods, and the artifact in a ConfigMap."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ NAME, ENDPOINT, DEADLINE = "case", "http://provider:8000/v1", "900s"
 
 
 def installed() -> testbed.Cluster:
-    """The cluster with this checkout's operator."""
+    """Returns the cluster after this checkout's operator is installed on it."""
     cluster = testbed.cluster()
     cluster.load(*testbed.project_images())
     install_operator(cluster)
@@ -61,7 +61,7 @@ def measure(cluster: testbed.Cluster, bench: BenchCase, winner: dict[str, Any], 
 
 @contextmanager
 def prepared(cluster: testbed.Cluster, bench: BenchCase) -> Iterator[Namespace]:
-    """A namespace with provider, program and data."""
+    """Gives a namespace with provider, program and data."""
     namespace = Namespace(cluster, "bench")
     namespace.delete()
     namespace.create()
@@ -79,7 +79,7 @@ def prepared(cluster: testbed.Cluster, bench: BenchCase) -> Iterator[Namespace]:
 
 
 def compilation(bench: BenchCase, speculation: int) -> Manifest:
-    """The manifest of the case, with sources that pods can mount."""
+    """Returns the manifest of the case, with sources that pods can mount."""
     manifest = bench.case.manifest(ENDPOINT, **swarm(bench, speculation))
     spec = manifest["spec"]
     spec["program"]["source"] = {"configMap": {"name": "programs"}}
@@ -91,7 +91,7 @@ def compilation(bench: BenchCase, speculation: int) -> Manifest:
 
 
 def journal(namespace: Namespace) -> Iterator[Record]:
-    """The records of the journal's ConfigMaps."""
+    """Yields the records in the journal's ConfigMaps."""
     for found in namespace.list("configmap", **{LABEL_KIND: ObjectKind.RESULTS}):
         for text in found["binaryData"].values():
             yield from unpack(base64.b64decode(text))

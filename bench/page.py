@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md, from the newest measurements of each case."""
+"""Writes the tables of docs/benchmarks.md from the newest measurements of each case."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ RUNS = "| case | on | date (UTC) | commit | load | machine |\n|---|---|---|---|-
 
 
 def write(measurements: Sequence[Measurement]) -> None:
-    """Replaces the text between the marks."""
+    """Replaces the tables between the marks in docs/benchmarks.md."""
     text = PAGE.read_text(encoding="utf-8")
     for name, table in (
         ("wall", wall(measurements)),
@@ -36,7 +36,7 @@ def write(measurements: Sequence[Measurement]) -> None:
 
 
 def wall(measurements: Sequence[Measurement]) -> str:
-    """Seconds of each case, locally and on a cluster."""
+    """Returns the table with the seconds of each case, on this machine and on a cluster."""
     lines = [WALL]
     for name in CASES:
         stock = _stock(measurements, name)
@@ -50,7 +50,7 @@ def wall(measurements: Sequence[Measurement]) -> str:
 
 
 def calls(measurements: Sequence[Measurement]) -> str:
-    """Rounds, calls and waste of each case on the local driver, by speculation."""
+    """Returns the table with rounds, calls and waste of each case on the local driver, by speculation."""
     lines = [CALLS]
     for name in CASES:
         stock = _stock(measurements, name)
@@ -72,7 +72,7 @@ def calls(measurements: Sequence[Measurement]) -> str:
 
 
 def runs(measurements: Sequence[Measurement]) -> str:
-    """The origin of the figures in the first table."""
+    """Returns the table that says when, where and from which commit the figures of the first table were measured."""
     lines = [RUNS]
     for name in CASES:
         for place in ("local", "cluster"):
@@ -87,7 +87,7 @@ def runs(measurements: Sequence[Measurement]) -> str:
 
 
 def seconds(value: float) -> str:
-    """For people."""
+    """Returns seconds as a text for people."""
     if value < 100:
         return f"{value:.1f} s"
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
@@ -111,14 +111,14 @@ def _swarm(measurements: Sequence[Measurement], case: str, place: str) -> Swarm 
 
 
 def _newest(measurements: Sequence[Measurement], case: str, place: str) -> Measurement | None:
-    """The measurement with the most guesses, which are the default."""
+    """Returns the newest measurement with the most guesses, which is the default number of guesses."""
     of_place = [found for found in measurements if found.case == case and found.swarm and found.swarm.on == place]
     most = max((found.swarm.speculation for found in of_place if found.swarm), default=0)
     return next((found for found in reversed(of_place) if found.swarm and found.swarm.speculation == most), None)
 
 
 def _widths(widths: Sequence[int]) -> str:
-    """Equal neighbours counted: 100, 3 x 7."""
+    """Returns the widths as a text that counts equal neighbours, such as "100, 3 x 7"."""
     groups = [(width, len(list(group))) for width, group in groupby(widths)]
     return ", ".join(str(width) if count == 1 else f"{count} x {width}" for width, count in groups)
 

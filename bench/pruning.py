@@ -1,10 +1,11 @@
-"""`python -m bench.pruning`: what pruning saves, against the score of the best candidate.
+"""`python -m bench.pruning` measures what pruning saves, by the score of the best candidate.
 
-Random search with DSPy's 16 candidates, by stock DSPy and by the local driver: 20 seeds, each with another provider and
-another order of candidates, of 3 programs. The winner must be stock's. Prints a row for each search, then the table of
-docs/pruning.md.
+Stock DSPy and the local driver each run random search with DSPy's 16 candidates. They do so for 3 programs with 20
+seeds. Each seed means another provider and another order of candidates. Both must have the same winner. The command
+prints a row for each search, and then the table of docs/pruning.md.
 
-Only cells of the later candidates count: a run evaluates the first two candidates, the student and the winner whole.
+Only cells of the later candidates count, since a run evaluates the first two candidates, the student and the winner on
+all examples.
 """
 
 import argparse
@@ -22,20 +23,22 @@ from support.compiles import Case, LocalRun, StockRun
 
 METRICS = {"One": "department", "Two": "partial", "Agent": "graded"}
 MODELS = (0.9, 1.0, 0.6, 0.95)
-"""Capabilities of the student's model, one for each seed in turn."""
+"""Capabilities of the model `small`. The seeds take them in turn."""
 AT_ONCE = 2
 BANDS = (0, 80, 85, 90, 92.5, 95, 100.1)
-"""Best scores that share a row of the table."""
+"""Bounds of the best score. Searches between two neighbouring bounds share a row of the table."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search, by stock and by the local driver.
+    """One search, by stock DSPy and by the local driver.
 
     Attributes:
-        cells: of candidates that may be pruned; `spared` of them were not run.
-        candidates: that may be pruned; `pruned` of them were.
-        same: whether program, scores and every score that is no bound are stock's.
+        cells: number of cells of the candidates that may be pruned.
+        spared: number of `cells` that were not run.
+        candidates: number of candidates that may be pruned.
+        pruned: number of `candidates` that were pruned.
+        same: whether program, scores and every score that is no bound are the same as stock DSPy's.
     """
 
     program: str
@@ -98,7 +101,9 @@ def is_same(ours: LocalRun, stock: StockRun) -> bool:
 
 
 def table(searches: Sequence[Search]) -> list[str]:
-    """Searches of like best scores together, program by program; and all those of 90 and more."""
+    """Returns the rows of the table: a row for searches of one program with similar best scores, and one for 90 and
+    more.
+    """
     lines = ["| best score | program | searches | cells, all → asked for | saved | pruned | requests saved | rounds |"]
     lines.append("|---|---|---|---|---|---|---|---|")
 

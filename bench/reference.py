@@ -1,4 +1,4 @@
-"""Stock DSPy on a case: its winner, its requests, and its seconds by number of threads."""
+"""Runs stock DSPy on a case. Gives its winner, its requests, and its seconds by number of threads."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from simulated_provider.testing import running_provider
 from support.compiles import ROOT, environment
 
 PATIENCE = 180
-"""Seconds: a case that would take longer is computed instead of measured."""
+"""Most seconds of a measurement. If a case would take longer, its seconds are computed."""
 
 KNOWLEDGE, SEED = ROOT / "examples" / "triage" / "knowledge.jsonl", 1
 PROVIDER = {"knowledge": KNOWLEDGE, "varied": True, "seed": SEED}
@@ -23,12 +23,12 @@ PROVIDER = {"knowledge": KNOWLEDGE, "varied": True, "seed": SEED}
 
 @dataclass(frozen=True)
 class Reference:
-    """Stock with one thread.
+    """What stock DSPy does with one thread.
 
     Attributes:
         program: the winner's state.
-        waves: requests of each evaluation, without those that the cache answered.
-        alone: requests between evaluations, one after the other.
+        waves: number of requests of each evaluation, without those that the cache answered.
+        alone: number of requests between evaluations, which come one after the other.
     """
 
     program: dict[str, Any]
@@ -41,12 +41,12 @@ class Reference:
         return sum(self.waves) + self.alone
 
     def seconds(self, threads: int, latency: float) -> float:
-        """The best possible time: as if everything but the provider took none."""
+        """Returns the shortest possible time, as if only the provider took time."""
         return latency * (self.alone + sum(math.ceil(wave / threads) for wave in self.waves))
 
 
 def reference(bench: BenchCase) -> Reference:
-    """Runs stock with one thread and a provider that answers at once: the winner does not depend on either."""
+    """Runs stock DSPy with one thread and a provider that answers at once. The winner does not depend on either."""
     with running_provider(**PROVIDER) as provider:
         found = run(bench, provider.url, threads=1)
         times = sorted(request["time"] for request in provider.requests())
@@ -54,14 +54,14 @@ def reference(bench: BenchCase) -> Reference:
 
 
 def divided(times: Sequence[float], waves: Sequence[Sequence[float]]) -> tuple[list[int], int]:
-    """Counts the requests, by their start times, in each wave (begin, end), and those in none."""
-    # The provider tells milliseconds, rounded.
+    """Counts the requests in each wave (begin, end) by their start times, and the requests in no wave."""
+    # The provider rounds its times to milliseconds, so a request may seem to start before its wave.
     sizes = [bisect_left(times, end) - bisect_left(times, begin - 0.0006) for begin, end in waves]
     return [size for size in sizes if size], len(times) - sum(sizes)
 
 
 def stock(bench: BenchCase, known: Reference) -> Stock:
-    """Measures runs that fit into `PATIENCE`, and computes the others."""
+    """Measures the runs that take at most `PATIENCE` seconds, and computes the others."""
     threads = max(known.waves, default=1)
     eight, eight_computed = timed(bench, known, 8)
     best, best_computed = timed(bench, known, threads)
@@ -70,7 +70,7 @@ def stock(bench: BenchCase, known: Reference) -> Stock:
 
 
 def timed(bench: BenchCase, known: Reference, threads: int) -> tuple[float, bool]:
-    """Seconds with so many threads, and whether they are computed."""
+    """Returns the seconds with this many threads, and whether they are computed."""
     computed = known.seconds(threads, bench.latency)
     if computed > PATIENCE:
         return computed, True

@@ -1,6 +1,6 @@
-"""`python -m bench.scale`: the chart's operator with 200 Compilations, of which 50 run: its memory and CPU time.
+"""`python -m bench.scale` measures memory and CPU time of an operator with 200 Compilations, of which 50 run.
 
-Answers take seven seconds, so that pods wait rather than work; the machine may be small.
+The provider takes seven seconds for an answer, so pods mostly wait, and a small machine is enough.
 """
 
 import sys
@@ -25,7 +25,7 @@ CASE = BenchCase(
     pods=1,
 )
 TICKS = 100
-"""Ticks of a second in the kernel's accounting."""
+"""Number of ticks per second in which the kernel counts CPU time."""
 SMALL = {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "1Gi"}}
 
 
@@ -34,8 +34,8 @@ class Usage:
     """Usage of the operator's process.
 
     Attributes:
-        cpu: seconds since its start.
-        memory: MiB that are its own or shared.
+        cpu: seconds of CPU time since the process started.
+        memory: resident memory in MiB, with shared memory.
     """
 
     at: float
@@ -48,7 +48,8 @@ class Usage:
         stat, *status = namespace.cluster.kubectl(
             *deployment, "--", "cat", "/proc/1/stat", "/proc/1/status"
         ).splitlines()
-        # Behind the name, which may hold anything: user and system time are the 12th and 13th.
+        # The fields follow the name of the process, which may contain any text. User and system time are fields 12 and
+        # 13.
         user, system = map(int, stat.rpartition(")")[2].split()[11:13])
         resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
         return cls(time.monotonic(), (user + system) / TICKS, resident / 1024)

@@ -1,6 +1,6 @@
-"""Stock DSPy with N threads, in its own process: `python -m bench.stock CASE THREADS`, CASE being JSON.
+"""`python -m bench.stock CASE THREADS` runs stock DSPy with this many threads in a process of its own. CASE is JSON.
 
-Prints what `tests/programs/stock.py` prints, and when each of its evaluations began and ended.
+It prints what `tests/programs/stock.py` prints, and when each evaluation began and ended.
 """
 
 import contextlib

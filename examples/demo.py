@@ -1,7 +1,7 @@
-"""`make demo`: compiles examples/triage on this machine, against the simulated provider.
+"""`make demo` compiles examples/triage on this machine, against the simulated provider.
 
-Nothing leaves the machine. The provider answers like a small and a large language model would: the better the prompt,
-the better the answers.
+No request leaves the machine. The provider behaves like a small and a large language model: better prompts get better
+answers.
 """
 
 import subprocess

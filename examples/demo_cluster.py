@@ -1,6 +1,6 @@
-"""`make demo-cluster`: compiles examples/triage on a kind cluster, which it makes if there is none.
+"""`make demo-cluster` compiles examples/triage on a kind cluster, which it makes if there is none.
 
-Chart, provider, `kubectl apply -k examples/triage`; real pods; the artifact ends in a ConfigMap.
+It installs chart and provider, runs `kubectl apply -k examples/triage`, and shows the artifact in its ConfigMap.
 """
 
 import json
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def watch(namespace: Namespace) -> dict[str, object]:
-    """Returns the Compilation when its run is over; prints every change until then."""
+    """Prints every change of the Compilation until its run is over. Returns the Compilation."""
     shown = ""
     while True:
         compilation = namespace.get("dspyc", NAME)

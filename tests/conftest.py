@@ -1,4 +1,4 @@
-"""Tiers by folder: tests that need a cluster run only on request."""
+"""Each folder is a tier of tests. Tests that need a cluster run only on request."""
 
 import sys
 from collections.abc import Generator, Iterator
@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# Tests assert behaviour, never seconds.
+# Tests never assert how long something takes.
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
-# Helpers that assert for the rows of a table, or the cases of a tier.
+# pytest explains failed assertions of these helpers, too.
 pytest.register_assert_rewrite("faults.stage", "support.decisions", "support.kube_contract")
 
 TIERS = {"unit", "replay", "users", "cluster", "e2e", "faults"}
 NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
 LOGS, LOG_END = 6, 4000
-"""A failed test shows its newest logs: how many, and how many characters of each."""
+"""A failed test shows so many of its newest logs, and the last characters of each."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,13 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--without-dspy"):
-        # Python then refuses to import it, here and in xdist's processes.
+        # With this entry, Python refuses to import DSPy, here and in xdist's processes.
         sys.modules["dspy"] = None  # type: ignore[assignment]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows the ends of the logs in its folder, and the objects in its namespace."""
+    """Adds to the report of a failed test the ends of the logs in its folder, and the objects in its namespace."""
     report = yield
     if report.failed:
         given = getattr(item, "funcargs", {})

@@ -1,8 +1,10 @@
 """Generates the CustomResourceDefinition from the pydantic models: `python tools/crd.py CRDS_FOLDER CHART`.
 
-With `--check` nothing is written, and a difference is an error. Kubernetes accepts structural schemas only, so
-pydantic's JSON schema is rewritten: references are resolved, and optional means absent, never null. CEL rules express
-what a structural schema cannot (exactly one member of a union, names of map keys), and patterns, with a message.
+With `--check`, the script writes nothing, and fails if a file differs from what it would write.
+
+Kubernetes accepts structural schemas only, so the script rewrites pydantic's JSON schema. It resolves references, and
+an optional field may be absent, but never null. CEL rules express what a structural schema cannot express: exactly one
+member of a union, and names of map keys. They also replace patterns, so that users read a message and not the pattern.
 """
 
 import argparse
@@ -40,14 +42,14 @@ KEPT: Final = frozenset(
         "maxProperties",
     }
 )
-"""Keywords that mean the same in pydantic's schema and in a structural one."""
+"""Keywords that mean the same in pydantic's schema and in a structural schema."""
 
 MOST_NAMES: Final = 32
-"""Most keys of a map that has some fixed keys."""
+"""Most keys of a map that has some fixed keys and any number of free keys."""
 
 
 def definition() -> Schema:
-    """The CustomResourceDefinition."""
+    """Returns the CustomResourceDefinition."""
     spec = structural(CompilationSpec)
     status = structural(api.Status)
     status["default"] = {"observedGeneration": -1}
@@ -95,7 +97,7 @@ def definition() -> Schema:
 
 
 def structural(model: type[BaseModel]) -> Schema:
-    """A model's schema in the form that Kubernetes accepts."""
+    """Returns a model's schema in the form that Kubernetes accepts."""
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
     return _Rewriter(definitions).rewrite(schema, model.__name__)
@@ -107,7 +109,7 @@ class _Rewriter:
         self._rules = {model.__name__: model.rules for model in _descendants(SpecModel) if model.rules}
 
     def rewrite(self, schema: Schema, name: str = "") -> Schema:
-        """A schema without references and null; `name` is the name of its model."""
+        """Returns a schema without references and null. `name` is the name of the schema's model."""
         if "$ref" in schema:
             name = schema["$ref"].rpartition("/")[2]
             return self.rewrite({**self._definitions[name], **{k: v for k, v in schema.items() if k != "$ref"}}, name)
@@ -147,7 +149,10 @@ class _Rewriter:
 
     @staticmethod
     def _as_map(made: Schema) -> None:
-        """Makes a map of an object with fixed and free keys, which Kubernetes lacks. A rule requires its keys."""
+        """Turns an object with fixed and free keys into a map, since Kubernetes lacks such objects.
+
+        CEL rules require the fixed keys.
+        """
         del made["properties"]
         made["maxProperties"] = MOST_NAMES
         made["x-kubernetes-validations"] = [
@@ -156,7 +161,10 @@ class _Rewriter:
 
     @staticmethod
     def _default_objects(made: Schema) -> None:
-        """An optional object without required members gets its defaults when a user leaves it out."""
+        """Gives an optional object without required members a default.
+
+        So the defaults of its fields also hold if a user omits the object.
+        """
         for key, value in made["properties"].items():
             optional = key not in made.get("required", ()) and value.get("type") == "object"
             complete = not value.get("required") and "x-kubernetes-validations" not in value
@@ -183,7 +191,7 @@ def _descendants(model: type[SpecModel]) -> Iterator[type[SpecModel]]:
 
 
 def _words(pattern: str) -> Schema:
-    """A rule that replaces a pattern, because the API server would show the pattern to people."""
+    """Returns a rule that replaces a pattern, because the API server would show the pattern to people."""
     return {"rule": f"self.matches(r'{pattern}')", "message": f"must be {FORMS[pattern]}"}
 
 
@@ -218,14 +226,14 @@ def _columns() -> list[Schema]:
 
 
 class _Plain(yaml.SafeDumper):
-    """YAML without anchors: equal parts are written out."""
+    """Dumps YAML without anchors, so that equal parts are written out."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def text() -> str:
-    """The CRD's file."""
+    """Returns the text of the CRD's file."""
     return HEADER + yaml.dump(definition(), Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True)
 
 

@@ -1,8 +1,8 @@
-"""Releases: one version for everything, wheels and chart. docs/release.md says how a release is made.
+"""Makes releases: one version for everything, wheels and chart. docs/release.md explains how to make a release.
 
-python tools/release.py version         copy the version from VERSION to every other place
-python tools/release.py version --check report files with another version; write nothing
-python tools/release.py build FOLDER    check the version, then build wheels and chart into FOLDER and check them
+python tools/release.py version         copies the version from VERSION to every other place
+python tools/release.py version --check reports files with another version, and writes nothing
+python tools/release.py build FOLDER    checks the version, then builds wheels and chart into FOLDER and checks them
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ PLACES: Mapping[str, Sequence[str]] = {
     "examples/provider/pyproject.toml": (OWN,),
     f"{CHART}/Chart.yaml": (r"^version: (.*)$", r"^appVersion: (.*)$"),
 }
-"""File -> patterns of the lines that hold the version."""
+"""File -> patterns of the lines in this file that hold the version."""
 TAG = re.compile(r"^( +tag:) dev$", re.MULTILINE)
-"""Images of a checkout have the tag `dev`; images of a release have its version as tag."""
+"""Line with the tag of an image in values.yaml. It is `dev` in a checkout, and the version in a release."""
 
 
 class ReleaseError(Exception):
-    """A release of this tree is impossible; the message says why, and what to do."""
+    """A release of this tree is impossible. The message says why, and what to do."""
 
 
 def version(root: Path = ROOT) -> str:
-    """The version of this tree."""
+    """Returns the version of this tree."""
     return (root / "VERSION").read_text(encoding="utf-8").strip()
 
 
 def copies(root: Path = ROOT) -> dict[Path, str]:
-    """File that holds the version -> its text with the current version.
+    """Returns the files that hold the version, each with its text for the current version.
 
     Raises:
-        ReleaseError: a file lacks the line.
+        ReleaseError: a file lacks the line that holds the version.
     """
     made = {}
     for name, lines in PLACES.items():
@@ -66,10 +66,10 @@ def copies(root: Path = ROOT) -> dict[Path, str]:
 
 
 def check(root: Path = ROOT) -> None:
-    """Check that every copy of the version equals VERSION, and that the changelog has a section for it.
+    """Checks that every copy of the version equals VERSION, and that the changelog has a section for this version.
 
     Raises:
-        ReleaseError: a copy differs, or there is no section.
+        ReleaseError: a copy differs, or the changelog has no such section.
     """
     stale = [path for path, text in copies(root).items() if path.read_text(encoding="utf-8") != text]
     if stale:
@@ -81,7 +81,7 @@ def check(root: Path = ROOT) -> None:
 
 
 def wheels(folder: Path) -> None:
-    """Build every distribution's wheel, and check its metadata.
+    """Builds every distribution's wheel, and checks its metadata.
 
     Raises:
         ReleaseError: a wheel has another name or version.
@@ -98,10 +98,10 @@ def wheels(folder: Path) -> None:
 
 
 def chart(folder: Path, helm: Path) -> None:
-    """Package the chart with the images of this version, and check the images in its rendered manifests.
+    """Packages the chart with the images of this version, and checks the images in the chart's rendered manifests.
 
     Raises:
-        ReleaseError: helm fails, or an image of ours has another tag.
+        ReleaseError: helm fails, or an image of dspy-swarm has another tag.
     """
     staged = folder / "chart"
     shutil.copytree(ROOT / CHART, staged)
@@ -121,7 +121,7 @@ def chart(folder: Path, helm: Path) -> None:
 
 
 def build(folder: Path) -> None:
-    """Build everything in a release except its images."""
+    """Builds everything in a release except its images."""
     check()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A program that decides whether its own answer can be relied on. For reAnchor, which fits the threshold."""
+"""A program that decides whether people can rely on its own answer. It is for reAnchor, which fits the threshold."""
 
 from typing import Any
 
@@ -29,5 +29,5 @@ class Sure(dspy.Module):
 
 
 def metric(example: Any, prediction: Any, trace: Any = None) -> float:
-    """The worth of an answer: right, wrong, or left to a person, who takes time."""
+    """The value of an answer: 1 if it is right, 0 if it is wrong, and 0.8 if the program leaves it to a person."""
     return float(prediction.category == example.category) if prediction.reliable else 0.8

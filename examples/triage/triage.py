@@ -40,7 +40,7 @@ class Triage(dspy.Module):
 
 
 def metric(example: dspy.Example, prediction: dspy.Prediction, trace: Any = None) -> bool:
-    """Whether the category is right. A demonstration must moreover be one that the teacher was sure of."""
+    """Whether the category is right. In a demonstration, the teacher must also have been sure of it."""
     right = bool(prediction.category == example.category)
     return right if trace is None else right and prediction.confidence >= 0.5
 
@@ -48,7 +48,7 @@ def metric(example: dspy.Example, prediction: dspy.Prediction, trace: Any = None
 def told(
     example: dspy.Example, prediction: dspy.Prediction, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
 ) -> dspy.Prediction:
-    """The same, with feedback for GEPA: which team it should have been."""
+    """The same metric with feedback for GEPA, which names the right team."""
     right = metric(example, prediction, trace)
     feedback = "Right." if right else f"This ticket belongs to {example.category}, not to {prediction.category}."
     return dspy.Prediction(score=float(right), feedback=feedback)

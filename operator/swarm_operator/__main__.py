@@ -1,4 +1,4 @@
-"""`python -m swarm_operator`: runs the operator; settings come from the environment (see `settings`)."""
+"""`python -m swarm_operator` runs the operator. It reads its settings from environment variables (see `settings`)."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from swarm_operator.settings import PREFIX, Settings
 
 
 class OneLine(logging.Formatter):
-    """Escapes text of pods and servers, so that it cannot imitate another log line or move a terminal's cursor."""
+    """Escapes unprintable characters, so that text of a pod or server cannot imitate a log line or move a cursor."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         said = record.message
@@ -30,7 +30,7 @@ def main() -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
-    # This logger would log every event.
+    # At its usual level, this logger of kopf would log every event of a watch.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     run(settings, [COMPILATION])
     return 0

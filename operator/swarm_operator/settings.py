@@ -1,4 +1,7 @@
-"""An administrator's settings: environment variables SWARM_OPERATOR_<NAME>, which the chart sets from its values."""
+"""The settings of an administrator: environment variables SWARM_OPERATOR_<NAME>.
+
+The chart sets them from its values.
+"""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +14,7 @@ MEBIBYTE: Final = 1024 * 1024
 
 
 class Settings(BaseModel):
-    """Every field is the variable of its name in capitals, after PREFIX. Durations are in seconds."""
+    """Each field is the environment variable PREFIX + the field's name in capitals. Durations are in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,7 +83,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Reads the settings. Raises pydantic's ValidationError on invalid values."""
+        """Reads the settings from the environment. Raises pydantic's ValidationError if a value is invalid."""
         given = os.environ if environment is None else environment
         values: dict[str, object] = {}
         for name in cls.model_fields:

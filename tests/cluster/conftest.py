@@ -1,4 +1,4 @@
-"""A namespace for objects of which no pod ever runs: their image does not exist."""
+"""These tests have a namespace in which no pod ever runs, since the image of its objects does not exist."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def namespace(installed: testbed.Cluster) -> Iterator[Namespace]:
 
 
 def wait_for_documentation(namespace: Namespace, seconds: float = 60) -> None:
-    """Waits until the API server documents a CRD, which happens a while after it serves the CRD."""
+    """Waits until the API server documents the CRD. It first serves the CRD, and documents it a while later."""
     deadline = time.monotonic() + seconds
     while True:
         try:

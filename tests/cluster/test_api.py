@@ -1,4 +1,4 @@
-"""The API server handles a DSPyCompilation by itself: schema, defaults, refusals, explanations."""
+"""The API server itself checks a DSPyCompilation, sets defaults, refuses invalid specs, and explains fields."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def test_an_invalid_spec_is_refused(namespace: Namespace, spec: dict[str, Any], 
 
 
 def dry_run(namespace: Namespace, name: str) -> dict[str, Any]:
-    """The object as the API server would keep it."""
+    """Returns the object as the API server would store it."""
     printed = namespace.kubectl(
         "create", "--dry-run=server", "--output", "json", "--filename", "-", stdin=json.dumps(triage(name))
     )
@@ -50,7 +50,7 @@ def test_defaults_are_those_of_stock_dspy(namespace: Namespace) -> None:
 
 
 def test_a_new_object_has_the_status_unknown_until_the_operator_looks(namespace: Namespace) -> None:
-    """Without this, kstatus would call the object ready before the operator has seen it."""
+    """Without this status, kstatus would call the object ready before the operator has seen it."""
     given = json.dumps(triage("new", suspend=True))
     printed = namespace.kubectl("create", "--output", "json", "--filename", "-", stdin=given)
     assert json.loads(printed)["status"]["observedGeneration"] == -1

@@ -1,4 +1,4 @@
-"""The manifests that the chart renders for an administrator's choices. Nothing is installed."""
+"""The chart renders the right manifests for an administrator's choices. These tests install nothing."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding"}
 
 
 class Chart:
-    """Renders the chart as a release in the namespace "ops"."""
+    """Renders the chart as a release in the namespace `ops`."""
 
     def __init__(self, cluster: testbed.Cluster) -> None:
         self._cluster = cluster
@@ -40,11 +40,11 @@ def of(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
 
 
 def names(manifests: list[Manifest]) -> list[tuple[str, str]]:
-    """Namespace and name."""
+    """Returns the sorted pairs of namespace and name."""
     return sorted((found["metadata"].get("namespace", ""), found["metadata"]["name"]) for found in manifests)
 
 
-# Rights.
+# Rights
 
 
 def test_by_default_the_operator_serves_the_whole_cluster(chart: Chart) -> None:
@@ -55,7 +55,7 @@ def test_by_default_the_operator_serves_the_whole_cluster(chart: Chart) -> None:
 
 
 def test_an_operator_of_some_namespaces_has_rights_in_them_alone(chart: Chart) -> None:
-    """A person who installs the chart needs no cluster-wide rights if the CRD exists."""
+    """If the CRD exists, a person without cluster-wide rights can install the chart."""
     rendered = chart(watchNamespaces=["a", "b"], **{"crds.install": False})
     assert of(rendered, *CLUSTER_WIDE, "CustomResourceDefinition") == []
     expected = [("a", NAME), ("b", NAME), ("ops", f"{NAME}-lease")]
@@ -92,7 +92,7 @@ def test_no_role_reads_secrets_or_enters_pods(chart: Chart, values: dict[str, An
     assert not any("*" in part for grant in granted for part in grant)
 
 
-# Networks.
+# Network policies
 
 
 def test_network_policies_without_a_namespace_are_refused(chart: Chart) -> None:
@@ -130,7 +130,7 @@ def test_by_default_pods_cannot_reach_the_metadata_services_of_clouds(chart: Cha
     assert policy["spec"]["egress"][-1]["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
 
 
-# The operator.
+# Leases and admission policies
 
 
 def test_the_operator_has_rights_to_the_lease_of_its_release(chart: Chart) -> None:

@@ -1,4 +1,4 @@
-"""A real API server acts like the cluster in memory, and the client understands it."""
+"""A real API server behaves as the cluster in memory does, and the operator's client understands it."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""The product installed on a kind cluster, and the same compile by stock DSPy."""
+"""The end-to-end tests compare runs on a kind cluster with the same compile by stock DSPy."""
 
 import json
 from collections.abc import Iterator
@@ -25,31 +25,31 @@ CASE = Case(
 )
 SEED = 7
 LONGEST = ["test_journal.py", "test_limits.py", "test_control.py", "test_faults.py", "test_rates.py"]
-"""Test files, slowest first."""
+"""The slow test files, the slowest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs the slowest file first: otherwise one process still runs it when the others are done."""
+    """Runs the slowest files first. Otherwise one process would still run them when the others are done."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
 def namespace(installed: testbed.Cluster, worker_id: str) -> Iterator[Namespace]:
-    """A namespace with provider, program, data and key."""
+    """Yields a namespace with the provider, the program, its data and an API key."""
     with triage_namespace(installed, f"e2e-{worker_id}", "--seed", str(SEED)) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def stock() -> StockRun:
-    """The winner and ranking of stock DSPy in one process; its provider answers as the cluster's does."""
+    """Returns the compile by stock DSPy in one process. Its provider gives the same answers as that in the cluster."""
     with running_provider(seed=SEED, knowledge=TRIAGE / "knowledge.jsonl") as provider:
         return CASE.stock(provider)
 
 
 @pytest.fixture(scope="session")
 def undisturbed(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> int:
-    """Provider requests of an undisturbed run; the first process that needs the number measures it."""
+    """Returns the number of requests of a run without faults. The first process that needs the number measures it."""
     known = tmp_path_factory.getbasetemp().parent / f"undisturbed-{testrun_uid}.json"
     with first_of(known.with_suffix(".lock")) as is_first:
         if is_first:
@@ -64,7 +64,7 @@ def undisturbed(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory, 
 
 @pytest.fixture
 def slow(namespace: Namespace) -> Iterator[None]:
-    """Answers slow enough to catch pods in the middle of their work."""
+    """Makes the provider answer slowly, so that tests can catch pods in the middle of their work."""
     namespace.reset_provider()
     namespace.set_faults(latency="constant:1")
     yield

@@ -1,4 +1,4 @@
-"""kubectl apply in, artifact out."""
+"""A user applies a Compilation and gets the artifact of stock DSPy."""
 
 import base64
 import json
@@ -22,14 +22,14 @@ from triage import Triage
 
 
 class Outputs:
-    """The complete output of the swarm's pods in a namespace."""
+    """Reads the complete output of the swarm's pods in a namespace."""
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace, self._pool = namespace, ThreadPoolExecutor(32)
         self._read: dict[str, Future[str]] = {}
 
     def look(self) -> None:
-        """Begins to read new pods."""
+        """Starts to read the logs of new pods."""
         for pod in self._namespace.list("pods", **{"app.kubernetes.io/managed-by": "dspy-swarm"}):
             name = pod["metadata"]["name"]
             if pod["status"].get("phase") != "Pending" and name not in self._read:
@@ -46,7 +46,7 @@ def outputs(namespace: Namespace) -> Outputs:
 
 
 def packed(folder: Path, name: str) -> Any:
-    """The ConfigMap that `pack` prints for the example as a package in a folder, with its data beside it."""
+    """Returns the ConfigMap that `pack` prints for a folder with the example as a package, and with its data."""
     for path in ("app/inner", "data"):
         (folder / path).mkdir(parents=True)
     (folder / "app" / "inner" / "triage.py").write_text((TRIAGE / "triage.py").read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def packed(folder: Path, name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def compiled(namespace: Namespace, outputs: Outputs, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A compile from a package in an archive; the other compiles here have a file for each key."""
+    """Compiles a package from an archive. Other end-to-end tests have a ConfigMap with a key for each file."""
     namespace.reset_provider()
     source = {"configMap": {"name": "whole-source"}}
     namespace.apply(
@@ -123,14 +123,14 @@ def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
 
 
 def test_no_object_and_no_log_holds_a_key(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
-    """Records are also searched before they are deflated, packed and encoded."""
+    """The test also searches the content of records, since records in shards and logs are compressed and encoded."""
     everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
     packed = [
         (key, base64.b64decode(text))
         for found in json.loads(everything)["items"]
         for key, text in found.get("binaryData", {}).items()
     ]
-    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # the program's archive holds no key
+    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # leaves out the program's archive
     kept, told = [record for shard in shards for record in unpack(shard)], printed(outputs.text)
     for records in (kept, told):
         assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= {record.kind for record in records}
@@ -142,12 +142,12 @@ def test_no_object_and_no_log_holds_a_key(namespace: Namespace, compiled: Any, o
         assert API_KEY not in text
     for carried in (*(data for _, data in packed), *inflated([*kept, *told])):
         assert API_KEY.encode() not in carried
-    # The provider requires the key, so every caller had it.
+    # The provider requires the key, so every pod that called it had the key.
     assert namespace.requests() > 0
 
 
 def test_a_program_that_prints_all_it_knows_leaks_no_key(namespace: Namespace) -> None:
-    """It prints its environment, and raises an error that contains the environment and the model."""
+    """The program prints its environment, and raises an error that contains it and the model's arguments."""
     source = (TRIAGE / "triage.py").read_text(encoding="utf-8")
     told = 'import os; print(os.environ); raise ValueError(f"{dict(os.environ)} {dspy.settings.lm.kwargs}")'
     secrets = {"TOKEN": "canary-of-a-tool-0123", "JUDGE_KEY": "canary-of-the-judge-0123"}

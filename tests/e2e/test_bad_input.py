@@ -1,4 +1,4 @@
-"""Bad input ends in a condition with a reason and a remedy; never in a retry loop."""
+"""Bad input ends a run with a reason and a remedy in a condition, and the operator does not try again."""
 
 import time
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ def metric(example, prediction, trace=None):
 
 @dataclass(frozen=True)
 class Bad:
-    """A spec that cannot work, and the message about it."""
+    """A spec that cannot work, with the reason and the words that the message about it must contain."""
 
     name: str
     spec: dict[str, Any]
@@ -125,7 +125,7 @@ def test_bad_input_ends_in_a_clear_condition(namespace: Namespace, bad: Bad) -> 
 
 
 def assert_quiet(namespace: Namespace, compilation: Manifest) -> None:
-    """A terminal state is final: no Job exists or is created, and nobody writes the status again."""
+    """Asserts that a run that has ended has no Jobs, and that the operator does not write its status again."""
     name = compilation["metadata"]["name"]
     if run := compilation["status"].get("runId"):
         namespace.wait_gone("jobs", **{"dspy-swarm.dev/run": run})

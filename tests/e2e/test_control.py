@@ -1,4 +1,4 @@
-"""People suspend a run and resume it."""
+"""Users and Kueue suspend a run and resume it."""
 
 import json
 import time
@@ -54,7 +54,7 @@ def test_a_compilation_created_suspended_waits(namespace: Namespace) -> None:
 def test_a_job_suspended_as_by_kueue_loses_only_the_calls_in_flight(
     namespace: Namespace, stock: StockRun, undisturbed: int
 ) -> None:
-    """There is no Kueue here: the test suspends the workers' Job itself."""
+    """The test cluster has no Kueue, so the test suspends the workers' Job itself."""
     made = triage("queued")
     made["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
     namespace.apply(made)

@@ -1,4 +1,4 @@
-"""A process that dies once changes neither the winner nor, except for calls in flight, the number of requests."""
+"""The death of one process does not change the winner, and the run repeats only calls in flight."""
 
 import pytest
 
@@ -9,7 +9,9 @@ from support.sampling import of_the_day
 
 
 @pytest.mark.usefixtures("slow")
-def test_the_operator_is_deleted_while_workers_run(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
+def test_a_run_survives_the_deletion_of_the_operator_while_workers_run(
+    namespace: Namespace, stock: StockRun, undisturbed: int
+) -> None:
     namespace.apply(triage("operator-dies"))
     spend(namespace)
     catch(namespace, "operator-dies", "work")
@@ -21,7 +23,9 @@ def test_the_operator_is_deleted_while_workers_run(namespace: Namespace, stock: 
 
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("grace", of_the_day(["30", "0"]))
-def test_a_worker_pod_is_deleted(namespace: Namespace, stock: StockRun, undisturbed: int, grace: str) -> None:
+def test_a_run_survives_the_deletion_of_a_worker_pod(
+    namespace: Namespace, stock: StockRun, undisturbed: int, grace: str
+) -> None:
     name = f"worker-dies-{grace}"
     namespace.apply(triage(name))
     spend(namespace)
@@ -29,12 +33,12 @@ def test_a_worker_pod_is_deleted(namespace: Namespace, stock: StockRun, undistur
     arguments = ["--grace-period=0", "--force"] if grace == "0" else [f"--grace-period={grace}"]
     namespace.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", *arguments)
     finish(namespace, name, stock)
-    # The output of a pod that is deleted at once is lost, unless the operator has read it before.
+    # The output of a pod that is deleted without a grace period is lost unless the operator has read it before.
     unread = THREADS if grace == "0" else 0
     assert undisturbed <= namespace.requests() <= undisturbed + IN_FLIGHT + unread
 
 
-def test_a_plan_pod_is_deleted(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
+def test_a_run_survives_the_deletion_of_a_plan_pod(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
     namespace.reset_provider()
     namespace.apply(triage("plan-dies"))
     pod = catch(namespace, "plan-dies", "plan")

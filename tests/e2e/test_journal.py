@@ -1,4 +1,4 @@
-"""Paid results are kept for the next run, and on a volume if they are too large for etcd."""
+"""The next run uses paid results. A journal that is too large for etcd is on a volume."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ def change(namespace: Namespace, name: str, **swarm: Any) -> None:
 
 
 def next_run(namespace: Namespace, before: Manifest, stock: StockRun) -> Manifest:
-    """The run after the given run, when it is over."""
+    """Waits until the run after this one is over, and returns its Compilation."""
     name = before["metadata"]["name"]
     namespace.wait_for(name, lambda found: found["status"]["runId"] != before["status"]["runId"] and is_over(found))
     return finish(namespace, name, stock)
@@ -63,7 +63,7 @@ def test_runs_of_the_same_request_pay_once(namespace: Namespace, stock: StockRun
 
 @pytest.fixture
 def claim(namespace: Namespace) -> Iterator[str]:
-    """A claim for a folder of the node, without a storage class."""
+    """Yields the name of a claim for a folder of the node. The claim has no storage class."""
     name, path = f"journals-{namespace.name}", f"/var/lib/journals-{namespace.name}"
     size = {"storage": "1Gi"}
     volume = {
@@ -89,7 +89,7 @@ def claim(namespace: Namespace) -> Iterator[str]:
             "resources": {"requests": size},
         },
     }
-    # Only a kubelet's plugin gives a volume to the group of a pod, and a folder of the node has no plugin.
+    # Only volume plugins let a pod's group write to a volume. A folder of the node has no plugin.
     opened = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -142,7 +142,7 @@ def test_a_run_with_its_journal_on_a_volume_publishes_the_same_winner(
     assert namespace.requests() == paid
 
 
-def test_a_missing_volume_claim_is_named(namespace: Namespace) -> None:
+def test_the_status_names_a_missing_volume_claim(namespace: Namespace) -> None:
     namespace.apply(triage("unclaimed", journal={"persistentVolumeClaim": {"claimName": "nowhere"}}))
     told = namespace.wait_for("unclaimed", lambda found: "nowhere" in str(condition(found, "Ready")))
     print(condition(told, "Ready"))

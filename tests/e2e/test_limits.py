@@ -1,4 +1,4 @@
-"""Limits of a run's cost, checked in the provider's own log."""
+"""A run keeps to the limits of its cost, as the provider's own log shows."""
 
 import json
 
@@ -54,8 +54,7 @@ def test_at_a_limit_the_best_program_so_far_is_published_if_the_spec_says_so(nam
 
 @pytest.fixture(scope="module")
 def unlimited(namespace: Namespace) -> tuple[str, int]:
-    """The winner and the requests of a run whose plans evaluate the candidates themselves. A plan may reach a limit,
-    too."""
+    """Returns the winner and the number of requests of a run without a limit, whose plans evaluate the candidates."""
     namespace.reset_provider()
     namespace.apply(little("unlimited"))
     assert ready(namespace.wait_for("unlimited", is_over)) == ("True", "Published")

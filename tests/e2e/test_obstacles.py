@@ -1,4 +1,4 @@
-"""Obstacles from outside show in the status, end the run after a deadline, and are forgotten once they are gone."""
+"""The status shows what stops a run from outside. The run continues when this is over, or ends after a deadline."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +20,7 @@ def reason_is(reason: str) -> Callable[[Manifest], bool]:
 
 
 def stalled(namespace: Namespace, name: str) -> Manifest:
-    """The Stalled condition of a Compilation that ended with it."""
+    """Waits until the run is over, and returns its Stalled condition."""
     compilation = namespace.wait_for(name, is_over)
     found = condition(compilation, "Stalled")
     assert found is not None, compilation["status"]
@@ -29,14 +29,14 @@ def stalled(namespace: Namespace, name: str) -> Manifest:
 
 
 def artifacts(namespace: Namespace) -> dict[str, dict[str, str]]:
-    """The data of the artifacts' ConfigMaps, by name."""
+    """Returns the data of each artifact's ConfigMap by its name."""
     found = namespace.list("configmaps", **{"dspy-swarm.dev/kind": "artifact"})
     return {each["metadata"]["name"]: each.get("data") or {} for each in found}
 
 
 @pytest.fixture
 def quota(namespace: Namespace) -> Iterator[None]:
-    """A quota that allows no more pods than exist."""
+    """Applies a quota that allows no more pods than the namespace has."""
     limits = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -88,12 +88,12 @@ def test_a_job_that_the_api_server_refuses_is_an_invalid_spec(namespace: Namespa
     assert "must be less than or equal to memory limit" in found["message"]
 
 
-def test_too_little_memory_is_named(namespace: Namespace) -> None:
+def test_a_run_with_too_little_memory_names_the_field_to_raise(namespace: Namespace) -> None:
     resources = {"limits": {"memory": "48Mi"}}
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")
     assert found["reason"] == "AttemptsExhausted"
-    # A busy kubelet may not notice that memory was the cause.
+    # If the kubelet is busy, it may not notice that too little memory was the cause.
     assert "OOMKilled" in found["message"] or "too little memory" in found["message"]
     assert "raise spec.swarm.resources.limits.memory, which was 48Mi" in found["message"]
 
@@ -116,7 +116,7 @@ def test_a_foreign_config_map_is_not_overwritten(namespace: Namespace) -> None:
 
 @pytest.fixture(scope="module")
 def rerun(namespace: Namespace) -> Any:
-    """A Compilation before and after a requested second run."""
+    """Requests a second run of a Compilation. Returns the Compilation after the first and after the second run."""
     namespace.apply(little("again"))
     before = namespace.wait_for("again", is_over)
     namespace.kubectl("annotate", "dspyc", "again", "dspy-swarm.dev/requested-at=now")
@@ -143,5 +143,5 @@ def test_a_deleted_artifact_is_published_again(namespace: Namespace) -> None:
     namespace.kubectl("delete", "configmap", "again-artifact")
     namespace.kubectl("annotate", "dspyc", "again", "look=now")
 
-    # The operator first claims the name, then writes the data.
+    # The operator first creates an empty ConfigMap to claim the name, and writes the data later.
     namespace.wait_for("again", lambda _: "program.json" in artifacts(namespace).get("again-artifact", {}))

@@ -1,4 +1,4 @@
-"""Rate limits of pods on a cluster, checked in the provider's own log."""
+"""Pods on a cluster keep to rate limits, as the provider's own log shows."""
 
 from itertools import accumulate, pairwise
 
@@ -18,7 +18,7 @@ def limited(name: str, group: str) -> Manifest:
 
 
 def test_all_pods_keep_a_rate_limit_even_when_the_limiter_dies(namespace: Namespace, stock: StockRun) -> None:
-    """The provider refuses requests more than two seconds ahead of the limit. Nothing is repeated here."""
+    """The provider refuses requests that are more than two seconds early, and no refused request is repeated."""
     namespace.reset_provider()
     namespace.set_faults(rpm=RPM, burst=2 * RPM // 60)
     namespace.apply(limited("paced", "shared"))
@@ -37,7 +37,7 @@ def test_all_pods_keep_a_rate_limit_even_when_the_limiter_dies(namespace: Namesp
 
 
 def test_runs_of_the_same_group_share_its_limits(namespace: Namespace, stock: StockRun) -> None:
-    """Two concurrent Compilations together have as many calls in flight as one may have."""
+    """Two concurrent Compilations together never have more calls in flight than the limit of their group."""
     namespace.reset_provider()
     namespace.set_faults(latency="constant:0.3")
     names = ("one", "other")

@@ -1,4 +1,4 @@
-"""The bill of a provider, computed from the log of the simulated provider. Pure."""
+"""Computes from the log of the simulated provider what a real provider would charge for."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 ANSWERED, LEFT = 200, 499
-"""LEFT: the client went away before its answer came."""
+"""Statuses in the log. LEFT means that the client left before the answer came."""
 
 
 @dataclass(frozen=True)
 class Paid:
-    """One request. Moments are seconds of the wall clock."""
+    """A request that the provider charges for. Its moments are seconds of the wall clock."""
 
     digest: str
     began: float
@@ -21,7 +21,7 @@ class Paid:
 
 @dataclass(frozen=True)
 class Bill:
-    """Answered requests, and requests whose clients went away meanwhile; failed requests are free."""
+    """The requests that the provider answered or whose client left before the answer. Failed requests cost nothing."""
 
     paid: tuple[Paid, ...]
 
@@ -40,10 +40,10 @@ class Bill:
 
     @property
     def again(self) -> Counter[str]:
-        """How often each call was paid for more than once."""
+        """Returns for each call how many times it was paid for again."""
         return Counter(paid.digest for paid in self.paid) - Counter({paid.digest for paid in self.paid})
 
     def forgotten(self, known: float, harm: float) -> set[str]:
-        """Calls answered before the moment `known`, and repeated after the moment `harm`."""
+        """Returns the calls that were answered before the moment `known` and repeated after the moment `harm`."""
         answered = {paid.digest for paid in self.paid if paid.status == ANSWERED and paid.ended < known}
         return {paid.digest for paid in self.paid if paid.began > harm} & answered

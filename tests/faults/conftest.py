@@ -1,4 +1,4 @@
-"""A stage for each case; at the end, the number of cases by kind of fault."""
+"""Gives each case a Stage, and prints at the end how many cases of each kind of fault passed."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     here = Path(__file__).parent
     some = [item for item in items if WHOLE or here not in item.path.parents or item.get_closest_marker("some")]
     config.hook.pytest_deselected(items=[item for item in items if item not in some])
-    # Cases that need the whole cluster come last, when other processes have no more work.
+    # Cases that disturb the whole cluster come last, when other test processes have no more cases.
     items[:] = sorted(some, key=lambda item: item.get_closest_marker("alone") is not None)
 
 
@@ -59,8 +59,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(installed: testbed.Cluster) -> testbed.Cluster:
-    """The chart is installed without a running operator: each case starts its own. The next installation, such as that
-    of the end-to-end tests, restores the chart's operator."""
+    """Stops the operator of the installed chart, since each case starts its own operator.
+
+    The next installation, such as that of the end-to-end tests, starts the chart's operator again.
+    """
     kubectl = ("--namespace", OPERATOR_NAMESPACE)
     installed.kubectl(*kubectl, "scale", "deployment", "dspy-swarm", "--replicas=0")
     installed.kubectl(*kubectl, "wait", "--for=delete", "pods", "-l", OPERATOR_PODS, "--timeout=60s")
@@ -76,7 +78,7 @@ def api(cluster: testbed.Cluster) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def token(cluster: testbed.Cluster) -> str:
-    """The token of the chart's service account: the operator has only the rights of this account."""
+    """Returns a token of the chart's service account, so that the cases' operators have only its rights."""
     return cluster.kubectl("--namespace", OPERATOR_NAMESPACE, "create", "token", "dspy-swarm", "--duration=8h")
 
 
@@ -89,7 +91,7 @@ def namespace(cluster: testbed.Cluster, api: Api, worker_id: str) -> Iterator[Na
 
 
 def let_go(api: Api, namespace: str) -> None:
-    """Releases pods of an interrupted run of these tests: no operator is left to remove its finalizer."""
+    """Removes the finalizers of pods that an interrupted run of these tests left, since no operator removes them."""
     pods = f"/api/v1/namespaces/{namespace}/pods"
     for pod in api.get(pods)["items"]:
         patch = {"metadata": {"finalizers": None}}
@@ -101,7 +103,7 @@ NewStage = Callable[..., AbstractContextManager[Stage]]
 
 @pytest.fixture(scope="session")
 def new_stage(api: Api, token: str) -> NewStage:
-    """Makes stages; `settings` are those of the operator."""
+    """Returns a function that makes a Stage. Its `settings` become the operator's."""
 
     @contextmanager
     def make(namespace: Namespace, folder: Path, name: str = "compile", **settings: object) -> Iterator[Stage]:
@@ -119,7 +121,7 @@ def new_stage(api: Api, token: str) -> NewStage:
 def reference(
     new_stage: NewStage, namespace: Namespace, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
 ) -> Undisturbed:
-    """Facts about an undisturbed run; the first process that runs cases measures them once."""
+    """Returns facts about a run without faults. The first test process that runs cases measures them."""
     shared = tmp_path_factory.getbasetemp().parent / f"undisturbed-{testrun_uid}"
     with shared.with_suffix(".lock").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -147,7 +149,7 @@ def undisturbed(stage: Stage) -> Undisturbed:
 def stage(
     new_stage: NewStage, namespace: Namespace, reference: Undisturbed, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Stage]:
-    """Ready to begin. `settings` of the operator come by indirect parametrization."""
+    """Yields a Stage without a run. Indirect parametrization gives the operator's settings."""
     settings = getattr(request, "param", {})
     with new_stage(namespace, tmp_path, f"c{abs(hash(request.node.name)) % 10**8}", **settings) as found:
         found.reference = reference
@@ -159,7 +161,7 @@ def stage(
 
 @pytest.fixture(autouse=True)
 def turn(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Cases run concurrently, except those that disturb the whole cluster (marked `alone`)."""
+    """Lets cases run concurrently, but a case that disturbs the whole cluster (marked `alone`) runs alone."""
     alone = request.node.get_closest_marker("alone") is not None
     with (Path(tempfile.gettempdir()) / f"dspy-swarm-faults-{os.getuid()}").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)

@@ -1,4 +1,4 @@
-"""Faults of a request or a watch. Each is a Fault of `proxy`."""
+"""Faults of requests and watches, for rules of the fault proxy (`proxy.py`)."""
 
 import asyncio
 import json
@@ -24,11 +24,11 @@ REASONS = {
     504: "Timeout",
 }
 
-# Requests.
+# Faults of requests
 
 
 def answered(status: int, message: str = "injected", retry_after: int | None = None) -> Fault:
-    """The request never reaches the API server; this answer comes instead."""
+    """The proxy gives this answer, and the request never reaches the API server."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
@@ -51,26 +51,26 @@ def _status(code: int, message: str) -> dict[str, object]:
 
 
 async def dropped(exchange: Exchange) -> web.StreamResponse:
-    """The request never reaches the API server; the connection ends without an answer."""
+    """The proxy ends the connection without an answer, and the request never reaches the API server."""
     exchange.hang_up()
     return web.Response()
 
 
 async def unanswered(exchange: Exchange) -> web.StreamResponse:
-    """The API server does it; the connection ends without an answer."""
+    """The API server does what the request asks, but the connection ends without an answer."""
     await exchange.forward()
     exchange.hang_up()
     return web.Response()
 
 
 async def twice(exchange: Exchange) -> web.StreamResponse:
-    """The API server does it twice; the second answer comes back."""
+    """The API server gets the request twice, and the second answer comes back."""
     await exchange.forward()
     return (await exchange.forward()).response()
 
 
 def before(act: Callable[[], object]) -> Fault:
-    """Something happens, and the request is lost."""
+    """The proxy calls `act`, and the request is lost."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         act()
@@ -80,7 +80,7 @@ def before(act: Callable[[], object]) -> Fault:
 
 
 def after(act: Callable[[], object]) -> Fault:
-    """The API server does it; then something happens, and the answer is lost."""
+    """The API server does what the request asks. Then the proxy calls `act`, and the answer is lost."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         await exchange.forward()
@@ -92,7 +92,7 @@ def after(act: Callable[[], object]) -> Fault:
 
 
 def amid(act: Callable[[], object]) -> Fault:
-    """Something happens while the request is under way; it is done, and answered."""
+    """The proxy calls `act` while the request is on its way. Then the API server gets the request and answers."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         act()
@@ -103,7 +103,7 @@ def amid(act: Callable[[], object]) -> Fault:
 
 
 def in_turn(faults: Sequence[Fault]) -> Fault:
-    """Each request has the next fault; the first fault changes from day to day."""
+    """Each request meets the next of the faults. The first of them changes from day to day."""
     first = DAY % len(faults)
     wheel = cycle([*faults[first:], *faults[:first]])
 
@@ -124,7 +124,7 @@ def delayed(seconds: float) -> Fault:
 
 
 def answered_late(seconds: float) -> Fault:
-    """The API server does it at once; the answer comes late."""
+    """The API server does what the request asks at once, but the answer comes late."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         answer = await exchange.forward()
@@ -146,27 +146,27 @@ async def cut_short(exchange: Exchange) -> web.StreamResponse:
 
 
 async def garbled(exchange: Exchange) -> web.StreamResponse:
-    """Another server between them answers 200 with a page of its own."""
+    """A server between operator and API server answers 200 with a web page."""
     return web.Response(text="<html><body>Welcome to the load balancer</body></html>", content_type="text/html")
 
 
 async def halved(exchange: Exchange) -> web.StreamResponse:
-    """Half of a pod's output, as if it were complete."""
+    """The answer is half of a pod's log, as if the log were complete."""
     answer = await exchange.forward()
     return web.Response(status=answer.status, body=answer.body[: len(answer.body) // 2], content_type="text/plain")
 
 
 async def emptied(exchange: Exchange) -> web.StreamResponse:
-    """No output, as if a pod had printed none."""
+    """The answer is empty, as if a pod had printed nothing."""
     await exchange.forward()
     return web.Response(text="")
 
 
 class Held:
-    """Holds a request until `let_go`, however long its sender waits.
+    """Holds a request until `let_go`, even if its sender no longer waits.
 
     Attributes:
-        came: the request has arrived.
+        came: is set when the request has arrived.
     """
 
     def __init__(self) -> None:
@@ -181,13 +181,13 @@ class Held:
         return answer.response()
 
     def let_go(self) -> None:
-        """Waits until the API server has done or refused the request."""
+        """Forwards the request, and waits until the API server has answered it."""
         self._may_go.set()
         assert self._arrived.wait(30)
 
 
 class Recorded:
-    """No fault; records the answers."""
+    """Records the answers and changes nothing."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -199,7 +199,7 @@ class Recorded:
 
 
 class StandingStill:
-    """An API server whose cache can be stopped: then it repeats its earlier answers to reads."""
+    """Stands for an API server with a cache. While `still`, it repeats its earlier answers to reads."""
 
     def __init__(self) -> None:
         self._known: dict[str, Answer] = {}
@@ -212,19 +212,19 @@ class StandingStill:
         return self._known[key].response()
 
 
-# Watches.
+# Faults of watches
 
 
 class Cut(Exception):
-    """The connection ends here."""
+    """Ends the connection of a watch."""
 
 
 Edit = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
-"""A change of the events of a watch: lines in, lines out."""
+"""Changes the events of a watch: it takes the lines of the API server and yields lines for the operator."""
 
 
 def edited(edit: Edit) -> Fault:
-    """A watch whose events are changed on their way."""
+    """The proxy changes the events of a watch on their way."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse:
         async with exchange.open() as response:
@@ -275,7 +275,7 @@ async def repeated(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def disordered(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Each event comes after the one that follows it."""
+    """The proxy swaps each pair of events."""
     held = b""
     async for line in lines:
         if held:
@@ -286,7 +286,7 @@ async def disordered(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def back_in_time(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """After each event, all earlier events come once more."""
+    """After each event, the proxy repeats all earlier events."""
     told: list[bytes] = []
     async for line in lines:
         told.append(line)
@@ -299,7 +299,7 @@ async def garbage(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def without(*types: str) -> Edit:
-    """Events of these types are lost: ADDED, MODIFIED, DELETED."""
+    """The proxy drops events of these types, such as ADDED, MODIFIED or DELETED."""
 
     async def edit(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in lines:
@@ -310,7 +310,7 @@ def without(*types: str) -> Edit:
 
 
 def with_error(code: int) -> Edit:
-    """The watch ends in an ERROR event, as soon as it has delivered an event."""
+    """The watch delivers one event, and then ends with an ERROR event."""
 
     async def edit(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in lines:
@@ -322,7 +322,7 @@ def with_error(code: int) -> Edit:
 
 
 def strange(types: Iterable[str] = ("BOOKMARK", "SURPRISE")) -> Edit:
-    """Events of unknown types."""
+    """Before each event, the proxy adds events of unknown types."""
 
     async def edit(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in lines:

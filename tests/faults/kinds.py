@@ -1,4 +1,4 @@
-"""Names for faults: each case names its kind, and the summary counts cases by kind."""
+"""Each case of the faults tier names its kind of fault, and the summary counts cases by kind."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -9,10 +9,11 @@ T = TypeVar("T")
 
 
 def case(kind: str, *values: Any, besides: Iterable[str] = (), some: bool = False, **options: Any) -> Any:
-    """A row of a table of faults.
+    """Returns a row of a table of faults.
 
     Args:
-        besides: further kinds of the case. some: whether it is among the few cases that run with every change.
+        besides: further kinds of the case.
+        some: whether the case is among the few that run with every change.
     """
     marks = [
         *map(pytest.mark.fault, (kind, *besides)),
@@ -23,7 +24,7 @@ def case(kind: str, *values: Any, besides: Iterable[str] = (), some: bool = Fals
 
 
 def every_kind(kinds: Iterable[str]) -> Callable[[T], T]:
-    """Marks a test that has all of these kinds in each run."""
+    """Marks a test that covers all these kinds in each run."""
     marks = [pytest.mark.fault(kind) for kind in kinds]
 
     def mark(test: T) -> T:
@@ -35,7 +36,7 @@ def every_kind(kinds: Iterable[str]) -> Callable[[T], T]:
 
 
 def summary(outcomes: list[tuple[str, str]]) -> list[str]:
-    """Lines that count (kind, outcome) by kind."""
+    """Returns lines that say for each kind how many cases had which outcome."""
     by_kind: dict[str, dict[str, int]] = {}
     for kind, outcome in outcomes:
         counts = by_kind.setdefault(kind, {})

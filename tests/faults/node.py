@@ -1,4 +1,4 @@
-"""The cluster's node: a container of this machine."""
+"""Runs commands on the cluster's node, which is a container of this machine."""
 
 from testbed import Cluster
 from testbed.shell import run

@@ -1,4 +1,4 @@
-"""The operator as a process of this machine, with a kubelet that restarts it, and ends it when its liveness probe
+"""Runs the operator as a process of this machine, and restarts it, as a kubelet does, if it ends or its liveness probe
 fails.
 """
 
@@ -19,14 +19,17 @@ from typing import IO, Self
 from support.compiles import ROOT
 
 OUR_FAULT = "a fault of ours"
-"""The operator's log message about an unexpected exception."""
+"""The operator logs these words with an unexpected exception."""
 
 GRACE, PERIOD, FAILURES = 20.0, 10.0, 3
-"""Seconds before the first probe and between two; how many failures in a row end it. The chart's kubelet is slower."""
+"""Seconds before the first probe, seconds between probes, and failed probes in a row that end the operator.
+
+The chart's probes are slower.
+"""
 
 
 def kubeconfig(file: Path, url: str, token: str) -> Path:
-    """A kubeconfig with one API server and one token."""
+    """Writes a kubeconfig with one API server and one token, and returns its path."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -40,16 +43,17 @@ def kubeconfig(file: Path, url: str, token: str) -> Path:
 
 
 class Operator:
-    """The operator's process, kept running until `stop`.
+    """The operator's process, which runs again whenever it ends.
 
     Args:
-        config: its kubeconfig.
-        folder: for its log.
-        settings: of `swarm_operator.settings`, by field name.
+        config: the operator's kubeconfig.
+        folder: the folder of its log.
+        settings: values for fields of `swarm_operator.settings`.
 
     Attributes:
-        exits: exit codes of ends that no test caused. starts: how often it was started.
-        is_probed: whether it is ended when its liveness probe fails. A disconnected node ends nothing.
+        exits: the exit codes of processes that no test ended.
+        starts: how many processes have been started.
+        is_probed: whether the process is ended when its liveness probe fails. A disconnected node ends no process.
     """
 
     def __init__(self, config: Path, folder: Path, **settings: object) -> None:
@@ -85,7 +89,7 @@ class Operator:
 
     @contextmanager
     def prepared(self) -> Iterator[Self]:
-        """Makes an operator that runs from its `start` on."""
+        """Yields this operator, which runs once a test calls its `start`."""
         self._log = self._log_file.open("ab")
         try:
             yield self
@@ -93,11 +97,11 @@ class Operator:
             self.__exit__()
 
     def twin(self, folder: Path, module: str = "swarm_operator", environment: Mapping[str, str] | None = None) -> Self:
-        """Another operator with the same settings, not started yet.
+        """Returns another operator with the same settings. It is not started.
 
         Args:
-            module: the module that Python runs.
-            environment: additional variables.
+            module: the module that Python runs as the operator.
+            environment: additional environment variables.
         """
         made = type(self)(Path(self._environment["KUBECONFIG"]), folder)
         port = {"SWARM_OPERATOR_LIVENESS_PORT": str(made._port)}
@@ -110,20 +114,20 @@ class Operator:
 
     @property
     def peak_mebibytes(self) -> float:
-        """The peak memory of the current process."""
+        """Returns the peak memory of the current process."""
         assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
     def start(self) -> None:
-        """Runs it from now on."""
+        """Starts the operator, and keeps it running."""
         self._wanted.set()
         self._start()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
 
     def kill(self) -> None:
-        """SIGKILL; it is started again."""
+        """Kills the process with SIGKILL. A new process starts."""
         self.send(signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
@@ -133,7 +137,7 @@ class Operator:
         self._process.send_signal(number)
 
     def halt(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ends it, and it stays down. Returns the exit code."""
+        """Ends the process, and starts no new process. Returns the exit code."""
         assert self._process is not None
         assert self._keeper is not None
         self._wanted.clear()
@@ -159,7 +163,7 @@ class Operator:
             self._start()
 
     def _life(self) -> int:
-        """Returns the exit code of the current process, when it has ended."""
+        """Waits until the current process has ended, and returns its exit code."""
         assert self._process is not None
         failures, due = 0, time.monotonic() + GRACE
         while True:

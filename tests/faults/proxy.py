@@ -1,7 +1,7 @@
-"""A reverse proxy between one operator and its API server: it can give any request the faults of networks and servers.
+"""A reverse proxy between one operator and its API server, which can inject a fault into any request.
 
-Each request meets the fault of the first rule that fits and is not used up. Without such a rule, request and answer
-pass unchanged. `seen` records all requests.
+Each request meets the fault of the first rule that fits and is not used up. If no rule fits, request and answer pass
+unchanged. `seen` records all requests.
 """
 
 import asyncio
@@ -21,13 +21,14 @@ WRITES = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete
 
 @dataclass(frozen=True)
 class Call:
-    """A request in the words of Kubernetes.
+    """A request to the API server, described in the words of Kubernetes.
 
     Attributes:
         verb: get, list, watch, create, patch, update or delete.
-        resource: the plural, with the subresource after a slash: "pods", "dspycompilations/status", "pods/log".
-        number: of this write among all writes of the operator, from 1; 0: a read.
-        at: its arrival, in seconds of the monotonic clock. body: the data to write.
+        resource: the plural, with any subresource after a slash: "pods", "dspycompilations/status", "pods/log".
+        number: the number of this write among all writes of the operator, from 1. A read has 0.
+        at: the moment of its arrival, in seconds of the monotonic clock.
+        body: the data to write.
     """
 
     verb: str
@@ -47,7 +48,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of the API server."""
+    """An answer of the API server."""
 
     status: int
     body: bytes
@@ -58,12 +59,12 @@ class Answer:
 
 
 Fault = Callable[["Exchange"], Awaitable[web.StreamResponse]]
-"""A fault: what happens to a request."""
+"""A fault decides what happens to a request."""
 
 
 @dataclass
 class Rule:
-    """The requests that it concerns, their fault, and how many of them (None: all)."""
+    """Says which requests meet which fault. `times` is the most requests that meet it; None means all."""
 
     fits: Callable[[Call], bool]
     fault: Fault
@@ -78,11 +79,11 @@ class Rule:
 
 
 class FaultProxy:
-    """Listens on a free port of the loopback interface, in a thread of its own.
+    """Listens on a free port of the loopback interface, in its own thread.
 
     Args:
-        upstream: URL of the API server.
-        trust: its certificate authority. Credentials are the operator's own and pass through.
+        upstream: the URL of the API server.
+        trust: the API server's certificate authority. The operator's credentials pass through the proxy.
     """
 
     def __init__(self, upstream: str, trust: ssl.SSLContext) -> None:
@@ -102,7 +103,7 @@ class FaultProxy:
 
     @property
     def writes(self) -> list[Call]:
-        """Without writes of the Lease, which is renewed all the time."""
+        """Returns all writes but those of the Lease, which the operator renews all the time."""
         return [call for call in self.seen if call.writes and call.resource != "leases"]
 
     def add(self, fits: Callable[[Call], bool], fault: Fault, times: int | None = 1) -> Rule:
@@ -122,7 +123,7 @@ class FaultProxy:
         self._loop.close()
 
     def close_port(self) -> None:
-        """From now on, new connections are refused, and open connections end."""
+        """Refuses new connections from now on, and ends open connections."""
         self._do(self._stop_listening())
 
     def open_port(self) -> None:
@@ -158,7 +159,7 @@ class FaultProxy:
         await self._stop_listening()
         if self._session is not None:
             await self._session.close()
-        # Encrypted connections need a moment to close.
+        # TLS connections need a moment to close.
         await asyncio.sleep(0.3)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -172,7 +173,7 @@ class FaultProxy:
 
     def _call(self, request: web.Request, body: bytes) -> Call:
         parts = request.path.strip("/").split("/")
-        # /api/v1/... and /apis/GROUP/VERSION/..., then namespaces/NAMESPACE/..., then RESOURCE[/NAME[/SUBRESOURCE]].
+        # A path is /api/v1/ or /apis/GROUP/VERSION/, then namespaces/NAMESPACE/, then RESOURCE[/NAME[/SUBRESOURCE]].
         rest = parts[2:] if parts[0] == "api" else parts[3:]
         if rest[:1] == ["namespaces"] and len(rest) > 2:
             rest = rest[2:]
@@ -189,7 +190,7 @@ class FaultProxy:
 
 
 class Exchange:
-    """One request on its way, for a fault to play with."""
+    """A request on its way, which a fault may forward, answer or drop."""
 
     def __init__(
         self, call: Call, request: web.Request, body: bytes, session: aiohttp.ClientSession, upstream: str
@@ -197,7 +198,7 @@ class Exchange:
         self.call, self.request, self._body, self._session, self._upstream = call, request, body, session, upstream
 
     def open(self) -> "aiohttp.client._RequestContextManager":
-        """Sends the request to the API server, again with each call."""
+        """Sends the request to the API server. Each call sends it again."""
         kept = ("Authorization", "Accept", "Content-Type", "User-Agent")
         headers = {name: self.request.headers[name] for name in kept if name in self.request.headers}
         url = self._upstream + self.request.raw_path
@@ -210,13 +211,13 @@ class Exchange:
             return Answer(response.status, await response.read(), headers)
 
     def hang_up(self) -> None:
-        """Ends the connection to the operator, even in the middle of an answer."""
+        """Ends the operator's connection, even in the middle of an answer."""
         if self.request.transport is not None:
             self.request.transport.abort()
 
 
 async def passed(exchange: Exchange) -> web.StreamResponse:
-    """No fault at all."""
+    """Passes request and answer on without a fault."""
     if exchange.call.verb != "watch":
         return (await exchange.forward()).response()
     async with exchange.open() as response:

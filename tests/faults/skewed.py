@@ -1,7 +1,8 @@
-"""`python -m faults.skewed`: the operator on a machine whose wall clock is wrong by $SKEW seconds.
+"""`python -m faults.skewed` runs the operator as on a machine whose wall clock is wrong. SKEW says by how much.
 
-+N or -N: by N seconds after the first moment of JUMPS, by 2N after the second; N: in every other second.
-Python's wall clock is wrong in all code; `time.monotonic` continues, as on such a machine.
+With SKEW=+N or SKEW=-N, the clock is wrong by N seconds after the first moment of JUMPS, and by 2N after the second.
+With SKEW=N, the clock is wrong by N seconds in every other second. Python's wall clock is wrong in all code, and
+`time.monotonic` stays right, as on such a machine.
 """
 
 import datetime
@@ -11,7 +12,7 @@ import time
 from typing import Any
 
 JUMPS = 5.0, 20.0
-"""Seconds: before the missing ConfigMap is created, and after the run's time and a pod's grace period have begun."""
+"""The seconds of the two jumps: before the missing ConfigMap is created, and while run and grace period last."""
 
 SKEW = os.environ["SKEW"]
 STARTED = time.monotonic()
@@ -34,7 +35,7 @@ class _Kind(type):
 
 
 class SkewedDatetime(TrueDatetime, metaclass=_Kind):
-    """Its `now` is wrong; its objects are ordinary datetimes."""
+    """A datetime class whose `now` is wrong. Its objects are ordinary datetimes."""
 
     @classmethod
     def now(cls, tz: datetime.tzinfo | None = None) -> Any:
@@ -46,7 +47,7 @@ class SkewedDatetime(TrueDatetime, metaclass=_Kind):
 
 
 def skew() -> None:
-    """Must run before any module imports these names."""
+    """Replaces `time.time` and `datetime.datetime`. It must run before any module imports them."""
     time.time = skewed_time
     datetime.datetime = SkewedDatetime  # type: ignore[misc]
 

@@ -1,7 +1,6 @@
-"""A small compile on the cluster, its operator behind a fault proxy, and the promises that must hold after any fault.
+"""Runs a small compile on the cluster, with an operator behind a fault proxy. Checks what must hold after any fault.
 
-The compile has every part of a run: two rounds, plans that make calls themselves, two worker pods, a
-bootstrap, guesses.
+The compile has every part of a run: two rounds, plans that make LM calls, two worker pods, a bootstrap and guesses.
 """
 
 import base64
@@ -33,13 +32,13 @@ CASE = Case(
 )
 PODS, THREADS = 2, 2
 A_POD = THREADS * CALLS_PER_CELL
-"""Calls lost with a pod: those of a cell for each thread. A bootstrap is a cell, too, but reports each call."""
+"""The calls that a pod loses when it dies: those of one cell in each thread. A bootstrap loses only one call."""
 A_PLAN = VALIDATION * CALLS_PER_CELL
-"""Calls of a wave that a plan runs itself."""
+"""The calls of a wave that a plan runs itself."""
 UNREAD = THREADS
-"""Further calls lost with a pod whose output vanishes: those printed since the operator read it last."""
+"""The further calls that are lost if a pod's log vanishes: those printed since the operator last read it."""
 ENDING = PODS * THREADS * CALLS_PER_CELL + TRAIN * BOOTSTRAPS * CALLS_PER_CELL
-"""Calls that start at most after the end of a run: pods finish their current cells, or a bootstrap."""
+"""The most calls after the end of a run, since pods finish their current cells or a bootstrap."""
 
 GROUP = "/apis/dspy-swarm.dev/v1alpha1"
 SETTINGS = {
@@ -52,24 +51,24 @@ SETTINGS = {
     "worker_image": "dspy-swarm/worker:dev",
 }
 READ_WITHIN = 3.0
-"""Seconds: longer than the time between two reads of a pod's output."""
+"""Seconds, more than between two reads of a pod's log."""
 RESYNCS = 1
-"""Consecutive complete looks without a write that show an idle operator."""
+"""An operator is idle if it lists Compilations more often than this without a write."""
 QUIET = 2.0
-"""Seconds in which the requests of an idle operator are counted."""
+"""Seconds during which a test counts the requests of an idle operator."""
 IDLE_READS = 40
-"""More requests than this in QUIET seconds are a loop: an idle operator lists everything every 3 seconds."""
+"""The most requests of an idle operator in QUIET seconds. It lists everything every 3 seconds."""
 PUBLISHED = {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
 
 
 def failed(reason: str) -> dict[str, tuple[str, str]]:
-    """The conditions of a run that ended without an artifact."""
+    """Returns the conditions of a run that failed for this reason."""
     return {"Ready": ("False", reason), "Stalled": ("True", reason), "Succeeded": ("False", reason)}
 
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """Facts about an undisturbed run."""
+    """Facts about a run without faults."""
 
     stock: StockRun
     bill: Bill
@@ -82,11 +81,11 @@ class Undisturbed:
 
 @dataclass
 class Told:
-    """A Compilation's statuses, look by look.
+    """Records the statuses of a Compilation, each time that the test looks.
 
     Attributes:
-        runs: their ids.
-        falls: figures that decreased although they may only grow.
+        runs: the ids of the runs that the statuses named.
+        falls: descriptions of figures that became smaller although they may only grow.
     """
 
     runs: set[str] = field(default_factory=set)
@@ -113,7 +112,8 @@ class Stage:
     """A namespace with a provider, and an operator that serves only this namespace, through `proxy`.
 
     Attributes:
-        operators: how many serve it; a case may add another. harmed_at: the moment of the fault, by the wall clock.
+        operators: how many operators serve the namespace. A case may add another.
+        harmed_at: the moment of the fault, by the wall clock.
     """
 
     namespace: Namespace
@@ -127,28 +127,28 @@ class Stage:
     harmed_at: float | None = None
     told: Told = field(default_factory=Told)
 
-    # What happens.
+    # Actions of a case
 
     def begin(self, **spec: Any) -> None:
-        """kubectl apply. The provider counts from here; settings of its answers stay."""
+        """Creates the Compilation. The provider's requests count from now on; its faults stay."""
         self.counted_from += self.requests()
         manifest = small(self.name, **spec)
         manifest["metadata"]["namespace"] = self.namespace.name
         self.api.send("POST", self.path(""), manifest)
 
     def harms(self) -> None:
-        """Marks the moment of the fault: calls read before it must not be paid for again."""
+        """Marks the moment of the fault. The run must not pay again for calls that the operator read before it."""
         self.harmed_at = time.time()
 
     def ready(self) -> None:
-        """The provider is in its initial state, and nothing of another case is left."""
-        # After an absence of the node, its pods become reachable only after some time.
+        """Resets the provider, and deletes what other cases have left."""
+        # After the node was disconnected, its pods become reachable only after some time.
         self.when(lambda: self.api.send("POST", f"{self._provider}/reset", {}) is not None)
         for found in self.api.get(self.path(""))["items"]:
             self.api.send("DELETE", self.path(found["metadata"]["name"]), {})
 
     def slow(self, seconds: float = 0.7) -> None:
-        """The provider answers slowly enough to catch pods at work."""
+        """Makes the provider answer slowly, so that a case can catch pods at work."""
         self.provider_faults(latency=f"constant:{seconds}")
 
     def provider_faults(self, **faults: Any) -> None:
@@ -164,7 +164,7 @@ class Stage:
     def merge(self, path: str, patch: Any) -> Any:
         return self.api.send("PATCH", path, patch, content="application/merge-patch+json")
 
-    # What is there.
+    # Facts about the cluster and the provider
 
     def path(self, name: str | None = None) -> str:
         name = self.name if name is None else name
@@ -185,33 +185,33 @@ class Stage:
         return found
 
     def requests(self) -> int:
-        """The number of requests to the provider that ended since the last `begin`."""
+        """Returns the number of requests to the provider that have ended since the last `begin`."""
         return int(self.api.get(f"{self._provider}/stats")["requests"]) - self.counted_from
 
     def bill(self) -> Bill:
-        """The bill since the last `begin`."""
+        """Returns the provider's bill since the last `begin`."""
         return Bill.of(self.api.get(f"{self._provider}/requests?after={self.counted_from}")["requests"])
 
     def attempts(self, role: str) -> int:
-        """The highest number of an attempt by the operator."""
+        """Returns the highest number of an attempt among the Jobs of a role."""
         jobs = [json.loads(call.body) for call in self.proxy.writes if (call.verb, call.resource) == ("create", "jobs")]
         labels = [job["metadata"]["labels"] for job in jobs]
         found = [int(each["dspy-swarm.dev/attempt"]) for each in labels if each["dspy-swarm.dev/role"] == role]
         return max(found, default=0)
 
     def ours(self, kind: str) -> list[Manifest]:
-        """Objects of a plural that the operator made, of all runs."""
+        """Returns all objects of a kind, given by its plural, that the operator made for any run."""
         query = "labelSelector=app.kubernetes.io/managed-by%3Ddspy-swarm,dspy-swarm.dev/compilation-uid"
         found: list[Manifest] = self.api.get(f"{self.core(kind)}?{query}")["items"]
         return found
 
-    # Moments.
+    # Moments that a case waits for
 
     def when(self, happens: Callable[[], Any], seconds: float = 150) -> Any:
-        """Returns the result of the function, as soon as that is true."""
+        """Calls the function until its result is true, and returns the result."""
         deadline = time.monotonic() + seconds
         while True:
-            # The API server itself may be unreachable.
+            # The fault may make the API server unreachable.
             with contextlib.suppress(OSError, HTTPException, Refused):
                 if found := happens():
                     return found
@@ -220,7 +220,7 @@ class Stage:
             time.sleep(0.25)
 
     def pod(self, role: str, phase: str = "Running") -> Manifest:
-        """A pod of a role ("plan", "work") in a phase, as soon as it exists. Pending: in that phase or a later one."""
+        """Waits for a pod of a role ("plan", "work") in this phase, and returns it. "Pending" stands for any phase."""
 
         def there() -> Manifest | None:
             found = [pod for pod in self.ours("pods") if pod["metadata"]["labels"]["dspy-swarm.dev/role"] == role]
@@ -229,7 +229,7 @@ class Stage:
         return self.when(there)  # type: ignore[no-any-return]
 
     def config_map(self, kind: str) -> Manifest:
-        """One of our ConfigMaps of a kind ("run", "tasks", "results", "assignment"), as soon as there is one."""
+        """Waits for a ConfigMap of a kind ("run", "tasks", "results", "assignment"), and returns it."""
 
         def there() -> Manifest | None:
             found = self.ours("configmaps")
@@ -238,30 +238,30 @@ class Stage:
         return self.when(there)  # type: ignore[no-any-return]
 
     def paid(self, requests: int) -> None:
-        """Waits until the provider has had this number of requests."""
+        """Waits until the provider has answered so many requests."""
         self.when(lambda: self.requests() >= requests)
 
     def over(self, seconds: float = 360) -> Manifest:
-        """The Compilation, when its run has ended."""
+        """Waits until the run has ended, and returns the Compilation."""
         return self.when(lambda: (found := self.find()) and is_over(found) and found, seconds)  # type: ignore[no-any-return]
 
     def _status(self) -> str:
         found = self.find()
         return json.dumps(found and found.get("status"), indent=1)
 
-    # What must hold.
+    # Assertions
 
     def holds(
         self, *, lost: int = 0, saved: int = 0, restarts: bool = False, forgets: bool = False, unseen: bool = False
     ) -> Manifest:
-        """The run ends as if undisturbed, and leaves nothing behind.
+        """Asserts that the run ends as a run without faults does, and leaves nothing behind.
 
         Args:
-            lost: the most calls paid for beyond those of an undisturbed run: in flight at the fault, or repeated.
-            saved: the most calls fewer than stock makes, because the provider's log lost them.
-            restarts: whether the operator's process may end by itself, for its kubelet to restart it.
-            forgets: whether the journal itself was harmed, so that known results may disappear.
-            unseen: whether pods unknown to this Compilation called the provider, too.
+            lost: how many calls more than a run without faults it may pay for, in flight at the fault or repeated.
+            saved: how many calls fewer than stock it may show, because the provider's log lost them.
+            restarts: whether the operator's process may end by itself, so that its kubelet restarts it.
+            forgets: whether the fault damaged the journal, so that known results may disappear.
+            unseen: whether pods that do not belong to this Compilation also called the provider.
         """
         assert self.reference is not None
         compilation = self.over()
@@ -279,16 +279,16 @@ class Stage:
         return compilation
 
     def costs(self, lost: int, saved: int, *, told: bool = True) -> None:
-        """Only necessary calls were paid for, and the status reports them. Requires that no pod is left.
+        """Asserts that the run paid only for necessary calls, and that its status reports them. No pod may be left.
 
         Args:
-            told: whether the status can know all of them.
+            told: whether the status can know all paid calls.
         """
         assert self.reference is not None
         bill, usual = self.bill(), self.reference.bill.again
         again = bill.again - usual
         print(f"{len(bill)} calls, {again.total()} of them again, {lost} at most")
-        # Stock's cache makes each call once; concurrent pods may repeat a call.
+        # With its cache, stock makes each call once. Concurrent pods may repeat a call.
         assert self.reference.stock.requests - saved <= len(bill) <= self.reference.requests + lost
         assert again.total() <= lost, again
         if self.harmed_at is not None:
@@ -303,7 +303,7 @@ class Stage:
             assert usage["calls"] + repeated >= len(bill) - usual.total(), usage
 
     def tells(self, forgets: bool) -> None:
-        """The operator's statuses and Events never went back, were not repeated over and over, and hold no secret."""
+        """Asserts that the operator's statuses and Events never went back, did not repeat, and hold no secret."""
         found = self.find()
         assert found is not None
         assert forgets or not self.told.falls, self.told.falls
@@ -325,7 +325,7 @@ class Stage:
         assert not any(API_KEY.encode() in each for each in kept)
 
     def ends(self, reason: str, says: str = "", *, more: int = ENDING) -> Manifest:
-        """The run fails with this reason, makes at most `more` calls that were in flight, and leaves nothing."""
+        """Asserts that the run fails with this reason, then makes at most `more` calls, and leaves nothing behind."""
         compilation = self.over()
         asked = self.requests()
         assert conditions(compilation) == failed(reason), compilation["status"]
@@ -336,8 +336,8 @@ class Stage:
         return compilation
 
     def settles(self, *, restarts: bool = False) -> None:
-        """A run is over: no pod or Job is left, its status is of the newest spec, the operator is idle, and nobody
-        calls the provider."""
+        """Asserts that nothing of a run goes on: no pod or Job is left, the operator is idle, and nobody calls the
+        provider. The status is that of the newest spec."""
         self.when(lambda: not self.ours("jobs") and not self.ours("pods"))
         asked = self.requests()
         compilation = self.find()
@@ -348,10 +348,10 @@ class Stage:
         assert self.requests() == asked
 
     def rests(self, *, restarts: bool = False) -> None:
-        """The operator is idle: it looks at everything, writes nothing, sends few requests, and did not crash."""
+        """Asserts that the operator is idle: it lists the cluster, writes nothing, sends few requests, and runs on."""
         began = time.monotonic()
         self.when(lambda: self.resyncs(began) > RESYNCS * self.operators, seconds=60)
-        # An operator killed at its last write sends many requests at its start.
+        # An operator that was killed at its last write sends many requests when it starts again.
         self.when(lambda: len(self.late) <= IDLE_READS, seconds=10)
         exits = sum(len(rule.hit) for rule in self.proxy.rules) + 1 if restarts else 0
         assert len(self.operator.exits) <= exits, self.operator.log[-3000:]
@@ -360,22 +360,22 @@ class Stage:
 
     @property
     def late(self) -> list[Call]:
-        """The operator's latest requests."""
+        """Returns the operator's requests of the last seconds."""
         return [call for call in self.proxy.seen if call.at > time.monotonic() - QUIET]
 
     def resyncs(self, began: float) -> int:
-        """The number of complete looks since `began` and the last write."""
+        """Returns how often the operator has listed Compilations since `began` and since its last write."""
         quiet = max([began, *(call.at for call in self.proxy.writes)])
         looks = [call for call in self.proxy.seen if (call.verb, call.resource) == ("list", "dspycompilations")]
         return sum(call.at > quiet for call in looks)
 
     def vanishes(self) -> None:
-        """A deleted Compilation takes everything with it."""
+        """Deletes the Compilation, and asserts that all its objects disappear."""
         self.delete()
         self.gone()
 
     def gone(self) -> None:
-        """Nothing of it is left."""
+        """Waits until neither the Compilation nor any of its objects is left."""
         self.when(lambda: self.find() is None)
         for kind in ("jobs", "pods", "configmaps"):
             self.when(lambda kind=kind: not self.ours(kind))  # type: ignore[misc]
@@ -386,7 +386,7 @@ def conditions(compilation: Manifest) -> dict[str, tuple[str, str]]:
 
 
 def small(name: str, **spec: Any) -> Manifest:
-    """The Compilation of CASE. `spec` replaces whole fields of its spec."""
+    """Returns the Compilation of CASE. `spec` replaces whole fields of its spec."""
 
     def data(file: str, limit: int) -> Manifest:
         return {"configMap": {"name": "triage-data", "key": f"{file}.jsonl"}, "limit": limit}

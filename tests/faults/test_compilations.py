@@ -1,4 +1,4 @@
-"""People change, delete and recreate the Compilation, its namespace and its kind, at any moment."""
+"""A run survives users who edit, delete or recreate its Compilation, and people who delete its namespace or the CRD."""
 
 import time
 from collections.abc import Callable
@@ -51,14 +51,14 @@ def test_a_deleted_compilation_leaves_nothing(stage: Stage, policy: str, moment:
 @moments(*of_the_day(["planning", "working", "published"]))
 @pytest.mark.fault("Compilation deleted and made anew")
 def test_a_recreated_compilation_takes_over_nothing(stage: Stage, moment: Moment) -> None:
-    """The new Compilation takes over nothing from the old one."""
+    """The new Compilation has the same name as the deleted one, but another uid, so it uses none of its results."""
     stage.slow(0.3)
     stage.begin()
     moment(stage)
     stage.delete()
     stage.when(lambda: stage.find() is None)
     stage.begin()
-    # Pods of the old Compilation finish their cells, and those that they begin until Kubernetes deletes them.
+    # Pods of the old Compilation go on with cells until Kubernetes deletes the pods.
     stage.holds(lost=ENDING + PODS * A_POD, unseen=True)
 
 
@@ -118,13 +118,13 @@ def annotate(stage: Stage) -> None:
 def test_an_edited_compilation_publishes_its_newest_generation(
     stage: Stage, edit: Callable[[Stage], None], moment: Moment
 ) -> None:
-    """The newest generation is published; only a requested rerun pays again."""
+    """Only a requested rerun pays again for results. Other edits reuse them."""
     assert stage.reference
     stage.slow(0.3)
     stage.begin()
     moment(stage)
     edit(stage)
-    # A plan does not wait for the calls of its threads; workers finish their cells.
+    # At its end, a plan does not wait for calls in flight. A worker finishes its cells.
     in_flight = THREADS if edit in (change, there_and_back, pause, pause_shortly) else 0
     stage.holds(lost=stage.reference.requests if edit is ask else in_flight)
 
@@ -153,7 +153,7 @@ def test_a_namespace_can_be_deleted_during_a_run(
 @pytest.mark.fault("kind of Compilations deleted and brought back")
 @pytest.mark.parametrize("role", ["work"])
 def test_the_crd_can_be_deleted_during_a_run(stage: Stage, cluster: Cluster, role: str) -> None:
-    """Kubernetes deletes all Compilations and their objects. kopf ends; the operator serves later Compilations."""
+    """Kubernetes deletes all Compilations and their objects. The operator restarts, and serves later Compilations."""
     stage.slow()
     stage.begin()
     stage.pod(role)

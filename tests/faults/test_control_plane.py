@@ -1,4 +1,4 @@
-"""Parts of Kubernetes die, or freeze, on the node; no other case runs meanwhile."""
+"""A run survives parts of Kubernetes that die or freeze on the node. No other case runs at the same time."""
 
 import json
 import os
@@ -24,17 +24,17 @@ pytestmark = pytest.mark.alone
 
 PARTS = ["kube-apiserver", "etcd", "kube-controller-manager", "kube-scheduler", "kubelet", "containerd"]
 LOST = dict.fromkeys(("kubelet", "containerd"), PODS * (A_POD + UNREAD))
-"""Repeated calls by failed part; none for the others. A kubelet that returns may end pods that it no longer knows."""
+"""The calls repeated after the failure of a part, if any. A restarted kubelet may end pods that it does not know."""
 STILL = 15.0
-"""Seconds: longer than a worker of the compile runs."""
+"""Seconds, longer than a worker of the compile runs."""
 
 
 def process(cluster: Cluster, part: str) -> int | None:
-    """The process id of a part of Kubernetes on this machine; None while it restarts."""
+    """Returns the process id of a part of Kubernetes on this machine, or None while the part restarts."""
     try:
         processes = run("docker", "top", node.name(cluster), "-eo", "pid,args", env=cluster.setup.env)
     except CommandError:
-        # A control group disappeared while its processes were counted.
+        # A control group disappeared while docker listed its processes.
         return None
     for line in processes.splitlines()[1:]:
         pid, program, *_ = line.split()
@@ -93,7 +93,7 @@ urllib.request.urlopen(urllib.request.Request(sys.argv[5], body), context=contex
 
 @contextmanager
 def out_of_space(cluster: Cluster, folder: Path) -> Iterator[None]:
-    """etcd takes no write that makes it larger, as when its quota is used up."""
+    """Makes etcd refuse writes within the block, as if etcd had used up its quota of space."""
     files = []
     for name in ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key"):
         text = node.on_node(cluster, "cat", f"/etc/kubernetes/pki/etcd/{name}")
@@ -103,7 +103,7 @@ def out_of_space(cluster: Cluster, folder: Path) -> Iterator[None]:
     address = next(each for each in addresses if "." in each)
 
     def alarm(action: str) -> None:
-        # etcd's own tool is not on the node; it answers HTTP as well.
+        # The node does not have etcd's own tool, but etcd also accepts HTTP.
         run(sys.executable, "-c", ALARM, action, *files, f"https://{address}:2379/v3/maintenance/alarm")
 
     alarm("ACTIVATE")
@@ -126,12 +126,12 @@ def test_a_run_survives_a_full_etcd(stage: Stage, cluster: Cluster, tmp_path: Pa
 
 
 LIMIT = 100
-"""LM calls: more than the run needs, but fewer than it would make without counting a pod given up as lost."""
+"""LM calls: more than the run needs, but fewer than it would make if a lost pod's spending did not count."""
 
 
 @pytest.mark.fault("kubelet standing still while a pod is deleted, under a limit")
 def test_the_spending_of_a_pod_given_up_as_lost_counts(stage: Stage, cluster: Cluster) -> None:
-    """Its spending counts, though nobody can read it any more."""
+    """Nobody can read the log of this pod, but its spending counts."""
     stage.slow(2)
     stage.begin(limits={"lmCalls": LIMIT})
     stage.paid(20)
@@ -141,7 +141,7 @@ def test_the_spending_of_a_pod_given_up_as_lost_counts(stage: Stage, cluster: Cl
     with standing_still(pid):
         stage.drop("pods", pod["metadata"]["name"], gracePeriodSeconds=1)
         time.sleep(90)
-    stage.when(lambda: stage.requests() > 0)  # the node's pods are reachable again
+    stage.when(lambda: stage.requests() > 0)  # waits until the node's pods are reachable again
     stage.provider_faults()
     found = stage.over()
     stage.settles()

@@ -1,4 +1,4 @@
-"""An installation with every restriction, and an installation that is removed before its pods."""
+"""An installation with every restriction compiles, and an uninstalled operator's pods can be released."""
 
 import json
 from collections.abc import Iterator
@@ -21,8 +21,10 @@ OPERATOR = f"system:serviceaccount:{HOME}:{NAME}"
 
 @pytest.fixture(scope="module")
 def team(cluster: testbed.Cluster) -> Iterator[Namespace]:
-    """A namespace that a second release serves, with a Role in it and no ClusterRole. Both namespaces enforce the
-    restricted Pod Security Standard."""
+    """Yields a namespace that a second release of the chart serves, with a Role and without a ClusterRole.
+
+    The namespaces of release and runs enforce the restricted Pod Security Standard.
+    """
     home = Namespace(cluster, HOME)
     home.delete()
     home.create()
@@ -116,7 +118,7 @@ def test_a_restricted_operator_compiles_and_can_change_only_its_own_objects(team
 
 @pytest.mark.fault("operator upgraded while a run is under way")
 def test_an_upgrade_during_a_run_repeats_no_call(team: Namespace) -> None:
-    """Another setting leads to another pod of the operator, which resumes the run."""
+    """An upgrade with another setting replaces the operator's pod, and the new pod resumes the run."""
     programs, requests = [], []
     for name in ("alone", "upgraded"):
         team.reset_provider()
@@ -154,5 +156,5 @@ def test_the_documented_uninstall_command_releases_pods(stage: Stage, cluster: t
 
 
 def is_held(pod: Manifest) -> bool:
-    """Whether a deleted pod, whose containers have ended, exists only because of its finalizers."""
+    """Returns whether only finalizers keep a deleted pod, whose containers have ended."""
     return "deletionTimestamp" in pod["metadata"] and pod["status"]["phase"] in ("Succeeded", "Failed")

@@ -1,4 +1,4 @@
-"""The local driver: its processes die, its folder is damaged, its provider fails."""
+"""A run of the local driver survives dead processes, a damaged folder and a failing provider."""
 
 import os
 import random
@@ -20,11 +20,11 @@ from support.kills import kill_one, processes, wait_for_requests
 from support.sampling import of_the_day
 
 LATENCY = "0.5"
-"""Seconds: longer than a worker needs to notice that nobody reads its output."""
+"""Seconds of an answer, longer than a worker needs to notice that nobody reads its output."""
 IN_FLIGHT = 2 * 4
-"""Calls in flight in the threads of two workers; a plan has half as many threads."""
+"""The calls in flight in the threads of two workers. A plan has half as many threads."""
 UNHEARD = 2 * IN_FLIGHT
-"""The same when the driver is killed: unread results, and calls begun before the workers notice, are lost, too."""
+"""The calls lost with a killed driver: also unread results, and calls that workers begin before they notice."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def undisturbed(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> int:
 
 
 def goes_on(provider: Any, folder: Path, stock: StockRun, most: int) -> None:
-    """Runs the same command again: the winner of stock, for at most this number of requests in all."""
+    """Runs the same command again. Asserts stock's winner, for at most so many requests in all."""
     again = run_local(CASE.manifest(provider.url), folder)
     assert again.status == 0, again.output
     assert again.program == stock.program
@@ -56,7 +56,7 @@ def goes_on(provider: Any, folder: Path, stock: StockRun, most: int) -> None:
 @pytest.mark.parametrize(
     ("victim", "after"),
     [
-        # Of sixty requests, workers make the 13th to the 30th, and the two plans make the others.
+        # The run makes sixty requests. Workers make the 13th to the 30th, and the two plans make the others.
         case(f"local {victim} killed", victim, after, id=f"local {victim} killed after {after} requests")
         for victim, moments in {"driver": (10, 27, 50), "plan": (10, 50), "work": (20, 27)}.items()
         for after in of_the_day(moments)
@@ -107,7 +107,7 @@ def doubled(shard: Path, chance: random.Random) -> None:
 
 @pytest.fixture(scope="module")
 def finished(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The journal of a run that lacks only its artifact."""
+    """Returns the journal of a finished run whose artifact the test has deleted."""
     folder = tmp_path_factory.mktemp("finished")
     assert run_local(CASE.manifest(provider.url), folder).status == 0
     shutil.rmtree(folder / "journal" / "artifact")
@@ -117,7 +117,7 @@ def finished(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("harm", "goes_on"),
     [
-        # Missing results are paid for again. The flipped bit may be in a length, a header or a body.
+        # The run pays again for results that are cut off. The flipped bit may be in a length, a header or a body.
         case("local journal truncated", truncated, True),
         case("local journal with a bit flipped", flipped, None),
         case("local journal's file deleted", deleted, True),
@@ -135,7 +135,7 @@ def test_a_damaged_journal_never_changes_the_winner(
     harm: Callable[[Path, random.Random], None],
     goes_on: bool | None,
 ) -> None:
-    """The winner is the same; or the run ends with a message about the damage."""
+    """The run finds the same winner, or ends with a message about the damage."""
     chance = random.Random(1)
     shutil.copytree(finished, tmp_path / "journal")
     provider.reset()
@@ -238,7 +238,7 @@ def test_a_run_survives_a_failing_provider(
 def test_a_provider_that_never_answers_ends_the_run(
     provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, faults: dict[str, Any], reason: str
 ) -> None:
-    """The run ends with a message; later, the same command continues it."""
+    """The run ends with a message. Later, the same command continues it."""
     provider.reset()
     manifest = CASE.manifest(provider.url)
     manifest["spec"]["models"]["student"]["parameters"] = {"numRetries": 0}

@@ -1,4 +1,4 @@
-"""Somebody deletes or changes objects that the operator made or needs, in the middle of a run."""
+"""A run survives people who delete or change objects that the operator made or needs."""
 
 import json
 import signal
@@ -14,12 +14,12 @@ from support.cluster import Manifest, config_map
 from support.sampling import of_the_day, paired
 
 LATE = {"work": 27, "plan": 50}
-"""Calls paid for before the fault: nearly all of the round's workers, or of the last plan."""
+"""The calls paid for before the fault: nearly all calls of the round's workers, or of the last plan."""
 AT_ONCE = A_POD + UNREAD
-"""Calls lost with a pod whose output vanishes."""
+"""The calls lost with a pod whose log vanishes."""
 FINALIZER = "dspy-swarm.dev/gather"
 
-# Pods and Jobs.
+# Pods and Jobs
 
 
 def name(found: Manifest) -> str:
@@ -67,7 +67,7 @@ def suspend_job(stage: Stage, pod: Manifest) -> None:
 def take_job_owner(stage: Stage, pod: Manifest) -> None:
     job = f"{stage.core('jobs')}/{pod['metadata']['labels']['batch.kubernetes.io/job-name']}"
     stage.merge(job, {"metadata": {"ownerReferences": None}})
-    # Nobody would collect an object without an owner.
+    # Kubernetes does not delete an object without an owner, so the test deletes it.
     delete_job(stage, pod)
 
 
@@ -77,7 +77,7 @@ def expire_job(stage: Stage, pod: Manifest) -> None:
 
 
 def caught(stage: Stage, role: str) -> Manifest:
-    """A pod that has nearly finished its work."""
+    """Returns a pod that has nearly finished its work."""
     stage.paid(LATE[role])
     return stage.pod(role)
 
@@ -85,7 +85,7 @@ def caught(stage: Stage, role: str) -> Manifest:
 @pytest.mark.parametrize(
     ("harm", "role", "lost"),
     [
-        # A worker finishes its cells within the grace period; a plan does not wait for its calls in flight.
+        # In its grace period, a worker finishes its cells. A plan does not wait for calls in flight.
         *(
             case(kind, harm, role, lost, id=f"{kind}, {role}")
             for (kind, harm), (role, lost) in paired(
@@ -99,7 +99,7 @@ def caught(stage: Stage, role: str) -> Manifest:
         ),
         case("all pods of a run deleted at once", delete_all_pods, "work", PODS * AT_ONCE),
         case("finalizer taken off a pod", take_finalizer, "work", AT_ONCE),
-        # Nobody reads its output from then on.
+        # Without our labels, the operator no longer reads the pod's log.
         case("label taken off a pod", take_pod_labels, "work", AT_ONCE),
         case("Job suspended by hand", suspend_job, "work", 0),
         case("owner taken off a Job", take_job_owner, "work", 0),
@@ -120,8 +120,8 @@ def test_a_run_survives_deleted_and_edited_pods_and_jobs(
 
 @pytest.mark.fault("ended pod deleted before it was read")
 @pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
-def test_our_finalizer_keeps_a_pod_until_it_is_read(stage: Stage, role: str) -> None:
-    """Only its termination message is left: its output is gone with its container."""
+def test_our_finalizer_keeps_a_pod_until_the_operator_has_read_it(stage: Stage, role: str) -> None:
+    """The log of the pod disappears with its container, so the operator can read only the termination message."""
     stage.slow(0.3)
     stage.begin()
     pod = caught(stage, role)
@@ -134,7 +134,7 @@ def test_our_finalizer_keeps_a_pod_until_it_is_read(stage: Stage, role: str) -> 
     stage.holds(lost=10 + UNREAD if role == "plan" else AT_ONCE)
 
 
-# ConfigMaps of the journal.
+# ConfigMaps of the journal
 
 
 def delete_map(stage: Stage, found: Manifest) -> None:
@@ -142,7 +142,7 @@ def delete_map(stage: Stage, found: Manifest) -> None:
 
 
 def garble_map(stage: Stage, found: Manifest) -> None:
-    """The ConfigMap is immutable, so the test replaces it."""
+    """Replaces the ConfigMap by a damaged one, since an immutable ConfigMap cannot be changed."""
     delete_map(stage, found)
     metadata = {key: found["metadata"][key] for key in ("name", "labels", "annotations", "ownerReferences")}
     content = {key: dict.fromkeys(found[key], "Z2FyYmFnZQ==") for key in ("data", "binaryData") if key in found}
@@ -169,7 +169,7 @@ KINDS = ["run", "tasks", "results", "assignment"]
 def test_a_deleted_or_edited_journal_never_changes_the_winner(
     stage: Stage, kind: str, harm: Callable[[Stage, Manifest], None]
 ) -> None:
-    """While workers of the first round run: lost results are computed again. A changed request ends the run."""
+    """The run computes lost results again. A changed request ends the run."""
     stage.slow()
     stage.begin()
     stage.paid(LATE["work"])
@@ -189,7 +189,7 @@ def test_a_deleted_artifact_is_published_again(stage: Stage) -> None:
     stage.begin()
     stage.over()
     stage.drop("configmaps", f"{stage.name}-artifact")
-    # The operator first claims the name, then writes the data.
+    # The operator first creates an empty ConfigMap to claim the name, and writes the data later.
     stage.when(lambda: (stage.api.get(f"{stage.core('configmaps')}/{stage.name}-artifact") or {}).get("data"))
     stage.holds()
 
@@ -199,19 +199,19 @@ def test_a_foreign_artifact_is_not_overwritten(stage: Stage) -> None:
     stage.begin()
     stage.pod("work")
     theirs = config_map(f"{stage.name}-artifact", {"theirs": "yes"})
-    stage.drop("configmaps", f"{stage.name}-artifact")  # the run has claimed it
+    stage.drop("configmaps", f"{stage.name}-artifact")  # the run's empty ConfigMap
     stage.api.send("POST", stage.core("configmaps"), theirs)
     stage.ends("ArtifactConflict", "is not overwritten")
     assert stage.api.get(f"{stage.core('configmaps')}/{stage.name}-artifact")["data"] == {"theirs": "yes"}
     stage.drop("configmaps", f"{stage.name}-artifact")
 
 
-# Objects that the spec names.
+# Objects that the spec names
 
 
 @pytest.fixture
 def own_data(stage: Stage) -> dict[str, Any]:
-    """The spec's data, in a ConfigMap that this case may change."""
+    """Creates a ConfigMap with the data, which a case may change, and returns the spec's data field."""
     data = stage.api.get(f"{stage.core('configmaps')}/triage-data")["data"]
     stage.api.send("POST", stage.core("configmaps"), config_map(f"{stage.name}-data", data))
 
@@ -245,7 +245,7 @@ def test_data_that_stays_missing_ends_the_run(stage: Stage, own_data: dict[str, 
 
 @pytest.mark.fault("input ConfigMap changed in the middle of a run")
 def test_data_that_changes_ends_the_run(stage: Stage, own_data: dict[str, Any]) -> None:
-    """Results of two data sets are never mixed."""
+    """If the run went on, it would mix results of two data sets."""
     stage.slow()
     stage.begin(data=own_data)
     stage.pod("work")
@@ -289,7 +289,7 @@ def test_a_run_survives_a_quota(stage: Stage) -> None:
 
 @pytest.mark.fault("admission webhook for Jobs away for a while")
 def test_a_run_survives_a_webhook_that_does_not_answer(stage: Stage) -> None:
-    """The status names the webhook; once it answers, the run continues."""
+    """The status names the webhook. The run continues once the webhook is removed."""
     hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     nobody = {
         "name": "nobody.example.com",

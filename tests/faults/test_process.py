@@ -1,4 +1,4 @@
-"""The operator's process: killed, ended, stopped, doubled, absent, with a clock that jumps."""
+"""A run survives faults of the operator's process: it dies, stops, is absent, runs twice, or has a clock that jumps."""
 
 import signal
 import time
@@ -16,11 +16,11 @@ from support.cluster import OPERATOR_NAMESPACE, config_map
 from support.sampling import of_the_day, paired, sample
 
 STOPPED = 8.0
-"""Seconds: longer than a worker of the compile runs."""
+"""Seconds, longer than a worker of the compile runs."""
 MISSING = 5.0
-"""Seconds for which a ConfigMap is missing: less than `pending_deadline`, and time enough for the clock to jump."""
+"""Seconds for which a ConfigMap is missing. The clock jumps meanwhile, and `pending_deadline` is longer."""
 SOME_CALLS = 30
-"""Number of requests at which worker pods are in the middle of their work."""
+"""After so many requests, worker pods are in the middle of their work."""
 
 
 ROLES = ("plan", "work")
@@ -78,7 +78,7 @@ def test_a_run_survives_a_killed_stopped_or_absent_operator(
 
 @pytest.mark.fault("operator told to end within a write")
 def test_a_run_survives_an_operator_replaced_during_a_write(stage: Stage) -> None:
-    """Repeatedly, as by rolling updates."""
+    """The operator gets SIGTERM during every sixth write, as in repeated rolling updates."""
     rule = stage.proxy.add(
         lambda call: call.number % 6 == 5, harm.amid(lambda: stage.operator.send(signal.SIGTERM)), times=None
     )
@@ -99,7 +99,7 @@ def test_a_run_survives_two_operators(stage: Stage, second: Operator) -> None:
 
 
 PASSED = 8
-"""Writes of the successor before the old write arrives: the successor is rounds ahead."""
+"""The writes of the successor before the old write arrives. The successor is then some rounds ahead."""
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ PASSED = 8
 def test_a_run_survives_late_writes_of_an_operator_thought_dead(
     stage: Stage, successor: Operator, verb: str, resource: str
 ) -> None:
-    """Its node is disconnected during a write; its successor does the same write and continues; then the old write
-    arrives, and the old operator continues, too."""
+    """The node of the old operator is disconnected during a write. A successor does the same write and continues.
+    Then the old write arrives, and the old operator continues, too."""
     held = harm.Held()
     stage.proxy.add(lambda call: (call.verb, call.resource) == (verb, resource), held)
     stage.slow(0.3)
@@ -142,7 +142,7 @@ def test_a_run_survives_late_writes_of_an_operator_thought_dead(
 
 @pytest.fixture
 def second(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
-    """A second operator, over the same proxy."""
+    """Starts a second operator, whose requests pass the same proxy."""
     folder = tmp_path / "second"
     folder.mkdir()
     stage.operators = 2
@@ -152,7 +152,7 @@ def second(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
 
 @pytest.fixture
 def successor(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
-    """Another operator, not started yet."""
+    """Yields another operator, which the case starts."""
     folder = tmp_path / "successor"
     folder.mkdir()
     stage.operators = 2
@@ -186,7 +186,7 @@ def test_a_compilation_can_be_replaced_while_no_operator_runs(stage: Stage) -> N
     paid = stage.requests()
     stage.begin()
     assert paid
-    # Late calls of the old run's pods count, too.
+    # The provider also counts late calls of the old Compilation's pods.
     stage.holds(lost=stage.reference.requests if stage.reference else 0, unseen=True)
 
 
@@ -199,8 +199,8 @@ def test_a_compilation_can_be_replaced_while_no_operator_runs(stage: Stage) -> N
     ],
 )
 def test_a_run_survives_a_clock_that_jumps(stage: Stage, tmp_path: Path, jump: str) -> None:
-    """The clock jumps during a wait for a ConfigMap, a pod's grace period, and a run's time: no deadline passes early,
-    and no wait is endless."""
+    """The clock jumps while the operator waits for a ConfigMap, and during a grace period and the run's limit of time.
+    No deadline passes early, and no wait is endless."""
     stage.operator.halt(signal.SIGKILL)
     folder = tmp_path / "skewed"
     folder.mkdir()
@@ -229,7 +229,7 @@ def test_a_run_survives_a_clock_that_jumps(stage: Stage, tmp_path: Path, jump: s
 
 @pytest.mark.fault("an old operator goes on beside its successor")
 def test_an_operator_that_lost_its_lease_writes_nothing(stage: Stage, tmp_path: Path) -> None:
-    """The operator never writes again, and ends."""
+    """An operator that lost its Lease never writes again. It ends."""
     stage.operators = 2
     stage.operator.halt(signal.SIGTERM)
     with with_lease(stage, tmp_path / "old") as old:
@@ -248,13 +248,13 @@ def test_an_operator_that_lost_its_lease_writes_nothing(stage: Stage, tmp_path: 
 
 
 def holder(stage: Stage) -> str:
-    """The holder of the Lease."""
+    """Returns the holder of the Lease."""
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases"
     return str(stage.api.get(f"{leases}/{OPERATOR_NAMESPACE}")["spec"]["holderIdentity"])
 
 
 def with_lease(stage: Stage, folder: Path) -> Operator:
-    """A second operator, which writes only while it holds the Lease of the chart, in the chart's namespace."""
+    """Returns another operator, which writes only while it holds the chart's Lease."""
     folder.mkdir()
     lease = f"{OPERATOR_NAMESPACE}/{OPERATOR_NAMESPACE}"
     return stage.operator.twin(folder, environment={"SWARM_OPERATOR_LEASE": lease})

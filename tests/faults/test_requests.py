@@ -1,4 +1,4 @@
-"""The API server, or the network, answers wrongly, late or not at all; then correctly."""
+"""A run survives an API server or a network that answers wrongly, late or not at all for a while."""
 
 import random
 import time
@@ -17,13 +17,13 @@ WRITES = ("create", "patch", "delete")
 READS = ("get", "list")
 
 ENDS_KOPF = (401, 409, 410)
-"""Status codes that end the process in answer to kopf's own first list; its kubelet restarts it."""
+"""kopf ends the operator's process if its first list gets one of these status codes. The kubelet restarts it."""
 AWAY = 20.0
-"""Seconds: longer than several of the operator's delays between tries."""
+"""Seconds, longer than several of the operator's delays between tries."""
 
 
 def first(*verbs: str) -> Callable[[Call], bool]:
-    """Fits the first request of every kind (verb and resource)."""
+    """Returns a condition that the first request of every kind (verb and resource) fulfils."""
     seen: set[tuple[str, str]] = set()
 
     def fits(call: Call) -> bool:
@@ -45,7 +45,7 @@ def refusals(name: str, *codes: int, **options: bool) -> Any:
     "codes", [refusals("passing", 403, 429, 500, 503, 504, some=True), refusals("ending kopf", *ENDS_KOPF)]
 )
 def test_a_run_survives_a_failure_of_every_kind_of_request(stage: Stage, codes: tuple[int, ...]) -> None:
-    """Requests fail with one of the codes, each day with another. kopf's own requests fail, too."""
+    """The first request of each kind fails with one of the codes, also requests of kopf, the operator's framework."""
     faults = [harm.answered(code, retry_after=2 if code == 429 else None) for code in codes]
     rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
@@ -83,7 +83,7 @@ def test_a_run_survives_a_failure_of_every_kind_of_request(stage: Stage, codes: 
 def test_a_rejected_write_ends_the_run_or_is_repeated(
     stage: Stage, verb: str, resource: str, reason: str | None
 ) -> None:
-    """A body that the API server will never accept ends the run with a message. A failed delete is repeated."""
+    """If the API server rejects a body, the run ends with a message. The operator repeats a rejected delete."""
     rule = stage.proxy.add(lambda call: (call.verb, call.resource) == (verb, resource), harm.answered(422))
     stage.begin()
     if reason:
@@ -108,7 +108,7 @@ TRANSPORT = [
             "answer after the client's patience": harm.answered_late(5),
         },
     ),
-    # kopf ends if it cannot read a list; it lists anew every few minutes.
+    # kopf, the operator's framework, ends the process if it cannot read a list. It lists every few minutes.
     transport(
         "ending kopf",
         {
@@ -122,7 +122,7 @@ TRANSPORT = [
 @pytest.mark.parametrize("stage", [{"request_timeout": 3, "log_timeout": 3}], indirect=True, ids=[""])
 @pytest.mark.parametrize("faults", TRANSPORT)
 def test_a_run_survives_disturbed_connections(stage: Stage, faults: list[Fault]) -> None:
-    """Every kind of request meets one of the faults; each day another."""
+    """Every kind of request meets one of the faults, each day another."""
     rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
     stage.holds(restarts=harm.garbled in faults)
@@ -167,12 +167,12 @@ def test_a_run_survives_an_api_server_that_refuses_connections(stage: Stage) -> 
     ],
 )
 def test_a_run_survives_the_failure_of_all_requests_for_a_while(stage: Stage, code: int) -> None:
-    """kopf itself ends the process after 54 seconds of errors."""
+    """kopf, the operator's framework, ends the process after 54 seconds of errors."""
     stage.slow()
     stage.begin()
     stage.pod("work")
     rule = stage.proxy.add(lambda call: True, harm.answered(code), times=None)
-    # Open watches must fail, too.
+    # The closed port also ends open watches.
     stage.proxy.close_port()
     stage.proxy.open_port()
     time.sleep(65 if code == 503 else AWAY)
@@ -190,7 +190,7 @@ def test_a_run_survives_the_failure_of_all_requests_for_a_while(stage: Stage, co
     ],
 )
 def test_a_run_survives_output_that_cannot_be_read(stage: Stage, fault: Fault, times: int) -> None:
-    """Unreadable output counts as missing: its cells run again, and no record is invented. It costs one or two of three
+    """Cells whose output cannot be read run again, and the operator invents no record. This uses up one or two of three
     attempts."""
     since = time.monotonic()
     rule = stage.proxy.add(
@@ -205,7 +205,7 @@ def test_a_run_survives_output_that_cannot_be_read(stage: Stage, fault: Fault, t
 @pytest.mark.fault("stale reads after a restart")
 @pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
 def test_a_run_survives_reads_from_a_stale_cache(stage: Stage, role: str) -> None:
-    """The new process sees old state; the API server checks its writes, so nothing is done twice."""
+    """The new process reads old state. The API server checks its writes, so the operator does nothing twice."""
     cache = harm.StandingStill()
     stage.proxy.add(lambda call: call.verb in READS and call.resource != "pods/log", cache, times=None)
     stage.slow()

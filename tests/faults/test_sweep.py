@@ -1,4 +1,4 @@
-"""At every single write of a run: the operator is killed before or after it, its answer is lost, it is sent twice."""
+"""A run survives a fault at every write: the operator dies before or after it, its answer is lost, or it repeats."""
 
 import re
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from faults.proxy import Call, Fault, Rule
 from faults.stage import Stage, Undisturbed
 
 MOST_WRITES = 40
-"""Writes of an undisturbed run. The number varies by a few: status writes in the same second are merged."""
+"""The writes of a run without faults. Their number varies by a few, since status writes in one second are merged."""
 SOME = (3,)
-"""Runs that take place with every change."""
+"""The runs that take place with every change."""
 
 
 FAULTS: dict[str, Callable[[Stage], Fault]] = {
@@ -23,21 +23,21 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
     "write sent twice": lambda stage: harm.twice,
 }
 ROUNDS = 4
-"""How often a run has each fault."""
+"""How many times a run has each fault."""
 RUNS = MOST_WRITES // ROUNDS
 VARYING = {("patch", "dspycompilations/status"), ("create", "events")}
-"""The number of these writes depends on timing: writes in the same second are merged."""
+"""The number of these writes depends on timing, since writes in one second are merged."""
 
 
 def written(call: Call) -> tuple[str, str, str]:
-    """The identity of a write across runs: its verb, its resource, and its name without the parts that differ."""
+    """Returns what identifies a write in every run: its verb, its resource, and the same part of its name."""
     of_run = re.search(r"-[0-9a-f]{10}-([a-z]+\d*(?:-\d+)?)", call.name)
     kind = of_run[1] if of_run else call.name.rpartition("-")[2] if call.resource == "configmaps" else ""
     return call.verb, call.resource, kind
 
 
 def always(write: tuple[str, str, str]) -> bool:
-    """Whether every run has it. The number of ConfigMaps with results (attempt 0) depends on the number of looks."""
+    """Returns whether every run has this write. The number of ConfigMaps with results varies with the passes."""
     verb, resource, kind = write
     return (verb, resource) not in VARYING and not re.fullmatch(r"r\d+-0", kind)
 
@@ -45,7 +45,7 @@ def always(write: tuple[str, str, str]) -> bool:
 @pytest.mark.parametrize("first", [pytest.param(n, marks=[pytest.mark.some] * (n in SOME)) for n in range(RUNS)])
 @every_kind(FAULTS)
 def test_a_run_survives_every_fault_at_every_write(stage: Stage, first: int) -> None:
-    """A run has its faults at even distances; all runs together have each kind at each write of an undisturbed run."""
+    """A run has its faults at even distances. All runs together have each kind of fault at each write."""
     assert stage.reference
     usual = [written(call) for call in stage.reference.writes]
     faults = list(FAULTS.values()) * ROUNDS

@@ -1,7 +1,7 @@
-"""Faults of watches.
+"""A run survives faults of the operator's watches.
 
-A watch only wakes a pass, which looks at everything anew: at worst it wakes none. Events that kopf does not understand
-end the process, by its design; a kubelet restarts it.
+An event of a watch only starts a pass, which observes the cluster anew, so a wrong event cannot mislead the operator.
+kopf, the operator's framework, ends the process at an event that it does not understand, and the kubelet restarts it.
 """
 
 from typing import Any
@@ -16,10 +16,10 @@ from support.sampling import DAY
 
 ON_AND_ON = None
 A_WHILE = 12
-"""The watches of a run."""
+"""The number of watches of a run."""
 WATCHED = ("dspycompilations", "jobs", "pods")
 Edits = list[tuple[harm.Edit, int | None]]
-"""Faults, each with the number of watches that it concerns."""
+"""Faults, each with the number of watches that it affects, or None for all."""
 
 SILENT: dict[str, tuple[harm.Edit, int | None]] = {"watch silent, connection alive": (harm.silent, ON_AND_ON)}
 PASSING: dict[str, tuple[harm.Edit, int | None]] = {
@@ -47,7 +47,7 @@ def watches(name: str, kinds: dict[str, tuple[harm.Edit, int | None]], ends: boo
 
 
 def by_threes() -> list[Any]:
-    """Faults that a process survives, one for each watch; each day in other combinations."""
+    """Returns groups of faults that a process survives, one for each watch. Groups change from day to day."""
     kinds = [*PASSING][DAY % len(PASSING) :] + [*PASSING][: DAY % len(PASSING)]
     return [
         watches(f"side by side, {at // 3 + 1}", {kind: PASSING[kind] for kind in kinds[at : at + 3]}, some=not at)
@@ -59,8 +59,8 @@ def by_threes() -> list[Any]:
     ("edits", "ends"), [watches("silent", SILENT, some=True), *by_threes(), watches("ending kopf", ENDING, ends=True)]
 )
 def test_a_run_survives_lost_repeated_and_reordered_events(stage: Stage, edits: Edits, ends: bool) -> None:
-    """A single fault concerns all watches; of several, each concerns one."""
-    # Watches that are open already precede the rule.
+    """A single fault affects all watches. Of several faults, each affects one watch."""
+    # The rule does not affect watches that are already open.
     rules = [
         stage.proxy.add(
             lambda call, at=at: call.verb == "watch" and WATCHED.index(call.resource) % len(edits) == at,  # type: ignore[misc]

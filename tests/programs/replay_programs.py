@@ -75,7 +75,7 @@ class One(dspy.Module):
 
 
 POISON = "You've billed me for express delivery al"
-"""How the 18th ticket of the validation set begins."""
+"""The 18th ticket of the validation set begins with these words."""
 
 
 class Poisoned(One):
@@ -105,7 +105,7 @@ class Deadly(One):
 
 
 Two = Triage
-"""Two predictors, the second with reasoning and typed outputs."""
+"""A program with two predictors. The second has reasoning and typed outputs."""
 
 
 TEAMS = {

@@ -1,4 +1,4 @@
-"""Simulated providers, one process for each seed; a server of forks for each pytest process."""
+"""The replay tests use one simulated provider for each seed, and one server of forks in each pytest process."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def server_of_forks() -> None:
 
 @pytest.fixture(scope="session")
 def providers() -> Iterator[Any]:
-    """seed -> a running provider; requests are counted from its last reset."""
+    """Yields a function that returns the running provider of a seed. It counts requests since its last reset."""
     running: dict[int, Any] = {}
     contexts = []
 

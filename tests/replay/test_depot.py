@@ -1,4 +1,4 @@
-"""A run works the same if the bodies of its journal are in another place."""
+"""A run has the same winner if it stores the bodies of its journal in a depot: a folder or an object store."""
 
 import shutil
 import signal
@@ -14,10 +14,12 @@ from swarm_wire.shards import read_folder
 
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 IN_FLIGHT = 2 * 4
-"""Calls in flight of two workers with four threads each."""
+"""The calls in flight of two workers with four threads each."""
 LATENCY, UNSAVED = 0.5, 1.5
-"""Seconds: of a call; and, at most, of work that a killed driver loses: bodies not yet written to the depot, until its
-workers notice."""
+"""The seconds of a call, and the most seconds of work that a killed driver loses.
+
+Workers lose the bodies that they have not yet written to the depot when they notice the driver's death.
+"""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The everyday loop on a laptop: run, edit, run again. The second run pays only for what is new."""
+"""A user runs a compile on a laptop, edits files, and runs it again. The second run pays only for what is new."""
 
 import json
 import shutil
@@ -89,8 +89,9 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path, Any], None]:
 
 @dataclass(frozen=True)
 class Edit:
-    """
-    Attributes: new: whether new calls are necessary.
+    """An edit of the user's files.
+
+    Attributes: new: whether it makes new calls necessary.
     """
 
     make: Callable[[Path, Any], None]
@@ -112,7 +113,7 @@ EDITS: dict[str, Edit] = {
 
 @pytest.fixture(scope="module")
 def before(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LocalRun]:
-    """A folder after its first run."""
+    """Returns a folder with the files and the journal of a first run."""
     provider = providers(1)
     folder = laid_out(tmp_path_factory.mktemp("edits") / "first", provider)
     first = run_file(folder, provider, "--journal", "mine")
@@ -147,7 +148,7 @@ def test_a_run_after_an_edit_pays_only_for_what_is_new(
 def test_an_edit_that_is_undone_is_not_paid_for_again(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
-    """This holds even if only the answers of the run that paid are kept."""
+    """The run with `--keep 0` keeps only the answers of the first run, and they are enough."""
     provider = providers(1)
     folder, first = copied(before, tmp_path / "edited")
     replaced("harbour.py", "Say which", "Name the one")(folder, provider)

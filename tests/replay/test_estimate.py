@@ -1,4 +1,4 @@
-"""An estimate makes no call, is near the real number of requests, and its limit is not below that number."""
+"""An estimate makes no LM call. It is near the real number of requests, and its limit is not below that number."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The first promise: the exact winner of stock DSPy."""
+"""A compile finds exactly the winner that stock DSPy finds."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def test_a_report_says_what_made_the_artifact(providers: Any, tmp_path: Path) ->
 
 
 def test_malformed_answers_are_handled_as_in_stock(tmp_path: Path) -> None:
-    """DSPy decides whether to repeat the call in another format or to fail the example."""
+    """If an answer is malformed, DSPy repeats the call in another format or fails the example. We change neither."""
     case = Case("", parameters={**SEARCH, "max_errors": 200}, program="Two")
     with running_provider(seed=2, malformed_rate=0.3, knowledge=KNOWLEDGE) as provider:
         stock = case.stock(provider)

@@ -1,4 +1,4 @@
-"""The report shows failed examples: their number, cause, place, and the first of them."""
+"""The report shows the number of failed examples, their cause, its location, and the first of these examples."""
 
 import json
 from pathlib import Path

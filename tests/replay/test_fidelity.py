@@ -1,8 +1,8 @@
-"""The first promise, for every optimizer: stock's winner, stock's ranking, and no request that stock would not make.
+"""With every optimizer, a compile has stock's winner and ranking, and makes no request that stock would not make.
 
-The table is optimizer x program x seed, each without guesses, with guesses, and without lookahead. `make fidelity` runs
-every optimizer on every program, each day with other seeds; FIDELITY=all runs all of it. By default each optimizer runs
-once, and every program at least once. `make older` runs a few rows on the older DSPy that we support.
+A row of the table is an optimizer, a program and a seed. Rows run without guesses, with guesses, and without lookahead.
+By default, each optimizer runs once, and every program at least once. `make fidelity` runs every optimizer on every
+program, each day with other seeds. FIDELITY=all runs every row. `make older` runs a few rows on DSPy 3.3.
 """
 
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ from swarm_worker.lookahead.guesses import WASTE
 
 @dataclass(frozen=True)
 class Row:
-    """A small optimizer: its name in the spec and its parameters in DSPy; `seeded`: it takes a seed."""
+    """A small optimizer with its name in the spec and its parameters in DSPy. If `seeded`, it takes a seed."""
 
     optimizer: str
     parameters: dict[str, Any] = field(default_factory=dict)
     seeded: bool = False
     metric: str = ""
     models: tuple[str, ...] = ()
-    """Roles that have a model of their own."""
+    """The roles that have their own model."""
 
 
 DEMOS = {"max_bootstrapped_demos": 2, "max_labeled_demos": 2}
@@ -76,7 +76,7 @@ ROWS = {
 }
 
 PROGRAMS = {"One": "exact", "Two": "calibrated", "Agent": "graded"}
-"""Program -> the metric that tells its candidates apart."""
+"""The metric for each program, which tells its candidates apart."""
 
 OTHERS = {
     "Async": "exact",
@@ -87,19 +87,19 @@ OTHERS = {
     "Twice": "partial",
 }
 FOR_OTHERS = ("random search", "infer rules", "copro", "miprov2", "simba", "gepa")
-"""Programs of other forms, and the optimizers that compile them (one of each kind)."""
+"""The optimizers, one of each kind, that compile programs of other forms."""
 
 UNSETTLED = {("simba", "Panel"): "Queue"}
-"""Programs for which stock itself has no fixed winner, and their replacements.
+"""Programs for which stock DSPy itself has no fixed winner, and the programs that replace them.
 
 A trace has its steps in the order in which threads ended, and SIMBA shows it to a model: stock found four winners in
 ten runs.
 """
 
 SEEDS = (1, 2, 3)
-"""Each seed is another provider and another draw of the optimizer."""
+"""Each seed leads to another provider and other random draws of the optimizer."""
 
-# Each optimizer once; optimizers that bootstrap are in `test_exact_winner.py`, too.
+# Each optimizer occurs once here. `test_exact_winner.py` also tests optimizers that bootstrap.
 FEW = [
     ("random search", "Two", 1),
     ("optuna", "One", 1),
@@ -125,7 +125,7 @@ ROWS_OF_ALL = [
 
 
 def rows_of_the_day(number: int) -> list[tuple[str, str, int]]:
-    """Each optimizer on each program, with a seed that depends on the number."""
+    """Returns each optimizer on each program, with a seed that depends on `number`."""
     pairs = list(dict.fromkeys((row, program) for row, program, _ in ROWS_OF_ALL))
     return [
         (row, program, seed)
@@ -210,6 +210,6 @@ RANKED = ["random search", "copro", "miprov2", "simba, rules only", "custom"]
 @pytest.mark.parametrize(
     ("name", "program"), [(row, program) for row in RANKED for program in PROGRAMS] if WHOLE else [("miprov2", "Two")]
 )
-def test_this_comparison_detects_a_wrong_winner(providers: Any, name: str, program: str) -> None:
+def test_the_comparison_with_stock_detects_a_wrong_winner(providers: Any, name: str, program: str) -> None:
     rankings = [stock(providers, name, program, seed).ranking for seed in SEEDS]
     assert sum(len(set(ranking)) >= min(3, len(ranking) - 1) for ranking in rankings) >= 2, rankings

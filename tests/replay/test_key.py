@@ -1,4 +1,4 @@
-"""A key is in the environment of processes, and in nothing that they leave behind."""
+"""Processes get keys in their environment, and leave no key behind in files and output."""
 
 import json
 import signal
@@ -18,11 +18,11 @@ KEYS: dict[str, Any] = {"SWARM_API_KEY_STUDENT": KEY, "SWARM_API_KEY_TEACHER": K
 CASE = Case(
     "triage", parameters={"num_candidate_programs": 1, "max_labeled_demos": 2}, train=6, validation=6, teacher=True
 )
-"""A case whose tasks contain the teacher: a model with its key."""
+"""A case whose tasks contain the teacher, which is a model with a key."""
 
 
 def test_the_local_drivers_folder_holds_no_key(tmp_path: Path) -> None:
-    """The folder holds no key in the middle of a run, when its tasks are there, or at its end."""
+    """The test searches the folder in the middle of a run, when it has tasks, and at the run's end."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[KEY]) as wants:
         manifest = CASE.manifest(wants.url)
         for model in manifest["spec"]["models"].values():
@@ -45,7 +45,7 @@ JUDGE_KEY, TOKEN = "sk-canary-of-the-judge-0123", "canary of+a/tool\nof two line
 
 @pytest.mark.parametrize("in_file", [False, True], ids=["from the shell", "from .env"])
 def test_variables_reach_user_code_and_their_secrets_reach_nothing_else(tmp_path: Path, in_file: bool) -> None:
-    """Program and metric print and raise all they know, keep a secret, and call a model with another."""
+    """Program and metric print and raise all they know. They also keep one secret and call a model with another."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[JUDGE_KEY, MODELS_KEY, "none"]) as provider:
         manifest = CASE.manifest(provider.url)
         spec = manifest["spec"]
@@ -64,7 +64,7 @@ def test_variables_reach_user_code_and_their_secrets_reach_nothing_else(tmp_path
             "LEVEL": "urgency",
             "TOOL_TOKEN": TOKEN,
         }
-        if in_file:  # beside the files of the run
+        if in_file:  # the secret is in the file .env in the run's folder
             spec["envFrom"], given["TOOL_TOKEN"] = [{"secretRef": {"name": "tools"}}], TOKEN.partition("\n")[0]
             del spec["env"][-1]
             (tmp_path / "c").mkdir()

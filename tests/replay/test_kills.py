@@ -1,5 +1,6 @@
-"""The journal alone decides: with a provider whose answers always differ, a run killed repeatedly has the winner of its
-journal.
+"""A run that is killed again and again ends with the winner of its journal.
+
+The provider gives another answer each time, so a call made twice could lead to another winner.
 """
 
 import shutil
@@ -31,7 +32,7 @@ CASES: dict[str, Case] = {
 
 @pytest.fixture
 def random_provider(providers: Any) -> Any:
-    """Answers slowly enough to be interrupted, and differently each time."""
+    """Returns a provider that answers slowly, so that tests can interrupt it, and differently each time."""
     provider = providers(1)
     provider.set_faults(random=True, latency="uniform:0.02:0.1")
     return provider

@@ -1,4 +1,4 @@
-"""A run never exceeds its limit and keeps finished results; a higher limit continues it to the same winner."""
+"""A run never exceeds its limit and keeps finished results. With a higher limit it continues to the same winner."""
 
 import copy
 import signal
@@ -126,7 +126,7 @@ def test_an_unknown_price_is_reported_before_any_call(providers: Any, tmp_path: 
 
 
 def test_the_journal_keeps_accounts_of_runs_apart(providers: Any, tmp_path: Path, stock: StockRun) -> None:
-    """A second run in the folder does not overwrite the spending of the first."""
+    """A later command in the same folder adds to the spending in the journal and does not overwrite it."""
     provider = providers(1)
     for calls in (20, 40, 60):
         run_local(limited(provider.url, lmCalls=calls), tmp_path)
@@ -136,7 +136,7 @@ def test_the_journal_keeps_accounts_of_runs_apart(providers: Any, tmp_path: Path
 
 
 def test_the_local_driver_resumes_the_round_that_a_limit_cut_short(tmp_path: Path) -> None:
-    """A plan skips effects according to known results, so it must find all results of the round."""
+    """With pruning, a plan skips effects by known results, so the driver finishes the round before the next plan."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, varied=True, model={"small": 0.9}) as provider:
         unlimited = run_local(limited(provider.url, PRUNED), tmp_path / "unlimited")
         requests = provider.stats()["requests"]
@@ -167,19 +167,19 @@ HIGHER = {"lmCalls": 10**6, "costUSD": 10**3}
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a run."""
+    """What a run has at its end."""
 
     program: dict[str, Any]
     told: dict[str, Any]
     answers: int
-    """Answers of the provider, each counted once."""
+    """The number of different answers of the provider."""
 
 
 class Sweep:
-    """Runs of a case that a limit ends, and a run without a limit.
+    """Runs a case without a limit, and again with limits that end the run at different moments.
 
     Args:
-        model: of the provider, which gives each run of a sweep the same answers.
+        model: options of the provider, which gives each run of a sweep the same answers.
     """
 
     def __init__(self, case: Case, folder: Path, seed: int, pruning: str, **model: Any) -> None:
@@ -212,7 +212,7 @@ class Sweep:
         return Outcome(run.artifact["program"], told, self._running.stats()["distinct"])
 
     def ended_by(self, limit: str, part: float, *, is_wanted: bool) -> Outcome:
-        """The end of a run that a limit stops after this part of its calls, and a higher limit continues."""
+        """Returns the end of a run that a limit ends after this part of its calls and a higher limit continues."""
         if limit == "wallClock":
             run, most = self.begin({limit: 3600, "publishPartial": is_wanted}), part * self.cost["lmCalls"]
             run.end(lambda: self._is_late(run, most))
@@ -226,7 +226,7 @@ class Sweep:
         return self.outcome(run)
 
     def _is_late(self, run: Run, requests: float) -> None:
-        """The clock jumps after this number of requests."""
+        """Sets the clock forward by an hour after so many requests, so the run reaches its limit of time."""
         if run.cluster.now < run.began + timedelta(hours=1) and self._running.stats()["requests"] >= requests:
             run.cluster.now += timedelta(hours=1)
 
@@ -239,7 +239,7 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         if pruning not in made:
             folder = tmp_path_factory.mktemp(pruning)
             if pruning == "off":
-                # The winner is a late candidate: when a limit ends a run, another candidate is the best so far.
+                # The winner is a late candidate, so when a limit ends the run, another candidate is the best so far.
                 made[pruning] = Sweep(SMALL, folder, 7, pruning)
             else:
                 made[pruning] = Sweep(PRUNED, folder, 1, pruning, model={"small": 0.9})

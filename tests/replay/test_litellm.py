@@ -1,4 +1,4 @@
-"""Compiles with models served by LiteLLM end with stock's winner or with a named reason, never with another winner."""
+"""A compile whose model LiteLLM serves ends with stock's winner or with a reason, but never with another winner."""
 
 import os
 from dataclasses import replace
@@ -40,7 +40,7 @@ CASES = [
 
 
 def swarm(case: Case, provider: Any, folder: Path, fault: str) -> LocalRun:
-    """A compile in which LiteLLM's import fails, in new processes instead of forks of the tests' server."""
+    """Runs a compile with this fault in LiteLLM's import, in new processes instead of forks of the tests' server."""
     paths = os.pathsep.join(map(str, [PROGRAMS / "litellm_faults", *PATHS]))
     manifest = case.manifest(provider.url, maxAttempts=1 if fault == "broken" else 3)
     with counted(provider) as requests:

@@ -1,4 +1,4 @@
-"""If stock stops because of too many errors, we stop, too: only a few calls later, and with the same end."""
+"""If too many errors stop stock DSPy, they also stop the local driver, with the same error and a few more calls."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from support.compiles import Case
 
 SEARCH = "bootstrapFewShotWithRandomSearch"
 IN_FLIGHT = 2 * 4
-"""Cells: the number of threads of two workers of the local driver."""
+"""The cells in flight: one in each thread of the local driver's two workers."""
 UNHEARD = 10
-"""Cells that may start before the driver's message reaches the other worker."""
+"""The cells that may start before the driver's message reaches the other worker."""
 LATENCY = "0.2"
-"""Seconds of an answer in our run: longer than the driver's message takes, even on a busy machine."""
+"""Seconds of an answer in the local driver's run, longer than its message takes, even on a busy machine."""
 
 ENDED: list[tuple[str, str, dict[str, Any]]] = [
     ("Hopeless", SEARCH, {"num_candidate_programs": 4, "max_labeled_demos": 4}),

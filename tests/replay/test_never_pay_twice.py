@@ -1,4 +1,4 @@
-"""The second promise: whichever process dies, only calls in flight are lost."""
+"""Whichever process of a run dies, the run pays again only for calls in flight."""
 
 import signal
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from support.sampling import paired
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24)
 WORKERS, THREADS = 2, 4
 IN_FLIGHT = WORKERS * THREADS
-"""A call for each thread. A bootstrap is a single cell, but reports each call."""
+"""The calls in flight: one in each thread."""
 UNHEARD = 3 * IN_FLIGHT
-"""The same when the driver is killed: unread results, and calls begun before the workers notice, are lost, too."""
+"""The calls lost with a killed driver: also unread results, and calls that workers begin before they notice."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def undisturbed(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @contextmanager
 def slow(provider: Any) -> Iterator[None]:
-    """Answers slow enough to catch a process in the middle of its work."""
+    """Makes the provider answer slowly, so that tests can catch a process in the middle of its work."""
     provider.set_faults(latency="0.15")
     try:
         yield
@@ -38,7 +38,7 @@ def slow(provider: Any) -> Iterator[None]:
 
 
 def kills(requests: list[int], *numbers: signal.Signals) -> Any:
-    """Signals, each after some number of requests: in the first round, or in the second."""
+    """Parametrizes a test by a signal and the number of requests before it: in the first or in the second round."""
     rows = [
         pytest.param(number, after, id=f"{number.name} after {after} requests")
         for number, after in paired(numbers, requests)

@@ -1,4 +1,4 @@
-"""A difference between processes ends a run before its first LM call, with a message that names it and its place."""
+"""If a program differs between processes, its run ends before the first LM call, with a message that says where."""
 
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def test_a_deterministic_program_compiles_and_is_rehearsed_once(providers: Any, 
     assert first.status == 0, first.output
     assert first.report["usage"]["calls"] == provider.stats()["requests"] > 0
 
-    # With results in the journal, two processes are not compared again.
+    # Once the journal has results, the plan starts no twin.
     (tmp_path / "journal" / "artifact" / "program.json").unlink()
     second = run_local(given, tmp_path, SWARM_TWIN="1")
     assert second.status == 0, second.output

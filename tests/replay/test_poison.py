@@ -1,4 +1,4 @@
-"""An example that kills its process, or never ends, is an error, as if the program had raised an exception."""
+"""An example that kills its process or never ends counts as if the program had raised an exception."""
 
 import copy
 from pathlib import Path
@@ -14,7 +14,7 @@ CASE = Case("", parameters={"num_candidate_programs": 2, "max_labeled_demos": 4}
 
 @pytest.fixture(scope="module")
 def stock(providers: Any) -> StockRun:
-    """Stock, with an exception in place of the fault."""
+    """Returns the compile of stock DSPy. The program raises an exception for the example that would kill a process."""
     return CASE.stock(providers(1))
 
 

@@ -1,4 +1,4 @@
-"""Programs and metrics that hold retrievers, connections and clients lead to the winner of stock."""
+"""Programs and metrics that hold retrievers, connections and clients have the winner of stock."""
 
 import signal
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_programs_retrievers_and_connections_work_in_every_worker(providers: A
 def test_keys_of_a_programs_own_models_reach_only_its_pods(
     providers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder holds no key in the middle of a run, when its tasks are there, or at its end."""
+    """The test searches the folder in the middle of a run, when it has tasks, and at the run's end."""
     provider = providers(1)
     monkeypatch.setenv("OWN_MODELS", provider.url)
     monkeypatch.setenv("OWN_KEY", KEY)

@@ -1,7 +1,8 @@
-"""Pruning: stock's winner, for fewer requests.
+"""With pruning, a compile finds stock's winner with fewer requests.
 
-A few compiles run by default; `make fidelity` runs two seeds a day of each program, FIDELITY=all all seeds,
-each with another provider. Evaluations are larger than in `test_fidelity.py`: few cells are not worth a round.
+By default, a few compiles run. `make fidelity` runs each program with two seeds a day, and FIDELITY=all with all seeds.
+Each seed has another provider. Evaluations are larger than in `test_fidelity.py`, since pruning saves no cells of
+small ones.
 """
 
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ FEW = [("One", 1), ("Two", 3), ("rules", 2)]
 
 @contextmanager
 def provider_of(seed: int) -> Iterator[Any]:
-    """A capable model, so that candidates are good."""
+    """Yields a provider with a capable model, so the candidates are good."""
     with running_provider(seed=seed, knowledge=KNOWLEDGE, varied=True, model={"small": 0.9}) as provider:
         yield provider
 
@@ -52,7 +53,7 @@ def test_pruning_finds_the_winner_of_stock_with_fewer_requests(tmp_path: Path, n
 
 
 def candidates_are_stocks_or_worse(ours: LocalRun, stock: StockRun) -> None:
-    """A candidate's score is that of stock, or is marked as a bound that stock's score does not exceed."""
+    """Asserts that each candidate has stock's score or a marked bound, which stock's score does not exceed."""
     assert all(mine >= theirs for mine, theirs in zip(ours.ranking, stock.ranking, strict=True))
     known = [candidate["score"] for candidate in ours.report["candidates"] if not candidate["bound"]]
     assert not set(known) - set(stock.ranking)

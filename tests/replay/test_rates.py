@@ -1,4 +1,4 @@
-"""Rate limits on the local driver: limits are kept, and rate limit errors cost only time."""
+"""The local driver keeps to rate limits, and rate limit errors of the provider cost it only time."""
 
 import copy
 from pathlib import Path
@@ -39,7 +39,7 @@ def statuses(provider: Any) -> dict[str, int]:
 def test_all_workers_together_keep_a_limit_of_requests(
     providers: Any, tmp_path: Path, stock: StockRun, rates: dict[str, Any]
 ) -> None:
-    """Two models in a group. A cell that only waits for the limiter does not count as hanging."""
+    """Two models share the limit. A cell that waits for the limiter does not count as late."""
     provider = providers(1)
     provider.set_faults(rpm=900 if "requestsPerMinute" in rates else 0, burst=30, latency="0.05")
     run = run_local(manifest(provider.url, rates, limits={"cellSeconds": 1}), tmp_path, workers=3)
@@ -60,7 +60,7 @@ def test_all_workers_together_keep_a_limit_of_tokens(providers: Any, tmp_path: P
 
 
 def test_rate_limit_errors_cost_no_attempt_and_no_score(providers: Any, tmp_path: Path, stock: StockRun) -> None:
-    """Neither calls nor cells are repeated after an error here."""
+    """The spec allows one attempt and no retry of a call."""
     provider = providers(1)
     provider.set_faults(rpm=2400, burst=6)
     run = run_local(manifest(provider.url, None), tmp_path, workers=3)

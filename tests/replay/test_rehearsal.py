@@ -1,4 +1,4 @@
-"""A rehearsal accepts a program, which then ends as in stock, or refuses it by name before the first LM call."""
+"""If the rehearsal accepts a program, the compile ends as in stock. Otherwise a message names what is refused."""
 
 import json
 import os

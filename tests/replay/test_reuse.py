@@ -1,4 +1,4 @@
-"""After a change of the spec, a run pays only for new work, and the winner is that of a fresh run."""
+"""After a change of the spec, a run pays only for new work, and has the winner of a run in an empty folder."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ class Change:
     """A change of the spec between two runs.
 
     Attributes:
-        cells: whether results of cells are reused; otherwise only LM calls are. new: whether new work is necessary.
+        cells: whether the second run reuses results of cells, not only LM calls.
+        new: whether the change makes new work necessary.
     """
 
     case: Case = BASE
@@ -44,10 +45,10 @@ CHANGES: dict[str, Change] = {
 def run(
     case: Case, provider: Any, folder: Path, *arguments: str, model: str = "openai/small", depot: str = "", **swarm: Any
 ) -> LocalRun:
-    """The local driver, in a folder with its own journals.
+    """Runs the local driver in a folder with its own journals.
 
     Args:
-        depot: the place of bodies; empty: with their records.
+        depot: where bodies are stored. If it is empty, records hold them.
     """
     folder.mkdir(exist_ok=True)
     manifest = case.manifest(provider.url, **{**SWARM, **swarm})
@@ -58,7 +59,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def before(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LocalRun]:
-    """A folder after its first run."""
+    """Returns a folder with the files and the journal of a first run."""
     folder = tmp_path_factory.mktemp("reuse") / "first"
     first = run(BASE, providers(1), folder)
     assert first.status == 0, first.output

@@ -1,4 +1,4 @@
-"""Optimizers with threads and coroutines of their own end in stock's program, whichever thread is first."""
+"""Optimizers that start threads or coroutines find stock's program, whichever thread is first."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_an_optimizer_with_threads_finds_the_program_of_stock(providers: Any, tm
     expected = case.stock(providers(1))
     assert expected.error is None
     for time in range(TIMES):
-        # Workers run waves of more than 4 cells, and the first plan has a twin.
+        # With these variables, workers run waves of more than 4 cells, and the first plan has a twin.
         ours = case.swarm(providers(1), tmp_path / f"{time}", SWARM_SMALL_WAVE="4", SWARM_TWIN="1")
         assert ours.status == 0, ours.output
         assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)

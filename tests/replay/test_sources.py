@@ -1,4 +1,4 @@
-"""A package with subfolders and data beside it: as a folder on a laptop, and packed as on a cluster."""
+"""A package with subfolders and data compiles from a folder, as on a laptop, and from an archive, as on a cluster."""
 
 import json
 import os

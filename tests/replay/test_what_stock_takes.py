@@ -1,4 +1,4 @@
-"""A compile accepts whatever stock DSPy accepts: only a training set, bare predictors, all kinds of metrics."""
+"""A compile accepts what stock DSPy accepts: a training set alone, bare predictors, and all kinds of metrics."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +112,7 @@ GEPAS_OPTIONS: list[dict[str, Any]] = [
 def test_the_options_of_gepa_act_as_in_stock(providers: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     metric = "objectives" if "frontier_type" in options else "feedback"
     case = Case("", "gepa", {"max_metric_calls": 70, **options}, "One", metric, train=16, validation=12, prompt=True)
-    is_stocks(case, providers, tmp_path, seed=2)  # each leads to another winner
+    is_stocks(case, providers, tmp_path, seed=2)  # with this seed, each option leads to another winner
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""The administrator's view of the cluster, over a single connection, so that requests are cheap.
+"""Sends an administrator's requests to the API server over one connection, so that they are cheap.
 
-A restarted API server has lost the connection; it also closes idle ones.
+An API server ends the connection when it restarts or when the connection is idle.
 """
 
 import base64
@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 class Api:
-    """Requests to an API server with the client certificate, or the token, of a kubeconfig. For one thread."""
+    """Sends requests with the client certificate or token of a kubeconfig. Only one thread may use it."""
 
     def __init__(self, kubeconfig: Path) -> None:
         content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ class Api:
         self._connection = HTTPSConnection(urlsplit(self.url).netloc, context=mine, timeout=30)
 
     def get(self, path: str) -> Any:
-        """None if the object does not exist. Raises Refused, or OSError and HTTPException if nobody answers."""
+        """Returns the object, or None if it is missing. Without an answer, raises OSError or HTTPException."""
         try:
             return self.send("GET", path)
         except Refused as error:
@@ -65,7 +65,7 @@ class Api:
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, HTTPException):
-            # The next request opens the connection again.
+            # The next request opens a new connection.
             self._connection.close()
             raise
         if response.status >= 300:

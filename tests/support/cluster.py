@@ -1,4 +1,4 @@
-"""A namespace of a real cluster with the operator installed and a simulated provider in it: for tests and the demo."""
+"""Tests and the demo use a namespace of a real cluster with an installed operator and a simulated provider."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ OPERATOR_PODS = "app.kubernetes.io/name=dspy-swarm"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 POLL_SECONDS = 0.5
-"""Seconds between two looks. These use the API server directly: kubectl takes a third of a CPU second for each."""
+"""Seconds between two requests to the API server. kubectl would take a third of a CPU second for each request."""
 RESOURCES = {
     "configmap": "api/v1 configmaps",
     "pod": "api/v1 pods",
@@ -30,11 +30,11 @@ Manifest = dict[str, Any]
 
 
 def install_operator(cluster: Cluster, tag: str = "dev", **values: str) -> None:
-    """Installs the chart of this checkout, or upgrades to it, and waits for the operator."""
+    """Installs or upgrades the chart of this checkout, and waits for the operator."""
     settings = {"operator.image.tag": tag, "worker.image.tag": tag, **values}
     for part, name in (("operator", "operator"), ("limiter", "worker")):
         if image := cluster.image_id(f"dspy-swarm/{name}:{tag}"):
-            # The tag stays when the image changes; without this, the old pod would stay, too.
+            # The tag stays when the image changes. Without this annotation, Kubernetes would keep the old pod.
             settings[f"{part}.podAnnotations.image-id"] = image
     arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     cluster.helm(
@@ -45,13 +45,13 @@ def install_operator(cluster: Cluster, tag: str = "dev", **values: str) -> None:
 
 @functools.cache
 def api(kubeconfig: Path) -> Api:
-    """The connection of this process to a cluster."""
+    """Returns this process's connection to a cluster."""
     return Api(kubeconfig)
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """One namespace of a cluster."""
+    """A namespace of a cluster."""
 
     cluster: Cluster
     name: str
@@ -72,14 +72,14 @@ class Namespace:
         self.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(document))
 
     def get(self, kind: str, name: str) -> Manifest:
-        """An object by its kind, singular or plural, and its name. Raises LookupError if it does not exist."""
+        """Returns an object by its kind, singular or plural, and its name. Raises LookupError if it does not exist."""
         found: Manifest | None = self._api.get(f"{self._path(kind)}/{name}")
         if found is None:
             raise LookupError(f"there is no {kind} {name} in the namespace {self.name}")
         return found
 
     def list(self, kind: str, **labels: str) -> list[Manifest]:
-        """All objects of a kind with these labels."""
+        """Returns all objects of a kind with these labels."""
         selector = urlencode({"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())})
         items: list[Manifest] = self._api.get(f"{self._path(kind)}?{selector}")["items"]
         return items
@@ -93,7 +93,7 @@ class Namespace:
         return f"/{group}/namespaces/{self.name}/{plural}"
 
     def start_provider(self, knowledge: Path, *arguments: str) -> None:
-        """Deploys the simulated provider as Service `provider`, port 8000."""
+        """Deploys the simulated provider as the Service `provider` on port 8000."""
         self.apply(config_map("triage-knowledge", {"knowledge.jsonl": knowledge.read_text(encoding="utf-8")}))
         self.kubectl("apply", "--server-side", "--filename", ROOT / "examples" / "provider" / "provider.yaml")
         if arguments:
@@ -103,15 +103,15 @@ class Namespace:
         self.kubectl("rollout", "status", "deployment/provider", "--timeout=120s")
 
     def provider(self, path: str) -> Any:
-        """The answer of the provider's admin endpoint, through the API server."""
+        """Returns the answer of the provider's admin endpoint, through the API server."""
         return self._api.send("GET", f"{self._provider}{path}")
 
     def set_faults(self, **faults: Any) -> None:
-        """Puts these rules in force, all others as by default."""
+        """Sets these rules of the provider's faults, and all other rules to their defaults."""
         self._api.send("PUT", f"{self._provider}/admin/faults", faults)
 
     def reset_provider(self) -> None:
-        """Counts requests from 0 again."""
+        """Lets the provider count requests from 0 again."""
         self._api.send("POST", f"{self._provider}/admin/reset", {})
 
     @property
@@ -119,11 +119,11 @@ class Namespace:
         return f"/api/v1/namespaces/{self.name}/services/provider:8000/proxy"
 
     def requests(self) -> int:
-        """Requests that the provider has answered so far."""
+        """Returns the number of requests that the provider has answered so far."""
         return int(self.provider("/admin/stats")["requests"])
 
     def wait_for(self, name: str, until: Callable[[Manifest], bool], seconds: float = 300) -> Manifest:
-        """The Compilation, as soon as `until` holds. Raises an error with its status if that takes too long."""
+        """Waits until `until` is true of the Compilation, and returns it. Raises TimeoutError with its status."""
         deadline = time.monotonic() + seconds
         while True:
             found = self.get("dspyc", name)
@@ -134,7 +134,7 @@ class Namespace:
             time.sleep(POLL_SECONDS)
 
     def wait_gone(self, kind: str, seconds: float = 120, **labels: str) -> None:
-        """Returns when nothing of the kind is left."""
+        """Waits until no object of the kind with these labels is left."""
         deadline = time.monotonic() + seconds
         while left := self.list(kind, **labels):
             if time.monotonic() > deadline:
@@ -143,13 +143,13 @@ class Namespace:
 
 
 def condition(compilation: Manifest, kind: str) -> Manifest | None:
-    """The condition of a type, if there is one."""
+    """Returns the condition of a type, if there is one."""
     conditions = compilation.get("status", {}).get("conditions", [])
     return next((found for found in conditions if found["type"] == kind), None)
 
 
 def is_true(kind: str) -> Callable[[Manifest], bool]:
-    """Whether a condition is True and is about the newest spec."""
+    """Returns a function that says whether a condition is True and is about the newest spec."""
 
     def holds(compilation: Manifest) -> bool:
         found = condition(compilation, kind)
@@ -160,7 +160,7 @@ def is_true(kind: str) -> Callable[[Manifest], bool]:
 
 
 def is_over(compilation: Manifest) -> bool:
-    """Whether the run ended, well or not."""
+    """Returns whether the run has ended, with an artifact or without."""
     return is_true("Ready")(compilation) or is_true("Stalled")(compilation)
 
 

@@ -1,7 +1,7 @@
-"""Runs compiles for tests: by stock DSPy in one process, and by the local driver.
+"""Runs compiles for tests by stock DSPy in one process and by the local driver.
 
-`Case` describes a compile for both sides; its methods `stock` and `swarm` run it and count its requests. If the server
-of forks (`support.forks`) runs, stock is a fork of it, and the driver runs in this process.
+`Case` describes a compile for both. Its methods `stock` and `swarm` run it and count its requests. If the server of
+forks (`support.forks`) runs, stock DSPy runs in a fork of it, and the driver runs in this process.
 """
 
 import json
@@ -27,7 +27,7 @@ PATHS = [PROGRAMS, ROOT / "worker_image", ROOT / "examples" / "triage", ROOT / "
 
 @dataclass(frozen=True)
 class Case:
-    """A compile, described for both sides. `parameters` are DSPy's."""
+    """Describes a compile for stock DSPy and for the local driver. `parameters` have DSPy's names."""
 
     name: str
     optimizer: str = "bootstrapFewShotWithRandomSearch"
@@ -35,19 +35,19 @@ class Case:
     program: str = "One"
     metric: str = "exact"
     module: str = "replay_programs"
-    """The module of program and metric."""
+    """The module of the program and the metric."""
     train: int = 24
     validation: int | None = 16
-    """None: neither the spec nor stock gets a validation set."""
+    """The number of validation examples. With None, neither the spec nor stock gets a validation set."""
     teacher: bool = False
     prompt: bool = False
     adapter: str = ""
-    """Of the spec: "json", "xml", or "twoStep", whose second model is the large one."""
+    """The adapter of the spec: "json", "xml" or "twoStep". The second model of "twoStep" is the large model."""
     client: str = "openai"
-    """Prefix of the models' names, which selects the client: "litellm_proxy" is LiteLLM's."""
+    """The prefix of the models' names, which selects the client. "litellm_proxy" selects LiteLLM."""
 
     def stock(self, provider: Any) -> "StockRun":
-        """Stock DSPy in one process, with one thread and its LM cache."""
+        """Compiles by stock DSPy in one process, with one thread and DSPy's LM cache."""
         case = {**asdict(self), "url": provider.url}
         with counted(provider) as requests, tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "stock.json"
@@ -64,11 +64,11 @@ class Case:
     def swarm(
         self, provider: Any, folder: Path, *, speculation: int | None = None, workers: int = 2, **env: str
     ) -> "LocalRun":
-        """The local driver, in a folder of its own; in the same folder, it replays the journal.
+        """Compiles by the local driver in this folder. In a folder with a journal, the driver continues its run.
 
         Args:
-            speculation: guesses per round; None: the default.
-            env: additional variables, such as SWARM_LOOKAHEAD="0".
+            speculation: the spec's `swarm.speculation`. With None, it is left out.
+            env: additional environment variables, such as SWARM_LOOKAHEAD="0".
         """
         swarm = {} if speculation is None else {"speculation": speculation}
         with counted(provider) as requests:
@@ -76,7 +76,7 @@ class Case:
         return replace(run, requests=requests[0])
 
     def manifest(self, url: str, **swarm: Any) -> dict[str, Any]:
-        """The DSPyCompilation."""
+        """Returns the DSPyCompilation of this case."""
         data = ROOT / "examples" / "triage" / "data"
 
         def source(name: str, limit: int) -> dict[str, Any]:
@@ -112,25 +112,25 @@ class Case:
 
 @dataclass(frozen=True)
 class StockRun:
-    """The end of a compile by stock."""
+    """The end of a compile by stock DSPy."""
 
     requests: int
-    """Requests to the provider: misses of the LM cache."""
+    """The requests to the provider, which are the misses of DSPy's LM cache."""
     calls: int = 0
-    """Requested completions, from the cache or not."""
+    """The requested completions, whether or not they come from the cache."""
     program: dict[str, Any] = field(default_factory=dict)
     """The winner's state."""
     ranking: list[float] = field(default_factory=list)
-    """The candidates' scores, best first; empty if the optimizer keeps no list."""
+    """The candidates' scores, the best first. It is empty if the optimizer keeps no list of candidates."""
     scores: dict[str, float] = field(default_factory=dict)
-    """On the validation set: "baseline" of the student, "best" of the winner."""
+    """The scores on the validation set: "baseline" is the student's, "best" is the winner's."""
     error: str | None = None
-    """The error of the compile."""
+    """The error that ended the compile."""
 
 
 @contextmanager
 def counted(provider: Any) -> Iterator[list[int]]:
-    """Resets the provider; at the end of the block, the list holds the number of requests."""
+    """Resets the provider. At the end of the block, the list holds the number of requests."""
     provider.reset()
     found: list[int] = []
     yield found
@@ -139,17 +139,17 @@ def counted(provider: Any) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class LocalRun:
-    """The files that the local driver left behind."""
+    """The end of a run of the local driver, with the files that it left."""
 
     status: int
     output: str
     journal: Path
     requests: int = -1
-    """Requests to the provider; -1: not counted."""
+    """The number of requests to the provider. -1 means that nobody counted them."""
 
     @property
     def program(self) -> dict[str, Any]:
-        """The winner's state, without the versions that `save` adds."""
+        """Returns the winner's state without the versions that DSPy's `save` adds."""
         found: dict[str, Any] = json.loads((self.journal / "artifact" / "program.json").read_text(encoding="utf-8"))
         found.pop("metadata")
         return found
@@ -165,7 +165,7 @@ class LocalRun:
 
     @property
     def scores(self) -> dict[str, float]:
-        """On the validation set: "baseline" of the student, "best" of the winner."""
+        """Returns the scores on the validation set: "baseline" is the student's, "best" is the winner's."""
         return {name: self.report["scores"][name] for name in ("baseline", "best")}
 
     @property
@@ -175,25 +175,25 @@ class LocalRun:
 
     @property
     def calls(self) -> int:
-        """LM calls that the journal holds results of."""
+        """Returns the number of LM calls whose results the journal holds."""
         found: int = self.report["usage"]["calls"]
         return found
 
     @property
     def wasted(self) -> dict[str, int]:
-        """{"cells", "calls"} of results that the optimizer did not need."""
+        """Returns the numbers of "cells" and "calls" whose results the optimizer did not need."""
         found: dict[str, int] = self.report["wasted"]
         return found
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of processes that tests start."""
+    """Returns the environment of processes that tests start."""
     paths = os.pathsep.join(map(str, PATHS))
     return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160", "NO_COLOR": "1", "SWARM_TWIN": "0", **more}
 
 
 def start_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env: str) -> subprocess.Popen[str]:
-    """The local driver as a process; `folder` holds its files and its journal."""
+    """Starts the local driver as a process. `folder` holds its files and its journal."""
     return subprocess.Popen(
         [sys.executable, "-m", "swarm_worker", *_arguments(manifest, folder, workers)],
         env=environment(**env),
@@ -211,7 +211,7 @@ def _arguments(manifest: dict[str, Any], folder: Path, workers: int) -> list[str
 
 
 def run_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env: str) -> LocalRun:
-    """Runs the local driver to its end."""
+    """Runs the local driver until it ends."""
     if forks.are_there():
         status, output = forks.swarm(_arguments(manifest, folder, workers), environment(**env), Path.cwd())
         return LocalRun(status, output, folder / "journal")
@@ -219,13 +219,13 @@ def run_local(manifest: dict[str, Any], folder: Path, *, workers: int = 2, **env
 
 
 def ended(process: subprocess.Popen[str], folder: Path) -> LocalRun:
-    """Waits for the end of the process that `start_local` started in this folder."""
+    """Waits until the process that `start_local` started in this folder has ended."""
     output, _ = process.communicate()
     return LocalRun(process.returncode, output, folder / "journal")
 
 
 def run_file(folder: Path, provider: Any, *arguments: str, **env: str) -> LocalRun:
-    """The local driver as people run it: in a folder with a compilation.yaml, which then holds the journals, too."""
+    """Runs the local driver as users do, in a folder with a compilation.yaml. The journals are in the same folder."""
     with counted(provider) as requests:
         status, output = forks.swarm(["run", "-f", "compilation.yaml", *arguments], environment(**env), folder)
     journals = [*folder.glob("mine"), *folder.glob(".dspy-swarm/*")]

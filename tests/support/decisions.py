@@ -1,4 +1,4 @@
-"""Decisions as tables: a row has the observed state, all actions, and the messages."""
+"""Tests of decisions are tables. A row has the observed state, all actions of the operator, and its messages."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ FAILED, OOM = int(ExitCode.FAILED), 137
 DEALT = assignment(0, 1, [0, 2], [1, 3])
 """The first assignment of round 0."""
 
-# Actions that are the same in many rows.
+# Actions that many rows share
 CLAIM = ClaimName("triage-artifact")
 OPEN = OpenRun(
     RunRequest(
@@ -60,12 +60,16 @@ OPEN = OpenRun(
     )
 )
 SHORT_SECONDS: Final = 4200
-"""Seconds that a worker may live if its slices have one or two cells."""
+"""The seconds that a worker may live if its slices have one or two cells."""
 
 
 @dataclass
 class Row:
-    """`state` None: the status stays unchanged. `reason` None, `says` empty, `wake_up` -1: not checked."""
+    """A row of a table of decisions.
+
+    If `state` is None, the status must stay unchanged. A test does not check a `reason` that is None, an empty `says`
+    and a `wake_up` of -1.
+    """
 
     name: str
     world: World
@@ -92,7 +96,7 @@ class Row:
             assert decision.wake_up == self.wake_up
 
 
-# Actions.
+# Actions
 
 
 def release(pod: Pod) -> ReleasePod:
@@ -112,14 +116,14 @@ def publish(artifact: Artifact, over: PublishedArtifact) -> Publish:
 
 
 def gone(*shards: Shard | list[Shard]) -> list[DropMap]:
-    """Deletes the ConfigMaps of these shards."""
+    """Returns the actions that delete the ConfigMaps of these shards."""
     return [DropMap(found.name, found.uid) for found in flat(shards)]
 
 
 def begin_plan(
     round_: int, attempt: int, *journal: Shard | list[Shard], tasks: Sequence[Shard] = (), **fields: Any
 ) -> Action:
-    """Starts a plan that mounts these results, and those of `tasks` that exist."""
+    """Returns the action that starts a plan. The plan mounts the results among the journal, and `tasks`."""
     left = tuple(found for found in tasks if found.kind is ObjectKind.TASKS)
     mounts = {Folder.TASKS: left} if left else {}
     return plan_order(None, round_, attempt, *_results(journal), mounts=mounts, **fields)
@@ -128,13 +132,13 @@ def begin_plan(
 def begin_work(
     given: AssignmentMap, *journal: Shard | list[Shard], each: Allowance = UNLIMITED, seconds: int = SHORT_SECONDS
 ) -> Action:
-    """Starts workers that mount these shards, tasks included."""
+    """Returns the action that starts workers. The workers mount these shards of tasks and results."""
     tasks = [found for found in flat(journal) if found.kind is ObjectKind.TASKS]
     return work_order(None, given.assignment, *tasks, *_results(journal), allowance=each, seconds=seconds)
 
 
 def scatter(given: AssignmentMap, *journal: Shard | list[Shard], **fields: Any) -> list[Action]:
-    """Assigns the cells of a round and starts its workers."""
+    """Returns the actions that assign the cells of a round and start its workers."""
     strikes = tuple(sorted(given.strikes.items()))
     return [KeepAssignment(given.assignment, strikes), begin_work(given, *journal, **fields)]
 
@@ -144,32 +148,32 @@ def flat(shards: Iterable[Shard | list[Shard]]) -> list[Shard]:
 
 
 def _results(shards: Iterable[Shard | list[Shard]]) -> list[Shard]:
-    """Results in the order in which pods mount them."""
+    """Returns the shards of results in the order in which pods mount them."""
     found = [shard for shard in flat(shards) if shard.kind is ObjectKind.RESULTS]
     return sorted(found, key=lambda shard: shard.key)
 
 
-# Observed states.
+# Observed states
 
 
 def waited(reason: Reason, seconds: float) -> Compilation:
-    """A Compilation whose status has shown a reason for this time."""
+    """Returns a Compilation whose status has shown a reason for so many seconds."""
     status = Status(run_id=RUN_ID, waiting=WaitingStatus(reason=reason, since=timestamp(ago(seconds))))
     return compilation(status=status)
 
 
 def said(reason: str, message: str) -> Commit:
-    """A pod's termination message."""
+    """Returns the commit of a pod that reports this reason and message."""
     return Commit(nonce="n", exit_code=64, reason=reason, message=message)
 
 
 def settled(state: State, reason: str = "Published", ended: float | None = None, **given: Any) -> Compilation:
-    """A Compilation whose status says that this run ended this number of seconds ago."""
+    """Returns a Compilation whose status says that this run ended `ended` seconds ago."""
     return compilation(spec(**given), status=over(state, reason, ended))
 
 
 def over(state: State, reason: str = "Published", ended: float | None = None) -> Status:
-    """A status that says that this run ended this number of seconds ago."""
+    """Returns a status that says that this run ended `ended` seconds ago."""
     conditions = [
         {
             "type": type_,

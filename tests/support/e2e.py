@@ -1,4 +1,4 @@
-"""Compilations for the end-to-end tests, and actions of these tests."""
+"""Makes Compilations for the end-to-end tests, and contains actions of these tests."""
 
 import copy
 import json
@@ -17,12 +17,12 @@ ENDPOINT = "http://provider:8000/v1"
 
 THREADS, CALLS_PER_CELL = 4, 2
 IN_FLIGHT = THREADS * CALLS_PER_CELL
-"""Calls lost with a worker pod: those of a cell for each thread. Bootstraps report each call."""
+"""The calls that a dead worker pod loses: those of one cell in each thread. A bootstrap loses only one call."""
 
 
 @contextmanager
 def triage_namespace(cluster: Cluster, name: str, *provider: str) -> Iterator[Namespace]:
-    """A namespace that enforces the restricted Pod Security Standard, with provider, program, data and key.
+    """Yields a namespace with provider, program, data and key. It enforces the restricted Pod Security Standard.
 
     Args:
         provider: arguments of the simulated provider.
@@ -42,7 +42,7 @@ def triage_namespace(cluster: Cluster, name: str, *provider: str) -> Iterator[Na
 
 
 def triage(name: str, **spec: Any) -> Manifest:
-    """The triage example in a small size. `spec` replaces whole fields of the spec."""
+    """Returns a small Compilation of the triage example. `spec` replaces whole fields of its spec."""
     key = {"secret": {"name": "provider-key", "key": "api-key"}}
 
     def data(file: str, limit: int) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def triage(name: str, **spec: Any) -> Manifest:
 
 
 def little(name: str, **spec: Any) -> Manifest:
-    """A smaller compile for tests that only need the end of a run: fewer candidates, examples and pods."""
+    """Returns a smaller Compilation, with fewer candidates, examples and pods, for tests that need only a run's end."""
     made = triage(name, **{"swarm": {"pods": 2, "threadsPerPod": 4}, **spec})
     made["spec"]["optimizer"]["bootstrapFewShotWithRandomSearch"]["numCandidatePrograms"] = 2
     for part in ("train", "validation"):
@@ -77,13 +77,13 @@ def little(name: str, **spec: Any) -> Manifest:
 
 
 def pods(namespace: Namespace, compilation: Manifest, role: str) -> list[Manifest]:
-    """Running pods of a run."""
+    """Returns the running pods of a run."""
     labels = {"dspy-swarm.dev/run": compilation["status"]["runId"], "dspy-swarm.dev/role": role}
     return [pod for pod in namespace.list("pods", **labels) if pod["status"]["phase"] == "Running"]
 
 
 def catch(namespace: Namespace, name: str, role: str) -> Manifest:
-    """A running pod of a role, in the middle of its work."""
+    """Waits for a running pod of a role, and returns it."""
     for _ in range(600):
         compilation = namespace.get("dspyc", name)
         assert not is_over(compilation), compilation["status"]
@@ -94,17 +94,17 @@ def catch(namespace: Namespace, name: str, role: str) -> Manifest:
 
 
 SOME_CALLS = 60
-"""Number of requests at which many cells are finished and many are not."""
+"""After so many requests, many cells are finished and many are not."""
 
 
 def spend(namespace: Namespace, calls: int = SOME_CALLS) -> None:
-    """Waits until the provider has had this number of requests."""
+    """Waits until the provider has answered so many requests."""
     while namespace.requests() < calls:
         time.sleep(POLL_SECONDS)
 
 
 def finish(namespace: Namespace, name: str, stock: StockRun) -> Manifest:
-    """The Compilation when it is over, with the winner of stock."""
+    """Waits until the run is over, asserts that it has stock's winner, and returns the Compilation."""
     compilation = namespace.wait_for(name, is_over)
     assert condition(compilation, "Ready")["status"] == "True", compilation["status"]  # type: ignore[index]
     program = json.loads(namespace.get("configmap", f"{name}-artifact")["data"]["program.json"])

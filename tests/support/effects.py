@@ -1,4 +1,4 @@
-"""A tiny effect for the engine."""
+"""A minimal effect, with which tests check the engine."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +14,9 @@ from swarm_worker.replay.effects.tasks import Tasks
 
 @dataclass
 class Step:
-    """Needs the result with its number. With `guess` a scout gets a score instead; otherwise scouts end here.
+    """An effect whose result has a number. With `guess`, a scout gets a score instead; otherwise the scout ends.
 
-    The plan does not run it: it is too heavy.
+    Its weight is so great that the plan does not run it.
     """
 
     number: int
@@ -25,7 +25,7 @@ class Step:
     fails: bool = False
     kind: str = EffectKind.WAVE
     weight: int = 8
-    """More than the plan runs itself."""
+    """More than the weight of effects that the plan runs itself."""
 
     @property
     def digest(self) -> str:

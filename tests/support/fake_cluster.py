@@ -1,11 +1,12 @@
-"""A cluster in memory for the operator: an API server, a Job controller, a garbage collector and a kubelet.
+"""A cluster in memory for tests of the operator: an API server, a Job controller, a garbage collector and a kubelet.
 
 It has only the features that the operator relies on (names, uids, preconditions, finalizers, owners, immutable
-ConfigMaps). `kube_contract` lists these claims, and checks a real API server against them, too.
+ConfigMaps). `kube_contract` tests these features here and on a real API server.
 
-Its pods are stand-ins that read their mounts and print real records: a compile of ROUNDS rounds with CELLS cells each,
-and two LM calls in each cell. A cell reports its first call separately, so that it is not paid for again if the pod
-dies before the second. Each plan makes a call of its own. Stand-ins keep to their allowance, as real pods do.
+Objects called stand-ins replace the pods' processes. They read the pods' mounts and print real records: a compile of
+ROUNDS rounds with CELLS cells each, and two LM calls in each cell. A cell reports its first call separately, so the run
+does not pay for it again if the pod dies before the second. Each plan also makes one call. Stand-ins keep to their
+allowance, as real pods do.
 """
 
 import asyncio
@@ -53,10 +54,10 @@ Object = dict[str, Any]
 NAMESPACE = "team"
 ROUNDS, CELLS, CALLS = 2, 6, 2
 MICRO_USD = 7
-"""Tokens of each LM call."""
+"""The tokens and the cost of each LM call."""
 PROGRAM = '{"predict": {"demos": [1, 2]}}'
 KILLED = 137
-"""Exit code of a container that ends without a message."""
+"""The exit code of a container that ends without a termination message."""
 
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -64,7 +65,7 @@ LOST = errors.Unavailable("no answer in time")
 
 
 class Killed(BaseException):
-    """The operator's process ends here."""
+    """Ends the operator's process, as a kill does."""
 
 
 def digest(*parts: object) -> str:
@@ -73,23 +74,23 @@ def digest(*parts: object) -> str:
 
 @dataclass
 class Faults:
-    """Faults of pods. Each function gets the pod's Job name and index."""
+    """Faults of pods. Each function gets the name of the pod's Job and the pod's index."""
 
     exit_code: Callable[[str, int], int] = lambda job, index: 0
-    """Not 0: the pod prints three quarters of its records and ends with this code."""
+    """If the code is not 0, the pod prints three quarters of its records and ends with this code."""
     silent: Callable[[str, int], bool] = lambda job, index: False
-    """The pod ends well, but its log cannot be read."""
+    """Whether the pod ends well but its log cannot be read."""
     stuck: Callable[[str, int], Object | None] = lambda job, index: None
-    """The waiting state of a container that never starts."""
+    """Returns the waiting state of a container that never starts."""
     lingers: int = 0
-    """Steps for which a deleted pod continues: in each it prints another record."""
+    """The number of steps for which a deleted pod continues. In each step it prints another record."""
     commit_reason: str | None = None
     commit_message: str | None = None
 
 
 @dataclass
 class FakeCluster:
-    """Kube in memory. `step` lets controllers and pods do a little work."""
+    """Implements the operator's interface `Kube` in memory. `step` lets controllers and pods do a little work."""
 
     now: datetime = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
     faults: Faults = field(default_factory=Faults)
@@ -97,30 +98,30 @@ class FakeCluster:
     logs: dict[str, str] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     kill_at: tuple[int, bool] | None = None
-    """The operator dies at its write of this number: before it (False), or after it (True)."""
+    """The number of the write at which the operator dies, and whether it dies after the write (True) or before."""
     kills_always: bool = False
-    """It dies after every write, even a refused one."""
+    """Whether the operator dies after every write, even a refused write."""
     denied: str = ""
-    """Writes with this prefix fail."""
+    """Writes fail whose text begins with this prefix."""
     denial: errors.ApiError = field(default_factory=lambda: errors.Forbidden("a webhook denies it"))
     answers: dict[int, errors.ApiError] = field(default_factory=dict)
-    """The answer to the operator's write of this number. After `LOST`, the write is done nevertheless."""
+    """The error that answers the operator's write of each number. With `LOST`, the write takes place nevertheless."""
     paid: list[str] = field(default_factory=list)
-    """Keys of cells that pods computed, in order: each should occur once."""
+    """The keys of the cells that pods computed, in order. Each should occur once."""
     called: list[str] = field(default_factory=list)
-    """Keys of LM calls that pods made inside cells and reported."""
+    """The keys of the LM calls that pods made inside cells and reported."""
     proposed: list[str] = field(default_factory=list)
-    """Keys of LM calls that plans made themselves."""
+    """The keys of the LM calls that plans made."""
     bill: Counter[str] = field(default_factory=Counter)
-    """LM calls that pods paid for, by run."""
+    """The number of LM calls that the pods of each run paid for."""
     running: dict[str, "StandIn"] = field(default_factory=dict)
     terminating: bool = False
-    """The namespace is being deleted: nothing can be created, and the rest is deleted after the last pod."""
+    """Whether the namespace is being deleted. Then nothing can be created, and other objects follow the last pod."""
     rejected: str | None = None
-    """The Job controller creates no pods, and gives this reason."""
+    """The reason for which the Job controller creates no pods, if there is one."""
     _versions: Any = field(default_factory=lambda: itertools.count(1))
 
-    # The API that the operator sees.
+    # The API server
 
     async def get(self, resource: Resource, namespace: str, name: str, *, metadata_only: bool = False) -> Object | None:
         await asyncio.sleep(0)
@@ -177,7 +178,7 @@ class FakeCluster:
                 if found.get("immutable"):
                     raise errors.Rejected("data is immutable")
             if subresource:
-                # A real API server makes null of an object that loses its fields, and then refuses it.
+                # A real API server turns an object without fields into null, and then refuses it.
                 assert {} not in body["status"].values()
                 found["status"] = copy.deepcopy(body["status"])
             else:
@@ -214,14 +215,14 @@ class FakeCluster:
             self.remove(resource, name)
 
     async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes:
-        """A kubelet without a log answers 200 with this text."""
+        """Returns a pod's log. A kubelet without the log answers with 200 and the text `gone`."""
         await asyncio.sleep(0)
         if ("pods", pod) not in self.objects:
             raise errors.Vanished("not found")
         gone = f"unable to retrieve container logs for containerd://{digest(pod)}"
         return self.logs.get(pod, gone).encode()[:limit]
 
-    # Actions of tests and controllers.
+    # Actions of tests and controllers
 
     def put(self, resource: Resource, body: Object) -> Object:
         made = copy.deepcopy(body)
@@ -249,7 +250,7 @@ class FakeCluster:
         ]
 
     def remove(self, resource: Resource, name: str) -> None:
-        """Deletes in the background, or only marks what has finalizers or still runs."""
+        """Deletes an object in the background. If it has finalizers or runs, it only gets a deletionTimestamp."""
         found = self.objects.get((resource.plural, name))
         if found is None:
             return
@@ -260,7 +261,7 @@ class FakeCluster:
         del self.objects[resource.plural, name]
 
     def step(self, seconds: float = 1) -> None:
-        """Time passes; garbage is collected, Jobs get their pods, pods continue their work."""
+        """Lets time pass, collects garbage, creates the Jobs' pods, and lets pods continue their work."""
         self.now += timedelta(seconds=seconds)
         self._collect_garbage()
         for job in self.of(JOBS):
@@ -269,7 +270,7 @@ class FakeCluster:
             self._run(pod)
 
     def started(self, pod: Object, index: int) -> "StandIn":
-        """The stand-in that runs in a pod."""
+        """Returns the stand-in for the process of a pod."""
         return StandIn(self, pod, index)
 
     def _found(self, resource: Resource, name: str) -> Object:
@@ -304,7 +305,7 @@ class FakeCluster:
             self.put(EVENTS, event)
             return
         pods = [pod for pod in self.of(PODS) if pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] == uid]
-        # An index has a single pod (backoffLimitPerIndex 0), even if that is deleted.
+        # An index has only one pod (backoffLimitPerIndex is 0), even if somebody deletes the pod.
         seen = job.setdefault("indexes", [])
         active = sum(pod["status"]["phase"] in ("Pending", "Running") for pod in pods)
         if len(seen) == spec["completions"] and not active:
@@ -326,7 +327,7 @@ class FakeCluster:
                 self.put(PODS, {**template, "status": {"phase": "Pending"}})
 
     def _run(self, pod: Object) -> None:
-        """Pending -> Running with most of its output -> ended with all of it."""
+        """Takes a pod from Pending to Running, with most of its output, and then to its end, with all of it."""
         status, name = pod["status"], pod["metadata"]["name"]
         job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
         index = int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"])
@@ -371,7 +372,7 @@ class FakeCluster:
         )
 
     def _fail(self, job_uid: str) -> None:
-        """Follows the Jobs' podFailurePolicy: all pods of the Job end, and no other follows."""
+        """Fails a Job as its podFailurePolicy says: all its pods end, and no new pod starts."""
         for job in self.of(JOBS):
             if job["metadata"]["uid"] == job_uid:
                 job["indexes"] = list(map(str, range(job["spec"]["completions"])))
@@ -381,7 +382,7 @@ class FakeCluster:
 
 
 class _Write:
-    """Counts a write, and kills the operator around it."""
+    """Counts a write, and kills the operator before or after it if a test wants that."""
 
     def __init__(self, cluster: FakeCluster, text: str) -> None:
         self._cluster, self._text = cluster, text
@@ -408,14 +409,14 @@ class _Write:
 
 
 def _sources(volume: Object) -> list[Object]:
-    """The ConfigMaps of a volume."""
+    """Returns the ConfigMaps of a volume."""
     if "configMap" in volume:
         return [volume["configMap"]]
     return [source["configMap"] for source in volume.get("projected", {}).get("sources", [])]
 
 
 class StandIn:
-    """A plan or worker: reads the mounts of its pod, prints records."""
+    """Stands for a plan or worker: it reads the mounts of its pod and prints records."""
 
     def __init__(self, cluster: FakeCluster, pod: Object, index: int) -> None:
         self._cluster, self._spec = cluster, pod["spec"]
@@ -448,7 +449,7 @@ class StandIn:
         return b"".join(self._lines).decode()
 
     def whole(self, code: int, faults: Faults) -> tuple[str, str, int]:
-        """Log, termination message and exit code; after a failure nothing more is printed."""
+        """Returns log, termination message and exit code. A failed stand-in prints nothing more."""
         if code == ExitCode.DONE:
             self._print(len(self._records))
         reason = message = None
@@ -456,12 +457,12 @@ class StandIn:
             reason, message = faults.commit_reason, faults.commit_message
         elif code == ExitCode.DONE and self._refused:
             code, reason = int(ExitCode.INTERRUPTED), WorkerReason.ALLOWANCE_SPENT
-        # A killed pod cannot report its spending: it booked that beforehand.
+        # A killed pod cannot report its spending at its end. It has reported it in advance.
         commit = self._writer.commit(code, reason, message, None if code == KILLED else self._spent)
         return b"".join(self._lines).decode(), commit_text(commit), code
 
     def _may_call(self) -> bool:
-        """Pays for a call, if it is allowed."""
+        """Pays for a call if the allowance covers it, and returns whether it did."""
         spent = self._spent + Spending(calls=1)
         self._refused = self._refused or not self._allowance.covers(spent)
         if self._refused:

@@ -1,4 +1,4 @@
-"""Steps and flows of tests."""
+"""Makes steps and flows (generators of steps) for tests."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 def blocking(block: Callable[[], T]) -> Step[T]:
-    """A step of a thread."""
+    """Returns a step that runs only in a thread."""
     return Step(block, _never)
 
 
 def awaiting(wait: Callable[[], Awaitable[T]]) -> Step[T]:
-    """A step of an event loop."""
+    """Returns a step that runs only in an event loop."""
     return Step(_never, wait)
 
 
@@ -24,10 +24,10 @@ def _never() -> NoReturn:
 
 
 def answering(answer: Any) -> Around:
-    """Answers LM calls without making them."""
+    """Returns an interceptor that answers LM calls without making them."""
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
-        yield from ()  # takes no time
+        yield from ()  # makes the function a generator
         return answer
 
     return around
@@ -37,6 +37,6 @@ def around(flow: Callable[..., Flow[Any]], *given: Any, block: Callable[[], Any]
     """Runs a flow around a call or a request, in this thread.
 
     Args:
-        block: makes the call.
+        block: the function that makes the call.
     """
     return run(flow(*given, blocking(block)))

@@ -1,7 +1,7 @@
-"""A server of forks, which has imported DSPy: importing it takes longer than most compiles of the tests.
+"""A server of forks, which has imported DSPy, since the import takes longer than most compiles of the tests.
 
-It is the local driver's own (`swarm_worker.local.launcher`), which lives here as long as the tests do. The driver then
-runs in the tests' process, and stock DSPy in a fork.
+The server is that of the local driver (`swarm_worker.local.launcher`), but it lives as long as the tests do. With it,
+the driver runs in the tests' process, and stock DSPy runs in a fork.
 """
 
 import importlib
@@ -24,10 +24,10 @@ _started: list[bool] = []
 
 
 def start(paths: str) -> None:
-    """Starts the server, once.
+    """Starts the server unless it runs.
 
     Args:
-        paths: PYTHONPATH of its imports.
+        paths: the PYTHONPATH of its imports.
     """
     if _started:
         return
@@ -43,7 +43,7 @@ def are_there() -> bool:
 
 
 def fork(target: Callable[..., Any], *arguments: Any) -> int | None:
-    """Runs a function in a fork of the server, to its end. Returns its exit code."""
+    """Runs a function in a fork of the server until it ends. Returns the exit code."""
     process = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
     process.start()
     process.join()
@@ -53,7 +53,7 @@ def fork(target: Callable[..., Any], *arguments: Any) -> int | None:
 
 
 def pod(command: str, environment: Mapping[str, str], folder: Path, output: Path, errors: Path) -> None:
-    """In a fork: `python -m swarm_worker COMMAND` in such a folder, whose output goes to files."""
+    """Runs `python -m swarm_worker COMMAND` in this fork and this folder. Its output goes to files."""
     for path, number in ((output, 1), (errors, 2)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(opened, number)
@@ -67,7 +67,7 @@ def pod(command: str, environment: Mapping[str, str], folder: Path, output: Path
 
 
 def swarm(arguments: list[str], environment: Mapping[str, str], folder: Path) -> tuple[int, str]:
-    """`python -m swarm_worker` in this process: its exit code, and what it printed."""
+    """Runs `python -m swarm_worker` in this process. Returns its exit code and its output."""
     from swarm_worker.__main__ import main
 
     said = io.StringIO()
@@ -78,7 +78,7 @@ def swarm(arguments: list[str], environment: Mapping[str, str], folder: Path) ->
 
 @contextmanager
 def surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """Makes this process look like a new process; undoes all changes at the end."""
+    """Gives this process the environment and folder of a new process, and undoes all changes at the end."""
     before, handlers = dict(os.environ), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     here = Path.cwd()
     _set(environment)

@@ -1,7 +1,7 @@
-"""A provider whose answer is a hash of the request: any difference in a prompt changes the answer.
+"""A provider that derives its answer from a hash of the request, so any difference in a prompt changes the answer.
 
-It keeps the requested form (adapters, types, tools, code) and takes its words from the request, so that an answer is
-sometimes right. It runs in threads of the process that starts it.
+The provider keeps to the requested form (adapters, types, tools, code). It takes its words from the request, so an
+answer is sometimes right. It runs in threads of the process that starts it.
 """
 
 import ast
@@ -21,12 +21,12 @@ from simulated_provider import agents, formats, prompts
 from simulated_provider.prompts import Prompt, Schema
 
 COUNTED = ("model", "messages", "temperature", "top_p", "response_format", "tools")
-"""The parts of a request that decide its answer."""
+"""The parameters of a request that determine its answer."""
 LONG = re.compile(r"reason|thought|rationale|instruction|observation|summary|discussion|rules|feedback|response")
 
 
 class Request(NamedTuple):
-    """A request, reduced to the parts that decide its answer."""
+    """The parts of a request that determine its answer."""
 
     model: str
     digest: str
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Requests:
-    """The recorded requests."""
+    """The requests that the provider has recorded."""
 
     seen: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -46,7 +46,8 @@ class Requests:
 
 @dataclass(frozen=True)
 class HashedProvider:
-    """
+    """The running provider.
+
     Attributes:
         url: the base URL of its API.
     """
@@ -56,7 +57,7 @@ class HashedProvider:
 
     @contextmanager
     def counted(self) -> Iterator[list[Request]]:
-        """At the end of the block, the list holds the requests made within."""
+        """Yields a list that at the end of the block holds the requests made within it."""
         begin, found = len(self.requests.seen), list[Request]()
         yield found
         found.extend(self.requests.seen[begin:])
@@ -84,14 +85,14 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """The client has gone, as a process that ends at once does; anything else is a fault of ours."""
+        """Ignores a client that has left, as a process that ends does. Any other error is our fault."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Headers and body are two packets; without this, the second waits until the first is acknowledged.
+    # Headers and body are two packets. With Nagle's algorithm, the second would wait until the first is acknowledged.
     disable_nagle_algorithm = True
     asked: Requests
 
@@ -126,7 +127,7 @@ def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def streamed(answer: Mapping[str, Any]) -> str:
-    """A completion as server-sent events, word by word."""
+    """Returns a completion as server-sent events, word by word."""
 
     def event(delta: Mapping[str, Any], finish: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -160,7 +161,7 @@ def completion(body: Mapping[str, Any], digest: str) -> dict[str, Any]:
 
 
 def _native_call(prompt: Prompt, draw: random.Random, tools: Sequence[Any]) -> dict[str, Any]:
-    # The tool that ends an agent is as likely as all the others.
+    # The tool that ends an agent is as likely as all other tools together, so agents end soon.
     last = [tool for tool in tools if tool["function"]["name"] == "submit"]
     function = draw.choice(last if last and draw.random() < 0.5 else tools)["function"]
     parameters = function.get("parameters") or {}
@@ -189,7 +190,7 @@ class _Writer:
         return formats.render(task, values)
 
     def _call(self) -> dict[str, Any]:
-        """One of the tools that the prompt describes."""
+        """Returns a call of one of the tools that the prompt describes."""
         told = re.findall(
             r"\b(\w+), whose description is.*?It takes arguments (\{.*?\})\.", self.prompt.text, re.DOTALL
         )
@@ -198,7 +199,7 @@ class _Writer:
         return {"name": name, "args": {key: self.value(key, schema, schema) for key, schema in schemas.items()}}
 
     def value(self, name: str, schema: Schema, whole: Schema) -> Any:
-        """A value for `schema`, a part of `whole`."""
+        """Returns a value for `schema`, which is a part of `whole`."""
         if "$ref" in schema:
             found: Any = whole
             for part in schema["$ref"].removeprefix("#/").split("/"):
@@ -239,7 +240,7 @@ class _Writer:
         return " ".join(self.draw.choice(words) for _ in range(count))
 
     def _keys(self) -> list[str]:
-        """The keys of a mapping whose type leaves them open: the last list of names among the inputs."""
+        """Returns keys for a mapping whose type does not name them: the last list of names among the inputs."""
         for value in reversed(list(self.prompt.query.values())):
             try:
                 names = json.loads(value)

@@ -1,4 +1,4 @@
-"""The product on a cluster, for the tiers that need one."""
+"""Installs the product on a cluster for the tiers that need a cluster."""
 
 import fcntl
 import os
@@ -14,12 +14,12 @@ from support.cluster import install_operator
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> testbed.Cluster:
-    """A cluster with this checkout's operator. Its deadlines are short, so that tests of them are."""
-    # Beside the folders of the test processes, if there are several.
+    """Returns a cluster with this checkout's operator. Its deadlines are short, so that their tests are short."""
+    # The file is beside the folders of all test processes.
     with first_of(tmp_path_factory.getbasetemp().parent / f"installed-{testrun_uid}") as is_first:
         cluster = testbed.cluster()
         if is_first:
-            if not cluster.setup.context:  # otherwise the owner of the named cluster has loaded them
+            if not cluster.setup.context:  # in a cluster of somebody else, the owner has loaded the images
                 cluster.load(*testbed.project_images())
             install_operator(
                 cluster,
@@ -30,7 +30,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> tes
 
 @contextmanager
 def first_of(file: Path) -> Iterator[bool]:
-    """Whether this process is the first to enter with this file; one process is inside at a time."""
+    """Yields whether this process is the first that enters with this file. Only one process is inside at a time."""
     with file.open("a") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
         yield mark.seek(0, os.SEEK_END) == 0

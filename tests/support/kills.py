@@ -1,4 +1,4 @@
-"""Kills the processes of a local run: its driver, its plan, its workers."""
+"""Kills processes of a local run: its driver, its plan or its workers."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from support.compiles import Case, LocalRun, start_local
 
 
 def processes(command: str, folder: Path) -> list[int]:
-    """Process ids of a run's `plan` or `work` processes, found by their standard error."""
+    """Returns the ids of a run's `plan` or `work` processes. Their standard error is a log of the run's folder."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -26,7 +26,7 @@ def processes(command: str, folder: Path) -> list[int]:
 
 
 def kill_one(command: str, driver: Popen[str], folder: Path, number: int) -> None:
-    """Waits until the run has such a process, and sends it the signal."""
+    """Waits until the run has a process of this command, and sends it the signal."""
     while not (found := processes(command, folder)):
         assert driver.poll() is None, "the run ended before there was anything to kill"
         time.sleep(0.01)
@@ -39,13 +39,13 @@ def wait_for_requests(provider: Any, count: int) -> None:
 
 
 def disturbed(case: Case, provider: Any, folder: Path, *, kills: int, seed: int) -> tuple[LocalRun, int]:
-    """Kills and restarts a run until it ends; returns the number of kills.
+    """Kills and restarts a run until it ends. Returns the run and the number of kills.
 
-    Each kill comes after some more requests, then after a moment, so that it may hit a plan, workers, or the driver
-    while it writes the journal. The victim is the driver, or all processes of the plan or of the workers.
+    Each kill comes a moment after some more requests, so it may hit a plan, workers, or a driver that writes the
+    journal. It kills the driver, or all processes of the plan or of the workers.
 
     Args:
-        kills: the most kills; fewer if the run ends before.
+        kills: the most kills. There are fewer if the run ends before.
     """
     chance, done, others = random.Random(seed), 0, 0
     manifest = case.manifest(provider.url)
@@ -56,7 +56,7 @@ def disturbed(case: Case, provider: Any, folder: Path, *, kills: int, seed: int)
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 0.7))
         if done < kills and driver.poll() is None:
-            # A driver gives up after some attempts of the same plan or cells.
+            # A driver gives up after some attempts of the same plan or cells, so plans and workers die at most twice.
             victim = chance.choice(["driver", "driver", "plan", "work"]) if others < 2 else "driver"
             number = chance.choice([signal.SIGKILL, signal.SIGTERM])
             done += 1

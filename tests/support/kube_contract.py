@@ -1,6 +1,6 @@
-"""The features of an API server that the operator relies on, checked for the cluster in memory and for a real one.
+"""Tests the features of an API server that the operator relies on, for the cluster in memory and for a real cluster.
 
-A subclass gives the fixtures `kube` and `place`, the name of an unused namespace.
+A subclass defines the fixtures `kube`, the client, and `place`, the name of an unused namespace.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ LABEL = "contract.example/of"
 
 
 def config_map(**more: Any) -> Object:
-    """A ConfigMap that no other test uses."""
+    """Returns a ConfigMap with a name that no other test uses."""
     name = f"contract-{uuid4().hex[:12]}"
     metadata = {"name": name, "labels": {LABEL: name}, **more.pop("metadata", {})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **more}
 
 
 def suspended(name: str) -> Object:
-    """A Compilation whose run does not start."""
+    """Returns a suspended Compilation, whose run does not start."""
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec(suspend=True)}
 
 
 async def kept(kube: Kube, place: str, body: Object, resource: Resource = CONFIG_MAPS) -> Object:
-    """Creates the object and returns it as stored."""
+    """Creates the object, and returns it as the API server stores it."""
     await kube.create(resource, place, body)
     return await there(kube, place, body, resource)
 
@@ -44,12 +44,12 @@ async def there(kube: Kube, place: str, body: Object, resource: Resource = CONFI
 
 
 def changed(body: Object, **more: Any) -> Object:
-    """The same object, with other content; `metadata` is added."""
+    """Returns the object with other content, and with `metadata` added to its own."""
     return {**body, "metadata": {**body["metadata"], **more.pop("metadata", {})}, **more}
 
 
 class KubeContract:
-    """Claims."""
+    """The features of an API server that the operator relies on."""
 
     async def test_a_missing_object_reads_as_none(self, kube: Kube, place: str) -> None:
         assert await kube.get(CONFIG_MAPS, place, "not-there") is None
@@ -93,7 +93,7 @@ class KubeContract:
         assert (await there(kube, place, body))["data"] == {"a": "1"}
 
     async def test_an_apply_does_not_overwrite_data_that_was_not_applied(self, kube: Kube, place: str) -> None:
-        """So a ConfigMap that is applied later is created empty."""
+        """The operator therefore creates empty the ConfigMaps that it later applies."""
         body = config_map(data={"a": "created"})
         await kube.create(CONFIG_MAPS, place, body)
         with pytest.raises(errors.Conflict):
@@ -104,7 +104,7 @@ class KubeContract:
     async def test_an_apply_to_a_recreated_or_changed_object_conflicts(
         self, kube: Kube, place: str, other: dict[str, str]
     ) -> None:
-        """With uid and resourceVersion: for a uid alone, an API server answers that the object is invalid."""
+        """If the operator sent only the uid, an API server would answer that the object is invalid."""
         body = config_map()
         seen = await kept(kube, place, body)
         name = body["metadata"]["name"]
@@ -195,7 +195,7 @@ class KubeContract:
         assert [item["message"] for item in found] == [f"FailedCreate of {uid}"]
 
     async def test_a_write_of_the_status_leaves_the_spec_alone(self, kube: Kube, place: str) -> None:
-        """If the operator writes it, too, the version changes, and the write is repeated."""
+        """A real cluster's operator also writes the status. The version then changes, and the test writes again."""
         body = suspended(f"contract-{uuid4().hex[:12]}")
         name, before = body["metadata"]["name"], await kept(kube, place, body, COMPILATIONS)
         for _ in range(20):

@@ -1,4 +1,4 @@
-"""Language models in this process: they record their requests, and tests choose their answers."""
+"""Language models in this process, which record their requests. Tests choose their answers."""
 
 import asyncio
 import re
@@ -31,7 +31,7 @@ _REQUEST = "Respond with the corresponding output fields"
 
 
 def echo(prompt: str) -> str:
-    """Fills each text output that the prompt asks for with the request itself."""
+    """Answers each text output that the prompt asks for with the words of the request."""
     asked, _, wanted = prompt.partition(_REQUEST)
     values = _FIELDS.sub("", asked).split()
     fields = [name for name in _FIELDS.findall(wanted) if name != "completed"]
@@ -40,14 +40,14 @@ def echo(prompt: str) -> str:
 
 @dataclass
 class Provider:
-    """Answers in this process. It is pickled by its name, so that its copies record their requests here, too.
+    """A provider in this process. A pickle contains only its name, so copies record their requests in this object, too.
 
     Attributes:
-        answer: a prompt's last message -> the completion; may raise what a client raises.
-        asked: the last messages of the requests, those that failed included.
-        paid: how many were answered.
-        batches: how many concurrent requests came after each pause.
-        seconds: how long an answer takes.
+        answer: returns the completion for a prompt's last message, or raises an error of an LM client.
+        asked: the last message of each request, also of failed requests.
+        paid: the number of answered requests.
+        batches: the number of concurrent requests after each pause.
+        seconds: the duration of an answer.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Provider:
         self.named[self.name] = self
 
     def lm(self, **given: Any) -> Any:
-        """A client of this provider that may answer repeated requests from a cache."""
+        """Returns a client of this provider, which may answer repeated requests from DSPy's cache."""
         engines = {"engine": Engine(self.name), "async_engine": AsyncEngine(self.name)}
         return dspy.LM("openai/model", **{"num_retries": 0, **engines, **given})
 
@@ -87,7 +87,7 @@ class Provider:
 
 @dataclass
 class Engine:
-    """The engine through which DSPy calls the provider."""
+    """The engine with which DSPy's client calls the provider."""
 
     name: str
 
@@ -127,12 +127,12 @@ class AsyncEngine(Engine):
 
 
 def prepared(lm: Any, prompt: str, given: dict[str, Any] | None = None) -> LMCall:
-    """The call that the LM would make."""
+    """Returns the call that the LM would make for this prompt."""
     calls: list[LMCall] = []
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
         calls.append(call)
-        yield from ()  # takes no time
+        yield from ()  # makes the function a generator
         return client().answer(lm, [Completion("answer", 1)] * call.count, 1)
 
     undo = client().intercept(around)
@@ -144,7 +144,7 @@ def prepared(lm: Any, prompt: str, given: dict[str, Any] | None = None) -> LMCal
 
 
 def take_over(patch: Any) -> None:
-    """Restores everything that `hooks` and `calls` replace after the test.
+    """Makes pytest restore after the test what `hooks` and `calls` replace.
 
     Args:
         patch: pytest's monkeypatch.

@@ -1,6 +1,6 @@
-"""Specs as people write them by mistake: every field of the CRD's schema, in every way that its type allows.
+"""Makes specs with a mistake, for every field of the CRD's schema and in every way that its type allows.
 
-Pure. The same mutations each time.
+Each call returns the same mistakes.
 """
 
 import copy
@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 Schema = dict[str, Any]
 GONE: Final = object()
-"""In place of a value: the field is missing."""
+"""Stands for a missing field."""
 ODD_TEXTS: Final = ("", " ", "a" * 300, "ä/☃", "-", "../etc/passwd", "{{ x }}", "a\nb", "null", "0")
 ODD_NUMBERS: Final = (-1, 0, 1, 2**31, 2**63, 1e308, 0.5)
 OTHERS: Final[dict[str, Any]] = {"a text": "x", "a number": 7, "a list": [1], "an object": {"a": 1}, "true": True}
@@ -26,8 +26,8 @@ class Mutation:
     """A spec with a single mistake.
 
     Attributes:
-        field: its path.
-        what: the change.
+        field: the path of the changed field.
+        what: a description of the change.
     """
 
     field: str
@@ -36,8 +36,10 @@ class Mutation:
 
 
 def mutations(base: dict[str, Any]) -> list[Mutation]:
-    """
-    Args: base: a spec that works, with every object to be mutated.
+    """Returns all specs with a single mistake.
+
+    Args:
+        base: a spec that works, with every object to be mutated.
     """
     [file] = (ROOT / "crds").glob("*.yaml")
     versions = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]["versions"]
@@ -52,7 +54,7 @@ def mutations(base: dict[str, Any]) -> list[Mutation]:
 
 
 def with_room(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with its optional objects, so that their fields are mutated, too."""
+    """Returns the spec with its optional objects, so that their fields are mutated, too."""
     made = copy.deepcopy(spec)
     made["metric"]["range"] = {"min": 0, "max": 1}
     made["limits"], made["swarm"]["resources"] = {"cellSeconds": 600}, {"requests": {"cpu": "20m"}}
@@ -71,7 +73,7 @@ def _fields(schema: Schema, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
 
 
 def _values(field: Schema, required: bool, now: Any) -> Iterator[tuple[str, Any]]:
-    """Names and values that a field might have."""
+    """Yields descriptions and values of changes of a field."""
     kind = field.get("type", "object")
     if required:
         yield "left out", GONE
@@ -102,7 +104,7 @@ def _get(spec: Any, path: tuple[str, ...]) -> Any:
 
 
 def _with(spec: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any] | None:
-    """The spec with a value at the path; None if another field of the path is missing."""
+    """Returns the spec with a value at the path, or None if a parent of the field is missing."""
     made = copy.deepcopy(spec)
     place: Any = made
     for name in path[:-1]:

@@ -1,4 +1,4 @@
-"""Specs as users write them."""
+"""Specs of Compilations as users write them."""
 
 import copy
 from typing import Any
@@ -24,6 +24,6 @@ SPEC: dict[str, Any] = {
 
 
 def spec(**changes: Any) -> dict[str, Any]:
-    """SPEC, with parts replaced at the top level; None removes a part."""
+    """Returns SPEC with other values for some fields at the top level. None removes a field."""
     made = {**copy.deepcopy(SPEC), **changes}
     return {key: value for key, value in made.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Plans in this process: an engine, its records, and its end."""
+"""Runs plans in this process, and keeps their records and their ends."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from swarm_worker.replay.host import Host, Options
 
 
 class Left(BaseException):
-    """Stands for the end of the process."""
+    """Stands for the end of a plan's process."""
 
     def __init__(self, error: SwarmError | None) -> None:
         super().__init__(error)
@@ -29,11 +29,11 @@ class Left(BaseException):
 
 @dataclass
 class Desk:
-    """An engine and its records.
+    """An engine with its journal and the records that it emits.
 
     Attributes:
-        options: of the engine: fields of Host and Options, and its other parameters.
-        asked_at_end: how many tasks it had requested at each end: a real process ends once.
+        options: values for fields of Host and Options, and for other parameters of the engine.
+        asked_at_end: the number of requested tasks at each end. A real process ends only once.
     """
 
     journal: list[Record] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Desk:
         raise Left(error)
 
     def left(self, *steps: Step) -> SwarmError | None:
-        """The exception with which the plan ends when it needs these effects."""
+        """Returns the error with which the plan ends when it needs these effects."""
         with pytest.raises(Left) as left:
             list(map(self.engine.need, steps))
         return left.value.error
@@ -68,12 +68,12 @@ def _taken(given: dict[str, Any], kind: Any) -> dict[str, Any]:
 
 @dataclass
 class Planned:
-    """A plan of a script.
+    """The end of a script that ran as a plan.
 
     Attributes:
-        value: returned by the script; None if the plan ended before.
-        left: whether the plan ended before.
-        error: with which error.
+        value: what the script returned, or None if the plan ended before.
+        left: whether the plan ended before the script returned.
+        error: the error with which the plan ended, if there was one.
     """
 
     engine: Engine
@@ -103,7 +103,7 @@ class Planned:
 
 
 def plan(script: Callable[[], Any], journal: list[Record] | None = None, **options: Any) -> Planned:
-    """Runs a script as a plan runs a compile: under the hooks, to its end or to a missing effect."""
+    """Runs a script as a plan runs a compile: with our hooks, until it returns or needs a missing effect."""
     pid = os.getpid()
     desk = Desk(journal or [], options)
     planned = Planned(desk.engine, desk.emitted)
@@ -116,6 +116,6 @@ def plan(script: Callable[[], Any], journal: list[Record] | None = None, **optio
         except Left as left:
             planned.left, planned.error = True, left.error
         finally:
-            if os.getpid() != pid:  # a scout
+            if os.getpid() != pid:  # this process is a scout
                 os._exit(0)
     return planned

@@ -1,4 +1,4 @@
-"""Prompts as DSPy writes them, and models of the simulated provider to answer them, all in this process."""
+"""Makes prompts as DSPy writes them. Models of the simulated provider answer them in this process."""
 
 import json
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ def messages(
 
 
 def answered(model: Model, adapter: str, signature: Any, inputs: Mapping[str, Any], demos: Any = None) -> Any:
-    """The model's answer as parsed by DSPy: field name -> value."""
+    """Returns the values of the model's answer by field, as DSPy parses them."""
     prompt = prompts.parse(messages(adapter, signature, inputs, demos))
     return ADAPTERS[adapter].parse(signature, formats.render(prompt.task, answers.answer(model, prompt)))
 

@@ -1,7 +1,7 @@
-"""Whole runs of the operator with real plans and workers, on one machine and without a cluster.
+"""Runs the operator with real plans and workers on one machine, without a cluster.
 
-The operator's own passes go over the API server of `fake_cluster`. Each pod is a process, in folders that hold its
-mounts. The cluster has its own clock, so a test decides when time is over.
+The operator uses the API server of `fake_cluster`. Each pod is a process, with folders for its mounts. The cluster has
+a simulated clock, so a test decides when time is over.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ FOLDERS = {
 }
 SETTINGS = Settings(worker_image="worker:1", status_interval=0, retry_delay=0, gather_interval=1)
 TICK_SECONDS = 0.02
-"""Seconds between two looks at running processes."""
+"""Seconds between two checks of the running processes."""
 HASTE = {names.ENV_LINGER_SECONDS: "0", names.ENV_GRACE_SECONDS: "10"}
-"""No wait: pods' output needs no kubelet."""
+"""Variables that let pods end without waiting, since no kubelet reads their output."""
 
 
 class Process(StandIn):
@@ -137,7 +137,7 @@ class RealPods(FakeCluster):
 
 
 def cluster_spec(case: Case, url: str, **swarm: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """A case's spec with its data in a ConfigMap, and that data."""
+    """Returns the spec of a case with its data in a ConfigMap, and the content of this ConfigMap."""
     spec = case.manifest(url, **swarm)["spec"]
     data = {}
     for name in ("train", "validation"):
@@ -149,11 +149,11 @@ def cluster_spec(case: Case, url: str, **swarm: Any) -> tuple[dict[str, Any], di
 
 
 class Run:
-    """A Compilation of a case, and its operator.
+    """A Compilation of a case, with its operator.
 
     Args:
-        max_tokens: of each answer.
-        swarm: of the spec.
+        max_tokens: the most tokens of each answer.
+        swarm: fields of spec.swarm.
     """
 
     def __init__(
@@ -183,34 +183,34 @@ class Run:
 
     @property
     def ready(self) -> tuple[str, str, str]:
-        """Status, reason and message of the condition."""
+        """Returns status, reason and message of the condition Ready."""
         found = self.status.condition(ConditionType.READY)
         assert found is not None
         return found.status, str(found.reason), found.message
 
     @property
     def artifact(self) -> dict[str, Any]:
-        """Program and report."""
+        """Returns the program and the report of the artifact."""
         found = self.cluster.of(CONFIG_MAPS, f"{NAME}-artifact")[0]["data"]
         program, report = json.loads(found[names.PROGRAM_FILE]), json.loads(found[names.REPORT_FILE])
         program.pop("metadata")
         return {"program": program, "report": report}
 
     def limit(self, **limits: Any) -> None:
-        """Changes spec.limits."""
+        """Replaces spec.limits."""
         found = self.cluster.of(COMPILATIONS)[0]
         found["spec"]["limits"] = limits
         found["metadata"]["generation"] += 1
 
     def end(self, each: Callable[[], None] = lambda: None, steps: int = 100_000) -> None:
-        """Drives the run until nothing is in progress."""
+        """Runs operator and pods until the run is over."""
         tick = threading.Event()
         for _ in range(steps):
             self._passes()
             if self._is_over:
                 return
             before = set(self.cluster.running)
-            # While processes work, the clock stands still: the speed of this machine has no influence.
+            # While processes work, the clock stands still, so the speed of this machine does not matter.
             self.cluster.step(0 if before else 1)
             each()
             if before and not any(of.has_ended for of in self.cluster.running.values() if isinstance(of, Process)):

@@ -1,8 +1,8 @@
-"""How much of the long tables a test run takes.
+"""Chooses which rows of long tables a test run takes.
 
-`make test` and `make faults` take each kind once, each day with other companions. FIDELITY=whole (`make fidelity`)
-takes all kinds with all companions, each day with other seeds; FIDELITY=all takes every seed, FAULTS=all every
-companion.
+A row combines a kind (such as an optimizer) with a companion (such as a program). `make test` and `make faults` take
+each kind once, each day with another companion. FIDELITY=whole (`make fidelity`) takes all kinds with all companions,
+each day with other seeds. FIDELITY=all also takes every seed, and FAULTS=all takes every companion.
 """
 
 import os
@@ -14,24 +14,24 @@ WHICH = os.environ.get("FIDELITY", "few")
 ALL = "all" in (WHICH, os.environ.get("FAULTS"))
 WHOLE = WHICH == "whole" or ALL
 DAY = int(os.environ.setdefault("FIDELITY_DAY", str(int(time.time() // 86400))))
-"""Set it to repeat the failure of another day. Processes that pytest starts inherit it."""
+"""The number of the day. A user sets FIDELITY_DAY to repeat another day. Processes that pytest starts inherit it."""
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 def of_the_day(seeds: Sequence[T], number: int = 0) -> list[T]:
-    """One of the seeds, another for each number; all, if FIDELITY=all."""
+    """Returns one of the seeds, another for each day and number. With FIDELITY=all, it returns all seeds."""
     return list(seeds) if ALL else [seeds[(DAY + number) % len(seeds)]]
 
 
 def sample(rows: Sequence[T], step: int) -> list[T]:
-    """One of every `among` consecutive rows, each day another; all, if the tables are whole."""
+    """Returns one of every `step` consecutive rows, each day another. If the tables are whole, it returns all rows."""
     return list(rows) if WHOLE else list(rows[DAY % step :: step])
 
 
 def paired(kinds: Sequence[T], companions: Sequence[U]) -> list[tuple[T, U]]:
-    """Each kind with one of the companions, each day another; with all, if the tables are whole."""
+    """Returns each kind with one companion, each day another. If the tables are whole, it returns all combinations."""
     return [
         (kind, companion)
         for number, kind in enumerate(kinds)

@@ -1,7 +1,7 @@
-"""A user's script without us: it imports its program, configures DSPy, compiles and scores.
+"""A user's script with stock DSPy: it imports the program, configures DSPy, compiles and scores.
 
-Its process is a fork of one that has imported DSPy; it imports the user's module anew. Optimizers and evaluations get
-`num_threads` themselves: a user's `dspy.configure(num_threads=...)` stays as it is.
+It runs in a fork of a process that has imported DSPy, and imports the user's module anew. It passes `num_threads` to
+optimizers and evaluations, so it does not change a user's `dspy.configure(num_threads=...)`.
 """
 
 import importlib
@@ -71,7 +71,7 @@ def script(case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def saved(program: Any) -> Any:
-    """The content of the file that a user would save."""
+    """Returns the content of the file that the user's `save` writes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.json"
         program.save(str(path))

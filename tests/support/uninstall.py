@@ -1,4 +1,4 @@
-"""The documented shell line that takes the operator's finalizer off pods."""
+"""Finds the documented shell command that removes the operator's finalizer from pods."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def pages() -> list[Path]:
-    """The pages that contain the line."""
+    """Returns the pages that contain the command."""
     return [_ROOT / "docs" / "conditions.md", _ROOT / "charts" / "dspy-swarm" / "templates" / "NOTES.txt"]
 
 

@@ -1,6 +1,6 @@
-"""Compiles of the programs in `tests/programs/users`, by stock DSPy and by the local driver, compared.
+"""Compiles the programs of `tests/programs/users` by stock DSPy and by the local driver, and compares the ends.
 
-All processes but the twins are forks of one server (`support.forks`).
+All processes except the twins are forks of one server (`support.forks`).
 """
 
 import json
@@ -20,7 +20,7 @@ from swarm_wire.names import WorkerReason
 from swarm_worker.local.reasons import LocalReason
 
 IN_FLIGHT = 8
-"""Concurrent cells: as many may be the first to make the same call."""
+"""The number of concurrent cells. So many cells may make the same call at the same time."""
 REASONS = [*WorkerReason, *LocalReason]
 FOLDER = ROOT / "tests" / "programs" / "users"
 _PATHS = [ROOT / "worker_image", ROOT / "tests", ROOT / "examples" / "provider"]
@@ -28,7 +28,7 @@ _PATHS = [ROOT / "worker_image", ROOT / "tests", ROOT / "examples" / "provider"]
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer with its parameters, DSPy's; `metric`: the name of the metric that it takes."""
+    """An optimizer with DSPy's parameters. `metric` is the name of its metric in the user's module."""
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Stock:
-    """The end of stock: a winner, or an error. Requests are misses of its LM cache.
+    """The end of stock DSPy: a winner or an error. Its requests are the misses of its LM cache.
 
     Attributes:
-        inputs: fields that its examples mark as inputs; none if it did not reach its examples.
+        inputs: the fields that the examples mark as inputs, or none if the script failed before its examples.
     """
 
     requests: list[Request]
@@ -57,7 +57,7 @@ class Stock:
 
 @dataclass(frozen=True)
 class Ours:
-    """The end of the local driver: a winner, or a refusal: "Reason: message"."""
+    """The end of the local driver: a winner, or a refusal in the form "Reason: message"."""
 
     requests: list[Request]
     program: dict[str, Any] = field(default_factory=dict)
@@ -67,12 +67,12 @@ class Ours:
 
 
 def start_forks() -> None:
-    """Starts the server of forks, once."""
+    """Starts the server of forks unless it runs."""
     forks.start(os.pathsep.join(map(str, _PATHS)))
 
 
 def run_stock(provider: HashedProvider, folder: Path, module: str, optimizer: Optimizer, *, threads: int = 1) -> Stock:
-    """Stock DSPy, in a process of its own."""
+    """Compiles by stock DSPy in its own process."""
     case = {
         "module": module,
         "metric": optimizer.metric,
@@ -99,10 +99,10 @@ def run_ours(
     spec: Mapping[str, Any] | None = None,
     small_wave: int | None = None,
 ) -> Ours:
-    """The local driver, in this process.
+    """Compiles by the local driver in this process.
 
     Args:
-        small_wave: cells of a wave that the plan runs itself; 0: everything goes to workers.
+        small_wave: the most cells of a wave that the plan runs itself. With 0, workers run all cells.
     """
     file, journal = folder / "compilation.yaml", folder / "journal"
     file.write_text(yaml.safe_dump(_manifest(provider.url, module, optimizer, inputs, spec or {})), encoding="utf-8")
@@ -121,7 +121,7 @@ def run_ours(
 
 
 def verdict(stock: Stock, ours: Ours) -> str:
-    """ "equal", "refused: ...", or how the two differ."""
+    """Returns "equal", "refused: ...", or how the two ends differ."""
     if stock.error:
         if ours.refusal and stock.error.partition(": ")[2][:80] in ours.refusal:
             return "equal"
@@ -139,7 +139,7 @@ def verdict(stock: Stock, ours: Ours) -> str:
 
 
 def environment(provider: HashedProvider, **more: str) -> dict[str, str]:
-    """The environment of every process of a compile; programs with their own clients find the provider there."""
+    """Returns the environment of every process of a compile. It names the provider for programs with own clients."""
     paths = os.pathsep.join(map(str, [FOLDER, *_PATHS]))
     user = {"PROVIDER": provider.url, "DEPARTMENT": "harbour"}
     fixed = {"PYTHONHASHSEED": "0", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "COLUMNS": "160", "NO_COLOR": "1"}

@@ -1,4 +1,4 @@
-"""Builders for the contract: records, their printed form, and damage on the way."""
+"""Builders for tests of the contract: records, their printed form, and damage to it."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ NONCE = "a1b2c3d4e5f60718"
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    """Bytes that do not deflate."""
+    """Returns random bytes, which do not compress."""
     return random.Random(seed).randbytes(size)
 
 
@@ -24,7 +24,7 @@ def blob(body: bytes = b"", **header: Any) -> Record:
 
 
 def printed(records: Iterable[Record], nonce: str = NONCE) -> tuple[list[str], Commit]:
-    """The lines of a pod that put these records, and its commit record."""
+    """Returns the lines that a pod prints for these records, and its commit."""
     lines: list[bytes] = []
     writer = Writer(lines.append, nonce)
     for record in records:
@@ -42,13 +42,13 @@ def result(key: int, body: bytes = b"", calls: int = 1) -> Record:
 
 
 def plan_end(round_: int, stream: str = "[]", **fields: Any) -> Record:
-    """The end of a plan that needed these effects: JSON of [kind, digest]."""
+    """Returns the record of a plan that ended. `stream` is JSON with [kind, digest] of each effect that it needed."""
     end = PlanEnd(outcome=PlanOutcome.BLOCKED, round=round_, binding=f"b{round_}", **fields)
     return Record(RecordKind.PLAN, end.to_header(), stream.encode())
 
 
 def task(number: int = 1, cells: int = 1, weight: int = 1, first_key: int | None = None, grouped: bool = False) -> Task:
-    """A task whose cell keys are its own, unless `first_key` says otherwise; `grouped` by item, or not at all."""
+    """Returns a task. Without `first_key`, no other task has its cells. If `grouped`, each cell has its own group."""
     start = number * 1_000_000 if first_key is None else first_key
     made = [
         Cell(key=digest(start + position), item=position, group=f"{position:08x}" if grouped else None)
@@ -62,7 +62,7 @@ _values = st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.t
 
 @st.composite
 def records(draw: st.DrawFn) -> Record:
-    """Any record: bodies from nothing to several lines, headers with any text."""
+    """Draws any record, with a body of nothing to several lines and a header with any text."""
     header = draw(st.dictionaries(st.text(max_size=8).filter(lambda key: key != "record"), _values, max_size=3))
     size = draw(st.sampled_from([0, 1, 50, 3000, 8990, 9000, 9010, 20_000, 40_000]))
     return Record(draw(st.sampled_from(RecordKind)), header, noise(size, draw(st.integers(0, 9))))
@@ -73,7 +73,7 @@ Damage = Callable[[list[str]], list[str]]
 
 @st.composite
 def damages(draw: st.DrawFn) -> Damage:
-    """A single damage of an output: lines cut, dropped, repeated, moved, glued, altered, or printed between."""
+    """Draws one damage to an output: lines are cut, dropped, repeated, moved, glued, altered, or others added."""
     kind = draw(st.sampled_from(["cut", "drop", "repeat", "move", "glue", "alter", "between", "truncate"]))
     where, to, text = draw(st.floats(0, 0.999)), draw(st.floats(0, 0.999)), draw(st.text(max_size=40))
 

@@ -1,4 +1,4 @@
-"""A small valid spec, and changes of it."""
+"""Makes a small valid spec with changes."""
 
 import copy
 from typing import Any
@@ -17,7 +17,7 @@ _SMALLEST: dict[str, Any] = {
 
 
 def a_spec(**changes: Any) -> dict[str, Any]:
-    """The smallest spec as JSON values; each change sets the field at a dotted path."""
+    """Returns the smallest spec as JSON values. Each change sets the field at a dotted path."""
     spec = copy.deepcopy(_SMALLEST)
     for path, value in changes.items():
         *parents, last = path.split(".")

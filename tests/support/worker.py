@@ -1,4 +1,4 @@
-"""Builders for the worker: object graphs, user modules, and pods as plain processes."""
+"""Builders for tests of the worker: object graphs, user modules, and pods as plain processes."""
 
 import functools
 import json
@@ -77,7 +77,7 @@ def scorer(threshold: float) -> Any:
 
 
 def graphs() -> dict[str, Any]:
-    """An object of every kind that a wave may hold."""
+    """Returns an object of every kind that a wave may contain."""
     program = Program()
     program.predict.demos = [example(question="q", answer="a"), {"question": "r", "augmented": True}]
     cycle: dict[str, Any] = {"self": None, "list": []}
@@ -104,7 +104,7 @@ def graphs() -> dict[str, Any]:
 
 
 def spec_of(module: str, **changes: Any) -> CompilationSpec:
-    """A spec whose program, metric and data are attributes of a module."""
+    """Returns a spec whose program, metric and data are attributes of a module."""
     from support.wire_spec import a_spec
 
     data = {"inputs": ["question"], "train": {"entrypoint": f"{module}:train"}}
@@ -137,7 +137,7 @@ class Ended:
 
 @dataclass
 class Pod:
-    """The folders of a pod, and processes that run in them."""
+    """The folders of a pod, in which its processes run."""
 
     folder: Path
     spec: CompilationSpec
@@ -183,7 +183,7 @@ class Pod:
         return self._ended(process.returncode, out, errors)
 
     def run(self, command: str, **env: str) -> Ended:
-        """Runs a fork of a process that has imported DSPy, to its end; with its own hash seed, a new process."""
+        """Runs a command in a fork of a process that has imported DSPy, or with another hash seed in a new process."""
         if hash_seed.VARIABLE in env:
             return self.end(self.start(command, **env))
         forks.start(environment()["PYTHONPATH"])
@@ -204,7 +204,7 @@ class Pod:
         return self.run("plan", **env)
 
     def assign(self, planned: Ended, slices: list[list[SliceRef]] | None = None, version: int = 1) -> None:
-        """Assigns the tasks of a plan to a worker, by default as a single slice."""
+        """Assigns the tasks of a plan to a worker, by default as one slice."""
         self._write("tasks", [*planned.records(RecordKind.BLOB), *planned.records(RecordKind.TASK)])
         tasks = [Task.model_validate(record.header) for record in planned.records(RecordKind.TASK)]
         one = slice_cells(missing_cells(tasks, ()), pods=1, threads=999, max_cells=9999)
@@ -225,7 +225,7 @@ def module(folder: Path, text: str, name: str = "prog.py") -> None:
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Within the block, modules of the folder can be imported; afterwards they are forgotten."""
+    """Makes modules of the folder importable within the block, and forgets them afterwards."""
     before, paths = set(sys.modules), list(sys.path)
     sys.path.insert(0, str(folder))
     try:
@@ -237,13 +237,13 @@ def importable(folder: Path) -> Iterator[None]:
 
 
 def _is_in(folder: Path, module: ModuleType) -> bool:
-    # A package without __init__.py has no file.
+    # A package without __init__.py has no `__file__`.
     places = [str(getattr(module, "__file__", "")), *map(str, getattr(module, "__path__", ()))]
     return any(str(folder) in place for place in places)
 
 
 def until(process: subprocess.Popen[bytes], path: Path) -> None:
-    """Waits until a process made a file."""
+    """Waits until a process has made a file."""
     tick = threading.Event()
     while not path.exists():
         assert process.poll() is None, process.communicate()[1].decode()

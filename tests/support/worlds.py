@@ -1,4 +1,4 @@
-"""Builders for tests of decisions: `World`, which a pass sees, and its parts, with defaults."""
+"""Builders for tests of decisions. They make a `World`, the state that the operator's pass sees, and its parts."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -87,7 +87,7 @@ def shard(kind: ObjectKind, round_: int, attempt: int = 0, number: int = 0, **co
 
 
 def planned(round_: int, asked: Task | None = None, guess: bool = False) -> list[Shard]:
-    """A round that a plan requested: its tasks, and the plan's end."""
+    """Returns the shards of a round that a plan requested: its tasks and the plan's end."""
     asked = asked or task(round_)
     end = PlanEnd(
         outcome=PlanOutcome.BLOCKED,
@@ -104,7 +104,7 @@ def planned(round_: int, asked: Task | None = None, guess: bool = False) -> list
 
 
 def results(round_: int, *items: int, failed: tuple[int, ...] = ()) -> Shard:
-    """Results of some of a round's cells; `failed`: errors among them."""
+    """Returns a shard with results of these cells of a round. `failed` are those that are errors."""
     found = {cell(round_, item): Usage(calls=1) for item in items}
     errors = frozenset(cell(round_, item) for item in failed)
     return shard(ObjectKind.RESULTS, round_, 0, hash(items) % 1000, results=found, failed=errors)
@@ -123,7 +123,7 @@ ARTIFACT = Artifact(
 
 
 def compiled(round_: int) -> Shard:
-    """The end of a plan that brought the artifact."""
+    """Returns the shard of a plan that ended with the artifact."""
     end = PlanEnd(outcome=PlanOutcome.DONE, round=round_, binding="b", scores=ARTIFACT.report.scores)
     return shard(ObjectKind.RESULTS, round_, 1, plans=(end,), artifact=ARTIFACT)
 
@@ -156,7 +156,7 @@ def job(kind: ObjectKind, round_: int, attempt: int = 1, completions: int = 1, *
 
 
 def pod(of: Job, index: int = 0, **fields: Any) -> Pod:
-    """A running pod of a Job; with `exit_code`, a pod that ended and was read."""
+    """Returns a running pod of a Job. With `exit_code`, the pod has ended and the operator has read its log."""
     values: dict[str, Any] = {"run_id": of.run_id, "created_at": ago(90), "started": True, "held": True}
     if fields.get("exit_code") is not None:
         values |= {"ended": True, "held": False, "finished_at": ago(60), "failure": f"exit code {fields['exit_code']}"}
@@ -174,7 +174,7 @@ def pod(of: Job, index: int = 0, **fields: Any) -> Pod:
 
 
 def assignment(round_: int, attempt: int, *slices: list[int], strikes: dict[str, int] | None = None) -> AssignmentMap:
-    """One pod for each list of items."""
+    """Returns an assignment with one pod for each list of items."""
     digest = task(round_).digest
     given = Assignment(
         run_id=RUN_ID,
@@ -186,11 +186,11 @@ def assignment(round_: int, attempt: int, *slices: list[int], strikes: dict[str,
 
 
 CLAIMED = PublishedArtifact("triage-artifact", "artifact", "1", KEY.uid, run_id="", sha256="", foreign=False)
-"""The artifact's ConfigMap while its run is in progress."""
+"""The ConfigMap of the artifact while the run is in progress."""
 
 
 def world(*shards: Shard | list[Shard], **fields: Any) -> World:
-    """An opened run with these shards in its journal."""
+    """Returns a run that has begun, with these shards in its journal."""
     flat = [found for part in shards for found in (part if isinstance(part, list) else [part])]
     given = fields.pop("assignments", ())
     kept, superfluous = sifted(flat)
@@ -211,14 +211,14 @@ def world(*shards: Shard | list[Shard], **fields: Any) -> World:
 
 
 def plan_order(ours: Run | None = None, round_: int = 0, attempt: int = 1, *journal: Shard, **fields: Any) -> StartJob:
-    """A plan Job that mounts this journal."""
+    """Returns the order for a plan Job that mounts this journal."""
     mounts = {Folder.JOURNAL: journal, **fields.pop("mounts", {})}
     values: dict[str, Any] = {"seconds": POD_SECONDS, **fields}
     return StartJob(ObjectKind.PLAN, ours or run(), round_, attempt, mounts=mounts, **values)
 
 
 def work_order(ours: Run | None, given: Assignment, *shards: Shard, **fields: Any) -> StartJob:
-    """A work Job that mounts these tasks, and these results."""
+    """Returns the order for a work Job that mounts these shards of tasks and results."""
     mounts = {
         Folder.TASKS: tuple(found for found in shards if found.kind is ObjectKind.TASKS),
         Folder.JOURNAL: tuple(found for found in shards if found.kind is ObjectKind.RESULTS),

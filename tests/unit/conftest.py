@@ -1,11 +1,11 @@
-"""Settings of a pod for every unit test."""
+"""These fixtures give every unit test the environment of a pod."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def no_cache_of_dspys(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """A test may turn it on: it is off again for the next test."""
+    """Turns DSPy's cache off before each test, even if the test before it has turned the cache on."""
     if request.config.getoption("--without-dspy"):
         return
     import dspy

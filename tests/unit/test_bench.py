@@ -1,4 +1,4 @@
-"""The bench's own arithmetic, and one case from end to end. Seconds are never judged."""
+"""These tests check the bench's arithmetic and measure one compile. They never judge seconds."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from bench.reference import Reference, divided, reference
 from support.compiles import Case
 
 
-def test_requests_are_divided_among_the_evaluations() -> None:
+def test_a_request_counts_for_the_evaluation_during_which_it_is_made() -> None:
     waves = [(10.0, 11.0), (11.5, 11.6), (12.0, 13.0)]
     times = [9.0, 10.0, 10.5, 11.2, 11.3, 12.0, 12.9, 13.5]
 
@@ -21,7 +21,7 @@ def test_requests_are_divided_among_the_evaluations() -> None:
 @pytest.mark.parametrize(
     ("threads", "expected"), [(1, 2 * 215), (8, 2 * (5 + 13 + 13 + 2)), (100, 2 * 8), (500, 2 * 8)]
 )
-def test_stocks_best_time_has_a_thread_for_each_call(threads: int, expected: float) -> None:
+def test_the_time_of_stock_shrinks_until_each_call_has_its_own_thread(threads: int, expected: float) -> None:
     assert Reference({}, 300, [100, 100, 10], 5).seconds(threads, latency=2) == expected
 
 
@@ -36,7 +36,7 @@ def test_the_tables_show_the_newest_figures(tmp_path: Path) -> None:
     assert row == "| headline | 2.88 s | 4.1 h * | 31 min * | 10 min * (100) |  |  |  |"
 
 
-def test_a_case_is_measured() -> None:
+def test_a_measured_compile_has_the_program_and_requests_of_stock() -> None:
     bench = BenchCase(Case("tiny", "bootstrapFewShot", train=6, validation=10), latency=0)
 
     known = reference(bench)

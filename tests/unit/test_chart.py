@@ -1,4 +1,4 @@
-"""Values that occur twice, in the chart or elsewhere, are equal."""
+"""A value that the chart repeats from another file equals the value in that file."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from swarm_operator.runtime.handlers import STUCK_SECONDS
 CHART = Path(__file__).parents[2] / "charts" / "dspy-swarm"
 
 
-def test_the_process_ends_itself_within_the_grace_period_of_its_pod() -> None:
+def test_a_stuck_operator_ends_itself_within_the_grace_period_of_its_pod() -> None:
     deployment = (CHART / "templates" / "deployment.yaml").read_text(encoding="utf-8")
     grace = re.search(r"terminationGracePeriodSeconds: (\d+)", deployment)
     assert grace is not None

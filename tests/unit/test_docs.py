@@ -1,4 +1,4 @@
-"""The documentation keeps its promises."""
+"""The documentation agrees with the code."""
 
 import gzip
 import json
@@ -35,13 +35,13 @@ def test_every_reason_is_documented(reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_in_the_docs_lead_to_existing_files(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     assert [link for link in links if link and not (page.parent / link).exists()] == []
 
 
-def test_a_record_of_a_decision_is_short_and_listed() -> None:
+def test_a_record_of_a_design_decision_is_short_and_listed() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = set(re.findall(r"\]\(([a-z-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
     lines = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in folder.glob("*.md")}
@@ -50,7 +50,7 @@ def test_a_record_of_a_decision_is_short_and_listed() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_make_targets_exist(page: Path) -> None:
+def test_the_docs_name_only_make_targets_that_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))) <= targets
 
@@ -61,7 +61,7 @@ def test_github_runs_the_same_script_as_any_other_ci() -> None:
     assert {"make check", ".ci/run"} <= set(steps)
 
 
-def test_generated_files_are_current() -> None:
+def test_generated_tables_of_the_docs_are_current() -> None:
     assert generate_tables.main(["--check"]) == 0, "run: make docs"
 
 
@@ -74,7 +74,7 @@ def test_generated_files_are_current() -> None:
     ],
     ids=lambda given: getattr(given, "name", ""),
 )
-def test_a_stale_generated_file_is_found_and_rewritten(path: Path, word: str, tmp_path: Path) -> None:
+def test_a_stale_generated_table_is_found_and_rewritten(path: Path, word: str, tmp_path: Path) -> None:
     stale = tmp_path / path.name
     stale.write_text(path.read_text(encoding="utf-8").replace(word, "`trials`"))
     generated = {stale: generate_tables.GENERATED[path]}
@@ -83,7 +83,7 @@ def test_a_stale_generated_file_is_found_and_rewritten(path: Path, word: str, tm
 
 
 def _fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every field of an object and of those in it: the object's path, the field, its schema."""
+    """Yields the object's path, the name and the schema of every field, also of fields in nested objects."""
     for name, given in schema.get("properties", {}).items():
         yield path, name, given
         yield from _fields(given, f"{path}.{name}")
@@ -100,7 +100,7 @@ def test_every_field_has_a_row_in_the_reference() -> None:
         first, _, body = section.partition("\n")
         also = re.search(r"^The same fields are in (.*)\.$", body, re.MULTILINE)
         sections |= dict.fromkeys([first, *re.findall("`(.*?)`", also[1] if also else "")], body)
-    # An object that occurs in several places is documented once, with its fields.
+    # The reference documents the fields of an object once, even if the object occurs in several places.
     whole = {path for path, body in sections.items() if "| `" in body}
     for root in ("spec", "status"):
         for path, name, given in _fields(VERSION[root], root):
@@ -143,7 +143,7 @@ def test_the_example_of_parquet_gives_values_their_types(tmp_path: Path) -> None
 
 
 def test_the_example_of_a_dataset_loads_the_rows_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of that name stands for the hub, which no test reaches."""
+    """A local folder replaces the dataset of the Hugging Face hub, since tests do not use the internet."""
     reason = "the image of who loads datasets has it: make extras"
     pyarrow, datasets = pytest.importorskip("pyarrow", reason=reason), pytest.importorskip("datasets", reason=reason)
     hub = tmp_path / "hub" / "openai" / "gsm8k"

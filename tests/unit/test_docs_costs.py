@@ -1,4 +1,4 @@
-"""The cost formulas of docs/optimizers.md against stock DSPy: LM calls, counted by the provider."""
+"""Stock DSPy makes as many LM calls as the cost formulas of docs/optimizers.md say. The provider counts the calls."""
 
 import hashlib
 import math
@@ -25,11 +25,11 @@ TRAIN, VALIDATION = 12, 8
 MODELS = {"student": "small", "teacher": "large", "prompt": "prompt"}
 PREDICTORS = {One: 1, Two: 2}
 FIRST = {"maxBootstrappedDemos": 1, "maxLabeledDemos": 2}
-"""With one demonstration, no candidate's size is drawn at random."""
+"""With at most one bootstrapped demonstration, the optimizer draws no number of demonstrations at random."""
 
 
 def formula(name: str, given: Optimizer, **known: Any) -> dict[str, float]:
-    """Calls by role, by the formula of the page."""
+    """Returns the calls of each model role by the formula of docs/optimizers.md."""
     section = re.search(rf"^## {name}\n.*?^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL | re.IGNORECASE)
     assert section is not None, name
     words: dict[str, Any] = {"maxRounds": 1, **getattr(given, given.which).model_dump(by_alias=True), **known}
@@ -40,12 +40,12 @@ def formula(name: str, given: Optimizer, **known: Any) -> dict[str, float]:
 
 
 def every_time(example: Any, prediction: Any, trace: Any = None) -> bool:
-    """Accepts every demonstration: p is 1."""
+    """Accepts every demonstration, so the formula's p, the share of accepted demonstrations, is 1."""
     return True
 
 
 def now_and_then(*given: Any, **more: Any) -> bool:
-    """Leaves something to learn without depending on the model."""
+    """Rejects a third of the predictions whatever the model is, so the optimizer has something to learn."""
     return hashlib.sha256(str(given[:2]).encode()).digest()[0] % 3 > 0
 
 
@@ -56,7 +56,7 @@ def provider() -> Iterator[RunningProvider]:
 
 
 def counted(provider: RunningProvider, name: str, given: dict[str, Any], program: Any, metric: Any) -> Any:
-    """(calls by role as counted, by the page's formula), without DSPy's cache."""
+    """Returns the counted calls of each model role and those by the page's formula. DSPy's cache is off."""
     provider.reset()
 
     def examples(split: str, count: int) -> list[Any]:

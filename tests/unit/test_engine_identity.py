@@ -1,4 +1,4 @@
-"""Which changes of a spec begin a new run: one rule for operator and local driver."""
+"""One rule for operator and local driver says which changes of a spec begin a new run."""
 
 from typing import Any
 

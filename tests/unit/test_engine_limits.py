@@ -1,4 +1,4 @@
-"""Accounts and limits: spending, the rest, and its distribution."""
+"""Accounts add up spending, and the rest of each limit is divided among pods."""
 
 from typing import Any
 
@@ -35,14 +35,14 @@ def booked(account: str, calls: int, final: bool = False) -> Booked:
         ([booked("a", 2), booked("b", 3, final=True)], 5),
     ],
 )
-def test_the_final_booking_of_a_pod_counts_or_else_the_largest(told: list[Booked], calls: int) -> None:
+def test_a_final_report_of_a_pods_spending_counts_before_larger_reports(told: list[Booked], calls: int) -> None:
     accounts = Accounts()
     for each in told:
         accounts.book(each)
     assert accounts.total == Spending(calls=calls)
 
 
-def test_losses_of_pods_add_up_and_count_once_for_each_pod() -> None:
+def test_lost_calls_of_pods_add_up_and_count_once_for_each_pod() -> None:
     accounts = Accounts()
     for account, lost in (("a", 2), ("a", 2), ("b", 3), ("c", 0)):
         accounts.book(Booked(account=account, spent=Spending(), repeated=lost, final=True))
@@ -55,12 +55,14 @@ def test_losses_of_pods_add_up_and_count_once_for_each_pod() -> None:
         ({"spent": Spending(calls=5)}, [3, 2], 0),
         ({"spent": Spending(calls=5)}, [3], 2),
         ({"spent": Spending(calls=5)}, [], 5),
-        ({"spent": Spending(calls=5)}, [3, 9], 0),  # it also printed calls that it did not pay for
+        ({"spent": Spending(calls=5)}, [3, 9], 0),  # the process also printed calls that it did not pay for
         ({}, [3], 0),
         (None, [3], 4),
     ],
 )
-def test_calls_that_are_lost_with_a_process(commit: dict[str, Any] | None, kept: list[int], lost: int) -> None:
+def test_calls_that_a_process_paid_for_and_did_not_print_are_lost(
+    commit: dict[str, Any] | None, kept: list[int], lost: int
+) -> None:
     said = None if commit is None else Commit(nonce="n", exit_code=1, **commit)
     assert repeated(said, [Usage(calls=calls) for calls in kept], threads=4) == lost
 
@@ -84,7 +86,7 @@ def test_processes_share_the_rest_of_a_limit(
 @pytest.mark.parametrize(
     ("left", "spent", "finished", "taken"),
     [
-        # whole tasks only, by the cost of a cell so far
+        # The process gets only whole tasks. The cost of a cell so far says how many it can finish.
         (Allowance(), Spending(), 0, 30),
         (Allowance(calls=30), Spending(), 0, 30),
         (Allowance(calls=29), Spending(), 0, 20),
@@ -92,7 +94,7 @@ def test_processes_share_the_rest_of_a_limit(
         (Allowance(calls=40), Spending(calls=20), 10, 20),
         (Allowance(tokens=2000), Spending(calls=10, tokens=1000), 10, 20),
         (Allowance(micro_usd=999), Spending(calls=10, micro_usd=1000), 10, 10),
-        # at least a cell is tried, but never more cells than calls
+        # The process gets at least one cell, but never more cells than calls.
         (Allowance(tokens=1), Spending(calls=10, tokens=1000), 10, 10),
         (Allowance(calls=4), Spending(), 0, 4),
     ],
@@ -104,7 +106,7 @@ def test_a_limited_process_gets_the_whole_tasks_that_it_can_likely_finish(
     assert list(found) == cells(ONE, TWO, THREE)[:taken]
 
 
-def test_heavy_tasks_count_by_their_weight() -> None:
+def test_a_task_uses_as_many_calls_of_the_allowance_as_its_weight() -> None:
     heavy = task(9, 1, weight=20)
     assert len(affordable(cells(heavy, ONE), Allowance(calls=25), Spending(), 0)) == 1
 
@@ -119,7 +121,7 @@ def test_limits_are_described_in_words() -> None:
     assert "9 of limits.lmCalls: 10, 90 of limits.totalTokens: 100, 0.4000 of limits.costUSD: 0.5" in said
 
 
-def test_an_ending_holds_only_for_the_limits_that_caused_it() -> None:
+def test_a_limit_keeps_a_run_ended_until_it_is_raised_or_removed() -> None:
     ending = Ending(why="", limits=Limits(lm_calls=10))
     assert ending.holds(Limits(lm_calls=10))
     assert ending.holds(Limits(lm_calls=10, publish_partial=True)), "that changes no bound"
@@ -127,21 +129,21 @@ def test_an_ending_holds_only_for_the_limits_that_caused_it() -> None:
     assert not ending.holds(Limits())
 
 
-def test_a_booking_of_a_pod_does_not_change_the_account_of_another_pod() -> None:
+def test_a_report_of_spending_does_not_change_the_account_of_another_pod() -> None:
     accounts = Accounts()
     for told in (booked("a", 5), booked("b", MOST), booked("b", 0, final=True)):
         accounts.book(told)
     assert accounts.total == Spending(calls=5)
 
 
-def test_sums_stay_within_the_integers_of_json() -> None:
+def test_sums_of_spending_stay_within_the_integers_of_json() -> None:
     assert Usage(calls=MOST) + Usage(calls=MOST) == Usage(calls=MOST)
     with pytest.raises(ValueError, match="calls"):
         Usage(calls=MOST + 1)
 
 
 @pytest.mark.parametrize("account", ["work-0-1-1", "work-0-1-1-uid"])
-def test_an_account_is_found_by_its_stem(account: str) -> None:
+def test_an_account_is_found_by_the_name_of_its_pod(account: str) -> None:
     accounts = Accounts()
     accounts.book(booked(account, 1, final=True))
     assert accounts.has_closed("work-0-1-1")

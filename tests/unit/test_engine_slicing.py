@@ -1,4 +1,4 @@
-"""How cells are dealt to pods."""
+"""The engine deals the missing cells of a round into slices, one for each pod."""
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +25,7 @@ def weights(slices: Slices, tasks: list[Task]) -> list[int]:
 
 
 def pods_of_groups(slices: Slices, tasks: list[Task]) -> dict[str | None, set[int]]:
-    """The slices that have cells of each group."""
+    """Returns for each group the numbers of the slices that have its cells."""
     cells = {task.digest: task.cells for task in tasks}
     found: dict[str | None, set[int]] = {}
     for number, part in enumerate(slices):
@@ -39,7 +39,7 @@ def pods_of_groups(slices: Slices, tasks: list[Task]) -> dict[str | None, set[in
 def rounds(draw: st.DrawFn, grouped: bool = False) -> list[Task]:
     made = []
     for number in range(1, draw(st.integers(1, 5)) + 1):
-        # Tasks may share cells: waves over the same data with the same program do.
+        # Tasks may share cells, since two waves may evaluate the same program on the same data.
         first = draw(st.sampled_from([None, 0, 3]))
         weight = draw(st.sampled_from([1, 1, 8]))
         made.append(task(number, draw(st.integers(1, 60)), weight, first, grouped and draw(st.booleans())))
@@ -55,7 +55,7 @@ def rounds(draw: st.DrawFn, grouped: bool = False) -> list[Task]:
     st.integers(1, 4),
     st.integers(1, 4),
 )
-def test_every_missing_cell_is_dealt_once_and_evenly(
+def test_every_missing_cell_is_in_one_slice_and_slices_are_about_equal(
     tasks: list[Task], pods: int, threads: int, max_cells: int, attempt: int, attempts: int
 ) -> None:
     keys = {task.digest: [cell.key for cell in task.cells] for task in tasks}
@@ -71,7 +71,9 @@ def test_every_missing_cell_is_dealt_once_and_evenly(
 
 @settings(max_examples=200, deadline=None)
 @given(rounds(), st.integers(1, 12), st.integers(1, 16), st.integers(1, 40))
-def test_cells_without_a_group_are_dealt_evenly(tasks: list[Task], pods: int, threads: int, max_cells: int) -> None:
+def test_cells_without_a_group_are_spread_evenly_over_slices(
+    tasks: list[Task], pods: int, threads: int, max_cells: int
+) -> None:
     slices = slice_cells(missing_cells(tasks, ()), pods=pods, threads=threads, max_cells=max_cells)
     by_weight = weights(slices, tasks)
     assert max(by_weight) - min(by_weight) <= max(task.weight for task in tasks)
@@ -79,7 +81,9 @@ def test_cells_without_a_group_are_dealt_evenly(tasks: list[Task], pods: int, th
 
 @settings(max_examples=300, deadline=None)
 @given(rounds(grouped=True), st.integers(1, 12), st.integers(1, 16))
-def test_groups_stay_together_if_slices_remain_about_equal(tasks: list[Task], pods: int, threads: int) -> None:
+def test_cells_of_a_group_stay_together_if_slices_remain_about_equal(
+    tasks: list[Task], pods: int, threads: int
+) -> None:
     cells = missing_cells(tasks, ())
     slices = slice_cells(cells, pods=pods, threads=threads, max_cells=1000)
     by_weight = weights(slices, tasks)
@@ -98,21 +102,21 @@ def test_groups_stay_together_if_slices_remain_about_equal(tasks: list[Task], po
 @pytest.mark.parametrize(
     ("candidates", "examples", "pods", "threads", "max_cells", "slices", "cut"),
     [
-        # a group for each example, with a cell for each candidate: RandomSearch
+        # RandomSearch makes a group for each example, with a cell for each candidate.
         (19, 60, 8, 8, 200, 8, 0),
         (48, 100, 8, 8, 200, 30, 0),
         (47, 100, 4, 16, 2000, 4, 0),
         (16, 16, 8, 8, 200, 8, 0),
-        # more pods than groups: the work of some is cut, or half of the pods would idle
+        # There are more pods than groups, so some groups are divided. Otherwise half of the pods would be idle.
         (50, 10, 8, 8, 200, 8, 2),
         (50, 3, 8, 8, 200, 8, 3),
-        # a group that no slice can take
+        # A group is larger than the largest slice.
         (300, 2, 1, 8, 200, 4, 2),
-        # one candidate: nothing to keep together
+        # With one candidate, each group is a single cell.
         (1, 100, 8, 8, 200, 8, 0),
     ],
 )
-def test_a_round_is_grouped_if_that_leaves_no_pod_idle(
+def test_cells_are_grouped_if_no_pod_becomes_idle(
     candidates: int, examples: int, pods: int, threads: int, max_cells: int, slices: int, cut: int
 ) -> None:
     tasks = [task(number + 1, examples, grouped=True) for number in range(candidates)]
@@ -120,7 +124,7 @@ def test_a_round_is_grouped_if_that_leaves_no_pod_idle(
     assert (len(made), sum(len(found) > 1 for found in pods_of_groups(made, tasks).values())) == (slices, cut)
 
 
-def test_on_the_last_attempt_groups_are_divided() -> None:
+def test_the_last_attempt_divides_groups() -> None:
     tasks = [task(1, 3, grouped=True), task(2, 3, grouped=True)]
     slices = slice_cells(missing_cells(tasks, ()), pods=2, threads=8, max_cells=200, attempt=3)
     assert sizes(slices) == [1] * 6
@@ -129,31 +133,31 @@ def test_on_the_last_attempt_groups_are_divided() -> None:
 @pytest.mark.parametrize(
     ("cells", "pods", "threads", "max_cells", "attempt", "attempts", "expected"),
     [
-        # as many pods as there is work for their threads
+        # There are as many pods as have work for all their threads.
         (1, 8, 8, 200, 1, 3, [1]),
         (8, 8, 8, 200, 1, 3, [8]),
         (9, 8, 8, 200, 1, 3, [5, 4]),
         (64, 8, 8, 200, 1, 3, [8] * 8),
         (100, 2, 8, 200, 1, 3, [50, 50]),
-        # more slices than pods where a slice would be too large
+        # There are more slices than pods if a slice would be too large.
         (500, 2, 8, 200, 1, 3, [167, 167, 166]),
-        # later attempts cut smaller
+        # Slices of later attempts are smaller.
         (64, 8, 8, 200, 2, 3, [8] * 8),
         (16, 8, 8, 200, 2, 3, [2] * 8),
         (100, 2, 8, 40, 2, 3, [10] * 10),
-        # the last attempt gives every cell its own pod
+        # In the last attempt, every cell has its own pod as far as 1000 pods allow.
         (5, 2, 8, 200, 3, 3, [1] * 5),
         (5, 2, 8, 200, 2, 2, [1] * 5),
         (5, 2, 8, 200, 4, 3, [1] * 5),
         (2500, 2, 8, 5000, 3, 3, [3] * 500 + [2] * 500),
-        # an only attempt is a first one
+        # If there is only one attempt, slices are as large as in a first attempt.
         (5, 2, 8, 200, 1, 1, [5]),
-        # bounds
+        # The spec's least and greatest values
         (3, 1000, 256, 1, 1, 3, [1, 1, 1]),
         (3000, 1, 1, 1, 1, 3, [3] * 1000),
     ],
 )
-def test_sizes_of_slices(
+def test_pods_threads_and_attempt_determine_the_size_of_slices(
     cells: int, pods: int, threads: int, max_cells: int, attempt: int, attempts: int, expected: list[int]
 ) -> None:
     slices = slice_cells(
@@ -178,7 +182,7 @@ def test_slices_never_grow_from_attempt_to_attempt(attempts: int) -> None:
     assert largest[-1] == 1
 
 
-def test_a_cell_shared_by_two_tasks_is_dealt_once() -> None:
+def test_a_cell_of_two_tasks_is_in_one_slice() -> None:
     tasks = [task(1, 3, first_key=0), task(2, 4, first_key=1)]
     assert [(task.digest, position) for task, position in missing_cells(tasks, {digest(2)})] == [
         (digest(1), 0),
@@ -188,7 +192,7 @@ def test_a_cell_shared_by_two_tasks_is_dealt_once() -> None:
     ]
 
 
-def test_heavy_cells_come_first() -> None:
+def test_heavy_cells_are_first_in_their_slices() -> None:
     tasks = [task(1, 2), task(2, 2, weight=8)]
     assert [task.weight for task, _ in missing_cells(tasks, ())] == [8, 8, 1, 1]
     slices = slice_cells(missing_cells(tasks, ()), pods=2, threads=8, max_cells=200)
@@ -211,6 +215,6 @@ def test_a_round_with_a_failed_task_needs_no_more_cells(max_errors: int | None, 
     assert slice_cells([], pods=1, threads=1, max_cells=1) == []
 
 
-def test_dealing_is_deterministic() -> None:
+def test_equal_cells_are_dealt_into_equal_slices() -> None:
     cells = missing_cells([task(1, 50), task(2, 7, weight=8)], ())
     assert slice_cells(cells, pods=4, threads=4, max_cells=9) == slice_cells(cells, pods=4, threads=4, max_cells=9)

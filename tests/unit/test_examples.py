@@ -1,4 +1,4 @@
-"""The examples are valid, complete, and load as they would in a pod."""
+"""The folder examples/ has an example of each optimizer, and each example loads as in a pod."""
 
 from pathlib import Path
 from typing import Any

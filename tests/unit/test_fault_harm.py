@@ -1,4 +1,4 @@
-"""Faults of requests: a proxy before an API server that only counts."""
+"""The proxy of the faults tier injects faults into requests. Here, the API server behind it only counts."""
 
 import ssl
 import threading
@@ -49,7 +49,7 @@ def create(proxy: FaultProxy) -> bytes:
         return answer
 
 
-def test_a_held_write_arrives_after_a_later_write(proxy: FaultProxy) -> None:
+def test_the_proxy_can_hold_a_write_until_after_a_later_write(proxy: FaultProxy) -> None:
     held, answers = harm.Held(), []
     rule = proxy.add(lambda call: call.resource == "jobs", held)
     sender = threading.Thread(target=lambda: answers.append(create(proxy)))
@@ -64,7 +64,7 @@ def test_a_held_write_arrives_after_a_later_write(proxy: FaultProxy) -> None:
     assert [str(call) for call in rule.hit] == ["  1 create jobs one"]
 
 
-def test_answers_are_recorded(proxy: FaultProxy) -> None:
+def test_the_proxy_records_requests_and_answers(proxy: FaultProxy) -> None:
     recorded = harm.Recorded()
     proxy.add(lambda call: True, recorded, times=None)
     create(proxy)
@@ -73,7 +73,7 @@ def test_answers_are_recorded(proxy: FaultProxy) -> None:
     assert [call.body for call in proxy.writes] == [BODY.encode()] * 2
 
 
-def test_an_action_can_happen_during_a_write(proxy: FaultProxy) -> None:
+def test_the_proxy_can_act_before_a_write_arrives(proxy: FaultProxy) -> None:
     happened: list[int] = []
     proxy.add(lambda call: True, harm.amid(lambda: happened.append(len(ARRIVED))))
     assert create(proxy) == b"done"

@@ -1,4 +1,4 @@
-"""The checks of the faults tier: the provider's bill, and the sequence of statuses."""
+"""The faults tier checks the provider's bill and the statuses of a run. These tests check its checks."""
 
 from collections import Counter
 from typing import Any
@@ -26,7 +26,7 @@ def entry(digest: str | None, began: float, *, status: int = 200, latency: float
         ([entry("a", 0), entry("b", 1)], 2, {}),
         ([entry("a", 0), entry("a", 5)], 2, {"a": 1}),
         ([entry("a", 0), entry("a", 5), entry("a", 6)], 3, {"a": 2}),
-        # Its client died: a provider charges for it.
+        # A provider also charges for a request whose client died.
         ([entry("a", 0, status=499), entry("a", 5)], 2, {"a": 1}),
         # Failed or refused requests cost nothing.
         ([entry("a", 0, status=503), entry("a", 1, status=429), entry(None, 2, status=401), entry("a", 5)], 1, {}),
@@ -44,16 +44,18 @@ def test_the_bill_counts_paid_calls_and_repeated_calls(
     ("log", "forgotten"),
     [
         ([entry("a", 0), entry("a", 12)], {"a"}),
-        # Answered shortly before the harm: nobody may have read it yet.
+        # The provider answered shortly before the fault, so perhaps no operator has read the answer.
         ([entry("a", 7), entry("a", 12)], set()),
-        # Both before the fault: two pods made the same call.
+        # Two pods made the same call before the fault.
         ([entry("a", 0), entry("a", 9)], set()),
-        # Nobody got the first answer.
+        # The client of the first request left before the answer.
         ([entry("a", 0, status=499), entry("a", 12)], set()),
         ([entry("a", 0), entry("b", 12)], set()),
     ],
 )
-def test_a_call_known_before_the_harm_must_not_be_repeated(log: list[dict[str, Any]], forgotten: set[str]) -> None:
+def test_the_bill_names_repeated_calls_whose_answers_were_known_before_the_fault(
+    log: list[dict[str, Any]], forgotten: set[str]
+) -> None:
     assert Bill.of(log).forgotten(known=7, harm=10) == forgotten
 
 
@@ -81,11 +83,11 @@ def test_a_status_that_goes_back_is_detected(looks: list[tuple[str, int, int]], 
 
 CALLS = [entry(f"call {number}", number) for number in range(60)]
 HARM = 50.5
-"""When a pod dies: fifty calls are answered."""
+"""The moment at which a pod dies, after fifty answered calls."""
 
 
 class Cluster:
-    """Answers the requests of a Stage at the end of a run."""
+    """Stands for the cluster whose status a Stage reads at the end of a run."""
 
     def __init__(self, log: list[dict[str, Any]], calls: int, repeated: int) -> None:
         self._log = log
@@ -114,7 +116,7 @@ def costs(log: list[dict[str, Any]], *, lost: int, repeated: int = A_POD) -> Non
         pytest.param([entry(f"call {number}", 61) for number in range(48, 52)], A_POD, id="a cell for each thread"),
     ],
 )
-def test_a_bill_as_promised_passes(again: list[dict[str, Any]], lost: int) -> None:
+def test_a_bill_that_repeats_only_calls_in_flight_passes(again: list[dict[str, Any]], lost: int) -> None:
     costs([*CALLS, *again], lost=lost)
 
 
@@ -128,13 +130,13 @@ def test_a_bill_as_promised_passes(again: list[dict[str, Any]], lost: int) -> No
         pytest.param([entry(f"other {n}", 61) for n in range(5)], A_POD, A_POD, id="calls that nobody needs"),
     ],
 )
-def test_a_bill_that_is_too_high_is_detected(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
+def test_a_bill_that_repeats_other_calls_is_detected(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
     with pytest.raises(AssertionError):
         costs([*CALLS, *again], lost=lost, repeated=repeated)
 
 
 class Proxy:
-    """The requests of an operator to its API server."""
+    """Stands for the proxy that has recorded an operator's requests to its API server."""
 
     def __init__(self, *seen: tuple[str, str], pause: float = 1.0) -> None:
         self.seen = [
@@ -161,12 +163,12 @@ LOOK, WRITE = ("list", "dspycompilations"), ("patch", "dspycompilations/status")
         ([LOOK, LOOK, WRITE, LOOK], 1),
     ],
 )
-def test_looks_without_a_write_are_counted(seen: list[tuple[str, str]], looks: int) -> None:
+def test_passes_that_write_nothing_are_counted(seen: list[tuple[str, str]], looks: int) -> None:
     assert Stage(None, None, Proxy(*seen), None).resyncs(0) == looks  # type: ignore[arg-type]
 
 
 class Namespaced:
-    """A Compilation, its Events and its ConfigMaps."""
+    """Stands for a cluster with a Compilation, its Events and its ConfigMaps."""
 
     def __init__(self, events: list[dict[str, str]], message: str, data: str) -> None:
         self._events, self._maps = events, [{"data": {"request.json": data}}]
@@ -188,7 +190,7 @@ def tells(
     stage.tells(forgets=False)
 
 
-def test_an_operator_that_reports_things_once_passes() -> None:
+def test_an_operator_that_reports_each_thing_once_passes() -> None:
     tells()
     tells(events=("a", "b"))
     tells(writes=20)
@@ -223,6 +225,6 @@ def test_an_operator_that_repeats_itself_is_detected(said: dict[str, Any]) -> No
         ("create", "events", object_names.event("c12345678", "any"), "", False),
     ],
 )
-def test_a_write_is_recognized_in_another_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:
+def test_a_write_has_the_same_name_in_every_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:
     assert written(Call(verb, resource, name, 1, 0.0)) == (verb, resource, kind)
     assert always((verb, resource, kind)) is certain

@@ -1,4 +1,4 @@
-"""The rate of one group, with a clock of its own: no minute exceeds the limit, or falls far below it."""
+"""A group of requests uses up its rate limit in each minute and never exceeds it. A simulated clock tells the time."""
 
 import heapq
 import random
@@ -26,7 +26,7 @@ class Sent:
 
 @dataclass
 class Play:
-    """Simulates waiting requests and a provider that answers them, by a simulated clock."""
+    """Simulates the clock, requests that wait for the limiter, and a provider that answers them."""
 
     limit: RateLimit
     latency: Callable[[random.Random], float] = lambda chance: 1.0
@@ -58,7 +58,7 @@ class Play:
 
 
 def most_in_a_minute(events: Iterable[tuple[float, int]]) -> int:
-    """The maximum of any sixty seconds."""
+    """Returns the greatest sum of amounts within any sixty seconds."""
     events = sorted(events)
     worst = total = begin = 0
     for at, amount in events:
@@ -88,7 +88,7 @@ LATENCIES: dict[str, Callable[[random.Random], float]] = {
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("requests", [1, 7, 60, 600, 6000])
 def test_a_limit_of_requests_is_used_up_and_never_exceeded(requests: int, latency: str) -> None:
-    """Requests take up to two seconds to the provider: their arrival counts."""
+    """A provider counts a request when it arrives, up to two seconds after the limiter has allowed it."""
     sent = Play(limit(requests), LATENCIES[latency]).run(300)
 
     on_their_way = random.Random(2)
@@ -119,20 +119,20 @@ TAKES: dict[str, tuple[int, Callable[[random.Random], int]]] = {
 @pytest.mark.parametrize("takes", TAKES)
 @pytest.mark.parametrize("tokens", [100_000, 1_000_000])
 def test_a_limit_of_tokens_is_used_up_and_never_exceeded(tokens: int, takes: str, latency: str) -> None:
-    """The tokens of a request are known after its answer; until then, only their maximum is known."""
+    """The limiter learns the tokens of a request from its answer. Before, it knows only their maximum."""
     most, takes_ = TAKES[takes]
     sent = Play(limit(tokens=tokens), LATENCIES[latency], takes_, most).run(660)
 
     assert most_in_a_minute((one.at, one.tokens) for one in sent) <= tokens
     minutes = each_full_minute(((one.at, one.tokens) for one in sent), 660)
-    # In the first minute the small real usage is not yet known. Few large requests leave gaps.
+    # In the first minute, the limiter does not know how few tokens requests use. Few large requests leave gaps.
     assert min(minutes[1:]) >= (0.85 if tokens >= 200 * most or takes.endswith(("most", "may")) else 0.6) * tokens
 
 
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize(("first", "then"), [(100, 1_000), (100, 2_000), (500, 1_500)])
 @pytest.mark.parametrize("tokens", [100_000, 1_000_000])
-def test_if_answers_suddenly_become_longer_only_requests_in_flight_exceed_the_limit(
+def test_suddenly_longer_answers_exceed_the_limit_only_for_requests_in_flight(
     tokens: int, first: int, then: int, latency: str
 ) -> None:
     short = iter([first] * (3 * tokens // first))
@@ -151,7 +151,7 @@ def test_a_request_larger_than_the_limit_is_sent_alone() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_no_more_requests_are_in_flight_than_the_limit_says(concurrency: int) -> None:
+def test_requests_in_flight_never_exceed_the_limit_of_concurrency(concurrency: int) -> None:
     sent = Play(limit(concurrency=concurrency), LATENCIES["uneven"]).run(60)
     under_way = [sum(other.at <= one.at < other.until for other in sent) for one in sent]
     assert max(under_way) == concurrency
@@ -172,7 +172,7 @@ def test_unused_requests_do_not_accumulate() -> None:
     assert burst <= 10
 
 
-def test_without_limits_nothing_waits() -> None:
+def test_without_limits_no_request_waits() -> None:
     rate = Rate()
     assert all(isinstance(rate.take(limit(), 0, 0.0), Turn) for _ in range(1000))
 
@@ -200,7 +200,7 @@ def test_after_a_rate_limit_error_nothing_is_sent_for_a_while(
 
 
 @pytest.mark.parametrize("retry_after", [None, 0.0])
-def test_pauses_grow_while_the_provider_only_returns_rate_limit_errors(retry_after: float | None) -> None:
+def test_pauses_grow_while_the_provider_returns_nothing_but_rate_limit_errors(retry_after: float | None) -> None:
     rate, now, pauses = Rate(), 0.0, []
     for _ in range(8):
         objects(rate, now, retry_after)
@@ -212,7 +212,7 @@ def test_pauses_grow_while_the_provider_only_returns_rate_limit_errors(retry_aft
 
 
 @pytest.mark.parametrize("retry_after", [None, 0.0, 0.5])
-def test_a_provider_may_return_rate_limit_errors_for_ever(retry_after: float | None) -> None:
+def test_no_number_of_rate_limit_errors_makes_a_pause_exceed_a_minute(retry_after: float | None) -> None:
     rate, now = Rate(), 0.0
     for _ in range(3000):
         objects(rate, now, retry_after)
@@ -247,7 +247,7 @@ def test_the_rate_adapts_to_a_provider_that_allows_less_than_the_limit() -> None
     assert len(sent) - len(passed) <= 0.15 * len(sent)
 
 
-def test_without_a_limit_fewer_requests_are_in_flight_after_an_error_and_later_more() -> None:
+def test_without_a_limit_a_rate_limit_error_lowers_concurrency_for_a_while() -> None:
     rate = Rate()
     turns = [rate.take(limit(), 0, 0.0) for _ in range(64)]
     for turn in turns[:32]:

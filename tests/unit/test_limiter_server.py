@@ -1,4 +1,4 @@
-"""The limiter over TCP, and its clients: threads and coroutines of a worker."""
+"""Threads and coroutines of a worker wait for the limiter over TCP."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from swarm_worker.provider.limiter_client import LimiterTurns
 
 @contextmanager
 def limiter(port: int = 0) -> Iterator[str]:
-    """A limiter's address; at the end of the block, the limiter closes all connections."""
+    """Yields the address of a limiter. At the end of the block, the limiter closes all connections."""
     model = LimitedModel(model="m", endpoint="e", limit=one_at_a_time())
     with LocalLimiter(RateLimits(models=(model,)), port) as served:
         yield served.address
@@ -36,7 +36,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def pod(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LimiterTurns]]:
-    """Makes clients; at the end, their connections close, as with real processes."""
+    """Yields a function that makes clients. At the end, their connections close as those of real processes."""
     lines: list[socket.socket] = []
     connect = socket.create_connection
 
@@ -58,7 +58,7 @@ def one_at_a_time(group: str = "g") -> RateLimit:
 
 
 def begins(turns: LimiterTurns, tokens: int = 0) -> tuple[threading.Event, list[Any]]:
-    """A thread that waits for the limiter: an event for its start, and functions to end it."""
+    """Starts a thread that waits for the limiter. Returns an event for its turn, and functions that end the turn."""
     came, ends = threading.Event(), list[Any]()
 
     def wait() -> None:
@@ -89,12 +89,12 @@ def test_groups_are_independent_and_pods_of_the_same_group_share_limits(pod: Pod
     assert same.wait(5)
 
 
-def test_of_different_limits_for_a_group_the_smallest_holds_while_its_pod_waits(pod: Pod, address: str) -> None:
+def test_the_smallest_limit_of_a_group_holds_while_its_pod_waits(pod: Pod, address: str) -> None:
     many = pod(address, RateLimit(group="g", concurrency=50))
     ends = [many.wait(0) for _ in range(3)]
     few, ended = begins(pod(address, RateLimit(group="g", concurrency=1, requests_per_minute=60_000)))
     assert not few.wait(0.3)
-    waits, _ = begins(many)  # queued behind the other pod
+    waits, _ = begins(many)  # the limiter lets the other pod go first
     assert not waits.wait(0.3)
     for end in ends:
         end(Answered())
@@ -105,7 +105,7 @@ def test_of_different_limits_for_a_group_the_smallest_holds_while_its_pod_waits(
 
 
 def test_after_its_start_the_limiter_waits_before_the_first_request(pod: Pod) -> None:
-    """Requests may have been sent just before."""
+    """The limiter does not know the requests that pods sent just before it started."""
     began, came = time.monotonic(), list[str]()
 
     def wait(group: str) -> None:
@@ -121,7 +121,7 @@ def test_after_its_start_the_limiter_waits_before_the_first_request(pod: Pod) ->
     assert came == ["g", "another, whose pause is over by now", "g"]
 
 
-def test_a_rate_is_kept_over_many_threads(pod: Pod, address: str) -> None:
+def test_many_threads_together_keep_to_the_rate(pod: Pod, address: str) -> None:
     limit = RateLimit(group="g", requests_per_minute=3000)
     sent: list[float] = []
 
@@ -135,7 +135,7 @@ def test_a_rate_is_kept_over_many_threads(pod: Pod, address: str) -> None:
         list(pool.map(ask, [pod(address, limit) for _ in range(16)]))
     sent.sort()
     first = sent[0]
-    # The requests of a second may come at once; after that, 47.5 a second.
+    # The limiter allows the requests of one second at once, and afterwards 47.5 requests a second.
     assert all(at - first >= (number - 50) / 50 for number, at in enumerate(sent))
 
 
@@ -182,7 +182,9 @@ def test_clients_with_a_wrong_protocol_are_rejected(pod: Pod, address: str, said
     pod(address, one_at_a_time()).wait(0)(Answered())
 
 
-def test_a_place_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_gives_up_its_place_whatever_goes_wrong(
+    pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     end = pod(address, one_at_a_time()).wait(0)
     came, ends = begins(pod(address, one_at_a_time()))
     assert not came.wait(0.2)
@@ -199,7 +201,7 @@ def test_a_place_is_given_back_whatever_goes_wrong(pod: Pod, address: str, monke
 
 
 def test_a_request_from_a_lost_node_soon_stops_counting() -> None:
-    """This holds even for unacknowledged data, which keepalive alone would wait for."""
+    """TCP keepalive does not end a connection with unacknowledged data, so the limiter also sets TCP_USER_TIMEOUT."""
     with socket.socket() as line:
         server._keep_alive(SimpleNamespace(get_extra_info=lambda name: line))  # type: ignore[arg-type]
         assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -220,7 +222,7 @@ def test_clients_reconnect_to_a_restarted_limiter(pod: Pod) -> None:
         end = turns.wait(0)
         came, ends = begins(turns)
         assert not came.wait(0.2)
-    end(Answered())  # nobody listens there
+    end(Answered())  # the limiter has stopped
     assert not came.wait(1)
     with limiter(int(address.split(":")[1])):
         assert came.wait(10)
@@ -239,7 +241,7 @@ def test_a_missing_limiter_is_reported(pod: Pod) -> None:
         asyncio.run(pod(address, one_at_a_time(), patience=1).async_wait(0))
 
 
-def test_coroutines_wait_as_threads_do(pod: Pod, address: str) -> None:
+def test_coroutines_wait_for_the_limiter_as_threads_do(pod: Pod, address: str) -> None:
     turns, order = pod(address, one_at_a_time()), list[str]()
 
     async def ask(number: int) -> None:

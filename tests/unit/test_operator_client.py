@@ -1,4 +1,4 @@
-"""The REST client against a server that answers as a proxy may answer."""
+"""The operator's REST client handles the answers of an API server and of proxies before it."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +20,7 @@ Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 @asynccontextmanager
 async def served(answer: Answer) -> AsyncIterator[RestKube]:
-    """A client of a server that gives this answer to every request."""
+    """Yields a client of a server that gives this answer to every request."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application)
@@ -36,7 +36,7 @@ async def served(answer: Answer) -> AsyncIterator[RestKube]:
 
 @pytest.fixture
 async def kube() -> AsyncIterator[RestKube]:
-    """The server answers everything with 200 and the same page; for a pod's output it also has another clock."""
+    """Yields a client of a server that answers with a web page, and to a request for a log also with a wrong date."""
 
     async def page(request: web.Request) -> web.Response:
         date = {"Date": "Sat, 21 Nov 2048 12:00:00 GMT"} if request.path.endswith("/log") else None
@@ -47,7 +47,7 @@ async def kube() -> AsyncIterator[RestKube]:
 
 
 def pages(*answers: web.Response, asked: list[dict[str, str]]) -> Answer:
-    """Gives these answers in turn; `asked` gets the queries."""
+    """Returns a handler that gives these answers in turn and appends each query to `asked`."""
     rest = iter(answers)
 
     async def page(request: web.Request) -> web.Response:
@@ -71,15 +71,15 @@ async def test_a_list_is_read_page_by_page() -> None:
     assert asked == [first, {**first, "continue": "token"}]
 
 
-async def test_a_list_with_an_expired_page_is_no_list() -> None:
-    """It is read again later; otherwise half of it would be taken for the whole."""
+async def test_a_list_whose_page_expires_fails_as_a_whole() -> None:
+    """The operator reads the list again later. Otherwise it would take a part of the list for the whole list."""
     expired = web.json_response({"reason": "Expired", "message": "the token is too old"}, status=410)
     async with served(pages(part("a", more="token"), expired, asked=[])) as kube:
         with pytest.raises(errors.Unavailable, match="too old"):
             await kube.select(CONFIG_MAPS, "team")
 
 
-async def test_an_answer_that_is_not_json_raises(kube: RestKube) -> None:
+async def test_an_answer_that_is_not_json_raises_an_error(kube: RestKube) -> None:
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.get(CONFIG_MAPS, "a", "b")
     with pytest.raises(errors.Unavailable, match="no JSON"):

@@ -1,4 +1,4 @@
-"""The cluster's time, despite a wrong machine clock and slow or coarse answers."""
+"""The operator knows the cluster's time although its machine's clock is wrong and answers are slow or coarse."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
 
 class Played:
-    """A clock whose machine is an hour ahead of the cluster, and seconds that pass when told to."""
+    """A ClusterClock on a machine whose clock is an hour ahead. Its time passes only in `after`."""
 
     def __init__(self) -> None:
         self.seconds, self.machine = 5000.0, NOON + timedelta(hours=1)
@@ -21,7 +21,7 @@ class Played:
         return self.clock()
 
     def heard(self, ago: float = 0.0) -> None:
-        """An answer that was begun so long ago, when the cluster's clock was as far as ours is."""
+        """The API server, whose clock is right, answers. It began the answer `ago` seconds ago."""
         self.clock.heard(_date(NOON + timedelta(seconds=self.seconds - 5000.0 - ago)))
 
 
@@ -34,11 +34,11 @@ def played() -> Played:
     return Played()
 
 
-def test_before_the_first_answer_the_clock_of_the_machine_counts(played: Played) -> None:
+def test_before_the_first_answer_the_operator_uses_the_clock_of_the_machine(played: Played) -> None:
     assert played.clock() == played.machine
 
 
-def test_after_the_first_answer_the_clock_of_the_api_server_counts(played: Played) -> None:
+def test_after_the_first_answer_the_operator_uses_the_clock_of_the_api_server(played: Played) -> None:
     played.heard()
     assert played.clock() == NOON
     assert played.after(90) == NOON + timedelta(seconds=90)
@@ -63,14 +63,14 @@ def test_slow_answers_and_whole_seconds_do_not_set_the_clock_back(played: Played
 
 
 def test_a_stopped_process_corrects_its_clock_at_the_next_answer(played: Played) -> None:
-    """Seconds of a machine that sleeps are not counted."""
+    """While a machine sleeps, its monotonic clock stands still."""
     played.heard()
     played.clock.heard(_date(NOON + timedelta(minutes=10)))
     assert played.clock() == NOON + timedelta(minutes=10)
 
 
 def test_the_clock_follows_an_api_server_whose_clock_is_set_back(played: Played) -> None:
-    """Otherwise each new pod would be hours old."""
+    """If the operator kept the later time, it would take each new pod for hours old."""
     played.clock.heard(_date(NOON + timedelta(hours=1)))
     played.heard()
     assert played.clock() == NOON

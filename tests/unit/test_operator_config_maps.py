@@ -1,4 +1,4 @@
-"""ConfigMaps: the operator reads back what it has written."""
+"""The operator reads back what it has written to ConfigMaps."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ def test_the_artifact_can_be_replaced_by_a_later_run() -> None:
     assert made["data"] == {"program.json": "{}", "report.json": "{}"}
 
 
-# The journal is read back as written.
+# The journal
 
 
 def records(size: int, count: int) -> list[Record]:
@@ -150,7 +150,7 @@ def test_a_shard_without_content_yields_no_records(content: dict[str, Any]) -> N
     assert parse(as_stored({**made, **content})) is None
 
 
-def test_a_record_too_large_for_a_config_map_raises() -> None:
+def test_a_record_too_large_for_a_config_map_raises_an_error() -> None:
     with pytest.raises(config_maps.TooLarge, match="round 2"):
         kept(2, 0, records(1_100_000, 1))
 

@@ -1,4 +1,4 @@
-"""The cluster in memory does what a real API server does; `tests/cluster/test_contract.py` makes the same claims."""
+"""The cluster in memory behaves as a real API server does. `tests/cluster/test_contract.py` checks the real one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The CRD and the chart's copy follow the models and the rules of Kubernetes."""
+"""The CRD and the chart's copy of it follow the pydantic models and the rules of Kubernetes."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ SCHEMA = VERSION["schema"]["openAPIV3Schema"]["properties"]
 
 
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema within a schema, by its path."""
+    """Yields the path and content of every schema within a schema."""
     yield path, schema
     for name, inner in schema.get("properties", {}).items():
         yield from nodes(inner, f"{path}.{name}")
@@ -42,7 +42,7 @@ ALL = [*nodes(SCHEMA["spec"], "spec"), *nodes(SCHEMA["status"], "status")]
 
 
 @pytest.mark.parametrize("folder", [ROOT / "crds", CHART / "files"], ids=["crds", "chart"])
-def test_generated_files_are_current(folder: Path) -> None:
+def test_generated_crds_are_current(folder: Path) -> None:
     assert (folder / crd.FILE).read_text(encoding="utf-8") == crd.text(), "run: make crds"
 
 
@@ -68,8 +68,8 @@ def test_schemas_are_structural(path: str, schema: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
-def test_no_name_is_a_boolean_to_kubectl_or_helm(path: str, schema: dict[str, Any]) -> None:
-    """They read YAML 1.1: there, the key `n` is `false`."""
+def test_kubectl_and_helm_take_no_field_name_for_a_boolean(path: str, schema: dict[str, Any]) -> None:
+    """kubectl and Helm read YAML 1.1, in which the key `n` means `false`."""
     assert not {"y", "n", "yes", "no", "on", "off", "true", "false"} & {
         name.lower() for name in schema.get("properties", ())
     }
@@ -83,8 +83,8 @@ def test_every_field_has_a_description_or_a_telling_name(path: str, schema: dict
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
-def test_the_form_of_a_text_is_explained_in_words(path: str, schema: dict[str, Any]) -> None:
-    """The API server shows a pattern as it is, and a rule's message. The length bounds the cost of the rule."""
+def test_an_error_explains_the_form_of_a_text_in_words(path: str, schema: dict[str, Any]) -> None:
+    """An error shows the message of a rule, but of a pattern only the expression. `maxLength` bounds a rule's cost."""
     assert "pattern" not in schema
     for rule in schema.get("x-kubernetes-validations", ()) if schema["type"] == "string" else ():
         assert rule["message"].startswith("must be ")
@@ -142,7 +142,7 @@ def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
 
 
 class Source(Union):
-    """A union of a possible future version."""
+    """A union with another field beside its members, as a later version may have it."""
 
     others = ("limit",)
     config_map: ConfigMapRef | None = None
@@ -191,7 +191,7 @@ def test_rules_of_the_schema_equal_those_of_the_models() -> None:
     assert requests["maxProperties"] == 3
 
 
-def test_defaults_are_those_of_the_models() -> None:
+def test_defaults_of_the_schema_are_those_of_the_models() -> None:
     given = CompilationSpec.model_validate(SPEC)
     swarm = SCHEMA["spec"]["properties"]["swarm"]["properties"]
     assert swarm["maxAttempts"]["default"] == given.swarm.max_attempts
@@ -206,7 +206,7 @@ def test_conditions_are_a_map_by_type() -> None:
     assert conditions["x-kubernetes-list-map-keys"] == ["type"]
 
 
-def test_columns_name_fields_of_the_status() -> None:
+def test_printer_columns_name_fields_of_the_status() -> None:
     columns = {column["name"]: column for column in VERSION["additionalPrinterColumns"]}
     assert [name for name, column in columns.items() if not column.get("priority")] == [
         "Ready",

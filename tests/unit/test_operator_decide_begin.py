@@ -1,4 +1,4 @@
-"""How a run begins: its request, its inputs, the name of its artifact."""
+"""A run begins: the operator decides about its request, its inputs, and the name of its artifact."""
 
 from dataclasses import replace
 
@@ -201,7 +201,7 @@ INPUT = [
 
 
 @pytest.mark.parametrize("row", [*NEW, *INPUT], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_how_a_run_begins(row: Row) -> None:
     row.holds()
 
 

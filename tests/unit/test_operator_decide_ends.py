@@ -1,4 +1,4 @@
-"""How a run ends: its artifact, its verdict, and the objects that can be deleted."""
+"""A run ends: the operator decides about its artifact, its conditions, and the objects to delete."""
 
 import json
 from dataclasses import replace
@@ -307,7 +307,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize("row", [*ENDS], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_how_a_run_ends(row: Row) -> None:
     row.holds()
 
 

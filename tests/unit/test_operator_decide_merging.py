@@ -1,4 +1,4 @@
-"""Small shards of a journal are merged, and deleted once the merged shard is seen."""
+"""The operator merges small shards of a journal. It deletes them once it has seen the merged shard."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ from swarm_wire.spending import Usage
 
 
 def small(round_: int, count: int) -> list[Shard]:
-    """Shards of one result each, of cells that no task asks for."""
+    """Returns shards with one result each. No task has the cells of these results."""
     return [
         shard(RESULTS, round_, 0, number, size=200, results={cell(900, number): Usage(calls=1)})
         for number in range(count)
@@ -44,7 +44,7 @@ def small(round_: int, count: int) -> list[Shard]:
 
 
 def merged(round_: int, count: int) -> Shard:
-    """The shard that they are merged into."""
+    """Returns the shard into which the operator merges the shards of `small`."""
     found = {cell(900, number): Usage(calls=1) for number in range(count)}
     return shard(RESULTS, round_, 0, 1000, size=200 * count, results=found)
 
@@ -161,5 +161,5 @@ MERGING = [
 
 
 @pytest.mark.parametrize("row", [*MERGING], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_which_shards_it_merges(row: Row) -> None:
     row.holds()

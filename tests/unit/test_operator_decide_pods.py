@@ -1,4 +1,4 @@
-"""Decisions about pods that wait, cannot start, or report why the run fails."""
+"""The operator decides about pods that wait, that cannot start, or that report why the run fails."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -226,7 +226,7 @@ PODS = [
 
 
 @pytest.mark.parametrize("row", [*PODS], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_what_it_does_about_pods(row: Row) -> None:
     row.holds()
 
 

@@ -1,4 +1,4 @@
-"""Round by round: the results that are kept, and the cells that are planned, scattered and repeated."""
+"""In each round, the operator keeps results, creates the next plan, deals cells into slices, and repeats cells."""
 
 from typing import Any
 
@@ -378,7 +378,7 @@ ATTEMPTS = [
 
 
 @pytest.mark.parametrize("row", [*ROUNDS, *ATTEMPTS], ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_the_next_step_of_a_round(row: Row) -> None:
     row.holds()
 
 
@@ -386,7 +386,7 @@ THIRD = job(WORK, 0, 3)
 
 
 def alone(*done: int, **ended: Any) -> World:
-    """The last cell of a round was alone in the last of its attempts."""
+    """A world in which the last cell of a round was the only cell of its pod, in its last attempt."""
     return world(
         planned(0),
         results(0, *done),
@@ -405,7 +405,7 @@ UNANSWERED = Commit(nonce="n", exit_code=1, reason="ProviderFailed", message="no
     [
         (alone(0, 1, 2, exit_code=OOM, failure="OOMKilled (exit code 137)"), "OOMKilled (exit code 137)"),
         (alone(0, exit_code=1, commit=TIMEOUT), "CellTimeout: a cell took longer"),
-        # not the cell's fault, or unknown
+        # The pod's end is not the cell's fault, or its cause is unknown.
         (alone(0, 1, 2, exit_code=1, commit=UNANSWERED), None),
         (alone(0, 1, 2, exit_code=137, disrupted=True), None),
         (alone(exit_code=OOM), None),

@@ -1,4 +1,4 @@
-"""The edges: settings from the environment, and the meaning of the API server's responses."""
+"""The operator takes settings from its environment, and reads the responses of the API server."""
 
 import pytest
 from pydantic import ValidationError
@@ -35,7 +35,7 @@ from swarm_operator.settings import Settings
         (503, "", "", "", errors.Unavailable),
     ],
 )
-def test_the_status_code_decides_what_happens_next(
+def test_the_answer_of_the_api_server_determines_the_kind_of_error(
     status: int, reason: str, message: str, causes: str, kind: type[errors.ApiError]
 ) -> None:
     error = errors.from_response(status, reason, message, causes)
@@ -43,7 +43,7 @@ def test_the_status_code_decides_what_happens_next(
     assert f"HTTP {status}" in str(error)
 
 
-def test_paths_of_resources() -> None:
+def test_a_path_names_api_group_namespace_and_object() -> None:
     assert CONFIG_MAPS.path("a", "b") == "/api/v1/namespaces/a/configmaps/b"
     assert JOBS.path(None) == "/apis/batch/v1/jobs"
     assert COMPILATIONS.path("a", "b", "status") == (

@@ -1,4 +1,4 @@
-"""Any output of a pod becomes valid records or nothing."""
+"""The operator takes only valid records from a pod's output, even if the output is damaged."""
 
 import base64
 import hashlib
@@ -65,7 +65,7 @@ def output(
 
 
 def said(found: Harvest) -> list[Record]:
-    """Results and calls, as the next pod reads them."""
+    """Returns the gathered results and calls as the next pod reads them."""
     frames = [record.frame() for records in found.results.values() for record in records]
     return [record for record in map(Record.from_frame, frames) if record.kind is not RecordKind.BOOKED]
 
@@ -80,7 +80,7 @@ def of_worker(*records: Record, journal: Journal = JOURNAL, final: bool = True) 
 
 
 def of_plan(*records: Record, journal: Journal | None = None, exit_code: int = 0, committed: int | None = None) -> Any:
-    """A plan pod that printed these records, and committed all of them or the first of them."""
+    """Gathers from a plan pod that printed these records. Its commit names all of them or the first `committed`."""
     lines, _ = printed(records, NONCE)
     commit = printed(records[:committed], NONCE)[1].model_copy(update={"exit_code": exit_code})
     planner = pod(PLANNER, exit_code=exit_code, held=True, commit=commit)
@@ -197,7 +197,7 @@ def test_damaged_output_never_invents_a_record_and_never_raises(damage: Damage) 
 # Plans.
 
 
-def test_a_whole_plan_counts() -> None:
+def test_a_plan_with_a_complete_output_counts() -> None:
     found = of_plan(BLOB, TASK, end(0, ASKED.digest))
     (plan,) = found.plans
     assert (plan.round, plan.attempt) == (0, 1)
@@ -239,7 +239,7 @@ def test_results_of_a_running_plan_count() -> None:
     assert (keys(found), found.settled) == (["d" * 32, "e" * 32], ())
 
 
-def test_the_rest_of_a_rotated_log_of_a_plan_counts() -> None:
+def test_what_remains_of_a_plans_rotated_log_counts() -> None:
     lines, commit = printed([result("d" * 32), result("e" * 32), end(0, outcome=PlanOutcome.BLOCKED)], NONCE)
     planner = pod(PLANNER, exit_code=0, held=True, commit=commit)
     found = harvest([output(planner, lines[1:], final=True)], Journal())
@@ -283,7 +283,7 @@ def test_a_plan_with_contradictory_records_is_ignored(records: tuple[Record, ...
     assert of_plan(*records, **options).plans == ()
 
 
-def test_a_round_is_planned_once() -> None:
+def test_a_second_plan_of_a_planned_round_is_ignored() -> None:
     assert of_plan(BLOB, TASK, end(0, ASKED.digest), journal=JOURNAL).plans == ()
 
 
@@ -318,7 +318,7 @@ def books(found: Harvest) -> list[Booked]:
     ]
 
 
-def test_a_rotated_log_may_lack_its_last_record() -> None:
+def test_a_pod_whose_log_lost_its_last_report_has_spent_its_allowance() -> None:
     told = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=3)).to_header())
     lines, _ = printed([told, result(cell(0, 0)), result(cell(0, 1))], NONCE)
     killed = pod(job(ObjectKind.WORK, 0), exit_code=137, held=True, allowance=NINE)
@@ -327,8 +327,8 @@ def test_a_rotated_log_may_lack_its_last_record() -> None:
 
 
 @pytest.mark.parametrize("commit", [Commit(nonce=NONCE, exit_code=0, spent=Spending(calls=7)), None])
-def test_a_pod_without_limits_is_booked_too(commit: Commit | None) -> None:
-    """A later limit holds for the whole run. A killed pod had at most an answer in each thread."""
+def test_spending_of_a_pod_without_limits_is_counted_too(commit: Commit | None) -> None:
+    """A limit that the user adds later holds for the whole run. A killed pod lost at most one answer in each thread."""
     free = replace(WORKER, commit=commit)
     found = harvest([output(free, printed([call(f"{n:032x}") for n in range(5)], NONCE)[0], final=True)], JOURNAL, 2)
     assert [booked.spent.calls for booked in books(found)] == [7]
@@ -346,12 +346,12 @@ LAST = TWO.account(1)
         (True, [0], [LAST], []),
         (True, [0], [f"{LAST}-uid"], []),
         (True, [0], [f"{LAST}0"], [LAST]),
-        # The account of a pod whose Job was recreated under the same name.
+        # The account belongs to a pod of an earlier Job of the same name.
         (True, [0], ["work-0-1-1-another-uid"], [LAST]),
         (True, [0, 1], [], []),
     ],
 )
-def test_vanished_pods_count_as_having_spent_their_allowance(
+def test_a_vanished_pod_counts_as_having_spent_its_allowance(
     finished: bool, pods: list[int], closed: list[str], booked: list[str]
 ) -> None:
     of = replace(TWO, finished=finished)
@@ -390,7 +390,7 @@ def bombs(count: int, header: str, size: int = 60_000_000) -> list[str]:
     ids=["bodies", "headers of lists", "many headers", "many lines"],
 )
 def test_the_inflated_output_of_a_pod_is_bounded(lines: list[str], most: int) -> None:
-    """MiB: far below the inflated size, and less than the 512 Mi that the operator has in all."""
+    """The peak in MiB is far below the inflated size. The operator has 512 MiB in all."""
     real, _ = printed([result(cell(0, 1))], NONCE)
     text = "".join([*real, *(line.replace(f"{NONCE} 0 ", f"{NONCE} 999 ") for line in lines)]).encode()
     tracemalloc.start()
@@ -428,8 +428,8 @@ def test_records_in_the_journal_are_not_kept_in_memory() -> None:
     assert read.told == Usage(calls=1)
 
 
-def test_a_record_too_large_for_a_config_map_comes_last() -> None:
-    """Such a record ends the run."""
+def test_a_record_too_large_for_a_config_map_is_written_last() -> None:
+    """The record ends the run, so the operator first writes the other records."""
     large, other = result(cell(0, 0), noise(1_000_001)), result(cell(0, 1))
     found = of_worker(large, other)
     assert (keys(found), found.settled) == ([cell(0, 1)], ())

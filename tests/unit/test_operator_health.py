@@ -1,4 +1,4 @@
-"""When the operator is alive and ready: a deaf watch restarts it, an unreachable API server does not."""
+"""The kubelet restarts an operator whose watch misses changes, but not one whose API server is unreachable."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ PATIENCE, MINUTE = 300.0, 60.0
 
 
 class Process:
-    """An operator that lists the cluster each minute, and its watch."""
+    """Simulates an operator that lists the cluster each minute and has a watch."""
 
     def __init__(self) -> None:
         self.seconds, self.version = 0.0, 1
@@ -22,7 +22,7 @@ class Process:
             for moment in moments:
                 moment()
 
-    # Events.
+    # What may happen in a minute
 
     def changes(self) -> None:
         self.version += 1
@@ -38,7 +38,7 @@ class Process:
 
     @property
     def state(self) -> tuple[bool, bool]:
-        """Ready, alive."""
+        """Returns whether the operator is ready, and whether it is alive."""
         return self.pulse.ready, not self.pulse.trouble
 
 
@@ -70,7 +70,7 @@ def test_an_unreachable_api_server_does_not_restart_the_operator(process: Proces
 
 
 def test_a_watch_may_recover_later_than_lists(process: Process) -> None:
-    """Changes from before the absence may be reported after it."""
+    """The watch may report a change long after a list has shown it, if the API server was unreachable between."""
     process.minutes(1, process.changes, process.look_succeeds)
     process.minutes(60, process.look_fails)
     process.minutes(3, process.look_succeeds)
@@ -107,7 +107,7 @@ def test_a_deleted_object_needs_no_event(process: Process) -> None:
 
 
 def test_an_operator_that_stops_looking_is_not_alive(process: Process) -> None:
-    """This holds even while its watches report events."""
+    """Events of its watches do not make such an operator alive."""
     process.minutes(1, process.look_succeeds)
     process.minutes(10, process.watch_tells)
     assert process.state == (True, False)

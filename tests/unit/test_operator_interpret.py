@@ -1,4 +1,4 @@
-"""From listed objects to the subject of a pass: the run, whether it is over, and the parts to read."""
+"""From listed objects, the operator finds the run of a pass, whether the run is over, and the objects to read."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,14 +39,14 @@ MAPS = (
 
 
 def listed(of: Compilation, *others: MapRef, requests: dict[str, RunRequest] | None = None, **fields: Any) -> Objects:
-    """A Compilation with an opened run."""
+    """Returns the objects of a Compilation whose run has begun."""
     known = {REQUEST: run().request} if requests is None else requests
     maps = (MapRef(REQUEST, "u", RUN_ID, "run", 0, created_at=NOW), *MAPS, *others)
     return Objects(of, fields.pop("jobs", ()), fields.pop("pods", ()), maps, known)
 
 
 def another(run_id: str, seconds: float, requested_at: str | None = None, size: int = 10) -> tuple[Any, ...]:
-    """An earlier run: its ConfigMaps and its request."""
+    """Returns the ConfigMaps and the request of an earlier run."""
     name = f"triage-{run_id}-run"
     maps = (
         MapRef(name, "u", run_id, "run", 0, created_at=NOW - timedelta(seconds=seconds)),
@@ -61,7 +61,7 @@ OTHER_METRIC = spec(metric={"entrypoint": "triage:other"})
 
 @dataclass(frozen=True)
 class Row:
-    """`goes_on`: the run is that of the status. `is_open`: its request is there."""
+    """`goes_on` says that the pass handles the run of the status. `is_open` says that the run's request exists."""
 
     name: str
     seen: Objects
@@ -106,7 +106,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize("row", RUNS, ids=lambda row: row.name)
-def test_the_run_that_a_pass_handles(row: Row) -> None:
+def test_the_spec_and_the_pods_determine_the_run_that_a_pass_handles(row: Row) -> None:
     found = course(row.seen, SETTINGS)
     assert (found.compilation.run_id == RUN_ID) is row.goes_on
     assert (found.run is not None) is row.is_open
@@ -120,7 +120,7 @@ def test_an_opened_run_does_not_wait_for_pods_of_the_previous_run() -> None:
     assert found.compilation.run_id == changed.run_id != RUN_ID
 
 
-def test_a_run_has_the_image_of_its_request_or_else_of_the_operator() -> None:
+def test_a_run_without_an_image_in_its_request_has_the_operators_image() -> None:
     named = course(listed(compilation()), SETTINGS).run
     assert named is not None
     assert named.image == "worker:1"
@@ -137,7 +137,7 @@ def test_earlier_runs_are_those_of_the_same_request_oldest_first() -> None:
     assert course(listed(compilation(), *maps, requests=requests), SETTINGS).earlier == ("old", "new")
 
 
-# The parts that are read.
+# The objects that the operator reads
 
 
 def read(status: Status | None = None, artifact: Any = None, *others: MapRef, earlier: tuple[str, ...] = ()) -> Reading:
@@ -145,7 +145,7 @@ def read(status: Status | None = None, artifact: Any = None, *others: MapRef, ea
     return reading(seen, replace(course(seen, SETTINGS), earlier=earlier), artifact, SETTINGS)
 
 
-def test_of_an_unfinished_run_everything_except_the_artifact_is_read() -> None:
+def test_the_operator_reads_everything_except_the_artifact_of_an_unfinished_run() -> None:
     found = read()
     assert not found.rests
     assert found.maps == ("r0", "t0", "w0")
@@ -163,7 +163,9 @@ def test_of_an_unfinished_run_everything_except_the_artifact_is_read() -> None:
         pytest.param(over(State.FAILED, "LimitReached"), None, False, id="ended by a limit: it may go on"),
     ],
 )
-def test_of_a_finished_run_with_a_sound_artifact_nothing_is_read(status: Status, artifact: Any, rests: bool) -> None:
+def test_the_operator_reads_nothing_of_a_finished_run_with_a_sound_artifact(
+    status: Status, artifact: Any, rests: bool
+) -> None:
     found = read(status, artifact)
     assert found.rests is rests
     assert found.maps == (() if rests else ("r0", "t0", "w0"))
@@ -177,7 +179,7 @@ def test_the_newest_earlier_runs_are_read_as_far_as_memory_allows() -> None:
     assert found.maps == ("r0", "t0", "w0", "new-r0"), "their results, and no more of them"
 
 
-# Their content.
+# The content of these objects
 
 
 def test_shards_are_read_run_by_run_without_altered_ones() -> None:
@@ -193,7 +195,7 @@ def test_shards_are_read_run_by_run_without_altered_ones() -> None:
     assert found.assignments == {(0, 1): given}
 
 
-def test_a_finished_compilation_has_no_run_and_no_harvest() -> None:
+def test_the_operator_gathers_nothing_for_a_finished_compilation() -> None:
     status = over(State.PUBLISHED)
     seen = listed(compilation(status=status), pods=(pod(PLAN_0, exit_code=0, held=True),))
     of = course(seen, SETTINGS)

@@ -1,4 +1,4 @@
-"""Jobs as whole objects."""
+"""The operator creates Jobs with exactly these fields."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,7 @@ def with_swarm(**swarm: Any) -> Run:
     return Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
 
 
-def test_a_whole_work_job() -> None:
+def test_a_work_job_has_exactly_these_fields() -> None:
     given = assignment(0, 1, [0, 1], [2, 3]).assignment
     name = f"triage-{RUN_ID}-w0-1"
     labels = {**LABELS, "dspy-swarm.dev/role": "work", "dspy-swarm.dev/round": "0", "dspy-swarm.dev/attempt": "1"}
@@ -149,7 +149,7 @@ def test_a_whole_work_job() -> None:
 
 
 def test_pods_have_the_users_variables_under_a_prefix() -> None:
-    """Kubernetes would replace $(NAME) in a value, so the value is escaped."""
+    """Kubernetes replaces $(NAME) in a value, so the operator writes $$(NAME)."""
     secret, config = {"name": "judge", "key": "k"}, {"name": "settings", "key": "level"}
     given = spec(
         image=IMAGE,
@@ -216,7 +216,7 @@ def test_the_first_plan_has_an_empty_journal() -> None:
 
 
 def test_a_plan_and_its_workers_differ_only_in_their_mounts() -> None:
-    """A plan makes LM calls and runs small waves, too: it needs keys, resources and threads as workers do."""
+    """A plan also makes LM calls and runs small waves, so it needs the same keys, resources and threads as a worker."""
     made = [
         job(plan_order(None, 1, 1, END)),
         job(work_order(None, ONE, TASKS, END)),
@@ -254,7 +254,7 @@ def test_pods_mount_journals_of_earlier_runs_as_optional_volumes_newest_last() -
     assert "/swarm/earlier" not in str(job(plan_order()))
 
 
-def test_pods_may_write_only_to_a_claim() -> None:
+def test_pods_may_write_only_to_the_volume_claim_of_the_journal() -> None:
     made = container(job(plan_order(with_journal(persistentVolumeClaim={"claimName": "journals"}))))
     writable = [mount["mountPath"] for mount in made["volumeMounts"] if not mount.get("readOnly")]
     assert writable == ["/swarm/depot", "/tmp"]
@@ -262,7 +262,7 @@ def test_pods_may_write_only_to_a_claim() -> None:
     assert "SWARM_DEPOT_OPTIONS" not in environment(made)
 
 
-def test_a_url_comes_with_its_options_from_a_secret() -> None:
+def test_the_url_of_a_journal_has_options_from_a_secret() -> None:
     secret = {"name": "bucket", "key": "options.json"}
     given = with_journal(url="s3://bucket/journals/", options={"secret": secret})
     made = container(job(plan_order(given)))
@@ -277,11 +277,11 @@ def with_journal(**journal: Any) -> Run:
 
 
 def environment(container: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> value or source."""
+    """Returns the value or the source of each environment variable by its name."""
     return {entry["name"]: {key: entry[key] for key in entry if key != "name"} for entry in container["env"]}
 
 
-def test_only_the_documented_settings_of_pods_are_taken() -> None:
+def test_the_pod_settings_of_the_spec_reach_the_pods() -> None:
     swarm = {
         "nodeSelector": {"pool": "cheap"},
         "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 5}],
@@ -306,7 +306,7 @@ def test_only_the_documented_settings_of_pods_are_taken() -> None:
     }
 
 
-def test_a_limit_alone_lowers_what_is_requested() -> None:
+def test_a_memory_limit_below_the_default_request_lowers_the_request() -> None:
     limited = with_swarm(resources={"limits": {"memory": "128Mi"}})
     container = job(plan_order(limited))["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"] == {

@@ -1,4 +1,4 @@
-"""Two operators and a Lease: they never both write, and a successor does not wait for an operator that ended well."""
+"""Two operators with one Lease never both write. If the first ends well, the second need not wait."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from swarm_operator.cluster.resources import CONFIG_MAPS
 
 
 class Seconds:
-    """Seconds of a machine's own clock."""
+    """A simulated monotonic clock of a machine."""
 
     def __init__(self, start: float) -> None:
         self.now = start
@@ -43,7 +43,7 @@ def pair() -> Pair:
 
 
 def writes(pair: Pair, lease: Lease) -> bool:
-    """Whether an operator with this Lease may write."""
+    """Returns whether an operator with this Lease may write."""
     name = f"written-{len(pair.cluster.objects)}"
     body = {"metadata": {"name": name}}
     try:
@@ -101,7 +101,7 @@ def test_an_operator_thought_dead_writes_nothing_and_ends(pair: Pair) -> None:
 
 
 def test_an_operator_that_lost_the_lease_ends_even_if_it_is_free_again(pair: Pair) -> None:
-    """Its knowledge is old nevertheless."""
+    """Another operator has changed the cluster since, so this operator's memory is outdated."""
     take(pair.first)
     take(pair.second)
     pair.after(SECONDS + 1)
@@ -112,7 +112,7 @@ def test_an_operator_that_lost_the_lease_ends_even_if_it_is_free_again(pair: Pai
 
 
 def test_an_operator_continues_if_nobody_took_its_expired_lease(pair: Pair) -> None:
-    """The API server was away."""
+    """The Lease expires while the API server is unreachable, since no operator can renew it."""
     take(pair.first)
     pair.after(SECONDS * 10)
     assert not writes(pair, pair.first)
@@ -120,13 +120,13 @@ def test_an_operator_continues_if_nobody_took_its_expired_lease(pair: Pair) -> N
     assert writes(pair, pair.first)
 
 
-def test_a_restarted_container_continues_at_once(pair: Pair) -> None:
+def test_a_restarted_container_keeps_its_lease_and_continues_at_once(pair: Pair) -> None:
     take(pair.first)
     assert take(pair.operator("first", Seconds(7.0))) == ""
 
 
 def test_only_one_of_two_competing_operators_gets_the_lease(pair: Pair) -> None:
-    """Both have seen that the Lease is free before either writes."""
+    """Both operators see that the Lease is free before one of them writes."""
     get = pair.cluster.get
 
     async def slow(*arguments: Any, **options: Any) -> Any:
@@ -148,7 +148,7 @@ def test_only_one_of_two_competing_operators_gets_the_lease(pair: Pair) -> None:
 
 
 def test_a_lease_deleted_by_hand_is_lost(pair: Pair) -> None:
-    """Another operator may have held it in between."""
+    """Another operator may have held a Lease since somebody deleted it."""
     take(pair.first)
     pair.cluster.remove(LEASES, "operator")
     with pytest.raises(Deposed):
@@ -156,8 +156,8 @@ def test_a_lease_deleted_by_hand_is_lost(pair: Pair) -> None:
     assert not writes(pair, pair.first)
 
 
-def test_the_lease_counts_from_before_the_request(pair: Pair) -> None:
-    """A late answer may confirm a write that others saw long ago."""
+def test_the_term_of_a_lease_begins_before_the_request_that_renews_it(pair: Pair) -> None:
+    """The answer may come late. Other operators count the term from the write, which they saw before."""
     take(pair.first)
     get = pair.cluster.get
 

@@ -1,4 +1,4 @@
-"""spec.limits as a table: the rest, its distribution, the end of a run at a limit, and its continuation."""
+"""The operator keeps runs within spec.limits: it divides the rest, ends a run at a limit, and continues it later."""
 
 from dataclasses import replace
 from typing import Any
@@ -55,7 +55,7 @@ def booked(calls: int, tokens: int = 0, account: str = "plan-0-1-0") -> Shard:
 
 
 def partial(limits: dict[str, Any], artifact: bool = True) -> Shard:
-    """The end of a plan that brought the best program so far."""
+    """Returns the shard of a plan that ended with the best program so far."""
     ending = Ending(why="the run has ended by limits.lmCalls: 10", limits=Limits.model_validate(limits))
     end = PlanEnd(outcome=PlanOutcome.PARTIAL, round=1, binding="b", ending=ending)
     return shard(ObjectKind.RESULTS, 1, 1, plans=(end,), artifact=ARTIFACT if artifact else None)
@@ -72,13 +72,13 @@ FAILED_BY_LIMIT = over(State.FAILED, Reason.LIMIT_REACHED)
 
 
 def disrupted(attempts: int) -> dict[str, Any]:
-    """Jobs and pods of some plans for the best program, each ended from outside."""
+    """Returns Jobs and pods of plans for the best program. Kubernetes disrupted each of the pods."""
     jobs = tuple(job(PLAN, 1, attempt, is_partial=True) for attempt in range(1, attempts + 1))
     return {"jobs": jobs, "pods": tuple(pod(each, exit_code=143, disrupted=True) for each in jobs)}
 
 
 def last_plan(attempt: int, why: str, *journal: Shard | list[Shard], **limits: Any) -> Action:
-    """The last plan, of round 1: it may not spend, and makes the best program so far."""
+    """Returns the start of the last plan, in round 1. The plan may not spend, and finds the best program so far."""
     ending = Ending(why=why, limits=Limits.model_validate(limits))
     return begin_plan(
         1,
@@ -380,7 +380,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-def test_decision(row: Row) -> None:
+def test_the_operator_decides_how_a_limited_run_continues(row: Row) -> None:
     row.holds()
 
 
@@ -396,7 +396,7 @@ def test_pods_share_the_rest_of_a_limit() -> None:
 
 
 def test_a_recreated_job_gets_only_the_rest_of_a_limit() -> None:
-    """The operator died before it created the Job, or the Job was suspended without a result, or deleted."""
+    """A Job is created again if the operator died before, or if the Job was deleted or suspended without a result."""
     again = assignment(0, 1, [0, 1], [2, 3])
     work = started(world(planned(0), booked(4, 400), compilation=limited(lmCalls=10), assignments=(again,)))
     assert (work.role, work.attempt, work.pods, work.allowance) == (WORK, 1, 2, Allowance(calls=3))
@@ -490,7 +490,7 @@ def test_an_administrator_restricts_images_and_service_accounts(changes: dict[st
 
 
 @pytest.mark.parametrize("forged", [{"image": "evil"}, {"swarm": {"serviceAccountName": "admin"}}], ids=str)
-def test_a_forged_request_does_not_bypass_the_restriction(forged: dict[str, Any]) -> None:
+def test_a_forged_request_does_not_bypass_allowed_images_and_service_accounts(forged: dict[str, Any]) -> None:
     settings = Settings(allowed_images=(IMAGE,), allowed_service_accounts=("swarm-?",))
     honest = run()
     request = honest.request.model_copy(update={"spec": CompilationSpec.model_validate(spec(**forged))})

@@ -1,4 +1,4 @@
-"""When a pod's output is read, which part counts, and when it is given up."""
+"""The operator decides when it reads a pod's log, which lines count, and when it gives the log up."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ JOURNAL = Journal(planned(0))
 
 
 class Kubelet:
-    """Answers with bytes, or raises."""
+    """Stands for a kubelet that returns a log as bytes or raises an error."""
 
     def __init__(self, answer: Callable[[str], Any]) -> None:
         self.answer, self.asked = answer, list[str]()
@@ -58,7 +58,7 @@ def reader(kubelet: Kubelet, settings: Settings = SETTINGS) -> LogReader:
 
 
 async def read(answer: Any, found: Pod, now: datetime = NOW, later: float = 0.0) -> list[Output]:
-    """The output of a pod read now, or some seconds after the first try."""
+    """Returns the output of a pod, read now. With `later`, the operator first tried so many seconds before."""
     tried = reader(Kubelet(lambda _: answer))
     if later:
         await tried.read([found], JOURNAL, now - timedelta(seconds=later))
@@ -116,7 +116,7 @@ AWAY = errors.Unavailable("no connection")
         "longer than is read, for too long",
     ],
 )
-async def test_the_lines_of_an_output_that_count_and_whether_it_is_final(
+async def test_the_operator_knows_when_it_has_read_all_it_can_get_of_a_log(
     answer: Any, found: Pod, later: float, expected: tuple[int, bool, bool]
 ) -> None:
     (output,) = await read(answer, found, later=later)
@@ -151,7 +151,7 @@ async def test_a_pod_without_our_finalizer_is_booked_at_once_and_once() -> None:
 
 @pytest.mark.parametrize("answer", [WHOLE, HALF], ids=repr)
 async def test_a_pod_that_lost_our_finalizer_is_still_read_to_its_end(answer: Any) -> None:
-    """This holds without a limit, too; and it is read only once, even if there is nothing to book."""
+    """The operator reads the rest of such a log once, whether or not the run has a limit or spent anything."""
     stripped = pod(JOB, held=False)
     tried = reader(Kubelet(lambda _: answer))
     (output,) = await tried.read([stripped], JOURNAL, NOW)
@@ -173,7 +173,7 @@ async def test_a_pod_that_lost_our_finalizer_is_still_read_to_its_end(answer: An
 async def test_a_lost_log_whose_records_are_in_the_journal_is_not_waited_for(
     of: Job, first: list[Record], journal: list[Shard]
 ) -> None:
-    """A drained pod lingers until it has been read; its log disappears with its container."""
+    """A pod of a drained node ends once the operator has read its log. Its log disappears with its container."""
     lines, commit = printed([*first, *RESULTS], object_names.nonce(KEY.uid, of.name))
     draining = pod(of, deleted_at=NOW)
     answers = iter(["".join(lines).encode(), GONE, GONE])
@@ -195,8 +195,8 @@ async def test_failing_reads_are_repeated_at_growing_intervals() -> None:
     assert 5 <= len(kubelet.asked) <= 10
 
 
-async def test_an_output_given_up_is_reported_again_at_once() -> None:
-    """The next pass writes nothing more of the pod, and releases it."""
+async def test_a_later_pass_gives_up_the_same_log_at_once() -> None:
+    """If the operator waited for the log again in a later pass, it would not release the pod."""
     tried = reader(Kubelet(lambda _: GONE))
     killed = replace(ENDED, finished_at=NOW)
     for second in range(0, 200, 2):

@@ -1,6 +1,6 @@
-"""The operator handles every mistake in a spec; pure, so that all mistakes can be tried.
+"""The operator handles every mistake in a spec. These tests need no cluster, so they try all mistakes.
 
-`tests/faults/test_mutations.py` gives some of them to a real API server, operator and pods.
+`tests/faults/test_mutations.py` tries some of the mistakes with a real API server, a real operator and real pods.
 """
 
 import json
@@ -32,7 +32,7 @@ def test_every_mistake_in_a_spec_is_refused_or_runs() -> None:
 
 
 def outcome(case: Mutation) -> str:
-    """The end of a spec: it is refused with a message, or its run passes all stages."""
+    """Returns how a spec ends: the operator refuses it with a message, or its run passes all stages."""
     seen = compilation(case.spec)
     if seen.problems:
         decided = decide(world(compilation=seen, run=None), NOW, SETTINGS)

@@ -1,4 +1,4 @@
-"""Names are computed, so that a repeated write makes the same object."""
+"""The operator computes the names of objects, so a repeated write makes no second object."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,80}[a-z0-9])?", fullmatch=True)
 
 
 @given(NAMES, st.integers(0, 9999), st.integers(1, 20))
-def test_names_are_short_enough(name: str, round_: int, attempt: int) -> None:
+def test_names_are_short_enough_for_kubernetes(name: str, round_: int, attempt: int) -> None:
     for job in (object_names.job(name, RUN_ID, role, round_, attempt) for role in ROLES):
         assert len(job) <= object_names.JOB_NAME_LIMIT
         assert job.replace("-", "a").isalnum()
@@ -30,5 +30,5 @@ def test_the_id_of_a_run_depends_on_what_distinguishes_runs() -> None:
     assert all(len(id_) == 10 for id_ in ids)
 
 
-def test_namesakes_have_nonces_of_their_own() -> None:
+def test_jobs_of_the_same_name_have_different_nonces() -> None:
     assert object_names.nonce("u", "job") != object_names.nonce("v", "job")

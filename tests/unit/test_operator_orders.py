@@ -1,4 +1,4 @@
-"""The order for a Job: its pods' mounts, deadline and allowance."""
+"""The operator orders a Job with the mounts, the deadline and the allowance of its pods."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ from swarm_wire.spending import Allowance, Booked, Spending
 
 SETTINGS = Settings(limiter="limiter:7070", image_pull_policy="Never")
 PACED = {"requestsPerMinute": 60}
-"""models.student.limits"""
+"""A value for models.student.limits."""
 
 
 def ordered(seen: World) -> StartJob:
@@ -32,7 +32,7 @@ def ordered(seen: World) -> StartJob:
 
 
 def under(pace: Mapping[str, Any] | None = None, /, **fields: Any) -> dict[str, Any]:
-    """A Compilation and its run, of this spec; `pace`: models.student.limits."""
+    """Returns a Compilation and its run with these fields of the spec. `pace` becomes models.student.limits."""
     given = spec(**fields)
     given["models"]["student"]["limits"] = dict(pace) if pace else None
     request = run().request.model_copy(update={"spec": CompilationSpec.model_validate(given)})
@@ -40,7 +40,7 @@ def under(pace: Mapping[str, Any] | None = None, /, **fields: Any) -> dict[str, 
 
 
 def test_a_job_is_created_from_the_current_cluster_and_compilation() -> None:
-    """Rate limits may change during a run: new pods get the current ones."""
+    """A user may change rate limits during a run. New pods get the current limits."""
     seen = under(PACED)
     seen["compilation"] = replace(seen["compilation"], queue={"kueue.x-k8s.io/queue-name": "cheap"})
     order = ordered(world(**{**seen, "run": run()}))
@@ -90,7 +90,7 @@ def test_no_more_pods_run_at_once_than_the_spec_says() -> None:
 def test_the_deadline_of_a_worker_is_the_time_that_its_cells_may_take(
     slices: list[list[int]], weight: int, threads: int, cell_seconds: int, turns: int
 ) -> None:
-    """Kubernetes ends the worker then in any case. Waiting for the limiter extends the deadline."""
+    """Kubernetes ends a worker at its deadline. With rate limits the deadline is later, since workers wait."""
     fields = {"limits": {"cellSeconds": cell_seconds}, "swarm": {"threadsPerPod": threads}}
     journal, given = planned(0, task(0, cells=5, weight=weight)), (assignment(0, 1, *slices),)
     free = ordered(world(journal, assignments=given, **under(**fields)))
@@ -109,8 +109,8 @@ def test_a_plan_for_the_best_program_so_far_may_not_spend_and_has_a_deadline_of_
     assert (ending.why, ending.limits) == (order.partial, Limits(lm_calls=10))
 
 
-def test_a_plan_runs_small_waves_until_a_plan_has_died() -> None:
-    """A cell that kills its process kills the plan, too; then workers run small waves, to find that cell."""
+def test_a_plan_runs_small_waves_itself_unless_a_plan_before_it_died() -> None:
+    """A cell that kills its process may have killed the plan. Then workers run small waves to find this cell."""
     first = job(ObjectKind.PLAN, 0)
     failed = ordered(world(jobs=(first,), pods=(pod(first, exit_code=137),)))
     assert (failed.attempt, failed.environment) == (2, {"SWARM_SMALL_WAVE": "0"})

@@ -1,4 +1,4 @@
-"""Objects of the API as facts: pods in the states that kubelets, schedulers and users leave them in."""
+"""The operator reads objects of the API server, in any state that kubelets, schedulers and users leave behind."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -59,7 +59,7 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("reason", "started"), [("Error", True), ("StartError", False), ("ContainerCannotRun", False)])
-def test_a_container_without_a_process_has_not_started(reason: str, started: bool) -> None:
+def test_a_container_that_could_not_run_has_not_started(reason: str, started: bool) -> None:
     pod = objects.pod(a_pod("Failed", ended(128, reason)))
     assert (pod.started, pod.ended) == (started, True)
 
@@ -78,7 +78,7 @@ def test_the_identity_of_a_pod_comes_from_its_labels() -> None:
     ),
 )
 def test_a_pod_without_our_labels_belongs_to_no_run(label: str) -> None:
-    """Somebody removed or edited the label: the pod is released, or our finalizer would keep it for ever."""
+    """If somebody removes a label, the operator releases the pod. Otherwise our finalizer would keep it forever."""
     for labels in (
         {key: value for key, value in LABELS.items() if key != label},
         {**LABELS, "dspy-swarm.dev/role": "x"},
@@ -98,7 +98,7 @@ def test_a_pod_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], ove
 
 
 def test_a_pod_without_a_run_label_belongs_to_no_run() -> None:
-    """It is released like pods of older runs."""
+    """The operator releases such a pod as it releases pods of older runs."""
     pod = objects.pod(a_pod("Running", metadata={"labels": {**LABELS, "dspy-swarm.dev/run": ""}}))
     found = objects.pod(
         a_pod("Running", metadata={"labels": {k: v for k, v in LABELS.items() if not k.endswith("/run")}})
@@ -127,7 +127,7 @@ def test_a_pod_ends_with_its_container_before_its_phase_says_so() -> None:
     ],
     ids=["failed", "out of memory", "ended well", "interrupted", "deleted", "disrupted", "running"],
 )
-def test_ends_that_count_as_the_pods_own_fault(found: Any, own: bool) -> None:
+def test_a_pod_ended_on_its_own_unless_something_interrupted_it(found: Any, own: bool) -> None:
     pod = objects.pod(found)
     assert pod is not None
     assert pod.failed_on_its_own is own
@@ -163,7 +163,7 @@ LIMIT, REQUEST = {"memory": "48Mi"}, {"memory": "32Mi"}
         (a_pod("Failed", reason="Evicted", message="low on memory"), "Evicted: low on memory"),
     ],
 )
-def test_how_a_pod_ended_in_words(found: Any, text: str) -> None:
+def test_a_message_says_how_a_pod_ended_and_what_to_change(found: Any, text: str) -> None:
     pod = objects.pod(found)
     assert pod is not None
     assert pod.failure == text
@@ -182,13 +182,13 @@ def test_how_a_pod_ended_in_words(found: Any, text: str) -> None:
         (waiting("PodInitializing"), None),
     ],
 )
-def test_reasons_of_waiting_containers(state: Any, reason: Reason | None) -> None:
+def test_the_state_of_a_waiting_container_becomes_a_reason(state: Any, reason: Reason | None) -> None:
     pod = objects.pod(a_pod("Pending", state))
     assert pod is not None
     assert (pod.trouble.reason if pod.trouble else None) == reason
 
 
-def test_an_unschedulable_pod() -> None:
+def test_an_unschedulable_pod_has_the_message_of_the_scheduler() -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
     pod = objects.pod(a_pod("Pending", conditions=[condition]))
     assert pod is not None
@@ -206,11 +206,11 @@ def test_a_commit_counts_with_the_pods_own_nonce() -> None:
 
 
 @given(st.text(max_size=300))
-def test_no_termination_message_stops_the_operator(text: str) -> None:
+def test_the_operator_can_read_any_termination_message(text: str) -> None:
     assert objects.pod(a_pod("Failed", ended(1, message=text))) is not None
 
 
-def test_the_compilation_that_owns_an_object() -> None:
+def test_an_object_belongs_to_the_compilation_that_its_labels_name() -> None:
     assert objects.key_of({"metadata": METADATA}) == KEY
     assert objects.key_of({"metadata": {**METADATA, "labels": {}}}) is None
     assert objects.key_of({}) is None

@@ -1,4 +1,4 @@
-"""The size of journals: which are used, merged and deleted."""
+"""The operator decides by size which journals of earlier runs it uses, and which shards it merges and deletes."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,18 +28,18 @@ def refs(run: str, count: int, size: int) -> list[MapRef]:
         (refs("a", 1, 10) + refs("b", 1, 10), ["a", "b"]),
         (refs("b", 1, 10), ["b"]),
         ([], []),
-        # The newest is used whatever its size: paying for all of it again is worse.
+        # The newest run is used whatever its size, since paying for all its results again is worse.
         (refs("b", 65, MEBIBYTE), ["b"]),
         (refs("b", MOST_EARLIER + 1, 4096), ["b"]),
         ([*refs("a", 65, MEBIBYTE), MapRef("b", "u", "b", "run", 0)], ["a"]),
         (refs("a", 40, MEBIBYTE) + refs("b", 40, MEBIBYTE), ["b"]),
         (refs("a", 300, 10) + refs("b", 300, 10), ["b"]),
-        # A plausible annotation is believed.
+        # The operator believes the size in an annotation, even a wrong one.
         (refs("a", 1, 10**12) + refs("b", 1, 10), ["a", "b"]),
         (refs("a", 40, 0) + refs("b", 40, 0), ["b"]),
     ],
 )
-def test_the_earlier_runs_that_are_used(maps: list[MapRef], used: list[str]) -> None:
+def test_the_newest_earlier_run_is_used_and_older_runs_as_far_as_they_fit(maps: list[MapRef], used: list[str]) -> None:
     assert reusable(("a", "b"), maps, 64 * MEBIBYTE) == used
 
 
@@ -51,11 +51,11 @@ def small(count: int, round_: int = 0, size: int = 100, attempt: int = 0) -> lis
 
 
 def ends(rounds: int) -> list[Shard]:
-    """The plans of this number of rounds."""
+    """Returns the shards with the plans of so many rounds."""
     return [replace(found, size=100) for round_ in range(rounds) for found in planned(round_) if found.kind is RESULTS]
 
 
-def test_a_merge_is_bounded_by_a_config_map_and_by_a_pass() -> None:
+def test_a_merge_is_limited_by_the_size_of_a_config_map_and_of_a_pass() -> None:
     assert crowded(small(FEW)) == ()
     assert crowded(small(FEW + 1)) == tuple(small(FEW + 1))
     assert len(crowded(small(300))) == MOST_MERGED
@@ -82,7 +82,7 @@ def test_a_round_cut_short_by_a_limit_stays_needed_however_often_the_run_ends() 
 
 
 def test_merging_ends_and_loses_nothing() -> None:
-    """As in a run, shards come one by one, and are merged when there are too many."""
+    """Shards come one by one, as in a run. The operator merges them when there are too many."""
     shards: list[Shard] = []
     most = 0
     for number, one in enumerate(small(600, size=4000)):

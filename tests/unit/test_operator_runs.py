@@ -1,4 +1,4 @@
-"""Whole runs of the operator against a cluster in memory: good runs, killed runs, and runs that cannot end well."""
+"""The operator passes whole runs on a cluster in memory: good runs, killed runs, and runs that fail."""
 
 import asyncio
 import base64
@@ -58,10 +58,10 @@ SETTINGS = Settings(status_interval=0, retry_delay=2, log_deadline=5, concurrent
 
 
 class Operator:
-    """The operator's process, which may be killed; the next process inherits no memory.
+    """Simulates the operator's process, which a test may kill. The next process inherits no memory.
 
     Attributes:
-        allowed_once: LM calls that spec.limits allowed before.
+        allowed_once: the most LM calls that spec.limits allowed at an earlier time.
     """
 
     allowed_once = 0
@@ -75,10 +75,10 @@ class Operator:
         return Reconciler(self._cluster, SETTINGS, clock=lambda: self._cluster.now)
 
     def look(self, again: bool = True) -> None:
-        """Passes until nothing is left to do at once.
+        """Runs passes until none asks for another pass at once.
 
         Args:
-            again: continue at once when it was killed.
+            again: whether the next process continues at once after a kill.
         """
         assert_within_limits(self._cluster, self.allowed_once)
         for _ in range(20):
@@ -101,7 +101,7 @@ async def _pass(process: Reconciler, key: Key) -> float | None:
 
 
 def assert_within_limits(cluster: FakeCluster, once: int) -> None:
-    """Counts the calls that pods paid for, whatever the journal says."""
+    """Asserts that pods paid for no more calls than allowed. It counts calls in the pods, not in the journal."""
     for found in cluster.of(COMPILATIONS):
         most = found["spec"].get("limits", {}).get("lmCalls")
         run_id = Status.of(found["status"]).run_id or ""
@@ -125,7 +125,7 @@ def conditions(cluster: FakeCluster) -> dict[str, tuple[str, str]]:
 
 
 def mounted_by(job: Any) -> list[str]:
-    """Shards that a Job's pods mount."""
+    """Returns the names of the shards that a Job's pods mount."""
     volumes = job["spec"]["template"]["spec"]["volumes"]
     return [
         source["configMap"]["name"] for volume in volumes for source in volume.get("projected", {}).get("sources", [])
@@ -133,7 +133,7 @@ def mounted_by(job: Any) -> list[str]:
 
 
 def run(cluster: FakeCluster, operator: Operator, steps: int = 60, seconds: float = 1) -> None:
-    """Until published or failed, and tidied up."""
+    """Steps cluster and operator until the run is over and the operator has deleted what it no longer needs."""
     for _ in range(steps):
         operator.look()
         if status(cluster).completion_time:
@@ -145,7 +145,7 @@ def run(cluster: FakeCluster, operator: Operator, steps: int = 60, seconds: floa
 
 
 def assert_published(cluster: FakeCluster) -> None:
-    """The promises at the end of every good run, whatever happened on the way."""
+    """Asserts what the operator promises for the end of every good run, whatever happened during the run."""
     assert conditions(cluster) == {"Ready": ("True", "Published"), "Succeeded": ("True", "Published")}
     (artifact,) = cluster.of(CONFIG_MAPS, "*-artifact")
     assert artifact["data"]["program.json"] == PROGRAM
@@ -194,7 +194,7 @@ def test_each_event_is_sent_once() -> None:
 
 
 def killed_once(number: int, after: bool) -> FakeCluster:
-    """A run whose operator is killed around a write, but which still publishes."""
+    """Passes a run whose operator is killed before or after a write. Asserts that the run publishes its artifact."""
     cluster, operator = prepared()
     cluster.kill_at = (number, after)
     run(cluster, operator)
@@ -218,12 +218,12 @@ def test_an_operator_killed_around_any_write_resumes(number: int, after: bool) -
 
 @pytest.fixture
 def merging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two small shards are too many."""
+    """Makes the operator merge as soon as there are two small shards."""
     monkeypatch.setattr(retention, "FEW", 1)
 
 
 def merges_of_a_run() -> list[int]:
-    """Writes of ConfigMaps, in a run that merges as much as possible."""
+    """Returns the numbers of the writes of result ConfigMaps in a run that merges as often as possible."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "FEW", 1)
         cluster, operator = prepared()
@@ -298,7 +298,7 @@ def assert_paid_once(cluster: FakeCluster) -> None:
     assert len(cluster.proposed) == len(set(cluster.proposed)) == ROUNDS + 1
 
 
-def test_many_gathers_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_records_of_many_passes_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = 60
     monkeypatch.setattr(fake_cluster, "CELLS", cells)
     cluster, operator = prepared(swarm={"pods": 2, "threadsPerPod": 1, "sliceSize": 1})
@@ -369,7 +369,7 @@ def test_a_pod_that_fails_halfway_loses_only_unprinted_results() -> None:
 def test_the_cells_of_a_pod_with_a_lost_log_run_again() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(silent=lambda job, index: job.endswith("w0-1") and index == 0)
-    # The interval is longer than a pod lives, so only the end is read.
+    # The interval is longer than a pod lives, so the operator reads each log only at the pod's end.
     operator._process = Reconciler(cluster, SETTINGS.model_copy(update={"gather_interval": 100}), lambda: cluster.now)
     run(cluster, operator)
     assert_published(cluster)
@@ -545,7 +545,7 @@ def test_an_invalid_spec_says_where_and_what() -> None:
 
 
 def edit(cluster: FakeCluster, **changes: Any) -> None:
-    """As a person would: the API server counts the generations."""
+    """Edits the spec as a user would. The API server then increases the generation."""
     found = cluster.of(COMPILATIONS)[0]
     found["spec"] = {**found["spec"], **changes}
     found["metadata"]["generation"] += 1
@@ -829,7 +829,7 @@ def test_a_deleted_compilation_leaves_nothing() -> None:
 
 
 def test_a_namespace_that_is_deleted_does_not_wait_for_pods_that_wait_for_the_journal() -> None:
-    """Kubernetes deletes the pods first, and everything else, including the Compilation, after them."""
+    """Kubernetes first deletes the pods of the namespace, and then all other objects, including the Compilation."""
     cluster, operator = prepared()
     operator.look()
     while not cluster.of(PODS) or cluster.of(PODS)[0]["status"]["phase"] != "Succeeded":
@@ -908,12 +908,12 @@ def test_a_pod_on_a_lost_node_is_given_up() -> None:
 @given(st.randoms(use_true_random=False), st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4))
 @settings(max_examples=8, deadline=None)
 def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list[tuple[int, bool]]) -> None:
-    """Pods fail, are deleted or lose their logs, and the operator dies again and again."""
+    """Pods fail, are deleted or lose their logs. The operator dies again and again."""
     cluster, operator = prepared()
     fates: dict[tuple[str, int], int] = {}
 
     def exit_code(job: str, index: int) -> int:
-        # Later attempts succeed, or a cell would exhaust its attempts.
+        # The third attempt always succeeds. Otherwise a cell would exhaust its attempts.
         attempt = int(job.rpartition("-")[2])
         return fates.setdefault((job, index), chance.choice([0, 0, 1, 75, 137]) if attempt <= 2 else 0)
 
@@ -940,14 +940,14 @@ def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list
     assert_published(cluster)
 
 
-# --- what a run may cost -----------------------------------------------------------------------------------------
+# --- limits of spending ------------------------------------------------------------------------------------------
 
 NEEDED = CALLS * ROUNDS * CELLS + ROUNDS + 1
-"""LM calls of an undisturbed run."""
+"""The LM calls of a run without faults."""
 
 
 def raise_limit(cluster: FakeCluster, operator: Operator, calls: int = NEEDED) -> None:
-    """Raises the limit of an ended run: it continues to the winner, and repeats no call."""
+    """Raises the limit of an ended run. Asserts that the run publishes its artifact."""
     edit(cluster, limits={"lmCalls": calls})
     run(cluster, operator, 100)
     assert conditions(cluster)["Ready"] == ("True", "Published")
@@ -989,7 +989,7 @@ def test_a_new_plan_starts_if_the_round_is_complete_or_its_tasks_are_gone(gone: 
 
 
 def of_kind(cluster: FakeCluster, kind: str) -> list[str]:
-    """Names of ConfigMaps."""
+    """Returns the names of the ConfigMaps of a kind."""
     found = (item["metadata"] for item in cluster.of(CONFIG_MAPS))
     return [metadata["name"] for metadata in found if (metadata.get("labels") or {}).get(LABEL_KIND) == kind]
 
@@ -1001,7 +1001,7 @@ def of_kind(cluster: FakeCluster, kind: str) -> list[str]:
 def test_a_higher_limit_continues_a_run_whose_operator_is_killed_around_any_write(
     number: int, after: bool, away: int, partial: bool
 ) -> None:
-    """This holds however long the operator is away: the status may be older than the work of the run."""
+    """While the operator is dead, pods go on with their work, so the status may be older than the work."""
     cluster, operator = prepared(limits={"lmCalls": 9, "publishPartial": partial})
     run(cluster, operator)
     edit(cluster, limits={"lmCalls": NEEDED, "publishPartial": partial})
@@ -1062,7 +1062,7 @@ def test_at_the_limit_of_time_the_last_plan_waits_for_slow_pods(seconds: int) ->
 @pytest.mark.parametrize("one_by_one", [False, True], ids=["at once", "one by one"])
 @pytest.mark.parametrize("most", range(4, NEEDED, 5))
 def test_deleted_accounts_do_not_raise_the_allowance(most: int, one_by_one: bool) -> None:
-    """`Operator.look` asserts the limit."""
+    """`Operator.look` asserts that the run keeps to its limit."""
     cluster, operator = prepared(limits={"lmCalls": most})
     for steps in (4, 4, 3, 2, 1):
         run(cluster, operator, steps)
@@ -1092,7 +1092,7 @@ def test_a_run_suspended_while_its_limit_is_raised_waits_until_it_is_resumed() -
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("kind", ["r", "t"])
 def test_a_shard_deleted_while_pods_start_delays_nothing(kind: str, starts: bool) -> None:
-    """Nothing is paid for again: the operator waits for workers that have their tasks."""
+    """The operator waits for workers that already have their tasks, so the run pays for no call twice."""
     cluster, operator = prepared()
     while not cluster.of(JOBS, "*-w1-*"):
         cluster.step()
@@ -1137,7 +1137,7 @@ def test_a_pod_of_another_compilation_is_not_released() -> None:
     assert_published(cluster)
 
 
-def test_jobs_and_pods_are_deleted_with_the_crd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deletion_of_the_crd_leaves_no_jobs_and_pods(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     operator.look()
     cluster.step()
@@ -1177,8 +1177,8 @@ LABELS = (LABEL_MANAGED_BY, LABEL_UID, LABEL_RUN, LABEL_KIND, LABEL_ROUND, LABEL
 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("kind", ["run", "r0-*", "t0-*", "w0-*"])
-def test_changed_labels_cause_no_endless_loop(kind: str, label: str) -> None:
-    """`Operator.look` fails if passes do not end."""
+def test_changed_labels_of_an_object_cause_no_endless_loop(kind: str, label: str) -> None:
+    """`Operator.look` fails if each pass asks for another pass."""
     cluster, operator = prepared()
     while not cluster.of(JOBS, "*-w0-*"):
         operator.look()
@@ -1244,7 +1244,7 @@ def test_a_run_keeps_its_end_if_the_operator_dies_while_the_journal_expires(
 @pytest.mark.parametrize("steps", range(6))
 @pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
 def test_a_limit_raised_and_lowered_again_is_not_spent_twice(steps: int, partial: bool) -> None:
-    """`Operator.look` asserts the highest limit so far."""
+    """`Operator.look` asserts that the run has kept to the highest limit so far."""
     cluster, operator = prepared(limits={"lmCalls": 13, "publishPartial": partial})
     run(cluster, operator)
     for _ in range(3):
@@ -1273,7 +1273,7 @@ def test_a_run_ended_by_a_limit_stays_ended_when_its_journal_is_damaged() -> Non
     assert conditions(cluster)["Ready"] == ("False", "LimitReached")
 
 
-# --- what the API server answers ---------------------------------------------------------------------------------
+# --- answers of the API server -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [errors.Forbidden("no"), errors.Rejected("no"), errors.Unavailable("no")], ids=repr)
@@ -1305,14 +1305,12 @@ def test_objects_that_cannot_be_deleted_do_not_reopen_a_run(code: int, error: er
     [
         (errors.Forbidden("exceeded quota (HTTP 403)"), [(1, "NotAllowed")]),
         (errors.NameTaken("jobs x exists and is not this Compilation's"), [(1, "NotAllowed")]),
-        # A single failure is not worth a message.
+        # The status does not show a single failure.
         (errors.Unavailable("the webhook is away (HTTP 500)"), [(1, "Planning"), (2, "APIUnavailable")]),
     ],
     ids=repr,
 )
-def test_a_write_that_fails_again_and_again_shows_in_the_status(
-    error: errors.ApiError, told: list[tuple[int, str]]
-) -> None:
+def test_the_status_shows_a_write_that_keeps_failing(error: errors.ApiError, told: list[tuple[int, str]]) -> None:
     cluster, operator = prepared()
     cluster.denied, cluster.denial = "create jobs", error
     looks = 0
@@ -1347,7 +1345,7 @@ ANSWERS = st.sampled_from(
 
 @given(st.dictionaries(st.integers(0, 60), ANSWERS, max_size=8), st.sampled_from([12, NEEDED]))
 @settings(max_examples=10, deadline=None)
-def test_whatever_the_answers_to_writes_a_run_pays_nothing_twice(answers: dict[int, Any], calls: int) -> None:
+def test_no_error_of_a_write_makes_a_run_pay_twice(answers: dict[int, Any], calls: int) -> None:
     cluster, operator = prepared(limits={"lmCalls": calls})
     cluster.answers = answers
     run(cluster, operator)
@@ -1378,7 +1376,7 @@ def content(shard: dict[str, Any]) -> bytes:
 
 
 class Watched(FakeCluster):
-    """Records the reads."""
+    """A cluster that records the reads of the operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -1400,7 +1398,7 @@ def watched() -> tuple[Watched, Operator]:
 
 
 def test_jobs_are_listed_before_pods_and_pods_before_the_journal() -> None:
-    """Otherwise a Job that begins and ends between two lists would seem to be over without a pod."""
+    """If pods were listed first, a Job that starts and ends between the lists would seem to have had no pod."""
     cluster, operator = watched()
     operator.look()
     lists = [name for name in cluster.read if "/" not in name]

@@ -1,4 +1,4 @@
-"""The spending of ended pods, and its booking."""
+"""The operator computes what ended pods have spent, and adds it to the journal's accounts."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ def told(calls: int) -> Record:
     [
         (None, [told(0)], False, 0),
         (None, [told(0), told(6)], False, 6),
-        # If even its first record is missing, its log was rotated.
+        # The first record of a pod is missing only if the kubelet rotated its log.
         (None, [], False, 9),
         (None, [told(3)], True, 9),
         (None, [], True, 9),
@@ -39,7 +39,9 @@ def told(calls: int) -> Record:
         (None, [Record(RecordKind.BOOKED, {"spent": {"calls": -1}})], False, 9),
     ],
 )
-def test_the_spending_of_a_pod(commit: Commit | None, records: list[Record], lost: bool, calls: int) -> None:
+def test_a_pod_has_spent_what_it_reported_or_its_whole_allowance(
+    commit: Commit | None, records: list[Record], lost: bool, calls: int
+) -> None:
     found = pod(job(WORK, 0), commit=commit, exit_code=137, allowance=Allowance(calls=9))
     assert spending.spent(printed_by(found, records, lost)) == Spending(calls=calls)
 
@@ -61,7 +63,7 @@ def harvested(journal: Journal, *pods: Pod) -> list[dict[str, Any]]:
     return [record.header for records in found.results.values() for record in records]
 
 
-def test_an_ended_pod_is_booked_once() -> None:
+def test_the_spending_of_an_ended_pod_is_counted_once() -> None:
     of = job(WORK, 0, completions=3)
     ended = pod(of, 0, exit_code=137, allowance=Allowance(calls=9))
     in_order = Commit(nonce="n", exit_code=0, spent=Spending())

@@ -1,4 +1,4 @@
-"""Conditions keep the GitOps contract with kstatus, Flux and Argo CD."""
+"""The status tells users and GitOps tools (kstatus, Flux, Argo CD) the state of a run."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ READY, RECONCILING, STALLED = ConditionType.READY, ConditionType.RECONCILING, Co
 
 
 def kstatus(status: dict[str, Any], generation: int) -> str:
-    """The rules of fluxcd/cli-utils:pkg/kstatus/status, in their order."""
+    """Applies the rules of kstatus (fluxcd/cli-utils, pkg/kstatus/status) in their order."""
     if status.get("observedGeneration", generation) != generation:
         return "InProgress"
     conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
@@ -44,7 +44,7 @@ def test_kstatus_reads_every_state_as_intended(state: State, wanted: str) -> Non
     assert kstatus(written(state), generation=2) == "InProgress"
 
 
-def test_before_the_first_pass_nothing_is_current() -> None:
+def test_before_the_first_pass_kstatus_reads_in_progress() -> None:
     assert kstatus({"observedGeneration": -1}, generation=1) == "InProgress"
 
 
@@ -129,7 +129,7 @@ NOT_ASKED = Usage()
 def test_the_cost_of_a_run_shows_in_every_state(
     state: State, reason: Reason, found: list[Usage], cost: float | None
 ) -> None:
-    """Each call as part of a result, and as a separate record."""
+    """A journal has the usage of a call in a result or in a record of its own. The test tries both."""
     usages = {f"{number:032x}": usage for number, usage in enumerate(found)}
     for brought in (shard(ObjectKind.RESULTS, 0, results=usages), shard(ObjectKind.RESULTS, 0, calls=usages)):
         told = make(world(planned(0), brought), Verdict(state, reason, "m"), NOW).as_written()["usage"]
@@ -173,7 +173,7 @@ def test_the_score_of_a_pruned_candidate_is_shown_as_a_bound() -> None:
     assert told == [{"name": "seed 1", "score": 75.0}, {"name": "seed 2", "score": 74.0, "bound": True}]
 
 
-def test_nothing_in_a_status_is_empty() -> None:
+def test_no_field_of_a_status_is_empty() -> None:
     assert all(value not in ({}, []) for value in written(State.RUNNING).values())
 
 
@@ -187,7 +187,7 @@ def test_impossible_spending_is_ignored(figure: dict[str, Any]) -> None:
     assert Status.of({"usage": {"spent": {"lmCalls": 1, "totalTokens": 1, **figure}}}).spent == Spending()
 
 
-# Events.
+# Events
 
 
 def test_an_event_follows_a_change_of_reason_round_or_run() -> None:

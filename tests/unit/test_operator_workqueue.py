@@ -42,7 +42,7 @@ async def test_many_events_cause_few_passes() -> None:
     assert 1 <= passes <= 3
 
 
-async def test_passes_over_one_key_follow_each_other_and_others_run_beside() -> None:
+async def test_passes_over_one_key_run_in_turn_and_beside_those_of_other_keys() -> None:
     inside: set[str] = set()
     most = 0
 
@@ -119,10 +119,10 @@ async def test_a_failed_pass_is_repeated_later_whatever_events_come(
 @pytest.mark.parametrize(
     ("places", "gaps"), [("aaa", [0.1, 0.2, 0.4]), ("aba", [0.1, 0.1, 0.1]), ("aab", [0.1, 0.2, 0.1])]
 )
-async def test_failing_passes_that_make_progress_are_not_delayed_increasingly(
+async def test_delays_do_not_grow_while_failing_passes_make_progress(
     places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If every write is done but never answered, each pass fails at another write."""
+    """If the API server does each write but never answers, each pass fails at the next write."""
     monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
     moments: list[float] = []
     done = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Better prompts and larger models give better answers; the same request always gives the same."""
+"""Better prompts and larger models get better answers from the simulated provider. Equal requests get equal answers."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def triage_model(capability: float, seed: int) -> Model:
 
 
 def right(capability: float, demos: Iterable[Any] = (), signature: Any = None) -> float:
-    """Part of the validation tickets that the classifier alone gets right, over all seeds."""
+    """Returns the share of validation tickets that the classifier alone answers correctly, over all seeds."""
     signature = signature or Triage().classify.predict.signature
     found: list[bool] = [
         answered(triage_model(capability, seed), "chat", signature, case(ticket), list(demos))["category"]
@@ -57,7 +57,7 @@ def mislabeled(count: int) -> list[Any]:
 
 
 def worked(count: int) -> list[Any]:
-    """Demonstrations with the reasoning of a capable model."""
+    """Returns demonstrations with the reasoning of a capable model."""
     signature = Triage().classify.predict.signature
     found = []
     for ticket in tickets("train"):
@@ -246,7 +246,7 @@ def agent(instruction: str | None = None) -> Any:
 
 
 def steps(react: Any, model: Model, text: str = "a copper wire, 30 grams", demos: Any = None) -> list[tuple[str, Any]]:
-    """(tool, arguments) of each step until the agent finishes."""
+    """Returns the tool and the arguments of each step until the agent finishes."""
     found: list[tuple[str, Any]] = []
     trajectory: dict[str, Any] = {}
     while not found or found[-1][0] != "finish":
@@ -316,7 +316,7 @@ def test_a_choice_inside_a_structure_is_decided_and_learnt_like_any_other() -> N
     assert found == ["metal", "fruit"]
 
 
-# --- purity -------------------------------------------------------------------------------------------------------
+# --- repeatable answers -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)

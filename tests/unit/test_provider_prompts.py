@@ -1,4 +1,4 @@
-"""The provider reads what DSPy's adapters write, and writes what they read."""
+"""The simulated provider understands the prompts of DSPy's adapters, and DSPy's adapters understand its answers."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def prompt(adapter: str) -> prompts.Prompt:
     return prompts.parse(messages(adapter, Everything, LETTER, [DEMO, INCOMPLETE]))
 
 
-def test_adapter_instruction_and_fields(adapter: str, prompt: prompts.Prompt) -> None:
+def test_a_prompt_yields_its_adapter_instruction_and_fields(adapter: str, prompt: prompts.Prompt) -> None:
     assert prompt.task.adapter == adapter
     assert prompt.task.instruction == "Sort the letter.\n\nBe careful."
     assert [field.name for field in prompt.task.inputs] == ["letter", "pages"]
@@ -60,7 +60,7 @@ def test_adapter_instruction_and_fields(adapter: str, prompt: prompts.Prompt) ->
 
 
 @pytest.mark.parametrize(("name", "schema"), SCHEMAS, ids=[name for name, _ in SCHEMAS])
-def test_types(prompt: prompts.Prompt, name: str, schema: Any) -> None:
+def test_a_prompt_yields_the_type_of_each_output_field(prompt: prompts.Prompt, name: str, schema: Any) -> None:
     assert next(field.schema for field in prompt.task.outputs if field.name == name) == schema
 
 
@@ -132,7 +132,7 @@ def test_an_answer_to_any_text_can_be_parsed(text: str, label: str, adapter: str
 
 @settings(deadline=None)
 @given(text=st.text(max_size=200))
-def test_any_quoted_examples_lead_to_an_instruction(text: str) -> None:
+def test_a_request_for_a_proposal_may_quote_any_examples(text: str) -> None:
     signature = dspy.Signature("examples, basic_instruction -> proposed_instruction")
     inputs = {"examples": f"Text: {text}\nKind: fruit\n\n{text}", "basic_instruction": text}
     assert answered(a_model(), "chat", signature, inputs)["proposed_instruction"]

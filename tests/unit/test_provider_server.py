@@ -1,4 +1,4 @@
-"""The provider over HTTP: the API, its errors, faults, limits, keys and the admin endpoints."""
+"""The simulated provider has OpenAI's API over HTTP, and can fail, wait and check keys as told."""
 
 import json
 import urllib.error
@@ -33,7 +33,7 @@ def provider(shared: RunningProvider) -> RunningProvider:
 
 
 def call(url: str, body: Any = None, key: str | None = None, timeout: float = 30) -> tuple[int, Any, Any]:
-    """(status, headers, JSON) of a POST of `body`, or of a GET."""
+    """Sends a POST with `body`, or a GET without it. Returns status, headers and JSON of the answer."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data)
     if key:
@@ -57,7 +57,7 @@ def about(text: str) -> Any:
 # --- the API ------------------------------------------------------------------------------------------------------
 
 
-def test_a_completion(provider: RunningProvider) -> None:
+def test_a_completion_has_the_form_of_openais_api(provider: RunningProvider) -> None:
     status, _, answer = ask(provider)
     usage = answer["usage"]
     assert status == 200
@@ -91,7 +91,7 @@ def test_a_long_answer_is_cut(provider: RunningProvider, limit: str) -> None:
     assert answer["usage"]["completion_tokens"] == 5
 
 
-def test_models(provider: RunningProvider) -> None:
+def test_the_provider_lists_its_models(provider: RunningProvider) -> None:
     listed = call(f"{provider.url}/models")[2]
     assert [model["id"] for model in listed["data"]] == ["small", "large", "tiny"]
     assert call(f"{provider.url}/models/tiny")[2]["id"] == "tiny"
@@ -135,7 +135,7 @@ def test_dspy_can_call_the_provider(provider: RunningProvider) -> None:
 # --- keys ---------------------------------------------------------------------------------------------------------
 
 
-def test_keys() -> None:
+def test_requests_need_one_of_the_api_keys() -> None:
     with running_provider(api_key=["one", "two"]) as provider:
         url = f"{provider.url}/chat/completions"
         statuses = [call(url, BODY, key)[0] for key in (None, "wrong", "one", "two")]
@@ -161,7 +161,7 @@ def test_an_error_rate_is_a_fraction_of_the_attempts(provider: RunningProvider) 
     assert statuses.count(500) + statuses.count(200) == 60
 
 
-def test_a_poisonous_request_always_fails(provider: RunningProvider) -> None:
+def test_a_request_that_matches_the_error_pattern_always_fails(provider: RunningProvider) -> None:
     provider.set_faults(error_pattern="poi[s]on")
     assert [ask(provider, messages=about(text))[0] for text in ("poison", "rain", "poison")] == [500, 200, 500]
 
@@ -232,7 +232,7 @@ def test_dspys_own_client_gets_varied_completions(provider: RunningProvider) -> 
     assert provider.stats()["requests"] == 4
 
 
-def test_too_many_requests(provider: RunningProvider) -> None:
+def test_requests_over_the_rate_limit_get_status_429(provider: RunningProvider) -> None:
     provider.set_faults(rpm=60, burst=2)
     got = [ask(provider) for _ in range(3)]
     assert [status for status, _, _ in got] == [200, 200, 429]

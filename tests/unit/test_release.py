@@ -1,4 +1,4 @@
-"""One version for all parts of a release."""
+"""All parts of a release have the same version."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_all_places_have_the_version_and_the_changelog_a_section() -> None:
+def test_all_files_have_the_same_version_and_the_changelog_has_its_section() -> None:
     release.check()
 
 

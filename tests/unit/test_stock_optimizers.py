@@ -1,4 +1,4 @@
-"""The optimizers of the API: stock DSPy's parameters and defaults, and refused values."""
+"""Optimizers of the spec have the parameters and defaults of stock DSPy, and refuse wrong values."""
 
 import inspect
 from typing import Any, Optional
@@ -30,9 +30,9 @@ STOCK: list[type[SpecModel]] = [
 ]
 
 FROM_ELSEWHERE = {
-    "self", "metric", "student", "trainset", "valset",  # the rest of the spec, or of the script
-    "prompt_model", "task_model", "reflection_lm", "teacher_settings",  # spec.models
-    "num_threads",  # spec.swarm
+    "self", "metric", "student", "trainset", "valset",  # from other fields of the spec or from the script
+    "prompt_model", "task_model", "reflection_lm", "teacher_settings",  # from spec.models
+    "num_threads",  # from spec.swarm
 }  # fmt: skip
 LEFT_OUT = {
     "teacher": "a program",
@@ -56,7 +56,7 @@ LEFT_OUT = {
 NOT_FOR = {"BootstrapFewShotWithOptuna": {"max_bootstrapped_demos": "without effect: stock uses max_demos"}}
 OURS: dict[str, dict[str, Any]] = {
     "BootstrapFewShotWithOptuna": {"seed": 0},
-    # A schema default would also be set beside numCandidates; the worker uses "light" if neither is set.
+    # A default in the schema would conflict with numCandidates. The worker uses "light" if neither field is set.
     "MIPROv2": {"auto": None},
     "GEPA": {
         name: inspect.signature(optimize).parameters[name].default
@@ -76,7 +76,7 @@ def stock_parameters(name: str) -> dict[str, Any]:
     stock = getattr(dspy.experimental if name == "ReAnchor" else dspy.teleprompt, name)
     functions = [stock.compile, stock.__init__]
     if name == "InferRules":
-        functions.append(dspy.teleprompt.BootstrapFewShot.__init__)  # which gets its **kwargs
+        functions.append(dspy.teleprompt.BootstrapFewShot.__init__)  # which gets InferRules' **kwargs
     return {
         name: parameter.default
         for function in functions
@@ -115,7 +115,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", Optimizer.members)
-def test_the_property_which_names_the_member_that_is_set(name: str) -> None:
+def test_the_property_called_which_names_the_optimizer_of_the_spec(name: str) -> None:
     member = to_camel(name)
     spec = CompilationSpec.model_validate(a_spec(optimizer={member: SMALLEST.get(member, {})}))
     assert spec.optimizer.which == name

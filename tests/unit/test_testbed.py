@@ -1,4 +1,4 @@
-"""The testbed's decisions: the way to a cluster, rebuilds and cleanup. No program is started."""
+"""The testbed decides how it makes a cluster, what it rebuilds and what it cleans up. These tests start no program."""
 
 import importlib.util
 import io
@@ -47,7 +47,7 @@ BARE_DEBIAN = Facts(root=True, apt=True, go=True)
         ),
     ],
 )
-def test_the_way_to_a_cluster_depends_on_the_machine(facts: Facts, way: Way) -> None:
+def test_the_tools_of_the_machine_determine_how_a_cluster_is_made(facts: Facts, way: Way) -> None:
     assert machine.choose(facts) is way
 
 
@@ -83,17 +83,17 @@ def test_the_announcement_names_installations_and_alternatives(facts: Facts, mis
         pytest.param(Facts(docker=True), "docker pull kindest/node:", id="Docker without the node image"),
     ],
 )
-def test_an_error_names_what_to_install_if_no_way_exists(facts: Facts, advice: str) -> None:
+def test_an_error_names_what_to_install_if_no_cluster_can_be_made(facts: Facts, advice: str) -> None:
     with pytest.raises(NoWayError, match="Any one of these") as error:
         machine.choose(facts)
     assert advice in str(error.value)
 
 
-def test_every_way_is_explained_in_one_line() -> None:
+def test_every_way_to_a_cluster_is_explained_in_one_line() -> None:
     assert all(way.value and "\n" not in way.value for way in Way)
 
 
-def test_our_own_engine_is_not_mistaken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_testbeds_own_docker_is_not_mistaken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "succeeds", lambda *command: True)
     assert machine.look().docker
     monkeypatch.setenv("DOCKER_HOST", engine.env()["DOCKER_HOST"])
@@ -101,7 +101,7 @@ def test_our_own_engine_is_not_mistaken_for_the_users(monkeypatch: pytest.Monkey
 
 
 class TestCache:
-    def test_a_key_depends_on_contents_and_names_but_not_on_locations(self, tmp_path: Path) -> None:
+    def test_the_key_of_a_build_depends_on_contents_and_names_but_not_on_locations(self, tmp_path: Path) -> None:
         def folder(place: str, name: str, text: str) -> Path:
             (tmp_path / place).mkdir()
             (tmp_path / place / name).write_text(text)
@@ -112,10 +112,10 @@ class TestCache:
         assert key != cache.key(folder("changed", "main.go", "package other"))
         assert key != cache.key(folder("renamed", "other.go", "package main"))
 
-    def test_inputs_do_not_run_into_each_other(self) -> None:
+    def test_the_key_of_a_build_depends_on_where_one_input_ends(self) -> None:
         assert cache.key("ab", "c") != cache.key("a", "bc")
 
-    def test_equal_inputs_are_built_once(self) -> None:
+    def test_equal_inputs_of_a_build_are_built_once(self) -> None:
         made = [cache.made("thing", ("v1",), lambda folder: (folder / "it").touch()) for _ in range(2)]
         assert made[0] == made[1]
         assert (made[0] / "it").exists()
@@ -141,7 +141,7 @@ def test_kubernetes_is_rebuilt_only_when_its_sources_change(monkeypatch: pytest.
     assert built == ["./kube", "./kube"]
 
 
-def test_a_capability_is_a_bit_of_the_bounding_set() -> None:
+def test_a_machine_has_the_capabilities_of_its_bounding_set() -> None:
     status = "CapEff:\t0000000000000000\nCapBnd:\t000001fffeffffff\n"
     assert not engine.has_capability(status, engine.CAP_SYS_RESOURCE)
     assert engine.has_capability(status, 23)
@@ -180,7 +180,7 @@ def test_an_engine_leaves_no_firewall_rule_behind_and_takes_no_other() -> None:
         pytest.param("", [], id="apt knows nothing"),
     ],
 )
-def test_debian_mirror(targets: str, mirror: list[str]) -> None:
+def test_images_are_built_from_the_debian_mirror_of_the_machine(targets: str, mirror: list[str]) -> None:
     assert debian.chosen_mirror(targets) == mirror
 
 
@@ -190,14 +190,14 @@ def test_nodes_are_one_control_plane_and_workers() -> None:
     assert "worker" not in clusters.configuration(1)
 
 
-def test_every_image_has_what_its_recipe_names() -> None:
+def test_every_file_that_a_recipe_of_an_image_names_exists() -> None:
     for recipe in images.recipes().values():
         assert (recipe.folder / "Dockerfile").is_file()
         assert all((folder / "pyproject.toml").is_file() for folder in recipe.distributions)
 
 
 def _saved(path: Path, layers: dict[str, bytes]) -> bytes:
-    """An archive as `docker save` writes it; returns its configuration."""
+    """Writes an archive as `docker save` does, and returns the image's configuration."""
     config = json.dumps({"rootfs": {"diff_ids": list(layers)}}).encode()
     names = [f"{number}/layer.tar" for number in range(len(layers))]
     manifest = [{"Config": "config.json", "RepoTags": ["a/b:c"], "Layers": names}]
@@ -262,7 +262,7 @@ class TestRuncWrapper:
     ) -> None:
         assert wrapper.specification(arguments.split()) == file
 
-    def test_only_the_one_capability_is_removed(self, wrapper: ModuleType) -> None:
+    def test_only_the_request_for_the_missing_capability_is_removed(self, wrapper: ModuleType) -> None:
         process = {"args": ["sh"], "capabilities": {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"]}}
         bundle = {"ociVersion": "1", "process": process}
         cured = {"args": ["sh"], "capabilities": {"bounding": ["CAP_CHOWN"]}}

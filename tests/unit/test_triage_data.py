@@ -1,4 +1,4 @@
-"""The triage example's data is sound: enough tickets, all distinct, none nearly in two splits."""
+"""The triage example has enough tickets, all distinct, and no ticket of one split resembles a ticket of another."""
 
 import re
 from collections import Counter

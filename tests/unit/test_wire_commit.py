@@ -1,4 +1,4 @@
-"""The commit record: a summary of a pod's output, in its termination message."""
+"""A pod ends with a commit: a summary of its output, in its termination message."""
 
 import json
 
@@ -90,7 +90,7 @@ def test_a_signal_handler_may_commit_during_a_put() -> None:
 
     def write(line: bytes) -> None:
         lines.append(line)
-        if len(lines) == 2:  # the first line of the second record is out
+        if len(lines) == 2:  # the writer has written the first line of the second record
             commits.append(writer.commit(75))
 
     writer = Writer(write, NONCE)

@@ -45,7 +45,7 @@ def test_user_output_and_repeated_or_reordered_lines_do_not_matter(
 
 @quick
 @given(st.lists(records(), max_size=3), st.lists(records(), max_size=3), st.integers(0, 99))
-def test_writers_with_other_nonces_do_not_mix(ours: list[Record], theirs: list[Record], seed: int) -> None:
+def test_records_of_writers_with_other_nonces_do_not_mix(ours: list[Record], theirs: list[Record], seed: int) -> None:
     our_lines, our_commit = printed(ours)
     their_lines, their_commit = printed(theirs, "ffffffffffffffff")
     lines = our_lines + their_lines
@@ -265,7 +265,7 @@ def test_a_writer_refuses_a_nonce_that_no_line_could_carry(nonce: str) -> None:
         Writer(lambda line: None, nonce)
 
 
-def test_the_frame_depends_on_kind_header_and_body() -> None:
+def test_the_digest_of_a_frame_depends_on_kind_header_and_body() -> None:
     one = Record(RecordKind.RESULT, {"key": "a"}, b"body")
     others = [
         Record(RecordKind.BLOB, {"key": "a"}, b"body"),

@@ -1,4 +1,4 @@
-"""Messages between operator and pods: JSON in camelCase, there and back."""
+"""Messages between operator and pods are JSON in camelCase, and the reader gets what the writer sent."""
 
 import json
 import re
@@ -188,7 +188,7 @@ def test_messages_are_immutable() -> None:
         SCORES.best = 1.0  # type: ignore[misc]
 
 
-def test_the_contract_has_fixed_words() -> None:
+def test_words_and_exit_codes_of_the_contract_are_fixed() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0,
         "FAILED": 1,
@@ -205,7 +205,7 @@ def test_the_contract_has_fixed_words() -> None:
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
 def test_a_score_that_is_not_a_number_is_sent_as_none(score: float) -> None:
-    """A metric may divide by zero. No status could hold the value; the program is still that of stock."""
+    """A metric may divide by zero. A status cannot hold NaN or infinity, so it shows no score."""
     header = json.dumps({"baseline": 50.0, "best": score})
     found = Scores.model_validate(json.loads(header))
     assert (found.baseline, found.best) == (50.0, None)
@@ -215,7 +215,7 @@ def test_a_score_that_is_not_a_number_is_sent_as_none(score: float) -> None:
 
 
 @pytest.mark.parametrize("figure", [2**53 + 1, 10**30, -1])
-def test_figures_that_no_status_could_hold_are_refused(figure: int) -> None:
+def test_figures_that_json_cannot_hold_exactly_are_refused(figure: int) -> None:
     for model, field in ((Usage, "calls"), (Spending, "tokens"), (Spending, "microUsd")):
         with pytest.raises(ValidationError):
             model.model_validate({field: figure})

@@ -23,7 +23,7 @@ def blocks(language: str) -> list[str]:
 
 
 def rows(section: str) -> list[list[str]]:
-    """Cells of the first table under a heading, without its head."""
+    """Returns the rows of the first table under a heading, without the table's head."""
     text = re.split(rf"^##+ {section}\n", README, flags=re.MULTILINE)[1]
     lines = re.search(r"^\|.*?(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
     assert lines is not None

@@ -1,4 +1,4 @@
-"""Shards: records kept in files, in a folder or in ConfigMap volumes."""
+"""Shards keep records in files of a folder or of ConfigMap volumes."""
 
 import tracemalloc
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_shards_hold_records_in_order_within_their_size_limit(put: list[Record],
     assert all(shards)
 
 
-def test_shards_are_filled_up() -> None:
+def test_a_shard_is_filled_before_the_next_begins() -> None:
     assert len(pack([blob(noise(1000, number)) for number in range(100)], 50_000)) == 3
 
 
@@ -70,7 +70,7 @@ def test_a_growing_shard_still_refuses_an_impossible_record() -> None:
 
 
 @given(st.binary(min_size=1, max_size=60))
-def test_junk_is_not_a_shard(junk: bytes) -> None:
+def test_random_bytes_are_not_a_shard(junk: bytes) -> None:
     with pytest.raises(CorruptShard):
         list(unpack(junk))
 
@@ -94,7 +94,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 
 
 def volume(folder: Path, **keys: Record) -> None:
-    """A ConfigMap volume as the kubelet makes it: a dated folder, ..data as a link to it, and links through that."""
+    """Lays out a ConfigMap volume as the kubelet does: `..data` links to a dated folder, and files link to `..data`."""
     dated = folder / "..2026_11_21_08_00_00.123456789"
     for path, record in keys.items():
         write(dated / f"{path.replace('__', '/')}.shard", record)

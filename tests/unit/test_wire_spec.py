@@ -1,4 +1,4 @@
-"""The fields of a DSPyCompilation, and their meaning."""
+"""The models of a DSPyCompilation's spec accept valid fields, refuse others, and say what the fields mean."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_fields_that_stock_does_not_need_may_be_omitted(left_out: str) -> None:
     [("a", True), ("a.b-c.0", True), ("a..b", False), ("a.-b", False), ("a-.b", False), (".a", False), ("A", False)],
 )
 def test_names_follow_the_rules_of_kubernetes(name: str, is_one: bool) -> None:
-    """A name refused only when the winner is written would cost the whole compile."""
+    """If only Kubernetes refused a name, at the write of the artifact, the whole compile would be lost."""
     given = a_spec(artifact={"configMap": {"name": name}})
     if is_one:
         CompilationSpec.model_validate(given)
@@ -219,7 +219,7 @@ def test_a_model_without_an_endpoint_has_limits_of_its_own() -> None:
     assert len({limited.limit.group for limited in told.models}) == 2
 
 
-def test_limits_of_models_as_pods_get_them() -> None:
+def test_models_of_the_same_name_and_endpoint_share_rate_limits() -> None:
     own = {"requestsPerMinute": 60}
     student = a_spec()["models"]["student"]
     models = {
@@ -272,7 +272,7 @@ def test_unknown_fields_are_refused(changes: dict[str, Any], where: str) -> None
     ("changes", "where"),
     [
         ({"program": {"entrypoint": "triage"}}, "program.entrypoint"),
-        ({"program": {"entrypoint": "triage.py:Triage"}}, None),  # a package called triage with a module py
+        ({"program": {"entrypoint": "triage.py:Triage"}}, None),  # names the module `py` of a package `triage`
         ({"program": {"entrypoint": "tri-age:Triage"}}, "program.entrypoint"),
         ({"program": {"entrypoint": "triage:Triage()"}}, "program.entrypoint"),
         ({"program": {"entrypoint": "../triage:Triage"}}, "program.entrypoint"),
@@ -340,7 +340,7 @@ def test_quantities_have_an_order(smaller: str, larger: str) -> None:
     assert amount(smaller) < amount(larger)
 
 
-# --- what the spec names -----------------------------------------------------------------------------------------
+# --- objects that a spec names -----------------------------------------------------------------------------------
 
 
 def key_ref(name: str, key: str) -> dict[str, Any]:
@@ -357,11 +357,11 @@ def key_ref(name: str, key: str) -> dict[str, Any]:
         ({"program.source": {"configMap": {"name": "all"}}, "data.train": key_ref("all", "t")}, {"all": None}),
     ],
 )
-def test_the_config_maps_that_pods_mount(changes: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_pods_mount_the_config_maps_of_program_and_data(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     assert parsed(**changes).config_maps() == expected
 
 
-def test_the_secrets_of_each_role() -> None:
+def test_each_role_of_a_model_has_the_secret_that_the_spec_names() -> None:
     def model(name: str | None) -> dict[str, Any]:
         found: dict[str, Any] = {"model": "openai/m", "endpoint": "http://m/v1"}
         return found | ({"apiKey": {"secret": {"name": name, "key": "k"}}} if name else {})

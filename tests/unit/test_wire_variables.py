@@ -1,4 +1,4 @@
-"""spec.env and spec.envFrom: as in a pod, but they never replace variables that a process needs itself."""
+"""spec.env and spec.envFrom act as in a pod, but never replace variables that our processes need."""
 
 from typing import Any
 
@@ -100,5 +100,7 @@ def test_a_run_is_bound_to_names_and_to_values_that_are_not_secret() -> None:
          {"settings": {"level", "t"}}),
     ],
 )  # fmt: skip
-def test_the_config_maps_that_must_exist(changes: dict[str, Any], needed: dict[str, set[str]]) -> None:
+def test_config_maps_of_variables_program_and_data_must_exist(
+    changes: dict[str, Any], needed: dict[str, set[str]]
+) -> None:
     assert parsed(**changes).needed_config_maps() == needed

@@ -32,7 +32,7 @@ LOGPROBS = {"content": [TOKEN | {"top_logprobs": [TOKEN, TOKEN | {"token": "No",
 
 
 def completion(*choices: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """As OpenAI's chat completions answer."""
+    """Returns an answer in the form of OpenAI's chat completions."""
     listed = [
         {"index": number, "finish_reason": "stop", "logprobs": None, **each} for number, each in enumerate(choices)
     ]
@@ -71,7 +71,7 @@ RESPONSE = {
         "output_tokens_details": {"reasoning_tokens": 1},
     },
 }
-"""As OpenAI's Responses API answers."""
+"""An answer in the form of OpenAI's Responses API."""
 
 SAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "text": (completion(said("Yes.")), {}),
@@ -91,12 +91,12 @@ SAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a response": (RESPONSE, {"model_type": "responses"}),
 }
 PREFIXES = ("openai", "litellm_proxy")
-"""Prefixes of models: DSPy 3.4's own client serves the first, LiteLLM the other."""
+"""Prefixes of models' names. DSPy 3.4's own client serves models with the first, LiteLLM those with the second."""
 
 
 @contextmanager
 def provider(body: dict[str, Any]) -> Iterator[str]:
-    """The address of a provider that answers this, in as many choices as requested."""
+    """Yields the address of a provider that gives this answer, with as many choices as the request asks for."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -118,7 +118,7 @@ def provider(body: dict[str, Any]) -> Iterator[str]:
 
 
 def answers(lm: Any) -> tuple[list[Any], Any]:
-    """The client's answers, and the caller's outputs."""
+    """Returns the answers of DSPy's LM client, and the outputs that the caller gets."""
     found: list[Any] = []
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -133,7 +133,7 @@ def answers(lm: Any) -> tuple[list[Any], Any]:
 
 
 def shape(thing: Any) -> Any:
-    """The class and the content of an object."""
+    """Returns the class and the content of an object."""
     name = f"{type(thing).__module__}:{type(thing).__qualname__}"
     if isinstance(thing, dict):
         return name, [(key, shape(value)) for key, value in thing.items()]
@@ -146,7 +146,7 @@ def shape(thing: Any) -> Any:
     return name, shape(thing.__getstate__())
 
 
-def test_the_two_prefixes_select_dspys_own_client_and_litellm() -> None:
+def test_the_two_prefixes_of_these_tests_select_dspys_own_client_and_litellm() -> None:
     lms = [dspy.LM(f"{prefix}/small", api_base="http://m/v1", api_key=KEY) for prefix in PREFIXES]
     assert [client().needs_litellm(lm) for lm in lms] == [not has_own_client(), True]
 
@@ -222,7 +222,7 @@ def test_an_answer_may_hold_every_part_that_dspys_own_client_knows() -> None:
 
 
 class Own:
-    """A class of the user's own."""
+    """A class that a user wrote."""
 
     def __init__(self, text: str) -> None:
         self.text = text

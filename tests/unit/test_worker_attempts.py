@@ -1,4 +1,4 @@
-"""Failed attempts of BestOfN and Refine: an example of a wave begins with the count of the plan's program."""
+"""BestOfN and Refine count failed attempts. Each example of a wave begins with the count of the plan's program."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class Echo(dspy.Module):
 
 
 def failing_once() -> Any:
-    """A reward that raises in the first attempt of each example."""
+    """Returns a reward function that raises in the first attempt of each example."""
     seen: set[str] = set()
 
     def reward(arguments: dict[str, str], prediction: Any) -> float:
@@ -87,7 +87,7 @@ def test_a_cell_in_which_an_attempt_fails_ends_the_run(program: Any) -> None:
     tasks = Wave(judge, [{"question": str(number)} for number in range(6)], 10).tasks(Store(), codec)
     assert tasks.task.kind is EffectKind.WAVE
     work, answers = make_work(tasks.task, tasks.blobs, codec), Answers(codec, lambda key: None, lambda record: None)
-    # The number of remaining attempts would differ between processes.
+    # Stock DSPy counts across examples, so the number of remaining attempts would differ between processes.
     for position in range(2):
         with pytest.raises(BadInput, match=r"an attempt of dspy\.\w+ failed, and its fail_count counts that"):
             work.run(position, answers)

@@ -1,4 +1,4 @@
-"""An exception is a result or not: the decision table of docs/faults.md, row by row."""
+"""An exception of a cell is a result or not, as the table of docs/faults.md says. Each row has a test."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ def raised(function: Callable[[], Any]) -> Exception:
 
 
 def within(module: str, code: str) -> Callable[[], Any]:
-    """Runs code as that of a module."""
+    """Returns a function that runs code as if a module of this name contained it."""
     return lambda: exec(compile(code, "<code>", "exec"), {"__name__": module})
 
 
@@ -80,7 +80,7 @@ def while_handling(first: Callable[[], Any], error: Exception) -> Callable[[], A
 
 
 def asked(answer: Callable[[str], str], **given: Any) -> Callable[[], Any]:
-    """A predictor whose model gives this answer."""
+    """Returns a function that calls a predictor whose model gives this answer."""
 
     def function() -> Any:
         with dspy.context(lm=Provider("blamed", answer).lm(**given)):
@@ -94,7 +94,7 @@ def without_a_key() -> Any:
 
 
 class OfAnotherType:
-    """An engine that does not keep to DSPy's contract."""
+    """An LM engine that returns a string, though DSPy's contract requires a response object."""
 
     def complete(self, request: Any) -> Any:
         return "no response"
@@ -108,18 +108,18 @@ def not_an_engine() -> Any:
 
 
 class Own:
-    """A type that pydantic does not know."""
+    """A type for which pydantic has no schema."""
 
 
 class OwnClient(dspy.BaseLM):
-    """A class of the user's own, with a mistake."""
+    """An LM class of the user with a mistake in it."""
 
     def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
         return dict[str, str]()["choices"]
 
 
 class Exhausted(dspy.BaseLM):
-    """A class of the user's own, whose made-up answers are used up."""
+    """An LM class of the user that has a list of answers and has used them all."""
 
     def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
         return next(iter(()))
@@ -133,7 +133,7 @@ def raising(error: Exception) -> Callable[[str], str]:
 
 
 TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
-    # The user's code.
+    # Errors of the user's code
     ("the program raises", throw(ValueError("bad")), RESULT),
     ("a file of the user's is not there", lambda: Path("/no/such/file").read_text(), RESULT),
     ("a file is locked away", throw(PermissionError(errno.EACCES, "no")), RESULT),
@@ -148,7 +148,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("the user's own LM class has no answer left", lambda: Exhausted("own")("one"), RESULT),
     ("the user's own engine", asked(raising(KeyError("field"))), RESULT),
     ("a type that the imaginary provider has no value of", lambda: of_type(Own, "name", Draw("seed")), RESULT),
-    # DSPy, about an answer or about its arguments.
+    # Errors of DSPy about an answer or about its arguments
     ("an answer without the fields", asked(lambda prompt: "what?"), RESULT),
     ("an answer of another type", asked(lambda prompt: "[[ ## answer ## ]]\nmany"), RESULT),
     ("no model is configured", lambda: dspy.Predict("a -> b")(a="1"), RESULT),
@@ -156,7 +156,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("half a character is sent", lambda: dspy.LM("openai/m", api_key="k")("half \udcff"), RESULT),
     ("no number of completions", lambda: dspy.LM("openai/m", api_key="k")("one", n=0), RESULT),
     ("a warning that the user wants to be an error", within("dspy.clients.lm", "raise UserWarning('old')"), RESULT),
-    # The provider.
+    # Errors of the provider
     ("rate limit", throw(LMRateLimitError("slow down")), PROVIDER),
     ("time-out", throw(LMTimeoutError("late")), PROVIDER),
     ("server error", throw(LMServerError("500")), PROVIDER),
@@ -173,7 +173,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
     ("no such model", throw(LMUnsupportedModelError("404", status=404)), RESULT),
     ("a feature is missing", throw(LMUnsupportedFeatureError("no tools")), RESULT),
     ("the LM is configured wrongly", throw(LMConfigurationError("no")), RESULT),
-    # The machinery.
+    # Errors of the machinery: of imports, memory, files and our own code
     ("half of a module", throw(AttributeError("partially initialized module 'm' has no attribute 'a'")), MACHINERY),
     ("a name of half a module", throw(ImportError("cannot import name 'a' from partially initialized module 'm'")),
      MACHINERY),
@@ -251,7 +251,7 @@ def refused(model: str | None, provider: str | None = None) -> Callable[[], Any]
 def test_a_message_about_a_key_names_the_field_of_the_model_that_failed(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any], reason: str, says: str
 ) -> None:
-    """The message omits the client's advice: its own parameters, and variables that nobody sets in a cluster."""
+    """The message leaves out advice of the LM client that does not apply to a spec: its parameters and variables."""
     for variable in ("OPENAI_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(advice, "_roles", {})
@@ -268,7 +268,7 @@ def test_a_fault_of_the_machinery_is_repeated_and_names_itself() -> None:
     assert "neither the program nor a model's answer is at fault: KeyError: 'key'" in str(found)
 
 
-# --- programs that continue --------------------------------------------------------------------------------------
+# --- programs that go on after an error --------------------------------------------------------------------------
 
 
 def predict() -> Any:
@@ -313,7 +313,7 @@ def another_model() -> Any:
 
 
 def by_a_tool() -> Any:
-    """DSPy's agents take an exception of a tool for its answer."""
+    """Calls the predictor in a tool of an agent. DSPy's agents take an exception of a tool for the tool's answer."""
     agent = dspy.ReAct("question -> answer", tools=[dspy.Tool(predict, name="look", args={})], max_iters=1)
     told = ["[[ ## next_thought ## ]]\na\n[[ ## next_tool_name ## ]]\nlook\n[[ ## next_tool_args ## ]]\n{}", "", ""]
     inner = dspy.settings.lm

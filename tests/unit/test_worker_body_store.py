@@ -1,4 +1,4 @@
-"""Bodies of records that are stored apart from their headers."""
+"""Workers store the bodies of records in a depot (a folder or an object store) and print only the headers."""
 
 import threading
 import time
@@ -26,12 +26,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["file", "memory"])
 def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Depot:
-    """A depot on a volume, and in an object store."""
+    """Returns a depot: in one case on a volume, in the other in an object store."""
     return Depot(f"{request.param}://{tmp_path}/depot")
 
 
 def sent(depot: Depot, *records: Record, run: str = "run") -> list[Record]:
-    """Records as printed."""
+    """Sends records, and returns them as the worker prints them."""
     printed: list[Record] = []
     sender = Sender(depot, f"{run}/0", printed.append)
     for record in records:
@@ -45,7 +45,7 @@ def call(key: int) -> Record:
 
 
 def is_there(depot: Depot, *records: Record) -> bool:
-    """Whether another run uses the results."""
+    """Returns whether another process can use the results."""
     journal = Journal.of(records, depot)
     return all(journal.is_good(record.header["key"]) for record in records)
 
@@ -131,14 +131,14 @@ def test_a_new_run_deletes_bodies_that_no_journal_names(depot: Depot) -> None:
     }
 
 
-def test_an_empty_depot_has_nothing(depot: Depot) -> None:
+def test_an_empty_depot_has_no_body(depot: Depot) -> None:
     depot.keep_only([])
     stored = Stored(name="run/0", offset=0, length=1, digest=digest(1))
     assert not is_there(depot, Record(RecordKind.RESULT, {**result(1).header, STORED: stored.to_header()}))
 
 
 class Unreliable(Depot):
-    """Fails this number of times."""
+    """A depot whose first accesses fail, as many as `failures` says."""
 
     failures = 0
 
@@ -240,7 +240,7 @@ def test_a_depot_that_cannot_be_written_is_reported_once(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("url", ["nowhere://folder", "s4://bucket"])
-def test_an_unknown_kind_of_depot(url: str) -> None:
+def test_an_unknown_kind_of_depot_is_refused(url: str) -> None:
     with pytest.raises(StorageFailed, match="cannot be opened"):
         Depot(url)
 

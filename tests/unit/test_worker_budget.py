@@ -1,4 +1,4 @@
-"""The budget of a process: reserved before a call, given back after it, reported before it is spent."""
+"""A process reserves from its allowance before a call, gives the unused part back, and reports before it spends."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ from swarm_worker.replay.execute import run_cell
 
 OTHER = {"model": "openai/gpt-4o-mini", "endpoint": "http://provider/v1"}
 TOKENS = 5
-"""Tokens of every call: 3 in the prompt, 2 in the answer."""
+"""The tokens of every call: 3 in the prompt, 2 in the answer."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def provider(monkeypatch: pytest.MonkeyPatch, request: Any) -> Provider:
 
 
 class Books:
-    """A budget in force, and its reports."""
+    """A budget that is in force, and the reports that it made."""
 
     def __init__(self, priced: dict[str, dict[str, Any]] | None = None, **allowance: int) -> None:
         self.told: list[Booked] = []
@@ -62,7 +62,7 @@ class Books:
 
 
 def asks(lm: Any, *prompts: str, **given: Any) -> list[type[BaseException] | None]:
-    """The first exception of each call."""
+    """Calls the LM with each prompt. Returns the type of the root cause of each call's exception, or None."""
 
     def ask(prompt: str) -> type[BaseException] | None:
         try:
@@ -102,7 +102,7 @@ def test_calls_in_coroutines_stay_within_the_allowance(provider: Provider) -> No
 
 
 def test_the_unused_part_of_a_reservation_is_given_back(provider: Provider) -> None:
-    """Before a call, its answer may have any length up to its limit."""
+    """A call reserves tokens for the longest answer that it allows, since nobody knows the length before."""
     books, lm = Books(tokens=1000), provider.lm(max_tokens=100)
     assert asks(lm, *map(str, range(30))) == [None] * 30
     assert books.budget.spent == Spending(calls=30, tokens=30 * TOKENS)
@@ -211,7 +211,7 @@ def test_the_schema_of_an_answer_counts_as_tokens_of_the_prompt(provider: Provid
 
 
 class Fails:
-    """Raises some errors first."""
+    """Raises the given errors first, and answers then."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self._errors = list(errors)
@@ -227,7 +227,7 @@ class Fails:
 def test_requests_that_dspy_repeats_count_each(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, error: Exception, allowed: int
 ) -> None:
-    """DSPy itself repeats requests without an answer."""
+    """DSPy itself repeats a request that got no answer."""
     monkeypatch.setattr(execution, "_delay", lambda *_: 0)
     books, provider.answer = Books(calls=allowed), Fails(error, error)
     assert asks(provider.lm(num_retries=3), "a") == [None if allowed > 2 else AllowanceSpent]
@@ -242,7 +242,7 @@ def test_answered_completions_count_if_a_later_completion_fails(provider: Provid
 
 
 class Asks(dspy.BaseLM):
-    """An LM that calls another LM, as often as it likes."""
+    """An LM that answers by calling another LM so many times."""
 
     def __init__(self, other: Any, times: int = 1) -> None:
         super().__init__("openai/asks", max_tokens=100)
@@ -258,14 +258,14 @@ class Asks(dspy.BaseLM):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_lm_that_calls_another_lm_costs_what_the_other_costs(provider: Provider, times: int) -> None:
-    """It does not wait for its own reservation."""
+    """The inner request releases what the outer LM has reserved, so it does not wait for this reservation."""
     books = Books(calls=times)
     assert asks(Asks(provider.lm(), times), "a", "b") == [None, AllowanceSpent]
     assert provider.paid == books.calls == times
 
 
 def test_work_that_outlives_its_request_gives_nothing_back(provider: Provider) -> None:
-    """A thread, or a task, keeps the context in which it started."""
+    """A thread or task keeps its context, which names the request in which it started, even after the request ends."""
     books, begun = Books(calls=3), list[Context]()
     request = Request(provider.lm(), None, 1, lambda: prepared(provider.lm(), "a"))
 
@@ -306,7 +306,7 @@ def test_closed_accounts_allow_no_request(provider: Provider) -> None:
 
 
 def test_a_request_that_was_made_counts_at_every_moment(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that ends the process may read the accounts at any moment."""
+    """A signal handler that ends the process may read the accounts at any moment."""
     books, seen = Books(), set[int]()
 
     def look(budget: Budget, name: str, value: Any) -> None:
@@ -410,7 +410,7 @@ def test_a_process_forked_by_a_program_makes_no_uncounted_request(
     assert (asking.error is not None) == (expected is not None), "told to the process that forked it"
 
 
-# --- the process -------------------------------------------------------------------------------------------------
+# --- processes ---------------------------------------------------------------------------------------------------
 
 
 def test_without_an_allowance_calls_are_counted_but_not_reported(provider: Provider) -> None:

@@ -1,4 +1,4 @@
-"""LM calls of cells: each made once, printed at the cell's next call, and booked."""
+"""Cells make each LM call once. A worker prints the answer at the cell's next call, and counts its cost."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ from swarm_worker.replay.execute import run_cell
 
 @dataclass
 class Desk:
-    """A worker's cells, and their output."""
+    """Runs cells as a worker does, and keeps what the worker prints."""
 
     journal: list[Record] = field(default_factory=list)
     printed: list[Record] = field(default_factory=list)
@@ -39,18 +39,18 @@ class Desk:
         self.answers = Answers(CODEC, Store.of(self.journal).answer, self.printed.append)
 
     def run(self, function: Callable[[], Any], cell: int = 1) -> Any:
-        """The cell's value, returned or raised. Prints its record."""
+        """Runs a cell and prints its record. Returns the value or the exception of the cell."""
         record = run_cell(digest(cell), function, (), self.answers)
         self.printed.append(record)
         return CODEC.loads(record.body)[1]
 
     def said(self) -> list[tuple[str, int, int]]:
-        """(kind, calls paid, calls carried) of each record."""
+        """Returns kind, calls paid, and answers carried of each printed record."""
         return [(record.kind, usage_in(record).calls, len(record.header.get("calls", ()))) for record in self.printed]
 
     @property
     def usage(self) -> Usage:
-        """The total as the final plan computes it."""
+        """Returns the total usage as the last plan computes it."""
         return Store.of(self.printed).usage()
 
 
@@ -79,7 +79,7 @@ async def ask_at_once(lm: Any, *questions: str) -> list[str]:
 
 
 def once(error: BaseException) -> Callable[[str], str]:
-    """Fails the first request, and answers those after it."""
+    """Returns a function that raises at the first request and answers all others."""
     failures = iter([error])
 
     def answer(prompt: str) -> str:
@@ -90,7 +90,7 @@ def once(error: BaseException) -> Callable[[str], str]:
     return answer
 
 
-# --- names -------------------------------------------------------------------------------------------------------
+# --- digests of calls --------------------------------------------------------------------------------------------
 
 
 def name(prompt: str = "q", given: dict[str, Any] | None = None, occurrence: int = 0, **parameters: Any) -> str:
@@ -192,7 +192,7 @@ def in_parallel(desk: Desk, lm: Any) -> list[Any]:
 
 
 def in_a_loop(desk: Desk, lm: Any) -> list[Any]:
-    """More cells than the loop's pool has threads."""
+    """Makes 40 equal calls in one event loop, more than the loop's pool has threads."""
     return [desk.run(lambda: asyncio.run(ask_at_once(lm, *["one"] * 40)))]
 
 
@@ -254,7 +254,7 @@ def test_a_cancelled_cell_leaves_its_call_to_another(provider: Provider) -> None
 
 
 class Plain(dspy.BaseLM):
-    """A client of the user's own: DSPy does not cache its answers."""
+    """An LM class of the user. DSPy does not cache its answers."""
 
     def __init__(self, provider: str) -> None:
         super().__init__("plain")
@@ -291,7 +291,7 @@ def test_an_answer_that_cannot_be_serialized_is_not_shared(provider: Provider) -
     assert desk.said() == [(RecordKind.RESULT, 1, 0)] * 2
 
 
-# --- output, and its moment -------------------------------------------------------------------------------------
+# --- when answers are printed ------------------------------------------------------------------------------------
 
 
 def test_an_answer_is_printed_when_the_cell_makes_its_next_call(provider: Provider) -> None:
@@ -320,7 +320,7 @@ def test_the_last_answer_is_part_of_the_result(provider: Provider) -> None:
 
 
 def rate_limited(provider: Provider, *questions: str) -> None:
-    """Gives these answers, then rate limit errors."""
+    """Asks these questions, and then one more, whose request gets a rate limit error."""
     ask(provider.lm(), *questions)
     provider.answer = once(LMRateLimitError("slow down"))
     ask(provider.lm(), "more")
@@ -354,7 +354,7 @@ def test_a_cell_that_dies_has_printed_its_answers(
     assert provider.paid == max(made, 2), "another attempt pays for nothing again"
 
 
-# --- the books ---------------------------------------------------------------------------------------------------
+# --- the accounts ------------------------------------------------------------------------------------------------
 
 
 def failing(provider: Provider) -> None:
@@ -412,7 +412,7 @@ def test_the_accounts_hold_what_was_paid(
 
 @pytest.mark.parametrize("error", [LimiterUnreachable("nobody deals out turns"), BadInput("InvalidSpec", "endless")])
 def test_a_program_that_handles_an_unsent_request_has_no_result(provider: Provider, error: SwarmError) -> None:
-    """DSPy takes any failure of a request for the client's own error."""
+    """DSPy reports any exception in a request as an error of the LM client."""
 
     def around(request: Request, send: Send) -> Flow[None]:
         yield from ()
@@ -443,7 +443,7 @@ def test_answers_from_dspys_own_cache_cost_nothing(provider: Provider, monkeypat
     assert (provider.paid, desk.usage.calls) == (1, 0)
 
 
-# --- whose call it is --------------------------------------------------------------------------------------------
+# --- calls outside of cells --------------------------------------------------------------------------------------
 
 
 def test_outside_of_cells_calls_stay_with_dspy(provider: Provider) -> None:
@@ -454,7 +454,7 @@ def test_outside_of_cells_calls_stay_with_dspy(provider: Provider) -> None:
 
 @contextmanager
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Calls that belong to no cell."""
+    """Yields a list of the calls that belong to no cell."""
     outside: list[str] = []
 
     class Outside:
@@ -467,7 +467,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield outside
 
 
-def test_calls_inside_and_outside_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_belongs_to_a_cell_only_if_the_cell_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = Provider("in and out")
     with heard(monkeypatch) as outside:
         ask(provider.lm(), "one")

@@ -1,4 +1,4 @@
-"""How long cells may take."""
+"""A worker notices cells that take longer than spec.limits.cellSeconds."""
 
 import faulthandler
 from math import inf

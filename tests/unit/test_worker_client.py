@@ -1,4 +1,4 @@
-"""The LM client of the installed DSPy: every LM call passes through it, in each supported version."""
+"""Every LM call passes through our interceptors in DSPy's LM client, in each supported version."""
 
 import asyncio
 import socket
@@ -31,7 +31,7 @@ KEY = "sk-of-the-student"
 
 
 class Own(dspy.BaseLM):
-    """A class of the user's own; OpenAI's shape of an answer."""
+    """An LM class of the user, which answers in the form of OpenAI."""
 
     def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
         choice = SimpleNamespace(message=SimpleNamespace(content="own"), finish_reason="stop")
@@ -54,7 +54,7 @@ def lm(provider: Any) -> Iterator[Any]:
 
 @contextmanager
 def heard(answer: Around = lambda lm, call, make: make.once()) -> Iterator[list[LMCall]]:
-    """The calls made within the block. `answer` gives their answers."""
+    """Yields a list of the calls made within the block. `answer` makes their answers."""
     calls: list[LMCall] = []
 
     def around(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -159,7 +159,7 @@ SAYS = {
 
 @contextmanager
 def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Reads each request, sends this, and closes the connection. Gives its address and its requests."""
+    """A server that answers each request with these bytes and hangs up. Yields its address and its requests."""
     asked: list[bytes] = []
 
     def serve(listening: socket.socket) -> None:
@@ -181,7 +181,7 @@ def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
 @pytest.mark.parametrize("model", ["openai/small", "together_ai/small", "mistral/small"])
 @pytest.mark.parametrize("says", SAYS)
 def test_only_what_the_provider_refused_costs_nothing(monkeypatch: pytest.MonkeyPatch, says: str, model: str) -> None:
-    """LiteLLM reports a broken connection, or an unreadable answer, as 500; DSPy then repeats the request."""
+    """LiteLLM reports a broken connection or an unreadable answer as status 500. DSPy then repeats the request."""
     prices.keep_offline()
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     budget = Budget(Allowance(calls=2), None, lambda booked: None)

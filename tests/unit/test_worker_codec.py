@@ -1,4 +1,4 @@
-"""Payloads: objects on both sides are named and stay the same; keys and histories are never sent."""
+"""A payload refers to objects that both plan and worker have, and never contains keys or histories."""
 
 import enum
 import html
@@ -33,7 +33,7 @@ def walked(thing: Any) -> Walk:
     return walk
 
 
-def test_references_keep_identity() -> None:
+def test_a_referenced_object_arrives_as_the_same_object() -> None:
     program, item = Program(), example(question="q")
     result = {"demo": item, "from": program.predict, "signature": program.predict.signature, "again": item}
     data = CODEC.dumps(result, [("F", walked(program)), ("I", walked(item))])
@@ -79,7 +79,7 @@ def test_a_key_is_removed_from_a_payload_and_restored_after_it() -> None:
     ],
     ids=["text", "url", "dict key", "bytes", "in base64"],
 )
-def test_a_key_within_something_else_is_refused(thing: Any) -> None:
+def test_a_payload_with_a_key_inside_another_value_is_refused(thing: Any) -> None:
     with pytest.raises(SecretInPayload, match="the student model's API key is part of another text"):
         CODEC.dumps(thing)
 
@@ -94,7 +94,7 @@ def test_a_program_with_a_key_is_not_published() -> None:
 
 
 def test_a_report_with_a_key_is_published_without_it() -> None:
-    """The run is paid for by then."""
+    """The winner is already paid for, so the plan removes the key instead of refusing the report."""
     files = json.loads(artifact("{}", REPORT.model_copy(update={"notes": [f"use {KEY}"]}), CODEC))
     assert files["program.json"] == "{}"
     assert json.loads(files["report.json"])["notes"] == ["use (student model's API key)"]
@@ -248,7 +248,7 @@ def test_a_users_attribute_is_sent_whatever_its_name(name: str) -> None:
 def test_a_payload_never_changes_the_classes_of_another_payload() -> None:
     """Threads of a worker read payloads while others use theirs.
 
-    cloudpickle gave both the same class and set its attributes again, so that the winner depended on timing.
+    cloudpickle gave both payloads the same class and set its attributes again. So the winner depended on timing.
     """
     codec = Codec({})
     program = dspy.ChainOfThought("ticket -> category")
@@ -304,7 +304,7 @@ def test_an_importable_class_is_sent_with_its_instructions(monkeypatch: pytest.M
 
     monkeypatch.setattr(
         Labelled, "__doc__", "Label it well."
-    )  # how DSPy keeps instructions, and how InferRules sets them
+    )  # DSPy keeps instructions in `__doc__`, and InferRules sets them there
     changed = CODEC.dumps(Labelled)
     assert CODEC.loads(changed) is Labelled
     monkeypatch.undo()

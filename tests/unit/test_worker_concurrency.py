@@ -1,4 +1,4 @@
-"""When a fork of the plan has all that goes on in the plan."""
+"""A fork has only the thread that forks, so the plan forks scouts only while no other thread works."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from swarm_worker.lookahead.concurrency import is_alone
 
 
 class Full(SimpleQueue[Any]):
-    """A queue whose thread has not yet heard of its work."""
+    """A queue that has work which its thread has not yet taken."""
 
     def qsize(self) -> int:
         return 1
@@ -26,7 +26,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def idle(queue: SimpleQueue[Any]) -> threading.Thread:
-    """A thread of a pool that waits at its queue."""
+    """Starts a thread of a pool, which waits for work in this queue."""
     thread = threading.Thread(target=pools._worker, args=(lambda: None, queue, None, ()))
     thread.start()
     return thread
@@ -53,7 +53,7 @@ def test_a_pool_whose_work_waits_in_its_queue_is_not_idle(queue: type[SimpleQueu
     waiting = queue()
     thread = idle(waiting)
     try:
-        # Until the thread has come to its queue.
+        # The thread needs a moment until it waits at its queue.
         assert expected in [is_alone() for _ in range(10_000)]
         assert is_alone() is expected
     finally:

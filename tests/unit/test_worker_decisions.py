@@ -1,4 +1,4 @@
-"""Operator and local driver decide alike: the same run, with the same ends of processes, passes through both."""
+"""Operator and local driver decide alike: each passes the same run, whose processes end in the same ways."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,21 +55,22 @@ from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.processes import Ended, Processes
 
 Step = tuple[Any, ...]
-"""plan, round, attempt, whether it may run cells, calls that it may make;
-best so far, round, calls: the plan after a limit was reached;
-work, round, attempt, calls that each process may make, items of each;
-the reason of the end.
+"""A step of a run is one of these tuples:
+"plan", round, attempt, whether it may run cells, calls that it may make;
+"best so far", round, calls (of the plan after a limit was reached);
+"work", round, attempt, calls that each process may make, items of each process;
+the reason of the run's end.
 """
 
 
 @dataclass(frozen=True)
 class End:
-    """How a process ends.
+    """Says how a process ends.
 
     Attributes:
-        code: negative for a signal.
-        items: how many of its cells have a result by then.
-        calls: LM calls that it paid for.
+        code: the exit code, or the negative number of a signal.
+        items: the number of its cells that have a result at its end.
+        calls: the LM calls that it paid for.
     """
 
     code: int
@@ -99,7 +100,7 @@ REFUSED = End(ExitCode.INTERRUPTED, WorkerReason.ALLOWANCE_SPENT, calls=1)
 NO_DATA = End(ExitCode.BAD_INPUT, WorkerReason.DATA_INVALID)
 
 Script = Mapping[str, End]
-"""`plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` -> how it ends; any other process is DONE."""
+"""Maps `plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` to the end of this process. Other processes end well."""
 
 
 def item(key: str) -> int:
@@ -107,7 +108,7 @@ def item(key: str) -> int:
 
 
 class OnCluster:
-    """Passes over a run whose pods end at once, as the script says."""
+    """Lets the operator pass a run whose pods end at once, as the script says."""
 
     def __init__(self, given: dict[str, Any], script: Script, cells: int, max_errors: int | None) -> None:
         self._given, self._spec, self._script = given, CompilationSpec.model_validate(given), script
@@ -184,7 +185,7 @@ class OnCluster:
 
 
 class OnLaptop:
-    """A run of the local driver whose processes end as the script says."""
+    """Lets the local driver pass a run whose processes end as the script says."""
 
     def __init__(self, given: dict[str, Any], script: Script, cells: int, max_errors: int | None) -> None:
         self._spec, self._script = CompilationSpec.model_validate(given), script
@@ -250,7 +251,7 @@ class _Scripted(Processes):
 
 
 def every(attempts: int, end: End, processes: int = 8) -> Script:
-    """Each process of this number of attempts at round 0 ends so."""
+    """Returns a script in which each process of the first attempts of round 0 ends in this way."""
     return {f"work 0.{attempt}.{index}": end for attempt in range(1, attempts + 1) for index in range(processes)}
 
 

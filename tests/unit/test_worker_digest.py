@@ -135,7 +135,7 @@ def reordered() -> dict[str, int]:
 
 
 def made(limit: int) -> Any:
-    """A program whose class is made in a function."""
+    """Returns a program whose class is defined in a function."""
 
     class Made(dspy.Module):
         limits = (limit,)
@@ -147,7 +147,7 @@ def made(limit: int) -> Any:
 
 
 class OwnLM(dspy.LM):
-    """A client with an attribute of the user's."""
+    """An LM class with an attribute that the user added."""
 
     def __init__(self, style: str) -> None:
         super().__init__("openai/m")
@@ -244,7 +244,7 @@ EQUAL: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("what", "one", "other"), EQUAL, ids=[row[0] for row in EQUAL])
-def test_irrelevant_differences_leave_the_digest_equal(what: str, one: Any, other: Any) -> None:
+def test_irrelevant_differences_do_not_change_a_digest(what: str, one: Any, other: Any) -> None:
     assert digest(one) == digest(other)
 
 
@@ -257,7 +257,7 @@ def test_cyclic_objects_have_digests() -> None:
     assert digest(one) != digest(other)
 
 
-def test_of_locks_only_the_type_counts() -> None:
+def test_only_the_type_of_a_lock_counts_in_a_digest() -> None:
     holder = types.SimpleNamespace(lock=threading.Lock(), text="a")
     assert digest(holder) == digest(types.SimpleNamespace(lock=threading.Lock(), text="a"))
     assert digest(holder) != digest(types.SimpleNamespace(lock=threading.Lock(), text="b"))
@@ -301,7 +301,7 @@ def test_referenced_objects_are_numbered_in_the_order_of_the_walk() -> None:
     assert walk.number(example(question="q")) is None, "an equal object is not the same"
 
 
-def test_digests_separate_their_parts() -> None:
+def test_a_combined_digest_depends_on_where_its_parts_end() -> None:
     assert combine("a", "b") != combine("ab") != combine("a", "b", "")
     assert combine("1:a") != combine("a")
 

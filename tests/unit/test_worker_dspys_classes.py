@@ -1,4 +1,4 @@
-"""Programs that hold DSPy's own classes: a worker has the plan's program, by its digest and its result."""
+"""A program that holds objects of DSPy's classes has the same digest and the same result in plan and worker."""
 
 import json
 import re
@@ -45,7 +45,7 @@ import os; os._exit(0)
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Digest and result of each program in a plan, and in a worker with another hash seed."""
+    """Returns digest and result of each program in a plan, and the same in a worker with another hash seed."""
     planned = run_python(PLAN, PROGRAMS, PYTHONHASHSEED="1")
     assert planned.returncode == 0, planned.stderr
     plan = json.loads(planned.stdout.splitlines()[-1])
@@ -67,7 +67,7 @@ def test_different_programs_have_different_digests(sides: Any) -> None:
     assert len({found[0] for found in plan.values()}) == len(plan)
 
 
-def test_the_table_in_the_docs_has_a_row_for_each() -> None:
+def test_the_table_in_the_docs_has_a_row_for_each_class() -> None:
     page = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
     table = page.partition("## DSPy's classes\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[1:]

@@ -1,4 +1,4 @@
-"""Earlier runs on a laptop: the newest are kept whole, older runs keep paid answers."""
+"""On a laptop, the local driver keeps the newest earlier runs whole, and of older runs the paid answers."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +25,7 @@ def call(number: int) -> Record:
 
 
 def cell(number: int, of: int | None = None) -> Record:
-    """A result, with the answer to one call."""
+    """Returns the result of a cell, with the answer to one call if `of` names it."""
     carried = {"calls": [digest(of)], "calls_at": 5} if of else {}
     header = Result(key=digest(number), outcome=Outcome.OK, usage=Usage(calls=1), **carried)
     return Record(RecordKind.RESULT, header.to_header(), b"value" + (b"answer" if of else b""))
@@ -64,7 +64,9 @@ def retired(earlier: EarlierRuns, name: str, *records: Record) -> None:
         ([bound(A), cell(1)], True),
     ],
 )
-def test_a_run_with_results_is_kept(earlier: EarlierRuns, records: Iterable[Record], is_kept: bool) -> None:
+def test_an_earlier_run_is_kept_only_if_it_has_results(
+    earlier: EarlierRuns, records: Iterable[Record], is_kept: bool
+) -> None:
     retired(earlier, "run", *records)
     assert [path.name for path in earlier.runs] == ["000001-run"] * is_kept
 

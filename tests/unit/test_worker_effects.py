@@ -1,4 +1,4 @@
-"""The kinds of effects."""
+"""Each kind of effect has a module, which makes tasks for it."""
 
 from importlib import import_module
 

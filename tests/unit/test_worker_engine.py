@@ -1,4 +1,4 @@
-"""The engine: a plan takes effects from the journal, runs them itself, or requests them, and ends."""
+"""A plan takes effects from the journal, runs them itself, or requests them as tasks and ends."""
 
 import asyncio
 import os
@@ -69,7 +69,7 @@ def test_an_object_that_cannot_be_serialized_ends_the_plan_with_its_cause() -> N
         ('[["wave","{1}"],["wave","{9}"]]', True),
     ],
 )
-def test_a_plan_needs_what_the_plan_before_it_needed(before: str, drifts: bool) -> None:
+def test_a_plan_that_needs_other_effects_than_the_plan_before_it_is_nondeterministic(before: str, drifts: bool) -> None:
     for number in (1, 2, 3, 9):
         before = before.replace(f"{{{number}}}", digest(number))
     error = Desk([result(1), plan_end(0, before)]).left(Step(1), Step(2))
@@ -81,7 +81,7 @@ def test_a_plan_needs_what_the_plan_before_it_needed(before: str, drifts: bool) 
 
 
 class TwoSteps(dspy.Module):
-    """Two calls for each question; writes notes into itself and into its input."""
+    """A program that makes two calls for each question, and changes attributes of itself and of its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,14 +142,14 @@ def test_a_small_wave_prints_what_a_worker_would_print(provider: Provider) -> No
 @pytest.mark.parametrize(
     ("cells", "small", "threads", "asked"),
     [
-        # it cannot run concurrently
+        # No other effect can run with the wave, so the plan runs up to five times as many cells itself.
         (1, 1, 8, []),
         (20, 4, 8, []),
         (21, 4, 8, [21]),
         (10, 4, 2, []),
         (11, 4, 2, [11]),
         (1, 0, 8, [1]),
-        # another cell can
+        # A second wave can run with the first.
         ((4, 4), 4, 8, []),
         ((4, 5), 4, 8, []),
         ((5, 4), 4, 8, [5, 4]),
@@ -159,7 +159,7 @@ def test_a_small_wave_prints_what_a_worker_would_print(provider: Provider) -> No
     ],
     ids=str,
 )
-def test_the_size_of_waves_that_the_plan_runs(
+def test_a_plan_runs_small_waves_itself_and_requests_larger_waves(
     provider: Provider, cells: int | tuple[int, int], small: int, threads: int, asked: list[int]
 ) -> None:
     waves = cells if isinstance(cells, tuple) else (cells,)
@@ -174,7 +174,7 @@ def test_the_size_of_waves_that_the_plan_runs(
 
 
 class Hinted(TwoSteps):
-    """One of several programs."""
+    """A program that differs from others by its instructions."""
 
     def __init__(self, hint: str) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ def test_the_first_requested_wave_includes_its_data_even_if_the_plan_ran_a_wave_
 
 
 class Failing(Hinted):
-    """Fails on all questions from this number on."""
+    """A program that fails on all questions from number `since` on."""
 
     def __init__(self, hint: str, since: int = 0) -> None:
         super().__init__(hint)
@@ -210,7 +210,7 @@ class Failing(Hinted):
 
 
 def ending(provider: Provider, program: Any, count: int, max_errors: int) -> Callable[[], Any]:
-    """An evaluation; an exception that ends it is its value."""
+    """Returns a script that runs an evaluation. If an exception ends the evaluation, it is the script's value."""
 
     def script() -> Any:
         evaluate = dspy.Evaluate(
@@ -260,9 +260,9 @@ def test_tasks_are_in_the_order_of_the_optimizer_and_carry_their_error_limit(pro
     programs = {name: Hinted(name) for name in ("first", "second")}
 
     def script() -> None:
-        ending(provider, programs["first"], 30, 99)()  # a baseline, which tolerates any number of errors
+        ending(provider, programs["first"], 30, 99)()  # the baseline tolerates any number of errors
         text = propose(provider, TEXT)()[0]
-        ending(provider, Hinted(text), 30, 10)()  # is known only once the proposal is
+        ending(provider, Hinted(text), 30, 10)()  # depends on the proposal
         ending(provider, programs["second"], 30, 12)()
         ending(provider, programs["first"], 30, 9)()
 
@@ -276,12 +276,12 @@ def test_tasks_are_in_the_order_of_the_optimizer_and_carry_their_error_limit(pro
 
 
 def result_of(task: Any, number: int) -> Record:
-    """The result of a failed cell of a task."""
+    """Returns a record of a cell of the task that failed."""
     failed = Result(key=task.cells[number].key, outcome=Outcome.ERROR)
     return Record(RecordKind.RESULT, failed.to_header(), CODEC.dumps((Outcome.ERROR, ValueError("no"))))
 
 
-def test_only_missing_cells_count(provider: Provider) -> None:
+def test_only_missing_cells_count_in_the_size_of_a_wave(provider: Provider) -> None:
     before = plan(evaluation(provider, devset=questions(4)))
     assert not plan(evaluation(provider, devset=questions(8)), before.records, small=4).left
 
@@ -330,7 +330,7 @@ def test_cells_share_calls_with_the_plan_and_with_each_other(provider: Provider)
 
 
 def chat(provider: Provider, *prompts: str, **given: Any) -> Callable[[], list[str]]:
-    """Calls the LM without a signature, as some optimizers do. Errors are part of the value."""
+    """Returns a script that calls the LM without a signature, as some optimizers do. Its value includes errors."""
 
     def script() -> list[str]:
         lm, found = provider.lm(**given), []
@@ -429,7 +429,7 @@ def test_a_provider_that_does_not_answer_the_plan_ends_the_plan(provider: Provid
 
 @CHATS
 def test_a_fault_of_the_machinery_in_a_call_of_the_plan_ends_the_plan(provider: Provider, chat: Chat) -> None:
-    """The optimizer would catch it, and continue without the answer."""
+    """If the plan raised such an error, the optimizer would catch it and continue without the answer."""
 
     def answer(prompt: str) -> str:
         raise MemoryError
@@ -445,7 +445,7 @@ def test_a_fault_of_the_machinery_in_a_call_of_the_plan_ends_the_plan(provider: 
 def test_a_fault_of_our_own_never_reaches_an_optimizer(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """MIPROv2 would turn it into a score."""
+    """If an error of our own code reached MIPROv2, it would turn the error into a score."""
 
     def broken(*_: object, **__: object) -> Any:
         raise KeyError("a mistake")
@@ -477,7 +477,7 @@ def test_an_answer_that_cannot_be_serialized_ends_the_plan(provider: Provider, c
 
 
 def propose(provider: Provider, *signatures: str) -> Callable[[], list[Any]]:
-    """Proposals in a row. A signature that takes an `idea` is given the answer before it."""
+    """Returns a script that makes proposals in turn. A signature with an `idea` gets the answer before it."""
 
     def script() -> list[Any]:
         found: list[Any] = []
@@ -563,12 +563,12 @@ def test_proposals_behind_a_missing_wave_are_made_in_its_round(provider: Provide
 # --- optimizers that run threads ---------------------------------------------------------------------------------
 
 
-def test_threads_share_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_effects_of_several_threads_share_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "SETTLE_SECONDS", 1.0)
     desk = Desk()
 
     def need(number: int) -> Any:
-        threading.Event().wait(0.4 * number)  # within the wait of the thread before, not of the first
+        threading.Event().wait(0.4 * number)  # the thread before it still waits, not always the first
         return desk.engine.need(Step(number))
 
     with ThreadPoolExecutor(4) as pool, pytest.raises(Left):
@@ -612,7 +612,7 @@ def test_one_of_several_threads_writes_the_final_record(tmp_path: Any) -> None:
     assert transcript.complete(parse_commit(log.read_text(), NONCE))
 
 
-# --- before anything is paid for ---------------------------------------------------------------------------------
+# --- checks before the first cost --------------------------------------------------------------------------------
 
 
 def spending(provider: Provider) -> dict[str, Callable[[], Any]]:
@@ -628,7 +628,7 @@ SPENDING = pytest.mark.parametrize("case", ["a call", "a call of a coroutine", "
 
 
 @SPENDING
-def test_the_check_runs_once_and_before_the_first_cost(provider: Provider, case: str) -> None:
+def test_a_plan_is_checked_once_and_before_its_first_cost(provider: Provider, case: str) -> None:
     asked_before: list[int] = []
     streams: list[Stream] = []
 
@@ -645,7 +645,7 @@ def test_the_check_runs_once_and_before_the_first_cost(provider: Provider, case:
 @pytest.mark.parametrize(
     "steps", [[Step(1)], [Step(5), Step(1)], [Step(1, guess=True)]], ids=["first", "later", "looks"]
 )
-def test_the_check_runs_before_a_round(steps: list[Step]) -> None:
+def test_a_plan_is_checked_before_it_requests_a_round(steps: list[Step]) -> None:
     streams: list[Stream] = []
     desk = Desk([result(5)], {"check": streams.append, "looks_ahead": False})
     desk.left(*steps)
@@ -688,19 +688,19 @@ def test_a_plan_with_a_full_output_leaves_the_rest_to_the_next_plan(provider: Pr
     assert provider.paid == 3
 
 
-# --- looking ahead ----------------------------------------------------------------------------------------------
+# --- lookahead ---------------------------------------------------------------------------------------------------
 
 
 def test_the_engine_requests_effects_that_do_not_depend_on_missing_results() -> None:
     desk = Desk([result(5, b"known")])
     pid = os.getpid()
     try:
-        value = desk.engine.need(Step(1, guess=True))  # only scouts get here
+        value = desk.engine.need(Step(1, guess=True))  # only scouts go on from here
         low = value[0][1][1] < 0.6
         desk.engine.need(Step(2, guess=True))
         assert desk.engine.need(Step(5)) == b"known"
         desk.engine.need(Step(10 + low, guess=True))
-        desk.engine.need(Step(3))  # no placeholder: both end here
+        desk.engine.need(Step(3))  # is no guess, so both scouts end here
         desk.engine.need(Step(4))
     except Left:
         assert os.getpid() == pid
@@ -717,23 +717,23 @@ def score_of(value: Any) -> float:
 
 
 def paid(calls: int, wasted: int = 0) -> list[Record]:
-    """The work that a run has paid for: it bounds the guesses."""
+    """Returns records of so many paid and wasted calls. They determine how many guesses a round may make."""
     return [result(number) for number in (*range(300, 300 + calls), *range(900, 900 + wasted))]
 
 
 def need_paid(desk: Desk) -> None:
-    """Passes effects that were paid for and not wasted."""
+    """Needs all effects of the journal that were not wasted."""
     for record in desk.journal:
         if (number := int(record.header["key"], 16)) < 900:
             desk.engine.need(Step(number))
 
 
 def guess(desk: Desk) -> None:
-    """Needs a score; then, for any ordinary score, the same six effects."""
+    """Needs a score, and then six effects, which are the same for any ordinary score."""
     need_paid(desk)
     pid = os.getpid()
     try:
-        score = score_of(desk.engine.need(Step(1, guess=True)))  # only scouts get here
+        score = score_of(desk.engine.need(Step(1, guess=True)))  # only scouts go on from here
         first = 10 if -10 < score < 10 else 100 if score > 0 else 200
         for number in range(6):
             desk.engine.need(Step(first + number, guess=True))

@@ -1,4 +1,4 @@
-"""An estimate's arithmetic: the round and phase of calls, their cost, and their time."""
+"""An estimate assigns calls to rounds and phases, and computes their cost and their time."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ def call(name: str, cell: str | None = None) -> Record:
 
 
 def plan(number: int, *stream: str) -> Record:
-    """A plan's end; an effect is written as "kind name"."""
+    """Returns the record of a plan that needed these effects, each written as "kind name"."""
     end = PlanEnd(outcome=PlanOutcome.BLOCKED, round=number, binding="b")
     kinds = [entry.split() for entry in stream]
     return Record(RecordKind.PLAN, end.to_header(), json.dumps([(kind, key(name)) for kind, name in kinds]).encode())
@@ -51,9 +51,9 @@ RUN = [
     Printed(0, False, result("b1", 2)),
     Printed(0, False, call("first", "b2")),
     Printed(0, False, result("b2", 2)),
-    Printed(0, False, call("first", "boot")),  # asked by two cells at the same time: paid twice
+    Printed(0, False, call("first", "boot")),  # two cells made this call at the same time, so it is paid twice
     Printed(0, False, result("boot", 4)),
-    Printed(0, False, result("b2", 2)),  # another attempt: its first result counts
+    Printed(0, False, result("b2", 2)),  # is the result of another attempt, so it does not count
     Printed(1, True, call("idea")),
     Printed(1, True, result("refused", 1)),
     Printed(1, True, result("in place", 1)),
@@ -140,14 +140,14 @@ def pairs(count: int) -> list[Any]:
 
 @pytest.mark.parametrize("metric", [accepts, raises])
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.9, 1.0])
-def test_the_assumed_share_of_predictions_passes(metric: Any, rate: float) -> None:
+def test_an_estimate_lets_the_assumed_share_of_predictions_pass(metric: Any, rate: float) -> None:
     given = pairs(400)
     passed = [Assumed(metric, rate)(*pair) for pair in given]
     assert sum(passed) / 400 == pytest.approx(rate, abs=0.08)
     assert [Assumed(metric, rate)(*pair, None) for pair in given] == passed
 
 
-def test_another_prediction_has_another_score() -> None:
+def test_the_assumed_score_depends_on_the_prediction() -> None:
     example = dspy.Example(question="q")
     assert len({Assumed(accepts, 0.5)(example, dspy.Prediction(answer=str(n))) for n in range(20)}) == 2
 

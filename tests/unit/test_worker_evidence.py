@@ -1,4 +1,4 @@
-"""Evidence of decisions that an optimizer collects comes back with the results of its waves."""
+"""An optimizer may collect DSPy's evidence of decisions. Workers send this evidence with the results of a wave."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from swarm_worker.replay.effects.registry import make_work
 
 
 def decides(predict: Any) -> Callable[[int], int]:
-    """A function that records its input, as a predictor with a decision does."""
+    """Returns a function that records evidence, as a predictor of DSPy does when it decides."""
 
     def decide(item: int) -> int:
         recorder = dspy.settings.get("_decision_evidence")
@@ -34,7 +34,7 @@ def decides(predict: Any) -> Callable[[int], int]:
 
 
 def collecting(items: list[int], max_errors: int = 1, collects: bool = True) -> Callable[[], Any]:
-    """A script: values, records, and their predictor."""
+    """Returns a script whose value is the results, the evidence, and the predictor to which the evidence belongs."""
 
     def script() -> Any:
         predict, log = dspy.Predict("text -> urgent"), list[Any]()
@@ -58,8 +58,8 @@ def worked(records: list[Record]) -> list[Record]:
 
 
 @pytest.mark.parametrize("count", [3, 20], ids=["in the plan", "in a worker"])
-def test_evidence_is_listed_in_the_order_of_the_items(count: int) -> None:
-    items = [count - number // 2 for number in range(count)]  # each of them twice
+def test_evidence_of_decisions_is_listed_in_the_order_of_the_examples(count: int) -> None:
+    items = [count - number // 2 for number in range(count)]  # each number occurs twice
     first = plan(collecting(items))
     last = plan(collecting(items), [*first.records, *worked(first.records)])
     assert (last.left, last.error) == (False, None)
@@ -69,7 +69,7 @@ def test_evidence_is_listed_in_the_order_of_the_items(count: int) -> None:
     assert all(caller is predict for caller, *_ in log), "the optimizer's own predictor"
 
 
-def test_collecting_evidence_makes_another_wave() -> None:
+def test_a_wave_that_collects_evidence_of_decisions_is_another_wave() -> None:
     recorded, bare = (plan(collecting([1, 2], collects=collects)) for collects in (True, False))
     assert {result.key for result in recorded.results}.isdisjoint(result.key for result in bare.results)
     assert bare.value[:2] == ([1, 2], [])
@@ -83,7 +83,9 @@ def test_collecting_evidence_makes_another_wave() -> None:
          "ValueError: -2 is negative"),
     ],
 )  # fmt: skip
-def test_evidence_of_a_failed_example(max_errors: int, raised: type[Exception], says: str) -> None:
+def test_an_example_that_fails_ends_a_compile_that_collects_evidence(
+    max_errors: int, raised: type[Exception], says: str
+) -> None:
     with pytest.raises(raised) as ended:
         plan(collecting([1, -2], max_errors))
     assert type(ended.value) is raised

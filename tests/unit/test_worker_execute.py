@@ -1,4 +1,4 @@
-"""A cell: its value or exception becomes a record."""
+"""The value or the exception of a cell becomes a record."""
 
 import contextlib
 import json
@@ -105,7 +105,7 @@ def test_a_line_of_a_file_that_is_neither_installed_nor_ours_is_the_users(file: 
 
 
 def location_in(file: str) -> str:
-    """The reported location of an exception in that file, called from here."""
+    """Returns the location that a report gives for an exception in that file, called from this file."""
     code = compile("raise ValueError", file, "exec")
     try:
         exec(code)
@@ -126,14 +126,14 @@ def test_a_serializable_exception_is_sent_unchanged() -> None:
 
 
 class Tagged(Exception):
-    """Its text is computed from its content."""
+    """An exception that computes its text from its arguments."""
 
     def __str__(self) -> str:
         return f"refused {self.args[0]!r}"
 
 
 class Sealed(Exception):
-    """A secret in an object that is not text."""
+    """An exception that holds a secret in a bytearray."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -243,7 +243,7 @@ def test_a_silent_provider_is_no_score_even_if_the_program_ignores_it(
     def function() -> str:
         ledger = current()
         assert ledger is not None
-        with contextlib.suppress(LMRateLimitError):  # as dspy.Parallel and bootstraps do
+        with contextlib.suppress(LMRateLimitError):  # dspy.Parallel and bootstraps suppress it, too
             around(ledger.around, SimpleNamespace(model="m"), UNANSWERED, block=unanswered)
         if stumbles:
             raise AttributeError("None has no answer")

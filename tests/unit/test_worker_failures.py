@@ -1,4 +1,4 @@
-"""When cells of a task fail, a worker itself decides which cells it still starts."""
+"""When cells of a task fail, the worker decides which cells it still starts."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def failed(number: int) -> Record:
         (10, 30, 10, True, True),
         (10, 60, 9, False, False),
         (10, 60, 10, True, True),
-        (10, 3, 1, False, False),  # a single error says too little about the other 57
+        (10, 3, 1, False, False),  # one error says too little about the other 57 cells
         (10, 3, 2, True, False),
         (1, 30, 1, False, True),
     ],

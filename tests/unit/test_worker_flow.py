@@ -1,4 +1,4 @@
-"""Flows have the same results in a thread and in an event loop."""
+"""A flow (a generator of steps) has the same results in a thread and in an event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_an_exception_of_a_step_is_raised_in_the_flow_and_by_the_flow(drive: Dri
 
 
 def test_stop_iteration_of_a_client_is_raised_unchanged() -> None:
-    """An exhausted list of made-up answers raises it. Python lets no StopIteration pass through a generator."""
+    """A client with a list of answers may raise StopIteration. Python turns it into RuntimeError in a generator."""
     error = StopIteration("no more answers")
 
     def inner() -> Flow[Any]:

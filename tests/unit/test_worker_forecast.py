@@ -1,4 +1,4 @@
-"""Values assumed for missing scores: forecasts, and the outlooks of scouts."""
+"""Scouts assume values for missing scores, from forecasts by the known scores."""
 
 from itertools import pairwise
 from statistics import NormalDist
@@ -23,7 +23,7 @@ def forecast(**scores: dict[str, float]) -> Forecast:
 
 
 def first(*scores: float) -> dict[str, float]:
-    """Scores on the first examples."""
+    """Returns these scores by the names of the first examples."""
     return dict(zip(examples(len(scores)), scores, strict=True))
 
 
@@ -42,11 +42,13 @@ MEANS: list[tuple[str, dict[str, dict[str, float]], float]] = [
 
 
 @pytest.mark.parametrize(("case", "known", "mean"), MEANS, ids=[row[0] for row in MEANS])
-def test_the_expected_mean(case: str, known: dict[str, dict[str, float]], mean: float) -> None:
+def test_known_scores_determine_the_expected_mean_of_an_evaluation(
+    case: str, known: dict[str, dict[str, float]], mean: float
+) -> None:
     assert forecast(**known).of("it", examples(10))[0] == pytest.approx(mean)
 
 
-def test_scores_of_several_evaluations_add_up() -> None:
+def test_scores_of_several_evaluations_of_a_program_add_up() -> None:
     made = forecast(it=first(1))
     made.add("it", {"1": 0, "2": 0})
     assert made.of("it", examples(10))[0] == pytest.approx(1 / 3)
@@ -74,14 +76,14 @@ DEVIATIONS: list[tuple[str, dict[str, dict[str, float]], int, float]] = [
 
 
 @pytest.mark.parametrize(("case", "known", "count", "deviation"), DEVIATIONS, ids=[row[0] for row in DEVIATIONS])
-def test_the_expected_deviation_of_a_forecast(
+def test_known_scores_determine_the_expected_deviation_of_a_forecast(
     case: str, known: dict[str, dict[str, float]], count: int, deviation: float
 ) -> None:
     assert forecast(**known).of("it", examples(count))[1] == pytest.approx(deviation)
 
 
 def deviations(*known: int) -> list[float]:
-    """Deviations for an evaluation of 100 examples after this number of scores, half of them 1."""
+    """Returns the expected deviations for 100 examples, of which so many have scores. Half of the scores are 1."""
     others: dict[str, dict[str, float]] = {f"{n}": {f"{n} {m}": m % 2 for m in range(100)} for n in range(RECENT)}
     return [forecast(**others, it=first(*[0, 1] * (count // 2))).of("it", examples(100))[1] for count in known]
 

@@ -1,4 +1,4 @@
-"""The guesses that a run can afford."""
+"""A round makes only as many guesses as the run can afford."""
 
 import pytest
 
@@ -16,7 +16,9 @@ ALLOWANCES: list[tuple[str, int, int, float]] = [
 
 
 @pytest.mark.parametrize(("case", "paid", "unneeded", "calls"), ALLOWANCES, ids=[row[0] for row in ALLOWANCES])
-def test_the_number_of_guesses_that_a_round_may_make(case: str, paid: int, unneeded: int, calls: float) -> None:
+def test_unneeded_guesses_lower_the_number_of_guesses_of_a_round(
+    case: str, paid: int, unneeded: int, calls: float
+) -> None:
     found = allowance(paid, unneeded)
     assert found == pytest.approx(calls)
     assert found <= 0 or unneeded + found == pytest.approx(WASTE * (paid + found))
@@ -35,7 +37,7 @@ CHOICES: list[tuple[str, float, list[tuple[str, int]], list[bool]]] = [
 
 
 @pytest.mark.parametrize(("case", "allowed", "guesses", "taken"), CHOICES, ids=[row[0] for row in CHOICES])
-def test_the_guesses_that_are_made(
+def test_guesses_are_made_while_their_calls_are_allowed(
     case: str, allowed: float, guesses: list[tuple[str, int]], taken: list[bool]
 ) -> None:
     choice = Guesses(allowed, PRICES)

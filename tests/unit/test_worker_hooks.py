@@ -1,4 +1,4 @@
-"""User code within a cell sees stock DSPy, whatever the plan around it replaced."""
+"""User code within a cell sees stock DSPy, although our hooks replace parts of DSPy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ def provider(request: Any) -> Provider:
 
 
 def inner(count: int = 20) -> list[Any]:
-    """More examples than a plan would run itself."""
+    """Returns more examples than a plan runs itself."""
     return [dspy.Example(question=f"{n}", answer=f"answer of {n}").with_inputs("question") for n in range(count)]
 
 
@@ -28,7 +28,7 @@ def right(example: Any, prediction: Any, trace: Any = None) -> bool:
 
 
 def holding() -> Any:
-    """A function that holds a predictor's forward, as GEPA's collection of traces does."""
+    """Returns a function that holds a predictor's `forward`, as GEPA does when it collects traces."""
     forward = dspy.Predict("question -> answer").forward
     return lambda example: forward(**example.inputs())
 
@@ -46,7 +46,7 @@ def test_replacements_of_stock_functions_count_and_are_sent_as_the_originals(pro
 
 
 class Cell(dspy.Module):
-    """A program whose forward does something with a predictor of its own."""
+    """A program whose `forward` calls `act` with its predictor."""
 
     def __init__(self, act: Callable[[Any], Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The imaginary provider: answers in the requested form, the same in every process, without a real call."""
+"""The imaginary provider answers in the requested form and equally in every process, without a real LM call."""
 
 import asyncio
 import enum
@@ -59,7 +59,7 @@ class Everything(dspy.Signature):
 
 @pytest.fixture
 def lm() -> Iterator[Any]:
-    """A model without a provider; every call to it is counted."""
+    """Yields an imaginary model that counts its calls."""
     model = dspy.LM("openai/nobody", api_base=NOWHERE, api_key="none", num_retries=0)
     calls: list[Any] = []
     with dspy.context(lm=model, disable_history=True), imagined(lambda lm, call, answer: calls.append(call)):
@@ -72,7 +72,7 @@ def lm() -> Iterator[Any]:
 def test_an_answer_has_the_requested_types(lm: Any, adapter: Any, letter: str) -> None:
     with dspy.context(adapter=adapter):
         told = dspy.Predict(Everything)(letter=letter)
-    assert len(lm.calls) == 1  # no second try with another adapter
+    assert len(lm.calls) == 1  # DSPy did not try another adapter
     assert told.kind in ("bill", "it's a; joke")
     assert told.level in (1, 2, 3)
     assert 0.5 <= told.confidence <= 1

@@ -1,4 +1,4 @@
-"""LiteLLM is imported where it is needed, by one thread, and nowhere else."""
+"""Only a process that needs LiteLLM imports it, in only one thread."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_a_call_waits_for_an_import_of_litellm_in_progress(guarded: bool) -> Non
     ],
     ids=str,
 )
-def test_the_models_that_litellm_serves(lm: dict[str, object], needs: bool) -> None:
+def test_litellm_serves_the_models_that_dspys_own_client_does_not_serve(lm: dict[str, object], needs: bool) -> None:
     assert client().needs_litellm(dspy.LM(**lm)) is needs
 
 

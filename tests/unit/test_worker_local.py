@@ -1,4 +1,4 @@
-"""The local driver: manifests as kubectl would take them, and a journal's folder."""
+"""The local driver reads manifests as kubectl does, and keeps its journal in a folder."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,7 +112,7 @@ def test_a_kustomization_may_generate_the_objects(tmp_path: Path, what: str) -> 
 
 
 def test_a_generator_makes_what_kustomize_makes(tmp_path: Path) -> None:
-    """Compared with `kubectl kustomize` on 30 November 2026."""
+    """The expected values are those of `kubectl kustomize` on 30 November 2026."""
     (tmp_path / "s.env").write_bytes(b'\xef\xbb\xbfF="q r" # c\n\n# note\n  G= b \nH\nI=\r\n')
     literals = ['A="x y"', "B='q'", 'C="odd', "D=a=b", "E="]
     generator = {"name": "code", "literals": literals, "envs": ["s.env"], "options": {"disableNameSuffixHash": True}}
@@ -140,7 +140,7 @@ def test_a_file_that_is_not_yaml_is_reported_by_its_line_only(tmp_path: Path) ->
     assert "sk-of-mine" not in str(refused.value)
 
 
-def test_a_key_in_the_environment_wins(tmp_path: Path) -> None:
+def test_a_key_in_the_environment_replaces_the_key_of_the_secret(tmp_path: Path) -> None:
     path = write(tmp_path, compilation(**KEY), SECRET)
     assert read(path, {"SWARM_API_KEY_STUDENT": "sk-2"}).keys == {"student": "sk-2"}
 
@@ -248,7 +248,7 @@ def test_a_run_goes_on_where_its_yaml_has_keys_and_values_that_json_writes_as_te
 
 
 @pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}, {"limits": {"cellSeconds": 5}}])
-def test_another_state_starts_a_new_run_in_the_same_folder(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_changed_files_or_spec_start_a_new_run_in_the_same_folder(tmp_path: Path, change: dict[str, Any]) -> None:
     folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
     folder.append(result(1))
     folder, second = opened(tmp_path / "j", manifest_of(tmp_path, **change))
@@ -318,7 +318,7 @@ def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_foreign_folder_is_not_taken_for_a_journal(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_taken_for_a_journal(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     (theirs / "sources").mkdir(parents=True)
     (theirs / "sources" / "mine.py").write_text("x = 1")
@@ -456,7 +456,7 @@ def test_a_round_starts_with_the_spending_before_it(costs: tuple[int | None, ...
     assert console.file.getvalue().splitlines() == [f"round 1  2 workers: 4 cells, {told}"]  # type: ignore[attr-defined]
 
 
-def test_only_the_first_result_is_journaled(tmp_path: Path) -> None:
+def test_only_the_first_result_of_a_cell_is_journaled(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     folder, request = opened(tmp_path / "j", manifest)
     driver = Driver(folder, request, Processes(folder, manifest), Watcher(), workers=1)
@@ -482,7 +482,7 @@ def test_only_the_first_result_is_journaled(tmp_path: Path) -> None:
 def test_a_killed_process_spent_at_least_what_its_results_cost(
     tmp_path: Path, allowance: dict[str, str], booked: int, spent: Spending
 ) -> None:
-    """Without reports in advance, each of its threads may have had an answer that it did not print."""
+    """If the process did not report its spending in advance, each thread may have lost one paid answer."""
     said = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=booked)).to_header())
     finished = Result(key=digest(1), outcome=Outcome.OK, usage=Usage(calls=1, prompt_tokens=20, completion_tokens=10))
     printed = (said, Record(RecordKind.RESULT, finished.to_header()))
@@ -558,7 +558,7 @@ def test_a_signal_handler_may_stop_while_a_process_starts(tmp_path: Path, monkey
     processes, start, started = Processes(folder, manifest), Launcher.start, []
 
     def interrupted(*arguments: Any) -> Launched:
-        processes.stop()  # as the handler does, in the same thread, within the lock
+        processes.stop()  # as the signal handler does, in the thread that holds the lock
         started.append(start(*arguments))
         return started[0]
 

@@ -1,4 +1,4 @@
-"""Scouts and their referee: the effects that join a round."""
+"""Scouts report effects to the plan, which decides which effects join the round."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def agreed(
     outlooks: Sequence[Outlook] = EXTREMES,
     **options: Any,
 ) -> list[int]:
-    """Numbers of the tasks that join the round when each scout does as the script says."""
+    """Returns the numbers of the tasks that join the round. Each scout runs the script."""
     found: list[int] = []
     names = {digest(number) for number in known}
     scout = look(names, lambda _, number: found.append(number), outlooks, **options)
@@ -128,7 +128,7 @@ def test_a_known_effect_is_reported_once_all_scouts_reach_it() -> None:
 
 
 def by_letter(scout: Scout, *numbers: int) -> bool:
-    """Each of the likely scouts needs its own effect."""
+    """Lets each of the likely scouts need another effect."""
     return sight(scout, numbers["CDEF".index(scout.letter)])
 
 
@@ -164,7 +164,7 @@ def test_a_round_takes_no_more_than_its_limit(limit: int, expected: list[int]) -
     assert agreed(lambda it: [sight(it, number) for number in range(4)], limit=limit) == expected
 
 
-def test_only_chosen_effects_join_a_round_and_others_are_no_disagreement() -> None:
+def test_effects_that_are_not_chosen_do_not_join_a_round_and_end_no_scout() -> None:
     asked: list[tuple[str, int]] = []
 
     def odd(sighting: Sighting) -> bool:
@@ -196,7 +196,7 @@ def test_a_silent_scout_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert agreed(lambda it: [sight(it, 1), it.letter == "A" or threading.Event().wait(), sight(it, 2)]) == [1]
 
 
-def test_no_scout_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scout_outlives_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     fork, pids = os.fork, list[int]()
 
     def noted() -> int:
@@ -211,6 +211,6 @@ def test_no_scout_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(pid, 0)
 
 
-def test_there_is_no_lookahead_from_another_thread() -> None:
+def test_a_plan_forks_no_scouts_from_another_thread() -> None:
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(look, set(), print, EXTREMES).result() is None

@@ -1,4 +1,4 @@
-"""Texts with the user's values are redacted before they are cut: half a secret could not be found."""
+"""Texts with the user's values are redacted before they are cut, since redaction does not find half a secret."""
 
 from collections.abc import Iterator
 from typing import Any

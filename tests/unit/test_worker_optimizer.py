@@ -1,4 +1,4 @@
-"""From the spec's union to a compile: the arguments of stock DSPy, the models that it calls, and refusals."""
+"""An optimizer of the spec becomes a compile of stock DSPy with its arguments and models, or is refused."""
 
 import sys
 from collections.abc import Iterator
@@ -35,13 +35,13 @@ DATA = Data(train=examples("train", 10), validation=examples("validation", 6), t
 
 
 def told(example: Any, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
-    """A metric with feedback."""
+    """A metric that returns a score and feedback."""
     score = float(prediction.category == example.category)
     return dspy.Prediction(score=score, feedback=f"It belongs to {example.category}.")
 
 
 class Billing(Triage):
-    """Needs no model to be scored."""
+    """A program that answers without a model."""
 
     def forward(self, ticket: str) -> Any:
         return dspy.Prediction(category="billing")
@@ -64,7 +64,7 @@ def provider() -> Iterator[RunningProvider]:
 
 @pytest.fixture
 def models(provider: RunningProvider) -> Iterator[Models]:
-    """Three models that tell themselves apart in the provider's log, and an empty cache."""
+    """Yields three models, with different names in the provider's log. DSPy's cache is empty."""
     provider.reset()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     made = Models(client("small", provider.url), client("large", provider.url), client("prompt", provider.url))
@@ -117,13 +117,13 @@ ATTRIBUTES = {
     },
     "bootstrapFewShotWithOptuna": {"num_candidate_programs": "num_candidate_sets"},
 }
-"""Parameters that a stock optimizer keeps under another name."""
+"""Parameters that a stock optimizer stores under another name."""
 OBJECTS = {"code_proposer", "instruction_proposer", "sampling_strategy", "selection_strategy"}
-"""Parameters for which stock gets an object: other tests check them."""
+"""Parameters for which stock DSPy gets an object. Other tests check them."""
 
 
 def stock_call(given: Optimizer, metric: Any, models: Models) -> Any:
-    """The call of the stock optimizer's `compile`, as a functools.partial."""
+    """Returns the call of the stock optimizer's `compile` as a functools.partial."""
     compiling: Any = prepare(given, metric, DATA, models)
     return compiling.__wrapped__
 
@@ -395,7 +395,7 @@ def test_optuna_has_a_seed(models: Models) -> None:
     assert optuna.create_study is stock_create_study
 
 
-# --- what is refused before anything is paid for -----------------------------------------------------------------
+# --- refusals before the first cost ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -568,7 +568,7 @@ def test_a_full_disk_does_not_count_as_a_failed_compile(custom: None) -> None:
 
 
 def score_of(value: Any) -> float | None:
-    """The baseline of a program on four examples, by a metric that returns this value for every second example."""
+    """Returns the baseline on four examples. The metric returns this value for every second example, else False."""
     progress = Progress()
     values = iter([value, False] * 100)
     nowhere = Models(client("a"), client("b"), client("c"))

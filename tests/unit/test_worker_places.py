@@ -1,4 +1,4 @@
-"""A payload names an object that stock shares between copies, because it cannot copy it, by its place."""
+"""Copies of a program share objects that DSPy cannot copy, such as clients. A payload names them by their place."""
 
 import json
 import sqlite3
@@ -36,7 +36,7 @@ def plan(program: Any, metric: Any = None) -> Any:
 
 
 def worker(program: Any, metric: Any = None) -> Any:
-    """This process as a worker, with a program of its own; nothing is loaded before a payload needs it."""
+    """Makes this process a worker with its own program. It loads the program when a payload needs it."""
     places.install(Places.lazy(lambda: {"program": program, "metric": metric}), "clients:program")
     return program
 
@@ -173,7 +173,7 @@ def wave(program: Any, metric: Any = None) -> Any:
 
 
 def late(program: Any) -> Any:
-    """A program that gets a client after its constructor."""
+    """Gives a program a client after the worker has recorded the program's places."""
     places.install(Places.of(program=program), "clients:program")
     program.search = clients.Retriever()
     return program
@@ -199,7 +199,7 @@ def test_an_object_that_cannot_be_serialized_is_named_with_its_path_and_a_remedy
 
 
 def test_a_client_changed_after_the_entrypoint_is_refused() -> None:
-    client = threading.local()  # of no class of the user's, cannot be pickled, has attributes
+    client = threading.local()  # no class of the user; cannot be pickled; has attributes
     client.limit = 3
     program = plan(clients.Holder(client))
     before = Walk().digest(program)

@@ -1,4 +1,4 @@
-"""Prefetching inside a bootstrap: the same demonstrations, no extra call, and most calls made in advance."""
+"""A bootstrap makes most calls in advance (prefetching), with the same demonstrations and without an extra call."""
 
 import contextlib
 import threading
@@ -33,7 +33,7 @@ def bootstrapped(
     ahead: bool,
     **given: Any,
 ) -> tuple[list[Any], int, int]:
-    """Demos of the compiled program, requests, and how many of the requests were prefetched."""
+    """Returns the demos of the compiled program, the number of requests, and how many of them were prefetched."""
     provider.reset()
     makers: list[threading.Thread] = []
     made = execution.execute

@@ -1,4 +1,4 @@
-"""Prices are those that DSPy would find, and are looked up once."""
+"""The worker finds the prices that DSPy would find, and looks each price up once."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Plan and worker as processes: their output, their ends, and the effect of SIGTERM."""
+"""Plan and worker, as processes, print records, end with exit codes and reasons, and react to SIGTERM."""
 
 import json
 import subprocess
@@ -104,7 +104,7 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A plan that needs a cell for each word."""
+    """Returns a plan that needs a cell for each word."""
     return planned(prog(tmp_path_factory.mktemp("plan")), " ".join(WORDS))
 
 
@@ -164,7 +164,7 @@ def test_a_plan_makes_tasks_workers_run_them_and_the_next_plan_makes_the_artifac
     report = json.loads(files["report.json"])
     assert set(files) == {"program.json", "report.json"}
     assert report["scores"]["baseline"] == 75.0
-    assert report["failedCells"] == 2  # the same cell in two evaluations
+    assert report["failedCells"] == 2  # one failed cell counts in each of two evaluations
     assert len(json.loads(files["program.json"])["predict"]["demos"]) == 4
 
 
@@ -192,7 +192,7 @@ def test_the_output_holds_only_records_whatever_user_code_prints(tmp_path: Path,
     assert "printed by the program" in work.errors
 
 
-def test_other_data_or_program_is_drift(tmp_path: Path) -> None:
+def test_changed_data_or_program_ends_the_next_plan(tmp_path: Path) -> None:
     pod = prog(tmp_path)
     pod.journal = planned(pod, "a b").records(RecordKind.PLAN)
     ended = pod.plan(WORDS="a c")
@@ -211,7 +211,7 @@ def test_results_of_an_unfinished_plan_belong_to_its_data_and_program(tmp_path: 
     assert again.records(RecordKind.BOUND) == again.records(RecordKind.RESULT) == []
 
 
-def test_another_optimizer_of_the_users_own_is_drift(tmp_path: Path) -> None:
+def test_a_changed_optimizer_of_the_user_ends_the_next_plan(tmp_path: Path) -> None:
     custom = "def compile(student, trainset, valset, metric):\n    return student\n"
     pod = prog(tmp_path, optimizer={"custom": {"entrypoint": "own_optimizer:compile"}})
     module(tmp_path, custom, "own_optimizer.py")
@@ -222,7 +222,7 @@ def test_another_optimizer_of_the_users_own_is_drift(tmp_path: Path) -> None:
     assert pod.plan(WORDS="a").said == (ExitCode.BAD_INPUT, "OptimizerInvalid")
 
 
-def test_a_program_that_differs_from_process_to_process_is_drift(tmp_path: Path) -> None:
+def test_a_program_that_differs_from_process_to_process_ends_the_next_plan(tmp_path: Path) -> None:
     random = PROG.replace("super().__init__()", "super().__init__()\n        self.salt = os.urandom(8)")
     pod = prog(tmp_path, random)
     first = planned(pod, "a")
@@ -244,7 +244,9 @@ def test_a_program_that_differs_from_process_to_process_is_drift(tmp_path: Path)
         ),
     ],
 )
-def test_ends_of_a_plan(tmp_path: Path, text: str, said: tuple[int, str | None], says: str | None) -> None:
+def test_a_plan_that_cannot_use_its_program_names_the_reason(
+    tmp_path: Path, text: str, said: tuple[int, str | None], says: str | None
+) -> None:
     ended = prog(tmp_path, text).plan(WORDS="a")
     assert ended.said == said, ended.errors
     assert ended.complete
@@ -287,13 +289,13 @@ def test_without_its_request_a_process_fails_and_may_be_repeated(tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "threads", "said", "results"),
     [
-        ("rate-1 a b c", 2, (1, "ProviderFailed"), 3),  # a failed cell does not stop the others
+        ("rate-1 a b c", 2, (1, "ProviderFailed"), 3),  # the other cells go on after a failed cell
         ("memory a", 1, (1, "InfrastructureFailed"), 0),
         ("generator a", 1, (64, "ResultNotPortable"), 0),
         ("exits a", 1, (64, "ProgramExits"), 0),
     ],
 )
-def test_ends_of_a_worker(
+def test_a_worker_that_cannot_finish_its_cells_names_the_reason(
     tmp_path: Path, asked: Ended, words: str, threads: int, said: tuple[int, str], results: int
 ) -> None:
     ended = worked(prog(tmp_path, **{"swarm.threadsPerPod": threads}), asked, words)
@@ -344,7 +346,7 @@ process.end(SwarmError("the wave is refused"))
 
 
 def test_all_output_of_a_process_is_redacted(tmp_path: Path) -> None:
-    """The secret is also a word of the protocol: words of the protocol stay."""
+    """The secret equals a word of the contract. Such a word stays where the contract requires it."""
     ended = run_python(TELLING, SWARM_TERMINATION_LOG=str(tmp_path / "log"))
     [record] = printed(ended.stdout)
     assert record.header == {"kind": "wave", "notes": ["the (key)"], "more": {"deep": ["a (key)", 1, None]}}
@@ -361,7 +363,7 @@ def test_a_pod_runs_the_slice_of_its_index(tmp_path: Path, asked: Ended) -> None
     assert sorted(keys) == sorted(task_of(asked).cells[WORDS.index(word)].key for word in "bc")
 
 
-def test_a_cell_with_another_digest_in_the_worker_is_drift(tmp_path: Path, asked: Ended) -> None:
+def test_a_cell_with_another_digest_in_the_worker_ends_the_worker(tmp_path: Path, asked: Ended) -> None:
     pod, task = prog(tmp_path), task_of(asked)
     other = task.model_copy(update={"cells": [task.cells[0].model_copy(update={"key": "0" * 32})]})
     header = other.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -374,9 +376,9 @@ def test_a_cell_with_another_digest_in_the_worker_is_drift(tmp_path: Path, asked
 
 @pytest.mark.parametrize("command", ["work", "plan"])
 def test_a_cell_that_blocks_all_threads_ends_its_process(tmp_path: Path, asked: Ended, command: str) -> None:
-    """It prints where the cell was, but no termination message: the end counts as the cell's own fault."""
+    """The process prints the cell's line but no termination message, so the operator blames the cell."""
     pod = prog(tmp_path, **{"limits": {"cellSeconds": 1}, "swarm.threadsPerPod": 1})
-    words = " ".join(["a"] * 16 + ["regex"])  # after the lines of the rehearsal
+    words = " ".join(["a"] * 16 + ["regex"])  # the rehearsal uses the first 16 examples
     ended = worked(pod, asked, "a regex") if command == "work" else pod.plan(WORDS=words, SWARM_LOOKAHEAD="0")
     assert ended.said == (ExitCode.FAILED, "no commit"), ended.errors
     assert "in forward" in ended.errors
@@ -406,7 +408,7 @@ class Program(Program):
 def test_under_limits_a_fork_that_makes_an_lm_call_ends_the_process(
     tmp_path: Path, asked: Ended, command: str, words: str
 ) -> None:
-    """This holds however the program reacts: the result would differ from that without limits."""
+    """The process ends whatever the program does about the error. Otherwise limits would change the result."""
     pod, limits = prog(tmp_path, PROG + FORKS), {"SWARM_ALLOWANCE": '{"calls":9}'}
     ended = (
         worked(pod, asked, words, **limits)
@@ -422,8 +424,8 @@ def test_under_limits_a_fork_that_makes_an_lm_call_ends_the_process(
 
 
 @pytest.mark.parametrize("command", ["work", "plan"])
-def test_processes_of_user_code_end_as_in_stock(tmp_path: Path, asked: Ended, command: str) -> None:
-    """User code sends the SIGTERM itself: a process that it forks does not use our handler."""
+def test_processes_that_user_code_forks_end_as_in_stock(tmp_path: Path, asked: Ended, command: str) -> None:
+    """User code may send SIGTERM to a process that it forked. This process does not run our signal handler."""
     pod = prog(tmp_path)
     ended = worked(pod, asked, "forks") if command == "work" else pod.plan(WORDS="forks", SWARM_LOOKAHEAD="0")
     assert ended.said == (0, None), ended.errors
@@ -471,7 +473,7 @@ def test_after_the_grace_period_a_cell_in_flight_is_dropped(tmp_path: Path, aske
     assert outcomes(ended) == [Outcome.OK]
 
 
-def test_a_worker_lingers_after_its_commit(tmp_path: Path, asked: Ended) -> None:
+def test_a_worker_waits_after_its_commit_so_that_its_log_can_be_read(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
     process = started(pod, asked, "a waits-1", SWARM_GRACE_SECONDS="0", SWARM_LINGER_SECONDS="3600")
     until(process, tmp_path / "began-waits-1")
@@ -510,7 +512,7 @@ main(["COMMAND"])
 
 @pytest.mark.parametrize("command", ["plan", "work"])
 def test_sigterm_ends_a_starting_process(tmp_path: Path, command: str) -> None:
-    """Without a handler, a container's first process would ignore it and work on until it is killed."""
+    """The first process of a container ignores SIGTERM without a handler, and would work until it is killed."""
     ended = run_python(STARTING.replace("COMMAND", command), tmp_path, SWARM_TWIN="0")
     assert ended.returncode == ExitCode.INTERRUPTED, ended.stderr
 

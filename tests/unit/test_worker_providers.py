@@ -1,4 +1,4 @@
-"""Requests to each provider from the settings of docs/providers.md, recorded by a server."""
+"""The settings of docs/providers.md lead to the right requests to each provider. A server records the requests."""
 
 import asyncio
 import gc
@@ -28,13 +28,13 @@ from swarm_worker.client.prices import keep_offline
 from swarm_worker.errors import BadInput
 from swarm_worker.user.models import make_models, take_keys
 
-# LiteLLM leaves connections and an event loop behind.
+# LiteLLM leaves connections and an event loop open, and Python warns of them.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(autouse=True)
 def swept() -> Iterator[None]:
-    """Closes the event loop that LiteLLM leaves behind: in a test of another file it would be an error."""
+    """Closes the event loop that LiteLLM leaves open. Otherwise a test of another file would fail by its warning."""
     yield
     with warnings.catch_warnings(), suppress(RuntimeError):
         warnings.simplefilter("ignore")
@@ -51,10 +51,10 @@ PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding=
 
 @dataclass
 class Listener:
-    """The received requests.
+    """Holds the requests that the server received.
 
     Attributes:
-        tokens: sent by Google's client to prove its identity.
+        tokens: the tokens that Google's client sent to prove its identity.
     """
 
     url: str
@@ -64,7 +64,7 @@ class Listener:
 
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """A server that refuses every request, so that none is sent twice. At /token it gives one to a service account."""
+    """A server that refuses every request, so DSPy sends none twice. At /token, it gives service accounts a token."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -115,7 +115,7 @@ def client(model: str, endpoint: str | None, key: str | None = KEY, **parameters
 def recorded(
     listener: Listener, model: str, path: str, key: str | None = KEY, **parameters: Any
 ) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """Path, headers and body of the one request."""
+    """Calls a model, and returns path, headers and body of its one request."""
     listener.requests.clear()
     with pytest.raises(Exception, match="no"):
         client(model, listener.url + path, key, **parameters)("Say hello.")
@@ -153,7 +153,7 @@ def test_each_provider_gets_its_own_form_of_request(
 
 
 def assert_told(model: str, *words: str) -> None:
-    """The table's row for the model's provider has these words."""
+    """Asserts that the row of the model's provider in docs/providers.md has these words."""
     [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{model.partition('/')[0]}` ")]
     for word in (model, *words):
         assert f"`{word}`" in row
@@ -170,7 +170,7 @@ NOT_HERE = "LiteLLM asks this provider with a package that is not installed here
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Hides any identity of this machine."""
+    """Removes environment variables that give this machine an identity in a cloud."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "GOOGLE_", "VERTEXAI_")):
             monkeypatch.delenv(name)
@@ -178,7 +178,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def account(listener: Listener, token: str = "/token", project: str = "accounts") -> str:
-    """A service account's key, as Google gives it; its tokens come from the recording server."""
+    """Writes a service account's key, as Google gives it. The key's token address is the recording server."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -271,7 +271,7 @@ def test_a_missing_package_is_reported_before_the_first_call(
 def test_an_identity_unknown_to_google_is_not_tried_again(
     listener: Listener, nobody: pytest.MonkeyPatch, variable: str, token: str, says: str
 ) -> None:
-    """LiteLLM takes it for a broken connection, which would be repeated."""
+    """LiteLLM reports an unknown identity as a broken connection, and a broken connection would be repeated."""
     pytest.importorskip("google.auth", reason=NOT_HERE)
     nobody.setenv(variable, token if variable.startswith("GOOGLE") else account(listener, token, "unknown"))
     lm = client(GEMINI, listener.url, None, region="europe-west4", more={"vertex_project": variable.lower()})

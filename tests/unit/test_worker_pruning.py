@@ -1,4 +1,4 @@
-"""Pruning: the evaluations of an arg max that have lost, the cells requested next, and the same winner."""
+"""Pruning leaves out cells of evaluations that can no longer win, and finds the same winner as without pruning."""
 
 import json
 import math
@@ -37,13 +37,13 @@ UNIT = Range(0, 1)
 
 @pytest.fixture(autouse=True)
 def shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Round numbers; `make bench-pruning` tunes the real ones."""
+    """Sets the constants of pruning to round numbers. `make bench-pruning` tunes the real constants."""
     monkeypatch.setattr(policy, "PART", 0.2)
     monkeypatch.setattr(policy, "LEADERS", 3)
 
 
 def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -> Standing:
-    """A digit for each example, in tenths (x: 1.0); ".": unknown."""
+    """Returns an evaluation with these scores. A digit is a score in tenths, "x" is 1.0, and "." is unknown."""
     known = {at: 1.0 if score == "x" else int(score) / 10 for at, score in enumerate(scores) if score != "."}
     return Standing(tuple(map(str, range(len(scores)))), known, frozenset(failed), max_errors)
 
@@ -56,15 +56,15 @@ def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -
     [
         ([], []),
         (["...."], []),
-        (["xxxx", "...."], [1]),  # the first wins a tie
+        (["xxxx", "...."], [1]),  # the first evaluation wins a tie
         (["....", "xxxx"], []),
         (["....", "xxxx", "...."], [2]),
         (["xxx0", "x..."], []),
-        (["xxx0", "0..."], [1]),  # 75 at most, later
-        (["0...", "xxx0"], []),  # 75 at most, earlier
+        (["xxx0", "0..."], [1]),  # reaches 75 at most, and is later
+        (["0...", "xxx0"], []),  # reaches 75 at most, but is earlier
         (["00..", "xxx0"], [0]),
-        (["xx00", "000x"], []),  # complete: nothing to spare
-        (["xx..", "000."], [1]),  # 50 at least, 25 at most
+        (["xx00", "000x"], []),  # has no missing cell
+        (["xx..", "000."], [1]),  # the first reaches at least 50, the second at most 25
         (["xx..", "00.."], [1]),
         (["00..", "xx.."], []),
         (["00..", "xxx."], [0]),
@@ -86,7 +86,9 @@ def test_evaluations_that_cannot_win_have_lost(evaluations: list[str], losers: l
     ],
     ids=str,
 )
-def test_the_bounds_of_a_score(limits: Range, best: str, scores: str, has_lost: bool) -> None:
+def test_the_range_of_scores_determines_which_evaluations_have_lost(
+    limits: Range, best: str, scores: str, has_lost: bool
+) -> None:
     assert lost([standing(best * 2), standing(scores)], limits) == ({1} if has_lost else set())
 
 
@@ -100,9 +102,9 @@ def test_failed_examples_score_0_whether_that_is_high_or_low() -> None:
     ("failed", "max_errors", "has_lost"),
     [
         ([], 2, True),
-        ([0], 2, False),  # the missing ones may fail, too: then stock ends the compile
+        ([0], 2, False),  # if missing cells fail, too, stock ends the compile
         ([0], 4, False),
-        ([0], 5, True),  # so many cannot
+        ([0], 5, True),  # there are too few missing cells for so many errors
         ([0, 1], 3, False),
     ],
     ids=str,
@@ -117,7 +119,7 @@ def test_evaluations_that_might_end_the_compile_are_not_pruned(
 
 
 def test_scores_that_differ_only_by_rounding_are_not_pruned() -> None:
-    """12.125 of 100 becomes 12.12 or 12.13: nobody can tell which, from a sum whose order is not known."""
+    """DSPy rounds 12.125 to 12.12 or 12.13. The result depends on the order of the sum, which pruning does not know."""
     best = Standing(tuple(map(str, range(800))), {at: float(at < 97) for at in range(800)})
     behind = Standing(best.examples, {at: float(at < 96) for at in range(799)})
     assert lost([best, behind], UNIT) == set()
@@ -126,7 +128,7 @@ def test_scores_that_differ_only_by_rounding_are_not_pruned() -> None:
 # --- cells requested next ----------------------------------------------------------------------------------------
 
 
-def test_few_cells_are_requested_at_once() -> None:
+def test_the_last_few_cells_are_requested_together() -> None:
     found = [standing("x" * 10), standing("." * 10)]
     assert wanted([standing("0" * 10), *found[1:]], UNIT, few=10) == {1: list(range(10))}
     assert wanted([standing("0" * 10), *found[1:]], UNIT, few=9) == {1: [0, 1]}
@@ -141,7 +143,7 @@ def test_the_hardest_examples_come_first() -> None:
 @pytest.mark.parametrize(
     ("evaluations", "cells"),
     [
-        # By its known scores, an evaluation equals the best, is a little behind, or far behind.
+        # By its known scores, an evaluation is as good as the best, a little worse, or much worse.
         (["xxxxxxx000", "xxx......."], [0, 7]),
         (["xxxxxxx000", *["xxx......."] * 4], [0, 7, 7, 7, 7]),
         (["xxxxxxx000", *["xxx......."] * 3, "xx0......."], [0, 7, 7, 7, 3]),
@@ -163,8 +165,8 @@ def test_evaluations_that_may_tie_by_rounding_are_finished() -> None:
     assert wanted([Standing(both, {0: 0.0}), Standing(both, {0: 0.5, 1: 0.50002})], UNIT, few=0) == {0: [1]}
 
 
-def test_a_greater_range_has_a_greater_margin() -> None:
-    """A sum of billions has no exact fourth decimal."""
+def test_a_greater_range_of_scores_has_a_greater_margin_for_rounding() -> None:
+    """A floating-point sum of billions has no exact fourth decimal."""
     best = Standing(("0", "1"), {0: 1e9, 1: 0.000104})
     assert lost([best, Standing(best.examples, {0: 0.000096})], Range(0, 1e9)) == set()
 
@@ -182,7 +184,7 @@ VALUES = st.sampled_from([0.0, 1.0, 1.0, 1.0, 0.5, 0.1, 0.7, 1 / 3])
 
 @st.composite
 def matrices(draw: Any) -> list[list[float]]:
-    """Scores by candidate and example; many ties."""
+    """Draws scores by candidate and example, with many ties."""
     examples = draw(st.integers(1, 30))
     found: list[list[float]] = draw(
         st.lists(st.lists(VALUES, min_size=examples, max_size=examples), min_size=1, max_size=12)
@@ -191,7 +193,7 @@ def matrices(draw: Any) -> list[list[float]]:
 
 
 def stocks(scores: Sequence[float]) -> float:
-    """The score as `dspy.Evaluate` computes it."""
+    """Returns the score as `dspy.Evaluate` computes it."""
     return round(100 * sum(scores) / len(scores), 2)
 
 
@@ -225,7 +227,7 @@ def test_the_winner_is_the_first_of_the_best(matrix: list[list[float]], known: s
     assert rounds <= (1 if few == FEW and len(matrix) * size <= FEW else 12)
 
 
-# --- a contest ----------------------------------------------------------------------------------------------------
+# --- evaluations that compete -------------------------------------------------------------------------------------
 
 
 def entrant(name: str, scores: str) -> Entrant:
@@ -236,7 +238,7 @@ def asked(contest: Contest, *at: Entrant) -> dict[str, set[str]]:
     return {found.digest: keys for found, keys in contest.decide(*at)}
 
 
-def test_a_contest_is_in_the_order_of_the_optimizer() -> None:
+def test_evaluations_compete_in_the_order_of_the_optimizer() -> None:
     contest = Contest(UNIT, few=0)
     contest.is_on = True
     contest.sighted(entrant("b", "xxxx"))
@@ -290,7 +292,7 @@ Table = Sequence[float | None]
 
 
 class Scripted(dspy.Module):
-    """A program with fixed scores; None: fails. Programs of different names share no cells."""
+    """A program with a fixed score for each example; None means that it fails. Its name keeps its cells apart."""
 
     def __init__(self, name: str, scores: Table) -> None:
         super().__init__()
@@ -315,7 +317,7 @@ def evaluated(name: str, scores: Table, max_errors: int = 3) -> Any:
 
 
 def search(matrix: Sequence[Table], after: float, max_errors: int = 3) -> tuple[int, list[float]]:
-    """The number of the first of the best, as stock optimizers look for it; and the scores that it was shown."""
+    """Returns the number of the first best candidate, as stock optimizers find it, and the scores that it saw."""
     best, shown = -1, list[float]()
     for number, scores in enumerate(matrix):
         score = evaluated(f"candidate {number} after {after}", scores, max_errors).score
@@ -329,7 +331,7 @@ Script = Callable[[Contest | None], Any]
 
 
 def searching(matrix: Sequence[Table], max_errors: int = 3) -> Script:
-    """A baseline, and an optimizer whose candidates are made from it; ("failed", why) where that raises."""
+    """Returns a script: a baseline, and an optimizer that starts from it. The value is ("failed", why) if it raises."""
 
     def script(contest: Contest | None) -> Any:
         baseline = evaluated("baseline", BASELINE).score
@@ -346,7 +348,7 @@ def pruning() -> Contest:
 
 
 def worked(planned: Planned) -> list[Record]:
-    """The results of workers for a plan's tasks."""
+    """Runs a plan's tasks as workers do, and returns the results."""
     blobs = {record.header["key"]: record.body for record in planned.of(RecordKind.BLOB)}
     records: list[Record] = []
     answers = Answers(CODEC, lambda key: None, records.append)
@@ -361,17 +363,17 @@ def worked(planned: Planned) -> list[Record]:
 
 @dataclass
 class Ran:
-    """A script's last plan, and the cells of its rounds."""
+    """Holds a script's last plan, and the number of cells of each round."""
 
     last: Planned
     cells: list[int]
 
 
 def ran(script: Script, contest: Callable[[], Contest | None], lost_results: int = 0, **options: Any) -> Ran:
-    """Plans and works until the script ends.
+    """Runs plans and workers until the script ends.
 
     Args:
-        lost_results: of each round, at most; as if its workers had died.
+        lost_results: how many results of each round are lost at most, as if workers had died.
     """
     journal: list[Record] = []
     cells: list[int] = []
@@ -388,7 +390,7 @@ def ran(script: Script, contest: Callable[[], Contest | None], lost_results: int
 
 EASY = [1.0] * 16
 BASELINE, GOOD, WORSE, BAD = ([*EASY, *map(float, hard)] for hard in ("0000", "1101", "1100", "0100"))
-"""The last examples are hard."""
+"""Scores of four programs. Only the last examples are hard."""
 
 
 @pytest.mark.parametrize(
@@ -430,7 +432,7 @@ def test_a_lost_evaluation_is_shown_to_the_optimizer_as_a_bound() -> None:
     assert sum(map(len, found.last.engine.results.spared.values())) == 16
 
 
-def test_a_bound_is_no_score_that_was_reached() -> None:
+def test_a_bound_of_a_pruned_evaluation_is_not_taken_for_its_score() -> None:
     program = dspy.Predict("number -> score")
     devset = [dspy.Example(number=at).with_inputs("number") for at in range(2)]
     progress = Progress(compiling=True, validation=devset)
@@ -477,7 +479,7 @@ def test_failing_examples_end_the_compile_as_without_pruning(max_errors: int) ->
         told, expected = (each.last.engine.tally.told(str) for each in (found, whole))
         assert told is not None
         assert expected is not None
-        told = told.model_copy(update={"examples": expected.examples})  # the omitted cells
+        told = told.model_copy(update={"examples": expected.examples})  # pruning leaves out some failed cells
         assert told == expected, "all of the evidence"
 
 
@@ -558,7 +560,7 @@ def test_an_evaluation_without_errors_passes_if_none_is_tolerated() -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_only_plain_numbers_compete(odd: Any, wrapped: bool) -> None:
+def test_only_evaluations_with_plain_numbers_as_scores_compete(odd: Any, wrapped: bool) -> None:
     def standing(score: Any) -> Standing | None:
         wave = Evaluation(lambda item: item, [1], 10)
         value = Outcome.OK, (dspy.Prediction(), dspy.Prediction(score=score) if wrapped else score)
@@ -570,14 +572,14 @@ def test_only_plain_numbers_compete(odd: Any, wrapped: bool) -> None:
     assert [found and found.scores[0] for found in map(standing, (True, 1, 0.5))] == [1.0, 1.0, 0.5]
 
 
-# --- when a limit has ended the run -------------------------------------------------------------------------------
+# --- runs that a limit has ended ----------------------------------------------------------------------------------
 
 
 def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table, **options: Any) -> str:
-    """The name of the best program that a last plan finds.
+    """Returns the name of the best program that the last plan finds.
 
     Args:
-        lacking: of how many of its examples each candidate has no result.
+        lacking: how many results each candidate lacks.
     """
     script = searching(matrix)
     first = plan(partial(script, None), small=0)
@@ -614,7 +616,7 @@ def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table
         ([WORSE, GOOD, WORSE], [0, 20, 0], "candidate 0"),
         ([GOOD, GOOD, GOOD], [20, 0, 0], "candidate 1"),
         ([GOOD, GOOD], [1, 20], "student"),
-        ([BAD, BASELINE], [1, 0], "student"),  # as good as it, and later
+        ([BAD, BASELINE], [1, 0], "student"),  # is as good as the student, but later
     ],
     ids=str,
 )
@@ -634,7 +636,7 @@ def test_only_the_validation_set_counts_and_its_order_does_not() -> None:
 
 
 def test_later_changes_by_the_optimizer_leave_the_best_so_far_unchanged() -> None:
-    """InferRules writes into the signature's class, which copies share."""
+    """InferRules changes the class of a signature, and copies of a program share this class."""
     program = dspy.Predict("number -> score")
     before = program.signature.instructions
     progress = Progress(keeps_best=True)

@@ -1,4 +1,4 @@
-"""DSPy's records of LM calls: an example finds its own, and a read of others ends the run."""
+"""An example finds its own entries in DSPy's history and trace. Reading entries of other examples ends the run."""
 
 import io
 import threading
@@ -27,7 +27,7 @@ ASK = dspy.Predict("text -> label")
 
 @pytest.fixture
 def lm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The student of a process that watches what is read, as plans and workers do."""
+    """Yields the student model of a process that notices reads of DSPy's history, as plans and workers do."""
     take_over(monkeypatch)
     monkeypatch.setattr(base_lm, "GLOBAL_HISTORY", [])
     monkeypatch.setattr(Prediction, "get_lm_usage", Prediction.get_lm_usage)
@@ -44,7 +44,7 @@ def lm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def cell(lm: Any, function: Callable[[], Any], **given: Any) -> Any:
-    """The value of a cell with this function; raises an error that ends the run."""
+    """Runs a cell with this function and returns its value. Raises an error that would end the run."""
     answers = Answers(CODEC, lambda key: None, lambda record: None)
     record = run_cell(digest(1), function, (), answers, lm=lm, **given)
     result = Result.model_validate(record.header)
@@ -90,14 +90,14 @@ def copied() -> int:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_an_example_finds_its_own_records(lm: Any, name: str) -> None:
+def test_an_example_finds_its_own_history_and_trace(lm: Any, name: str) -> None:
     read, expected = OWN[name]
 
     def program() -> Any:
         ask()
         return read()
 
-    for _ in range(2):  # the second time after another example
+    for _ in range(2):  # the second example runs after the first
         assert cell(lm, program) == expected
 
 
@@ -197,7 +197,7 @@ def test_an_entry_that_an_example_returns_keeps_its_type(lm: Any) -> None:
         _ = entry["usage"]
 
 
-def test_a_history_travels_as_a_list(lm: Any) -> None:
+def test_a_history_is_sent_as_a_list(lm: Any) -> None:
     copied = CODEC.loads(CODEC.dumps({"entries": recorded.Recorded("it", [1, 2])}))
     assert copied == {"entries": [1, 2]}
 

@@ -1,4 +1,4 @@
-"""Errors that end a run at once, and errors that are repeated: it depends on earlier answers of the address."""
+"""A permanent error ends a run at once if the address has never answered. Otherwise the request is repeated."""
 
 import asyncio
 import errno
@@ -41,7 +41,7 @@ ADDRESS = "openai/m", "http://m/v1"
 
 
 def begun(has_answered: bool, tell: Callable[[Record], None] = lambda record: None) -> Refusals:
-    """The state of a process whose journal says that the address of REQUEST has answered, or nothing."""
+    """Returns the state of a process. Its journal says whether the address of REQUEST has answered."""
     return Refusals(lambda key: has_answered and key == key_of(ADDRESS), tell, pauses=(0, 0))
 
 
@@ -59,7 +59,7 @@ MISSING = caused(LMTransportError("no"), ImportError("Missing boto3. Run 'pip in
 
 
 def sending(*outcomes: Exception | None) -> tuple[Callable[[], Usage], list[Exception | None]]:
-    """Sends with these outcomes, one after the other."""
+    """Returns a function that sends with these outcomes, one after the other, and the outcomes left."""
     left = list(outcomes)
 
     def send() -> Usage:
@@ -71,7 +71,7 @@ def sending(*outcomes: Exception | None) -> tuple[Callable[[], Usage], list[Exce
 
 
 def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], is_async: bool) -> str:
-    """The outcome of a request, and the number of unused attempts."""
+    """Sends a request. Returns its outcome and the number of unused attempts."""
     send, left = sending(*outcomes)
 
     async def async_send() -> Usage:
@@ -178,8 +178,8 @@ def test_a_package_that_cannot_be_imported_is_missing(error: Exception, is_missi
     ("endpoint", "error", "goes_on", "swallows", "is_doubted"),
     [
         ("http://other/v1", BAD, False, False, True),
-        ("http://other/v1", BAD, True, False, False),  # the program has something else
-        ("http://other/v1", BAD, True, True, True),  # a bootstrap goes on after anything
+        ("http://other/v1", BAD, True, False, False),  # the program has its error from somewhere else
+        ("http://other/v1", BAD, True, True, True),  # a bootstrap goes on after any error
         ("http://other/v1", ContextWindowExceededError(), False, False, False),
         ("http://m/v1", BAD, False, False, False),
     ],

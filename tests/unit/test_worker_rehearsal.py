@@ -1,4 +1,4 @@
-"""A rehearsal in two processes with different hash seeds: differences that it must find or must ignore."""
+"""A rehearsal in two processes with different hash seeds finds harmful differences, and ignores harmless ones."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ from swarm_worker.user.data import Compilation, Data
 
 @pytest.fixture(autouse=True)
 def no_modules_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All test modules of this process count as the user's, and would have to be inspected."""
+    """Lets only this module count as the user's. Otherwise the rehearsal would inspect all loaded test modules."""
     monkeypatch.setattr(shared_state, "users_modules", lambda: iter([(__name__, sys.modules[__name__])]))
 
 
@@ -293,7 +293,7 @@ json.dump({name: seen(name) for name in sys.argv[1:]}, sys.stdout)
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """name -> observations of a module by two processes; they see all modules, because a start is slow."""
+    """Returns two processes' observations of each module. One process reads all modules, since starts are slow."""
     folder = tmp_path_factory.mktemp("modules")
     modules = {name: f"m{number}" for number, name in enumerate([*FOUND, *QUIET])}
     for name, file in modules.items():
@@ -330,11 +330,11 @@ def test_an_endless_run_of_an_example_is_ended(seen: Any) -> None:
     assert sum("example 1, LM call" in observation.place for observation in mine) == 2 * CALLS
 
 
-# --- traces of a rehearsal, and reports about traces of examples --------------------------------------------------
+# --- state that a rehearsal or an example leaves behind -----------------------------------------------------------
 
 
 class Remembers:
-    """A metric with a memory."""
+    """A metric that remembers the questions that it has seen."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
@@ -385,12 +385,12 @@ def test_a_rehearsal_leaves_no_traces(capfd: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(("examples", "runs"), [(1, 16), (3, 18), (8, 16), (50, 16)])
-def test_few_examples_run_more_often(examples: int, runs: int) -> None:
+def test_the_rehearsal_runs_each_of_few_examples_more_often(examples: int, runs: int) -> None:
     assert len(rehearsed(count=examples).runs) == runs
 
 
 class Program(Plain):
-    """Runs a test's action on the second example."""
+    """A program that runs a test's action on the second example."""
 
     act: Any = staticmethod(lambda program: None)
 
@@ -630,7 +630,7 @@ def test_state_that_other_examples_would_read_is_refused(kind: Kind, custom: boo
     return None
 
 
-# --- comparing ----------------------------------------------------------------------------------------------------
+# --- comparison of two processes ----------------------------------------------------------------------------------
 
 A, B = Observation("spec.data.train, example 1", "a", "one"), Observation("spec.data.train, example 2", "b", "two")
 LONG = "x" * 500

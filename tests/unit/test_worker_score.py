@@ -1,4 +1,4 @@
-"""Values that a metric may return: as in stock DSPy, if finite."""
+"""A metric may return any finite value that stock DSPy accepts as a score."""
 
 import decimal
 import functools
@@ -28,7 +28,7 @@ class Judge:
 
 
 def stock(score: Any) -> float:
-    """The score as dspy.Evaluate computes it from this value twice."""
+    """Returns the score that dspy.Evaluate computes if the metric returns this value for two examples."""
     evaluate = dspy.Evaluate(devset=[dspy.Example(a=1).with_inputs("a")] * 2, metric=lambda *_: score, num_threads=1)
     return float(evaluate(lambda a: dspy.Prediction()).score)
 

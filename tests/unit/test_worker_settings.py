@@ -1,4 +1,4 @@
-"""dspy.settings of user code: in force in every cell, part of its digest, and never against the spec."""
+"""dspy.settings of user code are in force in every cell and part of its digest, but never replace the spec's."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -68,7 +68,7 @@ def test_a_setting_is_in_force_and_part_of_the_digest(given: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("name", ["usage_tracker", "caller_modules", "caller_predict", "swarm_ledger"])
-def test_settings_made_during_a_call_are_not_the_users(name: str) -> None:
+def test_settings_that_dspy_makes_during_a_call_are_not_the_users(name: str) -> None:
     with dspy.context(lm=STUDENT, **{name: object()}):
         assert name not in settings.in_force()
 
@@ -118,6 +118,6 @@ def test_settings_made_after_loading_count_as_in_stock() -> None:
     assert main_thread_config["lm"] is LARGE
 
 
-def test_a_configured_trace_is_watched() -> None:
+def test_reads_of_a_configured_trace_are_noticed() -> None:
     dspy.configure(trace=[])
     assert isinstance(main_thread_config["trace"], recorded.Recorded)

@@ -1,4 +1,4 @@
-"""Sources of more than one file: packing, unpacking and refusals."""
+"""A program of several files is packed into an archive, and processes unpack it. Bad files and archives are refused."""
 
 import base64
 import gzip
@@ -54,7 +54,7 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def tar(*members: tuple[str, bytes | str]) -> bytes:
-    """An archive of files, by their bytes, and of other entries, by their type."""
+    """Returns an archive. A member with bytes is a file, and a member with text is an entry of this type."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as archive:
         for name, content in members:
@@ -203,11 +203,11 @@ def test_a_missing_key_is_reported_with_the_existing_keys() -> None:
         laid_out({"a.py": b""}, [KeyToPath(key="b.py", path="b.py")], "code")
 
 
-# --- the whole way -----------------------------------------------------------------------------------------------
+# --- from a folder to a pod --------------------------------------------------------------------------------------
 
 
 def volumes(pod: Mapping[str, Any], config_maps: Sequence[Mapping[str, Any]], root: Path) -> Path:
-    """The ConfigMaps of a pod, laid out as by the kubelet below a folder that stands for its root."""
+    """Lays out the ConfigMaps of a pod as the kubelet does. A folder stands for the pod's root."""
     by_name = {found["metadata"]["name"]: found for found in config_maps}
     mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
     for volume in pod["volumes"]:

@@ -1,4 +1,4 @@
-"""The journal as a plan sees it."""
+"""A plan looks results, answers and costs up in the journal."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def call(key: int, cell: int | None = None, body: bytes = b"answer", calls: int 
 
 
 def carrying(key: int, answer: int, value: bytes = b"value", body: bytes = b"carried") -> Record:
-    """A cell's result that carries an answer."""
+    """Returns a cell's result that carries the answer to a call."""
     header = Result(
         key=digest(key), outcome=Outcome.OK, usage=Usage(calls=1), calls=[digest(answer)], calls_at=len(value)
     )
@@ -56,7 +56,7 @@ ANSWERS: list[tuple[str, list[Record], bytes | None]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "answer"), ANSWERS, ids=[row[0] for row in ANSWERS])
-def test_the_answer_to_a_call(case: str, records: list[Record], answer: bytes | None) -> None:
+def test_the_first_answer_to_a_call_counts(case: str, records: list[Record], answer: bytes | None) -> None:
     assert Store.of(records).answer(digest(9)) == answer
 
 
@@ -71,7 +71,7 @@ PAID: list[tuple[str, list[Record], int]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "paid"), PAID, ids=[row[0] for row in PAID])
-def test_the_total_that_was_paid(case: str, records: list[Record], paid: int) -> None:
+def test_the_total_paid_counts_each_call_of_each_cell_once(case: str, records: list[Record], paid: int) -> None:
     assert Store.of(records).usage().calls == paid
 
 
@@ -87,7 +87,9 @@ WASTED: list[tuple[str, list[Record], set[int], tuple[int, int]]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "used", "wasted"), WASTED, ids=[row[0] for row in WASTED])
-def test_the_total_that_was_wasted(case: str, records: list[Record], used: set[int], wasted: tuple[int, int]) -> None:
+def test_results_and_calls_that_no_plan_used_are_wasted(
+    case: str, records: list[Record], used: set[int], wasted: tuple[int, int]
+) -> None:
     waste = Store.of(records).waste({digest(number) for number in used})
     assert (waste.cells, waste.calls) == wasted
 
@@ -100,7 +102,7 @@ def changed(record: Record, **fields: object) -> Record:
 
 
 EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] = {
-    # records of an earlier run, binding of this run -> known results of cell 1 and call 9
+    # records of an earlier run, binding of this run, and what this run knows of cell 1 and call 9
     "nothing": ([result(2), plan_end(0)], "b0", (None, None)),
     "a result": ([result(1, b"cell"), plan_end(0)], "b0", (b"cell", None)),
     "a result that was made with other files": ([result(1, b"cell"), plan_end(0)], "other", (None, None)),
@@ -115,7 +117,7 @@ EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] 
 
 
 @pytest.mark.parametrize("case", EARLIER)
-def test_results_known_from_earlier_runs(case: str) -> None:
+def test_results_of_earlier_runs_need_the_same_binding_and_calls_do_not(case: str) -> None:
     records, binding, (cell_1, call_9) = EARLIER[case]
     store = Store.of([])
     store.earlier = [Journal.of(records)]
@@ -150,7 +152,7 @@ def test_saved_calls_are_counted_once() -> None:
     store = Store.of([reusing, changed(result(4), reused=[digest(9)])])
     store.earlier = [earlier]
     store.bind("b0")
-    # Cell 1 took three calls and call 7, cell 2 took call 8; call 9 was used by cells 3 and 4, call 10 by the plan.
+    # Cell 1 made three calls and call 7, and cell 2 made call 8. Cells 3 and 4 used call 9. The plan used call 10.
     used = [digest(number) for number in (1, 2, 3, 4, 10)]
     assert store.reused(used) == Reused(cells=2, calls=7)
     assert store.reused([digest(3)]) == Reused(cells=0, calls=3)

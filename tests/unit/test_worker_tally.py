@@ -1,4 +1,4 @@
-"""Failed examples in the report: bounded, grouped by exception and place."""
+"""The report shows failed examples, grouped by exception and location, up to a limit."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def test_without_failures_nothing_is_reported() -> None:
     ("failed", "groups"),
     [
         ([raised(), raised()], [2]),
-        ([raised(text="a"), raised(text="b")], [2]),  # texts differ from example to example
+        ([raised(text="a"), raised(text="b")], [2]),  # the texts differ, but they count as one group
         ([raised(), raised("KeyError")], [1, 1]),
         ([raised(), raised(place="program.py, line 4")], [1, 1]),
         ([raised(), raised("KeyError"), raised("KeyError")], [2, 1]),
@@ -75,8 +75,8 @@ def test_an_example_that_fails_in_a_bootstrap_is_no_score() -> None:
     ("item", "text"),
     [
         (example(1), "the first: {'number': 1}"),
-        (dspy.Example(number=1), "the first: {'number': 1}"),  # without inputs
-        ((print, example(2)), "the first: {'number': 2}"),  # as SIMBA has it
+        (dspy.Example(number=1), "the first: {'number': 1}"),  # the example names no inputs
+        ((print, example(2)), "the first: {'number': 2}"),  # SIMBA passes pairs of a function and an example
         ("a text", "'a text'"),
     ],
 )

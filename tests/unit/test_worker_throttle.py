@@ -1,4 +1,4 @@
-"""Requests of a process to providers: each waits for the limiter, and a rate limit error is no failure."""
+"""Each request of a process waits for the limiter, and a rate limit error fails no cell."""
 
 import asyncio
 import importlib
@@ -38,8 +38,8 @@ def provider() -> Iterator[Any]:
     knowledge = ROOT / "examples" / "triage" / "knowledge.jsonl"
     with running_provider(seed=1, knowledge=knowledge, api_key=[KEY]) as running:
         importlib.import_module("swarm_worker.client.warm")
-        # A client's first requests may take seconds between permission and sending. Without DSPy's cache, which tests
-        # turn off, but not for a whole module, and which another version may have filled.
+        # A client may send its first requests seconds late, so this fixture sends some before the tests. DSPy's cache
+        # is off in each test, but not in this fixture.
         for way in WAYS.values():
             way(the_model(running).copy(cache=False), 16)
         yield running
@@ -59,7 +59,7 @@ def lm(provider: Any) -> Iterator[Any]:
 
 @contextmanager
 def throttled(limits: RateLimits | None = None, patience: float = 600.0) -> Iterator[Throttle]:
-    """Within the block, requests of this process wait for the limiter."""
+    """Makes requests of this process wait for a limiter within the block."""
     with LocalLimiter(limits or RateLimits()) as limiter:
         throttle = Throttle(limits or RateLimits(), limiter.address, patience)
         undo = client().intercept_requests(throttle.around)
@@ -107,7 +107,7 @@ def test_a_rate_limited_request_is_sent_again(lm: Any, provider: Any, way: str) 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_kept_limit_leads_to_no_rate_limit_error(lm: Any, provider: Any, way: str) -> None:
+def test_requests_within_the_limit_get_no_rate_limit_error(lm: Any, provider: Any, way: str) -> None:
     provider.set_faults(rpm=600, burst=24)
     with throttled(limits(provider, requests_per_minute=600)):
         began = time.monotonic()
@@ -128,7 +128,7 @@ def test_a_limit_of_tokens_considers_the_longest_answer(lm: Any, provider: Any) 
 def test_requests_of_other_models_in_a_group_count_for_its_limit_of_tokens(
     lm: Any, provider: Any, most: int | None
 ) -> None:
-    """Only known maxima of their tokens count."""
+    """A request whose answer has no maximum of tokens counts only with its prompt."""
     asked: list[int] = []
 
     class Turns(OwnTurns):
@@ -150,7 +150,7 @@ def test_an_endpoint_is_the_same_with_a_trailing_slash(lm: Any, provider: Any) -
 
 
 class Wrapped(dspy.LM):
-    """A class of the user's own, on top of DSPy's."""
+    """An LM class of the user, derived from DSPy's."""
 
     def forward(self, prompt: Any = None, messages: Any = None, **given: Any) -> Any:
         return super().forward(prompt, messages, **given)
@@ -171,7 +171,7 @@ def test_an_lm_that_calls_itself_counts_as_a_single_request(provider: Any) -> No
 def test_work_that_outlives_its_request_waits_for_the_limiter_itself(
     lm: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread, or a task, has the context that it was begun in."""
+    """A thread or task keeps its context, which names the request in which it started, even after the request ends."""
     begun, turns, wait = list[Context](), list[int](), OwnTurns.wait
 
     def counted(own: OwnTurns, tokens: int) -> Any:
@@ -190,7 +190,7 @@ def test_work_that_outlives_its_request_waits_for_the_limiter_itself(
 
 
 def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
-    with throttled(limits(provider, requests_per_minute=1)):  # just started: this model must wait
+    with throttled(limits(provider, requests_per_minute=1)):  # a new limiter lets the small model wait
         large = dspy.LM("openai/large", api_base=provider.url, api_key=KEY, num_retries=0)
         began = time.monotonic()
         large("Say hello.")
@@ -205,7 +205,9 @@ def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
         ({"error_rate": 1.0, "error_status": 401}, LMAuthError, 1),
     ],
 )
-def test_other_errors_are_the_clients_own(lm: Any, provider: Any, fault: Any, error: Any, requests: int) -> None:
+def test_dspys_client_handles_errors_other_than_rate_limits(
+    lm: Any, provider: Any, fault: Any, error: Any, requests: int
+) -> None:
     provider.set_faults(**fault)
     with throttled(), pytest.raises(error):
         lm.copy(num_retries=1)("Say hello.")
@@ -214,7 +216,7 @@ def test_other_errors_are_the_clients_own(lm: Any, provider: Any, fault: Any, er
 
 @pytest.mark.skipif(not has_own_client(), reason="LiteLLM need not pass the provider's code on")
 def test_an_exhausted_quota_is_no_rate_limit_error() -> None:
-    """OpenAI says so with 429, too."""
+    """OpenAI also uses status 429 for an exhausted quota."""
     asked: list[str] = []
 
     class Exhausted(BaseHTTPRequestHandler):
@@ -250,7 +252,7 @@ def test_a_provider_that_only_returns_rate_limit_errors_finally_fails(lm: Any, p
 
 
 def test_a_rate_limit_error_uses_up_no_retry(lm: Any, provider: Any) -> None:
-    """The first attempt gets a rate limit error; `num_retries` is 0."""
+    """The first attempts get rate limit errors, and `num_retries` of the client is 0."""
     provider.set_faults(error_rate=1.0, error_status=429, first_attempts=2)
     with throttled():
         lm("Say hello.")
@@ -300,7 +302,7 @@ def test_usage_is_reported_as_without_a_limiter(lm: Any, provider: Any) -> None:
     assert tracker.get_total_tokens()["openai/small"]["prompt_tokens"] == stats["prompt_tokens"]
 
 
-def test_time_spent_waiting_does_not_count(lm: Any, provider: Any) -> None:
+def test_the_clock_stands_still_while_requests_wait_for_the_limiter(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, requests_per_minute=60)) as throttle:
         began, real = throttle.clock(), time.monotonic()
         in_threads(lm, 4)

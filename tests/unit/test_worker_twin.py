@@ -1,4 +1,4 @@
-"""The twin as a process: when it exists, the meaning of its death, and that it never outlives its plan."""
+"""The first plan of a run starts a twin, compares itself with it, and ends it."""
 
 import os
 import signal
@@ -121,7 +121,7 @@ def metric(example, prediction, trace=None):
 
 
 def test_a_plan_compared_with_its_twin_no_longer_needs_it(tmp_path: Path) -> None:
-    """A program may make an LM call while it is loaded: the twin ends there."""
+    """A program may make an LM call while it is loaded. The twin ends at this call."""
     started: list[subprocess.Popen[bytes]] = []
 
     def launch(seed: int) -> subprocess.Popen[bytes]:
@@ -137,7 +137,7 @@ def test_a_plan_compared_with_its_twin_no_longer_needs_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("given", "seed"), [("7", 7), ("random", 0), ("", 0), (None, 0)])
-def test_a_bare_process_runs_under_the_hash_seed_of_its_environment_or_under_0(
+def test_a_process_has_the_hash_seed_of_its_environment_or_0(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, seed: int
 ) -> None:
     monkeypatch.delenv("PYTHONHASHSEED", raising=False)
@@ -168,7 +168,7 @@ def train():
 
 @pytest.mark.parametrize("given", [{}, {names.ENV_ALLOWANCE: '{"calls":9}'}])
 def test_a_twin_makes_no_lm_call(tmp_path: Path, given: dict[str, str]) -> None:
-    """A model makes the data: whatever the outcome of the call, only the plan pays for it."""
+    """An LM call makes the data of this program. Only the plan makes the call, whatever its outcome."""
     ended = pod(tmp_path, more=ASKS).plan(SWARM_TWIN="1", PYTHONHASHSEED="0", **given)
     assert ended.said == (ExitCode.DONE, None), ended.errors
     assert {*(tmp_path / "asked").read_text().split()} == {"plan"}
@@ -180,7 +180,7 @@ def test_a_plan_that_may_not_pay_for_its_data_ends_however_the_program_reacts(tm
     assert (tmp_path / "asked").read_text().split() == ["plan"]
 
 
-def test_such_a_plan_reports_no_best_program_and_a_higher_limit_continues_the_run(tmp_path: Path) -> None:
+def test_a_plan_that_could_not_pay_for_its_data_has_no_best_program(tmp_path: Path) -> None:
     asking, ending = pod(tmp_path, more=ASKS), Ending(why="enough", limits=Limits()).to_json()
     ended = asking.plan(SWARM_ALLOWANCE='{"calls":0}', SWARM_PARTIAL=ending)
     assert ended.said == (ExitCode.DONE, None)

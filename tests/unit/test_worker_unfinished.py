@@ -1,4 +1,4 @@
-"""A round that was cut short: the run continues with the rest of it, not with a plan over a part of it."""
+"""If a limit or signal cuts a round short, the run continues with the rest of the round, not with the next plan."""
 
 import contextlib
 import threading
@@ -32,18 +32,18 @@ def provider(request: Any) -> Provider:
 
 
 def partial_end(round_: int, stream: str) -> Record:
-    """The end of a plan for the best program so far."""
+    """Returns the record of a plan that found the best program so far."""
     end = PlanEnd(outcome=PlanOutcome.PARTIAL, round=round_, binding="b")
     return Record(RecordKind.PLAN, end.to_header(), stream.encode())
 
 
 def done(*positions: int) -> list[Record]:
-    """Results of some of the round's cells."""
+    """Returns results of the cells of the round at these positions."""
     return [result(1_000_000 + position) for position in positions]
 
 
 def test_a_plan_need_not_repeat_the_effects_of_a_plan_for_the_best_program() -> None:
-    """That plan skipped an evaluation, so the optimizer chose another winner."""
+    """A plan for the best program skips evaluations, so its optimizer may choose another winner."""
     first, other = (f'["wave","{digest(number)}"]' for number in (1, 9))
     journal = [result(1), plan_end(0, f"[{first}]"), partial_end(1, f"[{first},{other}]")]
     assert Desk(journal).left(Step(1), Step(2)) is None
@@ -65,7 +65,9 @@ def test_a_plan_need_not_repeat_the_effects_of_a_plan_for_the_best_program() -> 
     ],
     ids=lambda it: it if isinstance(it, str) else "",
 )
-def test_the_rest_of_a_round(case: str, journal: list[Record], records: list[Record], left: list[int]) -> None:
+def test_the_rest_of_a_round_is_its_cells_without_a_result(
+    case: str, journal: list[Record], records: list[Record], left: list[int]
+) -> None:
     store = Store.of([plan_end(0, tasks=[ASKED.digest]), *journal])
     found = leftover(store, records)
     assert [cell.key for tasks in found for cell in tasks.task.cells] == [KEYS[position] for position in left]
@@ -106,7 +108,7 @@ def evaluation(provider: Provider, size: int, program: Any = None) -> Callable[[
 
 
 def until(provider: Provider, most: int) -> Callable[[str], str]:
-    """Answers this number of requests."""
+    """Returns a function that answers so many requests, and refuses the others."""
     usual, lock = provider.answer, threading.Lock()
     given = [0]
 
@@ -136,7 +138,7 @@ def test_cells_that_a_plan_may_not_run_form_a_round(provider: Provider, most: in
 
 
 def test_calls_in_flight_are_kept_when_the_next_call_is_not_allowed(provider: Provider) -> None:
-    """A plan makes concurrent calls of its own: calls in flight are paid for."""
+    """Calls of a plan that are in flight are already paid for, so the plan waits for their answers."""
     refused = threading.Event()
     usual = provider.answer
 
@@ -160,7 +162,7 @@ def test_calls_in_flight_are_kept_when_the_next_call_is_not_allowed(provider: Pr
 
 
 class Swallows(dspy.Module):
-    """Continues without an answer."""
+    """A program that continues without an answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +175,7 @@ class Swallows(dspy.Module):
 
 
 def test_a_cell_that_ignores_a_refusal_makes_no_other_call(provider: Provider) -> None:
-    """The rest of a limit may be too little for a request, but enough for another."""
+    """The rest of a limit may be too small for one request, but enough for another."""
     usual = provider.answer
 
     def answer(prompt: str) -> str:

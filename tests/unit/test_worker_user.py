@@ -1,4 +1,4 @@
-"""The user's files and settings, and messages about them: place, problem and remedy."""
+"""The worker reads the user's files and settings. Its messages about them say what is wrong, where, and what to do."""
 
 import os
 from collections.abc import Iterator
@@ -278,7 +278,7 @@ def test_the_adapter_is_that_of_stock_with_its_options(
         (adapters.ChatAdapter, dspy.ChatAdapter),
         (adapters.JSONAdapter, dspy.JSONAdapter),
         (adapters.XMLAdapter, dspy.XMLAdapter),
-        (adapters.TwoStepAdapter, dspy.Adapter),  # which gets its **kwargs
+        (adapters.TwoStepAdapter, dspy.Adapter),  # which TwoStepAdapter passes its **kwargs to
     ],
 )
 def test_an_adapter_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock: Any) -> None:
@@ -298,7 +298,7 @@ def test_the_two_step_adapter_reads_answers_with_its_model_or_the_student(roles:
 
 
 @pytest.mark.parametrize("entrypoint", ["terse", "Terse", "factory"])
-def test_an_adapter_of_the_users_own(tmp_path: Path, entrypoint: str) -> None:
+def test_an_entrypoint_may_be_an_adapter_of_the_user(tmp_path: Path, entrypoint: str) -> None:
     module(tmp_path, ADAPTERS, "adapters.py")
     with importable(tmp_path):
         made = adapter_of({"entrypoint": f"adapters:{entrypoint}"})
@@ -495,7 +495,7 @@ def test_a_file_needs_inputs(files: Path) -> None:
     assert "a.jsonl, example 1 does not say which of its fields" in refused(load_data, spec, files)[1]
 
 
-def test_no_validation_set_reads_as_none(files: Path) -> None:
+def test_without_a_validation_set_the_data_has_none(files: Path) -> None:
     assert load_data(spec_of("prog"), files).validation is not None
     spec = spec_of("prog", data={"inputs": ["question"], "train": {"entrypoint": "prog:train"}})
     assert load_data(spec, files).validation is None
@@ -576,7 +576,7 @@ def models(**roles: Any) -> CompilationSpec:
     return CompilationSpec.model_validate(a_spec(models={"student": model(), **roles}))
 
 
-def test_keys_are_removed_from_the_environment() -> None:
+def test_api_keys_are_removed_from_the_environment() -> None:
     environment = {
         "SWARM_API_KEY_STUDENT": "s",
         "SWARM_API_KEY_PROMPT": "p",
@@ -596,7 +596,7 @@ def test_a_key_from_a_file_is_sent_without_its_newline() -> None:
 
 
 @pytest.mark.parametrize("environment", [{}, {"SWARM_API_KEY_STUDENT": ""}, {"SWARM_API_KEY_STUDENT": "\n"}])
-def test_a_missing_key_is_reported(environment: dict[str, str]) -> None:
+def test_a_missing_api_key_is_reported(environment: dict[str, str]) -> None:
     reason, message = refused(take_keys, models(student=model("keys")), environment)
     assert reason == "MissingSecret"
     assert "the student model's API key is empty: it should come from key 'k' of Secret 'keys'" in message
@@ -636,7 +636,7 @@ for name in ("judge", "student", "teacher", "extraction", "jugde"):
 
 
 def test_a_program_gets_a_model_by_its_name() -> None:
-    """Outside of a run, the program's own model or DSPy's; in a run, that of the spec."""
+    """Outside of a run, `swarm_worker.lm` returns the given or configured model. In a run, it returns the spec's."""
     ended = run_python(MODELS_BY_NAME)
     assert ended.returncode == 0, ended.stderr
     nothing, given, configured, judge, student, teacher, extraction, unknown = ended.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""Sources of the user's environment variables on a laptop, and their way to user code."""
+"""On a laptop, environment variables of the user come from several sources and reach user code."""
 
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,7 @@ def test_api_keys_may_be_in_the_file_too(tmp_path: Path) -> None:
         ("A=\nB=\\n", {"A": "", "B": "\\n"}),
     ],
 )
-def test_the_lines_that_an_env_file_may_have(tmp_path: Path, line: str, found: dict[str, str]) -> None:
+def test_every_usual_kind_of_line_in_an_env_file_is_read(tmp_path: Path, line: str, found: dict[str, str]) -> None:
     (tmp_path / ".env").write_text(line)
     assert dotenv.read(tmp_path) == found
 
@@ -251,7 +251,7 @@ def test_a_process_refuses_variables_that_it_needs_itself() -> None:
     ],
     ids=["of a Secret", "of a ConfigMap", "of .env for a ConfigMap", "too short to be one"],
 )
-def test_values_that_count_as_secrets(value: Value, is_one: bool) -> None:
+def test_long_values_of_secrets_and_of_the_env_file_count_as_secret(value: Value, is_one: bool) -> None:
     assert secrets({"A": value}) == ({"value of A": value.text} if is_one else {})
 
 

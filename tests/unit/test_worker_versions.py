@@ -1,4 +1,4 @@
-"""The worker first checks the hooks' assumptions about DSPy, and refuses an unknown shape."""
+"""The worker first checks that the parts of DSPy that our hooks replace are as known. Otherwise it refuses the DSPy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from swarm_worker.errors import BadInput
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module `library` for shapes."""
+    """Makes a module `library`, whose functions and classes the shapes of the tests describe."""
     module = ModuleType("library")
 
     class Executor:

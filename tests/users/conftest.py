@@ -1,4 +1,4 @@
-"""One provider and one server of forks for each pytest process."""
+"""Each pytest process has one provider and one server of forks."""
 
 from collections.abc import Iterator
 

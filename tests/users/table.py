@@ -1,4 +1,4 @@
-"""The programs, the optimizers that each is compiled with, and how each compile ends."""
+"""The table has the users' programs, two optimizers for each program, and the end of each compile."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,19 +21,20 @@ OPTIMIZERS = {
 }
 
 EQUAL = "equal"
-"""Stock's program and scores, or stock's error; no request that stock would not make."""
+"""The compile ends with stock's program and scores or with stock's error, and makes no request that stock would not."""
 EQUAL_OR = "equal, or "
-"""Prefix of a part of a refusal: both ends are right."""
+"""With this prefix before a part of a refusal, both ends are right: EQUAL and this refusal."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A program with its two optimizers. A name that is no optimizer is a function in the program's file.
+    """Says which two optimizers compile a program. A name that is no optimizer's is a function in the program's file.
 
     Attributes:
-        ends: EQUAL, or a part of the refusal, or EQUAL_OR and such a part.
-        late: only answers of a model show the problem, so that some are paid for before a refusal. unlike: the end of
-        the compile that differs from the other. spec: more of the spec.
+        ends: EQUAL, or a part of the refusal's message, or EQUAL_OR and a part of that message.
+        late: whether a refusal comes after some paid calls, because only answers of a model show the problem.
+        unlike: the ends of compiles that differ from `ends`, by optimizer.
+        spec: further fields of the spec.
     """
 
     optimizers: tuple[str, str]
@@ -128,12 +129,12 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Compile:
-    """A compile of the table."""
+    """A compile of a program with one of its optimizers."""
 
     program: str
     which: str
     is_first: bool
-    """Which of the program's two optimizers."""
+    """Whether `which` is the first of the program's two optimizers."""
 
     @property
     def row(self) -> Row:
@@ -149,12 +150,12 @@ class Compile:
 
     @property
     def small_wave(self) -> int | None:
-        """The first optimizer gives every cell to workers; with the second, the plan runs as many as usual."""
+        """With the first optimizer, workers run every cell. With the second, the plan runs as many cells as usual."""
         return 0 if self.is_first else None
 
     @property
     def twin(self) -> bool:
-        """A twin sees the same program with both optimizers: if it finds nothing, one twin is enough."""
+        """A twin sees the same program with both optimizers. If it finds no difference, one twin is enough."""
         return self.is_first or self.ends != EQUAL
 
     def __str__(self) -> str:
@@ -162,7 +163,7 @@ class Compile:
 
 
 def compiles() -> Iterator[Compile]:
-    """Each program with one of its optimizers, alternating by day; with both, if the tables are whole."""
+    """Yields each program with one of its optimizers, alternating by day, or with both for `make fidelity`."""
     for number, (program, row) in enumerate(ROWS.items()):
         first, second = row.optimizers
         both = [Compile(program, first, is_first=True), Compile(program, second, is_first=False)]

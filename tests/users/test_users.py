@@ -1,10 +1,10 @@
-"""Programs of DSPy's users end as in stock, or are refused by name beforehand; never another program unannounced.
+"""A program as DSPy's users write it compiles to stock's program, or a message names what is refused.
 
-Each program (`tests/programs/users`) is compiled by stock DSPy and by the local driver, with one of its two optimizers,
-alternating by day; `make fidelity` takes both. The provider's answers are a hash of the request, so that any prompt
-that differs from stock's shows in the scores.
+Stock DSPy and the local driver compile each program of `tests/programs/users` with one of its two optimizers, each day
+with the other. `make fidelity` uses both. The provider derives each answer from a hash of the request, so a prompt
+that differs from stock's prompt changes the scores.
 
-`USERS_TABLE=FILE make users` appends a line to the file for each compile: the end of stock, and ours.
+`USERS_TABLE=FILE make users` appends a line to the file for each compile, with the end of stock and our end.
 """
 
 import os

@@ -1,10 +1,10 @@
-"""Rules of a run that operator and local driver share. Pure: nothing here reads, writes or waits.
+"""The rules of a run that operator and local driver share. All of them are pure: they do not read, write or wait.
 
-identity  which changes of the spec begin a new run
-journal   a run's records as one journal
-accounts  what processes have spent
-limits    what is left of spec.limits, and when a limit ends the run
-attempts  how processes ended, and which cells are to blame
-slicing   how the cells of a round are divided into slices
-steps     what a run does next
+identity  says which changes of the spec begin a new run
+journal   reads a run's records as one journal
+accounts  adds up what processes have spent
+limits    says what is left of spec.limits, and when a limit ends the run
+attempts  says how processes ended, and which cells are to blame
+slicing   deals the cells of a round into slices
+steps     says what a run does next
 """

@@ -1,4 +1,4 @@
-"""What each pod of a run has spent."""
+"""Adds up what the pods of a run have spent."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,10 +11,12 @@ from swarm_wire.spending import Booked, Spending, Usage
 
 @dataclass
 class Accounts:
-    """One account per pod: its last announced spending or, at its end, its final spending.
+    """Holds one account for each pod of a run.
+
+    An account has the spending that the pod announced last or, after the pod's end, the pod's final spending.
 
     Attributes:
-        closed: accounts of ended pods.
+        closed: names of the accounts of ended pods.
         repeated: most LM calls whose answers were lost with pods.
     """
 
@@ -34,27 +36,28 @@ class Accounts:
             self._set(booked.account, self._spent.get(booked.account, Spending()) | booked.spent)
 
     def has_closed(self, stem: str) -> bool:
-        """Whether an account is closed whose name is `stem`, or begins with it and a dash."""
+        """Whether the account named `stem`, or an account whose name begins with `stem` and a dash, is closed."""
         return stem in self.closed or any(account.startswith(f"{stem}-") for account in self.closed)
 
     @property
     def total(self) -> Spending:
-        """The sum of all accounts."""
+        """Returns the sum of all accounts."""
         return Spending(**{name: min(MOST, figure) for name, figure in self._sums.items()})
 
     def _set(self, account: str, spent: Spending) -> None:
-        # The sums are exact, whatever pods have printed: a sum capped earlier could fall below the truth.
+        # Pods may have printed any figures, so the sums are not capped here. A capped sum would be too low after a
+        # subtraction.
         self._sums.update(spent.model_dump())
         self._sums.subtract(self._spent.get(account, Spending()).model_dump())
         self._spent[account] = spent
 
 
 def repeated(commit: Commit | None, kept: Iterable[Usage], threads: int) -> int:
-    """Most LM calls that a process paid for and whose answers were lost with it. They may be made again.
+    """Returns the most LM calls for which a process paid and whose answers were lost with it. They may be made again.
 
     Args:
-        commit: its commit record. None: it left none, so that each thread may have had one unprinted answer.
-        kept: the usage of the results and calls that it printed.
+        commit: the process's commit record. Without one, each thread may have had one answer that it did not print.
+        kept: the usage of the results and calls that the process printed.
     """
     if commit is None:
         return threads
@@ -62,11 +65,11 @@ def repeated(commit: Commit | None, kept: Iterable[Usage], threads: int) -> int:
 
 
 def least(kept: Usage, unprinted: int = 0) -> Spending:
-    """What a process spent at least, whatever it reported.
+    """Returns the least that a process can have spent, whatever it reported.
 
     Args:
-        kept: the usage of the results and calls that it printed.
-        unprinted: most calls whose answers it did not print, if it does not announce its spending.
+        kept: the usage of the results and calls that the process printed.
+        unprinted: most calls whose answers the process did not print; 0 if the process announces its spending.
     """
     tokens = min(MOST, kept.prompt_tokens + kept.completion_tokens)
     return Spending(calls=min(MOST, kept.calls + unprinted), tokens=tokens)

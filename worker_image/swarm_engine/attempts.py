@@ -1,4 +1,4 @@
-"""How the processes of an attempt ended, and which cells are to blame."""
+"""Says how the processes of an attempt ended, and which cells are to blame."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,12 @@ from swarm_wire.messages import Assignment, Outcome, Result, SliceRef, Task
 from swarm_wire.records import Record, RecordKind
 
 EXTRA_ATTEMPTS: Final = 10
-"""Attempts that disruptions may use up in addition to spec.swarm.maxAttempts, so that no run retries forever."""
+"""Attempts that disruptions may use up in addition to spec.swarm.maxAttempts.
+
+Without this bound, a run may never end.
+"""
 MOST_POISONED: Final = 0.1
-"""Share of a round's cells. If more cells than this end their processes, the cause is not the examples."""
+"""If a larger share of a round's cells than this end their processes, the examples are not to blame."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,9 @@ class Ended:
     """How a pod, or a process of the local driver, ended.
 
     Attributes:
-        on_its_own: this end uses up an attempt of the plan, or of each cell that it leaves without a result.
-        by_cell: how it ended, if its cells may have ended it; otherwise "".
-        refused: its allowance did not cover another LM call.
+        on_its_own: this end uses up an attempt of the plan, or of each cell that the pod leaves without a result.
+        by_cell: how the pod ended, if its cells may have ended it; otherwise "".
+        refused: the pod's allowance was too small for another LM call.
     """
 
     on_its_own: bool = False
@@ -33,8 +36,8 @@ class Attempt:
     """An attempt at the missing cells of a round.
 
     Attributes:
-        strikes: cell key -> how many earlier attempts ended on their own without a result for this cell.
-        ends: index of a slice -> how its process ended, without running processes.
+        strikes: key of a cell -> number of earlier attempts that ended on their own without a result for this cell.
+        ends: index of a slice -> how its process ended. A running process has no entry.
     """
 
     assignment: Assignment
@@ -42,11 +45,14 @@ class Attempt:
     ends: Mapping[int, Ended] = field(default_factory=dict)
 
     def keys(self, tasks: Iterable[Task]) -> list[list[str]]:
-        """Keys of the cells of each slice."""
+        """Returns the keys of the cells of each slice."""
         return slice_keys(tasks, self.assignment.slices)
 
     def strikes_after(self, tasks: Iterable[Task], present: Mapping[str, object]) -> dict[str, int]:
-        """The strikes of the missing cells, one more for each cell whose process ended on its own."""
+        """Returns the strikes of the missing cells.
+
+        Each cell whose process ended on its own has one strike more than before.
+        """
         strikes = dict(self.strikes)
         for index, keys in enumerate(self.keys(tasks)):
             if index in self.ends and self.ends[index].on_its_own:
@@ -60,23 +66,24 @@ class Attempt:
 
 
 def isolated(slices: Sequence[Sequence[str]], ends: Mapping[int, str], cells: int, missing: int) -> dict[str, str]:
-    """Key of a cell that ended its process and was alone in it -> how the process ended.
+    """Returns each cell that was alone in a process and ended it, with how the process ended.
 
-    After the last attempt, such a cell counts as an error of the program, like an exception. The machine or the image
-    may be at fault if no cell of the round has a result, or if there are too many such cells: then there are none.
+    After the last attempt, such a cell counts as an error of the program, like an exception. But if no cell of the
+    round has a result, or if there are too many such cells, the machine or the image may be at fault. Then this
+    returns no cells.
 
     Args:
-        slices: cell keys of the last attempt.
-        ends: index -> how a process ended that its cells have ended.
+        slices: keys of the cells of the last attempt, by slice.
+        ends: index of a slice -> how its process ended, only for processes that their cells may have ended.
         cells: number of the round's cells.
-        missing: how many of them have no result.
+        missing: number of the round's cells without a result.
     """
     found = {keys[0]: ends[index] for index, keys in enumerate(slices) if len(keys) == 1 and index in ends}
     return found if missing < cells and len(found) <= max(1, cells * MOST_POISONED) else {}
 
 
 def slice_keys(tasks: Iterable[Task], slices: Iterable[Iterable[SliceRef]]) -> list[list[str]]:
-    """Cell keys of each slice."""
+    """Returns the keys of the cells of each slice."""
     by_digest = {task.digest: task for task in tasks}
     return [
         [
@@ -91,6 +98,9 @@ def slice_keys(tasks: Iterable[Task], slices: Iterable[Iterable[SliceRef]]) -> l
 
 
 def process_ended(key: str, how: str) -> Record:
-    """The result of a cell that ended its processes. It has no body; the optimizer sees an exception."""
+    """Returns the result of a cell that ended its processes.
+
+    It has no body, and the optimizer gets an exception for it.
+    """
     error = f"this example ended every process that ran it: {how}"[:500]
     return Record(RecordKind.RESULT, Result(key=key, outcome=Outcome.ERROR, error=error).to_header())

@@ -1,13 +1,14 @@
-"""Which changes of a spec begin a new run."""
+"""Says which changes of a spec begin a new run."""
 
 from swarm_wire.spec.compilation import CompilationSpec
 
 
 def is_same_run(old: CompilationSpec, new: CompilationSpec) -> bool:
-    """Whether a run of the old spec goes on under the new one.
+    """Whether a run of the old spec goes on under the new spec.
 
-    It does if only `suspend`, `limits`, `models.*.limits` or `ttlSecondsAfterFinished` differ. A new spec that names no
-    image keeps the old one. `limits.cellSeconds` decides the outcome of a cell, so its change begins a new run.
+    The run goes on if only `suspend`, `limits`, `models.*.limits` or `ttlSecondsAfterFinished` differ. If the new spec
+    names no image, the run keeps its image. A change of `limits.cellSeconds` begins a new run, since this limit decides
+    how a cell ends.
     """
     same = {
         "suspend": old.suspend,

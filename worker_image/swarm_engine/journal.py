@@ -1,4 +1,4 @@
-"""A run's records as one journal. Bodies are not read: only plans and workers need them."""
+"""Reads a run's records as one journal. It does not read their bodies, which only plans and workers need."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from swarm_wire.spending import Booked, Usage
 
 
 class Took(NamedTuple):
-    """A Usage in little memory."""
+    """The figures of a Usage in a form that takes little memory."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -29,10 +29,10 @@ class Entries:
     """The content of some records.
 
     Attributes:
-        results: cell key -> usage.
-        failed: keys of results that are errors.
-        calls: identity of an LM call with its own record -> usage.
-        bound: the code and data that the journal belongs to, if a record names them.
+        results: key of a cell -> usage of its result.
+        failed: keys of the cells whose result is an error.
+        calls: identity of an LM call with a record of its own -> usage of the call.
+        bound: the code and data to which the journal belongs; None if no record names them.
     """
 
     results: Mapping[str, Usage | Took] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Entries:
 
     @classmethod
     def of(cls, records: Iterable[Framed]) -> "Entries":
-        """Reads records. The first of a key counts. Raises pydantic.ValidationError if a header is invalid."""
+        """Reads records. Of several records with the same key, the first counts. Raises pydantic.ValidationError."""
         results: dict[str, Took] = {}
         calls: dict[str, Took] = {}
         failed: set[str] = set()
@@ -84,7 +84,7 @@ class Entries:
 
 @dataclass(frozen=True)
 class Planned:
-    """A round whose plan is in the journal. `attempt` is the attempt of the plan whose tasks count."""
+    """A round whose plan is in the journal. `attempt` is the number of the attempt whose plan and tasks count."""
 
     end: PlanEnd
     attempt: int
@@ -96,10 +96,10 @@ class Journal:
     Attributes:
         keys: key of a cell that has a result -> the round of the result.
         failed: keys of the cells whose result is an error.
-        calls: identities of LM calls with their own record.
-        accounts: what processes spent, if the run has limits.
-        plans: round -> its plan's end.
-        bound: the code and data that the journal belongs to, according to its first plan.
+        calls: identities of LM calls with a record of their own.
+        accounts: what processes have spent, if the run has limits.
+        plans: round -> the end of its plan.
+        bound: the code and data to which the journal belongs, according to its first plan.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Journal:
         self._unpriced = False
 
     def take(self, found: Entries, round_: int = 0, attempt: int = 0) -> None:
-        """Adds records of a round and an attempt. The first record of a key counts."""
+        """Adds the records of a round and an attempt. Of several records with the same key, the first counts."""
         new = [usage for key, usage in found.results.items() if key not in self.keys]
         new += [usage for identity, usage in found.calls.items() if identity not in self.calls]
         self.failed |= found.failed - self.keys.keys()
@@ -128,7 +128,7 @@ class Journal:
         self.bound = self.bound or found.bound
 
     def lacks(self, found: Entries) -> bool:
-        """Whether the records say anything that the journal lacks."""
+        """Whether the records contain anything that the journal lacks."""
         return bool(
             found.results.keys() - self.keys.keys()
             or found.calls.keys() - self.calls
@@ -139,7 +139,7 @@ class Journal:
 
     @property
     def usage(self) -> Usage:
-        """The usage of results and calls, each counted once."""
+        """Returns the usage of all results and calls. Each of them counts once."""
         calls, prompt, completion, micro_usd = self._took
         return Usage(
             calls=min(MOST, calls),
@@ -150,7 +150,7 @@ class Journal:
 
     @property
     def last(self) -> PlanEnd | None:
-        """The end of its last plan."""
+        """Returns the end of the journal's last plan; None if the journal has no plan."""
         planned = self.plans.get(max(self.plans, default=-1))
         return planned.end if planned else None
 

@@ -1,4 +1,4 @@
-"""What a run may still spend, which cells that pays for, and when a limit ends the run."""
+"""Says what a run may still spend, for which cells that is enough, and when a limit ends the run."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from swarm_wire.spending import MICRO, Allowance, Spending
 
 
 def spent_limit(limits: Limits, left: Allowance) -> str | None:
-    """The limit of which nothing is left, for people; None if something is left of each."""
+    """Returns the limit of which nothing is left, as a text for people; None if something is left of each limit."""
     figures = {
         f"limits.lmCalls: {limits.lm_calls}": left.calls,
         f"limits.totalTokens: {limits.total_tokens}": left.tokens,
@@ -18,7 +18,7 @@ def spent_limit(limits: Limits, left: Allowance) -> str | None:
 
 
 def too_little(limits: Limits, spent: Spending) -> str:
-    """The message that the rest of the limits does not cover another LM call."""
+    """Returns the message that what is left of the limits is too little for another LM call."""
     said = [
         f"{text} of limits.{name}: {most}"
         for name, most, text in (
@@ -34,18 +34,19 @@ def too_little(limits: Limits, spent: Spending) -> str:
 def affordable(
     cells: Sequence[tuple[Task, int]], left: Allowance, spent: Spending, finished: int
 ) -> Sequence[tuple[Task, int]]:
-    """The first cells: as many whole tasks, but at least one, as the rest of the limits is likely to pay for.
+    """Returns the first cells of those given: as many whole tasks as the rest of the limits is likely to pay for.
 
-    Half-finished candidates are worth nothing when a limit ends the run.
+    It returns at least one task. It returns whole tasks, because a half-evaluated candidate is worth nothing when a
+    limit ends the run.
 
     Args:
         cells: from `missing_cells`.
         spent: what the run has spent so far.
-        finished: how many cells that has paid for.
+        finished: number of cells that the run has finished with `spent`.
     """
     if not left.is_limited:
         return cells
-    # An estimate. A cell usually makes at least one call.
+    # The following figures are an estimate. A cell usually makes at least one LM call.
     share = max(1, spent.calls / finished) if finished else 1
     tokens, micro_usd = (figure / max(1, spent.calls) for figure in (spent.tokens, spent.micro_usd))
     weights: dict[str, int] = {}
@@ -65,13 +66,13 @@ def affordable(
 def limit_reached(
     limits: Limits, spent: Spending, *, is_late: bool, lacks_cells: bool, refused: Allowance | None
 ) -> str | None:
-    """The limit that ends a run now, in words for people; None if none does.
+    """Returns the limit that ends a run now, as a text for people; None if no limit ends it.
 
     Args:
         spent: what the run has spent so far.
-        is_late: its time is over.
+        is_late: the time of limits.wallClock is over.
         lacks_cells: the last planned round lacks results.
-        refused: the allowance of the last process, if it ran alone and could not pay for another LM call.
+        refused: the allowance of the last process, if that process ran alone and could not pay for another LM call.
     """
     left = Allowance.of(limits).less(spent)
     if is_late:

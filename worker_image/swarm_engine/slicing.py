@@ -1,4 +1,4 @@
-"""Divides the cells of a round into slices, one per pod of an Indexed Job."""
+"""Deals the cells of a round into slices, one slice for each pod of an Indexed Job."""
 
 from collections.abc import Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush
@@ -8,24 +8,28 @@ from typing import Final
 from swarm_wire.messages import SliceRef, Task
 
 MAX_SLICES: Final = 1000
-"""Most indexes of one Job. If there are more cells, they share slices even in their last attempt."""
+"""Most indexes of one Job. If there are more cells than this, several cells share a pod even in the last attempt."""
 UNEVEN: Final = 0.25
-"""How much heavier than the average a slice may become so that a group stays whole. If a group is cut, LM calls that
-its cells share may be paid twice. If a slice is heavier, the others wait for it."""
+"""How much heavier than the average a slice may become so that the cells of a group stay in one slice.
+
+If a group is cut, its pods may pay twice for LM calls that its cells share. If a slice is heavier, all other pods wait
+for its pod.
+"""
 
 
 def has_failed(task: Task, failed: Collection[str]) -> bool:
-    """Whether so many of a task's cells have failed that its other cells are not needed."""
+    """Whether so many of a task's cells have failed that the other cells of the task are not needed."""
     return task.max_errors is not None and sum(cell.key in failed for cell in task.cells) >= task.max_errors
 
 
 def missing_cells(
     tasks: Collection[Task], present: Collection[str], failed: Collection[str] = ()
 ) -> list[tuple[Task, int]]:
-    """Every (task, cell position) that a round still needs, each key once.
+    """Returns every (task, position of a cell) that a round still needs. Cells with the same key are returned once.
 
-    If a task has failed, the round needs no more cells: the compile may end there, which only the next plan knows. So
-    tasks that may fail come first. Heavy tasks follow, so that a bootstrap does not start when all else is finished.
+    If a task has failed, the round needs no more cells, because the compile may end there. Only the next plan can tell.
+    So tasks that may fail come first. Heavy tasks come next, so that no bootstrap starts when all other cells are
+    finished.
 
     Args:
         present: keys of cells that have a result.
@@ -46,19 +50,19 @@ def missing_cells(
 def slice_cells(
     cells: Sequence[tuple[Task, int]], *, pods: int, threads: int, max_cells: int, attempt: int = 1, attempts: int = 3
 ) -> list[list[SliceRef]]:
-    """Divides cells into slices of about equal weight, one slice per Job index.
+    """Deals cells into slices of about equal weight, one slice for each Job index.
 
-    The first attempt uses as many pods as there is work for `threads` threads each. Later attempts cut smaller, and
-    the last one gives every cell a pod of its own (up to MAX_SLICES), so that a cell that kills its pod harms no other.
-    In earlier attempts, cells of a group stay together as far as slices remain about equal.
+    The first attempt uses as many pods as have work for `threads` threads each. Later attempts make smaller slices. The
+    last attempt gives every cell a pod of its own (up to MAX_SLICES), so that a cell that kills its pod harms no other
+    cell. In earlier attempts, cells of a group stay together as long as slices remain about equal.
 
     Args:
         cells: from `missing_cells`.
         pods: how many pods run at the same time.
-        threads: cells that one pod runs at the same time.
+        threads: how many cells one pod runs at the same time.
         max_cells: most cells of a slice.
-        attempt: 1 for the first.
-        attempts: how many there are in all.
+        attempt: number of the attempt, counted from 1.
+        attempts: number of all attempts.
     """
     if not cells:
         return []
@@ -75,7 +79,7 @@ def slice_cells(
         groups,
         [task.weight for task, _ in cells],
         slices=count,
-        # MAX_SLICES has priority over the size of a slice.
+        # If there are more cells than MAX_SLICES slices of this size hold, slices become larger.
         most=max(size, -(-len(cells) // count)),
         room=weight * spare / count,
     )
@@ -83,7 +87,7 @@ def slice_cells(
 
 
 def _groups(cells: Sequence[tuple[Task, int]]) -> list[list[int]]:
-    """Indexes into `cells` of each group's cells. A cell without a group forms its own group."""
+    """Returns for each group the indexes of its cells in `cells`. A cell without a group is a group of its own."""
     groups: dict[str | int, list[int]] = {}
     for place, (task, position) in enumerate(cells):
         groups.setdefault(task.cells[position].group or place, []).append(place)
@@ -93,9 +97,9 @@ def _groups(cells: Sequence[tuple[Task, int]]) -> list[list[int]]:
 def _dealt(
     groups: Sequence[list[int]], weights: Sequence[int], *, slices: int, most: int, room: float
 ) -> list[list[int]]:
-    """Indexes of each slice's cells. The heaviest remaining group always goes to the lightest slice.
+    """Returns the indexes of each slice's cells. The heaviest remaining group always goes to the lightest slice.
 
-    If a group does not fit, the slice gets the cells that fit, and the rest is treated as another group.
+    If a group does not fit, the slice gets the cells that fit. The rest of the group is then treated as another group.
 
     Args:
         most: most cells of a slice.
@@ -122,7 +126,7 @@ def _dealt(
 
 
 def _refs(cells: Sequence[tuple[Task, int]], places: Iterable[int]) -> list[SliceRef]:
-    """Cells in the order of `missing_cells`, task by task."""
+    """Returns the cells of a slice task by task, in the order of `missing_cells`."""
     positions: dict[str, list[int]] = {}
     for place in places:
         task, position = cells[place]

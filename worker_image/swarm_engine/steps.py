@@ -1,4 +1,4 @@
-"""What a run does next when none of its processes runs: the same in a cluster and on a laptop.
+"""Says what a run does next when none of its processes is running, in a cluster and on a laptop alike.
 
 plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact
 """
@@ -23,7 +23,7 @@ class Round:
 
     Attributes:
         left: what the run may still spend.
-        attempts: the attempts at its cells, in order; the last has ended.
+        attempts: the attempts at the round's cells, in order. The last attempt has ended.
     """
 
     run_id: str
@@ -36,7 +36,7 @@ class Round:
 
     @cached_property
     def missing(self) -> list[tuple[Task, int]]:
-        """The cells that the round still needs."""
+        """Returns the cells of the round that still lack results."""
         return missing_cells(self.tasks, self.journal.keys, self.journal.failed)
 
     @property
@@ -45,25 +45,25 @@ class Round:
 
     @cached_property
     def strikes(self) -> dict[str, int]:
-        """The strikes of the missing cells."""
+        """Returns the strikes of the missing cells."""
         return self.last.strikes_after(self.tasks, self.journal.keys) if self.last else {}
 
     @property
     def worst(self) -> int:
-        """The most strikes of a cell."""
+        """Returns the largest number of strikes that a cell has."""
         return max(self.strikes.values(), default=0)
 
     def is_untouched(self, attempt: Attempt) -> bool:
-        """Whether no cell of an attempt has a result: its processes never started, or finished none."""
+        """Whether no cell of an attempt has a result, since its processes never started, or finished no cell."""
         return not any(key in self.journal.keys for keys in attempt.keys(self.tasks) for key in keys)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Replay the optimizer from the journal.
+    """The next step is a plan, which replays the optimizer from the journal.
 
     Attributes:
-        runs_cells: it may run small waves itself.
+        runs_cells: whether the plan may run small waves itself.
     """
 
     attempt: int
@@ -72,10 +72,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Work:
-    """Run an assignment, one process per slice.
+    """The next step is to run an assignment, with one process for each slice.
 
     Attributes:
-        strikes: cell key -> how many earlier attempts ended on their own without a result for this cell.
+        strikes: key of a cell -> number of earlier attempts that ended on their own without a result for this cell.
         allowance: what each process may spend.
     """
 
@@ -86,34 +86,35 @@ class Work:
 
 @dataclass(frozen=True)
 class CellsFailed:
-    """Write these errors to the journal, one for each cell that ended every process that ran it."""
+    """The next step is to write these errors to the journal, one for each cell that ended every process that ran it."""
 
     results: tuple[Record, ...]
 
 
 @dataclass(frozen=True)
 class Exhausted:
-    """Give up: so many attempts have failed."""
+    """The next step is to give up, because this many attempts have failed."""
 
     attempts: int
 
 
 def next_plan(swarm: Swarm, ends: Sequence[Ended], started: int) -> Plan | Exhausted:
-    """The next attempt at a round's plan.
+    """Returns the next attempt at a round's plan.
 
     Args:
         ends: how earlier attempts ended.
-        started: number of earlier attempts; some of them may have no entry in `ends`.
+        started: number of earlier attempts. Some of these attempts may have no entry in `ends`.
     """
     strikes = sum(end.on_its_own for end in ends)
     if strikes >= swarm.max_attempts or started >= swarm.max_attempts + EXTRA_ATTEMPTS:
         return Exhausted(started)
-    # A cell that ends its process also ends a plan that runs it. Then workers run the cells, to find out which one.
+    # A cell that ends its process also ends a plan that runs it. Workers then run the cells, to find out which cell it
+    # is.
     return Plan(started + 1, runs_cells=not strikes)
 
 
 def next_work(round_: Round) -> Work | CellsFailed | Exhausted:
-    """The next attempt at the missing cells of a round, which has some."""
+    """Returns the next attempt at the missing cells of a round that has such cells."""
     last, swarm = round_.last, round_.swarm
     number = last.assignment.attempt if last else 0
     if last and (errors := _poisoned(round_, last)):
@@ -122,7 +123,7 @@ def next_work(round_: Round) -> Work | CellsFailed | Exhausted:
     if round_.worst >= swarm.max_attempts or fruitless >= swarm.max_attempts + EXTRA_ATTEMPTS:
         return Exhausted(number)
     cells = affordable(round_.missing, round_.left, round_.journal.accounts.total, len(round_.journal.keys))
-    # An allowance may be too little for each of several processes, yet enough for some calls of fewer processes.
+    # The allowance may be too small for each of many processes, but large enough for some calls of fewer processes.
     fewer = max(1, len(last.assignment.slices) // 4) if last and last.was_refused else 0
     slices = slice_cells(
         cells,
@@ -140,7 +141,7 @@ def next_work(round_: Round) -> Work | CellsFailed | Exhausted:
 
 
 def _poisoned(round_: Round, last: Attempt) -> tuple[Record, ...]:
-    """Errors of cells that ended their process in each attempt, alone in it the last time."""
+    """Returns errors of cells that ended their process in each attempt, and were alone in it in the last attempt."""
     cells = len({cell.key for task in round_.tasks for cell in task.cells})
     ends = {index: end.by_cell for index, end in last.ends.items() if end.by_cell}
     found = isolated(last.keys(round_.tasks), ends, cells, len(round_.missing))

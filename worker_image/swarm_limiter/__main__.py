@@ -1,4 +1,4 @@
-"""`python -m swarm_limiter`: serves until SIGTERM or SIGINT."""
+"""`python -m swarm_limiter` serves until it gets SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ async def serve(host: str, port: int) -> None:
     server = await Limiter().serve(host, port)
     print(f"listening on {host}:{port}", flush=True)  # noqa: T201
     await ended.wait()
-    # Open connections are cut: waiting pods ask again when another limiter is there.
+    # Connections that are open end here. Their pods ask again as soon as another limiter runs.
     server.close()
 
 

@@ -1,10 +1,12 @@
-"""The rate of a group of requests: when the next request may be sent. Pure; callers pass the time.
+"""The rate of a group of requests: when the next request may be sent (pure). Callers pass the time.
 
-Requests are paced, not let through in bursts, because providers count by the second as well. If tokens are limited,
-requests are paced by their average tokens. The last minute's tokens are counted, so that no minute has more.
+The limiter spreads requests evenly over a minute, because providers also count requests by the second. If tokens are
+limited, the pause after a request depends on its expected tokens. The limiter also counts the tokens of the last
+minute, so that no minute has more than the limit.
 
-When the provider objects, nothing is sent for as long as it demands, and the rate is halved. A group without a rate
-halves its concurrency instead. Both grow back evenly: additive increase, multiplicative decrease, as in TCP.
+When the provider refuses a request, the limiter sends nothing for as long as the provider demands, and halves the rate.
+If the group has no limit per minute, the limiter halves its concurrency instead. Rate and concurrency then grow back at
+an even pace, as in TCP (additive increase, multiplicative decrease).
 """
 
 from dataclasses import dataclass
@@ -16,30 +18,36 @@ from swarm_wire.rates import Answered, RateLimit
 
 MINUTE: Final = 60.0
 SHARE: Final = 0.95
-"""Used share of a limit. Providers count requests when they arrive, and some travel longer than others. So a provider's
-minute may have the requests of 63 seconds."""
+"""Share of a limit that the limiter uses.
+
+Providers count requests when they arrive, and some requests travel longer than others. So a provider's minute may have
+the requests of 63 seconds.
+"""
 CREDIT: Final = 1.0
-"""Seconds of unused turns that may be used later."""
+"""After a while without requests, a group may send at once what it could have sent in this many seconds."""
 RECOVERY: Final = 120.0
 """Seconds in which a rate grows from nothing to its limit."""
 LEAST: Final = 1 / 64
-"""Least share of a limit that is used, however much the provider objects."""
+"""Least share of a limit that the limiter uses, however often the provider refuses requests."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-"""Seconds without a request after an objection without a hint: doubled with each objection in a row."""
+"""Most seconds for which the limiter sends nothing after a refusal in which the provider names no time.
+
+The pause begins with FIRST_PAUSE, and doubles with each such refusal in a row.
+"""
 MOST_DOUBLED: Final = 7
-"""How many objections in a row make pauses longer."""
+"""Number of refusals in a row after which the pause no longer doubles."""
 LONGEST_HINT: Final = 600.0
-"""Most seconds of a provider's hint that are obeyed."""
+"""Most seconds for which the limiter obeys a provider that asks it to wait."""
 
 
 @dataclass(eq=False)
 class Turn:
-    """A request that was let through.
+    """A request that the limiter has let through.
 
     Attributes:
-        is_paced: its group has a limit per minute.
-        counted: its tokens, if its group limits them.
+        is_paced: the request's group has a limit per minute.
+        counted: the request's tokens; None if its group does not limit tokens.
     """
 
     at: float
@@ -48,10 +56,10 @@ class Turn:
 
 
 class Rate:
-    """The running requests of a group, and when the next may start.
+    """Knows the running requests of a group, and when the next request may start.
 
     Args:
-        since: there may have been unknown requests until this time.
+        since: until this time there may have been requests that the limiter does not know.
     """
 
     def __init__(self, since: float = -inf) -> None:
@@ -63,7 +71,10 @@ class Rate:
         self._paused_until, self._objections = -inf, 0
 
     def take(self, limit: RateLimit, tokens: int, now: float) -> Turn | float:
-        """A turn, or the seconds after which to ask again (inf: when a request ends)."""
+        """Returns a Turn if the request may be sent now. If not, returns the seconds after which to ask again.
+
+        The seconds are infinite if the request must wait until a running request ends.
+        """
         if now < self._paused_until:
             return self._paused_until - now
         if self.under_way >= max(1, min(self._concurrency, limit.concurrency or inf)):
@@ -79,10 +90,10 @@ class Rate:
         return turn
 
     def end(self, turn: Turn, answered: Answered, now: float, luck: float = 0.5) -> None:
-        """Ends a request.
+        """Takes the end of a request.
 
         Args:
-            luck: random, between 0 and 1, so that delayed requests do not all return together.
+            luck: a random number between 0 and 1, so that groups do not all go on at the same moment after a pause.
         """
         self.under_way -= 1
         if turn.counted is not None:
@@ -94,13 +105,13 @@ class Rate:
             self._concurrency += 1 / max(1, self._concurrency)
 
     def _pause(self, limit: RateLimit, now: float) -> float:
-        """Seconds from one request to the next."""
+        """Returns the seconds from one request to the next."""
         if limit.requests_per_minute is None:
             return 0.0
         return MINUTE / (limit.requests_per_minute * SHARE * self._grown(now))
 
     def _pace(self, limit: RateLimit, turn: Turn, tokens: int) -> None:
-        """Delays the next turn."""
+        """Delays the next request of the group, as the limit and the tokens of this request demand."""
         self._last = max(self._last + self._pause(limit, turn.at), turn.at - CREDIT)
         if limit.tokens_per_minute is not None:
             speed = SHARE * self._grown(turn.at)
@@ -109,17 +120,17 @@ class Rate:
             turn.counted = self._tokens.add(tokens, turn.at)
 
     def _grown(self, now: float) -> float:
-        """The share of the limits that is used now."""
+        """Returns the share of the limits that the limiter uses now."""
         return min(1.0, self._share + max(0.0, now - self._shared_at) / RECOVERY)
 
     def _object(self, turn: Turn, retry_after: float | None, now: float, luck: float) -> None:
-        # Requests sent before the rate was lowered say nothing about the lower rate.
+        # A request that was sent before the rate was lowered says nothing about the lower rate.
         if turn.at >= self._shared_at:
             self._share, self._shared_at = max(LEAST, self._grown(now) / 2), now
             if not turn.is_paced:
                 self._concurrency = max(1.0, min(self._concurrency, self.under_way + 1) / 2)
             self._objections = min(self._objections + 1, MOST_DOUBLED)
-        # A hint of 0 seconds is no hint: the provider has just refused a request at that rate.
+        # If the provider asks to wait 0 seconds, that does not help: it has just refused a request at that rate.
         hint = min(retry_after, LONGEST_HINT) if retry_after else None
         pause = hint or min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._objections - 1))
         self._paused_until = max(self._paused_until, now + pause * (1 + luck / 4))

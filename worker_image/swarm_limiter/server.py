@@ -1,4 +1,7 @@
-"""The queues, over TCP. First come, first served: Compilations of a group share it in proportion to their requests."""
+"""The queues of the groups, over TCP. Requests are served in the order in which they came.
+
+So Compilations that share a group share its limits in proportion to their requests.
+"""
 
 import asyncio
 import contextlib
@@ -15,14 +18,14 @@ from swarm_limiter.rate import LONGEST_HINT, Rate, Turn
 from swarm_wire.rates import GO, LINE_BYTES, WAIT, WAIT_SECONDS, Answered, Ask, RateLimit
 
 FORGET_SECONDS: Final = 2 * LONGEST_HINT
-"""A group without requests is forgotten after so long, since no pause is longer."""
+"""Seconds after which the limiter forgets a group without requests. No pause is longer."""
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 40_000}
-"""Ends the request of a node that is gone, even if data was sent to it meanwhile."""
+"""Socket options that end a connection to a node that is gone, even if data was sent to it meanwhile."""
 
 
 @dataclass(eq=False)
 class Waiter:
-    """A request, and the turn that it gets later."""
+    """A request that waits, and the turn that it gets later."""
 
     ask: Ask
     turn: asyncio.Future[Turn]
@@ -32,7 +35,7 @@ class Group:
     """The waiting and running requests that share a limit.
 
     Args:
-        since: the time from which all requests are known.
+        since: the time since which the limiter knows all requests of the group.
     """
 
     def __init__(self, since: float) -> None:
@@ -43,11 +46,11 @@ class Group:
 
     @property
     def quiet_for(self) -> float:
-        """Seconds since the last request ended."""
+        """Returns the seconds since the group's last request ended; 0 while it has requests."""
         return 0.0 if self._limits else _now() - self._quiet_since
 
     def enter(self, ask: Ask) -> Waiter:
-        """Adds a request to the queue. `leave` must follow, whatever happens."""
+        """Adds a request to the queue. The caller must call `leave` afterwards, whatever happens."""
         waiter = Waiter(ask, asyncio.get_running_loop().create_future())
         self._limits[ask.limit] += 1
         self._queue.append(waiter)
@@ -55,7 +58,7 @@ class Group:
         return waiter
 
     def leave(self, waiter: Waiter, answered: Answered) -> None:
-        """Ends a request, or gives it up."""
+        """Ends a running request, or gives up a waiting request."""
         limit = waiter.ask.limit
         self._limits[limit] -= 1
         if not self._limits[limit]:
@@ -70,7 +73,7 @@ class Group:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Lets through all requests that may go now, and sets a timer for the next one."""
+        """Lets through all requests that may go now, and sets a timer for the next request."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -86,7 +89,7 @@ class Group:
 
     @property
     def _limit(self) -> RateLimit:
-        """The smallest of the limits that the current requests name."""
+        """Returns the smallest figures of all limits that current requests of the group name."""
         named = list(self._limits)
         if len(named) == 1:
             return named[0]
@@ -99,20 +102,20 @@ class Group:
 
 
 class Limiter:
-    """All groups, and the connections of pods."""
+    """Holds all groups, and serves the connections of pods."""
 
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
         self._began = -inf
 
     async def serve(self, host: str, port: int) -> asyncio.Server:
-        """Listens; port 0 means any free port."""
+        """Starts to listen. Port 0 means any free port."""
         self._began = _now()
         return await asyncio.start_server(self._connected, host, port, limit=LINE_BYTES, backlog=1024)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _keep_alive(writer)
-        # An invalid message ends its connection and has no other effect.
+        # An invalid message ends the connection on which it came, and has no other effect.
         with contextlib.closing(writer), contextlib.suppress(OSError, ValueError, ValidationError):
             while line := await reader.readline():
                 await self._serve_one(Ask.model_validate_json(line), reader, writer)
@@ -141,7 +144,7 @@ class Limiter:
 
 
 async def _unless_gone(turn: asyncio.Future[Turn], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Returns when the turn has come. Raises ConnectionResetError if the waiting pod sends anything or goes away."""
+    """Waits until the turn has come. Raises ConnectionResetError if the waiting pod sends anything or goes away."""
     gone: asyncio.Future[bytes] = asyncio.ensure_future(reader.read(1))
     try:
         while not turn.done():

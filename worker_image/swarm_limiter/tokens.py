@@ -1,8 +1,9 @@
-"""How many tokens the requests of the last minute took or will take. Pure.
+"""Counts how many tokens the requests of the last minute took or will take (pure).
 
-The tokens of a request are known only when it is answered. Before, only their maximum is known, which is usually
-several times as large. So running requests are estimated together, by the share of the maximum that answered requests
-took: the mean plus four standard deviations, or the mean of the last few if that is more.
+The limiter learns a request's tokens only from its answer. Before the answer, it knows only their maximum, which is
+usually several times as large. So it estimates the running requests together, from the share of their maximum that
+answered requests took. It uses the mean of these shares plus four standard deviations, or the mean of the last few
+shares if that is more.
 """
 
 from collections import deque
@@ -11,20 +12,20 @@ from math import inf, sqrt
 from typing import Final
 
 WINDOW: Final = 62.0
-"""Seconds for which a request counts: a minute, plus the difference in travel time between requests."""
+"""Seconds for which a request counts: a minute, and two seconds since some requests travel longer than others."""
 SURE: Final = 4.0
-"""Standard deviations that are added to the mean."""
+"""Number of standard deviations that the estimate adds to the mean."""
 MEMORY: Final = 1000
-"""Requests on which the estimate is based."""
+"""Number of requests on which the estimate is based."""
 LATEST: Final = 10
-"""The estimate is not below the share of so many latest requests, since all answers may become longer."""
+"""Number of latest requests whose mean share the estimate does not fall below, since answers may become longer."""
 ENOUGH: Final = 20
-"""Requests before the first estimate. Until then, each request counts with its maximum."""
+"""Number of requests before the first estimate. Until then, each request counts with its maximum."""
 
 
 @dataclass(eq=False)
 class Counted:
-    """The tokens of one request: its maximum, then what it took."""
+    """The tokens of one request: the maximum while it runs, then the number that it took."""
 
     at: float
     tokens: int
@@ -33,7 +34,7 @@ class Counted:
 
 
 class Tokens:
-    """The tokens of a group's requests."""
+    """The tokens of all requests of a group."""
 
     def __init__(self) -> None:
         self._window: deque[Counted] = deque()
@@ -41,17 +42,17 @@ class Tokens:
         self._seen, self._mean, self._variance, self._latest = 0, 1.0, 0.0, 1.0
 
     def likely(self, most: int) -> float:
-        """Expected tokens of a request with this maximum."""
+        """Returns the tokens that a request with this maximum is expected to take."""
         return most * self._mean
 
     def wait(self, most: int, limit: int, now: float) -> float:
-        """Seconds until another request may start (0: now; inf: when a running request ends)."""
+        """Returns the seconds until another request may start (0: now; inf: when a running request ends)."""
         self._forget(now)
         if self._total(most) <= limit:
             return 0.0
         if self._window:
             return self._window[0].at + WINDOW - now
-        # A request larger than the limit runs alone.
+        # A request whose maximum exceeds the limit runs alone.
         return inf if self._open_count else 0.0
 
     def add(self, most: int, now: float) -> Counted:
@@ -62,7 +63,7 @@ class Tokens:
         return counted
 
     def settle(self, counted: Counted, taken: int | None) -> None:
-        """Ends a request. `taken` None: its tokens are unknown, so it counts with its maximum."""
+        """Takes the end of a request. If `taken` is None, its tokens are unknown, and it counts with its maximum."""
         most = counted.tokens
         self._open -= most
         self._open_count -= 1
@@ -73,14 +74,14 @@ class Tokens:
             self._learn(taken / most)
 
     def _total(self, most: int) -> float:
-        """Tokens of the last minute, including one more request."""
+        """Returns the tokens of the last minute's requests, with one more request."""
         part, count = 1.0, self._open_count + 1
         if self._seen >= ENOUGH:
             part = min(1.0, max(self._latest, self._mean + SURE * sqrt(self._variance / count)))
         return self._taken + (self._open + most) * part
 
     def _learn(self, part: float) -> None:
-        """Weighted mean and variance as in Finch (2009), Incremental calculation of weighted mean and variance."""
+        """Updates mean and variance as in Finch (2009), Incremental calculation of weighted mean and variance."""
         self._seen += 1
         self._latest += (part - self._latest) / LATEST
         weight = max(1 / MEMORY, 1 / self._seen)

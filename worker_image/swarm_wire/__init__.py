@@ -1,12 +1,12 @@
 """The contract between the operator and its pods.
 
-The worker side publishes it, the operator is its client; neither side is imported here. See
-`worker_image/README.md` for the contract in prose.
+Operator and worker image both import this package, and it imports neither of them. `worker_image/README.md` explains
+the contract in prose.
 
-    names       environment, mounted paths, exit codes, reasons
+    names       environment variables, mounted paths, exit codes, reasons
     spec        what a user writes in a DSPyCompilation
-    messages    messages between the two sides; spending, report: parts of them
-    records     records of pods, and their frames
-    pod_output  how pods print records: lines on their output, closed by a commit record
-    shards      how records are stored: the journal's files
+    messages    messages between operator and pods; `spending` and `report` have parts of them
+    records     records of pods, and the frames that hold records
+    pod_output  how pods print records: as lines of their output, closed by a commit record
+    shards      how records are stored: in shards, the files of the journal
 """

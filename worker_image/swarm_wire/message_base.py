@@ -1,4 +1,4 @@
-"""The base of all messages between operator and pods: pydantic models with JSON in camelCase."""
+"""The base class of all messages between operator and pods: pydantic models with JSON in camelCase."""
 
 from math import isfinite
 from typing import Annotated, Any
@@ -7,14 +7,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-"""blake2b-128 of the named content, in hex."""
+"""A digest: blake2b-128 of some content, in hex."""
 MOST = 2**53
-"""Largest figure of a Usage or Spending, exact in JSON and larger than any real figure. Sums are capped there."""
+"""Largest figure of a Usage or Spending. JSON holds it exactly, and it exceeds any real figure, so sums stop there."""
 Figure = Annotated[int, Field(ge=0, le=MOST)]
 
 
 def _finite(score: Any) -> Any:
-    """Replaces NaN and infinity, from a metric that divided by zero, by None: a status cannot hold them."""
+    """Returns None in place of NaN or infinity, which a metric may compute and JSON cannot hold."""
     return None if isinstance(score, float) and not isfinite(score) else score
 
 
@@ -25,7 +25,7 @@ class Message(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     def to_header(self) -> dict[str, Any]:
-        """This message as a record's header: JSON values, without unset fields."""
+        """Returns this message as the header of a record: JSON values, without unset fields."""
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)
 
     def to_json(self) -> str:

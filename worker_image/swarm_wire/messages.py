@@ -1,6 +1,6 @@
 """Messages between operator and pods, as pydantic models with JSON in camelCase.
 
-Payloads (pickled tasks and results) are not in these models: they travel as opaque bytes in the bodies of records.
+These models contain no pickled tasks and results, which travel as opaque bytes in the bodies of records.
 """
 
 from enum import StrEnum
@@ -16,181 +16,192 @@ from swarm_wire.spending import Spending, Usage
 
 
 class Ending(Message):
-    """Why a run ends before its compile does."""
+    """Why a limit ends a run before its optimizer has finished."""
 
     why: str
-    """The limit, for people."""
+    """The limit that ends the run, as a text for people."""
     limits: Limits
-    """The limits that were in force."""
+    """All limits that were in force when the run ended."""
 
     def holds(self, limits: Limits) -> bool:
-        """Whether the same limits are in force."""
+        """Whether the same limits are still in force. `publish_partial` may differ, since it limits nothing."""
         return self.limits.model_copy(update={"publish_partial": limits.publish_partial}) == limits
 
 
 STORED = "stored"
-"""Header field of a record whose body is stored elsewhere. Its value: Stored."""
+"""Field of a record's header that is set if the record's body is stored in the depot. Its value is a Stored."""
 
 
 class Stored(Message):
-    """Where in the run's depot the body of a record is."""
+    """Where in the run's depot the body of a record is. The depot is the storage that spec.journal names."""
 
     name: str
-    """Name of an object in the depot."""
+    """Name of the object in the depot."""
     offset: int = Field(ge=0)
     length: int = Field(ge=0)
     digest: Digest
-    """The first 32 hex digits of the body's sha256."""
+    """First 32 hex digits of the sha256 of the body."""
 
 
 class RunRequest(Message):
-    """REQUEST_FILE: the definition of a run. Written once, read by every pod of the run."""
+    """The content of REQUEST_FILE, which defines a run.
+
+    The operator writes it once, and every pod of the run reads it.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
     name: str
     namespace: str = ""
     requested_at: str | None = None
-    """Value of the annotation. Runs with the same value share what they paid for, and only they do."""
+    """Value of the annotation requested-at. Runs reuse paid results only of runs with the same value."""
     rerun_at: str | None = None
-    """Value of the annotation that requested this run, if it did."""
+    """Value of the annotation rerun-at that requested this run; None if that annotation did not request it."""
     spec: CompilationSpec
 
 
 class EffectKind(StrEnum):
     WAVE = "wave"
-    """An evaluation wave: one cell for each example."""
+    """A wave: one cell for each example."""
     BOOTSTRAP = "bootstrap"
-    """A whole `BootstrapFewShot.compile`: one cell."""
+    """A bootstrap, which is one cell."""
 
 
 class Cell(Message):
-    """The smallest unit of work and of loss."""
+    """The smallest unit of work and of loss: see the glossary."""
 
     key: Digest
     item: int = Field(0, ge=0)
-    """Position in the task's list of items."""
+    """Position of the cell's example in the task's list of items."""
     group: str | None = Field(None, pattern=r"^[0-9a-f]{8}$")
-    """A group's cells are best run in one pod, which pays for their common LM calls only once. None: no preference."""
+    """Cells of a group should run in one pod, which then pays for their common LM calls only once. None: no group."""
 
 
 class Task(Message):
-    """The request for one effect. `cells` holds only what the journal lacks."""
+    """The request for one effect. `cells` has only the cells that the journal lacks."""
 
     digest: Digest
     kind: EffectKind
     payload: Digest
-    """Key of the blob with the pickled function and settings."""
+    """Key of the BLOB record with the pickled function and settings of the task."""
     items: Digest | None = None
-    """Key of the blob with the pickled list of items; waves over the same data share it."""
+    """Key of the BLOB record with the pickled list of items. Waves over the same data share this record."""
     cells: list[Cell] = Field(min_length=1)
     weight: int = Field(1, ge=1)
-    """Roughly how many runs of the program a cell takes: a bootstrap is a sequence of them."""
+    """About how many runs of the program one cell of the task takes. A bootstrap runs the program many times."""
     max_errors: int | None = Field(None, ge=1)
-    """When so many cells have failed, the effect is an error, and the other cells are not needed. None: no limit."""
+    """After this many failed cells the effect raises an error, and the other cells are not needed. None: no limit."""
 
 
 class Outcome(StrEnum):
     OK = "ok"
     ERROR = "error"
-    """The user's program or metric raised. The optimizer sees the exception, as it would in stock DSPy."""
+    """The user's program or metric raised an exception. The optimizer gets this exception, as in stock DSPy."""
 
 
 class Result(Message):
-    """Header of a RESULT record: one finished cell, or one LM call that the plan made itself."""
+    """Header of a RESULT record, which has the result of one cell, or of one LM call that a plan made itself."""
 
     key: Digest
     outcome: Outcome
     usage: Usage = Usage()
-    """Usage of the calls that no earlier CALL record has."""
+    """Usage of the cell's LM calls. Calls that have a CALL record of their own are not counted here."""
     calls: list[Digest] = Field([])
-    """Keys of the LM calls whose answers the body carries; one at most."""
+    """Keys of the LM calls whose answers are in the body. There is at most one such call."""
     calls_at: int | None = Field(None, ge=0)
-    """Where in the body their answers begin, after the outcome."""
+    """Position in the body at which these answers begin. The outcome comes before them."""
     reused: list[Digest] = Field([])
-    """Keys of the LM calls that an earlier run had paid for."""
+    """Keys of the LM calls for which an earlier run had paid."""
     error: str | None = Field(None, max_length=500)
     """First line of the exception, for people."""
 
 
 class CallMade(Message):
-    """Header of a CALL record: a finished LM call of a running cell or of the plan itself. Its key identifies the
-    request. A record without an answer says that a model has answered in this run; its key identifies the address.
+    """Header of a CALL record: one finished LM call of a running cell, or of a plan.
+
+    The key identifies the LM request. A record without an answer only says that a model has answered in this run. The
+    key of such a record identifies the model's address.
     """
 
     key: Digest
     usage: Usage = Usage()
     cell: Digest | None = None
-    """Key of the cell that made the call. None: the plan made it itself."""
+    """Key of the cell that made the call; None if the plan made it."""
 
     @property
     def identity(self) -> str:
-        """Identifies a payment: a call that two cells made at the same time was paid twice, and counts twice."""
+        """Returns the identity of a payment: if two cells make the same call at the same time, both pay, and it counts
+        twice.
+        """
         return f"{self.key} {self.cell}" if self.cell else self.key
 
 
 class PlanOutcome(StrEnum):
     BLOCKED = "blocked"
-    """Results are missing; the tasks request them."""
+    """The plan has printed tasks, because results are missing."""
     DONE = "done"
-    """The compile script returned: an ARTIFACT record holds program and report."""
+    """The optimizer has finished, and an ARTIFACT record has program and report."""
     PARTIAL = "partial"
-    """A limit has ended the run: an ARTIFACT record holds the best program so far, if any."""
+    """A limit has ended the run. An ARTIFACT record has the best program so far, if there is one."""
 
 
 class Bound(Message):
-    """Header of a BOUND record: the code and data that a journal belongs to."""
+    """Header of a BOUND record: the code and data to which a journal belongs."""
 
     binding: str
-    """Digest of program source, data, installed distributions, image and hash seed."""
+    """Digest of program files, data, installed packages, image and hash seed."""
     packages: str = ""
-    """Digest of Python and the installed distributions alone: other versions may fail to read answers to LM calls."""
+    """Digest of Python and the installed packages alone.
+
+    Other versions of them may fail to read answers to LM calls.
+    """
 
 
 class PlanEnd(Bound):
-    """Header of the PLAN record that closes a plan's output."""
+    """Header of the PLAN record, which is the last record that a plan prints."""
 
     outcome: PlanOutcome
     round: int = Field(ge=0)
-    """Number of this plan, counted from 0."""
+    """Number of the plan's round, counted from 0."""
     tasks: list[Digest] = Field([])
     cells: int = Field(0, ge=0)
-    """Cells in those tasks."""
+    """Number of cells in the plan's tasks."""
     guesses: dict[Digest, int] = Field({})
-    """Digest of a task that is a guess -> roughly how many runs of the program it takes. A guess is likely to be
-    needed, but that depends on a missing score."""
+    """Digest of each task that is a guess -> about how many runs of the program the task takes."""
     scores: Scores = Scores()
     effects: int = 0
-    """Effects that this plan needed, including the missing one."""
+    """Number of effects that this plan needed, with the missing effect."""
     ending: Ending | None = None
-    """Set by a partial plan."""
+    """Why the run ends; set only if the plan's outcome is PARTIAL."""
     failures: Failures | None = None
-    """Failures so far, without tracebacks."""
+    """Failures of all rounds so far, without tracebacks."""
     notes: list[str] = Field([])
-    """Notes for people, one sentence each."""
+    """Notes for people. Each note is one sentence."""
     kept: list[str] | None = None
-    """State that program and metric may change, because the rehearsal has shown that the change has no effect. None:
-    there was no rehearsal."""
+    """State that program and metric may change. The rehearsal has shown that the changes have no effect on the result.
+
+    None: there was no rehearsal.
+    """
 
 
 class ArtifactHeader(Message):
-    """Header of the ARTIFACT record; its body is the JSON {"program": ..., "report": ...}."""
+    """Header of the ARTIFACT record. Its body is the JSON {"program": ..., "report": ...}."""
 
     sha256: str
-    """sha256 of the program file's bytes."""
+    """sha256 of the bytes of the program file."""
     report: Report
 
 
 class SliceRef(Message):
-    """Some cells of one task."""
+    """Some cells of one task, as a part of a slice."""
 
     task: Digest
     cells: list[int]
-    """Positions in the task's list of cells."""
+    """Positions of the cells in the task's list of cells."""
 
 
 class Assignment(Message):
-    """ASSIGNMENT_FILE: the slice of each Job index."""
+    """The content of ASSIGNMENT_FILE: the slice of each Job index."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -200,19 +211,22 @@ class Assignment(Message):
 
 
 class Commit(Message):
-    """The termination message: how much a pod printed, and how it ended. At most 4,096 bytes of JSON."""
+    """The commit record: how much a pod has printed, and how it ended. A pod leaves it as its termination message.
+
+    It is JSON of at most 4,096 bytes.
+    """
 
     schema_version: int = SCHEMA_VERSION
     nonce: str
     exit_code: int
     records: int = 0
     bytes: int = 0
-    """Sum of the lengths of all frames."""
+    """Sum of the lengths of all frames that the pod printed."""
     digest: str = ""
-    """sha256 over the record digests, in sequence."""
+    """sha256 over the digests of all records, in their sequence."""
     reason: str | None = Field(None, max_length=64)
-    """A WorkerReason, if the process failed."""
+    """A WorkerReason if the process failed; otherwise None."""
     message: str | None = Field(None, max_length=2000)
-    """For people: what went wrong, where, and what to write instead."""
+    """Tells people what went wrong, where, and what to write instead."""
     spent: Spending | None = None
-    """What the pod spent, or the most that it may have spent."""
+    """What the pod has spent, or the most that it may have spent; None if it had no allowance."""

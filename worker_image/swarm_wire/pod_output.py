@@ -1,13 +1,14 @@
 """How a pod sends records: on its standard output, closed by a commit record.
 
-Container output is unreliable: user code prints between records, and lines are cut, rotated away or repeated. A line
-may come from another attempt, or be forged. Each line is
+A container's output is unreliable. User code prints between records. Lines may be cut, repeated, forged or lost when
+the kubelet rotates the log. A line may also come from another attempt. So each line of a record has this form:
 
     swarm/1 NONCE SEQUENCE PART/PARTS LENGTH DIGEST PAYLOAD
 
-NONCE is the word that this pod was given (8 to 64 characters, no blanks); SEQUENCE counts its records from 0; LENGTH
-and DIGEST (32 hex digits of sha256) are those of the whole frame; PAYLOAD is the frame's base64, cut into PARTS
-of 12,000 characters, the last one shorter. Lines are shorter than the 16 KiB at which container runtimes split them.
+NONCE is the word that this pod was given: 8 to 64 characters, no blanks. SEQUENCE counts the pod's records from 0.
+LENGTH and DIGEST (32 hex digits of sha256) are those of the whole frame. PAYLOAD is one part of the frame's base64. All
+parts have 12,000 characters, except that the last part may be shorter. A line is shorter than 16 KiB, since container
+runtimes split longer lines.
 """
 
 import base64
@@ -27,11 +28,14 @@ from swarm_wire.spending import Spending
 from swarm_wire.words import printable
 
 LINE_PAYLOAD = 12_000
-"""Base64 characters of each line but a record's last. A line with its head stays below 16 KiB."""
+"""Number of base64 characters in each line of a record. The last line may have fewer. So a line stays below 16 KiB."""
 MOST_PENDING = 1000
-"""How many records a reader keeps that have begun but not ended. A writer has one at a time."""
+"""Most records that a reader keeps while some of their lines are missing.
+
+A writer has only one such record at a time.
+"""
 COMMIT_BYTES = 4096
-"""How much of a termination message Kubernetes keeps."""
+"""Bytes of a termination message that Kubernetes keeps."""
 _NONCE = re.compile(r"[!-~]{8,64}")
 _LINE = re.compile(
     r"swarm/\d+ [!-~]{8,64} (\d{1,9}) (\d{1,6})/(\d{1,6}) (\d{1,9}) ([0-9a-f]{32}) ([A-Za-z0-9+/=]*)", re.ASCII
@@ -39,11 +43,11 @@ _LINE = re.compile(
 
 
 class Writer:
-    """Prints records. Threads may share one.
+    """Prints records. Several threads may share one writer.
 
     Args:
-        write: writes one whole line of bytes, newline included.
-        nonce: the word this pod was given: 8 to 64 characters of printable ASCII without blanks.
+        write: writes one whole line of bytes, with its newline.
+        nonce: the word that this pod was given: 8 to 64 characters of printable ASCII without blanks.
     """
 
     def __init__(self, write: Callable[[bytes], object], nonce: str) -> None:
@@ -51,7 +55,8 @@ class Writer:
             raise ValueError(f"the nonce {nonce!r} is not a word of 8 to 64 characters")
         self._write, self._nonce = write, nonce
         self._closed = False
-        # Reentrant: a signal handler may commit during a put, whose record then does not count.
+        # The lock is reentrant because a signal handler may commit during a `put`. The record of that `put` does not
+        # count.
         self._lock = threading.RLock()
         self._count, self._bytes, self._chain = 0, 0, hashlib.sha256()
 
@@ -72,7 +77,7 @@ class Writer:
 
     @property
     def count(self) -> int:
-        """Records put so far."""
+        """Returns the number of records put so far."""
         return self._count
 
     def commit(
@@ -82,7 +87,10 @@ class Writer:
         message: str | None = None,
         spent: Spending | None = None,
     ) -> Commit:
-        """The commit record of all records put so far. Closes the output: a later `put` raises ValueError."""
+        """Returns the commit record of all records put so far.
+
+        It closes the output: a later `put` raises ValueError.
+        """
         with self._lock:
             self._closed = True
             return Commit(
@@ -98,11 +106,11 @@ class Writer:
 
 
 def commit_text(commit: Commit) -> str:
-    """The termination message: at most COMMIT_BYTES of ASCII. Only the commit's `message` is ever cut."""
+    """Returns the termination message: at most COMMIT_BYTES of ASCII. Only the commit's `message` is ever cut."""
     text, message = _ascii(commit), commit.message or ""
     if len(text) <= COMMIT_BYTES:
         return text
-    # The longest prefix that fits: an escaped character has between 1 and 12 bytes.
+    # An escaped character takes between 1 and 12 bytes, so a search finds the longest prefix that fits.
     fits = bisect.bisect_right(range(len(message)), COMMIT_BYTES, key=lambda kept: len(_shortened(commit, kept)))
     return _shortened(commit, max(0, fits - 1))
 
@@ -116,9 +124,9 @@ def _ascii(commit: Commit) -> str:
 
 
 def parse_commit(text: str | None, nonce: str) -> Commit | None:
-    """The commit record with this nonce in a termination message, or None.
+    """Returns the commit record with this nonce in a termination message, or None.
 
-    A runtime may put its own text before it, so the last such record counts.
+    A container runtime may put its own text before the commit record, so the last commit record counts.
     """
     for line in reversed((text or "").splitlines()):
         try:
@@ -134,7 +142,7 @@ def parse_commit(text: str | None, nonce: str) -> Commit | None:
 class Transcript:
     """What could be read of one pod's output.
 
-    `records` holds the valid records by sequence number, as far as the reader keeps them. `damaged` counts the unusable
+    `records` has the valid records that the reader keeps, by their sequence number. `damaged` is the number of unusable
     records of which at least one whole line was read.
     """
 
@@ -145,7 +153,7 @@ class Transcript:
 
     @property
     def has_gaps(self) -> bool:
-        """Whether a record is missing that was printed before another."""
+        """Whether a record is missing although a later record was read."""
         return max(self.digests, default=-1) + 1 != len(self.digests)
 
     def complete(self, commit: Commit | None) -> bool:
@@ -161,12 +169,12 @@ class Transcript:
 class Reader:
     """Reads records from a pod's output, line by line.
 
-    No pod output makes it raise: lines without a record are skipped. Lines may come twice and in any order, cut lines
-    before whole ones. The first valid record of a sequence number counts.
+    No output of a pod makes the reader raise an exception: it skips lines without a record. Lines may come twice, and
+    in any order. A cut line may come before the whole line. The first valid record of a sequence number counts.
 
     Args:
-        opened: makes the record to keep from a sequence number and a frame. None: only the record's presence is noted.
-            Raises ValueError if the frame is invalid.
+        opened: makes from a sequence number and a frame the record to keep. If it returns None, the reader only notes
+            that the record is there. It raises ValueError if the frame is invalid.
     """
 
     def __init__(
@@ -182,9 +190,9 @@ class Reader:
         self._read = Transcript()
 
     def feed(self, line: str) -> Record | None:
-        """The record that this line completes, if any."""
-        # A record may begin inside a line: a runtime that splits a long line of standard error (a progress bar) puts
-        # the next line of standard output right behind it.
+        """Takes a line. Returns the record that this line completes, if there is one."""
+        # A record may begin inside a line. If a runtime splits a long line of standard error, such as a progress bar,
+        # it may put the next line of standard output right behind a piece of it.
         start = line.rfind(self._prefix)
         if start < 0 or (match := _LINE.fullmatch(line.rstrip("\r\n"), start)) is None:
             return None
@@ -214,13 +222,13 @@ class Reader:
         return record
 
     def transcript(self) -> Transcript:
-        """All records read so far."""
+        """Returns all records read so far."""
         begun = {number for number, *_ in self._pending} - set(self._read.digests)
         return replace(self._read, damaged=self._read.damaged + len(begun))
 
 
 def _part_length(part: int, parts: int, length: int) -> int | None:
-    """How much base64 a part of a frame must have, or None if there is no such part."""
+    """Returns how many base64 characters a part of a frame must have, or None if there is no such part."""
     text = 4 * -(-length // 3)
     if not 0 < length <= MAX_FRAME or parts != -(-text // LINE_PAYLOAD) or not 1 <= part <= parts:
         return None
@@ -228,7 +236,7 @@ def _part_length(part: int, parts: int, length: int) -> int | None:
 
 
 def read(lines: Iterable[str], nonce: str, *, schema_version: int = SCHEMA_VERSION) -> Transcript:
-    """Reads a pod's whole output; see Reader."""
+    """Reads the whole output of a pod with a Reader."""
     reader = Reader(nonce, schema_version=schema_version)
     for line in lines:
         reader.feed(line)

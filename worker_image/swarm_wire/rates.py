@@ -1,13 +1,13 @@
 """How fast pods may send requests to providers: models.*.limits as pods get them, and the limiter's protocol.
 
-The limiter reads JSON lines over TCP, on one connection for each running or waiting request to a provider:
+The limiter reads JSON lines over TCP. A pod has one connection for each of its running or waiting requests:
 
     pod      Ask           a request waits
-    limiter  "wait", ...   every WAIT_SECONDS: the limiter is alive
-    limiter  "go"          the request may be sent
-    pod      Answered      how the request ended; then the next Ask
+    limiter  "wait"        every WAIT_SECONDS: the limiter is alive
+    limiter  "go"          the pod may send the request to the provider
+    pod      Answered      how the request ended; then the next Ask may follow
 
-The end of a connection ends its request.
+When a connection ends, its request counts as ended.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ WAIT: Final = b"wait\n"
 GO: Final = b"go\n"
 WAIT_SECONDS: Final = 10
 LINE_BYTES: Final = 4096
-"""Longest line."""
+"""Most bytes of a line of the protocol."""
 
 
 class RateLimit(Message):
     """The limits of a group of requests.
 
     Attributes:
-        group: unique in the cluster.
+        group: name of the group, unique in the cluster.
     """
 
     group: str = Field(min_length=1, max_length=1024)
@@ -39,7 +39,7 @@ class RateLimit(Message):
 
 
 class LimitedModel(Message):
-    """A limit on requests to this model at this endpoint. Empty: the provider's own endpoint."""
+    """A limit on the requests to one model at one endpoint. An empty endpoint is the provider's own."""
 
     model: str
     endpoint: str
@@ -47,7 +47,7 @@ class LimitedModel(Message):
 
 
 class RateLimits(Message):
-    """ENV_RATE_LIMITS."""
+    """The content of ENV_RATE_LIMITS."""
 
     models: tuple[LimitedModel, ...] = ()
 
@@ -56,7 +56,7 @@ class Ask(Message):
     """A request waits for its turn.
 
     Attributes:
-        tokens: the most that it may take; 0 if tokens are not limited.
+        tokens: the most tokens that the request may take; 0 if tokens are not limited.
     """
 
     limit: RateLimit
@@ -67,9 +67,9 @@ class Answered(Message):
     """How a request ended.
 
     Attributes:
-        tokens: how many it took; None: count its maximum.
-        throttled: the provider refused it because of too many requests.
-        retry_after: seconds that the provider demands to wait.
+        tokens: how many tokens the request took; None if that is unknown, so that its maximum counts.
+        throttled: the provider refused the request because of too many requests.
+        retry_after: seconds that the provider asks to wait.
     """
 
     tokens: int | None = Field(None, ge=0)
@@ -78,13 +78,13 @@ class Answered(Message):
 
 
 def rate_limits(spec: CompilationSpec, namespace: str, compilation: str) -> RateLimits:
-    """The limits of a spec's models.
+    """Returns the limits of a spec's models.
 
     Args:
-        namespace: the namespace in which the spec's names of groups are valid.
-        compilation: the Compilation, which has its own group for each model that names none.
+        namespace: the namespace in which names of groups in the spec are valid.
+        compilation: the Compilation's name. A model that names no group is a group of its own in this Compilation.
     """
-    # Roles that have the same model at the same endpoint have the same limit.
+    # If several roles have the same model at the same endpoint, they share one limit.
     limited = {(each.model, each.endpoint): each for each in _limited(spec, namespace, compilation)}
     return RateLimits(models=tuple(limited.values()))
 

@@ -1,7 +1,7 @@
 """Records, which pods print, and the frames in which records are sent and stored.
 
-A record has a kind, a small JSON header and an opaque body. Its frame is `header length (4 bytes, big endian) + header
-+ body`, deflated.
+A record has a kind, a small JSON header and an opaque body. A frame is the deflated form of one record: the length of
+the header (4 bytes, big endian), the header and the body.
 """
 
 import hashlib
@@ -14,36 +14,41 @@ from math import inf
 from typing import Any
 
 MAX_FRAME = 64 * 1024 * 1024
-"""Largest frame, deflated or inflated. Writers write no larger ones, and readers reject them."""
+"""Most bytes of a frame, deflated or inflated. Writers write no larger frames, and readers reject them."""
 HEADER_BYTES = 256 * 1024
 LONG_HEADER_BYTES = 8 * 1024 * 1024
-"""Longest header that is parsed without a check of its density, and longest header. A task's has 80 bytes per cell."""
+"""Most bytes of a header that is parsed without a check of its density, and most bytes of any header.
+
+A task's header has 80 bytes per cell.
+"""
 DENSEST = 40
-"""A header longer than HEADER_BYTES may have at most one object or list in so many bytes; a task's header has fewer.
-Parsing a denser header takes up to thirty times its length of memory."""
+"""A header longer than HEADER_BYTES must have at least this many bytes for each object or list in it.
+
+A reader needs up to thirty times the header's length of memory to parse a denser header. No task's header is so dense.
+"""
 
 
 class RecordTooLarge(ValueError):
-    """A record that every reader would reject."""
+    """A record is so large that every reader would reject it."""
 
 
 class RecordKind(StrEnum):
     BLOB = "blob"
-    """Header: {"key"}, by which tasks refer to it. Body: bytes."""
+    """Header: {"key"}, by which tasks refer to this record. Body: pickled data that one or more tasks need."""
     TASK = "task"
-    """Header: messages.Task. No body."""
+    """Header: a messages.Task. No body."""
     RESULT = "result"
-    """Header: messages.Result. Body: the pickled outcome, opaque to the operator."""
+    """Header: a messages.Result. Body: the pickled outcome, which the operator never decodes."""
     CALL = "call"
-    """Header: messages.CallMade. Body: the answer, as JSON, opaque to the operator."""
+    """Header: a messages.CallMade. Body: the answer as JSON, which the operator never decodes."""
     BOUND = "bound"
-    """Header: messages.Bound. No body. A plan prints it before its end, which repeats it."""
+    """Header: a messages.Bound. No body. A plan prints this record early, and its PLAN record repeats the header."""
     BOOKED = "booked"
-    """Header: spending.Booked. No body."""
+    """Header: a spending.Booked. No body."""
     PLAN = "plan"
-    """Header: messages.PlanEnd. Body: the effect stream as JSON. The last record of a plan."""
+    """Header: a messages.PlanEnd. Body: the list of the plan's effects as JSON. It is the last record of a plan."""
     ARTIFACT = "artifact"
-    """Header: messages.ArtifactHeader. Body: JSON with the texts of PROGRAM_FILE and REPORT_FILE."""
+    """Header: a messages.ArtifactHeader. Body: JSON with the texts of PROGRAM_FILE and REPORT_FILE."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Record:
     body: bytes = b""
 
     def frame(self) -> bytes:
-        """The record as a frame. Raises RecordTooLarge."""
+        """Returns the record as a frame. Raises RecordTooLarge."""
         head = json.dumps({**self.header, "record": self.kind}, separators=(",", ":"), sort_keys=True).encode()
         if 4 + len(head) + len(self.body) > MAX_FRAME:
             raise RecordTooLarge(
@@ -65,7 +70,7 @@ class Record:
 
     @classmethod
     def from_frame(cls, frame: bytes, most: int | None = None) -> "Record":
-        """Opens a frame of at most `most` bytes inflated. Raises ValueError on anything that `frame` did not make."""
+        """Opens a frame of at most `most` inflated bytes. Raises ValueError if `frame` cannot have made these bytes."""
         if len(frame) > MAX_FRAME:
             raise ValueError("frame too large")
         inflater = zlib.decompressobj()
@@ -84,7 +89,7 @@ class Record:
 
 @dataclass
 class Bounds:
-    """How many more bytes may be read; each record that is read reduces them."""
+    """How many more bytes may be read. Each record that is read reduces these numbers."""
 
     headers: int
     inflated: float = inf
@@ -92,7 +97,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Sealed:
-    """A record that stays in its frame: its body is neither read nor kept inflated.
+    """A record that stays in its frame. Its body is neither read nor kept in memory inflated.
 
     Attributes:
         head: the header as JSON, with the kind.
@@ -124,22 +129,22 @@ class Sealed:
 
     @classmethod
     def of_kept(cls, frame: bytes, bounds: Bounds) -> "Sealed":
-        """Like `from_frame`, for a frame that was checked before: its body is not inflated. Raises ValueError."""
+        """Reads a frame that was checked before, without its body. Raises ValueError if the frame is invalid."""
         head, _ = _head(frame, bounds)
         return cls(_parsed(head)[0], head, frame)
 
     def opened(self, most: int) -> Record:
-        """The record with its body. Raises ValueError if the frame has more than `most` bytes inflated."""
+        """Returns the record with its body. Raises ValueError if the inflated frame has more than `most` bytes."""
         return Record.from_frame(self.sealed, most)
 
 
 Framed = Record | Sealed
-"""The records that a shard can be made from."""
+"""The records from which a shard can be made."""
 _PIECE = 64 * 1024
 
 
 def _head(frame: bytes, bounds: Bounds) -> tuple[bytes, Iterator[bytes]]:
-    """The header, and an iterator that inflates the rest. Both raise ValueError."""
+    """Returns the header, and an iterator that inflates the rest of the frame. Both raise ValueError."""
     pieces = _inflated(frame)
     found, size = bytearray(), 4
     for piece in pieces:
@@ -159,7 +164,7 @@ def _head(frame: bytes, bounds: Bounds) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _inflated(frame: bytes) -> Iterator[bytes]:
-    """A frame's content in pieces. Raises ValueError, at the latest after the last piece."""
+    """Yields a frame's content in pieces. Raises ValueError after the last piece at the latest."""
     inflater = zlib.decompressobj()
     try:
         for start in range(0, len(frame), _PIECE):
@@ -177,7 +182,7 @@ def _inflated(frame: bytes) -> Iterator[bytes]:
 
 
 def _parsed(head: bytes) -> tuple[RecordKind, dict[str, Any]]:
-    """Kind and header. Raises ValueError."""
+    """Returns the kind and the header of a record. Raises ValueError if they are invalid."""
     if len(head) > HEADER_BYTES and (head.count(b"{") + head.count(b"[")) * DENSEST > len(head):
         raise ValueError("header too dense")
     try:

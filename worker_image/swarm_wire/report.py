@@ -1,4 +1,4 @@
-"""The report on a finished compile, and the parts of it that a running compile has, too."""
+"""The report on a finished compile, and those parts of it that a running compile has, too."""
 
 from pydantic import Field
 
@@ -7,43 +7,46 @@ from swarm_wire.spending import Spending, Usage
 
 
 class Candidate(Message):
-    """A program that the optimizer scored, with its percentage."""
+    """A program that the optimizer has scored, with its score in percent."""
 
     name: str
     score: float = Field(allow_inf_nan=False)
     bound: bool = False
-    """Whether the score is only an upper bound, because the candidate could no longer win."""
+    """Whether the score is only an upper bound, because pruning has left out some of the candidate's cells."""
 
 
 class Scores(Message):
-    """Percentages as `dspy.Evaluate` computes them; None if there is no such score (yet), or it is not a number."""
+    """Scores in percent, as `dspy.Evaluate` computes them.
+
+    None: there is no such score (yet), or it is not a number.
+    """
 
     baseline: Score = None
-    """The unoptimized student's score on the validation set, or on the set that replaces it (`Report.scored_on`)."""
+    """Score of the unoptimized student on the examples that `Report.scored_on` names."""
     best: Score = None
-    """The score of the best candidate so far, or of the winner, on the same set."""
+    """Score of the best candidate so far, or of the winner, on the same examples as `baseline`."""
     test_baseline: Score = None
     test_winner: Score = None
 
 
 class Waste(Message):
-    """Results that were paid for and that the final plan did not use."""
+    """Results for which the run has paid, and which the final plan has not used."""
 
     cells: int = Field(0, ge=0)
     calls: int = Field(0, ge=0)
 
 
 class Reused(Message):
-    """Results that an earlier run had paid for, so that this run did not."""
+    """Results for which an earlier run has paid, so that this run has not."""
 
     cells: int = Field(0, ge=0)
     """Cells whose results were reused."""
     calls: int = Field(0, ge=0)
-    """LM calls of these cells, and reused LM calls in cells that were run again."""
+    """LM calls of the reused cells, and reused LM calls of cells that have run again."""
 
 
 class Pruned(Message):
-    """Candidates that were not evaluated further because they could no longer win, and cells saved so."""
+    """Candidates that pruning has stopped because they could no longer win, and the cells that it has saved."""
 
     candidates: int = Field(0, ge=0)
     cells: int = Field(0, ge=0)
@@ -53,16 +56,16 @@ class FailureGroup(Message):
     """Examples that failed with an exception of the same class at the same place."""
 
     exception: str
-    """Class and text of the first exception."""
+    """Class and text of the group's first exception."""
     place: str | None = None
-    """The user's file and line. None: none of the user's code was running."""
+    """File and line in the user's code; None if none of the user's code was running."""
     examples: Figure
     first: str | None = None
-    """The first example, for people. None: the failure is not that of an example."""
+    """The group's first example, as a text for people; None if the failure is not that of an example."""
     answer: str | None = None
-    """The beginning of the model's answer, if the program could not parse it."""
+    """The beginning of the model's answer, if the program could not parse this answer."""
     traceback: str | None = None
-    """Traceback of the first exception; only in the report."""
+    """Traceback of the group's first exception. Only the report has it."""
 
     def __str__(self) -> str:
         place = f" ({self.place})" if self.place else ""
@@ -72,20 +75,20 @@ class FailureGroup(Message):
 
 
 class Failures(Message):
-    """Examples on which program or metric raised, in the whole compile."""
+    """Examples of the whole compile whose program or metric raised an exception."""
 
     failed: Figure
-    """How many failed in evaluations. Each counts as 0, as in stock DSPy."""
+    """How many examples failed in evaluations. Each of them counts as 0, as in stock DSPy."""
     examples: Figure
-    """How many ran in evaluations and bootstraps; an example counts once in each."""
+    """How many examples ran in evaluations and bootstraps. An example counts once in each of these."""
     in_bootstraps: Figure = 0
-    """How many failed in bootstraps. They give no demonstration, as in stock DSPy."""
+    """How many examples failed in bootstraps. They give no demonstration, as in stock DSPy."""
     bootstrapped: Figure = 0
-    """How many of the examples were in bootstraps."""
+    """How many of `examples` ran in bootstraps."""
     groups: list[FailureGroup] = Field([])
-    """The largest first."""
+    """Groups of failures. The largest group is first."""
     others: Figure = 0
-    """Examples that failed in ways not in `groups`."""
+    """Examples whose failures are in none of `groups`."""
 
     def __str__(self) -> str:
         evaluated = self.examples - self.bootstrapped
@@ -96,7 +99,7 @@ class Failures(Message):
 
     @property
     def lines(self) -> list[str]:
-        """One line per group, for people."""
+        """Returns one line for each group, for people."""
         others = [f"{self.others} × something else"] if self.others else []
         return [*map(str, self.groups), *others]
 
@@ -115,14 +118,14 @@ TRAINING_SET = "the training set"
 
 
 class Origin(Message):
-    """The inputs of an artifact, so that a later reader can check whether they are still the same.
+    """The inputs of an artifact. With them, a reader can check later whether the inputs are still the same.
 
     Attributes:
         run_id: id of the run, on a laptop, too.
-        spec: sha256 of the spec as JSON, keys sorted.
+        spec: sha256 of the spec as JSON with sorted keys.
         program: digest of the files from which the program was imported.
         data: digest of all examples.
-        packages: digest of Python and the installed distributions.
+        packages: digest of Python and the installed packages.
         models: role -> model, as the spec names them.
         dspy: version of DSPy.
         image: image of the pods; empty on a laptop.
@@ -143,34 +146,37 @@ class Report(Message):
 
     scores: Scores
     scored_on: str = VALIDATION_SET
-    """The examples on which `scores` are computed."""
+    """Name of the examples on which `scores` are computed."""
     failures: Failures | None = None
-    """None: no example failed."""
+    """Failures of the compile; None if no example failed."""
     candidates: list[Candidate] = Field([])
-    """The best first, by the score that decided."""
+    """Candidates, best first, in the order of the score by which the optimizer chose the winner."""
     candidates_on: str = VALIDATION_SET
-    """The examples on which that score is computed."""
+    """Name of the examples on which the scores of `candidates` are computed."""
     usage: Usage = Usage()
-    """All LM calls of the run, including those of unused results."""
+    """All LM calls of the run, with those of unused results."""
     effects: int = 0
-    """Effects that the optimizer needed."""
+    """Number of effects that the optimizer needed."""
     rounds: int = 0
     failed_cells: int = 0
-    """Needed cells in which program or metric raised."""
+    """Number of cells that the optimizer needed, and whose program or metric raised an exception."""
     wasted: Waste = Waste()
     pruned: Pruned = Pruned()
     reused: Reused = Reused()
     repeated_calls: int = 0
-    """Most LM calls that were paid for twice, because their first answers were lost with processes."""
+    """Most LM calls for which the run paid twice, because their first answers were lost with processes."""
     spent: Spending | None = None
-    """What the run spent, if it has limits."""
+    """What the run has spent, if it has limits."""
     notes: list[str] = Field([])
-    """Notes for people on unexpected behaviour of the run, one sentence each."""
+    """Notes for people on unexpected behaviour of the run. Each note is one sentence."""
     hash_seed: int | None = None
     """PYTHONHASHSEED of all processes of the run."""
     origin: Origin | None = None
-    """None: a run of a release without origins."""
+    """The inputs of the artifact; None if an older release without origins has made the run."""
     is_instance: bool = False
-    """Whether the program's entrypoint names the program itself; otherwise it names a callable that creates it."""
+    """Whether the program's entrypoint names the program itself.
+
+    If not, it names a callable that creates the program.
+    """
     partial: str | None = None
-    """The limit that ended the run, so that this is not the optimizer's winner."""
+    """The limit that ended the run. If it is set, the program is the best one so far, not the optimizer's winner."""

@@ -1,7 +1,7 @@
-"""How records are kept: shards, the files of a journal.
+"""How records are stored: in shards, the files of a journal.
 
-A shard is a list of frames: for each, `length (4 bytes, big endian) + frame`. In a cluster a shard is one key of an
-immutable ConfigMap, in the local driver a file; its sha256 is kept beside it.
+A shard is a sequence of frames, each after its length (4 bytes, big endian). In a cluster, a shard is one key of an
+immutable ConfigMap, and an annotation has its sha256. On a laptop, a shard is a file.
 """
 
 import os
@@ -15,18 +15,18 @@ from swarm_wire.records import Bounds, Framed, Record, Sealed
 OpenedT = TypeVar("OpenedT")
 
 SHARD_BYTES = 640 * 1024
-"""Target size of a shard. As base64 in a ConfigMap, it stays below 900 KiB; Kubernetes allows 1 MiB."""
+"""Bytes that a shard should not exceed. Its base64 then stays below 900 KiB, and a ConfigMap may have 1 MiB."""
 
 SHARD_HEADERS = 8 * 1024 * 1024
-"""Most bytes of a shard's headers, inflated. A record with larger headers gets its own shard."""
+"""Most bytes of all headers of a shard after inflation. A record with a larger header gets its own shard."""
 
 
 class CorruptShard(Exception):
-    """The bytes are not a list of records."""
+    """The bytes of a shard are not a sequence of records."""
 
 
 def pack(records: Iterable[Framed], limit: int = SHARD_BYTES) -> list[bytes]:
-    """Packs records into shards of at most `limit` bytes each; a larger record gets its own shard."""
+    """Packs records into shards of at most `limit` bytes. A larger record gets a shard of its own."""
     shards: list[bytearray] = []
     heads = 0
     for record in records:
@@ -40,16 +40,16 @@ def pack(records: Iterable[Framed], limit: int = SHARD_BYTES) -> list[bytes]:
 
 
 def unpack(shard: bytes, *, growing: bool = False) -> Iterator[Record]:
-    """The records of a shard, in order. Raises CorruptShard at the first byte that cannot be one.
+    """Yields the records of a shard in order. Raises CorruptShard at the first byte that cannot belong to a record.
 
     Args:
-        growing: another process may still append to it: an incomplete last record is left out.
+        growing: whether another process may still append to the shard. Then an incomplete last record is left out.
     """
     return _opened(shard, Record.from_frame, growing)
 
 
 def headers(shard: bytes) -> Iterator[Sealed]:
-    """Like `unpack`, but without reading the bodies, and within the bounds that `pack` keeps."""
+    """Yields a shard's records without their bodies. Raises CorruptShard like `unpack`, and for too large headers."""
     bounds = Bounds(headers=2 * SHARD_HEADERS)
     return _opened(shard, lambda frame: Sealed.of_kept(frame, bounds))
 
@@ -71,17 +71,17 @@ def _opened(shard: bytes, opened: Callable[[bytes], OpenedT], growing: bool = Fa
 
 
 def read_folder(folder: Path, *, growing: bool = False) -> Iterator[Record]:
-    """The records of all shards in a folder and its subfolders, in the order of their names; see `unpack`."""
+    """Yields the records of all shards in a folder and its subfolders, in the order of their paths; see `unpack`."""
     for path in sorted(files(folder)):
         if path.name.endswith(SHARD_SUFFIX):
             yield from unpack(path.read_bytes(), growing=growing)
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """The files in a folder and its subfolders; none if the folder does not exist.
+    """Yields the files in a folder and its subfolders. It yields nothing if the folder does not exist.
 
-    A ConfigMap volume has each file in a hidden folder, and a link to it (subfolders are links, too). Only the links
-    are returned.
+    A ConfigMap volume has each file in a hidden folder, and a link to this file (subfolders are links, too). This
+    function yields only the links.
     """
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith("..")]

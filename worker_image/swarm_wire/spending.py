@@ -14,17 +14,17 @@ FiguresT = TypeVar("FiguresT", bound=Message)
 
 
 def _each(what: Callable[[int, int], int], left: FiguresT, right: FiguresT) -> FiguresT:
-    """Applies a function to each pair of figures, capped at MOST."""
+    """Applies a function to each pair of figures. No result exceeds MOST."""
     return type(left)(
         **{name: min(MOST, what(getattr(left, name), getattr(right, name))) for name in type(left).model_fields}
     )
 
 
 class Usage(Message):
-    """LM calls that a provider answered, and their tokens. Adds up.
+    """LM calls that a provider has answered, and their tokens. Objects of this class can be added.
 
     Attributes:
-        micro_usd: millionths of a USD; None if the price of a call is unknown.
+        micro_usd: cost in millionths of a USD; None if the price of a call is unknown.
     """
 
     calls: Figure = 0
@@ -44,11 +44,11 @@ class Usage(Message):
 
 
 class Spending(Message):
-    """What LM calls cost, or may cost. Adds up.
+    """What LM calls cost, or may cost. Objects of this class can be added.
 
     Attributes:
         tokens: tokens of prompts and completions together.
-        micro_usd: millionths of a USD; 0 if cost is not limited.
+        micro_usd: cost in millionths of a USD; 0 if cost is not limited.
     """
 
     calls: Figure = 0
@@ -62,16 +62,16 @@ class Spending(Message):
         return _each(sub, self, other)
 
     def __or__(self, other: Self) -> "Spending":
-        """The larger of each figure."""
+        """Returns the larger figure of each kind."""
         return _each(max, self, other)
 
     def __and__(self, other: Self) -> "Spending":
-        """The smaller of each figure."""
+        """Returns the smaller figure of each kind."""
         return _each(min, self, other)
 
 
 class Allowance(Message):
-    """The most that may be spent; None: unlimited."""
+    """The most that may be spent. None: this figure has no limit."""
 
     calls: int | None = Field(None, ge=0)
     tokens: int | None = Field(None, ge=0)
@@ -90,7 +90,7 @@ class Allowance(Message):
 
     @property
     def all(self) -> Spending:
-        """The whole allowance; 0 for unlimited figures."""
+        """Returns the whole allowance as spending, with 0 for each figure without a limit."""
         return Spending(calls=self.calls or 0, tokens=self.tokens or 0, micro_usd=self.micro_usd or 0)
 
     def covers(self, spending: Spending) -> bool:
@@ -98,7 +98,7 @@ class Allowance(Message):
         return all(most is None or figure <= most for most, figure in figures)
 
     def less(self, spending: Spending) -> "Allowance":
-        """The allowance that is left after this spending."""
+        """Returns the allowance that is left after this spending."""
         return Allowance(
             calls=None if self.calls is None else max(0, self.calls - spending.calls),
             tokens=None if self.tokens is None else max(0, self.tokens - spending.tokens),
@@ -106,7 +106,7 @@ class Allowance(Message):
         )
 
     def shared(self, parts: int) -> "Allowance":
-        """One of `parts` equal shares."""
+        """Returns one of `parts` equal shares of the allowance."""
         return Allowance(
             calls=None if self.calls is None else self.calls // parts,
             tokens=None if self.tokens is None else self.tokens // parts,
@@ -119,12 +119,13 @@ NO_CALLS = Allowance(calls=0)
 
 
 class Booked(Message):
-    """Header of a BOOKED record: the spending of one pod. A pod with an allowance announces it in advance.
+    """Header of a BOOKED record: the spending of one pod. A pod with an allowance prints it before it spends anything.
 
     Attributes:
-        account: the pod's account; set by the writer of the journal only.
-        final: this is the final spending; otherwise the pod may spend so much before it announces more.
-        repeated: most LM calls that were paid for and whose answers were lost with the pod, so that they are repeated.
+        account: name of the pod's account. Only the writer of the journal sets it.
+        final: the pod has spent this in the end. If false, the pod may spend up to this before it prints another
+            record.
+        repeated: most LM calls that must be made again, because their paid answers were lost with the pod.
     """
 
     account: str = ""

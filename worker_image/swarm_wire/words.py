@@ -1,14 +1,14 @@
-"""Text of messages for people, and detection of typing errors."""
+"""Functions that format messages for people and detect typing errors."""
 
 
 def sentence(text: str) -> str:
-    """The text with exactly one full stop at its end, since texts of foreign exceptions end differently."""
+    """Returns the text with exactly one full stop at its end. Texts of foreign exceptions end in different ways."""
     said = text.rstrip(" .\n\r\t")
     return said if said.endswith(("?", "!")) else f"{said}."
 
 
 def is_slip_of(given: str, word: str) -> bool:
-    """Whether a text is the word with one letter added, removed or replaced, or two swapped."""
+    """Whether a text is the word with one letter added, removed or replaced, or with two letters swapped."""
     start = _alike(given, word)
     end = _alike(given[start:][::-1], word[start:][::-1])
     wrong, right = given[start : len(given) - end], word[start : len(word) - end]
@@ -17,11 +17,11 @@ def is_slip_of(given: str, word: str) -> bool:
 
 
 def _alike(left: str, right: str) -> int:
-    """Length of the common prefix."""
+    """Returns the length of the common prefix."""
     pairs = enumerate(zip(left, right, strict=False))
     return next((number for number, (one, other) in pairs if one != other), min(len(left), len(right)))
 
 
 def printable(text: str) -> str:
-    """Replaces what UTF-8 cannot encode: halves of surrogate pairs, as in names of files and answers of models."""
+    """Replaces what UTF-8 cannot encode. Names of files and answers of models may contain halves of surrogate pairs."""
     return text.encode("utf-8", "replace").decode()

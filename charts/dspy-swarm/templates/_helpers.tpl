@@ -40,7 +40,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- merge (include "dspy-swarm.limiterSelector" . | fromYaml) (include "dspy-swarm.labels" . | fromYaml) | toYaml }}
 {{- end }}
 
-{{- /* Plans and workers, wherever they are. */}}
+{{- /* Selects the pods of plans and workers, in any namespace. */}}
 {{- define "dspy-swarm.swarmPods" -}}
 matchLabels: {app.kubernetes.io/managed-by: dspy-swarm}
 matchExpressions:
@@ -55,7 +55,7 @@ matchExpressions:
 {{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end }}
 {{- end }}
 
-{{- /* What the operator may do: in each namespace it serves, and nowhere a Secret. */}}
+{{- /* What the operator may do in each namespace that it serves. It may not read Secrets. */}}
 {{- define "dspy-swarm.rules" -}}
 - apiGroups: [dspy-swarm.dev]
   resources: [dspycompilations]

@@ -1,11 +1,11 @@
-"""A simulated OpenAI-compatible provider whose answers get better with better prompts, as a real model's do.
+"""A simulated OpenAI-compatible provider. Better prompts get better answers from it, as from a real model.
 
-The layers, each importing only from those before it::
+Each layer imports only from the layers before it::
 
-    chance, words               hashing instead of random numbers; text to weighted features
-    prompts, records            what a DSPy prompt asks; labelled examples quoted inside a text
+    chance, words               hashes in place of random numbers; text as weighted features
+    prompts, records            what a DSPy prompt asks for; labelled examples that a text quotes
     knowledge, brain            what a model has seen; which label the evidence favours
-    writing, agents             free texts; an agent's next tool and what it takes
-    answers, formats            a value for every output field; the adapter's rendering
+    writing, agents             free texts; the next tool of an agent, and its arguments
+    answers, formats            a value for every output field; the format of the prompt's adapter
     faults, server              what goes wrong, and when; HTTP
 """

@@ -1,4 +1,4 @@
-"""`python -m simulated_provider`: start the provider and print the URL that it listens on."""
+"""`python -m simulated_provider` starts the provider and prints the URL on which it listens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SWITCHES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; 2 when the options make no sense."""
+    """Serves until SIGTERM or SIGINT. Returns 2 if an option is invalid."""
     options = _parser().parse_args(arguments)
     try:
         faults = Faults.of({field.name: getattr(options, field.name) for field in dataclasses.fields(Faults)})

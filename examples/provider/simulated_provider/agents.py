@@ -1,7 +1,6 @@
-"""An agent's next step, as DSPy's ReAct asks for it: which tool, and with which arguments.
+"""Decides an agent's next step, as DSPy's ReAct asks for it: which tool, and with which arguments.
 
-The type of the field lists the tools. Their arguments are in the instruction, unless an optimizer has rewritten it, or
-in demonstrations.
+The type of the prompt's field lists the tools. The instruction or demonstrations show the tools' arguments.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from simulated_provider.brain import Model, focus
 from simulated_provider.prompts import Demo, Prompt, Schema
 
 TOOL, ARGUMENTS, FINISH, TRAJECTORY = "next_tool_name", "next_tool_args", "finish", "trajectory"
-"""ReAct's names for the fields of a step, for the tool that ends it, and for the field of the steps so far."""
+"""ReAct's names: two fields of a step, the tool that ends the work, and the field with the steps so far."""
 
 HASTE = 0.6
-"""How often a model without knowledge and hints finishes as soon as one tool has answered."""
+"""How often a model that knows nothing, and gets no hint, finishes as soon as one tool has answered."""
 
 
 def next_tool(model: Model, prompt: Prompt) -> str | None:
-    """The tool to call: each once, then `finish`; None if the prompt asks for no tool."""
+    """Returns the tool to call: each tool once, and then `finish`. Returns None if the prompt asks for no tool."""
     fields = {field.name: field for field in prompt.task.outputs}
     if TOOL not in fields or ARGUMENTS not in fields:
         return None
@@ -38,7 +37,7 @@ def next_tool(model: Model, prompt: Prompt) -> str | None:
 
 
 def parameters(prompt: Prompt, tool: str) -> Mapping[str, Schema]:
-    """Name -> schema of each required argument of `tool`; empty if the prompt does not say."""
+    """Returns name -> schema of each required argument of `tool`. It is empty if the prompt does not say."""
     told = re.search(
         rf"\b{re.escape(tool)}\b[^\n]*?\. It takes arguments (\{{.*\}})\.$", prompt.task.instruction, re.MULTILINE
     )
@@ -53,7 +52,7 @@ def parameters(prompt: Prompt, tool: str) -> Mapping[str, Schema]:
 
 
 def question(prompt: Prompt) -> Prompt:
-    """The prompt without the steps so far: what the agent was asked in the first place."""
+    """Returns the prompt without the steps so far, as the agent got it at first."""
     inputs = {name: value for name, value in prompt.query.items() if name != TRAJECTORY}
     return Prompt(prompt.task, prompt.demos, inputs)
 

@@ -1,4 +1,4 @@
-"""A prompt -> a value for every requested field."""
+"""Finds a value for every output field of a prompt."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from simulated_provider.brain import Model, Verdict, Weighing
 from simulated_provider.prompts import Field, Prompt, Schema
 
 Value = Any
-"""What JSON can say."""
+"""Any value that JSON can hold."""
 
 _CATEGORY = re.compile(r"(^|_)(category|class|label|intent|topic|kind|type|department|team)($|_)")
 _SURE = re.compile(r"confiden|probab|certain|likelihood|^noul$")
 
 
 def answer(model: Model, prompt: Prompt, draw: tuple[object, ...] = ()) -> dict[str, Value]:
-    """Decide every output field, in the order asked.
+    """Decides every output field, in the order of the prompt.
 
     Choices are decided first, so that the texts before them can give reasons for them.
 
     Args:
-        draw: what the answer depends on beside the prompt (temperature, index of the completion, ...).
+        draw: what the answer depends on besides the prompt (temperature, index of the completion, ...).
     """
     if prompt.task.adapter == "plain":
         return {field.name: writing.fenced(model, prompt, None, draw) for field in prompt.task.outputs}
@@ -50,7 +50,10 @@ def answer(model: Model, prompt: Prompt, draw: tuple[object, ...] = ()) -> dict[
 
 
 def _step(model: Model, prompt: Prompt, tool: str, draw: tuple[object, ...]) -> dict[str, Value]:
-    """An agent's step: the tool is decided first, and its arguments are about what was asked, not about the steps."""
+    """Returns an agent's step. The tool is decided first.
+
+    The arguments depend on the question, not on the steps so far.
+    """
     composer = _Composer(model, agents.question(prompt), None, draw)
     fields = {field.name: field for field in prompt.task.outputs}
     arguments = {
@@ -65,7 +68,7 @@ def _step(model: Model, prompt: Prompt, tool: str, draw: tuple[object, ...]) -> 
 
 
 def _options(model: Model, field: Field, prompt: Prompt) -> Sequence[Value]:
-    """The options of a field that is a choice: by its type, its demonstrations, or its name."""
+    """Returns the options of a field that is a choice, according to its type, its demonstrations or its name."""
     if "enum" in field.schema:
         return list(field.schema["enum"])
     if field.schema.get("type") == "boolean":
@@ -82,7 +85,7 @@ def _options(model: Model, field: Field, prompt: Prompt) -> Sequence[Value]:
 
 
 def _parts(schema: Schema, field: Field) -> Iterator[tuple[str, Sequence[Value]]]:
-    """The choices within a structure: name and options of each."""
+    """Yields the choices within a structure, with the name and the options of each choice."""
     if "$ref" in schema:
         schema = _resolved(schema["$ref"], field.schema)
     for name, part in schema.get("properties", {}).items():
@@ -97,7 +100,7 @@ def _chosen(options: Sequence[Value], verdict: Verdict) -> Value:
 
 @dataclass(frozen=True)
 class _Composer:
-    """Values for fields that are not a choice: numbers, texts, and structures of them."""
+    """Makes values for fields that are no choice: numbers, texts, and structures of them."""
 
     model: Model
     prompt: Prompt
@@ -105,7 +108,7 @@ class _Composer:
     draw: tuple[object, ...]
 
     def value(self, name: str, schema: Schema, field: Field) -> Value:
-        """A value for `schema`, which is that of `field` or of its part called `name`."""
+        """Returns a value for `schema`, which is the schema of `field`, or of its part called `name`."""
         if "$ref" in schema:
             return self.value(name, _resolved(schema["$ref"], field.schema), field)
         for key in ("anyOf", "oneOf", "allOf"):
@@ -169,7 +172,7 @@ def _resolved(ref: str, schema: Schema) -> Schema:
 
 
 def _keys(prompt: Prompt) -> list[str]:
-    """The keys of a mapping whose type leaves them open: the last list of names among the inputs."""
+    """Returns the keys of a mapping whose type names none: the last list of names among the prompt's inputs."""
     for value in reversed(list(prompt.query.values())):
         try:
             names = json.loads(value)

@@ -1,14 +1,15 @@
-"""Which label does the evidence favour? A pure decision from a prompt and the model's knowledge.
+"""Decides which label the evidence favours, from a prompt and the model's knowledge alone (pure).
 
-Four kinds of evidence speak for a label, and noise against all of them:
+Four kinds of evidence count for a label:
 
-* knowledge: phrases about the label that occur in the query. What the model knows well counts at once; what lies
-  deeper counts as far as the demonstrations and the instruction remind it of the label;
-* likeness: how near the query is to demonstrations of the label, their reasoning included;
-* guidance: telling words that the instruction gives together with the label's name;
+* knowledge: phrases about the label that occur in the query. Phrases that the model knows well always count. Other
+  phrases count as far as demonstrations and instruction remind the model of the label.
+* likeness: how similar the query is to demonstrations of the label, with their reasoning.
+* guidance: telling words that the instruction gives together with the label's name.
 * the label's own name in the query.
 
-A capable model is less noisy, and so is any model whose instruction has something to say.
+Noise is added to the evidence. A more capable model is less noisy. Any model is less noisy if its instruction has more
+to say.
 """
 
 from __future__ import annotations
@@ -26,23 +27,25 @@ from simulated_provider.prompts import Demo, Prompt
 from simulated_provider.words import Features, cosine, sentences, share, telling
 
 KNOWLEDGE, LIKENESS, GUIDANCE, NAME = 1.0, 1.1, 0.9, 0.4
-"""Weights of the four kinds of evidence."""
+"""Weights of the four kinds of evidence, in the order of the text above."""
 LESSON, PRACTICE, TOLD = 1.8, 1.1, 0.5
-"""How much a label is recalled: by a worked demonstration of it, by demonstrations at large, by the instruction."""
+"""How much a label is recalled by a demonstration of it, by demonstrations of any label, and by the instruction."""
 BARE = 0.25
-"""What a demonstration without reasoning teaches, a worked one being 1."""
+"""What a demonstration without reasoning teaches, compared with a demonstration with reasoning."""
 SHARP = 1.3
-"""Half of a phrase is less than half of its evidence."""
+"""Exponent: if the query has half of a phrase, this counts less than half of the phrase's evidence."""
 NOISE = 0.35
-"""Standard deviation of a model's noise that knows nothing and was told nothing; evidence is of the order of 1."""
+"""Standard deviation of the noise of a model that knows nothing and gets no hint. Evidence is of the order of 1."""
 STEADIED_BY_CAPABILITY, STEADIED_BY_FOCUS, STEADIED_BY_PRACTICE = 0.6, 0.3, 0.6
-"""Parts of the noise that each takes away at its best."""
+"""Share of the noise that capability, instruction and demonstrations can each take away at most."""
 OF_QUERY, OF_PROMPT, OF_REQUEST = 0.75, 0.35, 0.55
-"""Where noise comes from: hard queries stay hard, some prompts suit a model, and the rest is whim."""
+"""Shares of the noise that come from the query, from the prompt, and from the single request."""
 
 
 class Verdict(NamedTuple):
-    """The label chosen, how sure (0 .. 1), and the words of the query that speak for it, the most telling first."""
+    """The chosen label, how sure the model is (0 .. 1), and the words of the query that count for it, most telling
+    first.
+    """
 
     label: str
     confidence: float
@@ -59,13 +62,13 @@ class Model:
 
 
 def spoken(label: str) -> str:
-    """A label as a text would have it: `late_payment` is "late payment"."""
+    """Returns a label as a text would write it: `late_payment` becomes "late payment"."""
     return re.sub(r"[_\W]+", " ", label).strip().lower()
 
 
 @lru_cache(maxsize=4096)
 def guidance(text: str, labels: tuple[str, ...]) -> Mapping[str, str]:
-    """What a text says of each label: the sentences and lines that name this label and no other, joined."""
+    """Returns what a text says of each label: those sentences and lines, joined, that name this label and no other."""
     found: dict[str, list[str]] = {}
     patterns = {label: re.compile(rf"\b{re.escape(spoken(label))}\b") for label in labels}
     for sentence in (part for line in sentences(text) for part in line.split(";")):
@@ -79,17 +82,17 @@ def guidance(text: str, labels: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def focus(instruction: str) -> float:
-    """How much an instruction has to say, between 0 (nothing) and 1."""
+    """Returns how much an instruction has to say, between 0 (nothing) and 1."""
     return 1 - math.exp(-len({word.stem for word in telling(instruction)}) / 40)
 
 
 class Weighing:
-    """The evidence of one prompt for the labels of one field.
+    """The evidence in one prompt for the labels of one field.
 
     Args:
-        labels: at least one.
-        field: the output field to decide; demonstrations speak for their value of it.
-        draw: what the noise depends on beside the prompt (temperature, index of the completion, ...).
+        labels: at least one label.
+        field: the output field to decide. A demonstration counts for the label that it has in this field.
+        draw: what the noise depends on besides the prompt (temperature, index of the completion, ...).
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class Weighing:
         self._words: dict[str, dict[str, float]] = {label: {} for label in self._labels}
 
     def verdict(self) -> Verdict:
-        """Decide; equal evidence goes to the label named first."""
+        """Returns the verdict. If two labels have equal evidence, the label named first wins."""
         scores = self._scores()
         ranked = sorted(self._labels, key=lambda label: -scores[label])
         best = ranked[0]
@@ -148,12 +151,18 @@ class Weighing:
         return {label: _sum_of_best(found) for label, found in strengths.items()}
 
     def _recall(self, label: str) -> float:
-        """How far the prompt reminds the model of a label, between 0 and 1: a label that was shown comes first."""
+        """Returns how far the prompt reminds the model of a label, between 0 and 1.
+
+        A demonstration of the label counts most.
+        """
         shown = sum(LESSON * self._worth(demo) + cosine(self._query, self._lesson(demo)) for demo in self._demos(label))
         return 1 - math.exp(-shown - PRACTICE * self._practice - TOLD * (label in self._told))
 
     def _worth(self, demo: Demo) -> float:
-        """How much a demonstration teaches, between 0 and 1: more when it shows every step and makes sense."""
+        """Returns how much a demonstration teaches, between 0 and 1.
+
+        It teaches more if it has reasoning and makes sense.
+        """
         steps = 1.0 if "reasoning" in demo.outputs or "rationale" in demo.outputs else BARE
         sense = self._model.memory.sense(demo.text, demo.outputs.get(self._field, ""))
         return steps * (0.1 + 0.9 * sense)

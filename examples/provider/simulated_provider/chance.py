@@ -1,4 +1,4 @@
-"""Chance without a generator: every draw is a hash of its subject, so that order and time play no part."""
+"""Chance without a random number generator. Every draw is a hash of given values, so order and time do not matter."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ def _draw(parts: tuple[object, ...]) -> bytes:
 
 
 def digest(*parts: object) -> str:
-    """The name of `parts`: 32 hexadecimal digits, equal in every process."""
+    """Returns the digest of `parts`: 32 hexadecimal digits, equal in every process."""
     return _draw(parts).hex()
 
 
 def unit(*parts: object) -> float:
-    """A draw from the uniform distribution over [0, 1), always the same for the same `parts`."""
+    """Returns a draw from the uniform distribution over [0, 1), always the same draw for the same `parts`."""
     return int.from_bytes(_draw(parts)[:8], "big") / 2**64
 
 
 def normal(*parts: object) -> float:
-    """A draw from the standard normal distribution, always the same for the same `parts`."""
+    """Returns a draw from the standard normal distribution, always the same draw for the same `parts`."""
     drawn = _draw(parts)
     first = (int.from_bytes(drawn[:8], "big") + 1) / (2**64 + 1)
     second = int.from_bytes(drawn[8:], "big") / 2**64
@@ -29,5 +29,5 @@ def normal(*parts: object) -> float:
 
 
 def below(limit: int, *parts: object) -> int:
-    """A draw from the integers 0 .. `limit` - 1, always the same for the same `parts`."""
+    """Returns a draw from the integers 0 .. `limit` - 1, always the same draw for the same `parts`."""
     return int(unit(*parts) * limit)

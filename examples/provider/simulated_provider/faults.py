@@ -1,7 +1,7 @@
-"""What can go wrong at a provider, and when: rules that decide, without clock or network of their own.
+"""Decides what goes wrong at the provider, and when, by rules that use neither clock nor network.
 
 Faults that a retry may cure (errors, hangs) depend on the request and on how often it was sent. Properties of an answer
-(latency, malformation) depend only on the request.
+(latency, a wrong format) depend only on the request.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from simulated_provider import chance
 
 
 class FaultError(ValueError):
-    """A rule is malformed; the text names it and the expected form."""
+    """A rule is malformed. The text names the rule and the expected form."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """A distribution of seconds: `kind` with its numbers."""
+    """A distribution of seconds: its kind, and the numbers of this kind."""
 
     kind: Literal["constant", "uniform", "lognormal"]
     first: float
@@ -29,10 +29,10 @@ class Latency:
 
     @classmethod
     def parse(cls, text: str) -> Latency:
-        """Read `0.2` or `constant:0.2` (seconds), `uniform:LOW:HIGH` or `lognormal:MEDIAN:SIGMA`.
+        """Reads `0.2` or `constant:0.2` (seconds), `uniform:LOW:HIGH` or `lognormal:MEDIAN:SIGMA`.
 
         Raises:
-            FaultError: another kind, not the right count of numbers, or a negative one.
+            FaultError: the kind is unknown, there are too many or too few numbers, or a number is negative.
         """
         first, *rest = text.split(":")
         kind, rest = (first, rest) if rest else ("constant", [first])
@@ -48,7 +48,7 @@ class Latency:
         return cls(kind, *numbers)  # type: ignore[arg-type]
 
     def draw(self, *about: object) -> float:
-        """The seconds for a request: always the same for the same `about`."""
+        """Returns the seconds for a request, always the same seconds for the same `about`."""
         match self.kind:
             case "constant":
                 return self.first
@@ -60,32 +60,32 @@ class Latency:
 
 @dataclass(frozen=True)
 class Faults:
-    """The rules in force. Rates are between 0 and 1; patterns are regular expressions, searched in all messages."""
+    """The rules in force. Rates are between 0 and 1. Patterns are regular expressions, searched for in all messages."""
 
     latency: str = "0"
-    """Seconds before an answer: see `Latency.parse`."""
+    """Seconds before an answer, as `Latency.parse` reads them."""
     rpm: float = 0.0
-    """Requests per minute, beyond which 429 answers; 0: no limit."""
+    """Requests per minute. The provider answers further requests with status 429. 0: no limit."""
     burst: int = 0
-    """Requests that may come at once under `rpm`; 0: one second's worth, at least one."""
+    """Number of requests that may come at once under `rpm`. 0: the requests of one second, but at least one."""
     error_rate: float = 0.0
-    """Part of the attempts that get `error_status`."""
+    """Share of the attempts that get `error_status`."""
     error_pattern: str = ""
-    """Requests that get `error_status`."""
+    """Pattern of the requests that get `error_status`."""
     error_status: int = 500
-    """400 .. 599."""
+    """HTTP status of errors: 400 .. 599."""
     malformed_rate: float = 0.0
-    """Part of the requests whose answer lacks the format asked for."""
+    """Share of the requests whose answer lacks the format that they ask for."""
     hang_rate: float = 0.0
-    """Part of the attempts that never get an answer."""
+    """Share of the attempts that never get an answer."""
     hang_pattern: str = ""
-    """Requests that never get an answer."""
+    """Pattern of the requests that never get an answer."""
     first_attempts: int = 0
-    """Errors and hangs hit only that many first attempts of a request; 0: any attempt."""
+    """Errors and hangs concern only this many first attempts of a request. 0: they concern all attempts."""
     varied: bool = False
-    """Equal requests that name a temperature above 0, but no seed, get the answers of a fixed series, one by one."""
+    """Equal requests with a temperature above 0 and without a seed get different answers, in a fixed order."""
     random: bool = False
-    """Answers differ each time."""
+    """Answers to equal requests differ each time, in no fixed order."""
 
     def __post_init__(self) -> None:
         Latency.parse(self.latency)
@@ -104,10 +104,10 @@ class Faults:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Faults:
-        """The rules of a mapping; rules that it does not name keep their defaults.
+        """Returns the rules of a mapping. Rules that the mapping does not name keep their defaults.
 
         Raises:
-            FaultError: an unknown name, or a value of another type or out of range.
+            FaultError: the mapping has an unknown name, or a value of a wrong type or out of range.
         """
         known = {field.name: type(field.default) for field in fields(cls)}
         read: dict[str, Any] = {}
@@ -125,12 +125,12 @@ class Faults:
         return cls(**read)
 
     def fate(self, seed: int, digest: str, attempt: int, text: str) -> Literal["answer", "error", "hang"]:
-        """The outcome of a request.
+        """Returns what happens to a request.
 
         Args:
-            digest: the request's name.
-            attempt: how often it was sent, this time included: 1, 2, ...
-            text: all its messages.
+            digest: the request's digest.
+            attempt: how often the request was sent, counting this time: 1, 2, ...
+            text: all messages of the request.
         """
         if self.first_attempts and attempt > self.first_attempts:
             return "answer"
@@ -145,7 +145,7 @@ class Faults:
         return "answer"
 
     def malformed(self, seed: int, digest: str) -> bool:
-        """Whether the answer to a request is spoilt."""
+        """Whether the answer to a request lacks its format."""
         return chance.unit(seed, "malformed", digest) < self.malformed_rate
 
 
@@ -157,18 +157,18 @@ def _number(value: object) -> bool:
 
 
 def spoil(text: str) -> str:
-    """An answer as a confused model gives it: no headers, no braces, no tags, cut off."""
+    """Returns an answer as a confused model would give it: without headers, braces and tags, and cut off."""
     return (
         "Sure! Here is what I think: " + re.sub(r"\[\[ ## \w+ ## \]\]|[{}<>\"]", " ", text)[: max(20, len(text) // 2)]
     )
 
 
 class RateLimit:
-    """A token bucket.
+    """Limits the rate of requests with a token bucket.
 
     Args:
-        rpm: tokens per minute that flow in.
-        burst: tokens that it holds; 0: one second's worth, at least one.
+        rpm: tokens that flow into the bucket in a minute.
+        burst: tokens that the bucket holds; 0: the tokens of one second, but at least one.
     """
 
     def __init__(self, rpm: float, burst: int = 0) -> None:
@@ -178,7 +178,7 @@ class RateLimit:
         self._at: float | None = None
 
     def wait(self, now: float) -> float:
-        """Take a token and return 0, or take none and return the seconds until there is one.
+        """Takes a token and returns 0, or takes none and returns the seconds until there is one.
 
         Args:
             now: seconds on any clock that does not go back.

@@ -1,4 +1,4 @@
-"""Values -> text, as the adapter that wrote the prompt reads it."""
+"""Writes values as text in the format that the prompt's adapter reads."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from simulated_provider.prompts import Task
 
-# What would break the answer's frame, were it quoted from the query.
+# The answer quotes texts from the query. A header in such a text would end a field of the answer.
 _HEADER = re.compile(r"\[\[ ## (\w+) ## \]\]")
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render(task: Task, values: Mapping[str, Any]) -> str:
-    """Write the answer to `task`; `values` is field name -> what JSON can say, in the order asked."""
+    """Writes the answer to `task`. `values` is field name -> JSON value, in the order of the prompt."""
     match task.adapter:
         case "chat":
             parts = [f"[[ ## {name} ## ]]\n{_quotable(value)}" for name, value in values.items()]

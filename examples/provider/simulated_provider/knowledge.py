@@ -1,4 +1,4 @@
-"""A model's knowledge: the part of a corpus that it has seen, the same in every process."""
+"""A model's knowledge: the part of a corpus that the model has seen. It is the same in every process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from simulated_provider.words import Features, Lexicon, share
 
 
 class Phrase(NamedTuple):
-    """A piece of knowledge: its label, text and features, and its depth (0: known at once, 1: never).
+    """A piece of knowledge: its label, text and features, and its depth (0: known at once, 1: never known).
 
-    A phrase of depth 0 comes to the model's mind by itself; a deeper one only when the prompt reminds of its label.
+    A model always uses a phrase of depth 0. It uses a deeper phrase only if the prompt reminds it of the phrase's
+    label.
     """
 
     label: str
@@ -27,31 +28,31 @@ class Phrase(NamedTuple):
 
 
 class KnowledgeError(ValueError):
-    """The corpus cannot be read; the text names the line and the cause."""
+    """The corpus cannot be read. The text names the line and the cause."""
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """All knowledge, as (label, text) pairs in file order, and its language."""
+    """All knowledge, as (label, text) pairs in the order of the file, and the weights of its words."""
 
     entries: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def lexicon(self) -> Lexicon:
-        """How telling each word is in the corpus."""
+        """Says how telling each word is in the corpus."""
         return Lexicon(self.entries)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The labels, in order of appearance."""
+        """Returns the labels, in the order in which they appear."""
         return tuple(dict.fromkeys(label for label, _ in self.entries))
 
 
 def read(path: Path) -> Corpus:
-    """Read a corpus: JSON lines, each with `label` or `labels`, and `text`, `texts` or `phrases`.
+    """Reads a corpus: JSON lines, each with `label` or `labels`, and with `text`, `texts` or `phrases`.
 
     Raises:
-        KnowledgeError: a line is not of this form.
+        KnowledgeError: a line does not have this form.
         OSError: the file cannot be read.
     """
     entries: list[tuple[str, str]] = []
@@ -83,8 +84,8 @@ class Memory:
     """The part of a corpus that one model remembers.
 
     Args:
-        capability: between 0 and 1: the part that it knows well. A more capable model knows this part, too.
-        seed: another seed, another education.
+        capability: share of the corpus that the model knows well, between 0 and 1. A more capable model knows it, too.
+        seed: a model with another seed has seen other parts of the corpus.
     """
 
     corpus: Corpus
@@ -93,7 +94,7 @@ class Memory:
 
     @cached_property
     def phrases(self) -> tuple[Phrase, ...]:
-        """Every phrase with its depth, in corpus order."""
+        """Returns every phrase with its depth, in the order of the corpus."""
         return tuple(
             Phrase(label, text, self.corpus.lexicon.features(text), self._depth(label, text))
             for label, text in self.corpus.entries
@@ -105,7 +106,7 @@ class Memory:
 
     @cached_property
     def by_feature(self) -> Mapping[str, tuple[int, ...]]:
-        """Feature -> the positions of the phrases that have it."""
+        """Returns feature -> the positions of the phrases that have this feature."""
         found: dict[str, list[int]] = defaultdict(list)
         for position, phrase in enumerate(self.phrases):
             for feature in phrase.features.weights:
@@ -113,13 +114,14 @@ class Memory:
         return {feature: tuple(positions) for feature, positions in found.items()}
 
     def signs(self, label: str) -> list[str]:
-        """The texts about `label` that this model knows well, in corpus order."""
+        """Returns the texts about `label` that this model knows well, in the order of the corpus."""
         return [phrase.text for phrase in self.phrases if phrase.label == label and phrase.depth == 0]
 
     def sense(self, text: str, label: str) -> float:
-        """How plausible it is, with hindsight, that a text has this label: between 0 and 1, half if nothing is known.
+        """Returns how plausible a text with this label is, between 0 and 1; half if the corpus says nothing about it.
 
-        Hindsight reaches deeper than knowledge: whatever the corpus says of the label counts.
+        This uses all that the corpus says of the label, whatever the model knows. A model sees sense in a given answer
+        more easily than it finds the answer.
         """
         return self._sense(text, label)
 

@@ -1,8 +1,8 @@
-"""Chat messages -> the task, its demonstrations and the query.
+"""Reads the task, its demonstrations and the query from chat messages (pure).
 
-Understands prompts of DSPy's Chat, JSON and XML adapters; anything else is a plain prompt with one text to answer.
-Everything here is pure. Tasks and demonstrations are remembered by their text, because a compile sends the same ones
-thousands of times; so their identity may serve others as a key.
+It understands the prompts of DSPy's Chat, JSON and XML adapters. Any other prompt is a plain prompt with one text to
+answer. Equal tasks and demonstrations become the same object, because a compile sends them thousands of times. So other
+modules may use this object as a key of a cache.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ TEXT: Schema = {"type": "string"}
 
 
 class PromptError(ValueError):
-    """The messages do not fit the chat completions API; the text says why."""
+    """The messages do not fit the chat completions API. The text says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A field of the task; `schema` is the JSON schema of its values, however the prompt describes them."""
+    """A field of the task. `schema` is the JSON schema of its values, however the prompt describes them."""
 
     name: str
     description: str
@@ -40,7 +40,7 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The part that all requests of a predictor share: the format, the instruction, the fields."""
+    """The part that all requests of a predictor share: the format, the instruction and the fields."""
 
     adapter: Adapter
     instruction: str
@@ -52,9 +52,9 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Demo:
-    """A solved example in the prompt: field name -> value as text. Fields that were not supplied are absent.
+    """A solved example in the prompt: field name -> value as text. Fields without a value are absent.
 
-    The parts of an output that is a structure are outputs, too.
+    If an output is a structure, its parts are outputs, too.
     """
 
     inputs: Mapping[str, str]
@@ -62,13 +62,13 @@ class Demo:
 
     @property
     def text(self) -> str:
-        """The inputs as one text."""
+        """Returns the inputs as one text."""
         return "\n".join(self.inputs.values())
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One request, understood; `query` is field name -> value as text."""
+    """One request as the provider has understood it. `query` is field name -> value as text."""
 
     task: Task
     demos: tuple[Demo, ...]
@@ -76,19 +76,19 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The query's inputs as one text."""
+        """Returns the query's inputs as one text."""
         return "\n".join(self.query.values())
 
 
 def parse(messages: Sequence[Mapping[str, Any]], response_format: Mapping[str, Any] | None = None) -> Prompt:
-    """Understand a request.
+    """Reads a request.
 
     Args:
-        messages: as in the chat completions API; content is text or a list of parts, of which text counts.
-        response_format: as in the API; a JSON schema gives fields to a plain prompt.
+        messages: messages of the chat completions API. Content is a text, or a list of parts of which only texts count.
+        response_format: as in the API. A JSON schema gives fields to a plain prompt.
 
     Raises:
-        PromptError: no messages, or a message without role or content of a known kind.
+        PromptError: there are no messages, or a message lacks a role or a content of a known kind.
     """
     turns = [_turn(message) for message in messages]
     if not turns:
@@ -182,7 +182,7 @@ _PRIMITIVES: dict[str, Schema] = {
 
 
 def _of_type(text: str) -> Schema | None:
-    """The schema of a Python annotation as DSPy prints it; None where a class is only named."""
+    """Returns the schema of a Python annotation as DSPy prints it; None if the annotation only names a class."""
     try:
         return _of_node(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError):
@@ -229,7 +229,10 @@ _NUMBERS = re.compile(r"(^|_)(score|rating|confidence|probability|price)($|_)")
 
 
 def _of_skeleton(name: str, structure: str) -> Schema | None:
-    """The schema of a nested XML structure, which has names but no types: a name suggests a number."""
+    """Returns the schema of a nested XML structure.
+
+    Such a structure names no types, so the name of a part suggests one.
+    """
     found = re.search(rf"^<{name}><.*></{name}>$", structure, re.MULTILINE)
     try:
         return _of_element(ElementTree.fromstring(found[0])) if found else None

@@ -1,7 +1,7 @@
-"""Labelled examples quoted inside a text, in any of the ways in which DSPy's optimizers quote them.
+"""Finds labelled examples that a text quotes, in any of the ways in which DSPy's optimizers quote them.
 
-They come as the `repr` of examples, as JSON, as `Field: value` lines or under markdown headings. All are read as a
-stream of (key, value) pairs; a key that comes again begins the next record.
+They are quoted as the `repr` of examples, as JSON, as `Field: value` lines or under markdown headings. The functions
+read all of them as a stream of (key, value) pairs. A key that comes again begins the next record.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Record = Mapping[str, str]
 
 
 class Case(NamedTuple):
-    """A text and the label that it has in the examples."""
+    """A text, and the label that it has in the quoted examples."""
 
     text: str
     label: str
 
 
 def cases(fields: Mapping[str, str]) -> list[Case]:
-    """The labelled examples in a prompt's fields, without those that the prompt calls wrong or worse."""
+    """Returns the labelled examples in a prompt's fields, without those that the prompt calls wrong or worse."""
     found: list[Case] = []
     loose: dict[str, str] = {}
     for name, text in fields.items():
@@ -67,7 +67,7 @@ def _right_label(record: Record, key: str, labels: Iterable[str]) -> str | None:
 
 
 def _label_key(found: Sequence[Record]) -> str | None:
-    """The key whose values look like labels: short words that repeat."""
+    """Returns the key whose values look like labels: short words that repeat."""
     values: dict[str, list[str]] = {}
     for record in found:
         for name, value in record.items():

@@ -1,4 +1,4 @@
-"""The HTTP shell: the chat completions API over the pure parts, its faults, and the admin endpoints."""
+"""The HTTP server: the chat completions API, its faults, and the admin endpoints."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from simulated_provider.knowledge import Corpus, Memory
 from simulated_provider.prompts import PromptError, parse
 
 CREATED = 1_700_000_000
-"""The time in every answer and model: no answer depends on the real time."""
+"""The time in every answer and model. It is constant, because no answer may depend on the real time."""
 
 KEPT_REQUESTS = 100_000
-"""Entries that the request log keeps in memory."""
+"""Number of entries that the request log keeps in memory."""
 
 _MATTERS = ("model", "messages", "temperature", "top_p", "response_format", "seed")
 
 
 class ApiError(Exception):
-    """An answer in OpenAI's error form: HTTP status, message, and its type, code and parameter."""
+    """An answer in OpenAI's form for errors: HTTP status and message, with the error's type, code and parameter."""
 
     def __init__(
         self,
@@ -54,17 +54,17 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """The provider's settings: seed of all chance, models (name -> capability), knowledge, keys."""
+    """The provider's settings: the seed of all chance, the models (name -> capability), knowledge and API keys."""
 
     seed: int = 0
     models: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"small": 0.25, "large": 0.85})
     corpus: Corpus = dataclasses.field(default_factory=Corpus)
     api_keys: frozenset[str] = frozenset()
-    """Accepted keys; empty: no key is asked for."""
+    """Accepted API keys. If there are none, the provider asks for no key."""
 
 
 class Provider:
-    """The provider behind its endpoints; `log` gets a JSON line per finished request."""
+    """Serves the provider's endpoints. `log` gets a JSON line for each finished request."""
 
     def __init__(self, settings: Settings, faults: Faults | None = None, log: TextIO | None = None) -> None:
         self._settings = settings
@@ -79,7 +79,7 @@ class Provider:
         self._clear()
 
     def app(self) -> web.Application:
-        """The web application of a provider."""
+        """Returns the web application of the provider."""
         app = web.Application(client_max_size=64 * 2**20, middlewares=[_errors])
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list)
@@ -257,7 +257,7 @@ class Provider:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A valid request body."""
+    """A request whose body is valid."""
 
     model: str
     messages: Sequence[Mapping[str, Any]]
@@ -267,7 +267,7 @@ class _Asked:
     response_format: Mapping[str, Any] | None
     seed: int | None
     varies: bool
-    """Whether a model would answer otherwise the next time: it names a temperature and no seed."""
+    """Whether a real model would answer an equal request differently, since it has a temperature and no seed."""
 
     @classmethod
     def of(cls, body: Any) -> _Asked:
@@ -301,7 +301,7 @@ class _Asked:
 
     @property
     def text(self) -> str:
-        """The contents of all messages, separated by NUL."""
+        """Returns the contents of all messages, separated by NUL."""
         return "\x00".join(
             content if isinstance(content := message.get("content"), str) else json.dumps(content)
             for message in self.messages
@@ -328,7 +328,7 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _tokens(text: str) -> int:
-    """Roughly the count of a tokenizer."""
+    """Returns roughly the number of tokens that a tokenizer would count."""
     return -(-len(text) // 4)
 
 

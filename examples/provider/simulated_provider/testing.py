@@ -1,4 +1,4 @@
-"""For tests: a provider in a process of its own, on a free port of the loopback interface."""
+"""For tests: runs a provider in a process of its own, on a free port of the loopback interface."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
-# Loopback needs no proxy, whatever the environment says.
+# A request to the loopback interface needs no proxy, even if the environment names one.
 _OPENER = build_opener(ProxyHandler({}))
 
 
 @dataclass(frozen=True)
 class RunningProvider:
-    """A running provider; `url` ends in /v1, `pid` is its process."""
+    """A running provider. `url` ends in /v1, and `pid` is the id of its process."""
 
     url: str
     pid: int
 
     def stats(self) -> dict[str, Any]:
-        """Counts: requests, distinct, answered_again, by_status, by_model, in_flight, peak_in_flight, tokens."""
+        """Returns requests, distinct, answered_again, by_status, by_model, in_flight, peak_in_flight, and tokens."""
         return self._admin("GET", "stats")
 
     def requests(self, after: int = 0) -> list[dict[str, Any]]:
-        """The request log, oldest first: sequence, time, model, digest, status, latency; from after `after` on."""
+        """Returns the entries of the request log after number `after`, oldest first.
+
+        Each entry has sequence, time, model, digest, status and latency.
+        """
         found: list[dict[str, Any]] = self._admin("GET", f"requests?after={after}")["requests"]
         return found
 
     def set_faults(self, **faults: Any) -> dict[str, Any]:
-        """Put these rules in force, all others as by default; returns all rules.
+        """Puts these rules in force, and resets all others to their defaults. Returns all rules.
 
         Raises:
-            urllib.error.HTTPError: a rule is not well formed.
+            urllib.error.HTTPError: a rule is malformed.
         """
         return self._admin("PUT", "faults", faults)
 
     def reset(self) -> None:
-        """Forget all requests and go back to the rules of the command line."""
+        """Forgets all requests, and returns to the rules of the command line."""
         self._admin("POST", "reset")
 
     def _admin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -55,14 +58,14 @@ class RunningProvider:
 
 @contextmanager
 def running_provider(**options: Any) -> Iterator[RunningProvider]:
-    """Start a provider and stop it at the end.
+    """Starts a provider, and stops it at the end.
 
     Args:
-        options: the command line's, with underscores: `seed=3`, `knowledge=path`, `latency="uniform:0.1:0.2"`,
+        options: options of the command line, with underscores: `seed=3`, `knowledge=path`, `latency="uniform:0.1:0.2"`,
             `model={"tiny": 0.1}`, `api_key=["k"]`, `random=True`.
 
     Raises:
-        RuntimeError: it did not start; its error output says why.
+        RuntimeError: the provider did not start; its error output says why.
     """
     command = [sys.executable, "-m", "simulated_provider", "--port", "0", *_arguments(options)]
     home = str(Path(__file__).resolve().parent.parent)

@@ -1,4 +1,4 @@
-"""Text to words, and words to weighted features that can be compared."""
+"""Splits text into words, and makes from words weighted features that can be compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
-# Words that tell nothing about a subject; those after the break are the furniture of prompts and reasoning.
+# Words that say nothing about a subject. The words after the empty line are common in prompts and reasoning.
 STOP = frozenset(
     _WORD.findall(
         """
@@ -37,14 +37,14 @@ _SUFFIXES = ("ations", "ation", "ingly", "ings", "ing", "edly", "ied", "ies", "e
 
 
 class Word(NamedTuple):
-    """A telling word: as it was written, and its stem."""
+    """A telling word: the word as it was written, and its stem."""
 
     surface: str
     stem: str
 
 
 def stem(word: str) -> str:
-    """`word`, lower case, without a common English ending: a rough key that inflections share."""
+    """Returns `word` without a common English ending. Different forms of a word have the same stem in most cases."""
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             return word[: -len(suffix)]
@@ -52,7 +52,7 @@ def stem(word: str) -> str:
 
 
 def telling(text: str) -> list[Word]:
-    """The words of `text` in order, in lower case and without those that say nothing of the subject."""
+    """Returns the words of `text` in order and in lower case, without words that say nothing about a subject."""
     return [Word(word, stem(word)) for word in _WORD.findall(_lowered(text)) if word not in STOP and len(word) > 1]
 
 
@@ -61,10 +61,10 @@ def _lowered(text: str) -> str:
 
 
 class Features(NamedTuple):
-    """Feature -> weight, and the vector's length.
+    """Feature -> weight, and the length of the vector of weights.
 
-    Features are stems, pairs of stems, beginnings of long words, and phrases: pairs of unchanged words of which at
-    least one says nothing alone ("how do", "send it"). Repeated words weigh more.
+    Features are stems, pairs of stems, beginnings of long words, and phrases. A phrase is a pair of unchanged words of
+    which at least one says nothing alone ("how do", "send it"). Repeated words weigh more.
     """
 
     weights: Mapping[str, float]
@@ -72,7 +72,7 @@ class Features(NamedTuple):
 
 
 class Lexicon:
-    """How telling each feature is, learnt from labelled texts: most if few labels have it.
+    """Learns from labelled texts how telling each feature is. A feature of few labels is most telling.
 
     Args:
         texts: pairs of (label, text).
@@ -90,11 +90,14 @@ class Lexicon:
         self._features = lru_cache(maxsize=65536)(self._compute)
 
     def weight(self, feature: str) -> float:
-        """How telling a feature is, between 0 and 1; half for an unknown word, nothing for an unknown phrase."""
+        """Returns how telling a feature is, between 0 and 1.
+
+        An unknown word gets one half, and an unknown phrase gets 0.
+        """
         return self._weight.get(feature, 0.0 if _TURN in feature else 0.5)
 
     def features(self, text: str) -> Features:
-        """The weighted features of a text; remembered, since prompts repeat their parts."""
+        """Returns the weighted features of a text. They are cached, since prompts repeat their parts."""
         return self._features(text)
 
     def _compute(self, text: str) -> Features:
@@ -123,14 +126,14 @@ def _raw(text: str) -> dict[str, float]:
 
 
 def cosine(one: Features, other: Features) -> float:
-    """Similarity of two texts, between 0 (nothing shared) and 1 (same features)."""
+    """Returns the similarity of two texts, between 0 (no common feature) and 1 (the same features)."""
     small, large = sorted((one.weights, other.weights), key=len)
     shared = sum(weight * large[feature] for feature, weight in small.items() if feature in large)
     return shared / (one.length * other.length)
 
 
 def share(found_in: Features, part: Features) -> float:
-    """How much of `part`, by weight, occurs in `found_in`: between 0 and 1."""
+    """Returns the share of `part`, by weight, that occurs in `found_in`: between 0 and 1."""
     total = sum(part.weights.values())
     met = sum(weight for feature, weight in part.weights.items() if feature in found_in.weights)
     return met / total if total else 0.0
@@ -140,5 +143,5 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 def sentences(text: str) -> list[str]:
-    """`text` in sentences and lines, without empty ones."""
+    """Returns the sentences and lines of `text`, without empty ones."""
     return [sentence.strip() for sentence in _SENTENCE.split(text) if sentence.strip()]

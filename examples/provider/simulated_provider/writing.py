@@ -1,8 +1,8 @@
-"""Free texts, composed from the prompt and the model's knowledge.
+"""Writes free texts from the prompt and the model's knowledge.
 
-The name of the field decides the kind of text: guidance for another
-model (`proposed_instruction`, `rules`, `module_advice`), notes about data (`observations`, `summary`), the reasoning
-before a decision, or an extract from the query.
+The name of the field decides the kind of text. The kinds are guidance for another model (`proposed_instruction`,
+`rules`, `module_advice`), notes about data (`observations`, `summary`), the reasoning before a decision, and an extract
+from the query.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulated_provider.records import Case, cases
 from simulated_provider.words import sentences, telling
 
 Glossary = Mapping[str, Sequence[str]]
-"""Label -> words that tell of it, the most telling first."""
+"""Label -> words that count for it, most telling first."""
 
 Writer = Callable[[Model, Prompt, Verdict | None, tuple[object, ...]], str]
 
@@ -27,12 +27,12 @@ Writer = Callable[[Model, Prompt, Verdict | None, tuple[object, ...]], str]
 def write(
     name: str, description: str, model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]
 ) -> str:
-    """The text of a free-text field.
+    """Returns the text of a free-text field.
 
     Args:
-        name, description: of the field, or of the place in a structure.
-        verdict: the decision about the prompt's other fields, if any.
-        draw: on what the choice of words depends beside the prompt.
+        name, description: name and description of the field, or of the part of a structure.
+        verdict: the decision about the prompt's other fields, if there is one.
+        draw: what the choice of words depends on besides the prompt.
     """
     for pattern, writer in _WRITERS:
         if pattern.search(name.lower()):
@@ -44,7 +44,7 @@ def write(
 
 
 def reasoning(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]) -> str:
-    """Why the verdict: the words that spoke for it, and some that could have."""
+    """Returns the reasons of the verdict: the words that counted for it, and some typical words of its label."""
     if verdict is None:
         return f"The essential part is: {extract(model, prompt, verdict, draw)}"
     if not verdict.words:
@@ -55,7 +55,7 @@ def reasoning(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple
 
 
 def extract(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]) -> str:
-    """The sentence of the query that tells most, in the model's judgement."""
+    """Returns the sentence of the query that the model finds most telling."""
     lexicon = model.memory.corpus.lexicon
     hinted = {word.stem for word in telling(prompt.task.instruction)}
     for demo in prompt.demos:
@@ -98,7 +98,7 @@ _HABITS = (
 
 
 def guidance(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]) -> str:
-    """An instruction: the prompt's basic instruction, habits, and the telling words of each label."""
+    """Returns an instruction: the prompt's basic instruction, habits, and the telling words of each label."""
     seed = (model.memory.seed, model.name, prompt.task.instruction, prompt.text, *draw)
     terse = re.search(r"\b(concise|simple|brief|short)\b", prompt.query.get("tip", "")) is not None
     habits = _pick(_HABITS, 1 if terse else 2 + chance.below(3, "habits", *seed), ("habits", *seed))
@@ -113,20 +113,23 @@ def guidance(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[
 
 
 def fenced(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]) -> str:
-    """The answer to a plain prompt: an instruction between fences where the prompt asks for one."""
+    """Returns the answer to a plain prompt.
+
+    If the prompt asks for an instruction between fences, this is the answer.
+    """
     if "```" in prompt.text and "instruction" in prompt.text:
         return f"```\n{guidance(model, prompt, verdict, draw)}\n```"
     return extract(model, prompt, verdict, draw)
 
 
 def prefix(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]) -> str:
-    """The words after which another model is to start its answer."""
+    """Returns the words after which another model is to start its answer."""
     starts = ("Answer:", "The best fit is:", "Decision:", "After weighing the evidence:")
     return starts[chance.below(len(starts), model.memory.seed, prompt.text, *draw)]
 
 
 def notes(model: Model, prompt: Prompt, verdict: Verdict | None, draw: tuple[object, ...]) -> str:
-    """Notes on the examples in the prompt: their labels and the words that go with them."""
+    """Returns notes on the examples in the prompt: their labels, and the words that go with each label."""
     glossary = _glossary(model, prompt)
     if not glossary:
         return f"The material is about this. {extract(model, prompt, verdict, draw)}"
@@ -152,7 +155,9 @@ _BULLET = re.compile(r"^\s*[-*] (?P<label>[A-Za-z][\w /&]{0,39}): (?P<words>\S.*
 
 
 def _glossary(model: Model, prompt: Prompt) -> Glossary:
-    """Words for each label: from examples in the prompt, from notes quoted in it, and from memory."""
+    """Returns words for each label, from examples in the prompt, from notes that it quotes, and from the model's
+    memory.
+    """
     seen = _of_cases(tuple(cases(prompt.query)))
     quoted: dict[str, list[str]] = {}
     for value in prompt.query.values():
@@ -162,7 +167,7 @@ def _glossary(model: Model, prompt: Prompt) -> Glossary:
     plain = re.sub(r"[_\W]+", " ", prompt.text.lower())
     named = [label for label in model.memory.corpus.labels if re.search(rf"\b{re.escape(spoken(label))}\b", plain)]
     if not named and not seen and not quoted:
-        # Nothing names the subject of the task, so the model assumes its own knowledge.
+        # The prompt names no subject, so the model assumes the subject that it knows.
         named = list(model.memory.corpus.labels)
     labels = dict.fromkeys([*seen, *quoted, *named])
     return {
@@ -174,7 +179,7 @@ def _glossary(model: Model, prompt: Prompt) -> Glossary:
 
 @lru_cache(maxsize=256)
 def _of_cases(found: tuple[Case, ...]) -> Glossary:
-    """Words that come with one label more than with the others."""
+    """Returns words that come with one label more often than with all others together."""
     by_label: dict[str, Counter[str]] = {}
     everywhere: Counter[str] = Counter()
     surfaces: dict[str, str] = {}
@@ -194,7 +199,7 @@ def _of_cases(found: tuple[Case, ...]) -> Glossary:
 
 
 def _pick(options: Sequence[str], count: int, seed: tuple[object, ...]) -> list[str]:
-    """`count` of the options, in their order, by a draw."""
+    """Returns `count` of the options, chosen by a draw, in the order of the options."""
     chosen = sorted(options, key=lambda option: chance.unit("pick", option, *seed))[:count]
     return [option for option in options if option in chosen]
 

@@ -1,1 +1,1 @@
-"""Communication with an API server: client, resources, errors by their consequence, its clock, the lease."""
+"""Communication with an API server: the client, resources, errors, the server's clock, and the operator's Lease."""

@@ -1,7 +1,7 @@
-"""The REST client that observe and apply share: plain JSON, a time limit on every call, errors as in `errors`.
+"""The REST client of the operator. It returns plain JSON, limits the time of every call, and raises `errors`.
 
-`kubernetes.aio` manages the connection and renews the credentials. Its generated models are not used: decoding into
-them would take most of the time of a pass.
+`kubernetes.aio` manages the connection and renews the credentials. The client does not use the generated models of
+`kubernetes.aio`, because decoding into them would take most of the time of a pass.
 """
 
 import json
@@ -24,7 +24,10 @@ PAGE: Final = 500
 
 
 class Kube(Protocol):
-    """The requests that the operator sends to an API server. Tests use a fake in memory. All raise errors.ApiError."""
+    """The requests that the operator sends to an API server. Tests use a fake API server in memory.
+
+    Every method raises errors.ApiError if its request fails.
+    """
 
     async def get(
         self, resource: Resource, namespace: str, name: str, *, metadata_only: bool = False
@@ -48,7 +51,7 @@ class Kube(Protocol):
 
 
 class RestKube:
-    """Kube over HTTP.
+    """Sends the requests of `Kube` to an API server over HTTP.
 
     Attributes:
         clock: the API server's time.
@@ -59,7 +62,7 @@ class RestKube:
 
     @classmethod
     async def connect(cls, settings: Settings) -> Self:
-        """Connects with the pod's service account, or else with the kubeconfig."""
+        """Connects with the service account of the operator's pod, or with the kubeconfig if there is none."""
         configuration = client.Configuration()
         if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
             config.load_incluster_config(client_configuration=configuration)
@@ -103,7 +106,10 @@ class RestKube:
     async def apply(
         self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
     ) -> None:
-        """Server-side apply. Raises Conflict on another manager's field, except in the status, which it takes over."""
+        """Writes an object by server-side apply. Raises Conflict if another field manager owns one of the fields.
+
+        An apply of a status raises no Conflict, because it takes such fields over.
+        """
         ours = {"force": "true"} if subresource == "status" else {}
         await self._json(
             "PATCH",
@@ -114,13 +120,13 @@ class RestKube:
         )
 
     async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None:
-        """JSON patch."""
+        """Sends a JSON patch."""
         await self._json(
             "PATCH", resource.path(namespace, name), body=list(operations), content="application/json-patch+json"
         )
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Deletes in the background, and only the object with this uid."""
+        """Deletes the object if it has this uid. Kubernetes then deletes the object's dependents in the background."""
         await self._json(
             "DELETE",
             resource.path(namespace, name),
@@ -128,9 +134,9 @@ class RestKube:
         )
 
     async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes:
-        """A container's output from its beginning, `limit` bytes at most.
+        """Returns a container's output from its beginning, `limit` bytes at most.
 
-        If there is no output, this may be an error text from the kubelet.
+        If the kubelet has no output of the container, it may answer with an error text instead.
         """
         return await self._request(
             "GET",
@@ -145,7 +151,8 @@ class RestKube:
         try:
             return json.loads(data)
         except ValueError:
-            # A proxy may answer every request with status 200; whether the API server got the request is unknown.
+            # A proxy between operator and API server may answer with status 200 and a text of its own. Then the
+            # operator does not know whether the API server got the request.
             raise errors.Unavailable(f"{method} {path}: the answer is no JSON") from None
 
     async def _request(

@@ -1,4 +1,7 @@
-"""The cluster's time. Timestamps of pods and Jobs are compared with the clock of the API server that wrote them."""
+"""The cluster's time. The operator compares timestamps of pods and Jobs with the clock of the API server.
+
+The API server wrote these timestamps, and the clock of the operator's node may differ.
+"""
 
 import time
 from collections.abc import Callable
@@ -6,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 SET_BACK = timedelta(minutes=2)
-"""No answer takes so long. So an answer that seems so old means that the API server's clock was set back."""
+"""An answer whose `Date` is older than this means that somebody has set the API server's clock back.
+
+An answer of the API server never takes two minutes to arrive.
+"""
 
 
 def _local() -> datetime:
@@ -14,11 +20,12 @@ def _local() -> datetime:
 
 
 class ClusterClock:
-    """The API server's time: the `Date` of its answers plus the seconds since.
+    """The API server's time: the `Date` header of one of its answers plus the seconds since that answer.
 
-    The clock of this machine counts before the first answer only: it may be wrong, and it may jump. `Date` has whole
-    seconds and is older than its arrival, so each answer gives a lower bound of the time. The largest bound counts.
-    So this clock stands still or goes back only if the API server's clock is set back.
+    The operator uses the clock of its own machine only before the first answer, because that clock may be wrong or
+    jump. `Date` has whole seconds, and an answer takes time to arrive. So each answer gives a lower bound of the
+    server's time, and this class uses the largest bound. This clock goes back only if somebody sets the API server's
+    clock back.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, local: Callable[[], datetime] = _local) -> None:
@@ -31,7 +38,7 @@ class ClusterClock:
         return self._zero + timedelta(seconds=self._monotonic())
 
     def heard(self, date: str | None) -> None:
-        """Takes the `Date` of an answer that has just begun. Ignores a missing or invalid date."""
+        """Takes the `Date` header of an answer that has just begun to arrive. Ignores a missing or invalid date."""
         try:
             told = parsedate_to_datetime(date or "").astimezone(UTC)
         except (ValueError, OverflowError):

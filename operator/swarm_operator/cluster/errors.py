@@ -1,33 +1,34 @@
-"""Errors of the API server, by their consequence.
+"""Errors of the API server. Each class stands for one reaction of the operator.
 
 ApiError
-├── Conflict      somebody else wrote in between: read again at once
-├── Forbidden     a quota, a webhook or missing rights: shown to the user, tried again later
-├── Unavailable   the API server is busy, away or slow: tried again later
-├── Rejected      it will never take this object: ends the run
-├── NameTaken     an object of that name is not ours: tried again later, never overwritten
-└── Vanished      the object of the request is gone: nothing left to do
-    └── Terminating   its whole namespace is being deleted: nothing may hold that up
+├── Conflict      somebody else has written the object since it was read: the operator reads it again at once
+├── Forbidden     a quota, a webhook or missing rights: the operator shows it to the user and tries again later
+├── Unavailable   the API server is busy, away or slow: the operator tries again later
+├── Rejected      the API server will never accept this object: the operator ends the run
+├── NameTaken     somebody else's object has that name: the operator tries again later, and never overwrites the object
+├── Exists        an object has that name: `apply` finds out whose object it is
+└── Vanished      the object of the request is gone: the operator has nothing left to do
+    └── Terminating   the namespace is being deleted: the operator removes its finalizers, which would delay that
 """
 
 
 class ApiError(Exception):
-    """A request failed. The message is the API server's."""
+    """A request to the API server failed. The text is the API server's message."""
 
 
 class Conflict(ApiError):
-    """409: the object changed since it was read, or another manager owns a field."""
+    """HTTP status 409: somebody has changed the object since it was read, or another field manager owns a field."""
 
 
 class Forbidden(ApiError):
-    """401 or 403."""
+    """HTTP status 401 or 403."""
 
 
 class Unavailable(ApiError):
-    """429, 5xx, no connection, no answer in time.
+    """HTTP status 429 or 5xx, no connection, or no answer in time.
 
     Attributes:
-        retry_after: seconds that the server asks to wait, if it does.
+        retry_after: seconds that the server asks the operator to wait; None if it asks for nothing.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -36,19 +37,19 @@ class Unavailable(ApiError):
 
 
 class Rejected(ApiError):
-    """400, 413, 422, or a 500 because the request is too large."""
+    """HTTP status 400, 413, 422, or 500 because the request is too large."""
 
 
 class NameTaken(ApiError):
-    """409 AlreadyExists, and the object there belongs to somebody else."""
+    """HTTP status 409 AlreadyExists, and the existing object belongs to somebody else."""
 
 
 class Exists(ApiError):
-    """409 AlreadyExists; `apply` finds out whose object it is."""
+    """HTTP status 409 AlreadyExists. The class `Applier` then finds out whose object it is."""
 
 
 class Vanished(ApiError):
-    """404."""
+    """HTTP status 404."""
 
 
 class Terminating(Vanished):
@@ -58,13 +59,13 @@ class Terminating(Vanished):
 def from_response(
     status: int, reason: str, message: str, causes: str = "", retry_after: float | None = None
 ) -> ApiError:
-    """The error that a failed response means.
+    """Returns the error for a failed response.
 
     Args:
-        status: HTTP status.
-        reason: the Status object's reason, such as AlreadyExists.
-        message: the Status object's message.
-        causes: its causes' reasons, joined.
+        status: HTTP status of the response.
+        reason: reason in the response's Status object, such as AlreadyExists.
+        message: message in the Status object.
+        causes: reasons of the causes in the Status object, separated by spaces.
         retry_after: seconds, from the Retry-After header.
     """
     text = f"{message or reason or 'no message'} (HTTP {status})"

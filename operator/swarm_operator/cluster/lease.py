@@ -1,11 +1,11 @@
-"""One operator at a time: only the holder of a Lease writes.
+"""Only one operator writes at a time: the operator that holds a Lease.
 
-Computed names and preconditions keep two operators from damaging each other's objects. One risk is left: an operator
-that was paused in a pass resumes, and creates a Job again that its successor has finished and deleted. So an operator
-writes only while it holds the Lease, and ends when another has taken it.
+Two operators do not damage each other's objects, since they compute the same names and write with preconditions. But an
+operator that was paused may go on, and create a Job again that another operator has already finished and deleted. So an
+operator writes only while it holds the Lease, and it ends when another operator has taken the Lease.
 
-Clocks are not compared. The holder counts its seconds from before its write, the others from when they saw that write.
-So the holder stops before another takes over.
+No operator compares its clock with another's clock. The holder counts the Lease's seconds from before its own write.
+The other operators count from the moment when they saw this write. So the holder stops before another takes over.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 
 LEASES: Final = Resource("coordination.k8s.io/v1", "leases")
 SECONDS: Final = 15
-"""How long the Lease is held without being renewed."""
+"""Seconds for which an operator holds the Lease after it has written it."""
 PAUSE: Final = 3.0
 """Seconds between two reads of the Lease."""
 
 
 class Deposed(Exception):
-    """Another operator has taken the Lease from this one, whose facts may be outdated."""
+    """Another operator has taken the Lease from this operator. The facts that this operator has may be outdated."""
 
 
 class Lease:
-    """One Lease, and whether this process holds it.
+    """Takes and renews one Lease, and knows whether this process holds it.
 
     Args:
         holder: the name of this process; processes that may run at the same time need different names.
-        clock: the time of renewal that people read in the Lease.
+        clock: gives the time of renewal, which people can read in the Lease.
     """
 
     def __init__(
@@ -59,7 +59,10 @@ class Lease:
         return self._until is not None and self._monotonic() < self._until
 
     async def keep(self) -> None:
-        """Takes the Lease as soon as it is free, and renews it until cancelled. Raises Deposed."""
+        """Takes the Lease as soon as it is free, and renews it until this task is cancelled.
+
+        Raises Deposed if another operator has taken the Lease.
+        """
         waits = False
         while True:
             try:
@@ -94,7 +97,7 @@ class Lease:
         return ""
 
     async def release(self) -> None:
-        """Gives up the Lease, so that the next holder need not wait. Nothing may be written after this."""
+        """Gives up the Lease, so that the next holder need not wait. After this, this process writes nothing more."""
         if not self.held:
             return
         self._until = None
@@ -103,14 +106,14 @@ class Lease:
             await self._write("", found["metadata"]["resourceVersion"])
 
     def _is_over(self, version: str) -> bool:
-        """Whether the Lease has expired: nobody has renewed it for longer than SECONDS."""
+        """Whether the Lease has expired: this process has seen no new version of it for longer than SECONDS."""
         now = self._monotonic()
         if self._seen[0] != version:
             self._seen = (version, now)
         return now - self._seen[1] > SECONDS
 
     async def _write(self, holder: str, version: str) -> None:
-        """Raises errors.Rejected if another process has written since that version."""
+        """Writes the Lease. Raises errors.Rejected if another process has written the Lease since this version."""
         seen = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
         held = {"op": "replace", "path": "/spec", "value": self._body(holder)["spec"]}
         await self._kube.patch(LEASES, self._namespace, self._name, [seen, held])
@@ -123,14 +126,15 @@ class Lease:
             "spec": {
                 "holderIdentity": holder,
                 "leaseDurationSeconds": SECONDS,
-                # Without a new time, renewing would not change the Lease, and others would not see it.
+                # A write that changes nothing gives the Lease no new version. Then other operators would not notice
+                # that it was renewed.
                 "renewTime": self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             },
         }
 
 
 class Fenced:
-    """A Kube that writes only while this process holds the Lease; otherwise it raises Unavailable."""
+    """A Kube that writes only while this process holds the Lease. At other times a write raises Unavailable."""
 
     def __init__(self, kube: Kube, lease: Lease) -> None:
         self._kube, self._lease = kube, lease

@@ -1,4 +1,4 @@
-"""Resources of an API server, and their paths."""
+"""Resources of an API server, such as pods, and their URL paths."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +9,7 @@ MANAGER: Final = "dspy-swarm"
 
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OURS: Final = f"{LABEL_MANAGED_BY}={MANAGER}"
-"""Label selector for the operator's objects."""
+"""Label selector for the objects that the operator creates."""
 
 
 @dataclass(frozen=True)

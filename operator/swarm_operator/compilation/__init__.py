@@ -1,10 +1,10 @@
-"""One kind, DSPyCompilation. A pass is observe -> interpret -> decide -> apply.
+"""The kind DSPyCompilation. A pass over one Compilation has four steps: observe, interpret, decide, apply.
 
 api        what users see: group, kind, labels, status models, condition types, reasons
 model      facts, actions and names of objects (pure)
-observe    the only reader of the cluster
-interpret  derives the world, on which decisions are based, from the raw facts (pure)
-decide     the state machine (pure)
-apply      the only writer
-reconcile  one pass
+observe    reads from the cluster what a pass needs
+interpret  derives the World, on which `decide` works, from the facts that `observe` has read (pure)
+decide     the state machine: chooses actions and status (pure)
+apply      carries out the actions; only this folder writes a Compilation's objects
+reconcile  makes one pass
 """

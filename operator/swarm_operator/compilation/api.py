@@ -1,6 +1,6 @@
 """What users see of the operator: the kind, its status, condition types, reasons, labels and annotations.
 
-The spec's models are in `swarm_wire.spec`, because the pods read them too.
+The models of the spec are in `swarm_wire.spec`, because pods read the spec, too.
 """
 
 from enum import StrEnum
@@ -27,92 +27,107 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 COMPILATIONS: Final = Resource(API_VERSION, PLURAL)
 
 FINALIZER: Final = f"{GROUP}/gather"
-"""On our Jobs' pods, until their output is in the journal. Never on a Compilation."""
+"""Finalizer that keeps a pod of the operator's Jobs until the pod's output is in the journal.
+
+The operator never puts a finalizer on a Compilation.
+"""
 
 REQUESTED_AT: Final = f"{GROUP}/requested-at"
-"""Annotation on a Compilation: a new value requests a new run of the same spec, which pays for everything again."""
+"""Annotation on a Compilation: a new value requests a new run of the same spec. That run reuses no paid results."""
 RERUN_AT: Final = f"{GROUP}/rerun-at"
-"""Like REQUESTED_AT, but the new run reuses paid results that are still valid. For a ConfigMap edited in place."""
+"""Annotation on a Compilation: like REQUESTED_AT, but the new run reuses paid results that are still valid.
+
+Users set it after they have edited a ConfigMap that the spec names.
+"""
 
 LABEL_MANAGED_BY: Final = resources.LABEL_MANAGED_BY
 LABEL_UID: Final = f"{GROUP}/compilation-uid"
 LABEL_RUN: Final = f"{GROUP}/run"
 LABEL_ROLE: Final = f"{GROUP}/role"
-"""Of Jobs and pods: plan or work."""
+"""Label of Jobs and pods: the job role, plan or work."""
 LABEL_KIND: Final = f"{GROUP}/kind"
-"""Of ConfigMaps: what they hold; see ObjectKind."""
+"""Label of ConfigMaps: what the ConfigMap holds, as a value of ObjectKind."""
 LABEL_ROUND: Final = f"{GROUP}/round"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 ANNOTATION_COMPILATION: Final = f"{GROUP}/compilation"
-"""Name of the Compilation; an annotation because names may be longer than labels."""
+"""Annotation with the Compilation's name. It is no label, because names may be longer than values of labels."""
 ANNOTATION_SHA256: Final = f"{GROUP}/sha256"
-"""Of a shard's bytes; of the program file in the artifact."""
+"""Annotation with a SHA-256 digest: of the bytes of a shard, or of the program file in an artifact."""
 ANNOTATION_BYTES: Final = f"{GROUP}/bytes"
-"""Of a shard: its size."""
+"""Annotation with the size of a shard in bytes."""
 ANNOTATION_ALLOWANCE: Final = f"{GROUP}/allowance"
-"""Of Jobs and pods: what each pod may spend."""
+"""Annotation of Jobs and pods with the allowance of each pod."""
 ANNOTATION_PARTIAL: Final = f"{GROUP}/partial"
-"""Of a plan Job: the limit that has ended the run; its plan publishes the best program so far."""
+"""Annotation of a plan Job: the limit that has ended the run.
+
+The plan of such a Job publishes the best program so far.
+"""
 KUEUE_PREFIX: Final = "kueue.x-k8s.io/"
-"""Prefix of a Compilation's labels (queue-name, priority-class) that its Jobs get, so that Kueue queues them."""
+"""Prefix of labels such as queue-name and priority-class. A Compilation's Jobs get its labels with this prefix.
+
+Kueue needs these labels on the Jobs to queue them.
+"""
 ANNOTATION_SCORE: Final = f"{GROUP}/score"
 
 
 class ObjectKind(StrEnum):
-    """Values of LABEL_ROLE (the first two) and LABEL_KIND."""
+    """Values of the labels LABEL_ROLE (the first two values) and LABEL_KIND (all other values)."""
 
     PLAN = "plan"
-    """Job and pods that plan a round."""
+    """A Job and its pods that plan a round."""
     WORK = "work"
-    """Job and pods that run the slices of a round."""
+    """A Job and its pods that compute the slices of a round."""
     RUN = "run"
-    """ConfigMap with the run's request."""
+    """The ConfigMap with the RunRequest, which has the spec and the id of a run."""
     RESULTS = "results"
-    """ConfigMap with a journal shard: results, LM calls, ends of plans, the artifact's record."""
+    """A ConfigMap with a shard that has results, LM calls, ends of plans, or the artifact's record."""
     TASKS = "tasks"
-    """ConfigMap with a shard of one round's tasks and blobs."""
+    """A ConfigMap with a shard of one round's tasks, and of the pickled data (blobs) that these tasks need."""
     ASSIGNMENT = "assignment"
-    """ConfigMap with the assignment of slices to a Job's pods."""
+    """The ConfigMap that assigns slices to the pods of a Job."""
     ARTIFACT = "artifact"
-    """ConfigMap with the compiled program and its report."""
+    """The ConfigMap with the compiled program and its report."""
 
 
 class ConditionType(StrEnum):
     """Types of conditions. At any time Ready is present, and at most one of Reconciling and Stalled."""
 
     READY = "Ready"
-    """True: the artifact of this spec is published. Unknown: a run is under way. False: there is none."""
+    """True: the artifact of this spec is published. Unknown: a run is under way. False: no artifact is published."""
     RECONCILING = "Reconciling"
-    """True while a run is under way, waits or retries; otherwise absent."""
+    """This condition is True while a run is under way, waits or retries. Otherwise it is absent."""
     STALLED = "Stalled"
-    """True when the run failed and waits for a person; otherwise absent."""
+    """This condition is True when the run has failed and waits for a person. Otherwise it is absent."""
     SUCCEEDED = "Succeeded"
-    """True: the run published its artifact. False: it failed. Unknown: it is under way."""
+    """True: the run published its artifact. False: the run failed. Unknown: the run is under way."""
 
 
 class Reason(StrEnum):
-    """Why a condition is as it is: the same word in conditions, events and logs. `WorkerReason` has those of pods."""
+    """Why a condition has its status. Conditions, events and logs use the same word.
+
+    `WorkerReason` has reasons of pods.
+    """
 
     PLANNING = "Planning"
     """A plan pod replays the optimizer to find out what to compute next."""
     SCATTERING = "Scattering"
     """Worker pods compute the cells of a round."""
     RETRYING = "Retrying"
-    """Pods ended without all of their results; another attempt computes the missing ones."""
+    """Pods ended without all of their results. Another attempt computes the missing results."""
     QUEUED = "Queued"
-    """Somebody who queues Jobs, such as Kueue, has suspended a Job and must resume it."""
+    """A queue for Jobs, such as Kueue, has suspended a Job. The run goes on when the queue resumes the Job."""
     SUPERSEDED = "Superseded"
-    """A new run was requested. It waits until the earlier run's pods have ended, to keep what they paid for."""
+    """A new run was requested. It waits until the earlier run's pods have ended, so that it can reuse their results."""
     SUSPENDED = "Suspended"
-    """spec.suspend is true: no pod runs, and what is finished is kept."""
+    """spec.suspend is true: no pod runs, and the journal keeps the finished results."""
     PUBLISHING = "Publishing"
     """The operator writes the winner to its ConfigMap."""
     PUBLISHED = "Published"
     """The artifact is in its ConfigMap."""
     PUBLISHED_PARTIAL = "PublishedPartial"
-    """A limit has ended the run, and the best program so far is in the ConfigMap: spec.limits.publishPartial."""
+    """A limit has ended the run. spec.limits.publishPartial is true, so the best program so far is in the ConfigMap."""
     LIMIT_REACHED = "LimitReached"
-    """One of spec.limits has ended the run. With a higher one it goes on."""
+    """One of spec.limits has ended the run. The run goes on if a user raises this limit."""
 
     INVALID_SPEC = "InvalidSpec"
     """The spec is invalid, or the API server refuses objects made from it."""
@@ -121,48 +136,57 @@ class Reason(StrEnum):
     MISSING_CONFIG_MAP_KEY = "MissingConfigMapKey"
     """The spec names a key that its ConfigMap does not have."""
     MISSING_SECRET = "MissingSecret"
-    """The spec names a missing Secret or key. The kubelet reports this: the operator never reads Secrets."""
+    """The spec names a missing Secret or a missing key of one.
+
+    The kubelet reports this: the operator never reads Secrets.
+    """
     RESTRICTED = "Restricted"
     """The operator's settings do not allow the spec's image or service account."""
     NO_LIMITER = "NoLimiter"
     """The spec has models.*.limits, and the operator was installed without a limiter."""
     ARTIFACT_CONFLICT = "ArtifactConflict"
-    """A ConfigMap with the artifact's name exists, and it or its data is not ours. It is never overwritten."""
+    """A ConfigMap with the artifact's name belongs to somebody else, or somebody else has written data into it.
+
+    The operator never overwrites such a ConfigMap.
+    """
     ARTIFACT_TOO_LARGE = "ArtifactTooLarge"
-    """Program and report do not fit into a ConfigMap."""
+    """The program and its report do not fit into one ConfigMap."""
     RECORD_TOO_LARGE = "RecordTooLarge"
-    """One result, task or blob does not fit into a ConfigMap."""
+    """One result, one task or its pickled data does not fit into one ConfigMap."""
 
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """The node cannot pull the worker image."""
     UNSCHEDULABLE = "Unschedulable"
-    """No node takes the pods."""
+    """The scheduler finds no node for the pods."""
     PODS_REJECTED = "PodsRejected"
     """The API server admits no pod of a Job: a quota, pod security, or a webhook."""
     POD_CANNOT_START = "PodCannotStart"
-    """The kubelet cannot start the container for another reason."""
+    """The kubelet cannot start the container. No other reason of this list fits."""
     NOT_ALLOWED = "NotAllowed"
-    """The API server forbids a write (quota, webhook, missing rights, a name that is taken). The operator retries."""
+    """The API server forbids a write, because of a quota, a webhook, missing rights or a taken name.
+
+    The operator retries.
+    """
     API_UNAVAILABLE = "APIUnavailable"
-    """The API server fails a write again and again. The operator retries."""
+    """The API server has failed the same write more than once. The operator retries."""
 
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
-    """Cells, or a plan, have no result after spec.swarm.maxAttempts attempts."""
+    """A plan, or cells of a round, have no result after spec.swarm.maxAttempts attempts."""
     JOURNAL_TOO_LARGE = "JournalTooLarge"
     """The run's results exceed the size that the operator's settings allow in the cluster."""
     NO_PROGRESS = "NoProgress"
-    """A plan requests results that it already had, and would do so forever."""
+    """A plan requests results that the journal already had. It would request them again in each round."""
     JOURNAL_DAMAGED = "JournalDamaged"
-    """ConfigMaps of the journal were deleted or altered, and the run cannot go on without them."""
+    """Somebody has deleted or altered ConfigMaps of the journal. The run cannot go on without them."""
 
 
 GROUPS: Final = 5
-"""Most groups of failures in a status."""
+"""Largest number of groups of failures in a status."""
 LONGEST: Final = 500
-"""Most characters of each."""
+"""Largest number of characters in each text of such a group."""
 
 AnyReason = Reason | WorkerReason
-"""Everything that a condition's reason may be: the operator's reasons and those of pods."""
+"""Everything that the reason of a condition may be: the operator's reasons, and the reasons of pods."""
 
 
 class StatusModel(BaseModel):
@@ -170,7 +194,7 @@ class StatusModel(BaseModel):
 
 
 class Condition(StatusModel):
-    """A metav1.Condition."""
+    """A metav1.Condition of Kubernetes."""
 
     type: ConditionType = Field(description="Ready, Reconciling, Stalled or Succeeded.")
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
@@ -183,7 +207,7 @@ class Condition(StatusModel):
 
 
 class ProgressStatus(StatusModel):
-    """How far the rounds planned so far are done. More rounds may follow."""
+    """How many cells of the rounds planned so far have results. More rounds may follow."""
 
     cells_done: int = Field(0, description="Cells that have a result.")
     cells_total: int = Field(0, description="Cells of all rounds planned so far.")
@@ -191,7 +215,7 @@ class ProgressStatus(StatusModel):
 
 
 class ScoresStatus(StatusModel):
-    """Percentages, as dspy.Evaluate gives them."""
+    """Scores in percent, as dspy.Evaluate computes them."""
 
     baseline: float | None = Field(
         None, description="The unoptimized student on data.validation, or on what is scored in its place."
@@ -202,7 +226,7 @@ class ScoresStatus(StatusModel):
 
 
 class SpendingStatus(StatusModel):
-    """What pods have told that they spent, or, where they ended without a word, may have."""
+    """What the run's pods have spent. A pod that ended without a report counts with the most that it may have spent."""
 
     lm_calls: int = Field(0, description="LM calls.")
     total_tokens: int = Field(0, description="Prompt and completion tokens.")
@@ -210,7 +234,7 @@ class SpendingStatus(StatusModel):
 
 
 class AllowedStatus(StatusModel):
-    """spec.limits, as the run was kept to them last."""
+    """The limits of spec.limits that the operator last applied to the run."""
 
     lm_calls: int | None = Field(None, description="Most LM calls.")
     total_tokens: int | None = Field(None, description="Most tokens.")
@@ -219,7 +243,7 @@ class AllowedStatus(StatusModel):
 
     @classmethod
     def of(cls, limits: Limits) -> Self | None:
-        """None where there is no limit."""
+        """Returns the limits that are set; None if no limit is set."""
         found = cls(
             lm_calls=limits.lm_calls,
             total_tokens=limits.total_tokens,
@@ -264,7 +288,7 @@ class CandidateStatus(StatusModel):
 
 
 class FailureGroupStatus(StatusModel):
-    """Examples that failed alike."""
+    """Examples that failed with the same exception at the same place."""
 
     exception: str = Field(description="Class and text, as the first example raised it.", max_length=1024)
     place: str | None = Field(None, description="The user's file and line.", max_length=1024)
@@ -273,7 +297,10 @@ class FailureGroupStatus(StatusModel):
 
 
 class FailuresStatus(StatusModel):
-    """Examples on which program or metric raised, in evaluations and bootstraps. Tracebacks are in the report."""
+    """Examples whose program or metric raised an exception, in evaluations and bootstraps.
+
+    Tracebacks are in the report.
+    """
 
     failed: int = Field(0, description="In evaluations: each counts as 0, as in stock DSPy.")
     examples: int = Field(0, description="Of how many. An example counts once in each evaluation and bootstrap.")
@@ -283,7 +310,7 @@ class FailuresStatus(StatusModel):
 
     @classmethod
     def of(cls, failures: Failures | None) -> Self | None:
-        """Bounded, whatever a pod has said."""
+        """Returns the failures of a report in bounded size, because a pod may have printed any number of them."""
         if failures is None:
             return None
         groups = [
@@ -305,7 +332,7 @@ class ArtifactConfigMap(StatusModel):
 
 
 class ArtifactStatus(StatusModel):
-    """The published program, and where it is. It stays here while a later run is under way, or failed."""
+    """The published program, and its ConfigMap. A later run changes this only when it publishes a program itself."""
 
     run_id: str = Field(description="The run that it came from.")
     sha256: str = Field(description="Of program.json.")
@@ -314,7 +341,7 @@ class ArtifactStatus(StatusModel):
 
 
 class WaitingStatus(StatusModel):
-    """What keeps the run from going on, and since when."""
+    """The reason that keeps the run from going on, and since when."""
 
     reason: str = Field(description="The same word as the conditions' reason.")
     since: str = Field(description="When it was first seen.", json_schema_extra={"format": "date-time"})
@@ -344,7 +371,7 @@ class Status(StatusModel):
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """The status found in the cluster; an empty status if it is invalid."""
+        """Returns the status found in the cluster, or an empty status if that one is invalid."""
         try:
             return cls.model_validate(value or {})
         except ValidationError:
@@ -352,7 +379,7 @@ class Status(StatusModel):
 
     @property
     def spent(self) -> Spending:
-        """The spending in the status; nothing if others have written impossible figures."""
+        """Returns the spending in the status, or no spending if somebody has written impossible figures there."""
         told = (self.usage and self.usage.spent) or SpendingStatus()
         try:
             micro_usd = round((told.cost_usd or 0) * MICRO)
@@ -364,6 +391,9 @@ class Status(StatusModel):
         return next((condition for condition in self.conditions if condition.type is type_), None)
 
     def as_written(self) -> dict[str, Any]:
-        """JSON values in camelCase, without empty ones: server-side apply nulls an object that loses its fields."""
+        """Returns JSON values with camelCase names, without empty values.
+
+        Server-side apply sets an object to null when the object loses all its fields. So empty objects are left out.
+        """
         written = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {key: value for key, value in written.items() if value not in ({}, [])}

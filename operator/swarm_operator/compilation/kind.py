@@ -1,4 +1,4 @@
-"""DSPyCompilations, for the runtime."""
+"""Describes the kind DSPyCompilation to the runtime."""
 
 from typing import Final
 

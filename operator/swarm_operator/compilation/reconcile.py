@@ -1,4 +1,4 @@
-"""One pass over one Compilation: observe, interpret, decide, apply."""
+"""Makes one pass over one Compilation: observe, interpret, decide, apply."""
 
 import asyncio
 import contextlib
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Makes passes over any Compilation. Passes over the same one must not overlap.
+    """Makes passes over Compilations. Passes over the same Compilation must not overlap.
 
-    The state kept between passes only saves reads and writes; it may be lost at any time.
+    It keeps state between passes only to save reads and writes. This state may be lost at any time.
 
     Args:
-        clock: the time of the server that writes the timestamps of objects in `kube`.
+        clock: the time of the API server, which writes the timestamps of all objects.
     """
 
     def __init__(self, kube: Kube, settings: Settings, clock: Callable[[], datetime]) -> None:
@@ -48,7 +48,7 @@ class Reconciler:
         self._gate = asyncio.Semaphore(settings.concurrent_logs)
 
     async def __call__(self, key: Key) -> float | None:
-        """Makes one pass. Returns the seconds until the next; None: the next event starts it.
+        """Makes one pass. Returns the seconds until the next pass; None if only an event starts the next pass.
 
         Raises errors.ApiError if the caller should try again with increasing delays.
         """
@@ -69,15 +69,15 @@ class Reconciler:
             return wake_up
         except errors.Terminating as error:
             log.info("%s: %s", key, error)
-            # Kubernetes deletes the Compilation only when its pods are gone. They still have our finalizer, for a
-            # journal that can no longer be written.
+            # Kubernetes deletes the Compilation only when its pods are gone. The operator's finalizer keeps them until
+            # their output is in the journal, but a namespace that is being deleted accepts no journal.
             return await self._let_go(key, observer)
         except errors.Vanished as error:
             log.info("%s: %s", key, error)
             return None
 
     async def _act(self, world: World, decision: Decision, now: datetime) -> Decision:
-        """Applies the actions in order. Returns another decision if an action can never succeed."""
+        """Applies the actions in order. Returns another decision if one of the actions can never succeed."""
         key = world.compilation.key
         applier = Applier(self._kube, key, {found.name for found in world.maps})
         for action in decision.actions:
@@ -87,8 +87,8 @@ class Reconciler:
                 log.info("%s: %s", key, shown)
             except (errors.Forbidden, errors.NameTaken, errors.Unavailable) as error:
                 error.add_note(shown)
-                # A single brief failure is not reported. The status of a run that is over keeps saying how it ended,
-                # whatever fails later.
+                # The status reports an unavailable API server only after two failures of the same action. The status of
+                # a run that is over does not change, because it must still say how the run ended.
                 is_told = self._stuck.get(key) == shown or not isinstance(error, errors.Unavailable)
                 self._stuck[key] = shown
                 if is_told and not decision.settled:
@@ -108,7 +108,10 @@ class Reconciler:
         return decision
 
     async def _tidy(self, world: World, decision: Decision) -> None:
-        """Deletes leftovers. A failed deletion is tried again in a later pass; the run neither fails nor waits."""
+        """Deletes objects that the run no longer needs.
+
+        A later pass tries a failed deletion again, and the run goes on.
+        """
         key = world.compilation.key
         applier = Applier(self._kube, key)
         for action in decision.tidying:
@@ -119,7 +122,7 @@ class Reconciler:
                 log.warning("%s: %s: %s", key, _shown(action), error)
 
     async def _report(self, world: World, decision: Decision, now: datetime) -> float | None:
-        """Writes the status, then its events. Returns the seconds until the next pass."""
+        """Writes the status, and then the events. Returns the seconds until the next pass."""
         key, status = world.compilation.key, decision.status
         if status is None or status.as_written() == world.compilation.status.as_written():
             return decision.wake_up
@@ -141,8 +144,11 @@ class Reconciler:
         return decision.wake_up
 
     async def _let_go(self, key: Key, observer: Observer) -> float | None:
-        """Removes our finalizers from the pods of a Compilation that is gone, or is being deleted with its namespace.
-        Kubernetes deletes the rest, but late: the Jobs are deleted here, so that their pods stop spending."""
+        """Removes the operator's finalizers from all pods of a Compilation, and deletes the Compilation's Jobs.
+
+        The Compilation is gone, or is being deleted with its namespace. Kubernetes would delete the Jobs late, and
+        their pods would go on spending until then.
+        """
         applier = Applier(self._kube, key)
         for job in await observer.jobs():
             with contextlib.suppress(errors.ApiError):
@@ -159,7 +165,7 @@ class Reconciler:
 
 
 def _shown(action: Action) -> str:
-    """An action as the log shows it, without its data."""
+    """Returns the action as the log shows it, without its data."""
     match action:
         case OpenRun(request):
             return f"OpenRun({request.run_id})"

@@ -1,1 +1,1 @@
-"""Keeps the process going, for any kind of object: kopf, the queue of passes, health."""
+"""Keeps the operator's process going, for any kind of object: kopf, the queue of passes, health."""

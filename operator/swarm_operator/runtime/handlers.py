@@ -1,7 +1,8 @@
-"""kopf wiring: events wake passes. Only this module imports kopf.
+"""Connects kopf with the operator: an event that kopf reports starts a pass. Only this module imports kopf.
 
-All handlers are `on.event`, so kopf stores nothing in our objects and puts no finalizer on them. Each event is reduced
-to a key and wakes the operator's own queue. A resync each minute repairs what watches missed.
+All handlers are `on.event` handlers, so kopf stores nothing in objects and puts no finalizer on them. A handler derives
+a key from the event, and wakes this key in the operator's own queue. Each minute a resync finds what watches have
+missed.
 """
 
 import asyncio
@@ -31,12 +32,15 @@ from swarm_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 8.0
-"""A process that has not ended so long after its cleanup began ends itself, before the chart's grace period does."""
+"""Seconds after the begin of its cleanup at which a process that still runs ends itself.
+
+They are fewer than the grace period of the operator's pod in the chart.
+"""
 
 
 @dataclass(frozen=True)
 class Woken:
-    """An object that needs a pass."""
+    """An object that needs a pass, as an entry of the queue."""
 
     kind: Kind
     key: Any
@@ -59,7 +63,7 @@ class Operator:
         try:
             await self._start()
         except BaseException:
-            # kopf calls no cleanup if it is stopped during this startup.
+            # kopf runs no cleanup handler if it is stopped during startup.
             await self.stop()
             raise
 
@@ -86,7 +90,7 @@ class Operator:
         await self._stack.aclose()
 
     def heard(self, found: Any, kind: Kind | None = None) -> None:
-        """An event about an object of a kind, or about a Job or pod."""
+        """Takes an event about an object of this kind. If `kind` is None, the event is about a Job or pod."""
         self.pulse.told(*_version(found))
         if kind is not None:
             self._wake(kind, kind.key(found))
@@ -102,10 +106,13 @@ class Operator:
         self._tasks.append(asyncio.create_task(work, name=name))
 
     async def _fenced(self, rest: RestKube) -> Kube:
-        """Returns when this process holds the Lease. The client returned writes only while it still does."""
+        """Waits until this process holds the Lease.
+
+        Returns a client that writes only while this process holds the Lease.
+        """
         if not self.settings.lease:
             return rest
-        # A restarted container has the same holder, so it need not wait for its own Lease to expire.
+        # A container that restarts has the same holder name, so it need not wait until its own Lease expires.
         holder = f"{socket.gethostname()}_{os.getpid()}"
         namespace, name = self.settings.lease.split("/")
         lease = Lease(rest, namespace, name, holder, rest.clock)
@@ -116,7 +123,7 @@ class Operator:
         return Fenced(rest, lease)
 
     async def _kinds_exist(self, kube: Kube) -> None:
-        """Returns when each kind can be listed. kopf starts after this and looks for the kinds only once."""
+        """Waits until each kind can be listed, because kopf starts after this and looks for the kinds only once."""
         while True:
             try:
                 for namespace, kind in product(self.settings.namespaces or (None,), self.kinds):
@@ -164,7 +171,7 @@ async def _hold(lease: Lease) -> None:
         await lease.keep()
     except Deposed as error:
         log.error("%s; this process ends", error)
-        # At once: a pass that goes on would decide from outdated facts.
+        # The process ends at once, because a pass that goes on would decide from outdated facts.
         os._exit(1)
 
 
@@ -178,10 +185,14 @@ async def _release(lease: Lease) -> None:
 async def _everything(
     kube: Kube, settings: Settings, kinds: Sequence[Kind]
 ) -> AsyncIterator[tuple[Any, Kind, Any | None]]:
-    """Every object that the watches report, with the key to wake: that of each object of a kind, and that of the owner
-    of each pod that still has the kind's finalizer. Such an owner may be gone."""
+    """Yields every object that the watches report, with its kind and the key to wake.
+
+    The key of an object of a kind is its own key. The key of a pod is its owner's key if the pod still has the
+    finalizer, even if the owner is gone. Another pod has no key.
+    """
     for namespace in settings.namespaces or (None,):
-        # Without the CRD there are no objects, but pods that they left may still have the finalizer.
+        # Without the CRD there are no objects of the kind. But pods that such objects left may still have the
+        # finalizer.
         for kind in kinds:
             with contextlib.suppress(errors.Vanished):
                 for found in await kube.select(kind.resource, namespace, metadata_only=True):
@@ -193,19 +204,19 @@ async def _everything(
 
 
 def _version(found: Any) -> tuple[str, str]:
-    """An object's uid and resourceVersion."""
+    """Returns an object's uid and resourceVersion."""
     return found["metadata"]["uid"], found["metadata"]["resourceVersion"]
 
 
 class _Endless(Iterable[float]):
-    """Seconds between tries of a request. Endless, since kopf ends the process when they are used up."""
+    """Endless seconds between tries of a request. If they had an end, kopf would end its process after the last try."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((1, 1, 2, 3, 5, 8, 13, 21), itertools.repeat(30))
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Configures kopf for watching only."""
+    """Configures kopf so that it only watches, and writes nothing."""
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
@@ -216,14 +227,14 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 5
-    # The API server filters: each foreign pod would cost the operator a millisecond.
+    # The API server filters by these labels, since each event of a foreign pod would cost the operator a millisecond.
     settings.watching.label_selectors["v1", "pods"] = OURS
     settings.watching.label_selectors["batch", "jobs"] = OURS
     settings.persistence.finalizer = f"{MANAGER}.dev/unused"
 
 
 def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
-    """Registers the handlers: only event handlers, since every other kind writes to the objects."""
+    """Registers event handlers only, since kopf's other handlers write to objects."""
 
     @kopf.on.login(registry=registry, retries=3)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -236,7 +247,7 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
-        # kopf may never end: it was seen to wait forever after a watch was refused with 401.
+        # kopf may never end by itself. We saw it wait forever after the API server had refused a watch with status 401.
         end = threading.Timer(STUCK_SECONDS, os._exit, (1,))
         end.daemon = True
         end.start()
@@ -268,7 +279,7 @@ def run(settings: Settings, kinds: Sequence[Kind]) -> None:
     kopf.run(
         registry=registry,
         standalone=True,
-        # Without an identity, kopf looks up the user's name, and an image has none.
+        # Without this argument, kopf looks up the name of its user, and the container's user has no name.
         identity=MANAGER,  # type: ignore[arg-type]
         clusterwide=not settings.namespaces,
         namespaces=list(settings.namespaces),

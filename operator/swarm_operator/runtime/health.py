@@ -1,18 +1,18 @@
-"""The health of this process, which its probes report: whether it works, and whether it is useful."""
+"""The health of the operator's process, which its liveness and readiness probes report."""
 
 import time
 from collections.abc import Callable, Mapping
 
 
 class Pulse:
-    """Compares the objects that watches reported with those that resyncs found.
+    """Compares the objects that watches reported with the objects that resyncs found.
 
-    Without an API server the process is not ready, and a restart would not help. If resyncs succeed and find versions
-    of objects that no watch reported, a watch is deaf: the process is not alive. That happens without an error, and
-    only a restart ends it.
+    While the API server does not answer, the process is not ready. A restart would not help then, so it counts as
+    alive. A watch is deaf if resyncs find versions of objects that no watch has reported. Then the process counts as
+    not alive, because a deaf watch raises no error, and only a restart of the process repairs it.
 
     Args:
-        patience: seconds.
+        patience: seconds for which nothing may be heard before the process counts as not ready or not alive.
     """
 
     def __init__(self, patience: float, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -24,13 +24,13 @@ class Pulse:
         self._deaf = False
 
     def told(self, uid: str, version: str) -> None:
-        """A watch reported an object."""
+        """Takes the report of a watch about an object."""
         self._told[uid] = version
         self._untold.pop(uid, None)
         self._heard_at = self._monotonic()
 
     def looked(self, versions: Mapping[str, str]) -> None:
-        """A resync found these objects: resourceVersion by uid."""
+        """Takes the objects that a resync has found: resourceVersion by uid."""
         now = self._heard_at = self._looked_at = self._monotonic()
         untold = {uid for uid, version in versions.items() if self._told.get(uid) != version}
         self._told = {uid: version for uid, version in self._told.items() if uid in versions}
@@ -38,18 +38,21 @@ class Pulse:
         self._deaf = any(now - since > self._patience for since in self._untold.values())
 
     def failed(self) -> None:
-        """A resync failed, so the silence of a watch is no evidence against it."""
+        """Takes the failure of a resync.
+
+        While resyncs fail, a silent watch may just mean that the API server is away.
+        """
         self._looked_at = self._monotonic()
         self._untold, self._deaf = {}, False
 
     @property
     def ready(self) -> bool:
-        """Whether a watch or a resync reported something lately."""
+        """Whether a watch or a resync has reported something in the last `patience` seconds."""
         return self._heard_at is not None and self._monotonic() - self._heard_at <= self._patience
 
     @property
     def trouble(self) -> str:
-        """Why the process must be restarted; empty if it need not be."""
+        """Returns why the process must be restarted, or an empty text if it need not be restarted."""
         if self._deaf:
             return "a watch is deaf"
         if self._looked_at is not None and self._monotonic() - self._looked_at > self._patience:

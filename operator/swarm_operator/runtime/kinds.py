@@ -1,4 +1,4 @@
-"""What the runtime must know of a custom resource. Each kind defines it in its own folder."""
+"""Defines what the runtime must know of a custom resource. Each kind gives it in a folder of its own."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,17 +10,21 @@ from swarm_operator.cluster.resources import Resource
 from swarm_operator.settings import Settings
 
 Pass = Callable[[Any], Awaitable[float | None]]
-"""Makes one pass over a key's object; returns the seconds until the next pass (None: when woken)."""
+"""A function that makes one pass over the object of a key.
+
+It returns the seconds until the next pass; None if only an event starts the next pass.
+"""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """
+    """A custom resource that the operator serves.
+
     Attributes:
-        finalizer: is on pods that a pass must read before they are deleted.
+        finalizer: is on the pods whose output a pass must read before Kubernetes deletes them.
         key: returns the hashable key of an object of this kind.
-        owner: returns the key of the object that a Job or pod belongs to; None if it is not of this kind.
-        passes: creates the function that makes passes, once per process.
+        owner: returns the key of the object to which a Job or pod belongs; None if no object of this kind owns it.
+        passes: creates the function that makes passes. The runtime calls it once per process.
     """
 
     resource: Resource

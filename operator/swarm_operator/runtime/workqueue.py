@@ -1,4 +1,4 @@
-"""The queue of passes: one pass at a time per key; a failed pass is repeated with growing delays."""
+"""The queue of passes. It runs one pass at a time for each key, and repeats a failed pass with growing delays."""
 
 import asyncio
 import contextlib
@@ -19,19 +19,21 @@ LONGEST_DELAY = 60.0
 
 @dataclass(frozen=True)
 class _Failures:
-    """How many passes in a row have failed at the same place, which is the notes of their errors."""
+    """How many passes in a row have failed at the same place. The notes of an error name the place."""
 
     count: int
     place: tuple[str, ...]
 
 
 class Schedule(Generic[K]):
-    """Keys, and when the next pass over each is due. A key that is woken during its pass gets another pass after it.
+    """Knows when the next pass over each key is due. A key identifies one object, such as a Compilation.
+
+    A key that is woken during its pass gets another pass afterwards.
 
     Args:
-        work: makes one pass; returns the seconds until the next pass (None: when woken).
+        work: makes one pass; returns the seconds until the next pass, or None if only `wake` starts the next pass.
         concurrency: how many passes, over different keys, run at the same time.
-        pause: least seconds between two passes over a key, so that a burst of events causes one pass.
+        pause: least number of seconds between two passes over a key, so that a burst of events causes only one pass.
     """
 
     def __init__(
@@ -46,14 +48,14 @@ class Schedule(Generic[K]):
         self._failures: dict[K, _Failures] = {}
 
     def wake(self, key: K, after: float = 0.0) -> None:
-        """Schedules a pass in so many seconds at the latest, but not before a pause or an error's delay has passed."""
+        """Schedules a pass over the key in at most `after` seconds, but after the key's pause or delay."""
         at = _now() + after
         if key not in self._due or at < self._due[key]:
             self._due[key] = at
             self._woken.set()
 
     async def run(self) -> None:
-        """Works until it is cancelled."""
+        """Runs passes until this task is cancelled."""
         try:
             while True:
                 self._woken.clear()
@@ -79,7 +81,7 @@ class Schedule(Generic[K]):
             async with self._gate:
                 began = _now()
                 wish = await self._work(key)
-                # After a long pass, over thousands of pods, the key rests as long.
+                # A pass over thousands of pods takes long. After it, the key rests for as long as the pass took.
                 pause = max(self._pause, _now() - began)
             self._failures.pop(key, None)
         except Exception as error:
@@ -92,10 +94,10 @@ class Schedule(Generic[K]):
         self._not_before[key] = _now() + pause
 
     def _delay(self, key: K, error: Exception) -> float:
-        """Seconds until the next try."""
+        """Returns the seconds until the next try of a failed pass."""
         place = tuple(getattr(error, "__notes__", ()))
         before = self._failures.get(key)
-        # A pass that fails at another place than the one before has made progress.
+        # A pass that fails at another place than the pass before it has made progress, so its delay starts anew.
         count = before.count + 1 if before is not None and before.place == place else 1
         self._failures[key] = _Failures(count, place)
         delay = min(FIRST_DELAY * 2.0 ** (count - 1), LONGEST_DELAY)

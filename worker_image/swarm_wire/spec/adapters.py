@@ -1,4 +1,4 @@
-"""How a program's fields become a prompt: DSPy's adapters, with their own parameters."""
+"""How a program's fields become a prompt: DSPy's adapters, with the parameters of each adapter."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from swarm_wire.spec.schema import Entrypoint, SpecModel, Union
 
 
 class ChatAdapter(SpecModel):
-    """dspy.ChatAdapter: fields under headings. Stock's own choice where nothing names an adapter."""
+    """dspy.ChatAdapter: fields under headings. DSPy uses this adapter if nothing names another."""
 
     use_native_function_calling: bool = Field(False, description="Give dspy.Tool inputs to the provider as its tools.")
     use_json_adapter_fallback: bool = Field(True, description="Ask again, for JSON, where an answer cannot be read.")
@@ -14,7 +14,7 @@ class ChatAdapter(SpecModel):
 
 
 class JSONAdapter(SpecModel):
-    """dspy.JSONAdapter: one JSON object, by a schema where the provider takes one."""
+    """dspy.JSONAdapter: one JSON object. If the provider accepts a schema, the object follows one."""
 
     use_native_function_calling: bool = Field(True, description="Give dspy.Tool inputs to the provider as its tools.")
     parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
@@ -29,14 +29,14 @@ class XMLAdapter(SpecModel):
 
 
 class TwoStepAdapter(SpecModel):
-    """dspy.TwoStepAdapter: the model answers in its own words, and models.extraction reads the fields out of them."""
+    """dspy.TwoStepAdapter: the model answers in free text, and models.extraction reads the fields out of this text."""
 
     use_native_function_calling: bool = Field(False, description="Give dspy.Tool inputs to the provider as its tools.")
     parallel_tool_calls: bool | None = Field(None, description="Ask the provider for tool calls side by side.")
 
 
 class Adapter(Union):
-    """How a program's fields become a prompt, and an answer fields: dspy.configure(adapter=...)."""
+    """How a program's fields become a prompt, and how an answer becomes fields: dspy.configure(adapter=...)."""
 
     chat: ChatAdapter | None = None
     json_: JSONAdapter | None = None

@@ -1,4 +1,4 @@
-"""The spec of a DSPyCompilation, and checks across its parts."""
+"""The spec of a DSPyCompilation, and checks that concern several of its parts."""
 
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from swarm_wire.spec.variables import Variable, VariablesFrom
 
 
 class CompilationSpec(SpecModel):
-    """A DSPy compile: program, data, metric, models and optimizer in; the compiled program out."""
+    """A DSPy compile. It takes a program, data, a metric, models and an optimizer, and gives the compiled program."""
 
     program: Program
     metric: Metric
@@ -73,7 +73,7 @@ class CompilationSpec(SpecModel):
 
     @model_validator(mode="after")
     def _answers_are_bounded(self) -> Self:
-        """Tokens are counted before they are spent, so the longest answer must be known."""
+        """Checks that answers have a maximum length, because pods count an answer's tokens before they spend them."""
         limited = [name for name in ("total_tokens", "cost_usd") if getattr(self.limits, name) is not None]
         for role, model in self.models.by_role.items():
             if limited and model.parameters.max_tokens is None:
@@ -86,7 +86,10 @@ class CompilationSpec(SpecModel):
 
     @model_validator(mode="after")
     def _provider_limits_agree(self) -> Self:
-        """The limiter knows a request by its model and endpoint, so equal ones must have equal limits."""
+        """Checks that roles with the same model and endpoint have the same limits.
+
+        The limiter cannot tell requests of such roles apart.
+        """
         known: dict[tuple[str, str], str] = {}
         for role, model in self.models.by_role.items():
             if model.limits is None:
@@ -106,11 +109,11 @@ class CompilationSpec(SpecModel):
 
     @property
     def prunes(self) -> bool:
-        """Whether cells that cannot change the winner are left out."""
+        """Whether pruning leaves out cells that cannot change the winner."""
         return self.swarm.pruning == "exact" and self.optimizer.is_arg_max
 
     def config_maps(self) -> dict[str, set[str] | None]:
-        """ConfigMaps that the pods mount: name -> keys that must exist (None: all keys are used)."""
+        """Returns the ConfigMaps that pods mount: name -> keys that must exist (None: pods use all keys)."""
         found: dict[str, set[str] | None] = {}
         source = self.program.source
         if source is not None and source.config_map is not None:
@@ -124,7 +127,7 @@ class CompilationSpec(SpecModel):
         return found
 
     def needed_config_maps(self) -> dict[str, set[str]]:
-        """ConfigMaps without which a pod does not start or is incomplete: name -> keys that must exist."""
+        """Returns the ConfigMaps that a pod needs to start with everything it uses: name -> keys that must exist."""
         found = {name: set(keys or ()) for name, keys in self.config_maps().items()}
         for source in self.env_from:
             if source.config_map_ref is not None:
@@ -135,13 +138,13 @@ class CompilationSpec(SpecModel):
         return found
 
     def secrets(self) -> dict[str, SecretKeyRef]:
-        """API keys that the pods receive: model role -> Secret key."""
+        """Returns the API keys that pods receive: role of the model -> key of a Secret."""
         return {role: model.api_key.secret for role, model in self.models.by_role.items() if model.api_key}
 
     def artifact_name(self, compilation: str) -> str:
-        """Name of the artifact ConfigMap."""
+        """Returns the name of the artifact's ConfigMap."""
         return self.artifact.config_map.name if self.artifact.config_map else f"{compilation}-artifact"
 
     def as_written(self) -> dict[str, Any]:
-        """The spec as JSON values in camelCase."""
+        """Returns the spec as JSON values with camelCase names."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -9,7 +9,7 @@ from swarm_wire.spec.schema import Entrypoint, SpecModel, Union
 
 
 class DataSource(Union):
-    """A list of examples, from exactly one place."""
+    """A list of examples, which comes from exactly one place."""
 
     others = ("limit",)
     config_map: ConfigMapKeyRef | None = Field(
@@ -31,7 +31,7 @@ class DataSource(Union):
 
 
 class Data(SpecModel):
-    """The examples to learn from and to score on."""
+    """The examples from which the optimizer learns, and on which it scores candidates."""
 
     inputs: list[Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
         None,

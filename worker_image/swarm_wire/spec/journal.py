@@ -1,4 +1,4 @@
-"""Storage for results that are too many for ConfigMaps."""
+"""Storage for results that are too large for ConfigMaps."""
 
 from typing import Self
 
@@ -23,7 +23,7 @@ class StorageOptions(SpecModel):
 
 
 class JournalStorage(Union):
-    """Where results are kept that are too many for ConfigMaps."""
+    """Where a run keeps results that are too large for ConfigMaps."""
 
     others = ("options",)
     rules = (only_with("options", "url"),)

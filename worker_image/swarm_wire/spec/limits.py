@@ -6,7 +6,7 @@ from swarm_wire.spec.schema import SpecModel
 
 
 class Limits(SpecModel):
-    """What a run may cost. Each limit is for all pods together, and is never passed; without one there is none."""
+    """What a run may cost. Each limit holds for all pods together, and a run never exceeds it. Default: no limit."""
 
     lm_calls: int | None = Field(None, ge=1, description="LM calls that providers answer.")
     total_tokens: int | None = Field(

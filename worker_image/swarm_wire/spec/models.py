@@ -25,7 +25,7 @@ class Price(SpecModel):
 
 
 class ProviderLimits(SpecModel):
-    """How fast a provider may be asked, by all pods together. None of it is passed in any minute."""
+    """How fast all pods together may send requests to a provider. No minute exceeds these limits."""
 
     requests_per_minute: int | None = Field(None, ge=1, description="Requests, repeated ones included.")
     tokens_per_minute: int | None = Field(
@@ -46,7 +46,7 @@ class ProviderLimits(SpecModel):
 
 
 class Model(SpecModel):
-    """A language model of any provider that LiteLLM has."""
+    """A language model of any provider that LiteLLM supports."""
 
     model: str = Field(
         pattern=MODEL,
@@ -76,7 +76,7 @@ class Model(SpecModel):
 
     @property
     def address(self) -> str:
-        """The endpoint; empty for the provider's own."""
+        """Returns the endpoint; an empty text means the provider's own endpoint."""
         return (self.endpoint or "").rstrip("/")
 
     @model_validator(mode="after")
@@ -90,9 +90,10 @@ _MODEL_NAME: Final = re.compile("[a-z][a-z0-9_]{0,31}")
 
 
 class Models(SpecModel):
-    """The language models of a compile. student must be there: the program is compiled for it. teacher makes
-    demonstrations, prompt writes instructions (miprov2, copro, simba, gepa), and program.adapter.twoStep reads answers
-    with extraction; each is the student where it is left out. Further ones have names of your own: swarm_worker.lm.
+    """The language models of a compile. student must be set, because the program is compiled for it. teacher makes
+    demonstrations. prompt writes instructions (miprov2, copro, simba, gepa). extraction reads answers for
+    program.adapter.twoStep. Each of these is the student if it is not set. Other models have names of your own, and the
+    program gets them by swarm_worker.lm.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -125,12 +126,15 @@ class Models(SpecModel):
 
     @property
     def by_role(self) -> dict[str, Model]:
-        """Role -> model, for all models in the spec; a further model's role is its name."""
+        """Returns role -> model, for all models in the spec.
+
+        If a user has named a model, its role is this name.
+        """
         models = {role: getattr(self, role) for role in type(self).model_fields}
         return {role: model for role, model in models.items() if model is not None} | self.__pydantic_extra__
 
     def with_limits_of(self, other: "Models") -> "Models":
-        """The same models with the limits of the others."""
+        """Returns the same models with the limits that the other models have in the same roles."""
         known = other.by_role
         found = {
             role: model.model_copy(update={"limits": known[role].limits})

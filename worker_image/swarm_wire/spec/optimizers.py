@@ -1,6 +1,6 @@
-"""The optimizers of the API: DSPy's own parameter names (in camelCase) and defaults.
+"""The optimizers of the API. Their parameters have DSPy's own names (in camelCase) and defaults.
 
-Parameters without a meaning here are left out. docs/optimizers.md lists them, and what each optimizer costs.
+Parameters that mean nothing in dspy-swarm are left out. docs/optimizers.md lists these, and what each optimizer costs.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from swarm_wire.spec.schema import SELECTOR, Entrypoint, Percentage, SpecModel, 
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
-"""Temperature of a softmax over scores: a divisor."""
+"""Temperature of a softmax over scores, which divides the scores."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Effort = Literal["light", "medium", "heavy"]
 
 
 class LabeledFewShot(SpecModel):
-    """dspy.LabeledFewShot: demonstrations drawn from the training set. No LM calls."""
+    """dspy.LabeledFewShot: demonstrations drawn from the training set. It makes no LM calls."""
 
     k: int = Field(16, ge=0, description="Demonstrations for each predictor.")
     sample: bool = Field(True, description="Draw at random (a fixed seed), instead of taking the first k.")
 
 
 class BootstrapFewShot(SpecModel):
-    """dspy.BootstrapFewShot: demonstrations from runs of the teacher that the metric accepts."""
+    """dspy.BootstrapFewShot: demonstrations from those runs of the teacher that the metric accepts."""
 
     max_bootstrapped_demos: int = Field(4, ge=0, description="Most demonstrations made by the teacher.")
     max_labeled_demos: int = Field(16, ge=0, description="Most demonstrations in all, filled up from the training set.")
@@ -35,7 +35,7 @@ class BootstrapFewShot(SpecModel):
 
 
 class BootstrapFewShotWithRandomSearch(SpecModel):
-    """dspy.BootstrapFewShotWithRandomSearch: the best of several bootstrapped candidates."""
+    """dspy.BootstrapFewShotWithRandomSearch: the best of several candidates with bootstrapped demonstrations."""
 
     max_bootstrapped_demos: int = Field(4, ge=1, description="Most demonstrations made by the teacher.")
     max_labeled_demos: int = Field(16, ge=0, description="Most demonstrations in all, filled up from the training set.")
@@ -50,13 +50,13 @@ class BootstrapFewShotWithRandomSearch(SpecModel):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and scores decide nothing else."""
+        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
         return self.stop_at_score is None
 
 
 class BootstrapFewShotWithOptuna(SpecModel):
     """dspy.BootstrapFewShotWithOptuna: one bootstrapped demonstration for each predictor, chosen by Optuna. Stock DSPy
-    seeds nothing, so that no two compiles agree; ours gives Optuna's sampler a seed."""
+    gives Optuna's sampler no seed, so two compiles differ. dspy-swarm gives it a seed."""
 
     max_demos: int = Field(ge=1, le=1000, description="Most demonstrations made by the teacher, to choose from.")
     max_labeled_demos: int = Field(16, ge=0, description="Most to choose from in all, filled up from the training set.")
@@ -66,7 +66,7 @@ class BootstrapFewShotWithOptuna(SpecModel):
 
 
 class InferRules(SpecModel):
-    """dspy.InferRules: bootstrapped demonstrations, and rules that the model infers from the training set."""
+    """dspy.InferRules: bootstrapped demonstrations, and rules that the teacher infers from the training set."""
 
     num_candidates: int = Field(10, ge=1, le=1000, description="Sets of rules, each scored on the validation set.")
     num_rules: int = Field(10, ge=1, le=1000, description="Rules for each predictor, as the model is asked.")
@@ -78,16 +78,19 @@ class InferRules(SpecModel):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and scores decide nothing else."""
+        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
         return True
 
     def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
-        """The training examples that stock scores candidates on, where it gets no validation set: the last half."""
+        """Returns the examples on which stock DSPy scores candidates without a validation set: the training set's last
+        half.
+        """
         return train[int(0.5 * len(train)) :]
 
 
 class COPRO(SpecModel):
-    """dspy.COPRO: instructions proposed by the prompt model, improved depth by depth; scored on the training set."""
+    """dspy.COPRO: instructions that the prompt model proposes and improves depth by depth. They are scored on the
+    training set."""
 
     breadth: int = Field(10, ge=2, le=1000, description="Instructions for each predictor and depth.")
     depth: int = Field(3, ge=1, le=1000, description="Times that better instructions are asked for.")
@@ -132,13 +135,16 @@ class MIPROv2(SpecModel):
     metric_threshold: float | None = Field(None, description="Score that a demonstration needs. Default: any but 0.")
 
     def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
-        """The training examples that stock scores candidates on, where it gets no validation set: the last 80 %, at
-        most 1,000."""
+        """Returns the examples on which stock DSPy scores candidates without a validation set.
+
+        These are the last 80 % of the training set, but at most 1,000 examples.
+        """
         return train[len(train) - min(1000, max(1, int(0.8 * len(train)))) :]
 
 
 class SIMBA(SpecModel):
-    """dspy.SIMBA: rules and demonstrations from the examples whose answers differ most; scored on the training set."""
+    """dspy.SIMBA: rules and demonstrations from the examples whose scores differ most. They are scored on the training
+    set."""
 
     bsize: int = Field(32, ge=1, description="Training examples of a step; the training set needs as many.")
     num_candidates: int = Field(6, ge=1, le=1000, description="Samples of each example, and new programs of a step.")
@@ -156,13 +162,13 @@ Proposals = Annotated[int, Field(ge=1, le=100)]
 
 
 class SameParentSampling(SpecModel):
-    """Several proposals from one candidate, each for training examples of its own."""
+    """Several proposals from one candidate. Each proposal has training examples of its own."""
 
     proposals: Proposals = Field(description="Proposals of an iteration: GEPA's `n`.")
 
 
 class IndependentSampling(SpecModel):
-    """Several proposals, each from a candidate and for training examples of its own."""
+    """Several proposals. GEPA selects a candidate and training examples for each of them."""
 
     proposals: Proposals = Field(description="Proposals of an iteration: GEPA's `n`.")
 
@@ -175,7 +181,7 @@ class PxNSampling(SpecModel):
 
 
 class Sampling(Union):
-    """How many proposals GEPA makes in one iteration, side by side."""
+    """How many proposals GEPA makes at the same time in one iteration."""
 
     same_parent: SameParentSampling | None = None
     independent: IndependentSampling | None = None
@@ -183,24 +189,24 @@ class Sampling(Union):
 
 
 class BestImprovement(SpecModel):
-    """The one that improves most."""
+    """Only the proposal that improves most becomes a candidate."""
 
 
 class TopKImprovements(SpecModel):
-    """Those that improve most."""
+    """The proposals that improve most become candidates."""
 
     k: Proposals = Field(description="How many.")
 
 
 class Selection(Union):
-    """Which of an iteration's proposals become candidates, of those that are accepted."""
+    """Which of the accepted proposals of an iteration become candidates."""
 
     best_improvement: BestImprovement | None = None
     top_k_improvements: TopKImprovements | None = None
 
 
 class GEPA(Union):
-    """dspy.GEPA: instructions that the prompt model rewrites after reflection on runs and on the metric's feedback.
+    """dspy.GEPA: instructions that the prompt model rewrites after it has reflected on runs and the metric's feedback.
     Exactly one budget is set. The metric takes (example, prediction, trace=None, pred_name=None, pred_trace=None)."""
 
     others = ("instruction_proposer", "code_proposer", "sampling_strategy", "selection_strategy")
@@ -265,15 +271,15 @@ class GEPA(Union):
 
 
 class ReAnchor(SpecModel):
-    """dspy.experimental.ReAnchor, which DSPy has from 3.4 on: thresholds, cuts and weights of decision outputs (Noul,
+    """dspy.experimental.ReAnchor, which DSPy has since 3.4: thresholds, cuts and weights of decision outputs (Noul,
     Score, Choice), fitted to the training set. The metric takes (example, prediction)."""
 
     require_cache: bool = Field(True, description="Refuse a program with a predictor whose answers are not cached.")
 
 
 class Custom(SpecModel):
-    """A function of your own, with any composition of optimizers in it: (student, trainset, valset, metric) ->
-    program. It must not draw unseeded random numbers, or look at the time."""
+    """A function of your own, which may use any optimizers: (student, trainset, valset, metric) -> program. It must not
+    draw random numbers without a seed, and must not read the time."""
 
     entrypoint: Entrypoint = Field(
         description='"module:attribute" of a function that takes student, trainset, valset and metric, and returns the '
@@ -282,7 +288,10 @@ class Custom(SpecModel):
 
 
 class Optimizer(Union):
-    """The stock DSPy optimizer, with DSPy's parameter names (in camelCase) and defaults. Exactly one of its fields."""
+    """The stock DSPy optimizer, with DSPy's parameter names (in camelCase) and defaults.
+
+    Exactly one field must be set.
+    """
 
     bootstrap_few_shot_with_random_search: BootstrapFewShotWithRandomSearch | None = None
     bootstrap_few_shot: BootstrapFewShot | None = None
@@ -298,16 +307,18 @@ class Optimizer(Union):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and scores decide nothing else."""
+        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
         return getattr(getattr(self, self.which), "is_arg_max", False)
 
     @property
     def scores_on_train(self) -> bool:
-        """Whether candidates are scored on training examples, whatever there is for validation."""
+        """Whether the optimizer scores candidates on training examples, even if there is a validation set."""
         return self.copro is not None or self.simba is not None
 
     def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
-        """The training examples that the stock optimizer scores candidates on, where it gets no validation set: all of
-        them, unless it keeps some for that."""
+        """Returns the examples on which the stock optimizer scores candidates without a validation set.
+
+        These are all training examples, unless the optimizer learns from some of them only.
+        """
         member = getattr(self, self.which)
         return member.scored_on(train) if hasattr(member, "scored_on") else train

@@ -1,4 +1,4 @@
-"""Parameters of every call to a model, and the arguments of dspy.LM for them."""
+"""Parameters of every call to a model, and the arguments of dspy.LM that they become."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ REGIONS: Final = {
     "sagemaker_chat": "aws_region_name",
     "vertex_ai": "vertex_location",
 }
-"""Provider -> the argument for its region."""
+"""Provider -> the name of its argument for the region."""
 _ARGUMENTS: Final = {
     "temperature": "temperature",
     "max_tokens": "max_tokens",
@@ -31,7 +31,10 @@ _ARGUMENTS: Final = {
     "headers": "headers",
     "body": "extra_body",
 }
-"""Field -> its argument; that of region depends on the provider."""
+"""Field -> the argument of dspy.LM that it becomes.
+
+`region` is not here, since its argument depends on the provider.
+"""
 _ELSEWHERE: Final = {
     **{argument: f"parameters.{api_name(field)}" for field, argument in _ARGUMENTS.items()},
     **dict.fromkeys(REGIONS.values(), "parameters.region"),
@@ -118,7 +121,7 @@ class Parameters(SpecModel):
         return self
 
     def arguments(self, provider: str) -> dict[str, Any]:
-        """The arguments for dspy.LM.
+        """Returns the arguments for dspy.LM.
 
         Args:
             provider: the part of the model's name before the first slash.
@@ -130,7 +133,7 @@ class Parameters(SpecModel):
 
 
 def _paths(value: Any, *path: str) -> Iterator[tuple[str, ...]]:
-    """The path of each field of a JSON value, at any depth."""
+    """Yields the path of each field of a JSON value, at any depth."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield (*path, str(name))

@@ -14,15 +14,16 @@ from swarm_wire.spec.schema import FORMS, api_name
 Place = tuple[str | int, ...]
 
 _MAY_BE_SECRET: Final = frozenset({"apiKey", "value", "headers", "body", "more"})
-"""Fields in which people write secrets by mistake. Messages do not show their values."""
+"""Fields into which people write secrets by mistake. Messages do not show the values of these fields."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """
+    """A problem in a spec, as a message for people.
+
     Attributes:
         place: path of the field: names and positions, from the top of the spec.
-        what: the message after the field's name, including the separator.
+        what: the rest of the message after the field's path, with the separator.
     """
 
     place: Place
@@ -38,7 +39,7 @@ def parse(given: Any) -> CompilationSpec:
 
 
 def problems(error: ValidationError) -> list[Problem]:
-    """The problems in an error of `parse`, or of a message that contains a spec."""
+    """Returns the problems in an error of `parse`, or in an error of a message that contains a spec."""
     found = []
     for each in error.errors():
         place = each["loc"][1:] if each["loc"][:1] == ("spec",) else each["loc"]
@@ -65,7 +66,7 @@ def _what(found: ErrorDetails, place: Place) -> str:
 
 
 def _shape(place: Place) -> str:
-    """The fields that the object at a place must have or, if there are none, those that it may have."""
+    """Returns the fields that the object at a place must have or, if it must have none, the fields that it may have."""
     models = list(_models(place))
     needed = " or ".join(_needed(model) for model in models)
     return (
@@ -76,7 +77,7 @@ def _shape(place: Place) -> str:
 
 
 def _needed(model: type[BaseModel]) -> str:
-    """A model's required fields in YAML's braces, with the required fields of their objects."""
+    """Returns a model's required fields in YAML's braces, with the required fields of their objects."""
     parts = []
     for field in model.model_fields.values():
         if field.is_required():
@@ -86,7 +87,7 @@ def _needed(model: type[BaseModel]) -> str:
 
 
 def _advice(place: Place) -> str:
-    """Suggests the field that an unknown name may stand for: another spelling, or a field of an adjacent object."""
+    """Suggests the field that an unknown name may mean: one with another spelling, or a field of an inner object."""
     name, models = str(place[-1]), list(_models(place[:-1]))
     aliases = [alias for model in models for alias in _aliases(model)]
     inner = [f"{alias}.{deeper}" for model in models for alias, one in _inner(model) for deeper in _aliases(one)]
@@ -101,7 +102,7 @@ def _advice(place: Place) -> str:
 
 
 def _models(place: Sequence[str | int]) -> Iterator[type[BaseModel]]:
-    """The possible models of the object at a place; none if it is not a model of ours."""
+    """Yields the possible models of the object at a place. It yields nothing if the object is no model of the spec."""
     models: list[type[BaseModel]] = [CompilationSpec]
     for name in place:
         if isinstance(name, str):
@@ -112,7 +113,7 @@ def _models(place: Sequence[str | int]) -> Iterator[type[BaseModel]]:
 
 
 def _further(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """The models of a model's fields with free names."""
+    """Yields the models of those fields that a user may give any name."""
     return _within(get_type_hints(model)["__pydantic_extra__"])
 
 

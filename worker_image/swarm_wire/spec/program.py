@@ -28,7 +28,7 @@ class SourceMap(SpecModel):
 
 
 class ProgramSource(Union):
-    """Where the Python files of program and metric come from. Exactly one of its fields."""
+    """Where the Python files of program and metric come from. Exactly one field must be set."""
 
     config_map: SourceMap | None = Field(
         None,
@@ -55,7 +55,7 @@ class Program(SpecModel):
 
 
 class ScoreRange(SpecModel):
-    """Between which scores a metric's values are."""
+    """The least and the greatest score that a metric returns."""
 
     min: float = Field(0, ge=-1e9, le=1e9, description="The least score.")
     max: float = Field(1, ge=-1e9, le=1e9, description="The greatest score.")

@@ -1,4 +1,4 @@
-"""Building blocks of a spec's models: strings with a pattern, and rules on fields that may be set together."""
+"""Building blocks of a spec's models: strings with a pattern, and rules about fields that may be set together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 KEY = r"^[-._a-zA-Z0-9]+$"
 _DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
 ENTRYPOINT = f"{_DOTTED}:{_DOTTED}"
-"""Part of a pattern, which must be anchored."""
+"""Part of a pattern. A pattern that uses it adds the anchors ^ and $."""
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 MODEL = r"^[^/\s]+/\S+$"
 URL = r"^https?://\S+$"
@@ -36,7 +36,7 @@ FORMS: Mapping[str, str] = {
     EFFORT: 'one word of lower-case letters, for example "low"',
     SELECTOR: 'round_robin, all, or "module:attribute"',
 }
-"""Pattern -> its description, which messages show to people instead of the pattern."""
+"""Pattern -> its description. Messages show the description to people instead of the pattern."""
 
 Name = Annotated[str, Field(pattern=NAME, max_length=253)]
 """Name of a Kubernetes object: a DNS-1123 subdomain."""
@@ -60,17 +60,17 @@ Percentage = Annotated[float, Field(ge=0, le=100)]
 
 
 HIGHEST = 2**31 - 1
-"""Largest integer in a field that sets no maximum. A larger one must be a typing error."""
+"""Largest integer in a field that sets no maximum. A user who writes a larger number has made a typing error."""
 
 
 def amount(quantity: str) -> Fraction:
-    """The value of a Quantity."""
+    """Returns the value of a Quantity."""
     number = quantity.rstrip("".join(_UNITS))
     return Fraction(number) * _UNITS[quantity.removeprefix(number)]
 
 
 def _bounded(schema: dict[str, Any]) -> None:
-    """Adds that maximum to a model's JSON schema."""
+    """Adds the maximum HIGHEST to the integers of a model's JSON schema that have no maximum."""
     for field in schema.get("properties", {}).values():
         for choice in (field, *field.get("anyOf", ())):
             if choice.get("type") == "integer":
@@ -78,19 +78,22 @@ def _bounded(schema: dict[str, Any]) -> None:
 
 
 def api_name(field: str) -> str:
-    """A field's name in the API. If pydantic uses that name itself, the field has a trailing underscore."""
+    """Returns a field's name in the API.
+
+    A field has an underscore at its end if pydantic uses the API's name itself.
+    """
     return to_camel(field.rstrip("_"))
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which fields of an object may be set together: for people, for Kubernetes (CEL), and for Python.
+    """Says which fields of an object may be set together: for people, for Kubernetes (CEL), and for Python.
 
     Attributes:
         fields: the fields of the rule, in snake_case.
         message: tells people what to write.
-        cel: the rule over `self`, an object of the API.
-        holds: the rule over the set fields, in the order of `fields`.
+        cel: the rule as a CEL expression over `self`, an object of the API.
+        holds: whether the rule holds for the fields that are set, in the order of `fields`.
     """
 
     fields: tuple[str, ...]
@@ -100,7 +103,7 @@ class Rule:
 
 
 def exactly_one(*fields: str) -> Rule:
-    """Exactly one of the fields must be set."""
+    """Returns the rule that exactly one of the fields must be set."""
     names = [api_name(field) for field in fields]
     if len(fields) == 1:
         return Rule(fields, f"{names[0]} must be set", f"has(self.{names[0]})", bool)
@@ -110,7 +113,7 @@ def exactly_one(*fields: str) -> Rule:
 
 
 def one_or_both(one: str, left: str, right: str) -> Rule:
-    """Either the first field may be set, or both of the others, or none."""
+    """Returns the rule that either the first field may be set, or both of the others, or none of the three."""
     first, second, third = (api_name(field) for field in (one, left, right))
     return Rule(
         (one, left, right),
@@ -121,7 +124,7 @@ def one_or_both(one: str, left: str, right: str) -> Rule:
 
 
 def only_with(field: str, other: str) -> Rule:
-    """The field may be set only if the other one is."""
+    """Returns the rule that the field may be set only if the other field is set."""
     name, needed = api_name(field), api_name(other)
     return Rule(
         (field, other),
@@ -132,7 +135,7 @@ def only_with(field: str, other: str) -> Rule:
 
 
 class SpecModel(BaseModel):
-    """An object of the spec; `rules` express what the types of its fields cannot."""
+    """An object of the spec. Its `rules` express what the types of its fields cannot."""
 
     model_config = ConfigDict(
         alias_generator=api_name, populate_by_name=True, extra="forbid", frozen=True, json_schema_extra=_bounded
@@ -158,8 +161,9 @@ class SpecModel(BaseModel):
 
 
 class Union(SpecModel):
-    """A model of which exactly one member is set; `which` names it. Its members are the fields whose default is None,
-    except `others`. So a new field is a new member.
+    """A model of which exactly one member is set. `which` is the name of this member.
+
+    Each field whose default is None is a member, except the fields in `others`. So a new field is a new member.
     """
 
     others: ClassVar[tuple[str, ...]] = ()

@@ -9,9 +9,9 @@ from swarm_wire.spec.schema import Name, Quantity, SpecModel, amount
 
 ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
 USUAL_REQUESTS: Final[dict[ResourceName, Quantity]] = {"cpu": "100m", "memory": "384Mi"}
-"""A pod's requests if the spec sets none."""
+"""The requests of a pod if the spec sets none."""
 MOST_ATTEMPTS = 10
-"""Highest value of maxAttempts."""
+"""Largest allowed value of maxAttempts."""
 
 
 class Resources(SpecModel):
@@ -25,7 +25,10 @@ class Resources(SpecModel):
 
     @property
     def requested(self) -> dict[ResourceName, Quantity]:
-        """The requests. Defaults replace missing ones, but never exceed a limit."""
+        """Returns the requests of a pod.
+
+        If the spec has none, returns the usual requests, lowered to the pod's limits.
+        """
         if self.requests is not None:
             return self.requests
         return {name: min(usual, self.limits.get(name, usual), key=amount) for name, usual in USUAL_REQUESTS.items()}
@@ -46,7 +49,7 @@ class Toleration(SpecModel):
 
 
 class Swarm(SpecModel):
-    """The pods that a round is scattered over."""
+    """The pods that compute the cells of a round."""
 
     pods: int = Field(8, ge=1, le=1000, description="Worker pods side by side.")
     threads_per_pod: int = Field(8, ge=1, le=256, description="Cells that one pod runs at the same time.")

@@ -1,7 +1,8 @@
 """The environment of the user's code: `spec.env` and `spec.envFrom`, as in Kubernetes.
 
-Each source's variables get their own prefix, which the process that imports user code removes. So no key of a Secret or
-ConfigMap can overwrite a variable of the process itself, and the process knows which values come from Secrets.
+The variables of each source get a prefix of their own. The process that imports the user's code removes these prefixes.
+So no key of a Secret or ConfigMap can overwrite a variable of the process itself. And the process knows which values
+come from Secrets.
 """
 
 import re
@@ -16,7 +17,7 @@ from swarm_wire.spec.references import ConfigMapKeyRef, ConfigMapRef, SecretKeyR
 from swarm_wire.spec.schema import VARIABLE, SpecModel, Union, exactly_one
 
 RESERVED: Final = ("SWARM_*", "PYTHON*", "LD_*", "PATH", "HOME", "DSPY_CACHEDIR", "JOB_COMPLETION_INDEX")
-"""Names that the processes use themselves."""
+"""Names of variables that the pods' processes use themselves, so that users may not set them."""
 _RESERVED: Final = re.compile("|".join(name.replace("*", ".*") for name in RESERVED))
 
 VariableName = Annotated[str, Field(pattern=VARIABLE, max_length=253)]
@@ -27,7 +28,7 @@ def is_reserved(name: str) -> bool:
 
 
 def refusal(name: str) -> str:
-    """The message for a reserved name."""
+    """Returns the message for a reserved name."""
     return f"{name} may not be set: the pods set {', '.join(RESERVED)} themselves"
 
 
@@ -58,7 +59,7 @@ class Variable(SpecModel):
 
 
 class VariablesFrom(Union):
-    """Every key of a Secret or ConfigMap as a variable."""
+    """Variables from all keys of a Secret or ConfigMap."""
 
     others = ("prefix",)
     secret_ref: SecretRef | None = Field(None, description="The values are masked in all output.")
@@ -71,7 +72,7 @@ class VariablesFrom(Union):
 
     @property
     def name(self) -> str:
-        """Name of the Secret or ConfigMap."""
+        """Returns the name of the Secret or ConfigMap."""
         reference = self.secret_ref or self.config_map_ref
         assert reference is not None
         return reference.name
@@ -82,7 +83,7 @@ class Value:
     """The value of a variable.
 
     Attributes:
-        is_hidden: it is masked like a secret, but unlike a secret, a run is bound to it.
+        is_hidden: the value is masked like a secret. Unlike a secret, it is part of the run's binding.
     """
 
     text: str
@@ -91,10 +92,13 @@ class Value:
 
 
 def placed(env: Sequence[Variable], env_from: Sequence[VariablesFrom], given: Mapping[str, str]) -> dict[str, Value]:
-    """The user's variables without prefixes, from an environment that has them with their sources' prefixes.
+    """Returns the user's variables without prefixes.
 
     As in Kubernetes, `env` wins over `envFrom`, and later sources win over earlier ones. Raises ValueError if a source
     has a reserved name.
+
+    Args:
+        given: an environment that has the user's variables with the prefixes of their sources.
     """
     found: dict[str, Value] = {}
     for number, source in enumerate(env_from):
@@ -113,5 +117,8 @@ def placed(env: Sequence[Variable], env_from: Sequence[VariablesFrom], given: Ma
 
 
 def bound(variables: Mapping[str, Value]) -> list[str]:
-    """The part of the variables to which a run is bound: names, and values that are not secret and so not rotated."""
+    """Returns the part of the variables that belongs to a run's binding: all names, and the values that are not secret.
+
+    Secret values do not belong to it, since users replace them from time to time.
+    """
     return sorted(name if value.is_secret else f"{name}={value.text}" for name, value in variables.items())

@@ -1,4 +1,4 @@
-"""The only writer. Every write may be repeated: names are computed, so an existing object is the wanted one."""
+"""Writes a Compilation's objects. The operator computes each name, so a repeated write finds the object in place."""
 
 import contextlib
 from collections.abc import Collection
@@ -35,17 +35,17 @@ RELEASE_TRIES: Final = 5
 
 
 class Applier:
-    """Writes what belongs to one Compilation.
+    """Writes the objects of one Compilation.
 
     Args:
-        seen: names of ConfigMaps that the pass has found: they need not be created.
+        seen: names of ConfigMaps that the pass has found in the cluster. The applier does not create them again.
     """
 
     def __init__(self, kube: Kube, key: Key, seen: Collection[str] = ()) -> None:
         self._kube, self._key, self._seen = kube, key, seen
 
     async def act(self, action: Action) -> None:
-        """One action. Raises errors.ApiError or config_maps.TooLarge."""
+        """Carries out one action. Raises errors.ApiError or config_maps.TooLarge."""
         key = self._key
         match action:
             case OpenRun(request):
@@ -76,9 +76,10 @@ class Applier:
                 assert_never(action)
 
     async def release(self, name: str, uid: str) -> None:
-        """Removes our finalizer, and no other, from a pod.
+        """Removes the operator's finalizer from a pod, and leaves all other finalizers.
 
-        The Job controller removes its own at the same time, so the list may change between reading and writing.
+        The Job controller may remove its own finalizer between the operator's read and write. Then the operator tries
+        again.
         """
         for _ in range(RELEASE_TRIES):
             try:
@@ -104,7 +105,10 @@ class Applier:
             await self._kube.patch(PODS, self._key.namespace, name, operations)
 
     async def write_status(self, compilation: Compilation, status: Object) -> None:
-        """Raises Conflict if the Compilation was changed or created again since it was read."""
+        """Writes the status.
+
+        Raises Conflict if somebody has changed or recreated the Compilation since the pass read it.
+        """
         key = self._key
         body = {
             "apiVersion": API_VERSION,
@@ -120,7 +124,7 @@ class Applier:
         await self._kube.apply(COMPILATIONS, key.namespace, key.name, body, subresource="status")
 
     async def tell(self, event: Event, now: datetime) -> None:
-        """Writes an Event. An equal message about the same run has the same name, so it is written once."""
+        """Writes an Event. An equal message about the same run gets the same name, so it is written only once."""
         key = self._key
         body = {
             "apiVersion": "v1",
@@ -149,7 +153,10 @@ class Applier:
             await self._kube.create(EVENTS, key.namespace, body)
 
     async def _data(self, shard: Shard) -> bytes:
-        """A shard's data. Raises errors.Conflict if its ConfigMap was deleted or altered since it was read."""
+        """Returns a shard's data.
+
+        Raises errors.Conflict if somebody has deleted or altered its ConfigMap since it was read.
+        """
         found = await self._kube.get(CONFIG_MAPS, self._key.namespace, shard.name)
         data = config_maps.shard_data(found, shard) if found else None
         if data is None:
@@ -157,14 +164,15 @@ class Applier:
         return data
 
     async def _keep(self, body: Object) -> None:
-        """Creates a ConfigMap unless the pass has found it. So even an operator that dies after every write makes
-        progress.
+        """Creates a ConfigMap unless the pass has found it in the cluster.
+
+        A pass whose operator died may have written some of the ConfigMaps. The next pass then creates only the others.
         """
         if body["metadata"]["name"] not in self._seen:
             await self._create(CONFIG_MAPS, body)
 
     async def _create(self, resource: Resource, body: Object) -> None:
-        """Creates an object; one that exists has to be ours."""
+        """Creates an object. Raises an error if an object of that name exists and cannot be used in its place."""
         place, name = self._key.namespace, body["metadata"]["name"]
         try:
             await self._kube.create(resource, place, body)
@@ -186,6 +194,6 @@ class Applier:
 
 
 def _labels_for_us(body: Object) -> set[tuple[str, str]]:
-    """The labels that identify an object to the operator: all but the queues' labels."""
+    """Returns the labels by which the operator finds an object. Labels for Kueue are not among them."""
     labels = body["metadata"].get("labels") or {}
     return {(name, value) for name, value in labels.items() if not name.startswith(KUEUE_PREFIX)}

@@ -1,4 +1,4 @@
-"""Bodies of ConfigMaps. Pure; every name is computed from the object's purpose."""
+"""Builds bodies of ConfigMaps (pure). It computes every name from the purpose of the object."""
 
 import base64
 import hashlib
@@ -28,15 +28,15 @@ from swarm_wire import names, shards
 from swarm_wire.messages import RunRequest
 
 CONFIG_MAP_BYTES: Final = 1_000_000
-"""The most bytes that the operator puts into one ConfigMap. Kubernetes allows 1,048,576, keys included."""
+"""Most bytes that the operator puts into one ConfigMap. Kubernetes allows 1,048,576 bytes, with the keys."""
 
 
 class TooLarge(Exception):
-    """Something does not fit into a ConfigMap."""
+    """A record, or the artifact, does not fit into one ConfigMap."""
 
 
 def run_map(key: Key, request: RunRequest) -> Manifest:
-    """The ConfigMap with the run's request, which is fixed when the run begins."""
+    """Returns the ConfigMap with the RunRequest, which never changes after the run has begun."""
     return _config_map(
         object_names.run_map(key.name, request.run_id),
         key,
@@ -46,7 +46,7 @@ def run_map(key: Key, request: RunRequest) -> Manifest:
 
 
 def shard_maps(key: Key, kept: KeepRecords) -> list[Manifest]:
-    """Records as ConfigMaps of one shard each. Raises TooLarge."""
+    """Returns ConfigMaps that hold the records, one shard each. Raises TooLarge."""
     made = []
     for shard in shards.pack(kept.records):
         if len(shard) > CONFIG_MAP_BYTES:
@@ -58,10 +58,10 @@ def shard_maps(key: Key, kept: KeepRecords) -> list[Manifest]:
 
 
 def merged_map(key: Key, merged: Sequence[Shard], data: bytes) -> Manifest:
-    """One shard that replaces several shards of a run.
+    """Returns the ConfigMap with one shard that replaces several shards of a run.
 
     Args:
-        data: their frames, concatenated in the order of the shards.
+        data: frames of the replaced shards, concatenated in the order of `merged`.
     """
     first = merged[0]
     round_ = max(shard.round for shard in merged)
@@ -69,7 +69,7 @@ def merged_map(key: Key, merged: Sequence[Shard], data: bytes) -> Manifest:
 
 
 def shard_data(found: Mapping[str, Any], shard: Shard) -> bytes | None:
-    """The shard's bytes in a ConfigMap, or None if its data is no longer that shard."""
+    """Returns the bytes of a shard from its ConfigMap, or None if the ConfigMap no longer holds exactly these bytes."""
     try:
         data = base64.b64decode(found["binaryData"][shard.key], validate=True)
     except (KeyError, TypeError, ValueError):
@@ -80,7 +80,10 @@ def shard_data(found: Mapping[str, Any], shard: Shard) -> bytes | None:
 
 
 def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
-    """The ConfigMap of a work Job's assignment. Strikes are compressed: after an outage, each cell may have some."""
+    """Returns the ConfigMap with the assignment of a work Job.
+
+    The strikes in it are compressed, because after an outage each cell may have some.
+    """
     given, strikes = kept.assignment, json.dumps(dict(kept.strikes)).encode()
     return _config_map(
         object_names.job(key.name, given.run_id, ObjectKind.WORK, given.round, given.attempt),
@@ -92,7 +95,7 @@ def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
 
 
 def artifact_map(run: Run, artifact: Artifact) -> Manifest:
-    """The compiled program. Raises TooLarge."""
+    """Returns the ConfigMap with the compiled program. Raises TooLarge."""
     size = len(artifact.program.encode()) + len(artifact.report_text.encode())
     if size > CONFIG_MAP_BYTES:
         raise TooLarge(f"program and report have {size:,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}")
@@ -108,13 +111,16 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
         },
         data={names.PROGRAM_FILE: artifact.program, names.REPORT_FILE: artifact.report_text},
     )
-    # A later run replaces it.
+    # The operator replaces the artifact when a later run publishes another one.
     del made["immutable"]
     return made
 
 
 def unwritten_artifact(key: Key, name: str) -> Manifest:
-    """Reserves the name of a later artifact. It names no run, so that publishing later conflicts with no field."""
+    """Returns an empty ConfigMap, which reserves the artifact's name until the operator publishes the artifact.
+
+    The empty ConfigMap has no label for the run. So the apply that publishes the artifact conflicts with no field.
+    """
     ours = {LABEL_MANAGED_BY: MANAGER, LABEL_UID: key.uid, LABEL_KIND: ObjectKind.ARTIFACT.value}
     metadata = {"name": name, "namespace": key.namespace, "labels": ours, "ownerReferences": [owner(key)]}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}

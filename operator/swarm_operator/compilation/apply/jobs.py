@@ -1,4 +1,4 @@
-"""Bodies of Jobs. Pure; every name is computed from the Job's purpose."""
+"""Builds bodies of Jobs (pure). It computes every name from the purpose of the Job."""
 
 from swarm_operator.compilation.api import (
     ANNOTATION_ALLOWANCE,
@@ -14,7 +14,7 @@ from swarm_wire.names import TERMINAL_EXITS
 
 
 def job(order: StartJob) -> Manifest:
-    """An Indexed Job. Its pods have a finalizer, so that their output is read before they are deleted."""
+    """Returns an Indexed Job. Its pods have a finalizer, so that the operator can read their output before deletion."""
     run, key = order.run, order.run.key
     name = object_names.job(key.name, run.id, order.role, order.round, order.attempt)
     ours = {**labels(key, run.id, order.role), **place(order.round, order.attempt)}
@@ -35,8 +35,8 @@ def job(order: StartJob) -> Manifest:
             "completionMode": "Indexed",
             "completions": order.pods,
             "parallelism": order.parallel,
-            # Each index has one pod. A repeat by Kubernetes would pay again for cells that are in the journal; our next
-            # attempt runs only the missing cells.
+            # Each index gets one pod. If Kubernetes repeated a failed pod, that pod would pay again for cells that are
+            # in the journal. The operator's next attempt runs only the missing cells.
             "backoffLimitPerIndex": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {

@@ -1,4 +1,4 @@
-"""Owner and labels of objects (pure)."""
+"""Builds the owner references and labels of objects (pure)."""
 
 from typing import Any
 
@@ -38,5 +38,5 @@ def labels(key: Key, run_id: str, kind: ObjectKind) -> dict[str, str]:
 
 
 def place(round_: int, attempt: int) -> dict[str, str]:
-    """Labels for an object's round and attempt."""
+    """Returns labels with an object's round and attempt."""
     return {LABEL_ROUND: str(round_), LABEL_ATTEMPT: str(attempt)}

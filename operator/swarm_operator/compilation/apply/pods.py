@@ -1,6 +1,6 @@
-"""Bodies of pods. Pure.
+"""Builds bodies of pods (pure).
 
-Of a user's object, only the spec fields named here are copied. Users cannot set the security context.
+This module copies only the spec fields that it names into a pod. So users cannot set the security context.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,16 +18,22 @@ from swarm_wire.spec.schema import SpecModel
 
 GRACE_SECONDS: Final = 30
 LINGER_SECONDS: Final = 20
-"""How long a worker stays readable after SIGTERM. Shorter than its grace period, so that its last output is read."""
+"""Seconds for which a worker keeps its container alive after SIGTERM, so that the operator can read its output.
+
+They are fewer than the pod's grace period, so that the operator can read the last output.
+"""
 CELL_GRACE_SECONDS: Final = 12
-"""How long running cells may go on after SIGTERM. The rest of LINGER_SECONDS is for reading their output."""
+"""Seconds for which cells may go on after SIGTERM. The operator reads their output in the rest of LINGER_SECONDS."""
 OUTPUT_BYTES: Final = 6 * 1024 * 1024
-"""After so much output a pod leaves the rest of its work to another pod. A kubelet rotates a log at 10 MiB, which would
-lose its beginning. The difference is for running cells, the runtime's timestamps and the user code's own output."""
+"""A pod that has printed this many bytes leaves the rest of its work to another pod.
+
+A kubelet rotates a log at 10 MiB, and so loses the log's beginning. The difference to 10 MiB leaves room for
+results of running cells, timestamps of the container runtime, and the output of user code.
+"""
 
 
 def pod_spec(order: StartJob, job: str) -> Manifest:
-    """The spec of the pods of the Job with this name."""
+    """Returns the spec of pods for the Job named `job`."""
     mounted = _volumes(order, job)
     made: Manifest = {
         "restartPolicy": "Never",
@@ -92,7 +98,7 @@ def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manif
 
 
 def _volumes(order: StartJob, job: str) -> dict[str, Manifest]:
-    """Mount path -> volume."""
+    """Returns the volumes of a pod, by mount path."""
     run, journal = order.run, order.run.spec.journal
     mounted: dict[str, Manifest] = {
         str(names.RUN_DIR): {"configMap": {"name": object_names.run_map(run.key.name, run.id)}}
@@ -114,7 +120,8 @@ def _folder(folder: Folder, shards: Sequence[Shard], job: str) -> Manifest:
             items = [{"key": names.ASSIGNMENT_FILE, "path": names.ASSIGNMENT_FILE}]
             return {"configMap": {"name": job, "items": items}}
         case Folder.EARLIER:
-            # One folder per run; the newest is last by name. A pod starts without shards that are gone by then.
+            # Each run gets one folder, and the newest run's folder sorts last. A missing ConfigMap does not keep a pod
+            # from starting, because these volumes are optional.
             runs = list(dict.fromkeys(shard.run_id for shard in shards))
             folders = {run: f"{number:04d}-{run}" for number, run in enumerate(runs)}
             return _projected(_source(shard, f"{folders[shard.run_id]}/{shard.key}", optional=True) for shard in shards)
@@ -133,7 +140,7 @@ def _source(shard: Shard, path: str, **more: bool) -> Manifest:
 
 
 def _environment(run: Run, job: str) -> list[Manifest]:
-    """The variables of every pod of a run."""
+    """Returns the environment variables that every pod of a run has."""
     secrets = {api_key_env(role): secret for role, secret in sorted(run.spec.secrets().items())}
     if run.spec.journal is not None and run.spec.journal.options is not None:
         secrets[names.ENV_DEPOT_OPTIONS] = run.spec.journal.options.secret
@@ -144,7 +151,8 @@ def _environment(run: Run, job: str) -> list[Manifest]:
         names.ENV_GRACE_SECONDS: str(CELL_GRACE_SECONDS),
         names.ENV_OUTPUT_BYTES: str(OUTPUT_BYTES),
         **_depot(run),
-        # A user's own worker image may not set these. Only /tmp is writable, and hash order must be equal in all pods.
+        # These variables replace those of a user's own worker image. Only /tmp is writable, and all pods need the same
+        # hash seed.
         "HOME": "/tmp",
         "DSPY_CACHEDIR": "/tmp/dspy",
         "PYTHONHASHSEED": "0",
@@ -159,7 +167,7 @@ def _environment(run: Run, job: str) -> list[Manifest]:
 
 
 def _of_this_job(order: StartJob) -> list[Manifest]:
-    """The variables of this Job's pods alone."""
+    """Returns the environment variables that only pods of this Job have."""
     plain: dict[str, str] = {}
     if order.rates.models:
         plain |= {names.ENV_LIMITER: order.limiter, names.ENV_RATE_LIMITS: order.rates.to_json()}
@@ -176,14 +184,14 @@ def _plain(values: dict[str, str]) -> list[Manifest]:
 
 
 def _variables(run: Run) -> list[Manifest]:
-    """The user's variables."""
+    """Returns the user's variables from spec.env."""
     prefix = variable_prefix(len(run.spec.env_from))
     made = []
     for variable in run.spec.env:
         if variable.value_from is not None:
             value: Manifest = {"valueFrom": _written(variable.value_from)}
         else:
-            # The kubelet expands $(NAME) and reads $$ as $.
+            # The kubelet expands $(NAME) and reads $$ as $, so each $ of a user's value is doubled.
             value = {"value": (variable.value or "").replace("$", "$$")}
         made.append({"name": prefix + variable.name, **value})
     return made
@@ -202,7 +210,10 @@ def _written(part: SpecModel) -> Manifest:
 
 
 def _depot(run: Run) -> dict[str, str]:
-    """One folder per Compilation. A later Compilation of the same name has another."""
+    """Returns the variable with the folder of the Compilation's depot, if spec.journal is set.
+
+    The folder contains the Compilation's uid, so that a later Compilation of the same name gets another folder.
+    """
     journal = run.spec.journal
     if journal is None:
         return {}

@@ -1,17 +1,17 @@
-"""Decides what happens next from a world (pure).
+"""Decides what happens next, from a World, which is everything that a pass has read (pure).
 
-rules       world, now -> actions, status, wake-up: the order of the rules
+rules       asks the rules in order, and derives actions, status and the time of the next pass
 refusals    rules that end a run which cannot go on
 endings     rules of a run that is over, is ending, or is suspended
 rounds      rules of a run that goes on: plan, scatter, gather
-waiting     obstacles to a run, and how long it waits for their removal
+waiting     what keeps a run from going on, and how long the run waits for its removal
 orders      Jobs to create, with everything that they get
-moves       the answers of rules
+moves       Move, which is the answer of a rule
 tidying     objects that can be deleted
-situation   facts derived from a world
-attempts    attempts, and when the next may begin
+situation   facts derived from a World
+attempts    attempts, and when the next attempt may begin
 limits      what a run may still spend, and which limit ends it
 retention   which journals and shards stay
-conditions  a verdict as conditions and events
+conditions  makes conditions and events from the Verdict of a rule
 wording     messages for people
 """

@@ -1,4 +1,4 @@
-"""Attempts at a plan or a round, and when the next may begin. Pure."""
+"""Attempts at a plan or a round, and when the next attempt may begin (pure)."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -15,7 +15,7 @@ LONGEST_RETRY_DELAY: Final = 300.0
 
 
 def backoff(s: Situation, strikes: int, pods: Iterable[Pod]) -> float:
-    """Seconds until the next attempt may begin, after pods failed by their own fault."""
+    """Returns the seconds until the next attempt may begin, if pods failed on their own."""
     ends = [pod.finished_at for pod in pods if pod.failed_on_its_own and pod.finished_at is not None]
     if not strikes or not ends:
         return 0.0
@@ -24,13 +24,13 @@ def backoff(s: Situation, strikes: int, pods: Iterable[Pod]) -> float:
 
 
 def ended(pod: Pod) -> Ended:
-    """How an ended pod ended, for the rules of `swarm_engine`."""
+    """Returns how an ended pod ended, in the form that the rules of `swarm_engine` take."""
     how = f"{pod.commit.reason}: {pod.commit.message}" if pod.commit else pod.failure
     return Ended(pod.failed_on_its_own, how if pod.ended_by_cell else "", limits.refused(pod))
 
 
 def open_round(s: Situation, run: Run) -> Round:
-    """The last planned round, with every attempt at its cells."""
+    """Returns the last planned round, with every attempt at its cells."""
     number = s.planned - 1
     given = (found for (of, _), found in sorted(s.world.assignments.items()) if of == number)
     pods = s.pods_of(ObjectKind.WORK, number)
@@ -47,6 +47,6 @@ def open_round(s: Situation, run: Run) -> Round:
 
 def _attempt(given: AssignmentMap, pods: Iterable[Pod]) -> Attempt:
     own = (pod for pod in pods if pod.attempt == given.assignment.attempt)
-    # If an index has two pods, the pod that failed on its own counts.
+    # If an index of the Job has had two pods, the end of the pod that failed on its own counts.
     ends = {pod.index: ended(pod) for pod in sorted(own, key=lambda pod: pod.failed_on_its_own)}
     return Attempt(given.assignment, given.strikes, ends)

@@ -1,4 +1,4 @@
-"""Writes a verdict as users read it: conditions from one table, and an event for each change."""
+"""Turns the Verdict of a rule into the status that users read: conditions, and an event for each change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,15 +34,15 @@ MESSAGE_LIMIT: Final = 2000
 
 
 class State(StrEnum):
-    """Where a run stands."""
+    """The state of a run, which decides its conditions."""
 
     RUNNING = "running"
-    """Under way, waiting or retrying."""
+    """The run is under way, waits or retries."""
     PUBLISHED = "published"
     FAILED = "failed"
-    """Terminal: a person must change the spec, which begins a new run."""
+    """The run has ended without an artifact. It stays so until a person changes the spec, which begins a new run."""
     SUSPENDED = "suspended"
-    """Until a person resumes it."""
+    """A person has suspended the run, and it waits until a person resumes it."""
 
 
 CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
@@ -65,17 +65,17 @@ CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
         ConditionType.SUCCEEDED: "Unknown",
     },
 }
-"""State -> conditions. A condition that a row lacks is absent from the status."""
+"""The conditions of each state. A condition that a row lacks is absent from the status."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the status is to say.
+    """What the status has to say about the run.
 
     Attributes:
         reason: a Reason or a WorkerReason.
-        waiting_since: set if something outside keeps the run from going on.
-        published: the current artifact, if this run made it.
+        waiting_since: when something outside the run began to keep it from going on; None if nothing does.
+        published: the current artifact, if this run has made it.
     """
 
     state: State
@@ -90,7 +90,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def settled(status: Status, run_id: str) -> State | None:
-    """PUBLISHED or FAILED if the status says so of this run: both are final."""
+    """Returns PUBLISHED or FAILED if the status says so of this run; None if the run is not over."""
     if status.run_id != run_id:
         return None
     for state in (State.PUBLISHED, State.FAILED):
@@ -110,7 +110,7 @@ CALM: Final = {
     Reason.PUBLISHED,
     Reason.PUBLISHED_PARTIAL,
 }
-"""Reasons whose events are not warnings."""
+"""Reasons whose events have the type Normal. Events of other reasons have the type Warning."""
 
 
 def ended_by_limit(status: Status) -> bool:
@@ -119,19 +119,19 @@ def ended_by_limit(status: Status) -> bool:
 
 
 def is_over(compilation: Compilation) -> bool:
-    """Whether the run has ended for good. A run that a limit has ended may go on."""
+    """Whether the run has ended for good. A run that a limit has ended may go on, so it has not ended for good."""
     status = compilation.status
     return settled(status, compilation.run_id) is not None and not ended_by_limit(status)
 
 
 def make(world: World, verdict: Verdict, now: datetime) -> Status:
-    """The whole status after this pass."""
+    """Returns the whole status that this pass writes."""
     compilation, before = world.compilation, world.compilation.status
     same_run = before.run_id == compilation.run_id
     over = verdict.state in (State.PUBLISHED, State.FAILED)
     ended = before.completion_time if same_run else None
     if ended and over and not world.journal.shards:
-        # Its journal is gone, so the status keeps what it says of the run.
+        # The figures in the status came from the run's journal, which is deleted. So the status keeps these figures.
         conditions = _conditions(before, verdict, compilation.generation, now)
         return before.model_copy(update={"conditions": conditions, "observed_generation": compilation.generation})
     report = world.journal.artifact.report if world.journal.artifact else None
@@ -160,7 +160,10 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
 
 
 def events(before: Status, after: Status) -> tuple[Event, ...]:
-    """At most one event: if run, round or reason changed. A repeat has the same name, so it is not written twice."""
+    """Returns an event if run, round or reason has changed.
+
+    A repeated event has the same name, so it is written once.
+    """
     old, new = before.condition(ConditionType.READY), after.condition(ConditionType.READY)
     if new is None:
         return ()
@@ -192,7 +195,7 @@ def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime
 def _usage(world: World) -> UsageStatus:
     journal, spec = world.journal, world.compilation.spec
     allowed = AllowedStatus.of(spec.limits) if spec else None
-    # Somebody may have deleted accounts from the journal; the status still has their sums.
+    # Somebody may have deleted accounts from the journal. The earlier status still has their sums.
     total = journal.accounts.total | world.compilation.told
     return UsageStatus(
         **journal.usage.model_dump(exclude={"micro_usd"}),
@@ -216,7 +219,7 @@ def _usd(micro_usd: int) -> float:
 
 
 def _round(world: World) -> int:
-    """The round that is worked on, or planned next."""
+    """Returns the number of the round that pods work on, or that is planned next."""
     plans = world.journal.plans
     if not plans:
         return 0
@@ -225,7 +228,7 @@ def _round(world: World) -> int:
 
 
 def _progress(world: World) -> ProgressStatus:
-    """Counts the cells of the last round; those of earlier rounds are done by definition."""
+    """Counts the cells that have results. Only the last round may lack cells, since a round ends when it lacks none."""
     plans = world.journal.plans
     total = sum(planned.end.cells for planned in plans.values())
     done = max(0, total - len(world.journal.missing(max(plans, default=-1))))

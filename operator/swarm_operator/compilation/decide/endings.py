@@ -17,15 +17,17 @@ from swarm_wire.spending import NO_CALLS
 
 
 def deletion(s: Situation) -> Move | None:
-    """Kubernetes deletes a Compilation's objects with it, except pods with our finalizer. The Jobs are deleted here,
-    because they would spend while somebody else's finalizer keeps the Compilation.
+    """Releases the pods and deletes the Jobs of a Compilation that is being deleted.
+
+    Kubernetes deletes a Compilation's objects with it. But the operator's finalizer would keep the pods. And the Jobs
+    would go on spending while somebody else's finalizer keeps the Compilation.
     """
     jobs = (DropJob(job.name, job.uid) for job in s.world.jobs)
     return Move(actions=(*release(s.world.pods), *jobs)) if s.world.compilation.deleting else None
 
 
 def end_of_run(s: Situation) -> Move | None:
-    """Published and failed are final for their run. A published artifact that was deleted is written again."""
+    """The run is over, and stays as it ended. If somebody has deleted its artifact, the operator writes it again."""
     if s.settled is None:
         return None
     compilation, artifact = s.world.compilation, s.world.journal.artifact
@@ -40,14 +42,14 @@ def end_of_run(s: Situation) -> Move | None:
 
 
 def superseded(s: Situation) -> Move | None:
-    """The spec was changed. The earlier run's running cells are paid for, so they are kept before a new run begins."""
+    """Ends the pods of the earlier run after a change of the spec. The new run begins when their results are kept."""
     if not s.world.compilation.superseded:
         return None
     return Move(wording.superseded(s, len(s.live(s.pods))), end(s, s.jobs), s.settings.gather_interval)
 
 
 def suspended(s: Situation) -> Move | None:
-    """Ends all pods and keeps what they finished. A winner that exists is published all the same."""
+    """Ends all pods of a suspended run, and keeps what they have finished. If the winner is known, it is published."""
     spec = s.world.compilation.spec
     if spec is None or not spec.suspend or winner(s):
         return None
@@ -57,7 +59,7 @@ def suspended(s: Situation) -> Move | None:
 
 
 def compiled(s: Situation) -> Move | None:
-    """The last plan printed the artifact: write it, and only then call the run published."""
+    """The last plan has printed the artifact. The operator writes it, and only then reports the run as published."""
     artifact, found = winner(s), s.world.artifact
     if artifact is None:
         return None
@@ -80,7 +82,7 @@ def compiled(s: Situation) -> Move | None:
 
 
 def ended_by_limit(s: Situation) -> Move | None:
-    """A limit has ended the run, and the spec does not ask for its best program."""
+    """Fails a run that a limit has ended, if the spec does not ask for its best program."""
     if s.partial is None or not s.partial.holds(limits.current(s)):
         return None
     message = f"{s.partial.why}. {wording.best_so_far(s.world.journal.artifact, wanted=False)}"
@@ -88,20 +90,20 @@ def ended_by_limit(s: Situation) -> Move | None:
 
 
 def ending(s: Situation, why: str, last_plan: Collection[str] = ()) -> Move | None:
-    """A run ends only after its pods: the journal keeps what they finish, and closes their accounts.
+    """Ends the pods of a run. The run itself ends later, since the journal first takes the results of these pods.
 
     Args:
-        last_plan: uids of Jobs that publish the best program so far.
+        last_plan: uids of Jobs whose plan publishes the best program so far.
     """
     jobs = [job for job in s.jobs if not s.over(job)]
-    # Their Jobs may be gone.
+    # A pod may still run although somebody has deleted its Job.
     if jobs or s.live(pod for pod in s.pods if pod.job_uid not in last_plan):
         return Move(wording.ending(why, waits=True), end(s, jobs), s.settings.gather_interval)
     return None
 
 
 def limited(s: Situation) -> Move | None:
-    """A limit ends the run: its pods end, and a last plan, which spends nothing, prints the best program so far."""
+    """A limit ends the run: its pods end, and a last plan prints the best program so far. This plan spends nothing."""
     jobs = s.jobs_of(ObjectKind.PLAN, s.planned)
     last, partial = max(jobs, default=0), [job.uid for job in jobs.values() if job.is_partial]
     if last and jobs[last].is_partial and not s.over(jobs[last]):
@@ -123,14 +125,17 @@ def limited(s: Situation) -> Move | None:
 
 
 def winner(s: Situation) -> Artifact | None:
-    """The program to publish: the optimizer's winner or, if a limit has ended the run, the best program, if wanted."""
+    """Returns the artifact to publish: the optimizer's winner, or the best program so far after a limit.
+
+    It returns None if there is no artifact, or if the spec does not ask for the best program so far.
+    """
     now = limits.current(s)
     is_wanted = s.partial is None or (s.partial.holds(now) and now.publish_partial)
     return s.world.journal.artifact if is_wanted else None
 
 
 def publish(s: Situation, artifact: Artifact) -> ClaimName | Publish:
-    """Publishes, or claims the ConfigMap's name again if somebody has deleted the ConfigMap."""
+    """Publishes the artifact. If somebody has deleted its ConfigMap, claims the name of the ConfigMap again first."""
     run, found = s.world.run, s.world.artifact
     assert run is not None, "its journal has the artifact"
     return Publish(run, artifact, found) if found else ClaimName(run.spec.artifact_name(run.key.name))

@@ -1,4 +1,4 @@
-"""What is left of spec.limits, and whether one of them ends the run. Pure."""
+"""What a run may still spend of spec.limits, and whether one of these limits ends the run (pure)."""
 
 from datetime import datetime, timedelta
 
@@ -12,17 +12,17 @@ from swarm_wire.spending import Allowance
 
 
 def current(s: Situation) -> Limits:
-    """The limits in the current spec: a change of limits does not begin a new run."""
+    """Returns the limits of the current spec, since a change of limits does not begin a new run."""
     return s.world.compilation.spec.limits if s.world.compilation.spec else Limits()
 
 
 def left(s: Situation) -> Allowance:
-    """What the run may still spend. Correct only while none of its pods runs."""
+    """Returns what the run may still spend. The answer is correct only while none of the run's pods is running."""
     return Allowance.of(current(s)).less(s.world.journal.accounts.total)
 
 
 def time_left(s: Situation) -> float | None:
-    """Seconds until limits.wallClock ends the run; None if it is not set."""
+    """Returns the seconds until limits.wallClock ends the run; None if that limit is not set."""
     seconds, status = current(s).wall_clock, s.world.compilation.status
     if seconds is None:
         return None
@@ -32,7 +32,7 @@ def time_left(s: Situation) -> float | None:
 
 
 def reached(s: Situation) -> str | None:
-    """The limit that ends the run now, in words for people; None if none does."""
+    """Returns a text for people about the limit that ends the run now; None if no limit ends it."""
     time, pod = time_left(s), _alone(s)
     is_refused = pod is not None and refused(pod) and not s.live([pod])
     return limit_reached(
@@ -45,12 +45,15 @@ def reached(s: Situation) -> str | None:
 
 
 def refused(pod: Pod) -> bool:
-    """Whether the pod ended because its allowance did not cover another LM call."""
+    """Whether the pod ended because its allowance was too small for another LM call."""
     return pod.commit is not None and pod.commit.reason == WorkerReason.ALLOWANCE_SPENT
 
 
 def _alone(s: Situation) -> Pod | None:
-    """The pod of the last attempt, if it was the only one: then its allowance was everything that was left."""
+    """Returns the pod of the last attempt, if that attempt had only one pod.
+
+    Its allowance was all that the run had left.
+    """
     kind, round_ = (ObjectKind.WORK, s.planned - 1) if s.missing else (ObjectKind.PLAN, s.planned)
     jobs = s.jobs_of(kind, round_)
     last = jobs[max(jobs)] if jobs else None

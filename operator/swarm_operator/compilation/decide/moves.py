@@ -1,4 +1,4 @@
-"""Moves, which rules return, and those that several rules share."""
+"""Defines Move, which is the answer of a rule, and functions with which several rules make a Move."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from swarm_operator.compilation.model.world import Job, Pod
 
 @dataclass(frozen=True)
 class Move:
-    """The answer of a rule. `verdict` None leaves the status as it is."""
+    """The answer of a rule. If its verdict is None, the status stays as it is."""
 
     verdict: Verdict | None = None
     actions: tuple[Action, ...] = ()
@@ -20,15 +20,15 @@ class Move:
 
 
 def fail(reason: AnyReason, message: str) -> Move:
-    # Another pass at once: tidying waits until the status reports the failure.
+    # The next pass begins at once, since `tidy` deletes objects only after the status reports the failure.
     return Move(Verdict(State.FAILED, reason, message), wake_up=0)
 
 
 def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = None) -> Move:
-    """Ends the run for a permanent reason, after the journal has the cells that its pods finished and paid for.
+    """Ends the run for a permanent reason. Before that, the journal takes the results that the run has paid for.
 
     Args:
-        proof: the pod that shows the reason. It and its Job stay; Kubernetes ends the Job's other pods.
+        proof: the pod that shows the reason. This pod and its Job stay, and Kubernetes ends the Job's other pods.
     """
     if s.world.run is None or not any(pod.started for pod in s.live(s.pods)):
         return fail(reason, message)
@@ -37,12 +37,12 @@ def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = N
 
 
 def under_way(s: Situation, verdict: Verdict) -> Move:
-    """Pods are running; later passes read their output."""
+    """Answers while pods are running: later passes read their output."""
     return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
 
 
 def end(s: Situation, jobs: Iterable[Job]) -> tuple[Action, ...]:
-    """Deletes Jobs; later passes keep what their pods have finished before they release them."""
+    """Deletes Jobs. Later passes write to the journal what the Jobs' pods have finished, and then release the pods."""
     return (*release(s.world.harvest.settled), *(DropJob(job.name, job.uid) for job in jobs))
 
 

@@ -1,4 +1,4 @@
-"""Orders for Jobs, with everything that the Jobs and their pods get. Pure."""
+"""Orders for Jobs, with everything that the Jobs and their pods get (pure)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,24 +17,27 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spending import Allowance
 
 POD_SECONDS: Final = 24 * 3600
-"""Longest life of a pod, in case it hangs in an import, in the data or in an optimizer. Workers have less, because
-their cells have a time limit. A pod that still works loses its running cells, as on any SIGTERM; another goes on."""
+"""Longest life of a pod, which ends a pod that hangs in an import, in the data or in an optimizer.
+
+A worker usually has less time, because its cells have a time limit. A pod that still works at its end loses its running
+cells, as it does on any SIGTERM, and another pod goes on with them.
+"""
 START_SECONDS: Final = 600
-"""What a worker may take for the pull of its image, its imports and its data."""
+"""Seconds that a worker may take to pull its image, import the program and read the data."""
 PARTIAL_SECONDS: Final = 1800
-"""Longest life of a plan for the best program so far. It makes no LM call, and its replay takes minutes at most."""
+"""Longest life of a plan that publishes the best program so far. It makes no LM call and takes minutes at most."""
 
 
 def plan_job(
     s: Situation, attempt: int, allowance: Allowance, ending: Ending | None = None, runs_cells: bool = True
 ) -> StartJob:
-    """The next round's plan Job: one pod that replays the compile from the whole journal.
+    """Returns the Job for the next round's plan: one pod that replays the optimizer from the whole journal.
 
     Args:
-        ending: set if a limit ends the run: the plan publishes the best program so far.
-        runs_cells: it may run small waves itself.
+        ending: the limit that ends the run, if one does. The plan then publishes the best program so far.
+        runs_cells: whether the plan may run small waves itself.
     """
-    # If a limit has cut a round short, the plan first requests the rest of that round's tasks.
+    # If a limit has ended a round early, the next plan first requests the tasks that this round has left.
     leftover = [] if ending else s.world.journal.leftover
     made = _job(s, ObjectKind.PLAN, s.planned, attempt, allowance, {Folder.TASKS: leftover} if leftover else {})
     if not runs_cells:
@@ -46,7 +49,9 @@ def plan_job(
 
 
 def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> StartJob:
-    """One pod per slice, `spec.swarm.pods` of them at a time. They reuse LM calls in the journal without paying.
+    """Returns a Job with one pod per slice, of which `spec.swarm.pods` run at a time.
+
+    A pod reuses the LM calls that are in the journal, and does not pay for them again.
 
     Args:
         allowance: what each pod may spend.
@@ -56,7 +61,7 @@ def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> Star
     given = {Folder.TASKS: tasks, Folder.ASSIGNMENT: ()}
     made = _job(s, ObjectKind.WORK, round_, assignment.attempt, allowance, given)
     spec = made.run.spec
-    # How long the limiter makes a pod wait for a provider is unknown.
+    # The limiter may make a pod wait for any time, so the time limits of cells say nothing about the pod's life.
     seconds = POD_SECONDS if made.rates.models else _longest(spec, assignment, tasks)
     return replace(made, pods=slices, parallel=min(spec.swarm.pods, slices), seconds=seconds)
 
@@ -69,7 +74,7 @@ def _job(
     allowance: Allowance,
     shards: Mapping[Folder, Sequence[Shard]],
 ) -> StartJob:
-    """A Job of one pod, with everything that all Jobs of the run share."""
+    """Returns a Job with one pod, and with everything that all Jobs of the run share."""
     world, compilation = s.world, s.world.compilation
     assert world.run is not None, "the run was opened"
     assert compilation.spec is not None, "its spec is valid"
@@ -84,7 +89,7 @@ def _job(
         seconds=POD_SECONDS,
         mounts={folder: tuple(mounted) for folder, mounted in given.items()},
         allowance=allowance,
-        # From the current spec: a change of limits does not begin a new run.
+        # The rates come from the current spec, since a change of limits does not begin a new run.
         rates=rate_limits(compilation.spec, compilation.key.namespace, compilation.key.name),
         limiter=s.settings.limiter,
         queue=compilation.queue,
@@ -93,7 +98,10 @@ def _job(
 
 
 def _longest(spec: CompilationSpec, assignment: Assignment, tasks: Sequence[Shard]) -> int:
-    """Seconds that a pod may take by limits.cellSeconds: a thread may begin the last cell when all others are done."""
+    """Returns the seconds that a pod may take according to limits.cellSeconds.
+
+    A thread may begin the last cell when all other cells are done, so this cell's time is added.
+    """
     weights = {task.digest: task.weight for shard in tasks for task in shard.tasks}
     cells = [[weights.get(ref.task, 1) for ref in slice_ for _ in ref.cells] for slice_ in assignment.slices]
     turns = max(ceil(sum(each) / spec.swarm.threads_per_pod) + max(each) for each in cells)

@@ -1,4 +1,4 @@
-"""Rules that end a run which cannot go on: its spec, its journal, or what an administrator allows."""
+"""Rules that end a run which cannot go on, because of its spec, its journal, or what an administrator allows."""
 
 from fnmatch import fnmatchcase
 from typing import Final
@@ -20,7 +20,8 @@ def invalid_spec(s: Situation) -> Move | None:
     compilation = s.world.compilation
     problems = compilation.problems
     if compilation.spec and len(name := compilation.spec.artifact_name(compilation.key.name)) > LONGEST_NAME:
-        # Checked now, since a failure to write the winner would come after the whole compile was paid for.
+        # The operator checks this before the compile. A failure to write the winner would come after all calls are
+        # paid.
         problems = f"the artifact's ConfigMap would be {name!r}, and a name has at most {LONGEST_NAME} characters"
         problems += "; write a shorter one in spec.artifact.configMap.name"
     if problems:
@@ -29,7 +30,7 @@ def invalid_spec(s: Situation) -> Move | None:
 
 
 def stopped_by_a_pod(s: Situation) -> Move | None:
-    """A pod has ended with an exit code that another attempt cannot cure."""
+    """Ends the run if a pod has ended with an exit code that another attempt would meet again."""
     for pod in sorted(s.pods, key=lambda pod: (pod.round, pod.attempt, pod.index)):
         if pod.exit_code in TERMINAL_EXITS and not s.live([pod]):
             return give_up(s, wording.worker_reason(pod), wording.verdict_of(s, pod), proof=pod)
@@ -48,11 +49,12 @@ def damaged_journal(s: Situation) -> Move | None:
 
 
 def restricted(s: Situation) -> Move | None:
-    """An administrator says which images and service accounts may be used."""
+    """Ends the run if its image or service account is one that the operator's administrator does not allow."""
     spec, run, settings = s.world.compilation.spec, s.world.run, s.settings
     if spec is None or winner(s):
         return None
-    # Pods are made from the run's request, which any user with write access to ConfigMaps could have written.
+    # Any user with write access to ConfigMaps can write the RunRequest, from which the operator makes pods. So this
+    # rule checks the RunRequest as well as the spec.
     images = [spec.image, *([run.image] if run else [])]
     accounts = [each.swarm.service_account_name for each in (spec, *([run.spec] if run else []))]
     for field, values, allowed in (
@@ -71,7 +73,7 @@ def restricted(s: Situation) -> Move | None:
 
 
 def without_limiter(s: Situation) -> Move | None:
-    """Only a limiter enforces models.*.limits."""
+    """Ends the run if the spec has models.*.limits and there is no limiter, which alone keeps these limits."""
     spec = s.world.compilation.spec
     if s.settings.limiter or spec is None or winner(s):
         return None
@@ -87,7 +89,7 @@ def without_limiter(s: Situation) -> Move | None:
 
 
 def too_large(s: Situation) -> Move | None:
-    """Bounds the journal, because etcd is not made for more data."""
+    """Ends the run if its journal exceeds the operator's setting, because etcd is not made for more data."""
     size, most = s.journal_bytes, s.settings.journal_bytes
     if size <= most:
         return None
@@ -101,9 +103,10 @@ def too_large(s: Situation) -> Move | None:
 
 
 def no_progress(s: Situation) -> Move | None:
-    """A plan that requests results which the journal already had would do so forever.
+    """Ends the run if a plan requests only results that the journal already had: it would request them in each round.
 
-    A round whose tasks are lost is different: the next plan requests the missing cells again, once.
+    If a round's tasks are lost, the next plan may request the missing cells once more. So that case does not end the
+    run.
     """
     round_, keys = s.planned - 1, s.world.journal.keys
     if round_ < 0 or s.world.journal.plans[round_].end.outcome is not PlanOutcome.BLOCKED:

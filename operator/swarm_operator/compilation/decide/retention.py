@@ -1,4 +1,4 @@
-"""Bounds the size of journals: which earlier runs are kept, which shards are merged, which are deleted. Pure."""
+"""Bounds the size of journals: which earlier runs are kept, and which shards are merged or deleted (pure)."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -14,20 +14,21 @@ from swarm_wire.messages import PlanOutcome
 from swarm_wire.shards import SHARD_BYTES
 
 MOST_EARLIER: Final = 500
-"""Most shards of earlier runs that pods mount: each makes their Job larger."""
+"""Most shards of earlier runs that pods mount, since each such shard makes the Job larger."""
 FEW: Final = 20
-"""So many small shards are not merged: merging each new shard would write everything again and again."""
+"""If a run has at most this many small shards, they are not merged. Merging each new shard would write too much."""
 MOST_MERGED: Final = 100
-"""Most shards that one pass merges: a longer pass would delay the reading of pods' output."""
+"""Most shards that one pass merges. A longer pass would delay the reading of pods' output."""
 
 
 def reusable(earlier: Sequence[str], maps: Iterable[MapRef], most_bytes: int) -> list[str]:
-    """The earlier runs whose results a later run may use, oldest first: the newest runs that fit into the bounds.
+    """Returns the earlier runs whose results a later run may use, oldest first.
 
-    The newest run with results is always among them.
+    It takes runs from the newest to older ones while they fit into the bounds. It always takes the newest run with
+    results.
 
     Args:
-        earlier: oldest first.
+        earlier: ids of the earlier runs, oldest first.
     """
     sizes: dict[str, list[int]] = {}
     for found in maps:
@@ -46,25 +47,25 @@ def reusable(earlier: Sequence[str], maps: Iterable[MapRef], most_bytes: int) ->
 
 
 def kept(s: Situation, *, answered: bool) -> set[str]:
-    """The runs, except the current one, whose journals are kept.
+    """Returns the runs whose journals are kept. The current run is not among them.
 
     Args:
-        answered: the request has its artifact, so that runs of other requests are no longer needed.
+        answered: whether the current run has its artifact. Then runs with another requested-at are no longer needed.
     """
     of_request, current = s.world.earlier, s.world.compilation.run_id
     opened = {found.run_id: found.created_at for found in s.world.maps if found.kind == ObjectKind.RUN}
     others = {found.run_id for found in s.world.maps} - {current, *of_request}
-    # The age of a run is unknown if somebody deleted its request.
+    # Nobody knows the age of a run after somebody has deleted the ConfigMap with its RunRequest.
     by_age = sorted(others, key=lambda run: (when.isoformat() if (when := opened.get(run)) else "", run))
     runs = [*([] if answered else by_age), *of_request]
     return set(reusable(runs, s.world.maps, s.settings.journal_bytes))
 
 
 def mounted(s: Situation) -> frozenset[str]:
-    """The ConfigMaps that pods may still mount."""
+    """Returns the names of the ConfigMaps that pods may still mount."""
     jobs = {job.uid for job in s.world.jobs}
     if any(not (pod.started or pod.ended) and pod.job_uid not in jobs for pod in s.live(s.world.pods)):
-        # Somebody deleted the pod's Job, the source of what it mounts.
+        # Somebody has deleted the Job of a pod that has not started, so nobody knows what this pod mounts.
         return frozenset(found.name for found in s.world.maps)
     current = s.world.compilation.run_id
     live = [job for job in s.world.jobs if job.run_id != current or not s.over(job)]
@@ -72,21 +73,25 @@ def mounted(s: Situation) -> frozenset[str]:
 
 
 def compaction(s: Situation) -> MergeShards | None:
-    """Merges small shards that no pod may mount. When a pass reads the merged shard, they become superfluous."""
+    """Merges small shards that no pod may mount.
+
+    The small shards become superfluous when a pass reads the merged shard.
+    """
     taken = mounted(s)
     runs = [s.world.journal.of(ObjectKind.RESULTS)]
     runs += [list(its) for _, its in groupby(s.world.earlier_shards, lambda shard: shard.run_id)]
     read = {shard.name for shards in runs for shard in shards} | s.world.superfluous
     altered = {found.run_id for found in s.world.maps if found.kind == ObjectKind.RESULTS and found.name not in read}
     for shards in runs:
-        # The altered shard may be the merged one.
+        # A run with an altered shard is left out. The altered shard may be one that an earlier pass has merged, and
+        # then the parts of this shard are still needed.
         if shards and shards[0].run_id not in altered and (crowd := crowded(shards, taken)):
             return MergeShards(crowd)
     return None
 
 
 def sifted(shards: Iterable[Shard]) -> tuple[list[Shard], frozenset[str]]:
-    """The shards that are needed, in the order given, and the names of the superfluous ones."""
+    """Returns the shards that are needed, in the given order, and the names of the superfluous shards."""
     found = list(shards)
     runs = dict[str, list[Shard]]()
     for shard in found:
@@ -97,7 +102,7 @@ def sifted(shards: Iterable[Shard]) -> tuple[list[Shard], frozenset[str]]:
 
 
 def superfluous(shards: Iterable[Shard]) -> list[Shard]:
-    """The shards of a run's results whose records are all in larger shards."""
+    """Returns the shards of a run's results whose records are all in larger shards of the run."""
     results: set[str] = set()
     calls: set[str] = set()
     others: set[tuple[object, ...]] = set()
@@ -116,9 +121,9 @@ def superfluous(shards: Iterable[Shard]) -> list[Shard]:
 
 
 def crowded(shards: Sequence[Shard], taken: frozenset[str] = frozenset()) -> tuple[Shard, ...]:
-    """Small shards of a run that fit into one shard, if there are too many; otherwise none.
+    """Returns small shards of a run that fit into one shard, if the run has too many of them; otherwise no shards.
 
-    Only shards of older rounds are mixed: rules ask for round and attempt of a record in the last rounds only.
+    Only shards of older rounds may be merged across rounds, since the rules need round and attempt of newer records.
     """
     rounds = sorted({end.round for shard in shards for end in shard.plans if end.outcome is not PlanOutcome.PARTIAL})
     first = rounds[-2] if len(rounds) > 1 else 0

@@ -1,4 +1,4 @@
-"""Rules of a run that goes on: plan, scatter, gather, round by round."""
+"""Rules of a run that goes on: plan, scatter and gather, round by round."""
 
 from collections.abc import Iterable
 
@@ -18,20 +18,21 @@ from swarm_wire.names import TERMINAL_EXITS, ExitCode
 
 
 def harvest(s: Situation) -> Move | None:
-    """Writes to the journal what pods printed; the next pass decides from it."""
+    """Writes to the journal what pods have printed. The next pass decides from the journal."""
     found, run_id = s.world.harvest, s.world.compilation.run_id
     kept: list[Action] = [
         KeepRecords(run_id, ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
     ]
     for plan in found.plans:
         kept += keep_plan(run_id, plan)
-    # A pod that says why the run fails keeps its finalizer: without a Job, it would be gone before the status says so.
+    # A pod may say why the run fails. It keeps its finalizer until the status says so, too. If its Job is gone,
+    # Kubernetes deletes the pod as soon as the pod has no finalizer.
     read = [pod for pod in found.settled if pod.exit_code not in TERMINAL_EXITS]
     return Move(None, (*kept, *release(read)), wake_up=0) if kept else None
 
 
 def unopened(s: Situation) -> Move | None:
-    """The run's request is written once; all Jobs of the run are made from it."""
+    """Writes the RunRequest, once. The operator makes all Jobs of the run from this RunRequest."""
     if s.world.run is not None:
         return None
     compilation = s.world.compilation
@@ -41,7 +42,7 @@ def unopened(s: Situation) -> Move | None:
             f"the run's request was altered, or is of another release. {wording.new_run(s)}",
         )
     assert compilation.spec is not None, "it was found to be valid"
-    # The run keeps the image that it begins with: a new default of the operator is for new runs.
+    # The run keeps the image with which it begins. If an administrator sets another image, only new runs use it.
     spec = compilation.spec.model_copy(update={"image": compilation.spec.image or s.settings.worker_image})
     request = RunRequest(
         run_id=compilation.run_id,
@@ -55,13 +56,16 @@ def unopened(s: Situation) -> Move | None:
 
 
 def crowded(s: Situation) -> Move | None:
-    """Merges shards. Every pod mounts its run's shards, so hundreds of small ones make Jobs and lists of pods large."""
+    """Merges small shards.
+
+    Every pod mounts its run's shards, so hundreds of shards make Jobs and lists of pods large.
+    """
     merge = retention.compaction(s)
     return Move(actions=(merge,), wake_up=0) if merge else None
 
 
 def scatter(s: Situation) -> Move | None:
-    """The last planned round lacks results: makes another attempt, with the missing cells only."""
+    """Makes another attempt if the last planned round lacks results. The attempt has the missing cells only."""
     if not s.missing or s.world.run is None:
         return None
     round_ = open_round(s, s.world.run)
@@ -69,7 +73,7 @@ def scatter(s: Situation) -> Move | None:
     number = last.assignment.attempt if last else 0
     job = s.jobs_of(ObjectKind.WORK, round_.number).get(number)
     if last and job is None and not pods and round_.is_untouched(last):
-        # The operator died between the two writes of an attempt, or the Job was deleted before it had any result.
+        # The operator died before it created the attempt's Job, or somebody deleted the Job before it had any result.
         share = round_.left.shared(len(last.assignment.slices))
         return start(s, wording.scattering(s), work_job(s, last.assignment, share))
     if job is not None and not s.over(job):
@@ -98,15 +102,16 @@ def scatter(s: Situation) -> Move | None:
 
 
 def plan(s: Situation) -> Move | None:
-    """No round is open: plan the next one."""
+    """Plans the next round, since no round is open."""
     round_ = s.planned
     jobs, pods = s.jobs_of(ObjectKind.PLAN, round_), s.pods_of(ObjectKind.PLAN, round_)
     last = max(jobs, default=0)
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, wording.planning(s))
     left = limits.left(s)
-    # The spending of pods that have not ended is in no account yet. And workers may still run what the next plan would
-    # request again: if a task has failed, or if somebody has deleted a plan's tasks or its end.
+    # If the run has a limit, the plan waits for all pods, since the spending of a running pod is in no account yet.
+    # If the run has no limit, the plan waits for workers whose cells it would request again. Such workers may run after
+    # a failed task, or after somebody has deleted a plan's tasks or its end.
     first = round_ - (s.tasks is None or s.is_cut_short)
     if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= first]):
         return under_way(s, wording.planning(s))
@@ -124,7 +129,7 @@ def plan(s: Situation) -> Move | None:
 
 
 def keep_plan(run_id: str, new: NewPlan) -> Iterable[Action]:
-    """Writes the closing PLAN record last, so that a plan is in the journal entirely or not at all."""
+    """Writes the closing PLAN record last, so that the journal has a plan either entirely or not at all."""
     if new.tasks:
         yield KeepRecords(run_id, ObjectKind.TASKS, new.round, new.attempt, new.tasks)
     yield KeepRecords(run_id, ObjectKind.RESULTS, new.round, new.attempt, new.closing)

@@ -1,13 +1,14 @@
-"""The state machine: derives actions and status from a world.
+"""The state machine: derives actions and status from a World, which is everything that a pass has read.
 
-Pure: `decide(world, now, settings)` reads nothing else and changes nothing. RULES are asked in order, and the first
-that returns a move decides. All state is in the cluster. So a pass may be repeated, or stop anywhere, and the next pass
-continues from what it finds.
+It is pure: `decide(world, now, settings)` reads nothing else and changes nothing. It asks RULES in order, and the first
+rule that returns a Move decides. All state is in the cluster. So a pass may stop anywhere, and the next pass continues
+from what it finds in the cluster.
 
     plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact -> published
 
-Order matters in three places. Pods' output is written to the journal before anything is decided from the journal. A pod
-is released only after that. And the evidence of a failure is deleted only after the status reports the failure.
+The order of writes matters in three places. The operator writes pods' output to the journal before it decides anything
+from the journal. It releases a pod only after the journal has the pod's output. And it deletes the evidence of a
+failure only after the status reports the failure.
 """
 
 from collections.abc import Callable, Sequence
@@ -71,7 +72,7 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
 
 
 def decide(world: World, now: datetime, settings: Settings) -> Decision:
-    """The move of the first rule that returns one, and the deletions that are safe in any case."""
+    """Returns the Move of the first rule that makes one, and the deletions that do not depend on this Move."""
     situation = Situation(world, now, settings)
     move = next(answer for rule in RULES if (answer := rule(situation)) is not None)
     tidying = tuple(action for action in tidy(situation) if action not in move.actions)
@@ -79,12 +80,12 @@ def decide(world: World, now: datetime, settings: Settings) -> Decision:
 
 
 def ended(world: World, now: datetime, reason: Reason, message: str) -> Decision:
-    """The decision if an action can never succeed."""
+    """Returns the decision that ends the run, because an action can never succeed."""
     return decision(world, now, fail(reason, message))
 
 
 def refused(world: World, now: datetime, error: errors.ApiError) -> Decision:
-    """The decision if the API server refuses an action for now."""
+    """Returns the decision that reports an action which the API server refuses for now."""
     reason = Reason.API_UNAVAILABLE if isinstance(error, errors.Unavailable) else Reason.NOT_ALLOWED
     since = first_seen(world, reason, now)
     return decision(

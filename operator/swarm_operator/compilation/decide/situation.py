@@ -1,4 +1,4 @@
-"""Questions about the world that several rules of `decide` ask."""
+"""Answers questions about a World that several rules of `decide` ask."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from swarm_wire.spec.swarm import Swarm
 
 @dataclass(frozen=True)
 class Situation:
-    """The world of a pass, with the facts derived from it."""
+    """The World of a pass, with facts derived from this World."""
 
     world: World
     now: datetime
@@ -25,18 +25,18 @@ class Situation:
 
     @cached_property
     def settled(self) -> State | None:
-        """How the run ended, if it is over. A run that a limit has ended goes on when its limits change."""
+        """Returns how the run ended, if it is over. A run that a limit has ended goes on when its limits change."""
         compilation = self.world.compilation
         state = reports.settled(compilation.status, compilation.run_id)
         if state is None or compilation.spec is None or not reports.ended_by_limit(compilation.status):
             return state
         if self.live(self.pods):
-            # The journal must first have what these pods spent and finished.
+            # These pods may still print results and spending, which the journal must have first.
             return None
         if not self.can_go_on:
             return state
         if self.partial is None:
-            # The run went on, and the operator died before it wrote that to the status.
+            # The run has gone on, and the operator died before it wrote this to the status.
             return None
         limits = compilation.spec.limits
         wanted = state is State.PUBLISHED or not (limits.publish_partial and self.world.journal.artifact)
@@ -44,36 +44,39 @@ class Situation:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether a run that a limit has ended still has its whole journal. Deletion begins with the first round."""
+        """Whether a run that a limit has ended still has its whole journal.
+
+        The operator deletes a journal beginning with round 0. So a partly deleted journal lacks the first plans.
+        """
         plans = self.world.journal.plans
         was_ended = any(plan.end.outcome is PlanOutcome.PARTIAL for plan in plans.values())
         return self.world.run is not None and was_ended and set(plans) == set(range(len(plans)))
 
     @property
     def partial(self) -> Ending | None:
-        """Why the run has ended, if its last plan published only the best program so far."""
+        """Returns why the run has ended, if its last plan has published only the best program so far."""
         last = self.world.journal.plans.get(self.planned - 1)
         return last.end.ending if last and last.end.outcome is PlanOutcome.PARTIAL else None
 
     @property
     def artifact_name(self) -> str | None:
-        """The name of the ConfigMap for the run's artifact."""
+        """Returns the name of the ConfigMap for the run's artifact."""
         spec = self.world.run.spec if self.world.run else self.world.compilation.spec
         return spec.artifact_name(self.world.compilation.key.name) if spec else None
 
     @cached_property
     def pods(self) -> list[Pod]:
-        """Of this run."""
+        """Returns the pods of this run."""
         return [pod for pod in self.world.pods if pod.run_id == self.world.compilation.run_id]
 
     @cached_property
     def jobs(self) -> list[Job]:
-        """Of this run."""
+        """Returns the Jobs of this run."""
         return [job for job in self.world.jobs if job.run_id == self.world.compilation.run_id]
 
     @property
     def time_to_live(self) -> float | None:
-        """Seconds until the journal of a run that is over may be deleted; None: it is kept."""
+        """Returns the seconds until the journal of a run that is over may be deleted; None if the journal is kept."""
         spec, status = self.world.compilation.spec, self.world.compilation.status
         if spec is None or spec.ttl_seconds_after_finished is None or not self.settled or not status.completion_time:
             return None
@@ -82,27 +85,27 @@ class Situation:
 
     @property
     def journal_bytes(self) -> int:
-        """The size of the run's shards."""
+        """Returns the size of the run's shards."""
         return sum(shard.size for shard in self.world.journal.shards)
 
     @property
     def planned(self) -> int:
-        """The number of rounds whose plan is in the journal."""
+        """Returns the number of rounds whose plan is in the journal."""
         return len(self.world.journal.plans)
 
     @cached_property
     def tasks(self) -> list[Task] | None:
-        """The tasks of the last planned round."""
+        """Returns the tasks of the last planned round."""
         return self.world.journal.tasks(self.planned - 1)
 
     @cached_property
     def missing(self) -> list[tuple[Task, int]]:
-        """The cells that the last planned round still needs."""
+        """Returns the cells without results of the last planned round."""
         return self.world.journal.missing(self.planned - 1)
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the last planned round is over although some of its cells may still run."""
+        """Whether a failed task has ended the last planned round, while some of its cells may still run."""
         return any(has_failed(task, self.world.journal.failed) for task in self.tasks or ())
 
     @property
@@ -113,11 +116,11 @@ class Situation:
         return [pod for pod in self.pods if pod.kind is kind and pod.round == round_]
 
     def jobs_of(self, kind: ObjectKind, round_: int) -> dict[int, Job]:
-        """By attempt."""
+        """Returns the Jobs of a round, by attempt."""
         return {job.attempt: job for job in self.jobs if job.kind is kind and job.round == round_}
 
     def live(self, pods: Iterable[Pod]) -> list[Pod]:
-        """The pods that may still add records."""
+        """Returns the pods that may still print records."""
         settled = {pod.uid for pod in self.world.harvest.settled}
         return [
             pod
@@ -127,8 +130,10 @@ class Situation:
         ]
 
     def stale(self, job: Job) -> bool:
-        """Whether a Job is useless. Either its pods cannot start, because somebody deleted or altered a shard that they
-        mount. Or it was suspended during its work: when resumed, it would pay again for what it finished.
+        """Whether a Job is useless, for one of two reasons.
+
+        Somebody has deleted or altered a shard that the Job's pods mount, so they cannot start. Or somebody has
+        suspended the Job after it had finished some work. When resumed, it would pay for this work again.
         """
         live, journal = self.live(pod for pod in self.pods if pod.job_uid == job.uid), self.world.journal
         if any(pod.started for pod in live):
@@ -139,7 +144,10 @@ class Situation:
         return job.suspended and not live and is_unfinished
 
     def over(self, job: Job) -> bool:
-        """Whether a Job will print no more. Its status may say so a minute late, so pods are counted as well."""
+        """Whether the pods of a Job will print no more.
+
+        Kubernetes may report a Job's end late, so this looks at pods, too.
+        """
         pods = [pod for pod in self.pods if pod.job_uid == job.uid]
         if self.live(pods):
             return False

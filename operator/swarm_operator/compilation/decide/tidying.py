@@ -1,4 +1,4 @@
-"""Objects that can be deleted."""
+"""Finds the objects that can be deleted."""
 
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import conditions as reports
@@ -11,7 +11,7 @@ from swarm_operator.compilation.model.roles import ROLES
 
 
 def tidy(s: Situation) -> tuple[Action, ...]:
-    """Deletes the objects on which no later decision depends."""
+    """Returns actions that delete the objects on which no later decision depends."""
     if s.world.compilation.deleting:
         return ()
     current, last = s.world.compilation.run_id, s.planned - 1
@@ -26,7 +26,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
             actions.append(DropJob(job.name, job.uid))
     expired = s.time_to_live is not None and s.time_to_live <= 0
-    # An older journal is useful until the new run has an artifact, and after that if a later run may use it.
+    # The journal of an older run stays until the new run has an artifact. It stays longer if a later run may use it.
     answered = s.settled is State.PUBLISHED and not reports.ended_by_limit(s.world.compilation.status)
     has_begun = s.world.run is not None or s.settled is not None
     kept, mounted = retention.kept(s, answered=answered), retention.mounted(s)
@@ -34,13 +34,14 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         if found.name in mounted:
             continue
         if found.kind == ObjectKind.ARTIFACT:
-            # An empty ConfigMap only reserves the name of a later artifact.
+            # A ConfigMap without a run is empty, and only reserves the name of a later artifact.
             if not found.run_id and (s.settled is State.FAILED or found.name != s.artifact_name):
                 actions.append(DropMap(found.name, found.uid))
             continue
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
-            # The request identifies a run. Without it, a later generation that changes nothing would run again.
+            # The RunRequest is kept, because it has the run's spec. Without this spec, a change of the spec that needs
+            # no new run would begin one.
             is_done = passing and found.name not in left and (s.settled is not None or found.round < last)
             gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:

@@ -1,5 +1,6 @@
-"""Obstacles that only somebody outside can remove, and how long a run waits for that: a name that is taken, a missing
-input, pods that do not start.
+"""What keeps a run from going on, and how long the run waits until somebody removes it.
+
+Such an obstacle is a name that is taken, a missing input, or pods that do not start.
 """
 
 from datetime import datetime, timedelta
@@ -16,13 +17,13 @@ from swarm_operator.compilation.model.world import Job, World
 from swarm_wire.words import sentence
 
 START_PATIENCE: Final = 120.0
-"""Seconds that a pod may take to start before the status mentions it."""
+"""Seconds that a pod may take to start before the status mentions this pod."""
 
 
 def start(s: Situation, verdict: Verdict, *actions: KeepAssignment | StartJob) -> Move:
-    """Creates a Job, if the run may go on."""
-    # Pods that mount a missing object would hang silently. A run that may not write its result must not spend anything.
-    # Claiming the result's name before the first Job keeps others from taking it.
+    """Creates a Job. If an obstacle keeps the run from going on, reports the obstacle instead."""
+    # A pod that mounts a missing object would hang silently, so the inputs must exist. A run that cannot write its
+    # artifact must not spend anything. So the operator claims the artifact's name before it creates the first Job.
     claim = () if s.world.artifact or s.artifact_name is None else (ClaimName(s.artifact_name),)
     go = Move(verdict, (*release(s.world.harvest.settled), *claim, *actions), s.settings.gather_interval)
     return foreign_artifact(s) or missing_input(s) or go
@@ -62,13 +63,16 @@ def missing_input(s: Situation) -> Move | None:
 
 
 def blocked(s: Situation, job: Job) -> Move | None:
-    """No pod of the Job can start, and none is running. The Job alone would wait forever and report nothing."""
+    """Reports why a Job has no running pod, if none of its pods can start.
+
+    The Job's own status reports no such cause.
+    """
     pods = [pod for pod in s.pods if pod.job_uid == job.uid and not pod.ended]
     if any(pod.started for pod in pods):
         return None
     if job.suspended:
         return Move(wording.queued(job), release(s.world.harvest.settled), limits.time_left(s))
-    # limits.pendingSeconds holds for pods, whatever they wait for.
+    # limits.pendingSeconds, if set, replaces the deadlines of the settings, whatever the pods wait for.
     given = limits.current(s).pending_seconds
     began = min((pod.created_at for pod in pods), default=job.created_at)
     since = None if given is None else began
@@ -79,7 +83,7 @@ def blocked(s: Situation, job: Job) -> Move | None:
             return wait(s, pod.trouble.reason, message, deadline, since)
     patience = START_PATIENCE if given is None else min(given, START_PATIENCE)
     if pods and (s.now - began).total_seconds() >= patience:
-        # The cause is a large image or a volume that cannot be mounted; only events would say which.
+        # Perhaps the image is large, or a volume cannot be mounted. Only the pod's events say which of these it is.
         message = (
             f"pod {pods[0].name!r} has been starting since {reports.timestamp(began)}: kubectl describe pod says why."
         )
@@ -93,8 +97,9 @@ def blocked(s: Situation, job: Job) -> Move | None:
 def wait(
     s: Situation, reason: Reason, message: str, deadline: float | None = None, since: datetime | None = None
 ) -> Move:
-    """Shows the reason until its deadline; then the run fails. The deadline counts from `since`, or from when the
-    reason was first seen.
+    """Reports the reason for which the run waits. If the reason lasts until its deadline, fails the run.
+
+    The deadline counts from `since`. Without `since`, it counts from the moment when a pass first saw the reason.
     """
     usual = s.settings.pending_deadline if deadline is None else deadline
     given = limits.current(s).pending_seconds
@@ -115,7 +120,7 @@ def wait(
 
 
 def first_seen(world: World, reason: Reason, now: datetime) -> datetime:
-    """Since when this reason has held up the run, according to the status."""
+    """Returns since when this reason has held up the run, according to the status."""
     status = world.compilation.status
     if status.waiting is None or (status.waiting.reason, status.run_id) != (reason, world.compilation.run_id):
         return now

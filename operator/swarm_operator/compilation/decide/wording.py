@@ -1,4 +1,4 @@
-"""Messages about a run, and what people can do about it."""
+"""Messages for people about a run, and about what they can do."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,7 +14,7 @@ from swarm_wire.words import sentence
 
 
 def new_run(s: Situation) -> str:
-    """How to begin a new run. It names rerun-at, since a new value of requested-at would pay for everything again."""
+    """Tells people how to begin a new run. It names rerun-at, since requested-at would pay for everything again."""
     key = s.world.compilation.key
     command = f'kubectl -n {key.namespace} annotate --overwrite dspyc/{key.name} {RERUN_AT}="$(date -Is)"'
     return f"A change of the spec, or this, begins a new run, which uses what is paid for and still holds: {command}"
@@ -50,7 +50,7 @@ HIGHER: Final = "With higher limits the run goes on from what is finished."
 
 
 def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
-    """Says what becomes of the best program of a run that a limit has ended."""
+    """Tells people what becomes of the best program of a run that a limit has ended."""
     if artifact is None:
         return f"No candidate was complete by then. {HIGHER}"
     better = gain(artifact.report)
@@ -60,7 +60,7 @@ def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
 
 
 def again(s: Situation, settled: State) -> Verdict:
-    """The verdict of a run that is over, repeated for a generation that does not concern it."""
+    """Repeats the Verdict of a run that is over, after a change of the spec that does not concern the run."""
     ready = s.world.compilation.status.condition(ConditionType.READY)
     assert ready is not None, "a settled run has conditions"
     message = ready.message
@@ -80,7 +80,7 @@ def scattering(s: Situation) -> Verdict:
 
 
 def results(s: Situation) -> str:
-    """The progress of the last planned round."""
+    """Tells people how far the last planned round is."""
     cells = s.world.journal.plans[s.planned - 1].end.cells
     return f"{cells - len(s.missing)} of {cells} cells have results"
 
@@ -103,7 +103,7 @@ def last_failure(pods: Sequence[Pod]) -> str:
 
 
 def explanation(pod: Pod) -> str:
-    """How a pod ended: its own message, if it left one."""
+    """Tells people how a pod ended, in the pod's own words if it left any."""
     if pod.commit and pod.commit.message:
         return f"{pod.commit.reason or WorkerReason.WORKER_FAILED}: {sentence(pod.commit.message)}"
     how = sentence(pod.failure or f"exit code {pod.exit_code}")
@@ -111,15 +111,18 @@ def explanation(pod: Pod) -> str:
 
 
 def verdict_of(s: Situation, pod: Pod) -> str:
-    """The message of a pod that ended the run, and how to begin a new run: a changed ConfigMap alone does not."""
+    """Repeats the message of a pod that ended the run, and tells how to begin a new run.
+
+    A user who only corrects a ConfigMap begins no run.
+    """
     told = pod.commit.message if pod.commit and pod.commit.message else explanation(pod)
-    # If the sources changed, their new state may be the right one.
+    # If the user has changed the sources during the run, the new sources may be right, so there is nothing to correct.
     first = "" if worker_reason(pod) is WorkerReason.SOURCE_CHANGED else "First put that right. "
     return f"{sentence(told)} {first}{new_run(s)}"
 
 
 def worker_reason(pod: Pod) -> WorkerReason:
-    """The reason that a pod gives; WORKER_FAILED if pods may not give it."""
+    """Returns the reason that a pod gives, or WORKER_FAILED if pods may not give this reason."""
     if pod.commit is None or pod.commit.reason is None:
         by_code = {
             ExitCode.COMPILE_FAILED: WorkerReason.COMPILE_FAILED,
@@ -131,7 +134,7 @@ def worker_reason(pod: Pod) -> WorkerReason:
 
 
 def failing(report: Report) -> str:
-    """Says how many examples failed, the most frequent failure, and where the others are."""
+    """Tells people how many examples failed, names the most frequent failure, and says where the other failures are."""
     if report.failures is None:
         return ""
     most = "".join(f": {line[:LONGEST]}" for line in report.failures.lines[:1])

@@ -1,10 +1,10 @@
-"""Derives the world, on which decisions are based, from raw facts (pure).
+"""Derives the World, on which `decide` works, from the facts that `observe` has read (pure).
 
-course    the run of a pass, and the ConfigMaps to read for it
-world     everything that was read -> World
-reads     when a pod's output is read, and whether a read was complete
-output    a pod's output -> its records
+course    finds the run of a pass, and the ConfigMaps to read for it
+world     makes a World from everything that was read
+reads     says when to read a pod's output, and whether a read got all of it
+output    finds the records in a pod's output
 records   validates records
-harvest   pods' outputs -> records that the journal takes
-spending  what ended pods have spent
+harvest   selects the records of pods' outputs that the journal takes
+spending  says what ended pods have spent
 """

@@ -1,4 +1,4 @@
-"""The run of a pass: which one it is, whether it is over, and which ConfigMaps to read for it."""
+"""Finds the run of a pass: which run it is, whether it is over, and which ConfigMaps the operator reads for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from swarm_wire.messages import RunRequest
 from swarm_wire.spec.compilation import CompilationSpec
 
 PROGRESS: Final = frozenset({ObjectKind.RESULTS, ObjectKind.TASKS, ObjectKind.ASSIGNMENT})
-"""ConfigMaps that hold the progress of a run."""
+"""Kinds of ConfigMaps that hold the progress of a run."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """A Compilation and its objects, of all runs, as they were listed.
+    """A Compilation and its objects of all runs, as the API server listed them.
 
     Attributes:
-        requests: name of a ConfigMap -> the run's request in it, if it is readable.
+        requests: name of a ConfigMap -> the RunRequest in that ConfigMap, if the RunRequest is readable.
     """
 
     compilation: Compilation
@@ -37,9 +37,9 @@ class Course:
     """The run of a pass.
 
     Attributes:
-        compilation: knows whether it goes on with the earlier run.
-        run: None until its request is written.
-        earlier: other runs of the same request, oldest first.
+        compilation: the Compilation, which says whether its earlier run goes on.
+        run: None until the RunRequest is written.
+        earlier: ids of other runs with the same requested-at, oldest first.
     """
 
     compilation: Compilation
@@ -48,7 +48,7 @@ class Course:
 
     @property
     def spec(self) -> CompilationSpec | None:
-        """The run's spec or, before there is a run, the Compilation's."""
+        """Returns the spec of the run or, before there is a run, the spec of the Compilation."""
         return self.run.spec if self.run else self.compilation.spec
 
     @property
@@ -58,12 +58,12 @@ class Course:
 
 @dataclass(frozen=True)
 class Reading:
-    """ConfigMaps that a pass reads.
+    """Names of the ConfigMaps that a pass reads.
 
     Attributes:
-        rests: the run needs no more work: it is over, and its artifact is in place.
-        earlier: runs whose results may be used, oldest first.
-        maps: shards and assignments of the run, and the results of the earlier runs.
+        rests: the run needs no more work, because it is over and its artifact is in place.
+        earlier: ids of the runs whose results may be used, oldest first.
+        maps: shards and assignments of the run, and results of the earlier runs.
         inputs: ConfigMaps that the spec names.
         kept: ConfigMaps whose content the next pass can use, too.
     """
@@ -79,7 +79,7 @@ def course(seen: Objects, settings: Settings) -> Course:
     compilation = seen.compilation
 
     def request_of(run_id: str | None) -> RunRequest | None:
-        """None if the run was not opened, or its request is no longer readable."""
+        """Returns the RunRequest of a run; None if it is not yet written, or no longer readable."""
         return seen.requests.get(object_names.run_map(compilation.key.name, run_id)) if run_id else None
 
     before = compilation.status.run_id
@@ -102,10 +102,10 @@ def course(seen: Objects, settings: Settings) -> Course:
 
 
 def reading(seen: Objects, of: Course, artifact: PublishedArtifact | None, settings: Settings) -> Reading:
-    """The ConfigMaps to read next.
+    """Returns the names of the ConfigMaps to read next.
 
     Args:
-        artifact: the ConfigMap with the name of the course's artifact.
+        artifact: the ConfigMap that has the name of the run's artifact, as it is in the cluster.
     """
     compilation, maps = of.compilation, seen.maps
     over = is_over(compilation)

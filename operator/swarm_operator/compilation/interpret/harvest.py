@@ -1,8 +1,10 @@
-"""Selects the records of a pod's output that count: those that a pod of its role may print.
+"""Selects from a pod's output the records that count. A record counts if a pod of this job role may print it.
 
 A worker pod may print results of its round's cells. A plan pod may print results of LM calls and small waves that it
-ran itself. Its tasks, its artifact and its end count only together, when the commit record proves that all of them were
-read. Both may print LM calls that were finished inside a cell. Round and attempt come from labels.
+ran itself. Both may print LM calls that were finished inside a cell.
+
+A plan's tasks, artifact and end count only together. They count when the plan's commit record proves that the operator
+has read all of them. Round and attempt come from the pod's labels, since a pod could print wrong numbers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,13 +29,12 @@ def harvest(
     gone: Iterable[tuple[int, Booked]] = (),
     told: Spending = NOTHING,
 ) -> Harvest:
-    """What the outputs add to the journal.
+    """Returns what the outputs add to the journal.
 
     Args:
         threads: number of threads of each pod.
-        gone: from `spending.vanished`.
-        told: what the run has spent according to the status. Any part that the journal's accounts have lost is booked
-            again.
+        gone: bookings for pods that vanished, from `spending.vanished`.
+        told: what the run has spent according to the status. Spending that the accounts lack is booked again.
     """
     found, books = _Found(journal), journal.accounts.total
     for output in sorted(outputs, key=lambda output: (output.pod.round, output.pod.attempt, output.pod.index)):
@@ -43,7 +44,7 @@ def harvest(
             found.settled.append(output.pod)
             if (booked := spending.closing(output, journal, threads)) is not None:
                 found.book(output.pod.round, booked)
-                # A pod without our finalizer was booked before.
+                # A pod that lacks the operator's finalizer was booked in an earlier pass.
                 books += NOTHING if output.pod.held else booked.spent
     for round_, booked in gone:
         found.book(round_, booked)
@@ -54,7 +55,7 @@ def harvest(
 
 
 class _Found:
-    """The records that are new to a journal."""
+    """Collects the records that are new to a journal."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -70,7 +71,7 @@ class _Found:
         self.settled: list[Pod] = []
 
     def take_records(self, output: Output) -> None:
-        """Takes the records that count each by itself."""
+        """Takes the records of an output that count without other records."""
         pod, role = output.pod, ROLES[output.pod.kind]
         bound = bound_of(output.found) if RecordKind.BOUND in role.singly and not self._journal.is_bound else None
         for record in output.found:
@@ -91,7 +92,7 @@ class _Found:
                 self._keep(pod.round, record)
 
     def take_plan(self, output: Output) -> None:
-        """Takes the records that count only together."""
+        """Takes the records of a plan's output that count only together."""
         pod, commit = output.pod, output.pod.commit
         if not ROLES[pod.kind].together or pod.round in {*self._journal.plans, *self._plans}:
             return
@@ -105,7 +106,7 @@ class _Found:
 
     def harvest(self) -> Harvest:
         settled = self.settled
-        # A record too large for a ConfigMap ends the run, so it waits until nothing else is new.
+        # A record that is too large for a ConfigMap ends the run. So the journal takes all other new records before it.
         if self._large and (self._results or self._plans):
             waiting = {pod.uid for pod, _ in self._large}
             settled = [pod for pod in settled if pod.uid not in waiting]
@@ -126,8 +127,11 @@ class _Found:
 
 
 def _cells(journal: Journal, round_: int) -> set[str] | None:
-    """Keys of the cells of a round's tasks. None if somebody deleted some tasks: then any worker's result counts."""
+    """Returns the keys of the cells of a round's tasks.
+
+    It returns None if somebody has deleted some of the tasks. Then the result of any cell counts.
+    """
     if round_ in journal.plans and journal.tasks(round_) is None:
         return None
-    # Not `journal.tasks`: somebody may have deleted the plan's end while workers run its tasks.
+    # `journal.tasks` is empty if somebody has deleted the plan's end. But workers may still run its tasks.
     return {cell.key for shard in journal.of(ObjectKind.TASKS, round_) for task in shard.tasks for cell in task.cells}

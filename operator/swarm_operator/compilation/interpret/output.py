@@ -1,4 +1,4 @@
-"""The records in a pod's output."""
+"""Finds the records in a pod's output."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -16,20 +16,22 @@ from swarm_wire.spending import Usage
 
 HEADERS_BYTES: Final = 16 * 1024 * 1024
 INFLATED_BYTES: Final = 256 * 1024 * 1024
-"""Most bytes of one pod's headers, and of everything inflated to check its records: ten times what a benign pod prints.
-Records beyond that are ignored."""
+"""Most bytes of the headers in one pod's output, and most bytes that are inflated to check the records of that output.
+
+A benign pod prints a tenth of this. The operator ignores the records that exceed these limits.
+"""
 
 
 @dataclass(frozen=True)
 class Output:
-    """The readable part of a pod's output.
+    """What the operator can read of a pod's output.
 
     Attributes:
-        found: records that the journal lacked at the time, as printed, in order.
-        told: the usage of all its results and calls, including those in the journal.
-        transcript: which records there were.
-        final: no more records will come or become readable.
-        lost: there may have been more records, which are no longer readable.
+        found: records that the journal lacked when the output was read, in the order in which the pod printed them.
+        told: the usage of all results and calls in the output, with those that the journal already had.
+        transcript: says which records the output has.
+        final: the operator will read no more of the pod's output.
+        lost: the pod may have printed more records, which nobody can read any more.
     """
 
     pod: Pod
@@ -41,12 +43,12 @@ class Output:
 
     @property
     def size(self) -> int:
-        """Roughly how many bytes it takes."""
+        """Returns roughly how many bytes of memory the output takes."""
         return sum(len(record.head) + len(record.sealed) for record in self.found if isinstance(record, Sealed))
 
 
 def transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:
-    """Reads the records in a pod's output. Takes little more memory than the new ones among them."""
+    """Reads the records in a pod's output. It takes little more memory than those records that the journal lacks."""
     bounds, told, kept = Bounds(HEADERS_BYTES, INFLATED_BYTES), [0, 0, 0], dict[int, Sealed]()
     prints = ROLES[pod.kind].prints
 

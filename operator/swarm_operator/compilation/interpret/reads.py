@@ -1,4 +1,4 @@
-"""When a pod's output is read, whether more may follow, and when the operator gives that up."""
+"""Says when to read a pod's output, whether the pod may print more, and when the operator stops reading."""
 
 import re
 from dataclasses import dataclass, replace
@@ -12,22 +12,22 @@ from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_wire.records import RecordKind
 
 DELETED_INTERVAL: Final = 1.0
-"""Seconds between two reads of a pod that is being deleted: its output vanishes with its container."""
+"""Seconds between two reads of a pod that is being deleted, because its output vanishes with its container."""
 LONGEST_INTERVAL: Final = 60.0
-"""Most seconds between two reads of a pod whose output is unreadable. Each failure doubles them."""
+"""Most seconds between two reads of a pod whose output is unreadable. The seconds double with each failure."""
 OUTPUT_BYTES: Final = 11 * MEBIBYTE
-"""More than kubelets keep before they rotate a log."""
+"""Most bytes that the operator reads of one output. It is more than a kubelet keeps before it rotates a log."""
 
 _NO_LOG: Final = re.compile(rb"(?:^|\n)unable to retrieve container logs for [a-z0-9.-]+://[0-9a-f]+\n?\Z")
 
 
 @dataclass(frozen=True)
 class Reads:
-    """Reads of a pod: the first, the last, and the number of failures since the last success.
+    """The earlier reads of a pod's output: the first, the last, and the number of failures since the last success.
 
     Attributes:
-        whole: an output whose records are all in the journal.
-        is_over: the output was read to its end.
+        whole: an output of the pod whose records are all in the journal.
+        is_over: the operator has read the output to its end.
     """
 
     first: datetime
@@ -42,19 +42,19 @@ class Reads:
         return pod.ended and (now - ended).total_seconds() > settings.log_deadline
 
     def known(self, pod: Pod) -> Output | None:
-        """The whole output of a pod that has ended, if an earlier read had all of it."""
+        """Returns the whole output of a pod that has ended, if an earlier read got all of it; otherwise None."""
         if pod.ended and self.whole is not None and self.whole.transcript.complete(pod.commit):
             return replace(self.whole, pod=pod, final=True)
         return None
 
     def judged(self, output: Output, text: bytes | None, now: datetime, settings: Settings) -> tuple[Output, Self]:
-        """The output of a read with `final` and `lost` set, and the reads with this one added.
+        """Returns the output with `final` and `lost` set, and the reads with this read added.
 
         Args:
-            text: None if nothing could be read.
+            text: what this read got; None if it got nothing.
         """
         pod = output.pod
-        # A kubelet answers 200 with this text if the container is gone, or while its runtime restarts.
+        # A kubelet answers with status 200 and this text if the container is gone, or while the runtime restarts.
         is_good = text is not None and not _NO_LOG.search(text[-300:])
         is_cut = text is not None and len(text) >= OUTPUT_BYTES
         is_whole = output.transcript.complete(pod.commit) or (pod.commit is None and is_good and not is_cut)
@@ -69,10 +69,10 @@ class Reads:
 
 
 def is_open(pod: Pod, reads: Reads | None, journal: Journal) -> bool:
-    """Whether the operator may not have read all of a pod's output.
+    """Whether the pod may have output that the operator has not read.
 
-    It has, as a rule, if the pod lacks our finalizer. But if somebody else removed that, the pod's account is not
-    closed, and the output is read while it is readable.
+    As a rule, the operator has read all of it when the pod lacks the operator's finalizer. But somebody else may have
+    removed the finalizer. Then the journal has not closed the pod's account, and the operator reads what is readable.
     """
     if pod.held:
         return True
@@ -81,7 +81,7 @@ def is_open(pod: Pod, reads: Reads | None, journal: Journal) -> bool:
 
 
 def is_urgent(pod: Pod, now: datetime, settings: Settings) -> bool:
-    """Whether this is the last chance to take the pod's output: nothing keeps the pod, or it is lost."""
+    """Whether this is the last chance to read the pod's output: nothing keeps the pod, or the pod is lost."""
     return pod.lost(now, settings.lost_after) or (pod.ended and not pod.held)
 
 
@@ -93,5 +93,5 @@ def is_due(pod: Pod, reads: Reads | None, now: datetime, settings: Settings) -> 
     usual = DELETED_INTERVAL if pod.deleted_at or pod.ended else settings.gather_interval
     is_at_once = reads.is_over or (pod.ended and not reads.failed)
     interval = 0.0 if is_at_once else min(usual * 2.0 ** min(reads.failed, 10), LONGEST_INTERVAL)
-    # Clocks may be set back.
+    # If somebody sets the clock back, the last read lies in the future, and the pod is due at once.
     return not 0 <= (now - reads.last).total_seconds() < interval

@@ -16,17 +16,17 @@ from swarm_wire.records import Framed, RecordKind, Sealed
 from swarm_wire.spending import Usage
 
 MAP_BYTES: Final = 1_000_000
-"""Most bytes that are put into a ConfigMap."""
+"""Most bytes that the operator puts into one ConfigMap."""
 ARTIFACT_BYTES: Final = 8 * MAP_BYTES
-"""Most bytes of an artifact's JSON. A larger one could not be published, even if every character were escaped."""
+"""Most bytes of an artifact's JSON. A larger artifact could not be published, even if JSON escaped every character."""
 
 
 class Malformed(Exception):
-    """A record that is invalid for its kind or contradicts another."""
+    """A record is invalid for its kind, or contradicts another record."""
 
 
 def finished(record: Framed) -> tuple[str, Usage] | None:
-    """The identity and usage of a RESULT or CALL record; None for any other record."""
+    """Returns the identity and the usage of a RESULT or CALL record; None for any other record."""
     with contextlib.suppress(ValidationError):
         if record.kind is RecordKind.RESULT:
             result = Result.model_validate(record.header)
@@ -38,7 +38,7 @@ def finished(record: Framed) -> tuple[str, Usage] | None:
 
 
 def bound_of(found: Iterable[Framed]) -> Framed | None:
-    """The first valid BOUND record."""
+    """Returns the first valid BOUND record, which ties the journal to code and data; None if there is none."""
     for record in found:
         if record.kind is RecordKind.BOUND:
             with contextlib.suppress(ValidationError):
@@ -48,7 +48,7 @@ def bound_of(found: Iterable[Framed]) -> Framed | None:
 
 
 def artifact_of(record: Framed) -> Artifact:
-    """The artifact in an ARTIFACT record. Raises Malformed if the record is invalid or the program's digest differs."""
+    """Returns the artifact in a record. Raises Malformed if the record is invalid or the program's digest differs."""
     try:
         opened = record.opened(ARTIFACT_BYTES) if isinstance(record, Sealed) else record
         header = ArtifactHeader.model_validate(opened.header)
@@ -65,7 +65,7 @@ def artifact_of(record: Framed) -> Artifact:
 
 
 def plan_of(found: Sequence[Framed], pod: Pod) -> NewPlan | None:
-    """The plan that these records make. None if they contradict each other: then the plan counts as failed."""
+    """Returns the plan in these records, or None if the records contradict each other. Then the plan has failed."""
     try:
         end = PlanEnd.model_validate(found[-1].header) if found and found[-1].kind is RecordKind.PLAN else None
         tasks = [Task.model_validate(record.header) for record in found if record.kind is RecordKind.TASK]

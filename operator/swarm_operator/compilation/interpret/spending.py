@@ -1,4 +1,4 @@
-"""What ended pods have spent, as records for the journal. Never less than what their results took."""
+"""Says what ended pods have spent, as records for the journal. A pod never counts less than its results took."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ NOTHING = Spending()
 
 
 def closing(output: Output, journal: Journal, threads: int) -> Booked | None:
-    """The record that closes the account of an ended pod; None if there is nothing to book.
+    """Returns the record that closes the account of an ended pod; None if there is nothing to book.
 
     Args:
         threads: number of threads of each pod.
@@ -31,11 +31,13 @@ def closing(output: Output, journal: Journal, threads: int) -> Booked | None:
 
 
 def spent(output: Output, unprinted: int = 0) -> Spending:
-    """What an ended pod spent: according to its commit record, or else the spending that it announced last. If neither
-    can be known, its whole allowance. Never less than what its results took.
+    """Returns what an ended pod spent, and never less than its results took.
+
+    The commit record of the pod says it. Without a commit record, the spending that the pod announced last counts. If
+    that cannot be known either, the pod's whole allowance counts.
 
     Args:
-        unprinted: most calls whose answers it did not print.
+        unprinted: most calls whose answers the pod did not print.
     """
     commit, allowance, told = output.pod.commit, output.pod.allowance, output.told
     if commit is not None and commit.spent is not None:
@@ -51,8 +53,10 @@ def spent(output: Output, unprinted: int = 0) -> Spending:
 
 
 def _may_have_said_more(output: Output) -> bool:
-    """Whether the last records of a killed pod may be missing. A pod with an allowance prints a record before it can
-    spend anything. If that record is missing, a kubelet has rotated the log.
+    """Whether the last records of a killed pod may be missing.
+
+    A pod with an allowance prints a record before it can spend anything. If that record is missing, a kubelet has
+    rotated the log.
     """
     pod, transcript = output.pod, output.transcript
     has_begun = pod.started and pod.exit_code != ExitCode.INTERRUPTED
@@ -60,8 +64,9 @@ def _may_have_said_more(output: Output) -> bool:
 
 
 def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list[tuple[int, Booked]]:
-    """Bookings for pods of finished Jobs that are gone and were never booked, because somebody removed their finalizer
-    or labels. They may have spent their whole allowance.
+    """Returns bookings for pods of finished Jobs that are gone, and whose spending was never booked.
+
+    Somebody has removed the finalizer or the labels of such a pod. It may have spent its whole allowance.
     """
     there = {(pod.job_uid, pod.index) for pod in pods}
     found = []
@@ -76,13 +81,13 @@ def vanished(jobs: Iterable[Job], pods: Iterable[Pod], journal: Journal) -> list
 
 
 def missing(told: Spending, books: Spending, journal: Journal) -> Booked | None:
-    """A booking for spending that the status has and the accounts have lost, because somebody deleted some.
+    """Returns a booking for spending that the status has and the accounts lack, because somebody deleted some accounts.
 
     Args:
         books: the total of all accounts, including what this pass books.
     """
     if (rest := (told | books) - books) == NOTHING:
         return None
-    # Each loss gets its own account.
+    # The name of the account depends on the accounts that are left, so each loss gets an account of its own.
     name = hashlib.sha256(" ".join(sorted(journal.accounts.closed)).encode()).hexdigest()
     return Booked(account=f"missing-{name[:16]}", spent=rest, final=True)

@@ -1,4 +1,4 @@
-"""Everything that a pass has read -> the world on which it decides."""
+"""Makes the World, on which `decide` works, from everything that a pass has read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Journals:
     """The content of the ConfigMaps of a run and of earlier runs.
 
     Attributes:
-        assignments: of the run, by (round, attempt).
-        earlier: shards of earlier runs, the newest run last.
-        superfluous: shards whose records are all in larger shards.
+        assignments: assignments of the run, by (round, attempt).
+        earlier: shards of earlier runs; those of the newest run are last.
+        superfluous: names of the shards whose records are all in larger shards.
     """
 
     journal: Journal
@@ -30,13 +30,13 @@ class Journals:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts that are read after the run of the pass is known.
+    """Facts that the operator reads after it knows the run of the pass.
 
     Attributes:
         artifact: the ConfigMap with the artifact's name.
         inputs: ConfigMaps that the spec names -> their keys; None if there is no such ConfigMap.
         outputs: outputs of the run's pods.
-        rejections: Job uid -> why the API server admits none of the Job's pods.
+        rejections: uid of a Job -> why the API server admits none of the Job's pods.
     """
 
     artifact: PublishedArtifact | None

@@ -1,4 +1,4 @@
-"""Actions as data, each with everything that `apply` needs to carry it out."""
+"""Actions as data. Each action has everything that `apply` needs to carry it out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Event:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """Write the run's request."""
+    """Write the RunRequest, with which the run begins."""
 
     request: RunRequest
 
@@ -42,7 +42,10 @@ class KeepRecords:
 
 @dataclass(frozen=True)
 class MergeShards:
-    """Write the records of these shards of one run as one more shard, in order. They stay until a pass has read it."""
+    """Write the records of these shards, in their order, as one more shard.
+
+    The shards stay until a pass has read it.
+    """
 
     shards: tuple[Shard, ...]
 
@@ -60,17 +63,17 @@ class StartJob:
     """Create a Job.
 
     Attributes:
-        role: the key in `roles.ROLES` for what its pods run.
+        role: the job role, as the key of its row in `roles.ROLES`.
         seconds: how long a pod may live.
-        mounts: the folders that the pods mount, and the shards in them.
+        mounts: the folders that the pods mount, and the shards in each folder.
         pods: number of pods, each with its own index.
-        parallel: how many of them run at the same time.
+        parallel: how many of the pods run at the same time.
         allowance: what each pod may spend.
         rates: how fast the pods may send requests to providers.
         limiter: host:port of the limiter that enforces `rates`.
-        environment: variables that only pods of this role have.
+        environment: variables that only pods of this job role have.
         partial: the limit that has ended the run, if the Job is to publish the best program so far.
-        queue: labels of the Job, for Kueue.
+        queue: labels of the Job for Kueue.
         pull_policy: pull policy of the run's image. Empty: Kubernetes' default.
     """
 
@@ -93,7 +96,7 @@ class StartJob:
 
 @dataclass(frozen=True)
 class ClaimName:
-    """Create the artifact's ConfigMap, empty. Without it, an apply would overwrite a ConfigMap of somebody else."""
+    """Create the artifact's ConfigMap, empty. Without this step, an apply would overwrite somebody else's ConfigMap."""
 
     name: str
 
@@ -103,7 +106,7 @@ class Publish:
     """Write the artifact into its ConfigMap.
 
     Attributes:
-        over: the ConfigMap to write to, which was ours when the pass read it.
+        over: the ConfigMap to write to. It was this Compilation's when the pass read it.
     """
 
     run: Run
@@ -150,10 +153,10 @@ class Decision:
     """The actions of a pass in order, the status to write after them, and when the next pass begins.
 
     Attributes:
-        status: None: leave it as it is.
-        tidying: deletions, done last, on which the run does not depend.
-        settled: the run is over; no failure changes its status.
-        wake_up: seconds until the next pass; None: the next event starts it.
+        status: the status to write; None leaves it as it is.
+        tidying: deletions on which the run does not depend. They come last.
+        settled: the run is over, so no failure changes its status.
+        wake_up: seconds until the next pass; None if only an event starts it.
     """
 
     actions: tuple[Action, ...] = ()

@@ -1,6 +1,6 @@
-"""Ids and names computed from what they stand for, so that an action repeated after a crash uses the same name.
+"""Computes ids and names from what they stand for, so that an action repeated after a crash uses the same name.
 
-Names of Jobs have at most 52 characters, because their pods' names are longer and must be DNS labels.
+A Job's name has at most 52 characters, because names of its pods are longer and must be DNS labels.
 """
 
 import hashlib
@@ -13,18 +13,18 @@ from swarm_operator.compilation.model.roles import ROLES
 JOB_NAME_LIMIT: Final = 52
 _SHORT: Final = 30
 CONTAINER: Final = "worker"
-"""Name of a pod's container, which runs the plan or the worker."""
+"""Name of the container in each pod, which runs the plan or the worker."""
 STRIKES_FILE: Final = "strikes.json.z"
-"""Key of the strikes in an assignment's ConfigMap: the cells that were running in pods that died."""
+"""Key of the strikes in an assignment's ConfigMap."""
 
 
 def run_id(uid: str, generation: int, requested_at: str | None, rerun_at: str | None = None) -> str:
-    """10 hex digits that change with the spec, and with the annotations that request a run."""
+    """Returns 10 hex digits that change with the spec's generation and with the annotations that request a run."""
     return _hash(uid, str(generation), requested_at or "", *([rerun_at] if rerun_at else []))[:10]
 
 
 def nonce(uid: str, job: str) -> str:
-    """The word with which a Job's pods mark their records."""
+    """Returns the word with which the pods of a Job mark their records."""
     return _hash("nonce", uid, job)[:32]
 
 
@@ -33,17 +33,17 @@ def run_map(compilation: str, run: str) -> str:
 
 
 def job(compilation: str, run: str, role: ObjectKind, round_: int, attempt: int) -> str:
-    """Also the name of the ConfigMap with the Job's assignment, if it has one."""
+    """Returns the name of a Job, which is also the name of the ConfigMap with the Job's assignment."""
     return f"{_short(compilation)}-{run}-{ROLES[role].letter}{round_}-{attempt}"
 
 
 def shard_map(compilation: str, run: str, kind: str, round_: int, attempt: int, sha256: str) -> str:
-    """The name includes the attempt, because two plans may print the same bytes and each keeps its own tasks."""
+    """Returns a name with the attempt in it, since two plans may print the same tasks, and each plan keeps its own."""
     return f"{_short(compilation)}-{run}-{kind[0]}{round_}-{attempt}-{sha256[:10]}"
 
 
 def shard_key(kind: str, round_: int, attempt: int, sha256: str, suffix: str) -> str:
-    """File name of a shard, unique in its run, because a run's shards are mounted into one folder."""
+    """Returns the file name of a shard. It is unique in the run, because a run's shards are mounted into one folder."""
     return f"{kind}-{round_:04d}-{attempt:02d}-{sha256[:16]}{suffix}"
 
 
@@ -52,7 +52,7 @@ def event(compilation: str, *parts: str) -> str:
 
 
 def _short(compilation: str) -> str:
-    """A Compilation's name, shortened; the run id makes names unique."""
+    """Returns a Compilation's name, shortened. Names made from it are unique because of the run id."""
     return re.sub(r"[^a-z0-9]+", "-", compilation.lower())[:_SHORT].strip("-") or "c"
 
 

@@ -1,4 +1,4 @@
-"""The roles of pods as a table: a new role is a new row."""
+"""The job roles as a table: a new job role is a new row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from swarm_wire.records import RecordKind
 
 
 class Folder(StrEnum):
-    """Folders that pods may mount, and their paths."""
+    """Folders that pods may mount. Each value is the folder's path."""
 
     JOURNAL = str(names.JOURNAL_DIR)
     """Shards of the run's results."""
@@ -20,30 +20,30 @@ class Folder(StrEnum):
     ASSIGNMENT = str(names.WORK_DIR)
     """The assignment of slices to pods."""
     EARLIER = str(names.EARLIER_DIR)
-    """Shards of earlier runs' results. A pod also starts if some of them are gone."""
+    """Shards of earlier runs' results. A pod starts even if some of these shards are gone."""
 
 
 class Retried(Enum):
-    """What loses an attempt when a pod fails by its own fault."""
+    """Says what loses one of its attempts when a pod fails on its own."""
 
     JOB = auto()
-    """The Job as a whole. A pod that exceeds its deadline hangs, which is its own fault."""
+    """The Job as a whole loses an attempt. A pod of it that exceeds its deadline hangs, which is its own fault."""
     CELLS = auto()
-    """Each cell that the pod leaves without a result. A pod that exceeds its deadline may have had too much to do."""
+    """Each cell without a result loses an attempt. A pod that exceeds its deadline may only have had too many cells."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """A row of the table.
+    """A job role: a row of the table.
 
     Attributes:
-        letter: marks the role in names of Jobs.
-        command: the worker image's argument.
-        mounts: folders that its pods may mount, in the order of their volumes.
-        environment: variables that its pods may have in addition to those of every pod.
-        singly: records that count as soon as they are read, each by itself.
-        together: records that count only when the pod has succeeded and all of them were read.
-        is_dealt: its pods run cells that a plan requested, and only results of these cells count.
+        letter: marks the job role in names of Jobs.
+        command: the argument with which the worker image starts.
+        mounts: folders that the pods may mount, in the order of their volumes.
+        environment: variables that the pods may have in addition to those of every pod.
+        singly: kinds of records that count as soon as the operator has read them, each by itself.
+        together: kinds of records that count only when the pod has succeeded and the operator has read all of them.
+        is_dealt: the pods run cells that a plan requested, and only results of these cells count.
     """
 
     letter: str
@@ -57,7 +57,7 @@ class Role:
 
     @property
     def prints(self) -> frozenset[RecordKind]:
-        """Kinds of records that count; others are ignored."""
+        """Returns the kinds of records that count. The operator ignores records of other kinds."""
         return self.singly | self.together
 
 
@@ -83,4 +83,4 @@ ROLES: Final[Mapping[ObjectKind, Role]] = {
         is_dealt=True,
     ),
 }
-"""By LABEL_ROLE of Jobs and pods."""
+"""The job roles, by the value of LABEL_ROLE on Jobs and pods."""

@@ -1,4 +1,4 @@
-"""Shards of a run's journal, and the journal that they make."""
+"""Shards of a run, and the journal that these shards make."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from swarm_wire.report import Report
 
 @dataclass(frozen=True)
 class Artifact:
-    """The winner, as the plan printed it."""
+    """The artifact as the plan printed it."""
 
     program: str
     report_text: str
@@ -23,10 +23,10 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard(Entries):
-    """The records in one ConfigMap of the journal, without the bodies, which only pods read.
+    """The records in one ConfigMap of the journal, without their bodies, which only pods read.
 
     Attributes:
-        size: its size in bytes, as read.
+        size: size of the shard in bytes, as the operator read it.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Shard(Entries):
 
 
 class Journal(engine.Journal):
-    """The verified shards of one run, read as one.
+    """The verified shards of one run, read as one journal.
 
     Attributes:
-        artifact: the last plan's artifact, if it has one: the optimizer's winner, or the best program so far.
-        is_bound: whether it has a record of the code and data that it belongs to.
+        artifact: the last plan's artifact, if there is one: the optimizer's winner, or the best program so far.
+        is_bound: whether a record in the journal names the code and data to which the journal belongs.
     """
 
     def __init__(self, shards: Iterable[Shard] = ()) -> None:
@@ -56,12 +56,12 @@ class Journal(engine.Journal):
             self.take(shard, shard.round, shard.attempt)
             self.artifact = shard.artifact or self.artifact
         if self.last is None or self.last.outcome is PlanOutcome.BLOCKED:
-            # The plan's end is missing, or the run goes on after a limit had ended it.
+            # Somebody has deleted the plan's end, or the run goes on although a limit had ended it.
             self.artifact = None
         self.is_bound = bool(self.plans) or self.bound is not None
 
     def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
-        """Shards of a kind, in a stable order."""
+        """Returns the shards of a kind, in a stable order."""
         return [
             shard
             for shard in self.shards
@@ -69,13 +69,19 @@ class Journal(engine.Journal):
         ]
 
     def task_shards(self, round_: int) -> list[Shard]:
-        """Shards of tasks of the plan whose end is in the journal. A plan that died may have left others."""
+        """Returns the shards of a round's tasks.
+
+        They come from the plan whose end is in the journal, not from one that died.
+        """
         planned = self.plans.get(round_)
         return self.of(ObjectKind.TASKS, round_, planned.attempt) if planned else []
 
     @property
     def leftover(self) -> list[Shard]:
-        """Shards of the last round's tasks, if a limit ended it early. With a higher limit, the run uses them."""
+        """Returns the shards of the last round's tasks, if a limit has ended the round early.
+
+        The run uses them if it goes on with a higher limit.
+        """
         if self.last is None or self.last.outcome is not PlanOutcome.PARTIAL:
             return []
         rounds = (round_ for round_, found in self.plans.items() if found.end.outcome is not PlanOutcome.PARTIAL)
@@ -83,7 +89,7 @@ class Journal(engine.Journal):
         return self.task_shards(round_) if self.missing(round_) else []
 
     def tasks(self, round_: int) -> list[Task] | None:
-        """The round's tasks; None if some of them are gone."""
+        """Returns the round's tasks; None if somebody has deleted some of them."""
         planned = self.plans.get(round_)
         if planned is None:
             return None
@@ -91,5 +97,5 @@ class Journal(engine.Journal):
         return [found[digest] for digest in planned.end.tasks] if set(found) >= set(planned.end.tasks) else None
 
     def missing(self, round_: int) -> list[tuple[Task, int]]:
-        """The cells that the round still needs."""
+        """Returns the cells of the round that still lack results."""
         return missing_cells(self.tasks(round_) or (), self.keys, self.failed)

@@ -1,4 +1,4 @@
-"""What a pass has seen, as immutable facts: `observe` and `interpret` make them, `decide` reads them."""
+"""What a pass has read, as immutable facts. `observe` and `interpret` make these facts, and `decide` reads them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from swarm_wire.spec.problems import parse, problems
 from swarm_wire.spending import UNLIMITED, Allowance, Spending
 
 OVERDUE: Final = "DeadlineExceeded"
-"""Kubernetes' reason for a pod that exceeded its activeDeadlineSeconds."""
+"""The reason that Kubernetes gives for the end of a pod that exceeded its activeDeadlineSeconds."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Compilation:
     Attributes:
         status: the status that the operator wrote last.
         rerun_at: value of the annotation that requests another run.
-        queue: its labels for Kueue.
-        goes_on: the run named in the status continues, whatever its generation.
-        superseded: that run continues only until its pods have ended.
+        queue: labels of the Compilation for Kueue.
+        goes_on: the run named in the status continues, whatever the generation of the spec.
+        superseded: the run named in the status continues only until its pods have ended.
     """
 
     key: Key
@@ -67,20 +67,20 @@ class Compilation:
 
     @property
     def told(self) -> Spending:
-        """What this run has spent, according to the status."""
+        """Returns what this run has spent, according to the status."""
         return self.status.spent if self.status.run_id == self.run_id else Spending()
 
     def lacks(self, artifact: "PublishedArtifact | None") -> bool:
-        """Whether the artifact's ConfigMap must be written again because it was deleted or never filled."""
+        """Whether the operator must write the artifact's ConfigMap again, because it was deleted or never filled."""
         if artifact is None:
             return True
         return not artifact.sha256 and artifact.owner_uid == self.key.uid and not artifact.foreign
 
     def continued(self, request: RunRequest, has_pods: bool = False) -> "Compilation":
-        """This Compilation, with `goes_on` and `superseded` derived from the request of the run named in the status.
+        """Returns this Compilation with `goes_on` and `superseded` set, by the RunRequest of the run in the status.
 
         That run goes on if the new spec is of the same run (`is_same_run`) and no other rerun is requested. A run that
-        has pods goes on until they have ended: the next run of the same request can reuse what they paid for.
+        has pods goes on until these pods have ended, because the next run can reuse their results.
         """
         if self.requested_at != self.status.last_handled_requested_at:
             return self
@@ -96,12 +96,15 @@ class Compilation:
 
     @cached_property
     def spec(self) -> CompilationSpec | None:
-        """The parsed spec, or None if it is invalid; then `problems` says why."""
+        """Returns the parsed spec, or None if the spec is invalid. Then `problems` says why."""
         return None if self.problems else parse(self.given)
 
     @cached_property
     def problems(self) -> str:
-        """The errors in the spec, one clause each: the field, what is wrong, its current value."""
+        """Returns the errors in the spec.
+
+        Each error is a clause with the field, what is wrong, and the field's value.
+        """
         try:
             parse(self.given)
         except ValidationError as error:
@@ -111,7 +114,7 @@ class Compilation:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a Compilation. All its objects are made from this."""
+    """One execution of a Compilation. The operator makes all objects of the run from these values."""
 
     key: Key
     id: str
@@ -133,17 +136,17 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of a plan or work Job. Its labels, never its output, say which slice it computes.
+    """A pod of a plan or work Job. Its labels say which slice it computes; its output is not trusted to say that.
 
     Attributes:
-        held: it has the operator's finalizer.
-        started: its container runs or ran, so there may be output.
-        ended: it will print no more.
-        deleted_at: when its grace period ends, if it was deleted.
-        disrupted: Kubernetes ended it for a reason outside the pod.
-        allowance: what it may spend.
-        failure: how its container ended, for people.
-        commit: its commit record, if it left one.
+        held: the pod has the operator's finalizer.
+        started: the pod's container runs or has run, so there may be output.
+        ended: the pod will print no more.
+        deleted_at: when the grace period of a deleted pod ends; None if nobody has deleted the pod.
+        disrupted: Kubernetes ended the pod for a reason outside the pod.
+        allowance: what the pod may spend.
+        failure: how the container ended, for people.
+        commit: the commit record that the pod left; None if it left none.
     """
 
     name: str
@@ -170,25 +173,28 @@ class Pod:
 
     @property
     def account(self) -> str:
-        """Name of the journal's account for this pod's spending."""
+        """Returns the name of the journal's account for this pod's spending."""
         return f"{_account(self, self.job_uid, self.index)}-{self.uid}"
 
     @property
     def failed_on_its_own(self) -> bool:
-        """Whether this end uses up an attempt; its role says of what. A pod that hung does, whatever its exit code."""
+        """Whether the end of this pod uses up an attempt, of the plan or of the pod's cells.
+
+        If a plan hangs, its end uses up an attempt, whatever its exit code is.
+        """
         hung = ROLES[self.kind].retried is Retried.JOB and self.failure.startswith(OVERDUE)
         interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
         return self.ended and not (self.disrupted or self.deleted_at or interrupted)
 
     @property
     def ended_by_cell(self) -> bool:
-        """Whether its cells may have ended it: by a signal (out of memory included) or because they never finished."""
+        """Whether the pod's cells may have ended it, by a signal (such as out of memory) or by taking too long."""
         if self.commit is not None:
             return self.commit.reason == WorkerReason.CELL_TIMEOUT
         return self.failed_on_its_own and self.exit_code is not None
 
     def lost(self, now: datetime, after: float) -> bool:
-        """Whether it should have ended long ago: its node or its kubelet is gone."""
+        """Whether the pod should have ended long ago, so its node or its kubelet is gone."""
         return not self.ended and self.deleted_at is not None and now > self.deleted_at + timedelta(seconds=after)
 
 
@@ -197,11 +203,11 @@ class Job:
     """A plan or work Job.
 
     Attributes:
-        is_partial: a limit has ended the run, and this plan publishes the best program so far.
-        suspended: somebody has suspended it; it has no pods, or they are ending.
-        mounted: shards that its pods mount if they exist.
-        needed: shards without which none of its pods starts.
-        allowance: what each of its pods may spend.
+        is_partial: a limit has ended the run, and the Job's plan publishes the best program so far.
+        suspended: somebody has suspended the Job, so it has no pods, or its pods are ending.
+        mounted: names of shards that the Job's pods mount if the shards exist.
+        needed: names of shards without which none of the Job's pods starts.
+        allowance: what each of the Job's pods may spend.
     """
 
     name: str
@@ -218,15 +224,15 @@ class Job:
     needed: frozenset[str] = frozenset()
     allowance: Allowance = UNLIMITED
     finished: bool = False
-    """The Job controller will start no more pods. It may report this a minute after the last pod ended."""
+    """The Job controller will start no more pods. It may report this up to a minute after the last pod ended."""
 
     def account(self, index: int) -> str:
-        """The account of the pod with this index, while the pod's uid is unknown."""
+        """Returns the account of the pod with this index, while nobody knows the uid of that pod."""
         return _account(self, self.uid, index)
 
 
 def _account(of: Pod | Job, job_uid: str, index: int) -> str:
-    # A Job that is created again has the same name but another uid.
+    # A Job that somebody has created again has the same name and another uid.
     return f"{of.kind}-{of.round}-{of.attempt}-{index}-{job_uid}"
 
 
@@ -235,7 +241,7 @@ class AssignmentMap:
     """The ConfigMap that gives each pod of a work Job its slice.
 
     Attributes:
-        strikes: cell key -> how many earlier attempts failed on their own without a result for this cell.
+        strikes: key of a cell -> number of earlier attempts that ended on their own without a result for this cell.
     """
 
     name: str
@@ -249,7 +255,7 @@ class MapRef:
     """A ConfigMap of the operator, without its data.
 
     Attributes:
-        size: bytes of a shard, according to its annotation.
+        size: number of bytes of a shard, according to the ConfigMap's annotation.
     """
 
     name: str
@@ -263,12 +269,12 @@ class MapRef:
 
 @dataclass(frozen=True)
 class PublishedArtifact:
-    """The ConfigMap that has the artifact's name.
+    """The ConfigMap that has the artifact's name, whoever has written it.
 
     Attributes:
-        owner_uid: uid of its controller; "" if it has none.
-        partial: why it holds only the best program so far; "" if it holds the optimizer's winner.
-        foreign: another manager owns some of its data.
+        owner_uid: uid of the ConfigMap's controller; "" if it has none.
+        partial: why the ConfigMap holds only the best program so far; "" if it holds the optimizer's winner.
+        foreign: another manager owns some of the ConfigMap's data.
     """
 
     name: str
@@ -283,7 +289,7 @@ class PublishedArtifact:
 
 @dataclass(frozen=True)
 class NewPlan:
-    """The output of a completed plan: the round's tasks, and the records that close its planning."""
+    """The output of a completed plan: the tasks of its round, and the records that complete the plan."""
 
     round: int
     attempt: int
@@ -293,11 +299,12 @@ class NewPlan:
 
 @dataclass(frozen=True)
 class Harvest:
-    """Records that pods printed and the journal lacks.
+    """Records that pods have printed and that the journal lacks.
 
     Attributes:
-        results: round -> RESULT, CALL and BOOKED records.
-        settled: pods whose output was read to its end or is gone, so that no more records will come.
+        results: round -> RESULT, CALL, BOUND and BOOKED records.
+        settled: pods that will add no more records, because the operator has read their output to its end, or it is
+            gone.
     """
 
     results: Mapping[int, tuple[Framed, ...]] = field(default_factory=dict)
@@ -310,14 +317,15 @@ class World:
     """Everything on which a decision about one Compilation is based.
 
     Attributes:
-        run: None until the run's request is written.
+        run: None until the RunRequest is written.
         inputs: ConfigMaps that the spec names -> their keys; None if there is no such ConfigMap.
-        assignments: of the current run, by (round, attempt).
-        rejections: Job uid -> why the API server admits none of the Job's pods.
+        assignments: assignments of the current run, by (round, attempt).
+        rejections: uid of a Job -> why the API server admits none of the Job's pods.
         maps: the operator's ConfigMaps for this Compilation, of all runs.
-        earlier: other runs of the same request, oldest first.
+        earlier: ids of other runs with the same requested-at, oldest first.
         earlier_shards: the reusable results of those runs, while a run is under way.
-        superfluous: shards whose records are all in larger shards. Neither journal has them, and no pod mounts them.
+        superfluous: names of shards whose records are all in larger shards. They are in no journal, and no pod mounts
+            them.
     """
 
     compilation: Compilation

@@ -1,7 +1,7 @@
-"""The only reader of the cluster.
+"""Reads from the cluster what a pass needs.
 
 observer     reads everything of one Compilation for a pass
-objects      objects of the API server -> facts
-config_maps  the journal's ConfigMaps
-pod_logs     the output of pods
+objects      converts objects of the API server to facts
+config_maps  reads the journal's ConfigMaps
+pod_logs     reads the output of pods
 """

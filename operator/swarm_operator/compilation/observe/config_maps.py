@@ -1,6 +1,6 @@
-"""Reads each ConfigMap of the journal once, and caches it while it is in the cluster unchanged.
+"""Reads each ConfigMap of the journal once, and caches it as long as nobody changes it in the cluster.
 
-The cache may be lost at any time. It never is outdated: an entry is for one uid and resourceVersion.
+The cache may be lost at any time. It is never outdated, because each entry belongs to one uid and resourceVersion.
 """
 
 import asyncio
@@ -38,10 +38,10 @@ from swarm_wire.records import RecordKind
 log = logging.getLogger(__name__)
 
 MOST_STRIKES = 16 * 1024 * 1024
-"""Most bytes of an assignment's strikes, unpacked."""
+"""Most bytes of an assignment's strikes after decompression."""
 
 Content = Shard | AssignmentMap | RunRequest | frozenset[str] | None
-"""The parsed content of a ConfigMap by its kind, or the keys of a user's ConfigMap. None: it is unusable."""
+"""The parsed content of a ConfigMap of the operator, or the keys of a user's ConfigMap; None if it is unusable."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class MapReader:
         self._entries: dict[str, _Entry] = {}
 
     async def content(self, metadata: Object) -> Content:
-        """The content of the ConfigMap with this metadata."""
+        """Returns the content of the ConfigMap with this metadata."""
         name, uid, version = metadata["name"], metadata["uid"], metadata["resourceVersion"]
         entry = self._entries.get(name)
         if entry is None or (entry.uid, entry.resource_version) != (uid, version):
@@ -71,7 +71,7 @@ class MapReader:
         return entry.content
 
     async def keys(self, name: str) -> frozenset[str] | None:
-        """The keys of a user's ConfigMap; None if there is no such ConfigMap."""
+        """Returns the keys of a user's ConfigMap; None if there is no such ConfigMap."""
         found = await self._kube.get(CONFIG_MAPS, self._namespace, name, metadata_only=True)
         if found is None:
             self._entries.pop(name, None)
@@ -88,7 +88,7 @@ _UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowE
 
 
 def parse(found: Object) -> Content:
-    """The content of one of our ConfigMaps; None, with a warning in the log, if somebody altered it."""
+    """Returns the content of a ConfigMap. If somebody has altered it, logs a warning and returns None."""
     metadata = found["metadata"]
     kind = (metadata.get("labels") or {}).get(LABEL_KIND)
     try:

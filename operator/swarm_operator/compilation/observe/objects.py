@@ -1,4 +1,4 @@
-"""Converts API objects to facts. Pure. Does not trust what a pod or a user may have written into them."""
+"""Converts API objects to facts (pure). It does not trust what a pod or a user may have written into these objects."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -45,15 +45,15 @@ WAITING: Final[Mapping[str, Reason]] = {
     "CreateContainerError": Reason.POD_CANNOT_START,
     "RunContainerError": Reason.POD_CANNOT_START,
 }
-"""The kubelet's reasons for a wait that will not end by itself."""
+"""The kubelet's reasons for a wait that does not end by itself."""
 KILLED: Final = 137
-"""Exit code of a process that SIGKILL ended."""
+"""Exit code of a process that the signal SIGKILL ended."""
 OUT_OF_MEMORY: Final = "OOMKilled"
-"""The kubelet's reason, if it knows that memory was the cause."""
+"""The kubelet's reason for the end of a container, if it knows that memory was the cause."""
 NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
-"""The runtime's reasons for the end of a container in which no process was started."""
+"""The container runtime's reasons for the end of a container in which no process was started."""
 OVER: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
-"""Conditions of a Job that starts no more pods."""
+"""Types of conditions of a Job that starts no more pods."""
 
 
 def moment(text: str | None) -> datetime | None:
@@ -61,13 +61,13 @@ def moment(text: str | None) -> datetime | None:
 
 
 def own_key(found: Object) -> Key:
-    """The key of a Compilation."""
+    """Returns the key of a Compilation."""
     metadata = found["metadata"]
     return Key(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 def key_of(found: Object) -> Key | None:
-    """The Compilation to which an object belongs, according to the operator's labels and annotations."""
+    """Returns the key of an object's Compilation, according to the operator's labels and annotations on the object."""
     metadata = found.get("metadata") or {}
     uid = (metadata.get("labels") or {}).get(LABEL_UID)
     name = (metadata.get("annotations") or {}).get(ANNOTATION_COMPILATION)
@@ -95,7 +95,7 @@ def owned_by(metadata: Object, uid: str) -> bool:
 
 
 def job(found: Object) -> Job | None:
-    """None where the labels are not ours."""
+    """Converts a Job. Returns None if its labels are not the operator's."""
     metadata, status = found["metadata"], found.get("status") or {}
     labels = metadata.get("labels") or {}
     try:
@@ -124,7 +124,7 @@ def job(found: Object) -> Job | None:
 
 
 def _role(labels: Object) -> ObjectKind:
-    """Raises KeyError or ValueError where they name no role of a Job."""
+    """Returns the job role in the labels. Raises KeyError or ValueError if they name no job role."""
     role = ObjectKind(labels[LABEL_ROLE])
     if role not in ROLES:
         raise ValueError(f"{role} is no role of a Job")
@@ -132,7 +132,7 @@ def _role(labels: Object) -> ObjectKind:
 
 
 def _shards(spec: Object) -> Iterable[Object]:
-    """The ConfigMaps from which a Job's pods mount shards: only shards are mounted by projected volumes."""
+    """Returns the ConfigMaps whose shards a Job's pods mount. Only shards are mounted by projected volumes."""
     for volume in ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ():
         for source in (volume.get("projected") or {}).get("sources") or ():
             if "name" in (found := source.get("configMap") or {}):
@@ -140,7 +140,7 @@ def _shards(spec: Object) -> Iterable[Object]:
 
 
 def pod(found: Object) -> Pod:
-    """A pod that lacks the operator's labels belongs to no run; the operator releases it."""
+    """Converts a pod. A pod that lacks the operator's labels belongs to no run, and the operator releases it."""
     metadata, status = found["metadata"], found.get("status") or {}
     labels = metadata.get("labels") or {}
     container = _container(status)
@@ -161,7 +161,7 @@ def pod(found: Object) -> Pod:
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
         held=FINALIZER in (metadata.get("finalizers") or ()),
         started=bool(state.get("running") or ended) and ended.get("reason") not in NEVER_RAN,
-        # A container that ended is not started again; the pod's phase says so a second later.
+        # Kubernetes never starts an ended container again. The pod's phase changes up to a second after that end.
         ended=bool(ended) or phase in ("Succeeded", "Failed") or _never(found),
         deleted_at=moment(metadata.get("deletionTimestamp")),
         finished_at=moment(ended.get("finishedAt")) or _transition(conditions),
@@ -213,7 +213,7 @@ def map_ref(found: Object) -> MapRef:
 
 
 def artifact(found: Object) -> PublishedArtifact:
-    """The ConfigMap that has the artifact's name, from its metadata."""
+    """Returns the ConfigMap that has the artifact's name, from its metadata."""
     metadata = found["metadata"]
     owners = [owner.get("uid", "") for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
     return PublishedArtifact(
@@ -237,7 +237,7 @@ def _container(status: Object) -> Object:
 
 
 def _never(found: Object) -> bool:
-    """Whether a pod was deleted before it had a node: no scheduler will give it one."""
+    """Whether a pod was deleted before it had a node. No scheduler will give it a node any more."""
     placed = (found.get("spec") or {}).get("nodeName") or (found.get("status") or {}).get("phase") != "Pending"
     return "deletionTimestamp" in found["metadata"] and not placed
 
@@ -247,19 +247,22 @@ def _is(conditions: Iterable[Object], type_: str) -> bool:
 
 
 def _transition(conditions: Iterable[Object]) -> datetime | None:
-    """When a pod whose container never ran last changed; if it has ended, this is when."""
+    """Returns when a pod whose container never ran last changed. If the pod has ended, that was its end."""
     moments = [found for condition in conditions if (found := moment(condition.get("lastTransitionTime")))]
     return max(moments, default=None)
 
 
 def _resources(found: Object) -> Object:
-    """The resources of a pod's container, as the API server admitted it."""
+    """Returns the resources of a pod's container, as the API server admitted the pod."""
     containers = (found.get("spec") or {}).get("containers") or ()
     return next((each.get("resources") or {} for each in containers if each.get("name") == CONTAINER), {})
 
 
 def _failure(status: Object, ended: Object, resources: Object) -> str:
-    """How a pod ended: "OOMKilled (exit code 137)", "Evicted: ...". A kubelet may miss that memory was the cause."""
+    """Returns how a pod ended, such as "OOMKilled (exit code 137)".
+
+    A kubelet may not know that memory was the cause.
+    """
     if status.get("reason"):
         return f"{status['reason']}: {status.get('message') or ''}".rstrip(": ")
     if not ended:
@@ -274,7 +277,10 @@ def _failure(status: Object, ended: Object, resources: Object) -> str:
 
 
 def _memory(resources: Object) -> str:
-    """How much memory a pod had, and which field raises it. Without a limit, the node's memory is the limit."""
+    """Tells people how much memory a pod had, and which field raises it.
+
+    Without a limit, the node's memory is the limit.
+    """
     for field in ("limits", "requests"):
         if (given := (resources.get(field) or {}).get("memory")) is not None:
             return f"raise spec.swarm.resources.{field}.memory, which was {given}"

@@ -1,6 +1,6 @@
-"""The only reader of the cluster. It reads everything again for each pass.
+"""Reads everything of a Compilation from the cluster, again for each pass.
 
-ConfigMaps are listed without their content; their content is read once (`config_maps`).
+The observer lists ConfigMaps without their content. It reads the content of each ConfigMap once (see `config_maps`).
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Observer:
     """Reads one Compilation and all its objects.
 
     Args:
-        gate: bounds the whole operator's concurrent reads of pods' output.
+        gate: limits how many outputs of pods the whole operator reads at the same time.
     """
 
     def __init__(self, kube: Kube, key: Key, settings: Settings, gate: asyncio.Semaphore) -> None:
@@ -38,7 +38,7 @@ class Observer:
         self._logs = LogReader(kube, key, settings, gate)
 
     async def jobs(self) -> tuple[Job, ...]:
-        """The Jobs of all runs that are not being deleted, even if the Compilation is gone."""
+        """Returns the Jobs of all runs that are not being deleted, even if the Compilation is gone."""
         found = await self._kube.select(JOBS, self._key.namespace, labels=self._selector)
         ours = (item for item in found if objects.owned_by(item["metadata"], self._key.uid))
         return tuple(
@@ -48,32 +48,34 @@ class Observer:
         )
 
     async def pods(self) -> tuple[Pod, ...]:
-        """The pods of all runs, even if the Compilation is gone."""
+        """Returns the pods of all runs, even if the Compilation is gone."""
         found = await self._kube.select(PODS, self._key.namespace, labels=self._selector)
         return tuple(objects.pod(item) for item in found)
 
     async def is_gone(self) -> bool:
         """Whether the namespace has no Compilation with this uid, whatever its name.
 
-        Anybody can write a wrong name into a pod. And a single answer of the API server may be wrong.
+        This looks at all Compilations, because anybody can write a wrong name into a pod. And it asks the API server
+        again, because a single answer may be wrong.
         """
         try:
             found = await self._kube.select(COMPILATIONS, self._key.namespace, metadata_only=True)
         except errors.Vanished:
-            # The kind itself was deleted.
+            # Somebody has deleted the CRD, and all Compilations with it.
             return True
         return all(item["metadata"]["uid"] != self._key.uid for item in found)
 
     async def world(self, now: datetime) -> World | None:
-        """Reads the world; None if no Compilation has this name and uid.
+        """Reads everything for a World; returns None if no Compilation has this name and uid.
 
-        After each read, `interpret` says what to read next.
+        After each read, `interpret` says what the observer has to read next.
         """
         given = await self._kube.get(COMPILATIONS, self._key.namespace, self._key.name)
         if given is None or given["metadata"]["uid"] != self._key.uid:
             return None
-        # Jobs are read first, then pods, then the journal: the order in which they arise. So records that the journal
-        # lacks were missing when the pods were read, and the pods of a finished Job are complete but for released ones.
+        # Jobs are read first, then pods, then the journal, in the order in which they are created. So a record that the
+        # journal lacks was not yet written when the pods were read. And a finished Job has all its pods, except those
+        # that were already released.
         jobs = await self.jobs()
         pods = await self.pods()
         listed = await self._own_maps()
@@ -96,12 +98,12 @@ class Observer:
         return f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_UID}={self._key.uid}"
 
     async def _own_maps(self) -> dict[str, Object]:
-        """Our ConfigMaps of all runs by name, without their content."""
+        """Returns the operator's ConfigMaps of all runs by name, without their content."""
         found = await self._kube.select(CONFIG_MAPS, self._key.namespace, labels=self._selector, metadata_only=True)
         return {item["metadata"]["name"]: item for item in found if objects.owned_by(item["metadata"], self._key.uid)}
 
     async def _requests(self, listed: Mapping[str, Object], maps: Sequence[MapRef]) -> dict[str, RunRequest]:
-        """ConfigMap name -> the run's request in it, if it is readable."""
+        """Returns name of a ConfigMap -> the RunRequest in that ConfigMap, if the RunRequest is readable."""
         found = {}
         for ref in maps:
             if ref.kind == ObjectKind.RUN:
@@ -111,14 +113,14 @@ class Observer:
         return found
 
     async def _artifact(self, name: str | None) -> PublishedArtifact | None:
-        """The ConfigMap with the artifact's name."""
+        """Returns the ConfigMap that has the artifact's name."""
         if name is None:
             return None
         found = await self._kube.get(CONFIG_MAPS, self._key.namespace, name, metadata_only=True)
         return objects.artifact(found) if found else None
 
     async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
-        """Uid of a Job without pods -> the reason. The Job controller reports it in events only."""
+        """Returns why Jobs have no pods, by uid of the Job. The Job controller reports such a reason in events only."""
         with_pods = {pod.job_uid for pod in pods}
         told = {}
         for job in jobs:

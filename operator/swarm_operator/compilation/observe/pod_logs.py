@@ -1,4 +1,4 @@
-"""Reads pods' output: while they run, at once when they are deleted, and at their end."""
+"""Reads pods' output: while the pods run, as soon as they are deleted, and when they have ended."""
 
 import asyncio
 import logging
@@ -21,9 +21,12 @@ from swarm_operator.settings import MEBIBYTE, Settings
 log = logging.getLogger(__name__)
 
 READ_SECONDS: Final = 10.0
-"""Longest read unless it is the last chance, and how long a pass starts reads, so that a hanging node delays nobody."""
+"""Seconds that one read may take, except the last read of a pod, and for which a pass starts reads.
+
+So a node that hangs delays no other pod.
+"""
 PASS_BYTES: Final = 32 * MEBIBYTE
-"""After so many new bytes, a pass leaves the other pods to the next pass."""
+"""A pass that has read this many new bytes leaves the other pods to the next pass."""
 
 _parsing = threading.Lock()
 
@@ -41,12 +44,13 @@ class _Sitting:
 
 
 class LogReader:
-    """Reads the pods of one Compilation.
+    """Reads the output of one Compilation's pods.
 
-    Its state may be lost: a pod's output is then read once more than needed.
+    The state of the reader may be lost. Then it reads a pod's output once more than needed.
 
     Args:
-        gate: bounds the whole operator's concurrent reads. One Compilation gets half of them at most.
+        gate: limits how many outputs the whole operator reads at the same time. One Compilation gets half of them at
+            most.
     """
 
     def __init__(self, kube: Kube, key: Key, settings: Settings, gate: asyncio.Semaphore) -> None:
@@ -55,7 +59,7 @@ class LogReader:
         self._reads: dict[str, Reads] = {}
 
     async def read(self, pods: Iterable[Pod], journal: Journal, now: datetime) -> list[Output]:
-        """The outputs of pods whose next read is due. A lost pod always has an output, if only an empty one."""
+        """Returns the outputs of the pods whose next read is due. A lost pod has an output, too, which may be empty."""
         ours = [pod for pod in pods if is_open(pod, self._reads.get(pod.uid), journal)]
         known = {pod.uid for pod in ours}
         self._reads = {uid: reads for uid, reads in self._reads.items() if uid in known}
@@ -70,7 +74,7 @@ class LogReader:
         return not pod.lost(now, self._settings.lost_after), reads.failed if reads else 0
 
     async def _output(self, pod: Pod, journal: Journal, now: datetime, sitting: _Sitting) -> Output | None:
-        """One pod's output; None: it is read later."""
+        """Returns the output of one pod; None if a later pass has to read it."""
         if not pod.started and not pod.lost(now, self._settings.lost_after):
             return Output(pod, final=True)
         async with self._own_gate, self._gate:
@@ -80,7 +84,7 @@ class LogReader:
             if (whole := reads.known(pod)) is not None:
                 self._reads[pod.uid] = replace(reads, is_over=True)
                 return whole
-            # Stored before the read, so that a cancelled read counts, too.
+            # The read is counted before it begins, so that a cancelled read counts, too.
             self._reads[pod.uid] = reads
             is_last = reads.is_last(pod, now, self._settings)
             text = await self._text(pod, self._settings.log_timeout if is_last else READ_SECONDS)
@@ -93,7 +97,7 @@ class LogReader:
         return judged
 
     async def _text(self, pod: Pod, seconds: float) -> bytes | None:
-        """The pod's log; None if it is unreadable now, but perhaps not later."""
+        """Returns the pod's log; None if it is unreadable now, but perhaps readable later."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._kube.log(
@@ -105,6 +109,6 @@ class LogReader:
 
 
 def _transcribed(pod: Pod, text: bytes, nonce: str, journal: Journal) -> Output:
-    # One at a time, so that only one inflated output is in memory.
+    # The lock makes sure that only one inflated output is in memory.
     with _parsing:
         return transcribed(pod, text, nonce, journal)
