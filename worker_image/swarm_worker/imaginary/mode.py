@@ -44,7 +44,7 @@ class Imagination:
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str]) -> Self | None:
-        """Returns the environment's Imagination; None if it has none. Removes the variable, to hide it from the user."""
+        """Returns the environment's Imagination; None if it has none. Hides the variable from user code."""
         text = environment.pop(ENVIRONMENT, None)
         if text is None:
             return None
