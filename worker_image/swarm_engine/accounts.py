@@ -11,7 +11,7 @@ from swarm_wire.spending import Booked, Spending, Usage
 
 @dataclass
 class Accounts:
-    """One account for each pod.
+    """Holds one account for each pod of a run.
 
     An account has the spending that the pod announced last or, after the pod's end, the pod's final spending.
 

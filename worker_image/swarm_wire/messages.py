@@ -83,9 +83,9 @@ class Task(Message):
     digest: Digest
     kind: EffectKind
     payload: Digest
-    """Key of the blob with the pickled function and settings of the task."""
+    """Key of the BLOB record with the pickled function and settings of the task."""
     items: Digest | None = None
-    """Key of the blob with the pickled list of items. Waves over the same data share this blob."""
+    """Key of the BLOB record with the pickled list of items. Waves over the same data share this record."""
     cells: list[Cell] = Field(min_length=1)
     weight: int = Field(1, ge=1)
     """About how many runs of the program one cell of the task takes. A bootstrap runs the program many times."""
@@ -119,8 +119,8 @@ class Result(Message):
 class CallMade(Message):
     """Header of a CALL record: one finished LM call of a running cell, or of a plan.
 
-    The key identifies the request. A record without an answer only says that a model has answered in this run. The key
-    of such a record identifies the model's address.
+    The key identifies the LM request. A record without an answer only says that a model has answered in this run. The
+    key of such a record identifies the model's address.
     """
 
     key: Digest

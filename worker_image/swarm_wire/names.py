@@ -5,12 +5,12 @@ from pathlib import PurePosixPath
 from typing import Final
 
 SCHEMA_VERSION: Final = 1
-"""Version of everything in this package. A pod refuses to start if its request has another version."""
+"""Version of everything in this package. A pod refuses to start if its RunRequest has another version."""
 
 ENV_RUN_DIR: Final = "SWARM_RUN_DIR"
 """Folder that has REQUEST_FILE. In a pod it is RUN_DIR."""
 ENV_TASKS_DIR: Final = "SWARM_TASKS_DIR"
-"""Folder with the shards of tasks and blobs. In a pod it is TASKS_DIR.
+"""Folder with the shards of tasks and their pickled data. In a pod it is TASKS_DIR.
 
 A worker finds the tasks of its round there. A plan finds there the tasks of a round that a limit has ended early.
 """
@@ -125,7 +125,7 @@ class ExitCode(IntEnum):
     COMPILE_FAILED = 65
     """The optimizer itself raised an exception, as it would in stock DSPy."""
     SCHEMA_MISMATCH = 66
-    """The request has another SCHEMA_VERSION than this worker."""
+    """The RunRequest has another SCHEMA_VERSION than this worker."""
     DRIFT = 67
     """The program, its data or a task is not that of the journal."""
     INTERRUPTED = 75

@@ -34,7 +34,7 @@ class RecordTooLarge(ValueError):
 
 class RecordKind(StrEnum):
     BLOB = "blob"
-    """Header: {"key"}, the key by which tasks refer to this blob. Body: any bytes."""
+    """Header: {"key"}, by which tasks refer to this record. Body: pickled data that one or more tasks need."""
     TASK = "task"
     """Header: a messages.Task. No body."""
     RESULT = "result"

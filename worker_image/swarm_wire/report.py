@@ -159,7 +159,7 @@ class Report(Message):
     """Number of effects that the optimizer needed."""
     rounds: int = 0
     failed_cells: int = 0
-    """Needed cells whose program or metric raised an exception."""
+    """Number of cells that the optimizer needed, and whose program or metric raised an exception."""
     wasted: Waste = Waste()
     pruned: Pruned = Pruned()
     reused: Reused = Reused()

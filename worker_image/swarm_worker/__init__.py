@@ -1,9 +1,9 @@
-"""The worker: knows DSPy, never Kubernetes.
+"""The worker runs DSPy, and never talks to Kubernetes.
 
 pod/          plan and work, the processes that pods run
 replay/       makes a plan durable: hooks, effects, engine
 lookahead/    finds more work for a round
-journal/      results and LM calls that were paid for
+journal/      reads finished results and LM calls
 content/      names object graphs by their content, and carries them between processes
 determinism/  checks that a program does the same in every process
 client/       DSPy's LM client
@@ -17,13 +17,14 @@ from typing import Any
 
 
 def lm(name: str, otherwise: Any = None) -> Any:
-    """The dspy.LM that `spec.models` has under a name, for a program or metric: `swarm_worker.lm("judge")`.
+    """Returns the dspy.LM that `spec.models` has under a name. A program or metric calls `swarm_worker.lm("judge")`.
 
-    A run always has student, teacher, prompt and extraction; those that the spec omits are the student. Outside of a
-    run, for example in plain DSPy with the compiled program, the LM is `otherwise`, or else that of `dspy.configure`.
+    A run always has the names student, teacher, prompt and extraction. A name that the spec omits means the student.
+    Outside of a run, for example in plain DSPy, the function returns `otherwise`. If `otherwise` is None, it returns
+    the LM of `dspy.configure`.
 
-    Raises BadInput, which ends the run, if the spec has no such name. Outside of a run, raises LookupError if there is
-    no LM.
+    In a run, raises BadInput if the spec has no model of that name; the run then ends. Outside of a run, raises
+    LookupError if there is no LM.
     """
     from swarm_worker.user import roles
 

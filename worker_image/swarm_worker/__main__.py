@@ -1,4 +1,4 @@
-"""`python -m swarm_worker plan | work | run | estimate | pack`; and `twin`, which a plan starts."""
+"""The command `python -m swarm_worker plan | work | run | estimate | pack`. Plans start its subcommand `twin`."""
 
 import argparse
 import sys
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Version(argparse.Action):
-    """Looks up versions only on demand, because a pod's start is part of every round."""
+    """Looks up the versions only for `--version`, because the look-up would delay the start of every pod."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import PackageNotFoundError, version

@@ -1,19 +1,19 @@
-"""Errors that end a process: each has the exit code and the reason that the process ends with.
+"""Errors that end a process. Each class has the exit code and the reason with which the process ends.
 
 SwarmError
 ├── BadInput            the user's program, metric, data or spec is wrong; BAD_INPUT
 ├── CompileFailed       the optimizer raised an exception, as in stock DSPy; COMPILE_FAILED
 ├── SchemaMismatch      operator and worker use different versions of the contract; SCHEMA_MISMATCH
-├── Drift               program or task differs from the one of the journal; DRIFT
+├── Drift               program, data or task differs from what the journal was made with; DRIFT
 ├── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
 ├── InfrastructureFailed  neither the user's code nor a model's answer is at fault: never a score; FAILED, as above
 ├── StorageFailed       the depot cannot be read or written; FAILED, as above
 ├── LimiterUnreachable  no limiter allows further requests; FAILED, as above
-├── CellTimeout         a cell does not end; FAILED, it is retried, in the end alone
+├── CellTimeout         a cell takes longer than limits.cellSeconds; FAILED, another attempt runs it again
 ├── NoMoreCalls         another call is not allowed; INTERRUPTED, another attempt goes on
 │   ├── AllowanceSpent  it might cost more than this pod may spend
 │   └── Stopping        the process received SIGTERM
-└── OutputFull          no more can safely be printed; INTERRUPTED, another attempt goes on
+└── OutputFull          the process printed as much as can safely be read back; INTERRUPTED, another attempt goes on
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from swarm_worker.exceptions import describe
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and its chain of causes: DSPy or a program may have replaced the original exception."""
+    """Yields an exception and its causes, because DSPy or a program may have wrapped the original exception."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -35,11 +35,11 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 class SwarmError(Exception):
-    """Ends a plan or worker process.
+    """An error that ends a plan or worker process.
 
     Attributes:
         exit_code: the process's exit code.
-        reason: a documented CamelCase word, which becomes the reason of a condition.
+        reason: a documented CamelCase word, which becomes the reason of the Compilation's condition.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""Describes exceptions of the user's code to people: the error and its place."""
+"""Describes exceptions of the user's code for people: the error, and the line of code that raised it."""
 
 import sys
 import traceback
@@ -11,26 +11,29 @@ from swarm_wire.words import printable
 from swarm_worker.modules import is_users_file
 
 _RAISED = "swarm_raised"
-"""Attribute with the `Raised` of an exception that comes from another process."""
+"""Name of the attribute in which an exception carries its `Raised` to other processes."""
 TEXT, ANSWER, TRACEBACK = 300, 500, 3_000
-"""Characters kept of an exception's text, a model's answer, a traceback: thousands of examples may fail."""
+"""How many characters a `Raised` keeps of an exception's text, a model's answer and a traceback. Thousands of examples
+may fail, so a run cannot keep everything.
+"""
 FRAMES = 20
-"""The innermost frames kept of a traceback."""
+"""How many of a traceback's innermost frames a `Raised` keeps."""
 
 
 class ProcessEnded(Exception):
-    """The error of an example whose program or metric ended its process: by memory, a signal, or by never ending. It
-    would have ended stock DSPy, too.
+    """The error of an example that ended each process that ran it.
+
+    Its program or metric took too much memory, caused a signal, or never returned. It would have ended stock DSPy, too.
     """
 
 
 class Carried(Exception):
-    """Replaces an exception that cannot travel.
+    """Replaces an exception that cannot be pickled for another process.
 
     Args:
         text: the exception's text.
         kind: the name of its class.
-        answer: the model's answer that DSPy could not read, if that was the cause.
+        answer: the model's answer, if DSPy raised the exception because it could not read that answer.
     """
 
     def __init__(self, text: str, kind: str, answer: str | None) -> None:
@@ -47,8 +50,8 @@ class Raised:
 
     Attributes:
         kind: the name of its class.
-        place: the innermost line of user code, as "file, line n"; empty if there is none.
-        answer: the beginning of the model's answer that DSPy could not read, if that was the cause.
+        place: the innermost line of user code, as "file, line n"; empty if no user code is in the traceback.
+        answer: the beginning of the model's answer, if DSPy raised the exception because it could not read that answer.
         traceback: the traceback from the first line of user code on.
     """
 
@@ -79,12 +82,12 @@ class Raised:
         )
 
     def mark(self, error: BaseException) -> None:
-        """Attaches this description to the exception, also for other processes."""
+        """Attaches this description to an exception, which then carries it to other processes."""
         setattr(error, _RAISED, self)
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback as Python prints it, without the frames before the first of user code."""
+    """The traceback as Python prints it, from the first frame of user code on."""
     told = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = told
     while part is not None:
@@ -101,19 +104,21 @@ def kind_of(error: BaseException) -> str:
 
 
 def unread_answer(error: BaseException) -> str | None:
-    """The model's answer that DSPy's adapter could not read, if that caused the exception."""
+    """Returns the model's answer, if DSPy's adapter raised the exception because it could not read that answer."""
     found = error.answer if isinstance(error, Carried) else getattr(error, "lm_response", None)
     return found if isinstance(found, str) else None
 
 
 def describe(error: BaseException) -> str:
-    """One line with type, text, and the place if it is known."""
+    """Returns the exception's class, its text and the line of code that raised it, as one line of text."""
     text, place = error.msg if isinstance(error, SyntaxError) else str(error), location(error)
     return f"{kind_of(error)}: {text} ({place})" if place else f"{kind_of(error)}: {text}"
 
 
 def location(error: BaseException) -> str:
-    """The innermost line of user code, or else of a library, as "file, line n"; empty if unknown."""
+    """Returns the innermost line of user code in an exception's traceback, as "file, line n". If the traceback has no
+    user code, it is the innermost line of all. It is empty without a traceback.
+    """
     if isinstance(known := getattr(error, _RAISED, None), Raised):
         return known.place
     if found := _users_place(error):

@@ -1,4 +1,4 @@
-"""Forks this process to look ahead: a fork has no effect except the messages that it sends."""
+"""Forks this process, for lookahead and for the rehearsal. A fork affects its parent only by its messages."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 @dataclass(frozen=True)
 class Child:
-    """A fork, as its parent sees it."""
+    """The parent's access to a fork."""
 
     connection: Connection
     pid: int
@@ -32,15 +32,16 @@ class Child:
 
 
 def fork(*, duplex: bool) -> "Child | Connection":
-    """Forks this process, from its main thread.
+    """Forks this process. Only its main thread may call this.
 
-    The fork's output is discarded. SIGTERM ends the fork at once, so that it prints no commit as this process would.
+    The fork's output is discarded. SIGTERM ends the fork at once, because the handler that it inherits would write a
+    commit record.
 
     Args:
-        duplex: whether the fork also reads.
+        duplex: whether the fork also reads from the pipe.
 
     Returns:
-        In the parent: the fork. In the fork: its end of the pipe.
+        In the parent, the `Child`. In the fork, its end of the pipe.
     """
     ours, theirs = Pipe(duplex)
     sys.stdout.flush()
@@ -62,7 +63,7 @@ def fork(*, duplex: bool) -> "Child | Connection":
 
 
 def end_with_reader(pipe: int, code: int) -> None:
-    """Makes this process end as soon as the pipe has no reader."""
+    """Starts a thread that ends this process as soon as no process reads from the pipe any more."""
 
     def wait() -> NoReturn:
         poll = select.poll()
@@ -76,20 +77,23 @@ def end_with_reader(pipe: int, code: int) -> None:
 def leave_connections() -> None:
     """Replaces every socket that this fork has inherited by a closed one.
 
-    A client that finds its connection closed opens a new one. Messages of a fork on a shared connection would confuse
-    the parent.
+    A fork shares its parent's connections, and its messages on them would confuse the parent. A client that finds its
+    connection closed opens a new one.
     """
     closed, other = socket.socketpair()
     other.close()
     for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
-        with contextlib.suppress(OSError):  # the descriptor of the folder itself is closed by now
+        with contextlib.suppress(OSError):  # iterdir's own descriptor is closed by now
             if stat.S_ISSOCK(os.fstat(number).st_mode) and number != closed.fileno():
                 os.dup2(closed.fileno(), number, inheritable=False)
     closed.detach()
 
 
 def restart_batching() -> None:
-    """Restarts the thread of each `Unbatchify` in every later fork: `dspy.retrievers.Embeddings` waits for it."""
+    """Makes every later fork restart the thread of each `Unbatchify`.
+
+    `dspy.retrievers.Embeddings` waits for that thread, and a fork has no copy of it.
+    """
     from dspy.utils.unbatchify import Unbatchify
 
     live: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -102,7 +106,7 @@ def restart_batching() -> None:
     def restart() -> None:
         for batching in list(live):
             if not batching.stop_event.is_set():
-                # New ones, because the parent's thread may have held the locks of the old ones.
+                # The parent's thread may have held the locks of the old queue and event, so the fork makes new ones.
                 batching.input_queue, batching.stop_event = Queue(), threading.Event()
                 batching.worker_thread = threading.Thread(target=batching._worker, daemon=True)
                 batching.worker_thread.start()

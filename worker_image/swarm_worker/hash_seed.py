@@ -14,6 +14,6 @@ def hash_seed(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def adopt() -> None:
-    """Restarts this process if its hash seed is not fixed, because Python reads the seed only at the start."""
+    """Restarts this process with a fixed hash seed if it has none, because Python reads the seed only at its start."""
     if not os.environ.get(VARIABLE, "").isdecimal():
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, VARIABLE: str(hash_seed())})

@@ -1,4 +1,4 @@
-"""Distinguishes user code from libraries and this package: it is neither installed nor ours."""
+"""Distinguishes user code from other code. User code belongs neither to an installed package nor to dspy-swarm."""
 
 import ast
 import os
@@ -16,11 +16,11 @@ _OUR_FOLDERS = tuple(os.path.join(Path(__file__).parents[1], name, "") for name 
 _INSTALLED = tuple(
     os.path.join(place, "")  # noqa: PTH118
     for name, path in sysconfig.get_paths().items()
-    if name != "data"  # the prefix itself
+    if name != "data"  # "data" is the prefix itself, and a user's files may be below it
     for place in (path, os.path.realpath(path))
 )
 _PACKAGES = ("/site-packages/", "/dist-packages/")
-"""Also matches packages of other environments, which PYTHONPATH may name."""
+"""Folders of installed packages, also in other environments that PYTHONPATH names."""
 
 
 def users_modules() -> Iterator[tuple[str, ModuleType]]:
@@ -29,15 +29,16 @@ def users_modules() -> Iterator[tuple[str, ModuleType]]:
 
 
 def is_users(name: str) -> bool:
-    """Whether the module of that name comes from a user's file."""
+    """Whether the module of this name is user code."""
     file = getattr(sys.modules.get(name), "__file__", None)
     return bool(file and _is_users_module(name, file))
 
 
 def users_files() -> dict[str, Path]:
-    """Name -> file of the user's modules: those imported by now, and those that their import statements name.
+    """The files of the user's modules by name: modules that are imported by now, and modules that their imports name.
 
-    A function may import a module only when it is called. Imports with names made at run time are not found.
+    Import statements within functions count, too, because a later call may run them. A module that `importlib` loads by
+    a name made at run time is not found.
     """
     found: dict[str, Path] = {}
     todo = [(name, str(module.__file__)) for name, module in users_modules()]
@@ -50,7 +51,7 @@ def users_files() -> dict[str, Path]:
 
 
 def is_users_file(file: str) -> bool:
-    """Whether code of this file is the user's. Code without a file, as `exec` runs it, counts as the user's."""
+    """Whether this file is user code. Code without a file, such as code that `exec` runs, counts as user code."""
     return not (is_library(file) or file.startswith(_OUR_FOLDERS))
 
 
@@ -64,7 +65,7 @@ def _is_users_module(name: str, file: str) -> bool:
 
 
 def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:
-    """Name and file of each module that this module's import statements may mean, and of its packages."""
+    """Name and file of each module that this module's import statements may mean, and of the packages around it."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     try:
         tree = ast.parse(file.read_bytes())
@@ -75,14 +76,17 @@ def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:
             for alias in node.names:
                 yield from _located(alias.name)
         elif isinstance(node, ast.ImportFrom):
-            with suppress(ImportError):  # a relative import that leaves its package would fail
+            with suppress(ImportError):  # raised for a relative import that leaves its package
                 base = resolve_name("." * node.level + (node.module or ""), package)
                 for alias in node.names:
                     yield from _located(f"{base}.{alias.name}")
 
 
 def _located(name: str) -> Iterator[tuple[str, str]]:
-    """A module and its packages, as far as they exist. `importlib.util.find_spec` would import the packages."""
+    """Name and file of a module and of the packages around it, as far as these exist.
+
+    The function avoids `importlib.util.find_spec`, which would import the packages.
+    """
     places: Sequence[str] | None = None
     for count, _ in enumerate(name.split("."), 1):
         spec = PathFinder.find_spec(name.rsplit(".", name.count(".") + 1 - count)[0], places)

@@ -72,7 +72,7 @@ class Features(NamedTuple):
 
 
 class Lexicon:
-    """Knows how telling each feature is, learnt from labelled texts. A feature of few labels is most telling.
+    """Learns from labelled texts how telling each feature is. A feature of few labels is most telling.
 
     Args:
         texts: pairs of (label, text).

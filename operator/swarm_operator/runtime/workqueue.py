@@ -26,7 +26,9 @@ class _Failures:
 
 
 class Schedule(Generic[K]):
-    """Holds keys, and when the next pass over each key is due. A key woken during its pass gets another pass after it.
+    """Knows when the next pass over each key is due. A key identifies one object, such as a Compilation.
+
+    A key that is woken during its pass gets another pass afterwards.
 
     Args:
         work: makes one pass; returns the seconds until the next pass, or None if only `wake` starts the next pass.

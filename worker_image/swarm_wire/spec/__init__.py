@@ -1,7 +1,8 @@
 """What a user writes in a DSPyCompilation. The CRD's schema is generated from these models.
 
 They are a part of the contract because operator, pods and local driver all read them. The operator reads a spec from
-the cluster, a pod from its request, and the local driver from a YAML file. `kubectl explain` shows their descriptions.
+the cluster, a pod from the RunRequest, and the local driver from a YAML file. `kubectl explain` shows their
+descriptions.
 
     compilation   the whole spec
     program       the program, its metric, and the source of their files

@@ -1,6 +1,6 @@
-"""Turns an LM client's errors, above all about API keys, into messages in terms of the spec.
+"""Turns errors of an LM client into messages that name fields of the spec. Most are about API keys.
 
-The client's own advice names its parameters, and variables that the spec's models need not have.
+The client's own advice names its parameters, and environment variables that a spec may not use.
 """
 
 import re
@@ -11,11 +11,11 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.words import sentence
 
 _ADVICE = "To fix:"
-"""The text in front of the advice of DSPy's client."""
+"""The text with which the advice of DSPy's LM client begins."""
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)*_(KEY|TOKEN)\b")
 
 _roles: dict[str, dict[str, bool]] = {}
-"""Model -> role with this model -> whether the spec names a key for the role."""
+"""For each model, the roles that have it, and whether the spec names an API key for the role."""
 
 
 def install(spec: CompilationSpec) -> None:
@@ -26,7 +26,7 @@ def install(spec: CompilationSpec) -> None:
 
 
 def said(error: BaseException) -> str:
-    """A client's message in one line, without its advice."""
+    """Returns an LM client's message in one line, without its advice."""
     return " ".join(str(error).partition(_ADVICE)[0].split())
 
 
@@ -36,7 +36,7 @@ def names_key(error: BaseException) -> bool:
 
 
 def missing_key(error: BaseException) -> str:
-    """The message if an LM call was not made for lack of a key."""
+    """Returns the message for an LM call that was not made because it has no API key."""
     if roles := _of(error):
         return (
             f"model {_model(error)!r} has no API key: write {_fields(roles)}, or set the provider's own variable by "
@@ -49,7 +49,7 @@ def missing_key(error: BaseException) -> str:
 
 
 def refused_key(error: BaseException) -> str:
-    """The message if the provider refuses a key."""
+    """Returns the message for an API key that the provider refuses."""
     why, roles = f"the provider refuses the API key: {sentence(said(error))}", _of(error)
     if named := [role for role, has_key in roles.items() if has_key]:
         variables = " or ".join(map(api_key_env, named))
@@ -63,7 +63,7 @@ def refused_key(error: BaseException) -> str:
 
 
 def _model(error: BaseException) -> str | None:
-    """The model of a DSPy error, as the spec writes it."""
+    """Returns the model that an error of DSPy's names, as the spec writes it."""
     model, provider = getattr(error, "model", None), getattr(error, "provider", None)
     # LiteLLM separates provider and model.
     return next((name for name in (model, f"{provider}/{model}") if name in _roles), model)

@@ -22,16 +22,17 @@ from swarm_worker.errors import causes
 
 HTTP_ERROR = 400
 NO_QUOTA = "insufficient_quota"
-"""OpenAI's code for an exhausted account. DSPy 3.3 takes it for a rate limit, because both have the same status."""
+"""OpenAI's code for an exhausted account. DSPy 3.3 takes it for a rate limit, which has the same HTTP status.
+"""
 _REFUSALS = LMAuthError, LMBillingError, LMInvalidRequestError, LMRateLimitError, LMServerError
 ENDPOINT = ("api_base", "base_url")
 ADDRESS = ("api_key", *ENDPOINT)
-"""Parameters with a request's address and sender, which are not part of its content."""
+"""Parameters that say where a request goes and who sends it. They are no part of the request's content."""
 
 
 @dataclass(frozen=True)
 class LMCall:
-    """An LM call that is about to be made. Can be pickled.
+    """An LM call that is about to be made. It can be pickled.
 
     Attributes:
         content: the model, the messages, and every parameter except the address.
@@ -66,14 +67,14 @@ class Completion:
 
 
 def endpoint(parameters: Mapping[str, Any]) -> str | None:
-    """The endpoint in a call's parameters."""
+    """The endpoint in a call's parameters; None if they name none."""
     return next((parameters[name] for name in ENDPOINT if parameters.get(name)), None)
 
 
 Make = Step[Any]
-"""Makes an LM call as stock DSPy does. Its result is the client's answer, which can be journaled."""
+"""A step that makes an LM call as stock DSPy does. Its result is the client's answer, which can be journaled."""
 Around = Callable[[Any, LMCall, Make], Flow[Any]]
-"""(LM, call, make) -> answer."""
+"""Takes an LM, a call, and the step that makes the call. Returns a flow that gives the answer."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class TooManyRequests(Exception):
 
 
 def is_refusal(error: Exception, raised: Exception) -> bool:
-    """See Client.
+    """Implements `Client.is_refusal`.
 
     Args:
         error: DSPy's exception.
@@ -127,7 +128,7 @@ def is_made_up(error: Exception) -> bool:
     found = [*causes(error)]
     if not any(type(cause).__module__.startswith("litellm.") for cause in found):
         return False
-    from httpx import HTTPStatusError, TransportError  # LiteLLM has imported httpx; at the top it would slow the start
+    from httpx import HTTPStatusError, TransportError  # LiteLLM has imported it; at the top, it would slow the start
 
     # Both errors are there if LiteLLM itself has sent the request again.
     was_cut = any(isinstance(cause, TransportError) for cause in found)
@@ -136,7 +137,7 @@ def is_made_up(error: Exception) -> bool:
 
 @contextmanager
 def objections(*errors: type[Exception]) -> Iterator[None]:
-    """Within the block, turns these errors into TooManyRequests, or LMBillingError if waiting does not help."""
+    """Within the block, turns these errors into TooManyRequests, or into LMBillingError if the account is exhausted."""
     try:
         yield
     except errors as error:
@@ -157,12 +158,12 @@ def as_raised() -> Iterator[None]:
 
 
 Send = Step[Usage]
-"""Sends a request; its result is the usage. Raises TooManyRequests, or the client's exception."""
+"""A step that sends a request. Its result is the usage. It raises TooManyRequests, or the client's exception."""
 RequestAround = Callable[[Request, Send], Flow[None]]
 
 
 class Client(Protocol):
-    """A version of DSPy's LM client: a module with these functions."""
+    """One version of DSPy's LM client. It is a module with these functions."""
 
     def intercept(self, around: Around) -> Callable[[], None]:
         """Passes every LM call of this process through `around`; the latest interception is the outermost.
@@ -171,30 +172,30 @@ class Client(Protocol):
         """
 
     def intercept_requests(self, around: RequestAround) -> Callable[[], None]:
-        """Passes every request of this process through `around`; the latest interception is the outermost. A call of a
-        user's class that sends requests itself counts as one request.
+        """Passes every request of this process through `around`; the latest interception is the outermost.
 
-        `around` sends the request, once or several times. The client raises its exceptions as its own. Returns a
-        function that removes the interception.
+        `around` sends the request, once or several times. DSPy's client raises exceptions of `around` as its own. If a
+        user's class sends requests itself, each call of it counts as one request. Returns a function that removes the
+        interception.
         """
 
     def is_refusal(self, error: Exception) -> bool:
         """Whether the provider refused a request. After any other error, it may have answered the request."""
 
     def needs_litellm(self, lm: Any) -> bool:
-        """Whether the LM's parameters show that LiteLLM makes its calls. A call's content may require it, too."""
+        """Whether the LM's parameters show that LiteLLM makes its calls. A call's content may need LiteLLM, too."""
 
     def maker(self) -> Callable[[Any, LMCall], Make]:
-        """The present way of making LM calls, without later interceptions."""
+        """Returns the function that makes LM calls now. Later interceptions do not change it."""
 
     def others(self) -> Sequence[Any]:
         """Client classes whose calls are not intercepted."""
 
     def note(self, messages: list[dict[str, Any]], name: str, value: Any) -> None:
-        """Adds a value to the first message that an adapter made; the call's content has it, too."""
+        """Adds a value to the first message that an adapter made. The content of the LM call then has it, too."""
 
     def usage(self, answer: Any) -> Usage:
-        """The usage of an LM call; none if DSPy's own cache answered."""
+        """The usage of an LM call. It is zero if DSPy's own cache answered."""
 
     def answer(self, lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Any:
-        """The client's answer with these completions, to a request of so many prompt tokens."""
+        """Makes an answer of the client with these completions. Its request has `prompt_tokens` tokens."""

@@ -1,10 +1,11 @@
 """The LM client of DSPy 3.3.
 
 Every LM call goes through `BaseLM.__call__` or `acall` to the `forward` of the LM's class. In `dspy.LM.forward`,
-LiteLLM makes the requests and retries them; if requests are intercepted, this module retries instead. The requests of
-a class with its own `forward` cannot be observed, so each of its calls counts as one request.
+LiteLLM makes the requests and retries them. When requests are intercepted, this module retries instead of LiteLLM. If
+an LM's class has its own `forward`, its requests cannot be observed, so each call counts as one request.
 
-Only DSPy's usage tracker receives a call's cost. So each call gets its own tracker, whose entries go into the answer.
+DSPy 3.3 reports a call's usage only to a usage tracker. So each call gets its own tracker, and the tracker's entries go
+into the answer.
 """
 
 import copy
@@ -37,7 +38,7 @@ from swarm_worker.client.flow import Flow, Step, arun, pause, run
 
 _ASKED = "prompt", "messages", "request"
 LONGEST_DELAY = 60
-"""Longest pause between two requests of a call, in seconds. The pauses double until then, as in DSPy 3.4."""
+"""Longest pause between two requests of a call, in seconds. The pauses double up to this length, as in DSPy 3.4."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def intercept(around: Around) -> Callable[[], None]:
         call = _call(lm, items, named)
         return _given(lm, (yield from around(lm, call, make(lm, call))))
 
-    # Callbacks receive the argument names, so they are the same as in stock DSPy.
+    # Callbacks receive the argument names, so the names are the same as in stock DSPy.
     def call(
         self: Any, *items: Any, prompt: Any = None, messages: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
@@ -103,7 +104,7 @@ def intercept_requests(around: RequestAround) -> Callable[[], None]:
         return await arun(forwarding(self, {"prompt": prompt, "messages": messages, **kwargs}))
 
     def own(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
-        """Treats each call of a class with its own `forward` as a request."""
+        """Treats each call of an LM whose class has its own `forward` as one request."""
 
         def asking(method: str) -> Flow[Any]:
             if getattr(type(lm), method) is getattr(dspy.LM, method):
@@ -158,7 +159,7 @@ def _request(lm: Any, named: dict[str, Any]) -> Request:
 
 
 def _used(answer: Any) -> Usage:
-    """The usage of a request; none if DSPy's cache answered."""
+    """The usage of a request. It is zero if DSPy's cache answered."""
     if getattr(answer, "cache_hit", False):
         return Usage()
     told = getattr(answer, "usage", None)
@@ -167,7 +168,7 @@ def _used(answer: Any) -> Usage:
 
 
 def maker() -> Callable[[Any, LMCall], Make]:
-    # Without callbacks, which the interception calls already.
+    # `__wrapped__` is the method without callbacks, because the interception calls these already.
     inner, async_inner = dspy.BaseLM.__call__.__wrapped__, dspy.BaseLM.acall.__wrapped__
 
     def making(lm: Any, call: LMCall) -> Flow[Answer]:
@@ -188,7 +189,7 @@ def _tracked() -> Iterator[Any]:
 
 def _answer(call: LMCall, outputs: Any, tracker: Any) -> Answer:
     told = [entry for entries in tracker.usage_data.values() for entry in entries]
-    # A class of the user's own need not report its usage.
+    # A user's class may report no usage. Then an uncached call counts as one request.
     return Answer(outputs, told if told or call.cached else [{}])
 
 
@@ -217,7 +218,7 @@ def _call(lm: Any, items: Any, named: dict[str, Any]) -> LMCall:
 
 
 _notes: dict[str, dict[str, Any]] = {}
-"""Notes by the messages' contents, which are all that DSPy keeps when it rebuilds an adapter's messages."""
+"""The values of `note`, by the contents of the messages: DSPy keeps only these when it rebuilds the messages."""
 
 
 def others() -> Sequence[Any]:
@@ -234,7 +235,7 @@ def _noted(messages: list[Any]) -> list[Any]:
 
 
 def _native(call: LMCall) -> Any:
-    """The client's arguments for the call. Restores the notes of a call from another process."""
+    """Returns the client's arguments for the call. Restores the values of `note` for a call from another process."""
     items, given = call.native
     if given["messages"] and (first := call.content["messages"][0]) is not given["messages"][0]:
         notes = {name: value for name, value in first.items() if name not in given["messages"][0]}
@@ -256,7 +257,7 @@ def usage(answer: Answer) -> Usage:
 
 
 def answer(lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Answer:
-    """The answer with these completions, as of one request."""
+    """Makes an answer with these completions, as if one request had given them all."""
     told = {"prompt_tokens": prompt_tokens, "completion_tokens": sum(completion.tokens for completion in completions)}
     return Answer([_output(completion) for completion in completions], [told])
 

@@ -1,5 +1,7 @@
-"""The LM client of DSPy 3.4. For every class of LM, `dspy.clients.execution.execute` or `aexecute` makes the calls, and
-`_attempt` or `_aattempt` makes each of their requests.
+"""The LM client of DSPy 3.4.
+
+In `dspy.clients.execution`, `execute` or `aexecute` makes the calls of every LM. `_attempt` or `_aattempt` makes each
+request of a call.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,7 +94,7 @@ def needs_litellm(lm: Any) -> bool:
 
 
 def _request(lm: Any, call: Any, canonical: Any) -> Request:
-    """The request of a call. In the client's own types (`canonical`), it always asks for one completion."""
+    """Returns the request of a call. One in the client's own types (`canonical`) asks for one completion."""
     count = call.n if canonical is None else 1
     return Request(lm, endpoint({**lm.kwargs, **call.kwargs}), count, lambda: _call(lm, call))
 
@@ -132,7 +134,7 @@ def usage(answer: Any) -> Usage:
 
 
 def answer(lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Any:
-    """The answer with these completions, each as of its own request."""
+    """Makes an answer with these completions, as if each came from its own request."""
     results = [
         CallResult.native(
             Response(

@@ -64,7 +64,7 @@ def run(flow: Flow[T]) -> T:
 
 
 async def arun(flow: Flow[T]) -> T:
-    """Runs a flow in an event loop; otherwise as `run`."""
+    """Runs a flow in an event loop. Returns or raises as the flow does."""
     came, raised = None, None
     try:
         while not isinstance(step := _next(flow, came, raised), _Returned):

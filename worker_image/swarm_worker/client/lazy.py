@@ -1,9 +1,9 @@
-"""Makes LiteLLM's late import safe: DSPy imports it when the first call needs it, in any thread.
+"""Makes LiteLLM's import safe for threads. DSPy imports LiteLLM when the first call needs it, in any thread.
 
-DSPy 3.3 makes every call by LiteLLM. DSPy 3.4 uses it for calls that its own client cannot make: other providers,
-audio, files, unknown parameters. If another thread is importing LiteLLM at that moment, DSPy gets the half-imported
-module (`dspy.utils.lazy_import.require` looks into `sys.modules`), and the call fails. DSPy locks only its own imports,
-and others exist: reading one of LiteLLM's answers begins one.
+DSPy 3.3 makes every call with LiteLLM. DSPy 3.4 uses LiteLLM for calls that its own client cannot make: other
+providers, audio, files, unknown parameters. If another thread is importing LiteLLM at that moment, the call fails,
+because `dspy.utils.lazy_import.require` takes the half-imported module from `sys.modules`. DSPy locks only its own
+imports. But other code imports LiteLLM, too: for example, reading an answer of LiteLLM's from the journal.
 """
 
 import functools
@@ -39,8 +39,8 @@ def import_for(lms: Iterable[Any]) -> None:
     """Imports LiteLLM if calls of one of these LMs need it.
 
     Raises:
-        BadInput: it is not installed.
-        InfrastructureFailed: it cannot be imported.
+        BadInput: LiteLLM, or a package that it needs, is not installed.
+        InfrastructureFailed: LiteLLM cannot be imported.
     """
     if any(map(client().needs_litellm, lms)):
         try:

@@ -1,10 +1,11 @@
 """Ends a run at once for errors that another attempt would meet again.
 
-A model ends the run if it is unreachable, unknown to its provider, or has all its requests refused. This holds until
-its first answer in the run. Later errors are as in stock DSPy, or retried, so that a restarting provider ends no long
-run. A missing package, or an identity that Google does not know, always ends the run.
+Before its first answer in the run, a model ends the run if it cannot be reached, if its provider does not know it, or
+if the provider refuses all its requests. After that, such errors count as in stock DSPy, or lead to another attempt,
+because a provider may restart during a long run. A missing package always ends the run. So does an identity that Google
+does not know.
 
-The journal has a CALL for each address that has answered, with only a key.
+For each address that has answered, the journal has a CALL record with only a key.
 """
 
 import errno
@@ -29,7 +30,7 @@ from swarm_worker.client.installed import client
 from swarm_worker.errors import BadInput, SwarmError, causes
 
 PAUSES: Sequence[float] = (1.0, 2.0)
-"""Seconds between the first attempts to reach a provider: pods may start before their network does."""
+"""Seconds between the first attempts to reach a provider, because a pod may start before its network works."""
 NOT_FOUND = 404
 _GOOGLE = "google.auth.exceptions"
 _UNREACHED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
@@ -39,8 +40,10 @@ Address = tuple[str, str | None]
 
 
 class RequestRefused(SwarmError):
-    """A cell's requests were refused, and their address has not answered in the run yet. If it never answers, the
-    model's parameters are wrong; otherwise the cell has a result, as in stock DSPy.
+    """The provider refused a cell's requests, and their address has not answered in the run yet.
+
+    If the address never answers, the model's parameters are wrong. If it answers other requests, the cell has a result,
+    as in stock DSPy.
 
     Args:
         address: the requests' address.
@@ -96,7 +99,7 @@ class Refusals:
         return address in self._answered or self.knows(key_of(address))
 
     def doubted(self, failed: Iterable[tuple[Address, Exception]]) -> tuple[Address, BaseException] | None:
-        """The first refused call of a cell whose address has not answered: it may refuse all requests."""
+        """Returns the first refused call whose address has not answered yet: it may refuse all requests."""
         for address, error in failed:
             if not self.has_answered(address):
                 for cause in causes(error):
@@ -159,8 +162,9 @@ def unreached(error: BaseException) -> OSError | None:
 
 
 def unidentified(error: BaseException) -> Exception | None:
-    """The error of Google's client for an identity that is missing or refused. LiteLLM reports it as a network failure,
-    which would be retried.
+    """Returns the error of Google's client if an identity is missing or refused; else None.
+
+    LiteLLM reports this error as a network failure, and DSPy would retry the request.
     """
     found = [cause for cause in causes(error) if type(cause).__module__ == _GOOGLE]
     if any(type(cause).__name__ == "TransportError" or getattr(cause, "retryable", False) for cause in found):
@@ -169,11 +173,11 @@ def unidentified(error: BaseException) -> Exception | None:
 
 
 _PACKAGES: Final = {"bedrock": "boto3", "sagemaker": "boto3", "vertex_ai": "google.auth"}
-"""Provider -> package that LiteLLM imports for it at the first request, and does not install."""
+"""Packages by provider. LiteLLM imports such a package at the first request, but does not install it."""
 
 
 def check_packages(lms: Iterable[Any]) -> None:
-    """Raises BadInput if an LM needs a missing package, before any process has imported LiteLLM."""
+    """Raises BadInput if an LM needs a package that is missing. This check does not import LiteLLM."""
     for lm in lms:
         package = _PACKAGES.get(lm.model.partition("/")[0])
         if package is not None and client().needs_litellm(lm) and _is_missing(package):
@@ -219,7 +223,7 @@ def _address(request: Request) -> Address:
 
 
 def key_of(address: Address) -> str:
-    """The key, 32 hex digits, of the CALL that says that the address has answered."""
+    """The key of the CALL record which says that the address has answered: 32 hex digits."""
     return hashlib.blake2b(json.dumps(["answered", *address]).encode(), digest_size=16).hexdigest()
 
 

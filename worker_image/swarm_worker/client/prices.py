@@ -1,7 +1,7 @@
 """Avoids DSPy's work for the prices of LM calls: a download, and a search after every call.
 
-DSPy searches its whole list for a model that is not in it, which takes a quarter of a worker's CPU time. The list does
-not change while a process runs, so each model is looked up once.
+For a model that is not in its price list, DSPy searches the whole list, which takes a quarter of a worker's CPU time.
+The list does not change while a process runs, so each model is looked up once.
 """
 
 import copy
@@ -15,7 +15,7 @@ _USERS = ("dspy.clients.costs", "dspy.clients.capabilities")
 
 
 def keep_offline() -> None:
-    """Call this before DSPy needs a price or imports LiteLLM, which would download a newer list."""
+    """Keeps LiteLLM from downloading a newer price list. Call this before DSPy needs a price or imports LiteLLM."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
@@ -32,7 +32,7 @@ def remember() -> None:
 
 
 def remembered(look_up: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """`look_up`, called once for the same arguments; each caller gets a copy of the result."""
+    """Returns a function that calls `look_up` once for the same arguments. Each caller gets a copy of the result."""
 
     @functools.cache
     def known(provider: Any, model: Any, namespaces: Any) -> dict[str, Any]:

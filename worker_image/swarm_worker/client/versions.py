@@ -19,7 +19,7 @@ SUPPORTED = "DSPy 3.3 or 3.4"
 
 
 class Shape(Protocol):
-    """A requirement on DSPy."""
+    """A requirement that DSPy's code must meet."""
 
     def problem(self) -> str | None:
         """The violation, as the end of a sentence; None if the requirement holds."""

@@ -1,8 +1,9 @@
 """Encodes object graphs as bytes that travel between processes.
 
-Secrets never travel: the receiver has them in its own environment. Objects that the receiver already has do not travel
-either: a payload names them by their number in a walk over the same graph. This keeps results small, and it keeps the
-identity of Signature classes and of predictors, which optimizers look up by `id`.
+The bytes contain no secrets: the receiving process has these in its own environment. The bytes contain no object that
+the receiving process has, either. Both processes number the objects of a graph in the same order, and the bytes contain
+the object's number. This keeps results small. It also keeps the identity of predictors and Signature classes, which
+optimizers look up by `id`.
 """
 
 import importlib
@@ -29,23 +30,23 @@ from swarm_worker.content.state import is_importable, reduced
 from swarm_worker.errors import Drift
 
 Walks = Sequence[tuple[str, Walk]]
-"""Walks over graphs that both sides have, each under a name that both use."""
+"""Walks over graphs that sender and receiver both have. Both use the same name for a walk."""
 
 
 _SECRET, _SECRET_OF_PROGRAM = "secret", f"{MARK}'s secret"
 _PICKLE = b"\x80"
-"""The first byte of every pickle, and of no JSON."""
+"""The first byte of every pickle. No JSON text begins with it."""
 
 
 class SecretInPayload(Exception):
-    """A payload would contain a secret where it cannot be replaced."""
+    """A payload would contain a secret that the codec cannot replace."""
 
 
 class Codec:
-    """Writes and reads payloads, with the places of this process.
+    """Writes and reads payloads: object graphs as bytes. It uses this process's `Places`.
 
     Args:
-        secrets: name for messages -> value that must never be in a payload. Both sides use the same names.
+        secrets: values that must never be in a payload, by name. Sender and receiver use the same names.
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
@@ -53,7 +54,8 @@ class Codec:
         self._secrets = dict(secrets)
         for name, secret in secrets.items():
             self._secrets.update((name + step, part) for step, part in masking.parts(secret))
-        # For equal texts the first name counts, so that whole secrets come before parts.
+        # If two secrets have the same text, the first name replaces it. So the name of a whole secret comes before that
+        # of a part.
         self._names = {
             value: name
             for name, value in reversed(self._secrets.items())
@@ -61,7 +63,7 @@ class Codec:
         }
 
     def dumps(self, thing: Any, walks: Walks = ()) -> bytes:
-        """Raises SecretInPayload, and NotPortable for objects that cannot be pickled."""
+        """Returns an object graph as bytes. Raises SecretInPayload, and NotPortable if an object cannot be pickled."""
         buffer = io.BytesIO()
         try:
             _Pickler(buffer, walks, self._reference).dump(thing)
@@ -75,8 +77,9 @@ class Codec:
         return data
 
     def dumps_answer(self, answer: Any) -> bytes:
-        """The answer to an LM call as JSON, or as a pickle if a user's own client answers with objects of its own.
-        Raises as `dumps`.
+        """Returns the answer to an LM call as bytes, and raises the exceptions of `dumps`.
+
+        The bytes are JSON. If a user's own client answers with objects of its own classes, they are a pickle.
         """
         try:
             data = json_form.dumps(answer, self._reference)
@@ -97,7 +100,7 @@ class Codec:
             )
 
     def redact(self, text: str) -> str:
-        """The text with secrets masked, for people."""
+        """Returns the text with its secrets masked."""
         return masking.redact(text, self._long())
 
     def loads(self, data: bytes, walks: Walks = ()) -> Any:
@@ -111,7 +114,7 @@ class Codec:
         return None if place is None else (_SECRET_OF_PROGRAM, place)
 
     def _referred(self, kind: str, name: str) -> str:
-        """The secret of a reference. Raises Drift if it no longer exists."""
+        """Returns the secret that a reference names. Raises Drift if this process has no secret of that name."""
         if kind == _SECRET_OF_PROGRAM:
             return places.here().secret(name)
         if name not in self._secrets:
@@ -123,7 +126,7 @@ class Codec:
         return self._secrets[name]
 
     def _long(self) -> masking.Secrets:
-        """The secrets of the spec, and those found in the program."""
+        """The secrets of the spec, and the API keys found in the program."""
         own = places.here().keys
         return (*self._named, *((f"API key at {place}", key) for key, place in list(own.items())))
 
@@ -187,27 +190,29 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """cloudpickle's reduction of a class that cannot be imported, changed so that each payload makes a new class.
+    """Changes cloudpickle's reduction of a class that cannot be imported, so that each payload makes a new class.
 
-    cloudpickle tracks such classes: a process that reads a second payload gets the first class back, with attributes
-    set anew while other threads use it. The attributes are equal but not identical, and DSPy's choice between two
-    traces of an example depends on identity. The new class also keeps its full name.
+    cloudpickle remembers the classes that it made from payloads. For a second payload, it would return the first class,
+    and set its attributes anew while other threads use them. The new attributes equal the old ones, but are not
+    identical. DSPy's choice between two traces of an example depends on identity. The changed reduction also keeps the
+    full name of the class, which digests include.
     """
     make, arguments, *rest = reduced
     if make not in (cloudpickle.cloudpickle._make_skeleton_class, cloudpickle.cloudpickle._make_skeleton_enum):
         return reduced
     *before, _tracker, extra = arguments
     if make is cloudpickle.cloudpickle._make_skeleton_class:
-        # cloudpickle drops the name of the function that made the class, and digests include it.
+        # # cloudpickle drops the function that made the class from its full name.
         *before, namespace = before
         before.append({**namespace, "__qualname__": thing.__qualname__})
     return (make, (*before, None, extra), *rest)
 
 
 def _signature(module: str, name: str, instructions: str) -> Any:
-    """An importable Signature class with the sender's instructions.
+    """Returns an importable Signature class with the sender's instructions.
 
-    Optimizers such as InferRules set instructions on the class itself; the imported class lacks those.
+    Optimizers such as InferRules change the instructions of the class itself. The class that the receiver imports still
+    has the old ones.
     """
     found: Any = operator.attrgetter(name)(importlib.import_module(module))
     return found if found.instructions == instructions else found.with_instructions(instructions)

@@ -1,12 +1,13 @@
-"""Structural digests of object graphs, the same in every process and for every hash seed.
+"""Computes digests of object graphs, the same in every process and for every hash seed.
 
-A pickle cannot serve as a name: `Predict.stage` is random, sets have no order, sharing differs after a round trip. So a
-digest walks the graph and builds a Merkle tree of blake2b-128 over all that can change an answer: a program's
-attributes, demos, signatures and configuration, a function's code and closure, an LM's parameters.
+Equal objects have different pickles: `Predict.stage` is random, sets have no order, and pickling changes which objects
+a graph shares. So a `Walk` visits the graph and builds a Merkle tree of blake2b-128 hashes. It covers all that can
+change an answer: a program's attributes, demos, signatures and configuration, a function's code and closure, an LM's
+parameters.
 
-Digests omit the globals that a function names, and the content of importable classes (not of classes made in a
-function): the journal is bound to the program's source instead (`user.binding`). `state` defines which attributes of an
-object count, and `places` which objects are named by their place.
+Digests omit the globals that a function names, and the content of importable classes. The binding covers both, because
+it covers the program's files (`user.binding`). The module `state` says which attributes of an object count. The module
+`places` says which objects are named by their place in the program.
 """
 
 import enum
@@ -29,7 +30,7 @@ from swarm_worker.content.state import SYNCHRONIZERS, counted, is_importable, ow
 
 
 def combine(*parts: str | bytes) -> bytes:
-    """Digest of a sequence of parts. It includes their lengths, so different sequences never hash the same bytes."""
+    """Digest of a sequence of parts. It covers the length of each part, so ("ab", "c") and ("a", "bc") differ."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode("utf8", "surrogatepass")
@@ -39,21 +40,22 @@ def combine(*parts: str | bytes) -> bytes:
 
 
 def is_referable(thing: object) -> bool:
-    """Whether results may refer to the object instead of copying it, because optimizers need its identity or class."""
+    """Whether payloads may refer to the object instead of copying it. Optimizers need the identity of such objects."""
     if isinstance(thing, type):
         return issubclass(thing, Signature)
     return isinstance(thing, Predict | Example) and not isinstance(thing, Prediction)
 
 
 class Walk:
-    """One walk over an object graph.
+    """Visits an object graph once.
 
-    It computes the digest, and numbers the referable objects in the order of its visit. The same graph has the same
-    numbers in another process, so a result can refer to a predictor of the receiver.
+    A walk computes the graph's digest. It also numbers the objects to which payloads may refer, in the order of its
+    visit. The same graph gets the same numbers in another process. So a payload can name a predictor that the receiving
+    process has.
 
     Attributes:
         referables: the objects by number.
-        unresolved: whether the walk met a placeholder of an unfinished effect.
+        unresolved: whether the walk met a placeholder for a missing result.
     """
 
     def __init__(self) -> None:
@@ -64,11 +66,11 @@ class Walk:
         self._known: dict[int, tuple[bytes, Any]] = {}
 
     def digest(self, *things: Any) -> str:
-        """32 hex digits that name the objects together."""
+        """Returns the digest of all these objects together: 32 hex digits."""
         return combine(*map(self._visit, things)).hex()
 
     def number(self, thing: object) -> int | None:
-        """The number of a referable object of this graph."""
+        """Returns the number that this walk gave to an object; None if it gave none."""
         return self._numbers.get(id(thing))
 
     def _visit(self, thing: Any) -> bytes:
@@ -92,7 +94,7 @@ class Walk:
         finally:
             del self._open[id(thing)]
         if isinstance(thing, Example | type):
-            # The object is kept with its digest, so that no other object gets its id.
+            # Python may reuse the id of an object that is gone, so the walk keeps the object beside its digest.
             self._known[id(thing)] = (found, thing)
         return found
 
@@ -113,7 +115,7 @@ class Walk:
         if kind in (list, tuple):
             return ["list", *map(visit, thing)]
         if kind is dict:
-            # The order counts, because a prompt shows it.
+            # The order of a dict counts, because prompts show it.
             return ["dict", *(visit(part) for item in thing.items() for part in item)]
         if kind in (set, frozenset):
             return ["set", *sorted(map(visit, thing))]
@@ -134,7 +136,7 @@ class Walk:
             cells = [
                 b"empty" if cell == types.CellType() else visit(cell.cell_contents) for cell in thing.__closure__ or ()
             ]
-            # The attributes of an importable function do not travel, and may be a cache.
+            # Attributes of an importable function do not count: they do not travel, and may be a cache.
             own = {} if is_importable(thing) else vars(thing)
             code = (visit(thing.__code__), visit(thing.__defaults__), visit(thing.__kwdefaults__), visit(own))
             return ["function", thing.__module__ or "", thing.__qualname__, *code, *cells]
@@ -177,10 +179,10 @@ class Walk:
         return self._visit(annotation) if isinstance(annotation, type) else combine("annotation", repr(annotation))
 
     def _reduced_parts(self, thing: Any, kind: type) -> list[str | bytes]:
-        """Any other object as pickle reduces it, because objects with state in C have no useful `__dict__`."""
+        """The parts of any other object, as pickle reduces it. Objects with state in C have no useful `__dict__`."""
         try:
             found = reduced(thing)
-        except Exception:  # not picklable: connections, generators
+        except Exception:  # raised by objects that cannot be pickled, such as generators
             return ["opaque", _name(kind)]
         if isinstance(found, str):
             return ["global", _name(kind), found]
@@ -194,7 +196,7 @@ class Walk:
 
 
 _EXAMPLE_ATTRIBUTES = frozenset({"_store", "_input_keys", "_demos", "_lm_usage"})
-"""Attributes that hold an Example's fields and inputs, and DSPy's notes on a Prediction."""
+"""Attributes of an Example that do not count by their own name. They hold its fields and inputs, and DSPy's notes."""
 
 
 def _namespace(thing: type) -> Iterator[tuple[str, Any]]:
@@ -222,5 +224,5 @@ def _name(kind: type) -> str:
 def _schema(model: type[pydantic.BaseModel]) -> dict[str, Any]:
     try:
         return model.model_json_schema()
-    except pydantic.PydanticInvalidForJsonSchema:  # JSON has no type for some fields, as the function of a dspy.Tool
+    except pydantic.PydanticInvalidForJsonSchema:  # JSON has no type for a function, as in a dspy.Tool
         return {name: repr(field.annotation) for name, field in model.model_fields.items()}

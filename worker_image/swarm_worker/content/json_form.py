@@ -1,7 +1,7 @@
-"""Encodes answers to LM calls as JSON. They are read back unchanged, and reading one runs no foreign code.
+"""Encodes answers to LM calls as JSON, and decodes them unchanged. Data from outside cannot make the decoder run code.
 
-Plain values are encoded as themselves, all others as an object with two fields: {"$": kind, "of": content}. Only
-classes of LM clients are allowed; an instance is encoded as its state, as `pickle` takes it.
+A plain value is encoded as itself. Any other value is encoded as a JSON object with two fields: {"$": kind, "of":
+content}. Only classes of LM clients are allowed. An instance is encoded as the state that `pickle` takes from it.
 """
 
 import base64
@@ -28,22 +28,22 @@ _KIND, _OF = "$", "of"
 _HALVES = re.compile("[\ud800-\udfff]")
 
 Hidden = Callable[[str], tuple[str, str] | None]
-"""Text -> the reference that replaces it, if it is a secret."""
+"""Returns the reference that replaces a text if the text is a secret, else None."""
 Found = Callable[[str, str], str]
-"""The reference -> text."""
+"""Returns the secret that a reference names."""
 
 
 class Unknown(TypeError):
-    """The object cannot be encoded, or the class not decoded."""
+    """An object cannot be encoded, or the encoded class is not allowed."""
 
 
 def dumps(thing: Any, hidden: Hidden) -> bytes:
-    """Raises Unknown, and RecursionError if an object contains itself."""
+    """Returns the answer as JSON. Raises Unknown. Raises RecursionError if an object contains itself."""
     return json.dumps(_Writer(hidden).form(thing), separators=(",", ":")).encode()
 
 
 def loads(data: bytes, found: Found) -> Any:
-    """Raises Unknown for a class that is not allowed."""
+    """Returns the answer that the JSON encodes. Raises Unknown for a class that is not allowed."""
     return _Reader(found).thing(json.loads(data))
 
 
@@ -51,7 +51,8 @@ class _Writer:
     def __init__(self, hidden: Hidden) -> None:
         self._hidden = hidden
         self._numbers: dict[int, int] = {}
-        """Numbers of instances by id: the reader makes an instance once, however often it occurs."""
+        """Numbers of instances by id. A repeated instance is written as its number, so that it is decoded once.
+        """
 
     def form(self, thing: Any) -> Any:
         kind = type(thing)
@@ -77,7 +78,7 @@ class _Writer:
     def _text(self, text: str) -> Any:
         if (place := self._hidden(text)) is not None:
             return {_KIND: "hidden", _OF: place}
-        # JSON would join two adjacent surrogates into one character.
+        # JSON would join two adjacent surrogates into one character, so such a text is written as numbers.
         return {_KIND: "text", _OF: [*map(ord, text)]} if _HALVES.search(text) else text
 
     def _mapping(self, mapping: dict[Any, Any]) -> Any:

@@ -1,20 +1,20 @@
-"""Marks in placeholder texts for missing results."""
+"""Marks the placeholder texts that scouts use for missing results."""
 
 import re
 
 _MARK = re.compile(r"⟦[A-Z](?=\|[0-9a-f]{32}\|)")
-"""Matches a mark's beginning. The digest keeps it from matching a user's own text."""
+"""Matches the beginning of a mark. A mark contains a digest, so a user's own text does not match."""
 
 
 def mark(role: str, digest: str, field: str) -> str:
-    """A placeholder text for a field of an unfinished effect's result."""
+    """Returns a placeholder text for one field of a missing result."""
     return f"⟦{role}|{digest}|{field}⟧"
 
 
 def unmarked(text: str) -> tuple[str, bool]:
-    """The text without the scout's letter in its marks, and whether it has a mark.
+    """Returns the text without the scout's letter in its marks, and whether the text has a mark.
 
-    So two scouts with the same unfinished result have the same text.
+    Without the letter, two scouts have the same text for the same missing result.
     """
     if "⟦" not in text:
         return text, False

@@ -1,7 +1,8 @@
 """Finds secrets in data that leave a process, and replaces them by their names.
 
-It searches for a secret and its parts: the stripped text, its lines, the values of a JSON object, the password of a
-URL. It finds each of them as it is, or as escaped in quotes, JSON, a URL or HTML, or encoded in base64.
+The module searches for each secret and its parts: the stripped text, its lines, the values of a JSON object, and a
+URL's password. It finds a part that is written plainly, encoded in base64, or escaped as in Python, JSON, a URL or
+HTML.
 """
 
 import base64
@@ -17,12 +18,13 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 GUARDED_SECRET = 8
-"""Shorter secrets are not searched for: a placeholder such as "none" is part of many texts."""
+"""Length of the shortest secret that is searched for. Many texts contain a shorter one, such as "none".
+"""
 _SECRET_FIELD = re.compile(r"(key|secret|token|password|passwd|pwd|credentials?|authorization)$", re.I)
 _WORD = re.compile(r"[\W_]*[A-Za-z]{1,15}[\W_]*")
-"""Matches a part that may be an ordinary word: "[default]", or the password "postgres"."""
+"""Matches a part that may be an ordinary word, such as "[default]" or the password "postgres". It is not masked."""
 _WORDS = frozenset({"kind", "outcome"})
-"""Header fields whose value is a word of the protocol."""
+"""Fields of a record's header that are not masked, because their values are words of the protocol."""
 _BINARY = "utf8", "surrogateescape"
 
 T = TypeVar("T")
@@ -31,7 +33,7 @@ Secrets = tuple[tuple[str, str], ...]
 
 
 def parts(secret: str) -> Iterator[tuple[str, str]]:
-    """Texts that user code may derive from a secret, each with a suffix for its name."""
+    """Yields the texts that user code may derive from a secret, each with a suffix for the secret's name."""
     yield ", stripped", secret.strip()
     yield from ((step, part) for step, part in _pieces(secret) if not _WORD.fullmatch(part))
 
@@ -83,10 +85,10 @@ def _password(secret: str) -> str | None:
 
 @dataclass(frozen=True)
 class _Form:
-    """One text to search for.
+    """One text to search for, and its patterns.
 
     Attributes:
-        anchor: a part of it that no escaping changes. The search for it is fast, and most texts lack it.
+        anchor: the longest part of the text that no escaping changes. A fast search for it rules out most data.
     """
 
     name: str
@@ -108,7 +110,7 @@ def _forms(secrets: Secrets) -> list[_Form]:
 
 
 def _base64(text: str) -> Iterator[str]:
-    """The parts common to all base64 encodings of texts that contain the secret, at any offset."""
+    """Yields the base64 forms of a text within longer data. They depend on the text's offset, so there are three."""
     data = text.encode("utf8", "surrogatepass")
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + data).decode()
@@ -141,7 +143,7 @@ def _written(char: str) -> str:
 
 
 def redact(text: str, secrets: Secrets) -> str:
-    """The text with secrets replaced by their names. A provider's error may repeat the key that it refuses."""
+    """Replaces the secrets in a text by their names. A provider's error may repeat the key that it refuses."""
     for form in _forms(secrets):
         if form.anchor in text:
             text = form.text.sub(lambda _, name=form.name: f"({name})", text)  # type: ignore[misc]
@@ -149,7 +151,7 @@ def redact(text: str, secrets: Secrets) -> str:
 
 
 def secret_in(data: bytes, secrets: Secrets) -> str | None:
-    """The name of a secret in the data, if there is one."""
+    """Returns the name of a secret that the data contain; None if they contain none."""
     found = (form.name for form in _forms(secrets) if form.anchor.encode() in data and form.data.search(data))
     return next(found, None)
 
@@ -170,7 +172,8 @@ def redacted(thing: Any, redact: Callable[[str], str]) -> Any:
 def copied(thing: T, redact: Callable[[str], str]) -> T:
     """A copy of an object with all its texts redacted, or the object itself if it has no secret.
 
-    Raises pickle's errors. Raises ValueError if the copy differs otherwise, or a secret is in data that are no text.
+    Raises the errors of pickle. Raises ValueError if the copy differs in anything but secrets. Raises ValueError if a
+    secret is anywhere else than in texts.
     """
     buffer = io.BytesIO()
     pickler = _Texts(buffer, redact)
@@ -212,11 +215,11 @@ _here: Callable[[str], str] = str
 
 
 def install(redact: Callable[[str], str]) -> None:
-    """Makes this the redaction of `beginning` in this process."""
+    """Sets the function with which `beginning` masks secrets in this process."""
     global _here
     _here = redact
 
 
 def beginning(text: str, most: int) -> str:
-    """The first characters of a text for people. It is redacted before it is cut: half a secret would not be found."""
+    """Returns a text's first characters. It masks secrets before the cut, because half a secret would not be found."""
     return _here(text)[:most]

@@ -1,14 +1,15 @@
-"""Objects that cannot be copied, by the place where the entrypoint puts them.
+"""Names objects that cannot be copied by their place: the path to them from the program, the metric or a module.
 
-Stock DSPy copies a program attribute by attribute. Copies share each object that cannot be copied: a client, a
-connection, a lock. A payload carries the place of such an object, "program.search.http"; the receiving process uses the
-object that it has at this place. For an API key, a payload carries the place where the key was found.
+When stock DSPy copies a program, the copies share each object that cannot be copied: a client, a connection, a lock. A
+payload carries the place of such an object, for example "program.search.http". The receiving process uses the object
+that its own program has at this place. For an API key, a payload carries the place where the plan found the key.
 
-The walk takes apart containers, functions, and objects of the user's and DSPy's classes: their parts travel by value.
-An object of any other class travels whole if it can be copied, else by its place. The walk ignores its content, which
-may differ between processes and change at any time.
+`Places` walks through containers, functions, and objects of the user's and DSPy's classes. It takes them apart, and
+their parts travel by value. An object of any other class travels as a whole if it can be copied, and by its place if
+not. `Places` ignores the content of such an object, because it may differ between processes and change at any time.
 
-A process has one set of places. Plan and worker build theirs by the same walk; a worker does it at the first place.
+Each process has one `Places`. Plan and worker build it in the same way, but a worker only when a payload first refers
+to a place.
 """
 
 import collections
@@ -50,23 +51,23 @@ _OPEN_BASES = (
 )
 _OPEN_PACKAGES = ("dspy", "pydantic")
 _DSPYS_OWN = (*SYNCHRONIZERS, queue.Queue)
-"""Parts of DSPy's objects that are not shared: each process makes new ones."""
+"""Classes of objects that have no place within DSPy's own objects: each process makes new ones."""
 _USED_UP = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 _ABSENT = object()
 
 
 class NotPortable(Exception):
-    """An object can travel neither by value nor by its place. The message says where it is, and what to write."""
+    """An object can travel neither by value nor by its place. The message says where it is."""
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """An object of a class that is not taken apart.
+    """An object that `Places` does not take apart, and the path to it.
 
     Attributes:
         name: the path to it, from the program, the metric, DSPy's settings or a module.
-        before: its attributes when it was found.
-        follows: whether it is a worker's place: then only changes that the plan found count.
+        before: the object's attributes when `Places` found it.
+        follows: whether this process is a worker. A worker ignores changes, because the plan has looked for them.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Place:
     follows: bool = False
 
     def changes(self) -> dict[str, Any]:
-        """Public attributes set since the walk found the object: they count, but cannot travel."""
+        """Public attributes that were set after `Places` found the object. They count in digests, but cannot travel."""
         return {
             name: value
             for name, value in _attributes(self.thing).items()
@@ -83,7 +84,7 @@ class Place:
         }
 
     def has_copy(self, thing: Any) -> bool:
-        """Whether an object of the same type is a shallow copy, as DSPy makes them: it has the same attributes."""
+        """Whether an object of the same class is a shallow copy: it has the same attributes. DSPy makes such copies."""
         found = _attributes(thing)
         return any(
             found.keys() == source.keys() and all(_same(value, source[name]) for name, value in found.items())
@@ -95,8 +96,8 @@ class Places:
     """The places of one process.
 
     Args:
-        load: returns the objects where the walk begins, by name; called when a place is first needed.
-        follows: whether the plan decides which objects travel by place. True in a worker.
+        load: returns the objects where the walk begins, by name. It is called when a place is first needed.
+        follows: whether this process is a worker. There, the plan has decided which objects travel by place.
     """
 
     def __init__(self, load: Callable[[], Mapping[str, Any]] = dict, *, follows: bool = False) -> None:
@@ -113,28 +114,29 @@ class Places:
 
     @classmethod
     def of(cls, **roots: Any) -> "Places":
-        """The places of a plan. Its objects must be as the entrypoints made them."""
+        """Makes the places of a plan. The objects must still be as the entrypoints made them."""
         found = cls(lambda: roots)
         found.load()
         return found
 
     @classmethod
     def lazy(cls, load: Callable[[], Mapping[str, Any]]) -> "Places":
-        """The places of a worker, which loads the program when a payload first refers to one."""
+        """Makes the places of a worker, which loads the program when a payload first refers to a place."""
         return cls(load, follows=True)
 
     def load(self) -> None:
-        """Walks the objects, in this thread, if that is not done yet."""
+        """Walks through the objects, if that is not done yet."""
         with self._lock:
             if not self._is_loaded:
                 for path, thing in [*self._load().items(), *_globals()]:
-                    # A proxy may raise when it is inspected. Pickle raises the same if a payload contains it.
+                    # A proxy object may raise an exception when it is inspected. Pickle raises the same if a payload
+                    # contains it.
                     with contextlib.suppress(Exception):
                         self._collect(path, thing, dspys=False)
                 self._is_loaded = True
 
     def place(self, thing: Any) -> Place | None:
-        """The place of the object, or of the original of a shallow copy; None if the object travels by value."""
+        """Returns the place of an object; None if it travels by value. A shallow copy has the place of its original."""
         places = self._by_kind.get(type(thing))
         if places is None:
             return None
@@ -168,7 +170,7 @@ class Places:
         return value
 
     def _is_shared(self, place: Place) -> bool:
-        """Whether copies share the object because it cannot be copied."""
+        """Whether the object travels by its place, because it cannot be copied."""
         if place.name not in self._shared:
             self._shared[place.name] = not self._follows and not _can_be_copied(place.thing)
         return self._shared[place.name]
@@ -197,7 +199,7 @@ def _globals() -> Iterator[tuple[str, Any]]:
 
 @functools.cache
 def is_open(kind: Any) -> bool:
-    """Whether the walk takes objects of the class apart."""
+    """Whether `Places` takes objects of this class apart."""
     return kind in _CONTAINERS or all(_is_open_base(base) for base in kind.__mro__)
 
 
@@ -211,7 +213,7 @@ _packages: set[str] = set()
 
 
 def parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """The parts of an object, each with its step of the path."""
+    """Yields the parts of an object, each with the step that its path adds to the object's path."""
     match thing:
         case dict():
             yield from ((f"[{key!r}]", value) for key, value in list(thing.items()) if isinstance(key, _PLAIN))
@@ -232,7 +234,7 @@ def parts(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """Closure, defaults and named globals of a function that travels by value."""
+    """Yields the closure, the defaults and the globals of a function that travels by value."""
     if is_importable(function):
         return
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -267,7 +269,7 @@ def _state_parts(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def explain(thing: Any, can_travel: Callable[[Any], bool]) -> str | None:
-    """A message about the first part that cannot travel: where it is, what to write. None if all parts can."""
+    """Returns a message about the first part that cannot travel: where it is, and what to write. None if all can."""
     found = _culprit("", thing, can_travel, {})
     if found is None:
         return None
@@ -306,7 +308,7 @@ _ROOTS = (
 
 
 def _shown(path: str) -> str:
-    """A path within a payload, for people."""
+    """Returns a path within a payload as users know it."""
     for pattern, place in _ROOTS:
         shown, count = re.subn(pattern, place, path)
         if count:
@@ -323,7 +325,7 @@ class _Nowhere(io.RawIOBase):
 
 
 def _can_be_copied(thing: Any) -> bool:
-    if isinstance(thing, io.IOBase):  # cloudpickle reads an open file into memory, and copies would not share that
+    if isinstance(thing, io.IOBase):  # cloudpickle would copy an open file's content
         return False
     try:
         cloudpickle.Pickler(_Nowhere()).dump(thing)

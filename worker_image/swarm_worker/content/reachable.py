@@ -1,4 +1,4 @@
-"""Finds the objects that user functions can reach by the names in their code: helpers, and the globals these name."""
+"""Finds the objects that user code can reach by the names in its functions: other functions, classes and globals."""
 
 import sys
 import types
@@ -10,11 +10,11 @@ import dspy
 from swarm_worker.modules import is_users
 
 DEPTH = 3
-"""Most levels of functions that call functions."""
+"""How many levels of functions that call functions are followed."""
 
 
 def functions_of(thing: Any) -> Iterator[types.FunctionType]:
-    """The user's functions that run when an object is called: a function, a method, a module, any callable."""
+    """Yields functions that may run when an object is called: a function, a method, a dspy.Module or any callable."""
     if isinstance(thing, dspy.Module):
         for _, module in thing.named_sub_modules():
             yield from _of_class(type(module))
@@ -28,9 +28,9 @@ def functions_of(thing: Any) -> Iterator[types.FunctionType]:
 
 
 def reached(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[Any, str, str]]:
-    """Objects that these functions can reach and that may change, each with its name and its module's file.
+    """Yields objects that these functions can reach and that may change, each with its name and a file for messages.
 
-    They include the functions and the user's classes, because these may have attributes.
+    The functions themselves and the user's classes are among them, because their attributes may change.
     """
     seen: set[int] = set()
     todo = [(getattr(function, "__wrapped__", function), 0) for function in functions]
@@ -66,14 +66,14 @@ def _of_class(kind: type) -> Iterator[types.FunctionType]:
 
 
 def _tools(module: Any) -> list[Any]:
-    """The tools of an agent."""
+    """The dspy.Tools among the attributes of an agent's module."""
     found = [*vars(module).values()]
     found += [part for value in found for part in (value.values() if isinstance(value, dict) else ())]
     return [thing for thing in found if isinstance(thing, dspy.Tool)]
 
 
 def classes_of(thing: Any) -> Iterator[tuple[type, str, str]]:
-    """The user's classes of a program's modules, or of a metric object, because they may have attributes."""
+    """Yields the user's classes of a program's modules, or of a metric object. Attributes of a class may change."""
     modules = [module for _, module in thing.named_sub_modules()] if isinstance(thing, dspy.Module) else [thing]
     for kind in dict.fromkeys(base for module in modules for base in type(module).__mro__):
         if is_users(kind.__module__):

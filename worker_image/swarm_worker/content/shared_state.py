@@ -1,8 +1,8 @@
 """Finds state that user code keeps from one example to the next.
 
-A `Picture` taken before the examples run is compared with one taken after; places that differ are changes. A picture
-covers the program, the metric, callbacks, and the globals of the user's modules. There it covers plain values,
-containers, `dspy.Module`s and objects of the user's classes. Other objects, such as clients and loggers, may change.
+The rehearsal takes a `Picture` before the examples run and another one after them, and compares them. A picture covers
+the program, the metric, callbacks, and the globals of the user's modules. Of these, it covers plain values, containers,
+`dspy.Module`s and objects of the user's classes. It does not cover other objects, such as clients and loggers.
 """
 
 import array
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from swarm_worker.user.data import Compilation
 
 DEPTH = 6
-"""Most levels of objects within objects."""
+"""How many levels of objects within objects a picture covers."""
 PLACES, PARTS, ITEMS = 2_000, 20_000, 1_000
-"""Most places of a picture, parts of one place, and items at each end of a container."""
+"""How much a picture covers at most: its places, the parts of one place, the items at each end of a container."""
 
 BYTES = 100_000
-"""Most bytes at each end of an array."""
+"""How many bytes at each end of an array a picture covers."""
 
 _SINGLE = (
     *(type(None), bool, int, float, complex, str, bytes, range, Enum, re.Pattern, uuid.UUID, pathlib.PurePath),
@@ -60,11 +60,11 @@ class Kind(StrEnum):
 
 
 class Place(NamedTuple):
-    """A place whose content can change.
+    """A variable, an attribute or a field whose content can change.
 
     Attributes:
-        path: the place in messages, such as "program.metric.seen".
-        file: the file of the module that the place belongs to.
+        path: its name in messages, such as "program.metric.seen".
+        file: the file of the module that it belongs to.
     """
 
     kind: Kind
@@ -73,7 +73,7 @@ class Place(NamedTuple):
 
 
 Picture = dict[Place, bytes]
-"""The digest of each place, for at most PLACES places."""
+"""The digest of each place's content. A picture has at most PLACES places."""
 
 
 def changed(before: Picture, after: Picture) -> list[Place]:
@@ -100,13 +100,13 @@ def picture(loaded: "Compilation") -> Picture:
 
 
 PROGRAM, METRIC = "spec.program", "spec.metric"
-"""Path prefixes of the state that travels with a cell."""
+"""Beginnings of the paths of state that program and metric hold. This state travels with a cell."""
 
 
 def kept(program: Any, metric: Any) -> dict[str, bytes]:
-    """Digests by path of all that program and metric hold, or can reach by the names in their code.
+    """Digests, by path, of all that program and metric hold, or can reach by the names in their code.
 
-    Copies have the same paths.
+    A copy of the program has the same paths as the original.
     """
     roots = [(Kind.STATE, program, PROGRAM, ""), (Kind.STATE, metric, METRIC, "")]
     functions = [*functions_of(program), *functions_of(metric)]
@@ -155,7 +155,10 @@ class _Look:
     _parts_left: int = PARTS
 
     def name(self, thing: Any) -> tuple[str, str]:
-        """An object's name for messages (its global's, or its class's), and the file of its module."""
+        """Returns an object's name for messages, and the file of its module.
+
+        The name is that of a global variable with the object. Without one, it is that of the object's class.
+        """
         for name, module in users_modules():
             for attribute, value in vars(module).items():
                 if value is thing:
@@ -167,7 +170,7 @@ class _Look:
         return f"{named.__module__}.{named.__qualname__}{'' if named is thing else '()'}", file
 
     def at_global(self, thing: Any, path: str, file: str, module: str) -> None:
-        """`at` for a global, skipping functions and classes that the module only imports."""
+        """Notes a global as `at` does, but skips functions and classes that the module only imports."""
         if isinstance(thing, types.FunctionType | type):
             if thing.__module__ == module:
                 self.at(Kind.STATE, thing, path, file)
@@ -227,7 +230,7 @@ class _Look:
         return isinstance(thing, values) or f"{kind.__module__}.{kind.__qualname__}" == _ARRAY
 
     def _parts(self, thing: Any, kind: Kind) -> list[tuple[str, Any]]:
-        """The parts that are places themselves, each with its step of the path."""
+        """Returns the parts that are places themselves, each with the step that its path adds to the object's path."""
         if isinstance(thing, types.MethodType):
             return [("", thing.__self__)]
         if isinstance(thing, functools.partial):
@@ -279,6 +282,6 @@ def _texts(names: Any) -> Sequence[str]:
 
 
 def _ends(things: Any, count: int) -> Iterator[Any]:
-    """At most ITEMS of the first and of the last items."""
+    """Yields at most ITEMS items from the beginning and at most ITEMS from the end."""
     yield from itertools.islice(things, ITEMS)
     yield from itertools.islice(things, max(ITEMS, count - ITEMS), None)

@@ -1,8 +1,9 @@
-"""Defines which state of an object counts and travels.
+"""Defines which state of an object counts in digests and travels in payloads.
 
-Digests and payloads take the same state, so a worker gets exactly the object that the plan named. It is the state that
-pickle takes, without the attributes that DSPy and its optimizers add: histories of calls, reports, threads. The form of
-an attribute decides, not only its name, so a user's own attribute of such a name counts and travels.
+Digests and payloads take the same state, so a worker gets exactly the object that the plan's digest names. It is the
+state that pickle takes, without the attributes that DSPy and its optimizers add: histories of calls, reports, threads.
+An attribute is left out only if both its name and its form are DSPy's. So a user's own attribute with such a name
+counts and travels.
 """
 
 import copyreg
@@ -17,21 +18,24 @@ from dspy.predict.parameter import Parameter
 from dspy.utils.unbatchify import Unbatchify
 
 SYNCHRONIZERS = (type(threading.Lock()), type(threading.RLock()), threading.Event, threading.Condition)
-"""Types without user state: another process makes new ones."""
+"""Types of objects that hold no state of the user. Another process makes new objects."""
 
 _STAGE = re.compile(r"[0-9a-f]{16}")
 """The form of `stage`, which DSPy draws at random for each Predict and Retrieve, and never reads."""
 _ENTRY = frozenset({"uuid", "timestamp", "outputs"})
 """Keys that every entry of DSPy's histories has."""
 _LM_ATTRIBUTES = frozenset({"model", "model_type", "cache", "kwargs", "num_retries", "history"})
-"""Attributes of a BaseLM that are in its `dump_state`, or do not count."""
+"""Attributes of a BaseLM that `own_of_lm` leaves out: they are in its `dump_state`, or do not count."""
 _CLIENT_ATTRIBUTES = frozenset({"provider", "finetuning_model", "launch_kwargs", "train_kwargs", "_providers"})
-"""Further such attributes of a dspy.LM. Engines count by their `dump_state`."""
+"""Attributes that `own_of_lm` also leaves out for a dspy.LM. Engines (`_ENGINES`) count through `dump_state`."""
 _ENGINES = frozenset({"_engine_spec", "_async_engine_spec", "_engine_store", "_engine_lock"})
 
 
 def reduced(thing: Any) -> Any:
-    """As `thing.__reduce_ex__`. Raises its exception, usually a TypeError, for an object that cannot be pickled."""
+    """Returns an object's `__reduce_ex__`, without the attributes that do not count.
+
+    Raises the exception of `__reduce_ex__`, usually a TypeError, if the object cannot be pickled.
+    """
     kind = type(thing)
     if kind is Unbatchify:
         state = {name: getattr(thing, name) for name in ("batch_fn", "max_batch_size", "max_wait_time")}
@@ -46,7 +50,7 @@ def reduced(thing: Any) -> Any:
 
 
 def counted(thing: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """The state of an object without the parts that DSPy makes different in each process."""
+    """Returns an object's state without its `stage`, which DSPy makes different in each process."""
     stage = state.get("stage")
     if isinstance(thing, Parameter) and isinstance(stage, str) and _STAGE.fullmatch(stage):
         return {key: value for key, value in state.items() if key != "stage"}
@@ -61,7 +65,7 @@ def own_of_lm(lm: Any) -> dict[str, Any]:
 
 
 def is_importable(thing: Any) -> bool:
-    """Whether its module has a class or function under its name, so that it travels by name."""
+    """Whether a class or function can be imported by its name. It then travels as this name."""
     try:
         return operator.attrgetter(thing.__qualname__)(sys.modules[thing.__module__]) is thing
     except (KeyError, AttributeError):
@@ -73,11 +77,12 @@ def _begin(thing: Any, state: dict[str, Any]) -> None:
 
 
 def _without_reports(thing: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """The state without histories, which have all prompts, and reports, which have all candidates: payloads would grow
-    without end.
+    """Returns the state without histories and reports.
+
+    Histories contain all prompts, and reports contain all candidates. With them, payloads would grow without end.
     """
     history = vars(thing).get("history")
-    # DSPy's Module drops both from a copy.
+    # A dspy.Module drops its history and callbacks when it is pickled, so they are added here.
     own = {"history": [] if is_dspys_history(history) else history, "callbacks": vars(thing).get("callbacks") or []}
     reports = _reports(vars(thing)) if isinstance(thing, dspy.Module) else frozenset()
     return {**{key: value for key, value in state.items() if key not in reports}, **own}

@@ -1,13 +1,12 @@
 """Rehearses program and metric: observes their behaviour before the first LM call is paid for.
 
 Everything that must be the same in every process becomes an `Observation`. Program and metric run on a few examples
-against the imaginary provider; the rehearsal observes their LM calls, results and exceptions. They run in a fork, which
-leaves no trace in this process: it counts and caches no call, and calls no tool.
+against the imaginary provider. The rehearsal observes their LM calls, results and exceptions. They run in a fork, so
+they change nothing in this process. The fork calls no tool, and its LM calls are neither counted nor cached.
 
-Each example runs twice; the twin runs them in the opposite order. Of 16 comparisons, all miss a fair coin with
-probability 1/2 ** 16, and an event of one run in ten with 4 %. The same holds for state that one example leaves for the
-next, since a swarm runs them in different processes. State that others would read is reported, too
-(`Rehearsal.changes`).
+Each example runs twice, and the twin runs the examples in the opposite order. So there are 16 comparisons. They miss a
+decision by a fair coin with probability 1/2 ** 16, and an event of one run in ten with 4 %. They also find state that
+one example leaves for the next. State that other code would read is reported, too (`Rehearsal.changes`).
 """
 
 import asyncio
@@ -43,16 +42,17 @@ from swarm_worker.user.data import Compilation
 
 EXAMPLES = 8
 RUNS = 16
-"""The number of runs in all, at least two of each example: the first EXAMPLES of the validation set, or else of the
-training set."""
+"""How many runs a rehearsal has, at least two for each example. The examples are the first EXAMPLES of the validation
+set. Without a validation set, they are from the training set.
+"""
 CALLS = 100
-"""The rehearsal ends a run after so many LM calls: a program may wait for an answer that is never imagined."""
+"""The rehearsal ends a run after this many LM calls: a program may wait for an answer that is never imagined."""
 SHARE = 0.5
 """The largest share of the rehearsal's time for one run, so that one slow example leaves time for the others."""
 SILENT_SECONDS = 1.0
 """A rehearsal that takes longer prints a message."""
 VALUE_TEXT, REQUEST_TEXT = 1_000, 20_000
-"""Characters of a value, and of a request, that are kept for messages."""
+"""How many characters of a value, and of a request, are kept for messages."""
 
 
 _NO_ANSWERS = Answers(Codec({}), lambda key: None, lambda record: None)
@@ -66,7 +66,7 @@ class Rehearsal:
         runs: numbers of the examples whose runs ended in time, in order, counted from 1.
         observations: the observations of these runs.
         changes: places that the runs changed.
-        kept: paths that program and metric can reach, and changed.
+        kept: paths of state that program and metric can reach, and that the runs changed.
         seconds: duration of the rehearsal.
     """
 
@@ -113,13 +113,13 @@ def rehearse(
     backwards: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Rehearsal:
-    """Runs program and metric on examples of the validation set, in forks of this process. Main thread only.
+    """Runs program and metric on examples of the validation set, in forks of this process.
 
     Args:
         seconds: time limit of the rehearsal. A run that takes more than SHARE of it is ended, and its example does not
             run again.
-        runs: numbers of the examples to run, in order. Default: each of the first ones, twice.
-        backwards: run them in the opposite order. The order of the result does not change.
+        runs: numbers of the examples to run, in order. None: each of the first examples, twice.
+        backwards: whether to run the examples in the opposite order. The order of the result does not change.
         say: prints a message about slow runs.
     """
     count = min(EXAMPLES, len(_examples(loaded)[1]))
@@ -275,18 +275,18 @@ def _seen(place: str, thing: Any, text: str) -> Observation:
 
 @dataclass
 class _Stage:
-    """One program and its metric; receives the LM calls of the current run."""
+    """Runs one program and its metric, and notes the LM calls of the current run."""
 
     program: Any
     metric: Callable[..., Any]
     kind: str
-    """The examples' set, for messages."""
+    """Name of the examples' set, for messages."""
     _calls: list[tuple[str, str]] = field(default_factory=list)
     _unordered: bool = False
     _lock: Any = field(default_factory=threading.Lock)
 
     def run(self, number: int, example: Any) -> list[Observation]:
-        """The observations of one run. Raises BadInput if such a cell would end a real run."""
+        """Runs an example, and returns the observations. Raises BadInput if such a cell would end a real run."""
         on, trace = f"on {self.kind} example {number}", recorded.trace()
         with cell_calls(on, _NO_ANSWERS) as ledger, dspy.context(trace=trace, usage_tracker=None):
             seen, predicted = self._tried(f"spec.program {on}", "its prediction", self.program, **example.inputs())
@@ -311,26 +311,26 @@ class _Stage:
     def _tried(
         self, place: str, what: str, function: Callable[..., Any], *given: Any, **named: Any
     ) -> tuple[list[Observation], list[Any]]:
-        """The observations of a function call, and a list of its result, empty if it raised."""
+        """Returns the observations of a function call, and a list of its result, which is empty after an exception."""
         self._calls, self._unordered, returned = [], False, []
         try:
             returned.append(function(*given, **named))
             end = _seen(f"{place}, {what}", returned[0], str(returned[0]))
         except (Exception, SystemExit, _Enough) as error:
-            # The digest omits the error's text, which may list a set in any order; no code decides by it.
+            # The digest omits the error's text, which may list a set in any order. No code depends on that text.
             kind = combine(type(error).__qualname__, location(error)).hex()
             end = Observation(f"{place}, what it raised", kind, beginning(describe(error), VALUE_TEXT))
         return [*self._heard(place), end], returned
 
     def _heard(self, place: str) -> Iterator[Observation]:
-        # Calls of several threads or tasks arrive in any order.
+        # Calls of several threads or coroutines arrive in any order, so they are sorted.
         for number, (name, text) in enumerate(sorted(self._calls) if self._unordered else self._calls, 1):
             by = f" (predictor {name})" if name else ""
             yield Observation(f"{place}, LM call {number}{by}", combine(text).hex(), beginning(text, REQUEST_TEXT))
 
 
 class _Enough(BaseException):
-    """Ends a run that has made CALLS LM calls. Programs do not catch it."""
+    """Ends a run that has made CALLS LM calls. It is a BaseException, so programs do not catch it."""
 
 
 def _in_event_loop() -> bool:

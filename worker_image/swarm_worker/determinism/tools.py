@@ -1,7 +1,8 @@
 """Watches random draws in agents' tools while examples run. Rehearsals run no tools, so they cannot find such draws.
 
-A tool with random answers gives a different one in each process, and in each run of stock DSPy. It ends the run with a
-reason. The tools themselves are not wrapped, because agents see the tracebacks of their exceptions.
+A tool that draws random numbers answers differently in each process, and in each run of stock DSPy. Such a draw ends
+the run with a reason. The module replaces functions such as `random.choice`, not the tools themselves: agents see
+tracebacks of tools, and a wrapper would be in them.
 """
 
 import functools
@@ -31,7 +32,7 @@ _DRAWS: dict[types.ModuleType, tuple[str, ...]] = {
 
 
 def install() -> None:
-    """Watches the draws of this process. Call it before user code is imported, which may copy functions of `random`."""
+    """Watches the draws of this process. Call it before user code is imported, which may keep functions of `random`."""
     for module, names in _DRAWS.items():
         for name in names:
             setattr(module, name, _watched(getattr(module, name), f"{module.__name__}.{name}"))
@@ -54,7 +55,7 @@ def _watched(draw: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _tool(frame: types.FrameType | None) -> str | None:
-    """The name of the tool that this frame runs in, if any."""
+    """The name of the tool that this frame runs in; None if it runs in no tool."""
     while frame is not None:
         owner = frame.f_locals.get("self") if frame.f_code.co_name in ("__call__", "acall") else None
         if isinstance(owner, dspy.Tool):

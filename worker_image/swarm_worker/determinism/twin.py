@@ -1,12 +1,13 @@
-"""The twin: runs the plan in a second process, to find differences between processes.
+"""Runs a run's first plan in a second process, the twin, to find differences between processes.
 
-A run's first plan starts the twin with another hash seed, and both import at the same time. The plan rehearses first
-(see `rehearsal`) and sends the twin the examples that ended in time; the twin rehearses those. Before the plan spends
-anything or ends, both reach the checkpoint. There the twin sends its observations and ends, and the plan compares.
+The plan starts the twin with another hash seed, and both import at the same time. The plan rehearses first (see
+`rehearsal`), and sends the twin the numbers of the examples that ended in time. The twin rehearses these examples. Both
+reach the checkpoint before the plan spends anything or ends. There, the twin sends its observations and ends. The plan
+compares them with its own.
 
-If they differ, the plan starts a second twin with the plan's hash seed. If that twin agrees with the plan, only the
-hash seed causes the difference. All processes of a run have one hash seed, so the run continues with a note. Any other
-difference would make scores random and a journal useless; the checkpoint finds it before anything is paid for.
+If the observations differ, the plan starts a second twin with the plan's hash seed. If that twin agrees with the plan,
+only the hash seed causes the difference. All processes of a run have one hash seed, so the run continues with a note.
+Any other difference would make scores random and a journal useless, so it ends the run before anything is paid for.
 
 This module imports little, so that the twin starts at once.
 """
@@ -30,13 +31,13 @@ from swarm_worker.forks import end_with_reader
 from swarm_worker.hash_seed import VARIABLE, hash_seed
 
 PATIENCE_SECONDS = 60
-"""How long a plan at the checkpoint waits for its twin, in addition to twice its own rehearsal. A second twin starts
-only then, so it gets in addition the time that the plan itself took.
+"""How long a plan at the checkpoint waits for its twin, besides twice the time of its own rehearsal. A second twin
+starts only at the checkpoint. So the plan waits longer for it: by the time that the plan itself has taken.
 """
 NO_CALLS = '{"calls":0}'
 """The allowance of a twin whose plan has one."""
 EXCERPT = 120
-"""Most characters of a differing text in a message."""
+"""How many characters of a differing text a message shows."""
 
 
 class Observation(NamedTuple):
@@ -80,7 +81,7 @@ class Twin(Protocol):
     def runs(self) -> list[int] | None: ...
 
     def tell(self, runs: Sequence[int], seconds: float) -> None:
-        """Sends the numbers of the rehearsed examples, and the time that they took. Called once."""
+        """Sends the numbers of the rehearsed examples, and the time that they took. It is called once."""
 
     def checkpoint(self, observations: Sequence[Observation]) -> str | None:
         """Compares the observations, before the plan spends anything or ends. Later calls do nothing.
@@ -93,7 +94,7 @@ class Twin(Protocol):
 
 
 def start() -> "Other | None":
-    """Starts the twin of this plan. None if the environment disables it, or the run has paid for something already."""
+    """Starts the twin of this plan. Returns None if the environment disables it, or if the run has a journal."""
     journal = Path(os.environ.get(names.ENV_JOURNAL_DIR) or names.JOURNAL_DIR)
     if os.environ.pop(names.ENV_TWIN, "1") == "0" or any(journal.rglob(f"*{names.SHARD_SUFFIX}")):
         return None
@@ -261,7 +262,7 @@ def explain(difference: Difference, but_for: str) -> str:
     """A message: where the processes differ, what each saw, and what to do.
 
     Args:
-        but_for: the intended differences between the processes; the text ends with the order of examples.
+        but_for: the differences between the processes that are intended. The text ends with "the order".
     """
     advice = next(text for part, text in _ADVICE.items() if difference.place.startswith(part))
     return (

@@ -1,7 +1,7 @@
 """Makes all models and scores of a process imaginary, for estimates.
 
-Real scores of invented answers mean nothing, so scores are assumed: a share of the predictions passes, chosen by hash.
-So scores differ between candidates, and are the same in every process.
+A metric's scores of invented answers mean nothing. So scores are assumed: a hash chooses which share of the predictions
+passes. Such scores differ between candidates, and are the same in every process.
 """
 
 import json
@@ -32,10 +32,10 @@ TEXT = 500
 class Imagination:
     """
     Attributes:
-        pass_rate: share of the scores that are 1; all others are 0.
+        pass_rate: share of the scores that are 1. All others are 0.
         tool_calls: number of tool calls of an agent before it finishes.
-        log: a file with a line for each LM call: {"model", "byAgent", "calls", "promptTokens", "completionTokens"};
-            and a line for each way in which the metric fails to score: {"metric", "text"}.
+        log: a file of JSON lines. Each LM call has a line {"model", "byAgent", "calls", "promptTokens",
+            "completionTokens"}. Each way in which the metric fails has a line {"metric", "text"}.
     """
 
     pass_rate: float
@@ -44,7 +44,7 @@ class Imagination:
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str]) -> Self | None:
-        """The imagination that the environment describes, if any. Removes the variable, to hide it from user code."""
+        """Returns the environment's Imagination; None if it has none. Hides the variable from user code."""
         text = environment.pop(ENVIRONMENT, None)
         if text is None:
             return None
@@ -69,8 +69,8 @@ class Imagination:
         _process.tell = lambda kind, text: write({"metric": kind, "text": beginning(text, TEXT)})
 
     def loaded(self) -> None:
-        """Call this when user code has configured DSPy."""
-        # A program may fail on invented answers, which must not end a compile that real answers would complete.
+        """Call this after user code has configured DSPy."""
+        # A program may fail on invented answers. This must not end a compile that real answers would complete.
         dspy.configure(max_errors=10**9)
 
     def assumed(self, metric: Callable[..., Any]) -> "Assumed":
@@ -93,9 +93,9 @@ def _tell_once(kind: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class Assumed:
-    """A metric that passes a share of the predictions, regardless of their quality.
+    """A metric that accepts a share of the predictions, whatever their quality.
 
-    It still calls the user's metric, which may make LM calls, and returns a Prediction if that does.
+    It still calls the user's metric, which may make LM calls. It returns a Prediction if the user's metric does.
     """
 
     metric: Callable[..., Any]
@@ -105,7 +105,7 @@ class Assumed:
         found = None
         try:
             found = self.metric(example, prediction, *more, **named)
-            if not (more or named):  # as evaluations call it
+            if not (more or named):  # evaluations call a metric like this
                 check(found, self.metric)
         except BadInput as error:
             _tell_once(type(found).__name__, f"{error} A run ends there: {error.reason}.")

@@ -1,8 +1,9 @@
-"""An imaginary provider, which answers LM calls within this process.
+"""The imaginary provider answers LM calls within this process.
 
-Its answers have the form that a request asks for, but no meaning. The form is not guessed from the prompt: DSPy's
-callbacks receive the signature that an adapter puts into messages. A note in the first message carries it with the
-call, and the same adapter formats the answer. An answer depends on the request alone, so all processes get the same.
+Its answers have the form that a request asks for, but no meaning. The form is not guessed from the prompt. DSPy calls a
+callback with the signature for which an adapter makes messages. The callback adds the signature to the first message,
+as a note. The same adapter then formats the answer. An answer depends on the request alone, so it is the same in all
+processes.
 """
 
 import json
@@ -22,14 +23,14 @@ from swarm_worker.imaginary.values import Draw, of_schema, of_type
 
 CHARACTERS_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
-"""Tokens that a chat's frame adds to each message."""
+"""How many tokens the chat format adds to each message."""
 
 Hear = Callable[[Any, LMCall, Any], None]
-"""Receives each answered LM call: the LM, the call, the client's answer."""
+"""Receives each answered LM call: the LM, the call, and the client's answer."""
 
 
 _FORM = "imaginary form"
-"""Key of the note in a message."""
+"""Key under which a message has the form of its answer."""
 
 _LAST = "finish", "submit"
 """Tools that ReAct and ReActV2 call to finish."""
@@ -42,9 +43,9 @@ class Form:
     Attributes:
         signature: the signature with the answer's fields.
         adapter: formats the answer.
-        tools: name -> JSON schemas of the arguments, for each tool that may be called.
-        by_agent: whether the caller is an agent, which itself decides when it ends.
-        is_late: whether the agent has made all tool calls that imaginary agents make.
+        tools: JSON schemas of the arguments of each tool that may be called, by the tool's name.
+        by_agent: whether an agent makes the call. An agent decides itself when it ends.
+        is_late: whether the agent has made as many tool calls as an agent makes here.
     """
 
     signature: Any
@@ -55,14 +56,14 @@ class Form:
 
 
 class _Listener(BaseCallback):
-    """Notes the form of the answer in the messages that an adapter makes."""
+    """Adds the form of the answer to the messages that an adapter makes."""
 
     def __init__(self, tool_calls: int) -> None:
         self._forms: dict[str, Form] = {}
         self._tool_calls = tool_calls
 
     def on_adapter_format_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        if "signature" in inputs:  # else this is an inherited `format`, which DSPy wraps once more
+        if "signature" in inputs:  # without it, this is an inherited `format`, which DSPy wraps again
             given = inputs["inputs"]
             tools, is_late = _tools(given), _tool_calls(given) >= self._tool_calls
             by_agent = bool(tools) or "trajectory" in given
@@ -80,7 +81,7 @@ def _tools(inputs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _tool_calls(inputs: Mapping[str, Any]) -> int:
-    """The number of tool calls of an agent: ReAct lists them in a text, ReActV2 in a history."""
+    """The number of tool calls that an agent has made. ReAct lists them in a text, and ReActV2 in a history."""
     histories = [value for value in inputs.values() if isinstance(value, dspy.History)]
     told = sum("tool_calls" in message for history in histories for message in history.messages)
     return told + str(inputs.get("trajectory")).count("observation_")
@@ -90,8 +91,8 @@ def _tool_calls(inputs: Mapping[str, Any]) -> int:
 def imagined(hear: Hear = lambda lm, call, answer: None) -> Iterator[None]:
     """Within the block, no LM call leaves this process, and no tool runs.
 
-    An agent would call a `dspy.Tool` with invented arguments, and the tool may do anything. So the agent gets an
-    imaginary observation instead. Functions that a program calls directly do run.
+    An agent would call a `dspy.Tool` with invented arguments, and nobody knows what the tool would do. So the agent
+    gets an imaginary observation instead. Functions that a program calls directly do run.
     """
     undo = install(hear)
     try:
@@ -101,7 +102,7 @@ def imagined(hear: Hear = lambda lm, call, answer: None) -> Iterator[None]:
 
 
 def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
-    """As `imagined`, from now on. Returns a function that ends it.
+    """Does what `imagined` does, from now on. Returns a function that ends it.
 
     Args:
         tool_calls: number of tool calls that an agent makes before it finishes.
@@ -110,14 +111,14 @@ def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
     def imagine(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
         found = answer(lm, call)
         hear(lm, call, found)
-        yield from ()  # makes this a generator: an imaginary call has no steps
+        yield from ()  # a flow is a generator, and an imaginary call has no steps
         return found
 
     tool, async_tool, listener = Tool.__call__, Tool.acall, _Listener(tool_calls)
     undo_client = client().intercept(imagine)
 
     def observe(called: Tool, **arguments: Any) -> Any:
-        # The tool that ends ReActV2 returns its prediction.
+        # The tool that ends ReActV2 does run, because it returns the agent's prediction.
         is_dspys = called.func.__module__ == "dspy.predict.react_v2"
         return tool(called, **arguments) if is_dspys else f"What {called.name} found."
 
@@ -125,7 +126,7 @@ def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
         return observe(called, **arguments)
 
     Tool.__call__, Tool.acall = observe, async_observe
-    # `dspy.settings.callbacks` will not do: a program or a cell may override it in a context.
+    # The callback is set on the class, because a program or a cell may override `dspy.settings.callbacks`.
     dspy.Adapter.callbacks = property(
         lambda adapter: [*vars(adapter).get("callbacks", ()), listener],
         lambda adapter, callbacks: vars(adapter).update(callbacks=callbacks),
@@ -140,7 +141,7 @@ def install(hear: Hear, tool_calls: int = 1) -> Callable[[], None]:
 
 
 def answer(lm: Any, call: LMCall) -> Any:
-    """The client's answer, with as many completions as the call asks for, and their usage."""
+    """Makes the client's answer, with as many completions as the call asks for, and their usage."""
     asked = request_text(call)
     completions = [_completion(call, Draw(f"{asked}\0{number}")) for number in range(call.count)]
     return client().answer(lm, completions, _prompt_tokens(call))
@@ -152,7 +153,7 @@ def is_by_agent(call: LMCall) -> bool:
 
 
 def request_text(call: LMCall) -> str:
-    """A request as one text: its messages and parameters, without endpoint and sender."""
+    """A request as one text: its messages and parameters, without its endpoint and API key."""
     messages = [{name: part for name, part in message.items() if name != _FORM} for message in _messages(call)]
     return json.dumps(call.content | {"messages": messages}, ensure_ascii=False, default=_name)
 
@@ -162,20 +163,20 @@ def _form(call: LMCall) -> Form | None:
 
 
 def _messages(call: LMCall) -> list[dict[str, Any]]:
-    """The messages of a call; empty for a request in the client's own types."""
+    """The messages of a call. They are empty for a request in the client's own types."""
     return call.content.get("messages") or []
 
 
 def _name(thing: object) -> str:
-    """A name for an object that JSON cannot express. Its repr may have an address, which differs between processes."""
+    """A name for an object that JSON cannot express. A repr may contain an address, which differs between processes."""
     return f"{type(thing).__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
 def _completion(call: LMCall, draw: Draw) -> Completion:
     form = _form(call)
     if form is None:
-        return _counted(draw.text("instruction"))  # optimizers use plain prompts to get instructions
-    # If the request has tools, the answer calls them natively, and not in a field.
+        return _counted(draw.text("instruction"))  # optimizers ask for instructions with plain prompts
+    # If the request has tools, the answer calls a tool by native function calling, not in a field.
     native = _tool_call(form, draw, call.content.get("tool_choice")) if call.content.get("tools") else None
     fields = form.signature.output_fields.items()
     values = {name: _value(name, field.rebuild_annotation(), form, draw) for name, field in fields}
@@ -189,7 +190,7 @@ def _counted(text: str, *tool_calls: ToolCall) -> Completion:
 
 
 def _tool_call(form: Form, draw: Draw, wanted: Any = None) -> ToolCall | None:
-    """The agent's next tool call: other tools first, then the tool that ends it, if there is one."""
+    """The agent's next tool call: first other tools, then the tool that ends the agent, if there is one."""
     last = [name for name in form.tools if name in _LAST]
     others = [name for name in form.tools if name not in _LAST]
     if isinstance(wanted, Mapping) and (name := wanted.get("function", {}).get("name")) in form.tools:
@@ -209,7 +210,7 @@ def _value(name: str, annotation: Any, form: Form, draw: Draw) -> Any:
         call = _tool_call(form, draw)
         return {"tool_calls": [{"name": call.name, "args": call.arguments}] if call else []}
     if get_origin(annotation) is Literal and "finish" in get_args(annotation):
-        # The field in which ReAct chooses its next tool.
+        # In this field, ReAct chooses its next tool.
         others = [choice for choice in get_args(annotation) if choice != "finish"]
         return "finish" if form.is_late or not others else draw.one(others, name)
     return of_type(annotation, name, draw)

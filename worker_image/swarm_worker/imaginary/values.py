@@ -1,4 +1,4 @@
-"""Makes up values of a type. A value depends on its seed alone, so every process makes up the same."""
+"""Makes up values of a type. A value depends on its seed alone, so it is the same in every process."""
 
 import hashlib
 import re
@@ -27,13 +27,13 @@ Schema = Mapping[str, Any]
 
 
 class Draw:
-    """Makes choices by hash."""
+    """Makes choices that look random, by hashing a seed."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
 
     def below(self, limit: int, *about: object) -> int:
-        """A number from 0 to limit - 1, always the same for the same seed and subject."""
+        """Returns a number from 0 to limit - 1. It is always the same for the same seed and subject."""
         text = "\0".join([self._seed, *map(str, about)])
         return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) % limit
 
@@ -41,7 +41,7 @@ class Draw:
         return options[self.below(len(options), *about)]
 
     def text(self, name: str) -> str:
-        """A sentence with the usual length of texts of this name."""
+        """A sentence as long as texts in a field of this name usually are."""
         length = next(words for pattern, words in _LENGTHS if pattern.search(name.lower()))
         count = max(1, length * 3 // 4 + self.below(length // 2, name, "length"))
         words = [self.one(_WORDS, name, number) for number in range(count)]

@@ -1,6 +1,6 @@
-"""The results and LM calls that were paid for, as a plan or worker reads them.
+"""Reads finished results and LM calls for a plan or worker.
 
 run_journal  the journal of one run
-store        that journal, and those of earlier runs
+store        the journal of this run, completed by those of earlier runs
 body_store   stores bodies outside of the cluster's etcd
 """

@@ -1,7 +1,7 @@
-"""Stores the bodies of a journal outside the cluster's etcd: on a volume, or wherever fsspec reaches.
+"""Stores the bodies of records in a depot outside of the cluster's etcd: on a volume, or at a URL that fsspec knows.
 
-Headers still go through the output of pods into ConfigMaps, and say what is finished. A pod writes several bodies
-together to the depot. Once they are safe there, it prints the records, whose headers say where the bodies are.
+The headers still go into ConfigMaps. A pod first writes several bodies to the depot, as one object. Then it prints the
+records, without the bodies. Their headers say where in the depot the bodies are.
 """
 
 import contextlib
@@ -25,24 +25,24 @@ from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
 T = TypeVar("T")
 
 KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
-"""Kinds with many records, whose bodies only pods read."""
+"""Kinds of records whose bodies go into a depot. There are many such records, and only pods read their bodies."""
 PAUSE_SECONDS: Final = 1.0
-"""How long bodies are collected for one object. A killed pod loses at most so much more than without a depot."""
+"""How long bodies are collected for one object. A killed pod loses at most the records of this time."""
 OBJECT_BYTES: Final = 4 * 1024 * 1024
-"""An object is written when it has so many bytes; it is larger if a single body is."""
+"""The size at which an object is written at once."""
 PAUSES: Final = (0.5, 1.0, 2.0)
 """Seconds before each retry, so that a brief failure of a volume or bucket ends no pod."""
 CACHED: Final = 32
-"""Objects held in memory, because bodies that are close in a journal are often in one object."""
+"""How many objects are held in memory. Bodies that are close in a journal are often in one object."""
 
 
 class Bodies(Protocol):
-    """Reads bodies that are stored elsewhere."""
+    """Reads bodies that are stored in a depot."""
 
     def read(self, stored: Stored) -> bytes: ...
 
     def give_up(self, error: SwarmError) -> NoReturn:
-        """Ends the process for lack of a body, so that no program or optimizer can catch the error."""
+        """Ends the process because a body is missing. No program or optimizer can catch this end."""
 
 
 class Depot:
@@ -52,7 +52,7 @@ class Depot:
         options: options of the file system: credentials, endpoints.
 
     Attributes:
-        end: ends the process.
+        end: ends the process with an error. None: the error is raised.
     """
 
     end: Callable[[SwarmError], NoReturn] | None = None
@@ -71,7 +71,7 @@ class Depot:
 
     @property
     def _files(self) -> Any:
-        """The file system; opened anew in a scout, because connections do not survive a fork."""
+        """The file system. A fork opens it again, because it cannot use its parent's connections."""
         if os.getpid() != self._process:
             from fsspec.core import url_to_fs
 
@@ -88,7 +88,7 @@ class Depot:
             self._tried("written", lambda: self._files.pipe_file(path, data))
 
     def read(self, stored: Stored) -> bytes:
-        """A stored body. Raises Drift if it was altered."""
+        """Returns a stored body. Raises Drift if the body is missing or was altered."""
         try:
             body = self._cached(stored.name)[stored.offset : stored.offset + stored.length]
         except StorageFailed as error:
@@ -103,7 +103,7 @@ class Depot:
         raise error
 
     def keep_only(self, runs: Sequence[str]) -> None:
-        """Makes the folder, and deletes the objects of other runs, if the file system allows it."""
+        """Makes the depot's folder, and deletes the objects of all other runs, if the file system allows it."""
         with contextlib.suppress(StorageFailed), self._explained("tidied up"):
             if self._is_local:
                 Path(self._root).mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class Depot:
                     self._files.rm(path, recursive=True)
 
     def redact(self, text: str) -> str:
-        """The text without the texts of the options, which may be secrets."""
+        """Masks the values of the options in a text, because they may be secrets."""
         return masking.redact(text, self._secrets)
 
     def _read(self, name: str) -> bytes:
@@ -123,7 +123,7 @@ class Depot:
                 data: bytes = self._files.cat_file(f"{self._root}/{name}")
             except FileNotFoundError:
                 if self._is_local:
-                    Path(self._root).stat()  # raises if the folder is missing, too: the volume may not be mounted
+                    Path(self._root).stat()  # raises if the whole folder is missing: the volume may not be mounted
                 raise self._damaged(name) from None
             return data
 
@@ -137,7 +137,7 @@ class Depot:
         )
 
     def _tried(self, what: str, act: Callable[[], T]) -> T:
-        """Calls the function, with retries, and returns its result. Raises Drift at once, StorageFailed at the end."""
+        """Calls the function and returns its result. Raises Drift at once, and StorageFailed after some retries."""
         for pause in PAUSES:
             try:
                 return act()
@@ -177,7 +177,7 @@ def _write_file(path: Path, data: bytes) -> None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """All texts in options."""
+    """Yields all texts in the options."""
     match value:
         case str():
             yield value
@@ -188,7 +188,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 class Sender:
-    """Prints records in order, each once its body is in the depot.
+    """Prints records in order, each after its body has been written to the depot.
 
     Args:
         prefix: first part of the objects' names.
@@ -198,14 +198,14 @@ class Sender:
     def __init__(self, depot: Depot, prefix: str, put: Callable[[Record], None]) -> None:
         self._depot, self._put = depot, put
         self._prefix, self._count = f"{prefix}-{secrets.token_hex(4)}", 0
-        # Reentrant: a signal handler may flush while its thread holds a lock.
+        # Both locks are reentrant, because a signal handler may flush while its thread holds one.
         self._lock, self._writing = threading.RLock(), threading.RLock()
         self._waiting: list[Record] = []
         self._error: StorageFailed | None = None
         self._timer: threading.Timer | None = None
 
     def put(self, record: Record) -> None:
-        """Queues a record. Raises StorageFailed, also for an earlier record."""
+        """Queues a record. Raises StorageFailed if this record or an earlier one cannot be written."""
         if self._error is not None:
             raise self._error
         if record.kind is RecordKind.BOOKED:  # a booking must be printed before the money is spent
@@ -246,7 +246,8 @@ class Sender:
                     offset += len(record.body)
                     record = Record(record.kind, {**record.header, STORED: stored.to_header()})
                 self._put(record)
-            # Removed last: an interrupting signal handler prints them again, and the first of equal records counts.
+            # A signal handler that interrupts this prints the records again, and the first of equal records counts. So
+            # the records are removed last.
             with self._lock:
                 del self._waiting[: len(records)]
 
@@ -256,9 +257,10 @@ class Sender:
 
 
 def take(environment: MutableMapping[str, str]) -> Depot | None:
-    """The depot in the environment, if there is one. Its variables are removed, so that user code sees no secrets.
+    """Returns the depot that the environment names; None if it names none.
 
-    Raises BadInput if its options are not a JSON object.
+    Removes the depot's variables, so that user code sees no secrets. Raises BadInput if the options are not a JSON
+    object.
     """
     url, text = environment.pop(names.ENV_DEPOT, ""), environment.pop(names.ENV_DEPOT_OPTIONS, "")
     if not url:

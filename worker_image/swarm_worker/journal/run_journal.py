@@ -1,4 +1,4 @@
-"""The journal of one run: results by key, finished LM calls, and the ends of its plans."""
+"""The journal of one run: results by key, finished LM calls, and the PLAN records with which plans ended."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from swarm_worker.errors import Drift
 from swarm_worker.journal.body_store import Bodies
 
 Stream = list[tuple[str, str]]
-"""(kind, digest) of every effect that a plan needed, in order."""
+"""Kind and digest of each effect that a plan has needed, in order."""
 Body = bytes | Stored
 
 
@@ -25,12 +25,12 @@ class Journal:
     """Results of finished effects and LM calls. For each key, only the first result counts.
 
     Attributes:
-        plans: the ends of the run's plans, oldest first.
-        last: the last plan that continued the compile. A plan for the best program so far does not: it passes over
-            evaluations, so its optimizer takes another course.
-        stream: the effect stream of `last`.
+        plans: the headers of the run's PLAN records, oldest first.
+        last: the last of `plans` that is not from a plan for a partial artifact. Such a plan goes on without incomplete
+            evaluations, so it needs other effects.
+        stream: the effects that the plan of `last` needed.
         accounts: the spending of pods with allowances.
-        bodies: reads bodies that are not stored with their records.
+        bodies: reads bodies that are in a depot.
     """
 
     bodies: Bodies | None = None
@@ -79,7 +79,7 @@ class Journal:
 
     @property
     def bound(self) -> Bound | None:
-        """The journal's binding; None if no plan has reached the point of knowing it."""
+        """The record with the journal's binding; None if all plans ended before they knew the binding."""
         return next((end for end in reversed(self.plans) if end.binding), self._bound)
 
     def __contains__(self, key: str) -> bool:
@@ -89,14 +89,14 @@ class Journal:
         return len(self._results)
 
     def has_call(self, key: str) -> bool:
-        """Whether there is a CALL with that key, with or without an answer."""
+        """Whether the journal has a CALL record with this key, with or without an answer."""
         return key in self._calls
 
     def result(self, key: str) -> Result:
         return self._results[key][0]
 
     def has_error(self, key: str) -> bool:
-        """Whether the result of that key is an error."""
+        """Whether the journal has an error as the result of this key."""
         return key in self and self.result(key).outcome is Outcome.ERROR
 
     def body(self, key: str) -> bytes:
@@ -113,8 +113,9 @@ class Journal:
         return self._good[key]
 
     def answer(self, key: str) -> bytes | None:
-        """The answer to an LM call, of a plan or a cell; None if the journal has none, or lost all. A lost answer costs
-        only another call.
+        """Returns the answer to an LM call; None if the journal has none.
+
+        An answer that is lost or altered in the depot does not count. Then the call is made again.
         """
         places = [(body, 0) for body in self._calls.get(key, ())]
         if key in self._carried:
@@ -145,7 +146,7 @@ class Journal:
         return calls
 
     def paid(self, cells: Collection[str]) -> tuple[int, set[str]]:
-        """The number of LM calls that these cells have paid for, and the keys of those calls, if they have one."""
+        """Returns how many LM calls these cells have paid for, and the keys of those calls that have a key."""
         results = [self._results[key][0] for key in cells if key in self]
         made = [made for made in self._made.values() if made.cell in cells]
         calls = sum(result.usage.calls for result in results) + sum(one.usage.calls for one in made)
@@ -164,7 +165,7 @@ def body_of(record: Record) -> Body:
 
 
 def read_body(body: Body, bodies: Bodies | None) -> bytes:
-    """The bytes of a body. Raises Drift if a stored one was altered."""
+    """Returns the bytes of a body. Raises Drift if the depot has lost or altered it."""
     if isinstance(body, bytes):
         return body
     assert bodies is not None, "records that name a depot are of runs that have one"

@@ -1,8 +1,9 @@
-"""The journals that a plan or worker reads: its run's, and those of earlier runs of the same Compilation.
+"""The journals that a plan or worker reads: that of its run, and those of the Compilation's earlier runs.
 
-The name of an LM call covers all that its answer depends on, so the answer counts in every run. The key of a cell does
-not (see `user.binding`), so a result counts only in runs with the same binding. A cell with an error runs again: the
-cause may be gone, and the journal answers its LM calls.
+The name of an LM call covers all that the answer depends on, so an answer counts in every run. The key of a cell does
+not cover all that the result depends on (see `user.binding`). So a cell's result counts only in runs with the same
+binding. If the result is an error of an earlier run, the cell runs again: the error's cause may be gone. The journal
+then answers the cell's LM calls.
 """
 
 from collections import Counter
@@ -20,11 +21,11 @@ from swarm_worker.journal.run_journal import Journal
 
 @dataclass
 class Store(Journal):
-    """The run's own journal, completed by earlier ones.
+    """The journal of this run, completed by those of earlier runs.
 
     Attributes:
         earlier: journals of earlier runs, the newest first.
-        kept: the paths of the run's first plan; see PlanEnd.
+        kept: paths of state that may change, as the first plan's rehearsal has shown. None if there was no rehearsal.
     """
 
     earlier: list[Journal] = field(default_factory=list)
@@ -48,11 +49,11 @@ class Store(Journal):
         return super().body(key) if run is None else run.body(key)
 
     def answer(self, key: str, *, is_sample: bool = False) -> bytes | None:
-        """The answer to an LM call; see Journal.
+        """Returns the answer to an LM call; None if no journal has one.
 
         Args:
-            is_sample: whether it is one of several answers to the same request. Then only runs with the same binding
-                count.
+            is_sample: whether the call is uncached, so equal calls have different answers. Then earlier runs count only
+                with the same binding.
         """
         if (own := super().answer(key)) is not None:
             return own
@@ -64,7 +65,7 @@ class Store(Journal):
         return super().answer(key) is None and self.answer(key) is not None
 
     def reused(self, used: Collection[str]) -> Reused:
-        """The cells and calls behind the used keys that earlier runs have paid for."""
+        """Counts the cells and LM calls that earlier runs have paid for, among those with the used keys."""
         cells = {key: run for key in used if (run := self._earlier(key)) is not None}
         results = [self.result(key) for key in used if key in self]
         # Calls of plans, and of cells that ran again.
@@ -78,21 +79,23 @@ class Store(Journal):
         return Reused(cells=len(cells), calls=paid + len(calls))
 
     def calls_by_cell(self) -> Counter[str]:
-        """As in Journal, with the cells of earlier runs."""
+        """Number of LM calls of each cell with a result, in this run or an earlier run with the same binding."""
         calls = super().calls_by_cell()
         for run in self._equal:
             calls |= Counter({key: count for key, count in run.calls_by_cell().items() if key not in calls})
         return calls
 
     def _earlier(self, key: str) -> Journal | None:
-        """The earlier run whose result counts, if this run has none."""
+        """Returns the earlier run whose result counts. None if this run has a result, or no run has one."""
         if super().__contains__(key):
             return None
         return next((run for run in self._equal if run.is_good(key)), None)
 
 
 def read_earlier(folder: Path, bodies: Bodies | None) -> dict[str, Journal]:
-    """The journals of earlier runs by their ids, the newest first. Each is a folder NUMBER-ID; the oldest has number 0.
+    """Returns the journals of earlier runs by run id, the newest first.
+
+    Each journal is a folder named NUMBER-ID. The oldest has number 0.
 
     A journal made with other packages counts as empty, because this process may not be able to unpickle it.
     """

@@ -1,4 +1,4 @@
-"""`python -m swarm_worker run`."""
+"""The command `python -m swarm_worker run`."""
 
 import argparse
 import signal
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """The exit status: 0 with an artifact, 1 without, 130 after Ctrl-C."""
+    """Returns the exit status: 0 with an artifact, 1 without an artifact, 130 after Ctrl-C."""
     console = Console(stderr=False)
     began = time.monotonic()
     try:
@@ -88,7 +88,7 @@ class _Interruptible(Display):
 
 
 def stop_on_signals(processes: Processes) -> None:
-    """After Ctrl-C or SIGTERM, the driver finishes work in flight and starts no more; a second one ends it at once."""
+    """After Ctrl-C or SIGTERM, the driver finishes work in flight and starts no more. A second one ends it at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if processes.is_stopped:

@@ -1,4 +1,4 @@
-"""Compiles on this machine, as a function."""
+"""The local driver as a library function: compiles on this machine."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ class Compiled:
     """
     Attributes:
         artifact: the folder with the compiled program and its report.
-        paid_before: LM calls that the run had paid for when this compile continued it.
+        paid_before: how many LM calls the run had paid for before this call of `compile_here`.
     """
 
     artifact: Path
@@ -36,12 +36,12 @@ def compile_here(
     keep: int = 5,
     logged: Callable[[str, str], None] | None = None,
 ) -> Compiled:
-    """Compiles with a journal's folder, or continues the compile there.
+    """Compiles with a folder as journal. If the folder has an unfinished run, continues this run.
 
     Args:
         workers: number of concurrent worker processes.
-        output: folder for the artifact; None: the journal's.
-        keep: number of earlier runs that are kept whole.
+        output: folder for the artifact. None: the artifact goes into the journal's folder.
+        keep: number of earlier runs that stay unchanged.
         logged: receives a process's label and each line that the process logs.
 
     Raises RunFailed, Stopped, or BadInput if the folder cannot be used.
@@ -68,7 +68,7 @@ def compile_here(
         for name, text in json.loads(artifact.body).items():
             (target / name).write_text(text, encoding="utf-8")
         report = Report.model_validate(artifact.header["report"])
-        if report.partial is None:  # a later run may continue a partial one
+        if report.partial is None:  # after a partial artifact, the same command may continue the run
             shutil.rmtree(folder.root / "rounds", ignore_errors=True)
         folder.prune(keep)
     return Compiled(target, report, driver.paid_before)

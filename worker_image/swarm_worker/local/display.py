@@ -18,11 +18,11 @@ from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Watcher
 
 SHOWN = 5
-"""Candidates in the summary; the report has more."""
+"""How many candidates the terminal shows. The report has more."""
 
 
 class Display(Watcher):
-    """Draws the events of a run; prints one line for each step if the output is not a terminal."""
+    """Draws the events of a run. If the output is not a terminal, prints one line for each step."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -134,11 +134,11 @@ class Display(Watcher):
 def print_report(
     console: Console, report: Report, artifact: Path, entrypoint: str, seconds: float, before: int = 0
 ) -> None:
-    """Prints baseline, winner and costs, where the artifact is, and how to load it.
+    """Prints the scores, the costs, where the artifact is, and how to load it.
 
     Args:
         seconds: duration of the command.
-        before: LM calls that the run had paid for when the command began.
+        before: how many LM calls the run had paid for when the command began.
     """
     _print_scores(console, report, artifact)
     _print_costs(console, report, seconds, before)

@@ -1,6 +1,7 @@
 """Reads a DSPyCompilation as `kubectl apply` would, with the ConfigMaps and Secrets that it names.
 
-These may be further documents of its file, or come from a `kustomization.yaml` beside it and the resources there.
+These objects may be other documents of the same file. They may also come from a `kustomization.yaml` beside the file,
+and from the resources that it names.
 """
 
 import base64
@@ -30,13 +31,13 @@ _QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 
 @dataclass(frozen=True)
 class Manifest:
-    """A Compilation and what it mounts.
+    """A Compilation, with the content of the ConfigMaps and Secrets that it names.
 
     Attributes:
-        folder: the file's folder. Modules in it are importable, as they would be in an image.
-        config_maps: name -> key -> content, for the ConfigMaps that the spec names.
+        folder: the file's folder. Modules in it can be imported, as if they were in an image.
+        config_maps: the content of the ConfigMaps that the spec names, by name and key.
         keys: API keys by model role.
-        variables: environment variables of the user's code, under their sources' prefixes.
+        variables: environment variables for user code, each with the prefix of its source.
     """
 
     name: str
@@ -56,7 +57,7 @@ class _Written:
     node: yaml.Node
 
     def line(self, *place: str | int) -> int:
-        """The line of the field at this path, or of the nearest enclosing field if it is not written."""
+        """The line of the field at this path. If the file lacks it, the line of the nearest field around it."""
         node, found = self.node, self.node.start_mark
         for name in place:
             if isinstance(node, yaml.MappingNode):
@@ -79,10 +80,10 @@ class _Documents:
 
 
 def read(path: Path, environment: Mapping[str, str] | None = None, invent: Callable[[], str] | None = None) -> Manifest:
-    """The one Compilation in a file, or in a folder with a kustomization.yaml.
+    """Reads the one Compilation in a file, or in a folder with a kustomization.yaml.
 
     Args:
-        environment: supplies secrets and values of ConfigMaps; a `.env` file in the folder supplies missing ones.
+        environment: has secrets and values of ConfigMaps. A `.env` file in the folder has those that are missing.
         invent: makes up the models' API keys, and missing secrets of variables, for commands that make no LM call.
 
     Raises BadInput if there is not exactly one Compilation, its spec is invalid, or an object that it names is missing.
@@ -100,7 +101,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     compilation = found.compilations[0]
     name = _name(compilation.document) or "compilation"
     try:
-        # kubectl sends JSON: keys and values that only YAML has (numbers as keys, dates) become text.
+        # kubectl sends JSON. So keys and values that only YAML has (numbers as keys, dates) become text.
         spec = CompilationSpec.model_validate(parse(compilation.document.get("spec") or {}).as_written())
     except ValidationError as error:
         wrong = sorted((compilation.line("spec", *found.place), str(found)) for found in problems(error))
@@ -115,7 +116,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
 
 
 def with_endpoint(manifest: Manifest, url: str) -> Manifest:
-    """The same Compilation, with every model behind another endpoint. It gets a journal of its own."""
+    """Returns the same Compilation, with another endpoint for every model. Its runs differ from the original's."""
     written = manifest.spec.as_written()
     for model in written["models"].values():
         model["endpoint"] = url
@@ -143,14 +144,14 @@ def _read_file(path: Path, found: _Documents) -> None:
 
 
 def _without_lines(error: Exception) -> str:
-    """The error and its position, without an excerpt of the file, which may contain a key."""
+    """The error and its position. It omits the excerpt of the file, which may contain an API key."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return str(error)
     return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
 
 
 def _parsed(text: str) -> Iterator[tuple[Any, yaml.Node]]:
-    """Each document of a file, with the node that has its line numbers."""
+    """Yields each document of a file, with the node that has the document's line numbers."""
     for node in yaml.compose_all(text, yaml.SafeLoader):
         yield yaml.SafeLoader("").construct_document(node), node
 

@@ -19,7 +19,7 @@ _MEANS: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def read(folder: Path) -> dict[str, str]:
-    """The variables of the folder's file; none if it is missing.
+    """Returns the variables of the folder's `.env` file; none if there is no such file.
 
     Quotes around a value are removed. A quoted value may have several lines, and backslashes escape quotes and
     backslashes in it. Within double quotes, \\n, \\r and \\t are escapes, too. A comment is a line that begins with #,

@@ -1,7 +1,8 @@
-"""The rounds of a local run: plan, scatter, gather, journal, until the plan prints the artifact.
+"""Runs the rounds of a local run, until a plan prints the artifact.
 
-All state is in the journal's folder. The driver may be killed at any moment; started again with the same folder, it
-continues from the results there.
+In each round, the driver runs a plan, deals its cells out to workers, and journals the results. All state is in the
+journal's folder. The driver may be killed at any moment. When it is started again with the same folder, it goes on from
+the results there.
 """
 
 import secrets
@@ -45,19 +46,19 @@ from swarm_worker.replay.call_sharing import Desk
 
 
 class Watcher:
-    """Receives the events of a run: override what you need. Several threads call it, one at a time."""
+    """Receives the events of a run. Subclasses override what they need. Several threads call it, one at a time."""
 
     def opened(self, processes: Processes) -> None:
-        """The driver holds the journal. `processes.stop` ends the run."""
+        """The driver has locked the journal's folder. `processes.stop` ends the run."""
 
     def start(self, manifest: Manifest, journal: Path, resumed: int, usage: Usage) -> None:
         """
         Args:
-            resumed: number of results in the journal; `usage` is their cost.
+            resumed: number of results in the journal. Their cost is `usage`.
         """
 
     def begin_anew(self, reason: str) -> None:
-        """The journal's run belongs to another state of files, data or packages; a new run begins."""
+        """The journal belongs to another state of files, data or packages, so a new run begins."""
 
     def planning(self, round_: int, attempt: int = 1, why: str = "") -> None: ...
     def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:
@@ -84,13 +85,13 @@ class OfAnotherState(RunFailed):
 
 
 class LimitReached(SwarmError):
-    """A limit has ended the run; the message says which."""
+    """A limit has ended the run. The message says which limit."""
 
     reason = LocalReason.LIMIT_REACHED
 
 
 class Stopped(SwarmError):
-    """The user stopped the run; finished results are kept."""
+    """The user stopped the run. Finished results are kept."""
 
 
 class Driver:
@@ -101,8 +102,8 @@ class Driver:
 
     Attributes:
         journal: the folder's journal.
-        resumed: number of results in it at the beginning.
-        paid_before: LM calls that the run had paid for by then.
+        resumed: how many results the journal had at the beginning.
+        paid_before: how many LM calls the run had paid for at the beginning.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Driver:
         self._refused: Allowance | None = None
 
     def run(self) -> Record:
-        """Runs to the end and returns the ARTIFACT record. Raises RunFailed, or OfAnotherState."""
+        """Runs to the end, and returns the ARTIFACT record. Raises RunFailed, or OfAnotherState."""
         with self._desk, self._limiter, self._clock():
             try:
                 return self._rounds()
@@ -152,7 +153,7 @@ class Driver:
             timer.cancel()
 
     def _partial(self, why: str) -> Record:
-        """The ARTIFACT record of the best program so far. Raises RunFailed if there is none, or the spec wants none."""
+        """Returns the record of a partial artifact. Raises RunFailed if there is none, or if the spec wants none."""
         limits = self._request.spec.limits
         ending = {names.ENV_PARTIAL: Ending(why=why, limits=limits).to_json()}
         printed = [r for r in self._plan(len(self.journal.plans), NO_CALLS, ending) if r.kind is RecordKind.ARTIFACT]
@@ -189,7 +190,7 @@ class Driver:
             if end.outcome is PlanOutcome.DONE:
                 return next(record for record in printed if record.kind is RecordKind.ARTIFACT)
             tasks = [Task.model_validate(record.header) for record in printed if record.kind is RecordKind.TASK]
-            # The plan's end is written last: a restarted driver takes it as proof that all tasks are there.
+            # The PLAN record is written last. It proves to a restarted driver that all tasks are there.
             self._folder.put_tasks(round_, (r for r in printed if r.kind in (RecordKind.TASK, RecordKind.BLOB)))
             for record in printed:
                 if record.kind is RecordKind.PLAN:
@@ -198,10 +199,10 @@ class Driver:
             self._tasks = []
 
     def _plan(self, round_: int, left: Allowance, ending: Mapping[str, str]) -> list[Record]:
-        """The records of a completed plan.
+        """Runs a plan, again if it fails, and returns its records.
 
         Args:
-            ending: environment of a plan that prints the best program so far.
+            ending: environment variables of a plan that prints a partial artifact; empty for any other plan.
         """
         before = {names.ENV_TASKS_DIR: str(self._folder.tasks_folder(round_ - 1))} if round_ else {}
         ends, why = list[Ended](), ""
@@ -233,7 +234,7 @@ class Driver:
         attempts, last = list[Attempt](), ""
         self._tasks = tasks
         while True:
-            # Built anew each time, because the journal has new results.
+            # The Round is made anew for each attempt, because the journal has new results.
             open_ = Round(self._request.run_id, round_, tasks, self.journal, self._swarm, self._left, attempts)
             if self._processes.is_stopped:
                 raise Stopped
@@ -268,7 +269,7 @@ class Driver:
                     last = f"{failed[-1].reason}: {failed[-1].message}" if failed else ""
 
     def _run_slices(self, assignment: Assignment, allowance: Allowance) -> dict[int, Ended]:
-        """How the processes of one attempt ended, by the index of their slice."""
+        """Runs the processes of one attempt. Returns how each ended, by the index of its slice."""
         work = self._folder.put_assignment(assignment)
         round_, attempt = assignment.round, assignment.attempt
         ended: dict[int, Ended] = {}
@@ -286,14 +287,14 @@ class Driver:
             }
             ended[index] = self._process("work", f"work-{round_:04d}-{attempt}-{index:04d}", extra)
             if ended[index].is_terminal:
-                self._processes.interrupt()  # the run ends, so nobody needs the other slices
+                self._processes.interrupt()  # the run ends, so it does not need the other slices
 
         with ThreadPoolExecutor(self._swarm.pods) as pool:
             list(pool.map(run, range(len(assignment.slices))))
         return dict(sorted(ended.items()))
 
     def _process(self, command: str, label: str, extra: Mapping[str, str]) -> Ended:
-        """Runs one process and journals its results and spending as they arrive."""
+        """Runs one process, and journals its results and its spending as they arrive."""
         account = f"{label}-{secrets.token_hex(4)}"  # unique: a killed driver may have used the same label
 
         def journal(record: Record) -> None:
@@ -319,7 +320,7 @@ class Driver:
     def _journal(self, record: Record) -> None:
         with self._lock:
             new = Entries.of([record])
-            # Only the first result of a key is written, so the order in which shards are read does not matter.
+            # Only the first result of a key is written. So the order in which shards are read does not matter.
             if not self.journal.lacks(new):
                 return
             self.journal.take(new)
@@ -333,5 +334,5 @@ class Driver:
 
 
 def _allowance(allowance: Allowance) -> dict[str, str]:
-    """Environment that carries a process's allowance."""
+    """The environment variable that tells a process its allowance; none if there is no limit."""
     return {names.ENV_ALLOWANCE: allowance.to_json()} if allowance.is_limited else {}

@@ -20,7 +20,7 @@ ANSWERS: Final = "000000-answers-"
 
 
 class EarlierRuns:
-    """Reads and writes the layout above. The caller must hold the lock of the journal's folder."""
+    """Reads and writes earlier runs, in the layout of this module. The caller must have locked the journal's folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -32,7 +32,10 @@ class EarlierRuns:
         return sorted(found, reverse=True)
 
     def add(self, run_id: str, parts: Sequence[Path]) -> None:
-        """Moves a run here, part by part, its journal first. Deletes a run without paid results or artifact.
+        """Moves a run's files and folders here. A run without paid results and artifact is deleted instead.
+
+        Args:
+            parts: the run's journal, its artifact, and all others. They are moved in this order.
 
         Raises OSError.
         """
@@ -49,11 +52,11 @@ class EarlierRuns:
                 shutil.rmtree(part)
 
     def prune(self, keep: int, journal: Path) -> None:
-        """Reduces all but the newest `keep` runs to their answers to LM calls. No result that could count is lost.
+        """Keeps only the answers to LM calls of all but the newest `keep` runs. No result that could count is lost.
 
         Args:
-            journal: the current run's journal. A run with the same files, data and packages as this one, or as a kept
-                one, stays whole, because its results count as they are.
+            journal: the current run's journal. An older run stays whole if it has the same files, data and packages as
+                the current run or a newer one that is kept. Then its results still count.
         """
         old = self.runs[keep:]
         states = {state for run in (journal, *self.runs[:keep]) if (state := _bound(run)) is not None}
@@ -80,7 +83,7 @@ def _has_paid(journal: Path) -> bool:
 
 
 def _bound(journal: Path) -> Bound | None:
-    """The binding of a journal's results; None if no plan has reached the point of knowing it."""
+    """Returns the binding of a journal; None if all plans ended before they knew the binding."""
     for record in shards.read_folder(journal, growing=True):
         if record.kind in (RecordKind.BOUND, RecordKind.PLAN) and record.header.get("binding"):
             return Bound.model_validate({key: record.header.get(key, "") for key in ("binding", "packages")})
@@ -88,7 +91,7 @@ def _bound(journal: Path) -> Bound | None:
 
 
 def _answer(record: Record) -> Record | None:
-    """A record's answer to an LM call, if any, as its own record, which counts in every run."""
+    """Returns the answer to an LM call that a record carries, as a CALL record; None if it carries none."""
     if record.kind is RecordKind.CALL:
         return record
     if record.kind is not RecordKind.RESULT:

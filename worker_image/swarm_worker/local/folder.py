@@ -37,8 +37,9 @@ from swarm_worker.local.reasons import LocalReason
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """12 hex digits that depend on the files that the spec mounts and the environment variables that it names, but not
-    on secrets.
+    """Returns a digest of the ConfigMaps and the environment variables that a spec names: 12 hex digits.
+
+    It does not depend on values of secrets.
     """
     hasher = hashlib.sha256()
     for name, content in sorted(manifest.config_maps.items()):
@@ -50,7 +51,7 @@ def fingerprint(manifest: Manifest) -> str:
 
 
 class JournalFolder:
-    """Reads and writes the layout above."""
+    """Reads and writes the journal's folder, in the layout of this module."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -60,7 +61,7 @@ class JournalFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Locks the folder. Raises BadInput if another driver holds it, or if it has files of no journal."""
+        """Locks the folder. Raises BadInput if another driver has locked it, or if it holds anything but a journal."""
         path = self.root / "lock"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ class JournalFolder:
             yield
 
     def open(self, manifest: Manifest) -> RunRequest:
-        """Continues the folder's run if it has the manifest's state; otherwise retires it and lays out a new run."""
+        """Opens the folder's run if it is of the same Compilation and files. If not, retires it and begins another."""
         path, mark = self.root / names.REQUEST_FILE, fingerprint(manifest)
         for folder in (self.journal, self.earlier.root):
             for shard in folder.rglob(f"*{names.SHARD_SUFFIX}"):
@@ -104,24 +105,24 @@ class JournalFolder:
         return request
 
     def retire(self) -> None:
-        """Moves the run, if there is one, to the earlier runs; the next run reuses its valid results."""
+        """Moves the run to the earlier runs, if there is one. The next run reuses results that still hold."""
         path = self.root / names.REQUEST_FILE
         if path.exists():
             run_id = json.loads(path.read_text(encoding="utf-8"))["runId"]
-            # The journal moves first: without it, a later run takes none of the other files for its own.
+            # The journal moves first: without a journal, a later run takes none of the other files for its own.
             self.earlier.add(run_id, [self.journal, self.artifact, self.logs, path])
         shutil.rmtree(self.root / "rounds", ignore_errors=True)
         path.unlink(missing_ok=True)
 
     def prune(self, keep: int) -> None:
-        """Deletes all but the newest `keep` earlier runs, but keeps their paid results."""
+        """Keeps the newest `keep` earlier runs unchanged. Of older runs, keeps only what a later run can reuse."""
         self.earlier.prune(keep, self.journal)
 
     def records(self) -> Iterator[Record]:
         return shards.read_folder(self.journal)
 
     def append(self, record: Record) -> None:
-        """Appends a record to the journal. Once this returns, the record survives the death of this process."""
+        """Appends a record to the journal. When this returns, the record is safe, even if this process is killed."""
         with (self.journal / f"{os.getpid():010d}{names.SHARD_SUFFIX}").open("ab") as shard:
             shard.write(b"".join(shards.pack([record])))
 
@@ -130,7 +131,7 @@ class JournalFolder:
 
     def put_tasks(self, round_: int, records: Iterable[Record]) -> None:
         folder = self.tasks_folder(round_)
-        shutil.rmtree(folder, ignore_errors=True)  # a killed driver may have left an incomplete one
+        shutil.rmtree(folder, ignore_errors=True)  # a killed driver may have left an incomplete folder
         folder.mkdir(parents=True)
         for number, shard in enumerate(shards.pack(records)):
             (folder / f"{number:04d}{names.SHARD_SUFFIX}").write_bytes(shard)
@@ -144,7 +145,7 @@ class JournalFolder:
 
 
 def _request(path: Path) -> RunRequest | None:
-    """The request, or None if it is missing or written by another release."""
+    """Returns the request; None if it is missing, or if another release has written it."""
     with contextlib.suppress(OSError, ValidationError):
         return RunRequest.model_validate_json(path.read_text(encoding="utf-8"))
     return None
@@ -161,7 +162,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _repair(shard: Path) -> None:
-    """Cuts off a shard from the first incomplete or damaged frame, as a killed driver may leave it."""
+    """Cuts a shard off before its first incomplete or damaged frame. A killed driver may leave such a frame."""
     data, good = shard.read_bytes(), 0
     while good < len(data):
         end = good + 4 + int.from_bytes(data[good : good + 4], "big")

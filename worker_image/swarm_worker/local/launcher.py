@@ -1,7 +1,7 @@
 """Starts plan and work processes as forks of a server process that has imported DSPy already.
 
-Importing DSPy takes longer than most plans, and with quick calls than a whole round. The server loads no user code:
-each plan and worker imports program and data anew.
+Importing DSPy takes longer than most plans. With quick LM calls, it takes longer than a whole round. The server loads
+no user code, so each plan and worker imports program and data anew.
 """
 
 import multiprocessing
@@ -38,10 +38,10 @@ class Launched:
         wait([self._process.sentinel])
 
     def reap(self) -> int:
-        """The exit code of an ended process; negative for a signal.
+        """Returns the exit code of a process that has ended. It is negative after a signal.
 
-        Do not call this while another thread starts, reaps or terminates: multiprocessing polls all its processes then,
-        and the second reader of a status would find none.
+        Do not call this while another thread starts, reaps or terminates a process. Each of these makes multiprocessing
+        poll all its processes, and only the first reader finds a process's exit status.
         """
         self._process.join()
         code = self._process.exitcode
@@ -61,7 +61,7 @@ class Launcher:
         self._context.set_forkserver_preload(
             ["swarm_worker.pod.plan", "swarm_worker.pod.work", "swarm_worker.client.warm"]
         )
-        # The fork server inherits this environment, and Python reads the hash seed only at the start.
+        # The server inherits this environment, and Python reads the hash seed only at its start.
         os.environ[VARIABLE] = str(hash_seed())
 
     def start(self, command: str, environment: Mapping[str, str], log: Path) -> Launched:
@@ -93,7 +93,7 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     here = os.getcwd()  # noqa: PTH109
-    # `python -m` has put the working directory first.
+    # `python -m` has put the working directory first, and `paths` replace it.
     sys.path[:] = [*paths, *sys.path[1:]] if sys.path[:1] in ([""], [here]) else [*paths, *sys.path]
     sys.argv = ["swarm_worker", command]
     from swarm_worker.pod import start

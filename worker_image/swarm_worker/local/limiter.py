@@ -12,10 +12,10 @@ HOST = "127.0.0.1"
 
 
 class LocalLimiter:
-    """Serves the driver's processes within its `with` block, if there are limits.
+    """Serves the driver's processes within its `with` block, if the spec has rate limits.
 
     Args:
-        port: 0: any free port.
+        port: the port to serve on. 0 means any free port.
     """
 
     def __init__(self, limits: RateLimits, port: int = 0) -> None:

@@ -10,7 +10,7 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def following(log: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Within the block, passes on each line that is written to a file; at its end, also the rest."""
+    """Within the block, passes on each line that is written to a file. At the end, passes on an unfinished line."""
     log.write_bytes(b"")  # drops the log of an earlier process
     over = threading.Event()
 
@@ -21,7 +21,7 @@ def following(log: Path, say: Callable[[str], None]) -> Iterator[None]:
                 is_over = over.wait(POLL_SECONDS)
                 *lines, rest = (rest + file.read()).split("\n")
                 for line in [*lines, rest] if is_over and rest else lines:
-                    say(line.rpartition("\r")[2])  # progress bars overwrite their line
+                    say(line.rpartition("\r")[2])  # a progress bar overwrites its line
 
     thread = threading.Thread(target=follow)
     thread.start()

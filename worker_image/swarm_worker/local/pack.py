@@ -1,4 +1,4 @@
-"""`python -m swarm_worker pack`: prints a folder as a ConfigMap, for `spec.program.source`."""
+"""The command `python -m swarm_worker pack` prints a folder as a ConfigMap, for `spec.program.source`."""
 
 import argparse
 import base64
@@ -18,12 +18,12 @@ from swarm_worker.user.sources import laid_out
 
 KEY = "source.tar.gz"
 MOST_BYTES = 2**20
-"""Most bytes of a ConfigMap."""
+"""How many bytes a ConfigMap can hold."""
 _SHOWN = 5
 _PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _MANIFEST = re.compile(rb"^(apiVersion|kind):", re.MULTILINE)
 _KUSTOMIZATION = "kustomization.yaml"
-"""A kustomization need have neither apiVersion nor kind."""
+"""A kustomization is left out by its name, because it may lack apiVersion and kind."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """The exit status: 0, or 1 if the folder cannot be packed."""
+    """Returns the exit status: 0, or 1 if the folder cannot be packed."""
     try:
         left_out: list[str] = []
         content = dict(collected(given.folder, left_out.append))
@@ -48,11 +48,11 @@ def run(given: argparse.Namespace) -> int:
 
 
 def collected(folder: Path, leave_out: Callable[[str], object] = str) -> Iterator[tuple[str, bytes]]:
-    """The folder's files by their paths in it, in order.
+    """Yields the path of each file within the folder, and its content, in a fixed order.
 
-    Left out are compiled Python files, names that begin with a dot, virtual environments (folders with a pyvenv.cfg),
-    private keys, kustomization.yaml, and manifests of Kubernetes: YAML with apiVersion and kind, or empty YAML. Raises
-    BadInput for a link.
+    It leaves out compiled Python files, names that begin with a dot, virtual environments (folders with a pyvenv.cfg),
+    private keys, and kustomization.yaml. It also leaves out manifests of Kubernetes: YAML files with apiVersion and
+    kind, and empty YAML files. Raises BadInput for a link.
 
     Args:
         leave_out: receives each path that is left out, except compiled files.
@@ -80,12 +80,12 @@ def collected(folder: Path, leave_out: Callable[[str], object] = str) -> Iterato
 
 
 def _is_manifest(data: bytes) -> bool:
-    """Whether a YAML file is a manifest. An empty file counts: the shell may redirect this output into it."""
+    """Whether a YAML file is a manifest. An empty file counts, because the shell may redirect our output into it."""
     return not data.strip() or len(set(_MANIFEST.findall(data))) > 1
 
 
 def packed(content: Mapping[str, bytes]) -> bytes:
-    """A tar.gz, with the same bytes for the same files."""
+    """Returns a tar.gz with these files. The same files always give the same bytes."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, data in sorted(content.items()):
@@ -96,7 +96,7 @@ def packed(content: Mapping[str, bytes]) -> bytes:
 
 
 def manifest(name: str, content: Mapping[str, bytes], folder: Path) -> str:
-    """A ConfigMap as YAML. Raises BadInput if the files do not fit into one, or could not be unpacked."""
+    """Returns a ConfigMap with the packed files, as YAML. Raises BadInput if a pod could not use it."""
     if not re.fullmatch(NAME, name):
         raise _refused(f"--name must be {FORMS[NAME]} (it is {name!r})")
     if not content:
@@ -109,7 +109,7 @@ def manifest(name: str, content: Mapping[str, bytes], folder: Path) -> str:
             f"{folder} takes {len(archive):,} bytes when packed, and a ConfigMap holds {MOST_BYTES:,}. The largest "
             f"files: {told}. Move data into ConfigMaps of its own, or all of it into an image (spec.image)"
         )
-    laid_out({KEY: archive}, None, name)  # a pod unpacks the same way, so this finds its errors
+    laid_out({KEY: archive}, None, name)  # a pod unpacks in the same way, so this finds the pod's errors
     return (
         f"# Made by: python -m swarm_worker pack. Apply it with: kubectl apply --server-side\n"
         f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\nbinaryData:\n"

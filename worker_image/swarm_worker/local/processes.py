@@ -33,8 +33,8 @@ class Ended:
 
     Attributes:
         exit_code: negative for a signal.
-        commit: its commit record, if it wrote one with its own nonce.
-        complete: whether every record that the commit counts was read.
+        commit: its commit record; None if it wrote none with its own nonce.
+        complete: whether all records that the commit record counts were read.
     """
 
     exit_code: int
@@ -60,12 +60,12 @@ class Ended:
 
     @property
     def is_refused(self) -> bool:
-        """Whether it ended because its allowance did not cover an LM call."""
+        """Whether the process ended because its allowance did not cover an LM call."""
         return self.reason == WorkerReason.ALLOWANCE_SPENT
 
     @property
     def for_engine(self) -> engine.Ended:
-        """The same for `swarm_engine`. A cell may have caused the end: by a timeout, or by killing the process."""
+        """The same facts for `swarm_engine`. A cell may have caused the end, by a timeout or by killing the process."""
         if self.commit is not None:
             is_by_cell = self.commit.reason == WorkerReason.CELL_TIMEOUT
         else:
@@ -82,7 +82,7 @@ class Processes:
     """Starts processes of one run, and ends them all together.
 
     Args:
-        logged: receives the process's label and each line that it logs, while it runs.
+        logged: receives a process's label, and each line that the process logs, while the process runs.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Processes:
     ) -> None:
         self._folder, self._logged = folder, logged
         self._running: set[Launched] = set()
-        self._lock = threading.RLock()  # `stop` is called by a signal handler
+        self._lock = threading.RLock()  # a signal handler calls `stop`, so the lock is reentrant
         self._stopped = False
         base = str(manifest.folder.resolve())
         self._launcher = Launcher([str(Path.cwd()), base] if manifest.spec.program.source is None else [])
@@ -113,7 +113,7 @@ class Processes:
 
         Args:
             command: "plan" or "work".
-            label: name of its log file.
+            label: name of the process's log file, without ".log".
             extra: additional environment variables.
             on_record: receives each record, in the calling thread.
         """
@@ -155,7 +155,7 @@ class Processes:
         return self._stopped
 
     def stop(self) -> None:
-        """Sends SIGTERM to every process, and starts no more."""
+        """Sends SIGTERM to every running process. Starts no process any more."""
         with self._lock:
             self._stopped = True
             self.interrupt()

@@ -1,4 +1,4 @@
-"""Reasons of a local run's failure that no plan or worker gives."""
+"""Reasons why a local run fails that only the local driver gives."""
 
 from enum import StrEnum
 
@@ -15,4 +15,4 @@ class LocalReason(StrEnum):
     JOURNAL_IN_USE = "JournalInUse"
     """Another run uses the journal."""
     NOT_A_JOURNAL = "NotAJournal"
-    """What --journal names is no folder of ours, or nothing can be written there."""
+    """--journal names a folder with other files than a journal's, or a folder that cannot be written."""

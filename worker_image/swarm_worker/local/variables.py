@@ -1,6 +1,7 @@
 """Collects the variables of `spec.env` and `spec.envFrom` on a laptop.
 
-The shell comes first, then the `.env` file, then the Secrets and ConfigMaps in the user's files.
+A variable's value comes from the shell, or else from the `.env` file, or else from a Secret or ConfigMap in the user's
+files.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from swarm_worker.local import dotenv
 from swarm_worker.local.reasons import LocalReason
 
 Objects = Mapping[str, Mapping[str, bytes]]
-"""Name -> key -> content."""
+"""The content of Secrets or ConfigMaps, by name and key."""
 
 
 def collect(
@@ -25,14 +26,14 @@ def collect(
     folder: Path,
     invent: Callable[[], str] | None = None,
 ) -> dict[str, str]:
-    """The variables, each under its source's prefix, as a pod has them.
+    """Returns the variables as a pod has them, each with the prefix of its source.
 
-    If the `.env` file replaces a ConfigMap, its values count as secrets, because the file may have others, too.
+    If the `.env` file replaces a ConfigMap, its values count as secrets, because the file may also have secrets.
 
     Args:
         given: variables of the shell and the `.env` file.
         folder: the folder of the `.env` file.
-        invent: makes up missing values of Secrets; a Secret that is missing as a whole then has no names.
+        invent: makes up missing values of Secrets. A Secret that is missing as a whole then gives no variables.
 
     Raises BadInput if a value is missing.
     """
@@ -84,7 +85,7 @@ def _one(
 
 
 def decoded(content: bytes, place: str) -> str:
-    """The text of a Secret's or ConfigMap's key. Raises BadInput if it cannot be an environment variable.
+    """Returns the value of a Secret's or ConfigMap's key as text. Raises BadInput if it cannot be a variable's value.
 
     Args:
         place: the key's name in messages.
@@ -108,7 +109,7 @@ def _kind(source: Variable | VariablesFrom) -> str:
 def _all_of(
     source: VariablesFrom, objects: Objects, given: Mapping[str, str], folder: Path, *, may_lack: bool
 ) -> Iterator[tuple[str, str]]:
-    """The names and values of a source. The `.env` file replaces a missing Secret or ConfigMap."""
+    """Yields the names and values of a source. The `.env` file replaces a missing Secret or ConfigMap."""
     prefix = source.prefix or ""
     if source.name in objects:
         for key, content in objects[source.name].items():

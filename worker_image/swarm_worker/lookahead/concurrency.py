@@ -1,6 +1,7 @@
 """Detects whether an optimizer uses threads or coroutines of its own.
 
-Another process would not repeat their order. A fork has none of them, so code that waits for one there waits forever.
+Threads and coroutines run in another order in each process. A fork lacks its parent's threads. So code in the fork that
+waits for such a thread waits forever.
 """
 
 import asyncio
@@ -21,8 +22,9 @@ def is_main() -> bool:
 
 
 def is_ordered() -> bool:
-    """Whether every process runs this code in the same order: in the main thread, without concurrent coroutines. Notes
-    other threads.
+    """Whether every process runs this code in the same order: in the main thread, without concurrent coroutines.
+
+    Remembers any other thread as one of the optimizer's.
     """
     if not is_main():
         _seen.add(threading.current_thread())
@@ -32,7 +34,7 @@ def is_ordered() -> bool:
 
 
 def is_alone() -> bool:
-    """Whether a fork would have all running code: only the main thread works, and not in an event loop."""
+    """Whether a fork can go on as this process would: only the main thread works, and it runs no event loop."""
     if not is_main() or asyncio._get_running_loop() is not None:
         return False
     frames = sys._current_frames()
@@ -40,8 +42,10 @@ def is_alone() -> bool:
 
 
 def _works(thread: threading.Thread, frames: dict[int, Any]) -> bool:
-    """Whether a thread is the optimizer's and works. Clients and progress bars have daemons that wait forever, and
-    pools with idle threads.
+    """Whether a thread is one of the optimizer's and is at work.
+
+    Daemon threads of LM clients and progress bars do not count, because they wait forever. Idle threads of a pool do
+    not count, either.
     """
     if thread is threading.main_thread() or (thread.daemon and thread not in _seen):
         return False

@@ -1,4 +1,4 @@
-"""Forecasts an evaluation's score from known scores of the program, its examples, and other programs."""
+"""Forecasts an evaluation's score from the known scores of its program and of other programs."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,9 @@ from math import sqrt
 from statistics import fmean
 
 RECENT = 8
-"""The forecast uses so many of the latest programs."""
+"""How many of the latest programs the forecast uses."""
 UNKNOWN = 0.5, 0.1
-"""Mean and deviation if no score is known."""
+"""Mean and deviation of the forecast if no score is known."""
 APART = 0.2
 """Assumed deviation between programs, before several are known."""
 LEAST_DEVIATION = 0.001
@@ -28,10 +28,11 @@ class Forecast:
     def of(self, program: str, examples: Sequence[str]) -> tuple[float, float]:
         """Mean and deviation of an evaluation's probable score on these examples.
 
-        A program scores the same again on a known example. For other examples, the model is: some examples are easier
-        for all programs, and some programs are better on all examples. A new program is probably like the latest ones,
-        because optimizers learn. A program with some known examples keeps its lead from there, the more surely the more
-        examples are known (the posterior of a mean with normal prior).
+        The forecast assumes that a program scores the same again on an example with a known score. It assumes that some
+        examples are easier for all programs, and that some programs are better on all examples. A new program is
+        probably like the latest ones, because optimizers learn. A program with some known scores keeps its lead over
+        other programs. The more scores are known, the more the lead counts (it is the posterior of a mean with a normal
+        prior).
         """
         if not self._scores or not examples:
             return UNKNOWN
@@ -59,7 +60,7 @@ def _variance(score: float) -> float:
 
 
 def _ease(programs: Sequence[Mapping[str, float]], means: Sequence[float]) -> defaultdict[str, float]:
-    """By how much each example is easier than most, drawn to 0 if few programs ran on it."""
+    """By how much each example is easier than the average. It is closer to 0 if few programs ran on the example."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     for scores, mean in zip(programs, means, strict=True):
         for example, score in scores.items():

@@ -1,8 +1,8 @@
 """Decides which guesses a run can afford.
 
-A right guess saves a round; a wrong one is wasted. Its probability is unknown, because scouts share one forecast and
-err together. So each guess counts as wrong until the plan needs it, and a run makes only guesses that it can afford
-even if they are wrong.
+A right guess saves a round, and a wrong guess wastes LM calls. The probability that a guess is right is unknown,
+because scouts share one forecast and err together. So each guess counts as wrong until the plan needs it. A run makes
+only guesses that it can afford even if they are wrong.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ WASTE = 0.08
 
 
 def allowance(paid: int, unneeded: int) -> float:
-    """LM calls that a round's guesses may take. They keep wasted calls below WASTE of all calls, guesses included.
+    """How many LM calls a round's guesses may take. Even if all are wrong, at most the share WASTE of calls is wasted.
 
     Args:
-        paid: calls of the run so far.
-        unneeded: the part of them that the plan has not needed so far.
+        paid: how many calls the run has made so far.
+        unneeded: how many of these calls the plan has not needed so far.
     """
     return (WASTE * paid - unneeded) / (1 - WASTE)
 
@@ -28,15 +28,15 @@ class Guesses:
     """Chooses a round's guesses, in the order in which the optimizer would need them.
 
     Args:
-        allowed: LM calls that they may take.
-        prices: LM calls of a cell, by the kind of its effect; a kind without a price cannot be afforded.
+        allowed: how many LM calls the guesses may take.
+        prices: LM calls that a cell takes, by the kind of its effect. A kind without a price is never guessed.
     """
 
     def __init__(self, allowed: float, prices: Mapping[str, float]) -> None:
         self._allowed, self._prices = allowed, prices
 
     def take(self, sighting: Sighting) -> bool:
-        """Whether to make a guess. Never for the optimizer's own LM calls: the plan makes only certain ones."""
+        """Whether to make a guess. LM calls are never guessed: the plan makes only those that it certainly needs."""
         cost = sighting.cells * self._prices.get(sighting.kind, inf)
         if not sighting.cells or cost > self._allowed:
             return False

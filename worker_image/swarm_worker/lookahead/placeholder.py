@@ -1,7 +1,7 @@
 """Placeholders for missing results, with which a scout finds the next effects.
 
-Placeholder texts carry a mark, so that effects made from them are known to be unresolved: no prompt or program made
-from a placeholder is ever requested. A scout's outlook gives the placeholders of scores.
+Placeholder texts carry a mark. An effect that contains a mark is unresolved, and is never requested. A scout's
+`Outlook` gives the placeholders of scores.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from swarm_worker.content.marks import mark
 from swarm_worker.content.outcome import Value
 
 SPREAD = 100.0
-"""Distance between extreme scores of successive effects; real scores are between 0 and 1."""
+"""Distance between the extreme scores of one effect and the next. Real scores are usually between 0 and 1."""
 
 
 class Outlook(Protocol):
@@ -31,14 +31,14 @@ class Outlook(Protocol):
     @property
     def letter(self) -> str: ...
     def score(self, position: int, mean: float, deviation: float) -> float:
-        """The assumed mean score of the evaluation that is the scout's effect number `position`, given its forecast."""
+        """Returns the mean score that the scout assumes for its effect number `position`, from its forecast."""
 
 
 @dataclass(frozen=True)
 class Extreme:
-    """Scores further apart than any real ones, rising or falling from effect to effect.
+    """Assumes scores that are further apart than any real ones. They rise or fall from effect to effect.
 
-    If an optimizer needs the same effect with both, it needs it with every score.
+    If an optimizer needs the same effect with rising and with falling scores, it needs the effect with all scores.
     """
 
     letter: str
@@ -50,10 +50,10 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Likely:
-    """The forecast score (number 0), or a likely better or worse one, by the forecast's mean and deviation.
+    """Assumes the forecast score (number 0), or a likely score that is better or worse (other numbers).
 
-    The other scouts' scores are spread evenly, in a new order for each effect. If an optimizer needs the same effect
-    with most of them, it probably needs it with the real scores.
+    The scores of the other numbers are spread around the forecast, in a new order for each effect. If an optimizer
+    needs the same effect with most of these scores, it probably needs the effect with the real scores.
     """
 
     letter: str
@@ -71,7 +71,7 @@ class Likely:
 EXTREMES = (Extreme("A", 1), Extreme("B", -1))
 LIKELY = tuple(Likely(letter, number, 9) for number, letter in enumerate("CDEFGHIJK"))
 QUORUM = 5
-"""Likely scouts that must agree on a guess."""
+"""How many scouts with likely scores must agree on a guess."""
 
 
 def scores(score: float, length: int) -> list[Value]:

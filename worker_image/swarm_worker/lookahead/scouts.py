@@ -1,10 +1,10 @@
 """Finds further effects that can run in this round.
 
 At the first missing effect the plan forks scouts. Each scout runs on with placeholders for missing results, and reports
-every further effect that it lacks. The plan is the referee: an effect joins the round if the scouts agree on it. If
-scouts with extreme placeholders all agree, the effect does not depend on missing results, so nothing is wasted. With
-likely placeholders, it is a good guess. Results are named by their content, so a wrong guess wastes calls, but never
-changes a winner.
+every further effect that it lacks. The plan is the referee: an effect joins the round if the scouts agree on it. If all
+scouts with extreme placeholders agree, the effect does not depend on missing results, so it is never wasted. If most
+scouts with likely placeholders agree, the effect is a good guess. Results are named by their content, so a wrong guess
+wastes calls, but never changes a winner.
 """
 
 import contextlib
@@ -21,11 +21,13 @@ from swarm_worker.lookahead.concurrency import is_main, is_ordered
 from swarm_worker.lookahead.placeholder import Outlook
 
 BUDGET = 2000
-"""Most effects that scouts report before the referee ends them."""
+"""How many effects scouts report at most. After that, the plan ends them."""
 PATIENCE_SECONDS = 120
-"""The referee gives up a scout that does not report for so long."""
+"""How long the plan waits for a scout's next report before it gives up the scout."""
 TOLERATED = 1
-"""Successive disagreements that are skipped: such an effect depends on missing results, but the next may not."""
+"""How many disagreements of scouts in a row are skipped. An effect on which scouts disagree depends on missing results,
+but the next effect may not.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Sighting:
 
     Attributes:
         unresolved: whether the effect is made from a placeholder.
-        cells: number of missing cells; none for an LM call.
-        errors_left: number of failed cells after which the others are not needed; None: all are needed.
+        cells: number of missing cells; 0 for an LM call.
+        errors_left: number of failed cells after which the other cells are not needed; None if all are needed.
     """
 
     kind: str
@@ -51,7 +53,7 @@ def everything(sighting: Sighting) -> bool:
 
 
 class Scout:
-    """A scout's connection to the referee."""
+    """A scout's connection to the plan."""
 
     def __init__(self, outlook: Outlook, line: Connection) -> None:
         self.outlook, self._line = outlook, line
@@ -66,7 +68,7 @@ class Scout:
         return self.outlook.score(self._position, mean, deviation)
 
     def report(self, sighting: Sighting, request: Callable[[], Any]) -> None:
-        """Reports an effect, and sends the request to run it if the referee wants it from this scout.
+        """Reports an effect to the plan. Also sends the request to run it, if the plan asks this scout for that.
 
         A scout ends where coroutines run concurrently, because their effects have no order.
         """
@@ -94,7 +96,7 @@ def look(
     choice: Callable[[Sighting], bool] = everything,
     met: Callable[[Sighting], object] = everything,
 ) -> Scout | None:
-    """Forks a scout for each outlook, and referees them.
+    """Forks a scout for each outlook, and decides which of the reported effects join the round.
 
     Args:
         known: digests of the round's effects; the function adds those that join it.
@@ -105,7 +107,7 @@ def look(
         met: receives each known effect that the scouts reach.
 
     Returns:
-        In a scout: its connection. In the plan, when the scouts are done: None.
+        In a scout, its connection to the plan. In the plan, None, after all scouts have ended.
     """
     if not is_main():
         return None
@@ -142,7 +144,7 @@ def _agreed(
     choice: Callable[[Sighting], bool],
     met: Callable[[Sighting], object],
 ) -> Iterator[tuple[Sighting, Any]]:
-    """The chosen effects that at least `quorum` scouts agree on, the first scout among them, in the first's order."""
+    """Yields the chosen effects on which the first scout and others agree, at least `quorum` scouts in all."""
     disagreements = 0
     for _ in range(BUDGET):
         sightings = [_receive(line.connection) for line in lines]
@@ -182,8 +184,9 @@ def _receive(line: Connection) -> Sighting | None:
 
 
 def _end_at_threads(scout: Scout) -> None:
-    """Ends a scout when its optimizer uses another thread: effects of threads have no order, and the threads of a pool
-    made before the fork do not exist here.
+    """Makes a scout end when its optimizer starts or uses another thread.
+
+    The effects of threads have no fixed order. A fork also lacks the threads of a pool that was made before the fork.
     """
 
     def start(thread: threading.Thread) -> None:

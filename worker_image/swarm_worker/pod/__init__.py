@@ -3,7 +3,7 @@
 start        starts such a process
 plan         replays the stock optimizer from the journal until a result is missing
 work         runs one slice of the cells that plans request
-process      the process of both: output, signals, commit, exit
+process      the process in which both run: output, signals, commit record, exit
 environment  loads and configures the user's program, metric, data and models for both
 script       the compile as a user would write it
 """

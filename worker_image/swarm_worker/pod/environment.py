@@ -45,9 +45,9 @@ class Environment:
     Attributes:
         throttle: limits the rate of requests.
         budget: limits the spending.
-        depot: stores the bodies of records, if they are not beside their headers.
+        depot: stores the bodies of records; None if the bodies stay with their headers.
         variables: the environment variables that the spec names.
-        imagination: set if models and scores are imaginary.
+        imagination: None unless models and scores are imaginary.
     """
 
     request: RunRequest
@@ -121,7 +121,7 @@ def loading_user_code(
 
 
 def find_places_later(environment: Environment) -> None:
-    """Installs a worker's places. It loads the program only if a payload refers to one of its objects."""
+    """Installs a worker's `Places`. It loads the program only if a payload refers to one of the program's objects."""
     spec = environment.request.spec
     _install(spec, Places.lazy(lambda: {"program": load_program(spec), "metric": load_metric(spec), **_settings()}))
 

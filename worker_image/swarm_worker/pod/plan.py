@@ -1,4 +1,4 @@
-"""The plan: replays the compile from the journal until a result is missing; prints tasks, or the artifact."""
+"""The plan replays the compile from the journal until a result is missing. It prints tasks or the artifact."""
 
 import hashlib
 import json
@@ -56,7 +56,7 @@ class Plan:
     """One replay of a compile.
 
     Args:
-        twin: the other process that runs this plan, if this is a run's first.
+        twin: the connection between a run's first plan and its twin; None in later plans.
     """
 
     def __init__(self, process: Process, environment: Environment, twin: Twin | None) -> None:
@@ -71,7 +71,7 @@ class Plan:
         self._progress = script.Progress(keeps_best=self._ending is not None)
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
         swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
-        # The last plan of a limited run picks the best complete candidate, so it prunes none.
+        # A plan for a partial artifact picks the best complete candidate, so it prunes none.
         self._contest = None if self._ending else _contest(environment.request.spec)
         host = Host(
             emit=self._put,
@@ -123,7 +123,7 @@ class Plan:
         if self._twin is not None and not self._engine.course.has_checked:
             self._observed = self._rehearsed(loaded, self._twin)
         hooks.install(self._engine, self._watching(loaded))
-        # `dspy.settings.callbacks` belongs to the user.
+        # The callback is set on the class, because `dspy.settings.callbacks` belongs to the user.
         dspy.Evaluate.callbacks = [self._progress]
         try:
             scored, test = loaded.data.scored(spec.optimizer), loaded.data.test
@@ -141,7 +141,7 @@ class Plan:
         self._put_end(PlanOutcome.DONE)
 
     def _read_earlier(self) -> None:
-        """Reads the journals of earlier runs. When a run begins, the depot drops bodies that no journal names."""
+        """Reads the journals of earlier runs. When a run begins, also deletes bodies that no journal names."""
         depot, twin = self._environment.depot, self._twin
         earlier = read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot)
         self._store.earlier = [*earlier.values()]
@@ -150,7 +150,7 @@ class Plan:
             depot.keep_only([self._environment.request.run_id, *earlier])
 
     def _finish_round(self) -> None:
-        """Completes the tasks of the round before. Ends the process if some of their results are missing."""
+        """Requests the last round's missing cells again, and ends the process. Does nothing if no cells are missing."""
         if self._ending is None and self._store.last is not None:
             round_ = read_folder(folder(names.ENV_TASKS_DIR, names.TASKS_DIR))
             if rest := leftover(self._store, round_, self._environment.depot):
@@ -169,12 +169,12 @@ class Plan:
         self._process.end()
 
     def _import_ahead(self) -> None:
-        """Imports the modules that LM calls need, not earlier because most plans make no call."""
+        """Imports the modules that LM calls need. It is called late, because most plans make no call."""
         if self._environment.imagination is None:
             lazy.import_for([*self._environment.models.all, *self._own_lms])
 
     def _rehearsed(self, loaded: Compilation, twin: Twin) -> list[Observation]:
-        """Observations of the user's code. Raises BadInput for side effects that other processes would miss."""
+        """Rehearses, and returns observations. Raises BadInput for changes that other processes would miss."""
         spec = self._environment.request.spec
         rehearsal = rehearse(
             loaded,
@@ -189,7 +189,10 @@ class Plan:
         return [*observe(loaded), *rehearsal.observations]
 
     def _watching(self, loaded: Compilation) -> Callable[[], None]:
-        """A check before each effect: a custom optimizer must not change state that workers load from files."""
+        """Returns a check to run before each effect.
+
+        The check ends the process if a custom optimizer has changed state that workers load from files.
+        """
         if self._environment.request.spec.optimizer.which != "custom":
             return lambda: None
         before = shared_state.kept(loaded.student, loaded.metric)
@@ -211,7 +214,7 @@ class Plan:
         return look
 
     def _meet_twin(self, effects: Stream) -> None:
-        """Compares with the twin before anything is paid for. Raises Drift if the twin saw something else."""
+        """Compares observations with the twin before anything is paid for. Raises Drift if they differ."""
         if self._twin is not None:
             found = [
                 Observation(f"effect {number}, a {kind}", digest, digest)
@@ -221,7 +224,7 @@ class Plan:
                 self._process.note(note)
 
     def _end_scout(self) -> None:
-        """Ends a scout that reached the end of the compile: it has nothing to report."""
+        """Ends this process if it is a scout. At the end of the compile, a scout has nothing more to report."""
         if self._engine.scouting.scout is not None:
             os._exit(0)
 
@@ -254,7 +257,7 @@ class Plan:
         self._process.end(error)
 
     def _put(self, record: Record) -> None:
-        """Prints a record; before the first, the binding: readers need it even if the plan is killed."""
+        """Prints a record. Prints the binding before the first one: readers need it even if the plan is killed."""
         if self._twin is not None and not self._twin.is_plan:
             return
         if self._binding and not self._is_bound:
@@ -286,7 +289,7 @@ class Plan:
     def _put_artifact(self, winner: Any, ending: Ending | None = None) -> None:
         """
         Args:
-            ending: why this is only the best program so far.
+            ending: why this is a partial artifact; None if it is not.
         """
         program, spec = _saved(winner), self._environment.request.spec
         optimizer, spared = spec.optimizer, self._engine.results.spared
@@ -327,7 +330,7 @@ class Plan:
 
 
 def _contest(spec: CompilationSpec) -> Contest | None:
-    """The contest of a spec that prunes: only the best of the optimizer's evaluations counts."""
+    """Returns the contest of the optimizer's evaluations; None if the spec does not prune."""
     return Contest(Range(spec.metric.range.min, spec.metric.range.max)) if spec.prunes else None
 
 

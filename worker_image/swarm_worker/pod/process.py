@@ -1,4 +1,4 @@
-"""The process that plan and work have in common: its output, its request, SIGTERM, and its end."""
+"""The process in which a plan or worker runs: its output, its request, SIGTERM, and its end."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ WATCH_SECONDS = 1.0
 
 
 class Workload(Protocol):
-    """The work of a process, as SIGTERM sees it."""
+    """The work for which SIGTERM waits."""
 
     @property
     def is_at_work(self) -> bool:
@@ -46,17 +46,18 @@ class Workload(Protocol):
 class Process:
     """One plan or worker process.
 
-    At its start it reserves standard output for records. The output of user code, and of programs that user code
-    starts, goes to standard error. Later, `mask`, `equip` and `work_on` connect it to the rest of the worker.
+    At its start, the process reserves standard output for records. The output of user code, and of programs that user
+    code starts, goes to standard error. Later, `mask`, `equip` and `work_on` connect the process to the rest of the
+    worker.
 
     Args:
-        at_once: whether SIGTERM ends the process at once, or when the LM calls under way are answered. If false,
-            SIGTERM only sets `stopping`.
+        at_once: whether SIGTERM ends the process as soon as no LM calls are under way. If False, SIGTERM only sets
+            `stopping`.
 
     Attributes:
-        linger_seconds: how long the output stays readable after SIGTERM.
+        linger_seconds: how long the process stays after SIGTERM, so that its output can be read.
         grace_seconds: how long work in flight may continue after SIGTERM.
-        output_bytes: the process begins no more work after printing so much; 0: no limit.
+        output_bytes: after printing this many bytes, the process begins no new work. 0 means no limit.
         hash_seed: the hash seed of all processes of the run.
         notes: messages for the run's report.
     """
@@ -88,25 +89,25 @@ class Process:
         self._opened = self._writer.count
 
     def mask(self, redact: Callable[[str], str]) -> None:
-        """Masks secrets from now on, in all texts for people and in all that Python prints here."""
+        """From now on, masks secrets in all texts for people, and in all that Python prints in this process."""
         self._masks = redact
 
     def equip(self, budget: "Budget", sender: "Sender | None") -> None:
         """
         Args:
             budget: limits the cost of LM calls. Once it has an error, no further result counts.
-            sender: prints records whose bodies are stored elsewhere.
+            sender: prints records after it has stored their bodies in the depot; None without a depot.
         """
         self._budget, self._sender = budget, sender
         if budget.is_limited:
             self._watch()
 
     def work_on(self, work: "Workload") -> None:
-        """Makes SIGTERM wait for this work, too, while it is paid for."""
+        """Makes SIGTERM wait for this work, because it is paid for."""
         self._work = work
 
     def redact(self, text: str) -> str:
-        """The text without secrets."""
+        """Returns the text with its secrets masked."""
         return self._masks(text)
 
     @property
@@ -121,7 +122,7 @@ class Process:
 
     @property
     def _error(self) -> SwarmError | None:
-        """Why no further result counts, if so."""
+        """Why no further result counts; None if results count."""
         return None if self._budget is None else self._budget.error
 
     def _write(self, line: bytes) -> None:
@@ -157,21 +158,21 @@ class Process:
 
     @property
     def is_heard(self) -> bool:
-        """Whether the output still has a reader: poll reports an error for a pipe without one."""
+        """Whether a process still reads the output: poll reports an error for a pipe that has no reader."""
         poll = select.poll()
         poll.register(self._out, 0)
         return not any(event & select.POLLERR for _, event in poll.poll(0))
 
     @property
     def is_full(self) -> bool:
-        """Whether another process should continue: if so, raise OutputFull when no work is in flight.
+        """Whether another process should continue. If so, finish the work in flight, then raise OutputFull.
 
-        A kubelet rotates a container's log, and nobody can read the part that it rotated away.
+        The kubelet rotates a container's log, and nobody can read the part that it has rotated away.
         """
         return 0 < self.output_bytes <= self._printed
 
     def interrupt(self) -> NoReturn:
-        """Ends the process after SIGTERM. If it has printed results, it first lingers so that they can be read."""
+        """Ends the process after SIGTERM. If it has printed results, it first stays, so that they can be read."""
         if self._sender is not None:
             with contextlib.suppress(SwarmError):
                 self._sender.flush()
@@ -192,7 +193,7 @@ class Process:
             print(f"note: {text}", file=sys.stderr)  # noqa: T201
 
     def _watch(self) -> None:
-        """Ends the process as soon as no further result counts, even while it waits."""
+        """Starts a thread that ends the process as soon as no further result counts."""
 
         def look() -> NoReturn:
             while self._error is None:
@@ -214,11 +215,11 @@ class Process:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def print(self, record: Record) -> None:
-        """Prints a record at once, with its body. The header is redacted, because people read it without the body."""
+        """Prints a record at once, with its body. Secrets in the header are masked, because people read headers."""
         self._writer.put(replace(record, header=redacted(record.header, self.redact)))
 
     def end(self, error: SwarmError | None = None, code: ExitCode = ExitCode.DONE) -> NoReturn:
-        """Commits and ends the process, so that no caller can swallow the end."""
+        """Writes the commit record, and ends the process. It raises no exception, because a caller might catch it."""
         reason = message = None
         error = self._error or error
         if isinstance(error, Stopping):
@@ -241,7 +242,7 @@ class Process:
         path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
         with contextlib.suppress(OSError):
             Path(path).write_text(commit_text(commit), encoding="ascii")
-        with contextlib.suppress(OSError, RuntimeError):  # within a signal handler a flush may be under way
+        with contextlib.suppress(OSError, RuntimeError):  # a signal handler may have interrupted a flush
             sys.stderr.flush()
 
     @contextlib.contextmanager
@@ -277,7 +278,7 @@ class _Masked:
 
 
 def _keep_from_forks(handler: Callable[..., None]) -> None:
-    """Restores the default SIGTERM handler in processes that user code forks: they must not commit for this one."""
+    """Restores the default SIGTERM handler in forks that user code makes, so that they write no commit record."""
     held = threading.local()
 
     def before() -> None:
@@ -296,7 +297,7 @@ def _keep_from_forks(handler: Callable[..., None]) -> None:
 
 
 def folder(variable: str, default: os.PathLike[str]) -> Path:
-    """A folder of the contract: the variable's value, or else the default path in pods."""
+    """Returns a folder of the contract: the variable's value, or the path in pods if the variable is not set."""
     return Path(os.environ.get(variable) or default)
 
 

@@ -60,7 +60,7 @@ class Progress(BaseCallback):
             self.keep(program, outputs.score)
 
     def _is_validation(self, examples: Any) -> bool:
-        """Whether these are the validation examples, in any order: MIPROv2 shuffles them, COPRO scores on others."""
+        """Whether these are the validation examples, in any order. MIPROv2 shuffles them."""
         return len(examples) == len(self.validation) and sorted(map(repr, examples)) == sorted(
             map(repr, self.validation)
         )
@@ -68,7 +68,7 @@ class Progress(BaseCallback):
     def keep(self, program: Any, score: float) -> None:
         """Keeps a program that was scored on the whole validation set, if it is the best so far."""
         if self.keeps_best and score > self.best_score:
-            # The optimizer may change the program later; InferRules even changes signature classes, which copies share.
+            # The optimizer may change the program later. InferRules even changes signature classes, which copies share.
             self.best_score, self.best_program = score, program.deepcopy()
             for predictor in self.best_program.predictors():
                 predictor.signature = predictor.signature.with_instructions(predictor.signature.instructions)
@@ -110,7 +110,7 @@ def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
     """The optimizer's list of scored candidates, best first; empty if stock DSPy keeps none.
 
     Args:
-        hundred: the optimizer's figure for 100 %.
+        hundred: the score that means 100 % to the optimizer.
     """
     listed = getattr(winner, "candidate_programs", None)
     # A program may have another attribute of that name.
@@ -132,7 +132,7 @@ def _is_cut_short(results: list[Any]) -> bool:
 
 
 def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> float:
-    # No number of errors ends this evaluation: a figure for the report must not fail a compile that stock completes.
+    # This evaluation is only for the report. So no number of errors ends it: stock DSPy would complete the compile.
     evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1)
     try:
         result = evaluate(program)

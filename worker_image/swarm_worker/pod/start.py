@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def start(command: str) -> None:
-    """Runs "plan", "work", or "twin" (the second process of a plan's rehearsal), and usually ends this process."""
+    """Runs "plan", "work", or "twin" (the second process of a run's first plan), which then ends this process."""
     hash_seed.adopt()
-    # A container's first process ignores signals without a handler, so a deleted pod would not end until Process sets
-    # its own. Until then this process has nothing to lose.
+    # A container's first process ignores signals without a handler, so a deleted pod would not end before `Process`
+    # sets its handler. Until then, this process has no results to lose.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.INTERRUPTED))
     COMMANDS[command]()
 
 
-# Each command imports only what it needs: a pod's start is part of every round.
+# Each command imports only what it needs, because every round waits for the start of its pods.
 
 
 def _work() -> None:
@@ -50,7 +50,7 @@ COMMANDS: Final[Mapping[str, Callable[[], None]]] = {"plan": _plan, "twin": part
 
 
 def _process(*, at_once: bool = False) -> "Process":
-    """The Process. Ends it for an unsupported DSPy, before other modules import more of DSPy."""
+    """Makes the Process. Ends it if this DSPy is not supported, before other modules import more of DSPy."""
     from swarm_worker.client import versions
     from swarm_worker.errors import BadInput
     from swarm_worker.pod.process import Process

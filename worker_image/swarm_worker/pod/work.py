@@ -1,4 +1,4 @@
-"""The worker: runs the cells of one slice in threads, and prints each result as soon as it is complete."""
+"""The worker runs the cells of one slice in threads, and prints each result as soon as it is complete."""
 
 import json
 import os
@@ -92,11 +92,12 @@ class Bench:
 
 
 class Slice:
-    """Runs the cells of a slice in threads. After SIGTERM it begins no new cell; those in flight get the grace time.
+    """Runs the cells of a slice in threads.
 
-    It also begins no new cell when the output is full, a cell exceeds its time limit, or a task has failed; then the
-    cells in flight are finished. If a task may be about to fail, the slice begins no cell of later tasks; another
-    attempt runs them if they are needed.
+    After SIGTERM, the slice begins no new cell. Cells in flight may go on for the grace time. When the output is full,
+    a cell exceeds its time limit or a task has failed, the slice also begins no new cell, but finishes the cells in
+    flight. If a task will probably fail, the slice begins no cell of later tasks. Another attempt runs these cells if
+    they are needed.
 
     The slice has its own threads, because DSPy's executor repeats items that take longer than two minutes.
     """
@@ -116,8 +117,8 @@ class Slice:
     def run(self) -> None:
         """
         Raises:
-            SwarmError: the first error of a cell. A provider that does not answer, or refuses requests before its
-                first answer, stops the other cells only after as many failed cells as there are threads.
+            SwarmError: the first error of a cell. If a provider does not answer, or refuses requests before its first
+                answer, the other cells go on until as many cells have failed as there are threads.
         """
         process, watch = self._process, self._watch
         # Each thread takes its next cell itself, because checking all threads after every cell costs as much as a call.
@@ -140,7 +141,7 @@ class Slice:
 
     @property
     def _is_over(self) -> bool:
-        """Whether to begin no new cell."""
+        """Whether the slice begins no new cell."""
         process = self._process
         if process.stopping or process.is_full:
             return True
@@ -172,7 +173,7 @@ class Slice:
         self._process.put(record)
 
     def _settle(self) -> None:
-        """Counts refused cells as results once their address has answered other requests."""
+        """Prints the results of refused cells whose address has meanwhile answered other requests."""
         with self._lock:
             refused = [error for error in self._failed if isinstance(error, RequestRefused)]
             for error in [error for error in refused if permanent_errors.here().has_answered(error.address)]:
@@ -182,7 +183,7 @@ class Slice:
 
 
 def hopeless(failed: list[SwarmError], threads: int) -> bool:
-    """Whether to begin no more cells after these errors."""
+    """Whether the slice begins no new cell after these errors."""
     return len(failed) >= threads or any(not isinstance(error, ProviderFailed | RequestRefused) for error in failed)
 
 

@@ -1,9 +1,9 @@
-"""Cost and rate of requests to a provider.
+"""Limits the cost and the rate of requests to providers.
 
 budget           keeps the spending of this process within its allowance
 price_list       converts tokens to USD
-longest_request  the most tokens that a request may take
+longest_request  computes the most tokens that a request may take
 throttle         makes every request wait for its turn
-turns            turns within this process
-limiter_client   turns from the limiter, for all pods
+turns            gives turns to send requests within this process
+limiter_client   gets turns to send requests from the limiter, which serves all pods
 """

@@ -1,13 +1,15 @@
 """Counts what this process spends, and keeps it within its allowance if it has one.
 
-A request costs money once it is sent, but its cost is known only with the answer. So the budget first sets aside the
-most that the request may cost, and afterwards releases the rest. The process ends when the allowance may not cover
-another request and no request is left that could release any. Its results are kept, and what is left of the run's
-limits is distributed anew.
+A request costs money when it is sent, but its cost is known only with the answer. So the budget first sets aside the
+highest possible cost of the request. When the answer is there, the budget releases what the request did not cost. A
+request waits while other requests have too much set aside. The process ends when the rest of its allowance may not
+cover the next request, even if the others cost nothing. Results of the process are kept. New processes get shares of
+what is left of the run's limits.
 
-Providers bill requests, not LM calls: a call sends a request per completion, and another after each failure.
+Providers bill requests, not LM calls. An LM call sends a request for each completion, and another after each failure.
 
-A killed process cannot report its spending. So it books spending in advance, a tenth of its allowance at a time.
+A killed process cannot report its spending. So each process books spending in advance, a tenth of its allowance at a
+time.
 """
 
 import asyncio
@@ -40,16 +42,16 @@ POLL_SECONDS = 0.05
 
 
 class Budget:
-    """The allowance of this process.
+    """Keeps the spending of this process within its allowance.
 
     Args:
-        prices: None if no limit needs them.
-        book: prints a booking, in advance.
+        prices: prices of models; None if there is no limit in USD.
+        book: prints a booking: the most that this process may have spent before its next booking.
     """
 
     def __init__(self, allowance: Allowance, prices: Prices | None, book: Callable[[Booked], None]):
         self._allowance, self._prices, self._book = allowance, prices, book
-        # Reentrant: a signal handler reads the spending, and may interrupt a holder of the lock.
+        # The lock is reentrant: a signal handler reads the spending, and may interrupt a thread that holds the lock.
         self._lock = threading.Condition(threading.RLock())
         self._spent, self._aside, self._booked = Spending(), Spending(), Spending()
         self._is_closed = self._is_stopping = False
@@ -62,18 +64,20 @@ class Budget:
 
     @property
     def spent(self) -> Spending:
-        """The spending so far, with the most that requests under way may cost.
+        """The spending so far, plus the highest possible cost of requests under way.
 
-        Takes no lock, because a signal handler may have interrupted its holder. An amount that is being moved from one
-        to the other counts twice meanwhile.
+        It takes no lock, because a signal handler may have interrupted the thread that holds the lock. When a request
+        ends, its cost may count twice for a moment.
         """
         aside = self._aside
         return self._spent + aside
 
     @property
     def error(self) -> SwarmError | None:
-        """Why this process has no results: its fork tried to make an LM call. The program's result without the answer
-        would not be stock DSPy's.
+        """Why no result of this process counts; None if results count.
+
+        A fork of this process has tried to make an LM call. Without the answer, the program's result would differ from
+        stock DSPy's.
         """
         if not self._fork_has_asked[0]:
             return None
@@ -87,13 +91,13 @@ class Budget:
         self._is_closed = True
 
     def stop(self) -> bool:
-        """Makes all further requests raise Stopping. Returns whether any is under way."""
+        """Makes all further requests raise Stopping. Returns whether a request is under way."""
         self._is_stopping = True
         return self._aside != Spending()
 
     @contextmanager
     def ending(self, end: Callable[[SwarmError], NoReturn]) -> Iterator[None]:
-        """Within the block, a request that cannot be sent ends the process: user code might catch an exception."""
+        """Within the block, a request that may not be sent ends the process: user code might catch an exception."""
         self._end = end
         try:
             yield
@@ -101,7 +105,7 @@ class Budget:
             self._end = None
 
     def around(self, request: Request, send: Send) -> Flow[None]:
-        """Sends a request. Raises NoMoreCalls."""
+        """Sends a request. Raises NoMoreCalls if it may not be sent."""
         account = self._opened(request)
         yield self._setting_aside(account.aside)
         with self._settling(account) as settle:
@@ -130,14 +134,14 @@ class Budget:
         return account
 
     def _give_back(self, outer: "_Account") -> None:
-        """Releases what is set aside for an outer request: the inner requests are its cost."""
+        """Releases the amount set aside for an outer request, because only its inner requests cost money."""
         with self._lock:
             self._aside -= outer.aside
             outer.aside = Spending()
             self._lock.notify_all()
 
     def _set_aside(self, worst: Spending) -> bool:
-        """Whether the request can be sent now. Raises NoMoreCalls if it never can."""
+        """Sets an amount aside. Returns False if the request must wait. Raises NoMoreCalls if it may never be sent."""
         with self._lock:
             if self._is_closed:
                 return False
@@ -170,13 +174,16 @@ class Budget:
         )
 
     def _next_part(self) -> Spending:
-        """The next booking: the spending and one more part of the allowance, within the allowance."""
+        """Returns the next booking: the spending and one more part of the allowance, at most the whole allowance."""
         part, left = self._allowance.shared(AHEAD).all, self._allowance.less(self.spent).all
         return self._booked | (self.spent + (part & left))
 
     @contextmanager
     def _settling(self, account: "_Account") -> Iterator[Callable[[Usage], None]]:
-        """Settles a request after the block, which passes the request's usage to the yielded function."""
+        """Adds the cost of a request to the spending, after the block.
+
+        The block passes the request's usage to the yielded function.
+        """
         cost: Spending | None = None
 
         def settle(usage: Usage) -> None:
@@ -191,7 +198,8 @@ class Budget:
             cost = Spending()
             raise objection.error from None
         except Exception as error:
-            # A failed request is free only if it was refused: otherwise the provider may have answered it.
+            # A failed request costs nothing only if the provider refused it. After any other failure, the provider may
+            # have answered it.
             cost = Spending() if isinstance(error, SwarmError) or client().is_refusal(error) else None
             raise
         finally:
@@ -204,7 +212,7 @@ class Budget:
 
     def _cost(self, account: "_Account", usage: Usage) -> Spending:
         tokens = usage.prompt_tokens + usage.completion_tokens
-        if usage.calls and not tokens:  # the provider does not count
+        if usage.calls and not tokens:  # the provider reports no tokens
             return account.aside
         return Spending(
             calls=usage.calls, tokens=tokens, micro_usd=self._micro_usd(account.model, account.endpoint, usage)
@@ -234,8 +242,8 @@ class _Account:
     """A request that is about to be sent, or under way.
 
     Attributes:
-        aside: the amount set aside for it. Nothing once the request is over or has inner requests; code in a copy of
-            its context may still find it.
+        aside: the amount set aside for the request. It is nothing when the request is over or has inner requests. Code
+            in a copy of the request's context may still find this object after that.
     """
 
     model: str
@@ -244,11 +252,11 @@ class _Account:
 
 
 _current: ContextVar[_Account | None] = ContextVar("request", default=None)
-"""The outer request of this code, if an LM calls another LM."""
+"""The request within which this code runs: the code of one LM may call another LM."""
 
 
 def prices(spec: CompilationSpec) -> Prices:
-    """Prices of the spec's models. Raises BadInput if one is unknown."""
+    """Returns the prices of the spec's models. Raises BadInput if a price is unknown."""
     found = Prices(spec)
     for model in spec.models.by_role.values():
         if found.of(model.model, model.endpoint) is None:

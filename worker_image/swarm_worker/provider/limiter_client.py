@@ -1,4 +1,4 @@
-"""Gets turns to send requests from the limiter, which serves all pods of a group."""
+"""Gets turns to send requests from the limiter, which serves all pods."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from swarm_worker.errors import LimiterUnreachable
 from swarm_worker.provider.turns import End
 
 SILENCE_SECONDS = 3.0 * WAIT_SECONDS
-"""A limiter that sends nothing for so long counts as gone."""
+"""A limiter that has sent nothing for this long counts as gone."""
 PATIENCE_SECONDS = 90.0
 """How long a limiter may be gone while its pod restarts."""
 PAUSE_SECONDS = 0.5
@@ -46,7 +46,7 @@ class LimiterTurns:
                 time.sleep(absence.pause(error))
 
     async def async_wait(self, tokens: int) -> End:
-        """`wait` for a coroutine."""
+        """Waits for a turn as `wait` does, without blocking the event loop."""
         question, absence = self._ask(tokens), _Absence(self._address, self._patience)
         while True:
             writer: asyncio.StreamWriter | None = None
@@ -106,7 +106,7 @@ class _Absence:
         self._since = None
 
     def pause(self, error: Exception) -> float:
-        """Seconds until the next attempt. Raises LimiterUnreachable."""
+        """Seconds until the next attempt. Raises LimiterUnreachable if the limiter has been gone for too long."""
         self._since = self._since or time.monotonic()
         gone = time.monotonic() - self._since
         if gone >= self._patience:

@@ -15,7 +15,7 @@ _BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def longest(request: Request, unbounded: int | None = None) -> Usage:
-    """The most that a request may take: a prompt token has at least one byte, and answers have a limit.
+    """Returns the highest possible usage of a request. Prompt tokens have at least one byte, and answers have a limit.
 
     Args:
         unbounded: tokens of an answer without a limit. None: such a request raises BadInput.
@@ -34,8 +34,10 @@ def longest(request: Request, unbounded: int | None = None) -> Usage:
 
 
 def _bounds(content: Mapping[str, Any]) -> Iterator[int]:
-    """Limits of an answer's length, wherever this version of DSPy keeps them. They include the LM's own limit, unless
-    the call sets it to None or is in the client's own types.
+    """Yields the limits of an answer's length, wherever the installed DSPy keeps them in a call.
+
+    They include the LM's own limit. This limit is not there if the call sets it to None, or is in the client's own
+    types.
     """
     for name, value in content.items():
         if name in _BOUNDS and isinstance(value, int):
@@ -45,5 +47,5 @@ def _bounds(content: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _written(value: Any) -> Any:
-    """The JSON form of other values: a pydantic class, which describes the answer, is sent as its schema."""
+    """Returns a value that JSON can hold. A pydantic class describes the answer's form, and is sent as its schema."""
     return value.model_json_schema() if isinstance(value, type) and issubclass(value, BaseModel) else str(value)

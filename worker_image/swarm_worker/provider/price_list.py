@@ -27,8 +27,8 @@ class Price:
 class Prices:
     """The prices that a spec gives for its models, and listed prices for all others.
 
-    A model is identified by its name and endpoint, because its price may differ between endpoints. The endpoint is
-    empty for the provider's own.
+    A model is identified by its name and endpoint, because its price may differ between endpoints. The provider's own
+    endpoint is the empty text.
     """
 
     def __init__(self, spec: CompilationSpec) -> None:
@@ -40,7 +40,10 @@ class Prices:
                 self._given.setdefault(model.model, {}).setdefault(model.address, price)
 
     def of(self, model: str, endpoint: str | None = None) -> Price | None:
-        """The price. If the spec gives none for the endpoint, the highest known price of the model, or else None."""
+        """Returns a model's price. If the spec gives none for the endpoint, returns the model's highest known price.
+
+        Returns None if no price of the model is known.
+        """
         given = self._given.get(model, {})
         if (price := given.get((endpoint or "").rstrip("/"))) is not None:
             return price

@@ -1,7 +1,7 @@
-"""Throttles requests: each waits for its turn, and a request to which the provider objects is sent again later.
+"""Throttles requests. Each waits for its turn. If the provider objects to a request, it is sent again later.
 
-An objection ("too many requests") is no failure of the request: it costs a cell only time. The client's error counts
-only after a provider has done nothing but object for a long time.
+An objection is the provider's answer "too many requests". It costs a cell only time, and is no failure. The LM client's
+error counts only when a provider has done nothing but object for PATIENCE_SECONDS.
 """
 
 import threading
@@ -23,16 +23,16 @@ from swarm_worker.provider.longest_request import longest
 from swarm_worker.provider.turns import End, OwnTurns, Turns
 
 PATIENCE_SECONDS: Final = 600.0
-"""How long a provider may only object."""
+"""How long a provider may answer nothing but "too many requests"."""
 
 
 class Throttle:
-    """The requests of this process.
+    """Throttles the requests of this process.
 
     Args:
         limits: rate limits of models.
         address: the limiter's address.
-        patience: how long a provider may only object, in seconds.
+        patience: how long a provider may answer nothing but "too many requests", in seconds.
     """
 
     def __init__(self, limits: RateLimits, address: str, patience: float = PATIENCE_SECONDS) -> None:
@@ -72,7 +72,7 @@ class Throttle:
 
 
 class _Gate:
-    """The requests to one model at one endpoint.
+    """Gives turns to the requests to one model at one endpoint.
 
     Args:
         limit: their rate limit, if they have one.
@@ -84,7 +84,7 @@ class _Gate:
 
     @property
     def is_passed(self) -> bool:
-        """Whether this code runs within a request that has passed this gate."""
+        """Whether this code runs within a request that has its turn from this gate."""
         return any(passage.gate is self and passage.is_open for passage in _passed.get())
 
     def most_tokens(self, request: Request) -> int:
@@ -96,9 +96,10 @@ class _Gate:
 
     @contextmanager
     def answering(self, end: End) -> Iterator[Callable[[Usage], None]]:
-        """The block sends a request; afterwards `end` receives its outcome. Swallows an objection, for another attempt.
+        """The block sends a request. After the block, `end` receives the request's outcome.
 
-        Raises the client's exception, also when the provider has only objected for too long.
+        If the provider objects, nothing is raised, and the caller sends the request again. If it has only objected for
+        too long, the LM client's exception is raised.
         """
         answered = Answered()
 
@@ -126,15 +127,16 @@ class _Gate:
 
 @dataclass
 class _Passage:
-    """A request under way. Code with a copy of its context may still find it when it is over."""
+    """A request under way. Code in a copy of the request's context may still find this object after the request."""
 
     gate: _Gate
     is_open: bool = True
 
 
 _passed: ContextVar[tuple[_Passage, ...]] = ContextVar("passed", default=())
-"""The requests within which this code runs. A request within a request to the same model needs no second turn, and
-might never get one while the outer request holds the first."""
+"""The requests within which this code runs. A request within another request to the same model needs no turn of its
+own. It might never get one, because the outer request keeps its turn until it ends.
+"""
 
 
 class Stopwatch:

@@ -22,10 +22,10 @@ class Turns(Protocol):
     """Gives turns to send requests."""
 
     def wait(self, tokens: int) -> End:
-        """Waits until a request with at most so many tokens may be sent."""
+        """Waits until a request of at most this many tokens may be sent. The result reports the request's end."""
 
     async def async_wait(self, tokens: int) -> End:
-        """`wait` for a coroutine."""
+        """Waits as `wait` does, without blocking the event loop."""
 
 
 class OwnTurns:

@@ -1,4 +1,4 @@
-"""Collects the requests of a plan in one round."""
+"""Collects what a plan requests in one round: tasks and LM calls."""
 
 import threading
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from swarm_worker.replay.effects.tasks import Tasks
 
 
 class Asked:
-    """Tasks for workers, and LM calls for the plan itself.
+    """The tasks that workers will run, and the LM calls that the plan itself will make.
 
     Attributes:
         tasks: the tasks so far.
         guesses: digests of the tasks that are guesses, each with its approximate number of program runs.
         calls: LM calls that scouts found, pickled, by digest.
-        joined: digests of effects that are no guess.
+        joined: digests of the effects that are in the round. Scouts do not find these again.
         lock: prevents further requests while it is held.
     """
 
@@ -67,7 +67,7 @@ class Asked:
         return taken
 
     def note(self, digest: str, place: int, errors_left: int | None) -> None:
-        """Notes an effect's position in the optimizer's order, and the number of errors at which it fails."""
+        """Notes an effect's position in the optimizer's order, and the number of failed cells with which it fails."""
         self._places[digest] = place
         if errors_left:
             self._most_errors[digest] = min(errors_left, self._most_errors.get(digest, errors_left))
@@ -77,13 +77,15 @@ class Asked:
         self.guesses = {task.digest: len(task.cells) * task.weight for task in self.tasks[certain:]}
 
     def found(self) -> Stream:
-        """Kind and digest of the requests, as far as every process makes them in the same order."""
+        """Kind and digest of each request. It omits those of threads and coroutines, which have no fixed order."""
         tasks = [(str(task.kind), task.digest) for task in self.tasks if task.digest not in self._unordered]
         return [*tasks, *((Call.kind, digest) for digest in self.calls)]
 
     def records(self) -> list[Record]:
-        """The records to print. Tasks have the optimizer's order, because those after a failed one may not be needed.
-        Each has the lowest number of errors at which it fails.
+        """Returns the records to print.
+
+        Tasks are in the optimizer's order, because tasks after a failed one may not be needed. Each task says with how
+        many failed cells it fails. If scouts reported several numbers, it is the lowest.
         """
         self.tasks = [
             task.model_copy(update={"max_errors": self._most_errors.get(task.digest, task.max_errors)})

@@ -1,7 +1,7 @@
 """Isolates the failure counts of `dspy.BestOfN` and `dspy.Refine`, which carry over from example to example.
 
-The examples of a wave run concurrently, in many processes. So each begins with the count of the plan's program,
-independent of other examples in its process.
+The examples of a wave run concurrently, in many processes. So each example begins with the count of the plan's program,
+whatever other examples its process has run.
 """
 
 import copy
@@ -29,7 +29,7 @@ def _apart(stock: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(stock)
     def forward(module: Any, **arguments: Any) -> Any:
         counts_apart = dspy.settings.get(_SETTING)
-        # The copy shares everything but the count.
+        # The copy shares all attributes with the module, but counts for itself.
         apart = module if counts_apart is None else copy.copy(module)
         try:
             return stock(apart, **arguments)

@@ -1,12 +1,12 @@
 """Decides whether an exception is a result, by the code that raised it.
 
-    the program, the metric               a result: stock DSPy counts it as a failed example
-    DSPy, about a model's answer or a call the same
-    the provider, about a request         the same, unless it did not answer, or refuses the key or the account
-    the LM client, the machine, ourselves no result: the cell is retried, and in the end the run ends with this reason
+    the program, the metric               a result: stock DSPy counts it as a failed example     DSPy, about a model's
+    answer or call  a result
+        the provider, about a request         a result, unless the provider did not answer, or refuses key or account
+        LM client, machine, this worker       no result: another attempt runs the cell; after the last one, the run ends
 
-The innermost frame of the traceback outside of libraries tells who raised: the user's code, DSPy, DSPy's LM client with
-everything that it calls, or this worker. `docs/faults.md` has the decision table.
+The innermost frame of the traceback outside of libraries shows which code raised the exception: the user's code, DSPy,
+DSPy's LM client with everything that it calls, or this worker. `docs/faults.md` has the decision table.
 """
 
 import errno
@@ -58,19 +58,21 @@ _OWNERS = {
 
 _EXHAUSTED = (errno.EAGAIN, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 _OF_THE_CALL = (TypeError, ValueError, Warning)
-"""Errors that the client raises for a wrong call."""
+"""Errors that the LM client raises when a program calls it wrongly."""
 _SAID = ("can't start new thread", "partially initialized module")
 """Python's messages when the machine has no more threads, and when threads import the same modules at once."""
 
 
 def no_result(error: Exception) -> SwarmError | None:
-    """The reason why an exception is no result of the code that raised it; None if it is a result."""
+    """Returns the error that ends the process if an exception is no result; None if it is a result."""
     return spoiling(error) or _of_provider([*causes(error)])
 
 
 def spoiling(error: Exception) -> SwarmError | None:
-    """As `no_result`, for exceptions that spoil all later results of the program. A provider's fault does not: the
-    program may go on after it, as in stock DSPy.
+    """Returns what `no_result` returns, except that a provider's fault gives None.
+
+    Any other fault spoils all later results of the program. After a provider's fault, the program may go on, as in
+    stock DSPy.
     """
     chain = [*causes(error)]
     for cause in chain:
@@ -80,7 +82,7 @@ def spoiling(error: Exception) -> SwarmError | None:
 
 
 def exhausted(error: Exception) -> InfrastructureFailed | None:
-    """The error to raise if an exception shows that the machine lacks a resource, in whatever code."""
+    """Returns the error to raise if an exception shows that the machine lacks memory, disk, files or threads."""
     for cause in causes(error):
         lacks = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _EXHAUSTED)
         if lacks or (
@@ -97,7 +99,7 @@ def origin(error: BaseException) -> Origin:
         owner = _owner(frame.f_globals.get("__name__") or "")
         if owner is not None:
             return owner
-        # A library's frame counts as its caller's: LiteLLM's as the client's, a user's package as the user's or DSPy's.
+        # A library's frame counts as its caller's. For example, a frame of LiteLLM counts as the LM client's.
         if not is_library(frame.f_code.co_filename):
             return Origin.USER
     return Origin.USER
@@ -149,7 +151,7 @@ def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
 
 
 def _lacks_key(error: BaseException) -> bool:
-    """Whether the request was not sent, for lack of an API key. LiteLLM reports a server error then."""
+    """Whether the client sent no request because it has no API key. LiteLLM then reports a server error."""
     if isinstance(error, LMNotConfiguredError):
         return origin(error) is Origin.CLIENT
     return isinstance(error, LMError) and advice.names_key(error) and is_made_up(error)

@@ -1,8 +1,8 @@
 """Lets the processes of one machine share LM calls, also within a round.
 
-The local driver keeps the table; its workers claim a call before they make it. The first to claim makes the call, the
-others wait for its answer. Pods of a cluster have no such table. There, one pod runs the cells of an example, and the
-journal has the calls of earlier rounds.
+The local driver keeps a table of calls. A worker claims a call there before it makes the call. The first worker that
+claims a call makes it, and the others wait for its answer. Pods of a cluster share no table. There, one pod runs all
+cells of an example, and the journal has the calls of earlier rounds.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from typing import Self
 from swarm_wire import names
 
 PAUSE_SECONDS = 0.05
-"""How long the desk waits after a connection that failed."""
+"""How long the desk waits after a failed connection before it accepts another one."""
 
 
 class Table:
@@ -32,18 +32,23 @@ class Table:
         self._flights: dict[str, Future[None]] = {}
 
     def claim(self, key: str) -> bytes | Future[None] | None:
-        """The answer; or a future to await before claiming again; or None: the caller makes the call and `land`s."""
+        """Claims a call.
+
+        Returns:
+            The answer, if it is known. A future, if another claimer makes the call: wait for it, then claim again.
+                None, if the caller is to make the call, and then to call `land`.
+        """
         with self._lock:
             if (body := self._finished.get(key)) is not None:
                 return body
             flight = self._flights.get(key)
             if flight is None:
                 self._flights[key] = Future()
-                self._flights[key].set_running_or_notify_cancel()  # so that a waiter that gives up does not cancel it
+                self._flights[key].set_running_or_notify_cancel()  # a waiter that gives up cannot cancel it now
             return flight
 
     def land(self, key: str, body: bytes | None) -> None:
-        """Ends a claimed call, with an answer or, for None, without one that others could use."""
+        """Ends a claimed call. The body is None if there is no answer that others could use."""
         with self._lock:
             if body is not None:
                 self._finished[key] = body
@@ -84,7 +89,7 @@ class Desk:
             threading.Thread(target=self._greet, args=(line,), daemon=True).start()
 
     def _greet(self, line: Connection) -> None:
-        """Serves a connection whose other end has the key. It has its own thread, so a stuck peer blocks no other."""
+        """Serves a connection if its other end has the key. It has its own thread, so a stuck peer blocks no other."""
         try:
             deliver_challenge(line, self._key)
             answer_challenge(line, self._key)
@@ -93,7 +98,7 @@ class Desk:
         self._serve(line)
 
     def _serve(self, line: Connection) -> None:
-        """Serves one connection: each claimed call is landed before the next claim."""
+        """Serves one connection. The other end ends each claimed call before it claims another."""
         claimed: str | None = None
         try:
             while True:
@@ -114,7 +119,7 @@ class Desk:
 class Window:
     """A worker's access to the desk. If the desk cannot be reached, each process makes its own calls.
 
-    A connection serves one claim at a time, so there are as many as calls under way.
+    A connection serves one claim at a time, so there is one connection for each call under way.
     """
 
     def __init__(self, address: str) -> None:
@@ -125,12 +130,12 @@ class Window:
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str]) -> "Window | None":
-        """The desk that the environment names, if any. Removes the variable."""
+        """Returns access to the desk that the environment names; None if it names none. Removes the variable."""
         address = environment.pop(names.ENV_EXCHANGE, "")
         return cls(address) if address else None
 
     def claim(self, key: str) -> bytes | None:
-        """Waits for another process's answer. None: the caller makes the call, and `land`s."""
+        """Waits for another process's answer, and returns it. None: the caller makes the call, then calls `land`."""
         with contextlib.suppress(EOFError, OSError, ProcessError):
             line = self._idle.pop() if self._idle else Client(self._path, authkey=self._key)
             line.send((key, None))

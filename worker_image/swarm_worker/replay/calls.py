@@ -1,12 +1,13 @@
 """Makes each LM call once.
 
-`client` passes every LM call of DSPy to this module, which names the call by its content. The answer comes from the
-journal or from a finished call of this process, if they have it. A call waits for an equal call under way. Stock DSPy's
-cache does this within one process. These answers also cross pods and rounds, and they distinguish endpoints.
+The package `client` passes every LM call of DSPy to this module, which names the call by its content. If the journal or
+a finished call of this process has the answer, that answer is returned. If an equal call is under way, the call waits
+for its answer. Stock DSPy's cache does the same within one process. Here, answers also serve other pods and later
+rounds, and calls to different endpoints differ.
 
-A call belongs to a cell (`cell_calls`) or to the process itself. The cell's `Ledger` counts its cost; `Outside` handles
-the process's own calls. The ledger is kept in `dspy.settings`, because DSPy carries overrides into the threads that it
-starts.
+A call belongs to a cell (`cell_calls`) or to the process itself. A cell's `Ledger` handles the calls of the cell, and
+counts their cost. `Outside` handles the process's own calls. The current ledger is in `dspy.settings`, because DSPy
+passes these settings on to the threads that it starts.
 """
 
 import asyncio
@@ -37,19 +38,19 @@ from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.call_sharing import Table, Window
 
 Claim = bytes | Future[None] | None
-"""The answer to a call; or a future to wait for; or None: the caller makes the call."""
+"""What a claim of a call gives: the answer, a future to wait for, or None if the caller is to make the call."""
 
 _SETTING = "swarm_ledger"
 AHEAD = "swarm_ahead"
-"""Name of the setting that marks code run ahead, only to have its LM calls answered for others."""
+"""Name of the setting that marks code which `prefetch` runs ahead, so that its LM calls are answered early."""
 
 
 class NotShared(BaseException):
-    """Ends code that runs ahead, at a call whose answer nobody else could use. Programs do not catch it."""
+    """Ends code that runs ahead when it makes an uncached call, whose answer no other code could use."""
 
 
 def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
-    """A name for an LM call, and whether a placeholder is part of it.
+    """Returns a name for an LM call, and whether the call contains a placeholder.
 
     The name is made from the model, the messages and parameters as in DSPy's cache, and the endpoint.
 
@@ -61,7 +62,7 @@ def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
 
 
 def _in_thread(claim: Callable[[], Claim]) -> Future[Claim]:
-    """Claims in a new thread. The loop's pool stays free: the caller that makes the call may need it to finish."""
+    """Claims in a new thread, not in the event loop's pool. Whoever makes the call may need that pool to finish it."""
     future: Future[Claim] = Future()
     future.set_running_or_notify_cancel()
 
@@ -109,7 +110,7 @@ class Answers:
         self._known, self._window, self._table = known, window, Table()
 
     def claim(self, key: str) -> Claim:
-        """The answer; or a future to await before claiming again; or None: the caller makes the call and `land`s."""
+        """Claims a call, and returns what `Table.claim` returns."""
         if (body := self._known(key)) is not None:
             return body
         found = self._table.claim(key)
@@ -119,11 +120,11 @@ class Answers:
         return found
 
     def claiming(self, key: str) -> Step[Claim]:
-        """`claim` as a step of a flow."""
+        """Returns a step of a flow that claims a call."""
         return Step(lambda: self.claim(key), lambda: self.aclaim(key))
 
     async def aclaim(self, key: str) -> Claim:
-        """`claim` for a coroutine: it does not block the event loop."""
+        """Claims a call as `claim` does, but does not block the event loop."""
         if self._window is None:
             return self.claim(key)
         found = _in_thread(lambda: self.claim(key))
@@ -138,7 +139,7 @@ class Answers:
             self.land(key, None)
 
     def land(self, key: str, body: bytes | None) -> None:
-        """Ends a claimed call, with an answer or, for None, without one that others could use."""
+        """Ends a claimed call. The body is None if there is no answer that others could use."""
         self._table.land(key, body)
         if self._window is not None:
             self._window.land(key, body)
@@ -146,10 +147,10 @@ class Answers:
 
 @dataclass
 class Ledger:
-    """The LM calls of one cell, and DSPy's records of them (`recorded`: by the owner's id).
+    """The LM calls of one cell. `recorded` has DSPy's records of them, by the id of the object that owns the record.
 
-    The ledger prints an answer when the cell begins its next call, so a cell that dies loses no earlier call. The last
-    answer travels with the cell's result, so a cell with one call needs no further record.
+    The ledger prints an answer when the cell begins its next call, so a killed process loses no call but each cell's
+    last one. The last answer is part of the cell's RESULT record, so a cell with one call needs no CALL record.
     """
 
     cell: str | None
@@ -157,9 +158,11 @@ class Ledger:
     recorded: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     pending: Answer | None = None
     failed: dict[str, tuple[Address, Exception]] = field(default_factory=dict)
-    """Errors of calls that got no answer later, with the address called, by key: programs may swallow errors."""
+    """Errors of calls that were not answered later, each with the called address, by key. A program may hide an
+    error.
+    """
     refused: SwarmError | None = None
-    """Why the cell has no result: a call was not allowed, or failed through no fault of program or model."""
+    """Why the cell has no result: a call was not allowed, or failed for a reason outside of program and model."""
     reused: set[str] = field(default_factory=set)
     """Keys of calls that an earlier run paid for."""
     _unshared: Usage = field(default_factory=Usage)
@@ -188,16 +191,17 @@ class Ledger:
 
     @property
     def usage(self) -> Usage:
-        """The cost of the calls that have no printed record of their own."""
+        """The cost of the calls that have no CALL record of their own."""
         return self._unshared + self.pending.usage if self.pending else self._unshared
 
     def _begin(self, lm: Any, call: LMCall) -> str | None:
-        """The call's key; None for an uncached call, which known answers must not answer."""
+        """Returns the call's key; None for an uncached call, which is always made."""
         if not call.cached and dspy.settings.get(AHEAD):
             raise NotShared
         self.flush()
         if self.refused is not None:
-            # A program that swallows the error could make calls that it would not make otherwise.
+            # The program has swallowed an earlier error, so it might make calls that it would not make without the
+            # error.
             raise self.refused
         return name_call(lm, call)[0] if call.cached else None
 
@@ -250,7 +254,7 @@ class Ledger:
 class Loading(Ledger):
     """The LM calls that user code makes while a worker loads it.
 
-    The plan makes the same calls in the same order, so repetitions of an uncached call are named by their number.
+    The plan makes the same calls in the same order. So the number of a repeated uncached call names it in both.
     """
 
     is_over: bool = False
@@ -306,7 +310,7 @@ _process = _Process()
 
 
 def refuse(reason: str, message: str) -> NoReturn:
-    """Ends the current cell, or else the process, even if the program swallows the exception."""
+    """Ends the current cell, even if the program swallows the exception. Outside of cells, it ends the process."""
     error = BadInput(reason, message)
     if (ledger := current()) is not None:
         ledger.refused = ledger.refused or error
@@ -316,10 +320,11 @@ def refuse(reason: str, message: str) -> NoReturn:
 
 
 def install(outside: Outside | None = None, end: Callable[[SwarmError], NoReturn] | None = None) -> None:
-    """Intercepts the LM calls of this process. Without `outside`, stock DSPy makes those outside of cells.
+    """Intercepts the LM calls of this process.
 
     Args:
-        end: ends the process with an error that nobody can catch. None: the error is raised.
+        outside: handles LM calls outside of cells. None: stock DSPy makes them.
+        end: ends the process with an error, so that no code can catch it. None: the error is raised.
     """
     _process.end = end
 

@@ -1,8 +1,8 @@
 """Times cells, and ends a process whose cells do not end.
 
-A thread cannot be ended, so a process ends itself once only late cells are left. If a cell holds Python's interpreter
-lock, for example in an endless regular expression, no thread can do this, and SIGTERM has no effect. Then a timer that
-needs no interpreter ends the process, and prints the stack of every thread.
+Python cannot end a thread. So a process ends itself when only late cells are left in it. A cell may hold Python's
+interpreter lock, for example in an endless regular expression. Then no other thread can run, and SIGTERM has no effect.
+In this case, a timer that does not need the lock prints the stack of every thread, and ends the process.
 """
 
 import faulthandler
@@ -14,7 +14,7 @@ from typing import Final
 
 BEAT_SECONDS: Final = 1.0
 SLACK_SECONDS: Final = 5.0
-"""The timer ends a process so long after its last cell is due, if no thread has run meanwhile."""
+"""If no thread can run, the timer ends the process this long after its last cell is due."""
 _STDERR: Final = 2
 
 
@@ -34,7 +34,7 @@ class Watch:
 
     @contextmanager
     def timed(self, weight: int = 1) -> Iterator[None]:
-        """The block runs a cell that takes as long as `weight` runs of the program."""
+        """The block runs a cell, which may take `limits.cellSeconds` times `weight`."""
         cell = object()
         with self._lock:
             self._due[cell] = self._clock() + self.seconds * weight
@@ -57,7 +57,7 @@ class Watch:
 
     @property
     def only_late(self) -> bool:
-        """Whether only late cells are under way, so that there is nothing to wait for."""
+        """Whether only late cells are under way, so that waiting is no use."""
         with self._lock:
             return bool(self._due) and all(due < self._clock() for due in self._due.values())
 

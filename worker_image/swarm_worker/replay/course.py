@@ -13,13 +13,13 @@ from swarm_worker.replay.output import Output
 
 
 class Course:
-    """The effects of this plan, so far.
+    """The effects that this plan has needed so far.
 
     Attributes:
-        stream: kind and digest of the effects that every process reaches in the same order.
+        stream: kind and digest of each effect that every process needs in the same order.
         used: keys of results that were needed.
-        has_checked: whether the host's check before the first spending is done.
-        has_passed_over: whether the plan passed over an evaluation. From there on, the optimizer takes another course.
+        has_checked: whether `Host.check` has run, which runs once, before the plan spends anything.
+        has_passed_over: whether the plan went on without an evaluation's result. Later effects may then differ.
     """
 
     def __init__(self, store: Store, asked: Asked, output: Output, host: Host) -> None:
@@ -30,9 +30,9 @@ class Course:
         self.has_checked = self.has_passed_over = False
 
     def follow(self, kind: str, digest: str) -> None:
-        """Ends the process unless the plan needs the same effects as the plan before it, in the same order.
+        """Notes that the plan needs an effect. Ends the process if the plan before it needed another effect here.
 
-        Threads and coroutines of an optimizer run in no fixed order, so their effects do not count.
+        Threads and coroutines of an optimizer run in no fixed order, so their effects are not compared.
         """
         self._output.touch()
         if self._host.is_full():
@@ -59,7 +59,7 @@ class Course:
         self.used.update(keys)
 
     def prices(self) -> dict[str, float]:
-        """The LM calls of a cell, by the kind of its effect: the highest average of an effect so far."""
+        """LM calls that a cell takes, by the kind of its effect: the average of the most expensive effect so far."""
         prices: dict[str, float] = {}
         calls = self._store.calls_by_cell()
         for kind, keys in self._used_by_kind:
@@ -68,7 +68,7 @@ class Course:
         return prices
 
     def spend(self) -> None:
-        """Call this before the plan first spends anything, or ends."""
+        """Runs `Host.check` once. Call this before the plan spends anything, and before it ends."""
         with self._asked.lock:
             if not self.has_checked:
                 self.has_checked = True
@@ -76,6 +76,6 @@ class Course:
                     self._host.check([*self.stream, *self._asked.found()])
 
     def spend_here(self) -> None:
-        """Call this before LM calls in this process."""
+        """Call this before this process makes LM calls."""
         self.spend()
         self._host.prepare_calls()

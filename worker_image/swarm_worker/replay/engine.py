@@ -1,8 +1,8 @@
-"""Serves the results of effects, and ends the plan when one is missing.
+"""Serves the results of effects to the hooks, and ends the plan when a result is missing.
 
-`need` takes a result from the journal. The plan runs a small wave itself. For any other missing effect, it looks ahead
-for further effects of this round, prints the tasks, and ends the process. Ending the process instead of raising keeps
-optimizers and programs from catching the end.
+`need` takes a result from the journal. If a small wave is missing, the plan runs it itself. If any other effect is
+missing, the plan looks ahead for further effects of this round, prints the tasks, and ends the process. It does not
+raise an exception, because optimizers and programs might catch it.
 """
 
 from collections.abc import Iterable
@@ -35,10 +35,10 @@ class Engine:
 
     Args:
         store: the journal.
-        codec: for payloads and results.
-        host: the process.
+        codec: writes and reads payloads and results.
+        host: the engine's access to its process.
         watch: times the cells that run here.
-        contest: the contest of the compile's evaluations, if pruning is on.
+        contest: compares the compile's evaluations; None if pruning is off.
 
     Attributes:
         asked: the tasks and LM calls that this round requests.
@@ -70,12 +70,12 @@ class Engine:
         self._small_waves = SmallWaves(answers, self.output, self.course, watch or Watch(inf), options)
 
     def need(self, effect: Effect) -> Any:
-        """The effect's result. Does not return if the journal lacks it."""
+        """Returns the effect's result. Ends the process if it is missing, unless the plan computes it itself."""
         with self.output.ending():
             return self._needed(effect)
 
     def go_on(self, leftover: Iterable[Tasks]) -> NoReturn:
-        """Requests the unfinished tasks of the last round again, and ends; new tasks come after them."""
+        """Requests the unfinished tasks of the last round again, and ends. The next plan requests new tasks."""
         for tasks in leftover:
             self._ask(tasks)
         self.course.stream = list(self._store.stream)
@@ -106,10 +106,11 @@ class Engine:
         return True
 
     def _block(self, effect: Effect, tasks: Tasks) -> Scout | None:
-        """Requests the effect and whatever else may run, and ends the plan.
+        """Requests the missing effect and all other effects that may run now, and ends the plan.
 
         Returns:
-            In a scout: the scout. In the plan: None if it can go on, because it pruned cells or ran some.
+            In a scout, its connection to the plan. In the plan, None if the plan can go on, because it has pruned or
+            run the missing cells.
         """
         if not is_alone():
             self._ask(tasks)
@@ -134,25 +135,26 @@ class Engine:
         self._leave()
 
     def _find_independent(self) -> Scout | None:
-        """Requests effects that do not depend on missing results, and makes such LM calls."""
+        """Requests effects that do not depend on missing results. Makes the LM calls among them at once."""
         while (scout := self.scouting.look()) is None:
             if not self.calls.make_sighted():
                 return None
         return scout
 
     def _ask_for_part(self, at: Entrant | None) -> None:
-        """Requests the cells of competing evaluations that best decide which of them cannot win."""
+        """Requests those cells of competing evaluations that best decide which evaluations cannot win."""
         for entrant, keys in self.results.wanted(at):
             if keys:
                 self.asked.ask(entrant.digest, entrant.request.part(keys).records())
-            self.asked.joined.add(entrant.digest)  # no guess
+            self.asked.joined.add(entrant.digest)  # so that its other cells are not guessed
 
     def _ask(self, tasks: Tasks) -> None:
         self.asked.ask(tasks.task.digest, tasks.records())
 
     def _run_here(self, tasks: Tasks) -> None:
         if not self._small_waves.run(tasks):
-            # The next round finishes the rest of this wave; another plan might request something else.
+            # This round finishes the rest of the wave. Without a task for it, the next plan might request something
+            # else.
             self._ask(tasks.rest(self._store))
             self.output.end()
 

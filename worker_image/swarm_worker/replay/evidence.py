@@ -1,7 +1,7 @@
-"""Collects the evidence of decisions that DSPy's predictors record for some optimizers, such as ReAnchor.
+"""Collects decision evidence, which DSPy's predictors record for some optimizers, such as ReAnchor.
 
-Stock DSPy appends evidence to a list in the optimizer's process. Here each cell of such a wave has its own list, which
-is part of its result. The plan appends these lists to the optimizer's list, in the order of the items.
+Stock DSPy appends evidence to a list in the optimizer's process. Here each cell has its own list, which is part of the
+cell's result. The plan appends these lists to the optimizer's list, in the order of the items.
 """
 
 import threading
@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 
 _SETTING = "_decision_evidence"
-"""DSPy's setting with the list and its lock."""
+"""Name of DSPy's setting that holds the list of evidence and the list's lock."""
 
 
 def is_collected() -> bool:
@@ -22,7 +22,7 @@ def is_collected() -> bool:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A wave's function that also returns its evidence."""
+    """Calls a wave's function, and returns its value and its evidence."""
 
     function: Callable[[Any], Any]
 
@@ -33,7 +33,7 @@ class Recorded:
 
 
 def collected(returned: tuple[Any, list[Any]]) -> Any:
-    """The value of a cell. Appends its evidence to the current list."""
+    """Appends a cell's evidence to the optimizer's list, and returns the cell's value."""
     value, entries = returned
     log, lock = dspy.settings.get(_SETTING)
     with lock:

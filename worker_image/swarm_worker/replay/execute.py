@@ -1,4 +1,4 @@
-"""Runs one cell: calls user code under its wave's settings, and makes a record of its result or exception."""
+"""Runs one cell: calls user code under the settings of the cell's effect, and records its result or exception."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ from swarm_worker.replay.calls import Answers, Ledger, cell_calls
 from swarm_worker.replay.settings import with_defaults
 
 ERROR = 500
-"""Characters of an exception in a result's header."""
+"""How many characters of an exception's text a result's header has at most."""
 
 
 def run_cell(
@@ -36,11 +36,11 @@ def run_cell(
     swallows: bool = False,
     **settings: Any,
 ) -> Record:
-    """A RESULT record for one call of `function`.
+    """Calls `function`, and returns a RESULT record of its value or exception.
 
-    An exception is a result, as in stock DSPy, unless the provider did not answer, or the machinery is at fault
-    (`blame`). The raised exception may be only a consequence: a program with `dspy.Parallel` continues without an
-    answer and fails later.
+    As in stock DSPy, an exception is a result. It is none if the provider did not answer, or if LM client, machine or
+    worker are at fault (`blame`). The exception may be only a consequence of such a fault. For example, a program with
+    `dspy.Parallel` goes on without an answer, and fails later. So the errors of the cell's LM calls count, too.
 
     Args:
         swallows: whether `function` goes on after exceptions, so that its result may hide one.
@@ -50,7 +50,7 @@ def run_cell(
         InfrastructureFailed: the LM client, the machine or this worker is at fault, even if the program swallowed it.
         NoMoreCalls: a call was not allowed.
         BadInput: the provider refuses the API key or the account, or the result cannot be pickled.
-        RequestRefused: the provider refuses a request, and its address has answered nothing in the run yet.
+        RequestRefused: the provider refuses a request to an address that has answered no request of the run yet.
     """
     with cell_calls(key, answers) as ledger:
         callbacks = settings.get("callbacks")
@@ -71,7 +71,10 @@ def run_cell(
 
 
 def _result(ledger: Ledger, key: str, value: Value, walks: Walks) -> Record:
-    """The RESULT record of a cell, with the LM answer not printed yet. Raises BadInput if the result cannot travel."""
+    """Returns the RESULT record of a cell. Raises BadInput if the result cannot be pickled.
+
+    The record's body ends with the cell's last LM answer, which has no record of its own.
+    """
     codec, pending = ledger.answers.codec, ledger.pending
     try:
         body = codec.dumps(value, walks)
@@ -105,7 +108,7 @@ def _callback_changed(callbacks: list[Any]) -> BadInput:
 
 
 def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...], redact: Callable[[str], str] = str) -> Value:
-    """The outcome of a call of `function`. Raises as `run_cell`.
+    """Calls `function`, and returns the outcome. Raises the errors of `run_cell`.
 
     Args:
         redact: masks secrets in an exception's texts.
@@ -117,7 +120,7 @@ def outcome_of(function: Callable[..., Any], arguments: tuple[Any, ...], redact:
 
 
 def failure(error: Exception | SystemExit, redact: Callable[[str], str] = str) -> Value:
-    """The outcome of an exception. Raises as `run_cell` if the exception is no result."""
+    """Returns the outcome of an exception. Raises an error of `run_cell` if the exception is no result."""
     if isinstance(error, SystemExit):
         raise BadInput(
             WorkerReason.PROGRAM_EXITS,
@@ -134,12 +137,15 @@ def _raise_if_no_result(error: Exception) -> None:
 
 
 def told(error: Exception, redact: Callable[[str], str]) -> str:
-    """An exception's text in a result's header. It is redacted before it is cut: half a secret would not be found."""
+    """Returns an exception's text for a result's header, with secrets masked.
+
+    Masking comes before cutting, because half a secret would not be found.
+    """
     return printable(redact(describe(error)))[:ERROR]
 
 
 def portable(error: Exception, redact: Callable[[str], str] = str) -> Exception:
-    """The exception, or a Carried one with its text if it cannot travel. Either is marked with its `Raised`.
+    """Returns the exception, or a `Carried` with its text if it cannot be pickled. Either carries its `Raised`.
 
     Args:
         redact: masks secrets in its texts.

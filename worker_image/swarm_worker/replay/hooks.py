@@ -1,13 +1,13 @@
 """Hooks by which stock DSPy passes its expensive steps to the engine.
 
-They replace attributes of DSPy for the life of a plan process, but not the optimizer classes:
+In a plan process, they replace these methods of DSPy until the process ends:
 
-    ParallelExecutor.execute    runs every evaluation wave and every collection of traces
-    BootstrapFewShot.compile    runs whole bootstraps, also for optimizers that call or inherit it
-    Predict.forward             gives scouts placeholders for proposals
+    ParallelExecutor.execute    runs every evaluation wave and every collection of traces BootstrapFewShot.compile
+    runs whole bootstraps, also for optimizers that call or inherit it Predict.forward gives scouts placeholder texts
+    for the answers to LM calls
 
-`calls.install` does the same for LM calls, before user code is loaded. `versions` checks the hooked functions when the
-process starts. User code that runs within a cell sees stock DSPy.
+`calls.install` hooks LM calls in the same way, before user code is loaded. `versions` checks the replaced methods when
+the process starts. Within a cell, the hooks call the stock methods.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ _BOOTSTRAP_STEPS = (
 
 
 def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
-    """Replaces the attributes in this process.
+    """Replaces the methods in this process.
 
     Args:
         before: called before each effect.

@@ -1,4 +1,4 @@
-"""The engine's interface to its process, and its options."""
+"""The engine's interface to its process, and the options of a plan."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from swarm_worker.errors import SwarmError
 from swarm_worker.journal.run_journal import Stream
 
 SMALL = 8
-"""The plan itself runs a wave of up to so many cells, because that is faster than a round."""
+"""The plan itself runs a wave that lacks at most this many cells, because that is faster than a round."""
 
 
 class Leave(Protocol):
-    """Ends the process: blocked, or with an error."""
+    """Ends the process. Without an error, the plan's outcome is `blocked`."""
 
     def __call__(self, error: SwarmError | None = None) -> NoReturn: ...
 
@@ -24,7 +24,7 @@ def not_checked(observed: Stream) -> None:
 
 @dataclass(frozen=True)
 class Host:
-    """The process of a plan.
+    """The engine's access to its plan process.
 
     Attributes:
         emit: prints a record.
@@ -32,7 +32,7 @@ class Host:
         check: receives the effects so far, before the plan spends anything or ends. Its SwarmError ends the plan.
         is_full: whether so much is printed that another plan should continue.
         prepare_calls: called before threads make LM calls here.
-        passes_over: whether to pass over incomplete evaluations. A plan for the best complete program does.
+        passes_over: whether the plan goes on without incomplete evaluations. A plan for a partial artifact does.
     """
 
     emit: Callable[[Record], None]
@@ -51,7 +51,8 @@ class Options:
         looks_ahead: whether to request more than the first missing effect.
         speculation: most guesses in a round.
         threads: number of cells that run concurrently in the plan.
-        small: most missing cells of a wave that the plan runs; more if nothing else can run with the wave.
+        small: most missing cells of a wave that the plan runs itself. It may run more if no other work can run beside
+            the wave.
     """
 
     looks_ahead: bool = True

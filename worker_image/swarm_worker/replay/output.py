@@ -1,4 +1,4 @@
-"""A plan's output while threads are at work: all paid results come before its final record, and nothing after."""
+"""Prints a plan's records while threads are at work. The final record comes after all paid results."""
 
 import threading
 import time
@@ -14,11 +14,11 @@ from swarm_worker.replay.asked import Asked
 from swarm_worker.replay.host import Host
 
 SETTLE_SECONDS = 0.3
-"""A plan whose optimizer runs threads ends after they have run and requested nothing for so long."""
+"""A plan ends when its optimizer's threads have run nothing, and requested nothing, for this long."""
 
 
 class Output:
-    """Journals the plan's own results, and ends the process."""
+    """Journals results that the plan has computed itself, and ends the process."""
 
     def __init__(self, store: Store, asked: Asked, host: Host) -> None:
         self._store, self._asked, self._host = store, asked, host
@@ -27,7 +27,7 @@ class Output:
         self._at_work: Counter[int] = Counter()
 
     def keep(self, record: Record) -> None:
-        """Journals a result of this process."""
+        """Journals a result that this process has computed."""
         with self._lock:
             self._store.put(record)
             self._host.emit(record)
@@ -43,7 +43,7 @@ class Output:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """An exception of the block ends the process: an optimizer might catch it and turn it into a score."""
+        """Ends the process if the block raises an exception, which an optimizer might count as a score."""
         try:
             yield
         except SwarmError as error:
@@ -53,7 +53,7 @@ class Output:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Within the block, paid work is under way that would be lost with the process."""
+        """Within the block, this thread does paid work, which would be lost if the process ended."""
         thread = threading.get_ident()
         with self._lock:
             self._at_work[thread] += 1
@@ -66,11 +66,11 @@ class Output:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether cells run here, or calls are made, whose answers may not be journaled yet."""
+        """Whether this process runs cells or makes LM calls, so that paid answers may not be journaled yet."""
         return any(self._at_work.values())
 
     def touch(self) -> None:
-        """Notes activity of threads."""
+        """Notes that a thread is active now."""
         self._active_at = time.monotonic()
 
     def wait_for_others(self) -> None:
@@ -80,8 +80,10 @@ class Output:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Waits for other threads; within the block, no work is under way or begins. Meanwhile the optimizer's threads
-        may reach missing effects, which join the round, and finish work that is paid for.
+        """Waits until other threads are quiet. Within the block, they have no work under way and begin none.
+
+        While this waits, the optimizer's threads may finish paid work. They may also reach missing effects, which join
+        the round.
         """
         while True:
             with self._lock:
@@ -93,5 +95,5 @@ class Output:
 
     @property
     def _others_work(self) -> bool:
-        """Whether other threads work. Coroutines of this thread cannot go on while it waits, so they do not count."""
+        """Whether other threads work. Coroutines of this thread do not count: they stand still while it waits."""
         return any(count for thread, count in self._at_work.items() if thread != threading.get_ident())

@@ -1,4 +1,4 @@
-"""Serves the LM calls that an optimizer makes itself: the plan makes each once and journals it."""
+"""Serves the LM calls that an optimizer makes itself. The plan makes each call once, and journals its answer."""
 
 import asyncio
 import contextvars
@@ -35,7 +35,7 @@ may_stand_in: contextvars.ContextVar[bool] = contextvars.ContextVar("may_stand_i
 
 
 class Missing(BaseException):
-    """A scout has no answer to the LM call of this digest. Code that can make up an answer catches this."""
+    """A scout has no answer to an LM call. The hook of `Predict.forward` catches this, and gives a placeholder text."""
 
     def __init__(self, digest: str) -> None:
         super().__init__(digest)
@@ -43,7 +43,7 @@ class Missing(BaseException):
 
 
 class OwnCalls:
-    """Serves LM calls outside of cells."""
+    """Serves the LM calls that an optimizer makes outside of cells."""
 
     def __init__(
         self, store: Store, codec: Codec, asked: Asked, output: Output, course: Course, scouting: Scouting
@@ -65,11 +65,11 @@ class OwnCalls:
         return self._value(effect)
 
     def make_sighted(self) -> bool:
-        """Makes the calls that scouts found. Returns whether there was any."""
+        """Makes the calls that scouts found. Returns whether there were any."""
         return run(self._make_all())
 
     def _found(self, effect: Call, make: Make) -> Flow[None]:
-        """Makes the call if the journal has no answer. Ends when the answer is known."""
+        """Makes the call if the journal has no answer. If another thread or coroutine makes it, waits for that."""
         self._course.follow(effect.kind, effect.digest)
         while not effect.is_known(self._store):
             if (flight := self._flights.claim(effect.digest)) is not None:
@@ -85,7 +85,7 @@ class OwnCalls:
                 self._flights.land(effect.digest, None)
 
     def _make_all(self, *own: Flow[None]) -> Flow[bool]:
-        """Makes the calls that scouts found, and the given one of the plan. Returns whether there was any."""
+        """Makes the calls that scouts found, and the plan's own call if given. Returns whether there were any."""
         flows = [*own, *(self._sighted(key, payload) for key, payload in self._asked.take_calls().items())]
         if not flows:
             return False
@@ -121,7 +121,7 @@ class OwnCalls:
         return value
 
     def _make(self, key: str, call: LMCall, make: Make) -> Flow[None]:
-        """Makes an LM call and journals it. Raises SwarmError."""
+        """Makes an LM call, and journals its answer or exception. Raises SwarmError if that is no result."""
         try:
             answer = yield make
         except (Exception, SystemExit) as error:
@@ -133,7 +133,10 @@ class OwnCalls:
             self._output.keep(Record(RecordKind.CALL, header, self._portable(self._codec.dumps_answer, answer)))
 
     def _portable(self, dumps: Callable[[Any], bytes], answer: Any) -> bytes:
-        """The journaled form of an answer. Ends the process if it has none: an optimizer might catch an exception."""
+        """Returns the bytes of an answer for the journal. Ends the process if the answer cannot be pickled.
+
+        It raises no exception, because an optimizer might catch it.
+        """
         try:
             return dumps(answer)
         except Exception as error:
@@ -147,7 +150,10 @@ class OwnCalls:
             )
 
     def _scouted(self, scout: Scout, effect: Call) -> None:
-        """Returns if the answer is known. Otherwise reports the call to the plan, and ends or raises Missing."""
+        """In a scout, returns if the journal has the answer. If not, reports the call to the plan.
+
+        After the report, raises Missing if a placeholder text can replace the answer. If not, ends the scout.
+        """
         if not effect.unresolved and effect.is_known(self._store):
             return
         if asyncio._get_running_loop() is not None:

@@ -1,12 +1,12 @@
 """Runs examples of a bootstrap ahead.
 
-Stock DSPy's BootstrapFewShot walks through the training set, one program run after the other, until it has enough
-demonstrations. An example gives at most one. With g of m found, the walk needs at least m - g more examples, or all
-that are left. This module runs those at once, each with a copy of the teacher. So the walk finds their LM calls
-answered. The walk alone decides the result, and no call is made that it would not make. Only an error changes the
-walk's course, so after the first error nothing runs ahead.
+Stock DSPy's BootstrapFewShot walks through the training set, one example after the other, until it has enough
+demonstrations. An example gives at most one demonstration. If the walk needs m demonstrations and has g, it runs at
+least m - g more examples, or all that are left. This module runs these examples at once, each with a copy of the
+teacher. The walk then finds their LM calls answered. The walk alone decides the result. This module makes no call that
+the walk would not make. After the first error, this module runs nothing ahead, because errors may end the walk.
 
-This is knowledge of one optimizer's class; without it results are the same, only slower.
+This module knows one optimizer's class. Without it, results would be the same, only slower.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from swarm_worker.replay.calls import AHEAD, NotShared
 
 @contextlib.contextmanager
 def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[None]:
-    """Within the block, the LM calls of examples that the optimizer will surely run are made ahead."""
+    """Within the block, runs examples ahead that the optimizer will certainly run."""
     wanted, stock = optimizer.max_bootstrapped_demos, optimizer._bootstrap_one_example
     errors_before = optimizer.error_count
     at, begun, found = -1, 0, 0
@@ -36,7 +36,7 @@ def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[
                 sure = at + wanted - found
                 if optimizer.error_count == errors_before:
                     for ahead in trainset[max(begun, at + 1) : sure]:
-                        # Copied now, because the walk removes an example from the teacher's demos while it runs.
+                        # The copy is made now, because the walk changes the teacher's demos while it runs an example.
                         teacher = optimizer.teacher.deepcopy()
                         pool.submit(contextvars.copy_context().run, _run, teacher, optimizer.teacher_settings, ahead)
                 begun = max(begun, sure)
@@ -52,7 +52,7 @@ def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[
 
 
 def _run(teacher: Any, settings: dict[str, Any], example: Any) -> None:
-    """Runs the teacher on an example as the walk will, up to a call that the walk could not share.
+    """Runs the teacher on an example as the walk will. Stops at an uncached call, whose answer the walk could not use.
 
     Errors are ignored, because the walk will meet them, too.
     """

@@ -1,13 +1,12 @@
-"""Spares the cells of candidates that can no longer win.
+"""Leaves out the missing cells of candidates that can no longer win.
 
-Some optimizers keep the first of the candidates with the highest score, and do not use scores otherwise
-(`swarm_wire.spec.optimizers` lists them). A candidate has lost when even perfect missing cells cannot bring it to the
-top. Its missing cells are not run; its highest possible score replaces its score, so the winner is the same. No choice
-is random and a lost candidate never recovers, so plans with the same journal agree, and plans with more results go on
-from there.
+Some optimizers keep the first of the candidates with the highest score, and use scores for nothing else
+(`swarm_wire.spec.optimizers` lists these optimizers). A candidate has lost when even perfect scores in its missing
+cells would not bring it to the top. Its missing cells are not run, and each counts with the highest possible score. The
+candidate still loses, so the winner is the same. The rules use no random numbers, so plans with the same journal agree.
+A lost candidate stays lost, so a plan with more results agrees with earlier plans.
 
-Candidates get their cells in parts, the hardest examples first: examples that only the best candidates get right
-decide most.
+Candidates get their cells in parts, the hardest examples first, because only the best candidates get these right.
 """
 
 import math
@@ -23,29 +22,29 @@ from swarm_wire.names import WorkerReason
 from swarm_worker.errors import BadInput
 
 FEW = 300
-"""If at most so many cells of all candidates are missing, all are requested at once. With the default swarm of 64 calls
-at a time, they take about as long as one more round.
+"""If all candidates together lack at most this many cells, all are requested at once. The default swarm makes 64 calls
+at a time, so these cells take about as long as one more round.
 """
 PART = 0.15
 """The smallest share of an evaluation's cells that is requested at a time."""
 HALF = 0.5
-"""An evaluation with this share of known cells gets the rest at once, so that a search takes few rounds."""
+"""If an evaluation has this share of its cells, the rest is requested at once, so that a search takes few rounds."""
 LEADERS = 2
-"""So many of the most promising evaluations are finished first, because their scores decide about the others.
+"""How many of the most promising evaluations are finished first, because their scores decide about the others.
 
-This and PART spared more cells than 3 and 0.2, in as many rounds, in 20 searches on 100, 60, 40 and 20 examples each.
-Smaller parts spare more in some searches and take more rounds.
+We tried 20 searches each on 100, 60, 40 and 20 examples. LEADERS 2 with PART 0.15 left out more cells than 3 with 0.2,
+in as many rounds. With a smaller PART, some searches leave out more cells, but take more rounds.
 """
 FAILURE = 0.0
 """Stock DSPy's score of a failed example."""
 MARGIN = 1e-6
-"""Tolerance of a percentage before `dspy.Evaluate` rounds it: the last digits of a sum depend on the order of addition.
-It holds for scores up to 1, and grows with greater ones.
+"""By how much a percentage may be off before `dspy.Evaluate` rounds it: the last digits of a sum depend on the order of
+addition. The value is for scores up to 1. `lost` increases it for greater scores.
 """
 
 
 class Bound(float):
-    """Replaces the score of a cell that was not run; as a rule the highest possible score."""
+    """The assumed score of a cell that was not run. In pruning, it is the highest possible score."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Standing:
         examples: names of its examples.
         scores: scores of the known examples, by position, failed ones included.
         failed: positions of the failed examples.
-        max_errors: number of failed examples that ends a compile; None if even all of them do not.
+        max_errors: the number of failed examples that ends a compile; None if no number does.
     """
 
     examples: tuple[str, ...]
@@ -82,8 +81,10 @@ class Standing:
 
     @property
     def may_be_cut(self) -> bool:
-        """Whether missing cells may be spared. Too many failed examples end a stock compile, so after a failure the
-        missing cells are needed while they could reach that number.
+        """Whether missing cells may be left out.
+
+        In stock DSPy, `max_errors` failed examples end a compile. So after a failure, missing cells are needed as long
+        as the failures could reach that number.
         """
         if not self.failed or self.max_errors is None:
             return True
@@ -96,9 +97,10 @@ class Standing:
 
 
 def lost(standings: Sequence[Standing], limits: Range) -> set[int]:
-    """The numbers of the evaluations, in the optimizer's order, that can no longer be the first of the best.
+    """Returns the positions, in the optimizer's order, of the evaluations that can no longer win.
 
-    Such an evaluation can only stay below another's lowest possible score, or equal it and come after the other.
+    Even with its highest possible score, such an evaluation stays below the lowest possible score of another. Or it
+    equals that score, but comes after the other.
     """
     if not standings:
         return set()
@@ -118,7 +120,7 @@ def lost(standings: Sequence[Standing], limits: Range) -> set[int]:
 def wanted(
     standings: Sequence[Standing], limits: Range, others: Sequence[Standing] = (), few: int = FEW
 ) -> dict[int, list[int]]:
-    """The cells to request next: positions of examples by the number of each undecided evaluation.
+    """Returns the cells to request next: for each undecided evaluation, by its number, the positions of examples.
 
     Args:
         others: evaluations that do not compete, but show how hard the same examples are.
@@ -146,7 +148,7 @@ def wanted(
             return standing.missing
         ahead = math.fsum(standing.scores.get(position, most) for position in range(len(ease))) - max(hope)
         if ahead < 0:
-            return []  # It loses if the best one is as good as it looks, so the best one is finished first.
+            return []  # it loses if the best evaluation is as good as it looks, which is finished first
         if number in begun[:LEADERS] or len(standing.scores) >= HALF * len(ease):
             return standing.missing
         hardest = sorted(standing.missing, key=lambda position: (ease[position], position))
@@ -159,25 +161,25 @@ def wanted(
 
 
 def _enough(losses: Sequence[float], ahead: float) -> int:
-    """How many of the losses add up to more than an evaluation's lead; all, if their sum does not."""
+    """How many of the losses add up to more than an evaluation's lead. It is their number if all of them do not."""
     sums = accumulate(losses)
     return next((number for number, lost in enumerate(sums, 1) if lost > ahead), len(losses))
 
 
 def _ease(standings: Sequence[Standing]) -> list[float]:
-    """The usual score of each example, drawn to the mean if few evaluations have scored it."""
+    """The usual score of each example. It is closer to the mean of all examples if few evaluations have scored it."""
     found: list[list[float]] = [[] for _ in standings[0].examples]
     for standing in standings:
         for position, score in standing.scores.items():
             found[position].append(score)
-    # A mean over examples, because more evaluations have scored the hard ones.
+    # The mean is taken over examples, not scores, because more evaluations have scored the hard examples.
     usual = fmean([fmean(scores) for scores in found if scores] or [0.0])
     return [fmean([*scores, usual]) for scores in found]
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """An evaluation that competes.
+    """An evaluation that takes part in a contest.
 
     Attributes:
         keys: keys of its cells, by position.
@@ -191,7 +193,7 @@ class Entrant:
 
 
 class Contest:
-    """The evaluations of one compile, as far as a plan knows them.
+    """Compares the evaluations of one compile that a plan knows.
 
     Args:
         few: all missing cells are requested at once if they are no more than this.
@@ -215,7 +217,7 @@ class Contest:
         return max(self.limits.high, FAILURE)
 
     def over(self, compile_program: Callable[..., Any]) -> Callable[..., Any]:
-        """The same compile, with its evaluations competing."""
+        """Wraps a compile, so that its evaluations compete."""
 
         @wraps(compile_program)
         def competing(*given: Any, **named: Any) -> Any:
@@ -228,7 +230,7 @@ class Contest:
         return competing
 
     def passed(self, entrant: Entrant) -> None:
-        """Notes an evaluation that the plan has passed. Raises BadInput as `sighted`."""
+        """Notes an evaluation whose result the plan has. Raises BadInput if a score is out of range."""
         self._check(entrant.standing)
         if self.is_on:
             self._passed.setdefault(entrant.digest, entrant)
@@ -236,16 +238,16 @@ class Contest:
             self._others.setdefault(entrant.digest, entrant.standing)
 
     def look_again(self) -> None:
-        """Forgets sighted evaluations: scouts report them anew, in the plan's order."""
+        """Forgets the evaluations that scouts reported. The next scouts report them anew, in the plan's order."""
         self._sighted.clear()
 
     def sighted(self, entrant: Entrant) -> None:
-        """Notes an evaluation that scouts reached. Raises BadInput for a score out of range: it makes bounds wrong."""
+        """Notes an evaluation that scouts reached. Raises BadInput for a score out of range."""
         self._check(entrant.standing)
         self._sighted.setdefault(entrant.digest, entrant)
 
     def decide(self, *at: Entrant) -> list[tuple[Entrant, set[str]]]:
-        """The keys of the cells to request next, possibly none, for each evaluation that may still win.
+        """Returns, for each evaluation that may still win, the keys of the cells to request next. There may be none.
 
         Args:
             at: the plan's current evaluation, if it competes.

@@ -1,8 +1,9 @@
 """Guards DSPy's records of LM calls: histories, the trace, and usage.
 
 In stock DSPy one process runs all examples, so a program can read entries of earlier examples. Here examples run in
-many processes, and an answer may come from the journal. An example finds its own entries, as in stock DSPy. Earlier
-entries, and whether a call was paid for, depend on the order of examples: a program that reads them ends the run.
+many processes, and an answer may come from the journal. An example finds its own entries, as in stock DSPy. Entries of
+earlier examples depend on the order of examples, and so does whether a call was paid for. So a program that reads
+either ends the run.
 """
 
 import sys
@@ -37,7 +38,7 @@ _process = _Process()
 
 
 def leave() -> None:
-    """Notes that examples run elsewhere: entries recorded before are no longer the last ones."""
+    """Notes that examples run in other processes. The entries of this process are then no longer the last ones."""
     _process.effects += 1
     if dspy.settings.trace is not main_thread_config["trace"] and type(dspy.settings.trace) is list:
         refuse(
@@ -48,7 +49,7 @@ def leave() -> None:
 
 
 class Recorded(list[Any]):
-    """A list of recorded calls. Possibly only its last entries are known.
+    """A list of recorded LM calls. This process may know only its last entries.
 
     Args:
         name: its name in messages.
@@ -158,7 +159,7 @@ class Entry(dict[str, Any]):
 
 
 class _Global:
-    """DSPy's global history of LM calls: the current cell's, or else the process's."""
+    """Replaces DSPy's global history of LM calls. Each cell has its own, and the process has one outside of cells."""
 
     _outside = Recorded("dspy.inspect_history()")
 
@@ -201,7 +202,7 @@ def install() -> None:
 
 
 def _history(name: str) -> property:
-    """The attribute `history` of LMs or modules. Within a cell, each has a history of its own."""
+    """A property for the `history` of LMs or modules. Within a cell, each object has another history."""
 
     def read(owner: Any) -> Any:
         if (ledger := current()) is not None:
@@ -242,7 +243,7 @@ def _allow_usage(what: str) -> None:
 
 
 def _reader_is_ours() -> bool:
-    """Whether DSPy or this package reads for its own use. Its printed histories may lack unknown entries."""
+    """Whether DSPy or this package reads, not user code. A history that DSPy only prints may lack unknown entries."""
     frame = sys._getframe(1)
     while frame.f_globals["__name__"] == __name__ and frame.f_back is not None:
         frame = frame.f_back

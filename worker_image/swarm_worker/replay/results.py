@@ -1,4 +1,4 @@
-"""Reads effects' results from the journal, and cuts evaluations short that can no longer win."""
+"""Reads the results of effects from the journal. Cuts evaluations short that can no longer win."""
 
 from collections.abc import Collection, Mapping
 from math import inf
@@ -20,8 +20,9 @@ from swarm_worker.replay.pruning import Contest, Entrant
 class Results:
     """
     Args:
-        contest: the contest of the compile's evaluations, if pruning is on.
-        looks_ahead: whether scouts find later evaluations. Only these can show that the present one has lost.
+        contest: compares the compile's evaluations; None if pruning is off.
+        looks_ahead: whether scouts find later evaluations. Only a later evaluation can show that the current one has
+            lost.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Results:
         return effect.is_known(self._store) or (self.competes(effect) and effect.digest in self.spared)
 
     def load(self, effect: Effect) -> Any:
-        """The effect's result. Missing cells of an evaluation score the metric's maximum in a contest, else -inf."""
+        """Returns the effect's result. Missing cells have the highest possible score in a contest, else -inf."""
         if isinstance(effect, Evaluation) and not effect.is_known(self._store):
             return effect.bounded(self._store, self._codec, -inf if self._contest is None else self._contest.most)
         return effect.load(self._store, self._codec)
@@ -50,7 +51,10 @@ class Results:
         return [key for key in effect.keys if key in self._store]
 
     def missing(self, effect: Effect) -> Tasks:
-        """The effect's task. Ends the process if it cannot travel, because an optimizer might catch an exception."""
+        """Returns the effect's task. Ends the process if the task cannot be pickled.
+
+        It raises no exception, because an optimizer might catch it.
+        """
         try:
             return effect.tasks(self._store, self._codec)
         except Exception as error:
@@ -62,7 +66,7 @@ class Results:
             )
 
     def competes(self, effect: Effect) -> TypeGuard[Evaluation]:
-        """Whether the effect may be cut short."""
+        """Whether the effect is an evaluation that may be cut short."""
         return (
             self._contest is not None
             and self._contest.is_on
@@ -72,7 +76,7 @@ class Results:
         )
 
     def entrant(self, effect: Effect) -> Entrant | None:
-        """The effect as an entrant, if it competes."""
+        """Returns the effect as an entrant of the contest; None if it does not compete."""
         if not self.competes(effect) or effect.has_failed(self._store):
             return None
         if (standing := effect.standing(self._store, self._codec)) is None:
@@ -89,7 +93,7 @@ class Results:
                 self._contest.passed(Entrant(effect.digest, effect.keys, standing))
 
     def look_again(self) -> None:
-        """Prepares for new reports of scouts."""
+        """Forgets the evaluations that earlier scouts reported."""
         if self._contest is not None:
             self._contest.look_again()
 
@@ -100,7 +104,7 @@ class Results:
                 self._contest.sighted(entrant)
 
     def wanted(self, at: Entrant | None) -> list[tuple[Entrant, set[str]]]:
-        """The cells' keys of competing evaluations that best decide which of them cannot win.
+        """Returns, for each competing evaluation, the keys of the cells that best decide which evaluations cannot win.
 
         Args:
             at: the plan's current evaluation, if it competes.

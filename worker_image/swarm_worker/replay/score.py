@@ -1,4 +1,4 @@
-"""Checks a metric's values: stock DSPy must be able to compute a percentage from them, and it must be finite."""
+"""Checks a metric's values: stock DSPy must be able to compute a finite percentage from them."""
 
 import functools
 import inspect
@@ -13,7 +13,7 @@ from swarm_worker.errors import BadInput
 
 WRITE = "Return a bool, a finite number (between 0 and 1, say), or a dspy.Prediction(score=..., feedback=...)."
 VALUE = 100
-"""Most characters of a value in a message."""
+"""How many characters of a value a message shows at most."""
 
 
 def check(score: Any, metric: Callable[..., Any]) -> None:
@@ -36,7 +36,7 @@ def check_all(score: float, metric: Callable[..., Any]) -> None:
 
 
 def defined_at(function: Any) -> str:
-    """File and line of a function, or of an object's `__call__`; its repr if it has none."""
+    """File and line of a function, or of an object's `__call__`. If there are none, it is the function's repr."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)

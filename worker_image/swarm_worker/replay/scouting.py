@@ -1,4 +1,4 @@
-"""The plan's use of scouts, and a scout's treatment of the effects that it reaches."""
+"""Starts scouts in the plan. In a scout, handles the effects that the optimizer needs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +33,7 @@ class Scouting:
 
     @property
     def letter(self) -> str:
-        """The letter of this scout's marks."""
+        """The letter that is in this scout's marks."""
         assert self.scout is not None
         return self.scout.letter
 
@@ -43,11 +43,15 @@ class Scouting:
         return self._options.looks_ahead
 
     def look(self) -> Scout | None:
-        """Requests effects that do not depend on missing results. Returns the scout in a scout, None in the plan."""
+        """Requests effects that do not depend on missing results.
+
+        Returns:
+            In a scout, its connection to the plan. In the plan, None.
+        """
         return self._look(EXTREMES)
 
     def guess(self) -> Scout | None:
-        """Requests effects that will probably be needed. Returns as `look`."""
+        """Requests guesses: effects that the plan will probably need. Returns what `look` returns."""
         if not self._options.speculation:
             return None
         certain = len(self._asked.tasks)
@@ -70,7 +74,7 @@ class Scouting:
         return effect.placeholder(scout.letter, lambda *about: scout.score(*self._forecast.of(*about)))
 
     def scouted(self, scout: Scout, effect: Effect) -> Any:
-        """In a scout: the effect's result, or a placeholder after a report to the referee."""
+        """In a scout, returns the effect's result. If it is missing, reports the effect and returns a placeholder."""
         is_settled = not effect.unresolved and self._results.is_settled(effect)
         if is_settled and not self._results.competes(effect):
             return self._results.load(effect)
@@ -85,7 +89,7 @@ class Scouting:
         return stand_in
 
     def _request(self, effect: Effect) -> Entrant | list[Record]:
-        """The request to run an effect, or the entrant to compare with others first."""
+        """Returns the records that request an effect. If the effect competes, returns its entrant for the contest."""
         if (entrant := self._results.entrant(effect)) is not None:
             return entrant
         return [] if effect.is_known(self._store) else self._results.missing(effect).records()

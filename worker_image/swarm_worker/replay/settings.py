@@ -1,7 +1,8 @@
 """Watches how user code sets `dspy.settings`.
 
 While the program is loaded, `dspy.configure` works as in a script, except that the spec's models stay. While an example
-runs, it ends the run: stock DSPy would show the change to other examples, but those run in other processes here.
+runs, `dspy.configure` ends the run. Stock DSPy would show the change to other examples, but here these run in other
+processes.
 """
 
 from collections.abc import Callable, Iterator
@@ -83,7 +84,7 @@ _watch = _Watch()
 
 
 def watch() -> None:
-    """Watches `dspy.configure` in this process, also under its other names."""
+    """Replaces `dspy.configure` in this process, also under its name `dspy.settings.configure`."""
     stock = Settings.configure
     if getattr(stock, "is_watched", False):
         return

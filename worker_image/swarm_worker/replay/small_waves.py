@@ -16,7 +16,7 @@ from swarm_worker.replay.host import Options
 from swarm_worker.replay.output import Output
 
 ALONE = 5
-"""A wave may be so many times as large if nothing else can run with it."""
+"""How many times as large a small wave may be if no other work can run beside it."""
 
 
 class SmallWaves:
@@ -36,7 +36,7 @@ class SmallWaves:
         """Whether a task is small enough to run here.
 
         Args:
-            is_alone: whether nothing else can run with it.
+            is_alone: whether no other work can run beside it.
         """
         return len(task.cells) <= (self._small_alone if is_alone else self._small) and task.weight == 1
 
@@ -67,7 +67,7 @@ class SmallWaves:
         return True
 
     def _settle(self, cell: Future[None]) -> None:
-        """Raises a cell's exception, but counts a refused cell as a result if its address has answered others."""
+        """Raises a cell's exception. Journals a refused cell if the provider has answered at its address."""
         try:
             cell.result()
         except RequestRefused as refused:

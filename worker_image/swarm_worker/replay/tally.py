@@ -29,10 +29,10 @@ class Tally:
     """Counts examples, and groups failed ones by exception and place.
 
     Attributes:
-        examples: number of examples, each as often as it ran.
-        in_bootstraps: number of those in bootstraps.
-        scored_zero: number of failed ones in evaluations.
-        without_demo: number of failed ones in bootstraps.
+        examples: how many examples ran. An example counts as often as it ran.
+        in_bootstraps: how many of these ran in bootstraps.
+        scored_zero: how many examples failed in evaluations.
+        without_demo: how many examples failed in bootstraps.
     """
 
     examples: int = 0
@@ -47,7 +47,7 @@ class Tally:
             self.examples += examples
 
     def failed(self, raised: Raised, example: Any = None) -> None:
-        """Counts an example that scores 0; None for a bootstrap that failed as a whole."""
+        """Counts a failed example of an evaluation. The example is None for a bootstrap that failed as a whole."""
         with self._lock:
             self.scored_zero += 1
             self._add(raised, example)
@@ -55,7 +55,7 @@ class Tally:
     def bootstrapped(self, examples: Sequence[Any], failed: Mapping[int, Raised] | None = None) -> None:
         """
         Args:
-            failed: exceptions by position. None: unknown, because an earlier release ran the bootstrap.
+            failed: exceptions by the example's position. It is None if an earlier release ran the bootstrap.
         """
         with self._lock:
             self.examples += len(examples)

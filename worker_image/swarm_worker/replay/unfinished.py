@@ -1,8 +1,8 @@
-"""Finds the unfinished part of the last round, if it was interrupted.
+"""Finds the unfinished tasks of the last round, if that round was interrupted.
 
 A limit, or the end of the local driver, may interrupt a round. A plan's guesses, and the candidates that it prunes,
-depend on the results that it finds. So the run first finishes the interrupted round. The next plan then finds all its
-results, as in a run without interruption.
+depend on the results that it finds. So the run first finishes the interrupted round. The next plan then finds all
+results of that round, as in a run without interruption.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from swarm_worker.replay.effects.tasks import Tasks
 
 
 def leftover(store: Store, records: Iterable[Record], bodies: Bodies | None = None) -> list[Tasks]:
-    """The missing cells of the last round's tasks; empty if a task or blob is lost, or a task has failed.
+    """Returns the last round's tasks with their missing cells. Returns none if a record is lost or a task has failed.
 
     Args:
         records: the round's tasks and blobs.

@@ -20,7 +20,7 @@ _CLASSES = {
 
 
 def make_adapter(given: Adapter, extraction: dspy.LM) -> dspy.Adapter:
-    """The adapter's instance.
+    """Returns a new instance of the adapter.
 
     Args:
         extraction: the model with which the two-step adapter reads answers.

@@ -1,9 +1,9 @@
-"""The digest that binds a journal to the inputs of its results.
+"""Computes the binding: the digest that ties a journal to its run.
 
-Cell keys cover a function's own code, not the globals and helpers that it uses. So a journal belongs to one state of
-the program's files, the data, the installed distributions, the image and the hash seed. The program's files are those
-of its ConfigMap, the user's imported modules, and modules that their import statements name. The binding also covers
-the names of the spec's environment variables, and values that are no secret.
+A cell's key covers a function's own code, but not the globals and helpers that the code uses. So a journal belongs to
+one state of the program's files, the data, the installed distributions, the image and the hash seed. The program's
+files are those of its ConfigMap, the user's imported modules, and modules that their import statements name. The
+binding also covers the names of the spec's environment variables, and those of their values that are no secrets.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from swarm_worker.user.sources import program_folder
 
 
 def binding(origin: Origin, hash_seed: int, variables: Sequence[str] = ()) -> str:
-    """The digest, 32 hex digits.
+    """Returns the binding, 32 hex digits.
 
     Args:
         variables: environment variables, in the form of `swarm_wire.spec.variables.bound`.
@@ -35,7 +35,7 @@ def binding(origin: Origin, hash_seed: int, variables: Sequence[str] = ()) -> st
 
 
 def origin(request: RunRequest, sources: Path, data: Data, image: str) -> Origin:
-    """The origin of this process's results. Call it when the program is imported."""
+    """Returns the origin of this process's results. Call it after the program's import: imported modules count."""
     spec = request.spec
     written = json.dumps(spec.as_written(), sort_keys=True, ensure_ascii=False)
     return Origin(

@@ -19,7 +19,9 @@ _SHAPE = "(student, trainset, valset, metric)"
 def load_custom(
     entrypoint: str, metric: Callable[..., Any], data: Data, models: Models
 ) -> Callable[[dspy.Module], dspy.Module]:
-    """The compile: student -> winner. The function gets arguments by name, and models if it has parameters for them.
+    """Returns the compile: a function that takes the student and returns the winner.
+
+    The user's function gets its arguments by name. It also gets models, if it has parameters for them.
 
     Raises:
         BadInput: the function cannot be imported or called. The compile raises it if the result is not a program.

@@ -28,7 +28,9 @@ FILES: Final[Mapping[str, Callable[[Any, Path, Path], Path]]] = {
     "config_map": lambda source, mounted, _: mounted / source.config_map.name / source.config_map.key,
     "path": lambda source, _, base: base / source.path,
 }
-"""Member of a DataSource -> function of the source, the folder of ConfigMaps and the base of relative paths."""
+"""Functions that find a source's file, by the member of DataSource that the source uses. Each takes the source, the
+folder of ConfigMaps, and the folder where relative paths begin.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Data:
     """Lists of dspy.Example with their inputs marked.
 
     Attributes:
-        validation: None if the spec names none: the stock optimizer then makes its own choice.
-        test: empty if the spec names none.
-        notes: surprising facts about the data, a sentence each.
+        validation: None if the spec names no validation set. The optimizer then makes its own choice.
+        test: empty if the spec names no test set.
+        notes: surprising facts about the data, as sentences for the user.
     """
 
     train: list[Any]
@@ -47,8 +49,10 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def scored(self, optimizer: Optimizer) -> list[Any]:
-        """The examples that student and winner are scored on: the validation set, or else the part of the training set
-        that the optimizer scores on."""
+        """Returns the examples on which student and winner are scored.
+
+        These are the validation set. Without one, they are the training examples on which the optimizer scores.
+        """
         return list(optimizer.scored_on(self.train)) if self.validation is None else self.validation
 
     def scored_on(self, optimizer: Optimizer) -> str:
@@ -184,7 +188,7 @@ def _example(row: Any, where: str, inputs: list[str] | None) -> Any:
     if isinstance(row, dspy.Example):
         example = row
     elif isinstance(row, Mapping):
-        example = dspy.Example(dict(row))  # not **row: a field may be called "base"
+        example = dspy.Example(dict(row))  # `**row` would fail for a field that is called "base"
     else:
         raise BadInput(_REASON, f"{where} is a {type(row).__name__}. Return dspy.Example objects or dicts.")
     own: set[str] | None = getattr(example, "_input_keys", None)  # a dspy.Prediction has none

@@ -19,7 +19,7 @@ def add_sources(spec: CompilationSpec, sources: Path) -> None:
     folder = program_folder(spec, sources)
     if folder is not None:
         sys.path.insert(0, str(folder))
-        # A ConfigMap volume is read-only, and nobody would read bytecode written elsewhere.
+        # Python cannot write bytecode into a ConfigMap volume, and no process would read it elsewhere.
         sys.dont_write_bytecode = True
         importlib.invalidate_caches()
 
@@ -30,7 +30,7 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
     Args:
         entrypoint: "module:attribute"; the attribute may belong to an object in the module: "module:tools.metric".
         where: the field of the spec, for messages.
-        reason: the reason of the BadInput that this raises on failure.
+        reason: the reason of the BadInput that a failure raises.
     """
     module_name, _, attribute = entrypoint.partition(":")
     try:
@@ -70,7 +70,10 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
 
 
 def call(function: Callable[[], Any], entrypoint: str, where: str, reason: WorkerReason) -> Any:
-    """The result of the user's function; arguments as for `load`. Raises BadInput for any exception."""
+    """Calls the user's function, and returns its result. Raises BadInput for any exception.
+
+    The other arguments are those of `load`.
+    """
     try:
         return function()
     except BaseException as error:
@@ -78,7 +81,7 @@ def call(function: Callable[[], Any], entrypoint: str, where: str, reason: Worke
 
 
 def import_all(spec: CompilationSpec) -> None:
-    """Imports the objects that the spec's entrypoints name, in a plan's order, without calling any."""
+    """Imports the objects that the spec's entrypoints name, in a plan's order. It calls none of them."""
     for entrypoint, where, reason in _entrypoints(spec):
         load(entrypoint, where, reason)
 

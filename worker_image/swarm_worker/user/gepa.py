@@ -29,14 +29,14 @@ _SHAPES = {
     ),
     "component_selector": (("state", "trajectories", "subsample_scores", "candidate_idx", "candidate"), ()),
 }
-"""Arguments with which stock DSPy calls these functions: positional ones, named ones."""
+"""Names of the arguments with which stock DSPy calls these functions: first the positional, then the named ones."""
 
 
 def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
     """The arguments of dspy.GEPA for the parameters of the spec.
 
     Raises:
-        BadInput: an entrypoint names no such function, or the installed gepa does not know an option.
+        BadInput: an entrypoint names no function that GEPA can call, or the installed gepa or DSPy lacks an option.
     """
     from gepa.api import optimize
 

@@ -1,4 +1,4 @@
-"""Makes the user's language models as DSPy clients."""
+"""Makes a dspy.LM for each model of the spec."""
 
 import threading
 from collections.abc import Mapping, MutableMapping
@@ -20,7 +20,7 @@ from swarm_worker.user import roles
 from swarm_worker.user.adapter import make_adapter
 
 NO_KEY = "none"
-"""The key sent to an endpoint that needs none: OpenAI's protocol requires one."""
+"""The API key for an endpoint that needs no key, because OpenAI's protocol requires one."""
 PLATFORMS = frozenset({"azure", "azure_ai", *REGIONS})
 """Providers that identify the caller without a key: by a service account, or an instance's role."""
 
@@ -30,11 +30,11 @@ _OWN_FIELDS = frozenset({"student", "teacher", "prompt"})
 
 @dataclass(frozen=True)
 class Models:
-    """Clients by role; roles that the spec omits are the student.
+    """The dspy.LM of each role. A role that the spec omits has the student's.
 
     Attributes:
         adapter: the spec's adapter, or None.
-        further: the client for extraction, and clients under the user's own names.
+        further: the dspy.LM for extraction, and those under the user's own names.
     """
 
     student: dspy.LM
@@ -53,12 +53,13 @@ class Models:
 
 
 def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, str]:
-    """API keys by role, removed from the environment so that user code does not inherit them.
+    """Returns the API keys by role, and removes them from the environment, so that user code does not find them there.
 
-    A key from a file has a final newline, which is stripped: HTTP headers may not contain one.
+    The function strips the keys, because a key from a file often ends in a newline, which HTTP headers may not contain.
 
-    Also removes the variables that make DSPy choose its slow compatibility client (`OPENAI_BASE_URL` for "openai/..."),
-    if the spec names the endpoint. Otherwise such a variable sets the endpoint, as in stock DSPy.
+    It also removes variables such as `OPENAI_BASE_URL`, if the spec names the endpoints of that provider. Such a
+    variable makes DSPy choose its slow compatibility client. If the spec names no endpoint, the variable sets it, as in
+    stock DSPy.
     """
     keys: dict[str, str] = {}
     for role, secret in spec.secrets().items():
@@ -81,7 +82,7 @@ def take_keys(spec: CompilationSpec, environment: MutableMapping[str, str]) -> d
 
 
 def make_models(spec: CompilationSpec, keys: Mapping[str, str]) -> Models:
-    """Makes the clients, and the adapter, which may be imported from the user's files."""
+    """Makes the models and the adapter. The adapter may be imported from the user's files."""
     clients = {role: _client(role, model, keys.get(role)) for role, model in spec.models.by_role.items()}
     student = clients["student"]
     adapter = spec.program.adapter
@@ -109,10 +110,11 @@ def _client(role: str, model: Model, key: str | None) -> dspy.LM:
 
 
 class _NoBars(WeakSet[Any]):
-    """Replaces tqdm's set of progress bars; stays empty.
+    """Replaces tqdm's set of progress bars by a set that stays empty.
 
-    DSPy empties the set whenever it starts threads. If concurrent cells use `dspy.Parallel`, a bar may be gone before
-    it removes itself. The cell would end in a KeyError that stock DSPy's single thread never has.
+    DSPy empties tqdm's set whenever it starts threads. If concurrent cells use `dspy.Parallel`, a progress bar may no
+    longer be in the set when it removes itself. The cell would then fail with a KeyError. Stock DSPy, which runs a
+    single thread, never has this error.
     """
 
     def add(self, item: object) -> None: ...
@@ -120,9 +122,9 @@ class _NoBars(WeakSet[Any]):
 
 
 def configure(models: Models) -> None:
-    """Sets DSPy's global settings for a plan or worker process. DSPy's caches are off: `replay.calls` replaces them."""
+    """Sets DSPy's global settings for a plan or worker. DSPy's caches are off, because `replay.calls` replaces them."""
     prices.keep_offline()
-    # tqdm's default lock is a system semaphore, which a process that ends at once would leave behind.
+    # tqdm's default lock is a system semaphore. A process that ends by `os._exit` would leave it behind.
     tqdm.set_lock(threading.RLock())
     tqdm._instances = _NoBars()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)

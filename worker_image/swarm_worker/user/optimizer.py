@@ -1,4 +1,4 @@
-"""Turns a member of the spec's optimizer union into a compile, as a user would write it in a script."""
+"""Turns the spec's optimizer into the call of `compile` that a user would write in a script."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -33,15 +33,15 @@ from swarm_worker.user.models import Models
 
 Metric = Callable[..., Any]
 Compile = Callable[[dspy.Module], dspy.Module]
-"""student -> winner."""
+"""A function that takes the student and returns the winner."""
 
 
 def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) -> Compile:
-    """The compile that the spec describes, to be called with the student.
+    """Returns the compile that the spec describes: a function that takes the student and returns the winner.
 
     Raises:
-        BadInput: the optimizer cannot be used like this; raised before the first LM call is paid for.
-        CompileFailed: the optimizer raised an exception; the compile raises it, too.
+        BadInput: the optimizer cannot be used with this spec. It is raised before the first LM call is paid for.
+        CompileFailed: the optimizer's constructor raised an exception. The returned compile raises it, too.
     """
     package = _PACKAGES.get(given.which)
     if package is not None and importlib.util.find_spec(package) is None:
@@ -53,7 +53,7 @@ def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) ->
 
 @contextmanager
 def _as_compile_failed(which: str) -> Iterator[None]:
-    """Turns an optimizer's exception into CompileFailed. Our exceptions, and those of the machine, stay as they are."""
+    """Turns an optimizer's exception into CompileFailed. A lack of memory, disk or threads is InfrastructureFailed."""
     try:
         yield
     except SwarmError:
@@ -78,7 +78,7 @@ class _Setting:
 
     @property
     def prompt_model(self) -> dspy.LM | None:
-        """None if the spec names none: the optimizers then use `dspy.settings.lm`, the student."""
+        """The prompt model; None if the spec names none. Optimizers then use `dspy.settings.lm`, the student."""
         return None if self.models.prompt is self.models.student else self.models.prompt
 
     @property
@@ -105,7 +105,7 @@ def _bootstrap(given: api.BootstrapFewShot, setting: _Setting) -> Compile:
 
 
 def _as_it_is_now(compile_program: Any, student: dspy.Module, **given: Any) -> Any:
-    """Looks the method up again by its name, because the hooks have replaced BootstrapFewShot's in the meantime."""
+    """Looks the method up by its name, because the hooks replace `BootstrapFewShot.compile` before the call."""
     return getattr(compile_program.__self__, compile_program.__name__)(student, **given)
 
 

@@ -15,12 +15,12 @@ _WHERE, _REASON = "spec.program.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
 
 
 def is_instance(spec: CompilationSpec) -> bool:
-    """Whether the entrypoint names a Module; otherwise it names a class or factory."""
+    """Whether the entrypoint names an instance of dspy.Module, not a class or a factory."""
     return isinstance(load(spec.program.entrypoint, _WHERE, _REASON), dspy.Module)
 
 
 def load_program(spec: CompilationSpec) -> dspy.Module:
-    """The student: the Module that the entrypoint names, an instance of its class, or its factory's result."""
+    """Returns the student. The entrypoint names a dspy.Module, a Module class, or a function that returns a Module."""
     found = load(spec.program.entrypoint, _WHERE, _REASON)
     if not isinstance(found, dspy.Module):
         if not callable(found):
@@ -47,7 +47,7 @@ def load_program(spec: CompilationSpec) -> dspy.Module:
 
 
 def _check_code(program: dspy.Module, spec: CompilationSpec) -> None:
-    """Raises BadInput if a program without predictors has no code that the optimizer rewrites."""
+    """Checks a program without predictors. Raises BadInput if it has no code that the optimizer rewrites, either."""
     kinds = tuple(filter(None, [getattr(dspy, "Flex", None)]))
     if not any(isinstance(part, kinds) for _, part in program.named_parameters()):
         raise BadInput(
@@ -67,7 +67,7 @@ _METRIC_ARGUMENTS: dict[str, tuple[int, ...]] = {
     "gepa": (2, 3, 5),
     **dict.fromkeys(("labeled_few_shot", "copro", "simba", "re_anchor", "custom"), (2,)),
 }
-"""Numbers of arguments that an optimizer passes to the metric: evaluations two, a custom optimizer any number."""
+"""With how many arguments the metric is called, by optimizer. Evaluations pass two; the optimizer may pass more."""
 
 
 def load_metric(spec: CompilationSpec) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The models of a run by role. Outside of a run there are none, and this module needs only DSPy."""
+"""Finds the models of a run by role. Outside of a run, it finds none, and this module imports only DSPy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ def install(models: Mapping[str, Any]) -> None:
 
 
 def find(name: str, otherwise: Any) -> Any:
-    """See `swarm_worker.lm`."""
+    """Implements `swarm_worker.lm`."""
     import dspy
 
     if _of_the_run:

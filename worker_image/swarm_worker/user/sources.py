@@ -1,4 +1,4 @@
-"""Provides the program's files as a folder for imports. They are keys of a ConfigMap, which may be archives."""
+"""Provides the program's files as a folder for imports. They are keys of a ConfigMap, or in its archives."""
 
 import hashlib
 import io
@@ -29,18 +29,18 @@ _GZIP = 31
 
 
 def program_folder(spec: CompilationSpec, sources: Path) -> Path | None:
-    """The folder of the source's files; None if the spec names no source. Raises BadInput for an unusable source."""
+    """Returns the folder of the program's files; None if the spec names no source. Raises BadInput for a bad source."""
     source = spec.program.source
     return None if source is None else FOLDERS[source.which](getattr(source, source.which), sources)
 
 
 def data_folder(spec: CompilationSpec, sources: Path) -> Path:
-    """The base of relative data paths."""
+    """The folder where relative paths of data begin."""
     return program_folder(spec, sources) or Path(os.environ.get(names.ENV_BASE_DIR) or ".")
 
 
 def _of_config_map(source: SourceMap, sources: Path) -> Path:
-    """The ConfigMap's mounted folder, or a new one if it has archives, or items with other paths."""
+    """Returns the folder where the ConfigMap is mounted. With archives or items, it is a folder of copies."""
     name, items = source.name, source.items
     mounted = sources / name
     if not mounted.is_dir():
@@ -57,11 +57,14 @@ def _of_config_map(source: SourceMap, sources: Path) -> Path:
 
 
 FOLDERS: Final[Mapping[str, Callable[[Any, Path], Path]]] = {"config_map": _of_config_map}
-"""Member of a ProgramSource -> the folder with its files."""
+"""Functions that find the folder of a source's files, by the member of ProgramSource that the source uses."""
 
 
 def laid_out(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None, where: str) -> dict[str, bytes]:
-    """Contents by path, with archives unpacked: every key, or the items' keys at the items' paths."""
+    """Returns the content of each file by its path, with archives unpacked.
+
+    Without items, every key is a file under its own name. With items, only their keys are, at the items' paths.
+    """
     chosen = {key: key for key in content} if items is None else {item.path: item.key for item in items}
     made: dict[str, bytes] = {}
     for path, key in sorted(chosen.items()):
@@ -85,7 +88,7 @@ def _unpacked(path: str, data: bytes, where: str) -> Iterator[tuple[str, bytes]]
             if number > MOST_FILES:
                 raise _refused(f"{where} holds more than {MOST_FILES:,} files")
             inner = PurePosixPath(name)
-            hidden = any(part.startswith("..") for part in inner.parts)  # Kubernetes itself uses "..data"
+            hidden = any(part.startswith("..") for part in inner.parts)  # Kubernetes itself uses names such as "..data"
             if inner.is_absolute() or hidden or "\\" in name or not inner.parts or not name.isprintable():
                 raise _refused(f"{where} holds {name!r}, which is no path within a folder")
             yield str(parent / inner), body
@@ -132,7 +135,7 @@ def _zip(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _digest(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None) -> str:
-    """A folder name, known before unpacking, because all processes share the folder and only one unpacks."""
+    """Returns the folder's name. It does not depend on unpacking, so only one of a machine's processes unpacks."""
     hasher = hashlib.sha256()
     for key, data in sorted(content.items()):
         hasher.update(f"{key}/{len(data)}/".encode() + data)
@@ -142,7 +145,7 @@ def _digest(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None) -> 
 
 
 def _write(content: Mapping[str, bytes], target: Path) -> None:
-    """Makes the folder, completely or not at all."""
+    """Writes the files into a new folder. If a process is killed meanwhile, the folder does not exist."""
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent))
     for path, data in content.items():

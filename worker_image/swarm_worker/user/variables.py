@@ -11,9 +11,9 @@ from swarm_worker.errors import BadInput
 
 
 def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, Value]:
-    """Sets the variables for user code, without their prefixes, and returns them by name.
+    """Sets the user's variables in the environment, without the prefixes of our own, and returns them by name.
 
-    Raises BadInput if a Secret or ConfigMap has a name that this process itself needs.
+    Raises BadInput if a Secret or ConfigMap has a key with the name of a variable that this process itself needs.
     """
     try:
         found = placed(spec.env, spec.env_from, environment)
@@ -29,7 +29,7 @@ def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[
 
 
 def secrets(variables: Mapping[str, Value]) -> dict[str, str]:
-    """The variables to mask, by the names that replace them. Short values are left out: they may be ordinary words."""
+    """The values to mask, by the names that replace them. Short values are left out: they may be ordinary words."""
     return {
         f"value of {name}": value.text
         for name, value in variables.items()

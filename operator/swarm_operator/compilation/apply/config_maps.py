@@ -36,7 +36,7 @@ class TooLarge(Exception):
 
 
 def run_map(key: Key, request: RunRequest) -> Manifest:
-    """Returns the ConfigMap with the run's request, which never changes after the run has begun."""
+    """Returns the ConfigMap with the RunRequest, which never changes after the run has begun."""
     return _config_map(
         object_names.run_map(key.name, request.run_id),
         key,

@@ -53,8 +53,8 @@ def restricted(s: Situation) -> Move | None:
     spec, run, settings = s.world.compilation.spec, s.world.run, s.settings
     if spec is None or winner(s):
         return None
-    # Any user with write access to ConfigMaps can write the run's request, from which the operator makes pods. So this
-    # rule checks the request as well as the spec.
+    # Any user with write access to ConfigMaps can write the RunRequest, from which the operator makes pods. So this
+    # rule checks the RunRequest as well as the spec.
     images = [spec.image, *([run.image] if run else [])]
     accounts = [each.swarm.service_account_name for each in (spec, *([run.spec] if run else []))]
     for field, values, allowed in (

@@ -50,12 +50,12 @@ def kept(s: Situation, *, answered: bool) -> set[str]:
     """Returns the runs whose journals are kept. The current run is not among them.
 
     Args:
-        answered: whether the request has its artifact. Then the runs of other requests are no longer needed.
+        answered: whether the current run has its artifact. Then runs with another requested-at are no longer needed.
     """
     of_request, current = s.world.earlier, s.world.compilation.run_id
     opened = {found.run_id: found.created_at for found in s.world.maps if found.kind == ObjectKind.RUN}
     others = {found.run_id for found in s.world.maps} - {current, *of_request}
-    # Nobody knows the age of a run after somebody has deleted its request.
+    # Nobody knows the age of a run after somebody has deleted the ConfigMap with its RunRequest.
     by_age = sorted(others, key=lambda run: (when.isoformat() if (when := opened.get(run)) else "", run))
     runs = [*([] if answered else by_age), *of_request]
     return set(reusable(runs, s.world.maps, s.settings.journal_bytes))

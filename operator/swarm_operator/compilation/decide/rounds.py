@@ -32,7 +32,7 @@ def harvest(s: Situation) -> Move | None:
 
 
 def unopened(s: Situation) -> Move | None:
-    """Writes the run's request, once. The operator makes all Jobs of the run from this request."""
+    """Writes the RunRequest, once. The operator makes all Jobs of the run from this RunRequest."""
     if s.world.run is not None:
         return None
     compilation = s.world.compilation

@@ -40,8 +40,8 @@ def tidy(s: Situation) -> tuple[Action, ...]:
             continue
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)
         if found.run_id == current:
-            # The run's request identifies the run. Without it, a change of the spec that needs no new run would begin
-            # one.
+            # The RunRequest is kept, because it has the run's spec. Without this spec, a change of the spec that needs
+            # no new run would begin one.
             is_done = passing and found.name not in left and (s.settled is not None or found.round < last)
             gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:

@@ -22,7 +22,7 @@ class Objects:
     """A Compilation and its objects of all runs, as the API server listed them.
 
     Attributes:
-        requests: name of a ConfigMap -> the run's request in that ConfigMap, if the request is readable.
+        requests: name of a ConfigMap -> the RunRequest in that ConfigMap, if the RunRequest is readable.
     """
 
     compilation: Compilation
@@ -38,8 +38,8 @@ class Course:
 
     Attributes:
         compilation: the Compilation, which says whether its earlier run goes on.
-        run: None until the run's request is written.
-        earlier: ids of other runs of the same request, oldest first.
+        run: None until the RunRequest is written.
+        earlier: ids of other runs with the same requested-at, oldest first.
     """
 
     compilation: Compilation
@@ -79,7 +79,7 @@ def course(seen: Objects, settings: Settings) -> Course:
     compilation = seen.compilation
 
     def request_of(run_id: str | None) -> RunRequest | None:
-        """Returns the request of a run; None if the run has none yet, or if the request is no longer readable."""
+        """Returns the RunRequest of a run; None if it is not yet written, or no longer readable."""
         return seen.requests.get(object_names.run_map(compilation.key.name, run_id)) if run_id else None
 
     before = compilation.status.run_id

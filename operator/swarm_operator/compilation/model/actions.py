@@ -24,7 +24,7 @@ class Event:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """Write the run's request."""
+    """Write the RunRequest, with which the run begins."""
 
     request: RunRequest
 

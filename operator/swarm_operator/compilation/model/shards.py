@@ -89,7 +89,7 @@ class Journal(engine.Journal):
         return self.task_shards(round_) if self.missing(round_) else []
 
     def tasks(self, round_: int) -> list[Task] | None:
-        """Returns the round's tasks; None if some of them are gone."""
+        """Returns the round's tasks; None if somebody has deleted some of them."""
         planned = self.plans.get(round_)
         if planned is None:
             return None

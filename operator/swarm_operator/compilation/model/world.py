@@ -77,10 +77,10 @@ class Compilation:
         return not artifact.sha256 and artifact.owner_uid == self.key.uid and not artifact.foreign
 
     def continued(self, request: RunRequest, has_pods: bool = False) -> "Compilation":
-        """Returns this Compilation with `goes_on` and `superseded` set. They depend on the request of the last run.
+        """Returns this Compilation with `goes_on` and `superseded` set, by the RunRequest of the run in the status.
 
         That run goes on if the new spec is of the same run (`is_same_run`) and no other rerun is requested. A run that
-        has pods goes on until these pods have ended, because the next run of the same request can reuse their results.
+        has pods goes on until these pods have ended, because the next run can reuse their results.
         """
         if self.requested_at != self.status.last_handled_requested_at:
             return self
@@ -317,12 +317,12 @@ class World:
     """Everything on which a decision about one Compilation is based.
 
     Attributes:
-        run: None until the run's request is written.
+        run: None until the RunRequest is written.
         inputs: ConfigMaps that the spec names -> their keys; None if there is no such ConfigMap.
         assignments: assignments of the current run, by (round, attempt).
         rejections: uid of a Job -> why the API server admits none of the Job's pods.
         maps: the operator's ConfigMaps for this Compilation, of all runs.
-        earlier: ids of other runs of the same request, oldest first.
+        earlier: ids of other runs with the same requested-at, oldest first.
         earlier_shards: the reusable results of those runs, while a run is under way.
         superfluous: names of shards whose records are all in larger shards. They are in no journal, and no pod mounts
             them.

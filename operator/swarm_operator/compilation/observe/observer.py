@@ -103,7 +103,7 @@ class Observer:
         return {item["metadata"]["name"]: item for item in found if objects.owned_by(item["metadata"], self._key.uid)}
 
     async def _requests(self, listed: Mapping[str, Object], maps: Sequence[MapRef]) -> dict[str, RunRequest]:
-        """Returns the requests of runs by the names of their ConfigMaps. An unreadable request is not among them."""
+        """Returns name of a ConfigMap -> the RunRequest in that ConfigMap, if the RunRequest is readable."""
         found = {}
         for ref in maps:
             if ref.kind == ObjectKind.RUN:

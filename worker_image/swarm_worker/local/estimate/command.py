@@ -1,4 +1,4 @@
-"""`python -m swarm_worker estimate`."""
+"""The command `python -m swarm_worker estimate`."""
 
 import argparse
 import math
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """The exit status: 0 with an estimate, 1 without, 2 for a wrong command, 130 after Ctrl-C."""
+    """Returns the exit status: 0 with an estimate, 1 without one, 2 for wrong arguments, 130 after Ctrl-C."""
     console = Console(stderr=given.json)
     if (given.price_in is None) != (given.price_out is None):
         console.print("Give both --price-in and --price-out, or none of them.")
@@ -141,7 +141,7 @@ def _cost(price: Price | None, usage: Usage) -> float | None:
 
 
 def _no_key() -> str:
-    """A made-up key. It is unique, because payloads are searched for keys."""
+    """A made-up API key. It is unique, because the worker searches payloads for keys."""
     return f"no-key-{secrets.token_hex(16)}"
 
 

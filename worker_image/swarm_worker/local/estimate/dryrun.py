@@ -27,9 +27,9 @@ class Ran:
     Attributes:
         printed: all records of all processes, in order; only those of plans have bodies.
         asked: usage of each model, by its name.
-        by_agents: LM calls of agents, which decide themselves when they end.
+        by_agents: how many LM calls agents made. Agents decide themselves when they end, so real runs may differ.
         report: the artifact's report.
-        unscored: the ways in which the metric fails to score, a sentence each.
+        unscored: the ways in which the metric failed, as sentences.
     """
 
     printed: list[Printed]
@@ -43,7 +43,7 @@ class Ran:
 def dry_run(
     manifest: Manifest, workers: int, say: Callable[[str], None], *, pass_rate: float, tool_calls: int
 ) -> Iterator["DryRun"]:
-    """A run that is ready to start. Its folder is deleted after the block."""
+    """Gives a run that is ready to start. Its folder is deleted after the block."""
     with tempfile.TemporaryDirectory() as scratch:
         imagination = Imagination(pass_rate, tool_calls, Path(scratch) / "calls")
         yield DryRun(_tolerant(manifest), imagination, Path(scratch), workers, say)
@@ -60,7 +60,7 @@ class DryRun(Watcher):
         self._round = self._cells = self._done = 0
 
     def run(self) -> Ran:
-        """Runs to the end. Raises RunFailed, or Stopped after `processes.stop`."""
+        """Runs to the end. Raises RunFailed. Raises Stopped after `processes.stop`."""
         driver = Driver(self._folder, self._request, self.processes, self, workers=self._workers)
         artifact = driver.run()
         asked: dict[str, Usage] = defaultdict(Usage)
@@ -75,7 +75,7 @@ class DryRun(Watcher):
         report = Report.model_validate(artifact.header["report"])
         return Ran(self.processes.printed, dict(sorted(asked.items())), by_agents, report, [*unscored.values()])
 
-    # The methods of Watcher.
+    # The methods below override those of Watcher.
 
     def planning(self, round_: int, attempt: int = 1, why: str = "") -> None:
         self._say(f"round {round_}: plan")
@@ -89,7 +89,7 @@ class DryRun(Watcher):
 
 
 class _Listening(Processes):
-    """Processes with imaginary models, whose records it keeps."""
+    """Runs processes with imaginary models, and keeps the records that they print."""
 
     def __init__(self, folder: JournalFolder, manifest: Manifest, imagination: Imagination) -> None:
         super().__init__(folder, manifest)
@@ -107,8 +107,10 @@ class _Listening(Processes):
 
 
 def _tolerant(manifest: Manifest) -> Manifest:
-    """The manifest without limits and pruning. Invented answers cost nothing, and a program may fail on them more often
-    than on real ones. Pruning by invented scores says nothing about real ones.
+    """Returns the manifest without limits, maxErrors and pruning.
+
+    Invented answers cost nothing. A program may fail on them more often than on real answers. What pruning saves with
+    invented scores says nothing about real scores.
     """
     written = {name: value for name, value in manifest.spec.as_written().items() if name != "limits"}
     written["swarm"]["pruning"] = "off"

@@ -18,7 +18,7 @@ MARGIN = 1.1
 
 
 class Phase(StrEnum):
-    """The purpose of a part of a compile."""
+    """The purpose of a part of a run."""
 
     BASELINE = "baseline"
     BOOTSTRAPS = "bootstraps"
@@ -40,8 +40,8 @@ class Part(Message):
     """A part of a run.
 
     Attributes:
-        effects: expensive steps of the optimizer: waves, bootstraps, its own LM calls.
-        cells: cells of the waves and bootstraps, which can run concurrently.
+        effects: how many effects it has.
+        cells: how many cells its waves and bootstraps have, which can run concurrently.
     """
 
     effects: int = 0
@@ -55,7 +55,7 @@ class Part(Message):
 
 
 class ModelCost(Message):
-    """The usage of one model, and its cost in USD; None if its price is unknown."""
+    """The usage of one model, and its cost in USD. The cost is None if the model's price is unknown."""
 
     usage: Usage
     cost: float | None
@@ -67,15 +67,16 @@ class Estimate(Message):
         phases: parts by Phase, without empty ones.
         models: costs by the name of the model.
         cost: total in USD; None if a model's price is unknown.
-        at_most: LM calls with a margin: a tenth and one evaluation of the student more, as scores may decide otherwise.
-        wasted: the part of the total for guesses that the optimizer did not need.
-        prunes: whether the run will prune candidates; then evaluations cost less than estimated.
-        tool_calls: assumed number of tool calls of an agent before it finishes.
-        by_agents: LM calls of agents.
+        at_most: LM calls with a margin: a tenth more, and one more evaluation of the student. Real scores may lead the
+            optimizer to other steps.
+        wasted: the part of the total that is for guesses that the optimizer did not need.
+        prunes: whether the real run prunes candidates. Evaluations then cost less than estimated.
+        tool_calls: how many tool calls an agent is assumed to make before it finishes.
+        by_agents: how many LM calls agents make.
         seconds: duration of the estimate.
-        notes: notes on metric and program, a sentence each.
-        serial_seconds: duration of stock DSPy with one thread, at the given latency of a call.
-        swarm_seconds: least duration with the swarm of the spec.
+        notes: notes on metric and program, as sentences.
+        serial_seconds: how long stock DSPy with one thread takes, if each LM call takes `--latency`.
+        swarm_seconds: how long the spec's swarm takes at least, if each LM call takes `--latency`.
     """
 
     name: str
@@ -100,9 +101,9 @@ class Estimate(Message):
 class Round:
     """
     Attributes:
-        cells: LM calls of each cell that workers run. A cell makes them one after the other.
-        proposals: LM calls that the plan makes for the optimizer.
-        in_place: LM calls of small waves, which the plan runs itself.
+        cells: how many LM calls each cell makes that workers run. A cell makes them one after the other.
+        proposals: how many LM calls the plan makes for the optimizer.
+        in_place: how many LM calls the plan makes in small waves, which it runs itself.
     """
 
     part: Part = field(default_factory=Part)
@@ -113,8 +114,8 @@ class Round:
     def seconds(self, latency: float, *, pods: int, threads: int) -> float:
         """The approximate duration if each LM call takes `latency` seconds.
 
-        The cells take as long as their longest, or as all their calls divided by the threads. Proposals are assumed to
-        be sequential.
+        The cells take as long as the longest of them, or as long as all their calls divided among the threads. The
+        estimate assumes that proposals are made one after the other.
         """
         scattered = max([sum(self.cells.values()) / (pods * threads), *self.cells.values()])
         return latency * (scattered + self.proposals + self.in_place / threads)
@@ -133,7 +134,7 @@ class Figures:
 
     @property
     def at_most(self) -> int:
-        """LM calls with a margin; see Estimate."""
+        """LM calls with a margin, as in `Estimate.at_most`."""
         baseline = self.phases.get(Phase.BASELINE, Part())
         return math.ceil(self.total.usage.calls * MARGIN) + baseline.usage.calls
 
@@ -160,13 +161,13 @@ def figures(printed: Sequence[Printed], *, has_test: bool) -> Figures:
                     rounds[number].in_place += part.usage.calls
                 else:
                     rounds[number].cells[names.cell(record)] += part.usage.calls
-    # The last plan only prints the artifact.
+    # The last plan only prints the artifact, so its round is left out.
     made_something = [rounds[number] for number in sorted(rounds) if rounds[number].part != Part()]
     return Figures(made_something, {phase: phases[phase] for phase in Phase if phases[phase] != Part()})
 
 
 class _Names:
-    """Assigns records to phases, by a run's tasks and the effects that its plans needed."""
+    """Assigns records to phases, by the tasks of a run and the effects that its plans needed."""
 
     def __init__(self, records: Sequence[Record], has_test: bool) -> None:
         tasks = [Task.model_validate(record.header) for record in records if record.kind is RecordKind.TASK]
@@ -174,18 +175,18 @@ class _Names:
         self._task_of = {cell.key: task.digest for task in reversed(tasks) for cell in task.cells}
         stream = Store.of(record for record in records if record.kind is RecordKind.PLAN).stream
         self._calls = {digest for kind, digest in stream if kind not in tuple(EffectKind)}
-        # The script: the student on validation and test set, the compile, the winner on both.
+        # The script evaluates the student on validation and test set, compiles, and evaluates the winner on both.
         waves = [digest for kind, digest in stream if kind == EffectKind.WAVE]
         self._baseline, self._tests = waves[0], {waves[1], waves[-1]} if has_test else set()
 
     def parts(self, record: Record) -> Iterator[tuple[str, Phase, Part]]:
-        """The parts of a record, each with a name, so that it counts once, and its phase."""
+        """Yields the parts of a record, each with a name and its phase. Parts with the same name count once."""
         match record.kind:
             case RecordKind.TASK:
                 task = Task.model_validate(record.header)
                 yield f"task {task.digest}", self._phase(task.digest), Part(effects=1, cells=len(task.cells))
             case RecordKind.PLAN:
-                # The plan itself ran effects without a task.
+                # An effect without a task is one that the plan ran itself.
                 for kind, digest in Store.of([record]).stream:
                     if digest not in self._tasks:
                         phase = Phase.EVALUATION if kind in tuple(EffectKind) else Phase.PROPOSALS

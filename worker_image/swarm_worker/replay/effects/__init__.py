@@ -1,5 +1,6 @@
-"""The expensive steps of an optimizer. Each is named by its content, becomes a task, and turns the results into stock
-DSPy's return value.
+"""The expensive steps of an optimizer.
+
+Each effect is named by its content. It makes a task, and turns the task's results into stock DSPy's return value.
 
 effect         the engine's interface to effects
 wave           one function over many items: evaluations, collections of traces
@@ -10,6 +11,6 @@ tasks          tasks and the blobs that they refer to
 failures       counts failed cells
 side_effects   finds changes that examples must not make
 
-A new kind is a member of `EffectKind` and a module of its name: an effect (see `effect`) for the plan, and `make_work`
-for workers. A hook passes its effects to the engine.
+A new kind of effect needs a member of `EffectKind` and a module of the member's name. The module has an effect (see
+`effect`) for the plan, and `make_work` for workers. A hook passes the effects to the engine.
 """

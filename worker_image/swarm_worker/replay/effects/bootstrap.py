@@ -26,9 +26,9 @@ from swarm_worker.replay.prefetch import running_ahead
 from swarm_worker.replay.settings import in_force
 
 WEIGHT = 8
-"""A bootstrap runs the program about so often, in sequence. The weight is used only to balance slices."""
+"""About how often a bootstrap runs the program, one run after the other. Slices and time limits count with this."""
 INPUT = "B"
-"""Name of the walk over a bootstrap's inputs, which payloads refer to."""
+"""Name that payloads use for the walk over a bootstrap's inputs."""
 
 CONFIGURATION = (
     "metric",
@@ -44,10 +44,10 @@ CONFIGURATION = (
 
 
 class Bootstrap:
-    """One cell, because a bootstrap is sequential.
+    """The effect of a bootstrap. It has one cell, because stock DSPy runs a bootstrap's examples one after the other.
 
-    Only demos travel back, by predictor name. The plan sets them on a copy of its own student, so that Signature
-    classes stay the plan's, as in stock DSPy.
+    A worker returns only demos, by predictor name. The plan sets them on a copy of its own student. So the result has
+    the plan's Signature classes, as in stock DSPy.
     """
 
     kind = EffectKind.BOOTSTRAP
@@ -67,7 +67,7 @@ class Bootstrap:
         return None
 
     def load(self, store: Store, codec: Codec) -> Value:
-        """OK and ({predictor name: demos}, error count, exceptions of examples), or ERROR and the exception."""
+        """Returns OK with (demos by predictor, error count, exceptions of examples), or ERROR with the exception."""
         return value_of(store, self.digest, codec, [(INPUT, self.walk)])
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:

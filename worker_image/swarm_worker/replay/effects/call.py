@@ -11,7 +11,7 @@ from swarm_worker.replay.calls import name_call
 
 
 class Call:
-    """One LM call that an optimizer makes itself: a proposal, a reflection. The plan makes it and journals it.
+    """One LM call that an optimizer makes itself: a proposal, a reflection. The plan makes the call and journals it.
 
     Each repetition of an uncached call is a new effect, numbered by `occurrence`.
     """
@@ -27,7 +27,7 @@ class Call:
         return self.digest in store or store.answer(self.digest, is_sample=self._is_sample) is not None
 
     def load(self, store: Store, codec: Codec) -> Value:
-        """OK and the client's answer, or ERROR and its exception."""
+        """Returns OK with the LM client's answer, or ERROR with its exception."""
         if (answer := store.answer(self.digest, is_sample=self._is_sample)) is not None:
             return Outcome.OK, codec.loads_answer(answer)
         value: Value = codec.loads(store.body(self.digest))

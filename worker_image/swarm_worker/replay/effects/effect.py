@@ -8,7 +8,7 @@ from swarm_worker.journal.store import Store
 from swarm_worker.replay.effects.tasks import Tasks
 
 Score = Callable[[str, Sequence[str]], float]
-"""(program, names of items) -> the mean score that a scout assumes for the evaluation."""
+"""Takes an evaluation's program and the names of its items. Returns the mean score that a scout assumes for it."""
 
 
 class Effect(Protocol):
@@ -31,7 +31,7 @@ class Effect(Protocol):
         """Whether the journal has the effect's result."""
 
     def errors_left(self, store: Store) -> int | None:
-        """Number of further failed cells after which stock DSPy stops, regardless of the others; None: never."""
+        """How many more failed cells make stock DSPy stop, whatever the other cells give; None if it never stops."""
 
     def load(self, store: Store, codec: Codec) -> Any:
         """The result from the journal."""

@@ -1,4 +1,4 @@
-"""Counts failed cells. A task with too many has failed, and tasks after it may not be needed."""
+"""Counts failed cells. A task with too many failed cells has failed, and tasks after it may not be needed."""
 
 import threading
 from collections import Counter
@@ -13,12 +13,12 @@ class Failures:
     """Counts the failed cells of tasks that run here.
 
     Args:
-        own: number of cells that run here, by their task's digest; all cells for other tasks.
+        own: how many cells of a task run in this process, by the task's digest. For any other task, it is all cells.
 
     Attributes:
-        is_over: whether a task has failed; then begin nothing more.
-        doubtful: digests of tasks that fail if their cells elsewhere fail as often as those here. Later tasks may not
-            be needed, so begin none of their cells.
+        is_over: whether a task has failed. The caller then begins no more cells.
+        doubtful: digests of tasks that fail if their cells in other processes fail as often as those here. Later tasks
+            may not be needed, so the caller begins none of their cells.
     """
 
     def __init__(self, own: Mapping[str, int] = MappingProxyType({})) -> None:

@@ -1,4 +1,4 @@
-"""Finds the module of each kind of effect that workers execute: it has the kind's name, in this package."""
+"""Finds the module for a kind of effect that workers execute. The module is in this package, under the kind's name."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -16,17 +16,17 @@ class Work(Protocol):
     task: Task
 
     def run(self, position: int, answers: Answers) -> Record:
-        """Runs one of its cells, and returns the RESULT record. Raises as `run_cell`, and Drift."""
+        """Runs one cell of the task, and returns the RESULT record. Raises the errors of `run_cell`, and Drift."""
 
 
 class Kind(Protocol):
-    """A kind's module."""
+    """The module for one kind of effect."""
 
     def make_work(self, task: Task, blobs: Mapping[str, bytes], codec: Codec) -> Work:
         """Unpickles the task's blobs."""
 
 
 def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> Work:
-    """The work of a task, by its kind's module."""
+    """Makes the work of a task, with the module for the task's kind."""
     kind: Kind = import_module(f"{__package__}.{task.kind}")
     return kind.make_work(task, blobs, codec)

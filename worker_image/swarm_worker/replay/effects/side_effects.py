@@ -1,4 +1,4 @@
-"""Finds changes by an example that other examples could read, though they run in other processes."""
+"""Finds changes by an example that other examples would read in stock DSPy. Here, these run in other processes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

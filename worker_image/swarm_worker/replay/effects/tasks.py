@@ -1,4 +1,4 @@
-"""Tasks and the blobs that they refer to; reads their cells' results."""
+"""Tasks, the blobs that they refer to, and the results of their cells."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ def blob(data: bytes) -> tuple[bytes, str]:
 
 
 def value_of(store: Store, key: str, codec: Codec, walks: Walks) -> Value:
-    """A cell's outcome and value. A result without a body belongs to a cell that ended each of its processes."""
+    """Returns a cell's outcome and value. A result without a body means that the cell ended all its processes."""
     if body := store.body(key):
         value: Value = codec.loads(body, walks)
         return value
@@ -53,7 +53,7 @@ def value_of(store: Store, key: str, codec: Codec, walks: Walks) -> Value:
 
 
 def check_drift(asked: str, found: str) -> None:
-    """Raises Drift if a cell's digest differs from the plan's."""
+    """Raises Drift if this worker computes another digest for a cell than the plan did."""
     if asked != found:
         raise Drift(
             WorkerReason.DIGEST_DRIFT,

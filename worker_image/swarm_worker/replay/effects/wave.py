@@ -1,4 +1,4 @@
-"""A wave: one function over many items, each of which is a cell. It is an evaluation, or a collection of traces."""
+"""A wave calls one function on many items, and each item is a cell. It is an evaluation, or collects traces."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,19 +26,21 @@ from swarm_worker.replay.pruning import FAILURE, Bound, Standing
 from swarm_worker.replay.settings import in_force
 
 EVALUATION = "dspy.evaluate.evaluate.Evaluate.__call__.<locals>.process_item"
-"""Name of the function of an evaluation's wave, which closes over program and metric."""
+"""Name of the function that an evaluation's wave calls. It closes over program and metric."""
 SCORES = "dspy.teleprompt.reanchor.calibrate.scores.<locals>.one"
-"""Name of a function that returns only a score."""
+"""Name of a function of ReAnchor's that returns only a score."""
 FUNCTION, ITEM = "F", "I"
-"""Names of the walks that payloads refer to: over a wave's function, and over one of its items."""
+"""Names that payloads use for the walk over a wave's function, and for the walk over one of its items."""
 
 
 class Wave:
-    """A cell's key is made from the function, all that it closes over (program, metric), the settings and the item. So
-    waves of equal programs share cells.
+    """The effect of a wave.
+
+    A cell's key is made from the function, all that the function closes over (program, metric), the settings and the
+    item. So waves of equal programs share cells.
 
     Args:
-        max_errors: the wave fails after so many failed items, as in stock DSPy. Ignored if there are fewer items.
+        max_errors: with how many failed items the wave fails, as in stock DSPy. It is ignored if there are fewer items.
     """
 
     kind = EffectKind.WAVE
@@ -51,7 +53,7 @@ class Wave:
         self._item_walks = [Walk() for _ in self.items]
         names = [walk.digest(item) for walk, item in zip(self._item_walks, self.items, strict=True)]
         self.keys = [combine(self._head, name).hex() for name in names]
-        # Programs often begin with the same LM call when they run on the same item.
+        # Programs often begin with the same LM call for the same item, so the item's name is the group.
         self.groups = [name[:8] for name in names]
         self.digest = combine("wave", *self.keys).hex()
         self.unresolved = any(walk.unresolved for walk in (self._function_walk, *self._item_walks))
@@ -66,7 +68,7 @@ class Wave:
         return max(0, self.max_errors - errors)
 
     def load(self, store: Store, codec: Codec) -> list[Value]:
-        """Outcome and value of each item, in order; a missing item has a failure's score, as a Bound."""
+        """Returns outcome and value of each item, in order. A missing item has the score of a failure, as a Bound."""
         return self._loaded(store, codec, FAILURE)
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
@@ -91,7 +93,7 @@ class Wave:
         return Tasks(task, {payload_key: payload, items_key: items})
 
     def placeholder(self, letter: str, score: Score) -> list[Value] | None:
-        """Guessed values; None if results carry traces, whose shape cannot be guessed."""
+        """Returns guessed values; None if the values contain traces, which cannot be guessed."""
         is_scored = _name(self.function) == SCORES
         return placeholder.numbers(score("", self.groups), len(self.items)) if is_scored else None
 
@@ -129,7 +131,7 @@ class Evaluation(Wave):
         return self.errors_left(store) == 0
 
     def bounded(self, store: Store, codec: Codec, missing: float) -> list[Value]:
-        """As `load`, but missing items have the score `missing`, as a Bound."""
+        """Returns what `load` returns, but missing items have the score `missing`, as a Bound."""
         return self._loaded(store, codec, missing)
 
     def scores(self, values: list[Value]) -> dict[str, float]:
@@ -154,7 +156,7 @@ class Evaluation(Wave):
 
 
 def wave(function: Callable[[Any], Any], items: Sequence[Any], max_errors: int) -> Wave:
-    """The wave of a function; an Evaluation if the function evaluates."""
+    """Makes the wave of a function. It is an Evaluation if the function evaluates."""
     return (Evaluation if is_evaluation(function) else Wave)(function, items, max_errors)
 
 
@@ -203,8 +205,9 @@ def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> WaveWork:
 
 
 def _scoring(evaluated: Callable[[Any], Any], metric: Any) -> Callable[[Any], Any]:
-    """The function, checking each score at once. It raises BadInput for a bad one before the whole evaluation is paid
-    for.
+    """Returns the function, with a check of each score.
+
+    So a bad score raises BadInput before the whole evaluation is paid for.
     """
 
     def scored(item: Any) -> Any:
@@ -216,7 +219,7 @@ def _scoring(evaluated: Callable[[Any], Any], metric: Any) -> Callable[[Any], An
 
 
 def _plain(score: Any) -> float | None:
-    """A score that sums up as floats do; None for others, such as numpy's and decimals, which round differently."""
+    """Returns a score as a float; None for numbers that round differently in a sum, such as decimals and numpy's."""
     number = score.get("score") if type(score) is Prediction else score
     is_plain = type(number) in (bool, int, float) and abs(number) <= sys.float_info.max
     return float(number) if is_plain else None
