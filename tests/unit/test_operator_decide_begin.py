@@ -44,15 +44,17 @@ SUSPENDED = compilation(spec(suspend=True))
 
 NEW = [
     Row("a new Compilation gets its request", world(run=None), [OPEN], reason=Reason.PLANNING, wake_up=0),
-    Row("an opened run gets the plan of round 0", world(), [begin_plan(0, 1)], reason=Reason.PLANNING, wake_up=5),
     Row(
-        "a Compilation under deletion lets its pods go, and ends what would spend, and nothing else",
+        "a run with a request gets the plan of round 0", world(), [begin_plan(0, 1)], reason=Reason.PLANNING, wake_up=5
+    ),
+    Row(
+        "a Compilation that is being deleted releases its pods and deletes its Jobs",
         world(compilation=compilation(deleting=True), jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
         [release(pod(PLAN_0)), drop(PLAN_0)],
         state=None,
     ),
     Row(
-        "an invalid spec is refused with path and cure",
+        "an invalid spec is refused with the path of the field and a remedy",
         world(compilation=compilation(spec(metric={"entrypoint": "no-colon"})), run=None),
         [],
         State.FAILED,
@@ -60,7 +62,7 @@ NEW = [
         ["spec.metric.entrypoint", "'no-colon'", "Correct the spec"],
     ),
     Row(
-        "a name that an artifact's ConfigMap cannot have is refused before anything is paid",
+        "a name that the artifact's ConfigMap cannot have is refused before the first cost",
         world(compilation=replace(compilation(), key=replace(KEY, name="a" * 245)), run=None),
         [],
         State.FAILED,
@@ -68,7 +70,7 @@ NEW = [
         ["a-artifact", "253 characters", "spec.artifact.configMap.name"],
     ),
     Row(
-        "a suspended Compilation gets nothing",
+        "a Compilation that is created suspended gets no request and no Job",
         world(compilation=compilation(spec(suspend=True)), run=None),
         [],
         State.SUSPENDED,
@@ -77,7 +79,7 @@ NEW = [
         wake_up=None,
     ),
     Row(
-        "a suspended run ends its pods",
+        "a suspended run deletes its Jobs, which ends its pods",
         world(compilation=SUSPENDED, jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
         [drop(PLAN_0)],
         State.SUSPENDED,
@@ -86,7 +88,7 @@ NEW = [
         wake_up=5,
     ),
     Row(
-        "while pods end, what they print is still waited for",
+        "a suspended run waits for the output of pods that are ending",
         world(planned(0), compilation=SUSPENDED, pods=(pod(WORK_0, 0), pod(WORK_0, 1))),
         [],
         State.SUSPENDED,
@@ -95,20 +97,20 @@ NEW = [
         wake_up=5,
     ),
     Row(
-        "what pods of a suspended run printed is kept first",
+        "a suspended run first writes the results that its pods printed",
         world(planned(0), compilation=SUSPENDED, jobs=(WORK_0,), harvest=Harvest(results={0: (RESULT,)})),
         [keep(0, RESULT)],
         state=None,
         wake_up=0,
     ),
     Row(
-        "a run that has its winner publishes it, suspended or not",
+        "a run that has its winner publishes it even if it is suspended",
         world(compiled(0), compilation=SUSPENDED),
         [publish(ARTIFACT, CLAIMED)],
         reason=Reason.PUBLISHING,
     ),
     Row(
-        "a request that cannot be read any more ends the run",
+        "a run whose request can no longer be read fails",
         world(run=None, maps=(MapRef(f"triage-{RUN_ID}-run", "u", RUN_ID, "run", 0),)),
         [],
         State.FAILED,
@@ -120,33 +122,33 @@ NEW = [
 
 INPUT = [
     Row(
-        "the artifact's name is claimed before anything is paid for",
+        "the operator claims the artifact's name before the first plan",
         world(artifact=None),
         [CLAIM, begin_plan(0, 1)],
         reason=Reason.PLANNING,
     ),
     Row(
-        "the artifact's name is claimed again before workers start, where somebody has deleted the ConfigMap",
+        "if somebody has deleted the artifact's ConfigMap, the operator claims the name again before workers start",
         world(planned(0), artifact=None),
         [CLAIM, *scatter(DEALT, planned(0))],
         reason=Reason.SCATTERING,
     ),
     Row(
-        "a name that another Compilation has claimed is waited for",
+        "a run waits for a name that another Compilation has claimed",
         world(artifact=replace(CLAIMED, owner_uid="another")),
         [],
         reason=Reason.ARTIFACT_CONFLICT,
         says=["ConfigMap 'triage-artifact', which is not this Compilation's", "spec.artifact.configMap.name"],
     ),
     Row(
-        "a name that another Compilation has claimed ends the run at the deadline",
+        "a run fails at the deadline if another Compilation has claimed the name",
         world(compilation=waited(Reason.ARTIFACT_CONFLICT, 60), artifact=replace(CLAIMED, owner_uid="another")),
         [],
         State.FAILED,
         Reason.ARTIFACT_CONFLICT,
     ),
     Row(
-        "a missing ConfigMap is waited for",
+        "a run waits for a missing ConfigMap",
         world(inputs={**INPUTS, "triage-data": None}),
         [],
         reason=Reason.MISSING_CONFIG_MAP,
@@ -154,7 +156,7 @@ INPUT = [
         wake_up=5,
     ),
     Row(
-        "a missing key is waited for",
+        "a run waits for a missing key of a ConfigMap",
         world(inputs={**INPUTS, "triage-data": frozenset({"train.jsonl"})}),
         [],
         reason=Reason.MISSING_CONFIG_MAP_KEY,
@@ -169,33 +171,35 @@ INPUT = [
         ["60 s", f"kubectl -n {KEY.namespace} annotate --overwrite dspyc/{KEY.name} dspy-swarm.dev/rerun-at="],
     ),
     Row(
-        "another reason has a deadline of its own",
+        "a new reason to wait has its own deadline",
         world(compilation=waited(Reason.UNSCHEDULABLE, 600), inputs={**INPUTS, "triage-data": None}),
         [],
         reason=Reason.MISSING_CONFIG_MAP,
     ),
     Row(
-        "a missing ConfigMap does not stop pods that run already",
+        "a missing ConfigMap does not stop running pods",
         world(inputs={}, jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
         [],
         reason=Reason.PLANNING,
     ),
     Row(
-        "a foreign ConfigMap of the artifact's name stops the run before it costs anything",
+        "a foreign ConfigMap with the artifact's name stops the run before the first cost",
         world(artifact=published(owner_uid="somebody")),
         [],
         reason=Reason.ARTIFACT_CONFLICT,
         says=["'triage-artifact'", "not overwritten"],
     ),
     Row(
-        "an artifact of ours that somebody edited is foreign too",
+        "our artifact counts as foreign if somebody has edited it",
         world(artifact=published(foreign=True)),
         [],
         reason=Reason.ARTIFACT_CONFLICT,
         says=["edited"],
     ),
     Row(
-        "our own artifact of an earlier run is no conflict", world(artifact=published(run_id="old")), [begin_plan(0, 1)]
+        "our artifact of an earlier run does not stop the run",
+        world(artifact=published(run_id="old")),
+        [begin_plan(0, 1)],
     ),
 ]
 

@@ -68,21 +68,21 @@ def all_of(run: str) -> list[DropMap]:
 
 ENDS = [
     Row(
-        "a compiled program is written",
+        "the operator writes the artifact of a compiled program",
         world(compiled(0)),
         [publish(ARTIFACT, CLAIMED)],
         reason=Reason.PUBLISHING,
         wake_up=0,
     ),
     Row(
-        "an artifact whose ConfigMap somebody has deleted gets its name claimed again first",
+        "if somebody has deleted the artifact's ConfigMap, the operator first claims the name again",
         world(compiled(0), artifact=None),
         [CLAIM],
         reason=Reason.PUBLISHING,
         wake_up=0,
     ),
     Row(
-        "a run is published when its artifact's ConfigMap is seen",
+        "a run is published once the operator sees its artifact's ConfigMap",
         world(compiled(0), artifact=published()),
         [],
         State.PUBLISHED,
@@ -90,19 +90,19 @@ ENDS = [
         ["'triage-artifact'", "50 -> 75"],
     ),
     Row(
-        "an artifact of an earlier run is replaced",
+        "the artifact of an earlier run is replaced",
         world(compiled(0), artifact=published(run_id="old", sha256="old")),
         [publish(ARTIFACT, published(run_id="old", sha256="old"))],
         reason=Reason.PUBLISHING,
     ),
     Row(
-        "an artifact that somebody edited meanwhile is not replaced",
+        "an artifact that somebody has edited is not replaced",
         world(compiled(0), artifact=published(run_id="old", foreign=True)),
         [],
         reason=Reason.ARTIFACT_CONFLICT,
     ),
     Row(
-        "what is over is tidied up and not spoken of again",
+        "a finished run releases its pods, deletes its Jobs, tasks and older journals, and keeps its status",
         world(
             compiled(0),
             compilation=settled(State.PUBLISHED),
@@ -121,7 +121,7 @@ ENDS = [
         wake_up=None,
     ),
     Row(
-        "journals of the same request are kept for later runs, but for what was passing",
+        "journals of the same request are kept for later runs, except their tasks",
         world(
             compiled(0),
             compilation=settled(State.PUBLISHED),
@@ -133,7 +133,7 @@ ENDS = [
         state=None,
     ),
     Row(
-        "as many of the newest journals are kept as there is room for",
+        "after a run, the newest journals are kept as far as there is room",
         world(
             compiled(0),
             compilation=settled(State.PUBLISHED),
@@ -145,18 +145,18 @@ ENDS = [
         state=None,
     ),
     Row(
-        "only as many journals are kept as there is room for while a run is under way",
+        "during a run, the newest journals are kept as far as there is room",
         world(maps=MANY_MAPS, earlier=("first", "second")),
         [begin_plan(0, 1), *all_of("other"), *all_of("first")],
     ),
     Row(
-        "journals of other requests go as well after a failure, where there is no room",
+        "after a failure without room, journals of other requests are also deleted",
         world(compilation=settled(State.FAILED), maps=MANY_MAPS),
         [*all_of("other"), *all_of("first")],
         state=None,
     ),
     Row(
-        "no journal goes that a pod may mount",
+        "no journal is deleted that a pod may mount",
         world(
             maps=MANY_MAPS,
             earlier=("first", "second"),
@@ -166,17 +166,17 @@ ENDS = [
         [],
     ),
     Row(
-        "no journal goes before the new run is opened",
+        "no journal is deleted before the new run has its request",
         world(run=None, maps=MANY_MAPS, earlier=("first", "second")),
         [OPEN],
     ),
     Row(
-        "all earlier journals stay until there is an artifact",
+        "all earlier journals are kept until there is an artifact",
         world(maps=EARLIER_MAPS, earlier=("first", "second")),
         [begin_plan(0, 1), DropMap("first-t0", "u")],
     ),
     Row(
-        "earlier journals stay no longer than the spec says",
+        "earlier journals are kept no longer than ttlSecondsAfterFinished",
         world(
             compiled(0),
             compilation=settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60),
@@ -188,7 +188,7 @@ ENDS = [
         state=None,
     ),
     Row(
-        "a journal that is too large ends the run",
+        "a journal that is too large fails the run",
         world(replace(results(0, 1), size=64 * MEBIBYTE + 1), maps=(MapRef("r", "u", RUN_ID, "results", 0, size=1),)),
         [],
         State.FAILED,
@@ -196,19 +196,19 @@ ENDS = [
         ["64.0 MiB", "spec.journal"],
     ),
     Row(
-        "a journal that is too large ends the run when its pods have ended",
+        "a journal that is too large fails the run after its pods have ended",
         world(replace(results(0, 1), size=64 * MEBIBYTE + 1), jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
         [drop(PLAN_0)],
         reason=Reason.JOURNAL_TOO_LARGE,
         wake_up=5,
     ),
     Row(
-        "what somebody has written beside a shard about its size does not count",
+        "the size in a shard's annotation does not count",
         world(maps=(MapRef("r", "u", RUN_ID, "results", 0, size=64 * MEBIBYTE + 1),)),
         [begin_plan(0, 1)],
     ),
     Row(
-        "a journal that is too large does not end a run that has its artifact",
+        "a journal that is too large does not fail a run that has its artifact",
         world(
             replace(compiled(0), size=64 * MEBIBYTE + 1),
             artifact=published(),
@@ -218,7 +218,7 @@ ENDS = [
         Reason.PUBLISHED,
     ),
     Row(
-        "a journal stays for as long as the spec says",
+        "a journal is kept for ttlSecondsAfterFinished",
         world(
             compiled(0),
             compilation=settled(State.PUBLISHED, ended=50, ttlSecondsAfterFinished=60),
@@ -230,7 +230,7 @@ ENDS = [
         wake_up=10,
     ),
     Row(
-        "after that time a journal goes, but for the artifact, and the request by which its run is known",
+        "after ttlSecondsAfterFinished, results are deleted, but artifact and request are kept",
         world(
             compiled(0),
             compilation=settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60),
@@ -242,7 +242,7 @@ ENDS = [
         wake_up=None,
     ),
     Row(
-        "without its journal a run that a limit has ended is over for good",
+        "a run that a limit has ended does not continue after its journal was deleted",
         world(
             compilation=settled(
                 State.FAILED, "LimitReached", ended=61, ttlSecondsAfterFinished=60, limits={"lmCalls": 9}
@@ -253,7 +253,7 @@ ENDS = [
         state=None,
     ),
     Row(
-        "after a failure the older journal stays",
+        "after a failure, the older journal is kept",
         world(
             compilation=settled(State.FAILED),
             jobs=(PLAN_0,),
@@ -264,38 +264,38 @@ ENDS = [
         state=None,
     ),
     Row(
-        "a published artifact that was deleted is written again: first its name",
+        "if somebody deletes a published artifact, the operator first claims the name again",
         world(compiled(0), compilation=settled(State.PUBLISHED), artifact=None),
         [CLAIM],
         state=None,
         wake_up=0,
     ),
     Row(
-        "a run that failed lets go the name that it claimed",
+        "a failed run deletes the empty ConfigMaps with which it claimed names",
         world(compilation=settled(State.FAILED), maps=CLAIMS),
         [DropMap("triage-artifact", "u"), DropMap("another-name", "u")],
         state=None,
     ),
     Row(
-        "another name that a run before it claimed is let go",
+        "a run deletes the empty ConfigMap of a name that an earlier run claimed",
         world(maps=CLAIMS),
         [begin_plan(0, 1), DropMap("another-name", "u")],
         reason=Reason.PLANNING,
     ),
     Row(
-        "a claimed name is filled where the operator died between its two writes",
+        "if the operator died between claim and artifact, the next operator writes the artifact",
         world(compiled(0), compilation=settled(State.PUBLISHED), artifact=published(sha256="", run_id="")),
         [publish(ARTIFACT, published(sha256="", run_id=""))],
         state=None,
     ),
     Row(
-        "a deleted artifact is not written over somebody else's",
+        "a deleted artifact is not written again if somebody else has taken its name",
         world(compiled(0), compilation=settled(State.PUBLISHED), artifact=published(sha256="", owner_uid="theirs")),
         [],
         state=None,
     ),
     Row(
-        "pods and Jobs of another run go",
+        "pods of an older run are released and its Jobs are deleted",
         world(
             jobs=(old := job(WORK, 0, run_id="older"),),
             pods=(pod(old),),

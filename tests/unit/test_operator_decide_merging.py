@@ -57,18 +57,18 @@ OF_AN_EARLIER_RUN = tuple(replace(found, run_id="older") for found in small(0, F
 
 MERGING = [
     Row(
-        "a few small shards stay as they are",
+        "a few small shards are not merged",
         world(planned(0), small(0, FEW)),
         scatter(DEALT, planned(0), small(0, FEW)),
     ),
     Row(
-        "too many small shards become one before a Job mounts them",
+        "too many small shards are merged before a Job mounts them",
         world(planned(0), small(0, FEW + 1)),
         [MergeShards(in_order(small(0, FEW + 1)))],
         None,
     ),
     Row(
-        "small shards go when the large one is seen, and nothing that is not in it",
+        "once the merged shard is seen, only the small shards that it contains are deleted",
         world(planned(0), merged(0, FEW + 1), small(0, FEW + 1), results(0, 99)),
         [
             *scatter(DEALT, planned(0), merged(0, FEW + 1), results(0, 99)),
@@ -76,12 +76,12 @@ MERGING = [
         ],
     ),
     Row(
-        "a run goes on with the large shard",
+        "a run goes on with the merged shard",
         world(planned(0), merged(0, FEW + 1)),
         scatter(DEALT, planned(0), merged(0, FEW + 1)),
     ),
     Row(
-        "what a Job mounts stays for as long as a pod may start",
+        "shards that a Job mounts are not merged while a pod of the Job may start",
         world(
             planned(0),
             small(0, FEW + 1),
@@ -91,12 +91,12 @@ MERGING = [
         [],
     ),
     Row(
-        "what a Job mounts stays though a larger shard says it, too",
+        "shards that a Job mounts are kept although a merged shard contains them",
         world(planned(0), merged(0, FEW + 1), small(0, FEW + 1), jobs=(mounting,), pods=(pod(mounting),)),
         [],
     ),
     Row(
-        "a Job whose shards are also in a larger one may start its pods",
+        "a Job whose shards are also in a merged shard may start its pods",
         world(
             planned(0),
             merged(0, FEW + 1),
@@ -107,29 +107,29 @@ MERGING = [
         [],
     ),
     Row(
-        "what a Job of another run mounts stays",
+        "shards that a Job of another run mounts are kept",
         world(planned(0), small(0, FEW + 1), jobs=(replace(mounting, run_id="older"),), pods=(pod(mounting),)),
         [drop(WORK_0)],
     ),
     Row(
-        "small shards that came since a Job began are merged meanwhile",
+        "small shards that a running Job does not mount are merged",
         world(planned(0), small(0, FEW + 1), jobs=(replace(mounting, mounted=frozenset()),), pods=(pod(mounting),)),
         [MergeShards(in_order(small(0, FEW + 1)))],
         None,
         wake_up=0,
     ),
     Row(
-        "a pod that has not started and whose Job is gone may mount anything",
+        "nothing is merged while a pod without a Job has not started, since it may mount any shard",
         world(planned(0), small(0, FEW + 1), pods=(pod(mounting, started=False),)),
         [],
     ),
     Row(
-        "nothing is merged where a ConfigMap was altered: it may be the large one",
+        "nothing is merged if a ConfigMap was altered, since it may be the merged shard",
         world(planned(0), small(0, FEW + 1), maps=(MapRef("altered", "u", RUN_ID, "results", 0),)),
         scatter(DEALT, planned(0), small(0, FEW + 1)),
     ),
     Row(
-        "of a run that is over nothing is merged",
+        "shards of a finished run are not merged",
         world(
             compiled(0),
             small(0, FEW + 1),
@@ -140,7 +140,7 @@ MERGING = [
         None,
     ),
     Row(
-        "what an earlier run left is merged before a Job mounts it",
+        "small shards of an earlier run are merged before a Job mounts them",
         world(
             earlier=("older",),
             earlier_shards=OF_AN_EARLIER_RUN,
@@ -149,7 +149,7 @@ MERGING = [
         None,
     ),
     Row(
-        "a journal that is too large only while its shards are there twice goes on",
+        "a run goes on if its journal is too large only because small and merged shards both exist",
         world(
             planned(0),
             large := replace(merged(0, FEW + 1), size=200 * (FEW + 1) * 10_000),

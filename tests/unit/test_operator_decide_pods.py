@@ -46,29 +46,29 @@ def stuck(reason: Reason, message: str) -> dict[str, Any]:
 
 PODS = [
     Row(
-        "a running plan is waited for",
+        "the operator waits for a running plan",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0),)),
         [],
         reason=Reason.PLANNING,
         wake_up=5,
     ),
-    Row("a Job without pods yet is waited for", world(jobs=(PLAN_0,)), [], reason=Reason.PLANNING),
+    Row("the operator waits for a Job that has no pods yet", world(jobs=(PLAN_0,)), [], reason=Reason.PLANNING),
     Row(
-        "a Job that somebody has suspended is waited for, however long",
+        "the operator waits for a suspended Job without a deadline",
         world(jobs=(replace(PLAN_0, suspended=True),)),
         [],
         reason=Reason.QUEUED,
         says=["is suspended", "Kueue"],
     ),
     Row(
-        "a suspended Job is not looked at again by itself",
+        "the operator plans no further pass for a suspended Job",
         world(jobs=(replace(PLAN_0, suspended=True),)),
         [],
         reason=Reason.QUEUED,
         wake_up=None,
     ),
     Row(
-        "a Job that is suspended while its pods run is waited for until they are over",
+        "the operator waits until the pods of a suspended Job have ended",
         world(
             planned(0),
             results(0, 1),
@@ -80,7 +80,7 @@ PODS = [
         reason=Reason.SCATTERING,
     ),
     Row(
-        "a Job that was suspended before it brought anything is waited for",
+        "the operator waits for a suspended Job that has no results",
         world(
             planned(0),
             assignments=(assignment(0, 1, [0, 1], [2, 3]),),
@@ -90,7 +90,7 @@ PODS = [
         reason=Reason.QUEUED,
     ),
     Row(
-        "a Job that was suspended in the middle of its work is replaced by one that does what is missing",
+        "a suspended Job that has results is replaced by a Job for the missing cells",
         world(
             planned(0),
             results(0, 1),
@@ -101,7 +101,7 @@ PODS = [
         reason=Reason.RETRYING,
     ),
     Row(
-        "a Job whose pods wait for a shard that somebody has deleted is of no use",
+        "a Job whose pods all wait for a deleted shard is deleted",
         world(
             planned(0),
             assignments=(assignment(0, 1, [0, 1], [2, 3]),),
@@ -112,25 +112,25 @@ PODS = [
         reason=Reason.SCATTERING,
     ),
     Row(
-        "a Job that waits for a deleted shard stays while one of its pods works",
+        "a Job is kept while one of its pods works, although another waits for a deleted shard",
         world(planned(0), jobs=(waits_for_gone,), pods=(pod(WORK_0, 0), pod(WORK_0, 1, started=False))),
         [],
         reason=Reason.SCATTERING,
     ),
     Row(
-        "a Job of no use is followed by another attempt, as if there had been none",
+        "a Job that waited for a deleted shard is followed at once by another attempt, without a strike",
         world(planned(0), assignments=(assignment(0, 1, [0, 1], [2, 3]),), jobs=(waits_for_gone,)),
         [*scatter(assignment(0, 2, [0, 2], [1, 3]), planned(0)), drop(WORK_0)],
     ),
     Row(
-        "a pod without its Secret is waited for",
+        "a run waits for the missing Secret of a pod",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, **stuck(Reason.MISSING_SECRET, 'secret "key" not found')),)),
         [],
         reason=Reason.MISSING_SECRET,
         says=['secret "key" not found'],
     ),
     Row(
-        "a pod without its Secret fails the run after the deadline",
+        "a missing Secret of a pod fails the run after the deadline",
         world(
             compilation=waited(Reason.MISSING_SECRET, 61),
             jobs=(PLAN_0,),
@@ -142,7 +142,7 @@ PODS = [
         wake_up=0,
     ),
     Row(
-        "a pod that no node takes is waited for longer",
+        "a run waits longer for a pod that no node takes",
         world(
             compilation=waited(Reason.UNSCHEDULABLE, 600),
             jobs=(PLAN_0,),
@@ -152,7 +152,7 @@ PODS = [
         reason=Reason.UNSCHEDULABLE,
     ),
     Row(
-        "pods that cannot start are no trouble while others of the Job run",
+        "the status does not show pods that cannot start while other pods of the Job run",
         world(
             planned(0),
             assignments=(assignment(0, 1, [0, 1], [2, 3]),),
@@ -163,21 +163,21 @@ PODS = [
         reason=Reason.SCATTERING,
     ),
     Row(
-        "a pod that starts for too long says where to look",
+        "the status says where to look if a pod does not start for long",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, started=False, created_at=ago(121)),)),
         [],
         reason=Reason.POD_CANNOT_START,
         says=["since 2026-11-21T11:57:59Z", "kubectl describe pod"],
     ),
     Row(
-        "a Job whose pods are rejected says why",
+        "the status says why pods of a Job are rejected",
         world(jobs=(PLAN_0,), rejections={PLAN_0.uid: "exceeded quota: pods=0"}),
         [],
         reason=Reason.PODS_REJECTED,
         says=["exceeded quota: pods=0"],
     ),
     Row(
-        "bad input ends the run in the pod's words",
+        "bad input fails the run with the pod's message",
         world(
             jobs=(PLAN_0,),
             pods=(pod(PLAN_0, exit_code=64, commit=said("DataInvalid", "line 3 is not JSON")),),
@@ -188,7 +188,7 @@ PODS = [
         ["line 3 is not JSON"],
     ),
     Row(
-        "what else runs comes to its end first, and the pod that tells why stays",
+        "before the run fails, its other pods end, and the pod with the reason is kept",
         world(
             jobs=(PLAN_0, other := job(PLAN, 0, 2)),
             pods=(pod(PLAN_0, exit_code=64, commit=said("DataInvalid", "line 3 is not JSON")), pod(other)),
@@ -198,7 +198,7 @@ PODS = [
         says=["line 3 is not JSON"],
     ),
     Row(
-        "a pod that says why the run fails is not let go when what it printed is kept",
+        "a pod that says why the run fails is not released when its results are written",
         world(
             jobs=(PLAN_0,),
             pods=(proof := replace(pod(PLAN_0, exit_code=64), held=True),),
@@ -208,7 +208,7 @@ PODS = [
         state=None,
     ),
     Row(
-        "where sources were edited, the new state may be the right one: another run is advised, which is paid for once",
+        "if sources have changed, the message says how to begin a new run",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=67, commit=said("SourceChanged", "the data changed.")),)),
         [],
         State.FAILED,
@@ -216,7 +216,7 @@ PODS = [
         ["the data changed. A change of the spec, or this, begins a new run", f'{RERUN_AT}="$(date -Is)"'],
     ),
     Row(
-        "a terminal exit without a word is named by its code",
+        "a terminal exit code without a message determines the reason",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=int(ExitCode.DRIFT)),)),
         [],
         State.FAILED,

@@ -50,7 +50,7 @@ from swarm_wire.spending import Usage
 
 ROUNDS = [
     Row(
-        "results are written before anything else, and only then their pods are released",
+        "results are written first, and then their pods are released",
         world(
             planned(0),
             jobs=(WORK_0,),
@@ -69,40 +69,40 @@ ROUNDS = [
         wake_up=0,
     ),
     Row(
-        "a planned round is scattered, and its plan's Job goes",
+        "workers of a planned round are started, and the plan's Job is deleted",
         world(planned(0), jobs=(PLAN_0,)),
         [*scatter(DEALT, planned(0)), drop(PLAN_0)],
         reason=Reason.SCATTERING,
         says=["0 of 4 cells"],
     ),
     Row(
-        "a round of which fewer cells failed than a task bears goes on",
+        "a round goes on if fewer cells have failed than its task tolerates",
         world(planned(0, task(0, max_errors=2)), results(0, 0, 1, failed=(1,)), jobs=(WORK_0,), pods=(pod(WORK_0),)),
         [],
         reason=Reason.SCATTERING,
         says=["2 of 4 cells have results."],
     ),
     Row(
-        "a round of which a task has failed is over: its pods end before the next plan could ask for the same",
+        "if a task of a round has failed, the round's pods end before the next plan",
         world(planned(0, task(0, max_errors=2)), results(0, 0, 1, failed=(0, 1)), jobs=(WORK_0,), pods=(pod(WORK_0),)),
         [drop(WORK_0)],
         reason=Reason.PLANNING,
     ),
     Row(
-        "when the pods of a failed task have ended, the next plan goes on from what failed",
+        "when the pods of a failed task have ended, the next plan starts",
         world(planned(0, task(0, max_errors=2)), results(0, 0, 1, failed=(0, 1))),
         [begin_plan(1, 1, planned(0, task(0, max_errors=2)), results(0, 0, 1, failed=(0, 1)))],
         reason=Reason.PLANNING,
     ),
     Row(
-        "a round that guesses says so",
+        "the status says how many tasks of a round are guesses",
         world(planned(0, guess=True)),
         scatter(DEALT, planned(0, guess=True)),
         reason=Reason.SCATTERING,
         says=["0 of 4 cells have results; 1 of 1 tasks are guesses."],
     ),
     Row(
-        "LM calls are no results, whatever their keys",
+        "LM calls do not count as results even if their keys are those of cells",
         world(planned(0), shard(ObjectKind.RESULTS, 0, calls={cell(0, item): Usage(calls=1) for item in range(4)})),
         [
             *scatter(
@@ -115,31 +115,31 @@ ROUNDS = [
         says=["0 of 4 cells have results."],
     ),
     Row(
-        "an assignment without its Job is taken up again after a crash",
+        "if the operator died after it wrote an assignment, the Job is created later",
         world(planned(0), assignments=(assignment(0, 1, [0, 1, 2, 3]),)),
         [begin_work(assignment(0, 1, [0, 1, 2, 3]), planned(0), seconds=6000)],
         reason=Reason.SCATTERING,
     ),
     Row(
-        "a deleted Job whose pods brought something is another attempt",
+        "a deleted Job whose pods had results is followed by another attempt",
         world(planned(0), results(0, 0), assignments=(assignment(0, 1, [0, 1, 2, 3]),)),
         scatter(assignment(0, 2, [1, 3], [2]), planned(0), results(0, 0)),
         reason=Reason.RETRYING,
     ),
     Row(
-        "a complete round is planned on, whatever its Job says",
+        "after a complete round the next plan starts, whatever the state of the Job",
         world(planned(0), results(0, 0, 1, 2, 3), jobs=(WORK_0,)),
         [begin_plan(1, 1, planned(0), results(0, 0, 1, 2, 3)), drop(WORK_0)],
         reason=Reason.PLANNING,
         says=["round 1"],
     ),
     Row(
-        "a Job stays while a pod of it is unread",
+        "a Job is kept while the operator has not read one of its pods",
         world(planned(0), results(0, 0, 1, 2, 3), jobs=(WORK_0,), pods=(pod(WORK_0, exit_code=0, held=True),)),
         [begin_plan(1, 1, planned(0), results(0, 0, 1, 2, 3))],
     ),
     Row(
-        "tasks of rounds before the last planned one go",
+        "tasks of rounds before the last planned round are deleted",
         world(
             planned(0),
             results(0, 0, 1, 2, 3),
@@ -151,21 +151,21 @@ ROUNDS = [
         [DropMap("t", "t")],
     ),
     Row(
-        "a round whose tasks were lost is planned anew",
+        "a round whose tasks were lost is followed by another plan",
         world(planned(0)[1:]),
         [begin_plan(1, 1, planned(0)[1:])],
         reason=Reason.PLANNING,
         says=["round 1"],
     ),
     Row(
-        "two rounds without tasks and without a result are a damaged journal",
+        "after two rounds without tasks and results the run fails with a damaged journal",
         world(planned(0)[1:], planned(1)[1:]),
         [],
         State.FAILED,
         Reason.JOURNAL_DAMAGED,
     ),
     Row(
-        "a gap in the plans is a damaged journal",
+        "if the plan of a round is missing, the run fails with a damaged journal",
         world(planned(0), planned(2)),
         [],
         State.FAILED,
@@ -173,7 +173,7 @@ ROUNDS = [
         ["[0, 2]"],
     ),
     Row(
-        "a plan that asks for what was there is no progress",
+        "a plan that requests only known results fails the run",
         world(planned(0), results(0, 0, 1, 2, 3), planned(1, asked=task(0))),
         [],
         State.FAILED,
@@ -184,7 +184,7 @@ ROUNDS = [
 
 ATTEMPTS = [
     Row(
-        "what failed pods left is tried again",
+        "cells that failed pods left are tried again",
         world(
             planned(0),
             results(0, 0, 1),
@@ -197,7 +197,7 @@ ATTEMPTS = [
         says=["2 cells have no result", "OOMKilled"],
     ),
     Row(
-        "another attempt waits for a delay, where it was the pods' own fault",
+        "another attempt starts after a delay if pods failed on their own",
         world(
             planned(0),
             assignments=(assignment(0, 1, [0, 1, 2, 3]),),
@@ -209,7 +209,7 @@ ATTEMPTS = [
         wake_up=6,
     ),
     Row(
-        "another attempt follows at once, where it was not the pods' fault",
+        "another attempt starts at once if Kubernetes disrupted the pods",
         world(
             planned(0),
             assignments=(assignment(0, 1, [0, 1, 2, 3]),),
@@ -220,7 +220,7 @@ ATTEMPTS = [
         reason=Reason.RETRYING,
     ),
     Row(
-        "another attempt follows at once, and without a strike, where the output was full",
+        "another attempt starts at once and without a strike if a pod's output was full",
         world(
             planned(0),
             results(0, 0, 1),
@@ -233,7 +233,7 @@ ATTEMPTS = [
         says=["OutputFull: another."],
     ),
     Row(
-        "a plan whose output was full goes on at once, however often",
+        "a plan whose output was full is repeated at once, however often",
         world(
             jobs=tuple(job(PLAN, 0, attempt) for attempt in (1, 2, 3)),
             pods=tuple(pod(job(PLAN, 0, attempt), exit_code=75, finished_at=ago(0)) for attempt in (1, 2, 3)),
@@ -242,7 +242,7 @@ ATTEMPTS = [
         reason=Reason.RETRYING,
     ),
     Row(
-        "three failures of its own are enough for a cell",
+        "a cell fails the run after three failures of its pods",
         world(
             planned(0),
             results(0, 1, 2, 3),
@@ -256,7 +256,7 @@ ATTEMPTS = [
         ["1 cells of round 0", "after 3 attempts", "no answer"],
     ),
     Row(
-        "disruptions may repeat a cell more often",
+        "after disruptions, a cell is repeated more than three times",
         world(
             planned(0),
             assignments=(assignment(0, 5, [0, 1, 2, 3], strikes={cell(0, 0): 2}),),
@@ -266,7 +266,7 @@ ATTEMPTS = [
         [*scatter(assignment(0, 6, [0], [1], [2], [3], strikes={cell(0, 0): 2}), planned(0))],
     ),
     Row(
-        "disruptions do not repeat a cell for ever",
+        "after thirteen disrupted attempts without a result the run fails",
         world(
             planned(0),
             assignments=tuple(assignment(0, attempt, [0, 1, 2, 3]) for attempt in range(1, 14)),
@@ -278,7 +278,7 @@ ATTEMPTS = [
         Reason.ATTEMPTS_EXHAUSTED,
     ),
     Row(
-        "an attempt that brought something does not count",
+        "an attempt with results does not count",
         world(
             planned(0),
             results(0, 0),
@@ -289,7 +289,7 @@ ATTEMPTS = [
         scatter(assignment(0, 14, [1, 3], [2]), planned(0), results(0, 0)),
     ),
     Row(
-        "an attempt is not over before each of its pods was there",
+        "an attempt is not over before each of its pods has existed",
         world(
             planned(0),
             assignments=(assignment(0, 1, [0, 1], [2, 3]),),
@@ -300,7 +300,7 @@ ATTEMPTS = [
         reason=Reason.SCATTERING,
     ),
     Row(
-        "a pod on a lost node is given up and released",
+        "a pod on a lost node is given up and released after its grace period",
         world(
             planned(0),
             assignments=(assignment(0, 1, [0, 1], [2, 3]),),
@@ -314,7 +314,7 @@ ATTEMPTS = [
         reason=Reason.RETRYING,
     ),
     Row(
-        "pods of a deleted Job may still bring something",
+        "the operator waits for pods of a deleted Job, which may still have results",
         world(
             planned(0),
             results(0, 0),
@@ -325,13 +325,13 @@ ATTEMPTS = [
         reason=Reason.SCATTERING,
     ),
     Row(
-        "a plan that died is planned again",
+        "a plan that died is repeated",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=FAILED),)),
         [begin_plan(0, 2, environment={"SWARM_SMALL_WAVE": "0"})],
         reason=Reason.RETRYING,
     ),
     Row(
-        "a plan that died just now is planned again after a delay, which doubles",
+        "a plan that has just died is repeated after a delay that doubles each time",
         world(
             jobs=(PLAN_0, second := job(PLAN, 0, 2)),
             pods=(
@@ -344,13 +344,13 @@ ATTEMPTS = [
         wake_up=16,
     ),
     Row(
-        "a plan that ended well without a readable end is planned again",
+        "a plan that ended well but whose end cannot be read is repeated",
         world(jobs=(PLAN_0,), pods=(pod(PLAN_0, exit_code=0),)),
         [begin_plan(0, 2, environment={"SWARM_SMALL_WAVE": "0"})],
         reason=Reason.RETRYING,
     ),
     Row(
-        "a plan that hangs until its deadline has died, whatever it says then",
+        "a plan that reaches its deadline counts as dead, whatever its exit code",
         world(
             jobs=tuple(job(PLAN, 0, n) for n in (1, 2, 3)),
             pods=tuple(
@@ -364,7 +364,7 @@ ATTEMPTS = [
         ["DeadlineExceeded: too long"],
     ),
     Row(
-        "a plan dies three times at most",
+        "a run fails when its plan has died three times",
         world(
             jobs=tuple(job(PLAN, 0, n) for n in (1, 2, 3)),
             pods=tuple(pod(job(PLAN, 0, n), exit_code=FAILED, commit=said("ProviderFailed", "401")) for n in (1, 2, 3)),

@@ -71,33 +71,33 @@ class Row:
 
 
 RUNS = [
-    Row("a run is that of its Compilation", listed(compilation()), True),
-    Row("a run whose request cannot be read is not opened", listed(compilation(), requests={}), True, is_open=False),
+    Row("a pass handles the run of the Compilation", listed(compilation()), True),
+    Row("a run whose request cannot be read has not begun", listed(compilation(), requests={}), True, is_open=False),
     Row(
-        "a run goes on where the new spec asks for nothing new",
+        "a run goes on if the new spec begins no new run",
         listed(compilation(spec(suspend=True), status=BEFORE, generation=2)),
         True,
     ),
     Row(
-        "another metric is another run",
+        "another metric begins a new run",
         listed(compilation(OTHER_METRIC, status=BEFORE, generation=2)),
         False,
         is_open=False,
     ),
     Row(
-        "a run whose pods are held goes on until they have ended",
+        "an older run goes on until the operator has released its pods",
         listed(compilation(OTHER_METRIC, status=BEFORE, generation=2), pods=(pod(PLAN_0),)),
         True,
         superseded=True,
     ),
     Row(
-        "a run whose pods were let go does not",
+        "an older run does not go on once its pods are released",
         listed(compilation(OTHER_METRIC, status=BEFORE, generation=2), pods=(pod(PLAN_0, held=False),)),
         False,
         is_open=False,
     ),
     Row(
-        "pods of other runs hold nothing up",
+        "pods of other runs do not delay the new run",
         listed(compilation(OTHER_METRIC, status=BEFORE, generation=2), pods=(pod(PLAN_0, run_id="older"),)),
         False,
         is_open=False,

@@ -98,25 +98,25 @@ TABLE = [
         scatter(assignment(0, 1, [0]), planned(0), booked(9), each=Allowance(calls=1)),
     ),
     Row(
-        "nothing is left for the cells that are missing",
+        "if no call is left for the missing cells, a last plan looks for the best program",
         world(planned(0), booked(10), compilation=limited(lmCalls=10)),
         [last_plan(1, "the run has ended by limits.lmCalls: 10", planned(0), booked(10), lmCalls=10)],
         reason=Reason.PLANNING,
         says=["limits.lmCalls: 10", "best program so far"],
     ),
     Row(
-        "tokens are counted likewise",
+        "if no token is left for the missing cells, a last plan looks for the best program",
         world(planned(0), booked(1, 500), compilation=limited(totalTokens=500)),
         [last_plan(1, "the run has ended by limits.totalTokens: 500", planned(0), booked(1, 500), totalTokens=500)],
         says=["limits.totalTokens: 500"],
     ),
     Row(
-        "a plan that may need no call is begun",
+        "a plan that may need no call starts although no call is left",
         world(planned(0), results(0, 0, 1, 2, 3), booked(10), compilation=limited(lmCalls=10)),
         [begin_plan(1, 1, planned(0), results(0, 0, 1, 2, 3), booked(10), allowance=Allowance(calls=0))],
     ),
     Row(
-        "a plan that needed one ends the run",
+        "a plan that was refused a call ends the run",
         world(
             planned(0),
             results(0, 0, 1, 2, 3),
@@ -138,7 +138,7 @@ TABLE = [
         says=["7 of limits.lmCalls: 10"],
     ),
     Row(
-        "one pod that had all that was left ends the run",
+        "a pod that was refused a call although it had the whole rest ends the run",
         world(
             planned(0),
             booked(7),
@@ -159,7 +159,7 @@ TABLE = [
         says=["another LM call might pass the limits", "7 of limits.lmCalls: 10"],
     ),
     Row(
-        "with a higher limit one pod that had all that was left is given more",
+        "with a higher limit, the cells of a pod that was refused a call get more calls",
         world(
             planned(0),
             booked(7),
@@ -172,7 +172,7 @@ TABLE = [
         reason=Reason.SCATTERING,
     ),
     Row(
-        "several pods' last shares are put together",
+        "if two pods were refused calls, one pod gets the rest of both",
         world(
             planned(0),
             booked(4),
@@ -185,7 +185,7 @@ TABLE = [
         reason=Reason.SCATTERING,
     ),
     Row(
-        "what many pods have left over goes to a quarter as many",
+        "if four pods were refused calls, one pod gets the rest of all",
         world(
             planned(0),
             booked(4),
@@ -198,20 +198,20 @@ TABLE = [
         reason=Reason.SCATTERING,
     ),
     Row(
-        "when the time is over, pods are ended",
+        "at the limit of time, Jobs are deleted, which ends their pods",
         world(planned(0), compilation=LATE, jobs=(job(WORK, 0),), pods=(pod(job(WORK, 0)),)),
         [drop(WORK_0)],
         says=["limits.wallClock: 60", "its pods are ending"],
     ),
     Row(
-        "pods whose Jobs are gone are waited for",
+        "at the limit of time, the operator waits for pods of deleted Jobs",
         world(planned(0), compilation=LATE, pods=(pod(job(WORK, 0), deleted_at=ago(-20)),)),
         [],
         reason=Reason.PLANNING,
         says=["its pods are ending"],
     ),
     Row(
-        "a plan is given what is left when all accounts are closed",
+        "before the next plan gets the rest of a limit, all pods of the round end",
         world(
             planned(0),
             results(0, 0, 1, 2, 3),
@@ -223,7 +223,7 @@ TABLE = [
         reason=Reason.PLANNING,
     ),
     Row(
-        "while a run goes on that a limit had ended, it can be suspended",
+        "a run can be suspended while its limit is raised",
         world(
             planned(0),
             booked(10),
@@ -235,7 +235,7 @@ TABLE = [
         reason=Reason.SUSPENDED,
     ),
     Row(
-        "a run that a limit had ended can be suspended when it has planned on",
+        "a continued run can be suspended",
         world(
             planned(0),
             booked(10),
@@ -248,30 +248,30 @@ TABLE = [
         reason=Reason.SUSPENDED,
     ),
     Row(
-        "when the time is over and no pod runs, a last plan looks for the best program",
+        "at the limit of time without running pods, a last plan looks for the best program",
         world(planned(0), compilation=LATE),
         [last_plan(1, "the run has ended by limits.wallClock: 60", planned(0), wallClock=60)],
     ),
     Row(
-        "before the time is over, a run goes on",
+        "before the limit of time, a run goes on",
         world(planned(0), compilation=limited(began(59), wallClock=60)),
         scatter(DEALT, planned(0)),
     ),
     Row(
-        "a suspended Job is looked at again when the time is over",
+        "the next pass over a suspended Job is at the limit of time",
         world(compilation=limited(began(20), wallClock=60), jobs=(job(PLAN, 0, suspended=True),)),
         [],
         reason=Reason.QUEUED,
         wake_up=40,
     ),
     Row(
-        "a plan for the best program is waited for, whatever the limits are now",
+        "the operator waits for a plan for the best program even if limits were raised",
         world(planned(0), booked(10), compilation=limited(lmCalls=20), jobs=(PARTIAL_JOB,), pods=(pod(PARTIAL_JOB),)),
         [],
         reason=Reason.PLANNING,
     ),
     Row(
-        "a plan for the best program that fails is tried again, but not for ever",
+        "a run fails when its plan for the best program has failed three times",
         world(
             planned(0),
             booked(10),
@@ -285,20 +285,20 @@ TABLE = [
         says=["limits.lmCalls: 10"],
     ),
     Row(
-        "a plan for the best program that is disrupted is tried again",
+        "a disrupted plan for the best program is repeated",
         world(planned(0), booked(10), compilation=limited(lmCalls=10), **disrupted(12)),
         [last_plan(13, "the run has ended by limits.lmCalls: 10", planned(0), booked(10), lmCalls=10)],
         reason=Reason.PLANNING,
     ),
     Row(
-        "a plan for the best program that is disrupted again and again is given up",
+        "a run fails when its plan for the best program was disrupted thirteen times",
         world(planned(0), booked(10), compilation=limited(lmCalls=10), **disrupted(13)),
         [],
         State.FAILED,
         Reason.ATTEMPTS_EXHAUSTED,
     ),
     Row(
-        "the best program is not published where the spec does not ask for it",
+        "the best program is not published without limits.publishPartial",
         world(planned(0), booked(10), partial({"lmCalls": 10}), compilation=limited(lmCalls=10)),
         [],
         State.FAILED,
@@ -314,13 +314,13 @@ TABLE = [
         says=["No candidate was complete by then"],
     ),
     Row(
-        "the best program is published where the spec asks for it",
+        "the best program is published with limits.publishPartial",
         world(planned(0), booked(10), partial({"lmCalls": 10}), compilation=limited(lmCalls=10, publishPartial=True)),
         [publish(ARTIFACT, CLAIMED)],
         reason=Reason.PUBLISHING,
     ),
     Row(
-        "a best program that is published is called partial",
+        "a published best program is called partial",
         world(
             planned(0),
             booked(10),
@@ -334,7 +334,7 @@ TABLE = [
         says=["limits.lmCalls: 10", "not the optimizer's winner"],
     ),
     Row(
-        "a winner that is the same program is published anew: its report is another",
+        "a winner replaces a partial artifact even with the same program, since its report differs",
         world(planned(0), booked(10), partial({"lmCalls": 10}), compiled(2), artifact=published(partial="a limit")),
         [publish(ARTIFACT, published(partial="a limit"))],
         reason=Reason.PUBLISHING,
@@ -346,7 +346,7 @@ TABLE = [
         state=None,
     ),
     Row(
-        "with a higher limit a run that a limit has ended goes on, with the tasks that are left first",
+        "with a higher limit, an ended run goes on with a plan that gets the remaining tasks",
         world(planned(0), booked(10), partial({"lmCalls": 10}), compilation=limited(FAILED_BY_LIMIT, lmCalls=20)),
         [
             begin_plan(
@@ -356,7 +356,7 @@ TABLE = [
         reason=Reason.PLANNING,
     ),
     Row(
-        "when its best program is wanted after all, that is published",
+        "limits.publishPartial publishes the best program of a run that has already ended",
         world(
             planned(0),
             booked(10),
@@ -367,7 +367,7 @@ TABLE = [
         reason=Reason.PUBLISHING,
     ),
     Row(
-        "a run that failed for another reason does not go on with a higher limit",
+        "a higher limit does not continue a run that failed for another reason",
         world(
             planned(0),
             booked(10),
