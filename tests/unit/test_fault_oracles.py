@@ -111,9 +111,13 @@ def costs(log: list[dict[str, Any]], *, lost: int, repeated: int = A_POD) -> Non
 @pytest.mark.parametrize(
     ("again", "lost"),
     [
-        pytest.param([], 0, id="nothing"),
-        pytest.param([entry("call 49", 61)], A_POD, id="what was in flight"),
-        pytest.param([entry(f"call {number}", 61) for number in range(48, 52)], A_POD, id="a cell for each thread"),
+        pytest.param([], 0, id="no call is repeated"),
+        pytest.param([entry("call 49", 61)], A_POD, id="a call in flight is repeated"),
+        pytest.param(
+            [entry(f"call {number}", 61) for number in range(48, 52)],
+            A_POD,
+            id="the calls of a cell in each thread are repeated",
+        ),
     ],
 )
 def test_a_bill_that_repeats_only_calls_in_flight_passes(again: list[dict[str, Any]], lost: int) -> None:
@@ -123,11 +127,15 @@ def test_a_bill_that_repeats_only_calls_in_flight_passes(again: list[dict[str, A
 @pytest.mark.parametrize(
     ("again", "lost", "repeated"),
     [
-        pytest.param([entry("call 49", 61)], 0, A_POD, id="one call, where none is to be lost"),
-        pytest.param([entry(f"call {n}", 61) for n in range(30, 50)], A_POD, A_POD, id="all that a pod had paid for"),
-        pytest.param([entry("call 3", 61)], A_POD, A_POD, id="a single call that was read long ago"),
-        pytest.param([entry("call 49", 61), entry("call 50", 61)], A_POD, 1, id="more than the status owns up to"),
-        pytest.param([entry(f"other {n}", 61) for n in range(5)], A_POD, A_POD, id="calls that nobody needs"),
+        pytest.param([entry("call 49", 61)], 0, A_POD, id="a call is repeated although none may be lost"),
+        pytest.param(
+            [entry(f"call {n}", 61) for n in range(30, 50)], A_POD, A_POD, id="all calls of a pod are repeated"
+        ),
+        pytest.param([entry("call 3", 61)], A_POD, A_POD, id="a call that was read long ago is repeated"),
+        pytest.param(
+            [entry("call 49", 61), entry("call 50", 61)], A_POD, 1, id="more calls are repeated than the status says"
+        ),
+        pytest.param([entry(f"other {n}", 61) for n in range(5)], A_POD, A_POD, id="unnecessary calls are made"),
     ],
 )
 def test_a_bill_that_repeats_other_calls_is_detected(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
@@ -159,7 +167,7 @@ LOOK, WRITE = ("list", "dspycompilations"), ("patch", "dspycompilations/status")
     ("seen", "looks"),
     [
         ([WRITE, LOOK, LOOK, LOOK], 3),
-        pytest.param([LOOK, WRITE, LOOK, WRITE, LOOK, WRITE], 0, id="one write for each look is no rest"),
+        pytest.param([LOOK, WRITE, LOOK, WRITE, LOOK, WRITE], 0, id="each pass writes"),
         ([LOOK, LOOK, WRITE, LOOK], 1),
     ],
 )

@@ -147,7 +147,7 @@ def test_many_threads_together_keep_to_the_rate(pod: Pod, address: str) -> None:
         lambda line: line.sendall(b'{"tokens": -1}\n'),
         lambda line: line.sendall(b"x" * 100_000),
     ],
-    ids=["it goes away", "it says something else", "it lies", "it says too much"],
+    ids=["it disconnects", "it sends no JSON", "it sends an impossible number", "it sends too many bytes"],
 )
 @pytest.mark.parametrize("has_turn", [True, False])
 def test_a_client_that_disconnects_or_sends_nonsense_is_forgotten(

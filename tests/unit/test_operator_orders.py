@@ -81,10 +81,10 @@ def test_no_more_pods_run_at_once_than_the_spec_says() -> None:
 @pytest.mark.parametrize(
     ("slices", "weight", "threads", "cell_seconds", "turns"),
     [
-        pytest.param([[0]], 1, 4, 10, 2, id="a cell, and one more turn"),
-        pytest.param([[0, 1, 2, 3, 4]], 1, 2, 10, 4, id="as many as its threads have, one after another"),
+        pytest.param([[0]], 1, 4, 10, 2, id="one cell and one more turn"),
+        pytest.param([[0, 1, 2, 3, 4]], 1, 2, 10, 4, id="the cells of a thread run one after the other"),
         pytest.param([[0], [1, 2, 3]], 1, 1, 10, 4, id="the largest slice counts"),
-        pytest.param([[0, 1]], 7, 2, 10, 14, id="a bootstrap is many"),
+        pytest.param([[0, 1]], 7, 2, 10, 14, id="a bootstrap has a great weight"),
     ],
 )
 def test_the_deadline_of_a_worker_is_the_time_that_its_cells_may_take(

@@ -125,7 +125,7 @@ def test_a_pod_ends_with_its_container_before_its_phase_says_so() -> None:
         (a_pod("Failed", ended(143), conditions=[{"type": "DisruptionTarget", "status": "True"}]), False),
         (a_pod("Running", {"running": {"x": 1}}), False),
     ],
-    ids=["failed", "out of memory", "ended well", "interrupted", "deleted", "disrupted", "running"],
+    ids=["failed", "out of memory", "succeeded", "interrupted", "deleted", "disrupted", "running"],
 )
 def test_a_pod_ended_on_its_own_unless_something_interrupted_it(found: Any, own: bool) -> None:
     pod = objects.pod(found)

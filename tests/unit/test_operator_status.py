@@ -120,7 +120,7 @@ NOT_ASKED = Usage()
         ([PRICED, UNPRICED], None),
         ([Usage(calls=1, micro_usd=0)], 0),
     ],
-    ids=["nothing yet", "no call", "one", "two, and a cell that asks nothing", "one has no price", "free"],
+    ids=["nothing yet", "no call", "one", "two calls, and a cell without a call", "one call has no price", "free"],
 )
 @pytest.mark.parametrize(
     ("state", "reason"),

@@ -27,23 +27,23 @@ BARE_DEBIAN = Facts(root=True, apt=True, go=True)
 @pytest.mark.parametrize(
     ("facts", "way"),
     [
-        pytest.param(DOCKER, Way.KIND, id="Docker and its registry: plain kind"),
-        pytest.param(BARE_DEBIAN, Way.SOURCE, id="no engine, but root, apt and Go: everything from source"),
+        pytest.param(DOCKER, Way.KIND, id="a machine with Docker and the node image uses kind"),
+        pytest.param(BARE_DEBIAN, Way.SOURCE, id="a machine with root, apt and Go builds everything"),
         pytest.param(
             Facts(docker=True, root=True, apt=True, go=True),
             Way.SOURCE,
-            id="Docker without a registry: an engine of our own beside it",
+            id="a machine with Docker but without the node image uses our own engine",
         ),
         pytest.param(
             Facts(docker=True, node_image=True, root=True, apt=True, go=True),
             Way.KIND,
-            id="everything there: what the user has comes first",
+            id="a machine with everything uses the user's Docker",
         ),
-        pytest.param(Facts(context="staging"), Way.CONTEXT, id="a context asked for needs nothing else"),
+        pytest.param(Facts(context="staging"), Way.CONTEXT, id="a context needs nothing else"),
         pytest.param(
             Facts(context="staging", docker=True, node_image=True),
             Way.CONTEXT,
-            id="a context asked for wins over Docker",
+            id="a context comes before Docker",
         ),
     ],
 )
@@ -75,8 +75,8 @@ def test_the_announcement_names_installations_and_alternatives(facts: Facts, mis
 @pytest.mark.parametrize(
     ("facts", "advice"),
     [
-        pytest.param(Facts(), "install Docker and start it", id="nothing at all"),
-        pytest.param(Facts(), "DSPY_SWARM_CONTEXT", id="another cluster is always an answer"),
+        pytest.param(Facts(), "install Docker and start it", id="the machine has nothing"),
+        pytest.param(Facts(), "DSPY_SWARM_CONTEXT", id="another cluster is always advised"),
         pytest.param(Facts(root=True, apt=True), "missing for that: Go", id="only Go is missing"),
         pytest.param(Facts(apt=True, go=True), "missing for that: run as root", id="only root is missing"),
         pytest.param(Facts(root=True, go=True), "missing for that: a Debian-like system", id="not Debian"),
@@ -174,10 +174,10 @@ def test_an_engine_leaves_no_firewall_rule_behind_and_takes_no_other() -> None:
         pytest.param(
             "Node nodistro http://other/\nDebian bookworm-security http://sec/\nDebian trixie http://mirror/",
             ["http://mirror"],
-            id="neither a foreign archive nor the security one",
+            id="neither a foreign archive nor the security archive",
         ),
         pytest.param("Ubuntu noble http://ubuntu/", [], id="not a Debian machine"),
-        pytest.param("", [], id="apt knows nothing"),
+        pytest.param("", [], id="apt names no archive"),
     ],
 )
 def test_images_are_built_from_the_debian_mirror_of_the_machine(targets: str, mirror: list[str]) -> None:

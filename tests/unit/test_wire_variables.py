@@ -68,8 +68,8 @@ A, B, C = (variable_prefix(number) for number in range(3))
         ({f"{C}K": "3"}, {"K": Value("3", True)}),
         ({f"{C}UNKNOWN": "3"}, {}),
     ],
-    ids=["nothing", "not ours", "a Secret's", "a ConfigMap's", "the later source wins", "env wins", "of a Secret",
-         "only those that env names"],
+    ids=["no variable", "an unrelated variable", "a variable of a Secret", "a variable of a ConfigMap",
+         "the later source counts", "env counts", "env with a Secret", "a variable that env does not name"],
 )  # fmt: skip
 def test_variables_are_expanded_as_by_kubernetes(given: dict[str, str], found: dict[str, Value]) -> None:
     sources = [{"secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}]

@@ -273,7 +273,9 @@ class Plain(dspy.BaseLM):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
-    "client", [lambda it: it.lm(cache=False), lambda it: Plain(it.name)], ids=["told not to", "of the user's own"]
+    "client",
+    [lambda it: it.lm(cache=False), lambda it: Plain(it.name)],
+    ids=["the client's cache is off", "the client is the user's own"],
 )
 def test_uncached_calls_are_not_shared(provider: Provider, client: Callable[[Provider], Any]) -> None:
     desk = Desk()

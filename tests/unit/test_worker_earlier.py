@@ -96,7 +96,14 @@ def test_the_newest_runs_are_kept_whole_and_older_runs_keep_their_answers(earlie
         ([cell(1, of=2)], []),
         ([bound(B), Record(RecordKind.CALL, {**call(1).header, STORED: {"name": "far away"}})], ["000001-old"]),
     ],
-    ids=["of the same files", "of others", "of other packages", "no answers", "of nobody knows what", "kept elsewhere"],
+    ids=[
+        "made with the same files",
+        "made with other files",
+        "made with other packages",
+        "without answers",
+        "without a binding",
+        "with bodies elsewhere",
+    ],
 )
 def test_results_that_a_later_run_could_use_are_kept(
     earlier: EarlierRuns, tmp_path: Path, records: Iterable[Record], found: list[str]

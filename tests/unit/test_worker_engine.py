@@ -643,7 +643,9 @@ def test_a_plan_is_checked_once_and_before_its_first_cost(provider: Provider, ca
 
 
 @pytest.mark.parametrize(
-    "steps", [[Step(1)], [Step(5), Step(1)], [Step(1, guess=True)]], ids=["first", "later", "looks"]
+    "steps",
+    [[Step(1)], [Step(5), Step(1)], [Step(1, guess=True)]],
+    ids=["at its first effect", "at a later effect", "at lookahead"],
 )
 def test_a_plan_is_checked_before_it_requests_a_round(steps: list[Step]) -> None:
     streams: list[Stream] = []
@@ -761,12 +763,12 @@ def guess(desk: Desk) -> None:
         "none",
         "one",
         "four",
-        "as many as there are",
-        "as many as may be wasted",
-        "not a call more",
-        "some were wasted",
-        "no more may be",
-        "nothing at the beginning",
+        "all possible guesses",
+        "as many guesses as the run may waste",
+        "no guess beyond the calls that the run may waste",
+        "some guesses were wasted before",
+        "no further guess may be wasted",
+        "no guess before anything is paid for",
     ],
 )
 def test_guesses_are_limited_and_listed(speculation: int, journal: list[Record], guessed: int) -> None:

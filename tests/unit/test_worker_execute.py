@@ -167,10 +167,10 @@ KEY = "sk-a-very-secret-key"
         "in a text",
         "an argument",
         "bytes",
-        "with more",
-        "in its own way",
-        "in what is no text",
-        "in one that cannot travel",
+        "within a longer text",
+        "in a computed text",
+        "in a bytearray",
+        "in an exception that cannot be pickled",
         "where a text is cut",
     ],
 )
@@ -197,7 +197,7 @@ def test_a_program_catches_the_unredacted_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [f"Bearer {KEY}", {"error": ValueError(f"refused {KEY}")}], ids=["a text", "a caught one"]
+    "value", [f"Bearer {KEY}", {"error": ValueError(f"refused {KEY}")}], ids=["a text", "a caught exception"]
 )
 def test_a_value_that_holds_a_secret_is_refused_by_name(value: Any) -> None:
     with pytest.raises(BadInput, match="the student model's API key is part of another text") as refused:

@@ -312,7 +312,7 @@ def test_a_worker_that_cannot_finish_its_cells_names_the_reason(
         ([ProviderFailed("429")] * 2, True),
         ([SwarmError("out of memory")], True),
     ],
-    ids=["nothing failed", "one provider error", "as many as there are threads", "anything else"],
+    ids=["no error", "one provider error", "a provider error for each thread", "another error"],
 )
 def test_a_worker_stops_after_a_fault_or_after_a_provider_error_in_each_thread(
     failed: list[SwarmError], is_hopeless: bool
@@ -403,7 +403,9 @@ class Program(Program):
 """
 
 
-@pytest.mark.parametrize("words", ["b", "c"], ids=["made light of", "waited for"])
+@pytest.mark.parametrize(
+    "words", ["b", "c"], ids=["the program waits for the fork", "the program does not wait for the fork"]
+)
 @pytest.mark.parametrize("command", ["work", "plan"])
 def test_under_limits_a_fork_that_makes_an_lm_call_ends_the_process(
     tmp_path: Path, asked: Ended, command: str, words: str
@@ -541,7 +543,7 @@ def test_a_worker_whose_output_nobody_reads_stops_spending(tmp_path: Path, asked
         ("1", (ExitCode.INTERRUPTED, "OutputFull"), 1),
         ("100000", (ExitCode.DONE, None), 4),
     ],
-    ids=["no limit", "the first record is enough", "not reached"],
+    ids=["there is no limit", "the first record reaches the limit", "no record reaches the limit"],
 )
 def test_a_worker_with_a_full_output_leaves_the_rest_to_another(
     tmp_path: Path, asked: Ended, limit: str, said: tuple[int, str | None], results: int

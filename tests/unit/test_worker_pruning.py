@@ -151,7 +151,14 @@ def test_the_hardest_examples_come_first() -> None:
         (["xxxxxxx000", *["xxx......."] * 3, "000......."], [0, 7, 7, 7, 0]),
         (["xxxxxxx000", *["xxx......."] * 3, "xxxx0....."], [0, 7, 7, 7, 5]),
     ],
-    ids=["alone", "all as good", "until it should have lost", "the best is worse", "will have lost", "half is known"],
+    ids=[
+        "one is as good",
+        "all are as good",
+        "one is a little worse",
+        "the best is worse",
+        "one is much worse",
+        "half of one is known",
+    ],
 )
 def test_the_most_promising_evaluations_are_finished_and_others_run_until_they_likely_lose(
     evaluations: list[str], cells: list[int]
@@ -403,7 +410,7 @@ BASELINE, GOOD, WORSE, BAD = ([*EASY, *map(float, hard)] for hard in ("0000", "1
         ([GOOD] * 4, 0, [16, 64]),
         ([BAD] * 4, 0, [16, 64]),
     ],
-    ids=["first", "last", "several", "alone", "all good", "all bad"],
+    ids=["the first wins", "the last wins", "several are best", "there is only one", "all are good", "all are bad"],
 )
 def test_the_winner_is_the_same_for_fewer_cells(matrix: list[Table], winner: int, cells: list[int]) -> None:
     whole, found = ran(searching(matrix), lambda: None), ran(searching(matrix), pruning)

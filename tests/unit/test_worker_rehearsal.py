@@ -410,7 +410,7 @@ def doing(act: Any) -> Any:
         (lambda program: time.sleep(60), "it had not come to its end after "),
         (lambda program: os._exit(3), "its process ended after "),
     ],
-    ids=["a slow one", "one that ends its process"],
+    ids=["the example is slow", "the example ends its process"],
 )
 def test_an_endless_example_is_started_once_and_reported(act: Any, why: str, tmp_path: Path) -> None:
     def begun(program: Any) -> None:
@@ -599,7 +599,7 @@ def test_state_that_examples_leave_behind_is_reported_with_its_path(
         lambda program: setattr(program, "client", object()),
         lambda program: random.random(),
     ],
-    ids=["nothing", "functools.cache", "a logger", "a client that is made late", "the random generator"],
+    ids=["nothing", "functools.cache", "a logger", "a client that is made at its first use", "the random generator"],
 )
 def test_state_that_nobody_reads_is_not_reported(act: Any) -> None:
     assert rehearsed(doing(act), runs=[2]).changes == []

@@ -53,9 +53,10 @@ def values(found: Manifest) -> dict[str, str]:
         ({"envFrom": ALL[1:]}, {"B": "shell"}, "J_A=1\nB=2\nSWARM_TWIN=3", (), {"J_A": "1", "B": "shell"}),
         ({"envFrom": ALL[1:], "env": [{"name": "level", "value": "mine"}]}, {}, "", (SETTINGS,), {"level": "mine"}),
     ],
-    ids=["a value is the spec's", "the shell first", "then the file", "then the Secret", "an empty one is one",
-         "a ConfigMap's", "all of a Secret and a ConfigMap", "the shell wins there, too",
-         "the file stands for a Secret: its prefix", "the file stands for a ConfigMap", "env wins"],
+    ids=["the spec has the value", "the shell comes first", "the file comes second", "the Secret comes last",
+         "an empty value counts", "a ConfigMap has the value", "envFrom takes a whole Secret and ConfigMap",
+         "the shell comes before envFrom", "the file replaces a Secret and its prefix",
+         "the file replaces a ConfigMap", "env comes before envFrom"],
 )  # fmt: skip
 def test_variables_come_from_the_shell_or_a_file_on_a_laptop(
     tmp_path: Path,
@@ -126,8 +127,8 @@ def test_a_secret_that_is_not_text_is_reported(
         ({"envFrom": ALL[:1]}, {}, "J_A=1", (), {"J_A": "1"}),
         ({"envFrom": ALL[:1]}, {}, "", (JUDGE,), {"J_api-key": "sk-of-the-file"}),
     ],
-    ids=["a Secret that is not there", "the shell has it", "the file has it", "the Secret is there",
-         "a whole Secret", "the file stands for it", "the whole Secret is there"],
+    ids=["the Secret is missing", "the shell has the value", "the file has the value", "the Secret exists",
+         "the whole Secret is missing", "the file replaces the whole Secret", "the whole Secret exists"],
 )  # fmt: skip
 def test_an_estimate_invents_missing_secrets(
     tmp_path: Path,
@@ -249,7 +250,7 @@ def test_a_process_refuses_variables_that_it_needs_itself() -> None:
         (Value("sk-12345", False, True), True),
         (Value("true", True), False),
     ],
-    ids=["of a Secret", "of a ConfigMap", "of .env for a ConfigMap", "too short to be one"],
+    ids=["of a Secret", "of a ConfigMap", "of .env for a ConfigMap", "a value too short for a secret"],
 )
 def test_long_values_of_secrets_and_of_the_env_file_count_as_secret(value: Value, is_one: bool) -> None:
     assert secrets({"A": value}) == ({"value of A": value.text} if is_one else {})
@@ -269,8 +270,8 @@ TOOLS, MAP = [{"secretRef": {"name": "tools"}}], [{"configMapRef": {"name": "set
         ({"env": [CONFIG]}, (), set()),
         ({"envFrom": MAP, "env": [{"name": "LEVEL", "value": "no-secret"}]}, (), {"KEY"}),
     ],
-    ids=["a Secret and a ConfigMap, both absent", "the Secret later", "the ConfigMap alone", "the Secret alone",
-         "a ConfigMap that is there says its names", "a name that the spec gives a ConfigMap", "a value of the spec"],
+    ids=["Secret and ConfigMap are missing", "the Secret comes later", "the ConfigMap alone", "the Secret alone",
+         "an existing ConfigMap names its keys", "a name that the spec gives a ConfigMap", "a value of the spec"],
 )  # fmt: skip
 def test_values_of_env_are_masked_unless_the_spec_calls_them_not_secret(
     tmp_path: Path, changes: dict[str, Any], documents: tuple[Any, ...], masked: set[str]
