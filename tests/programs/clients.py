@@ -1,4 +1,4 @@
-"""Programs and metrics that hold objects that cannot be copied, as users write them."""
+"""Programs and metrics, as users write them, that hold objects that DSPy cannot copy."""
 
 import logging
 import sqlite3
@@ -12,7 +12,7 @@ import dspy
 import httpx
 
 SHARED = httpx.Client(verify=False)
-"""A client at module level."""
+"""A client in a variable of the module."""
 
 
 def look_up(text: str) -> str:
@@ -98,7 +98,7 @@ def metric_with(client: Any) -> Any:
 
 
 class Judge:
-    """A metric that holds a client."""
+    """A metric that has a client as an attribute."""
 
     def __init__(self) -> None:
         self.http = httpx.Client(verify=False)

@@ -1,4 +1,4 @@
-"""A program for each class of DSPy that a program may hold, and its result without a model."""
+"""For each class of DSPy that a program may hold, a program that has a result without a model."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Programs and metrics that hold objects that a worker cannot get by value.
+"""Programs and metrics that hold objects which a payload cannot contain by value.
 
-A separate module, because it makes every process import numpy and httpx.
+They are in their own module, because it makes every process import numpy and httpx.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Programs, metrics and an optimizer that the replay tests compile. Plan and worker processes import them by name."""
+"""Programs that the replay tests compile, with metrics and an optimizer. Plans and workers import them by name."""
 
 import asyncio
 import functools
@@ -79,7 +79,7 @@ POISON = "You've billed me for express delivery al"
 
 
 class Poisoned(One):
-    """Fails on one ticket; how, the environment says."""
+    """Fails on one ticket, in the way that the environment variable POISON names."""
 
     def forward(self, ticket: str) -> Any:
         found = super().forward(ticket)
@@ -236,7 +236,7 @@ class Failing(One):
 
 
 class Slipping(One):
-    """A bug that a third of the inputs run into."""
+    """Fails by a bug on a third of the tickets."""
 
     def forward(self, ticket: str) -> Any:
         found = self.classify(ticket=ticket)
@@ -250,7 +250,7 @@ def slips(ticket: str) -> bool:
 
 
 class Shy(One):
-    """Its answers cannot be read until it has a demonstration."""
+    """Fails as if DSPy could not read its answers, until it has a demonstration."""
 
     def forward(self, ticket: str) -> Any:
         predict = self.classify.predictors()[0]
@@ -340,7 +340,7 @@ def exact(example: Any, prediction: Any, trace: Any = None) -> bool:
 
 
 def partial(example: Any, prediction: Any, trace: Any = None) -> float:
-    """Some credit for a near miss: scores that are not whole."""
+    """Gives half a point for a category with the right first letter, so scores are not whole."""
     if example.category == prediction.category:
         return 1.0
     return 0.5 if str(prediction.category)[:1] == example.category[:1] else 0.0
@@ -354,32 +354,32 @@ DEPARTMENTS = (
 
 
 def department(example: Any, prediction: Any, trace: Any = None) -> bool:
-    """Whether the ticket reaches the right department: easier than the right team."""
+    """Returns whether the ticket reaches the right department, which is easier than the right team."""
     return any(example.category in teams and prediction.category in teams for teams in DEPARTMENTS)
 
 
 def calibrated(example: Any, prediction: Any, trace: Any = None) -> float:
-    """How far a classifier's confidence is from the truth; a demonstration must be right."""
+    """Scores how near a classifier's confidence is to the truth. A demonstration must be right."""
     right = float(example.category == prediction.category)
     return right if trace is not None else 1 - abs(right - float(prediction.confidence))
 
 
 def graded(example: Any, prediction: Any, trace: Any = None) -> float:
-    """An agent's work: the category, evidence that is in the ticket, and few steps."""
+    """Scores an agent by its category, by evidence that is in the ticket, and by few steps."""
     found = [word for word in prediction.evidence if word.lower() in example.ticket.lower()]
     evidence = len(found) / max(1, len(prediction.evidence))
     return 0.7 * float(example.category == prediction.category) + 0.2 * evidence + 0.1 * float(prediction.steps <= 8)
 
 
 def feedback(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
-    """A score with what was wrong, for optimizers that reflect."""
+    """Returns a score and says what was wrong, for optimizers that reflect."""
     right = gold.category == pred.category
     said = "Right." if right else f"The right category is {gold.category}."
     return dspy.Prediction(score=float(right), feedback=said)
 
 
 def objectives(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
-    """Feedback, and scores for two objectives."""
+    """Returns feedback, and scores for two objectives."""
     near = partial(gold, pred)
     told = feedback(gold, pred)
     return dspy.Prediction(**told, objective_scores={"right": told.score, "near": near})
@@ -392,7 +392,7 @@ def relied(example: Any, prediction: Any, trace: Any = None) -> float:
 
 
 def _noted(metric: Any) -> Any:
-    """A decorator, like those that log or time a metric."""
+    """Decorates a metric, as users do to log or time it."""
 
     @functools.wraps(metric)
     def judged(*given: Any, **named: Any) -> Any:
@@ -424,7 +424,7 @@ class Proposal(dspy.Signature):
 
 
 def proposer(candidate: Any, reflective_dataset: Any, components_to_update: list[str]) -> dict[str, str]:
-    """Calls the reflection model with its own prompt."""
+    """Proposes instructions for GEPA: calls the reflection model with its own prompt."""
     propose = dspy.Predict(Proposal)
     return {
         name: propose(
@@ -443,7 +443,7 @@ def coder(
     task_descriptions: Any,
     context_blurbs: Any,
 ) -> dict[str, str]:
-    """Calls once for a hint, then for the answer with the hint; each prompt differs."""
+    """Proposes code for GEPA that calls the model for a hint, and then for the answer with the hint."""
     made = {}
     for name in components_to_update:
         hint = f"hint {len(candidate[name])}, {len(reflective_dataset[name])}"
@@ -463,7 +463,7 @@ def coder(
 def last_first(
     state: Any, trajectories: Any, subsample_scores: list[float], candidate_idx: int, candidate: dict[str, str]
 ) -> list[str]:
-    """The last predictor in every second iteration, and the first in the others."""
+    """Selects the last predictor in every second iteration of GEPA, and otherwise the first."""
     names = list(candidate)
     return [names[-1] if state.i % 2 == 0 else names[0]]
 
@@ -472,7 +472,7 @@ def last_first(
 
 
 def two_stages(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """Demonstrations by random search, then rules and more demonstrations by SIMBA."""
+    """Compiles by random search, which adds demonstrations, and then by SIMBA, which adds rules and demonstrations."""
     search = dspy.BootstrapFewShotWithRandomSearch(metric=metric, max_labeled_demos=4, num_candidate_programs=1)
     found = search.compile(student, trainset=trainset, valset=valset)
     return dspy.SIMBA(metric=metric, bsize=6, num_candidates=3, max_steps=2).compile(found, trainset=trainset)

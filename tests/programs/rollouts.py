@@ -1,8 +1,8 @@
-"""Rollouts that a provider can tell apart: importing this module makes every rollout's number the seed of its requests.
+"""This module makes the number of every rollout the seed of its requests, so that a provider can tell rollouts apart.
 
-DSPy keeps `rollout_id` to itself. A real model answers equal requests differently; the simulated provider answers them
-equally, or by order of arrival, which differs between one process and a swarm. With a seed, the answer to
-a rollout is a function of the request again, and still differs from rollout to rollout. Stock and swarm both import it.
+DSPy does not send `rollout_id`. A real model answers equal requests differently. The simulated provider answers them
+equally, or by order of arrival, which differs between one process and a swarm. With a seed, the answer to a rollout
+depends only on its request, and differs from rollout to rollout. Both stock DSPy and the swarm import this module.
 """
 
 from typing import Any

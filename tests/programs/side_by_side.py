@@ -1,4 +1,4 @@
-"""Optimizers with threads or coroutines of their own. Their results do not depend on which is first."""
+"""Optimizers that start threads or coroutines. Their results do not depend on which thread is first."""
 
 import asyncio
 import contextvars
@@ -14,7 +14,7 @@ Score = Callable[[Any], float]
 
 
 def candidates(student: Any, trainset: list[Any], count: int = 6) -> list[Any]:
-    """Programs with one demonstration more each."""
+    """Returns programs, each with one demonstration more than the program before."""
     return [dspy.LabeledFewShot(k=k).compile(student, trainset=trainset) for k in range(1, count + 1)]
 
 
@@ -23,7 +23,7 @@ def scorer(valset: list[Any], metric: Any) -> Score:
 
 
 def submitted(pool: ThreadPoolExecutor, function: Callable[..., Any], items: Iterable[Any]) -> list[Future[Any]]:
-    """Submits functions under the settings of this thread."""
+    """Submits the function for each item, with the dspy.settings of this thread."""
     return [pool.submit(contextvars.copy_context().run, function, item) for item in items]
 
 
@@ -34,14 +34,14 @@ def best(programs: list[Any], scores: list[float]) -> Any:
 
 
 def pooled(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """All candidates at a time."""
+    """Evaluates all candidates at the same time."""
     found, score = candidates(student, trainset), scorer(valset, metric)
     with ThreadPoolExecutor(8) as pool:
         return best(found, [future.result() for future in submitted(pool, score, found)])
 
 
 def nested(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """Threads that start threads, one for each half of the validation set."""
+    """Evaluates candidates in threads that start two threads each, one for each half of the validation set."""
     found, middle = candidates(student, trainset), len(valset) // 2
     scores = [scorer(valset[:middle], metric), scorer(valset[middle:], metric)]
 
@@ -55,7 +55,7 @@ def nested(student: Any, trainset: list[Any], valset: list[Any], metric: Any) ->
 
 
 def asking(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """Threads that make LM calls of their own: some equal, some different, and one that uses another answer."""
+    """Makes LM calls in threads. Some calls are equal, some differ, and some use the answer to another call."""
     score, propose = scorer(valset, metric), dspy.Predict("topic -> instruction")
 
     def candidate(number: int) -> Any:
@@ -72,7 +72,7 @@ def asking(student: Any, trainset: list[Any], valset: list[Any], metric: Any) ->
 
 
 def bootstrapping(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """Whole optimizers in threads."""
+    """Runs whole optimizers in threads."""
 
     def compiled(labeled: int) -> Any:
         search = dspy.BootstrapFewShotWithRandomSearch(
@@ -86,7 +86,7 @@ def bootstrapping(student: Any, trainset: list[Any], valset: list[Any], metric: 
 
 
 def failing(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """One of the threads raises, at once or after an evaluation; the others continue."""
+    """Evaluates in threads, of which one raises at once and one after its evaluation. The others continue."""
     found, score = candidates(student, trainset), scorer(valset, metric)
 
     def scored(number: int) -> float:
@@ -108,7 +108,7 @@ def failing(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -
 
 
 def with_main(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """The main thread evaluates while other threads do."""
+    """Evaluates in the main thread and in other threads at the same time."""
     found, score = candidates(student, trainset), scorer(valset, metric)
     with ThreadPoolExecutor(2) as pool:
         futures = submitted(pool, score, found[:2])
@@ -117,7 +117,7 @@ def with_main(student: Any, trainset: list[Any], valset: list[Any], metric: Any)
 
 
 def before_main(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """A daemon works when the main thread starts an evaluation, and a pool is idle until the end."""
+    """Evaluates in a daemon thread and in the main thread, while a pool is idle until the end."""
     found, score = candidates(student, trainset), scorer(valset, metric)
     first: list[float] = []
     idle = ThreadPoolExecutor(1)
@@ -132,7 +132,7 @@ def before_main(student: Any, trainset: list[Any], valset: list[Any], metric: An
 
 
 def in_parallel(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """With `dspy.Parallel`: pairs of a program and an example; then whole evaluations."""
+    """Runs pairs of a program and an example with `dspy.Parallel`, and then whole evaluations."""
     found, score = candidates(student, trainset), scorer(valset[3:], metric)
     tried = dspy.Parallel(num_threads=2, disable_progress_bar=True)(
         [(candidate, example) for candidate in found for example in valset[:3]]
@@ -149,7 +149,7 @@ def in_parallel(student: Any, trainset: list[Any], valset: list[Any], metric: An
 
 
 def awaiting(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """Coroutines that take turns: calls in a row in each of them, then an evaluation in a thread."""
+    """Runs coroutines at the same time. Each makes calls in turn, and then an evaluation in a thread."""
     score, propose = scorer(valset, metric), dspy.Predict("topic -> instruction")
 
     async def candidate(number: int) -> Any:
@@ -169,7 +169,7 @@ def awaiting(student: Any, trainset: list[Any], valset: list[Any], metric: Any) 
 
 
 def left_running(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """A thread still works after the end of the optimizer."""
+    """Leaves a thread that still works when the optimizer ends."""
     found, score = candidates(student, trainset), scorer(valset, metric)
     pool = ThreadPoolExecutor(1)
     submitted(pool, score, found[5:])

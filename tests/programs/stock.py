@@ -1,7 +1,7 @@
-"""The reference: the same compile by stock DSPy in one process, written as in its documentation.
+"""The compile by stock DSPy with which tests compare ours: one process, written as in DSPy's documentation.
 
-Run as `python stock.py CASE FILE`, CASE being JSON; writes the winner and its candidates to the file, as JSON. One
-thread, so that the LM cache misses each request once, and stock makes its fewest `requests`.
+`python stock.py CASE FILE` takes a case as JSON, and writes the winner and the candidates to the file as JSON. It has
+one thread, so DSPy's LM cache misses each request only once, and stock DSPy makes as few requests as it can.
 """
 
 import contextlib
@@ -85,7 +85,7 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
 
 
 def with_gepas_objects(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of dspy.GEPA, as a script has them."""
+    """Returns the arguments of dspy.GEPA with Python objects, as in a user's script."""
     made = dict(given)
     for name in ("instruction_proposer", "code_proposer", "component_selector"):
         if name in made:
@@ -109,14 +109,14 @@ def with_gepas_objects(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def divided(given: dict[str, Any], optimizer: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters of the constructor, and those that only `compile` takes."""
+    """Returns the parameters of the optimizer's constructor, and those that only its `compile` takes."""
     names = inspect.signature(optimizer).parameters
     made = {name: value for name, value in given.items() if name in names}
     return made, {name: value for name, value in given.items() if name not in names}
 
 
 def with_optuna(metric: Any, teacher: dict[str, Any], given: dict[str, Any]) -> Any:
-    """Stock's study has no seed, so no two compiles agree: here it has the seed that the swarm gives it."""
+    """Returns stock's optimizer with the swarm's seed for Optuna. Stock DSPy itself sets none, so compiles differ."""
     import optuna
 
     sampler = optuna.samplers.TPESampler(seed=given.get("seed", 0))
@@ -126,9 +126,9 @@ def with_optuna(metric: Any, teacher: dict[str, Any], given: dict[str, Any]) -> 
 
 
 def count_calls() -> Callable[[], int]:
-    """Counts requested completions from now on, including those from the cache.
+    """Counts the completions requested from now on, including those from the cache.
 
-    Not by a DSPy callback, which would show in the tracebacks that an agent reads when a tool fails.
+    It uses no callback of DSPy, since an agent would see the callback in the traceback of a failed tool.
     """
     made: list[int] = []
 
@@ -143,13 +143,13 @@ def count_calls() -> Callable[[], int]:
         from dspy.clients import execution
 
         execution.execute, execution.aexecute = counted(execution.execute), counted(execution.aexecute)
-    else:  # DSPy 3.3, whose clients make no call of another client
+    else:  # in DSPy 3.3, no client calls another client
         dspy.LM.forward, dspy.LM.aforward = counted(dspy.LM.forward), counted(dspy.LM.aforward)
     return lambda: sum(made)
 
 
 def scored(case: dict[str, Any]) -> list[Any]:
-    """The validation set, or the part of the training set that the optimizer uses instead."""
+    """Returns the validation set, or the part of the training set that the optimizer uses instead."""
     if case["validation"]:
         return examples("validation", case["validation"])
     train = examples("train", case["train"])
@@ -164,7 +164,7 @@ def score(program: Any, case: dict[str, Any]) -> float:
 
 
 def script(case: dict[str, Any]) -> dict[str, Any]:
-    """A user's script: baseline, compile, winner."""
+    """Runs a user's script: it evaluates the student, compiles, and evaluates the winner."""
     student = getattr(programs(case), case["program"])()
     baseline = score(student, case)
     try:
@@ -183,7 +183,7 @@ def main(given: str, target: str, environment: Mapping[str, str] | None = None) 
     """Runs the script of a case.
 
     Args:
-        environment: of the process, if that is a fork.
+        environment: the environment variables of the process, if it is a fork.
     """
     if environment is not None:
         os.environ.clear()

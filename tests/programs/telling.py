@@ -1,4 +1,4 @@
-"""A program and a metric that use variables of the spec, and print everything they know."""
+"""A program and a metric that use the spec's environment variables and print everything they know."""
 
 import functools
 import logging
@@ -17,7 +17,7 @@ LEVEL = os.environ["LEVEL"]
 
 
 def tell() -> None:
-    """Prints and raises everything, as people do to find a fault."""
+    """Prints and raises all values, as users do to find a fault."""
     print(dict(os.environ), repr(os.environ["JUDGE_KEY"]))
     sys.stderr.writelines([os.environ["TOOL_TOKEN"], "\n"])
     logging.getLogger("telling").warning("environment: %s", os.environ["TOOL_TOKEN"])

@@ -54,7 +54,7 @@ Object = dict[str, Any]
 NAMESPACE = "team"
 ROUNDS, CELLS, CALLS = 2, 6, 2
 MICRO_USD = 7
-"""The tokens and the cost of each LM call."""
+"""The cost of each LM call in millionths of a US dollar."""
 PROGRAM = '{"predict": {"demos": [1, 2]}}'
 KILLED = 137
 """The exit code of a container that ends without a termination message."""

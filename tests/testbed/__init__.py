@@ -1,4 +1,4 @@
-"""A Kubernetes cluster for tests and demonstrations, on machines of three kinds behind one small interface.
+"""Makes a Kubernetes cluster for tests and demonstrations. One small interface covers three kinds of machines.
 
     cluster = testbed.cluster()
     cluster.load(*testbed.project_images())
@@ -18,12 +18,12 @@ __all__ = ["Cluster", "CommandError", "NoWayError", "cluster", "project_images"]
 
 
 def cluster(name: str = DEFAULT_NAME, nodes: int = 1, context: str | None = None) -> Cluster:
-    """The cluster of this name, made first if need be, or that of an existing kubeconfig context if asked for."""
+    """Return the cluster of this name, and make it if it is missing. With `context`, return that context's cluster."""
     with cache.lock():
         return clusters.up(clusters.prepare(context), name, nodes)
 
 
 def project_images(names: Sequence[str] = (), tag: str = "dev", context: str | None = None) -> list[str]:
-    """The tags of the project's images, or of the named ones, built first where something in them changed."""
+    """Build the named images of the project, or all, if something in them has changed. Return their tags."""
     with cache.lock():
         return images.build(clusters.prepare(context), names, tag)

@@ -1,4 +1,4 @@
-"""The command line: PYTHONPATH=tests python -m testbed VERB."""
+"""The command line of the testbed: PYTHONPATH=tests python -m testbed VERB."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def clean(arguments: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The verbs and their options."""
+    """Return the parser of the verbs and their options."""
     top = argparse.ArgumentParser(prog="python -m testbed", description="A Kubernetes cluster for tests.")
     top.add_argument("--context", help="use this kubeconfig context's cluster ($DSPY_SWARM_CONTEXT)")
     verbs = top.add_subparsers(metavar="VERB", required=True)
@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run one verb; what the user can do about a failure is in its message."""
+    """Run one verb. The message about a failure says what the user can do."""
     arguments = parser().parse_args()
     try:
         with cache.lock():

@@ -1,4 +1,4 @@
-"""Build results that are kept: folders outside the work tree, named by a digest of their inputs."""
+"""Keeps build results in folders outside of the work tree. A digest of its inputs names each folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Input = str | bytes | Path
 
 
 def root() -> Path:
-    """The folder of all kept build results: `$DSPY_SWARM_CACHE`, or `~/.cache/dspy-swarm`."""
+    """Return the folder of all build results: `$DSPY_SWARM_CACHE`, or `~/.cache/dspy-swarm`."""
     return Path(os.environ.get("DSPY_SWARM_CACHE") or Path.home() / ".cache" / "dspy-swarm").absolute()
 
 
 def key(*inputs: Input) -> str:
-    """A short digest of texts, files and folders; where a folder lies and when it was written do not count."""
+    """Return a short digest of texts, files and folders. Locations and times of files do not count."""
     digest = hashlib.sha256()
     for item in inputs:
         for name, content in _parts(item):
@@ -40,9 +40,9 @@ def _parts(item: Input) -> Iterator[tuple[str, bytes]]:
 
 
 def made(name: str, inputs: tuple[Input, ...], make: Callable[[Path], None]) -> Path:
-    """The folder that `make` fills, made only when there is none yet for these inputs.
+    """Return a folder that `make` has filled. Call `make` only if there is no folder for these inputs.
 
-    It gets its final name only when complete, so an interrupted build is simply repeated.
+    The folder gets its final name when it is complete, so an interrupted build is repeated.
     """
     folder = root() / f"{name}-{key(*inputs)}"
     if not folder.exists():
@@ -54,7 +54,7 @@ def made(name: str, inputs: tuple[Input, ...], make: Callable[[Path], None]) -> 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder to build in, on the same file system as the cache, gone afterwards unless it was renamed."""
+    """Yield a folder to build in, on the file system of the cache. Delete it afterwards unless it was renamed."""
     root().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="tmp-", dir=root()))
     folder.chmod(0o755)
@@ -66,7 +66,7 @@ def scratch() -> Iterator[Path]:
 
 @contextmanager
 def lock() -> Iterator[None]:
-    """Let one process at a time change the cache and the clusters; the others wait."""
+    """Let only one process at a time change the cache and the clusters. Other processes wait."""
     root().mkdir(parents=True, exist_ok=True)
     with (root() / "lock").open("w") as file:
         try:

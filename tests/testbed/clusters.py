@@ -1,4 +1,4 @@
-"""Clusters: made, found again, used and removed, whatever their kind."""
+"""Makes, finds, uses and removes clusters of all kinds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from testbed.machine import Way
 from testbed.shell import CommandError, run, say
 
 DEFAULT_NAME = "dspy-swarm"
-# The API server reaches this only through the pod network, and only while cluster DNS runs: unlike the conditions in
-# objects' status, an answer cannot date from before a restart.
+# The API server reaches this address only while the pod network and the cluster's DNS work. A condition in an object's
+# status could be older than the last restart, but an answer from this address cannot.
 _DNS_METRICS = "/api/v1/namespaces/kube-system/services/http:kube-dns:metrics/proxy/metrics"
 TOOLS = ("kubectl", "helm", "kind")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The setup of this machine: the way to a cluster, the folder of its programs, and the engine."""
+    """How this machine gets a cluster: the way, the folder of its programs, and the variables of its Docker engine."""
 
     way: Way
     programs: Path
@@ -31,13 +31,13 @@ class Setup:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment in which docker, kind, kubectl and helm mean those of this setup."""
+        """Return the environment in which docker, kind, kubectl and helm are those of this setup."""
         return {**self.engine, "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"}
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running cluster. `kubeconfig` holds nothing but this cluster, as the context named `context`."""
+    """A running cluster. `kubeconfig` contains only this cluster, as the context named `context`."""
 
     name: str
     kubeconfig: Path
@@ -45,15 +45,15 @@ class Cluster:
     setup: Setup
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
-        """Run kubectl against this cluster and return what it printed."""
+        """Run kubectl on this cluster, and return its output."""
         return run("kubectl", "--kubeconfig", self.kubeconfig, *arguments, stdin=stdin, env=self.setup.env)
 
     def helm(self, *arguments: str | Path) -> str:
-        """Run helm against this cluster and return what it printed."""
+        """Run helm on this cluster, and return its output."""
         return run("helm", "--kubeconfig", self.kubeconfig, *arguments, env=self.setup.env)
 
     def load(self, *images: str) -> None:
-        """Bring images of the Docker engine onto every node that lacks them."""
+        """Load images of the Docker engine onto every node that lacks them."""
         if self.setup.way is Way.CONTEXT:
             raise CommandError(f"push {', '.join(images)} to where the cluster of {self.context} pulls from")
         for image in images:
@@ -64,20 +64,20 @@ class Cluster:
                 run("kind", "load", "docker-image", "--name", self.name, image, env=self.setup.env)
 
     def image_id(self, image: str) -> str:
-        """The Docker engine's id of an image; empty if the images of this cluster come from elsewhere."""
+        """Return the Docker engine's id of an image. It is empty if this cluster pulls its images from elsewhere."""
         if self.setup.way is Way.CONTEXT:
             return ""
         return run("docker", "image", "inspect", "--format", "{{.Id}}", image, env=self.setup.env)
 
     def wait_ready(self) -> None:
-        """Return once pods can be created, have a network and resolve names."""
+        """Wait until pods can be created, have a network, and resolve names."""
         self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
         _until(lambda: self.kubectl("--request-timeout=5s", "get", "--raw", _DNS_METRICS), seconds=120)
         _until(lambda: self.kubectl("get", "serviceaccount", "default"), seconds=30)
 
 
 def prepare(context: str | None = None) -> Setup:
-    """Choose the way on this machine and make what it needs: at most an engine and the tools."""
+    """Choose the way to a cluster on this machine. Make the Docker engine and the tools that it needs and lacks."""
     facts = machine.look(context)
     way = machine.choose(facts)
     if way is Way.SOURCE:
@@ -91,7 +91,7 @@ def prepare(context: str | None = None) -> Setup:
 
 
 def up(setup: Setup, name: str = DEFAULT_NAME, count: int = 1) -> Cluster:
-    """The cluster of this name: the existing cluster if it is well, else a new one with this number of nodes."""
+    """Return the cluster of this name if it works. Otherwise make a new cluster with so many nodes."""
     if setup.context:
         return _of_context(setup, setup.context)
     cluster = _of_kind(setup, name)
@@ -103,7 +103,7 @@ def up(setup: Setup, name: str = DEFAULT_NAME, count: int = 1) -> Cluster:
 
 
 def running(setup: Setup, name: str = DEFAULT_NAME) -> Cluster:
-    """The cluster of this name as `up` left it."""
+    """Return the cluster of this name that `up` has made."""
     if setup.context:
         return _of_context(setup, setup.context)
     if not exists(setup, name):
@@ -112,12 +112,12 @@ def running(setup: Setup, name: str = DEFAULT_NAME) -> Cluster:
 
 
 def exists(setup: Setup, name: str) -> bool:
-    """Whether kind knows a cluster of this name, well or not."""
+    """Return whether kind knows a cluster of this name, even a broken cluster."""
     return name in run("kind", "get", "clusters", env=setup.env).splitlines()
 
 
 def down(setup: Setup, name: str = DEFAULT_NAME) -> None:
-    """Delete the cluster of this name, but leave a cluster alone that was only lent to us."""
+    """Delete the cluster of this name, but not the cluster of a user's context."""
     if not setup.context:
         cluster = _of_kind(setup, name)
         run("kind", "delete", "cluster", "--name", name, "--kubeconfig", cluster.kubeconfig, env=setup.env)
@@ -137,7 +137,7 @@ def _of_context(setup: Setup, context: str) -> Cluster:
 
 
 def kubeconfigs() -> Path:
-    """The folder of one kubeconfig for each cluster."""
+    """Return the folder with a kubeconfig for each cluster."""
     return cache.root() / "kubeconfigs"
 
 
@@ -151,7 +151,7 @@ def _nodes_of(cluster: Cluster) -> list[str]:
 
 
 def _is_well(cluster: Cluster) -> bool:
-    """Whether the cluster answers; starts its stopped containers if need be."""
+    """Start the cluster's containers if they have stopped, and return whether the cluster answers."""
     if not exists(cluster.setup, cluster.name):
         return False
     try:
@@ -180,7 +180,7 @@ def _create(cluster: Cluster, count: int) -> None:
 
 
 def configuration(count: int) -> str:
-    """kind's configuration of a cluster with one control plane, alone or with workers."""
+    """Return kind's configuration of a cluster with one control plane and `count - 1` workers."""
     roles: Sequence[str] = ["control-plane"] + ["worker"] * (count - 1)
     header = ["kind: Cluster", "apiVersion: kind.x-k8s.io/v1alpha4", "nodes:"]
     return "\n".join(header + [f"  - role: {role}" for role in roles]) + "\n"

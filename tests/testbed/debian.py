@@ -1,4 +1,4 @@
-"""Debian root filesystems, unpacked from the mirror that this machine itself uses, as base images."""
+"""Makes base images from Debian packages of the mirror that this machine uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNREAD = ("doc", "info", "locale", "man")
 
 
 def image(name: str, packages: Sequence[str]) -> str:
-    """An image with these packages and what they need, built now unless it was built before; returns its tag."""
+    """Build an image with these packages and their dependencies unless it exists. Return its tag."""
     tag = f"{name}:{SUITE}-{cache.key(SUITE, *packages)}"
     if not engine.has_image(tag):
         say(f"unpacking Debian {SUITE} with {', '.join(packages[:3])}{', ...' if packages[3:] else ''}")
@@ -25,13 +25,13 @@ def image(name: str, packages: Sequence[str]) -> str:
 
 
 def mirror() -> list[str]:
-    """The Debian mirror in this machine's own apt sources; nothing if mmdebstrap has to choose."""
+    """Return the Debian mirror in this machine's apt sources, or nothing, so that mmdebstrap chooses a mirror."""
     form = "$(ORIGIN) $(CODENAME) $(REPO_URI)"
     return chosen_mirror(run("apt-get", "indextargets", "--format", form, "Created-By: Packages"))
 
 
 def chosen_mirror(targets: str) -> list[str]:
-    """The first main Debian archive among lines of origin, suite and address, if there is one."""
+    """Return the first main Debian archive among lines of origin, suite and address, if there is one."""
     for line in targets.splitlines():
         origin, _, rest = line.partition(" ")
         suite, _, address = rest.partition(" ")

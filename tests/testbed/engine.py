@@ -1,4 +1,4 @@
-"""A Docker engine of our own, for machines that have none: started when needed, removed without a trace."""
+"""Runs our own Docker engine on machines that have none, and removes it without a trace."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 def home() -> Path:
-    """The folder of the engine: its socket, its log and all its data."""
+    """Return the folder of the engine with its socket, its log and all its data."""
     return cache.root() / "engine"
 
 
 def env() -> dict[str, str]:
-    """The variables with which a Docker client finds our engine and builds as by default elsewhere."""
+    """Return the variables with which a Docker client uses our engine, and BuildKit, the default of newer clients."""
     return {"DOCKER_HOST": f"unix://{home()}/docker.sock", "DOCKER_BUILDKIT": "1"}
 
 
 def docker(*arguments: str | Path) -> str:
-    """Run the Docker client against our engine."""
+    """Run the Docker client with our engine."""
     return run(CLIENT, *arguments, env=env())
 
 
 def has_image(tag: str) -> bool:
-    """Whether our engine has an image of this name."""
+    """Return whether our engine has an image with this tag."""
     return succeeds(CLIENT, "image", "inspect", tag, env=env())
 
 
 def missing_packages() -> list[str]:
-    """The Debian packages that `install` installs."""
+    """Return the Debian packages that `install` installs."""
     return sorted(package for program, package in PACKAGES.items() if not shutil.which(program))
 
 
@@ -49,26 +49,26 @@ def install() -> None:
     """Install the Debian packages that are missing."""
     if missing := missing_packages():
         say(f"apt-get install {' '.join(missing)}")
-        # RUNLEVEL=1 keeps the package's own service from starting: the engine here is ours alone.
+        # With RUNLEVEL=1, apt-get does not start the package's own Docker service. Only our engine should run.
         quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         run("apt-get", "update", env=quiet)
         run("apt-get", "install", "-y", "--no-install-recommends", *missing, env=quiet)
 
 
 def start() -> None:
-    """Start the engine unless it answers already; it outlives this process."""
+    """Start the engine unless it already answers. The engine outlives this process."""
     if succeeds(CLIENT, "version", env=env()):
         return
     say(f"starting dockerd in {home()}")
     home().mkdir(parents=True, exist_ok=True)
     _remember_forwarding()
     if _pid() is None:
-        # A killed engine may stay a zombie for a while, and a zombie's pid file keeps dockerd from starting.
+        # A killed engine may be a zombie for a while. dockerd does not start beside the pid file of a zombie.
         for stale in ("dockerd.pid", "run/containerd/containerd.pid"):
             (home() / stale).unlink(missing_ok=True)
     log = home() / "dockerd.log"
     with log.open("ab") as output:
-        # A grandchild: a Popen of our own would warn, when it is collected, that its process still runs.
+        # The engine is a grandchild process, since Python warns of a child process that still runs at the end.
         command = ["setsid", "--fork", *_command()]
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
     deadline = time.monotonic() + 60
@@ -94,7 +94,7 @@ def _command() -> list[str]:
 
 
 def _remember_forwarding() -> None:
-    # An engine that turns on forwarding itself also makes the firewall drop packets that it did not route.
+    # An engine that turns IP forwarding on also makes the firewall drop other packets, so we remember the old value.
     note = home() / "ip_forward"
     if not note.exists():
         note.write_text(IP_FORWARD.read_text())
@@ -102,10 +102,10 @@ def _remember_forwarding() -> None:
 
 
 def remove() -> None:
-    """End the engine and remove what it made: containers, networks, firewall chains, data."""
+    """End the engine, and remove what it made: containers, networks, firewall chains and data."""
     if not home().exists():
         return
-    # Only a running engine can end the containers of a killed engine.
+    # After a kill, only a new engine can end the old engine's containers.
     with suppress(CommandError):
         start()
     _stop()
@@ -152,7 +152,7 @@ def _stop() -> None:
 
 
 def _pid() -> int | None:
-    """The engine's process, if it runs: a pid file can outlive its process, and its number can be reused."""
+    """Return the engine's process id if it runs. A pid file may be old, and another process may have its number."""
     try:
         pid = int((home() / "dockerd.pid").read_text())
         mine = str(home() / "data").encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -162,9 +162,9 @@ def _pid() -> int | None:
 
 
 def leftovers(rules: str) -> list[list[str]]:
-    """The iptables arguments that remove an engine's leftovers in a table, from the output of `iptables -S`.
+    """Return iptables arguments that remove an engine's rules from a table. `rules` is the output of `iptables -S`.
 
-    Jumps first, then the contents of its chains, then the chains: iptables deletes no chain that is in use.
+    They remove jumps first, then the rules of chains, and then the chains, since iptables deletes no chain in use.
     """
     lines = [line.split() for line in rules.splitlines()]
     chains = [words[1] for words in lines if words[0] == "-N" and words[1].startswith("DOCKER")]
@@ -177,6 +177,6 @@ def leftovers(rules: str) -> list[list[str]]:
 
 
 def has_capability(status: str, number: int) -> bool:
-    """Whether the process with this `/proc/<pid>/status` can ever have the capability of this number."""
+    """Return whether a process with this `/proc/<pid>/status` can ever have the capability of this number."""
     bounding = next(line.split()[1] for line in status.splitlines() if line.startswith("CapBnd:"))
     return bool(int(bounding, 16) >> number & 1)

@@ -1,4 +1,4 @@
-"""The project's own images: built from wheels, and only when something that goes into them has changed."""
+"""Builds the project's images from wheels if something in them has changed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ KEY_LABEL = "dspy-swarm.inputs"
 
 @dataclass(frozen=True)
 class Recipe:
-    """The parts of an image: its Dockerfile and lock file, and our own distributions on top."""
+    """Says what is in an image: the folder of its Dockerfile and lock file, and our own distributions."""
 
     folder: Path
     distributions: tuple[Path, ...]
 
 
 def recipes(project: Path = PROJECT) -> dict[str, Recipe]:
-    """The images of the project, by name."""
+    """Return the recipes of the project's images by name."""
     operator, worker, provider = project / "operator", project / "worker_image", project / "examples/provider"
     return {
-        # The operator shares the contract with the worker, and gets it from the worker's distribution.
+        # The operator needs the contract (`swarm_wire`), which is in the worker's distribution.
         "operator": Recipe(operator, (operator, worker)),
         "worker": Recipe(worker, (worker,)),
         "provider": Recipe(provider, (provider,)),
@@ -39,15 +39,15 @@ def recipes(project: Path = PROJECT) -> dict[str, Recipe]:
 
 
 def tag_of(name: str, tag: str) -> str:
-    """The full name of an image: nothing pulls it, so it needs no registry."""
+    """Return the full name of an image. It has no registry, since nothing pulls it."""
     return f"dspy-swarm/{name}:{tag}"
 
 
 def build(setup: Setup, names: Iterable[str], tag: str, project: Path = PROJECT) -> list[str]:
-    """Build the named images, all if none is named; return their tags."""
+    """Build the named images, or all if none is named. Return their tags."""
     known = recipes(project)
     tags = [_build(setup, name, known[name], tag) for name in names or known]
-    # Images that lost their tag to a newer build.
+    # This removes images that lost their tag to a newer build.
     run("docker", "image", "prune", "--force", "--filter", f"label={KEY_LABEL}", env=setup.env)
     return tags
 
@@ -74,7 +74,7 @@ def _build(setup: Setup, name: str, recipe: Recipe, tag: str) -> str:
 
 
 def _base(setup: Setup) -> str:
-    """The base image, if it differs from that of the Dockerfiles."""
+    """Return the base image if it is not that of the Dockerfiles."""
     return debian.image("dspy-swarm/python-base", PYTHON_BASE) if setup.way is Way.SOURCE else ""
 
 
@@ -85,7 +85,7 @@ def _wheels(recipe: Recipe, folder: Path) -> None:
 
 
 def _dependencies(setup: Setup, name: str, lock: Path, folder: Path) -> list[str]:
-    """Fill the wheelhouse if containers reach no package index; return the resulting build arguments."""
+    """Download wheels if containers cannot reach a package index. Return the build arguments for them."""
     if setup.way is not Way.SOURCE:
         folder.mkdir()
         return []
@@ -101,7 +101,7 @@ def _dependencies(setup: Setup, name: str, lock: Path, folder: Path) -> list[str
 
 
 def _label(setup: Setup, image: str) -> str:
-    """The key of an existing image; empty if there is no such image."""
+    """Return the key of an image. It is empty if the image does not exist."""
     wanted = f'{{{{index .Config.Labels "{KEY_LABEL}"}}}}'
     try:
         return run("docker", "image", "inspect", "--format", wanted, image, env=setup.env)

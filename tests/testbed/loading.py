@@ -1,8 +1,7 @@
-"""Loads images onto our own nodes: copies only the layers that a node lacks.
+"""Loads images onto our own nodes, and copies only the layers that a node lacks.
 
-kind saves and imports whole images, which for a worker image is half a gigabyte after every change of a line.
-A containerd completes an image from what it holds already, so the archive may leave out layers. This holds for the
-containerd in our own node image; elsewhere, kind loads images in its own way.
+kind copies whole images: for a worker image, half a gigabyte after every change of a line. The containerd in our own
+node image accepts an archive without the layers that it already has. On other nodes, kind loads images in its own way.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _TRIES = 3
 
 
 def load(image: str, nodes: list[str]) -> None:
-    """Bring an image of our engine onto every one of these nodes that lacks it."""
+    """Load an image of our engine onto each of these nodes that lacks it."""
     wanted = engine.docker("image", "inspect", "--format", "{{.Id}}", image)
     lacking = [node for node in nodes if _image_id(node, image) != wanted]
     if not lacking:
@@ -40,7 +39,7 @@ def _bring(node: str, image: str, saved: Path, archive: Path) -> None:
         try:
             return _complete(node, image, saved, archive)
         except CommandError:
-            # A containerd that removes another image may delete layers that it has just reported.
+            # While containerd removes another image, it may delete layers that it has just reported, so we try again.
             if not tries_left:
                 raise
 
@@ -61,12 +60,12 @@ def _image_id(node: str, image: str) -> str:
 
 
 def full_name(image: str) -> str:
-    """An image of ours as containerd names it: Docker leaves its own registry out."""
+    """Return containerd's name of an image. It includes Docker's registry, which Docker leaves out."""
     return f"docker.io/{image}"
 
 
 def repack(saved: Path, archive: Path, name: str, present: Container[str]) -> None:
-    """Turn the output of `docker save` into an OCI archive without the layers whose digests are present."""
+    """Make an OCI archive from the output of `docker save`. Leave out the layers whose digests are in `present`."""
     with tarfile.open(saved) as source, tarfile.open(archive, "w") as target:
         entry = json.loads(_content(source, "manifest.json"))[0]
         config = _content(source, entry["Config"])
@@ -92,7 +91,7 @@ def repack(saved: Path, archive: Path, name: str, present: Container[str]) -> No
 def _layers(source: tarfile.TarFile, names: list[str], digests: list[str]) -> Iterator[tuple[tarfile.TarInfo, str]]:
     for name, digest in zip(names, digests, strict=True):
         member = source.getmember(name)
-        # A layer shared by two images is saved once; the second is a link to it, relative to its own folder.
+        # `docker save` stores a layer of two images once. The second image has a link relative to its own folder.
         yield source.getmember(member.linkname.removeprefix("../")) if member.issym() else member, digest
 
 

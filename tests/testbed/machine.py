@@ -1,4 +1,4 @@
-"""The facts of this machine, and the way to a cluster that follows from them."""
+"""Looks at this machine, and chooses how it gets a cluster."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from testbed import engine
 from testbed.shell import succeeds
 
-# The default node image of the kind release in `tools.py`: the pair that kind's authors tested together.
+# This is the default node image of the kind release in `tools.py`. kind's authors tested the two together.
 PUBLISHED_NODE_IMAGE = "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"
 
 
 class Way(enum.Enum):
-    """A way to get a cluster; the value explains it to the user in one line."""
+    """A way to get a cluster. The value explains the way to the user in one line."""
 
     CONTEXT = "the cluster of an existing kubeconfig context, because one was asked for"
     KIND = "kind on this machine's Docker engine, with the published node image"
@@ -24,12 +24,12 @@ class Way(enum.Enum):
 
 
 class NoWayError(RuntimeError):
-    """This machine cannot have a cluster as it is; the message says what to install."""
+    """This machine cannot have a cluster as it is. The message says what to install."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts about the machine."""
+    """Facts about the machine that decide the way to a cluster."""
 
     context: str | None = None
     docker: bool = False
@@ -46,10 +46,10 @@ OTHERWISE = (
 
 
 def announcement(facts: Facts, missing: Sequence[str]) -> str:
-    """A line that says what the cluster tests are about to install and make on such a machine.
+    """Return a line that says what the cluster tests will install and make on such a machine.
 
     Args:
-        missing: Debian packages of our own engine that are not installed.
+        missing: the Debian packages that our own engine needs and that are not installed.
     """
     match choose(facts):
         case Way.CONTEXT:
@@ -63,7 +63,7 @@ def announcement(facts: Facts, missing: Sequence[str]) -> str:
 
 
 def choose(facts: Facts) -> Way:
-    """Choose the way that uses most of what the user already has."""
+    """Choose the way to a cluster that uses most of what the user already has."""
     if facts.context:
         return Way.CONTEXT
     if facts.docker and facts.node_image:
@@ -97,7 +97,7 @@ def _advice(facts: Facts) -> str:
 
 
 def look(context: str | None = None) -> Facts:
-    """Look at this machine; `context`, or else `$DSPY_SWARM_CONTEXT`, is the context asked for."""
+    """Return facts about this machine. The user's context is `context`, or `$DSPY_SWARM_CONTEXT` if it is None."""
     context = context or os.environ.get("DSPY_SWARM_CONTEXT") or None
     ours = os.environ.get("DOCKER_HOST") == engine.env()["DOCKER_HOST"]
     docker = not context and not ours and succeeds("docker", "version")
@@ -116,5 +116,5 @@ def look(context: str | None = None) -> Facts:
 
 
 def node_image() -> str:
-    """The node image for plain kind: `$DSPY_SWARM_NODE_IMAGE`, or the published one."""
+    """Return the node image for kind: `$DSPY_SWARM_NODE_IMAGE`, or the published image."""
     return os.environ.get("DSPY_SWARM_NODE_IMAGE") or PUBLISHED_NODE_IMAGE

@@ -1,4 +1,4 @@
-"""The kind node image, built from a Debian root filesystem, Go programs and kind's own files."""
+"""Builds the node image of kind from a Debian root filesystem, Go programs and kind's own files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PACKAGES = (
     *("conntrack", "ethtool", "iproute2", "iptables", "nftables"),
     *("containerd", "runc", "containernetworking-plugins"),
 )
-_PAUSE = "registry.k8s.io/pause:3.10"  # what kind's containerd configuration names
+_PAUSE = "registry.k8s.io/pause:3.10"  # kind's containerd configuration names this image
 
 
 def image() -> str:
-    """The tag of the node image, built now unless the engine has it."""
+    """Build the node image unless the engine has it. Return its tag."""
     root = debian.image("dspy-swarm/node-root", PACKAGES)
     programs = {name: tools.program(name) for name in ("kube", "coredns", "pause")}
     parts: list[cache.Input] = [
@@ -55,7 +55,7 @@ def _build(target: str, tag: str, context: Path, root: str) -> None:
 
 
 def _archive(context: Path, root: str) -> Path:
-    """An archive of all images that kubeadm wants, under the names that it uses."""
+    """Make an archive of all images that kubeadm needs, under kubeadm's names. Return its path."""
     kubeadm = tools.program("kubeadm")
     names = run(kubeadm, "config", "images", "list", "--kubernetes-version", tools.KUBERNETES).split()
     wanted: dict[str, list[str]] = {"kubernetes": [], "coredns": [], "pause": [_PAUSE]}
@@ -70,7 +70,7 @@ def _archive(context: Path, root: str) -> Path:
 
 
 def _preload(empty: str, archive: Path, tag: str) -> None:
-    """Put the archive into the containerd of a node image: this needs a running containerd."""
+    """Import the archive into the containerd of a node image. It runs a container, since containerd must run for it."""
     container = engine.docker(
         *("run", "--detach", "--privileged", "--security-opt", "seccomp=unconfined"),
         *("--volume", f"{archive}:/images.tar:ro", "--entrypoint", "sleep", empty, "infinity"),

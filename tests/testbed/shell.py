@@ -1,4 +1,4 @@
-"""Other programs: started, waited for and reported on in one place, so that all decisions elsewhere stay pure."""
+"""Runs other programs and reports their failures, so that the decisions of other modules need no processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _START = time.monotonic()
 
 
 class CommandError(RuntimeError):
-    """A program ended with an error; the message ends with the last output of the program."""
+    """A program ended with an error. The message ends with the last output of the program."""
 
 
 def run(
@@ -22,10 +22,10 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> str:
-    """Run a program to its end and return its standard output.
+    """Run a program until it ends, and return its standard output.
 
-    `stdin` is a text, or the path of a file to read; `env` is laid over this process's environment, and its
-    `PATH` is also where the program itself is looked for.
+    `stdin` is a text, or the path of a file to read. `env` replaces variables of this process's environment. Its `PATH`
+    also says where to find the program.
     """
     argv = [str(word) for word in command]
     source = stdin.open("rb") if isinstance(stdin, Path) else None
@@ -51,7 +51,7 @@ def run(
 
 
 def succeeds(*command: str | Path, env: Mapping[str, str] | None = None) -> bool:
-    """Run a program only to see whether it ends well."""
+    """Run a program, and return whether it ends without an error."""
     try:
         run(*command, env=env)
     except CommandError:
@@ -60,5 +60,5 @@ def succeeds(*command: str | Path, env: Mapping[str, str] | None = None) -> bool
 
 
 def say(message: str) -> None:
-    """Tell the user what begins now, with the seconds since the start: standard output is for results."""
+    """Tell the user on standard error what begins now. Standard output is only for results."""
     print(f"[{time.monotonic() - _START:5.0f}s] {message}", file=sys.stderr, flush=True)

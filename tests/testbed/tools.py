@@ -1,4 +1,4 @@
-"""The Go programs: kubectl, helm and kind for the user, and the parts of a node image."""
+"""Builds Go programs: kubectl, helm and kind for the user, and the programs of a node image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from testbed.shell import run, say
 
 NODE_IMAGE = Path(__file__).parent / "node_image"
 
-# Not 1.36: it wants containerd 2, and Debian 12, whose systemd still runs on cgroup v1, has 1.6.
+# Kubernetes 1.36 needs containerd 2, but Debian 12 has containerd 1.6. We use Debian 12, since its systemd still runs
+# on cgroup v1.
 KUBERNETES = "v1.35.4"
 KIND = "sigs.k8s.io/kind@v0.33.0"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
@@ -23,7 +24,7 @@ _STRIPPED = "-s -w"
 
 
 def program(name: str) -> Path:
-    """The path of a program, built now unless it was built before."""
+    """Build a program unless it was built before. Return its path."""
     if name in _MODULES:
         module = _MODULES[name]
         return cache.made(name, (module,), lambda folder: _install(module, folder)) / name
@@ -53,13 +54,13 @@ def _compiled(package: str, flags: str) -> Path:
         for name in _NAMES_OF_KUBE if package == "kube" else ():
             (folder / name).symlink_to(package)
 
-    # The other package shares only go.mod and no dependency, so pause need not follow Kubernetes.
+    # `pause` has no dependency in go.mod, so a change of Kubernetes need not rebuild it.
     locks = (NODE_IMAGE / "go.mod", NODE_IMAGE / "go.sum") if package == "kube" else ()
     return cache.made(package, (flags, *locks, NODE_IMAGE / package), make)
 
 
 def _go_env() -> dict[str, str]:
-    """Static programs; and gigabytes of intermediate results where `clean --all` finds them."""
+    """Return variables that make Go programs static, and keep Go's build cache where `clean --all` deletes it."""
     return {"CGO_ENABLED": "0", "GOCACHE": str(cache.root() / "go-build")}
 
 
@@ -70,13 +71,13 @@ def _version_flags() -> str:
 
 
 def kind_files() -> Path:
-    """The files that kind's own authors put into a node image, read from kind's Go module."""
+    """Return the folder of the files that kind's authors put into a node image. It is in kind's Go module."""
     module = json.loads(run("go", "mod", "download", "-json", KIND, cwd=Path("/")))
     return Path(module["Dir"]) / "images/base/files"
 
 
 def folder(names: Iterable[str], **links: Path) -> Path:
-    """A folder for the front of a PATH, with the named programs and further links."""
+    """Make a folder for the front of a PATH, with the named programs and further links. Return it."""
     wanted = {name: program(name) for name in names} | links
 
     def make(place: Path) -> None:

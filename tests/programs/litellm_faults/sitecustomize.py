@@ -1,8 +1,8 @@
-"""Python imports this at its start if its folder is on the path: LITELLM makes an import of LiteLLM go wrong.
+"""Makes the import of LiteLLM go wrong as LITELLM says. Python imports this module at its start.
 
-slow    it stops halfway for a second
-broken  it never comes to its end
-FILE    the first one of all processes fails, and makes this file
+slow    the import stops halfway for a second
+broken  every import fails
+FILE    the first import of all processes fails, and makes this file
 """
 
 import os
@@ -20,7 +20,7 @@ def is_first(file: str) -> bool:
 
 
 class Fault:
-    """The first finder of modules."""
+    """The finder that Python asks first for a module."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name == "litellm.main":

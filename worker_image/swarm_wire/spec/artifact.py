@@ -10,5 +10,7 @@ class Artifact(SpecModel):
     """Where the winner goes. It always goes to a ConfigMap."""
 
     config_map: ConfigMapRef | None = Field(
-        None, description="ConfigMap to write, owned by the Compilation. Default: the Compilation's name + '-artifact'."
+        None,
+        description="ConfigMap that the operator writes. The Compilation owns it. Default: the Compilation's name + "
+        "'-artifact'.",
     )

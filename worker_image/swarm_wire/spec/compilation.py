@@ -28,32 +28,41 @@ class CompilationSpec(SpecModel):
     env: list[Variable] = Field(
         default_factory=list,
         max_length=128,
-        description="Environment variables of program, metric and data, as in a pod. The operator reads no Secret.",
+        description="Environment variables of program, metric and data, as in a pod's spec. The operator reads no "
+        "Secret.",
     )
     env_from: list[VariablesFrom] = Field(
         default_factory=list,
         max_length=16,
-        description="Secrets and ConfigMaps whose keys are environment variables, as in a pod. env wins over them.",
+        description="Secrets and ConfigMaps whose keys become environment variables, as in a pod's spec. env wins "
+        "over them.",
     )
     swarm: Swarm = Field(default_factory=Swarm)
     image: str | None = Field(
-        None, min_length=1, max_length=1024, description="Worker image. Default: the operator's setting."
+        None,
+        min_length=1,
+        max_length=1024,
+        description="Image of plan and worker pods. Default: the operator's setting.",
     )
     artifact: Artifact = Field(default_factory=Artifact)
     journal: JournalStorage | None = Field(
         None,
-        description="Where results are kept. Default: in ConfigMaps, up to the operator's journalMebibytes.",
+        description="Where the pods keep results. Default: in ConfigMaps, up to the chart's value "
+        "operator.journalMebibytes.",
     )
     limits: Limits = Field(default_factory=Limits)
     suspend: bool = Field(
-        False, description="Ends all pods and starts none. Finished cells are kept: set to false, the run goes on."
+        False,
+        description="true: the operator ends all pods and starts none, and the journal keeps finished cells. false: "
+        "the run goes on.",
     )
 
     ttl_seconds_after_finished: int | None = Field(
         None,
         ge=0,
-        description="Seconds after a run's end until its journal is deleted; artifact and status stay. Default: it is "
-        "kept until the Compilation is deleted, or a run that answers a later request is published.",
+        description="Seconds from a run's end until the operator deletes its journal; artifact and status stay. "
+        "Default: the journal stays until the Compilation is deleted, or until a run that answers a later "
+        "request is published.",
     )
 
     @model_validator(mode="after")

@@ -13,21 +13,21 @@ class DataSource(Union):
 
     others = ("limit",)
     config_map: ConfigMapKeyRef | None = Field(
-        None, description="A JSONL (.jsonl) or CSV (.csv) file in a ConfigMap: one example a line, or row."
+        None, description="A JSONL (.jsonl) or CSV (.csv) file in a ConfigMap. Each line or row is an example."
     )
     path: str | None = Field(
         None,
         min_length=1,
         max_length=1024,
-        description="A JSONL or CSV file: from the top of program.source; without one, from the folder of the YAML, or "
-        "in a cluster from the image's working directory. Or an absolute path.",
+        description="A JSONL or CSV file. A relative path begins at the top of program.source. Without a source, it "
+        "begins at the folder of the YAML, or in a cluster at the image's working directory.",
     )
     entrypoint: Entrypoint | None = Field(
         None,
         description='"module:attribute" of a function without arguments that returns a list of dspy.Example, or of '
         "dicts. It must return the same examples in the same order each time.",
     )
-    limit: int | None = Field(None, ge=1, description="Use only the first so many examples.")
+    limit: int | None = Field(None, ge=1, description="Use only this number of examples, the first ones.")
 
 
 class Data(SpecModel):
@@ -37,18 +37,21 @@ class Data(SpecModel):
         None,
         min_length=1,
         max_length=64,
-        description="Fields of an example that the program receives; the others are for the metric. JSONL, CSV and "
-        "dicts need it. Default: the inputs that each dspy.Example names by with_inputs.",
+        description="Fields of an example that the program receives; the other fields are for the metric. Examples "
+        "from JSONL, CSV and dicts need it. Default: the inputs that each dspy.Example names by "
+        "with_inputs.",
     )
     train: DataSource = Field(
-        description="Examples to learn from: demonstrations are made of them; copro and simba score candidates on them."
+        description="Examples to learn from: the optimizer makes demonstrations of them. copro and simba also score "
+        "candidates on them."
     )
     validation: DataSource | None = Field(
         None,
-        description="Examples that candidates are scored on, by most optimizers. Default: what stock DSPy does without "
-        "a valset. miprov2 scores on the last 80 % of the training examples, inferRules on the last half, and both "
-        "learn from the others; all other optimizers score on all training examples.",
+        description="Examples on which most optimizers score candidates. Default: as in stock DSPy without a valset. "
+        "miprov2 then scores on the last 80 % of the training examples, and inferRules on the last half; "
+        "both learn from the others. All other optimizers then score on all training examples.",
     )
     test: DataSource | None = Field(
-        None, description="Examples that the optimizer never sees: baseline and winner are scored on them."
+        None,
+        description="Examples that the optimizer never sees. The report has the scores of baseline and winner on them.",
     )

@@ -11,14 +11,15 @@ from swarm_wire.spec.schema import STORE, Name, SpecModel, Union, only_with
 class ClaimRef(SpecModel):
     """A PersistentVolumeClaim in the Compilation's namespace."""
 
-    claim_name: Name = Field(description="Of the claim.")
+    claim_name: Name = Field(description="Name of the claim.")
 
 
 class StorageOptions(SpecModel):
     """Where the options of an fsspec file system are kept."""
 
     secret: SecretKeyRef = Field(
-        description='A JSON object, for example {"key": "...", "secret": "..."}. The operator never reads it.'
+        description='Key of a Secret that has a JSON object, for example {"key": "...", "secret": "..."}. The '
+        "operator never reads it."
     )
 
 
@@ -28,14 +29,14 @@ class JournalStorage(Union):
     others = ("options",)
     rules = (only_with("options", "url"),)
     persistent_volume_claim: ClaimRef | None = Field(
-        None, description="A volume that all pods can write to: ReadWriteMany, where there is more than one node."
+        None, description="A volume to which all pods can write. With several nodes, it must be ReadWriteMany."
     )
     url: str | None = Field(
         None,
         pattern=STORE,
         max_length=1024,
-        description='A folder, as fsspec writes it: "s3://bucket/folder". The image must have the package that it '
-        "takes (s3fs, gcsfs, adlfs).",
+        description='A folder, as a URL of fsspec: "s3://bucket/folder". The image must have fsspec\'s package for '
+        "this URL (s3fs, gcsfs, adlfs).",
     )
     options: StorageOptions | None = Field(None, description="Credentials and endpoints for the url.")
 

@@ -14,28 +14,33 @@ from swarm_wire.words import is_slip_of
 class ApiKey(SpecModel):
     """Where an API key is kept."""
 
-    secret: SecretKeyRef = Field(description="The operator never reads it: pods receive it as an environment variable.")
+    secret: SecretKeyRef = Field(
+        description="Key of a Secret. Pods receive its value as an environment variable; the operator never reads it."
+    )
 
 
 class Price(SpecModel):
     """USD for a million tokens."""
 
-    prompt: float = Field(ge=0, le=1e6, description="Of the request.")
-    completion: float = Field(ge=0, le=1e6, description="Of the answer.")
+    prompt: float = Field(ge=0, le=1e6, description="Price of the request, in USD for a million tokens.")
+    completion: float = Field(ge=0, le=1e6, description="Price of the answer, in USD for a million tokens.")
 
 
 class ProviderLimits(SpecModel):
     """How fast all pods together may send requests to a provider. No minute exceeds these limits."""
 
-    requests_per_minute: int | None = Field(None, ge=1, description="Requests, repeated ones included.")
+    requests_per_minute: int | None = Field(None, ge=1, description="Requests per minute, repeated requests included.")
     tokens_per_minute: int | None = Field(
-        None, ge=1, description="Prompt and completion tokens together. The model must have parameters.maxTokens."
+        None,
+        ge=1,
+        description="Prompt and completion tokens per minute, together. The model must have parameters.maxTokens.",
     )
     concurrency: int | None = Field(None, ge=1, description="Requests under way at the same time.")
     group: Name | None = Field(
         None,
-        description="What all models of this namespace's Compilations that name the same group keep to together; where "
-        "they name other figures, to the smallest. Default: this model of this Compilation alone.",
+        description="All models of this namespace's Compilations that name the same group share one limit. If they "
+        "name different figures, the smallest applies. Default: the limit is for this model of this "
+        "Compilation alone.",
     )
 
     @model_validator(mode="after")
@@ -61,13 +66,18 @@ class Model(SpecModel):
     )
     api_key: ApiKey | None = Field(
         None,
-        description="Default: none is wanted; or the provider's own environment variable has it (see env), or knows "
-        "who asks from a service account or an instance's role.",
+        description="API key of the model. Without it, the client may find a key in the provider's own environment "
+        "variable (see env), or the platform may know the pod by its service account or its instance's "
+        "role.",
     )
     parameters: Parameters = Field(default_factory=Parameters)
-    price: Price | None = Field(None, description="USD for a million tokens. Default: the price in DSPy's list.")
+    price: Price | None = Field(
+        None, description="Price of the model, in USD for a million tokens. Default: the price in DSPy's list."
+    )
     limits: ProviderLimits | None = Field(
-        None, description="How fast the provider may be asked. Default: as fast as the pods can, until it objects."
+        None,
+        description="How fast the pods may send requests to the provider. Default: as fast as they can, until the "
+        "provider refuses requests.",
     )
 
     @property
@@ -107,7 +117,7 @@ class Models(SpecModel):
     )
 
     extraction: Model | None = Field(
-        None, description="The model that program.adapter.twoStep reads answers with. Default: the student."
+        None, description="The model with which program.adapter.twoStep reads answers. Default: the student."
     )
 
     @model_validator(mode="after")

@@ -57,46 +57,73 @@ _REGION_PROVIDERS: Final = ", ".join(REGIONS)
 class Parameters(SpecModel):
     """Parameters of every call to a model."""
 
-    temperature: float | None = Field(None, ge=0, le=2, description="Default: the provider's.")
-    max_tokens: int | None = Field(None, ge=1, description="Most tokens of one answer. Default: the provider's.")
-    top_p: float | None = Field(None, ge=0, le=1, description="Default: the provider's.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="Temperature of the answers. Default: the provider's."
+    )
+    max_tokens: int | None = Field(
+        None, ge=1, description="Largest number of tokens of one answer. Default: the provider's."
+    )
+    top_p: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Total probability of the tokens from which an answer is sampled. Default: the provider's.",
+    )
     num_retries: int = Field(
-        3, ge=0, le=20, description="Repeats of a call after a timeout or a server error. Rate limits are waited for."
+        3,
+        ge=0,
+        le=20,
+        description="How often a call is repeated after a timeout or a server error. After a refusal for its rate, a "
+        "call only waits.",
     )
-    timeout_seconds: int | None = Field(None, ge=1, le=3600, description="Longest wait for one answer. Default: 600.")
-    seed: int | None = Field(None, ge=0, description="The provider's, where it has one. Default: none.")
+    timeout_seconds: int | None = Field(
+        None, ge=1, le=3600, description="Longest wait for one answer, in seconds. Default: 600."
+    )
+    seed: int | None = Field(None, ge=0, description="Seed that the provider gets. Default: none.")
     stop: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
-        None, min_length=1, max_length=16, description="Texts at which an answer ends. Default: none."
+        None, min_length=1, max_length=16, description="Texts at which the provider ends an answer. Default: none."
     )
-    presence_penalty: float | None = Field(None, ge=-2, le=2, description="Default: the provider's.")
-    frequency_penalty: float | None = Field(None, ge=-2, le=2, description="Default: the provider's.")
+    presence_penalty: float | None = Field(
+        None, ge=-2, le=2, description="Penalty on tokens that the text already has. Default: the provider's."
+    )
+    frequency_penalty: float | None = Field(
+        None,
+        ge=-2,
+        le=2,
+        description="Penalty on tokens by how often the text already has them. Default: the provider's.",
+    )
     reasoning_effort: str | None = Field(
         None,
         pattern=EFFORT,
         max_length=16,
-        description="How long a reasoning model thinks: minimal, low, medium, high, or what the provider has besides.",
+        description="How much a reasoning model thinks: minimal, low, medium, high, or another word that the provider "
+        "knows.",
     )
     model_type: Literal["chat", "text", "responses"] | None = Field(
-        None, description="Which of the provider's APIs is asked. Default: chat."
+        None, description="Which API of the provider is used. Default: chat."
     )
-    api_version: str | None = Field(None, min_length=1, max_length=64, description='Of Azure: "2024-10-21".')
+    api_version: str | None = Field(
+        None, min_length=1, max_length=64, description='API version of Azure, for example "2024-10-21".'
+    )
     region: str | None = Field(
-        None, min_length=1, max_length=64, description=f"Where the model is; with {_REGION_PROVIDERS}."
+        None, min_length=1, max_length=64, description=f"Region of the model. Only for {_REGION_PROVIDERS}."
     )
     headers: dict[str, Annotated[str, Field(max_length=1024)]] | None = Field(
-        None, max_length=32, description="Further HTTP headers of a request. Not for keys: anybody can read a spec."
+        None,
+        max_length=32,
+        description="Further HTTP headers of each request. Do not put keys here: anybody can read a spec.",
     )
     body: dict[str, Any] | None = Field(
         None,
         max_length=64,
-        description="Further fields of a request's JSON body, as they are: LiteLLM's extra_body. Not for keys: "
-        "anybody can read a spec.",
+        description="Further fields of each request's JSON body (LiteLLM's extra_body), passed on unchanged. Do not "
+        "put keys here: anybody can read a spec.",
     )
     more: dict[str, Any] | None = Field(
         None,
         max_length=64,
-        description="Further arguments of dspy.LM by their Python names, passed on as they are: those that LiteLLM "
-        "knows for the provider, for example vertex_project. Not for keys: anybody can read a spec.",
+        description="Further arguments of dspy.LM, by their Python names, passed on unchanged. LiteLLM must know them "
+        "for the provider, for example vertex_project. Do not put keys here: anybody can read a spec.",
     )
 
     @model_validator(mode="after")

@@ -11,19 +11,23 @@ from swarm_wire.spec.schema import PATH, Entrypoint, Key, Name, SpecModel, Union
 class KeyToPath(SpecModel):
     """A key, and the file that it becomes, as in a volume of Kubernetes."""
 
-    key: Key = Field(description="Of the ConfigMap.")
-    path: str = Field(pattern=PATH, max_length=253, description='Where its file is: "app/retrieval/search.py".')
+    key: Key = Field(description="Key of the ConfigMap.")
+    path: str = Field(
+        pattern=PATH,
+        max_length=253,
+        description='Path of the file that has the key\'s value: "app/retrieval/search.py".',
+    )
 
 
 class SourceMap(SpecModel):
     """A ConfigMap in the Compilation's namespace, with the program's files."""
 
-    name: Name = Field(description="Of the ConfigMap.")
+    name: Name = Field(description="Name of the ConfigMap.")
     items: list[KeyToPath] | None = Field(
         None,
         min_length=1,
         max_length=1000,
-        description="Which keys are used, and where. Default: every key, by its name.",
+        description="The keys that are used, and the path of each. Default: every key is a file of this name.",
     )
 
 
@@ -32,8 +36,8 @@ class ProgramSource(Union):
 
     config_map: SourceMap | None = Field(
         None,
-        description="Every key is a file, and imports begin at the top. What ends in .tar.gz or .zip is unpacked: "
-        "`python -m swarm_worker pack` makes one of a folder.",
+        description="Every key is a file, and imports begin at the top. If a key ends in .tar.gz, .tgz or .zip, the "
+        "pod unpacks this archive. `python -m swarm_worker pack` makes such a ConfigMap of a folder.",
     )
 
 
@@ -41,24 +45,24 @@ class Program(SpecModel):
     """The DSPy program to compile."""
 
     entrypoint: Entrypoint = Field(
-        description='"module:attribute" of a dspy.Module, a Module class, or a function without arguments that returns '
-        "one. It must come from a file that workers can import."
+        description='"module:attribute" of a dspy.Module, a Module class, or a function without arguments that '
+        "returns a Module. It must come from a file that workers can import."
     )
     source: ProgramSource | None = Field(
         None, description="Where the program's and metric's files come from. Default: the worker image."
     )
     adapter: Adapter | None = Field(
         None,
-        description="The adapter of every LM call that sets no other. It wins over one that the program's files "
-        "configure. Default: theirs, or else DSPy's.",
+        description="The adapter of all LM calls that set no other adapter. It wins over an adapter that the "
+        "program's files configure. Default: the adapter that these files configure, or else DSPy's.",
     )
 
 
 class ScoreRange(SpecModel):
     """The least and the greatest score that a metric returns."""
 
-    min: float = Field(0, ge=-1e9, le=1e9, description="The least score.")
-    max: float = Field(1, ge=-1e9, le=1e9, description="The greatest score.")
+    min: float = Field(0, ge=-1e9, le=1e9, description="The lowest score.")
+    max: float = Field(1, ge=-1e9, le=1e9, description="The highest score.")
 
     @model_validator(mode="after")
     def _has_room(self) -> Self:
@@ -77,6 +81,6 @@ class Metric(SpecModel):
     )
     range: ScoreRange = Field(
         default_factory=ScoreRange,
-        description="Between which scores the metric's values are. swarm.pruning relies on it: a score outside ends "
-        "the run.",
+        description="The range of the metric's values, on which swarm.pruning relies. If the optimizer is pruned, a "
+        "score outside of the range ends the run.",
     )

@@ -8,24 +8,24 @@ from swarm_wire.spec.schema import Key, Name, SpecModel
 class ConfigMapRef(SpecModel):
     """A ConfigMap in the Compilation's namespace."""
 
-    name: Name = Field(description="Of the ConfigMap.")
+    name: Name = Field(description="Name of the ConfigMap.")
 
 
 class ConfigMapKeyRef(SpecModel):
     """One key of a ConfigMap in the Compilation's namespace."""
 
-    name: Name = Field(description="Of the ConfigMap.")
-    key: Key = Field(description="Whose value is meant.")
+    name: Name = Field(description="Name of the ConfigMap.")
+    key: Key = Field(description="Key whose value is used.")
 
 
 class SecretRef(SpecModel):
     """A Secret in the Compilation's namespace."""
 
-    name: Name = Field(description="Of the Secret.")
+    name: Name = Field(description="Name of the Secret.")
 
 
 class SecretKeyRef(SpecModel):
     """One key of a Secret in the Compilation's namespace."""
 
-    name: Name = Field(description="Of the Secret.")
-    key: Key = Field(description="Whose value is meant.")
+    name: Name = Field(description="Name of the Secret.")
+    key: Key = Field(description="Key whose value is used.")

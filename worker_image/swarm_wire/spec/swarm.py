@@ -19,9 +19,10 @@ class Resources(SpecModel):
 
     requests: dict[ResourceName, Quantity] | None = Field(
         None,
-        description="What a node must have to spare. Default: cpu 100m, memory 384Mi; less where limits are lower.",
+        description="What a node must have free for a pod. Default: cpu 100m, memory 384Mi, or less if limits are "
+        "lower.",
     )
-    limits: dict[ResourceName, Quantity] = Field({"memory": "2Gi"}, description="What a pod may take at most.")
+    limits: dict[ResourceName, Quantity] = Field({"memory": "2Gi"}, description="What a pod may use at most.")
 
     @property
     def requested(self) -> dict[ResourceName, Quantity]:
@@ -37,52 +38,60 @@ class Resources(SpecModel):
 class Toleration(SpecModel):
     """A taint that the pods tolerate, as in a pod's spec."""
 
-    key: str | None = Field(None, max_length=317, description="Of the taint. Default: every taint, with Exists.")
-    operator: Literal["Exists", "Equal"] = Field("Equal", description="Whether the taint's value counts.")
-    value: str | None = Field(None, max_length=63, description="Of the taint, with Equal.")
+    key: str | None = Field(
+        None, max_length=317, description="Key of the taint. Default: every taint, if operator is Exists."
+    )
+    operator: Literal["Exists", "Equal"] = Field(
+        "Equal", description="Equal: the taint must have this value. Exists: the taint's value does not matter."
+    )
+    value: str | None = Field(None, max_length=63, description="Value of the taint, if operator is Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        None, description="Of the taint. Default: every effect."
+        None, description="Effect of the taint. Default: every effect."
     )
     toleration_seconds: int | None = Field(
-        None, description="How long a NoExecute taint is tolerated. Default: for ever."
+        None, description="Seconds for which a NoExecute taint is tolerated. Default: for ever."
     )
 
 
 class Swarm(SpecModel):
     """The pods that compute the cells of a round."""
 
-    pods: int = Field(8, ge=1, le=1000, description="Worker pods side by side.")
-    threads_per_pod: int = Field(8, ge=1, le=256, description="Cells that one pod runs at the same time.")
+    pods: int = Field(8, ge=1, le=1000, description="Number of worker pods that run at the same time.")
+    threads_per_pod: int = Field(8, ge=1, le=256, description="Number of cells that one pod runs at the same time.")
     slice_size: int = Field(
-        200, ge=1, le=5000, description="Most cells of one pod: the most that can be lost with its output."
+        200,
+        ge=1,
+        le=5000,
+        description="Largest number of cells of one pod. If the pod's output is lost, at most these cells are lost.",
     )
     max_attempts: int = Field(
         3,
         ge=1,
         le=MOST_ATTEMPTS,
-        description="Attempts of a cell whose pod ended without its result, each with smaller slices.",
+        description="Number of attempts at a cell whose pod ended without its result. Each attempt has smaller slices.",
     )
     speculation: int = Field(
         4,
         ge=0,
         le=1000,
-        description="Most guesses per round: effects that are likely, but may depend on a score that is missing. "
-        "0: never pay for a guess.",
+        description="Largest number of guesses in a round. A guess is a likely effect that may depend on a missing "
+        "score. 0: the run never pays for a guess.",
     )
     pruning: Literal["exact", "off"] = Field(
         "exact",
-        description="exact: cells of a candidate that can no longer win are not run, where the optimizer keeps the "
-        'best and uses scores for nothing else; the winner is the same. "off" (in quotes): all are run.',
+        description="exact: the run leaves out cells of candidates that can no longer win, if the optimizer keeps the "
+        'best candidate and uses scores for nothing else. The winner is the same. "off" (in quotes): all '
+        "cells are run.",
     )
     rehearsal_seconds: int = Field(
         10,
         ge=0,
         le=3600,
-        description="Longest time of the rehearsal before the first LM call: program and metric run on the first "
-        "validation examples, with imaginary models, to find what differs between processes. One run may take half "
-        "of it. 0: no rehearsal.",
+        description="Longest time of the rehearsal, in seconds. Before the first LM call, it runs program and metric "
+        "on the first validation examples with invented answers, to find what differs between processes. "
+        "One run of an example may take half of this time. 0: no rehearsal.",
     )
-    resources: Resources = Field(default_factory=Resources, description="Of each pod.")
+    resources: Resources = Field(default_factory=Resources, description="Compute resources of each pod.")
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
         default_factory=dict, max_length=32, description="Labels that a node must have."
     )
@@ -90,8 +99,10 @@ class Swarm(SpecModel):
         default_factory=list, max_length=32, description="Taints that the pods tolerate."
     )
     image_pull_secrets: list[SecretRef] = Field(
-        default_factory=list, max_length=16, description="Secrets to pull the image with."
+        default_factory=list, max_length=16, description="Secrets with which nodes pull the image."
     )
     service_account_name: Name | None = Field(
-        None, description="Of the pods; its token is never mounted. Default: the namespace's default."
+        None,
+        description="Service account of the pods. Its token is never mounted. Default: the namespace's default "
+        "service account.",
     )

@@ -35,7 +35,9 @@ def refusal(name: str) -> str:
 class ValueFrom(Union):
     """Where a variable's value is kept."""
 
-    secret_key_ref: SecretKeyRef | None = Field(None, description="The value is masked in all output.")
+    secret_key_ref: SecretKeyRef | None = Field(
+        None, description="Key of a Secret that has the value. The value is masked in all output."
+    )
     config_map_key_ref: ConfigMapKeyRef | None = None
 
 
@@ -43,8 +45,13 @@ class Variable(SpecModel):
     """An environment variable of program, metric and data."""
 
     rules = (exactly_one("value", "value_from"),)
-    name: VariableName = Field(description=f"Not one that the pods set themselves: {', '.join(RESERVED)}.")
-    value: str | None = Field(None, max_length=32768, description="As it is: nothing in it is replaced.")
+    name: VariableName = Field(
+        description="Name of the variable. The pods set these names themselves, so they are refused: "
+        f"{', '.join(RESERVED)}."
+    )
+    value: str | None = Field(
+        None, max_length=32768, description="Value of the variable. It is used unchanged: $(NAME) is not replaced."
+    )
     value_from: ValueFrom | None = None
 
     @model_validator(mode="after")
@@ -62,9 +69,11 @@ class VariablesFrom(Union):
     """Variables from all keys of a Secret or ConfigMap."""
 
     others = ("prefix",)
-    secret_ref: SecretRef | None = Field(None, description="The values are masked in all output.")
+    secret_ref: SecretRef | None = Field(
+        None, description="A Secret in the Compilation's namespace. Its values are masked in all output."
+    )
     config_map_ref: ConfigMapRef | None = None
-    prefix: VariableName | None = Field(None, description="What the variables' names begin with, before the key.")
+    prefix: VariableName | None = Field(None, description="Text before the key in the name of each variable.")
 
     @property
     def is_secret(self) -> bool:
