@@ -1,4 +1,4 @@
-"""The customer service tutorial: tools that change a database at module level and draw confirmation numbers."""
+"""From the customer service tutorial: the tools change a database at module level and draw confirmation numbers."""
 
 import random
 import string

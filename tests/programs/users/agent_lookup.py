@@ -1,4 +1,4 @@
-"""The agents tutorial: ReAct with tools that look things up and sometimes fail; the metric reads the trajectory."""
+"""From the agents tutorial: ReAct has lookup tools that sometimes fail, and the metric reads the trajectory."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The second ReAct, whose calls are native ones: functions in the request, tool calls in the answer."""
+"""`dspy.ReActV2` calls tools natively: the request has functions, and the answer has tool calls."""
 
 import dspy
 

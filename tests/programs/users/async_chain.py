@@ -1,4 +1,4 @@
-"""The async tutorial: `aforward`, an async tool that is converted, and `dspy.syncify` for the optimizer."""
+"""From the async tutorial: the program has `aforward` and an async tool, and `dspy.syncify` makes it synchronous."""
 
 import asyncio
 

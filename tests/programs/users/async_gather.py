@@ -1,4 +1,4 @@
-"""Calls side by side: `dspy.asyncify` and `asyncio.gather` within `forward`."""
+"""The program makes concurrent calls with `dspy.asyncify` and `asyncio.gather` within `forward`."""
 
 import asyncio
 

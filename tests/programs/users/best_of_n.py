@@ -1,4 +1,4 @@
-"""`dspy.BestOfN` with a lambda for a reward (assertions as they are written today)."""
+"""The program uses `dspy.BestOfN` with a lambda as the reward, which replaces DSPy's former assertions."""
 
 import dspy
 

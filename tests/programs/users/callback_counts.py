@@ -1,4 +1,4 @@
-"""A callback that counts calls, and a program that drops its reasoning after many calls."""
+"""A callback counts calls, and the program drops its reasoning after many calls."""
 
 import dspy
 from dspy.utils.callback import BaseCallback

@@ -1,4 +1,4 @@
-"""A callback that logs (from the tutorial on observability), and a logger in the program."""
+"""From the tutorial on observability: a callback logs calls, and the program uses a logger."""
 
 import logging
 

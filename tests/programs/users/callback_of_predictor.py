@@ -1,4 +1,4 @@
-"""A callback on one predictor that keeps what it saw, and a program that reads it within the same example."""
+"""A callback on one predictor keeps what it saw, and the program reads it within the same example."""
 
 import dspy
 from dspy.utils.callback import BaseCallback

@@ -1,4 +1,4 @@
-"""The chat tutorial: `dspy.History` among the inputs, which grows with every message of a conversation."""
+"""From the chat tutorial: an input is a `dspy.History`, which grows with every message of a conversation."""
 
 import dspy
 

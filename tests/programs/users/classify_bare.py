@@ -1,4 +1,4 @@
-"""The classification tutorial: the program is a bare predictor, made where the module is loaded."""
+"""From the classification tutorial: the program is a bare predictor, which the module makes at its import."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Clients at module level, used by tools and by a retriever class that the user wrote."""
+"""The user's own retriever class uses a database connection and a lock at module level."""
 
 import sqlite3
 import threading

@@ -1,4 +1,4 @@
-"""Clients that cannot be pickled, as attributes: a database connection, a lock, an open file."""
+"""The program has attributes that cannot be pickled: a database connection, a lock and an open file."""
 
 import sqlite3
 import threading

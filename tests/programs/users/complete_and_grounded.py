@@ -1,4 +1,4 @@
-"""A RAG answer scored by `CompleteAndGrounded`, which calls a model; its threshold counts while bootstrapping."""
+"""`CompleteAndGrounded`, which calls a model, scores a RAG answer. In a bootstrap, its threshold counts."""
 
 import dspy
 from dspy.evaluate import CompleteAndGrounded

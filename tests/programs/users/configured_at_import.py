@@ -1,4 +1,4 @@
-"""The first lines of every tutorial: a model, an adapter and more are configured where the module is loaded."""
+"""The module configures a model and other settings at its import, as the first lines of every tutorial do."""
 
 import os
 

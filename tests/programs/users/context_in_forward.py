@@ -1,4 +1,4 @@
-"""`dspy.context` around a call within the program: another model, another adapter, no cache of the first."""
+"""The program makes a call within `dspy.context`, with another model and another adapter."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A program that looks at the last call in the model's history (`lm.history[-1]`), where there is one."""
+"""The program reads the last call in the model's history (`lm.history[-1]`), if there is one."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""A program that puts the count of its calls into the prompt, which thus depends on earlier examples."""
+"""The program puts the count of its calls into the prompt, so the prompt depends on earlier examples."""
 
 import dspy
 

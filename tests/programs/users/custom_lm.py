@@ -1,4 +1,4 @@
-"""A model class of the user's own (`dspy.BaseLM`): rules for one predictor, the student for the other."""
+"""The user's own model class (`dspy.BaseLM`) answers one predictor by rules. The student answers the other."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""A choice of the user's own models that differ in an attribute missing from `dump_state`."""
+"""An optimizer chooses between the user's own models. They differ in an attribute that `dump_state` leaves out."""
 
 from types import SimpleNamespace
 

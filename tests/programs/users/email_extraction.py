@@ -1,4 +1,4 @@
-"""The e-mail tutorial: enums, pydantic models, optional fields, four predictors in a row."""
+"""From the e-mail tutorial: three predictors in a row have enums, pydantic models and optional fields."""
 
 from enum import Enum
 

@@ -1,4 +1,4 @@
-"""An ensemble of a random search's best candidates, put to the vote with `dspy.majority`."""
+"""The optimizer makes an ensemble of the best candidates of a random search, which vote with `dspy.majority`."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""Examples that fail, and a limit of errors that is configured: stock's compile ends with an error."""
+"""Examples fail, and the module configures a low limit of errors, so stock's compile ends with an error."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The same failures with room for them: each is a score of 0, and the compile goes on."""
+"""Examples fail as in `errors_count`, but the limit of errors is high. A failure scores 0, and the compile goes on."""
 
 import dspy
 

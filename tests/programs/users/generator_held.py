@@ -1,4 +1,4 @@
-"""A seeded generator on the program, which goes on from example to example."""
+"""The program has a seeded random generator, whose state goes on from example to example."""
 
 import random
 

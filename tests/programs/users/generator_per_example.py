@@ -1,4 +1,4 @@
-"""A generator seeded by each example: the order of options is random, and always the same."""
+"""Each example seeds its own random generator, so its order of options is random but always the same."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""A program that reads its own history: DSPy keeps the calls of each module beside those of the model."""
+"""The program reads its own history, since DSPy keeps the calls of each module as well as those of the model."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""A metric that looks into the trace: no query may be long or be asked twice (from the page on metrics)."""
+"""From DSPy's page on metrics: the metric reads the trace, in which no query may be long or occur twice."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""Pictures: `dspy.Image` from data and from an address, in examples and so in demonstrations."""
+"""Examples, and so demonstrations, contain a `dspy.Image`, from data or from an address."""
 
 from typing import Literal
 

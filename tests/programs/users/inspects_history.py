@@ -1,4 +1,4 @@
-"""A program that prints the last call (`dspy.inspect_history`), left over from a notebook."""
+"""The program prints the last call with `dspy.inspect_history`, as a notebook does."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The JSON adapter for everything, configured at module level; nested pydantic models, dicts, `Literal`."""
+"""The module configures the JSON adapter. Outputs are nested pydantic models, dicts and a `Literal`."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""An LLM judge with a model of its own, set at module level (`judge.set_lm`)."""
+"""The metric calls an LLM judge, which has its own model by `judge.set_lm` at module level."""
 
 import os
 

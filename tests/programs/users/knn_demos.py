@@ -1,4 +1,4 @@
-"""`dspy.KNN` in the program: the nearest training examples are shown as demonstrations of each call."""
+"""The program uses `dspy.KNN` to show the nearest training examples as demonstrations of each call."""
 
 import hashlib
 

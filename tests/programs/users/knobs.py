@@ -1,4 +1,4 @@
-"""An optimizer that changes state outside of the program: a global of its module, the environment."""
+"""The optimizer changes state outside of the program: a global of the module, or an environment variable."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""An optimizer that changes state outside of the program: an attribute of its class, an object at module level."""
+"""The optimizer changes state outside of the program: an attribute of its class, or an object at module level."""
 
 from types import SimpleNamespace
 

@@ -1,6 +1,6 @@
-"""A program that keeps its own good answers and shows them to the model from then on: the order of examples counts.
+"""The program keeps its good answers and shows them to the model later, so the order of examples matters.
 
-It keeps only answers of a certain form, which no invented answer has.
+It keeps only answers of a certain form, which no imaginary answer of a rehearsal has.
 """
 
 import dspy

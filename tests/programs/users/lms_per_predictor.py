@@ -1,4 +1,4 @@
-"""Models per predictor: one by `set_lm`, one by the `lm=` of a call, the rest by what is configured."""
+"""One predictor has its model by `set_lm`, one by the `lm=` of a call, and the others have the configured model."""
 
 import os
 

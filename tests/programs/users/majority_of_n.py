@@ -1,4 +1,4 @@
-"""Several completions of one call (`n`, temperature) and `dspy.majority`; rollouts by `rollout_id`."""
+"""The program takes the `dspy.majority` of several completions of one call, and makes rollouts by `rollout_id`."""
 
 import dspy
 

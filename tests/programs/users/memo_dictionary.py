@@ -1,4 +1,4 @@
-"""A memo at module level and `functools.lru_cache`: no value is looked up twice."""
+"""Program and metric keep values in a dictionary at module level and in `functools.cache`."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""A memo on the program itself, and a memo on the metric: neither changes a result."""
+"""Program and metric each keep a memo of values, which changes no result."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""A metric that appends to a list, and an optimizer that reads the list afterwards."""
+"""The metric appends to a list, and the optimizer reads the list afterwards."""
 
 import dspy
 

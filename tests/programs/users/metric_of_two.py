@@ -1,4 +1,4 @@
-"""A metric of two arguments, as on the cheat sheet: enough for optimizers that never pass a trace."""
+"""The metric has two arguments, as on DSPy's cheat sheet, which suffice for optimizers that never pass a trace."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""A metric with a memory that counts: an answer must be longer than the longest so far."""
+"""The metric remembers the length of the longest right answer so far, and accepts no shorter answer."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""`dspy.MultiChainComparison` over attempts at other temperatures."""
+"""The program makes three attempts at one temperature, and compares them by `dspy.MultiChainComparison` at another."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The multi-hop tutorial: queries, notes and titles in a loop, recall of titles as the metric."""
+"""From the multi-hop tutorial: the program collects notes and titles in a loop. The metric is recall of titles."""
 
 import random
 

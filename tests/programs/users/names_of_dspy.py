@@ -1,4 +1,4 @@
-"""Attributes with names that DSPy and its optimizers use themselves: `stage`, `total_calls`."""
+"""The program has attributes whose names DSPy and its optimizers also use: `stage` and `total_calls`."""
 
 import dspy
 
@@ -26,7 +26,7 @@ def metric(example, pred, trace=None):
 
 
 def stages(student, trainset, valset, metric):
-    """The stage that scores best."""
+    """Chooses the stage of the program that scores best."""
     scores = {}
     for stage in ("draft", "final"):
         candidate = student.deepcopy()

@@ -1,4 +1,4 @@
-"""Modules in dicts and lists, one predictor used in two places, a deep copy, signatures put together by hand."""
+"""The program has modules in dicts and lists, one predictor in two places, a deep copy, and signatures made by hand."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The time in the prompt."""
+"""The program puts the current time into the prompt."""
 
 import datetime
 

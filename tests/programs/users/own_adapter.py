@@ -1,4 +1,4 @@
-"""An adapter of the user's own: a ChatAdapter with a house style and a first line that it takes off."""
+"""The user's own adapter is a ChatAdapter that adds a house style to prompts and puts answers into capitals."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""An exception class whose constructor takes more than a text: it can be raised but not pickled."""
+"""The program raises an exception that cannot be unpickled, since its constructor takes more than a text."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""`interpreter_factory` in the settings and `dspy.CodeAct`, with an interpreter of the user's own."""
+"""The program uses `dspy.CodeAct` with the user's own interpreter, by `interpreter_factory` in the settings."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import dspy
 
 
 class Pretends:
-    """Runs nothing: the first printed expression is the output."""
+    """An interpreter that runs nothing. Its output is the first expression that the code prints."""
 
     def __init__(self, **kwargs):
         self.tools, self.started = {}, False

@@ -1,4 +1,4 @@
-"""An optimizer of the user's own: a Teleprompter with a seeded generator that uses single results."""
+"""The user's own optimizer is a Teleprompter that has a seeded random generator and uses results of single examples."""
 
 import random
 
@@ -48,7 +48,7 @@ def climb(student, trainset, valset, metric):
 
 
 def both(student, trainset, valset, metric):
-    """One optimizer after the other, the second with the first one's winner as its teacher."""
+    """Runs two optimizers. The winner of the first is the teacher of the second."""
     first = dspy.BootstrapFewShot(metric=metric, max_bootstrapped_demos=1, max_labeled_demos=2).compile(
         student, trainset=trainset
     )

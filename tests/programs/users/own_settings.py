@@ -1,4 +1,4 @@
-"""Settings that the user made up, and adapters, tried one after the other by contexts around an evaluation."""
+"""The optimizers try settings of the user, and adapters, each in a `dspy.context` around an evaluation."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The PAPILLON tutorial: the program calls a second model without a predictor and ignores errors."""
+"""From the PAPILLON tutorial: the program calls a second model without a predictor and ignores errors."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""`dspy.Parallel` within a program, over a predictor for each aspect, and `Module.batch` within a metric."""
+"""The program uses `dspy.Parallel` over a predictor for each aspect, and the metric uses `Module.batch`."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The entity tutorial: a list of tokens in, a list of tokens out, data from a generator."""
+"""From the entity tutorial: input and output are lists of tokens, and a Python generator makes the data."""
 
 import dspy
 

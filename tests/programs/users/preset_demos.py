@@ -1,4 +1,4 @@
-"""Demonstrations and a state that the user brings: `predict.demos`, `load_state`, examples with more fields."""
+"""The user sets demonstrations by `predict.demos` and a state by `load_state`, and examples have more fields."""
 
 import dspy
 

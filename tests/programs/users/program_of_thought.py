@@ -1,4 +1,4 @@
-"""`dspy.ProgramOfThought` with the local interpreter: the model writes code, a process runs it."""
+"""With `dspy.ProgramOfThought`, the model writes code, and the local interpreter runs it in a process."""
 
 import dspy
 

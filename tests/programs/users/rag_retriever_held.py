@@ -1,4 +1,4 @@
-"""A retriever of DSPy's as an attribute of the program, and one that is put together in the constructor."""
+"""The program has a retriever of DSPy as an attribute, which its constructor makes."""
 
 import hashlib
 

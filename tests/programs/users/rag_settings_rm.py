@@ -1,4 +1,4 @@
-"""A retriever that is configured for everybody: `dspy.configure(rm=...)` and `dspy.Retrieve`."""
+"""The module configures a retriever by `dspy.configure(rm=...)`, which `dspy.Retrieve` uses."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The RAG tutorial: corpus, embedder and search at module level, SemanticF1 as the metric."""
+"""From the RAG tutorial: corpus, embedder and search are at module level, and SemanticF1 is the metric."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""`refine_raises` with DSPy's default number of failures, which the module counts across examples."""
+"""As `refine_raises`, but with DSPy's default limit of failures, which `dspy.Refine` counts across examples."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""`dspy.Refine` around a module of two predictors, with a judge for a reward (from the tutorial on refinement)."""
+"""From the tutorial on refinement: `dspy.Refine` improves a module of two predictors, with a judge as the reward."""
 
 import dspy
 

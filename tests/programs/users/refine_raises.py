@@ -1,4 +1,4 @@
-"""`dspy.Refine` with a reward that raises on some answers, as a parser does, without a limit of failures."""
+"""The program uses `dspy.Refine` without a limit of failures. The reward raises on some answers, as a parser does."""
 
 import dspy
 

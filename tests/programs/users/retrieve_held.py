@@ -1,4 +1,4 @@
-"""`dspy.Retrieve` as an attribute: DSPy 3.4.1 cannot save such a program, whoever compiled it."""
+"""The program has a `dspy.Retrieve` as an attribute. DSPy 3.4.1 cannot save such a program."""
 
 import dspy
 

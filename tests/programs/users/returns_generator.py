@@ -1,4 +1,4 @@
-"""A prediction that cannot be pickled: it holds a generator, which the metric reads."""
+"""The prediction cannot be pickled, since it holds a Python generator, which the metric reads."""
 
 import dspy
 

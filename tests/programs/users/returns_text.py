@@ -1,4 +1,4 @@
-"""A program that returns only the text, not a Prediction."""
+"""The program returns a text instead of a Prediction."""
 
 import dspy
 

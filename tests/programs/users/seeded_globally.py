@@ -1,4 +1,4 @@
-"""`random.seed` where the module is loaded, and draws from the global generator in every example."""
+"""The module calls `random.seed` at its import, and every example draws from Python's global random generator."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""A configuration in a dataclass, read from the environment when the module is loaded."""
+"""The module reads its configuration, a dataclass, from environment variables at its import."""
 
 import os
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""`dspy.streamify` with a listener and status messages, turned synchronous within the program."""
+"""The program calls a predictor by `dspy.streamify`, and waits for the last result of the stream."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Tools handled by hand (from the page on tools): a list of tools in, tool calls out, `call.execute`."""
+"""From DSPy's page on tools: the input is a list of tools, the output is tool calls, and the program executes them."""
 
 import dspy
 

@@ -1,6 +1,6 @@
-"""A program that reads the common trace of all calls, which is cut at a configured length.
+"""The program reads the trace that all examples share, which DSPy cuts at a configured length.
 
-Once the trace is full, the program finds nothing in it, so it depends on the examples before.
+Once the trace is full, the program finds none of its calls in it, so its result depends on earlier examples.
 """
 
 import dspy

@@ -1,4 +1,4 @@
-"""A program that reads its earlier calls in a trace of its own and passes them on, as `dspy.BestOfN` does."""
+"""The program reads its earlier calls in its own trace and passes them on, as `dspy.BestOfN` does."""
 
 import dspy
 

@@ -1,4 +1,4 @@
-"""The two-step adapter: the model answers freely, and another one extracts the fields."""
+"""With the two-step adapter, the model answers freely, and another model extracts the fields."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Outputs as dataclasses, typed dicts, tuples and code."""
+"""Outputs are a dataclass, typed dicts, a dict of lists, and code."""
 
 from dataclasses import dataclass
 

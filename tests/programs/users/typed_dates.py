@@ -1,4 +1,4 @@
-"""Typed inputs and outputs beyond text: dates, unions, nested models with validators, today's date as a default."""
+"""An input is a date. Outputs are a pydantic model with a validator and a union of numbers."""
 
 from datetime import date
 

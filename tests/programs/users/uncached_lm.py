@@ -1,4 +1,4 @@
-"""A model without a cache, called by hand with messages: every call is made anew."""
+"""The program itself calls a model with messages. The model has no cache, so every call is made anew."""
 
 import os
 

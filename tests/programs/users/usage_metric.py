@@ -1,4 +1,4 @@
-"""A metric that charges for tokens: `track_usage` and `prediction.get_lm_usage()` (from the tutorial on the cache).
+"""From the tutorial on the cache: the metric charges for tokens, by `track_usage` and `prediction.get_lm_usage()`.
 
 Answers from DSPy's cache cost nothing, so a program's second evaluation has another score than the first.
 """

@@ -1,4 +1,4 @@
-"""Two adapters in one program: XML by a context around a call, the usual one otherwise."""
+"""The program uses two adapters: XML in a context around one call, and otherwise the default adapter."""
 
 import dspy
 

@@ -29,7 +29,7 @@ KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
 PAUSE_SECONDS: Final = 1.0
 """How long bodies are collected for one object. A killed pod loses at most the records of this time."""
 OBJECT_BYTES: Final = 4 * 1024 * 1024
-"""The size at which an object is written at once."""
+"""An object that has reached this size is written at once."""
 PAUSES: Final = (0.5, 1.0, 2.0)
 """Seconds before each retry, so that a brief failure of a volume or bucket ends no pod."""
 CACHED: Final = 32

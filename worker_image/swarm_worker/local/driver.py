@@ -199,7 +199,7 @@ class Driver:
             self._tasks = []
 
     def _plan(self, round_: int, left: Allowance, ending: Mapping[str, str]) -> list[Record]:
-        """Runs a plan, again if it fails, and returns its records.
+        """Runs a plan, and runs it again if it fails. Returns the records of the plan that ended well.
 
         Args:
             ending: environment variables of a plan that prints a partial artifact; empty for any other plan.

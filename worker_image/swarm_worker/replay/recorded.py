@@ -111,7 +111,7 @@ class Recorded(list[Any]):
         return super().copy()
 
     def _has(self, index: int) -> bool:
-        """Whether the index counts from the end, to an entry that was recorded here."""
+        """Whether the index is negative, and names an entry that was recorded in this process."""
         self._look_back()
         return -super().__len__() <= index < 0
 
@@ -191,7 +191,7 @@ def trace(*entries: Any) -> Recorded:
 
 
 def install() -> None:
-    """Guards the records of this process."""
+    """Replaces DSPy's records of LM calls in this process by guarded ones."""
     if isinstance(base_lm.GLOBAL_HISTORY, _Global):
         return
     base_lm.GLOBAL_HISTORY = _Global()
