@@ -70,7 +70,7 @@ class Refusals:
     """Tracks which addresses have answered this process.
 
     Attributes:
-        knows: whether an address, given by its key, answered before this process began.
+        knows: says whether an address, given by its key, had answered before this process began.
         tell: prints a record.
     """
 
