@@ -20,7 +20,7 @@ _INSTALLED = tuple(
     for place in (path, os.path.realpath(path))
 )
 _PACKAGES = ("/site-packages/", "/dist-packages/")
-"""Folders of installed packages, also in other environments that PYTHONPATH names."""
+"""Names of folders with installed packages. PYTHONPATH may name such folders of other environments."""
 
 
 def users_modules() -> Iterator[tuple[str, ModuleType]]:

@@ -182,7 +182,7 @@ class Walk:
         """The parts of any other object, as pickle reduces it. Objects with state in C have no useful `__dict__`."""
         try:
             found = reduced(thing)
-        except Exception:  # raised by objects that cannot be pickled, such as generators
+        except Exception:  # some objects cannot be pickled, such as generators
             return ["opaque", _name(kind)]
         if isinstance(found, str):
             return ["global", _name(kind), found]

@@ -100,7 +100,7 @@ def picture(loaded: "Compilation") -> Picture:
 
 
 PROGRAM, METRIC = "spec.program", "spec.metric"
-"""Prefixes of the paths of state that program and metric hold themselves. Such state travels with a cell."""
+"""A path with one of these prefixes is state that the program or metric itself holds. It travels with a cell."""
 
 
 def kept(program: Any, metric: Any) -> dict[str, bytes]:

@@ -81,8 +81,8 @@ class Rehearsal:
         """Raises BadInput if examples leave changes that a reader in another process would miss.
 
         Args:
-            is_custom: whether the optimizer is the user's own. Such an optimizer may read all that program and metric
-                keep; DSPy's optimizers do not.
+            is_custom: whether the optimizer is the user's own. Such an optimizer may read all state that program and
+                metric keep. DSPy's optimizers do not read it.
         """
         for place in self.changes:
             if place.kind is not Kind.STATE or is_custom:
@@ -114,7 +114,7 @@ def rehearse(
     backwards: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Rehearsal:
-    """Runs program and metric on examples of the validation set, in forks of this process.
+    """Runs program and metric on a few examples, in forks of this process.
 
     Args:
         seconds: time limit of the rehearsal. A run that takes more than SHARE of it is ended, and its example does not

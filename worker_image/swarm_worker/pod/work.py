@@ -81,7 +81,7 @@ class Bench:
 
     @property
     def refers_to_places(self) -> bool:
-        """Whether a payload may refer to a place."""
+        """Whether a payload may refer to an object by its place (`content.places`)."""
         return any(MARK.encode() in blob for blob in self._blobs.values())
 
     def work(self, digest: str) -> Work:

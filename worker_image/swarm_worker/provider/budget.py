@@ -152,7 +152,7 @@ class Budget:
             if not self._allowance.covers(self.spent + worst):
                 return False
             self._aside += worst
-            if self._is_closed:  # the process may have reported its spending without this request
+            if self._is_closed:  # the commit record may report the spending without this request
                 return False
             if self._limited(self._booked | self.spent) != self._limited(self._booked):
                 self._booked = self._next_part()

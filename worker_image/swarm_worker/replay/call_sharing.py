@@ -44,9 +44,7 @@ class Table:
             flight = self._flights.get(key)
             if flight is None:
                 self._flights[key] = Future()
-                self._flights[
-                    key
-                ].set_running_or_notify_cancel()  # so that a waiter that gives up cannot cancel the future
+                self._flights[key].set_running_or_notify_cancel()  # now a waiter that gives up cannot cancel the future
             return flight
 
     def land(self, key: str, body: bytes | None) -> None:

@@ -99,8 +99,8 @@ class Standing:
 def lost(standings: Sequence[Standing], limits: Range) -> set[int]:
     """Returns the positions, in the optimizer's order, of the evaluations that can no longer win.
 
-    Even with its highest possible score, such an evaluation stays below the lowest possible score of another. Or it
-    equals that score, but comes after the other.
+    The highest possible score of such an evaluation is below the lowest possible score of another one. If both scores
+    are equal, the evaluation that comes later has lost.
     """
     if not standings:
         return set()
@@ -148,7 +148,7 @@ def wanted(
             return standing.missing
         ahead = math.fsum(standing.scores.get(position, most) for position in range(len(ease))) - max(hope)
         if ahead < 0:
-            return []  # this one loses if the best is as good as it looks, so the best is finished first
+            return []  # this evaluation waits for the best one: it loses if that is as good as it looks
         if number in begun[:LEADERS] or len(standing.scores) >= HALF * len(ease):
             return standing.missing
         hardest = sorted(standing.missing, key=lambda position: (ease[position], position))

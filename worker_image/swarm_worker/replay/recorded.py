@@ -243,7 +243,9 @@ def _allow_usage(what: str) -> None:
 
 
 def _reader_is_ours() -> bool:
-    """Whether DSPy or this package reads, not user code. A history that DSPy only prints may lack unknown entries."""
+    """Whether the code that reads a record belongs to DSPy or this package. A history that DSPy prints may lack
+    entries.
+    """
     frame = sys._getframe(1)
     while frame.f_globals["__name__"] == __name__ and frame.f_back is not None:
         frame = frame.f_back

@@ -56,7 +56,7 @@ class Data:
         return list(optimizer.scored_on(self.train)) if self.validation is None else self.validation
 
     def scored_on(self, optimizer: Optimizer) -> str:
-        """The name of the scored examples, for people."""
+        """A name for the scored examples, for the report."""
         if self.validation is not None:
             return VALIDATION_SET
         number, all_ = len(self.scored(optimizer)), len(self.train)
