@@ -1,4 +1,7 @@
-"""The JSON schema for editors: it checks and completes a DSPyCompilation, and lets other kinds of the same file be."""
+"""Generates the JSON schema with which editors check and complete a DSPyCompilation.
+
+The schema does not check objects of other kinds in the same file.
+"""
 
 import json
 from typing import Any
@@ -12,12 +15,12 @@ REFERENCE = "#/definitions/{model}"
 
 
 def text() -> str:
-    """The file."""
+    """Returns the schema as the text of its file."""
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def schema() -> Schema:
-    """Of draft 7, which editors know best. Other documents of a file (ConfigMaps, Secrets) are valid."""
+    """Returns the schema, in draft 7 of JSON Schema, which editors support best."""
     spec = CompilationSpec.model_json_schema(by_alias=True, ref_template=REFERENCE)
     definitions = spec.pop("$defs")
     ours = (model for model in Union.__subclasses__() if model.__module__.startswith("swarm_wire."))
@@ -48,7 +51,7 @@ def schema() -> Schema:
 
 
 def _plain(given: Schema) -> Schema:
-    """Without null, which nobody needs to write, and titles; with words beside patterns."""
+    """Returns a schema without titles and null, which nobody needs to write. Each pattern gets a message in words."""
     for keyword in ("anyOf", "allOf"):
         if keyword in given:
             (only,) = [choice for choice in given[keyword] if choice.get("type") != "null"]
@@ -56,7 +59,7 @@ def _plain(given: Schema) -> Schema:
     made = {key: value for key, value in given.items() if key not in ("title", "$ref")}
     if made.get("default", ...) is None:
         del made["default"]
-    if "$ref" in given:  # beside a reference, draft 7 reads nothing
+    if "$ref" in given:  # draft 7 ignores other keywords beside a reference
         made["allOf"] = [{"$ref": given["$ref"]}]
     if "description" in made:
         made["description"] = " ".join(made["description"].split())

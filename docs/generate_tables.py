@@ -1,5 +1,6 @@
-"""Writes what is generated from the models: the tables of docs/optimizers.md, docs/reference.md and the JSON schema for
-editors: `python docs/generate_tables.py [--check]`.
+"""Generates the tables of docs/optimizers.md, docs/reference.md, and the JSON schema for editors.
+
+The sources are the models of spec and status. Usage: `python docs/generate_tables.py [--check]`.
 """
 
 import argparse
@@ -22,13 +23,13 @@ FIELDS = re.compile(r"(?<=<!-- fields -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def optimizers(page: str) -> str:
-    """The page with its tables as they should be."""
+    """Returns the page with current tables."""
     found = structural(Optimizer)["properties"]
     return TABLE.sub(lambda table: f"{table[1]}{table[2]}{reference.table(found[table[1]], head='parameter')}", page)
 
 
 def fields(page: str) -> str:
-    """The page with its sections as they should be."""
+    """Returns the page with current sections."""
     return FIELDS.sub(lambda _: reference.sections(), page)
 
 
@@ -37,7 +38,7 @@ GENERATED: Mapping[Path, Callable[[str], str]] = {
     REFERENCE: fields,
     SCHEMA: lambda _: editor.text(),
 }
-"""What a file should be, from what it is."""
+"""File -> function that makes the current text from the file's present text."""
 
 
 def main(arguments: list[str] | None = None, generated: Mapping[Path, Callable[[str], str]] = GENERATED) -> int:

@@ -1,4 +1,4 @@
-"""Every field of a Compilation, as tables of Markdown."""
+"""Describes every field of a Compilation in tables of Markdown."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ Schema = dict[str, Any]
 
 
 def sections() -> str:
-    """A section for each object of the spec, then of the status."""
+    """Returns a section for each object of the spec, then for each object of the status."""
     found: dict[type[BaseModel], list[str]] = {}
     _collect(CompilationSpec, "spec", found)
     _collect(Status, "status", found)
@@ -23,11 +23,11 @@ def sections() -> str:
 
 
 def table(schema: Schema, links: Mapping[str, str] | None = None, head: str = "field") -> str:
-    """A row for each field of an object.
+    """Returns a table with a row for each field of an object.
 
     Args:
-        head: what the fields are called.
-        links: where objects are described, by their field.
+        head: heading of the first column.
+        links: field -> link to the section that describes its object.
     """
     required = schema.get("required", ())
     rows = [
@@ -39,7 +39,7 @@ def table(schema: Schema, links: Mapping[str, str] | None = None, head: str = "f
 
 
 def _collect(model: type[BaseModel], path: str, found: dict[type[BaseModel], list[str]]) -> None:
-    """Where each model stands; within one that stands at several places, by the first."""
+    """Adds the paths of a model and of the models in it. A model at several paths adds its inner models only once."""
     new = model not in found
     found.setdefault(model, []).append(path)
     for field in model.model_fields.values() if new else ():
@@ -66,7 +66,7 @@ def _section(model: type[BaseModel], paths: list[str], found: Mapping[type[BaseM
         for inner, _ in _models(field.annotation)
     }
     about = " ".join((model.__doc__ or "").split())
-    if "properties" not in schema:  # a map, of which the model knows some keys
+    if "properties" not in schema:  # the object is a map, and its model names only some of the keys
         known = {
             str(field.alias): {"type": "object", "description": field.description or ""}
             for field in model.model_fields.values()
@@ -109,5 +109,5 @@ def _cell(text: str) -> str:
 
 
 def _anchor(heading: str) -> str:
-    """As GitHub makes it."""
+    """Returns the anchor that GitHub makes of a heading."""
     return "".join(sign for sign in heading.lower() if sign.isalnum() or sign in "-_")

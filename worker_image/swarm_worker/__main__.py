@@ -1,4 +1,4 @@
-"""The command `python -m swarm_worker plan | work | run | estimate | pack`. Plans start its subcommand `twin`."""
+"""The command `python -m swarm_worker plan | work | run | estimate | pack`. A run's first plan starts `twin`."""
 
 import argparse
 import sys

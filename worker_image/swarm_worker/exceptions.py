@@ -11,13 +11,13 @@ from swarm_wire.words import printable
 from swarm_worker.modules import is_users_file
 
 _RAISED = "swarm_raised"
-"""Name of the attribute in which an exception carries its `Raised` to other processes."""
+"""Name of the attribute in which an exception carries its description (`Raised`) to other processes."""
 TEXT, ANSWER, TRACEBACK = 300, 500, 3_000
-"""How many characters a `Raised` keeps of an exception's text, a model's answer and a traceback. Thousands of examples
-may fail, so a run cannot keep everything.
+"""How many characters a description (`Raised`) keeps of an exception's text, a model's answer and a traceback.
+Thousands of examples may fail, so a run cannot keep everything.
 """
 FRAMES = 20
-"""How many of a traceback's innermost frames a `Raised` keeps."""
+"""How many of a traceback's innermost frames a description (`Raised`) keeps."""
 
 
 class ProcessEnded(Exception):

@@ -75,7 +75,7 @@ def end_with_reader(pipe: int, code: int) -> None:
 
 
 def leave_connections() -> None:
-    """Replaces every socket that this fork has inherited by a closed one.
+    """Puts a closed socket in the place of every socket that this fork has inherited.
 
     A fork shares its parent's connections, and its messages on them would confuse the parent. A client that finds its
     connection closed opens a new one.
@@ -83,14 +83,14 @@ def leave_connections() -> None:
     closed, other = socket.socketpair()
     other.close()
     for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
-        with contextlib.suppress(OSError):  # iterdir's own descriptor is closed by now
+        with contextlib.suppress(OSError):  # iterdir has closed its own descriptor already
             if stat.S_ISSOCK(os.fstat(number).st_mode) and number != closed.fileno():
                 os.dup2(closed.fileno(), number, inheritable=False)
     closed.detach()
 
 
 def restart_batching() -> None:
-    """Makes every later fork restart the thread of each `Unbatchify`.
+    """Makes every later fork restart the thread of each `Unbatchify` object of DSPy.
 
     `dspy.retrievers.Embeddings` waits for that thread, and a fork has no copy of it.
     """

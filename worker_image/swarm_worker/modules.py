@@ -16,11 +16,11 @@ _OUR_FOLDERS = tuple(os.path.join(Path(__file__).parents[1], name, "") for name 
 _INSTALLED = tuple(
     os.path.join(place, "")  # noqa: PTH118
     for name, path in sysconfig.get_paths().items()
-    if name != "data"  # "data" is the prefix itself, and a user's files may be below it
+    if name != "data"  # "data" is sysconfig's name of the prefix, and a user's files may be below that
     for place in (path, os.path.realpath(path))
 )
 _PACKAGES = ("/site-packages/", "/dist-packages/")
-"""Folders of installed packages, also in other environments that PYTHONPATH names."""
+"""Names of folders with installed packages. PYTHONPATH may name such folders of other environments."""
 
 
 def users_modules() -> Iterator[tuple[str, ModuleType]]:
@@ -65,7 +65,7 @@ def _is_users_module(name: str, file: str) -> bool:
 
 
 def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:
-    """Name and file of each module that this module's import statements may mean, and of the packages around it."""
+    """Name and file of each module that this module's import statements may mean, and of their packages."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     try:
         tree = ast.parse(file.read_bytes())

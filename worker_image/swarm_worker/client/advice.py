@@ -65,7 +65,7 @@ def refused_key(error: BaseException) -> str:
 def _model(error: BaseException) -> str | None:
     """Returns the model that an error of DSPy's names, as the spec writes it."""
     model, provider = getattr(error, "model", None), getattr(error, "provider", None)
-    # LiteLLM separates provider and model.
+    # LiteLLM's errors name provider and model separately.
     return next((name for name in (model, f"{provider}/{model}") if name in _roles), model)
 
 

@@ -128,7 +128,7 @@ def is_made_up(error: Exception) -> bool:
     found = [*causes(error)]
     if not any(type(cause).__module__.startswith("litellm.") for cause in found):
         return False
-    from httpx import HTTPStatusError, TransportError  # LiteLLM has imported it; at the top, it would slow the start
+    from httpx import HTTPStatusError, TransportError  # an import at the top would slow every start
 
     # Both errors are there if LiteLLM itself has sent the request again.
     was_cut = any(isinstance(cause, TransportError) for cause in found)

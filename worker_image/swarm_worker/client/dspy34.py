@@ -89,7 +89,7 @@ def needs_litellm(lm: Any) -> bool:
         return False
     try:
         return not select_backend(lm).native
-    except Exception:  # the LM's calls will raise the same
+    except Exception:  # the LM's calls will raise the same exception
         return False
 
 

@@ -60,7 +60,7 @@ def run(flow: Flow[T]) -> T:
                 raised = error
         return step.value
     finally:
-        raised = None  # breaks a reference cycle: the exception's traceback has this frame
+        raised = None  # this breaks a reference cycle, because the exception's traceback has this frame
 
 
 async def arun(flow: Flow[T]) -> T:

@@ -70,7 +70,7 @@ class Refusals:
     """Tracks which addresses have answered this process.
 
     Attributes:
-        knows: whether an address, given by its key, answered before this process began.
+        knows: says whether an address, given by its key, had answered before this process began.
         tell: prints a record.
     """
 
@@ -164,7 +164,7 @@ def unreached(error: BaseException) -> OSError | None:
 def unidentified(error: BaseException) -> Exception | None:
     """Returns the error of Google's client if an identity is missing or refused; else None.
 
-    LiteLLM reports this error as a network failure, and DSPy would retry the request.
+    LiteLLM reports this error as a network failure, after which the request would be tried again.
     """
     found = [cause for cause in causes(error) if type(cause).__module__ == _GOOGLE]
     if any(type(cause).__name__ == "TransportError" or getattr(cause, "retryable", False) for cause in found):

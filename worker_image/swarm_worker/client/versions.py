@@ -147,7 +147,7 @@ def check() -> None:
 
 
 def has_own_client() -> bool:
-    """Whether DSPy has its own client, as 3.4 does, besides LiteLLM."""
+    """Whether DSPy has an LM client of its own, besides LiteLLM, as DSPy 3.4 does."""
     return find_spec("dspy.clients.execution") is not None
 
 

@@ -2,8 +2,8 @@
 
 The bytes contain no secrets: the receiving process has these in its own environment. The bytes contain no object that
 the receiving process has, either. Both processes number the objects of a graph in the same order, and the bytes contain
-the object's number. This keeps results small. It also keeps the identity of predictors and Signature classes, which
-optimizers look up by `id`.
+only the number of such an object. This keeps results small. It also keeps the identity of predictors and Signature
+classes, which optimizers look up by `id`.
 """
 
 import importlib
@@ -54,8 +54,8 @@ class Codec:
         self._secrets = dict(secrets)
         for name, secret in secrets.items():
             self._secrets.update((name + step, part) for step, part in masking.parts(secret))
-        # If two secrets have the same text, the first name replaces it. So the name of a whole secret comes before that
-        # of a part.
+        # If two secrets have the same text, the name of the first is used. Whole secrets come first, and parts after
+        # them.
         self._names = {
             value: name
             for name, value in reversed(self._secrets.items())
@@ -202,7 +202,7 @@ def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         return reduced
     *before, _tracker, extra = arguments
     if make is cloudpickle.cloudpickle._make_skeleton_class:
-        # # cloudpickle drops the function that made the class from its full name.
+        # cloudpickle leaves the surrounding function out of the full name of the class.
         *before, namespace = before
         before.append({**namespace, "__qualname__": thing.__qualname__})
     return (make, (*before, None, extra), *rest)

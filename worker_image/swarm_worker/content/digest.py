@@ -30,7 +30,7 @@ from swarm_worker.content.state import SYNCHRONIZERS, counted, is_importable, ow
 
 
 def combine(*parts: str | bytes) -> bytes:
-    """Digest of a sequence of parts. It covers the length of each part, so ("ab", "c") and ("a", "bc") differ."""
+    """Digest of a sequence of parts. Lengths count, so ("ab", "c") and ("a", "bc") have different digests."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode("utf8", "surrogatepass")
@@ -40,7 +40,7 @@ def combine(*parts: str | bytes) -> bytes:
 
 
 def is_referable(thing: object) -> bool:
-    """Whether payloads may refer to the object instead of copying it. Optimizers need the identity of such objects."""
+    """Whether payloads may refer to the object instead of copying it, because optimizers need its identity."""
     if isinstance(thing, type):
         return issubclass(thing, Signature)
     return isinstance(thing, Predict | Example) and not isinstance(thing, Prediction)
@@ -182,7 +182,7 @@ class Walk:
         """The parts of any other object, as pickle reduces it. Objects with state in C have no useful `__dict__`."""
         try:
             found = reduced(thing)
-        except Exception:  # raised by objects that cannot be pickled, such as generators
+        except Exception:  # some objects cannot be pickled, such as generators
             return ["opaque", _name(kind)]
         if isinstance(found, str):
             return ["global", _name(kind), found]
@@ -196,7 +196,8 @@ class Walk:
 
 
 _EXAMPLE_ATTRIBUTES = frozenset({"_store", "_input_keys", "_demos", "_lm_usage"})
-"""Attributes of an Example that do not count by their own name. They hold its fields and inputs, and DSPy's notes."""
+"""Attributes that hold an Example's fields and inputs, or DSPy's notes. Fields and inputs are digested separately.
+"""
 
 
 def _namespace(thing: type) -> Iterator[tuple[str, Any]]:

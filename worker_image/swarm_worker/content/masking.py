@@ -22,7 +22,7 @@ GUARDED_SECRET = 8
 """
 _SECRET_FIELD = re.compile(r"(key|secret|token|password|passwd|pwd|credentials?|authorization)$", re.I)
 _WORD = re.compile(r"[\W_]*[A-Za-z]{1,15}[\W_]*")
-"""Matches a part that may be an ordinary word, such as "[default]" or the password "postgres". It is not masked."""
+"""Matches parts of secrets that may be ordinary words, such as "[default]" or "postgres". Such parts are not masked."""
 _WORDS = frozenset({"kind", "outcome"})
 """Fields of a record's header that are not masked, because their values are words of the protocol."""
 _BINARY = "utf8", "surrogateescape"

@@ -1,4 +1,6 @@
-"""Names objects that cannot be copied by their place: the path to them from the program, the metric or a module.
+"""Names each object that cannot be copied by its place.
+
+A place is the path to an object from the program, the metric, DSPy's settings or a module.
 
 When stock DSPy copies a program, the copies share each object that cannot be copied: a client, a connection, a lock. A
 payload carries the place of such an object, for example "program.search.http". The receiving process uses the object
@@ -8,8 +10,8 @@ that its own program has at this place. For an API key, a payload carries the pl
 their parts travel by value. An object of any other class travels as a whole if it can be copied, and by its place if
 not. `Places` ignores the content of such an object, because it may differ between processes and change at any time.
 
-Each process has one `Places`. Plan and worker build it in the same way, but a worker only when a payload first refers
-to a place.
+Each process has one `Places`. Plan and worker build it in the same way. A worker builds it only when a payload first
+refers to a place.
 """
 
 import collections
@@ -51,7 +53,7 @@ _OPEN_BASES = (
 )
 _OPEN_PACKAGES = ("dspy", "pydantic")
 _DSPYS_OWN = (*SYNCHRONIZERS, queue.Queue)
-"""Classes of objects that have no place within DSPy's own objects: each process makes new ones."""
+"""Classes of objects that DSPy's own objects hold. Such an object has no place: each process makes a new one."""
 _USED_UP = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 _ABSENT = object()
 
@@ -84,7 +86,9 @@ class Place:
         }
 
     def has_copy(self, thing: Any) -> bool:
-        """Whether an object of the same class is a shallow copy: it has the same attributes. DSPy makes such copies."""
+        """Whether an object of the same class is a shallow copy of this one, as DSPy makes them: it has the same
+        attributes.
+        """
         found = _attributes(thing)
         return any(
             found.keys() == source.keys() and all(_same(value, source[name]) for name, value in found.items())
@@ -129,8 +133,8 @@ class Places:
         with self._lock:
             if not self._is_loaded:
                 for path, thing in [*self._load().items(), *_globals()]:
-                    # A proxy object may raise an exception when it is inspected. Pickle raises the same if a payload
-                    # contains it.
+                    # A proxy object may raise an exception when it is inspected. Pickle raises the same exception if a
+                    # payload contains the object.
                     with contextlib.suppress(Exception):
                         self._collect(path, thing, dspys=False)
                 self._is_loaded = True
@@ -249,7 +253,7 @@ def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 def _state_parts(thing: Any) -> Iterator[tuple[str, Any]]:
     try:
         found = reduced(thing)
-    except Exception:  # its class forbids pickling, but its attributes may have places
+    except Exception:  # the object's class forbids pickling, but its attributes may have places
         found = (object, (), _attributes(thing))
     if isinstance(found, str):
         return
@@ -308,7 +312,7 @@ _ROOTS = (
 
 
 def _shown(path: str) -> str:
-    """Returns a path within a payload as users know it."""
+    """Returns a path within a payload in words of the spec."""
     for pattern, place in _ROOTS:
         shown, count = re.subn(pattern, place, path)
         if count:
@@ -325,7 +329,7 @@ class _Nowhere(io.RawIOBase):
 
 
 def _can_be_copied(thing: Any) -> bool:
-    if isinstance(thing, io.IOBase):  # cloudpickle would copy an open file's content
+    if isinstance(thing, io.IOBase):  # cloudpickle would copy the content of an open file
         return False
     try:
         cloudpickle.Pickler(_Nowhere()).dump(thing)
@@ -351,7 +355,7 @@ def here() -> Places:
 
 
 def install(places: Places, *entrypoints: str) -> None:
-    """Makes these the places of this process.
+    """Sets the places of this process.
 
     Args:
         entrypoints: "module:attribute", of the program and the metric.

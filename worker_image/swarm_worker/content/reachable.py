@@ -14,7 +14,7 @@ DEPTH = 3
 
 
 def functions_of(thing: Any) -> Iterator[types.FunctionType]:
-    """Yields functions that may run when an object is called: a function, a method, a dspy.Module or any callable."""
+    """Yields functions that may run when an object is called (a function, method, dspy.Module or other callable)."""
     if isinstance(thing, dspy.Module):
         for _, module in thing.named_sub_modules():
             yield from _of_class(type(module))
@@ -73,7 +73,7 @@ def _tools(module: Any) -> list[Any]:
 
 
 def classes_of(thing: Any) -> Iterator[tuple[type, str, str]]:
-    """Yields the user's classes of a program's modules, or of a metric object. Attributes of a class may change."""
+    """Yields the user's classes of a program's modules, or of a metric object, because class attributes may change."""
     modules = [module for _, module in thing.named_sub_modules()] if isinstance(thing, dspy.Module) else [thing]
     for kind in dict.fromkeys(base for module in modules for base in type(module).__mro__):
         if is_users(kind.__module__):

@@ -52,7 +52,7 @@ _DSPY_WRITES = ("history",)
 
 
 class Kind(StrEnum):
-    """The owner of a place, in the order in which changes are reported."""
+    """What a place belongs to. Changes are reported in this order."""
 
     CALLBACK = "callback"
     EXAMPLE = "example"
@@ -100,7 +100,7 @@ def picture(loaded: "Compilation") -> Picture:
 
 
 PROGRAM, METRIC = "spec.program", "spec.metric"
-"""Beginnings of the paths of state that program and metric hold. This state travels with a cell."""
+"""A path with one of these prefixes is state that the program or metric itself holds. It travels with a cell."""
 
 
 def kept(program: Any, metric: Any) -> dict[str, bytes]:
@@ -124,7 +124,7 @@ def changes(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
 
 
 def look_at(things: Iterable[tuple[Kind, Any, str, str]]) -> Picture:
-    """The picture of these objects, each given with its path and file."""
+    """Returns a picture of these objects. Each object comes with its path and its file."""
     look = _Look()
     for thing in things:
         look.at(*thing)
@@ -178,7 +178,7 @@ class _Look:
             self.at(Kind.STATE, thing, path, file)
 
     def at(self, kind: Kind, thing: Any, path: str, file: str) -> None:
-        """Notes the parts of an object by their paths, and the digest of a value."""
+        """Notes the digests of an object and of its parts, by their paths."""
         if len(self.found) >= PLACES or len(self._open) >= DEPTH or id(thing) in self._open:
             return
         self._open.add(id(thing))
@@ -224,13 +224,13 @@ class _Look:
         return is_users(type(thing).__module__) or isinstance(thing, dspy.Module | dspy.Example | types.SimpleNamespace)
 
     def _is_value(self, thing: Any) -> bool:
-        """Whether the object is one place as a whole."""
+        """Whether a picture has one digest for the whole object."""
         values = (*_SINGLE, *_SEQUENCES, *_SETS, dict, bytearray, array.array, dspy.Example)
         kind = type(thing)
         return isinstance(thing, values) or f"{kind.__module__}.{kind.__qualname__}" == _ARRAY
 
     def _parts(self, thing: Any, kind: Kind) -> list[tuple[str, Any]]:
-        """Returns the parts that are places themselves, each with the step that its path adds to the object's path."""
+        """Returns the parts that have digests of their own, each with the last step of its path."""
         if isinstance(thing, types.MethodType):
             return [("", thing.__self__)]
         if isinstance(thing, functools.partial):

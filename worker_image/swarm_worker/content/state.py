@@ -32,7 +32,7 @@ _ENGINES = frozenset({"_engine_spec", "_async_engine_spec", "_engine_store", "_e
 
 
 def reduced(thing: Any) -> Any:
-    """Returns an object's `__reduce_ex__`, without the attributes that do not count.
+    """Returns what an object's `__reduce_ex__` returns, without the attributes that do not count.
 
     Raises the exception of `__reduce_ex__`, usually a TypeError, if the object cannot be pickled.
     """

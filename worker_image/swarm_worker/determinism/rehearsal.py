@@ -4,9 +4,10 @@ Everything that must be the same in every process becomes an `Observation`. Prog
 against the imaginary provider. The rehearsal observes their LM calls, results and exceptions. They run in a fork, so
 they change nothing in this process. The fork calls no tool, and its LM calls are neither counted nor cached.
 
-Each example runs twice, and the twin runs the examples in the opposite order. So there are 16 comparisons. They miss a
-decision by a fair coin with probability 1/2 ** 16, and an event of one run in ten with 4 %. They also find state that
-one example leaves for the next. State that other code would read is reported, too (`Rehearsal.changes`).
+Each example runs twice, and the twin runs the examples in the opposite order. So there are 16 comparisons. All of them
+miss a decision by a fair coin with probability 1/2 ** 16, and an event that happens in one run of ten with probability
+4 %. The comparisons also find state that one example leaves for the next. State that other code would read is reported,
+too (`Rehearsal.changes`).
 """
 
 import asyncio
@@ -50,7 +51,7 @@ CALLS = 100
 SHARE = 0.5
 """The largest share of the rehearsal's time for one run, so that one slow example leaves time for the others."""
 SILENT_SECONDS = 1.0
-"""A rehearsal that takes longer prints a message."""
+"""A rehearsal that takes longer than this prints a message."""
 VALUE_TEXT, REQUEST_TEXT = 1_000, 20_000
 """How many characters of a value, and of a request, are kept for messages."""
 
@@ -80,8 +81,8 @@ class Rehearsal:
         """Raises BadInput if examples leave changes that a reader in another process would miss.
 
         Args:
-            is_custom: whether the optimizer is the user's own. Such an optimizer may read all that program and metric
-                keep; DSPy's optimizers do not.
+            is_custom: whether the optimizer is the user's own. Such an optimizer may read all state that program and
+                metric keep. DSPy's optimizers do not read it.
         """
         for place in self.changes:
             if place.kind is not Kind.STATE or is_custom:
@@ -113,7 +114,7 @@ def rehearse(
     backwards: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Rehearsal:
-    """Runs program and metric on examples of the validation set, in forks of this process.
+    """Runs program and metric on a few examples, in forks of this process.
 
     Args:
         seconds: time limit of the rehearsal. A run that takes more than SHARE of it is ended, and its example does not

@@ -1,7 +1,7 @@
 """Makes all models and scores of a process imaginary, for estimates.
 
-A metric's scores of invented answers mean nothing. So scores are assumed: a hash chooses which share of the predictions
-passes. Such scores differ between candidates, and are the same in every process.
+A metric's scores of invented answers mean nothing. So scores are assumed: a share of the predictions passes, and a hash
+chooses these predictions. Such scores differ between candidates, and are the same in every process.
 """
 
 import json
@@ -105,7 +105,7 @@ class Assumed:
         found = None
         try:
             found = self.metric(example, prediction, *more, **named)
-            if not (more or named):  # evaluations call a metric like this
+            if not (more or named):  # evaluations pass only example and prediction
                 check(found, self.metric)
         except BadInput as error:
             _tell_once(type(found).__name__, f"{error} A run ends there: {error.reason}.")

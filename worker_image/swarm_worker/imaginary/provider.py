@@ -45,7 +45,7 @@ class Form:
         adapter: formats the answer.
         tools: JSON schemas of the arguments of each tool that may be called, by the tool's name.
         by_agent: whether an agent makes the call. An agent decides itself when it ends.
-        is_late: whether the agent has made as many tool calls as an agent makes here.
+        is_late: whether the agent has made all tool calls that an agent makes with imaginary models.
     """
 
     signature: Any
@@ -63,7 +63,7 @@ class _Listener(BaseCallback):
         self._tool_calls = tool_calls
 
     def on_adapter_format_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        if "signature" in inputs:  # without it, this is an inherited `format`, which DSPy wraps again
+        if "signature" in inputs:  # an inherited `format`, which DSPy wraps again, gets none
             given = inputs["inputs"]
             tools, is_late = _tools(given), _tool_calls(given) >= self._tool_calls
             by_agent = bool(tools) or "trajectory" in given

@@ -29,7 +29,7 @@ KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
 PAUSE_SECONDS: Final = 1.0
 """How long bodies are collected for one object. A killed pod loses at most the records of this time."""
 OBJECT_BYTES: Final = 4 * 1024 * 1024
-"""The size at which an object is written at once."""
+"""When the collected bodies have this size, they are written at once."""
 PAUSES: Final = (0.5, 1.0, 2.0)
 """Seconds before each retry, so that a brief failure of a volume or bucket ends no pod."""
 CACHED: Final = 32
@@ -103,7 +103,7 @@ class Depot:
         raise error
 
     def keep_only(self, runs: Sequence[str]) -> None:
-        """Makes the depot's folder, and deletes the objects of all other runs, if the file system allows it."""
+        """Makes the depot's folder, and deletes the objects of all runs but these, if the file system allows it."""
         with contextlib.suppress(StorageFailed), self._explained("tidied up"):
             if self._is_local:
                 Path(self._root).mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ class Depot:
                 data: bytes = self._files.cat_file(f"{self._root}/{name}")
             except FileNotFoundError:
                 if self._is_local:
-                    Path(self._root).stat()  # raises if the whole folder is missing: the volume may not be mounted
+                    Path(self._root).stat()  # this raises if the whole folder is missing: the volume may not be mounted
                 raise self._damaged(name) from None
             return data
 

@@ -103,7 +103,7 @@ class Display(Watcher):
         return "  ".join(parts)
 
     def _again(self, what: str, attempt: int, why: str) -> None:
-        """Prints why there is another attempt."""
+        """Prints the reason for another attempt."""
         if attempt > 1 and why:
             self._console.print(
                 f"{what}: attempt {attempt}, because of {sentence(why)}", highlight=False, markup=False, soft_wrap=True

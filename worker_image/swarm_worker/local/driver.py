@@ -199,7 +199,7 @@ class Driver:
             self._tasks = []
 
     def _plan(self, round_: int, left: Allowance, ending: Mapping[str, str]) -> list[Record]:
-        """Runs a plan, again if it fails, and returns its records.
+        """Runs a plan, and runs it again if it fails. Returns the records of the plan that ended well.
 
         Args:
             ending: environment variables of a plan that prints a partial artifact; empty for any other plan.
@@ -295,7 +295,7 @@ class Driver:
 
     def _process(self, command: str, label: str, extra: Mapping[str, str]) -> Ended:
         """Runs one process, and journals its results and its spending as they arrive."""
-        account = f"{label}-{secrets.token_hex(4)}"  # unique: a killed driver may have used the same label
+        account = f"{label}-{secrets.token_hex(4)}"  # unique, since a killed driver may have used the label
 
         def journal(record: Record) -> None:
             if record.kind in (RecordKind.RESULT, RecordKind.CALL, RecordKind.BOUND):

@@ -32,7 +32,7 @@ class EarlierRuns:
         return sorted(found, reverse=True)
 
     def add(self, run_id: str, parts: Sequence[Path]) -> None:
-        """Moves a run's files and folders here. A run without paid results and artifact is deleted instead.
+        """Moves a run's files and folders here. A run with neither paid results nor an artifact is deleted.
 
         Args:
             parts: the run's journal, its artifact, and all others. They are moved in this order.

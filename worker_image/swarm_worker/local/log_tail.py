@@ -11,7 +11,7 @@ POLL_SECONDS = 0.1
 @contextmanager
 def following(log: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Within the block, passes on each line that is written to a file. At the end, passes on an unfinished line."""
-    log.write_bytes(b"")  # drops the log of an earlier process
+    log.write_bytes(b"")  # this drops the log of an earlier process
     over = threading.Event()
 
     def follow() -> None:

@@ -15,7 +15,7 @@ WASTE = 0.08
 
 
 def allowance(paid: int, unneeded: int) -> float:
-    """How many LM calls a round's guesses may take. Even if all are wrong, at most the share WASTE of calls is wasted.
+    """How many LM calls a round's guesses may take. Even if all are wrong, at most the share WASTE of all is wasted.
 
     Args:
         paid: how many calls the run has made so far.

@@ -122,7 +122,7 @@ def look(
                 _end_at_threads(scout)
                 return scout
             lines.append(line)
-    except OSError:  # no more processes or files: the plan goes on without lookahead
+    except OSError:  # the machine has no more processes or files, so the plan goes on without lookahead
         for line in lines:
             line.end()
         return None

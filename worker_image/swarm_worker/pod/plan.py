@@ -257,7 +257,7 @@ class Plan:
         self._process.end(error)
 
     def _put(self, record: Record) -> None:
-        """Prints a record. Prints the binding before the first one: readers need it even if the plan is killed."""
+        """Prints a record, and the binding before the first record: readers need it even if the plan is killed."""
         if self._twin is not None and not self._twin.is_plan:
             return
         if self._binding and not self._is_bound:

@@ -51,7 +51,7 @@ class Process:
     worker.
 
     Args:
-        at_once: whether SIGTERM ends the process as soon as no LM calls are under way. If False, SIGTERM only sets
+        at_once: whether SIGTERM ends the process as soon as no paid work is under way. If False, SIGTERM only sets
             `stopping`.
 
     Attributes:

@@ -69,6 +69,7 @@ class Progress(BaseCallback):
         """Keeps a program that was scored on the whole validation set, if it is the best so far."""
         if self.keeps_best and score > self.best_score:
             # The optimizer may change the program later. InferRules even changes signature classes, which copies share.
+            # So the copy gets classes of its own.
             self.best_score, self.best_program = score, program.deepcopy()
             for predictor in self.best_program.predictors():
                 predictor.signature = predictor.signature.with_instructions(predictor.signature.instructions)

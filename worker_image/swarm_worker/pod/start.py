@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def start(command: str) -> None:
-    """Runs "plan", "work", or "twin" (the second process of a run's first plan), which then ends this process."""
+    """Runs the command "plan", "work" or "twin" (the second process of a run's first plan), which ends this process."""
     hash_seed.adopt()
     # A container's first process ignores signals without a handler, so a deleted pod would not end before `Process`
     # sets its handler. Until then, this process has no results to lose.
@@ -46,7 +46,7 @@ def _plan(is_twin: bool = False) -> None:
 
 
 COMMANDS: Final[Mapping[str, Callable[[], None]]] = {"plan": _plan, "twin": partial(_plan, is_twin=True), "work": _work}
-"""Functions by the command, which is the argument of a pod's container."""
+"""Functions by command. A pod's container has the command as its argument."""
 
 
 def _process(*, at_once: bool = False) -> "Process":

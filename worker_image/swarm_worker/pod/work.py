@@ -81,7 +81,7 @@ class Bench:
 
     @property
     def refers_to_places(self) -> bool:
-        """Whether a payload may refer to a place."""
+        """Whether a payload may refer to an object by its place (`content.places`)."""
         return any(MARK.encode() in blob for blob in self._blobs.values())
 
     def work(self, digest: str) -> Work:
@@ -126,7 +126,8 @@ class Slice:
             running = {pool.submit(self._run_cells) for _ in range(min(self._threads, len(self._todo)))}
             while running and process.stopped_for <= process.grace_seconds:
                 if not process.is_heard:
-                    # The local driver was killed. Results that cannot be printed are lost, so spend no more.
+                    # The local driver was killed. Results that cannot be printed are lost, so this process spends no
+                    # more.
                     process.end(SwarmError("nobody reads the output"))
                 if watch.only_late:
                     process.end(CellTimeout(watch.late, watch.seconds))

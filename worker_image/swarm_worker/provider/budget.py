@@ -76,8 +76,8 @@ class Budget:
     def error(self) -> SwarmError | None:
         """Why no result of this process counts; None if results count.
 
-        A fork of this process has tried to make an LM call. Without the answer, the program's result would differ from
-        stock DSPy's.
+        The reason is that a fork of this process has tried to make an LM call. Without the answer, the program's result
+        would differ from stock DSPy's.
         """
         if not self._fork_has_asked[0]:
             return None
@@ -152,7 +152,7 @@ class Budget:
             if not self._allowance.covers(self.spent + worst):
                 return False
             self._aside += worst
-            if self._is_closed:  # `close` may have read the spending before this request counted
+            if self._is_closed:  # the commit record may report the spending without this request
                 return False
             if self._limited(self._booked | self.spent) != self._limited(self._booked):
                 self._booked = self._next_part()
@@ -165,7 +165,7 @@ class Budget:
         raise error
 
     def _limited(self, spending: Spending) -> Spending:
-        """The figures that have a limit; 0 for the others."""
+        """Returns the figures that the allowance limits, and 0 for the other figures."""
         most = self._allowance
         return Spending(
             calls=0 if most.calls is None else spending.calls,

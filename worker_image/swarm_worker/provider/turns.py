@@ -22,7 +22,9 @@ class Turns(Protocol):
     """Gives turns to send requests."""
 
     def wait(self, tokens: int) -> End:
-        """Waits until a request of at most this many tokens may be sent. The result reports the request's end."""
+        """Waits until a request of at most this many tokens may be sent.
+        Returns a function that reports the request's outcome.
+        """
 
     async def async_wait(self, tokens: int) -> End:
         """Waits as `wait` does, without blocking the event loop."""

@@ -18,7 +18,7 @@ class Asked:
         tasks: the tasks so far.
         guesses: digests of the tasks that are guesses, each with its approximate number of program runs.
         calls: LM calls that scouts found, pickled, by digest.
-        joined: digests of the effects that are in the round. Scouts do not find these again.
+        joined: digests of effects that are in the round. Scouts do not find these again.
         lock: prevents further requests while it is held.
     """
 

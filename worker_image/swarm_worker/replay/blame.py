@@ -44,10 +44,10 @@ class Origin(Enum):
 
 _OWNERS = {
     "swarm_worker": Origin.WORKER,
-    "swarm_worker.imaginary": Origin.USER,  # it raises if it cannot make up values of the user's types
+    "swarm_worker.imaginary": Origin.USER,  # it cannot make up values of some types of the user's
     "swarm_wire": Origin.WORKER,
     "swarm_limiter": Origin.WORKER,
-    "swarm_worker.replay.recorded": Origin.DSPY,  # it replaces lists of DSPy's that a program reads
+    "swarm_worker.replay.recorded": Origin.DSPY,  # this module replaces lists of DSPy's that a program reads
     "dspy": Origin.DSPY,
     "dspy.clients": Origin.CLIENT,
     "dspy.lm15": Origin.CLIENT,
@@ -118,7 +118,7 @@ def _of_machinery(chain: Sequence[BaseException]) -> SwarmError | None:
     for cause in chain:
         found = origin(cause)
         if isinstance(cause, LMUnexpectedError) and found is Origin.CLIENT:
-            unexplained = cause  # the client wraps unknown exceptions in this one; the next cause is the original
+            unexplained = cause  # the client wraps unknown exceptions in this class; the next cause is the original
             continue
         if isinstance(cause, LMError):
             return None

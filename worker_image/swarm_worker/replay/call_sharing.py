@@ -20,7 +20,7 @@ from typing import Self
 from swarm_wire import names
 
 PAUSE_SECONDS = 0.05
-"""How long the desk waits after a failed connection before it accepts another one."""
+"""How long the local driver waits after a failed connection of a worker before it accepts another one."""
 
 
 class Table:
@@ -44,7 +44,7 @@ class Table:
             flight = self._flights.get(key)
             if flight is None:
                 self._flights[key] = Future()
-                self._flights[key].set_running_or_notify_cancel()  # a waiter that gives up cannot cancel it now
+                self._flights[key].set_running_or_notify_cancel()  # now a waiter that gives up cannot cancel the future
             return flight
 
     def land(self, key: str, body: bytes | None) -> None:
@@ -56,7 +56,7 @@ class Table:
 
 
 class Desk:
-    """Serves the table to other processes of this user, by a Unix socket in a private folder."""
+    """Serves the table of LM calls to other processes of this user, by a Unix socket in a private folder."""
 
     def __init__(self) -> None:
         self._table = Table()
@@ -76,7 +76,7 @@ class Desk:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables by which a process finds the desk."""
+        """Environment variables that tell a worker how to reach this desk."""
         return {names.ENV_EXCHANGE: f"{self._key.hex()}:{self._listener.address}"}
 
     def _accept(self) -> None:
@@ -84,7 +84,7 @@ class Desk:
             try:
                 line = self._listener.accept()
             except OSError:
-                time.sleep(PAUSE_SECONDS)  # the desk is closed, or the other end hung up at once
+                time.sleep(PAUSE_SECONDS)  # the desk is closed, or a worker closed its connection at once
                 continue
             threading.Thread(target=self._greet, args=(line,), daemon=True).start()
 
@@ -117,7 +117,7 @@ class Desk:
 
 
 class Window:
-    """A worker's access to the desk. If the desk cannot be reached, each process makes its own calls.
+    """A worker's access to the local driver's `Desk`. If that cannot be reached, each process makes its own calls.
 
     A connection serves one claim at a time, so there is one connection for each call under way.
     """

@@ -62,7 +62,7 @@ def name_call(lm: Any, call: LMCall, occurrence: int = 0) -> tuple[str, bool]:
 
 
 def _in_thread(claim: Callable[[], Claim]) -> Future[Claim]:
-    """Claims in a new thread, not in the event loop's pool. Whoever makes the call may need that pool to finish it."""
+    """Claims in a new thread, not in the event loop's pool. The coroutine that makes the call may need that pool."""
     future: Future[Claim] = Future()
     future.set_running_or_notify_cancel()
 
@@ -254,7 +254,8 @@ class Ledger:
 class Loading(Ledger):
     """The LM calls that user code makes while a worker loads it.
 
-    The plan makes the same calls in the same order. So the number of a repeated uncached call names it in both.
+    The plan makes the same calls in the same order. So plan and worker both name a repeated uncached call by its
+    number.
     """
 
     is_over: bool = False

@@ -30,7 +30,7 @@ class Course:
         self.has_checked = self.has_passed_over = False
 
     def follow(self, kind: str, digest: str) -> None:
-        """Notes that the plan needs an effect. Ends the process if the plan before it needed another effect here.
+        """Notes that the plan needs an effect. Ends the process if the plan before needed another one at this point.
 
         Threads and coroutines of an optimizer run in no fixed order, so their effects are not compared.
         """

@@ -146,7 +146,7 @@ class Engine:
         for entrant, keys in self.results.wanted(at):
             if keys:
                 self.asked.ask(entrant.digest, entrant.request.part(keys).records())
-            self.asked.joined.add(entrant.digest)  # so that its other cells are not guessed
+            self.asked.joined.add(entrant.digest)  # scouts must not guess its other cells
 
     def _ask(self, tasks: Tasks) -> None:
         self.asked.ask(tasks.task.digest, tasks.records())

@@ -38,9 +38,9 @@ def run_cell(
 ) -> Record:
     """Calls `function`, and returns a RESULT record of its value or exception.
 
-    As in stock DSPy, an exception is a result. It is none if the provider did not answer, or if LM client, machine or
-    worker are at fault (`blame`). The exception may be only a consequence of such a fault. For example, a program with
-    `dspy.Parallel` goes on without an answer, and fails later. So the errors of the cell's LM calls count, too.
+    As in stock DSPy, an exception is a result. It is no result if the provider did not answer, or if LM client, machine
+    or worker are at fault (`blame`). The exception may be only a consequence of such a fault. For example, a program
+    with `dspy.Parallel` goes on without an answer, and fails later. So the errors of the cell's LM calls count, too.
 
     Args:
         swallows: whether `function` goes on after exceptions, so that its result may hide one.

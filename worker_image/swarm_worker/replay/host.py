@@ -31,7 +31,7 @@ class Host:
         leave: ends the process.
         check: receives the effects so far, before the plan spends anything or ends. Its SwarmError ends the plan.
         is_full: whether so much is printed that another plan should continue.
-        prepare_calls: called before threads make LM calls here.
+        prepare_calls: called before threads of this process make LM calls.
         passes_over: whether the plan goes on without incomplete evaluations. A plan for a partial artifact does.
     """
 

@@ -74,7 +74,7 @@ class OwnCalls:
         while not effect.is_known(self._store):
             if (flight := self._flights.claim(effect.digest)) is not None:
                 assert isinstance(flight, Future)
-                yield result_of(flight)  # another thread or task makes this call
+                yield result_of(flight)  # another thread or coroutine makes this call
                 continue
             try:
                 if may_stand_in.get() and self._scouting.is_on and is_alone() and self._scouting.look() is not None:

@@ -36,7 +36,8 @@ def running_ahead(optimizer: BootstrapFewShot, trainset: list[Any]) -> Iterator[
                 sure = at + wanted - found
                 if optimizer.error_count == errors_before:
                     for ahead in trainset[max(begun, at + 1) : sure]:
-                        # The copy is made now, because the walk changes the teacher's demos while it runs an example.
+                        # The teacher is copied now, because the walk changes the teacher's demos while it runs an
+                        # example.
                         teacher = optimizer.teacher.deepcopy()
                         pool.submit(contextvars.copy_context().run, _run, teacher, optimizer.teacher_settings, ahead)
                 begun = max(begun, sure)

@@ -99,8 +99,8 @@ class Standing:
 def lost(standings: Sequence[Standing], limits: Range) -> set[int]:
     """Returns the positions, in the optimizer's order, of the evaluations that can no longer win.
 
-    Even with its highest possible score, such an evaluation stays below the lowest possible score of another. Or it
-    equals that score, but comes after the other.
+    The highest possible score of such an evaluation is below the lowest possible score of another one. If both scores
+    are equal, the evaluation that comes later has lost.
     """
     if not standings:
         return set()
@@ -148,7 +148,7 @@ def wanted(
             return standing.missing
         ahead = math.fsum(standing.scores.get(position, most) for position in range(len(ease))) - max(hope)
         if ahead < 0:
-            return []  # it loses if the best evaluation is as good as it looks, which is finished first
+            return []  # this evaluation waits for the best one: it loses if that is as good as it looks
         if number in begun[:LEADERS] or len(standing.scores) >= HALF * len(ease):
             return standing.missing
         hardest = sorted(standing.missing, key=lambda position: (ease[position], position))
@@ -161,7 +161,7 @@ def wanted(
 
 
 def _enough(losses: Sequence[float], ahead: float) -> int:
-    """How many of the losses add up to more than an evaluation's lead. It is their number if all of them do not."""
+    """How many of the losses add up to more than an evaluation's lead. If all do not, it is the number of losses."""
     sums = accumulate(losses)
     return next((number for number, lost in enumerate(sums, 1) if lost > ahead), len(losses))
 

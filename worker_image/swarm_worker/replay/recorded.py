@@ -111,7 +111,7 @@ class Recorded(list[Any]):
         return super().copy()
 
     def _has(self, index: int) -> bool:
-        """Whether the index counts from the end, to an entry that was recorded here."""
+        """Whether the index is negative, and names an entry that was recorded in this process."""
         self._look_back()
         return -super().__len__() <= index < 0
 
@@ -191,7 +191,7 @@ def trace(*entries: Any) -> Recorded:
 
 
 def install() -> None:
-    """Guards the records of this process."""
+    """Replaces DSPy's records of LM calls in this process by guarded ones."""
     if isinstance(base_lm.GLOBAL_HISTORY, _Global):
         return
     base_lm.GLOBAL_HISTORY = _Global()
@@ -243,7 +243,9 @@ def _allow_usage(what: str) -> None:
 
 
 def _reader_is_ours() -> bool:
-    """Whether DSPy or this package reads, not user code. A history that DSPy only prints may lack unknown entries."""
+    """Whether the code that reads a record belongs to DSPy or this package. A history that DSPy prints may lack
+    entries.
+    """
     frame = sys._getframe(1)
     while frame.f_globals["__name__"] == __name__ and frame.f_back is not None:
         frame = frame.f_back

@@ -19,7 +19,7 @@ VALUE = 100
 def check(score: Any, metric: Callable[..., Any]) -> None:
     """Raises BadInput if an evaluation cannot compute a percentage from the metric's value."""
     try:
-        number = float(round(100 * sum([score]), 2))  # as dspy.Evaluate does with all of them
+        number = float(round(100 * sum([score]), 2))  # dspy.Evaluate does the same with all values
     except Exception:
         raise _refusal(_told(score), metric) from None
     finally:
@@ -56,7 +56,7 @@ def _told(score: Any) -> str:
 def _shown(score: Any) -> str:
     try:
         text = repr(score)
-    except Exception:  # a user's own repr may raise anything
+    except Exception:  # a user's own `__repr__` may raise any exception
         return "that cannot be shown"
     shown = beginning(text, VALUE + 1)
     return shown if len(shown) <= VALUE else f"{shown[:VALUE]}..."

@@ -21,11 +21,11 @@ OURS = "swarm_"
 """Prefix of this package's own settings."""
 _NOT_IN_FORCE = frozenset(
     {
-        # records of calls, see `replay.recorded`
+        # These settings hold records of calls, see `replay.recorded`.
         "trace",
         "usage_tracker",
         "_decision_evidence",
-        # which call is under way
+        # These settings say which call is under way.
         "caller_modules",
         "caller_predict",
         "send_stream",

@@ -107,7 +107,7 @@ def told_of(item: Any, name: Callable[[Any], str], redact: Callable[[str], str])
         else:
             inputs = example.inputs().toDict() if example._input_keys else example.toDict()
             text = f"{name(example)}{inputs!r}"
-    except Exception as error:  # a user's own repr
+    except Exception as error:  # a user's own `__repr__` may raise any exception
         text = f"an example that cannot be shown: {error!r}"
     text = printable(redact(text))
     return text if len(text) <= EXAMPLE else f"{text[:EXAMPLE]}..."

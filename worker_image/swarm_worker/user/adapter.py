@@ -30,7 +30,7 @@ def make_adapter(given: Adapter, extraction: dspy.LM) -> dspy.Adapter:
     """
     if given.entrypoint is not None:
         return _load(given.entrypoint)
-    # Only changed options are passed, because an older DSPy lacks some.
+    # Only changed options are passed, because an older DSPy lacks some options.
     options = getattr(given, given.which).model_dump(exclude_defaults=True)
     if given.two_step is not None:
         options["extraction_model"] = extraction

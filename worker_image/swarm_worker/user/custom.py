@@ -24,7 +24,7 @@ def load_custom(
     The user's function gets its arguments by name. It also gets models, if it has parameters for them.
 
     Raises:
-        BadInput: the function cannot be imported or called. The compile raises it if the result is not a program.
+        BadInput: the function cannot be imported or called. The compile raises it if the function returns no program.
     """
     function = load(entrypoint, _WHERE, _REASON)
     if not callable(function):

@@ -35,7 +35,7 @@ folder of ConfigMaps, and the folder where relative paths begin.
 
 @dataclass(frozen=True)
 class Data:
-    """Lists of dspy.Example with their inputs marked.
+    """Lists of dspy.Example whose inputs are marked.
 
     Attributes:
         validation: None if the spec names no validation set. The optimizer then makes its own choice.
@@ -56,7 +56,7 @@ class Data:
         return list(optimizer.scored_on(self.train)) if self.validation is None else self.validation
 
     def scored_on(self, optimizer: Optimizer) -> str:
-        """The name of the scored examples, for people."""
+        """A name for the scored examples, for the report."""
         if self.validation is not None:
             return VALIDATION_SET
         number, all_ = len(self.scored(optimizer)), len(self.train)
@@ -191,7 +191,7 @@ def _example(row: Any, where: str, inputs: list[str] | None) -> Any:
         example = dspy.Example(dict(row))  # `**row` would fail for a field that is called "base"
     else:
         raise BadInput(_REASON, f"{where} is a {type(row).__name__}. Return dspy.Example objects or dicts.")
-    own: set[str] | None = getattr(example, "_input_keys", None)  # a dspy.Prediction has none
+    own: set[str] | None = getattr(example, "_input_keys", None)  # a dspy.Prediction lacks this attribute
     if inputs is None:
         if own is None:
             fields = ", ".join(example.keys())

@@ -40,7 +40,7 @@ def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
     """
     from gepa.api import optimize
 
-    # Only changed options are passed, because older versions lack some.
+    # Only changed options are passed, because older versions of gepa and DSPy lack some options.
     changed = {name: value for name, value in parameters.items() if value != type(given).model_fields[name].default}
     passed = {name: value for name, value in changed.items() if name in _PASSED_ON}
     made = {name: value for name, value in changed.items() if name not in _PASSED_ON}
@@ -87,7 +87,7 @@ def _selection(given: api.Selection) -> Any:
 
 
 def _load(entrypoint: str, name: str) -> Callable[..., Any]:
-    """The function that an entrypoint names; an instance if it names a class."""
+    """Returns the function that an entrypoint names. If it names a class, returns an instance of the class."""
     where, (by_position, by_name) = f"{_WHERE}.{to_camel(name)}", _SHAPES[name]
     found: Any = load(entrypoint, where, _REASON)
     if isinstance(found, type):

@@ -53,7 +53,7 @@ def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) ->
 
 @contextmanager
 def _as_compile_failed(which: str) -> Iterator[None]:
-    """Turns an optimizer's exception into CompileFailed. A lack of memory, disk or threads is InfrastructureFailed."""
+    """Turns an optimizer's exception into CompileFailed. A lack of memory or threads becomes InfrastructureFailed."""
     try:
         yield
     except SwarmError:
@@ -65,7 +65,7 @@ def _as_compile_failed(which: str) -> Iterator[None]:
 
 
 _PACKAGES = {"miprov2": "optuna", "bootstrap_few_shot_with_optuna": "optuna", "simba": "numpy", "gepa": "gepa"}
-"""Packages that DSPy imports only when an optimizer is used."""
+"""Packages that optimizers need. DSPy imports them only when such an optimizer is used."""
 
 
 @dataclass(frozen=True)

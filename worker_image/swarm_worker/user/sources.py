@@ -1,4 +1,4 @@
-"""Provides the program's files as a folder for imports. They are keys of a ConfigMap, or in its archives."""
+"""Provides the program's files as a folder for imports. They are in a ConfigMap, which may hold archives."""
 
 import hashlib
 import io
@@ -63,7 +63,8 @@ FOLDERS: Final[Mapping[str, Callable[[Any, Path], Path]]] = {"config_map": _of_c
 def laid_out(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None, where: str) -> dict[str, bytes]:
     """Returns the content of each file by its path, with archives unpacked.
 
-    Without items, every key is a file under its own name. With items, only their keys are, at the items' paths.
+    Without items, every key is a file under its own name. With items, only the items' keys are files, at the items'
+    paths.
     """
     chosen = {key: key for key in content} if items is None else {item.path: item.key for item in items}
     made: dict[str, bytes] = {}
@@ -108,7 +109,7 @@ def _tar(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as archive:
         left = MOST_BYTES
         for member in archive:
-            left -= member.size  # a sparse file is larger than its data
+            left -= member.size  # a sparse file is larger than its data in the archive
             if left < 0:
                 raise _too_large(where)
             if member.isreg() and (file := archive.extractfile(member)) is not None:
@@ -135,7 +136,7 @@ def _zip(data: bytes, where: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _digest(content: Mapping[str, bytes], items: Sequence[KeyToPath] | None) -> str:
-    """Returns the folder's name. It does not depend on unpacking, so only one of a machine's processes unpacks."""
+    """Returns a folder name that is known before unpacking. So only one of a machine's processes unpacks."""
     hasher = hashlib.sha256()
     for key, data in sorted(content.items()):
         hasher.update(f"{key}/{len(data)}/".encode() + data)

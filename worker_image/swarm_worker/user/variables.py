@@ -11,7 +11,7 @@ from swarm_worker.errors import BadInput
 
 
 def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, Value]:
-    """Sets the user's variables in the environment, without the prefixes of our own, and returns them by name.
+    """Sets the user's variables in the environment, without their prefix SWARM_ENV, and returns them by name.
 
     Raises BadInput if a Secret or ConfigMap has a key with the name of a variable that this process itself needs.
     """

@@ -43,7 +43,7 @@ class Ran:
 def dry_run(
     manifest: Manifest, workers: int, say: Callable[[str], None], *, pass_rate: float, tool_calls: int
 ) -> Iterator["DryRun"]:
-    """Gives a run that is ready to start. Its folder is deleted after the block."""
+    """Yields a run that is ready to start. The run's folder is deleted after the block."""
     with tempfile.TemporaryDirectory() as scratch:
         imagination = Imagination(pass_rate, tool_calls, Path(scratch) / "calls")
         yield DryRun(_tolerant(manifest), imagination, Path(scratch), workers, say)
