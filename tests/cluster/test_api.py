@@ -62,7 +62,7 @@ def test_a_new_object_has_the_status_unknown_until_the_operator_looks(namespace:
         ("spec", "A DSPy compile"),
         ("spec.program.entrypoint", "a dspy.Module"),
         ("spec.optimizer.bootstrapFewShotWithRandomSearch.numCandidatePrograms", "zero-shot"),
-        ("spec.models.apiKey", "The operator never reads it"),
+        ("spec.models.apiKey", "the operator never reads it"),
         ("status.conditions", "observedGeneration"),
     ],
 )

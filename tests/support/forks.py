@@ -16,10 +16,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-_PRELOADED = [
-    *("swarm_worker.pod.plan", "swarm_worker.pod.work", "swarm_worker.client.warm"),
-    *("numpy", "optuna", "gepa"),
-]
+_PRELOADED = ["numpy", "optuna", "gepa", "swarm_worker.local.preloaded"]
 _started: list[bool] = []
 
 

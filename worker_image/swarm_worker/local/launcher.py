@@ -58,9 +58,7 @@ class Launcher:
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = list(paths)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(
-            ["swarm_worker.pod.plan", "swarm_worker.pod.work", "swarm_worker.client.warm"]
-        )
+        self._context.set_forkserver_preload(["swarm_worker.local.preloaded"])
         # The server inherits this environment, and Python reads the hash seed only at its start.
         os.environ[VARIABLE] = str(hash_seed())
 

@@ -45,6 +45,7 @@ class Origin(Enum):
 _OWNERS = {
     "swarm_worker": Origin.WORKER,
     "swarm_worker.imaginary": Origin.USER,  # it cannot make up values of some types of the user's
+    "swarm_engine": Origin.WORKER,
     "swarm_wire": Origin.WORKER,
     "swarm_limiter": Origin.WORKER,
     "swarm_worker.replay.recorded": Origin.DSPY,  # this module replaces lists of DSPy's that a program reads
