@@ -24,12 +24,15 @@ demo: setup  ## compile the example on this machine, against the simulated provi
 demo-cluster: setup  ## compile the example on a kind cluster: chart, kubectl apply, artifact in a ConfigMap
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py
 
+# One process more than cores, because tests also wait: for timeouts, and for each other's servers.
+PARALLEL := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
+
 ##@ Test it
 .PHONY: check test announce lint unit replay users older newest extras fidelity cluster-tests faults
 # Tests for the quick loop while you edit. They import no DSPy, start no process, and simulate no whole runs of the operator.
 PURE := $(addprefix tests/unit/test_, operator_*.py engine_*.py wire_*.py limiter_*.py)
 check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter
-	$(PYTEST) $(PURE) --without-dspy -m "not whole_runs" --numprocesses auto
+	$(PYTEST) $(PURE) --without-dspy -m "not whole_runs" $(PARALLEL)
 
 # `make test CLUSTER=none` leaves out the tests that need a cluster.
 CLUSTER ?=
@@ -48,18 +51,18 @@ lint: setup  ## ruff, mypy, import contracts, generated files
 	$(RELEASE) version --check
 
 unit: setup  ## pure parts and single processes, about two minutes
-	$(PYTEST) tests/unit --numprocesses auto
+	$(PYTEST) tests/unit $(PARALLEL)
 
 replay: setup  ## real optimizers against the simulated provider, compared with stock DSPy
-	$(PYTEST) tests/replay --numprocesses auto
+	$(PYTEST) tests/replay $(PARALLEL)
 
 users: setup  ## programs as DSPy's users write them, each with two optimizers, compared with stock DSPy
-	$(PYTEST) tests/users --numprocesses auto
+	$(PYTEST) tests/users $(PARALLEL)
 
 # DSPy 3.3 uses LiteLLM, which leaves sockets and coroutines open. So these tests do not treat warnings as errors.
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
-	$(OLDER)/bin/python -m pytest -W ignore --numprocesses auto $(addprefix tests/unit/test_worker_, client.py answers.py versions.py codec.py digest.py throttle.py)
-	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore --numprocesses auto tests/replay/test_fidelity.py -k test_without_guesses
+	$(OLDER)/bin/python -m pytest -W ignore $(PARALLEL) $(addprefix tests/unit/test_worker_, client.py answers.py versions.py codec.py digest.py throttle.py)
+	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore $(PARALLEL) tests/replay/test_fidelity.py -k test_without_guesses
 
 # This target uses the versions that `pip install` takes today, not the locked ones. CONTRIBUTING.md says what fails.
 newest: setup  ## lint's types, unit tests and a few compiles on the newest versions that the ranges allow, in .venv-newest
@@ -74,14 +77,14 @@ extras: $(EXTRAS)/.installed  ## test what docs/ says of boto3, google-auth, pya
 	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py docs.py)
 
 fidelity: setup  ## replay and users with every optimizer on every program, other seeds each day; takes 45 minutes
-	FIDELITY=whole $(PYTEST) tests/replay tests/users --numprocesses auto
+	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users $(PARALLEL)
 
 cluster-tests: setup  ## chart, Compilations, pods and some faults on a kind cluster, which is made if there is none
-	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	$(PYTEST) tests/faults --with-cluster --numprocesses 3 --dist worksteal
+	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 faults: setup  ## inject every known fault; takes half an hour; see docs/faults.md
-	FAULTS=whole $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
+	FAULTS=$(or $(FAULTS),whole) $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 ##@ Measure it
 .PHONY: bench bench-limits bench-pruning bench-rates bench-scale
