@@ -67,7 +67,7 @@ def test_a_new_object_has_the_status_unknown_until_the_operator_looks(namespace:
     ],
 )
 def test_kubectl_explains_fields(namespace: Namespace, field: str, says: str) -> None:
-    assert says in namespace.kubectl("explain", f"dspyc.{field}").replace("\n", " ").replace("  ", " ")
+    assert says in " ".join(namespace.kubectl("explain", f"dspyc.{field}").split())
 
 
 def test_the_operator_may_not_read_secrets(namespace: Namespace) -> None:

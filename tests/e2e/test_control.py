@@ -60,9 +60,11 @@ def test_a_job_suspended_as_by_kueue_loses_only_the_calls_in_flight(
     namespace.apply(made)
     spend(namespace)
     pod = catch(namespace, "queued", "work")
+    namespace.set_faults(latency="constant:4")  # so the Job does not finish before it is suspended
     job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
     assert namespace.get("job", job)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
     namespace.kubectl("patch", "job", job, "--type=merge", '--patch={"spec":{"suspend":true}}')
+    namespace.set_faults(latency="constant:1")
     finish(namespace, "queued", stock)
     assert namespace.requests() <= undisturbed + IN_FLIGHT
     assert not [found for found in namespace.list("jobs") if found["metadata"]["name"] == job]
