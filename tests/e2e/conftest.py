@@ -30,6 +30,8 @@ SEPARATE = ["test_journal.py", "test_rates.py", "test_control.py", "test_faults.
 """Files whose tests share no run, so several processes may run them. One process runs all tests of any other file."""
 
 
+# xdist reads the groups in its own hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs the slowest files first. Otherwise one process would still run them when the others are done."""
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
