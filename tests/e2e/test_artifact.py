@@ -122,7 +122,7 @@ def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
     assert not any("kopf" in key for key in compilation["metadata"].get("annotations", {}))
 
 
-def test_no_object_and_no_log_holds_a_key(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
+def test_no_object_and_no_log_holds_an_api_key(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
     """The test also searches the content of records, since records in shards and logs are compressed and encoded."""
     everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
     packed = [
@@ -146,7 +146,7 @@ def test_no_object_and_no_log_holds_a_key(namespace: Namespace, compiled: Any, o
     assert namespace.requests() > 0
 
 
-def test_a_program_that_prints_all_it_knows_leaks_no_key(namespace: Namespace) -> None:
+def test_a_program_that_prints_all_it_knows_leaks_no_secret(namespace: Namespace) -> None:
     """The program prints its environment, and raises an error that contains it and the model's arguments."""
     source = (TRIAGE / "triage.py").read_text(encoding="utf-8")
     told = 'import os; print(os.environ); raise ValueError(f"{dict(os.environ)} {dspy.settings.lm.kwargs}")'

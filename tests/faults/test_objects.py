@@ -258,7 +258,7 @@ def test_data_that_changes_ends_the_run(stage: Stage, own_data: dict[str, Any]) 
 
 
 @pytest.mark.fault("Secret deleted and brought back")
-def test_a_run_survives_a_key_missing_for_a_while(stage: Stage) -> None:
+def test_a_run_survives_a_secret_missing_for_a_while(stage: Stage) -> None:
     stage.slow()
     path = f"{stage.core('secrets')}/provider-key"
     content = stage.api.get(path)["data"]

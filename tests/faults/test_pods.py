@@ -364,7 +364,7 @@ def test_a_run_survives_a_failing_provider(stage: Stage, faults: dict[str, Any])
 
 
 @pytest.mark.fault("provider refuses the key")
-def test_a_refused_key_ends_the_run(stage: Stage) -> None:
+def test_a_refused_api_key_ends_the_run(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("work")

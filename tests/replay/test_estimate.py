@@ -96,7 +96,7 @@ def test_estimated_calls_and_tokens_are_near_those_that_the_provider_counts(
     assert set(found["models"]) == others
 
 
-def test_an_estimate_needs_no_key_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_estimate_needs_no_api_key_and_leaves_nothing_behind(tmp_path: Path) -> None:
     manifest = Case("", "labeledFewShot", {"k": 2}, validation=10).manifest("http://127.0.0.1:9/v1")
     student = manifest["spec"]["models"]["student"]
     student["model"], student["apiKey"] = "openai/gpt-4o-mini", {"secret": {"name": "openai", "key": "key"}}

@@ -21,7 +21,7 @@ CASE = Case(
 """A case whose tasks contain the teacher, which is a model with a key."""
 
 
-def test_the_local_drivers_folder_holds_no_key(tmp_path: Path) -> None:
+def test_the_local_drivers_folder_holds_no_api_key(tmp_path: Path) -> None:
     """The test searches the folder in the middle of a run, when it has tasks, and at the run's end."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[KEY]) as wants:
         manifest = CASE.manifest(wants.url)

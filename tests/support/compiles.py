@@ -112,7 +112,7 @@ class Case:
 
 @dataclass(frozen=True)
 class StockRun:
-    """The end of a compile by stock DSPy."""
+    """The outcome of a compile by stock DSPy."""
 
     requests: int
     """The requests to the provider, which are the misses of DSPy's LM cache."""
@@ -139,7 +139,7 @@ def counted(provider: Any) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class LocalRun:
-    """The end of a run of the local driver, with the files that it left."""
+    """The outcome of a run of the local driver, with the files that it left."""
 
     status: int
     output: str

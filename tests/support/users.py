@@ -1,4 +1,4 @@
-"""Compiles the programs of `tests/programs/users` by stock DSPy and by the local driver, and compares the ends.
+"""Compiles the programs of `tests/programs/users` by stock DSPy and by the local driver, and compares outcomes.
 
 All processes except the twins are forks of one server (`support.forks`).
 """
@@ -41,7 +41,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Stock:
-    """The end of stock DSPy: a winner or an error. Its requests are the misses of its LM cache.
+    """The outcome of a compile by stock DSPy: a winner or an error. Its requests are the misses of its LM cache.
 
     Attributes:
         inputs: the fields that the examples mark as inputs, or none if the script failed before its examples.
@@ -57,7 +57,7 @@ class Stock:
 
 @dataclass(frozen=True)
 class Ours:
-    """The end of the local driver: a winner, or a refusal in the form "Reason: message"."""
+    """The outcome of a compile by the local driver: a winner, or a refusal in the form "Reason: message"."""
 
     requests: list[Request]
     program: dict[str, Any] = field(default_factory=dict)
@@ -121,7 +121,7 @@ def run_ours(
 
 
 def verdict(stock: Stock, ours: Ours) -> str:
-    """Returns "equal", "refused: ...", or how the two ends differ."""
+    """Returns "equal", "refused: ...", or how the two outcomes differ."""
     if stock.error:
         if ours.refusal and stock.error.partition(": ")[2][:80] in ours.refusal:
             return "equal"

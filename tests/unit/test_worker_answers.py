@@ -234,7 +234,7 @@ def test_an_answer_of_a_users_own_class_is_journaled_too() -> None:
     assert CODEC.loads_answer(data)["choices"][0].message.text == "hello"
 
 
-def test_a_journaled_answer_holds_no_key() -> None:
+def test_a_journaled_answer_holds_no_api_key() -> None:
     data = CODEC.dumps_answer({KEY: [KEY, {"key": KEY}]})
     assert KEY.encode() not in data
     assert CODEC.loads_answer(data) == {KEY: [KEY, {"key": KEY}]}

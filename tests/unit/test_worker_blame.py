@@ -248,7 +248,7 @@ def refused(model: str | None, provider: str | None = None) -> Callable[[], Any]
     ids=["no key", "no key, by LiteLLM", "no key, the program's own", "refused", "refused, by LiteLLM",
          "refused, where the spec names none", "refused, the program's own", "another fault", "a server's own words"],
 )  # fmt: skip
-def test_a_message_about_a_key_names_the_field_of_the_model_that_failed(
+def test_a_message_about_an_api_key_names_the_field_of_the_model_that_failed(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any], reason: str, says: str
 ) -> None:
     """The message leaves out advice of the LM client that does not apply to a spec: its parameters and variables."""

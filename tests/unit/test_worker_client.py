@@ -95,7 +95,7 @@ def test_a_call_of_a_users_own_class_is_intercepted_and_not_cached() -> None:
     assert [call.cached for call in calls] == [False]
 
 
-def test_the_identity_of_a_request_excludes_endpoint_and_key(lm: Any, provider: Any) -> None:
+def test_the_identity_of_a_request_excludes_endpoint_and_api_key(lm: Any, provider: Any) -> None:
     with heard() as calls:
         lm("Say hello.", top_p=0.9)
     assert KEY not in str(calls[0].content)

@@ -57,7 +57,7 @@ def test_predictions_are_sent_by_value() -> None:
     assert found[0].answer == "a"
 
 
-def test_a_key_is_removed_from_a_payload_and_restored_after_it() -> None:
+def test_an_api_key_is_removed_from_a_payload_and_restored_after_it() -> None:
     lm = dspy.LM("openai/m", api_base="http://m/v1", api_key=KEY)
     data = CODEC.dumps({"lm": lm, "key": KEY})
     assert KEY.encode() not in data
@@ -79,7 +79,7 @@ def test_a_key_is_removed_from_a_payload_and_restored_after_it() -> None:
     ],
     ids=["text", "url", "dict key", "bytes", "in base64"],
 )
-def test_a_payload_with_a_key_inside_another_value_is_refused(thing: Any) -> None:
+def test_a_payload_with_an_api_key_inside_another_value_is_refused(thing: Any) -> None:
     with pytest.raises(SecretInPayload, match="the student model's API key is part of another text"):
         CODEC.dumps(thing)
 
@@ -87,24 +87,24 @@ def test_a_payload_with_a_key_inside_another_value_is_refused(thing: Any) -> Non
 REPORT = Report(scores=Scores(), candidates=[], usage=Usage(), effects=1, rounds=1)
 
 
-def test_a_program_with_a_key_is_not_published() -> None:
+def test_a_program_with_an_api_key_is_not_published() -> None:
     with pytest.raises(BadInput, match="the winner cannot be published: the student model's API key") as raised:
         artifact(json.dumps({"instructions": f"use {KEY}"}), REPORT, CODEC)
     assert KEY not in str(raised.value)
 
 
-def test_a_report_with_a_key_is_published_without_it() -> None:
+def test_a_report_with_an_api_key_is_published_without_it() -> None:
     """The winner is already paid for, so the plan removes the key instead of refusing the report."""
     files = json.loads(artifact("{}", REPORT.model_copy(update={"notes": [f"use {KEY}"]}), CODEC))
     assert files["program.json"] == "{}"
     assert json.loads(files["report.json"])["notes"] == ["use (student model's API key)"]
 
 
-def test_short_keys_are_not_searched_for() -> None:
+def test_short_api_keys_are_not_searched_for() -> None:
     assert CODEC.loads(CODEC.dumps(["none of these", "none"])) == ["none of these", "none"]
 
 
-def test_keys_are_removed_from_texts_for_people() -> None:
+def test_api_keys_are_removed_from_texts_for_people() -> None:
     assert CODEC.redact(f"refused: {KEY}, none") == "refused: (student model's API key), none"
 
 

@@ -140,7 +140,7 @@ def test_a_file_that_is_not_yaml_is_reported_by_its_line_only(tmp_path: Path) ->
     assert "sk-of-mine" not in str(refused.value)
 
 
-def test_a_key_in_the_environment_replaces_the_key_of_the_secret(tmp_path: Path) -> None:
+def test_an_api_key_in_the_environment_replaces_that_of_the_secret(tmp_path: Path) -> None:
     path = write(tmp_path, compilation(**KEY), SECRET)
     assert read(path, {"SWARM_API_KEY_STUDENT": "sk-2"}).keys == {"student": "sk-2"}
 

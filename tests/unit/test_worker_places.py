@@ -151,7 +151,7 @@ def test_changes_that_a_worker_makes_to_its_client_do_not_count() -> None:
     assert Walk().digest(found) == asked
 
 
-def test_a_module_and_a_program_of_the_same_name_do_not_share_a_name() -> None:
+def test_a_variable_of_a_module_and_an_attribute_of_the_program_have_different_places() -> None:
     plan(clients.Holder(httpx.Client(verify=False)))
     held = places.here().find("program.held")
     assert places.here().find("clients:SHARED") is clients.SHARED
@@ -212,7 +212,7 @@ def test_a_client_changed_after_the_entrypoint_is_refused() -> None:
 # --- keys --------------------------------------------------------------------------------------------------------
 
 
-def test_keys_of_the_users_own_models_are_removed_and_restored() -> None:
+def test_api_keys_of_the_users_own_models_are_removed_and_restored() -> None:
     program = plan(clients.OwnModels())
     candidate = program.deepcopy()
     candidate.set_lm(program.draft.lm.copy(temperature=0.5))
@@ -229,14 +229,14 @@ def test_keys_of_the_users_own_models_are_removed_and_restored() -> None:
     assert found.search["api_key"] == clients.KEY + "-3"
 
 
-def test_a_key_that_no_worker_can_know_is_refused() -> None:
+def test_an_api_key_that_no_worker_can_know_is_refused() -> None:
     program = plan(clients.OwnModels())
     program.draft.lm = dspy.LM("openai/other", api_key="sk-made-by-an-optimizer")
     with pytest.raises(SecretInPayload, match=r"an LM for openai/other carries an API key that is neither in the spec"):
         CODEC.dumps(program)
 
 
-def test_a_users_key_inside_another_text_is_refused() -> None:
+def test_a_users_api_key_inside_another_text_is_refused() -> None:
     program = plan(clients.OwnModels())
     program.header = f"Bearer {clients.KEY}"
     with pytest.raises(SecretInPayload, match=r"the API key at program\.draft\.lm\.kwargs\['api_key'\] is part of"):

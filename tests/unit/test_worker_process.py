@@ -320,7 +320,7 @@ def test_a_worker_stops_after_a_fault_or_after_a_provider_error_in_each_thread(
     assert hopeless(failed, threads=2) is is_hopeless
 
 
-def test_a_key_repeated_by_a_provider_is_redacted(tmp_path: Path) -> None:
+def test_an_api_key_repeated_by_a_provider_is_redacted(tmp_path: Path) -> None:
     student: dict[str, Any] = {"model": "openai/m", "endpoint": "http://127.0.0.1:1/v1"}
     student |= {"apiKey": {"secret": {"name": "s", "key": "k"}}}
     pod, key = prog(tmp_path, models={"student": student}), {"SWARM_API_KEY_STUDENT": "sk-a-very-secret-key"}

@@ -204,7 +204,7 @@ def test_invalid_programs_are_refused(files: Path, entrypoint: str, says: list[s
         ({"miprov2": {}}, "has no predictors but those in the code of a dspy.Flex, which only GEPA rewrites."),
     ],
 )
-def test_the_code_of_a_flex_is_enough_for_gepa_to_compile(
+def test_only_gepa_and_custom_optimizers_accept_a_program_of_dspy_flex_alone(
     files: Path, entrypoint: str, optimizer: dict[str, Any], says: str | None
 ) -> None:
     spec = spec_of("prog", program={"entrypoint": entrypoint}, optimizer=optimizer)
@@ -591,7 +591,7 @@ def test_api_keys_are_removed_from_the_environment() -> None:
     assert environment == {"HOME": "/tmp", "SEARCH_BASE_URL": "http://search"}
 
 
-def test_a_key_from_a_file_is_sent_without_its_newline() -> None:
+def test_an_api_key_from_a_file_is_sent_without_its_newline() -> None:
     assert take_keys(models(student=model("a")), {"SWARM_API_KEY_STUDENT": "sk-1\r\n"}) == {"student": "sk-1"}
 
 
@@ -753,7 +753,7 @@ def test_a_journal_is_bound_to_the_image_and_to_a_config_maps_every_file(tmp_pat
     assert now() != before
 
 
-def test_the_environment_of_this_test_has_no_keys() -> None:
+def test_the_environment_of_this_test_has_no_api_keys() -> None:
     assert not [name for name in os.environ if name.startswith("SWARM_API_KEY")]
 
 

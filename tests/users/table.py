@@ -23,7 +23,7 @@ OPTIMIZERS = {
 EQUAL = "equal"
 """The compile ends with stock's program and scores or with stock's error, and makes no request that stock would not."""
 EQUAL_OR = "equal, or "
-"""With this prefix before a part of a refusal, both ends are right: EQUAL and this refusal."""
+"""With this prefix before a part of a refusal, both outcomes are right: EQUAL and this refusal."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Row:
     Attributes:
         ends: EQUAL, or a part of the refusal's message, or EQUAL_OR and a part of that message.
         late: whether a refusal comes after some paid calls, because only answers of a model show the problem.
-        unlike: the ends of compiles that differ from `ends`, by optimizer.
+        unlike: the outcomes of compiles that differ from `ends`, by optimizer.
         spec: further fields of the spec.
     """
 

@@ -4,7 +4,8 @@ Stock DSPy and the local driver compile each program of `tests/programs/users` w
 with the other. `make fidelity` uses both. The provider derives each answer from a hash of the request, so a prompt
 that differs from stock's prompt changes the scores.
 
-`USERS_TABLE=FILE make users` appends a line to the file for each compile, with the end of stock and our end.
+`USERS_TABLE=FILE make users` appends a line to the file for each compile, with the outcomes of stock DSPy and of the
+local driver.
 """
 
 import os

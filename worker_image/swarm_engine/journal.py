@@ -150,7 +150,7 @@ class Journal:
 
     @property
     def last(self) -> PlanEnd | None:
-        """Returns the end of the journal's last plan; None if the journal has no plan."""
+        """Returns how the journal's last plan ended; None if the journal has no plan."""
         planned = self.plans.get(max(self.plans, default=-1))
         return planned.end if planned else None
 

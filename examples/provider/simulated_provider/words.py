@@ -63,8 +63,8 @@ def _lowered(text: str) -> str:
 class Features(NamedTuple):
     """Feature -> weight, and the length of the vector of weights.
 
-    Features are stems, pairs of stems, beginnings of long words, and phrases. A phrase is a pair of unchanged words of
-    which at least one says nothing alone ("how do", "send it"). Repeated words weigh more.
+    Features are stems, pairs of stems, beginnings of long words, and phrases. A phrase is a pair of neighbouring words,
+    not of their stems, and at least one of the two is in `STOP` ("how do", "send it"). Repeated words weigh more.
     """
 
     weights: Mapping[str, float]

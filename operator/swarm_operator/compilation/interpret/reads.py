@@ -26,8 +26,8 @@ class Reads:
     """The earlier reads of a pod's output: the first, the last, and the number of failures since the last success.
 
     Attributes:
-        whole: an output of the pod whose records are all in the journal.
-        is_over: the operator has read the output to its end.
+        whole: what the last good read got, if the pod was being deleted and the journal has all records of it.
+        is_over: whether the last read was final: it got all of the output, or the operator gave up the rest.
     """
 
     first: datetime

@@ -44,8 +44,8 @@ class Compilation:
         status: the status that the operator wrote last.
         rerun_at: value of the annotation that requests another run.
         queue: labels of the Compilation for Kueue.
-        goes_on: the run named in the status continues, whatever the generation of the spec.
-        superseded: the run named in the status continues only until its pods have ended.
+        goes_on: whether the run named in the status is still the current one, although the spec may be newer.
+        superseded: whether that run goes on only until its pods have ended. Then the next run begins.
     """
 
     key: Key
