@@ -1,6 +1,7 @@
 """A compile finds exactly the winner that stock DSPy finds."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import dspy
@@ -55,6 +56,9 @@ def test_the_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Pa
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (stock.program, stock.ranking, stock.scores)
     assert ours.calls == ours.requests
+    [by_example] = ours.report["byExample"]
+    means = {"baseline": fmean(by_example["baseline"]), "best": fmean(by_example["winner"])}
+    assert means == pytest.approx(ours.scores, abs=0.01)
 
 
 def test_a_report_says_what_made_the_artifact(providers: Any, tmp_path: Path) -> None:

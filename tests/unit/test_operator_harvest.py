@@ -21,7 +21,7 @@ from swarm_operator.compilation.interpret.spending import vanished
 from swarm_operator.compilation.model.shards import Journal
 from swarm_operator.compilation.model.world import Harvest, Pod
 from swarm_wire.messages import ArtifactHeader, Bound, CallMade, Commit, Outcome, PlanEnd, PlanOutcome, Result
-from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
+from swarm_wire.names import MARKDOWN_FILE, PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Record, RecordKind, frame_digest
 from swarm_wire.report import Report, Scores
 from swarm_wire.spending import Allowance, Booked, Spending, Usage
@@ -47,7 +47,7 @@ def end(round_: int = 0, *tasks: str, outcome: PlanOutcome = PlanOutcome.BLOCKED
 def artifact(program: str = "{}", sha256: str | None = None) -> Record:
     report = Report(scores=Scores(baseline=1.0, best=2.0))
     header = ArtifactHeader(sha256=sha256 or hashlib.sha256(program.encode()).hexdigest(), report=report)
-    body = {PROGRAM_FILE: program, REPORT_FILE: report.to_json()}
+    body = {PROGRAM_FILE: program, REPORT_FILE: report.to_json(), MARKDOWN_FILE: "# Compiled"}
     return Record(RecordKind.ARTIFACT, json.loads(header.to_json()), json.dumps(body).encode())
 
 
@@ -301,6 +301,7 @@ def test_the_artifact_is_read_back_as_printed() -> None:
     found = artifact_of(artifact('{"a": 1}'))
     assert found.program == '{"a": 1}'
     assert json.loads(found.report_text)["scores"] == {"baseline": 1.0, "best": 2.0}
+    assert found.markdown == "# Compiled"
 
 
 # Spending.

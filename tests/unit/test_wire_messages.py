@@ -30,7 +30,20 @@ from swarm_wire.messages import (
     Task,
 )
 from swarm_wire.names import ExitCode, api_key_env
-from swarm_wire.report import Candidate, FailureGroup, Failures, Origin, Report, Scores, Waste
+from swarm_wire.report import (
+    Candidate,
+    Comparison,
+    Demonstration,
+    ExampleScores,
+    FailureGroup,
+    Failures,
+    Origin,
+    Prompt,
+    Report,
+    Scores,
+    Verdict,
+    Waste,
+)
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spending import Allowance, Booked, Spending, Usage
@@ -75,6 +88,27 @@ REPORT = Report(
         image="worker:1",
     ),
     partial="limits.lmCalls: 3",
+    comparison=Comparison(
+        verdict=Verdict.INCONCLUSIVE,
+        difference=5.0,
+        low=-2.5,
+        high=12.5,
+        confidence=0.95,
+        examples=40,
+        improved=4,
+        worsened=2,
+        needed=120,
+    ),
+    compared_on="the test set",
+    by_example=[ExampleScores(name="the test set", baseline=[0.0, 100.0], winner=[100.0, 50.0])],
+    prompts=[
+        Prompt(
+            predictor="answer",
+            before="Answer.",
+            after="Answer briefly.",
+            demonstrations=[Demonstration(bootstrapped=True, example="training example 3")],
+        )
+    ],
 )
 EXAMPLES: list[Message] = [
     RunRequest(run_id="r1", name="triage", namespace="team", spec=CompilationSpec.model_validate(a_spec())),

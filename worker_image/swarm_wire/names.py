@@ -93,6 +93,8 @@ PROGRAM_FILE: Final = "program.json"
 """Key in the artifact's ConfigMap: the compiled program, as `dspy.Module.load` reads it."""
 REPORT_FILE: Final = "report.json"
 """Key in the artifact's ConfigMap: the report, with scores, calls and candidates."""
+MARKDOWN_FILE: Final = "report.md"
+"""Key in the artifact's ConfigMap: the report as Markdown, for people."""
 
 
 def api_key_env(role: str) -> str:

@@ -1,5 +1,7 @@
 """The report on a finished compile, and those parts of it that a running compile has, too."""
 
+from enum import StrEnum
+
 from pydantic import Field
 
 from swarm_wire.message_base import Figure, Message, Score
@@ -27,6 +29,75 @@ class Scores(Message):
     """Score of the best candidate so far, or of the winner, on the same examples as `baseline`."""
     test_baseline: Score = None
     test_winner: Score = None
+
+
+class Verdict(StrEnum):
+    """What a comparison of two programs shows."""
+
+    BETTER = "Better"
+    SAME = "Same"
+    WORSE = "Worse"
+    INCONCLUSIVE = "Inconclusive"
+
+
+class Comparison(Message):
+    """The second of two programs against the first, by their scores on the same examples. Scores are percentages.
+
+    `swarm_engine.verdicts` makes it.
+    """
+
+    verdict: Verdict
+    difference: float
+    """Mean of the second program's scores, minus that of the first program's scores."""
+    low: float
+    """Lower end of the interval of `difference`."""
+    high: float
+    """Upper end of the interval of `difference`."""
+    confidence: float
+    """Confidence of the interval, between 0 and 1."""
+    examples: Figure
+    improved: Figure = 0
+    """Number of examples on which the second program has the higher score."""
+    worsened: Figure = 0
+    """Number of examples on which the second program has the lower score."""
+    needed: Figure | None = None
+    """How many examples would probably decide; None if the verdict is decided, or if no number of examples would."""
+
+    def __str__(self) -> str:
+        interval = f"{self.difference:+.1f} points ({self.confidence:.0%} interval {self.low:+.1f} to {self.high:+.1f})"
+        missing = f"; about {self.needed:,} examples would decide" if self.needed else ""
+        return f"{self.verdict}: {interval} on {self.examples} examples{missing}"
+
+
+class ExampleScores(Message):
+    """Scores of baseline and winner for each example of a set, in the order of the data. They are percentages."""
+
+    name: str
+    """Name of the set, as `Report.scored_on` has it."""
+    baseline: list[float] = Field([])
+    winner: list[float] = Field([])
+    """The winner's scores; empty if the run has no winner."""
+
+
+class Demonstration(Message):
+    """One demonstration in a predictor's prompt."""
+
+    bootstrapped: bool
+    """Whether a program made it by answering an example. If not, it is an example as the data has it."""
+    example: str = ""
+    """The example that it comes from, such as "training example 3"; empty if none of the data's examples fits."""
+
+
+class Prompt(Message):
+    """What the compile has changed in a predictor's prompt."""
+
+    predictor: str
+    before: str
+    """Instructions of the student."""
+    after: str
+    """Instructions of the winner."""
+    demonstrations: list[Demonstration] = Field([])
+    """Demonstrations of the winner, in their order in the prompt."""
 
 
 class Waste(Message):
@@ -113,6 +184,7 @@ class Failures(Message):
         return self.model_copy(update={"groups": groups})
 
 
+TEST_SET = "the test set"
 VALIDATION_SET = "the validation set"
 TRAINING_SET = "the training set"
 
@@ -144,9 +216,15 @@ class Origin(Message):
 class Report(Message):
     """The report on a finished compile."""
 
+    version: int = 1
+    """Version of this format. A change that breaks readers has a new version; new fields have not."""
     scores: Scores
     scored_on: str = VALIDATION_SET
     """Name of the examples on which `scores` are computed."""
+    comparison: Comparison | None = None
+    """The winner against the baseline; None if the run has no winner of which each example's score is known."""
+    compared_on: str = VALIDATION_SET
+    """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
     failures: Failures | None = None
     """Failures of the compile; None if no example failed."""
     candidates: list[Candidate] = Field([])
@@ -180,3 +258,12 @@ class Report(Message):
     """
     partial: str | None = None
     """The limit that ended the run. If it is set, the program is the best one so far, not the optimizer's winner."""
+    by_example: list[ExampleScores] = Field([])
+    """Scores by example. Only the report file has them."""
+    prompts: list[Prompt] = Field([])
+    """Prompts before and after the compile, in the order of the program's predictors. Only the report file has them."""
+
+    @property
+    def summary(self) -> "Report":
+        """Returns the report without the parts that grow with data and program."""
+        return self.model_copy(update={"by_example": [], "prompts": []})

@@ -11,11 +11,12 @@ from typing import Any, NoReturn
 
 import dspy
 
+from swarm_engine.markdown import markdown
 from swarm_wire import names
 from swarm_wire.messages import ArtifactHeader, Bound, Ending, PlanEnd, PlanOutcome
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.report import TRAINING_SET, Failures, Origin, Pruned, Report
+from swarm_wire.report import TEST_SET, TRAINING_SET, Failures, Origin, Pruned, Report
 from swarm_wire.shards import read_folder
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.variables import bound
@@ -31,7 +32,7 @@ from swarm_worker.determinism.twin import Observation, Twin
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store, read_earlier
-from swarm_worker.pod import script
+from swarm_worker.pod import explanation, script
 from swarm_worker.pod.environment import Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.pod.process import Process, folder
 from swarm_worker.replay import calls, hooks
@@ -95,8 +96,8 @@ class Plan:
         self._origin: Origin | None = None
         self._observed: list[Observation] = []
         self._store.kept = self._store.plans[0].kept if self._store.plans else None
-        self._scored_on = ""
-        self._names: Callable[[Any], str] = lambda example: ""
+        self._loaded: Compilation | None = None
+        self._instructions: dict[str, str] = {}
         self._own_lms: list[Any] = []
 
     def run(self) -> None:
@@ -107,7 +108,7 @@ class Plan:
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
-        self._scored_on, self._names = loaded.data.scored_on(spec.optimizer), loaded.data.name_of
+        self._loaded, self._instructions = loaded, explanation.instructions(loaded.student)
         for note in loaded.data.notes:
             self._process.note(note)
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
@@ -238,7 +239,8 @@ class Plan:
             )
 
     def _failures(self) -> Failures | None:
-        return self._engine.tally.told(self._names, self._process.redact)
+        names_of = self._loaded.data.name_of if self._loaded else lambda example: ""
+        return self._engine.tally.told(names_of, self._process.redact)
 
     def _explained(self, error: SwarmError) -> SwarmError:
         if (failures := self._failures()) is None:
@@ -292,13 +294,17 @@ class Plan:
             ending: why this is a partial artifact; None if it is not.
         """
         program, spec = _saved(winner), self._environment.request.spec
-        optimizer, spared = spec.optimizer, self._engine.results.spared
+        optimizer, spared, loaded = spec.optimizer, self._engine.results.spared, self._loaded
+        assert loaded is not None, "the optimizer has run"
+        scored_on = loaded.data.scored_on(optimizer)
         report = Report(
             scores=self._progress.scores(),
-            scored_on=self._scored_on,
+            scored_on=scored_on,
+            comparison=explanation.comparison(self._progress, seed=self._environment.request.run_id),
+            compared_on=TEST_SET if loaded.data.test else scored_on,
             failures=self._failures(),
             candidates=script.candidates(winner, hundred=1 if optimizer.simba is not None else 100),
-            candidates_on=TRAINING_SET if optimizer.scores_on_train else self._scored_on,
+            candidates_on=TRAINING_SET if optimizer.scores_on_train else scored_on,
             usage=self._store.usage(),
             effects=len(self._engine.course.stream),
             rounds=len(self._store.plans),
@@ -313,8 +319,10 @@ class Plan:
             origin=self._origin,
             is_instance=is_instance(spec),
             partial=ending and ending.why,
+            by_example=explanation.by_example(self._progress, scored_on),
+            prompts=explanation.prompts(self._instructions, winner, loaded.data),
         )
-        header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report)
+        header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report.summary)
         body = artifact(program, report, self._environment.codec)
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))
 
@@ -341,7 +349,11 @@ def artifact(program: str, report: Report, codec: Codec) -> bytes:
     except SecretInPayload as error:
         raise BadInput(WorkerReason.RESULT_NOT_PORTABLE, f"the winner cannot be published: {error}") from None
     told = Report.model_validate(redacted(report.to_header(), codec.redact))
-    files = {names.PROGRAM_FILE: program, names.REPORT_FILE: told.model_dump_json(by_alias=True, indent=2)}
+    files = {
+        names.PROGRAM_FILE: program,
+        names.REPORT_FILE: told.model_dump_json(by_alias=True, indent=2),
+        names.MARKDOWN_FILE: markdown(told),
+    }
     return json.dumps(files).encode()
 
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import dspy
+from dspy.evaluate.evaluate import EvaluationResult
 from dspy.utils.callback import BaseCallback
 
 from swarm_wire.names import WorkerReason
@@ -18,6 +19,13 @@ from swarm_worker.replay.score import WRITE, check_all, defined_at
 from swarm_worker.user.optimizer import Compile
 
 
+class Arm(NamedTuple):
+    """One of the report's own evaluations: of the student or the winner, on the scored examples or the test set."""
+
+    is_winner: bool
+    on_test: bool
+
+
 @dataclass
 class Progress(BaseCallback):
     """The scores known so far. A plan reports them even if it ends before the compile does.
@@ -25,6 +33,7 @@ class Progress(BaseCallback):
     Attributes:
         validation: the examples to score on.
         keeps_best: whether to keep a copy of the program with the best score so far on the whole validation set.
+        by_example: scores of the report's own evaluations, by example, in percent.
     """
 
     baseline: float | None = None
@@ -36,6 +45,7 @@ class Progress(BaseCallback):
     keeps_best: bool = False
     best_program: Any = None
     best_score: float = -inf
+    by_example: dict[Arm, list[float]] = field(default_factory=dict)
     _open: dict[str, Any] = field(default_factory=dict)
 
     def scores(self) -> Scores:
@@ -94,16 +104,25 @@ def run(
         CompileFailed: the optimizer raised an exception.
     """
     progress.validation = scored
-    progress.baseline = _evaluate(student, metric, scored)
+    # MIPROv2 shuffles the list that it gets.
+    positions = {id(example): position for position, example in enumerate([*scored, *test])}
+
+    def score(program: dspy.Module, arm: Arm) -> float:
+        result = _evaluate(program, metric, test if arm.on_test else scored)
+        in_order = sorted(result.results, key=lambda found: positions[id(found[0])])
+        progress.by_example[arm] = [round(float(100 * sum([score])), 6) for *_, score in in_order]
+        return float(result.score)
+
+    progress.baseline = score(student, Arm(False, False))
     progress.keep(student, progress.baseline)
     if test:
-        progress.test_baseline = _evaluate(student, metric, test)
+        progress.test_baseline = score(student, Arm(False, True))
     progress.compiling = True
     winner = compile_program(student)
     progress.compiling = False
-    progress.best = _evaluate(winner, metric, scored)
+    progress.best = score(winner, Arm(True, False))
     if test:
-        progress.test_winner = _evaluate(winner, metric, test)
+        progress.test_winner = score(winner, Arm(True, True))
     return winner
 
 
@@ -132,7 +151,7 @@ def _is_cut_short(results: list[Any]) -> bool:
     return any(isinstance(score, Bound) for *_, score in results)
 
 
-def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> float:
+def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> EvaluationResult:
     # This evaluation is only for the report. So no number of errors ends it: stock DSPy would complete the compile.
     evaluate = dspy.Evaluate(devset=examples, metric=metric, max_errors=len(examples) + 1)
     try:
@@ -143,4 +162,4 @@ def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[A
             f"the values of the metric ({defined_at(metric)}) cannot be added up: {sentence(str(error))} {WRITE}",
         ) from error
     check_all(float(result.score), metric)
-    return float(result.score)
+    return result

@@ -96,7 +96,10 @@ def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
 
 def artifact_map(run: Run, artifact: Artifact) -> Manifest:
     """Returns the ConfigMap with the compiled program. Raises TooLarge."""
-    size = len(artifact.program.encode()) + len(artifact.report_text.encode())
+    files = {names.PROGRAM_FILE: artifact.program, names.REPORT_FILE: artifact.report_text}
+    if artifact.markdown:
+        files[names.MARKDOWN_FILE] = artifact.markdown
+    size = sum(len(text.encode()) for text in files.values())
     if size > CONFIG_MAP_BYTES:
         raise TooLarge(f"program and report have {size:,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}")
     score = artifact.report.scores.best
@@ -109,7 +112,7 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
             **({ANNOTATION_SCORE: f"{score:g}"} if score is not None else {}),
             **({ANNOTATION_PARTIAL: artifact.report.partial} if artifact.report.partial else {}),
         },
-        data={names.PROGRAM_FILE: artifact.program, names.REPORT_FILE: artifact.report_text},
+        data=files,
     )
     # The operator replaces the artifact when a later run publishes another one.
     del made["immutable"]

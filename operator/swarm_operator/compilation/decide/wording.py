@@ -9,7 +9,7 @@ from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Job, Pod
 from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason
-from swarm_wire.report import Report
+from swarm_wire.report import TEST_SET, Report
 from swarm_wire.words import sentence
 
 
@@ -145,4 +145,7 @@ def gain(report: Report) -> str:
     scores = report.scores
     if scores.baseline is None or scores.best is None:
         return ""
-    return f": {scores.baseline:g} -> {scores.best:g} on {report.scored_on}"
+    gained = f": {scores.baseline:g} -> {scores.best:g} on {report.scored_on}"
+    # On the examples that chose the winner, its verdict would be too good.
+    is_honest = report.comparison is not None and report.compared_on == TEST_SET
+    return f"{gained}, and on {TEST_SET} {report.comparison}" if is_honest else gained

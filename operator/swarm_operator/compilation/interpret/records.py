@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import NewPlan, Pod
 from swarm_wire.messages import ArtifactHeader, Bound, CallMade, PlanEnd, PlanOutcome, Result, Task
-from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
+from swarm_wire.names import MARKDOWN_FILE, PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Framed, RecordKind, Sealed
 from swarm_wire.spending import Usage
 
@@ -53,7 +53,7 @@ def artifact_of(record: Framed) -> Artifact:
         opened = record.opened(ARTIFACT_BYTES) if isinstance(record, Sealed) else record
         header = ArtifactHeader.model_validate(opened.header)
         body = json.loads(opened.body)
-        program, report = body[PROGRAM_FILE], body[REPORT_FILE]
+        program, report, markdown = body[PROGRAM_FILE], body[REPORT_FILE], str(body.get(MARKDOWN_FILE, ""))
         digest = hashlib.sha256(program.encode()).hexdigest()
         if len(program) + len(report) <= MAP_BYTES:
             json.loads(program), json.loads(report)
@@ -61,7 +61,7 @@ def artifact_of(record: Framed) -> Artifact:
         raise Malformed(f"artifact: {error}") from None
     if digest != header.sha256:
         raise Malformed("artifact: the program is not what its digest says")
-    return Artifact(program=program, report_text=report, sha256=header.sha256, report=header.report)
+    return Artifact(program=program, report_text=report, sha256=header.sha256, report=header.report, markdown=markdown)
 
 
 def plan_of(found: Sequence[Framed], pod: Pod) -> NewPlan | None:

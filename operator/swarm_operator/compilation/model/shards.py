@@ -19,6 +19,8 @@ class Artifact:
     report_text: str
     sha256: str
     report: Report
+    markdown: str = ""
+    """The report as Markdown; empty if a worker of an older release printed the artifact."""
 
 
 @dataclass(frozen=True, kw_only=True)

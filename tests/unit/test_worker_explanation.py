@@ -1,0 +1,91 @@
+"""A report pairs the scores of baseline and winner example by example, and says where demonstrations come from."""
+
+from typing import Any
+
+import dspy
+import pytest
+
+from swarm_wire.report import TEST_SET, VALIDATION_SET
+from swarm_worker.pod import explanation, script
+from swarm_worker.user.data import Data
+
+
+class Right(dspy.Module):
+    """Answers right from a certain number on."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, number: int) -> dspy.Prediction:
+        if number == 0:
+            raise ValueError("no answer to this one")
+        return dspy.Prediction(right=number >= self.first)
+
+
+def right(example: Any, prediction: Any, trace: Any = None) -> bool:
+    return bool(prediction.right)
+
+
+def numbers(*found: int) -> list[dspy.Example]:
+    return [dspy.Example(number=number).with_inputs("number") for number in found]
+
+
+def compiled(scored: list[dspy.Example], test: list[dspy.Example]) -> script.Progress:
+    """Runs the script with an optimizer that reverses its examples in place, as MIPROv2 shuffles them."""
+
+    def compile_program(student: dspy.Module) -> dspy.Module:
+        scored.reverse()
+        return Right(1)
+
+    progress = script.Progress()
+    script.run(compile_program, Right(3), right, scored, test, progress)
+    return progress
+
+
+def test_scores_stay_with_their_examples_though_the_optimizer_shuffles_the_list() -> None:
+    progress = compiled(numbers(0, 1, 2, 3, 4), numbers(2, 3))
+    validation, test = explanation.by_example(progress, VALIDATION_SET)
+    assert (validation.name, validation.baseline, validation.winner) == (
+        VALIDATION_SET,
+        [0, 0, 0, 100, 100],
+        [0, 100, 100, 100, 100],
+    )
+    assert (test.name, test.baseline, test.winner) == (TEST_SET, [0, 100], [100, 100])
+
+
+@pytest.mark.parametrize(("test", "examples"), [([1, 2, 3], 3), ([], 5)])
+def test_programs_are_compared_on_the_test_set_if_there_is_one(test: list[int], examples: int) -> None:
+    found = explanation.comparison(compiled(numbers(0, 1, 2, 3, 4), numbers(*test)), seed="run")
+    assert found is not None
+    assert (found.examples, found.improved, found.worsened) == (examples, 2, 0)
+
+
+def test_a_run_without_a_winner_has_no_comparison() -> None:
+    progress = script.Progress()
+    progress.by_example[script.Arm(is_winner=False, on_test=False)] = [100.0]
+    assert explanation.comparison(progress, seed="run") is None
+    [found] = explanation.by_example(progress, VALIDATION_SET)
+    assert (found.baseline, found.winner) == ([100.0], [])
+
+
+def test_demonstrations_name_the_examples_that_they_come_from() -> None:
+    first, second = (dspy.Example(question=text, answer=text.upper()).with_inputs("question") for text in ("a", "b"))
+    winner = dspy.Predict("question -> answer")
+    winner.demos = [
+        dspy.Example(augmented=True, question="b", answer="made up"),
+        first,
+        dspy.Example(augmented=True, topic="of an inner predictor"),
+        dspy.Example(question="c", answer="C"),
+    ]
+    before = explanation.instructions(winner)
+    winner.signature = winner.signature.with_instructions("Answer loudly.")
+    [prompt] = explanation.prompts(before, winner, Data([first, second], None, []))
+    assert (prompt.predictor, prompt.after) == ("self", "Answer loudly.")
+    assert prompt.before != prompt.after
+    assert [(demo.bootstrapped, demo.example) for demo in prompt.demonstrations] == [
+        (True, "training example 2"),
+        (False, "training example 1"),
+        (True, ""),
+        (False, ""),
+    ]

@@ -1,0 +1,87 @@
+"""Says whether one program is better than another, from their scores on the same examples.
+
+The method is the paired percentile bootstrap (B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, 1993,
+section 13.3). It resamples the differences of scores, example by example, and takes quantiles of their means as the
+interval of the mean difference.
+"""
+
+from collections.abc import Sequence
+from math import ceil, log2
+from random import Random
+from statistics import NormalDist, fmean, pstdev
+
+from swarm_wire.report import Comparison, Verdict
+
+RESAMPLES = 2000
+POWER = 0.8
+"""The probability with which `Comparison.needed` examples decide, if the differences stay as they are."""
+DIGITS = 9
+"""Results are rounded to this number of digits, since versions of Python add up floats differently."""
+
+
+def compare(
+    before: Sequence[float], after: Sequence[float], *, seed: str, confidence: float = 0.95, margin: float = 1
+) -> Comparison:
+    """Compares two programs by their scores on the same examples, in the same order.
+
+    The difference is `after` minus `before`. The verdict is
+
+    - Better or Worse if the interval excludes 0, and enough examples differ: with fewer, even a fair coin could show
+      the same signs more often than `confidence` allows;
+    - Same if the interval lies within `margin` of 0, or if no example differs;
+    - Inconclusive otherwise.
+
+    Args:
+        before, after: scores of the examples, in percent.
+        seed: the same seed and scores give the same interval, to the last digit.
+        confidence: of the two-sided interval, between 0 and 1.
+        margin: the difference that does not matter, in points.
+
+    Raises:
+        ValueError: the programs have different numbers of scores, or none.
+    """
+    differences = [new - old for old, new in zip(before, after, strict=True)]
+    if not differences:
+        raise ValueError("there are no examples to compare programs on")
+    mean, error = fmean(differences), 1 - confidence
+    low, high = _interval(differences, seed, error)
+    enough = 1 + ceil(log2(1 / error))
+    differing = sum(difference != 0 for difference in differences)
+    if not differing or (-margin <= low and high <= margin):
+        verdict = Verdict.SAME
+    elif differing >= enough and low > 0:
+        verdict = Verdict.BETTER
+    elif differing >= enough and high < 0:
+        verdict = Verdict.WORSE
+    else:
+        verdict = Verdict.INCONCLUSIVE
+    return Comparison(
+        verdict=verdict,
+        difference=round(mean, DIGITS),
+        low=round(low, DIGITS),
+        high=round(high, DIGITS),
+        confidence=confidence,
+        examples=len(differences),
+        improved=sum(difference > 0 for difference in differences),
+        worsened=sum(difference < 0 for difference in differences),
+        needed=_needed(differences, error, margin, enough) if verdict == Verdict.INCONCLUSIVE else None,
+    )
+
+
+def _interval(differences: list[float], seed: str, error: float) -> tuple[float, float]:
+    draw, count = Random(seed).choices, len(differences)
+    means = sorted(fmean(draw(differences, k=count)) for _ in range(RESAMPLES))
+    low = int(error / 2 * RESAMPLES)
+    return means[low], means[RESAMPLES - 1 - low]
+
+
+def _needed(differences: list[float], error: float, margin: float, enough: int) -> int | None:
+    """Returns how many examples would decide, by the normal approximation; None if no number would."""
+    count, spread, mean = len(differences), pstdev(differences), abs(fmean(differences))
+    reach, power = NormalDist().inv_cdf(1 - error / 2), NormalDist().inv_cdf(POWER)
+    gaps = ([mean] if mean else []) + ([margin - mean] if mean < margin else [])
+    if not gaps:
+        return None
+    differing = sum(difference != 0 for difference in differences)
+    by_spread = min(ceil(((reach + power) * spread / gap) ** 2) for gap in gaps)
+    return max(count + 1, by_spread, ceil(enough * count / differing))

@@ -1,0 +1,63 @@
+"""The parts of a report that explain a winner: its scores by example, a verdict on it, and its prompts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+
+from swarm_engine.verdicts import compare
+from swarm_wire.report import TEST_SET, Comparison, Demonstration, ExampleScores, Prompt
+from swarm_worker.pod.script import Arm, Progress
+from swarm_worker.user.data import Data
+
+
+def instructions(program: dspy.Module) -> dict[str, str]:
+    """Returns the instructions of each predictor, by its name."""
+    return {name: predictor.signature.instructions for name, predictor in program.named_predictors()}
+
+
+def by_example(progress: Progress, scored_on: str) -> list[ExampleScores]:
+    """Returns the known scores of baseline and winner, first for the scored examples, then for the test set."""
+    found = []
+    for name, on_test in (scored_on, False), (TEST_SET, True):
+        if baseline := progress.by_example.get(Arm(is_winner=False, on_test=on_test)):
+            winner = progress.by_example.get(Arm(is_winner=True, on_test=on_test), [])
+            found.append(ExampleScores(name=name, baseline=baseline, winner=winner))
+    return found
+
+
+def comparison(progress: Progress, *, seed: str) -> Comparison | None:
+    """Compares the winner with the baseline, on the test set if there is one. None: not all scores are known."""
+    on_test = Arm(is_winner=False, on_test=True) in progress.by_example
+    before, after = (progress.by_example.get(Arm(is_winner, on_test)) for is_winner in (False, True))
+    return compare(before, after, seed=seed) if before and after else None
+
+
+def prompts(before: Mapping[str, str], winner: dspy.Module, data: Data) -> list[Prompt]:
+    """Returns what the compile has changed in the prompts of the winner's predictors.
+
+    Args:
+        before: from `instructions`, before the compile.
+    """
+    return [
+        Prompt(
+            predictor=name,
+            before=before.get(name, ""),
+            after=predictor.signature.instructions,
+            demonstrations=[_demonstration(demo, data) for demo in predictor.demos],
+        )
+        for name, predictor in winner.named_predictors()
+    ]
+
+
+def _demonstration(demo: Any, data: Data) -> Demonstration:
+    if not demo.get("augmented"):
+        return Demonstration(bootstrapped=False, example=data.name_of(demo).removesuffix(": "))
+    found = (data.name_of(example) for example in data.train if _has_inputs_of(demo, example))
+    return Demonstration(bootstrapped=True, example=next(found, "").removesuffix(": "))
+
+
+def _has_inputs_of(demo: Any, example: Any) -> bool:
+    """Whether a demonstration has inputs of this example, and no others of these names."""
+    shared = [key for key in example.inputs().toDict() if key in demo]
+    return bool(shared) and all(demo[key] == example[key] for key in shared)
