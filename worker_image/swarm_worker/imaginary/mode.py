@@ -69,7 +69,7 @@ class Imagination:
         _process.tell = lambda kind, text: write({"metric": kind, "text": beginning(text, TEXT)})
 
     def loaded(self) -> None:
-        """Call this after user code has configured DSPy."""
+        """Adapts DSPy's settings to imaginary models. Call this after user code has configured DSPy."""
         # A program may fail on invented answers. This must not end a compile that real answers would complete.
         dspy.configure(max_errors=10**9)
 
