@@ -80,7 +80,7 @@ fidelity: setup  ## replay and users with every optimizer on every program, othe
 	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users $(PARALLEL)
 
 cluster-tests: setup  ## chart, Compilations, pods and some faults on a kind cluster, which is made if there is none
-	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 faults: setup  ## inject every known fault; takes half an hour; see docs/faults.md

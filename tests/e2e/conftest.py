@@ -24,20 +24,13 @@ CASE = Case(
     teacher=True,
 )
 SEED = 7
-FIRST = ["test_journal.py", "test_rates.py", "test_limits.py", "test_obstacles.py", "test_control.py", "test_faults.py"]
+FIRST = ["test_journal.py", "test_rates.py", "test_limits.py", "test_control.py", "test_faults.py"]
 """The slow test files. The first one measures `undisturbed`; the last two need it, so they do not wait for it."""
-SEPARATE = ["test_journal.py", "test_rates.py", "test_control.py", "test_faults.py", "test_bad_input.py"]
-"""Files whose tests share no run, so several processes may run them. One process runs all tests of any other file."""
 
 
-# xdist reads the groups in its own hook.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs the slowest files first. Otherwise one process would still run them when the others are done."""
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
-    for item in items:
-        if item.path.name not in SEPARATE:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from support.cluster import Manifest, Namespace, condition
 from support.compiles import StockRun
-from support.e2e import IN_FLIGHT, catch, finish, spend, triage
+from support.e2e import IN_FLIGHT, THREADS, catch, finish, spend, triage
 
 
 def suspend(namespace: Namespace, name: str, value: bool) -> None:
@@ -58,13 +58,14 @@ def test_a_suspended_job_with_a_label_of_kueue_loses_only_calls_in_flight(
     made = triage("queued")
     made["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
     namespace.apply(made)
-    spend(namespace)
     pod = catch(namespace, "queued", "work")
-    namespace.set_faults(latency="constant:4")  # so the Job does not finish before it is suspended
+    # Some cells must be finished when the Job is suspended, and some must not be begun.
+    namespace.set_faults(latency="constant:3")
+    spend(namespace, namespace.requests() + THREADS)
     job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
     assert namespace.get("job", job)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
     namespace.kubectl("patch", "job", job, "--type=merge", '--patch={"spec":{"suspend":true}}')
-    namespace.set_faults(latency="constant:1")
+    namespace.set_faults()
     finish(namespace, "queued", stock)
     assert namespace.requests() <= undisturbed + IN_FLIGHT
     assert not [found for found in namespace.list("jobs") if found["metadata"]["name"] == job]
