@@ -30,12 +30,12 @@ from swarm_wire.words import printable
 LINE_PAYLOAD = 12_000
 """Number of base64 characters in each line of a record. The last line may have fewer. So a line stays below 16 KiB."""
 MOST_PENDING = 1000
-"""Most records that a reader keeps while some of their lines are missing.
+"""Largest number of records that a reader keeps while some of their lines are missing.
 
 A writer has only one such record at a time.
 """
 COMMIT_BYTES = 4096
-"""Bytes of a termination message that Kubernetes keeps."""
+"""Largest size of a termination message in bytes. Kubernetes cuts longer messages."""
 _NONCE = re.compile(r"[!-~]{8,64}")
 _LINE = re.compile(
     r"swarm/\d+ [!-~]{8,64} (\d{1,9}) (\d{1,6})/(\d{1,6}) (\d{1,9}) ([0-9a-f]{32}) ([A-Za-z0-9+/=]*)", re.ASCII

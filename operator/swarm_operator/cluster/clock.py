@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 SET_BACK = timedelta(minutes=2)
-"""An answer whose `Date` is older than this means that somebody has set the API server's clock back.
+"""If the `Date` of an answer is this much behind, somebody has set the API server's clock back.
 
 An answer of the API server never takes two minutes to arrive.
 """

@@ -8,7 +8,7 @@ ApiError
 ├── NameTaken     somebody else's object has that name: the operator tries again later, and never overwrites the object
 ├── Exists        an object has that name: `apply` finds out whose object it is
 └── Vanished      the object of the request is gone: the operator has nothing left to do
-    └── Terminating   the namespace is being deleted: the operator removes its finalizers, which would delay that
+    └── Terminating   the namespace is being deleted: the operator removes its finalizers, so that they delay nothing
 """
 
 

@@ -12,7 +12,7 @@ from swarm_wire.spec.schema import SELECTOR, Entrypoint, Percentage, SpecModel, 
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
-"""Temperature of a softmax over scores, which divides the scores."""
+"""Temperature of a softmax over scores. The softmax divides the scores by it."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Effort = Literal["light", "medium", "heavy"]
 
@@ -247,19 +247,19 @@ Proposals = Annotated[int, Field(ge=1, le=100)]
 
 
 class SameParentSampling(SpecModel):
-    """Several proposals from one candidate. Each proposal has training examples of its own."""
+    """GEPA makes several proposals from one candidate. Each proposal has training examples of its own."""
 
     proposals: Proposals = Field(description="Number of proposals in an iteration: GEPA's `n`.")
 
 
 class IndependentSampling(SpecModel):
-    """Several proposals. GEPA selects a candidate and training examples for each of them."""
+    """GEPA makes several proposals. It selects a candidate and training examples for each of them."""
 
     proposals: Proposals = Field(description="Number of proposals in an iteration: GEPA's `n`.")
 
 
 class PxNSampling(SpecModel):
-    """Several proposals from each of several candidates."""
+    """GEPA makes several proposals from each of several candidates."""
 
     parents: Proposals = Field(description="Number of candidates in an iteration that get proposals: GEPA's `p`.")
     proposals: Proposals = Field(description="Number of proposals for each of these candidates: GEPA's `n`.")

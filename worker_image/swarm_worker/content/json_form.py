@@ -150,7 +150,7 @@ def _class(name: str) -> Any:
 
 
 def _parts(thing: Any) -> list[Any]:
-    """The object's state, and its items if it is a dict."""
+    """Returns the object's state, and its items if it is a dict."""
     state = thing.__getstate__()
     if type(state) is tuple and not hasattr(thing, "__setstate__"):
         raise Unknown(f"{type(thing).__qualname__} has slots")

@@ -171,7 +171,7 @@ class Driver:
 
     @property
     def _left(self) -> Allowance:
-        """The rest of the run's limits."""
+        """Returns the rest of the run's limits."""
         return Allowance.of(self._request.spec.limits).less(self.journal.accounts.total)
 
     def _raise_if_limited(self, *, lacks_cells: bool = False) -> None:
@@ -334,5 +334,5 @@ class Driver:
 
 
 def _allowance(allowance: Allowance) -> dict[str, str]:
-    """The environment variable that tells a process its allowance; none if there is no limit."""
+    """Returns the environment variable that tells a process its allowance; none if there is no limit."""
     return {names.ENV_ALLOWANCE: allowance.to_json()} if allowance.is_limited else {}

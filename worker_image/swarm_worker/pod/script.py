@@ -108,7 +108,7 @@ def run(
 
 
 def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
-    """The optimizer's list of scored candidates, best first; empty if stock DSPy keeps none.
+    """Returns the optimizer's list of scored candidates, best first; empty if stock DSPy keeps none.
 
     Args:
         hundred: the score that means 100 % to the optimizer.

@@ -15,7 +15,9 @@ _BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def longest(request: Request, unbounded: int | None = None) -> Usage:
-    """Returns the highest possible usage of a request. Prompt tokens have at least one byte, and answers have a limit.
+    """Returns the highest possible usage of a request.
+
+    A token of the prompt has at least one byte, and the answer has a limit.
 
     Args:
         unbounded: tokens of an answer without a limit. None: such a request raises BadInput.

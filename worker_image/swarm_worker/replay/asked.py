@@ -77,7 +77,10 @@ class Asked:
         self.guesses = {task.digest: len(task.cells) * task.weight for task in self.tasks[certain:]}
 
     def found(self) -> Stream:
-        """Kind and digest of each request. It omits those of threads and coroutines, which have no fixed order."""
+        """Returns kind and digest of each request.
+
+        It omits requests of threads and coroutines: they have no fixed order.
+        """
         tasks = [(str(task.kind), task.digest) for task in self.tasks if task.digest not in self._unordered]
         return [*tasks, *((Call.kind, digest) for digest in self.calls)]
 

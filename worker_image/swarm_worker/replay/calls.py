@@ -191,7 +191,7 @@ class Ledger:
 
     @property
     def usage(self) -> Usage:
-        """The cost of the calls that have no CALL record of their own."""
+        """Returns the cost of the calls that have no CALL record of their own."""
         return self._unshared + self.pending.usage if self.pending else self._unshared
 
     def _begin(self, lm: Any, call: LMCall) -> str | None:
@@ -292,7 +292,7 @@ def cell_calls(cell: str, answers: Answers) -> Iterator[Ledger]:
 
 
 def current() -> Ledger | None:
-    """The ledger of the cell that runs here; None outside of cells."""
+    """Returns the ledger of the cell that runs here; None outside of cells."""
     ledger: Ledger | None = dspy.settings.get(_SETTING)
     return ledger
 

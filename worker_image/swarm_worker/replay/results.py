@@ -33,7 +33,7 @@ class Results:
 
     @property
     def spared(self) -> Mapping[str, Collection[str]]:
-        """Keys of the missing cells of each evaluation that cannot win, by digest."""
+        """Returns the keys of the missing cells of each evaluation that cannot win, by digest."""
         return self._contest.spared if self._contest is not None else {}
 
     def is_settled(self, effect: Effect) -> bool:
@@ -41,13 +41,16 @@ class Results:
         return effect.is_known(self._store) or (self.competes(effect) and effect.digest in self.spared)
 
     def load(self, effect: Effect) -> Any:
-        """Returns the effect's result. Missing cells have the highest possible score in a contest, else -inf."""
+        """Returns the effect's result.
+
+        Missing cells count with the highest possible score if pruning is on, else with -inf.
+        """
         if isinstance(effect, Evaluation) and not effect.is_known(self._store):
             return effect.bounded(self._store, self._codec, -inf if self._contest is None else self._contest.most)
         return effect.load(self._store, self._codec)
 
     def known(self, effect: Effect) -> list[str]:
-        """Keys of the effect's cells that the journal has."""
+        """Returns the keys of the effect's cells that the journal has."""
         return [key for key in effect.keys if key in self._store]
 
     def missing(self, effect: Effect) -> Tasks:

@@ -28,7 +28,7 @@ from swarm_wire import names, shards
 from swarm_wire.messages import RunRequest
 
 CONFIG_MAP_BYTES: Final = 1_000_000
-"""Most bytes that the operator puts into one ConfigMap. Kubernetes allows 1,048,576 bytes, with the keys."""
+"""Largest number of bytes that the operator puts into one ConfigMap. Kubernetes allows 1,048,576, with the keys."""
 
 
 class TooLarge(Exception):
@@ -111,7 +111,7 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
         },
         data={names.PROGRAM_FILE: artifact.program, names.REPORT_FILE: artifact.report_text},
     )
-    # The operator replaces the artifact when a later run publishes another one.
+    # The ConfigMap must be mutable, because the operator replaces the artifact when a later run publishes another one.
     del made["immutable"]
     return made
 

@@ -133,5 +133,5 @@ def _cells(journal: Journal, round_: int) -> set[str] | None:
     """
     if round_ in journal.plans and journal.tasks(round_) is None:
         return None
-    # `journal.tasks` is empty if somebody has deleted the plan's end. But workers may still run its tasks.
+    # `journal.tasks` is empty if somebody has deleted the PLAN record. But workers may still run the plan's tasks.
     return {cell.key for shard in journal.of(ObjectKind.TASKS, round_) for task in shard.tasks for cell in task.cells}

@@ -27,9 +27,15 @@ class Retried(Enum):
     """Says what loses one of its attempts when a pod fails on its own."""
 
     JOB = auto()
-    """The Job as a whole loses an attempt. A pod of it that exceeds its deadline hangs, which is its own fault."""
+    """The Job as a whole loses an attempt.
+
+    If its pod exceeds the deadline, the pod hangs, so the end counts as the pod's fault.
+    """
     CELLS = auto()
-    """Each cell without a result loses an attempt. A pod that exceeds its deadline may only have had too many cells."""
+    """Each cell without a result loses an attempt.
+
+    If a pod exceeds its deadline, it may only have had too many cells.
+    """
 
 
 @dataclass(frozen=True)
