@@ -30,7 +30,8 @@ TEXT = 500
 
 @dataclass(frozen=True)
 class Imagination:
-    """
+    """Says how models and scores are invented.
+
     Attributes:
         pass_rate: share of the scores that are 1. All others are 0.
         tool_calls: number of tool calls of an agent before it finishes.

@@ -115,7 +115,8 @@ class Slice:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """
+        """Runs the cells of the slice.
+
         Raises:
             SwarmError: the first error of a cell. After an error, the slice begins no new cell. Only if a provider does
                 not answer or refuses requests, cells go on until as many have failed as there are threads.

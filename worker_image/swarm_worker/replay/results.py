@@ -18,7 +18,8 @@ from swarm_worker.replay.pruning import Contest, Entrant
 
 
 class Results:
-    """
+    """Takes the results of effects from the journal.
+
     Args:
         contest: compares the compile's evaluations; None if pruning is off.
         looks_ahead: whether scouts find later evaluations. Only a later evaluation can show that the current one has
