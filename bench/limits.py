@@ -1,6 +1,6 @@
-"""`python -m bench.limits [RUNS [LIMIT]]` checks two limits with 20 pods on kind: lmCalls: 1000 and costUSD: 1.
+"""`python -m bench.limits [RUNS [LIMIT]]` checks the limits `lmCalls: 1000` and `costUSD: 1` with 20 pods on kind.
 
-What the provider has counted says whether a run has exceeded its limit.
+The provider's own counts say whether a run has exceeded its limit.
 """
 
 import sys
@@ -55,7 +55,7 @@ def main() -> int:
 def run(namespace: Namespace, number: int, limits: dict[str, float]) -> tuple[Manifest, int, float]:
     """Runs a Compilation to its end.
 
-    Returns the Compilation, the largest number of worker pods at the same time, and the seconds.
+    Returns the Compilation, the largest number of worker pods that ran at the same time, and the run's seconds.
     """
     made = on_cluster.compilation(CASE, 4)
     name = made["metadata"]["name"] = f"limits-{number}"

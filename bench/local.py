@@ -46,7 +46,7 @@ def measure(bench: BenchCase, winner: dict[str, Any], speculation: int) -> Swarm
 
 
 def swarm(bench: BenchCase, speculation: int) -> dict[str, Any]:
-    """Returns `spec.swarm` with a thread for every cell of a round, for up to 1,000 calls at the same time."""
+    """Returns a `spec.swarm` that runs all cells of a round at the same time, but at most 1,000 cells."""
     return {
         "pods": bench.pods,
         "threadsPerPod": THREADS,

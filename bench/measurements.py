@@ -19,11 +19,11 @@ RESULTS = cache.root() / "bench" / "results.jsonl"
 
 @dataclass(frozen=True)
 class Stock:
-    """What stock DSPy takes for a case.
+    """Requests, calls and seconds that stock DSPy takes for a case.
 
     Attributes:
         requests: number of requests to the provider, with DSPy's LM cache and one thread.
-        calls: number of LM calls, with those that the cache answered.
+        calls: number of LM calls, including those that the cache answered.
         serial: seconds with one thread, computed as requests x latency.
         eight: seconds with 8 threads.
         best: seconds with as many threads as the widest evaluation has calls.
@@ -44,18 +44,18 @@ class Stock:
 
 @dataclass(frozen=True)
 class Swarm:
-    """What dspy-swarm takes for a case.
+    """Rounds, calls and seconds that dspy-swarm takes for a case.
 
     Attributes:
         on: "local" or "cluster".
-        speculation: most guesses per round.
+        speculation: largest number of guesses per round.
         seconds: seconds from the command to the artifact.
         widths: number of cells of each scattered round.
         requests: number of requests to the provider.
         calls: number of LM calls in the journal.
         wasted_calls: number of those calls whose results the optimizer did not use.
         same: whether the winner is the same as stock DSPy's.
-        load: load of the machine in the minute before.
+        load: load average of the machine in the minute before the run.
     """
 
     on: str

@@ -25,7 +25,7 @@ NAME, ENDPOINT, DEADLINE = "case", "http://provider:8000/v1", "900s"
 
 
 def installed() -> testbed.Cluster:
-    """Returns the cluster after this checkout's operator is installed on it."""
+    """Installs this checkout's operator on the kind cluster, and returns the cluster."""
     cluster = testbed.cluster()
     cluster.load(*testbed.project_images())
     install_operator(cluster)
@@ -61,7 +61,7 @@ def measure(cluster: testbed.Cluster, bench: BenchCase, winner: dict[str, Any], 
 
 @contextmanager
 def prepared(cluster: testbed.Cluster, bench: BenchCase) -> Iterator[Namespace]:
-    """Gives a namespace with provider, program and data."""
+    """Yields a namespace that has provider, program and data."""
     namespace = Namespace(cluster, "bench")
     namespace.delete()
     namespace.create()

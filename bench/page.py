@@ -50,7 +50,7 @@ def wall(measurements: Sequence[Measurement]) -> str:
 
 
 def calls(measurements: Sequence[Measurement]) -> str:
-    """Returns the table with rounds, calls and waste of each case on the local driver, by speculation."""
+    """Returns the table with each case's rounds, calls and wasted calls on the local driver, by number of guesses."""
     lines = [CALLS]
     for name in CASES:
         stock = _stock(measurements, name)
@@ -111,14 +111,14 @@ def _swarm(measurements: Sequence[Measurement], case: str, place: str) -> Swarm 
 
 
 def _newest(measurements: Sequence[Measurement], case: str, place: str) -> Measurement | None:
-    """Returns the newest measurement with the most guesses, which is the default number of guesses."""
+    """Returns the newest of the measurements that allow the most guesses per round, as the default does."""
     of_place = [found for found in measurements if found.case == case and found.swarm and found.swarm.on == place]
     most = max((found.swarm.speculation for found in of_place if found.swarm), default=0)
     return next((found for found in reversed(of_place) if found.swarm and found.swarm.speculation == most), None)
 
 
 def _widths(widths: Sequence[int]) -> str:
-    """Returns the widths as a text that counts equal neighbours, such as "100, 3 x 7"."""
+    """Returns the numbers as a text that counts equal neighbours, such as "100, 3 x 7"."""
     groups = [(width, len(list(group))) for width, group in groupby(widths)]
     return ", ".join(str(width) if count == 1 else f"{count} x {width}" for width, count in groups)
 

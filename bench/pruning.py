@@ -23,7 +23,7 @@ from support.compiles import Case, LocalRun, StockRun
 
 METRICS = {"One": "department", "Two": "partial", "Agent": "graded"}
 MODELS = (0.9, 1.0, 0.6, 0.95)
-"""Capabilities of the model `small`. The seeds take them in turn."""
+"""Capabilities of the simulated model `small`. One seed after the other uses the next of these."""
 AT_ONCE = 2
 BANDS = (0, 80, 85, 90, 92.5, 95, 100.1)
 """Bounds of the best score. Searches between two neighbouring bounds share a row of the table."""
@@ -38,7 +38,8 @@ class Search:
         spared: number of `cells` that were not run.
         candidates: number of candidates that may be pruned.
         pruned: number of `candidates` that were pruned.
-        same: whether program, scores and every score that is no bound are the same as stock DSPy's.
+        same: whether stock DSPy has the same program, the same scores, and the same score of each candidate that was
+            not pruned.
     """
 
     program: str
@@ -101,8 +102,9 @@ def is_same(ours: LocalRun, stock: StockRun) -> bool:
 
 
 def table(searches: Sequence[Search]) -> list[str]:
-    """Returns the rows of the table: a row for searches of one program with similar best scores, and one for 90 and
-    more.
+    """Returns the rows of the table. A row is for searches of one program with similar best scores.
+
+    The last row is for all best scores of 90 and more.
     """
     lines = ["| best score | program | searches | cells, all → asked for | saved | pruned | requests saved | rounds |"]
     lines.append("|---|---|---|---|---|---|---|---|")

@@ -1,4 +1,4 @@
-"""`python -m bench.rates` checks requestsPerMinute: 600 with 30 pods on kind, by the provider's own log."""
+"""`python -m bench.rates` checks the limit `requestsPerMinute: 600` with 30 pods on kind, by the provider's own log."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ CASE = BenchCase(
 )
 SMALL = {"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "1Gi"}}
 WAITS = 3.0
-"""Seconds without a request after which no work can have been waiting, since a new round was being planned."""
+"""After this many seconds without a request, no pod can have had cells to run: a new round was being planned."""
 
 
 def main() -> int:
@@ -54,7 +54,10 @@ def main() -> int:
 
 
 def full_minutes(times: list[float]) -> list[int]:
-    """Counts the requests in consecutive minutes. After a gap, the next minute begins with the next request."""
+    """Counts the requests in consecutive minutes.
+
+    After WAITS seconds without a request, the next minute begins with the next request.
+    """
     counts, begin = [], times[0]
     for before, after in pairwise(times):
         while after - begin >= 60 and before - begin >= 60 - WAITS:

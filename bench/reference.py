@@ -1,4 +1,4 @@
-"""Runs stock DSPy on a case. Gives its winner, its requests, and its seconds by number of threads."""
+"""Runs stock DSPy on a case, to get its winner, its requests, and its seconds with each number of threads."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from simulated_provider.testing import running_provider
 from support.compiles import ROOT, environment
 
 PATIENCE = 180
-"""Most seconds of a measurement. If a case would take longer, its seconds are computed."""
+"""Longest time of a measurement, in seconds. If a case would take longer, its seconds are computed."""
 
 KNOWLEDGE, SEED = ROOT / "examples" / "triage" / "knowledge.jsonl", 1
 PROVIDER = {"knowledge": KNOWLEDGE, "varied": True, "seed": SEED}
@@ -28,7 +28,7 @@ class Reference:
     Attributes:
         program: the winner's state.
         waves: number of requests of each evaluation, without those that the cache answered.
-        alone: number of requests between evaluations, which come one after the other.
+        alone: number of requests that the optimizer sends between evaluations, one after the other.
     """
 
     program: dict[str, Any]
@@ -41,12 +41,12 @@ class Reference:
         return sum(self.waves) + self.alone
 
     def seconds(self, threads: int, latency: float) -> float:
-        """Returns the shortest possible time, as if only the provider took time."""
+        """Returns the shortest possible time in seconds. It counts only the time that the provider takes."""
         return latency * (self.alone + sum(math.ceil(wave / threads) for wave in self.waves))
 
 
 def reference(bench: BenchCase) -> Reference:
-    """Runs stock DSPy with one thread and a provider that answers at once. The winner does not depend on either."""
+    """Runs stock DSPy with one thread and a provider that answers at once. Neither changes the winner."""
     with running_provider(**PROVIDER) as provider:
         found = run(bench, provider.url, threads=1)
         times = sorted(request["time"] for request in provider.requests())
@@ -54,7 +54,7 @@ def reference(bench: BenchCase) -> Reference:
 
 
 def divided(times: Sequence[float], waves: Sequence[Sequence[float]]) -> tuple[list[int], int]:
-    """Counts the requests in each wave (begin, end) by their start times, and the requests in no wave."""
+    """Counts the requests that start in each wave (begin, end), and the requests that start in no wave."""
     # The provider rounds its times to milliseconds, so a request may seem to start before its wave.
     sizes = [bisect_left(times, end) - bisect_left(times, begin - 0.0006) for begin, end in waves]
     return [size for size in sizes if size], len(times) - sum(sizes)
@@ -70,7 +70,7 @@ def stock(bench: BenchCase, known: Reference) -> Stock:
 
 
 def timed(bench: BenchCase, known: Reference, threads: int) -> tuple[float, bool]:
-    """Returns the seconds with this many threads, and whether they are computed."""
+    """Returns the seconds of a run with this many threads, and whether they are computed."""
     computed = known.seconds(threads, bench.latency)
     if computed > PATIENCE:
         return computed, True

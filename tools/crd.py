@@ -45,7 +45,7 @@ KEPT: Final = frozenset(
 """Keywords that mean the same in pydantic's schema and in a structural schema."""
 
 MOST_NAMES: Final = 32
-"""Most keys of a map that has some fixed keys and any number of free keys."""
+"""Largest number of keys of a map that has some fixed keys and any number of free keys."""
 
 
 def definition() -> Schema:
@@ -149,7 +149,7 @@ class _Rewriter:
 
     @staticmethod
     def _as_map(made: Schema) -> None:
-        """Turns an object with fixed and free keys into a map, since Kubernetes lacks such objects.
+        """Turns an object with fixed and free keys into a map, since no structural schema allows such an object.
 
         CEL rules require the fixed keys.
         """
@@ -163,7 +163,7 @@ class _Rewriter:
     def _default_objects(made: Schema) -> None:
         """Gives an optional object without required members a default.
 
-        So the defaults of its fields also hold if a user omits the object.
+        So the defaults of the object's fields also hold if a user omits the object.
         """
         for key, value in made["properties"].items():
             optional = key not in made.get("required", ()) and value.get("type") == "object"

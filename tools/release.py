@@ -35,7 +35,7 @@ PLACES: Mapping[str, Sequence[str]] = {
 }
 """File -> patterns of the lines in this file that hold the version."""
 TAG = re.compile(r"^( +tag:) dev$", re.MULTILINE)
-"""Line with the tag of an image in values.yaml. It is `dev` in a checkout, and the version in a release."""
+"""Line with the tag of an image in values.yaml. The tag is `dev` in a checkout, and the version in a release."""
 
 
 class ReleaseError(Exception):

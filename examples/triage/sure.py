@@ -1,4 +1,7 @@
-"""A program that decides whether people can rely on its own answer. It is for reAnchor, which fits the threshold."""
+"""A program that decides whether people can rely on its own answer.
+
+The optimizer reAnchor fits the threshold of this decision.
+"""
 
 from typing import Any
 
@@ -17,7 +20,7 @@ class Classify(dspy.Signature):
 
 
 class Sure(dspy.Module):
-    """Knows when to ask a person."""
+    """Classifies a ticket, and says whether the answer needs no check by a person."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,5 +32,5 @@ class Sure(dspy.Module):
 
 
 def metric(example: Any, prediction: Any, trace: Any = None) -> float:
-    """The value of an answer: 1 if it is right, 0 if it is wrong, and 0.8 if the program leaves it to a person."""
+    """Returns the value of an answer: 1 if it is right, 0 if it is wrong, 0.8 if the program asks a person."""
     return float(prediction.category == example.category) if prediction.reliable else 0.8

@@ -48,7 +48,7 @@ def metric(example: dspy.Example, prediction: dspy.Prediction, trace: Any = None
 def told(
     example: dspy.Example, prediction: dspy.Prediction, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
 ) -> dspy.Prediction:
-    """The same metric with feedback for GEPA, which names the right team."""
+    """Returns the score of `metric`, with a feedback for GEPA that names the right team."""
     right = metric(example, prediction, trace)
     feedback = "Right." if right else f"This ticket belongs to {example.category}, not to {prediction.category}."
     return dspy.Prediction(score=float(right), feedback=feedback)

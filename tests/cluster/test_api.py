@@ -40,7 +40,7 @@ def dry_run(namespace: Namespace, name: str) -> dict[str, Any]:
     return found
 
 
-def test_defaults_are_those_of_stock_dspy(namespace: Namespace) -> None:
+def test_the_api_server_sets_the_defaults_of_stock_dspy(namespace: Namespace) -> None:
     spec = dry_run(namespace, "defaults")["spec"]
     search = spec["optimizer"]["bootstrapFewShotWithRandomSearch"]
     assert (search["maxBootstrappedDemos"], search["maxRounds"], search["labeledSample"]) == (4, 1, True)
@@ -49,7 +49,7 @@ def test_defaults_are_those_of_stock_dspy(namespace: Namespace) -> None:
     assert spec["suspend"] is False
 
 
-def test_a_new_object_has_the_status_unknown_until_the_operator_looks(namespace: Namespace) -> None:
+def test_a_new_compilation_has_the_status_unknown_until_the_operator_sees_it(namespace: Namespace) -> None:
     """Without this status, kstatus would call the object ready before the operator has seen it."""
     given = json.dumps(triage("new", suspend=True))
     printed = namespace.kubectl("create", "--output", "json", "--filename", "-", stdin=given)
@@ -66,7 +66,7 @@ def test_a_new_object_has_the_status_unknown_until_the_operator_looks(namespace:
         ("status.conditions", "observedGeneration"),
     ],
 )
-def test_kubectl_explains_fields(namespace: Namespace, field: str, says: str) -> None:
+def test_kubectl_explain_describes_fields_of_a_compilation(namespace: Namespace, field: str, says: str) -> None:
     assert says in " ".join(namespace.kubectl("explain", f"dspyc.{field}").split())
 
 

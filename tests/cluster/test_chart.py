@@ -54,7 +54,7 @@ def test_by_default_the_operator_serves_the_whole_cluster(chart: Chart) -> None:
     assert names(of(rendered, "Role", "RoleBinding")) == [("ops", f"{NAME}-lease")] * 2
 
 
-def test_an_operator_of_some_namespaces_has_rights_in_them_alone(chart: Chart) -> None:
+def test_an_operator_that_serves_some_namespaces_has_rights_only_in_them(chart: Chart) -> None:
     """If the CRD exists, a person without cluster-wide rights can install the chart."""
     rendered = chart(watchNamespaces=["a", "b"], **{"crds.install": False})
     assert of(rendered, *CLUSTER_WIDE, "CustomResourceDefinition") == []
@@ -73,7 +73,7 @@ def test_an_operator_of_some_namespaces_has_rights_in_them_alone(chart: Chart) -
         ({"rbac.create": False}, False),
     ],
 )
-def test_the_roles_view_edit_and_admin_cover_compilations_where_enabled(
+def test_the_values_of_the_chart_decide_whether_the_roles_view_edit_and_admin_cover_compilations(
     chart: Chart, values: dict[str, Any], aggregates: bool
 ) -> None:
     found = [role for role in of(chart(**values), "ClusterRole") if role["metadata"]["name"].endswith("-edit")]
@@ -85,7 +85,7 @@ def test_without_rbac_the_chart_makes_no_roles(chart: Chart) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["a"]}])
-def test_no_role_reads_secrets_or_enters_pods(chart: Chart, values: dict[str, Any]) -> None:
+def test_no_role_may_read_secrets_or_run_commands_in_pods(chart: Chart, values: dict[str, Any]) -> None:
     rules = [rule for role in of(chart(**values), "ClusterRole", "Role") for rule in role["rules"]]
     granted = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
     assert granted.isdisjoint({("secrets", "get"), ("pods/exec", "create"), ("pods", "create"), ("pods", "delete")})
@@ -100,7 +100,7 @@ def test_network_policies_without_a_namespace_are_refused(chart: Chart) -> None:
         chart(**{"networkPolicy.enabled": True})
 
 
-def test_network_policies_are_in_the_namespaces_of_the_swarm(chart: Chart) -> None:
+def test_every_namespace_with_pods_of_runs_gets_a_network_policy(chart: Chart) -> None:
     values = {"networkPolicy.enabled": True, "networkPolicy.namespaces": ["b", "c"]}
     policies = of(chart(watchNamespaces=["a", "b"], **values), "NetworkPolicy")
     assert names(policies) == [*((name, f"{NAME}-swarm") for name in "abc"), ("ops", f"{NAME}-limiter")]
@@ -142,7 +142,7 @@ def test_the_operator_has_rights_to_the_lease_of_its_release(chart: Chart) -> No
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, [NAME]]
 
 
-def test_an_admission_policy_restricts_the_operator_to_its_own_objects_if_enabled(chart: Chart) -> None:
+def test_an_admission_policy_restricts_the_operator_to_its_own_objects_if_the_chart_says_so(chart: Chart) -> None:
     kinds = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
     assert of(chart(), *kinds) == []
     policy, binding = of(chart(**{"admissionPolicy.enabled": True}), *kinds)

@@ -106,7 +106,7 @@ def test_plain_dspy_loads_the_artifact(compiled: Any, tmp_path: Path) -> None:
     assert any(predictor.demos for predictor in loaded.predictors())
 
 
-def test_the_status_says_what_was_done(namespace: Namespace, compiled: Any) -> None:
+def test_the_status_of_a_finished_run_shows_scores_artifact_and_calls(namespace: Namespace, compiled: Any) -> None:
     compilation, artifact = compiled
     status, report = compilation["status"], json.loads(artifact["data"]["report.json"])
     assert status["observedGeneration"] == compilation["metadata"]["generation"]
@@ -167,7 +167,7 @@ def test_a_program_that_prints_all_it_knows_leaks_no_secret(namespace: Namespace
     assert [key for key in (API_KEY, *secrets.values()) if key in output + objects] == []
 
 
-def test_nothing_runs_when_the_run_is_over(namespace: Namespace, compiled: Any) -> None:
+def test_no_pod_runs_after_the_end_of_a_run(namespace: Namespace, compiled: Any) -> None:
     compilation, _ = compiled
     run = compilation["status"]["runId"]
     namespace.wait_gone("jobs", **{"dspy-swarm.dev/run": run})
@@ -178,7 +178,7 @@ def has_cells(compilation: Any) -> bool:
     return bool(compilation.get("status", {}).get("progress", {}).get("cellsTotal"))
 
 
-def test_deletion_leaves_nothing(namespace: Namespace) -> None:
+def test_a_deleted_compilation_leaves_no_objects(namespace: Namespace) -> None:
     namespace.apply(triage("deleted", swarm={"pods": 2, "threadsPerPod": 2}))
     compilation = namespace.wait_for("deleted", has_cells)
     label = {"dspy-swarm.dev/run": compilation["status"]["runId"]}

@@ -104,7 +104,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
-def test_bad_input_ends_in_a_clear_condition(namespace: Namespace, bad: Bad) -> None:
+def test_bad_input_ends_in_a_condition_with_reason_and_remedy(namespace: Namespace, bad: Bad) -> None:
     if bad.files:
         namespace.apply(config_map(bad.name, bad.files))
     namespace.apply(triage(bad.name, **bad.spec))

@@ -42,7 +42,7 @@ def test_a_suspended_run_makes_no_lm_call_and_resumes_where_it_stopped(
     assert namespace.requests() <= undisturbed + IN_FLIGHT
 
 
-def test_a_compilation_created_suspended_waits(namespace: Namespace) -> None:
+def test_a_compilation_that_is_created_suspended_starts_no_pod(namespace: Namespace) -> None:
     namespace.apply(triage("waiting", suspend=True))
     told = namespace.wait_for("waiting", lambda found: condition(found, "Ready") is not None)
     assert condition(told, "Ready")["reason"] == "Suspended"  # type: ignore[index]
@@ -51,7 +51,7 @@ def test_a_compilation_created_suspended_waits(namespace: Namespace) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_job_suspended_as_by_kueue_loses_only_the_calls_in_flight(
+def test_a_suspended_job_with_a_label_of_kueue_loses_only_calls_in_flight(
     namespace: Namespace, stock: StockRun, undisturbed: int
 ) -> None:
     """The test cluster has no Kueue, so the test suspends the workers' Job itself."""

@@ -28,7 +28,9 @@ def next_run(namespace: Namespace, before: Manifest, stock: StockRun) -> Manifes
 
 
 @pytest.mark.usefixtures("slow")
-def test_runs_of_the_same_request_pay_once(namespace: Namespace, stock: StockRun, undisturbed: int) -> None:
+def test_later_runs_of_a_compilation_reuse_paid_results(
+    namespace: Namespace, stock: StockRun, undisturbed: int
+) -> None:
     namespace.apply(triage(NAME))
     spend(namespace)
     first = namespace.wait_for(NAME, lambda found: found["status"]["progress"]["cellsDone"] > 0)

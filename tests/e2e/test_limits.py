@@ -67,7 +67,7 @@ def program(namespace: Namespace, name: str) -> str:
 
 
 @pytest.mark.parametrize("part", of_the_day([0.5, 0.65, 0.8]))
-def test_a_limit_reached_by_a_plan_does_not_change_the_winner(
+def test_a_limit_that_a_plan_reaches_does_not_change_the_winner(
     namespace: Namespace, unlimited: tuple[str, int], part: float
 ) -> None:
     winner, requests = unlimited

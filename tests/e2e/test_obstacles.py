@@ -49,7 +49,7 @@ def quota(namespace: Namespace) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quota")
-def test_a_quota_shows_in_the_status_and_the_run_continues_once_it_is_removed(namespace: Namespace) -> None:
+def test_the_status_shows_a_quota_and_the_run_continues_once_the_quota_is_removed(namespace: Namespace) -> None:
     namespace.apply(little("quota"))
     compilation = namespace.wait_for("quota", reason_is("PodsRejected"))
     assert "exceeded quota" in condition(compilation, "Reconciling")["message"]  # type: ignore[index]
@@ -65,7 +65,7 @@ def test_a_quota_that_stays_ends_the_run(namespace: Namespace) -> None:
     assert "exceeded quota" in found["message"]
 
 
-def test_unschedulable_pods_show_in_the_status(namespace: Namespace) -> None:
+def test_the_status_shows_unschedulable_pods(namespace: Namespace) -> None:
     namespace.apply(triage("huge", swarm={**SMALL, "resources": {"requests": {"cpu": "64"}}}))
     compilation = namespace.wait_for("huge", reason_is("Unschedulable"))
     assert "Insufficient cpu" in condition(compilation, "Reconciling")["message"]  # type: ignore[index]
@@ -88,7 +88,7 @@ def test_a_job_that_the_api_server_refuses_is_an_invalid_spec(namespace: Namespa
     assert "must be less than or equal to memory limit" in found["message"]
 
 
-def test_a_run_with_too_little_memory_names_the_field_to_raise(namespace: Namespace) -> None:
+def test_a_run_with_too_little_memory_names_the_field_that_the_user_should_raise(namespace: Namespace) -> None:
     resources = {"limits": {"memory": "48Mi"}}
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")
@@ -107,7 +107,7 @@ def test_the_second_of_two_compilations_with_the_same_artifact_makes_no_lm_call(
     assert is_true("Ready")(namespace.wait_for("owner", is_over))
 
 
-def test_a_foreign_config_map_is_not_overwritten(namespace: Namespace) -> None:
+def test_a_config_map_of_the_user_is_not_overwritten_by_the_artifact(namespace: Namespace) -> None:
     namespace.apply(config_map("theirs", {"theirs": "yes"}))
     namespace.apply(triage("conflict", artifact={"configMap": {"name": "theirs"}}))
     assert stalled(namespace, "conflict")["reason"] == "ArtifactConflict"
@@ -125,7 +125,7 @@ def rerun(namespace: Namespace) -> Any:
     return before, namespace.wait_for("again", is_over)
 
 
-def test_a_requested_rerun_has_the_same_winner(rerun: Any) -> None:
+def test_the_annotation_requested_at_starts_a_run_that_has_the_same_winner(rerun: Any) -> None:
     before, after = rerun
     assert is_true("Ready")(after), after["status"]
     assert after["status"]["lastHandledRequestedAt"] == "now"
@@ -133,7 +133,7 @@ def test_a_requested_rerun_has_the_same_winner(rerun: Any) -> None:
     assert after["status"]["artifact"]["sha256"] == before["status"]["artifact"]["sha256"]
 
 
-def test_the_journal_of_the_older_run_is_deleted(namespace: Namespace, rerun: Any) -> None:
+def test_the_journal_of_an_older_run_is_deleted(namespace: Namespace, rerun: Any) -> None:
     before, _ = rerun
     namespace.wait_gone("configmaps", **{"dspy-swarm.dev/run": before["status"]["runId"]})
 

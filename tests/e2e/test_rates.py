@@ -17,7 +17,7 @@ def limited(name: str, group: str) -> Manifest:
     return made
 
 
-def test_all_pods_keep_a_rate_limit_even_when_the_limiter_dies(namespace: Namespace, stock: StockRun) -> None:
+def test_all_pods_together_keep_to_a_rate_limit_even_if_the_limiter_dies(namespace: Namespace, stock: StockRun) -> None:
     """The provider refuses requests that are more than two seconds early, and no refused request is repeated."""
     namespace.reset_provider()
     namespace.set_faults(rpm=RPM, burst=2 * RPM // 60)
@@ -36,7 +36,7 @@ def test_all_pods_keep_a_rate_limit_even_when_the_limiter_dies(namespace: Namesp
     namespace.set_faults()
 
 
-def test_runs_of_the_same_group_share_its_limits(namespace: Namespace, stock: StockRun) -> None:
+def test_compilations_of_the_same_group_share_its_rate_limits(namespace: Namespace, stock: StockRun) -> None:
     """Two concurrent Compilations together never have more calls in flight than the limit of their group."""
     namespace.reset_provider()
     namespace.set_faults(latency="constant:0.3")

@@ -50,7 +50,7 @@ def test_a_deleted_compilation_leaves_nothing(stage: Stage, policy: str, moment:
 
 @moments(*of_the_day(["planning", "working", "published"]))
 @pytest.mark.fault("Compilation deleted and made anew")
-def test_a_recreated_compilation_takes_over_nothing(stage: Stage, moment: Moment) -> None:
+def test_a_recreated_compilation_reuses_nothing_of_its_deleted_namesake(stage: Stage, moment: Moment) -> None:
     """The new Compilation has the same name as the deleted one, but another uid, so it uses none of its results."""
     stage.slow(0.3)
     stage.begin()
@@ -115,7 +115,7 @@ def annotate(stage: Stage) -> None:
         ]
     ],
 )
-def test_an_edited_compilation_publishes_its_newest_generation(
+def test_an_edited_compilation_publishes_the_artifact_of_its_newest_generation(
     stage: Stage, edit: Callable[[Stage], None], moment: Moment
 ) -> None:
     """Only a requested rerun pays again for results. Other edits reuse them."""
@@ -189,7 +189,7 @@ def test_a_run_survives_a_temporary_loss_of_rights(stage: Stage) -> None:
 
 @pytest.mark.alone
 @pytest.mark.fault("no node takes pods for a while")
-def test_a_run_survives_a_node_that_takes_no_pods_for_a_while(stage: Stage) -> None:
+def test_a_run_survives_a_node_that_accepts_no_pods_for_a_while(stage: Stage) -> None:
     stage.slow()
     stage.begin()
     stage.pod("plan")

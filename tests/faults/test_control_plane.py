@@ -130,7 +130,7 @@ LIMIT = 100
 
 
 @pytest.mark.fault("kubelet standing still while a pod is deleted, under a limit")
-def test_the_spending_of_a_pod_given_up_as_lost_counts(stage: Stage, cluster: Cluster) -> None:
+def test_the_spending_of_a_pod_counts_even_if_its_log_is_lost(stage: Stage, cluster: Cluster) -> None:
     """Nobody can read the log of this pod, but its spending counts."""
     stage.slow(2)
     stage.begin(limits={"lmCalls": LIMIT})

@@ -84,7 +84,7 @@ def test_a_restricted_operator_has_rights_only_in_the_namespaces_that_it_serves(
 
 
 @pytest.mark.some
-def test_an_image_that_is_not_allowed_never_runs(team: Namespace) -> None:
+def test_an_image_that_the_administrator_does_not_allow_never_runs(team: Namespace) -> None:
     team.apply(triage("foreign", image="registry.example/other/worker:1"))
     ended = condition(team.wait_for("foreign", is_over), "Stalled")
     assert ended is not None
@@ -94,7 +94,7 @@ def test_an_image_that_is_not_allowed_never_runs(team: Namespace) -> None:
 
 
 @pytest.mark.some
-def test_a_restricted_operator_compiles_and_can_change_only_its_own_objects(team: Namespace) -> None:
+def test_an_operator_under_an_admission_policy_compiles_and_can_change_only_its_own_objects(team: Namespace) -> None:
     team.reset_provider()
     team.set_faults(latency="constant:0.5")
     team.apply(triage("allowed", swarm={"pods": 2, "threadsPerPod": 4}))
@@ -117,7 +117,7 @@ def test_a_restricted_operator_compiles_and_can_change_only_its_own_objects(team
 
 
 @pytest.mark.fault("operator upgraded while a run is under way")
-def test_an_upgrade_during_a_run_repeats_no_call(team: Namespace) -> None:
+def test_an_upgrade_of_the_operator_during_a_run_repeats_no_call(team: Namespace) -> None:
     """An upgrade with another setting replaces the operator's pod, and the new pod resumes the run."""
     programs, requests = [], []
     for name in ("alone", "upgraded"):
@@ -141,7 +141,9 @@ def test_an_upgrade_during_a_run_repeats_no_call(team: Namespace) -> None:
 @pytest.mark.alone
 @pytest.mark.some
 @pytest.mark.fault("operator gone for good, with pods under way")
-def test_the_documented_uninstall_command_releases_pods(stage: Stage, cluster: testbed.Cluster) -> None:
+def test_the_documented_uninstall_command_frees_pods_of_the_operators_finalizer(
+    stage: Stage, cluster: testbed.Cluster
+) -> None:
     stage.slow()
     stage.begin()
     stage.pod("work")

@@ -155,7 +155,7 @@ def test_a_damaged_journal_never_changes_the_winner(
 @pytest.mark.parametrize(
     "part", [case(f"local folder without {part}", part) for part in ("rounds", "logs", "artifact")]
 )
-def test_a_run_survives_missing_parts_of_its_folder(
+def test_a_run_survives_deleted_parts_of_its_folder(
     provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, part: str
 ) -> None:
     provider.reset()
@@ -170,7 +170,7 @@ def test_a_run_survives_missing_parts_of_its_folder(
 
 
 @pytest.mark.fault("two local drivers in one folder")
-def test_a_second_driver_in_the_same_folder_is_refused(
+def test_a_second_local_driver_in_the_same_folder_is_refused(
     provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path
 ) -> None:
     provider.reset()
@@ -235,7 +235,7 @@ def test_a_run_survives_a_failing_provider(
         case("local: provider away", {"error_rate": 1.0, "error_status": 503}, "AttemptsExhausted"),
     ],
 )
-def test_a_provider_that_never_answers_ends_the_run(
+def test_a_provider_that_never_answers_ends_the_run_with_a_message(
     provider: Any, stock: StockRun, undisturbed: int, tmp_path: Path, faults: dict[str, Any], reason: str
 ) -> None:
     """The run ends with a message. Later, the same command continues it."""

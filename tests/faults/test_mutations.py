@@ -69,7 +69,9 @@ def is_valid(spec: dict[str, Any]) -> bool:
 
 @pytest.mark.alone
 @pytest.mark.fault("spec with a mistake: each field of the schema, in each way")
-def test_every_mistake_in_a_spec_ends_in_a_message(new_stage: NewStage, namespace: Namespace, tmp_path: Path) -> None:
+def test_every_spec_with_a_mistake_is_refused_or_ends_in_a_condition(
+    new_stage: NewStage, namespace: Namespace, tmp_path: Path
+) -> None:
     limiter = f"dspy-swarm-limiter.{OPERATOR_NAMESPACE}.svc:7070"
     cases = chosen()
     assert len(cases) >= 40

@@ -106,7 +106,7 @@ def caught(stage: Stage, role: str) -> Manifest:
         case("Job's time to live is 0", expire_job, "work", 0),
     ],
 )
-def test_a_run_survives_deleted_and_edited_pods_and_jobs(
+def test_a_run_survives_people_who_delete_or_edit_pods_and_jobs(
     stage: Stage, harm: Callable[[Stage, Manifest], None], role: str, lost: int
 ) -> None:
     stage.slow()
@@ -195,7 +195,7 @@ def test_a_deleted_artifact_is_published_again(stage: Stage) -> None:
 
 
 @pytest.mark.fault("artifact's name taken in the middle of a run")
-def test_a_foreign_artifact_is_not_overwritten(stage: Stage) -> None:
+def test_a_config_map_of_another_owner_is_not_overwritten_by_the_artifact(stage: Stage) -> None:
     stage.begin()
     stage.pod("work")
     theirs = config_map(f"{stage.name}-artifact", {"theirs": "yes"})
@@ -222,7 +222,7 @@ def own_data(stage: Stage) -> dict[str, Any]:
 
 
 @pytest.mark.fault("input ConfigMap deleted and brought back")
-def test_a_run_survives_data_missing_for_a_while(stage: Stage, own_data: dict[str, Any]) -> None:
+def test_a_run_survives_data_that_is_missing_for_a_while(stage: Stage, own_data: dict[str, Any]) -> None:
     stage.slow()
     stage.begin(data=own_data)
     stage.pod("work")
@@ -258,7 +258,7 @@ def test_data_that_changes_ends_the_run(stage: Stage, own_data: dict[str, Any]) 
 
 
 @pytest.mark.fault("Secret deleted and brought back")
-def test_a_run_survives_a_secret_missing_for_a_while(stage: Stage) -> None:
+def test_a_run_survives_a_secret_that_is_missing_for_a_while(stage: Stage) -> None:
     stage.slow()
     path = f"{stage.core('secrets')}/provider-key"
     content = stage.api.get(path)["data"]

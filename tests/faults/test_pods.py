@@ -155,7 +155,7 @@ def test_a_run_survives_cells_that_hang(stage: Stage, outputs: harm.Recorded, bo
 
 
 @every_kind(OUTPUT)
-def test_a_run_survives_workers_that_print(stage: Stage, outputs: harm.Recorded) -> None:
+def test_a_run_survives_workers_whose_user_code_prints(stage: Stage, outputs: harm.Recorded) -> None:
     stage.begin(program=with_program(stage, "\n".join(OUTPUT.values())))
     stage.holds()
     assert printed(outputs, MISBEHAVES)
@@ -164,7 +164,7 @@ def test_a_run_survives_workers_that_print(stage: Stage, outputs: harm.Recorded)
 
 
 @pytest.mark.fault("output larger than what a kubelet keeps")
-def test_a_run_survives_workers_that_print_too_much(stage: Stage) -> None:
+def test_a_run_survives_workers_whose_user_code_prints_too_much(stage: Stage) -> None:
     """Each run of the program adds about ten megabytes to the log, so the kubelet deletes older parts meanwhile."""
     stage.slow()
     stage.begin(program=with_program(stage, "os.write(1, b'x\\n' * 200_000)"))
@@ -213,7 +213,9 @@ def test_a_run_survives_user_code_that_changes_its_process(stage: Stage, outputs
         case("worker exits as if the spec had drifted", "os._exit(67)", "DigestDrift"),
     ],
 )
-def test_user_code_can_end_the_run(stage: Stage, body: str, reason: str) -> None:
+def test_user_code_that_ends_its_process_or_uses_our_exit_codes_can_end_the_run(
+    stage: Stage, body: str, reason: str
+) -> None:
     stage.begin(program=with_program(stage, body))
     stage.ends(reason)
 
@@ -241,7 +243,7 @@ def test_a_metric_that_returns_no_score_ends_the_run(stage: Stage, value: str, r
 
 
 @pytest.mark.fault("metric raises")
-def test_a_metric_that_always_raises_leads_to_stocks_winner(stage: Stage) -> None:
+def test_a_metric_that_always_raises_leads_to_the_winner_of_stock(stage: Stage) -> None:
     """Failed examples score 0, so all candidates are equal and the first of them wins, as in stock."""
     begin_with_metric(stage, "1 / 0")
     compilation = stage.over()
@@ -374,7 +376,7 @@ def test_a_refused_api_key_ends_the_run(stage: Stage) -> None:
 
 
 @pytest.mark.fault("provider away for good")
-def test_a_provider_that_only_fails_ends_the_run(stage: Stage) -> None:
+def test_a_provider_that_fails_every_request_ends_the_run(stage: Stage) -> None:
     stage.begin(swarm={"pods": 2, "threadsPerPod": 2, "maxAttempts": 2})
     stage.provider_faults(error_rate=1.0, error_status=503)
     stage.ends("AttemptsExhausted", "ProviderFailed")

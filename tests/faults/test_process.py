@@ -77,7 +77,7 @@ def test_a_run_survives_a_killed_stopped_or_absent_operator(
 
 
 @pytest.mark.fault("operator told to end within a write")
-def test_a_run_survives_an_operator_replaced_during_a_write(stage: Stage) -> None:
+def test_a_run_survives_an_operator_that_is_replaced_during_a_write(stage: Stage) -> None:
     """The operator gets SIGTERM during every sixth write, as in repeated rolling updates."""
     rule = stage.proxy.add(
         lambda call: call.number % 6 == 5, harm.amid(lambda: stage.operator.send(signal.SIGTERM)), times=None
@@ -90,7 +90,7 @@ def test_a_run_survives_an_operator_replaced_during_a_write(stage: Stage) -> Non
 
 
 @pytest.mark.fault("two operators at once")
-def test_a_run_survives_two_operators(stage: Stage, second: Operator) -> None:
+def test_a_run_survives_two_operators_at_the_same_time(stage: Stage, second: Operator) -> None:
     stage.slow(0.3)
     stage.begin()
     stage.holds()
@@ -118,7 +118,7 @@ PASSED = 8
         )
     ],
 )
-def test_a_run_survives_late_writes_of_an_operator_thought_dead(
+def test_a_run_survives_late_writes_of_a_disconnected_operator(
     stage: Stage, successor: Operator, verb: str, resource: str
 ) -> None:
     """The node of the old operator is disconnected during a write. A successor does the same write and continues.
@@ -162,7 +162,7 @@ def successor(stage: Stage, tmp_path: Path) -> Iterator[Operator]:
 
 @pytest.mark.fault("Compilation deleted while the operator is away")
 @pytest.mark.parametrize("role", of_the_day(ROLES))
-def test_a_deletion_while_no_operator_runs_leaves_nothing(stage: Stage, role: str) -> None:
+def test_a_compilation_deleted_while_no_operator_runs_leaves_nothing(stage: Stage, role: str) -> None:
     stage.slow()
     stage.begin()
     stage.pod(role)

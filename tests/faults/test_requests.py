@@ -44,7 +44,7 @@ def refusals(name: str, *codes: int, **options: bool) -> Any:
 @pytest.mark.parametrize(
     "codes", [refusals("passing", 403, 429, 500, 503, 504, some=True), refusals("ending kopf", *ENDS_KOPF)]
 )
-def test_a_run_survives_a_failure_of_every_kind_of_request(stage: Stage, codes: tuple[int, ...]) -> None:
+def test_a_run_survives_a_failed_request_of_every_kind(stage: Stage, codes: tuple[int, ...]) -> None:
     """The first request of each kind fails with one of the codes, also requests of kopf, the operator's framework."""
     faults = [harm.answered(code, retry_after=2 if code == 429 else None) for code in codes]
     rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
@@ -80,7 +80,7 @@ def test_a_run_survives_a_failure_of_every_kind_of_request(stage: Stage, codes: 
         case("delete jobs refused with 422", "delete", "jobs", None),
     ],
 )
-def test_a_rejected_write_ends_the_run_or_is_repeated(
+def test_a_write_that_the_api_server_rejects_ends_the_run_or_is_repeated(
     stage: Stage, verb: str, resource: str, reason: str | None
 ) -> None:
     """If the API server rejects a body, the run ends with a message. The operator repeats a rejected delete."""
@@ -204,7 +204,7 @@ def test_a_run_survives_output_that_cannot_be_read(stage: Stage, fault: Fault, t
 
 @pytest.mark.fault("stale reads after a restart")
 @pytest.mark.parametrize("role", of_the_day(["plan", "work"]))
-def test_a_run_survives_reads_from_a_stale_cache(stage: Stage, role: str) -> None:
+def test_a_run_survives_an_api_server_that_returns_old_state(stage: Stage, role: str) -> None:
     """The new process reads old state. The API server checks its writes, so the operator does nothing twice."""
     cache = harm.StandingStill()
     stage.proxy.add(lambda call: call.verb in READS and call.resource != "pods/log", cache, times=None)

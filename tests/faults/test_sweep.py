@@ -44,7 +44,7 @@ def always(write: tuple[str, str, str]) -> bool:
 
 @pytest.mark.parametrize("first", [pytest.param(n, marks=[pytest.mark.some] * (n in SOME)) for n in range(RUNS)])
 @every_kind(FAULTS)
-def test_a_run_survives_every_fault_at_every_write(stage: Stage, first: int) -> None:
+def test_a_run_survives_each_kind_of_fault_at_every_write(stage: Stage, first: int) -> None:
     """A run has its faults at even distances. All runs together have each kind of fault at each write."""
     assert stage.reference
     usual = [written(call) for call in stage.reference.writes]
@@ -65,7 +65,7 @@ def test_a_run_survives_every_fault_at_every_write(stage: Stage, first: int) -> 
 
 
 @pytest.mark.some
-def test_the_sweep_covers_every_write(reference: Undisturbed) -> None:
+def test_every_write_of_a_run_is_tested_with_faults(reference: Undisturbed) -> None:
     assert 25 <= len(reference.writes) <= MOST_WRITES, [str(call) for call in reference.writes]
     certain = [written(call) for call in reference.writes if always(written(call))]
     assert {(verb, resource) for verb, resource, _ in certain} >= {
@@ -87,7 +87,7 @@ def test_a_run_survives_an_operator_killed_after_each_write(stage: Stage) -> Non
 
 
 @pytest.mark.fault("answer to every write lost")
-def test_a_run_survives_lost_answers_to_all_writes(stage: Stage) -> None:
+def test_a_run_survives_the_loss_of_the_answers_to_all_writes(stage: Stage) -> None:
     rule = stage.proxy.add(lambda call: call.writes, harm.unanswered, times=None)
     stage.begin()
     stage.over()

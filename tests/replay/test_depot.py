@@ -29,7 +29,7 @@ def undisturbed(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tup
     return run, provider.stats()["requests"]
 
 
-def test_bodies_in_a_depot_lead_to_the_same_winner(
+def test_a_run_whose_records_have_their_bodies_in_a_depot_has_the_same_winner(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
 ) -> None:
     reference, requests = undisturbed
@@ -63,7 +63,7 @@ def test_a_killed_run_resumes_from_the_depot(
     assert provider.stats()["requests"] <= requests + IN_FLIGHT + unsaved
 
 
-def test_a_body_lost_from_the_depot_ends_the_run_with_a_message(providers: Any, tmp_path: Path) -> None:
+def test_a_body_that_is_missing_in_the_depot_ends_the_run_with_a_message(providers: Any, tmp_path: Path) -> None:
     provider, depot = providers(1), tmp_path / "depot"
     finished = run_local(CASE.manifest(provider.url), tmp_path, SWARM_DEPOT=f"file://{depot}")
     assert finished.status == 0, finished.output
@@ -76,7 +76,7 @@ def test_a_body_lost_from_the_depot_ends_the_run_with_a_message(providers: Any, 
     assert "was deleted or altered" in run.output
 
 
-def test_a_depot_that_cannot_be_written_ends_the_run_with_a_message(providers: Any, tmp_path: Path) -> None:
+def test_a_depot_that_refuses_writes_ends_the_run_with_a_message(providers: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     manifest = CASE.manifest(providers(1).url, maxAttempts=1)
     run = run_local(manifest, tmp_path, SWARM_DEPOT=f"file://{tmp_path}/file")

@@ -127,7 +127,7 @@ def copied(before: tuple[Path, LocalRun], to: Path) -> tuple[Path, LocalRun]:
 
 
 @pytest.mark.parametrize("what", EDITS)
-def test_a_run_after_an_edit_pays_only_for_what_is_new(
+def test_a_run_after_an_edit_pays_only_for_new_calls(
     what: str, before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     edit, provider = EDITS[what], providers(1)
@@ -145,7 +145,7 @@ def test_a_run_after_an_edit_pays_only_for_what_is_new(
         assert reused == first.requests
 
 
-def test_an_edit_that_is_undone_is_not_paid_for_again(
+def test_a_run_after_an_undone_edit_pays_for_no_call_again(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     """The run with `--keep 0` keeps only the answers of the first run, and they are enough."""

@@ -37,7 +37,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
-def test_a_compile_makes_between_half_of_the_estimated_limit_and_all_of_it(
+def test_a_compile_makes_at_least_half_of_the_calls_that_its_estimate_names_as_the_most(
     providers: Any, tmp_path: Path, case: Case
 ) -> None:
     provider = providers(1)
@@ -72,7 +72,7 @@ def estimate(manifest: dict[str, Any], folder: Path, *options: str, **env: str) 
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_estimated_calls_and_tokens_are_near_those_that_the_provider_counts(
+def test_estimated_calls_and_tokens_are_near_the_numbers_that_the_provider_counts(
     providers: Any, tmp_path: Path, case: Case
 ) -> None:
     provider = providers(1)
@@ -117,7 +117,7 @@ def test_an_estimate_needs_no_api_key_and_leaves_nothing_behind(tmp_path: Path) 
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["compilation.yaml"]
 
 
-def test_an_estimate_names_what_a_run_would_refuse(tmp_path: Path) -> None:
+def test_an_estimate_names_the_input_that_a_run_would_refuse(tmp_path: Path) -> None:
     (tmp_path / "unsteady.py").write_text(UNSTEADY, encoding="utf-8")
     manifest = Case("", "labeledFewShot", {"k": 2}, validation=10).manifest("http://127.0.0.1:9/v1")
     manifest["spec"]["program"]["entrypoint"] = "unsteady:Program"
@@ -135,7 +135,9 @@ def test_an_estimate_names_what_a_run_would_refuse(tmp_path: Path) -> None:
         ([], 1, "An estimate runs the program on invented answers: it must be able to read them."),
     ],
 )
-def test_parts_that_cannot_be_estimated_are_named(tmp_path: Path, options: list[str], status: int, said: str) -> None:
+def test_an_estimate_names_the_parts_of_a_compile_that_it_cannot_estimate(
+    tmp_path: Path, options: list[str], status: int, said: str
+) -> None:
     manifest = Case("", "labeledFewShot", {"k": 2}, program="Broken").manifest("http://127.0.0.1:9/v1")
     told = estimate(manifest, tmp_path, *options)
     assert told.returncode == status

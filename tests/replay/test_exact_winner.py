@@ -61,7 +61,7 @@ def test_the_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Pa
     assert means == pytest.approx(ours.scores, abs=0.01)
 
 
-def test_a_report_says_what_made_the_artifact(providers: Any, tmp_path: Path) -> None:
+def test_the_report_names_the_inputs_and_versions_that_made_the_artifact(providers: Any, tmp_path: Path) -> None:
     case = Case("", "labeledFewShot", {"k": 2}, validation=4, teacher=True)
     report = case.swarm(providers(1), tmp_path).report
     assert report["origin"].keys() == {"runId", "spec", "program", "data", "packages", "models", "dspy", "image"}
@@ -83,7 +83,7 @@ def test_malformed_answers_are_handled_as_in_stock(tmp_path: Path) -> None:
         assert case.stock(provider).ranking != stock.ranking, "it makes a difference"
 
 
-def test_without_lookahead_the_winner_is_the_same_in_more_rounds(providers: Any, tmp_path: Path) -> None:
+def test_without_lookahead_a_run_needs_more_rounds_and_has_the_same_winner(providers: Any, tmp_path: Path) -> None:
     provider = providers(1)
     case = Case("", parameters={"num_candidate_programs": 1, "max_labeled_demos": 4}, validation=10)
     wide = case.swarm(provider, tmp_path / "wide")
@@ -108,7 +108,7 @@ def test_too_many_errors_end_the_compile_as_in_stock(providers: Any, tmp_path: P
     assert not list((ours.journal / "artifact").iterdir())
 
 
-def test_a_program_that_always_fails_is_reported_as_in_stock_with_the_cause(providers: Any, tmp_path: Path) -> None:
+def test_a_program_that_always_fails_is_reported_as_in_stock_and_with_the_cause(providers: Any, tmp_path: Path) -> None:
     case = Case("", program="Broken")
     stock = case.stock(providers(1))
     ours = case.swarm(providers(1), tmp_path)

@@ -19,7 +19,7 @@ def line_of(text: str) -> int:
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
-def test_failed_examples_show_in_summary_and_report(providers: Any, tmp_path: Path) -> None:
+def test_summary_and_report_show_failed_examples(providers: Any, tmp_path: Path) -> None:
     stock = CASE.stock(providers(1))
     ours = CASE.swarm(providers(1), tmp_path)
     data = (ROOT / "examples" / "triage" / "data" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
@@ -54,7 +54,7 @@ def test_failed_examples_show_in_summary_and_report(providers: Any, tmp_path: Pa
         ),
     ],
 )
-def test_a_wrong_teacher_ends_the_run_though_the_student_answers(
+def test_a_refused_teacher_model_ends_the_run_even_if_the_student_answers(
     providers: Any, tmp_path: Path, teacher: dict[str, Any], reason: str, where: str
 ) -> None:
     case = Case("", "bootstrapFewShot", {"max_bootstrapped_demos": 1, "max_labeled_demos": 1}, train=6, validation=6)

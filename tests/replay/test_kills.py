@@ -40,7 +40,9 @@ def random_provider(providers: Any) -> Any:
 
 @pytest.mark.parametrize("seed", of_the_day([1, 2, 3]))
 @pytest.mark.parametrize("name", sample([*CASES], len(CASES)))
-def test_a_killed_run_has_the_winner_of_its_journal(random_provider: Any, tmp_path: Path, name: str, seed: int) -> None:
+def test_a_killed_run_ends_with_the_winner_that_its_journal_determines(
+    random_provider: Any, tmp_path: Path, name: str, seed: int
+) -> None:
     case = replace(CASES[name], train=16, validation=12)
     run, kills = disturbed(case, random_provider, tmp_path, kills=6 if WHOLE else 3, seed=seed)
     assert run.status == 0, run.output

@@ -87,7 +87,7 @@ def test_the_best_program_so_far_is_published_if_the_spec_says_so(providers: Any
     assert "partial" in run.output
 
 
-def test_a_limit_of_time_ends_a_run(providers: Any, tmp_path: Path, stock: StockRun) -> None:
+def test_a_time_limit_ends_a_run(providers: Any, tmp_path: Path, stock: StockRun) -> None:
     provider = providers(1)
     provider.set_faults(latency="1")
     try:
@@ -125,7 +125,9 @@ def test_an_unknown_price_is_reported_before_any_call(providers: Any, tmp_path: 
     assert provider.stats()["requests"] == 0
 
 
-def test_the_journal_keeps_accounts_of_runs_apart(providers: Any, tmp_path: Path, stock: StockRun) -> None:
+def test_each_command_in_a_folder_adds_its_spending_to_that_in_the_journal(
+    providers: Any, tmp_path: Path, stock: StockRun
+) -> None:
     """A later command in the same folder adds to the spending in the journal and does not overwrite it."""
     provider = providers(1)
     for calls in (20, 40, 60):
@@ -267,7 +269,7 @@ ALL_LIMITS = [
 
 
 @pytest.mark.parametrize(("pruning", "limit", "part"), ALL_LIMITS if WHOLE else FEW_LIMITS)
-def test_wherever_a_limit_is_reached_a_higher_limit_leads_to_the_same_winner(
+def test_a_run_that_a_limit_ended_at_any_moment_has_the_same_winner_under_a_higher_limit(
     sweeps: Callable[[str], Sweep], pruning: str, limit: str, part: float
 ) -> None:
     sweep = sweeps(pruning)

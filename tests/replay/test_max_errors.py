@@ -26,7 +26,7 @@ ENDED: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("program", "optimizer", "parameters"), ENDED, ids=str)
-def test_a_compile_that_stock_ends_costs_only_the_calls_in_flight_more(
+def test_a_compile_that_fails_as_in_stock_costs_only_some_calls_in_flight_more(
     providers: Any, tmp_path: Path, program: str, optimizer: str, parameters: dict[str, Any]
 ) -> None:
     case = Case("ended", optimizer, parameters, program, train=40, validation=60)
@@ -43,7 +43,7 @@ def test_a_compile_that_stock_ends_costs_only_the_calls_in_flight_more(
 
 
 @pytest.mark.parametrize("max_errors", [3, 8])
-def test_an_optimizer_that_continues_after_too_many_errors_finds_the_winner_of_stock(
+def test_an_optimizer_that_goes_on_after_too_many_errors_finds_the_winner_of_stock(
     providers: Any, tmp_path: Path, max_errors: int
 ) -> None:
     parameters = {"seed": 1, "num_candidates": 3, "num_trials": 5, "minibatch": False}

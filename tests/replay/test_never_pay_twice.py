@@ -47,7 +47,7 @@ def kills(requests: list[int], *numbers: signal.Signals) -> Any:
 
 
 @kills([30, 90], signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-def test_a_stopped_driver_resumes_where_it_stopped(
+def test_a_stopped_local_driver_resumes_where_it_stopped(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int], number: int, after: int
 ) -> None:
     reference, requests = undisturbed
@@ -103,7 +103,7 @@ def test_a_killed_plan_is_replaced(
     assert provider.stats()["requests"] == requests
 
 
-def test_a_torn_journal_loses_only_its_last_record(
+def test_a_journal_that_is_cut_short_loses_only_its_last_record(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
 ) -> None:
     reference, _ = undisturbed
@@ -120,7 +120,7 @@ def test_a_torn_journal_loses_only_its_last_record(
     assert provider.stats()["requests"] <= 1
 
 
-def test_an_unreachable_provider_is_never_a_score(
+def test_an_unreachable_provider_never_leads_to_a_score(
     providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
 ) -> None:
     reference, _ = undisturbed

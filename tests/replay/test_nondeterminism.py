@@ -75,7 +75,7 @@ def manifest(url: str, folder: Path, change: str) -> dict[str, Any]:
         ("module", "the loading of program, metric and data is not the same in two processes"),
     ],
 )
-def test_a_difference_ends_the_run_before_the_first_call(
+def test_a_difference_between_two_processes_ends_the_run_before_the_first_lm_call(
     providers: Any, tmp_path: Path, change: str, told: str
 ) -> None:
     provider = providers(1)
@@ -88,7 +88,9 @@ def test_a_difference_ends_the_run_before_the_first_call(
     assert provider.stats()["requests"] == 0
 
 
-def test_a_deterministic_program_compiles_and_is_rehearsed_once(providers: Any, tmp_path: Path) -> None:
+def test_a_deterministic_program_passes_the_comparison_with_its_twin_and_compiles(
+    providers: Any, tmp_path: Path
+) -> None:
     provider = providers(1)
     given = manifest(provider.url, tmp_path, "")
     first = run_local(given, tmp_path, SWARM_TWIN="1")

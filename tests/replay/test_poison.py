@@ -22,7 +22,7 @@ def stock(providers: Any) -> StockRun:
     ("poison", "why"),
     [("kill", "SIGKILL"), ("exit", "exit code 3"), ("hang", "CellTimeout"), ("regex", "exit code 1")],
 )
-def test_only_an_example_that_kills_its_process_is_an_error(
+def test_an_example_that_kills_its_process_is_the_only_example_with_an_error(
     providers: Any, tmp_path: Path, stock: StockRun, poison: str, why: str
 ) -> None:
     provider = providers(1)

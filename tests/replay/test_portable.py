@@ -32,7 +32,9 @@ SEARCH = {"num_candidate_programs": 1, "max_labeled_demos": 3, "max_bootstrapped
     ],
     ids=lambda case: case.name,
 )
-def test_a_programs_retrievers_and_connections_work_in_every_worker(providers: Any, tmp_path: Path, case: Case) -> None:
+def test_retrievers_and_connections_of_a_program_work_in_every_worker(
+    providers: Any, tmp_path: Path, case: Case
+) -> None:
     stock = case.stock(providers(1))
     ours = case.swarm(providers(1), tmp_path, SWARM_TWIN="1")
     assert ours.status == 0, ours.output
@@ -40,7 +42,7 @@ def test_a_programs_retrievers_and_connections_work_in_every_worker(providers: A
     assert ours.requests == stock.requests
 
 
-def test_keys_of_a_programs_own_models_reach_only_its_pods(
+def test_api_keys_of_a_programs_own_models_are_in_no_file_and_no_output(
     providers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test searches the folder in the middle of a run, when it has tasks, and at the run's end."""

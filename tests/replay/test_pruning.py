@@ -76,7 +76,7 @@ def test_pruning_writes_the_same_program_file_byte_for_byte(tmp_path: Path) -> N
     assert files[0] == files[1]
 
 
-def test_a_metric_out_of_its_range_ends_the_run(tmp_path: Path) -> None:
+def test_a_score_outside_of_the_range_that_the_spec_names_ends_the_run(tmp_path: Path) -> None:
     case = CASES["One"]
     with provider_of(1) as provider:
         manifest = case.manifest(provider.url)

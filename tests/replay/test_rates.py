@@ -36,7 +36,7 @@ def statuses(provider: Any) -> dict[str, int]:
     [{"requestsPerMinute": 900, "group": "all"}, {"concurrency": 3, "group": "all"}],
     ids=lambda rates: next(iter(rates)),
 )
-def test_all_workers_together_keep_a_limit_of_requests(
+def test_all_workers_together_keep_to_a_limit_of_requests(
     providers: Any, tmp_path: Path, stock: StockRun, rates: dict[str, Any]
 ) -> None:
     """Two models share the limit. A cell that waits for the limiter does not count as late."""
@@ -52,14 +52,16 @@ def test_all_workers_together_keep_a_limit_of_requests(
         assert stats["peak_in_flight"] == 3
 
 
-def test_all_workers_together_keep_a_limit_of_tokens(providers: Any, tmp_path: Path, stock: StockRun) -> None:
+def test_all_workers_together_keep_to_a_limit_of_tokens(providers: Any, tmp_path: Path, stock: StockRun) -> None:
     provider = providers(1)
     run = run_local(manifest(provider.url, {"tokensPerMinute": 10**6}), tmp_path, workers=3)
     assert run.status == 0, run.output
     assert run.program == stock.program
 
 
-def test_rate_limit_errors_cost_no_attempt_and_no_score(providers: Any, tmp_path: Path, stock: StockRun) -> None:
+def test_a_rate_limit_error_uses_up_no_attempt_and_causes_no_score(
+    providers: Any, tmp_path: Path, stock: StockRun
+) -> None:
     """The spec allows one attempt and no retry of a call."""
     provider = providers(1)
     provider.set_faults(rpm=2400, burst=6)

@@ -199,7 +199,7 @@ def without_lm(state: dict[str, Any]) -> dict[str, Any]:
     ],
     ids=["a memory", "functools.cache and custom", "the order of a set", "BestOfN", "Refine"],
 )
-def test_a_program_whose_traces_do_not_matter_ends_in_the_program_of_stock(
+def test_a_program_with_harmless_state_compiles_to_the_program_of_stock(
     providers: Any, tmp_path: Path, change: str, optimizer: dict[str, Any]
 ) -> None:
     provider = providers(1)
@@ -219,7 +219,7 @@ def test_a_program_whose_traces_do_not_matter_ends_in_the_program_of_stock(
     ],
     ids=["a callback", "an example", "a memory and custom"],
 )
-def test_state_that_other_processes_would_miss_is_refused_by_name_before_the_first_call(
+def test_state_that_is_missing_in_other_processes_is_refused_before_the_first_lm_call(
     providers: Any, tmp_path: Path, change: str, optimizer: dict[str, Any], told: str
 ) -> None:
     provider = providers(1)
@@ -231,7 +231,7 @@ def test_state_that_other_processes_would_miss_is_refused_by_name_before_the_fir
 
 
 @pytest.mark.parametrize(("seconds", "rehearsed"), [(8, 1), (0, 0)])
-def test_a_slow_example_is_rehearsed_once_before_the_first_call(
+def test_a_slow_example_is_rehearsed_once_before_the_first_lm_call(
     providers: Any, tmp_path: Path, seconds: int, rehearsed: int
 ) -> None:
     provider = providers(1)

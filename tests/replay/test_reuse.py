@@ -68,7 +68,7 @@ def before(providers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_changed_spec_pays_only_for_new_work(
+def test_a_run_after_a_change_of_the_spec_pays_only_for_new_work(
     what: str, before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     change, provider = CHANGES[what], providers(1)
@@ -87,7 +87,7 @@ def test_a_changed_spec_pays_only_for_new_work(
     assert f"reused: {reused['calls']:,} LM calls" in changed.output
 
 
-def test_results_that_earlier_runs_reused_are_kept(
+def test_results_that_an_earlier_run_reused_from_another_run_are_kept(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     provider, folder = providers(1), shutil.copytree(before[0], tmp_path / "folder")

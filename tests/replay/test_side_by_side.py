@@ -24,7 +24,9 @@ TIMES = int(os.environ.get("TIMES", "1"))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_an_optimizer_with_threads_finds_the_program_of_stock(providers: Any, tmp_path: Path, optimizer: str) -> None:
+def test_an_optimizer_that_starts_threads_finds_the_program_of_stock(
+    providers: Any, tmp_path: Path, optimizer: str
+) -> None:
     case = Case(optimizer, "custom", {"entrypoint": f"side_by_side:{optimizer}"}, train=12, validation=12)
     expected = case.stock(providers(1))
     assert expected.error is None

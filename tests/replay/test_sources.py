@@ -64,7 +64,7 @@ def swarm(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_a_packed_package_compiles_as_its_folder_and_imports_nothing_beside_it(tmp_path: Path, providers: Any) -> None:
+def test_a_packed_package_compiles_to_the_same_program_as_its_folder(tmp_path: Path, providers: Any) -> None:
     endpoint = providers(0).url
     mine, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
     for path, text in FILES.items():

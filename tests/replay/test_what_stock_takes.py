@@ -42,7 +42,7 @@ def is_stocks(case: Case, providers: Any, folder: Path, seed: int = 1) -> Any:
     ],
     ids=lambda given: getattr(given, "optimizer", ""),
 )
-def test_a_training_set_alone_is_enough(providers: Any, tmp_path: Path, case: Case, scored_on: str) -> None:
+def test_a_compile_needs_no_validation_set(providers: Any, tmp_path: Path, case: Case, scored_on: str) -> None:
     ours = is_stocks(replace(case, train=20, validation=None), providers, tmp_path)
     assert ours.report["scoredOn"] == scored_on
     assert f"scored on {scored_on}: the spec names no data.validation" in ours.output
@@ -120,7 +120,7 @@ def test_the_options_of_gepa_act_as_in_stock(providers: Any, tmp_path: Path, opt
     [("Code", {"code_proposer": "replay_programs:coder"}), ("Code", {}), ("Checked", {})],
     ids=["own proposer", "dspy's", "beside a predictor"],
 )
-def test_the_code_of_a_flex_is_rewritten_as_in_stock(
+def test_gepa_rewrites_the_code_of_a_dspy_flex_as_in_stock(
     providers: Any, tmp_path: Path, program: str, options: dict[str, Any]
 ) -> None:
     parameters = {"max_metric_calls": 40, "acceptance_criterion": "improvement_or_equal", **options}

@@ -51,11 +51,11 @@ def changed(body: Object, **more: Any) -> Object:
 class KubeContract:
     """The features of an API server that the operator relies on."""
 
-    async def test_a_missing_object_reads_as_none(self, kube: Kube, place: str) -> None:
+    async def test_a_read_of_a_missing_object_returns_none(self, kube: Kube, place: str) -> None:
         assert await kube.get(CONFIG_MAPS, place, "not-there") is None
         assert await kube.get(CONFIG_MAPS, place, "not-there", metadata_only=True) is None
 
-    async def test_a_write_to_a_missing_object_raises_vanished(self, kube: Kube, place: str) -> None:
+    async def test_a_write_to_a_missing_object_raises_the_error_vanished(self, kube: Kube, place: str) -> None:
         with pytest.raises(errors.Vanished):
             await kube.delete(CONFIG_MAPS, place, "not-there", "uid")
         with pytest.raises(errors.Vanished):
@@ -114,7 +114,9 @@ class KubeContract:
             await kube.apply(CONFIG_MAPS, place, name, changed(body, metadata=now | other, data={"a": "2"}))
         assert (await there(kube, place, body))["data"] == {"a": "1"}
 
-    async def test_a_delete_of_a_namesake_conflicts_and_deletes_nothing(self, kube: Kube, place: str) -> None:
+    async def test_a_delete_with_the_uid_of_another_object_conflicts_and_deletes_nothing(
+        self, kube: Kube, place: str
+    ) -> None:
         body = config_map()
         await kube.create(CONFIG_MAPS, place, body)
         with pytest.raises(errors.Conflict):
@@ -155,7 +157,7 @@ class KubeContract:
             assert [item["metadata"]["name"] for item in found] == [f"contract-{mark}-{index}" for index in wanted]
         assert len(await kube.select(CONFIG_MAPS, None, labels=f"a={mark}")) == 3, "of all namespaces"
 
-    async def test_a_list_is_complete_however_many_pages_it_has(
+    async def test_a_list_has_all_objects_even_if_it_has_several_pages(
         self, kube: Kube, place: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(client, "PAGE", 3)
@@ -167,7 +169,7 @@ class KubeContract:
             names = [item["metadata"]["name"] for item in found]
             assert sorted(names) == sorted(body["metadata"]["name"] for body in bodies)
 
-    async def test_a_list_of_metadata_has_no_content(self, kube: Kube, place: str) -> None:
+    async def test_a_list_of_metadata_has_no_content_of_objects(self, kube: Kube, place: str) -> None:
         body = config_map(data={"a": "1"})
         whole = await kept(kube, place, body)
         alone = await kube.get(CONFIG_MAPS, place, body["metadata"]["name"], metadata_only=True)

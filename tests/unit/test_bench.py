@@ -11,7 +11,7 @@ from bench.reference import Reference, divided, reference
 from support.compiles import Case
 
 
-def test_a_request_counts_for_the_evaluation_during_which_it_is_made() -> None:
+def test_a_request_counts_for_the_evaluation_that_makes_it() -> None:
     waves = [(10.0, 11.0), (11.5, 11.6), (12.0, 13.0)]
     times = [9.0, 10.0, 10.5, 11.2, 11.3, 12.0, 12.9, 13.5]
 
@@ -21,11 +21,11 @@ def test_a_request_counts_for_the_evaluation_during_which_it_is_made() -> None:
 @pytest.mark.parametrize(
     ("threads", "expected"), [(1, 2 * 215), (8, 2 * (5 + 13 + 13 + 2)), (100, 2 * 8), (500, 2 * 8)]
 )
-def test_the_time_of_stock_shrinks_until_each_call_has_its_own_thread(threads: int, expected: float) -> None:
+def test_the_computed_time_of_stock_shrinks_until_each_call_has_its_own_thread(threads: int, expected: float) -> None:
     assert Reference({}, 300, [100, 100, 10], 5).seconds(threads, latency=2) == expected
 
 
-def test_the_tables_show_the_newest_figures(tmp_path: Path) -> None:
+def test_the_tables_show_the_newest_measurements(tmp_path: Path) -> None:
     machine = Machine(2, 24, "6.1", {"dspy": "3.4.1"})
     old, new = (Stock(5164, 5400, serial, 1859, 616, 100, True, True) for serial in (1.0, 14872.0))
     for stock in (old, new):

@@ -19,5 +19,5 @@ def test_a_stuck_operator_ends_itself_within_the_grace_period_of_its_pod() -> No
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
-def test_the_uninstall_command_is_the_same_in_all_places(page: Path) -> None:
+def test_all_pages_have_the_same_uninstall_command(page: Path) -> None:
     assert LINE in re.sub(r"^    ", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)

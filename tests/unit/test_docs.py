@@ -30,7 +30,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_is_documented(reason: Reason) -> None:
+def test_every_reason_of_the_operator_is_documented(reason: Reason) -> None:
     assert f"`{reason}`" in (ROOT / "docs" / "conditions.md").read_text(encoding="utf-8")
 
 
@@ -41,7 +41,7 @@ def test_links_in_the_docs_lead_to_existing_files(page: Path) -> None:
     assert [link for link in links if link and not (page.parent / link).exists()] == []
 
 
-def test_a_record_of_a_design_decision_is_short_and_listed() -> None:
+def test_every_record_of_a_design_decision_is_short_and_listed() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = set(re.findall(r"\]\(([a-z-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
     lines = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in folder.glob("*.md")}
@@ -61,7 +61,7 @@ def test_github_runs_the_same_script_as_any_other_ci() -> None:
     assert {"make check", ".ci/run"} <= set(steps)
 
 
-def test_generated_tables_of_the_docs_are_current() -> None:
+def test_generated_tables_of_the_docs_are_up_to_date() -> None:
     assert generate_tables.main(["--check"]) == 0, "run: make docs"
 
 
@@ -127,14 +127,14 @@ def documented(function: str, folder: Path) -> Iterator[Callable[[], list[Any]]]
         yield lambda: load_data(spec, folder).train
 
 
-def test_the_example_of_data_from_an_entrypoint_needs_only_packages_of_the_image(tmp_path: Path) -> None:
+def test_the_documented_function_that_reads_compressed_data_needs_only_packages_of_the_image(tmp_path: Path) -> None:
     with documented("compressed", tmp_path) as load:
         with gzip.open(tmp_path / "app" / "train.jsonl.gz", "wt", encoding="utf-8") as file:
             file.write('{"question": "q", "label": true}\n')
         assert load()[0].label is True
 
 
-def test_the_example_of_parquet_gives_values_their_types(tmp_path: Path) -> None:
+def test_the_documented_function_that_reads_parquet_gives_values_their_types(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="the image of who reads Parquet has it: make extras")
     parquet = pytest.importorskip("pyarrow.parquet")
     with documented("parquet", tmp_path) as load:
@@ -142,7 +142,9 @@ def test_the_example_of_parquet_gives_values_their_types(tmp_path: Path) -> None
         assert [dict(example) for example in load()] == [ROW]
 
 
-def test_the_example_of_a_dataset_loads_the_rows_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documented_function_that_reads_a_dataset_loads_the_rows_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A local folder replaces the dataset of the Hugging Face hub, since tests do not use the internet."""
     reason = "the image of who loads datasets has it: make extras"
     pyarrow, datasets = pytest.importorskip("pyarrow", reason=reason), pytest.importorskip("datasets", reason=reason)
@@ -187,7 +189,7 @@ def test_the_schema_for_editors_rejects_mistakes(path: str, value: Any) -> None:
     assert not EDITORS.is_valid(document)
 
 
-def test_editors_show_a_message_in_words_for_a_malformed_text() -> None:
+def test_the_schema_for_editors_explains_every_pattern_in_words() -> None:
     found = list(_nodes(EDITORS.schema))
     assert [node for node in found if "pattern" in node and "patternErrorMessage" not in node] == []
     assert any("pattern" in node for node in found)

@@ -97,7 +97,7 @@ def counted(provider: RunningProvider, name: str, given: dict[str, Any], program
         ("miprov2", {**FIRST, "numCandidates": 3, "numTrials": 1, "minibatch": False, "viewDataBatchSize": 1}),
     ],
 )
-def test_stock_makes_as_many_calls_as_the_formula_says(
+def test_stock_dspy_makes_as_many_calls_as_the_formula_says(
     provider: RunningProvider, name: str, given: dict[str, Any], program: Any
 ) -> None:
     found, expected = counted(provider, name, given, program, every_time)
@@ -115,7 +115,7 @@ def test_stock_makes_as_many_calls_as_the_formula_says(
         ("gepa", {"auto": "light"}, One),
     ],
 )
-def test_stock_makes_hardly_more_calls_than_the_upper_bound_of_the_formula(
+def test_stock_dspy_makes_hardly_more_calls_than_the_upper_bound_of_the_formula(
     provider: RunningProvider, name: str, given: dict[str, Any], program: Any
 ) -> None:
     found, limit = counted(provider, name, given, program, now_and_then)

@@ -30,6 +30,6 @@ def test_changes_that_cannot_affect_the_winner_continue_the_run(change: dict[str
     assert is_same_run(before, after) is is_same
 
 
-def test_a_run_keeps_its_image_if_the_spec_names_none() -> None:
+def test_a_run_keeps_its_image_if_the_spec_names_no_image() -> None:
     own, open_ = (CompilationSpec.model_validate(a_spec(**changes)) for changes in ({"image": "mine:1"}, {}))
     assert is_same_run(own, open_)

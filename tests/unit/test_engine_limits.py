@@ -35,14 +35,14 @@ def booked(account: str, calls: int, final: bool = False) -> Booked:
         ([booked("a", 2), booked("b", 3, final=True)], 5),
     ],
 )
-def test_a_final_report_of_a_pods_spending_counts_before_larger_reports(told: list[Booked], calls: int) -> None:
+def test_the_final_report_of_a_pods_spending_outweighs_larger_reports(told: list[Booked], calls: int) -> None:
     accounts = Accounts()
     for each in told:
         accounts.book(each)
     assert accounts.total == Spending(calls=calls)
 
 
-def test_lost_calls_of_pods_add_up_and_count_once_for_each_pod() -> None:
+def test_lost_calls_of_several_pods_add_up_and_count_once_for_each_pod() -> None:
     accounts = Accounts()
     for account, lost in (("a", 2), ("a", 2), ("b", 3), ("c", 0)):
         accounts.book(Booked(account=account, spent=Spending(), repeated=lost, final=True))
@@ -60,7 +60,7 @@ def test_lost_calls_of_pods_add_up_and_count_once_for_each_pod() -> None:
         (None, [3], 4),
     ],
 )
-def test_calls_that_a_process_paid_for_and_did_not_print_are_lost(
+def test_calls_that_a_process_paid_for_but_did_not_print_count_as_lost(
     commit: dict[str, Any] | None, kept: list[int], lost: int
 ) -> None:
     said = None if commit is None else Commit(nonce="n", exit_code=1, **commit)
@@ -77,7 +77,7 @@ def test_calls_that_a_process_paid_for_and_did_not_print_are_lost(
         ({"total_tokens": 100, "cost_usd": 0.5}, Spending(tokens=40), 2, Allowance(tokens=30, micro_usd=250_000)),
     ],
 )
-def test_processes_share_the_rest_of_a_limit(
+def test_concurrent_processes_share_the_rest_of_a_limit(
     limits: dict[str, Any], spent: Spending, parts: int, each: Allowance
 ) -> None:
     assert Allowance.of(Limits(**limits)).less(spent).shared(parts) == each
@@ -99,14 +99,14 @@ def test_processes_share_the_rest_of_a_limit(
         (Allowance(calls=4), Spending(), 0, 4),
     ],
 )
-def test_a_limited_process_gets_the_whole_tasks_that_it_can_likely_finish(
+def test_a_process_under_a_limit_gets_only_whole_tasks_that_it_can_likely_finish(
     left: Allowance, spent: Spending, finished: int, taken: int
 ) -> None:
     found = affordable(cells(ONE, TWO, THREE), left, spent, finished)
     assert list(found) == cells(ONE, TWO, THREE)[:taken]
 
 
-def test_a_task_uses_as_many_calls_of_the_allowance_as_its_weight() -> None:
+def test_the_weight_of_a_cell_says_how_many_calls_of_the_allowance_it_needs() -> None:
     heavy = task(9, 1, weight=20)
     assert len(affordable(cells(heavy, ONE), Allowance(calls=25), Spending(), 0)) == 1
 
@@ -121,7 +121,7 @@ def test_limits_are_described_in_words() -> None:
     assert "9 of limits.lmCalls: 10, 90 of limits.totalTokens: 100, 0.4000 of limits.costUSD: 0.5" in said
 
 
-def test_a_limit_keeps_a_run_ended_until_it_is_raised_or_removed() -> None:
+def test_a_run_that_a_limit_ended_stays_ended_until_the_limit_is_raised_or_removed() -> None:
     ending = Ending(why="", limits=Limits(lm_calls=10))
     assert ending.holds(Limits(lm_calls=10))
     assert ending.holds(Limits(lm_calls=10, publish_partial=True)), "that changes no bound"

@@ -116,7 +116,7 @@ def test_cells_of_a_group_stay_together_if_slices_remain_about_equal(
         (1, 100, 8, 8, 200, 8, 0),
     ],
 )
-def test_cells_are_grouped_if_no_pod_becomes_idle(
+def test_cells_of_a_group_stay_together_only_if_no_pod_becomes_idle(
     candidates: int, examples: int, pods: int, threads: int, max_cells: int, slices: int, cut: int
 ) -> None:
     tasks = [task(number + 1, examples, grouped=True) for number in range(candidates)]
@@ -124,7 +124,7 @@ def test_cells_are_grouped_if_no_pod_becomes_idle(
     assert (len(made), sum(len(found) > 1 for found in pods_of_groups(made, tasks).values())) == (slices, cut)
 
 
-def test_the_last_attempt_divides_groups() -> None:
+def test_slices_of_the_last_attempt_may_divide_groups() -> None:
     tasks = [task(1, 3, grouped=True), task(2, 3, grouped=True)]
     slices = slice_cells(missing_cells(tasks, ()), pods=2, threads=8, max_cells=200, attempt=3)
     assert sizes(slices) == [1] * 6
@@ -157,7 +157,7 @@ def test_the_last_attempt_divides_groups() -> None:
         (3000, 1, 1, 1, 1, 3, [3] * 1000),
     ],
 )
-def test_pods_threads_and_attempt_determine_the_size_of_slices(
+def test_numbers_of_pods_threads_and_attempts_determine_the_size_of_slices(
     cells: int, pods: int, threads: int, max_cells: int, attempt: int, attempts: int, expected: list[int]
 ) -> None:
     slices = slice_cells(
@@ -172,7 +172,7 @@ def test_pods_threads_and_attempt_determine_the_size_of_slices(
 
 
 @pytest.mark.parametrize("attempts", [2, 3, 5, 10])
-def test_slices_never_grow_from_attempt_to_attempt(attempts: int) -> None:
+def test_slices_of_a_later_attempt_are_never_larger(attempts: int) -> None:
     cells = missing_cells([task(1, 900), task(2, 20, weight=8)], ())
     largest = [
         max(sizes(slice_cells(cells, pods=4, threads=8, max_cells=200, attempt=attempt, attempts=attempts)))
@@ -182,7 +182,7 @@ def test_slices_never_grow_from_attempt_to_attempt(attempts: int) -> None:
     assert largest[-1] == 1
 
 
-def test_a_cell_of_two_tasks_is_in_one_slice() -> None:
+def test_a_cell_that_belongs_to_two_tasks_is_in_only_one_slice() -> None:
     tasks = [task(1, 3, first_key=0), task(2, 4, first_key=1)]
     assert [(task.digest, position) for task, position in missing_cells(tasks, {digest(2)})] == [
         (digest(1), 0),
@@ -192,14 +192,14 @@ def test_a_cell_of_two_tasks_is_in_one_slice() -> None:
     ]
 
 
-def test_heavy_cells_are_first_in_their_slices() -> None:
+def test_cells_with_great_weight_come_first_in_their_slices() -> None:
     tasks = [task(1, 2), task(2, 2, weight=8)]
     assert [task.weight for task, _ in missing_cells(tasks, ())] == [8, 8, 1, 1]
     slices = slice_cells(missing_cells(tasks, ()), pods=2, threads=8, max_cells=200)
     assert [part[0].task for part in slices] == [digest(2), digest(2)]
 
 
-def test_a_complete_round_has_no_slices() -> None:
+def test_a_round_without_missing_cells_has_no_slices() -> None:
     assert missing_cells([task(1, 1)], {task(1, 1).cells[0].key}) == []
 
 
@@ -208,13 +208,15 @@ def test_a_complete_round_has_no_slices() -> None:
     [(None, 9, 11), (3, 0, 20), (3, 2, 18), (3, 3, 0), (3, 9, 0), (1, 1, 0)],
     ids=str,
 )
-def test_a_round_with_a_failed_task_needs_no_more_cells(max_errors: int | None, failed: int, needed: int) -> None:
+def test_a_round_with_too_many_failed_cells_needs_no_more_cells(
+    max_errors: int | None, failed: int, needed: int
+) -> None:
     tasks = [task(1, 10).model_copy(update={"max_errors": max_errors}), task(2, 10)]
     errors = {cell.key for cell in tasks[0].cells[:failed]}
     assert len(missing_cells(tasks, errors, errors)) == needed
     assert slice_cells([], pods=1, threads=1, max_cells=1) == []
 
 
-def test_equal_cells_are_dealt_into_equal_slices() -> None:
+def test_the_same_cells_always_lead_to_the_same_slices() -> None:
     cells = missing_cells([task(1, 50), task(2, 7, weight=8)], ())
     assert slice_cells(cells, pods=4, threads=4, max_cells=9) == slice_cells(cells, pods=4, threads=4, max_cells=9)

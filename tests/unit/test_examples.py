@@ -17,12 +17,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 OPTIMIZERS = sorted(path for path in (EXAMPLES / "optimizers").glob("*.yaml") if path.name != "kustomization.yaml")
 
 
-def test_every_optimizer_has_an_example() -> None:
+def test_every_optimizer_has_an_example_manifest() -> None:
     assert {path.stem for path in OPTIMIZERS} == {to_camel(name) for name in Optimizer.members}
 
 
 @pytest.mark.parametrize("path", [EXAMPLES / "triage", *OPTIMIZERS], ids=lambda path: path.name)
-def test_an_example_is_valid_and_its_entrypoints_load(path: Path) -> None:
+def test_every_example_manifest_is_valid_and_its_entrypoints_load(path: Path) -> None:
     manifest = read(path, {})
     assert set(manifest.config_maps) == {"triage-program", "triage-data"}
     assert set(manifest.keys) == set(manifest.spec.secrets())

@@ -49,7 +49,7 @@ def create(proxy: FaultProxy) -> bytes:
         return answer
 
 
-def test_the_proxy_can_hold_a_write_until_after_a_later_write(proxy: FaultProxy) -> None:
+def test_the_fault_proxy_can_hold_a_write_until_after_a_later_write(proxy: FaultProxy) -> None:
     held, answers = harm.Held(), []
     rule = proxy.add(lambda call: call.resource == "jobs", held)
     sender = threading.Thread(target=lambda: answers.append(create(proxy)))
@@ -64,7 +64,7 @@ def test_the_proxy_can_hold_a_write_until_after_a_later_write(proxy: FaultProxy)
     assert [str(call) for call in rule.hit] == ["  1 create jobs one"]
 
 
-def test_the_proxy_records_requests_and_answers(proxy: FaultProxy) -> None:
+def test_the_fault_proxy_records_requests_and_answers(proxy: FaultProxy) -> None:
     recorded = harm.Recorded()
     proxy.add(lambda call: True, recorded, times=None)
     create(proxy)
@@ -73,7 +73,7 @@ def test_the_proxy_records_requests_and_answers(proxy: FaultProxy) -> None:
     assert [call.body for call in proxy.writes] == [BODY.encode()] * 2
 
 
-def test_the_proxy_can_act_before_a_write_arrives(proxy: FaultProxy) -> None:
+def test_the_fault_proxy_can_act_before_a_write_arrives(proxy: FaultProxy) -> None:
     happened: list[int] = []
     proxy.add(lambda call: True, harm.amid(lambda: happened.append(len(ARRIVED))))
     assert create(proxy) == b"done"

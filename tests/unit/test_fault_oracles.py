@@ -53,7 +53,7 @@ def test_the_bill_counts_paid_calls_and_repeated_calls(
         ([entry("a", 0), entry("b", 12)], set()),
     ],
 )
-def test_the_bill_names_repeated_calls_whose_answers_were_known_before_the_fault(
+def test_the_bill_names_repeated_calls_whose_answers_the_operator_knew_before_the_fault(
     log: list[dict[str, Any]], forgotten: set[str]
 ) -> None:
     assert Bill.of(log).forgotten(known=7, harm=10) == forgotten
@@ -77,7 +77,7 @@ def told(*looks: tuple[str, int, int]) -> Told:
         ([("r", 2, 0), ("s", 1, 0)], 1),
     ],
 )
-def test_a_status_that_goes_back_is_detected(looks: list[tuple[str, int, int]], falls: int) -> None:
+def test_a_status_whose_numbers_go_down_is_detected(looks: list[tuple[str, int, int]], falls: int) -> None:
     assert len(told(*looks).falls) == falls
 
 
@@ -120,7 +120,7 @@ def costs(log: list[dict[str, Any]], *, lost: int, repeated: int = A_POD) -> Non
         ),
     ],
 )
-def test_a_bill_that_repeats_only_calls_in_flight_passes(again: list[dict[str, Any]], lost: int) -> None:
+def test_a_bill_that_repeats_only_calls_in_flight_is_accepted(again: list[dict[str, Any]], lost: int) -> None:
     costs([*CALLS, *again], lost=lost)
 
 
@@ -138,7 +138,7 @@ def test_a_bill_that_repeats_only_calls_in_flight_passes(again: list[dict[str, A
         pytest.param([entry(f"other {n}", 61) for n in range(5)], A_POD, A_POD, id="unnecessary calls are made"),
     ],
 )
-def test_a_bill_that_repeats_other_calls_is_detected(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
+def test_a_bill_that_repeats_other_calls_is_rejected(again: list[dict[str, Any]], lost: int, repeated: int) -> None:
     with pytest.raises(AssertionError):
         costs([*CALLS, *again], lost=lost, repeated=repeated)
 
@@ -171,7 +171,7 @@ LOOK, WRITE = ("list", "dspycompilations"), ("patch", "dspycompilations/status")
         ([LOOK, LOOK, WRITE, LOOK], 1),
     ],
 )
-def test_passes_that_write_nothing_are_counted(seen: list[tuple[str, str]], looks: int) -> None:
+def test_the_stage_counts_passes_after_the_last_write(seen: list[tuple[str, str]], looks: int) -> None:
     assert Stage(None, None, Proxy(*seen), None).resyncs(0) == looks  # type: ignore[arg-type]
 
 
@@ -198,7 +198,7 @@ def tells(
     stage.tells(forgets=False)
 
 
-def test_an_operator_that_reports_each_thing_once_passes() -> None:
+def test_an_operator_that_reports_each_thing_once_is_accepted() -> None:
     tells()
     tells(events=("a", "b"))
     tells(writes=20)
@@ -213,7 +213,7 @@ def test_an_operator_that_reports_each_thing_once_passes() -> None:
         pytest.param({"data": API_KEY}, id="the key in a ConfigMap"),
     ],
 )
-def test_an_operator_that_repeats_itself_is_detected(said: dict[str, Any]) -> None:
+def test_an_operator_that_reports_something_twice_is_rejected(said: dict[str, Any]) -> None:
     with pytest.raises(AssertionError):
         tells(**said)
 
@@ -233,6 +233,8 @@ def test_an_operator_that_repeats_itself_is_detected(said: dict[str, Any]) -> No
         ("create", "events", object_names.event("c12345678", "any"), "", False),
     ],
 )
-def test_a_write_has_the_same_name_in_every_run(verb: str, resource: str, name: str, kind: str, certain: bool) -> None:
+def test_a_write_is_identified_in_the_same_way_in_every_run(
+    verb: str, resource: str, name: str, kind: str, certain: bool
+) -> None:
     assert written(Call(verb, resource, name, 1, 0.0)) == (verb, resource, kind)
     assert always((verb, resource, kind)) is certain

@@ -87,7 +87,7 @@ LATENCIES: dict[str, Callable[[random.Random], float]] = {
 
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("requests", [1, 7, 60, 600, 6000])
-def test_a_limit_of_requests_is_used_up_and_never_exceeded(requests: int, latency: str) -> None:
+def test_requests_use_up_their_rate_limit_and_never_exceed_it(requests: int, latency: str) -> None:
     """A provider counts a request when it arrives, up to two seconds after the limiter has allowed it."""
     sent = Play(limit(requests), LATENCIES[latency]).run(300)
 
@@ -100,7 +100,7 @@ def test_a_limit_of_requests_is_used_up_and_never_exceeded(requests: int, latenc
 
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("requests", [1, 7, 60, 600])
-def test_a_restarted_limiter_keeps_a_limit_of_requests(requests: int, latency: str) -> None:
+def test_a_restarted_limiter_keeps_to_a_limit_of_requests(requests: int, latency: str) -> None:
     before = Play(limit(requests), LATENCIES[latency]).run(90)
     after = Play(limit(requests), LATENCIES[latency], rate=Rate(since=90.0)).run(90, begin=90.0)
     assert most_in_a_minute((one.at, 1) for one in [*before, *after]) <= requests
@@ -118,7 +118,7 @@ TAKES: dict[str, tuple[int, Callable[[random.Random], int]]] = {
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("takes", TAKES)
 @pytest.mark.parametrize("tokens", [100_000, 1_000_000])
-def test_a_limit_of_tokens_is_used_up_and_never_exceeded(tokens: int, takes: str, latency: str) -> None:
+def test_tokens_use_up_their_rate_limit_and_never_exceed_it(tokens: int, takes: str, latency: str) -> None:
     """The limiter learns the tokens of a request from its answer. Before, it knows only their maximum."""
     most, takes_ = TAKES[takes]
     sent = Play(limit(tokens=tokens), LATENCIES[latency], takes_, most).run(660)
@@ -132,7 +132,7 @@ def test_a_limit_of_tokens_is_used_up_and_never_exceeded(tokens: int, takes: str
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize(("first", "then"), [(100, 1_000), (100, 2_000), (500, 1_500)])
 @pytest.mark.parametrize("tokens", [100_000, 1_000_000])
-def test_suddenly_longer_answers_exceed_the_limit_only_for_requests_in_flight(
+def test_only_requests_in_flight_exceed_the_limit_when_answers_suddenly_become_longer(
     tokens: int, first: int, then: int, latency: str
 ) -> None:
     short = iter([first] * (3 * tokens // first))
@@ -144,26 +144,26 @@ def test_suddenly_longer_answers_exceed_the_limit_only_for_requests_in_flight(
     assert each_full_minute(((one.at, one.tokens) for one in sent), 660)[-1] >= 0.85 * tokens
 
 
-def test_a_request_larger_than_the_limit_is_sent_alone() -> None:
+def test_a_request_that_is_larger_than_the_limit_is_sent_alone() -> None:
     sent = Play(limit(tokens=50), tokens=lambda chance: 80, most=100, latency=lambda chance: 30).run(600)
     assert len(sent) > 3
     assert all(later.at >= one.until for one, later in pairwise(sent))
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_requests_in_flight_never_exceed_the_limit_of_concurrency(concurrency: int) -> None:
+def test_requests_in_flight_never_exceed_the_limit_of_concurrent_requests(concurrency: int) -> None:
     sent = Play(limit(concurrency=concurrency), LATENCIES["uneven"]).run(60)
     under_way = [sum(other.at <= one.at < other.until for other in sent) for one in sent]
     assert max(under_way) == concurrency
 
 
-def test_all_limits_hold_at_once() -> None:
+def test_a_group_keeps_to_all_of_its_limits_at_the_same_time() -> None:
     sent = Play(limit(60, 3_000, 2), lambda chance: 0.5, lambda chance: 100, 100).run(600)
     assert most_in_a_minute((one.at, 1) for one in sent) <= 30
     assert len(sent) >= 0.85 * 300
 
 
-def test_unused_requests_do_not_accumulate() -> None:
+def test_requests_that_a_group_leaves_unused_do_not_accumulate() -> None:
     rate = Rate()
     assert isinstance(rate.take(limit(600), 0, 0.0), Turn)
     burst = 0
@@ -190,7 +190,7 @@ def objects(rate: Rate, at: float, retry_after: float | None = None, luck: float
     ("retry_after", "luck", "expected"),
     [(7.0, 0.0, 7.0), (7.0, 1.0, 8.75), (0.0, 1.0, 1.25), (None, 0.0, 1.0), (1e9, 0.0, 600.0)],
 )
-def test_after_a_rate_limit_error_nothing_is_sent_for_a_while(
+def test_after_a_rate_limit_error_no_request_is_sent_for_a_while(
     retry_after: float | None, luck: float, expected: float
 ) -> None:
     rate = Rate()
@@ -200,7 +200,7 @@ def test_after_a_rate_limit_error_nothing_is_sent_for_a_while(
 
 
 @pytest.mark.parametrize("retry_after", [None, 0.0])
-def test_pauses_grow_while_the_provider_returns_nothing_but_rate_limit_errors(retry_after: float | None) -> None:
+def test_pauses_grow_while_the_provider_returns_only_rate_limit_errors(retry_after: float | None) -> None:
     rate, now, pauses = Rate(), 0.0, []
     for _ in range(8):
         objects(rate, now, retry_after)
@@ -212,7 +212,7 @@ def test_pauses_grow_while_the_provider_returns_nothing_but_rate_limit_errors(re
 
 
 @pytest.mark.parametrize("retry_after", [None, 0.0, 0.5])
-def test_no_number_of_rate_limit_errors_makes_a_pause_exceed_a_minute(retry_after: float | None) -> None:
+def test_a_pause_after_rate_limit_errors_never_exceeds_a_minute(retry_after: float | None) -> None:
     rate, now = Rate(), 0.0
     for _ in range(3000):
         objects(rate, now, retry_after)
@@ -222,7 +222,7 @@ def test_no_number_of_rate_limit_errors_makes_a_pause_exceed_a_minute(retry_afte
         now += pause
 
 
-def test_many_errors_at_once_halve_the_rate_once_and_it_recovers() -> None:
+def test_many_rate_limit_errors_at_once_halve_the_rate_once_and_the_rate_recovers() -> None:
     rate = Rate()
     turns = [turn for turn in (rate.take(limit(6000), 0, at / 10) for at in range(10)) if isinstance(turn, Turn)]
     for turn in turns:

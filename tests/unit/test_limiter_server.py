@@ -69,7 +69,9 @@ def begins(turns: LimiterTurns, tokens: int = 0) -> tuple[threading.Event, list[
     return came, ends
 
 
-def test_requests_are_allowed_one_at_a_time(pod: Pod, address: str) -> None:
+def test_under_a_limit_of_one_concurrent_request_the_limiter_allows_one_request_at_a_time(
+    pod: Pod, address: str
+) -> None:
     turns = pod(address, one_at_a_time())
     end = turns.wait(0)
     came, ends = begins(turns)
@@ -89,7 +91,7 @@ def test_groups_are_independent_and_pods_of_the_same_group_share_limits(pod: Pod
     assert same.wait(5)
 
 
-def test_the_smallest_limit_of_a_group_holds_while_its_pod_waits(pod: Pod, address: str) -> None:
+def test_a_group_keeps_to_the_smallest_limit_that_one_of_its_waiting_pods_names(pod: Pod, address: str) -> None:
     many = pod(address, RateLimit(group="g", concurrency=50))
     ends = [many.wait(0) for _ in range(3)]
     few, ended = begins(pod(address, RateLimit(group="g", concurrency=1, requests_per_minute=60_000)))
@@ -104,7 +106,7 @@ def test_the_smallest_limit_of_a_group_holds_while_its_pod_waits(pod: Pod, addre
     assert waits.wait(5)
 
 
-def test_after_its_start_the_limiter_waits_before_the_first_request(pod: Pod) -> None:
+def test_the_limiter_waits_after_its_start_before_it_allows_the_first_request(pod: Pod) -> None:
     """The limiter does not know the requests that pods sent just before it started."""
     began, came = time.monotonic(), list[str]()
 
@@ -121,7 +123,7 @@ def test_after_its_start_the_limiter_waits_before_the_first_request(pod: Pod) ->
     assert came == ["g", "another, whose pause is over by now", "g"]
 
 
-def test_many_threads_together_keep_to_the_rate(pod: Pod, address: str) -> None:
+def test_many_threads_together_keep_to_the_rate_limit(pod: Pod, address: str) -> None:
     limit = RateLimit(group="g", requests_per_minute=3000)
     sent: list[float] = []
 
@@ -150,7 +152,7 @@ def test_many_threads_together_keep_to_the_rate(pod: Pod, address: str) -> None:
     ids=["it disconnects", "it sends no JSON", "it sends an impossible number", "it sends too many bytes"],
 )
 @pytest.mark.parametrize("has_turn", [True, False])
-def test_a_client_that_disconnects_or_sends_nonsense_is_forgotten(
+def test_the_limiter_forgets_a_client_that_disconnects_or_sends_nonsense(
     pod: Pod, address: str, has_turn: bool, last: Callable[[socket.socket], None]
 ) -> None:
     first = None if has_turn else pod(address, one_at_a_time()).wait(0)
@@ -182,7 +184,7 @@ def test_clients_with_a_wrong_protocol_are_rejected(pod: Pod, address: str, said
     pod(address, one_at_a_time()).wait(0)(Answered())
 
 
-def test_a_request_gives_up_its_place_whatever_goes_wrong(
+def test_a_request_gives_up_its_place_at_the_limiter_even_if_an_error_occurs(
     pod: Pod, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = pod(address, one_at_a_time()).wait(0)
@@ -200,7 +202,7 @@ def test_a_request_gives_up_its_place_whatever_goes_wrong(
     ends[0](Answered())
 
 
-def test_a_request_from_a_lost_node_soon_stops_counting() -> None:
+def test_a_request_of_a_pod_on_a_lost_node_soon_stops_counting() -> None:
     """TCP keepalive does not end a connection with unacknowledged data, so the limiter also sets TCP_USER_TIMEOUT."""
     with socket.socket() as line:
         server._keep_alive(SimpleNamespace(get_extra_info=lambda name: line))  # type: ignore[arg-type]
@@ -208,7 +210,7 @@ def test_a_request_from_a_lost_node_soon_stops_counting() -> None:
         assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 40_000
 
 
-def test_a_pause_outlives_its_clients() -> None:
+def test_a_pause_goes_on_even_if_all_clients_leave() -> None:
     rate = Rate()
     turn = rate.take(one_at_a_time(), 0, 0.0)
     assert isinstance(turn, Turn)
@@ -230,7 +232,7 @@ def test_clients_reconnect_to_a_restarted_limiter(pod: Pod) -> None:
         turns.wait(0)(Answered())
 
 
-def test_a_missing_limiter_is_reported(pod: Pod) -> None:
+def test_a_request_without_a_reachable_limiter_fails_with_a_message(pod: Pod) -> None:
     with limiter() as address:
         pass
     began = time.monotonic()

@@ -71,7 +71,7 @@ async def test_a_list_is_read_page_by_page() -> None:
     assert asked == [first, {**first, "continue": "token"}]
 
 
-async def test_a_list_whose_page_expires_fails_as_a_whole() -> None:
+async def test_a_list_fails_as_a_whole_if_one_of_its_pages_expires() -> None:
     """The operator reads the list again later. Otherwise it would take a part of the list for the whole list."""
     expired = web.json_response({"reason": "Expired", "message": "the token is too old"}, status=410)
     async with served(pages(part("a", more="token"), expired, asked=[])) as kube:
@@ -79,18 +79,18 @@ async def test_a_list_whose_page_expires_fails_as_a_whole() -> None:
             await kube.select(CONFIG_MAPS, "team")
 
 
-async def test_an_answer_that_is_not_json_raises_an_error(kube: RestKube) -> None:
+async def test_an_answer_of_the_api_server_that_is_not_json_raises_an_error(kube: RestKube) -> None:
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.get(CONFIG_MAPS, "a", "b")
     with pytest.raises(errors.Unavailable, match="no JSON"):
         await kube.create(CONFIG_MAPS, "a", {})
 
 
-async def test_the_client_uses_the_clock_of_the_server(kube: RestKube) -> None:
+async def test_the_client_tells_the_time_of_the_api_server(kube: RestKube) -> None:
     await kube.log("a", "b", "c", limit=10, timeout=5)
     assert 0 <= (kube.clock() - datetime(2048, 11, 21, 12, tzinfo=UTC)).total_seconds() < 60
 
 
-def test_texts_of_pods_stay_on_one_line_of_the_log() -> None:
+def test_a_text_from_a_pod_stays_on_one_line_of_the_operators_log() -> None:
     record = logging.LogRecord("n", logging.INFO, "f", 1, "%s", ("a\n2026 ERROR forged\r\x1b[2Jü",), None)
     assert OneLine("%(message)s").format(record) == r"a\n2026 ERROR forged\r\x1b[2Jü"

@@ -62,7 +62,7 @@ def test_slow_answers_and_whole_seconds_do_not_set_the_clock_back(played: Played
     assert abs((played.clock() - NOON).total_seconds() - (played.seconds - 5000.0)) < 1
 
 
-def test_a_stopped_process_corrects_its_clock_at_the_next_answer(played: Played) -> None:
+def test_an_operator_that_was_stopped_corrects_its_clock_at_the_next_answer(played: Played) -> None:
     """While a machine sleeps, its monotonic clock stands still."""
     played.heard()
     played.clock.heard(_date(NOON + timedelta(minutes=10)))
@@ -78,7 +78,7 @@ def test_the_clock_follows_an_api_server_whose_clock_is_set_back(played: Played)
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Sat, 21 Nov 99999 12:00:00 GMT"])
-def test_an_invalid_date_is_ignored(played: Played, date: str | None) -> None:
+def test_an_invalid_date_in_an_answer_of_the_api_server_is_ignored(played: Played, date: str | None) -> None:
     played.heard()
     played.clock.heard(date)
     assert played.clock() == NOON

@@ -26,7 +26,7 @@ from swarm_wire.spending import Usage
 _, END = planned(0)
 
 
-def test_the_request_of_a_run_is_immutable_and_complete() -> None:
+def test_the_config_map_with_the_request_of_a_run_is_immutable_and_complete() -> None:
     made = config_maps.run_map(KEY, run().request)
     assert made["immutable"] is True
     assert made["metadata"]["labels"] == {**LABELS, "dspy-swarm.dev/kind": "run"}
@@ -74,7 +74,7 @@ def as_stored(made: dict[str, Any]) -> dict[str, Any]:
     return {**made, "metadata": {**made["metadata"], "uid": "u", "resourceVersion": "1"}}
 
 
-def test_shards_are_read_back_as_results() -> None:
+def test_shards_of_results_can_be_read_back() -> None:
     made = kept(3, 0, records(300_000, 5))
     assert len(made) > 1
     read = [parse(as_stored(part)) for part in made]
@@ -84,7 +84,7 @@ def test_shards_are_read_back_as_results() -> None:
     assert all(isinstance(shard, Shard) and (shard.round, shard.attempt) == (3, 0) for shard in read)
 
 
-def test_calls_are_read_back_beside_results() -> None:
+def test_shards_of_calls_and_results_can_be_read_back() -> None:
     call = CallMade(key="0" * 32, usage=Usage(calls=1, micro_usd=7))
     told = [Record(RecordKind.CALL, call.to_header(), b"pickle"), *records(10, 2)]
     (made,) = kept(3, 0, told)
@@ -96,7 +96,7 @@ def test_calls_are_read_back_beside_results() -> None:
     assert journal.usage == Usage(calls=5)
 
 
-def test_equal_records_make_equal_objects() -> None:
+def test_equal_records_make_equal_config_maps() -> None:
     first, second = (kept(0, 0, records(10, 3)) for _ in range(2))
     assert first == second
 
@@ -156,7 +156,7 @@ def test_a_record_too_large_for_a_config_map_raises_an_error() -> None:
 
 
 @pytest.mark.parametrize("forged", [b"[" * 100_000, b'{"a": Infinity}', b"[1]", b'{"a": "x"}', b"\xff"], ids=repr)
-def test_a_forged_assignment_is_ignored(forged: bytes) -> None:
+def test_an_assignment_with_forged_strikes_is_ignored(forged: bytes) -> None:
     made = given_out(assignment(0, 2, [1]).assignment)
     made["binaryData"] = {object_names.STRIKES_FILE: base64.b64encode(zlib.compress(forged)).decode()}
     assert parse(as_stored(made)) is None
@@ -172,7 +172,7 @@ def test_strikes_of_all_cells_of_a_large_round_fit_beside_their_assignment() -> 
     assert sum(data) + sum(len(base64.b64decode(text)) for text in made["binaryData"].values()) < 700_000
 
 
-def test_an_assignment_is_read_back_with_its_strikes() -> None:
+def test_an_assignment_can_be_read_back_with_its_strikes() -> None:
     given = assignment(1, 2, [0], [1, 2])
     made = given_out(given.assignment, {"a" * 32: 2})
     read = parse(as_stored(made))

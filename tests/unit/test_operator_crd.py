@@ -42,11 +42,13 @@ ALL = [*nodes(SCHEMA["spec"], "spec"), *nodes(SCHEMA["status"], "status")]
 
 
 @pytest.mark.parametrize("folder", [ROOT / "crds", CHART / "files"], ids=["crds", "chart"])
-def test_generated_crds_are_current(folder: Path) -> None:
+def test_generated_crds_are_up_to_date(folder: Path) -> None:
     assert (folder / crd.FILE).read_text(encoding="utf-8") == crd.text(), "run: make crds"
 
 
-def test_the_check_finds_a_stale_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_check_of_generated_files_finds_a_file_that_is_not_up_to_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [str(tmp_path / "crds"), str(tmp_path / "chart")]
     assert crd.main(arguments) == 0
     assert crd.main([*arguments, "--check"]) == 0
@@ -55,12 +57,12 @@ def test_the_check_finds_a_stale_file(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "make crds" in capsys.readouterr().err
 
 
-def test_the_crd_is_small_enough_for_client_side_apply() -> None:
+def test_the_crd_is_small_enough_for_kubectl_apply_on_the_client_side() -> None:
     assert len(json.dumps(DEFINITION)) < 256 * 1024
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
-def test_schemas_are_structural(path: str, schema: dict[str, Any]) -> None:
+def test_schemas_of_the_crd_are_structural(path: str, schema: dict[str, Any]) -> None:
     assert schema["type"] in ("object", "array", "string", "integer", "number", "boolean")
     assert not {"$ref", "anyOf", "allOf", "oneOf", "title", "const", "nullable", "propertyNames"} & set(schema)
     assert schema.get("additionalProperties") is not False
@@ -68,7 +70,7 @@ def test_schemas_are_structural(path: str, schema: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
-def test_kubectl_and_helm_take_no_field_name_for_a_boolean(path: str, schema: dict[str, Any]) -> None:
+def test_kubectl_and_helm_read_no_field_name_as_a_boolean(path: str, schema: dict[str, Any]) -> None:
     """kubectl and Helm read YAML 1.1, in which the key `n` means `false`."""
     assert not {"y", "n", "yes", "no", "on", "off", "true", "false"} & {
         name.lower() for name in schema.get("properties", ())
@@ -76,14 +78,18 @@ def test_kubectl_and_helm_take_no_field_name_for_a_boolean(path: str, schema: di
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
-def test_every_field_has_a_description_or_a_telling_name(path: str, schema: dict[str, Any]) -> None:
+def test_every_object_in_the_schema_has_a_description_or_a_name_that_needs_none(
+    path: str, schema: dict[str, Any]
+) -> None:
     plain = path.endswith(("[]", ".name", ".key", ".operator", ".value", ".effect", ".tolerationSeconds"))
     if not plain and schema["type"] == "object" and "properties" in schema:
         assert schema.get("description"), path
 
 
 @pytest.mark.parametrize(("path", "schema"), ALL, ids=[path for path, _ in ALL])
-def test_an_error_explains_the_form_of_a_text_in_words(path: str, schema: dict[str, Any]) -> None:
+def test_the_error_about_a_malformed_text_explains_the_expected_form_in_words(
+    path: str, schema: dict[str, Any]
+) -> None:
     """An error shows the message of a rule, but of a pattern only the expression. `maxLength` bounds a rule's cost."""
     assert "pattern" not in schema
     for rule in schema.get("x-kubernetes-validations", ()) if schema["type"] == "string" else ():
@@ -109,14 +115,16 @@ def test_an_error_explains_the_form_of_a_text_in_words(path: str, schema: dict[s
     ],
     ids=lambda each: ".".join(each) if isinstance(each, tuple) else "",
 )
-def test_a_pattern_of_the_models_is_a_rule_of_the_schema(field: tuple[str, ...], rule: dict[str, str]) -> None:
+def test_a_text_pattern_of_the_pydantic_models_is_a_rule_of_the_schema(
+    field: tuple[str, ...], rule: dict[str, str]
+) -> None:
     found = SCHEMA["spec"]
     for name in field:
         found = found["properties"][name]
     assert found["x-kubernetes-validations"] == [rule]
 
 
-def test_every_rule_of_the_models_is_a_rule_of_the_schema() -> None:
+def test_every_rule_of_the_pydantic_models_is_a_rule_of_the_schema() -> None:
     messages = [
         rule["message"]
         for _, schema in ALL
@@ -160,7 +168,7 @@ class Source(Union):
         ({"configMap": {"name": "b"}}, None),
     ],
 )
-def test_every_optional_field_of_a_union_is_a_member_unless_listed_as_another_field(
+def test_every_optional_field_of_a_union_is_a_member_unless_the_union_lists_it_as_another_field(
     given: dict[str, Any], says: str | None
 ) -> None:
     rules = crd.structural(Source)["x-kubernetes-validations"]
@@ -174,7 +182,7 @@ def test_every_optional_field_of_a_union_is_a_member_unless_listed_as_another_fi
         Source.model_validate(given)
 
 
-def test_rules_of_the_schema_equal_those_of_the_models() -> None:
+def test_rules_of_the_pydantic_models_about_several_fields_are_rules_of_the_schema() -> None:
     optimizers = SCHEMA["spec"]["properties"]["optimizer"]["properties"]
     assert optimizers["gepa"]["x-kubernetes-validations"][0]["rule"] == (
         "[has(self.auto), has(self.maxFullEvals), has(self.maxMetricCalls)].exists_one(given, given)"
@@ -191,7 +199,7 @@ def test_rules_of_the_schema_equal_those_of_the_models() -> None:
     assert requests["maxProperties"] == 3
 
 
-def test_defaults_of_the_schema_are_those_of_the_models() -> None:
+def test_defaults_of_the_schema_are_those_of_the_pydantic_models() -> None:
     given = CompilationSpec.model_validate(SPEC)
     swarm = SCHEMA["spec"]["properties"]["swarm"]["properties"]
     assert swarm["maxAttempts"]["default"] == given.swarm.max_attempts
@@ -200,13 +208,13 @@ def test_defaults_of_the_schema_are_those_of_the_models() -> None:
     assert SCHEMA["status"]["default"] == {"observedGeneration": -1}
 
 
-def test_conditions_are_a_map_by_type() -> None:
+def test_the_schema_declares_conditions_as_a_map_with_the_key_type() -> None:
     conditions = SCHEMA["status"]["properties"]["conditions"]
     assert conditions["x-kubernetes-list-type"] == "map"
     assert conditions["x-kubernetes-list-map-keys"] == ["type"]
 
 
-def test_printer_columns_name_fields_of_the_status() -> None:
+def test_printer_columns_of_the_crd_name_existing_fields_of_the_status() -> None:
     columns = {column["name"]: column for column in VERSION["additionalPrinterColumns"]}
     assert [name for name, column in columns.items() if not column.get("priority")] == [
         "Ready",
@@ -223,7 +231,7 @@ def test_printer_columns_name_fields_of_the_status() -> None:
         assert path == ".metadata.creationTimestamp" or path.split(".")[2].split("[")[0] in fields
 
 
-def test_the_models_accept_whatever_the_schema_accepts() -> None:
+def test_the_pydantic_models_refuse_an_unknown_field_and_fill_in_defaults() -> None:
     with pytest.raises(ValidationError):
         CompilationSpec.model_validate({**SPEC, "swarm": {"podz": 1}})
     assert CompilationSpec.model_validate(SPEC).as_written()["swarm"]["pods"] == 3
@@ -246,7 +254,7 @@ def test_the_values_of_the_chart_and_their_schema_have_the_same_keys() -> None:
     same_keys(values, schema)
 
 
-def test_the_chart_grants_no_secrets_and_no_wildcards() -> None:
+def test_the_chart_grants_no_rights_to_secrets_and_no_wildcards() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (CHART / "templates").iterdir())
     assert "resources: [secrets" not in text
     assert '"*"' not in text

@@ -219,7 +219,9 @@ def test_the_operator_decides_how_a_run_begins(row: Row) -> None:
         ("monday", None, True),
     ],
 )
-def test_a_new_value_of_rerun_at_starts_a_new_run(of_the_run: str | None, now: str | None, goes_on: bool) -> None:
+def test_a_new_value_of_the_annotation_rerun_at_starts_a_new_run(
+    of_the_run: str | None, now: str | None, goes_on: bool
+) -> None:
     before = world().run
     assert before is not None
     request = before.request.model_copy(update={"rerun_at": of_the_run})

@@ -323,7 +323,7 @@ def test_the_status_names_the_published_artifact() -> None:
     assert decision.actions == ()
 
 
-def test_the_status_of_a_run_outlives_its_journal() -> None:
+def test_the_status_of_a_run_stays_when_its_journal_is_deleted() -> None:
     seen = settled(State.PUBLISHED, ended=61, ttlSecondsAfterFinished=60)
     told = seen.status.model_copy(update={"scores": ScoresStatus(best=80.0), "round": 2})
     later = replace(seen, status=told, generation=2, goes_on=True)
@@ -333,7 +333,7 @@ def test_the_status_of_a_run_outlives_its_journal() -> None:
     assert status.observed_generation == 2
 
 
-def test_every_reason_of_a_decision_has_a_docstring() -> None:
+def test_every_reason_of_the_operator_has_a_docstring() -> None:
     source = Path(__file__).parents[2] / "operator" / "swarm_operator" / "compilation" / "api.py"
     text = source.read_text(encoding="utf-8")
     body = text[text.index("class Reason(") : text.index("AnyReason = ")].splitlines()

@@ -231,7 +231,7 @@ def test_the_operator_decides_what_it_does_about_pods(row: Row) -> None:
 
 
 @pytest.mark.parametrize(("limits", "state"), [({}, "Unknown"), ({"pendingSeconds": 20}, "False")])
-def test_the_spec_limits_how_long_pods_may_wait(limits: dict[str, Any], state: str) -> None:
+def test_the_limits_in_the_spec_say_how_long_pods_may_wait(limits: dict[str, Any], state: str) -> None:
     stuck_pod = pod(PLAN_0, **stuck(Reason.IMAGE_PULL_FAILED, "no such image"))
     status = waited(Reason.IMAGE_PULL_FAILED, 30).status
     seen = world(compilation=compilation(spec(limits=limits), status=status), jobs=(PLAN_0,), pods=(stuck_pod,))
@@ -249,7 +249,7 @@ def test_the_spec_limits_how_long_pods_may_wait(limits: dict[str, Any], state: s
         (31, Trouble(Reason.IMAGE_PULL_FAILED, "no such image"), "False"),
     ],
 )
-def test_a_waiting_time_of_the_spec_counts_from_the_creation_of_the_pod(
+def test_the_waiting_time_that_the_spec_allows_begins_with_the_creation_of_the_pod(
     seconds: float, trouble: Trouble | None, state: str
 ) -> None:
     waits = pod(PLAN_0, started=False, created_at=ago(seconds), trouble=trouble)
@@ -259,7 +259,7 @@ def test_a_waiting_time_of_the_spec_counts_from_the_creation_of_the_pod(
     assert status.conditions[0].status == state
 
 
-def test_the_message_about_a_slow_pod_changes_only_with_the_pod() -> None:
+def test_the_message_about_a_slow_pod_does_not_change_with_time() -> None:
     seen = world(jobs=(PLAN_0,), pods=(pod(PLAN_0, started=False, created_at=ago(200)),))
     first = decide(seen, NOW, SETTINGS).status
     assert first is not None

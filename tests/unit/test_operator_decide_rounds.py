@@ -432,7 +432,7 @@ UNANSWERED = Commit(nonce="n", exit_code=1, reason="ProviderFailed", message="no
     ],
     ids=["memory", "time", "provider", "disruption", "nothing works", "not alone", "too many"],
 )
-def test_a_cell_that_always_kills_its_pod_is_an_error(seen: World, error: str | None) -> None:
+def test_a_cell_that_kills_its_pod_in_every_attempt_becomes_an_error(seen: World, error: str | None) -> None:
     kept = [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, KeepRecords)]
     if error is None:
         assert kept == []

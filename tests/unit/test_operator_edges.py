@@ -35,7 +35,7 @@ from swarm_operator.settings import Settings
         (503, "", "", "", errors.Unavailable),
     ],
 )
-def test_the_answer_of_the_api_server_determines_the_kind_of_error(
+def test_the_status_code_of_an_answer_from_the_api_server_determines_the_type_of_the_error(
     status: int, reason: str, message: str, causes: str, kind: type[errors.ApiError]
 ) -> None:
     error = errors.from_response(status, reason, message, causes)
@@ -43,7 +43,7 @@ def test_the_answer_of_the_api_server_determines_the_kind_of_error(
     assert f"HTTP {status}" in str(error)
 
 
-def test_a_path_names_api_group_namespace_and_object() -> None:
+def test_the_path_of_a_request_names_api_group_namespace_and_object() -> None:
     assert CONFIG_MAPS.path("a", "b") == "/api/v1/namespaces/a/configmaps/b"
     assert JOBS.path(None) == "/apis/batch/v1/jobs"
     assert COMPILATIONS.path("a", "b", "status") == (
@@ -51,7 +51,7 @@ def test_a_path_names_api_group_namespace_and_object() -> None:
     )
 
 
-def test_settings_come_from_the_environment() -> None:
+def test_the_operator_takes_its_settings_from_the_environment() -> None:
     found = Settings.from_environment(
         {"SWARM_OPERATOR_NAMESPACES": "a,b", "SWARM_OPERATOR_GATHER_INTERVAL": "1.5", "OTHER": "x"}
     )
@@ -60,7 +60,7 @@ def test_settings_come_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize("name", ["GATHER_INTERVAL", "CONCURRENT_PASSES"])
-def test_invalid_settings_are_refused(name: str) -> None:
+def test_the_operator_refuses_invalid_settings(name: str) -> None:
     with pytest.raises(ValidationError):
         Settings.from_environment({f"SWARM_OPERATOR_{name}": "0"})
 

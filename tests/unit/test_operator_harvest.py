@@ -94,19 +94,19 @@ def keys(found: Harvest) -> list[str]:
 # Workers.
 
 
-def test_results_of_cells_in_the_round_count() -> None:
+def test_the_operator_takes_results_of_cells_in_the_round() -> None:
     found = of_worker(result(cell(0, 0)), result(cell(0, 3)))
     assert keys(found) == [cell(0, 0), cell(0, 3)]
     assert found.settled == (WORKER,)
 
 
-def test_results_of_a_running_pod_count_before_it_is_settled() -> None:
+def test_the_operator_takes_results_of_a_pod_that_still_runs() -> None:
     found = of_worker(result(cell(0, 0)), final=False)
     assert keys(found) == [cell(0, 0)]
     assert found.settled == ()
 
 
-def test_records_in_the_journal_are_not_new() -> None:
+def test_the_operator_does_not_take_records_that_are_already_in_the_journal() -> None:
     found = of_worker(result(cell(0, 0)), result(cell(0, 1)), journal=Journal([*planned(0), results(0, 0)]))
     assert keys(found) == [cell(0, 1)]
 
@@ -116,7 +116,7 @@ def test_the_first_result_of_a_cell_counts() -> None:
     assert bodies(found) == [b"first"]
 
 
-def test_cells_outside_of_the_round_do_not_count() -> None:
+def test_the_operator_does_not_take_results_of_cells_outside_of_the_round() -> None:
     assert keys(of_worker(result(cell(7, 0)), result("f" * 32))) == []
 
 
@@ -125,7 +125,7 @@ def test_cells_outside_of_the_round_do_not_count() -> None:
     [TASK, BLOB, end(0, ASKED.digest), artifact()],
     ids=["task", "blob", "plan's end", "artifact"],
 )
-def test_only_results_of_a_worker_count(forged: Record) -> None:
+def test_the_operator_takes_only_results_and_calls_from_a_worker(forged: Record) -> None:
     found = of_worker(forged)
     assert (dict(found.results), found.plans) == ({}, ())
 
@@ -147,20 +147,20 @@ def test_a_malformed_result_is_skipped(header: dict[str, Any]) -> None:
     assert keys(of_worker(Record(RecordKind.RESULT, header), result(cell(0, 1)))) == [cell(0, 1)]
 
 
-def test_an_lm_call_counts_for_any_cell_and_is_no_result() -> None:
+def test_the_operator_takes_lm_calls_of_any_cell_and_does_not_count_them_as_results() -> None:
     found = of_worker(call("e" * 32, b"answer"), call(cell(0, 0)), result(cell(0, 0)))
     assert [record.kind for record in said(found)] == [RecordKind.CALL, RecordKind.CALL, RecordKind.RESULT]
     assert bodies(found)[0] == b"answer"
 
 
-def test_a_call_that_two_cells_paid_for_counts_twice() -> None:
+def test_the_operator_takes_a_call_twice_if_two_cells_paid_for_it() -> None:
     one, other = (
         Record(RecordKind.CALL, CallMade(key="e" * 32, cell=cell(0, number)).to_header()) for number in (0, 1)
     )
     assert said(of_worker(one, other, one)) == [one, other]
 
 
-def test_the_first_answer_to_an_lm_call_counts() -> None:
+def test_the_operator_takes_only_the_first_answer_to_an_lm_call() -> None:
     known = shard(ObjectKind.RESULTS, 0, 0, calls={CallMade(key="d" * 32).identity: Usage(calls=1)})
     found = of_worker(
         call("d" * 32), call("e" * 32, b"first"), call("e" * 32, b"second"), journal=Journal([*planned(0), known])
@@ -173,19 +173,19 @@ def test_a_malformed_call_is_skipped(header: dict[str, Any]) -> None:
     assert keys(of_worker(Record(RecordKind.CALL, header), call("e" * 32))) == ["e" * 32]
 
 
-def test_a_result_keeps_the_details_of_its_calls() -> None:
+def test_a_result_that_the_operator_takes_still_names_its_calls() -> None:
     told = Result(key=cell(0, 0), outcome=Outcome.OK, calls=["e" * 32])
     found = of_worker(Record(RecordKind.RESULT, told.to_header()))
     assert found.results[0][0].header["calls"] == ["e" * 32]
 
 
-def test_lines_of_another_pod_are_ignored() -> None:
+def test_the_operator_ignores_lines_with_the_nonce_of_another_pod() -> None:
     lines, _ = printed([result(cell(0, 0))], "ffffffffffffffff")
     assert keys(harvest([output(WORKER, lines)], JOURNAL)) == []
 
 
 @given(damages())
-def test_damaged_output_never_invents_a_record_and_never_raises(damage: Damage) -> None:
+def test_damaged_output_leads_neither_to_invented_records_nor_to_exceptions(damage: Damage) -> None:
     lines, _ = printed([result(cell(0, item), noise(5000, item)) for item in range(4)], NONCE)
     text = "\n".join(damage([line.rstrip("\n") for line in lines]))
     found = harvest([output(WORKER, [text])], JOURNAL)
@@ -197,7 +197,7 @@ def test_damaged_output_never_invents_a_record_and_never_raises(damage: Damage) 
 # Plans.
 
 
-def test_a_plan_with_a_complete_output_counts() -> None:
+def test_the_operator_takes_the_tasks_of_a_plan_whose_output_is_complete() -> None:
     found = of_plan(BLOB, TASK, end(0, ASKED.digest))
     (plan,) = found.plans
     assert (plan.round, plan.attempt) == (0, 1)
@@ -205,14 +205,14 @@ def test_a_plan_with_a_complete_output_counts() -> None:
     assert [record.kind for record in plan.closing] == [RecordKind.PLAN]
 
 
-def test_the_artifact_record_comes_before_the_plan_record() -> None:
+def test_the_operator_writes_the_record_of_the_artifact_before_that_of_the_plan() -> None:
     found = of_plan(artifact(), end(0, outcome=PlanOutcome.DONE))
     (plan,) = found.plans
     assert [record.kind for record in plan.closing] == [RecordKind.ARTIFACT, RecordKind.PLAN]
 
 
 @pytest.mark.parametrize("exit_code", [1, 75, 137])
-def test_results_of_a_plan_that_died_count(exit_code: int) -> None:
+def test_the_operator_takes_results_of_a_plan_that_died(exit_code: int) -> None:
     found = of_plan(result("d" * 32), call("e" * 32), exit_code=exit_code)
     assert keys(found) == ["d" * 32, "e" * 32]
     assert found.plans == ()
@@ -221,7 +221,7 @@ def test_results_of_a_plan_that_died_count(exit_code: int) -> None:
 BOUND = Record(RecordKind.BOUND, Bound(binding="b", packages="p").to_header())
 
 
-def test_results_of_a_plan_are_kept_with_the_files_that_they_depend_on() -> None:
+def test_results_of_a_plan_are_kept_with_the_digest_of_the_files_that_they_depend_on() -> None:
     def kinds(*records: Record, journal: Journal | None = None) -> list[RecordKind]:
         found = of_plan(*records, journal=journal, exit_code=1).results.get(0, ())
         return [record.kind for record in found if record.kind is not RecordKind.BOOKED]
@@ -233,13 +233,13 @@ def test_results_of_a_plan_are_kept_with_the_files_that_they_depend_on() -> None
     assert kinds(Record(RecordKind.BOUND, {"binding": 7}), one) == [RecordKind.CALL]
 
 
-def test_results_of_a_running_plan_count() -> None:
+def test_the_operator_takes_results_of_a_plan_that_still_runs() -> None:
     lines, _ = printed([result("d" * 32), call("e" * 32)], NONCE)
     found = harvest([output(pod(PLANNER, held=True), lines)], Journal())
     assert (keys(found), found.settled) == (["d" * 32, "e" * 32], ())
 
 
-def test_what_remains_of_a_plans_rotated_log_counts() -> None:
+def test_the_operator_takes_the_results_that_are_left_in_a_plans_rotated_log() -> None:
     lines, commit = printed([result("d" * 32), result("e" * 32), end(0, outcome=PlanOutcome.BLOCKED)], NONCE)
     planner = pod(PLANNER, exit_code=0, held=True, commit=commit)
     found = harvest([output(planner, lines[1:], final=True)], Journal())
@@ -279,15 +279,17 @@ def test_what_remains_of_a_plans_rotated_log_counts() -> None:
         "a malformed task",
     ],
 )
-def test_a_plan_with_contradictory_records_is_ignored(records: tuple[Record, ...], options: dict[str, Any]) -> None:
+def test_the_operator_ignores_a_plan_whose_records_contradict_each_other(
+    records: tuple[Record, ...], options: dict[str, Any]
+) -> None:
     assert of_plan(*records, **options).plans == ()
 
 
-def test_a_second_plan_of_a_planned_round_is_ignored() -> None:
+def test_the_operator_ignores_a_plan_of_a_round_that_already_has_a_plan() -> None:
     assert of_plan(BLOB, TASK, end(0, ASKED.digest), journal=JOURNAL).plans == ()
 
 
-def test_the_first_attempt_of_two_plans_for_a_round_counts() -> None:
+def test_the_operator_takes_the_first_of_two_attempts_that_planned_the_same_round() -> None:
     records = (BLOB, TASK, end(0, ASKED.digest))
     lines, commit = printed(records, NONCE)
     planners: list[Pod] = [
@@ -297,7 +299,7 @@ def test_the_first_attempt_of_two_plans_for_a_round_counts() -> None:
     assert [plan.attempt for plan in found.plans] == [1]
 
 
-def test_the_artifact_is_read_back_as_printed() -> None:
+def test_the_operator_reads_the_artifact_as_the_plan_printed_it() -> None:
     found = artifact_of(artifact('{"a": 1}'))
     assert found.program == '{"a": 1}'
     assert json.loads(found.report_text)["scores"] == {"baseline": 1.0, "best": 2.0}
@@ -319,7 +321,7 @@ def books(found: Harvest) -> list[Booked]:
     ]
 
 
-def test_a_pod_whose_log_lost_its_last_report_has_spent_its_allowance() -> None:
+def test_a_pod_whose_log_lost_its_last_report_counts_as_having_spent_its_allowance() -> None:
     told = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=3)).to_header())
     lines, _ = printed([told, result(cell(0, 0)), result(cell(0, 1))], NONCE)
     killed = pod(job(ObjectKind.WORK, 0), exit_code=137, held=True, allowance=NINE)
@@ -328,7 +330,7 @@ def test_a_pod_whose_log_lost_its_last_report_has_spent_its_allowance() -> None:
 
 
 @pytest.mark.parametrize("commit", [Commit(nonce=NONCE, exit_code=0, spent=Spending(calls=7)), None])
-def test_spending_of_a_pod_without_limits_is_counted_too(commit: Commit | None) -> None:
+def test_the_operator_also_counts_spending_of_a_pod_without_limits(commit: Commit | None) -> None:
     """A limit that the user adds later holds for the whole run. A killed pod lost at most one answer in each thread."""
     free = replace(WORKER, commit=commit)
     found = harvest([output(free, printed([call(f"{n:032x}") for n in range(5)], NONCE)[0], final=True)], JOURNAL, 2)
@@ -390,7 +392,7 @@ def bombs(count: int, header: str, size: int = 60_000_000) -> list[str]:
     ],
     ids=["bodies", "headers of lists", "many headers", "many lines"],
 )
-def test_the_inflated_output_of_a_pod_is_bounded(lines: list[str], most: int) -> None:
+def test_the_operator_inflates_only_a_bounded_amount_of_a_pods_output(lines: list[str], most: int) -> None:
     """The peak in MiB is far below the inflated size. The operator has 512 MiB in all."""
     real, _ = printed([result(cell(0, 1))], NONCE)
     text = "".join([*real, *(line.replace(f"{NONCE} 0 ", f"{NONCE} 999 ") for line in lines)]).encode()
@@ -404,7 +406,7 @@ def test_the_inflated_output_of_a_pod_is_bounded(lines: list[str], most: int) ->
     assert cell(0, 1) in [record.header.get("key") for record in read.found]
 
 
-def test_a_truncated_or_altered_body_is_no_record() -> None:
+def test_the_operator_ignores_a_record_with_a_truncated_or_altered_body() -> None:
     frame = result(cell(0, 0), bytes(range(256)) * 1000).frame()
     for damaged in (frame[:-4], frame + b"x", frame[: len(frame) // 2] + b"\0\0" + frame[len(frame) // 2 + 2 :]):
         text = base64.b64encode(damaged).decode()
@@ -413,7 +415,7 @@ def test_a_truncated_or_altered_body_is_no_record() -> None:
         assert transcribed(WORKER, line.encode(), NONCE, JOURNAL).found == ()
 
 
-def test_a_task_of_very_many_cells_is_read() -> None:
+def test_the_operator_reads_a_task_with_very_many_cells() -> None:
     many = task(0, cells=50_000)
     made = Record(RecordKind.TASK, many.to_header())
     (read,) = transcribed(pod(PLANNER), "".join(printed([made], NONCE)[0]).encode(), NONCE, Journal()).found

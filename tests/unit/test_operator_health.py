@@ -47,14 +47,14 @@ def process() -> Process:
     return Process()
 
 
-def test_the_operator_is_alive_but_not_ready_before_its_first_look_at_the_cluster(process: Process) -> None:
+def test_the_operator_is_alive_but_not_ready_before_it_first_lists_the_cluster(process: Process) -> None:
     process.minutes(20)
     assert process.state == (False, True)
     process.look_succeeds()
     assert process.state == (True, True)
 
 
-def test_a_watch_without_events_is_fine_while_nothing_changes(process: Process) -> None:
+def test_a_watch_without_events_is_healthy_while_nothing_changes(process: Process) -> None:
     process.watch_tells()
     process.minutes(60, process.look_succeeds)
     assert process.state == (True, True)
@@ -69,7 +69,7 @@ def test_an_unreachable_api_server_does_not_restart_the_operator(process: Proces
     assert process.state == (True, True)
 
 
-def test_a_watch_may_recover_later_than_lists(process: Process) -> None:
+def test_the_operator_stays_alive_if_a_watch_recovers_later_than_lists(process: Process) -> None:
     """The watch may report a change long after a list has shown it, if the API server was unreachable between."""
     process.minutes(1, process.changes, process.look_succeeds)
     process.minutes(60, process.look_fails)
@@ -81,7 +81,7 @@ def test_a_watch_may_recover_later_than_lists(process: Process) -> None:
 
 
 @pytest.mark.parametrize("often", [True, False], ids=["at each look", "once"])
-def test_a_watch_that_misses_changes_shown_by_lists_is_deaf(process: Process, often: bool) -> None:
+def test_a_watch_that_misses_changes_that_lists_show_restarts_the_operator(process: Process, often: bool) -> None:
     process.watch_tells()
     process.minutes(1, process.changes, process.look_succeeds)
     process.minutes(4, *[process.changes] * often, process.look_succeeds)
@@ -90,23 +90,23 @@ def test_a_watch_that_misses_changes_shown_by_lists_is_deaf(process: Process, of
     assert process.state == (True, False)
 
 
-def test_a_watch_that_reports_a_moment_later_is_not_deaf(process: Process) -> None:
+def test_a_watch_that_reports_a_change_a_moment_later_is_healthy(process: Process) -> None:
     process.minutes(60, process.changes, process.look_succeeds, process.watch_tells)
     assert process.state == (True, True)
 
 
-def test_a_watch_that_reports_only_other_objects_is_deaf(process: Process) -> None:
+def test_a_watch_that_reports_only_other_objects_restarts_the_operator(process: Process) -> None:
     process.minutes(10, process.look_succeeds, lambda: process.pulse.told("b", "1"))
     assert process.state == (True, False)
 
 
-def test_a_deleted_object_needs_no_event(process: Process) -> None:
+def test_a_watch_without_an_event_for_a_deleted_object_is_healthy(process: Process) -> None:
     process.minutes(1, process.look_succeeds)
     process.minutes(60, lambda: process.pulse.looked({}))
     assert process.state == (True, True)
 
 
-def test_an_operator_that_stops_looking_is_not_alive(process: Process) -> None:
+def test_an_operator_that_no_longer_lists_the_cluster_is_restarted(process: Process) -> None:
     """Events of its watches do not make such an operator alive."""
     process.minutes(1, process.look_succeeds)
     process.minutes(10, process.watch_tells)

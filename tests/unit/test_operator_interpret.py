@@ -113,14 +113,14 @@ def test_the_spec_and_the_pods_determine_the_run_that_a_pass_handles(row: Row) -
     assert found.compilation.superseded is row.superseded
 
 
-def test_an_opened_run_does_not_wait_for_pods_of_the_previous_run() -> None:
+def test_a_run_that_has_its_request_does_not_wait_for_pods_of_the_previous_run() -> None:
     changed = compilation(OTHER_METRIC, status=BEFORE, generation=2)
     opened = MapRef(f"triage-{changed.run_id}-run", "u", changed.run_id, "run", 0)
     found = course(listed(changed, opened, pods=(pod(PLAN_0),)), SETTINGS)
     assert found.compilation.run_id == changed.run_id != RUN_ID
 
 
-def test_a_run_without_an_image_in_its_request_has_the_operators_image() -> None:
+def test_a_run_whose_request_names_no_image_uses_the_operators_default_image() -> None:
     named = course(listed(compilation()), SETTINGS).run
     assert named is not None
     assert named.image == "worker:1"
@@ -130,7 +130,7 @@ def test_a_run_without_an_image_in_its_request_has_the_operators_image() -> None
     assert default.image == SETTINGS.worker_image
 
 
-def test_earlier_runs_are_those_of_the_same_request_oldest_first() -> None:
+def test_earlier_runs_are_those_with_the_same_annotation_requested_at_from_oldest_to_newest() -> None:
     maps, requests = (), {REQUEST: run().request}
     for part in (another("new", 1), another("old", 9), another("asked", 5, requested_at="monday")):
         maps, requests = (*maps, *part[0]), {**requests, **part[1]}
@@ -145,7 +145,7 @@ def read(status: Status | None = None, artifact: Any = None, *others: MapRef, ea
     return reading(seen, replace(course(seen, SETTINGS), earlier=earlier), artifact, SETTINGS)
 
 
-def test_the_operator_reads_everything_except_the_artifact_of_an_unfinished_run() -> None:
+def test_the_operator_reads_all_objects_of_an_unfinished_run_except_its_artifact() -> None:
     found = read()
     assert not found.rests
     assert found.maps == ("r0", "t0", "w0")
@@ -163,7 +163,7 @@ def test_the_operator_reads_everything_except_the_artifact_of_an_unfinished_run(
         pytest.param(over(State.FAILED, "LimitReached"), None, False, id="ended by a limit: it may go on"),
     ],
 )
-def test_the_operator_reads_nothing_of_a_finished_run_with_a_sound_artifact(
+def test_the_operator_reads_nothing_of_a_finished_run_whose_artifact_is_intact(
     status: Status, artifact: Any, rests: bool
 ) -> None:
     found = read(status, artifact)
@@ -172,7 +172,7 @@ def test_the_operator_reads_nothing_of_a_finished_run_with_a_sound_artifact(
     assert found.kept >= {REQUEST}
 
 
-def test_the_newest_earlier_runs_are_read_as_far_as_memory_allows() -> None:
+def test_the_operator_reads_as_many_of_the_newest_earlier_runs_as_fit_into_memory() -> None:
     old, new = another("old", 9, size=MEBIBYTE), another("new", 1, size=MEBIBYTE)
     found = read(None, None, *old[0], *new[0], earlier=("old", "new"))
     assert found.earlier == ("new",)
@@ -182,7 +182,7 @@ def test_the_newest_earlier_runs_are_read_as_far_as_memory_allows() -> None:
 # The content of these objects
 
 
-def test_shards_are_read_run_by_run_without_altered_ones() -> None:
+def test_the_operator_sorts_shards_by_run_and_skips_altered_shards() -> None:
     seen = listed(compilation())
     of = course(seen, SETTINGS)
     wanted = Reading(False, ("old", "new"), (), (), frozenset())
@@ -195,7 +195,7 @@ def test_shards_are_read_run_by_run_without_altered_ones() -> None:
     assert found.assignments == {(0, 1): given}
 
 
-def test_the_operator_gathers_nothing_for_a_finished_compilation() -> None:
+def test_the_operator_takes_no_records_for_a_finished_compilation() -> None:
     status = over(State.PUBLISHED)
     seen = listed(compilation(status=status), pods=(pod(PLAN_0, exit_code=0, held=True),))
     of = course(seen, SETTINGS)

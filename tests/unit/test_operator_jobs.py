@@ -24,7 +24,7 @@ def with_swarm(**swarm: Any) -> Run:
     return Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
 
 
-def test_a_work_job_has_exactly_these_fields() -> None:
+def test_a_work_job_has_exactly_the_expected_fields() -> None:
     given = assignment(0, 1, [0, 1], [2, 3]).assignment
     name = f"triage-{RUN_ID}-w0-1"
     labels = {**LABELS, "dspy-swarm.dev/role": "work", "dspy-swarm.dev/round": "0", "dspy-swarm.dev/attempt": "1"}
@@ -148,7 +148,7 @@ def test_a_work_job_has_exactly_these_fields() -> None:
     }
 
 
-def test_pods_have_the_users_variables_under_a_prefix() -> None:
+def test_variables_of_the_user_have_a_prefix_in_the_environment_of_pods() -> None:
     """Kubernetes replaces $(NAME) in a value, so the operator writes $$(NAME)."""
     secret, config = {"name": "judge", "key": "k"}, {"name": "settings", "key": "level"}
     given = spec(
@@ -208,7 +208,7 @@ def test_a_plan_job_mounts_the_journal() -> None:
     assert pod["volumes"][1]["projected"]["sources"][0]["configMap"]["name"] == END.name
 
 
-def test_the_first_plan_has_an_empty_journal() -> None:
+def test_the_first_plan_mounts_an_empty_folder_as_its_journal() -> None:
     assert job(plan_order())["spec"]["template"]["spec"]["volumes"][1] == {
         "name": "volume-1",
         "emptyDir": {"sizeLimit": "1Mi"},
@@ -254,7 +254,7 @@ def test_pods_mount_journals_of_earlier_runs_as_optional_volumes_newest_last() -
     assert "/swarm/earlier" not in str(job(plan_order()))
 
 
-def test_pods_may_write_only_to_the_volume_claim_of_the_journal() -> None:
+def test_pods_may_write_to_no_volume_but_the_journals_volume_claim() -> None:
     made = container(job(plan_order(with_journal(persistentVolumeClaim={"claimName": "journals"}))))
     writable = [mount["mountPath"] for mount in made["volumeMounts"] if not mount.get("readOnly")]
     assert writable == ["/swarm/depot", "/tmp"]
@@ -262,7 +262,7 @@ def test_pods_may_write_only_to_the_volume_claim_of_the_journal() -> None:
     assert "SWARM_DEPOT_OPTIONS" not in environment(made)
 
 
-def test_the_url_of_a_journal_has_options_from_a_secret() -> None:
+def test_pods_get_the_options_of_a_depots_url_from_a_secret() -> None:
     secret = {"name": "bucket", "key": "options.json"}
     given = with_journal(url="s3://bucket/journals/", options={"secret": secret})
     made = container(job(plan_order(given)))
@@ -306,7 +306,7 @@ def test_the_pod_settings_of_the_spec_reach_the_pods() -> None:
     }
 
 
-def test_a_memory_limit_below_the_default_request_lowers_the_request() -> None:
+def test_a_memory_limit_below_the_default_memory_request_lowers_the_request() -> None:
     limited = with_swarm(resources={"limits": {"memory": "128Mi"}})
     container = job(plan_order(limited))["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"] == {

@@ -64,14 +64,14 @@ def test_the_first_operator_gets_the_lease(pair: Pair) -> None:
     assert (writes(pair, pair.first), writes(pair, pair.second)) == (True, False)
 
 
-def test_an_operator_keeps_the_lease_by_renewing(pair: Pair) -> None:
+def test_an_operator_keeps_the_lease_by_renewing_it(pair: Pair) -> None:
     for _ in range(20):
         assert (take(pair.first), take(pair.second)) == ("", "first")
         pair.after(SECONDS - 1)
         assert (writes(pair, pair.first), writes(pair, pair.second)) == (True, False)
 
 
-def test_an_operator_that_ends_well_releases_the_lease(pair: Pair) -> None:
+def test_an_operator_that_ends_without_an_error_releases_the_lease(pair: Pair) -> None:
     take(pair.first)
     take(pair.second)
     asyncio.run(pair.first.release())
@@ -90,7 +90,7 @@ def test_the_next_operator_waits_until_the_lease_of_a_dead_operator_expires(pair
     assert writes(pair, pair.second)
 
 
-def test_an_operator_thought_dead_writes_nothing_and_ends(pair: Pair) -> None:
+def test_an_operator_whose_lease_another_operator_has_taken_writes_nothing_and_ends(pair: Pair) -> None:
     take(pair.first)
     take(pair.second)
     pair.after(SECONDS + 1)
@@ -100,7 +100,7 @@ def test_an_operator_thought_dead_writes_nothing_and_ends(pair: Pair) -> None:
         take(pair.first)
 
 
-def test_an_operator_that_lost_the_lease_ends_even_if_it_is_free_again(pair: Pair) -> None:
+def test_an_operator_that_lost_the_lease_ends_even_if_the_lease_is_free_again(pair: Pair) -> None:
     """Another operator has changed the cluster since, so this operator's memory is outdated."""
     take(pair.first)
     take(pair.second)
@@ -111,7 +111,7 @@ def test_an_operator_that_lost_the_lease_ends_even_if_it_is_free_again(pair: Pai
         take(pair.first)
 
 
-def test_an_operator_continues_if_nobody_took_its_expired_lease(pair: Pair) -> None:
+def test_an_operator_continues_if_no_other_operator_took_its_expired_lease(pair: Pair) -> None:
     """The Lease expires while the API server is unreachable, since no operator can renew it."""
     take(pair.first)
     pair.after(SECONDS * 10)
@@ -147,7 +147,7 @@ def test_only_one_of_two_competing_operators_gets_the_lease(pair: Pair) -> None:
     assert [pair.first.held, pair.second.held].count(True) == 1
 
 
-def test_a_lease_deleted_by_hand_is_lost(pair: Pair) -> None:
+def test_an_operator_whose_lease_was_deleted_by_hand_has_lost_it(pair: Pair) -> None:
     """Another operator may have held a Lease since somebody deleted it."""
     take(pair.first)
     pair.cluster.remove(LEASES, "operator")

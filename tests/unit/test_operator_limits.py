@@ -380,7 +380,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-def test_the_operator_decides_how_a_limited_run_continues(row: Row) -> None:
+def test_the_operator_decides_how_a_run_with_a_limit_continues(row: Row) -> None:
     row.holds()
 
 
@@ -402,12 +402,12 @@ def test_a_recreated_job_gets_only_the_rest_of_a_limit() -> None:
     assert (work.role, work.attempt, work.pods, work.allowance) == (WORK, 1, 2, Allowance(calls=3))
 
 
-def test_two_pods_of_the_same_name_have_two_accounts() -> None:
+def test_two_pods_with_the_same_name_and_different_uids_have_different_accounts() -> None:
     first = pod(job(WORK, 0), exit_code=0)
     assert first.account != replace(first, uid="another").account
 
 
-def test_a_continued_run_shows_the_scores_of_its_last_plan() -> None:
+def test_the_status_of_a_continued_run_shows_the_scores_of_its_last_plan() -> None:
     tasks, told = planned(2)
     end = told.plans[0].model_copy(update={"scores": Scores(baseline=40.0)})
     last = [tasks, replace(told, plans=(end,))]
@@ -415,13 +415,13 @@ def test_a_continued_run_shows_the_scores_of_its_last_plan() -> None:
     assert decide(seen, NOW, SETTINGS).status.scores == ScoresStatus(baseline=40.0)  # type: ignore[union-attr]
 
 
-def test_a_plan_gets_the_whole_allowance_and_the_last_plan_none() -> None:
+def test_a_plan_may_spend_the_rest_of_the_limit_and_the_last_plan_nothing() -> None:
     assert started(world(booked(4), compilation=limited(lmCalls=10))).allowance == Allowance(calls=6)
     assert started(world()).allowance == Allowance()
     assert started(world(planned(0), booked(10), compilation=limited(lmCalls=10))).allowance == Allowance(calls=0)
 
 
-def test_no_more_cells_are_started_than_calls_are_allowed() -> None:
+def test_the_operator_starts_no_more_cells_than_the_limit_allows_calls() -> None:
     decided = decide(world(planned(0), booked(8), compilation=limited(lmCalls=10)), NOW, SETTINGS)
     (given,) = (action for action in decided.actions if isinstance(action, KeepAssignment))
     assert sum(len(ref.cells) for part in given.assignment.slices for ref in part) == 2
@@ -490,7 +490,7 @@ def test_an_administrator_restricts_images_and_service_accounts(changes: dict[st
 
 
 @pytest.mark.parametrize("forged", [{"image": "evil"}, {"swarm": {"serviceAccountName": "admin"}}], ids=str)
-def test_a_forged_request_does_not_bypass_allowed_images_and_service_accounts(forged: dict[str, Any]) -> None:
+def test_a_forged_request_of_a_run_does_not_bypass_allowed_images_and_service_accounts(forged: dict[str, Any]) -> None:
     settings = Settings(allowed_images=(IMAGE,), allowed_service_accounts=("swarm-?",))
     honest = run()
     request = honest.request.model_copy(update={"spec": CompilationSpec.model_validate(spec(**forged))})
@@ -500,7 +500,7 @@ def test_a_forged_request_does_not_bypass_allowed_images_and_service_accounts(fo
     assert {each.reason for each in decided.status.conditions} == {Reason.RESTRICTED}  # type: ignore[union-attr]
 
 
-def test_rate_limits_of_a_model_need_a_limiter() -> None:
+def test_a_spec_with_rate_limits_is_refused_without_a_limiter() -> None:
     student = {**spec()["models"]["student"], "limits": {"requestsPerMinute": 60}}
     seen = world(compilation=compilation(spec(models={"student": student})))
     ended = decide(seen, NOW, SETTINGS)

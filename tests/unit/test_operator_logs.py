@@ -116,7 +116,7 @@ AWAY = errors.Unavailable("no connection")
         "the log is longer than the operator reads for too long",
     ],
 )
-async def test_the_operator_knows_when_it_has_read_all_it_can_get_of_a_log(
+async def test_the_operator_knows_when_it_can_get_no_more_lines_of_a_log(
     answer: Any, found: Pod, later: float, expected: tuple[int, bool, bool]
 ) -> None:
     (output,) = await read(answer, found, later=later)
@@ -138,7 +138,7 @@ async def test_a_lost_pod_counts_as_having_spent_its_allowance(answer: Any, chan
     assert Booked.model_validate(booked).final
 
 
-async def test_a_pod_without_our_finalizer_is_booked_at_once_and_once() -> None:
+async def test_the_spending_of_a_pod_without_our_finalizer_is_booked_at_once_and_only_once() -> None:
     stripped = replace(ENDED, held=False)
     (output,) = await read(GONE, stripped)
     assert (output.final, output.lost) == (True, True)
@@ -170,7 +170,7 @@ async def test_a_pod_that_lost_our_finalizer_is_still_read_to_its_end(answer: An
     ],
     ids=["a worker", "the first plan"],
 )
-async def test_a_lost_log_whose_records_are_in_the_journal_is_not_waited_for(
+async def test_the_operator_does_not_wait_for_a_lost_log_whose_records_are_in_the_journal(
     of: Job, first: list[Record], journal: list[Shard]
 ) -> None:
     """A pod of a drained node ends once the operator has read its log. Its log disappears with its container."""
@@ -187,7 +187,7 @@ async def test_a_lost_log_whose_records_are_in_the_journal_is_not_waited_for(
     assert (output.final, output.lost, output.pod) == (True, False, ended)
 
 
-async def test_failing_reads_are_repeated_at_growing_intervals() -> None:
+async def test_the_operator_repeats_failed_reads_of_a_log_at_growing_intervals() -> None:
     kubelet = Kubelet(lambda _: AWAY)
     tried = reader(kubelet)
     for second in range(0, 300, 5):
@@ -195,7 +195,7 @@ async def test_failing_reads_are_repeated_at_growing_intervals() -> None:
     assert 5 <= len(kubelet.asked) <= 10
 
 
-async def test_a_later_pass_gives_up_the_same_log_at_once() -> None:
+async def test_a_later_pass_gives_up_a_log_at_once_if_an_earlier_pass_gave_it_up() -> None:
     """If the operator waited for the log again in a later pass, it would not release the pod."""
     tried = reader(Kubelet(lambda _: GONE))
     killed = replace(ENDED, finished_at=NOW)
@@ -207,7 +207,7 @@ async def test_a_later_pass_gives_up_the_same_log_at_once() -> None:
     assert (output.final, output.lost) == (True, True)
 
 
-async def test_one_compilation_does_not_block_the_reads_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_logs_of_one_compilation_do_not_block_reads_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod_logs, "READ_SECONDS", 0.2)
     gate, forever = asyncio.Semaphore(8), asyncio.Event()
 
@@ -228,7 +228,7 @@ async def test_one_compilation_does_not_block_the_reads_of_another(monkeypatch: 
     assert len(dead.asked) < 30, "the rest is read in a later pass"
 
 
-async def test_a_pass_reads_no_more_output_than_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pass_reads_only_as_much_output_as_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod_logs, "PASS_BYTES", 1)
     of = job(ObjectKind.WORK, 0, completions=30)
     kubelet = Kubelet(lambda _: WHOLE)

@@ -23,7 +23,7 @@ JOURNAL = {"url": "s3://bucket/journals", "options": {"secret": {"name": "bucket
 CASES = mutations({**with_room(SPEC), "journal": JOURNAL})
 
 
-def test_every_mistake_in_a_spec_is_refused_or_runs() -> None:
+def test_every_spec_with_a_mistake_is_refused_or_completes_its_run() -> None:
     outcomes = Counter(outcome(case) for case in CASES)
     print(len(CASES), dict(outcomes))
     assert outcomes["refused"] > 500

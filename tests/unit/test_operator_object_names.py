@@ -11,7 +11,7 @@ NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,80}[a-z0-9])?", fullmatch=True)
 
 
 @given(NAMES, st.integers(0, 9999), st.integers(1, 20))
-def test_names_are_short_enough_for_kubernetes(name: str, round_: int, attempt: int) -> None:
+def test_names_of_objects_are_short_enough_for_kubernetes(name: str, round_: int, attempt: int) -> None:
     for job in (object_names.job(name, RUN_ID, role, round_, attempt) for role in ROLES):
         assert len(job) <= object_names.JOB_NAME_LIMIT
         assert job.replace("-", "a").isalnum()
@@ -19,7 +19,7 @@ def test_names_are_short_enough_for_kubernetes(name: str, round_: int, attempt: 
     assert len(object_names.shard_map(name, RUN_ID, "results", round_, attempt, "0" * 64)) <= 253
 
 
-def test_the_id_of_a_run_depends_on_what_distinguishes_runs() -> None:
+def test_runs_with_different_uid_generation_or_annotation_have_different_ids() -> None:
     ids = {
         object_names.run_id("u", 1, None),
         object_names.run_id("u", 2, None),
@@ -30,5 +30,5 @@ def test_the_id_of_a_run_depends_on_what_distinguishes_runs() -> None:
     assert all(len(id_) == 10 for id_ in ids)
 
 
-def test_jobs_of_the_same_name_have_different_nonces() -> None:
+def test_jobs_of_different_compilations_have_different_nonces_even_if_their_names_are_equal() -> None:
     assert object_names.nonce("u", "job") != object_names.nonce("v", "job")

@@ -39,7 +39,7 @@ def under(pace: Mapping[str, Any] | None = None, /, **fields: Any) -> dict[str, 
     return {"compilation": compilation(given), "run": replace(run(), request=request)}
 
 
-def test_a_job_is_created_from_the_current_cluster_and_compilation() -> None:
+def test_a_new_job_gets_the_rate_limits_and_labels_that_the_compilation_has_now() -> None:
     """A user may change rate limits during a run. New pods get the current limits."""
     seen = under(PACED)
     seen["compilation"] = replace(seen["compilation"], queue={"kueue.x-k8s.io/queue-name": "cheap"})
@@ -59,7 +59,7 @@ def test_a_job_is_created_from_the_current_cluster_and_compilation() -> None:
     assert order.rates.models
 
 
-def test_pods_mount_results_of_this_run_and_earlier_runs_and_workers_mount_tasks() -> None:
+def test_plans_and_workers_mount_results_of_this_run_and_of_earlier_runs_and_only_workers_mount_tasks() -> None:
     tasks, end = planned(0)
     done, earlier = results(0, 0), replace(results(0, 1), run_id="earlier")
     work = ordered(world(tasks, end, done, earlier_shards=(earlier,)))
@@ -72,7 +72,7 @@ def test_pods_mount_results_of_this_run_and_earlier_runs_and_workers_mount_tasks
     assert plan.round == 1
 
 
-def test_no_more_pods_run_at_once_than_the_spec_says() -> None:
+def test_a_job_runs_at_most_as_many_pods_at_once_as_the_spec_says() -> None:
     given = assignment(0, 1, *([item] for item in range(4)))
     order = ordered(world(planned(0), assignments=(given,)))
     assert (order.pods, order.parallel) == (4, 3)
@@ -99,7 +99,7 @@ def test_the_deadline_of_a_worker_is_the_time_that_its_cells_may_take(
     assert paced.seconds == POD_SECONDS
 
 
-def test_a_plan_for_the_best_program_so_far_may_not_spend_and_has_a_deadline_of_minutes() -> None:
+def test_a_plan_for_the_best_program_so_far_may_spend_nothing_and_has_a_short_deadline() -> None:
     spent = Booked(account="a", spent=Spending(calls=10), final=True)
     books = shard(ObjectKind.RESULTS, 0, number=1, booked=(spent,))
     order = ordered(world(planned(0), books, **under(limits={"lmCalls": 10})))
@@ -118,7 +118,7 @@ def test_a_plan_runs_small_waves_itself_unless_a_plan_before_it_died() -> None:
     assert (deleted.attempt, deleted.environment) == (2, {})
 
 
-def test_job_roles_have_distinct_names_and_orders_use_only_what_their_role_allows() -> None:
+def test_job_roles_have_distinct_letters_and_orders_use_only_mounts_and_variables_of_their_role() -> None:
     letters = [role.letter for role in ROLES.values()]
     assert len(set(letters)) == len(letters)
     assert all(not role.singly & role.together for role in ROLES.values())

@@ -59,7 +59,7 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("reason", "started"), [("Error", True), ("StartError", False), ("ContainerCannotRun", False)])
-def test_a_container_that_could_not_run_has_not_started(reason: str, started: bool) -> None:
+def test_a_container_that_kubernetes_could_not_run_counts_as_not_started(reason: str, started: bool) -> None:
     pod = objects.pod(a_pod("Failed", ended(128, reason)))
     assert (pod.started, pod.ended) == (started, True)
 
@@ -91,7 +91,7 @@ def test_a_pod_without_our_labels_belongs_to_no_run(label: str) -> None:
 
 
 @pytest.mark.parametrize(("spec", "over"), [({}, True), ({"nodeName": "a"}, False)])
-def test_a_pod_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], over: bool) -> None:
+def test_a_pod_that_is_deleted_before_it_has_a_node_never_runs(spec: dict[str, Any], over: bool) -> None:
     found = a_pod("Pending", metadata={"deletionTimestamp": "2026-11-21T12:02:00Z"})
     pod = objects.pod({**found, "spec": spec})
     assert (pod.started, pod.ended) == (False, over)
@@ -108,7 +108,7 @@ def test_a_pod_without_a_run_label_belongs_to_no_run() -> None:
     assert pod.run_id == found.run_id == ""
 
 
-def test_a_pod_ends_with_its_container_before_its_phase_says_so() -> None:
+def test_a_pod_counts_as_ended_once_its_container_has_ended() -> None:
     pod = objects.pod(a_pod("Running", ended(0, "Completed")))
     assert pod is not None
     assert (pod.ended, pod.exit_code, pod.finished_at) == (True, 0, datetime(2026, 11, 21, 12, 1, tzinfo=UTC))
@@ -127,7 +127,7 @@ def test_a_pod_ends_with_its_container_before_its_phase_says_so() -> None:
     ],
     ids=["failed", "out of memory", "succeeded", "interrupted", "deleted", "disrupted", "running"],
 )
-def test_a_pod_ended_on_its_own_unless_something_interrupted_it(found: Any, own: bool) -> None:
+def test_a_pod_counts_as_ended_on_its_own_unless_something_interrupted_it(found: Any, own: bool) -> None:
     pod = objects.pod(found)
     assert pod is not None
     assert pod.failed_on_its_own is own
@@ -163,7 +163,7 @@ LIMIT, REQUEST = {"memory": "48Mi"}, {"memory": "32Mi"}
         (a_pod("Failed", reason="Evicted", message="low on memory"), "Evicted: low on memory"),
     ],
 )
-def test_a_message_says_how_a_pod_ended_and_what_to_change(found: Any, text: str) -> None:
+def test_the_message_about_a_failed_pod_says_how_it_ended_and_what_to_change(found: Any, text: str) -> None:
     pod = objects.pod(found)
     assert pod is not None
     assert pod.failure == text
@@ -188,7 +188,7 @@ def test_the_state_of_a_waiting_container_becomes_a_reason(state: Any, reason: R
     assert (pod.trouble.reason if pod.trouble else None) == reason
 
 
-def test_an_unschedulable_pod_has_the_message_of_the_scheduler() -> None:
+def test_the_message_about_an_unschedulable_pod_is_that_of_the_scheduler() -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
     pod = objects.pod(a_pod("Pending", conditions=[condition]))
     assert pod is not None
@@ -196,7 +196,7 @@ def test_an_unschedulable_pod_has_the_message_of_the_scheduler() -> None:
     assert (pod.trouble.reason, pod.trouble.message) == (Reason.UNSCHEDULABLE, "0/1 nodes")
 
 
-def test_a_commit_counts_with_the_pods_own_nonce() -> None:
+def test_a_commit_counts_only_with_the_nonce_of_its_pod() -> None:
     own = commit_text(Commit(nonce=NONCE, exit_code=0))
     other = commit_text(Commit(nonce="f" * 32, exit_code=0))
     for text, there in [(own, True), (f"runtime said\n{own}", True), (other, False), ("", False), ("{}", False)]:
@@ -224,14 +224,14 @@ def test_an_object_belongs_to_the_compilation_that_its_labels_name() -> None:
         ([{"type": "FailureTarget", "status": "True"}], True),
     ],
 )
-def test_a_job_with_an_end_condition_starts_no_more_pods(conditions: Any, finished: bool) -> None:
+def test_a_job_whose_condition_says_that_it_ends_counts_as_finished(conditions: Any, finished: bool) -> None:
     metadata = {**METADATA, "name": JOB}
     job = objects.job({"metadata": metadata, "spec": {"completions": 4}, "status": {"conditions": conditions}})
     assert job is not None
     assert (job.finished, job.completions, job.round) == (finished, 4, 0)
 
 
-def test_the_mounts_of_a_job_and_its_suspension_are_read() -> None:
+def test_the_operator_reads_the_mounts_of_a_job_and_whether_it_is_suspended() -> None:
     made = job(plan_order(None, 1, 1, shard(ObjectKind.RESULTS, 0, 1), queue=QUEUE))
     made["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
     read = objects.job(made)
@@ -243,7 +243,7 @@ def test_the_mounts_of_a_job_and_its_suspension_are_read() -> None:
     assert not made["spec"]["template"]["metadata"]["labels"].keys() & QUEUE.keys()
 
 
-def test_only_labels_of_kueue_are_taken_over() -> None:
+def test_only_labels_of_kueue_are_copied_from_a_compilation_to_its_jobs() -> None:
     found = {
         "metadata": {
             **METADATA,
@@ -264,7 +264,7 @@ def test_only_labels_of_kueue_are_taken_over() -> None:
         ([{"manager": "kubectl-edit", "fieldsV1": {"f:binaryData": {}}}], True),
     ],
 )
-def test_data_of_an_artifact_written_by_others_is_foreign(fields: Any, foreign: bool) -> None:
+def test_an_artifact_whose_data_others_have_written_counts_as_foreign(fields: Any, foreign: bool) -> None:
     owners = [{"uid": "gc-only"}, {"uid": KEY.uid, "controller": True}]
     metadata = {"name": "a", "uid": "u", "resourceVersion": "1", "ownerReferences": owners, "managedFields": fields}
     found = objects.artifact({"metadata": metadata})

@@ -39,7 +39,9 @@ def refs(run: str, count: int, size: int) -> list[MapRef]:
         (refs("a", 40, 0) + refs("b", 40, 0), ["b"]),
     ],
 )
-def test_the_newest_earlier_run_is_used_and_older_runs_as_far_as_they_fit(maps: list[MapRef], used: list[str]) -> None:
+def test_the_operator_uses_the_newest_earlier_run_and_as_many_older_runs_as_fit(
+    maps: list[MapRef], used: list[str]
+) -> None:
     assert reusable(("a", "b"), maps, 64 * MEBIBYTE) == used
 
 
@@ -55,7 +57,7 @@ def ends(rounds: int) -> list[Shard]:
     return [replace(found, size=100) for round_ in range(rounds) for found in planned(round_) if found.kind is RESULTS]
 
 
-def test_a_merge_is_limited_by_the_size_of_a_config_map_and_of_a_pass() -> None:
+def test_the_sizes_of_a_config_map_and_of_a_pass_limit_a_merge() -> None:
     assert crowded(small(FEW)) == ()
     assert crowded(small(FEW + 1)) == tuple(small(FEW + 1))
     assert len(crowded(small(300))) == MOST_MERGED
@@ -64,7 +66,7 @@ def test_a_merge_is_limited_by_the_size_of_a_config_map_and_of_a_pass() -> None:
     assert crowded(small(30, size=SHARD_BYTES // 2 + 1)) == (), "they are large"
 
 
-def test_only_rounds_that_are_no_longer_needed_are_merged_together() -> None:
+def test_rounds_whose_results_no_pod_needs_any_more_are_merged_together() -> None:
     journal = [*ends(FEW), *small(FEW, FEW - 3), *small(FEW, FEW - 2), *small(FEW, FEW - 1), *small(FEW, FEW)]
     found = crowded(journal)
     assert {shard.round for shard in found} == set(range(FEW - 2))
@@ -72,7 +74,7 @@ def test_only_rounds_that_are_no_longer_needed_are_merged_together() -> None:
     assert crowded([shard for shard in journal if shard not in found]) == ()
 
 
-def test_a_round_cut_short_by_a_limit_stays_needed_however_often_the_run_ends() -> None:
+def test_a_round_that_a_limit_cut_short_is_not_merged_with_others_even_if_the_run_ends_several_times() -> None:
     ended = [
         replace(found, plans=tuple(end.model_copy(update={"outcome": PlanOutcome.PARTIAL}) for end in found.plans))
         for found in ends(9)[3:]
@@ -81,7 +83,7 @@ def test_a_round_cut_short_by_a_limit_stays_needed_however_often_the_run_ends() 
     assert {shard.round for shard in crowded(journal)} <= {0}
 
 
-def test_merging_ends_and_loses_nothing() -> None:
+def test_merging_comes_to_an_end_and_loses_no_record() -> None:
     """Shards come one by one, as in a run. The operator merges them when there are too many."""
     shards: list[Shard] = []
     most = 0

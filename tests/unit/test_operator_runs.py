@@ -165,7 +165,7 @@ def assert_published(cluster: FakeCluster) -> None:
     assert "finalizers" not in cluster.of(COMPILATIONS)[0]["metadata"]
 
 
-def test_a_run_ends_in_a_published_artifact_and_pays_each_cell_once() -> None:
+def test_a_run_publishes_an_artifact_and_pays_for_each_cell_once() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     assert_published(cluster)
@@ -174,7 +174,7 @@ def test_a_run_ends_in_a_published_artifact_and_pays_each_cell_once() -> None:
     assert len(cluster.proposed) == len(set(cluster.proposed)) == ROUNDS + 1
 
 
-def test_nothing_is_written_after_the_end() -> None:
+def test_the_operator_writes_nothing_after_the_end_of_a_run() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     before = len(cluster.writes)
@@ -211,7 +211,7 @@ def writes_of_a_run() -> int:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(writes_of_a_run()))
-def test_an_operator_killed_around_any_write_resumes(number: int, after: bool) -> None:
+def test_an_operator_that_is_killed_before_or_after_any_write_resumes_the_run(number: int, after: bool) -> None:
     cluster = killed_once(number, after)
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
@@ -234,7 +234,9 @@ def merges_of_a_run() -> list[int]:
 @pytest.mark.usefixtures("merging")
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", merges_of_a_run()[::4])
-def test_an_operator_killed_around_any_write_of_a_merge_resumes(number: int, after: bool) -> None:
+def test_an_operator_that_is_killed_before_or_after_any_write_of_a_merge_resumes_the_run(
+    number: int, after: bool
+) -> None:
     cluster = killed_once(number, after)
     assert_paid_once(cluster)
     most = 2 * (ROUNDS + 1) + 1
@@ -242,7 +244,7 @@ def test_an_operator_killed_around_any_write_of_a_merge_resumes(number: int, aft
 
 
 @pytest.mark.usefixtures("merging")
-def test_merging_ends_although_the_operator_dies_after_each_write() -> None:
+def test_a_run_with_many_merges_ends_although_the_operator_dies_after_each_write() -> None:
     cluster, operator = prepared()
     cluster.kills_always = True
     run(cluster, operator)
@@ -254,7 +256,7 @@ def test_merging_ends_although_the_operator_dies_after_each_write() -> None:
 
 @pytest.mark.usefixtures("merging")
 @pytest.mark.parametrize("steps", range(1, 16, 3))
-def test_merged_results_of_an_earlier_run_are_used(steps: int) -> None:
+def test_a_new_run_uses_merged_results_of_an_earlier_run(steps: int) -> None:
     cluster, operator = prepared()
     change_after(cluster, operator, steps)
     run(cluster, operator)
@@ -298,7 +300,7 @@ def assert_paid_once(cluster: FakeCluster) -> None:
     assert len(cluster.proposed) == len(set(cluster.proposed)) == ROUNDS + 1
 
 
-def test_the_records_of_many_passes_end_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_many_passes_keeps_its_records_in_few_config_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = 60
     monkeypatch.setattr(fake_cluster, "CELLS", cells)
     cluster, operator = prepared(swarm={"pods": 2, "threadsPerPod": 1, "sliceSize": 1})
@@ -319,7 +321,7 @@ def test_the_records_of_many_passes_end_in_few_config_maps(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("denial", [errors.Forbidden("no"), errors.Rejected("no"), errors.Conflict("no")], ids=repr)
-def test_shards_that_cannot_be_deleted_delay_nothing_and_are_mounted_by_no_pod(
+def test_shards_that_cannot_be_deleted_delay_no_pod_and_are_mounted_by_no_pod(
     denial: errors.ApiError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fake_cluster, "CELLS", 40)
@@ -356,7 +358,7 @@ def test_a_run_ends_although_the_operator_dies_in_every_pass() -> None:
     assert_published(cluster)
 
 
-def test_a_pod_that_fails_halfway_loses_only_unprinted_results() -> None:
+def test_a_pod_that_dies_halfway_loses_only_results_that_it_has_not_printed() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: 137 if job.endswith("w0-1") and index == 0 else 0)
     run(cluster, operator)
@@ -396,7 +398,7 @@ def test_results_of_a_running_plan_are_journaled() -> None:
     assert len(cluster.proposed) == len(set(cluster.proposed)) == ROUNDS + 1, "its log was gone, its call was not"
 
 
-def test_pods_deleted_by_hand_do_not_count_as_attempts() -> None:
+def test_the_deletion_of_a_pod_by_hand_uses_up_no_attempt() -> None:
     cluster, operator = prepared(swarm={"pods": 3, "threadsPerPod": 2, "maxAttempts": 1})
     deleted = 0
     for _ in range(90):
@@ -428,7 +430,7 @@ def test_a_job_deleted_by_hand_is_recreated_for_the_missing_cells() -> None:
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
-def test_a_cell_that_always_kills_its_pod_exhausts_its_attempts() -> None:
+def test_a_cell_that_always_kills_its_pod_ends_the_run_when_its_attempts_are_used_up() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: 137 if "-w0-" in job else 0)
     run(cluster, operator, 200)
@@ -473,7 +475,9 @@ def test_an_unknown_reason_of_a_pod_becomes_worker_failed() -> None:
         ({"reason": "CreateContainerError", "message": "no such device"}, "PodCannotStart", 60),
     ],
 )
-def test_a_pod_that_cannot_start_is_waited_for_and_then_the_run_fails(waiting: Any, reason: str, deadline: int) -> None:
+def test_the_operator_waits_for_a_pod_that_cannot_start_and_then_the_run_fails(
+    waiting: Any, reason: str, deadline: int
+) -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(stuck=lambda job, index: waiting)
     for _ in range(6):
@@ -503,7 +507,7 @@ def test_a_run_continues_once_its_pods_can_start() -> None:
     assert status(cluster).waiting is None
 
 
-def test_rejected_pods_show_in_the_status_and_fail_the_run() -> None:
+def test_the_status_shows_rejected_pods_and_the_run_fails() -> None:
     cluster, operator = prepared()
     cluster.rejected = 'pods "x" is forbidden: exceeded quota'
     run(cluster, operator, 40, 5)
@@ -514,7 +518,7 @@ def test_rejected_pods_show_in_the_status_and_fail_the_run() -> None:
 @pytest.mark.parametrize(
     ("missing", "reason"), [("triage-data", "MissingConfigMap"), ("val.jsonl", "MissingConfigMapKey")]
 )
-def test_a_missing_input_is_waited_for(missing: str, reason: str) -> None:
+def test_a_run_waits_for_a_missing_input(missing: str, reason: str) -> None:
     cluster, operator = prepared()
     if missing == "triage-data":
         cluster.remove(CONFIG_MAPS, missing)
@@ -537,7 +541,7 @@ def test_a_missing_input_fails_the_run_after_the_deadline() -> None:
     assert conditions(cluster)["Stalled"] == ("True", "MissingConfigMap")
 
 
-def test_an_invalid_spec_says_where_and_what() -> None:
+def test_the_message_about_an_invalid_spec_names_field_and_mistake() -> None:
     cluster, operator = prepared(data={"inputs": ["ticket"], "train": {}, "validation": {"path": "/v.jsonl"}})
     run(cluster, operator)
     assert conditions(cluster)["Stalled"] == ("True", "InvalidSpec")
@@ -563,7 +567,7 @@ def test_a_compilation_created_suspended_starts_when_it_is_resumed() -> None:
 
 
 @pytest.mark.parametrize("steps", range(1, 14))
-def test_a_run_suspended_at_any_moment_resumes(steps: int) -> None:
+def test_a_run_that_is_suspended_at_any_moment_can_be_resumed(steps: int) -> None:
     cluster, operator = prepared()
     for _ in range(steps):
         operator.look()
@@ -617,7 +621,7 @@ def test_a_failed_run_stays_failed_when_it_is_suspended_and_resumed() -> None:
     assert not cluster.of(JOBS)
 
 
-def test_suspending_together_with_another_change_starts_a_new_run() -> None:
+def test_a_change_of_spec_suspend_together_with_another_field_starts_a_new_run() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     first = status(cluster)
@@ -631,7 +635,7 @@ def test_suspending_together_with_another_change_starts_a_new_run() -> None:
     assert status(cluster).run_id != first.run_id
 
 
-def test_a_foreign_config_map_is_never_overwritten_and_nothing_is_paid() -> None:
+def test_a_run_whose_artifact_would_overwrite_a_config_map_of_the_user_pays_nothing() -> None:
     cluster, operator = prepared()
     cluster.config_map("triage-artifact", mine="yes")
     run(cluster, operator, 20, 10)
@@ -656,7 +660,7 @@ def test_the_second_of_two_compilations_with_the_same_artifact_makes_no_lm_call(
     assert_published(cluster)
 
 
-def test_a_failed_run_releases_the_name_of_the_artifact() -> None:
+def test_after_a_failed_run_another_compilation_may_use_the_name_of_its_artifact() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.COMPILE_FAILED) if "-p1-" in job else 0)
     operator.look()
@@ -666,7 +670,7 @@ def test_a_failed_run_releases_the_name_of_the_artifact() -> None:
     assert not cluster.of(CONFIG_MAPS, "triage-artifact")
 
 
-def test_a_requested_rerun_replaces_the_artifact_and_deletes_the_old_journal() -> None:
+def test_the_annotation_requested_at_starts_a_run_that_replaces_artifact_and_journal() -> None:
     cluster, operator = prepared()
     run(cluster, operator)
     first = status(cluster)
@@ -685,7 +689,7 @@ def test_a_requested_rerun_replaces_the_artifact_and_deletes_the_old_journal() -
     assert not cluster.of(CONFIG_MAPS, f"*-{first.run_id}-*")
 
 
-def test_a_change_of_the_spec_stops_the_old_runs_pods() -> None:
+def test_a_change_of_the_spec_stops_the_pods_of_the_old_run() -> None:
     cluster, operator = prepared()
     change_after(cluster, operator, 7)
     old = status(cluster).run_id
@@ -710,7 +714,7 @@ def assert_nothing_paid_twice(cluster: FakeCluster) -> None:
 
 @pytest.mark.parametrize("change", [{"swarm": {"pods": 3}}, {"metric": {}}], ids=["another spec", "a wrong spec first"])
 @pytest.mark.parametrize("steps", range(1, 16))
-def test_a_changed_spec_uses_finished_results(steps: int, change: dict[str, Any]) -> None:
+def test_a_run_after_a_change_of_the_spec_reuses_results_of_the_earlier_run(steps: int, change: dict[str, Any]) -> None:
     cluster, operator = prepared()
     for _ in range(steps):
         operator.look()
@@ -728,7 +732,7 @@ def test_a_changed_spec_uses_finished_results(steps: int, change: dict[str, Any]
 
 
 @pytest.mark.parametrize("steps", [*range(1, 16, 2), 60])
-def test_a_requested_rerun_uses_finished_results(steps: int) -> None:
+def test_the_annotation_rerun_at_starts_a_run_that_reuses_results_of_the_earlier_run(steps: int) -> None:
     cluster, operator = prepared()
     for _ in range(steps):
         operator.look()
@@ -745,7 +749,7 @@ def test_a_requested_rerun_uses_finished_results(steps: int) -> None:
     assert status(cluster).run_id == second.run_id, "who takes the annotation off asks for nothing"
 
 
-def test_a_rerun_after_an_edited_config_map_uses_paid_calls() -> None:
+def test_a_rerun_after_a_changed_config_map_reuses_paid_calls() -> None:
     cluster, operator = prepared()
     cluster.faults = Faults(exit_code=lambda job, index: int(ExitCode.DRIFT) if "-p1-" in job else 0)
     run(cluster, operator)
@@ -774,7 +778,9 @@ def change_after(cluster: FakeCluster, operator: Operator, steps: int) -> int:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", writes_of_a_change())
-def test_an_operator_killed_around_any_write_after_a_change_resumes(number: int, after: bool) -> None:
+def test_an_operator_that_is_killed_before_or_after_any_write_resumes_a_changed_compilation(
+    number: int, after: bool
+) -> None:
     cluster, operator = prepared()
     change_after(cluster, operator, 7)
     cluster.kill_at = (number, after)
@@ -783,7 +789,7 @@ def test_an_operator_killed_around_any_write_after_a_change_resumes(number: int,
     assert_nothing_paid_twice(cluster)
 
 
-def test_a_spec_changed_back_at_once_continues_its_run() -> None:
+def test_a_spec_that_is_changed_back_at_once_continues_its_run() -> None:
     cluster, operator = prepared()
     change_after(cluster, operator, 7)
     old = status(cluster).run_id
@@ -794,7 +800,7 @@ def test_a_spec_changed_back_at_once_continues_its_run() -> None:
     assert status(cluster).run_id == old
 
 
-def test_journals_are_kept_for_the_next_runs_of_the_same_request() -> None:
+def test_journals_are_kept_for_later_runs_with_the_same_annotation_requested_at() -> None:
     cluster, operator = prepared()
     runs = []
     for pods in (2, 3, 4):
@@ -828,7 +834,7 @@ def test_a_deleted_compilation_leaves_nothing() -> None:
     assert left == {"triage-program", "triage-data"}
 
 
-def test_a_namespace_that_is_deleted_does_not_wait_for_pods_that_wait_for_the_journal() -> None:
+def test_pods_that_wait_for_the_journal_do_not_delay_the_deletion_of_their_namespace() -> None:
     """Kubernetes first deletes the pods of the namespace, and then all other objects, including the Compilation."""
     cluster, operator = prepared()
     operator.look()
@@ -850,7 +856,7 @@ def test_an_artifact_deleted_by_hand_is_published_again() -> None:
     assert_published(cluster)
 
 
-def test_an_altered_shard_is_ignored_and_its_cells_run_again() -> None:
+def test_the_operator_ignores_an_altered_shard_and_its_cells_run_again() -> None:
     cluster, operator = prepared()
     for _ in range(40):
         operator.look()
@@ -868,7 +874,7 @@ def test_an_altered_shard_is_ignored_and_its_cells_run_again() -> None:
     assert {key for key, times in Counter(cluster.paid).items() if times > 1} == lost
 
 
-def test_the_next_plan_requests_lost_tasks_again() -> None:
+def test_the_next_plan_requests_tasks_again_whose_shards_are_lost() -> None:
     cluster, operator = prepared()
     for _ in range(40):
         operator.look()
@@ -886,7 +892,7 @@ def test_the_next_plan_requests_lost_tasks_again() -> None:
     assert_nothing_paid_twice(cluster)
 
 
-def test_a_pod_on_a_lost_node_is_given_up() -> None:
+def test_the_operator_gives_up_a_pod_on_a_lost_node() -> None:
     cluster, operator = prepared()
     for _ in range(40):
         operator.look()
@@ -907,7 +913,9 @@ def test_a_pod_on_a_lost_node_is_given_up() -> None:
 
 @given(st.randoms(use_true_random=False), st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4))
 @settings(max_examples=8, deadline=None)
-def test_any_mix_of_deaths_ends_in_the_same_artifact(chance: Random, kills: list[tuple[int, bool]]) -> None:
+def test_a_run_with_any_mix_of_dead_pods_and_operators_publishes_the_same_artifact(
+    chance: Random, kills: list[tuple[int, bool]]
+) -> None:
     """Pods fail, are deleted or lose their logs. The operator dies again and again."""
     cluster, operator = prepared()
     fates: dict[tuple[str, int], int] = {}
@@ -963,7 +971,7 @@ def test_a_limit_ends_a_run_and_a_higher_limit_continues_it(calls: int) -> None:
     assert sum(cluster.bill.values()) == NEEDED
 
 
-def test_a_run_resumes_the_round_that_a_limit_cut_short() -> None:
+def test_a_run_finishes_the_round_that_a_limit_cut_short() -> None:
     cluster, operator = prepared(limits={"lmCalls": 5})
     run(cluster, operator)
     assert conditions(cluster)["Stalled"] == ("True", "LimitReached")
@@ -978,7 +986,7 @@ def test_a_run_resumes_the_round_that_a_limit_cut_short() -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["there", "deleted"])
-def test_a_new_plan_starts_if_the_round_is_complete_or_its_tasks_are_gone(gone: bool) -> None:
+def test_a_new_plan_starts_under_a_higher_limit_if_the_round_is_complete_or_its_tasks_are_gone(gone: bool) -> None:
     cluster, operator = prepared(limits={"lmCalls": 5 if gone else 1 + CALLS * CELLS})
     run(cluster, operator)
     assert len(of_kind(cluster, "tasks")) == gone
@@ -998,7 +1006,7 @@ def of_kind(cluster: FakeCluster, kind: str) -> list[str]:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
-def test_a_higher_limit_continues_a_run_whose_operator_is_killed_around_any_write(
+def test_a_higher_limit_continues_a_run_whose_operator_is_killed_before_or_after_any_write(
     number: int, after: bool, away: int, partial: bool
 ) -> None:
     """While the operator is dead, pods go on with their work, so the status may be older than the work."""
@@ -1045,7 +1053,7 @@ def test_a_run_stays_within_its_limit_when_a_job_is_deleted_at_any_moment(steps:
 
 
 @pytest.mark.parametrize("seconds", range(1, 10))
-def test_at_the_limit_of_time_the_last_plan_waits_for_slow_pods(seconds: int) -> None:
+def test_when_its_time_is_used_up_a_run_waits_for_slow_pods_before_its_last_plan(seconds: int) -> None:
     cluster, operator = prepared(limits={"wallClock": seconds, "lmCalls": NEEDED})
     cluster.faults = Faults(lingers=4)
     run(cluster, operator)
@@ -1061,7 +1069,7 @@ def test_at_the_limit_of_time_the_last_plan_waits_for_slow_pods(seconds: int) ->
 
 @pytest.mark.parametrize("one_by_one", [False, True], ids=["at once", "one by one"])
 @pytest.mark.parametrize("most", range(4, NEEDED, 5))
-def test_deleted_accounts_do_not_raise_the_allowance(most: int, one_by_one: bool) -> None:
+def test_deleted_config_maps_of_accounts_do_not_let_a_run_spend_more(most: int, one_by_one: bool) -> None:
     """`Operator.look` asserts that the run keeps to its limit."""
     cluster, operator = prepared(limits={"lmCalls": most})
     for steps in (4, 4, 3, 2, 1):
@@ -1091,7 +1099,7 @@ def test_a_run_suspended_while_its_limit_is_raised_waits_until_it_is_resumed() -
 
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("kind", ["r", "t"])
-def test_a_shard_deleted_while_pods_start_delays_nothing(kind: str, starts: bool) -> None:
+def test_a_shard_that_is_deleted_while_pods_start_delays_no_pod(kind: str, starts: bool) -> None:
     """The operator waits for workers that already have their tasks, so the run pays for no call twice."""
     cluster, operator = prepared()
     while not cluster.of(JOBS, "*-w1-*"):
@@ -1106,7 +1114,7 @@ def test_a_shard_deleted_while_pods_start_delays_nothing(kind: str, starts: bool
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
-def test_an_object_with_the_name_of_the_artifact_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_object_with_the_name_of_the_artifact_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     create = cluster.create
 
@@ -1137,7 +1145,7 @@ def test_a_pod_of_another_compilation_is_not_released() -> None:
     assert_published(cluster)
 
 
-def test_deletion_of_the_crd_leaves_no_jobs_and_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deletion_of_the_crd_leaves_neither_jobs_nor_pods(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     operator.look()
     cluster.step()
@@ -1157,7 +1165,7 @@ def test_deletion_of_the_crd_leaves_no_jobs_and_pods(monkeypatch: pytest.MonkeyP
     assert not cluster.of(PODS)
 
 
-def test_a_wrong_answer_of_the_api_server_releases_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_server_that_wrongly_reports_objects_as_missing_causes_no_write(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, operator = prepared()
     operator.look()
     cluster.step()
@@ -1243,7 +1251,7 @@ def test_a_run_keeps_its_end_if_the_operator_dies_while_the_journal_expires(
 
 @pytest.mark.parametrize("steps", range(6))
 @pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
-def test_a_limit_raised_and_lowered_again_is_not_spent_twice(steps: int, partial: bool) -> None:
+def test_a_run_spends_nothing_twice_when_its_limit_is_raised_and_lowered_again(steps: int, partial: bool) -> None:
     """`Operator.look` asserts that the run has kept to the highest limit so far."""
     cluster, operator = prepared(limits={"lmCalls": 13, "publishPartial": partial})
     run(cluster, operator)
@@ -1262,7 +1270,7 @@ def test_a_limit_raised_and_lowered_again_is_not_spent_twice(steps: int, partial
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
 
 
-def test_a_run_ended_by_a_limit_stays_ended_when_its_journal_is_damaged() -> None:
+def test_a_run_that_a_limit_ended_stays_ended_when_its_journal_is_damaged() -> None:
     cluster, operator = prepared(limits={"lmCalls": 9})
     run(cluster, operator)
     bill = cluster.bill.copy()
@@ -1278,7 +1286,7 @@ def test_a_run_ended_by_a_limit_stays_ended_when_its_journal_is_damaged() -> Non
 
 @pytest.mark.parametrize("error", [errors.Forbidden("no"), errors.Rejected("no"), errors.Unavailable("no")], ids=repr)
 @pytest.mark.parametrize("code", [0, int(ExitCode.COMPILE_FAILED)])
-def test_objects_that_cannot_be_deleted_do_not_reopen_a_run(code: int, error: errors.ApiError) -> None:
+def test_a_run_stays_ended_even_if_its_objects_cannot_be_deleted(code: int, error: errors.ApiError) -> None:
     def prepare() -> tuple[FakeCluster, Operator]:
         cluster, operator = prepared(ttlSecondsAfterFinished=0)
         cluster.faults = Faults(exit_code=lambda job, index: code)
@@ -1397,7 +1405,7 @@ def watched() -> tuple[Watched, Operator]:
     return cluster, operator
 
 
-def test_jobs_are_listed_before_pods_and_pods_before_the_journal() -> None:
+def test_the_operator_lists_jobs_before_pods_and_pods_before_the_journal() -> None:
     """If pods were listed first, a Job that starts and ends between the lists would seem to have had no pod."""
     cluster, operator = watched()
     operator.look()
@@ -1405,7 +1413,7 @@ def test_jobs_are_listed_before_pods_and_pods_before_the_journal() -> None:
     assert lists[:3] == ["jobs", "pods", "configmaps"]
 
 
-def test_the_journal_of_a_finished_run_is_not_read() -> None:
+def test_the_operator_does_not_read_the_journal_of_a_finished_run() -> None:
     cluster, operator = watched()
     run(cluster, operator)
     cluster.read.clear()

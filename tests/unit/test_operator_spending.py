@@ -39,7 +39,7 @@ def told(calls: int) -> Record:
         (None, [Record(RecordKind.BOOKED, {"spent": {"calls": -1}})], False, 9),
     ],
 )
-def test_a_pod_has_spent_what_it_reported_or_its_whole_allowance(
+def test_a_pod_counts_as_having_spent_what_it_reported_or_otherwise_its_whole_allowance(
     commit: Commit | None, records: list[Record], lost: bool, calls: int
 ) -> None:
     found = pod(job(WORK, 0), commit=commit, exit_code=137, allowance=Allowance(calls=9))

@@ -39,17 +39,17 @@ def written(state: State, **fields: Any) -> dict[str, Any]:
     ("state", "wanted"),
     [(State.RUNNING, "InProgress"), (State.PUBLISHED, "Current"), (State.FAILED, "Failed")],
 )
-def test_kstatus_reads_every_state_as_intended(state: State, wanted: str) -> None:
+def test_kstatus_derives_the_intended_state_from_every_status(state: State, wanted: str) -> None:
     assert kstatus(written(state), generation=1) == wanted
     assert kstatus(written(state), generation=2) == "InProgress"
 
 
-def test_before_the_first_pass_kstatus_reads_in_progress() -> None:
+def test_before_the_first_pass_kstatus_reports_that_the_compilation_is_in_progress() -> None:
     assert kstatus({"observedGeneration": -1}, generation=1) == "InProgress"
 
 
 @pytest.mark.parametrize("state", State)
-def test_conditions_are_coherent(state: State) -> None:
+def test_the_conditions_of_a_status_agree_with_each_other(state: State) -> None:
     row = CONDITIONS[state]
     assert READY in row
     assert not {RECONCILING, STALLED} <= set(row)
@@ -58,26 +58,28 @@ def test_conditions_are_coherent(state: State) -> None:
 
 
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.FAILED])
-def test_the_end_of_a_run_is_final(state: State) -> None:
+def test_a_run_that_is_over_stays_over(state: State) -> None:
     status = Status.of(written(state))
     assert settled(status, RUN_ID) is state
     assert settled(status, "another run") is None
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.SUSPENDED])
-def test_a_run_that_is_not_over_is_not_settled(state: State) -> None:
+def test_a_running_or_suspended_run_does_not_count_as_over(state: State) -> None:
     assert settled(Status.of(written(state)), RUN_ID) is None
 
 
 @pytest.mark.parametrize(("artifact", "ready"), [(None, "False"), (ARTIFACT, "True")])
-def test_while_a_run_is_suspended_an_earlier_artifact_is_ready(artifact: ArtifactStatus | None, ready: str) -> None:
+def test_while_a_run_is_suspended_a_compilation_with_an_earlier_artifact_is_ready(
+    artifact: ArtifactStatus | None, ready: str
+) -> None:
     seen = world(compilation=compilation(status=Status(artifact=artifact)))
     after = make(seen, Verdict(State.SUSPENDED, Reason.SUSPENDED, "a"), NOW)
     assert {c.type: c.status for c in after.conditions} == {READY: ready, ConditionType.SUCCEEDED: "Unknown"}
     assert after.completion_time is None
 
 
-def test_transition_times_change_with_the_status_alone() -> None:
+def test_the_transition_time_of_a_condition_changes_only_with_its_status() -> None:
     before = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "a"), ago(60))
     seen = world(compilation=compilation(status=before))
     same = make(seen, Verdict(State.RUNNING, Reason.SCATTERING, "b"), NOW)
@@ -86,7 +88,7 @@ def test_transition_times_change_with_the_status_alone() -> None:
     assert {condition.last_transition_time for condition in other.conditions} == {timestamp(NOW)}
 
 
-def test_a_new_run_resets_its_status_but_keeps_the_last_artifact() -> None:
+def test_a_new_run_resets_the_status_but_keeps_the_last_artifact_in_it() -> None:
     artifact = {"runId": "old", "sha256": "s", "score": 1.0, "configMap": {"name": "a"}}
     before = Status.of(
         {"runId": "old", "startTime": timestamp(ago(600)), "completionTime": timestamp(ago(500)), "artifact": artifact}
@@ -126,7 +128,7 @@ NOT_ASKED = Usage()
     ("state", "reason"),
     [(State.RUNNING, Reason.SCATTERING), (State.PUBLISHED, Reason.PUBLISHED), (State.FAILED, Reason.NO_PROGRESS)],
 )
-def test_the_cost_of_a_run_shows_in_every_state(
+def test_the_status_shows_the_cost_of_a_run_in_every_state(
     state: State, reason: Reason, found: list[Usage], cost: float | None
 ) -> None:
     """A journal has the usage of a call in a result or in a record of its own. The test tries both."""
@@ -136,7 +138,7 @@ def test_the_cost_of_a_run_shows_in_every_state(
         assert told.get("costUSD") == cost
 
 
-def test_the_end_shows_scores_and_the_best_candidates() -> None:
+def test_the_status_of_a_finished_run_shows_scores_and_the_best_candidates() -> None:
     status = make(world(compiled(0), artifact=published()), Verdict(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
     told = status.as_written()
     assert told["scores"] == {"baseline": 50.0, "best": 75.0}
@@ -162,7 +164,7 @@ def test_the_status_shows_failed_examples(is_over: bool) -> None:
     assert {(each["place"], each["first"]) for each in told["groups"]} == {("program.py, line 17", "one")}
 
 
-def test_the_score_of_a_pruned_candidate_is_shown_as_a_bound() -> None:
+def test_the_status_marks_the_score_of_a_pruned_candidate_as_a_bound() -> None:
     pruned = [Candidate(name="seed 1", score=75.0), Candidate(name="seed 2", score=74.0, bound=True)]
     shard = compiled(0)
     assert shard.artifact is not None
@@ -178,19 +180,19 @@ def test_no_field_of_a_status_is_empty() -> None:
 
 
 @pytest.mark.parametrize("found", [None, {}, {"conditions": "?"}, {"conditions": [{"type": "Odd"}]}, {"round": "x"}])
-def test_a_foreign_status_is_ignored(found: Any) -> None:
+def test_the_operator_ignores_a_status_that_it_did_not_write(found: Any) -> None:
     assert Status.of(found) == Status()
 
 
 @pytest.mark.parametrize("figure", [{"lmCalls": -1}, {"totalTokens": 10**30}, {"costUSD": -0.1}, {"costUSD": 1e300}])
-def test_impossible_spending_is_ignored(figure: dict[str, Any]) -> None:
+def test_the_operator_ignores_impossible_spending_in_a_status(figure: dict[str, Any]) -> None:
     assert Status.of({"usage": {"spent": {"lmCalls": 1, "totalTokens": 1, **figure}}}).spent == Spending()
 
 
 # Events
 
 
-def test_an_event_follows_a_change_of_reason_round_or_run() -> None:
+def test_the_operator_sends_an_event_after_a_change_of_reason_round_or_run() -> None:
     first = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "m"), NOW)
     again = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "other words"), NOW)
     next_ = make(world(planned(0)), Verdict(State.RUNNING, Reason.SCATTERING, "n"), NOW)
@@ -199,11 +201,11 @@ def test_an_event_follows_a_change_of_reason_round_or_run() -> None:
     assert [(event.type, event.reason) for event in reports.events(first, next_)] == [("Normal", "Scattering")]
 
 
-def test_reasons_that_need_attention_are_warnings() -> None:
+def test_reasons_that_need_attention_lead_to_events_of_the_type_warning() -> None:
     failed = make(world(), Verdict(State.FAILED, WorkerReason.DATA_INVALID, "m"), NOW)
     assert [event.type for event in reports.events(Status(), failed)] == ["Warning"]
 
 
-def test_long_messages_are_cut() -> None:
+def test_long_messages_of_conditions_and_events_are_cut() -> None:
     status = make(world(), Verdict(State.FAILED, WorkerReason.DATA_INVALID, "x" * 10_000), NOW)
     assert len(status.conditions[0].message) == reports.MESSAGE_LIMIT

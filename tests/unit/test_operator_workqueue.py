@@ -25,7 +25,7 @@ async def running(work: Callable[[str], Awaitable[float | None]], **options: int
             await task
 
 
-async def test_many_events_cause_few_passes() -> None:
+async def test_many_events_for_one_object_cause_few_passes() -> None:
     passes = 0
 
     async def work(key: str) -> float | None:
@@ -42,7 +42,7 @@ async def test_many_events_cause_few_passes() -> None:
     assert 1 <= passes <= 3
 
 
-async def test_passes_over_one_key_run_in_turn_and_beside_those_of_other_keys() -> None:
+async def test_passes_for_one_object_run_in_turn_and_passes_for_different_objects_at_the_same_time() -> None:
     inside: set[str] = set()
     most = 0
 
@@ -93,7 +93,7 @@ async def test_a_pass_may_schedule_the_next_pass() -> None:
 
 
 @pytest.mark.parametrize("error", [errors.Unavailable("503"), errors.Conflict("409"), ValueError("ours")])
-async def test_a_failed_pass_is_repeated_later_whatever_events_come(
+async def test_a_failed_pass_is_repeated_after_a_delay_even_if_events_come(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
@@ -119,7 +119,7 @@ async def test_a_failed_pass_is_repeated_later_whatever_events_come(
 @pytest.mark.parametrize(
     ("places", "gaps"), [("aaa", [0.1, 0.2, 0.4]), ("aba", [0.1, 0.1, 0.1]), ("aab", [0.1, 0.2, 0.1])]
 )
-async def test_delays_do_not_grow_while_failing_passes_make_progress(
+async def test_delays_do_not_grow_while_failed_passes_make_progress(
     places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the API server does each write but never answers, each pass fails at the next write."""

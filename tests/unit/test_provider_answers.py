@@ -67,20 +67,20 @@ def worked(count: int) -> list[Any]:
     return found[:count]
 
 
-def test_a_larger_model_is_better() -> None:
+def test_a_larger_model_answers_more_tickets_correctly() -> None:
     assert right(0.05) < right(0.25) < right(0.5) < right(0.85)
 
 
-def test_demonstrations_help_and_those_with_reasoning_help_more() -> None:
+def test_demonstrations_improve_answers_and_demonstrations_with_reasoning_improve_them_more() -> None:
     zero_shot, few, many = right(0.25), right(0.25, labeled(3)), right(0.25, labeled(9))
     assert zero_shot < few < many < right(0.25, worked(9))
 
 
-def test_demonstrations_with_wrong_labels_do_harm() -> None:
+def test_demonstrations_with_wrong_labels_make_answers_worse() -> None:
     assert right(0.25, mislabeled(9)) < right(0.25, labeled(9))
 
 
-def test_an_instruction_with_telling_words_helps_and_an_empty_one_does_not() -> None:
+def test_an_instruction_improves_answers_if_it_contains_words_of_the_labels() -> None:
     signature = Triage().classify.predict.signature
     telling = "\n".join(
         ["Find the team."]
@@ -94,7 +94,7 @@ def test_an_instruction_with_telling_words_helps_and_an_empty_one_does_not() -> 
     assert empty <= default + 0.02
 
 
-def test_the_nearest_demonstration_decides_an_unknown_case() -> None:
+def test_the_nearest_demonstration_decides_the_answer_for_a_text_of_unknown_words() -> None:
     demos = [dspy.Example(text="the qux zorbled", kind="metal"), dspy.Example(text="a mimsy borogove", kind="fruit")]
     model = a_model(1.0, corpus=knowledge.Corpus())
     found = [
@@ -103,7 +103,7 @@ def test_the_nearest_demonstration_decides_an_unknown_case() -> None:
     assert found == ["metal", "fruit"]
 
 
-def test_a_clear_case_has_a_higher_confidence() -> None:
+def test_a_model_is_more_confident_about_a_clear_text() -> None:
     class Sure(Sort):
         confidence: float = dspy.OutputField()
 
@@ -113,7 +113,7 @@ def test_a_clear_case_has_a_higher_confidence() -> None:
     assert sure["confidence"] > unsure["confidence"]
 
 
-def test_reasoning_names_the_evidence() -> None:
+def test_the_reasoning_of_a_model_names_the_evidence() -> None:
     class Reasoned(dspy.Signature):
         text: str = dspy.InputField()
         reasoning: str = dspy.OutputField()
@@ -157,7 +157,7 @@ def quoted_as_markdown() -> str:
 @pytest.mark.parametrize(
     "quoted", [quoted_as_repr, quoted_as_json, quoted_as_lines, quoted_as_rules_do, quoted_as_markdown]
 )
-def test_notes_tell_labels_apart_by_the_words_of_their_examples(quoted: Any) -> None:
+def test_proposed_notes_list_the_typical_words_of_each_label(quoted: Any) -> None:
     model = a_model(1.0, corpus=knowledge.Corpus())
     notes = answered(model, "chat", dspy.Signature("examples -> observations"), {"examples": quoted()})["observations"]
     fruit = next(line for line in notes.splitlines() if line.startswith("- fruit:"))
@@ -167,7 +167,7 @@ def test_notes_tell_labels_apart_by_the_words_of_their_examples(quoted: Any) -> 
     assert "apple" not in metal
 
 
-def test_feedback_corrects_a_wrong_label() -> None:
+def test_an_instruction_proposed_from_feedback_has_the_corrected_labels() -> None:
     cases = [
         {"Inputs": {"text": text}, "Generated Outputs": {"kind": "metal"}, "Feedback": f"The right kind is {kind}."}
         for text, kind in EXAMPLES
@@ -187,7 +187,7 @@ def test_a_proposed_instruction_contains_the_basic_instruction_and_the_notes() -
     assert "- fruit: apple, plum" in written
 
 
-def test_proposed_instructions_differ_and_help_a_student() -> None:
+def test_proposed_instructions_differ_and_improve_the_answers_of_a_student() -> None:
     signature = dspy.Signature("basic_instruction -> proposed_instruction")
     classify = Triage().classify.predict.signature
     prompt = prompts.parse(messages("chat", signature, {"basic_instruction": classify.instructions}))
@@ -200,7 +200,7 @@ def test_proposed_instructions_differ_and_help_a_student() -> None:
     assert len(set(scores)) > 1
 
 
-def test_advice_has_a_key_for_every_module() -> None:
+def test_an_answer_that_gives_advice_has_a_key_for_every_module() -> None:
     class Advise(dspy.Signature):
         program_inputs: str = dspy.InputField()
         oracle_metadata: str = dspy.InputField()
@@ -217,7 +217,7 @@ def test_advice_has_a_key_for_every_module() -> None:
     assert "- fruit: " in advice["extract"]
 
 
-def test_a_plain_reflection_prompt_gets_an_instruction_between_fences() -> None:
+def test_a_reflection_prompt_without_fields_gets_an_instruction_between_code_fences() -> None:
     examples = quoted_as_markdown()
     asked = f"Here are instructions:\n```\nSort it.\n```\n{examples}\nProvide the new instructions within ``` blocks."
     prompt = prompts.parse([{"role": "user", "content": asked}])
@@ -265,7 +265,7 @@ def test_an_agent_calls_each_tool_with_its_arguments_and_finishes() -> None:
     assert found[-1] == ("finish", {})
 
 
-def test_an_agent_whose_instruction_names_no_arguments_learns_them_from_demonstrations() -> None:
+def test_an_agent_learns_arguments_from_demonstrations_if_its_instruction_names_none() -> None:
     react = agent("Use tools.")
     demo = dspy.Example(
         text="iron",
@@ -278,7 +278,7 @@ def test_an_agent_whose_instruction_names_no_arguments_learns_them_from_demonstr
     assert list(dict(steps(react, a_model(1.0), demos=[demo]))["look_up"]) == ["text"]
 
 
-def test_a_weak_model_with_a_poor_prompt_finishes_early_more_often() -> None:
+def test_an_agent_with_a_weaker_model_or_a_poorer_prompt_more_often_finishes_too_early() -> None:
     def early(capability: float, instruction: str | None) -> int:
         react = agent(instruction)
         return sum(len(steps(react, a_model(capability), f"a thing {number}")) < 3 for number in range(30))
@@ -298,7 +298,7 @@ class Typed(dspy.Signature):
     evidence: list[str] = dspy.OutputField()
 
 
-def test_a_choice_inside_a_structure_is_decided_and_learnt_like_any_other() -> None:
+def test_a_model_decides_a_choice_inside_a_structure_like_a_choice_in_a_field_of_its_own() -> None:
     sure = answered(a_model(1.0), "chat", Typed, {"text": "heavy storm, rain and hail"})
     assert sure["finding"].kind == "weather"
     assert "'rain'" in sure["reasoning"]
@@ -320,7 +320,7 @@ def test_a_choice_inside_a_structure_is_decided_and_learnt_like_any_other() -> N
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_the_same_request_has_the_same_answer_in_every_process(adapter: str) -> None:
+def test_equal_requests_get_equal_answers_in_every_process(adapter: str) -> None:
     script = (
         "import sys, json; from simulated_provider import answers, formats, prompts; from support.provider import *;"
         "prompt = prompts.parse(json.load(sys.stdin));"
@@ -343,7 +343,7 @@ def test_the_same_request_has_the_same_answer_in_every_process(adapter: str) -> 
     assert len(texts) == 1
 
 
-def test_seed_temperature_and_index_may_change_an_answer() -> None:
+def test_seed_temperature_and_number_of_the_completion_may_change_an_answer() -> None:
     prompt = prompts.parse(messages("chat", Sort, {"text": "nothing that is known"}))
     by_draw = {answers.answer(a_model(0.1), prompt, (index,))["kind"] for index in range(20)}
     by_seed = {answers.answer(a_model(0.1, seed=seed), prompt)["kind"] for seed in range(20)}

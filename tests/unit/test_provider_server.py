@@ -70,7 +70,7 @@ def test_a_completion_has_the_form_of_openais_api(provider: RunningProvider) -> 
     assert usage["prompt_tokens"] > usage["completion_tokens"] > 0
 
 
-def test_the_same_request_has_the_same_answer_in_another_process_and_order(provider: RunningProvider) -> None:
+def test_equal_requests_get_equal_answers_in_another_process_and_order(provider: RunningProvider) -> None:
     texts = [f"copper rain {number}" for number in range(12)]
     with running_provider(model={"tiny": 0.1}) as other:
         first = [ask(provider, messages=about(text))[2] for text in texts]
@@ -85,7 +85,7 @@ def test_the_first_of_several_completions_equals_a_single_completion(provider: R
 
 
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
-def test_a_long_answer_is_cut(provider: RunningProvider, limit: str) -> None:
+def test_an_answer_is_cut_at_the_requested_number_of_tokens(provider: RunningProvider, limit: str) -> None:
     answer = ask(provider, **{limit: 5})[2]
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"]["completion_tokens"] == 5
@@ -110,7 +110,7 @@ def test_the_provider_lists_its_models(provider: RunningProvider) -> None:
         ({"stream": True}, 400, "unsupported_value", "stream"),
     ],
 )
-def test_bad_requests_get_openais_error(
+def test_invalid_requests_get_the_error_that_openai_would_send(
     provider: RunningProvider, changes: Any, status: int, code: str | None, param: str
 ) -> None:
     got, _, body = ask(provider, **changes)
@@ -120,7 +120,9 @@ def test_bad_requests_get_openais_error(
 
 
 @pytest.mark.parametrize(("path", "body"), [("/chat/completions", b"{"), ("/nothing", None)])
-def test_malformed_requests_get_openais_error(provider: RunningProvider, path: str, body: bytes | None) -> None:
+def test_malformed_requests_get_the_error_that_openai_would_send(
+    provider: RunningProvider, path: str, body: bytes | None
+) -> None:
     status, _, answer = call(provider.url + path, body)
     assert status in (400, 404)
     assert "message" in answer["error"]
@@ -149,12 +151,12 @@ def test_requests_need_one_of_the_api_keys() -> None:
 # --- faults -------------------------------------------------------------------------------------------------------
 
 
-def test_errors_may_disappear_when_the_request_is_repeated(provider: RunningProvider) -> None:
+def test_a_repeated_request_may_succeed_after_an_error(provider: RunningProvider) -> None:
     provider.set_faults(error_rate=1.0, error_status=503, first_attempts=2)
     assert [ask(provider)[0] for _ in range(3)] == [503, 503, 200]
 
 
-def test_an_error_rate_is_a_fraction_of_the_attempts(provider: RunningProvider) -> None:
+def test_an_error_rate_is_the_share_of_attempts_that_fail(provider: RunningProvider) -> None:
     provider.set_faults(error_rate=0.3)
     statuses = [ask(provider, messages=about(f"rain {number}"))[0] for number in range(60)]
     assert 6 <= statuses.count(500) <= 32
@@ -190,7 +192,7 @@ def written(answer: tuple[int, Any, Any]) -> list[str]:
     return [choice["message"]["content"] for choice in answer[2]["choices"]]
 
 
-def test_random_answers_differ_each_time(provider: RunningProvider) -> None:
+def test_random_answers_to_the_same_request_differ(provider: RunningProvider) -> None:
     provider.set_faults(random=True)
     assert len({written(ask(provider, messages=PROPOSING))[0] for _ in range(8)}) > 1
 
@@ -205,14 +207,14 @@ def test_random_answers_differ_each_time(provider: RunningProvider) -> None:
         (False, {"temperature": 0.7}, 1),
     ],
 )
-def test_equal_requests_are_varied_where_a_model_would_vary(
+def test_equal_requests_get_different_answers_only_where_a_real_model_would_vary(
     provider: RunningProvider, varied: bool, request_: Any, distinct: int
 ) -> None:
     provider.set_faults(varied=varied)
     assert len({written(ask(provider, messages=PROPOSING, **request_))[0] for _ in range(4)}) == distinct
 
 
-def test_varied_answers_are_the_completions_of_one_request_and_repeat_after_a_reset() -> None:
+def test_varied_answers_are_the_same_again_after_a_reset() -> None:
     asked = {"messages": PROPOSING, "temperature": 0.7}
     with running_provider(varied=True) as provider:
         first = [written(ask(provider, **asked))[0] for _ in range(4)]
@@ -223,7 +225,7 @@ def test_varied_answers_are_the_completions_of_one_request_and_repeat_after_a_re
     assert first == again == at_once
 
 
-def test_dspys_own_client_gets_varied_completions(provider: RunningProvider) -> None:
+def test_the_own_client_of_dspy_gets_varied_completions(provider: RunningProvider) -> None:
     provider.set_faults(varied=True)
     proposer = dspy.Predict("basic_instruction -> proposed_instruction", n=4, temperature=1.0)
     with dspy.context(lm=dspy.LM("openai/small", api_base=provider.url, api_key="none", cache=False)):
@@ -240,7 +242,7 @@ def test_requests_over_the_rate_limit_get_status_429(provider: RunningProvider) 
     assert got[2][2]["error"]["code"] == "rate_limit_exceeded"
 
 
-def test_requests_wait_concurrently(provider: RunningProvider) -> None:
+def test_several_requests_can_wait_for_their_answers_at_the_same_time(provider: RunningProvider) -> None:
     provider.set_faults(latency="constant:0.3")
     with ThreadPoolExecutor(20) as pool:
         statuses = list(pool.map(lambda number: ask(provider, messages=about(f"{number}"))[0], range(20)))
@@ -248,7 +250,7 @@ def test_requests_wait_concurrently(provider: RunningProvider) -> None:
     assert provider.stats()["peak_in_flight"] > 5
 
 
-def test_the_bucket_refills_with_time() -> None:
+def test_unused_requests_of_a_rate_limit_are_available_again_with_time() -> None:
     limit = RateLimit(rpm=120, burst=1)
     assert [limit.wait(0), limit.wait(0.1), limit.wait(0.5), limit.wait(10), limit.wait(10)] == [0, 0.4, 0, 0, 0.5]
 
@@ -257,7 +259,7 @@ def test_the_bucket_refills_with_time() -> None:
     ("text", "low", "high"),
     [("0.2", 0.2, 0.2), ("constant:0.2", 0.2, 0.2), ("uniform:0.1:0.3", 0.1, 0.3), ("lognormal:0.2:0.5", 0.01, 4.0)],
 )
-def test_latency_is_a_function_of_the_request(text: str, low: float, high: float) -> None:
+def test_the_latency_of_an_answer_depends_only_on_the_request(text: str, low: float, high: float) -> None:
     drawn = [Latency.parse(text).draw(0, str(number)) for number in range(200)]
     assert drawn == [Latency.parse(text).draw(0, str(number)) for number in range(200)]
     assert low <= min(drawn) <= max(drawn) <= high
@@ -282,19 +284,19 @@ def test_invalid_latencies_are_refused(text: str) -> None:
         ({"rpm": -1}, "must not be negative"),
     ],
 )
-def test_invalid_rules_are_refused(values: Any, message: str) -> None:
+def test_invalid_rules_for_faults_are_refused(values: Any, message: str) -> None:
     with pytest.raises(FaultError, match=message):
         Faults.of(values)
 
 
-def test_a_spoilt_answer_cannot_be_parsed() -> None:
+def test_a_spoilt_answer_has_no_brackets_that_an_adapter_could_parse() -> None:
     assert not {"[", "{", "<"} & set(faults.spoil('[[ ## kind ## ]]\n{"kind": 1}<kind>'))
 
 
 # --- admin --------------------------------------------------------------------------------------------------------
 
 
-def test_stats_and_the_request_log_count_requests(provider: RunningProvider, tmp_path: Path) -> None:
+def test_statistics_and_request_log_count_the_requests(provider: RunningProvider, tmp_path: Path) -> None:
     ask(provider)
     ask(provider)
     ask(provider, model="large")
@@ -323,7 +325,7 @@ def test_reset_forgets_requests_and_restores_the_rules_of_the_command_line() -> 
         assert ask(provider)[0] == 501
 
 
-def test_rules_can_be_read_and_wrong_rules_are_refused(provider: RunningProvider) -> None:
+def test_rules_for_faults_can_be_read_back_and_wrong_rules_are_refused(provider: RunningProvider) -> None:
     assert provider.set_faults(rpm=60)["rpm"] == 60
     status, _, _ = call(provider.url.replace("/v1", "/admin/faults"))
     assert status == 200
@@ -352,6 +354,6 @@ def test_an_error_in_the_knowledge_file_names_its_line(tmp_path: Path, line: str
         read(path)
 
 
-def test_bad_options_stop_the_start() -> None:
+def test_the_provider_does_not_start_with_invalid_options() -> None:
     with pytest.raises(RuntimeError, match="exit status 2"), running_provider(latency="fast"):
         pass

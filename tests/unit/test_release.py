@@ -21,7 +21,7 @@ def test_all_files_have_the_same_version_and_the_changelog_has_its_section() -> 
 
 
 @pytest.mark.parametrize("name", release.PLACES)
-def test_a_file_with_another_version_is_named(tree: Path, name: str) -> None:
+def test_the_check_of_versions_names_a_file_with_another_version(tree: Path, name: str) -> None:
     stale = (tree / name).read_text(encoding="utf-8").replace(release.version(), "0.0.9")
     (tree / name).write_text(stale, encoding="utf-8")
     with pytest.raises(release.ReleaseError, match=f"^{name}: the version is not that of VERSION"):
@@ -38,7 +38,7 @@ def test_a_new_version_is_written_everywhere_and_needs_a_changelog_section(tree:
         release.check(tree)
 
 
-def test_a_file_that_lacks_its_version_line_is_named(tree: Path) -> None:
+def test_the_check_of_versions_names_a_file_that_lacks_its_version_line(tree: Path) -> None:
     (tree / "worker_image/pyproject.toml").write_text("[project]\n", encoding="utf-8")
     with pytest.raises(release.ReleaseError, match=r"^worker_image/pyproject.toml: no line matches"):
         release.copies(tree)

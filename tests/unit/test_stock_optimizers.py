@@ -85,7 +85,7 @@ def stock_parameters(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("ours", STOCK, ids=lambda model: model.__name__)
-def test_an_optimizer_has_the_parameters_and_defaults_of_stock_dspy(ours: type[SpecModel]) -> None:
+def test_every_optimizer_of_the_spec_has_the_parameters_and_defaults_of_stock_dspy(ours: type[SpecModel]) -> None:
     name = ours.__name__
     not_ours = FROM_ELSEWHERE | set(LEFT_OUT) | set(NOT_FOR.get(name, ()))
     expected = {key: default for key, default in stock_parameters(name).items() if key not in not_ours}
@@ -95,13 +95,13 @@ def test_an_optimizer_has_the_parameters_and_defaults_of_stock_dspy(ours: type[S
     assert found == {key: default for key, default in expected.items() if key not in required} | OURS.get(name, {})
 
 
-def test_every_parameter_that_the_spec_omits_exists_in_stock_dspy() -> None:
+def test_every_parameter_that_the_spec_intentionally_omits_exists_in_stock_dspy() -> None:
     known = {parameter for model in STOCK for parameter in stock_parameters(model.__name__)}
     assert known >= FROM_ELSEWHERE
     assert set(LEFT_OUT) <= known
 
 
-def test_the_optimizers_of_the_api_are_those_that_are_compared_with_stock() -> None:
+def test_every_optimizer_of_the_spec_is_compared_with_stock_dspy() -> None:
     annotations: list[Any] = [field.annotation for field in Optimizer.model_fields.values()]
     assert annotations == [Optional[model] for model in [*STOCK, api.Custom]]  # noqa: UP045
     assert tuple(Optimizer.model_fields) == Optimizer.members
@@ -115,7 +115,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", Optimizer.members)
-def test_the_property_called_which_names_the_optimizer_of_the_spec(name: str) -> None:
+def test_a_property_of_the_spec_returns_the_name_of_the_chosen_optimizer(name: str) -> None:
     member = to_camel(name)
     spec = CompilationSpec.model_validate(a_spec(optimizer={member: SMALLEST.get(member, {})}))
     assert spec.optimizer.which == name
@@ -136,7 +136,7 @@ def test_the_property_called_which_names_the_optimizer_of_the_spec(name: str) ->
         ),
     ],
 )
-def test_only_an_optimizer_that_keeps_the_best_is_pruned(
+def test_only_optimizers_that_return_the_candidate_with_the_highest_score_are_pruned(
     name: str, given: dict[str, Any], how: str, prunes: bool
 ) -> None:
     spec = CompilationSpec.model_validate(a_spec(**{"optimizer": {name: given}, "swarm.pruning": how}))
@@ -203,7 +203,7 @@ EFFORT = "set auto, or both of numCandidates and numTrials"
         ("avatar", {}, "avatar"),
     ],
 )  # fmt: skip
-def test_wrong_parameters_are_refused_at_their_field(
+def test_the_message_about_a_wrong_parameter_names_its_field(
     optimizer: str, given: dict[str, Any], problem: str | None
 ) -> None:
     spec = a_spec(optimizer={optimizer: given})

@@ -64,7 +64,9 @@ def test_the_tools_of_the_machine_determine_how_a_cluster_is_made(facts: Facts, 
         (BARE_DEBIAN, [], "The tests of a cluster make a kind cluster in a Docker engine of their own"),
     ],
 )
-def test_the_announcement_names_installations_and_alternatives(facts: Facts, missing: list[str], told: str) -> None:
+def test_the_announcement_names_the_packages_to_install_and_alternatives_to_them(
+    facts: Facts, missing: list[str], told: str
+) -> None:
     said = machine.announcement(facts, missing)
     assert told in said
     assert "DSPY_SWARM_CONTEXT" in said
@@ -89,11 +91,13 @@ def test_an_error_names_what_to_install_if_no_cluster_can_be_made(facts: Facts, 
     assert advice in str(error.value)
 
 
-def test_every_way_to_a_cluster_is_explained_in_one_line() -> None:
+def test_every_way_to_get_a_cluster_is_explained_in_one_line() -> None:
     assert all(way.value and "\n" not in way.value for way in Way)
 
 
-def test_the_testbeds_own_docker_is_not_mistaken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_testbed_does_not_mistake_its_own_docker_engine_for_that_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(machine, "succeeds", lambda *command: True)
     assert machine.look().docker
     monkeypatch.setenv("DOCKER_HOST", engine.env()["DOCKER_HOST"])
@@ -101,7 +105,9 @@ def test_the_testbeds_own_docker_is_not_mistaken_for_the_users(monkeypatch: pyte
 
 
 class TestCache:
-    def test_the_key_of_a_build_depends_on_contents_and_names_but_not_on_locations(self, tmp_path: Path) -> None:
+    def test_the_cache_key_of_a_build_depends_on_contents_and_names_of_files_but_not_on_their_locations(
+        self, tmp_path: Path
+    ) -> None:
         def folder(place: str, name: str, text: str) -> Path:
             (tmp_path / place).mkdir()
             (tmp_path / place / name).write_text(text)
@@ -112,10 +118,10 @@ class TestCache:
         assert key != cache.key(folder("changed", "main.go", "package other"))
         assert key != cache.key(folder("renamed", "other.go", "package main"))
 
-    def test_the_key_of_a_build_depends_on_where_one_input_ends(self) -> None:
+    def test_the_cache_key_of_a_build_depends_on_where_one_input_ends_and_the_next_begins(self) -> None:
         assert cache.key("ab", "c") != cache.key("a", "bc")
 
-    def test_equal_inputs_of_a_build_are_built_once(self) -> None:
+    def test_a_build_with_the_same_inputs_is_made_once(self) -> None:
         made = [cache.made("thing", ("v1",), lambda folder: (folder / "it").touch()) for _ in range(2)]
         assert made[0] == made[1]
         assert (made[0] / "it").exists()
@@ -141,13 +147,13 @@ def test_kubernetes_is_rebuilt_only_when_its_sources_change(monkeypatch: pytest.
     assert built == ["./kube", "./kube"]
 
 
-def test_a_machine_has_the_capabilities_of_its_bounding_set() -> None:
+def test_the_bounding_set_of_a_process_says_which_capabilities_a_machine_has() -> None:
     status = "CapEff:\t0000000000000000\nCapBnd:\t000001fffeffffff\n"
     assert not engine.has_capability(status, engine.CAP_SYS_RESOURCE)
     assert engine.has_capability(status, 23)
 
 
-def test_an_engine_leaves_no_firewall_rule_behind_and_takes_no_other() -> None:
+def test_the_removal_of_our_docker_engine_deletes_its_own_firewall_rules_and_no_others() -> None:
     rules = """\
 -P FORWARD DROP
 -N DOCKER
@@ -184,7 +190,7 @@ def test_images_are_built_from_the_debian_mirror_of_the_machine(targets: str, mi
     assert debian.chosen_mirror(targets) == mirror
 
 
-def test_nodes_are_one_control_plane_and_workers() -> None:
+def test_a_cluster_has_one_node_as_control_plane_and_otherwise_workers() -> None:
     assert clusters.configuration(3).count("role: control-plane") == 1
     assert clusters.configuration(3).count("role: worker") == 2
     assert "worker" not in clusters.configuration(1)
@@ -211,7 +217,9 @@ def _saved(path: Path, layers: dict[str, bytes]) -> bytes:
     return config
 
 
-def test_an_archive_holds_only_missing_layers_but_its_manifest_names_all(tmp_path: Path) -> None:
+def test_an_image_archive_holds_only_layers_that_the_node_lacks_but_its_manifest_names_all_layers(
+    tmp_path: Path,
+) -> None:
     config = _saved(tmp_path / "saved.tar", {"sha256:base": b"much", "sha256:code": b"little"})
     loading.repack(tmp_path / "saved.tar", tmp_path / "thin.tar", "docker.io/a/b:c", {"sha256:base"})
     with tarfile.open(tmp_path / "thin.tar") as archive:
@@ -257,12 +265,12 @@ class TestRuncWrapper:
             pytest.param("delete --force id", None, id="nothing to grant"),
         ],
     )
-    def test_the_places_that_request_capabilities_are_found(
+    def test_the_wrapper_of_runc_finds_the_file_that_requests_capabilities(
         self, wrapper: ModuleType, arguments: str, file: Path | None
     ) -> None:
         assert wrapper.specification(arguments.split()) == file
 
-    def test_only_the_request_for_the_missing_capability_is_removed(self, wrapper: ModuleType) -> None:
+    def test_the_wrapper_of_runc_removes_only_the_request_for_the_missing_capability(self, wrapper: ModuleType) -> None:
         process = {"args": ["sh"], "capabilities": {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"]}}
         bundle = {"ociVersion": "1", "process": process}
         cured = {"args": ["sh"], "capabilities": {"bounding": ["CAP_CHOWN"]}}

@@ -38,17 +38,17 @@ def test_each_split_is_large_enough_and_balanced(split: str) -> None:
 
 
 @pytest.mark.parametrize("split", LEAST)
-def test_the_first_examples_of_each_split_are_balanced_too(split: str) -> None:
+def test_the_first_examples_of_each_split_are_also_balanced(split: str) -> None:
     counts = Counter(each["category"] for each in tickets(split)[:27])
     assert set(counts) == LABELS
     assert max(counts.values()) <= 4
 
 
-def test_tickets_are_distinct() -> None:
+def test_no_ticket_occurs_twice() -> None:
     assert len({ticket.lower() for _, ticket in ALL}) == len(ALL) >= 320
 
 
-def test_no_two_tickets_are_alike() -> None:
+def test_no_two_tickets_are_similar() -> None:
     sets = [(ticket, shingles(ticket)) for _, ticket in ALL]
     worst = max(combinations(sets, 2), key=lambda pair: similarity(pair[0][1], pair[1][1]))
     assert similarity(worst[0][1], worst[1][1]) < 0.35, (worst[0][0], worst[1][0])
@@ -59,7 +59,7 @@ def test_tickets_vary_in_length() -> None:
     assert lengths[len(lengths) // 20] * 4 < lengths[-len(lengths) // 20]
 
 
-def test_the_knowledge_has_the_same_labels_and_copies_no_ticket() -> None:
+def test_the_knowledge_of_the_provider_has_the_labels_of_the_tickets_and_copies_no_ticket() -> None:
     corpus = read(TRIAGE / "knowledge.jsonl")
     assert set(corpus.labels) == LABELS
     whole = {ticket.lower().strip("?!. ") for _, ticket in ALL}

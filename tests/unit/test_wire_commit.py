@@ -24,7 +24,7 @@ def committed(message: str | None, reason: str | None = "DataInvalid", nonce: st
 @example("\x00" * 5000)
 @example("half a pair \udcff")
 @example("two\nlines")
-def test_any_message_fits_and_is_read_back(message: str) -> None:
+def test_any_exit_message_fits_into_the_termination_message_and_is_read_back(message: str) -> None:
     text = commit_text(committed(message, nonce="x" * 64))
     assert len(text.encode("ascii")) <= COMMIT_BYTES
     assert "\n" not in text
@@ -36,7 +36,7 @@ def test_any_message_fits_and_is_read_back(message: str) -> None:
 
 
 @pytest.mark.parametrize("sign", ["a", "ä", "😀", "\x01"])
-def test_a_message_is_cut_only_as_far_as_needed(sign: str) -> None:
+def test_an_exit_message_is_cut_only_as_far_as_needed(sign: str) -> None:
     text = commit_text(committed(sign * 5000))
     said = (parse_commit(text, NONCE) or committed(None)).message or ""
     assert said.startswith(sign)
@@ -69,12 +69,12 @@ def test_a_commit_is_found_in_a_termination_message(text: str | None, found: boo
     assert parse_commit(text, NONCE) == (committed("ours") if found else None)
 
 
-def test_the_last_commit_counts() -> None:
+def test_the_last_of_several_commits_counts() -> None:
     first, last = commit_text(committed("first")), commit_text(committed("last"))
     assert parse_commit(f"{first}\n{last}", NONCE) == committed("last")
 
 
-def test_a_commit_closes_the_output() -> None:
+def test_after_the_commit_a_pod_prints_no_more_records() -> None:
     lines: list[bytes] = []
     writer = Writer(lines.append, NONCE)
     writer.put(blob(b"one"))
@@ -84,7 +84,7 @@ def test_a_commit_closes_the_output() -> None:
     assert read([line.decode() for line in lines], NONCE).complete(commit)
 
 
-def test_a_signal_handler_may_commit_during_a_put() -> None:
+def test_a_signal_handler_may_commit_while_a_record_is_being_printed() -> None:
     commits: list[Commit] = []
     lines: list[bytes] = []
 
@@ -115,7 +115,7 @@ def test_a_signal_handler_may_commit_during_a_put() -> None:
         ({"exit_code": 75, "reason": "Other"}, True),
     ],
 )
-def test_an_output_is_complete_only_as_committed(change: dict[str, object], complete: bool) -> None:
+def test_an_output_is_complete_only_if_it_agrees_with_its_commit(change: dict[str, object], complete: bool) -> None:
     lines, commit = printed([blob(b"one"), blob(b"two")])
     assert read(lines, NONCE).complete(commit.model_copy(update=change)) is complete
 
@@ -125,7 +125,7 @@ def test_an_output_without_a_commit_is_not_complete() -> None:
     assert read([], NONCE).complete(printed([])[1])
 
 
-def test_the_json_of_a_commit_equals_the_contract() -> None:
+def test_the_json_of_a_commit_is_as_the_contract_says() -> None:
     assert json.loads(commit_text(committed("no such file"))) == {
         "schemaVersion": 1,
         "nonce": NONCE,

@@ -32,7 +32,7 @@ def test_records_are_read_back_in_order(put: list[Record]) -> None:
 
 @quick
 @given(st.lists(records(), max_size=4), st.lists(st.text(max_size=60), max_size=8), st.integers(0, 99))
-def test_user_output_and_repeated_or_reordered_lines_do_not_matter(
+def test_user_output_and_repeated_or_reordered_lines_do_not_change_the_records_that_are_read(
     put: list[Record], texts: list[str], seed: int
 ) -> None:
     lines, commit = printed(put)
@@ -45,7 +45,9 @@ def test_user_output_and_repeated_or_reordered_lines_do_not_matter(
 
 @quick
 @given(st.lists(records(), max_size=3), st.lists(records(), max_size=3), st.integers(0, 99))
-def test_records_of_writers_with_other_nonces_do_not_mix(ours: list[Record], theirs: list[Record], seed: int) -> None:
+def test_records_of_writers_with_different_nonces_do_not_mix(
+    ours: list[Record], theirs: list[Record], seed: int
+) -> None:
     our_lines, our_commit = printed(ours)
     their_lines, their_commit = printed(theirs, "ffffffffffffffff")
     lines = our_lines + their_lines
@@ -56,7 +58,7 @@ def test_records_of_writers_with_other_nonces_do_not_mix(ours: list[Record], the
 
 
 @pytest.mark.parametrize("size", [0, 1, 8_900, 8_999, 9_000, 9_001, 18_000, 300_000])
-def test_every_line_is_ascii_and_too_short_for_a_runtime_to_split(size: int) -> None:
+def test_every_printed_line_is_ascii_and_too_short_for_a_container_runtime_to_split(size: int) -> None:
     lines, _ = printed([blob(noise(size))], "x" * 64)
     assert all(line.isascii() and len(line) < 16 * 1024 and line.endswith("\n") for line in lines)
 
@@ -71,7 +73,9 @@ def test_every_line_is_ascii_and_too_short_for_a_runtime_to_split(size: int) -> 
         ("behind a forged beginning", lambda line: "swarm/1 ffffffffffffffff 0 1/1 5 " + line),
     ],
 )
-def test_a_line_is_found_inside_the_log_formats_of_runtimes(case: str, around: Callable[[str], str]) -> None:
+def test_a_record_is_found_inside_the_log_format_of_any_container_runtime(
+    case: str, around: Callable[[str], str]
+) -> None:
     put = [blob(b"first", key="a"), blob(noise(30_000), key="b")]
     lines, commit = printed(put)
     assert read(map(around, lines), NONCE).complete(commit), case
@@ -84,7 +88,7 @@ def test_a_truncated_line_does_not_hide_a_later_complete_line() -> None:
     assert not read([line[: len(line) // 2] for line in lines], NONCE).records
 
 
-def test_threads_share_a_writer() -> None:
+def test_several_threads_can_use_one_writer() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     lines: list[bytes] = []
@@ -123,7 +127,7 @@ def test_a_damaged_output_yields_a_subset_of_its_records(put: list[Record], done
     assert transcript.complete(commit) == (len(transcript.records) == len(put))
 
 
-def test_an_output_cut_at_any_byte_keeps_every_complete_record() -> None:
+def test_an_output_that_is_cut_at_any_byte_keeps_every_complete_record() -> None:
     put = [blob(b"x" * number, key=str(number)) for number in range(3)]
     lines, commit = printed(put)
     output, ends = "".join(lines), [len("".join(lines[: number + 1])) - 1 for number in range(3)]
@@ -136,14 +140,14 @@ def test_an_output_cut_at_any_byte_keeps_every_complete_record() -> None:
 
 @quick
 @given(st.binary(max_size=300))
-def test_bytes_that_are_not_text_are_skipped(junk: bytes) -> None:
+def test_the_reader_skips_bytes_that_are_not_text(junk: bytes) -> None:
     lines, commit = printed([blob(b"body")])
     output = junk + b"\n" + lines[0].encode() + junk
     assert read(output.decode("utf-8", "replace").split("\n"), NONCE).records.items() <= {0: blob(b"body")}.items()
     assert read((junk + b"\n" + lines[0].encode()).decode("ascii", "replace").split("\n"), NONCE).complete(commit)
 
 
-def test_a_line_of_many_megabytes_is_skipped() -> None:
+def test_the_reader_skips_a_line_of_many_megabytes() -> None:
     lines, commit = printed([blob(b"body")])
     assert read(["x" * 20_000_000, lines[0], lines[0].rstrip() + "A" * 20_000_000], NONCE).complete(commit)
 
@@ -214,13 +218,13 @@ def line(
         ),
     ],
 )
-def test_a_forged_line_is_no_record_and_hides_none(forged: str, why: str) -> None:
+def test_a_forged_line_neither_becomes_a_record_nor_hides_a_record(forged: str, why: str) -> None:
     lines, commit = printed([blob(b"the real one")])
     assert read([forged], NONCE).records == {}, why
     assert read([forged, *lines, forged], NONCE).complete(commit), why
 
 
-def test_the_first_valid_record_of_a_number_counts() -> None:
+def test_the_first_of_several_valid_records_with_the_same_number_counts() -> None:
     first, _ = printed([blob(b"first")])
     second, commit = printed([blob(b"second")])
     transcript = read([*first, *second], NONCE)
@@ -235,7 +239,7 @@ def test_an_incomplete_record_counts_as_damaged() -> None:
     assert not transcript.complete(commit)
 
 
-def test_a_deflate_bomb_is_refused_within_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reader_refuses_a_deflate_bomb_and_needs_only_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_FRAME", 1_000_000)
     bomb = zlib.compress(b"\0" * 200_000_000, 9)
     assert len(bomb) < 1_000_000
@@ -250,7 +254,7 @@ def test_a_deflate_bomb_is_refused_within_bounded_memory(monkeypatch: pytest.Mon
         tracemalloc.stop()
 
 
-def test_a_record_that_every_reader_would_refuse_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_refuses_a_record_that_every_reader_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_FRAME", 1000)
     fits = blob(b"\0" * (1000 - 4 - len(b'{"record":"blob"}')))
     lines, commit = printed([fits])
@@ -260,12 +264,12 @@ def test_a_record_that_every_reader_would_refuse_is_not_written(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("nonce", ["", "short", "with a blank", "x" * 65, "newline\n12345", "ümläute-ö"])
-def test_a_writer_refuses_a_nonce_that_no_line_could_carry(nonce: str) -> None:
+def test_a_writer_refuses_a_nonce_that_would_not_fit_into_a_line(nonce: str) -> None:
     with pytest.raises(ValueError, match="is not a word of 8 to 64 characters"):
         Writer(lambda line: None, nonce)
 
 
-def test_the_digest_of_a_frame_depends_on_kind_header_and_body() -> None:
+def test_the_digest_of_a_printed_record_depends_on_its_kind_header_and_body() -> None:
     one = Record(RecordKind.RESULT, {"key": "a"}, b"body")
     others = [
         Record(RecordKind.BLOB, {"key": "a"}, b"body"),

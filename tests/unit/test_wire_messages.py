@@ -145,19 +145,19 @@ EXAMPLES: list[Message] = [
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
-def test_a_message_survives_json(message: Message) -> None:
+def test_a_message_is_equal_after_its_way_through_json(message: Message) -> None:
     assert type(message).model_validate_json(message.to_json()) == message
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
-def test_keys_are_camel_case_and_absent_fields_are_omitted(message: Message) -> None:
+def test_keys_of_messages_are_camel_case_and_absent_fields_are_omitted(message: Message) -> None:
     text = message.to_json()
     assert not re.findall(r'"\w+_\w*":', text)
     assert ":null" not in text
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
-def test_a_newer_field_is_ignored(message: Message) -> None:
+def test_the_reader_ignores_fields_of_a_newer_version(message: Message) -> None:
     written = {**json.loads(message.to_json()), "addedLater": {"a": 1}}
     assert type(message).model_validate_json(json.dumps(written)) == message
 
@@ -179,7 +179,7 @@ def test_every_message_has_an_example_in_this_file() -> None:
     assert declared - shown == {SliceRef}, "SliceRef is shown in an Assignment, in a list of lists"
 
 
-def test_requests_carry_their_version() -> None:
+def test_requests_assignments_and_commits_contain_the_version_of_their_schema() -> None:
     versioned = [message for message in EXAMPLES if isinstance(message, RunRequest | Assignment | Commit)]
     assert [json.loads(message.to_json())["schemaVersion"] for message in versioned] == [1, 1, 1]
 
@@ -212,17 +212,17 @@ def test_malformed_messages_are_refused(kind: type[Message], fields: dict[str, o
         kind.model_validate(fields)
 
 
-def test_usage_adds_up() -> None:
+def test_usage_of_several_calls_adds_up() -> None:
     parts = [Usage(calls=1, prompt_tokens=10, completion_tokens=5), Usage(calls=2), Usage()]
     assert sum(parts, Usage()) == Usage(calls=3, prompt_tokens=10, completion_tokens=5)
 
 
-def test_messages_are_immutable() -> None:
+def test_messages_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         SCORES.best = 1.0  # type: ignore[misc]
 
 
-def test_words_and_exit_codes_of_the_contract_are_fixed() -> None:
+def test_names_and_exit_codes_in_the_contract_do_not_change() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0,
         "FAILED": 1,
@@ -238,7 +238,7 @@ def test_words_and_exit_codes_of_the_contract_are_fixed() -> None:
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
-def test_a_score_that_is_not_a_number_is_sent_as_none(score: float) -> None:
+def test_a_score_that_is_nan_or_infinite_is_sent_as_none(score: float) -> None:
     """A metric may divide by zero. A status cannot hold NaN or infinity, so it shows no score."""
     header = json.dumps({"baseline": 50.0, "best": score})
     found = Scores.model_validate(json.loads(header))
@@ -249,7 +249,7 @@ def test_a_score_that_is_not_a_number_is_sent_as_none(score: float) -> None:
 
 
 @pytest.mark.parametrize("figure", [2**53 + 1, 10**30, -1])
-def test_figures_that_json_cannot_hold_exactly_are_refused(figure: int) -> None:
+def test_numbers_that_json_cannot_hold_exactly_are_refused(figure: int) -> None:
     for model, field in ((Usage, "calls"), (Spending, "tokens"), (Spending, "microUsd")):
         with pytest.raises(ValidationError):
             model.model_validate({field: figure})

@@ -53,11 +53,11 @@ def said(**changes: Any) -> list[str]:
         ("env", [{"name": "A", "value": 1234567}], "spec.env.0.value must be a valid string"),
     ],
 )  # fmt: skip
-def test_a_problem_is_described_with_what_to_write(field: str, value: Any, says: str) -> None:
+def test_the_description_of_a_problem_says_what_to_write(field: str, value: Any, says: str) -> None:
     assert said(**{field: value}) == [says]
 
 
-def test_every_pattern_has_a_description() -> None:
+def test_every_text_pattern_has_a_description_in_words() -> None:
     def patterns(schema: Any) -> set[str]:
         inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
         own = {schema["pattern"]} if isinstance(schema, dict) and isinstance(schema.get("pattern"), str) else set()
@@ -66,7 +66,7 @@ def test_every_pattern_has_a_description() -> None:
     assert patterns(CompilationSpec.model_json_schema()) == set(FORMS)
 
 
-def test_problems_of_a_request_read_like_those_of_a_spec() -> None:
+def test_problems_of_a_runs_request_are_worded_like_problems_of_a_spec() -> None:
     with pytest.raises(ValidationError) as error:
         RunRequest.model_validate({"runId": "a", "name": "b", "spec": a_spec(**{"swarm": {"pods": 0}})})
     assert [str(problem) for problem in problems(error.value)] == [

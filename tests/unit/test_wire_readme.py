@@ -30,7 +30,7 @@ def rows(section: str) -> list[list[str]]:
     return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines[0].splitlines()[2:]]
 
 
-def test_the_worked_example_decodes() -> None:
+def test_the_example_output_in_the_readme_can_be_decoded() -> None:
     [line] = [block for block in blocks("") if block.startswith("swarm/1 a1b2")]
     [commit] = [block for block in blocks("json") if '"nonce"' in block]
     transcript = read(line.splitlines(), "a1b2c3d4e5f60718")
@@ -46,13 +46,13 @@ def test_the_readme_lists_the_files_that_workers_read() -> None:
     assert Assignment.model_validate_json(assignment).slices[0][0].cells == [0, 2]
 
 
-def test_all_exit_codes_are_documented() -> None:
+def test_the_readme_names_all_exit_codes() -> None:
     assert {(int(row[0]), row[1]) for row in rows("Exit codes")} == {(code.value, code.name) for code in ExitCode}
     for row in rows("Exit codes"):
         assert (row[3] == "the run fails") == (ExitCode(int(row[0])) in names.TERMINAL_EXITS)
 
 
-def test_all_names_are_documented() -> None:
+def test_the_readme_names_all_variables_paths_files_and_record_kinds() -> None:
     variables = [value for name, value in vars(names).items() if name.startswith("ENV_")]
     paths = [str(value) for name, value in vars(names).items() if name.endswith(("_DIR", "_LOG")) and "ENV" not in name]
     files = [names.REQUEST_FILE, names.ASSIGNMENT_FILE, names.PROGRAM_FILE, names.REPORT_FILE, names.SHARD_SUFFIX]
@@ -61,14 +61,14 @@ def test_all_names_are_documented() -> None:
     assert [kind for kind in RecordKind if f"| `{kind}` |" not in README] == []
 
 
-def test_all_sizes_are_documented() -> None:
+def test_the_readme_states_sizes_and_the_schema_version() -> None:
     assert f"pieces of {LINE_PAYLOAD:,} characters" in README
     assert f"{MAX_FRAME // 2**20} MiB" in README
     assert f"at most {COMMIT_BYTES} bytes" in README
     assert f"Schema version **{names.SCHEMA_VERSION}**" in README
 
 
-def test_all_reasons_and_no_others_are_documented() -> None:
+def test_the_readme_names_exactly_the_reasons_of_the_code() -> None:
     assert {row[0] for row in rows("Reasons")} == set(WorkerReason)
 
 

@@ -30,7 +30,7 @@ def test_a_full_shard_fits_into_a_config_map() -> None:
     assert SHARD_BYTES * 4 / 3 < 900 * 1024
 
 
-def test_a_shard_cut_at_any_byte_yields_its_complete_records_then_raises() -> None:
+def test_a_shard_that_is_cut_at_any_byte_yields_its_complete_records_and_then_raises() -> None:
     put = [blob(b"x" * number, key=str(number)) for number in range(3)]
     [shard] = pack(put)
     ends = {len(b"".join(pack(put[:number]))): number for number in range(4)}
@@ -64,7 +64,7 @@ def test_an_altered_shard_never_yields_an_altered_record(data: st.DataObject) ->
     assert len(found) < 3 or found == put
 
 
-def test_a_growing_shard_still_refuses_an_impossible_record() -> None:
+def test_the_reader_of_a_shard_that_still_grows_refuses_an_impossible_record() -> None:
     with pytest.raises(CorruptShard):
         list(unpack(b"\0\0\0\4junk", growing=True))
 
@@ -103,22 +103,22 @@ def volume(folder: Path, **keys: Record) -> None:
         (folder / entry.name).symlink_to(f"..data/{entry.name}")
 
 
-def test_a_config_map_volume_is_read_once(tmp_path: Path) -> None:
+def test_each_file_of_a_config_map_volume_is_read_only_once(tmp_path: Path) -> None:
     volume(tmp_path / "0", a=blob(b"0a"), b=blob(b"0b"))
     volume(tmp_path / "1", a=blob(b"1a"))
     assert [record.body for record in read_folder(tmp_path)] == [b"0a", b"0b", b"1a"]
 
 
-def test_a_projected_volume_with_subfolders_is_read_once(tmp_path: Path) -> None:
+def test_each_file_of_a_projected_volume_with_subfolders_is_read_only_once(tmp_path: Path) -> None:
     volume(tmp_path, map0__a=blob(b"0a"), map0__b=blob(b"0b"), map1__a=blob(b"1a"))
     assert [record.body for record in read_folder(tmp_path)] == [b"0a", b"0b", b"1a"]
 
 
-def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:
+def test_a_missing_folder_counts_as_empty(tmp_path: Path) -> None:
     assert list(read_folder(tmp_path / "none")) == []
 
 
-def test_a_torn_file_is_an_error_of_the_folder(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_short_makes_the_read_of_its_folder_fail(tmp_path: Path) -> None:
     write(tmp_path / "a.shard", blob(b"whole"))
     (tmp_path / "b.shard").write_bytes(pack([blob(b"torn")])[0][:-1])
     with pytest.raises(CorruptShard, match="cut short at byte 0"):
@@ -139,7 +139,7 @@ def test_headers_are_read_without_their_bodies() -> None:
     assert [record.frame() for record in found] == [record.frame() for record in put]
 
 
-def test_long_headers_are_spread_over_shards() -> None:
+def test_records_with_long_headers_are_spread_over_several_shards() -> None:
     long = [blob(key="x" * 200_000, number=number).frame() for number in range(100)]
     sealed = [Sealed.from_frame(frame, Bounds(headers=100_000_000)) for frame in long]
     shards = pack(sealed)

@@ -44,7 +44,7 @@ def test_fields_that_stock_does_not_need_may_be_omitted(left_out: str) -> None:
     ("name", "is_one"),
     [("a", True), ("a.b-c.0", True), ("a..b", False), ("a.-b", False), ("a-.b", False), (".a", False), ("A", False)],
 )
-def test_names_follow_the_rules_of_kubernetes(name: str, is_one: bool) -> None:
+def test_names_in_a_spec_follow_the_rules_of_kubernetes(name: str, is_one: bool) -> None:
     """If only Kubernetes refused a name, at the write of the artifact, the whole compile would be lost."""
     given = a_spec(artifact={"configMap": {"name": name}})
     if is_one:
@@ -69,7 +69,7 @@ def test_names_follow_the_rules_of_kubernetes(name: str, is_one: bool) -> None:
         ("journal", {"url": "s3://a", "persistentVolumeClaim": {"claimName": "a"}}, ", not persistentVolumeClaim, url"),
     ],
 )
-def test_a_union_has_exactly_one_member(where: str, value: dict[str, Any], given: str) -> None:
+def test_a_union_in_the_spec_needs_exactly_one_member(where: str, value: dict[str, Any], given: str) -> None:
     choices = {
         "optimizer": ", ".join(map(to_camel, optimizers.Optimizer.members)),
         "program.source": "configMap",
@@ -157,7 +157,7 @@ def test_only_valid_settings_of_a_model_are_accepted(
         assert expected in problem
 
 
-def test_further_models_have_names_chosen_by_the_user() -> None:
+def test_the_user_chooses_the_names_of_further_models() -> None:
     student = {"model": "openai/m"}
     judge = {"model": "groq/l", "apiKey": {"secret": {"name": "j", "key": "k"}}, "limits": {"concurrency": 2}}
     spec = parsed(models={"student": student, "judge": judge})
@@ -174,7 +174,7 @@ def test_further_models_have_names_chosen_by_the_user() -> None:
 
 
 @pytest.mark.parametrize("name", ["Judge", "2nd", "a-b", "a b", "_a", "j" * 33])
-def test_a_models_name_makes_a_variables_name(name: str) -> None:
+def test_the_name_of_a_model_is_valid_as_a_part_of_a_variables_name(name: str) -> None:
     [problem] = problems(models={"student": {"model": "openai/m"}, name: {"model": "openai/m"}})
     assert "is no name of a model: write at most 32 lower-case letters" in problem
 
@@ -201,7 +201,7 @@ def test_a_models_name_makes_a_variables_name(name: str) -> None:
         ("p", None),
     ],
 )
-def test_a_further_model_may_not_have_a_misspelt_role_as_its_name(name: str, meant: str | None) -> None:
+def test_a_name_of_a_further_model_that_resembles_a_role_is_refused(name: str, meant: str | None) -> None:
     models = a_spec()["models"] | {name: a_spec()["models"]["student"]}
     if meant is None:
         assert name in parsed(models=models).models.by_role
@@ -245,7 +245,7 @@ def test_models_of_the_same_name_and_endpoint_share_rate_limits() -> None:
         ({"wallClock": 9}, None),
     ],
 )
-def test_a_limit_of_tokens_needs_a_limit_of_answers(limits: dict[str, Any], needed: str | None) -> None:
+def test_a_limit_of_tokens_or_usd_needs_a_maximum_length_of_answers(limits: dict[str, Any], needed: str | None) -> None:
     if needed is None:
         assert parsed(limits=limits)
         return
@@ -293,7 +293,7 @@ def test_unknown_fields_are_refused(changes: dict[str, Any], where: str) -> None
          "optimizer.bootstrapFewShotWithRandomSearch.stopAtScore"),
     ],
 )  # fmt: skip
-def test_values_out_of_bounds_are_refused_at_their_field(changes: dict[str, Any], where: str | None) -> None:
+def test_the_message_about_a_value_out_of_bounds_names_its_field(changes: dict[str, Any], where: str | None) -> None:
     if where is None:
         parsed(**changes)
     else:
@@ -316,7 +316,7 @@ def test_values_out_of_bounds_are_refused_at_their_field(changes: dict[str, Any]
     ],
     ids=str,
 )
-def test_default_requests_stay_below_the_limits_and_given_requests_are_kept(
+def test_default_resource_requests_stay_below_the_limits_and_given_requests_are_kept(
     given: dict[str, Any], requested: dict[str, str]
 ) -> None:
     assert parsed(swarm={"resources": given}).swarm.resources.requested == requested
@@ -336,7 +336,7 @@ def test_default_requests_stay_below_the_limits_and_given_requests_are_kept(
         ("999G", "1T"),
     ],
 )
-def test_quantities_have_an_order(smaller: str, larger: str) -> None:
+def test_quantities_of_kubernetes_are_compared_by_amount(smaller: str, larger: str) -> None:
     assert amount(smaller) < amount(larger)
 
 
@@ -357,11 +357,11 @@ def key_ref(name: str, key: str) -> dict[str, Any]:
         ({"program.source": {"configMap": {"name": "all"}}, "data.train": key_ref("all", "t")}, {"all": None}),
     ],
 )
-def test_pods_mount_the_config_maps_of_program_and_data(changes: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_the_spec_names_the_config_maps_that_pods_mount(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     assert parsed(**changes).config_maps() == expected
 
 
-def test_each_role_of_a_model_has_the_secret_that_the_spec_names() -> None:
+def test_each_model_role_has_the_secret_that_the_spec_names() -> None:
     def model(name: str | None) -> dict[str, Any]:
         found: dict[str, Any] = {"model": "openai/m", "endpoint": "http://m/v1"}
         return found | ({"apiKey": {"secret": {"name": name, "key": "k"}}} if name else {})
@@ -394,7 +394,7 @@ def test_only_the_two_step_adapter_has_a_model_of_its_own(adapter: dict[str, Any
     assert "limits.totalTokens needs models.extraction.parameters.maxTokens" in unbounded
 
 
-def test_the_artifact_has_a_default_name_or_a_given_name() -> None:
+def test_the_artifact_has_the_name_in_the_spec_or_else_a_default_name() -> None:
     assert parsed().artifact_name("triage") == "triage-artifact"
     assert parsed(artifact={"configMap": {"name": "winner"}}).artifact_name("triage") == "winner"
 
@@ -408,7 +408,7 @@ def all_models(model: type[BaseModel] = SpecModel) -> list[type[BaseModel]]:
 
 
 @pytest.mark.parametrize("model", all_models(), ids=lambda model: model.__name__)
-def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel]) -> None:
+def test_every_pydantic_model_of_the_spec_is_frozen_and_strict_and_has_camel_case_keys(model: type[BaseModel]) -> None:
     assert model.model_config.get("frozen")
     assert model.model_config.get("extra") == ("allow" if model is Models else "forbid")
     for name, field in model.model_fields.items():
@@ -416,6 +416,6 @@ def test_every_model_is_frozen_and_strict_and_camel_case(model: type[BaseModel])
     assert model.__doc__, "becomes the description in the CRD"
 
 
-def test_references_with_and_without_a_key_are_distinguished() -> None:
+def test_a_reference_to_a_config_map_is_written_without_a_key_and_a_reference_to_its_key_with_it() -> None:
     assert ConfigMapRef(name="a").model_dump() == {"name": "a"}
     assert ConfigMapKeyRef(name="a", key="k").model_dump() == {"name": "a", "key": "k"}

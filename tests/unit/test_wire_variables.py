@@ -42,7 +42,7 @@ def test_invalid_variables_are_refused(changes: dict[str, Any], says: str) -> No
 
 
 @pytest.mark.parametrize("name", ["SWARM", "PYTHONIC_NO", "MY_PATH", "PATHS", "XLD_A", "HOMEPAGE"])
-def test_only_whole_names_are_reserved(name: str) -> None:
+def test_a_name_that_only_resembles_a_reserved_variable_is_allowed(name: str) -> None:
     assert is_reserved(name) == name.startswith("PYTHON")
 
 
@@ -71,19 +71,21 @@ A, B, C = (variable_prefix(number) for number in range(3))
     ids=["no variable", "an unrelated variable", "a variable of a Secret", "a variable of a ConfigMap",
          "the later source counts", "env counts", "env with a Secret", "a variable that env does not name"],
 )  # fmt: skip
-def test_variables_are_expanded_as_by_kubernetes(given: dict[str, str], found: dict[str, Value]) -> None:
+def test_references_between_variables_are_expanded_as_kubernetes_expands_them(
+    given: dict[str, str], found: dict[str, Value]
+) -> None:
     sources = [{"secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}]
     spec = parsed(envFrom=sources, env=[named("X"), named("K", valueFrom=SECRET)])
     assert placed(spec.env, spec.env_from, given) == found
 
 
-def test_a_source_cannot_set_what_a_process_needs() -> None:
+def test_a_source_of_variables_cannot_set_a_variable_that_our_processes_need() -> None:
     spec = parsed(envFrom=[{"secretRef": {"name": "a"}}])
     with pytest.raises(ValueError, match=r"spec\.envFrom: PYTHONPATH may not be set: .* the source a prefix\."):
         placed(spec.env, spec.env_from, {f"{A}PYTHONPATH": "/tmp"})
 
 
-def test_a_run_is_bound_to_names_and_to_values_that_are_not_secret() -> None:
+def test_the_binding_of_a_run_contains_names_of_variables_and_values_that_are_not_secret() -> None:
     assert bound({"B": Value("1", False), "A": Value("sk-1", True)}) == ["A", "B=1"]
 
 
@@ -100,7 +102,7 @@ def test_a_run_is_bound_to_names_and_to_values_that_are_not_secret() -> None:
          {"settings": {"level", "t"}}),
     ],
 )  # fmt: skip
-def test_config_maps_of_variables_program_and_data_must_exist(
+def test_a_spec_names_the_config_maps_that_must_exist_for_variables_program_and_data(
     changes: dict[str, Any], needed: dict[str, set[str]]
 ) -> None:
     assert parsed(**changes).needed_config_maps() == needed

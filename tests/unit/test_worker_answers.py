@@ -146,7 +146,7 @@ def shape(thing: Any) -> Any:
     return name, shape(thing.__getstate__())
 
 
-def test_the_two_prefixes_of_these_tests_select_dspys_own_client_and_litellm() -> None:
+def test_the_two_model_prefixes_of_these_tests_select_the_own_client_of_dspy_and_litellm() -> None:
     lms = [dspy.LM(f"{prefix}/small", api_base="http://m/v1", api_key=KEY) for prefix in PREFIXES]
     assert [client().needs_litellm(lm) for lm in lms] == [not has_own_client(), True]
 
@@ -181,7 +181,7 @@ def test_an_answer_is_journaled_as_json_and_read_back_unchanged(kind: str, prefi
     ],
     ids=["text", "several", "a tool call"],
 )
-def test_a_made_up_answer_is_journaled_as_json(completions: list[Completion]) -> None:
+def test_an_invented_answer_is_journaled_as_json(completions: list[Completion]) -> None:
     answer = client().answer(dspy.LM("openai/small", api_key=KEY), completions, 7)
     data = CODEC.dumps_answer(answer)
     json.loads(data)
@@ -228,7 +228,7 @@ class Own:
         self.text = text
 
 
-def test_an_answer_of_a_users_own_class_is_journaled_too() -> None:
+def test_an_answer_of_an_lm_class_of_the_user_is_journaled_too() -> None:
     data = CODEC.dumps_answer({"choices": [SimpleNamespace(message=Own("hello"))]})
     assert data[:1] == pickle.PROTO
     assert CODEC.loads_answer(data)["choices"][0].message.text == "hello"
@@ -270,7 +270,7 @@ def test_any_value_with_a_json_form_is_read_back_unchanged(thing: Any) -> None:
     assert shape(CODEC.loads_answer(data)) == shape(thing)
 
 
-def test_shared_objects_stay_shared() -> None:
+def test_an_object_that_occurs_twice_in_an_answer_is_one_object_after_it_is_read() -> None:
     one = SimpleNamespace(text="a")
     again = CODEC.loads_answer(CODEC.dumps_answer([one, {"inner": SimpleNamespace(one=one)}, one]))
     assert again[0] is again[2] is again[1]["inner"].one
@@ -289,7 +289,7 @@ def test_shared_objects_stay_shared() -> None:
         "swarm_worker.client.dspy33:dspy.LM",
     ],
 )
-def test_only_classes_of_client_answers_are_read(name: str) -> None:
+def test_only_classes_of_lm_answers_are_read_from_the_journal(name: str) -> None:
     data = json.dumps({"$": name, "of": [{}]}).encode()
     with pytest.raises((json_form.Unknown, ImportError, AttributeError)):
         CODEC.loads_answer(data)

@@ -60,25 +60,25 @@ def run(program: Any, count: int) -> list[str | None]:
     return answers
 
 
-def test_outside_of_waves_failures_accumulate_as_in_stock(program: Any) -> None:
+def test_outside_of_waves_failed_attempts_accumulate_as_in_stock(program: Any) -> None:
     assert run(program, 6) == ["0", "1", "2", "3", None, None]
     assert program.fail_count < 0
 
 
-def test_within_a_wave_each_example_starts_with_the_count_of_the_plan(program: Any) -> None:
+def test_each_example_of_a_wave_begins_with_the_plans_count_of_failed_attempts(program: Any) -> None:
     with counting_apart():
         assert run(program, 6) == [str(number) for number in range(6)]
     assert program.fail_count == N
 
 
-def test_threads_started_by_programs_of_a_wave_count_separately_too(program: Any) -> None:
+def test_threads_that_a_program_of_a_wave_starts_also_count_failed_attempts_separately(program: Any) -> None:
     parallel = dspy.Parallel(num_threads=2, disable_progress_bar=True)
     with counting_apart(), dspy.context(trace=[]):
         found = parallel([(program, {"question": str(number)}) for number in range(6)])
     assert [prediction.answer for prediction in found] == [str(number) for number in range(6)]
 
 
-def test_a_cell_in_which_an_attempt_fails_ends_the_run(program: Any) -> None:
+def test_a_cell_in_which_an_attempt_of_best_of_n_or_refine_fails_ends_the_run(program: Any) -> None:
     def judge(example: Any) -> str:
         with dspy.context(trace=[]):
             return str(program(**example).answer)

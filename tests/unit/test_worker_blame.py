@@ -197,7 +197,7 @@ TABLE: list[tuple[str, Callable[[], Any], str | None]] = [
 
 
 @pytest.mark.parametrize(("case", "function", "reason"), TABLE, ids=[row[0] for row in TABLE])
-def test_a_program_error_is_a_result_and_a_provider_error_is_not(
+def test_an_exception_of_the_program_is_a_result_and_an_exception_of_the_provider_is_not(
     monkeypatch: pytest.MonkeyPatch, case: str, function: Callable[[], Any], reason: str | None
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -261,7 +261,7 @@ def test_a_message_about_an_api_key_names_the_field_of_the_model_that_failed(
     assert (found.reason, str(found)) == (reason, says)
 
 
-def test_a_fault_of_the_machinery_is_repeated_and_names_itself() -> None:
+def test_a_fault_of_our_own_code_has_the_cell_run_again_and_names_the_fault() -> None:
     found = no_result(raised(within("swarm_worker.x", "{}['key']")))
     assert isinstance(found, InfrastructureFailed)
     assert found.exit_code == ExitCode.FAILED
@@ -334,7 +334,7 @@ GOING_ON = [suppressed, in_parallel, async_suppressed, gathered, another_model, 
 
 @pytest.mark.parametrize("cached", [True, False], ids=["cached", "uncached"])
 @pytest.mark.parametrize("program", GOING_ON, ids=lambda program: program.__name__)
-def test_a_program_that_handles_a_fault_of_the_machinery_has_no_result(
+def test_a_program_that_catches_a_fault_of_the_infrastructure_has_no_result(
     monkeypatch: pytest.MonkeyPatch, program: Callable[[], Any], cached: bool
 ) -> None:
     take_over(monkeypatch)
@@ -345,7 +345,7 @@ def test_a_program_that_handles_a_fault_of_the_machinery_has_no_result(
 
 
 @pytest.mark.parametrize("program", GOING_ON, ids=lambda program: program.__name__)
-def test_a_program_that_handles_a_bad_answer_has_a_result(
+def test_a_program_that_catches_the_error_of_a_bad_answer_has_a_result(
     monkeypatch: pytest.MonkeyPatch, program: Callable[[], Any]
 ) -> None:
     take_over(monkeypatch)
@@ -356,7 +356,7 @@ def test_a_program_that_handles_a_bad_answer_has_a_result(
 
 
 @pytest.mark.parametrize("cached", [True, False], ids=["cached", "uncached"])
-def test_a_bootstrap_that_ignores_a_silent_provider_has_no_result(
+def test_a_bootstrap_that_catches_the_error_of_a_silent_provider_has_no_result(
     monkeypatch: pytest.MonkeyPatch, cached: bool
 ) -> None:
     take_over(monkeypatch)
@@ -367,7 +367,7 @@ def test_a_bootstrap_that_ignores_a_silent_provider_has_no_result(
         run_cell(digest(1), suppressed, (), answers, swallows=True, lm=lm)
 
 
-def test_a_fault_of_our_own_around_a_call_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_our_own_code_around_a_call_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     take_over(monkeypatch)
     calls.install()
 

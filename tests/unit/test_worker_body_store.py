@@ -65,7 +65,7 @@ def test_bodies_are_stored_apart_from_their_headers(depot: Depot) -> None:
     assert without == [record.header for record in records]
 
 
-def test_bodies_that_the_operator_reads_stay_with_their_headers(depot: Depot) -> None:
+def test_bodies_that_the_operator_reads_are_not_stored_in_the_depot(depot: Depot) -> None:
     end = plan_end(0, '[["wave","b"]]')
     artifact = Record(RecordKind.ARTIFACT, {"sha256": ""}, b"{}")
     assert sent(depot, end, artifact) == [end, artifact]
@@ -90,14 +90,14 @@ def test_a_record_is_printed_only_after_its_body_is_stored(tmp_path: Path) -> No
     assert [depot.read(place) for place in places(printed)] == [b"one"], "without a word more"
 
 
-def test_many_bodies_are_sent_at_once(depot: Depot) -> None:
+def test_a_worker_sends_bodies_at_once_when_they_fill_an_object_of_the_depot(depot: Depot) -> None:
     printed: list[Record] = []
     sender = Sender(depot, "run/0", printed.append)
     sender.put(result(1, b"x" * depots.OBJECT_BYTES))
     assert len(printed) == 1
 
 
-def test_a_store_reads_bodies_from_a_depot(depot: Depot) -> None:
+def test_bodies_in_a_depot_can_be_read_back(depot: Depot) -> None:
     store = Store.of(sent(depot, result(1, b"one"), result(2, b"two")), depot)
     assert [store.body(digest(1)), store.body(digest(2))] == [b"one", b"two"]
 
@@ -131,7 +131,7 @@ def test_a_new_run_deletes_bodies_that_no_journal_names(depot: Depot) -> None:
     }
 
 
-def test_an_empty_depot_has_no_body(depot: Depot) -> None:
+def test_an_emptied_depot_holds_no_body(depot: Depot) -> None:
     depot.keep_only([])
     stored = Stored(name="run/0", offset=0, length=1, digest=digest(1))
     assert not is_there(depot, Record(RecordKind.RESULT, {**result(1).header, STORED: stored.to_header()}))
@@ -150,14 +150,14 @@ class Unreliable(Depot):
         return super()._files
 
 
-def test_a_body_that_cannot_be_read_for_a_moment_is_read_later(tmp_path: Path) -> None:
+def test_a_body_that_cannot_be_read_for_a_moment_is_read_again_later(tmp_path: Path) -> None:
     depot = Unreliable(f"memory://{tmp_path}/depot")
     printed = sent(depot, result(1, b"one"))
     depot.failures = len(depots.PAUSES)
     assert is_there(depot, *printed)
 
 
-def test_a_body_that_cannot_be_read_is_not_taken_for_lost(tmp_path: Path) -> None:
+def test_a_body_that_cannot_be_read_does_not_count_as_lost(tmp_path: Path) -> None:
     depot = Unreliable(f"memory://{tmp_path}/depot")
     journal = Journal.of(sent(depot, result(1, b"one"), call(2)), depot)
     depot.failures = 100
@@ -167,14 +167,14 @@ def test_a_body_that_cannot_be_read_is_not_taken_for_lost(tmp_path: Path) -> Non
         journal.answer(digest(2))
 
 
-def test_a_missing_volume_is_not_taken_for_damage(tmp_path: Path) -> None:
+def test_a_missing_volume_does_not_count_as_damaged_bodies(tmp_path: Path) -> None:
     printed = sent(Depot(f"file://{tmp_path}/depot"), result(1, b"one"))
     (tmp_path / "depot").rename(tmp_path / "elsewhere")
     with pytest.raises(StorageFailed, match="cannot be read: FileNotFoundError"):
         Store.of(printed, Depot(f"file://{tmp_path}/depot")).body(digest(1))
 
 
-def test_a_lost_answer_that_is_paid_for_again_is_stored_again(tmp_path: Path) -> None:
+def test_a_lost_answer_is_stored_again_after_it_is_paid_for_again(tmp_path: Path) -> None:
     folder = tmp_path / "depot"
     depot = Depot(f"file://{folder}")
     journal = Journal.of(sent(depot, call(1)), depot)
@@ -185,7 +185,7 @@ def test_a_lost_answer_that_is_paid_for_again_is_stored_again(tmp_path: Path) ->
     assert journal.answer(digest(1)) == call(1).body
 
 
-def test_a_failed_write_is_repeated(tmp_path: Path) -> None:
+def test_a_failed_write_to_the_depot_is_repeated(tmp_path: Path) -> None:
     depot, printed = Unreliable(f"memory://{tmp_path}/depot"), list[Record]()
     sender = Sender(depot, "run/0", printed.append)
     depot.failures = len(depots.PAUSES)
@@ -200,7 +200,7 @@ def test_a_failed_write_is_repeated(tmp_path: Path) -> None:
     assert [depot.read(place) for place in places(printed)] == [b"one", b"two"], "the last words of a process"
 
 
-def test_a_slow_write_does_not_block_accounting(tmp_path: Path) -> None:
+def test_a_slow_write_to_the_depot_does_not_block_reports_of_spending(tmp_path: Path) -> None:
     begun, may_end = threading.Event(), threading.Event()
 
     class Slow(Depot):
@@ -257,12 +257,12 @@ def test_user_code_does_not_see_the_options_of_the_depot() -> None:
 
 
 @pytest.mark.parametrize("options", ["no JSON", "[]", "3"])
-def test_options_are_a_json_object(options: str) -> None:
+def test_options_of_the_depot_must_be_a_json_object(options: str) -> None:
     with pytest.raises(BadInput, match=r"journal\.options"):
         depots.take(environment(options))
 
 
-def test_values_of_options_appear_in_no_message() -> None:
+def test_messages_contain_no_values_of_the_depots_options() -> None:
     options: dict[str, Any] = {"key": "k" * 20, "client_kwargs": {"token": "t" * 20, "short": "no"}}
     found = Depot.__new__(Depot)
     found._secrets = tuple(("journal.options", text) for text in depots._texts(options))

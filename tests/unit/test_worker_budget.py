@@ -101,7 +101,7 @@ def test_calls_in_coroutines_stay_within_the_allowance(provider: Provider) -> No
     assert provider.paid == books.calls == 4
 
 
-def test_the_unused_part_of_a_reservation_is_given_back(provider: Provider) -> None:
+def test_a_call_gives_back_the_unused_part_of_its_reservation(provider: Provider) -> None:
     """A call reserves tokens for the longest answer that it allows, since nobody knows the length before."""
     books, lm = Books(tokens=1000), provider.lm(max_tokens=100)
     assert asks(lm, *map(str, range(30))) == [None] * 30
@@ -130,7 +130,7 @@ def priced(prompt: float, completion: float, endpoint: str = "http://provider/v1
     return {"model": "openai/model", "endpoint": endpoint, "price": {"prompt": prompt, "completion": completion}}
 
 
-def test_money_is_counted_by_price(provider: Provider) -> None:
+def test_spent_usd_are_computed_from_prices(provider: Provider) -> None:
     books = Books({"student": priced(2, 8)}, micro_usd=10_000)
     asks(provider.lm(max_tokens=100), "a", "b")
     assert books.budget.spent.micro_usd == 2 * (3 * 2 + 2 * 8)
@@ -143,7 +143,7 @@ def test_money_is_counted_by_price(provider: Provider) -> None:
         ({"micro_usd": 1000}, {"student": OTHER}, {"max_tokens": 10}, "no price of model 'openai/model'"),
     ],
 )
-def test_a_programs_own_model_needs_a_bound_and_a_price(
+def test_a_programs_own_model_needs_a_maximum_of_tokens_and_a_price_if_the_run_has_limits(
     provider: Provider, allowance: dict[str, int], prices: Any, given: dict[str, Any], says: str
 ) -> None:
     Books(prices, **allowance)
@@ -185,7 +185,7 @@ def test_prices_of_a_programs_own_models_are_looked_up_too(provider: Provider) -
         (100, lm15.Request("openai/model", [lm15.Message.user("a")]), {}, None),
     ],
 )
-def test_the_loosest_limit_of_a_call_bounds_its_answer(
+def test_the_largest_of_several_token_limits_of_a_call_bounds_its_answer(
     provider: Provider, of_lm: int | None, prompt: Any, given: dict[str, Any], most: int | None
 ) -> None:
     lm = provider.lm(max_tokens=of_lm)
@@ -224,7 +224,7 @@ class Fails:
 
 @pytest.mark.parametrize("error", [lm15.TimeoutError("late"), lm15.TransportError("cut")], ids=["late", "cut"])
 @pytest.mark.parametrize("allowed", [20, 2])
-def test_requests_that_dspy_repeats_count_each(
+def test_each_request_that_dspy_repeats_counts(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, error: Exception, allowed: int
 ) -> None:
     """DSPy itself repeats a request that got no answer."""
@@ -234,7 +234,7 @@ def test_requests_that_dspy_repeats_count_each(
     assert len(provider.asked) == books.calls == min(3, allowed)
 
 
-def test_answered_completions_count_if_a_later_completion_fails(provider: Provider) -> None:
+def test_answered_completions_of_a_call_count_even_if_a_later_completion_fails(provider: Provider) -> None:
     books = Books(tokens=10_000)
     provider.answer = Fails(None, None, None, lm15.ServerError("down", status=500))
     assert asks(provider.lm(max_tokens=100), "a", n=5) == [lm15.ServerError]
@@ -257,14 +257,14 @@ class Asks(dspy.BaseLM):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("times", [1, 3])
-def test_an_lm_that_calls_another_lm_costs_what_the_other_costs(provider: Provider, times: int) -> None:
+def test_an_lm_that_calls_another_lm_costs_as_much_as_the_other_lm(provider: Provider, times: int) -> None:
     """The inner request releases what the outer LM has reserved, so it does not wait for this reservation."""
     books = Books(calls=times)
     assert asks(Asks(provider.lm(), times), "a", "b") == [None, AllowanceSpent]
     assert provider.paid == books.calls == times
 
 
-def test_work_that_outlives_its_request_gives_nothing_back(provider: Provider) -> None:
+def test_a_thread_that_outlives_its_request_gives_nothing_back(provider: Provider) -> None:
     """A thread or task keeps its context, which names the request in which it started, even after the request ends."""
     books, begun = Books(calls=3), list[Context]()
     request = Request(provider.lm(), None, 1, lambda: prepared(provider.lm(), "a"))
@@ -285,7 +285,7 @@ def test_work_that_outlives_its_request_gives_nothing_back(provider: Provider) -
         begun[0].run(sent)
 
 
-def test_closed_accounts_allow_no_request(provider: Provider) -> None:
+def test_after_the_final_report_of_spending_no_request_is_allowed(provider: Provider) -> None:
     books, began, goes_on = Books(calls=9), threading.Event(), threading.Event()
 
     def answer(prompt: str) -> str:
@@ -305,7 +305,7 @@ def test_closed_accounts_allow_no_request(provider: Provider) -> None:
     assert (provider.asked, books.calls) == (["a"], 1)
 
 
-def test_a_request_that_was_made_counts_at_every_moment(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_in_flight_counts_at_every_moment(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal handler that ends the process may read the accounts at any moment."""
     books, seen = Books(), set[int]()
 
@@ -336,7 +336,7 @@ def test_a_request_that_was_made_counts_at_every_moment(provider: Provider, monk
     ],
     ids=repr,
 )
-def test_a_call_without_an_answer_counts_where_it_may_have_been_answered(
+def test_a_call_without_an_answer_counts_if_the_provider_may_have_answered_it(
     provider: Provider, error: Exception, calls: int
 ) -> None:
     books = Books(calls=3)
@@ -349,7 +349,7 @@ def test_a_call_without_an_answer_counts_where_it_may_have_been_answered(
     assert books.calls == calls
 
 
-def test_spending_is_reported_in_advance(provider: Provider) -> None:
+def test_a_process_reports_spending_before_it_spends(provider: Provider) -> None:
     seen: list[tuple[int, int]] = []
     books = Books(calls=40)
 
@@ -378,7 +378,9 @@ def swallows(error: type[BaseException]) -> Callable[[Any], Any]:
 
 
 @pytest.mark.parametrize("function", [lambda lm: lm("b"), swallows(Exception), swallows(BaseException)])
-def test_a_program_that_handles_a_refusal_has_no_result(provider: Provider, function: Callable[[Any], Any]) -> None:
+def test_a_program_that_catches_the_refusal_of_a_call_has_no_result(
+    provider: Provider, function: Callable[[Any], Any]
+) -> None:
     Books(calls=1)
     calls.install()
     lm, answers = provider.lm(), Answers(CODEC, lambda key: None, lambda record: None)
@@ -388,7 +390,7 @@ def test_a_program_that_handles_a_refusal_has_no_result(provider: Provider, func
     assert raised.value.reason == "AllowanceSpent"
 
 
-def test_answers_from_the_journal_cost_nothing(provider: Provider) -> None:
+def test_answers_from_the_journal_use_up_no_allowance(provider: Provider) -> None:
     books = Books(calls=1)
     calls.install()
     lm, answers = provider.lm(), Answers(CODEC, lambda key: None, lambda record: None)

@@ -25,7 +25,7 @@ def window(desk: Desk) -> Window:
     return found
 
 
-def test_the_first_claimant_makes_the_call_and_the_others_wait(desk: Desk) -> None:
+def test_the_first_process_that_asks_makes_the_call_and_the_others_wait(desk: Desk) -> None:
     one, other = window(desk), window(desk)
     assert one.claim("a") is None
     assert one.claim("b") is None
@@ -39,7 +39,7 @@ def test_the_first_claimant_makes_the_call_and_the_others_wait(desk: Desk) -> No
     assert other.claim("b") == b""
 
 
-def test_the_next_claimant_makes_a_call_that_got_no_answer(desk: Desk) -> None:
+def test_the_next_waiting_process_makes_a_call_that_got_no_answer(desk: Desk) -> None:
     one, other = window(desk), window(desk)
     assert one.claim("a") is None
     with ThreadPoolExecutor(1) as pool:
@@ -62,7 +62,7 @@ async def test_a_coroutine_waits_for_another_process_without_blocking_other_coro
     assert await waiting == b"answer"
 
 
-async def test_a_cancelled_coroutine_leaves_its_call_to_others(desk: Desk) -> None:
+async def test_the_call_of_a_cancelled_coroutine_is_made_by_another_process(desk: Desk) -> None:
     one, other = window(desk), answers(desk)
     assert one.claim("a") is None
     waiting = asyncio.create_task(other.aclaim("a"))
@@ -82,7 +82,7 @@ assert Window.of(os.environ).claim("a") is None
 """
 
 
-def test_a_process_that_dies_leaves_its_calls_to_others(desk: Desk) -> None:
+def test_the_calls_of_a_dead_process_are_made_by_other_processes(desk: Desk) -> None:
     done = run_python(DIES, **desk.environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert window(desk).claim("a") is None
@@ -94,14 +94,14 @@ def socket_to(desk: Desk) -> socket.socket:
     return line
 
 
-def test_a_process_that_dies_while_connecting_blocks_nobody(desk: Desk) -> None:
+def test_a_process_that_dies_while_it_connects_blocks_no_other_process(desk: Desk) -> None:
     for words in (b"", b"no", b"\0\0\0\4else"):
         with socket_to(desk) as line:
             line.sendall(words)
     assert window(desk).claim("a") is None
 
 
-def test_a_process_that_stops_while_connecting_blocks_nobody(desk: Desk) -> None:
+def test_a_process_that_stops_while_it_connects_blocks_no_other_process(desk: Desk) -> None:
     with socket_to(desk):
         assert window(desk).claim("a") is None
 
@@ -118,7 +118,7 @@ def test_without_a_server_each_process_makes_its_own_calls(desk: Desk) -> None:
     assert Window.of({}) is None
 
 
-def test_a_client_without_the_key_learns_nothing(desk: Desk) -> None:
+def test_a_client_with_a_wrong_key_can_neither_get_nor_store_an_answer(desk: Desk) -> None:
     address = desk.environment["SWARM_EXCHANGE"].partition(":")[2]
     one = window(desk)
     assert one.claim("a") is None

@@ -122,11 +122,11 @@ def name(prompt: str = "q", given: dict[str, Any] | None = None, occurrence: int
     ],
     ids=str,
 )
-def test_another_request_is_another_call(other: dict[str, Any]) -> None:
+def test_different_requests_are_different_calls(other: dict[str, Any]) -> None:
     assert name(**other) != name()
 
 
-def test_rollouts_are_different_calls() -> None:
+def test_rollouts_with_different_ids_are_different_calls() -> None:
     first, second = (name(given={"rollout_id": number, "temperature": 1.0}) for number in (1, 2))
     assert first != second
 
@@ -143,11 +143,11 @@ def test_rollouts_are_different_calls() -> None:
     ],
     ids=str,
 )
-def test_the_same_request_is_the_same_call(same: dict[str, Any]) -> None:
+def test_equal_requests_are_the_same_call(same: dict[str, Any]) -> None:
     assert name(**same) == name()
 
 
-def test_a_placeholder_in_a_request_is_detected() -> None:
+def test_a_request_that_contains_a_placeholder_of_a_scout_is_detected() -> None:
     lm = dspy.LM("openai/m")
     found = [name_call(lm, prepared(lm, text))[1] for text in ("plain", f"with ⟦A|{'0' * 32}|answer⟧ in it")]
     assert found == [False, True]
@@ -213,7 +213,7 @@ def test_a_cell_waits_for_the_same_call_in_flight(
 
 
 @pytest.mark.parametrize("together", [in_threads, in_loops])
-def test_after_a_failed_call_a_waiting_cell_makes_it(
+def test_after_a_failed_call_a_waiting_cell_makes_the_call(
     provider: Provider, together: Callable[[Desk, Any], list[Any]]
 ) -> None:
     provider.seconds, provider.answer = 0.1, once(ValueError("not this time"))
@@ -225,7 +225,7 @@ def test_after_a_failed_call_a_waiting_cell_makes_it(
     assert (len(provider.asked), desk.usage.calls) == (2, 1)
 
 
-def test_a_cell_that_stops_waiting_disturbs_nobody(provider: Provider) -> None:
+def test_a_cell_that_stops_waiting_for_a_call_disturbs_no_other_cell(provider: Provider) -> None:
     provider.seconds = 0.3
 
     async def cell() -> Any:
@@ -238,7 +238,7 @@ def test_a_cell_that_stops_waiting_disturbs_nobody(provider: Provider) -> None:
     assert len(provider.asked) == 1
 
 
-def test_a_cancelled_cell_leaves_its_call_to_another(provider: Provider) -> None:
+def test_another_cell_makes_the_call_of_a_cancelled_cell(provider: Provider) -> None:
     provider.seconds = 0.3
 
     async def cell() -> Any:
@@ -277,7 +277,7 @@ class Plain(dspy.BaseLM):
     [lambda it: it.lm(cache=False), lambda it: Plain(it.name)],
     ids=["the client's cache is off", "the client is the user's own"],
 )
-def test_uncached_calls_are_not_shared(provider: Provider, client: Callable[[Provider], Any]) -> None:
+def test_calls_that_dspy_does_not_cache_are_not_shared(provider: Provider, client: Callable[[Provider], Any]) -> None:
     desk = Desk()
     for cell in (1, 2):
         desk.run(lambda: ask(client(provider), "one", "one"), cell)
@@ -296,7 +296,7 @@ def test_an_answer_that_cannot_be_serialized_is_not_shared(provider: Provider) -
 # --- when answers are printed ------------------------------------------------------------------------------------
 
 
-def test_an_answer_is_printed_when_the_cell_makes_its_next_call(provider: Provider) -> None:
+def test_a_worker_prints_an_answer_when_the_cell_makes_its_next_call(provider: Provider) -> None:
     desk, seen = Desk(), list[int]()
 
     def cell() -> None:
@@ -310,7 +310,7 @@ def test_an_answer_is_printed_when_the_cell_makes_its_next_call(provider: Provid
     assert len(provider.asked) == 3
 
 
-def test_the_last_answer_is_part_of_the_result(provider: Provider) -> None:
+def test_the_record_of_a_cells_result_contains_the_last_answer(provider: Provider) -> None:
     desk = Desk()
     desk.run(lambda: ask(provider.lm(), "one"))
     [record] = desk.printed
@@ -342,7 +342,7 @@ DEATHS: list[tuple[str, Callable[[Provider], Any], type[SwarmError]]] = [
 
 
 @pytest.mark.parametrize(("case", "cell", "error"), DEATHS, ids=[row[0] for row in DEATHS])
-def test_a_cell_that_dies_has_printed_its_answers(
+def test_the_answers_of_a_cell_are_printed_before_the_cell_dies(
     provider: Provider, case: str, cell: Callable[[Provider], Any], error: type[SwarmError]
 ) -> None:
     desk = Desk()
@@ -402,7 +402,7 @@ BOOKS: list[tuple[str, Callable[[Provider], Any], int]] = [
 
 
 @pytest.mark.parametrize(("case", "cell", "expected"), BOOKS, ids=[row[0] for row in BOOKS])
-def test_the_accounts_hold_what_was_paid(
+def test_the_accounts_hold_the_calls_and_tokens_that_were_paid(
     provider: Provider, case: str, cell: Callable[[Provider], Any], expected: int
 ) -> None:
     desk = Desk()
@@ -413,7 +413,9 @@ def test_the_accounts_hold_what_was_paid(
 
 
 @pytest.mark.parametrize("error", [LimiterUnreachable("nobody deals out turns"), BadInput("InvalidSpec", "endless")])
-def test_a_program_that_handles_an_unsent_request_has_no_result(provider: Provider, error: SwarmError) -> None:
+def test_a_program_that_catches_the_error_of_an_unsent_request_has_no_result(
+    provider: Provider, error: SwarmError
+) -> None:
     """DSPy reports any exception in a request as an error of the LM client."""
 
     def around(request: Request, send: Send) -> Flow[None]:
@@ -448,7 +450,7 @@ def test_answers_from_dspys_own_cache_cost_nothing(provider: Provider, monkeypat
 # --- calls outside of cells --------------------------------------------------------------------------------------
 
 
-def test_outside_of_cells_calls_stay_with_dspy(provider: Provider) -> None:
+def test_calls_outside_of_cells_are_left_to_dspy(provider: Provider) -> None:
     for _ in range(2):
         assert ask(provider.lm(), "one") == ["answer of one"]
     assert len(provider.asked) == 2

@@ -25,7 +25,9 @@ class Clock:
         ([1, 3], 31, 2, True),
     ],
 )
-def test_only_cells_over_their_time_are_late(weights: list[int], passed: float, late: int, only_late: bool) -> None:
+def test_a_cell_is_late_only_if_it_takes_longer_than_its_time(
+    weights: list[int], passed: float, late: int, only_late: bool
+) -> None:
     clock = Clock()
     watch = Watch(10, clock)
     cells = [watch.timed(weight) for weight in weights]
@@ -42,7 +44,7 @@ def test_only_cells_over_their_time_are_late(weights: list[int], passed: float, 
 
 @pytest.mark.parametrize("seconds", [1, 2**31 - 1, inf])
 @pytest.mark.parametrize("weight", [1, 2**31 - 1])
-def test_any_length_of_time_is_accepted(seconds: float, weight: int) -> None:
+def test_any_number_of_seconds_is_accepted_as_the_time_of_a_cell(seconds: float, weight: int) -> None:
     with Watch(seconds).timed(weight):
         pass
     faulthandler.cancel_dump_traceback_later()

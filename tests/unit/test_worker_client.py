@@ -89,7 +89,7 @@ def test_every_lm_call_is_intercepted(lm: Any, provider: Any, way: str) -> None:
     assert "Say hello." in calls[0].content["messages"][-1]["content"]
 
 
-def test_a_call_of_a_users_own_class_is_intercepted_and_not_cached() -> None:
+def test_a_call_of_an_lm_class_of_the_user_is_intercepted_and_not_cached() -> None:
     with heard() as calls:
         assert Own("own")("Say hello.") == ["own"]
     assert [call.cached for call in calls] == [False]
@@ -129,7 +129,7 @@ def test_an_uncached_call_is_recognized(lm: Any, of_lm: Any, of_call: Any, cache
     assert [call.cached for call in calls] == [cached]
 
 
-def test_a_call_costs_what_the_provider_served(lm: Any, provider: Any) -> None:
+def test_a_call_costs_the_requests_and_tokens_that_the_provider_counts(lm: Any, provider: Any) -> None:
     answers: list[Any] = []
 
     def keep(lm: Any, call: LMCall, make: Make) -> Flow[Any]:
@@ -180,7 +180,9 @@ def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
 
 @pytest.mark.parametrize("model", ["openai/small", "together_ai/small", "mistral/small"])
 @pytest.mark.parametrize("says", SAYS)
-def test_only_what_the_provider_refused_costs_nothing(monkeypatch: pytest.MonkeyPatch, says: str, model: str) -> None:
+def test_only_a_request_that_the_provider_refused_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, says: str, model: str
+) -> None:
     """LiteLLM reports a broken connection or an unreadable answer as status 500. DSPy then repeats the request."""
     prices.keep_offline()
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
@@ -235,7 +237,7 @@ def test_a_call_can_be_serialized_and_made_without_interception(lm: Any, provide
 
 
 @pytest.mark.parametrize("texts", [["one"], ["one", "two"]])
-def test_an_answer_can_be_made_up(lm: Any, provider: Any, texts: list[str]) -> None:
+def test_an_answer_can_be_invented_for_each_version_of_dspy(lm: Any, provider: Any, texts: list[str]) -> None:
     made_up = client().answer(lm, [Completion(text, 2) for text in texts], 7)
     with heard(answering(made_up)):
         assert lm("Say hello.", n=len(texts)) == texts
@@ -245,7 +247,7 @@ def test_an_answer_can_be_made_up(lm: Any, provider: Any, texts: list[str]) -> N
     assert usage in (Usage(calls=n, prompt_tokens=7 * n, completion_tokens=2 * len(texts)) for n in (1, len(texts)))
 
 
-def test_a_note_in_messages_is_part_of_the_call_made_from_them(lm: Any) -> None:
+def test_a_note_that_is_attached_to_messages_is_part_of_their_call(lm: Any) -> None:
     class Noting(dspy.utils.callback.BaseCallback):
         def on_adapter_format_end(self, call_id: str, outputs: Any, exception: Any = None) -> None:
             client().note(outputs, "note", len(outputs))
@@ -257,7 +259,7 @@ def test_a_note_in_messages_is_part_of_the_call_made_from_them(lm: Any) -> None:
     assert [call.content["messages"][0].get("note") for call in calls] == [2, None]
 
 
-def test_the_last_interceptor_is_the_outermost_and_is_removed_completely(lm: Any) -> None:
+def test_the_last_interceptor_is_called_first_and_can_be_removed_completely(lm: Any) -> None:
     seen: list[str] = []
 
     def named(name: str) -> Around:
@@ -276,7 +278,7 @@ def test_the_last_interceptor_is_the_outermost_and_is_removed_completely(lm: Any
     assert dspy.BaseLM.__call__ is before
 
 
-def test_callbacks_are_called_once(lm: Any) -> None:
+def test_each_callback_of_dspy_is_called_once_for_an_lm_call(lm: Any) -> None:
     told: list[Any] = []
 
     class Listener(dspy.utils.callback.BaseCallback):

@@ -33,7 +33,7 @@ def walked(thing: Any) -> Walk:
     return walk
 
 
-def test_a_referenced_object_arrives_as_the_same_object() -> None:
+def test_two_references_to_an_object_become_the_same_object() -> None:
     program, item = Program(), example(question="q")
     result = {"demo": item, "from": program.predict, "signature": program.predict.signature, "again": item}
     data = CODEC.dumps(result, [("F", walked(program)), ("I", walked(item))])
@@ -44,7 +44,7 @@ def test_a_referenced_object_arrives_as_the_same_object() -> None:
     assert found["signature"] is program.predict.signature
 
 
-def test_references_resolve_to_the_objects_of_the_other_side() -> None:
+def test_a_reference_in_a_payload_becomes_the_readers_own_object() -> None:
     ours, theirs = Program(), Program()
     data = CODEC.dumps(ours.predict, [("F", walked(ours))])
     assert CODEC.loads(data, [("F", walked(theirs))]) is theirs.predict
@@ -100,11 +100,11 @@ def test_a_report_with_an_api_key_is_published_without_it() -> None:
     assert json.loads(files["report.json"])["notes"] == ["use (student model's API key)"]
 
 
-def test_short_api_keys_are_not_searched_for() -> None:
+def test_api_keys_that_are_too_short_are_not_searched_for() -> None:
     assert CODEC.loads(CODEC.dumps(["none of these", "none"])) == ["none of these", "none"]
 
 
-def test_api_keys_are_removed_from_texts_for_people() -> None:
+def test_api_keys_are_removed_from_messages() -> None:
     assert CODEC.redact(f"refused: {KEY}, none") == "refused: (student model's API key), none"
 
 
@@ -138,7 +138,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize(("secret", "write"), [case[1:] for case in WRITTEN], ids=[case[0] for case in WRITTEN])
-def test_a_secret_is_found_however_it_is_written(secret: str, write: Any) -> None:
+def test_a_secret_is_found_in_every_usual_encoding(secret: str, write: Any) -> None:
     codec, text = Codec({"value of TOKEN": secret}), f"before {write(secret)} after"
     told = codec.redact(text)
     assert "(value of TOKEN)" in told
@@ -172,7 +172,7 @@ def test_a_secret_is_found_however_it_is_written(secret: str, write: Any) -> Non
         "a field that tells of a secret",
     ],
 )
-def test_other_text_is_left_alone(secret: str, text: str) -> None:
+def test_text_without_secrets_stays_unchanged(secret: str, text: str) -> None:
     codec = Codec({"value of TOKEN": secret})
     assert codec.redact(text) == text
     assert codec.loads(codec.dumps(f"as {text}")) == f"as {text}"
@@ -210,7 +210,7 @@ def test_a_missing_line_of_a_rotated_secret_is_reported() -> None:
 @pytest.mark.parametrize(
     "make", [threading.Lock, threading.RLock, threading.Event], ids=["lock", "reentrant lock", "event"]
 )
-def test_locks_and_events_arrive_unlocked_and_unset(make: Any) -> None:
+def test_locks_and_events_of_a_payload_arrive_unlocked_and_unset(make: Any) -> None:
     thing = make()
     (thing.acquire if hasattr(thing, "acquire") else thing.set)()
     found = CODEC.loads(CODEC.dumps({"it": thing}))["it"]
@@ -218,7 +218,7 @@ def test_locks_and_events_arrive_unlocked_and_unset(make: Any) -> None:
     assert not found.is_set() if hasattr(found, "is_set") else found.acquire(blocking=False)
 
 
-def test_histories_and_reports_are_not_sent() -> None:
+def test_payloads_contain_no_histories_and_reports() -> None:
     program = Program()
     program.history.append({"uuid": "u", "timestamp": "t", "outputs": [], "prompt": "x" * 10_000})
     program.candidate_programs = [{"score": 1.0, "program": Program("x" * 10_000)}]
@@ -238,7 +238,7 @@ def test_an_object_that_cannot_be_pickled_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["stage", "history", "callbacks", "trial_logs", "total_calls"])
-def test_a_users_attribute_is_sent_whatever_its_name(name: str) -> None:
+def test_an_attribute_of_the_user_is_sent_even_if_dspy_uses_its_name(name: str) -> None:
     program = Program()
     setattr(program, name, dspy.History(messages=[{"question": "q"}]))
     found = CODEC.loads(CODEC.dumps(program))
@@ -269,7 +269,7 @@ class Labelled(dspy.Signature):
     label: str = dspy.OutputField()
 
 
-def test_classes_and_functions_made_in_a_function_are_the_same_on_the_other_side() -> None:
+def test_classes_and_functions_that_a_function_made_are_the_same_after_transfer() -> None:
     class Answer(pydantic.BaseModel):
         text: str
 

@@ -32,7 +32,7 @@ def idle(queue: SimpleQueue[Any]) -> threading.Thread:
     return thread
 
 
-def test_the_main_thread_is_alone_beside_an_idle_pool(pool: ThreadPoolExecutor) -> None:
+def test_a_main_thread_beside_an_idle_thread_pool_counts_as_alone(pool: ThreadPoolExecutor) -> None:
     assert is_alone()
     pool.submit(int).result()
     for _ in range(1000):
@@ -41,7 +41,7 @@ def test_the_main_thread_is_alone_beside_an_idle_pool(pool: ThreadPoolExecutor) 
     raise AssertionError("the pool is idle")
 
 
-def test_the_main_thread_is_not_alone_while_a_pool_works(pool: ThreadPoolExecutor) -> None:
+def test_a_main_thread_beside_a_busy_thread_pool_does_not_count_as_alone(pool: ThreadPoolExecutor) -> None:
     end = threading.Event()
     pool.submit(end.wait)
     assert not is_alone()
@@ -49,7 +49,7 @@ def test_the_main_thread_is_not_alone_while_a_pool_works(pool: ThreadPoolExecuto
 
 
 @pytest.mark.parametrize(("queue", "expected"), [(SimpleQueue[Any], True), (Full, False)], ids=["empty", "full"])
-def test_a_pool_whose_work_waits_in_its_queue_is_not_idle(queue: type[SimpleQueue[Any]], expected: bool) -> None:
+def test_a_thread_pool_with_work_in_its_queue_counts_as_busy(queue: type[SimpleQueue[Any]], expected: bool) -> None:
     waiting = queue()
     thread = idle(waiting)
     try:

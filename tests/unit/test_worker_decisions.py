@@ -309,7 +309,7 @@ def test_operator_and_local_driver_decide_alike(
     assert end is None or (on_laptop[-1], on_cluster[-1]) == ((end,), (end,))
 
 
-def test_after_a_failed_task_nothing_more_of_its_round_runs(tmp_path: Path) -> None:
+def test_after_a_failed_task_no_more_cells_of_its_round_run(tmp_path: Path) -> None:
     given = spec(**TWO_PODS, image="worker:1")
     script = {"work 0.1.0": WRONG, "work 0.1.1": KILLED}
     on_cluster = OnCluster(given, script, 4, max_errors=2).steps_of_a_run()

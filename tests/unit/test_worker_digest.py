@@ -72,7 +72,7 @@ def changed(program: Program, change: Callable[[Any], object]) -> Program:
         ("another predictor", lambda it: setattr(it, "second", dspy.Predict("question -> answer"))),
     ],
 )
-def test_whatever_can_change_an_answer_changes_the_digest_of_a_program(
+def test_every_change_that_may_change_an_answer_changes_the_digest_of_a_program(
     what: str, change: Callable[[Any], object]
 ) -> None:
     assert digest(Program()) == digest(Program())
@@ -83,7 +83,7 @@ REPORTS = ["candidate_programs", "mb_candidate_programs", "trial_logs", "total_c
 
 
 @pytest.mark.parametrize("name", ["stage", "history", "callbacks", *REPORTS])
-def test_a_users_attribute_counts_whatever_its_name(name: str) -> None:
+def test_the_digest_contains_an_attribute_of_the_user_even_if_dspy_uses_its_name(name: str) -> None:
     one, other = Program(), Program()
     setattr(one, name, "a")
     setattr(other, name, "b")
@@ -113,14 +113,16 @@ ROW = {"score": 50.0, "program": Program()}
     ],
     ids=["LM calls", "random search", "MIPROv2", "COPRO", "SIMBA"],
 )
-def test_attributes_that_dspy_and_its_optimizers_add_to_a_program_do_not_count(reports: dict[str, Any]) -> None:
+def test_the_digest_leaves_out_attributes_that_dspy_and_its_optimizers_add_to_a_program(
+    reports: dict[str, Any],
+) -> None:
     program = Program()
     for name, report in reports.items():
         setattr(program, name, report)
     assert digest(program) == digest(Program())
 
 
-def test_random_values_that_dspy_gives_a_predictor_do_not_count() -> None:
+def test_the_digest_leaves_out_random_values_that_dspy_gives_a_predictor() -> None:
     assert digest(dspy.Predict("a -> b")) == digest(dspy.Predict("a -> b"))
     assert digest(dspy.Retrieve(k=3)) == digest(dspy.Retrieve(k=3))
     assert digest(dspy.Retrieve(k=3)) != digest(dspy.Retrieve(k=4))
@@ -248,7 +250,7 @@ def test_irrelevant_differences_do_not_change_a_digest(what: str, one: Any, othe
     assert digest(one) == digest(other)
 
 
-def test_cyclic_objects_have_digests() -> None:
+def test_objects_that_contain_themselves_have_digests() -> None:
     one: list[Any] = [1]
     one.append(one)
     other: list[Any] = [2]
@@ -257,7 +259,7 @@ def test_cyclic_objects_have_digests() -> None:
     assert digest(one) != digest(other)
 
 
-def test_only_the_type_of_a_lock_counts_in_a_digest() -> None:
+def test_the_digest_of_a_lock_is_that_of_its_type() -> None:
     holder = types.SimpleNamespace(lock=threading.Lock(), text="a")
     assert digest(holder) == digest(types.SimpleNamespace(lock=threading.Lock(), text="a"))
     assert digest(holder) != digest(types.SimpleNamespace(lock=threading.Lock(), text="b"))
@@ -275,7 +277,9 @@ def test_only_the_type_of_a_lock_counts_in_a_digest() -> None:
     ],
     ids=["text", "example", "instruction", "demo", "key"],
 )
-def test_a_placeholder_is_found_anywhere_and_its_letter_does_not_count(within: Callable[[str], Any]) -> None:
+def test_a_placeholder_is_found_in_any_object_and_its_letter_does_not_change_the_digest(
+    within: Callable[[str], Any],
+) -> None:
     one, other, clean, third = Walk(), Walk(), Walk(), Walk()
     found = one.digest(within(mark("A", "1" * 32, "answer")))
     assert found == other.digest(within(mark("B", "1" * 32, "answer")))
@@ -290,7 +294,7 @@ def test_a_users_text_that_resembles_a_placeholder_is_not_a_placeholder() -> Non
     assert not one.unresolved
 
 
-def test_referenced_objects_are_numbered_in_the_order_of_the_walk() -> None:
+def test_objects_that_a_payload_may_refer_to_are_numbered_in_order_of_discovery() -> None:
     demo = example(question="q")
     program = changed(Program(), lambda it: setattr(it.predict, "demos", [demo]))
     walk = Walk()
@@ -301,7 +305,7 @@ def test_referenced_objects_are_numbered_in_the_order_of_the_walk() -> None:
     assert walk.number(example(question="q")) is None, "an equal object is not the same"
 
 
-def test_a_combined_digest_depends_on_where_its_parts_end() -> None:
+def test_a_digest_of_several_texts_depends_on_where_each_text_ends() -> None:
     assert combine("a", "b") != combine("ab") != combine("a", "b", "")
     assert combine("1:a") != combine("a")
 
@@ -314,7 +318,7 @@ def find(query: str) -> str:
     return query + "!"
 
 
-def test_a_tool_counts_with_its_function() -> None:
+def test_the_digest_of_a_tool_depends_on_its_function() -> None:
     assert Walk().digest(dspy.Tool(search)) == Walk().digest(dspy.Tool(search))
     assert Walk().digest(dspy.Tool(search)) != Walk().digest(dspy.Tool(find))
     assert Walk().digest(dspy.ReAct("question -> answer", tools=[search])) != Walk().digest(

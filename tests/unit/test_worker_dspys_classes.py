@@ -57,7 +57,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dic
 
 
 @pytest.mark.parametrize("name", dspys_classes.CLASSES)
-def test_a_worker_finds_the_same_objects_that_the_plan_named(sides: Any, name: str) -> None:
+def test_a_worker_computes_the_same_digests_and_results_as_the_plan(sides: Any, name: str) -> None:
     plan, worker = sides
     assert worker[name] == plan[name]
 
@@ -67,7 +67,7 @@ def test_different_programs_have_different_digests(sides: Any) -> None:
     assert len({found[0] for found in plan.values()}) == len(plan)
 
 
-def test_the_table_in_the_docs_has_a_row_for_each_class() -> None:
+def test_the_table_in_the_docs_has_a_row_for_each_class_of_dspy() -> None:
     page = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
     table = page.partition("## DSPy's classes\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[1:]

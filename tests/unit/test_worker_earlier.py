@@ -71,7 +71,9 @@ def test_an_earlier_run_is_kept_only_if_it_has_results(
     assert [path.name for path in earlier.runs] == ["000001-run"] * is_kept
 
 
-def test_the_newest_runs_are_kept_whole_and_older_runs_keep_their_answers(earlier: EarlierRuns, tmp_path: Path) -> None:
+def test_the_local_driver_keeps_newest_runs_whole_and_only_the_answers_of_older_runs(
+    earlier: EarlierRuns, tmp_path: Path
+) -> None:
     for number, name in enumerate(("one", "two", "three", "four"), 1):
         retired(earlier, name, bound(str(number) * 32), cell(10 + number, of=number), call(20 + number))
     now = written(tmp_path / "now", bound(A))

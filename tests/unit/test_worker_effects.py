@@ -9,5 +9,5 @@ from swarm_worker.replay import effects
 
 
 @pytest.mark.parametrize("kind", EffectKind)
-def test_a_kind_of_effect_is_a_module_of_its_name_that_makes_tasks_ready_to_run(kind: EffectKind) -> None:
+def test_each_kind_of_effect_has_a_module_of_its_name_that_makes_tasks_ready_to_run(kind: EffectKind) -> None:
     assert callable(import_module(f"{effects.__name__}.{kind}").make_work)

@@ -37,7 +37,7 @@ def provider(request: Any) -> Provider:
 # --- the journal -------------------------------------------------------------------------------------------------
 
 
-def test_a_result_in_the_journal_is_returned() -> None:
+def test_the_engine_returns_a_result_that_the_journal_has() -> None:
     desk = Desk([result(1, b"value")])
     assert desk.engine.need(Step(1)) == b"value"
     assert (desk.emitted, desk.engine.asked.tasks) == ([], [])
@@ -52,7 +52,7 @@ def test_a_missing_result_becomes_a_task_and_the_plan_ends() -> None:
     assert desk.engine.course.stream == [("wave", digest(1)), ("wave", digest(2))]
 
 
-def test_an_object_that_cannot_be_serialized_ends_the_plan_with_its_cause() -> None:
+def test_an_object_that_cannot_be_serialized_ends_the_plan_with_a_message_about_the_cause() -> None:
     error = Desk().left(Step(1, fails=True))
     assert isinstance(error, BadInput)
     assert error.reason == "ProgramNotPortable"
@@ -69,7 +69,9 @@ def test_an_object_that_cannot_be_serialized_ends_the_plan_with_its_cause() -> N
         ('[["wave","{1}"],["wave","{9}"]]', True),
     ],
 )
-def test_a_plan_that_needs_other_effects_than_the_plan_before_it_is_nondeterministic(before: str, drifts: bool) -> None:
+def test_a_plan_that_needs_other_effects_than_the_plan_before_it_ends_as_nondeterministic(
+    before: str, drifts: bool
+) -> None:
     for number in (1, 2, 3, 9):
         before = before.replace(f"{{{number}}}", digest(number))
     error = Desk([result(1), plan_end(0, before)]).left(Step(1), Step(2))
@@ -123,7 +125,7 @@ def test_a_small_wave_runs_in_the_plan(provider: Provider) -> None:
     assert (again.value, again.records, provider.paid) == (found.value, [], 8)
 
 
-def test_a_small_wave_prints_what_a_worker_would_print(provider: Provider) -> None:
+def test_a_plan_prints_the_same_records_for_a_small_wave_as_a_worker(provider: Provider) -> None:
     here = plan(evaluation(provider), threads=1)
     asked = plan(evaluation(provider), small=0)
     blobs = {record.header["key"]: record.body for record in asked.of(RecordKind.BLOB)}
@@ -181,7 +183,9 @@ class Hinted(TwoSteps):
         self.first.signature = self.first.signature.with_instructions(hint)
 
 
-def test_the_first_requested_wave_includes_its_data_even_if_the_plan_ran_a_wave_over_it(provider: Provider) -> None:
+def test_the_first_requested_wave_includes_its_data_even_if_the_plan_ran_a_wave_on_the_same_data(
+    provider: Provider,
+) -> None:
     data = questions(50)
     journal = plan(evaluation(provider, devset=data[:41]), small=41).records
 
@@ -241,7 +245,7 @@ CANCELLED = "Execution cancelled due to errors or interruption."
     ],
     ids=str,
 )
-def test_a_wave_run_by_the_plan_ends_as_in_stock(
+def test_a_wave_that_the_plan_runs_itself_ends_as_in_stock(
     provider: Provider, since: int, max_errors: int, failed: int, value: Any
 ) -> None:
     script = ending(provider, Failing("any", since), 20, max_errors)
@@ -281,13 +285,15 @@ def result_of(task: Any, number: int) -> Record:
     return Record(RecordKind.RESULT, failed.to_header(), CODEC.dumps((Outcome.ERROR, ValueError("no"))))
 
 
-def test_only_missing_cells_count_in_the_size_of_a_wave(provider: Provider) -> None:
+def test_the_size_of_a_wave_is_the_number_of_its_missing_cells(provider: Provider) -> None:
     before = plan(evaluation(provider, devset=questions(4)))
     assert not plan(evaluation(provider, devset=questions(8)), before.records, small=4).left
 
 
 @pytest.mark.parametrize("survived", range(9))
-def test_a_plan_killed_in_a_small_wave_pays_only_for_the_rest(provider: Provider, survived: int) -> None:
+def test_the_plan_after_a_plan_that_was_killed_in_a_small_wave_pays_only_for_the_rest_of_the_wave(
+    provider: Provider, survived: int
+) -> None:
     whole = plan(evaluation(provider), threads=1)
     assert len(whole.records) == 8
     journal = whole.records[:survived]
@@ -307,7 +313,7 @@ def test_a_silent_provider_during_a_small_wave_ends_the_plan(provider: Provider)
     assert found.results == []
 
 
-def test_cells_share_calls_with_the_plan_and_with_each_other(provider: Provider) -> None:
+def test_cells_reuse_lm_calls_of_the_plan_and_of_each_other(provider: Provider) -> None:
     class Same(dspy.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -362,7 +368,7 @@ CHATS = pytest.mark.parametrize("chat", [chat, chat_async], ids=["sync", "async"
 
 
 @CHATS
-def test_a_call_of_the_plan_is_made_once(provider: Provider, chat: Chat) -> None:
+def test_an_lm_call_of_the_plan_is_made_once(provider: Provider, chat: Chat) -> None:
     provider.answer = str.upper
     script = chat(provider, "one", "two", "one")
     found = plan(script)
@@ -428,7 +434,7 @@ def test_a_provider_that_does_not_answer_the_plan_ends_the_plan(provider: Provid
 
 
 @CHATS
-def test_a_fault_of_the_machinery_in_a_call_of_the_plan_ends_the_plan(provider: Provider, chat: Chat) -> None:
+def test_a_fault_of_the_infrastructure_in_an_lm_call_of_the_plan_ends_the_plan(provider: Provider, chat: Chat) -> None:
     """If the plan raised such an error, the optimizer would catch it and continue without the answer."""
 
     def answer(prompt: str) -> str:
@@ -442,7 +448,7 @@ def test_a_fault_of_the_machinery_in_a_call_of_the_plan_ends_the_plan(provider: 
 
 
 @pytest.mark.parametrize("where", ["digest", "load"])
-def test_a_fault_of_our_own_never_reaches_an_optimizer(
+def test_a_fault_of_our_own_code_never_reaches_an_optimizer(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """If an error of our own code reached MIPROv2, it would turn the error into a score."""
@@ -505,7 +511,7 @@ PROPOSALS: list[tuple[str, list[str], list[int]]] = [
 
 
 @pytest.mark.parametrize(("case", "signatures", "batches"), PROPOSALS, ids=[row[0] for row in PROPOSALS])
-def test_independent_proposals_are_made_concurrently(
+def test_lm_calls_for_independent_proposals_are_made_concurrently(
     provider: Provider, case: str, signatures: list[str], batches: list[int]
 ) -> None:
     def answer(prompt: str) -> str:
@@ -526,7 +532,7 @@ def test_independent_proposals_are_made_concurrently(
     assert (again.value, again.records) == (found.value, [])
 
 
-def test_equal_proposals_are_made_once(provider: Provider) -> None:
+def test_an_lm_call_for_equal_proposals_is_made_once(provider: Provider) -> None:
     provider.seconds = 0.1
 
     def script() -> list[str]:
@@ -537,7 +543,7 @@ def test_equal_proposals_are_made_once(provider: Provider) -> None:
     assert provider.paid == 1
 
 
-def test_concurrent_uncached_proposals_stay_distinct(provider: Provider) -> None:
+def test_concurrent_proposals_without_cache_are_separate_lm_calls(provider: Provider) -> None:
     provider.seconds = 0.1
 
     def script() -> list[str]:
@@ -550,7 +556,7 @@ def test_concurrent_uncached_proposals_stay_distinct(provider: Provider) -> None
     assert (again.value, again.records) == (found.value, [])
 
 
-def test_proposals_behind_a_missing_wave_are_made_in_its_round(provider: Provider) -> None:
+def test_proposals_after_a_missing_wave_are_made_in_the_same_round(provider: Provider) -> None:
     def script() -> Any:
         score = evaluation(provider)()
         return score, propose(provider, TEXT, TEXT)()
@@ -563,7 +569,7 @@ def test_proposals_behind_a_missing_wave_are_made_in_its_round(provider: Provide
 # --- optimizers that run threads ---------------------------------------------------------------------------------
 
 
-def test_effects_of_several_threads_share_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_effects_that_several_threads_need_share_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "SETTLE_SECONDS", 1.0)
     desk = Desk()
 
@@ -628,7 +634,7 @@ SPENDING = pytest.mark.parametrize("case", ["a call", "a call of a coroutine", "
 
 
 @SPENDING
-def test_a_plan_is_checked_once_and_before_its_first_cost(provider: Provider, case: str) -> None:
+def test_a_plan_is_compared_with_its_twin_once_and_before_its_first_cost(provider: Provider, case: str) -> None:
     asked_before: list[int] = []
     streams: list[Stream] = []
 
@@ -647,14 +653,14 @@ def test_a_plan_is_checked_once_and_before_its_first_cost(provider: Provider, ca
     [[Step(1)], [Step(5), Step(1)], [Step(1, guess=True)]],
     ids=["at its first effect", "at a later effect", "at lookahead"],
 )
-def test_a_plan_is_checked_before_it_requests_a_round(steps: list[Step]) -> None:
+def test_a_plan_is_compared_with_its_twin_before_it_requests_a_round(steps: list[Step]) -> None:
     streams: list[Stream] = []
     desk = Desk([result(5)], {"check": streams.append, "looks_ahead": False})
     desk.left(*steps)
     assert streams == [[*desk.engine.course.stream, ("wave", digest(1))]], "what it needed, and what it asks for"
 
 
-def test_a_plan_that_needs_nothing_is_checked_at_its_end() -> None:
+def test_a_plan_that_needs_no_effect_is_compared_with_its_twin_at_its_end() -> None:
     streams: list[Stream] = []
     desk = Desk([result(1)], {"check": streams.append})
     desk.engine.need(Step(1))
@@ -681,7 +687,7 @@ def test_a_plan_that_differs_from_its_twin_ends_before_it_costs_anything(provide
 
 
 @pytest.mark.parametrize(("room", "made"), [(0, 0), (1, 1), (2, 2), (9, 3)], ids=str)
-def test_a_plan_with_a_full_output_leaves_the_rest_to_the_next_plan(provider: Provider, room: int, made: int) -> None:
+def test_a_plan_whose_output_is_full_leaves_the_rest_to_the_next_plan(provider: Provider, room: int, made: int) -> None:
     script = chat(provider, "one", "two", "three")
     found = plan(script, is_full=lambda: len(provider.asked) >= room)
     assert len(found.calls) == made
@@ -771,20 +777,20 @@ def guess(desk: Desk) -> None:
         "no guess before anything is paid for",
     ],
 )
-def test_guesses_are_limited_and_listed(speculation: int, journal: list[Record], guessed: int) -> None:
+def test_guesses_are_limited_and_the_plan_lists_them(speculation: int, journal: list[Record], guessed: int) -> None:
     desk = Desk(journal, {"speculation": speculation})
     guess(desk)
     assert desk.asked() == [digest(1), *map(digest, range(10, 10 + guessed))]
     assert desk.engine.asked.guesses == dict.fromkeys(desk.asked()[1:], 8)
 
 
-def test_a_guess_costs_as_much_as_the_most_expensive_cells_so_far() -> None:
+def test_a_guess_counts_as_many_calls_as_the_most_expensive_cells_so_far() -> None:
     desk = Desk([*paid(40), *(result(number, calls=2) for number in range(400, 430))], {"speculation": 20})
     guess(desk)
     assert len(desk.engine.asked.guesses) == 4, "8 of 100 calls, 2 for each"
 
 
-def test_a_certain_effect_is_not_a_guess() -> None:
+def test_an_effect_that_all_scouts_need_is_not_a_guess() -> None:
     desk = Desk(paid(90), {"speculation": 5})
     need_paid(desk)
     pid = os.getpid()
@@ -829,7 +835,7 @@ finally:
 """
 
 
-def test_user_code_cannot_prevent_the_end_of_a_plan(tmp_path: Any) -> None:
+def test_user_code_that_catches_every_exception_cannot_prevent_the_end_of_a_plan(tmp_path: Any) -> None:
     done = run_python(SWALLOWED, SWARM_TERMINATION_LOG=str(tmp_path / "log"), SWARM_NONCE="x" * 16)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("swarm/1 ") == 2

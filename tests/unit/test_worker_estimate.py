@@ -68,7 +68,7 @@ def calls(part: Part) -> tuple[int, int, int]:
     return part.effects, part.cells, part.usage.calls
 
 
-def test_calls_belong_to_rounds_and_phases() -> None:
+def test_an_estimate_assigns_calls_to_rounds_and_phases() -> None:
     found = figures(RUN, has_test=False)
     assert [calls(round_.part) for round_ in found.rounds] == [(2, 3, 10), (4, 3, 4)]
     assert {phase: calls(part) for phase, part in found.phases.items()} == {
@@ -80,7 +80,7 @@ def test_calls_belong_to_rounds_and_phases() -> None:
     assert calls(found.total) == (6, 6, 14)
 
 
-def test_a_test_set_is_a_phase_of_its_own() -> None:
+def test_the_evaluation_on_a_test_set_is_a_phase_of_its_own() -> None:
     stream = ("wave base", "wave first", "wave next", "wave last")
     tasks = [task(name, name) for name in ("base", "first", "next", "last")]
     results = [result(name, number) for number, name in enumerate(("base", "first", "next", "last"), 1)]
@@ -104,7 +104,7 @@ def test_a_test_set_is_a_phase_of_its_own() -> None:
         (0, 4, 4, 0),
     ],
 )
-def test_a_round_takes_as_long_as_its_longest_cell_or_as_all_its_calls(
+def test_the_estimated_time_of_a_round_is_that_of_its_longest_cell_or_of_all_its_calls(
     latency: float, pods: int, threads: int, seconds: float
 ) -> None:
     found = figures(RUN, has_test=False)
@@ -140,7 +140,7 @@ def pairs(count: int) -> list[Any]:
 
 @pytest.mark.parametrize("metric", [accepts, raises])
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.9, 1.0])
-def test_an_estimate_lets_the_assumed_share_of_predictions_pass(metric: Any, rate: float) -> None:
+def test_the_assumed_metric_of_an_estimate_accepts_the_assumed_share_of_predictions(metric: Any, rate: float) -> None:
     given = pairs(400)
     passed = [Assumed(metric, rate)(*pair) for pair in given]
     assert sum(passed) / 400 == pytest.approx(rate, abs=0.08)
@@ -152,13 +152,13 @@ def test_the_assumed_score_depends_on_the_prediction() -> None:
     assert len({Assumed(accepts, 0.5)(example, dspy.Prediction(answer=str(n))) for n in range(20)}) == 2
 
 
-def test_a_metric_with_feedback_keeps_it() -> None:
+def test_an_estimate_keeps_the_feedback_of_a_metric() -> None:
     values = [Assumed(tells, 0.5)(*pair, None, "classify", None) for pair in pairs(20)]
     assert {value.score for value in values} == {0.0, 1.0}
     assert {value.feedback for value in values} == {"of classify"}
 
 
-def test_a_process_reads_the_assumptions_from_its_environment_and_removes_them(tmp_path: Any) -> None:
+def test_a_process_of_an_estimate_reads_its_assumptions_from_the_environment_and_removes_them(tmp_path: Any) -> None:
     imagination = Imagination(0.5, 3, tmp_path / "calls")
     environment = {"PATH": "/bin", **imagination.environment()}
     assert Imagination.of(environment) == imagination
@@ -169,7 +169,7 @@ def test_a_process_reads_the_assumptions_from_its_environment_and_removes_them(t
 # --- displayed tables --------------------------------------------------------------------------------------------
 
 
-def test_tables_mark_unknown_figures() -> None:
+def test_tables_of_an_estimate_mark_unknown_figures() -> None:
     found = figures(RUN, has_test=False)
     console = Console(width=100, force_terminal=False)
     with console.capture() as captured:

@@ -69,7 +69,7 @@ def test_evidence_of_decisions_is_listed_in_the_order_of_the_examples(count: int
     assert all(caller is predict for caller, *_ in log), "the optimizer's own predictor"
 
 
-def test_a_wave_that_collects_evidence_of_decisions_is_another_wave() -> None:
+def test_a_wave_that_collects_evidence_of_decisions_has_its_own_digest() -> None:
     recorded, bare = (plan(collecting([1, 2], collects=collects)) for collects in (True, False))
     assert {result.key for result in recorded.results}.isdisjoint(result.key for result in bare.results)
     assert bare.value[:2] == ([1, 2], [])

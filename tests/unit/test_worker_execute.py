@@ -100,7 +100,7 @@ def test_an_unreadable_answer_is_sent_with_its_exception() -> None:
         ("<frozen importlib._bootstrap>", False),
     ],
 )
-def test_a_line_of_a_file_that_is_neither_installed_nor_ours_is_the_users(file: str, is_users: bool) -> None:
+def test_a_file_that_is_neither_installed_nor_ours_is_a_file_of_the_user(file: str, is_users: bool) -> None:
     assert (location_in(file) == f"{Path(file).name}, line 1") == is_users
 
 
@@ -114,7 +114,7 @@ def location_in(file: str) -> str:
     return ""
 
 
-def test_the_location_of_an_exception_is_the_users_line_that_called_a_library() -> None:
+def test_the_location_of_an_exception_in_a_library_is_the_users_line_that_called_the_library() -> None:
     header, _ = cell(lambda: json.loads("{"))
     assert header.error is not None
     assert "test_worker_execute.py, line " in header.error
@@ -186,7 +186,7 @@ def test_an_exception_that_contains_a_secret_is_sent_without_it(error: Exception
     assert str(error) == before, "whoever catches it has it as it is"
 
 
-def test_a_program_catches_the_unredacted_text() -> None:
+def test_a_program_that_catches_an_exception_sees_its_unredacted_text() -> None:
     def caught() -> bool:
         try:
             raise ValueError(f"refused {KEY}")
@@ -199,7 +199,7 @@ def test_a_program_catches_the_unredacted_text() -> None:
 @pytest.mark.parametrize(
     "value", [f"Bearer {KEY}", {"error": ValueError(f"refused {KEY}")}], ids=["a text", "a caught exception"]
 )
-def test_a_value_that_holds_a_secret_is_refused_by_name(value: Any) -> None:
+def test_the_message_about_a_value_with_a_secret_names_the_secret(value: Any) -> None:
     with pytest.raises(BadInput, match="the student model's API key is part of another text") as refused:
         cell(lambda: value)
     assert refused.value.reason == "ResultNotPortable"
@@ -221,13 +221,13 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (caused(ValueError("within"), LMAuthError("bad key")), BadInput, "CredentialsRejected"),
     ],
 )
-def test_a_silent_provider_is_never_a_score(error: Exception, raised: type[SwarmError], reason: str) -> None:
+def test_an_unanswered_call_never_leads_to_a_score(error: Exception, raised: type[SwarmError], reason: str) -> None:
     with pytest.raises(raised) as ended:
         cell(raising(error))
     assert ended.value.reason == reason
 
 
-def test_a_cycle_of_causes_is_handled() -> None:
+def test_exceptions_that_cause_each_other_are_handled() -> None:
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
     assert cell(raising(one))[0].outcome is Outcome.ERROR
@@ -237,7 +237,7 @@ def test_a_cycle_of_causes_is_handled() -> None:
     ("stumbles", "swallows", "fails"),
     [(True, False, True), (False, False, False), (False, True, True), (True, True, True)],
 )
-def test_a_silent_provider_is_no_score_even_if_the_program_ignores_it(
+def test_an_unanswered_call_never_leads_to_a_score_even_if_the_program_catches_its_error(
     stumbles: bool, swallows: bool, fails: bool
 ) -> None:
     def function() -> str:

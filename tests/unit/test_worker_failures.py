@@ -33,7 +33,7 @@ def failed(number: int) -> Record:
         (1, 30, 1, False, True),
     ],
 )
-def test_a_task_is_doubtful_if_it_would_fail_at_the_observed_rate_of_errors(
+def test_a_task_is_doubtful_if_it_would_fail_at_the_observed_error_rate(
     max_errors: int | None, own: int, errors: int, is_doubtful: bool, is_over: bool
 ) -> None:
     failures, of = Failures({"a" * 32: own}), task(max_errors)

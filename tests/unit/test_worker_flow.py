@@ -62,7 +62,7 @@ def test_an_exception_of_a_step_is_raised_in_the_flow_and_by_the_flow(drive: Dri
     assert seen == [error, error]
 
 
-def test_stop_iteration_of_a_client_is_raised_unchanged() -> None:
+def test_a_stop_iteration_that_a_client_raises_is_raised_unchanged() -> None:
     """A client with a list of answers may raise StopIteration. Python turns it into RuntimeError in a generator."""
     error = StopIteration("no more answers")
 
@@ -80,7 +80,7 @@ def test_stop_iteration_of_a_client_is_raised_unchanged() -> None:
 
 
 @DRIVERS
-def test_an_exception_caused_by_stop_iteration_stays_unchanged(drive: Drive) -> None:
+def test_an_exception_that_a_stop_iteration_caused_stays_unchanged(drive: Drive) -> None:
     error = RuntimeError("generator raised StopIteration")
     error.__cause__ = StopIteration()
     with pytest.raises(RuntimeError) as raised:

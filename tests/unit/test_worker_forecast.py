@@ -42,13 +42,13 @@ MEANS: list[tuple[str, dict[str, dict[str, float]], float]] = [
 
 
 @pytest.mark.parametrize(("case", "known", "mean"), MEANS, ids=[row[0] for row in MEANS])
-def test_known_scores_determine_the_expected_mean_of_an_evaluation(
+def test_the_forecast_of_a_mean_depends_on_known_scores(
     case: str, known: dict[str, dict[str, float]], mean: float
 ) -> None:
     assert forecast(**known).of("it", examples(10))[0] == pytest.approx(mean)
 
 
-def test_scores_of_several_evaluations_of_a_program_add_up() -> None:
+def test_a_forecast_uses_scores_of_all_evaluations_of_a_program() -> None:
     made = forecast(it=first(1))
     made.add("it", {"1": 0, "2": 0})
     assert made.of("it", examples(10))[0] == pytest.approx(1 / 3)
@@ -76,7 +76,7 @@ DEVIATIONS: list[tuple[str, dict[str, dict[str, float]], int, float]] = [
 
 
 @pytest.mark.parametrize(("case", "known", "count", "deviation"), DEVIATIONS, ids=[row[0] for row in DEVIATIONS])
-def test_known_scores_determine_the_expected_deviation_of_a_forecast(
+def test_the_expected_error_of_a_forecast_depends_on_known_scores(
     case: str, known: dict[str, dict[str, float]], count: int, deviation: float
 ) -> None:
     assert forecast(**known).of("it", examples(count))[1] == pytest.approx(deviation)
@@ -88,7 +88,7 @@ def deviations(*known: int) -> list[float]:
     return [forecast(**others, it=first(*[0, 1] * (count // 2))).of("it", examples(100))[1] for count in known]
 
 
-def test_more_known_scores_narrow_the_forecast() -> None:
+def test_more_known_scores_make_a_forecast_more_precise() -> None:
     found = deviations(0, 2, 10, 30, 60, 90, 100)
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == len(found)
@@ -103,19 +103,19 @@ def test_more_known_scores_of_a_program_give_them_more_weight() -> None:
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_likely_scores_are_spread_around_the_forecast(position: int) -> None:
+def test_likely_placeholders_are_spread_around_the_forecast(position: int) -> None:
     first, *others = (outlook.score(position, 0.6, 0.1) for outlook in LIKELY)
     assert first == 0.6
     spread = [NormalDist(0.6, 0.1).cdf(score) * len(others) - 0.5 for score in sorted(others)]
     assert spread == pytest.approx(range(len(others)))
 
 
-def test_likely_scouts_rank_the_same_effects_in_different_orders() -> None:
+def test_likely_placeholders_rank_the_same_candidates_in_different_orders() -> None:
     orders = {tuple(sorted(range(2, 7), key=lambda it: outlook.score(it, 0.6, 0.1))) for outlook in LIKELY[1:]}
     assert len(orders) == len(LIKELY) - 1
 
 
-def test_extreme_scores_are_further_apart_than_real_ones_and_in_opposite_orders() -> None:
+def test_extreme_placeholders_are_further_apart_than_real_scores_and_in_opposite_orders() -> None:
     up, down = ([outlook.score(position, 0.6, 0.1) for position in POSITIONS] for outlook in EXTREMES)
     assert up == sorted(up)
     assert down == sorted(down, reverse=True)
@@ -124,7 +124,7 @@ def test_extreme_scores_are_further_apart_than_real_ones_and_in_opposite_orders(
     assert max(down) < -10 < 10 < min(up)
 
 
-def test_scouts_have_their_own_placeholders() -> None:
+def test_each_scout_has_its_own_placeholders() -> None:
     outlooks: list[Outlook] = [*EXTREMES, *LIKELY]
     letters = [outlook.letter for outlook in outlooks]
     assert len(set(letters)) == len(letters)

@@ -16,7 +16,7 @@ ALLOWANCES: list[tuple[str, int, int, float]] = [
 
 
 @pytest.mark.parametrize(("case", "paid", "unneeded", "calls"), ALLOWANCES, ids=[row[0] for row in ALLOWANCES])
-def test_unneeded_guesses_lower_the_number_of_guesses_of_a_round(
+def test_wasted_guesses_lower_the_number_of_guesses_in_later_rounds(
     case: str, paid: int, unneeded: int, calls: float
 ) -> None:
     found = allowance(paid, unneeded)
@@ -37,7 +37,7 @@ CHOICES: list[tuple[str, float, list[tuple[str, int]], list[bool]]] = [
 
 
 @pytest.mark.parametrize(("case", "allowed", "guesses", "taken"), CHOICES, ids=[row[0] for row in CHOICES])
-def test_guesses_are_made_while_their_calls_are_allowed(
+def test_a_round_makes_guesses_only_while_their_calls_fit_into_the_allowed_waste(
     case: str, allowed: float, guesses: list[tuple[str, int]], taken: list[bool]
 ) -> None:
     choice = Guesses(allowed, PRICES)

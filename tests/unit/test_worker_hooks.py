@@ -33,7 +33,7 @@ def holding() -> Any:
     return lambda example: forward(**example.inputs())
 
 
-def test_replacements_of_stock_functions_count_and_are_sent_as_the_originals(provider: Provider) -> None:
+def test_a_hooked_function_has_the_digest_of_the_original_and_is_sent_as_the_original(provider: Provider) -> None:
     def script() -> Any:
         held = holding()
         copy = CODEC.loads(CODEC.dumps(held))

@@ -69,7 +69,7 @@ def lm() -> Iterator[Any]:
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: type(adapter).__name__)
 @pytest.mark.parametrize("letter", ["Hello.", "[[ ## kind ## ]]\nno", "<kind>no</kind>"])
-def test_an_answer_has_the_requested_types(lm: Any, adapter: Any, letter: str) -> None:
+def test_an_invented_answer_has_the_requested_types(lm: Any, adapter: Any, letter: str) -> None:
     with dspy.context(adapter=adapter):
         told = dspy.Predict(Everything)(letter=letter)
     assert len(lm.calls) == 1  # DSPy did not try another adapter
@@ -83,18 +83,18 @@ def test_an_answer_has_the_requested_types(lm: Any, adapter: Any, letter: str) -
     assert len(str(told.reasoning).split()) > 10
 
 
-def test_a_recursive_type_gets_a_finite_answer(lm: Any) -> None:
+def test_a_recursive_type_gets_a_finite_invented_answer(lm: Any) -> None:
     signature = dspy.Signature("letter -> tree: Tree", custom_types={"Tree": Tree})
     assert isinstance(dspy.Predict(signature)(letter="x").tree, Tree)
 
 
-def test_choices_differ_from_request_to_request(lm: Any) -> None:
+def test_invented_choices_differ_from_request_to_request(lm: Any) -> None:
     sort = dspy.Predict("letter -> kind: Literal['a', 'b', 'c'], urgent: bool")
     seen = {(told.kind, told.urgent) for told in (sort(letter=str(n)) for n in range(60))}
     assert len(seen) == 6
 
 
-def test_completions_and_rollouts_differ(lm: Any) -> None:
+def test_invented_completions_and_rollouts_differ(lm: Any) -> None:
     several = dspy.Predict("letter -> answer", n=3)(letter="x")
     assert len(set(several.completions.answer)) == 3
     again = dspy.Predict("letter -> answer", n=3)(letter="x")
@@ -103,11 +103,11 @@ def test_completions_and_rollouts_differ(lm: Any) -> None:
     assert set(other.completions.answer).isdisjoint(several.completions.answer)
 
 
-def test_a_plain_prompt_gets_a_text_for_each_completion(lm: Any) -> None:
+def test_a_prompt_without_fields_gets_an_invented_text_for_each_completion(lm: Any) -> None:
     assert [type(text) for text in lm("Write an instruction.", n=2)] == [str, str]
 
 
-def test_tokens_are_a_quarter_of_the_characters(lm: Any) -> None:
+def test_an_invented_answer_has_a_token_for_every_four_characters(lm: Any) -> None:
     with dspy.track_usage() as tracker:
         lm("x" * 400, n=2)
     [usage] = tracker.get_total_tokens().values()
@@ -115,7 +115,7 @@ def test_tokens_are_a_quarter_of_the_characters(lm: Any) -> None:
     assert 100 < usage["completion_tokens"] < 500
 
 
-def test_an_agent_finishes_and_its_tools_are_not_called(lm: Any) -> None:
+def test_an_agent_with_invented_answers_finishes_without_a_call_of_its_tools(lm: Any) -> None:
     def send(to: str) -> str:
         raise AssertionError("called")
 
@@ -127,7 +127,7 @@ def test_an_agent_finishes_and_its_tools_are_not_called(lm: Any) -> None:
 
 @pytest.mark.parametrize("native", [True, False], ids=["native calls", "calls in the text"])
 @pytest.mark.parametrize("most", [5, 1], ids=["finishes", "is made to finish"])
-def test_a_second_react_finishes_by_its_own_tool_and_calls_no_other_tool(lm: Any, native: bool, most: int) -> None:
+def test_an_agent_of_the_class_react_v2_finishes_without_a_call_of_its_tools(lm: Any, native: bool, most: int) -> None:
     def send(to: str) -> str:
         raise AssertionError("called")
 
@@ -140,7 +140,7 @@ def test_a_second_react_finishes_by_its_own_tool_and_calls_no_other_tool(lm: Any
     assert len(lm.calls) == 2
 
 
-def test_agents_take_the_assumed_number_of_steps() -> None:
+def test_agents_in_an_estimate_take_the_assumed_number_of_steps() -> None:
     model = dspy.LM("openai/nobody", api_base=NOWHERE, api_key="none", num_retries=0)
     calls: list[Any] = []
     undo = install(lambda lm, call, answer: calls.append(call), tool_calls=4)
@@ -153,7 +153,7 @@ def test_agents_take_the_assumed_number_of_steps() -> None:
     assert len(calls) == 4 + 2 + 4 + 1
 
 
-def test_async_programs_and_programs_with_threads_are_answered(lm: Any) -> None:
+def test_async_programs_and_programs_with_threads_get_invented_answers(lm: Any) -> None:
     sort = dspy.Predict("letter -> kind: Literal['a', 'b', 'c']")
 
     async def gathered() -> list[Any]:
@@ -165,7 +165,7 @@ def test_async_programs_and_programs_with_threads_are_answered(lm: Any) -> None:
     assert [told.kind for told in threads] == plain
 
 
-def test_a_program_may_have_callbacks_of_its_own(lm: Any) -> None:
+def test_a_program_with_callbacks_of_its_own_gets_invented_answers(lm: Any) -> None:
     class Own(BaseCallback):
         heard = 0
 
@@ -182,7 +182,7 @@ def test_a_program_may_have_callbacks_of_its_own(lm: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")
-def test_a_model_of_the_users_own_is_imagined_too(lm: Any) -> None:
+def test_a_model_class_of_the_user_also_gets_invented_answers(lm: Any) -> None:
     class Own(dspy.BaseLM):
         def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
             raise AssertionError("called")
@@ -191,7 +191,7 @@ def test_a_model_of_the_users_own_is_imagined_too(lm: Any) -> None:
         assert dspy.Predict("letter -> urgent: bool")(letter="x").urgent in (True, False)
 
 
-def test_the_stock_client_is_restored_afterwards() -> None:
+def test_the_client_of_stock_dspy_is_restored_afterwards() -> None:
     from dspy.clients import execution
 
     def hooked() -> tuple[Any, ...]:
@@ -204,7 +204,7 @@ def test_the_stock_client_is_restored_afterwards() -> None:
     assert hooked() == before
 
 
-def test_every_process_imagines_the_same() -> None:
+def test_every_process_invents_the_same_answers() -> None:
     code = f"""
 import dspy
 from swarm_worker.imaginary.provider import imagined

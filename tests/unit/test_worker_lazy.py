@@ -72,7 +72,7 @@ class Own(dspy.LM):
         return None
 
 
-def test_a_class_of_the_users_own_needs_no_litellm() -> None:
+def test_an_lm_class_of_the_user_needs_no_litellm() -> None:
     assert not client().needs_litellm(Own("no such provider/m"))
 
 

@@ -61,14 +61,14 @@ SECRET = {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"student": "c
 # --- the command line ----------------------------------------------------------------------------------------------
 
 
-def test_the_version_is_printed_with_that_of_dspy(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_option_version_prints_our_version_and_that_of_dspy(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"dspy-swarm {version('swarm-worker')}, DSPy {version('dspy')}\n"
 
 
-def test_a_log_is_printed_line_by_line_once_and_completely(tmp_path: Path) -> None:
+def test_each_line_of_a_log_is_printed_once(tmp_path: Path) -> None:
     log, said = tmp_path / "work.log", list[str]()
     log.write_text("of an earlier process\n")
     with following(log, said.append), log.open("a") as file:
@@ -111,7 +111,7 @@ def test_a_kustomization_may_generate_the_objects(tmp_path: Path, what: str) -> 
     assert manifest.keys == {"student": "sk-1"}
 
 
-def test_a_generator_makes_what_kustomize_makes(tmp_path: Path) -> None:
+def test_a_generator_makes_the_same_objects_as_kustomize(tmp_path: Path) -> None:
     """The expected values are those of `kubectl kustomize` on 30 November 2026."""
     (tmp_path / "s.env").write_bytes(b'\xef\xbb\xbfF="q r" # c\n\n# note\n  G= b \nH\nI=\r\n')
     literals = ['A="x y"', "B='q'", 'C="odd', "D=a=b", "E="]
@@ -133,7 +133,7 @@ def test_a_kustomization_may_include_another(tmp_path: Path) -> None:
     assert read(tmp_path / "over", {}).folder == tmp_path / "over"
 
 
-def test_a_file_that_is_not_yaml_is_reported_by_its_line_only(tmp_path: Path) -> None:
+def test_the_message_about_invalid_yaml_names_the_line_without_its_text(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("kind: Secret\nstringData:\n  key: sk-of-mine: 1\n")
     with pytest.raises(BadInput, match=r"c\.yaml is not YAML: line 3, column 18: mapping values are not") as refused:
         read(tmp_path / "c.yaml", {})
@@ -228,7 +228,7 @@ def call(number: int, body: bytes = b"") -> Record:
     return Record(RecordKind.CALL, CallMade(key=digest(number), usage=Usage(calls=1)).to_header(), body)
 
 
-def test_a_folder_is_laid_out_and_can_be_continued(tmp_path: Path) -> None:
+def test_the_local_driver_lays_out_a_folder_and_later_continues_it(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     folder, _ = opened(tmp_path / "j", manifest)
     folder.append(result(1))
@@ -248,7 +248,9 @@ def test_a_run_goes_on_where_its_yaml_has_keys_and_values_that_json_writes_as_te
 
 
 @pytest.mark.parametrize("change", [{"code": "x = 2"}, {"swarm": {"pods": 3}}, {"limits": {"cellSeconds": 5}}])
-def test_changed_files_or_spec_start_a_new_run_in_the_same_folder(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_changed_files_or_a_changed_spec_start_a_new_run_in_the_same_folder(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
     folder.append(result(1))
     folder, second = opened(tmp_path / "j", manifest_of(tmp_path, **change))
@@ -267,14 +269,14 @@ def test_a_run_without_results_leaves_nothing(tmp_path: Path) -> None:
     assert second.run_id != first.run_id
 
 
-def test_a_file_disappears_with_its_key_in_the_config_map(tmp_path: Path) -> None:
+def test_a_file_is_deleted_if_the_config_map_no_longer_has_its_key(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     opened(tmp_path / "j", replace(manifest, config_maps={**manifest.config_maps, "code": {"old.py": b""}}))
     opened(tmp_path / "j", manifest)
     assert [path.name for path in (tmp_path / "j" / "sources" / "code").iterdir()] == ["a.py"]
 
 
-def test_a_driver_killed_while_archiving_a_run_loses_nothing(tmp_path: Path) -> None:
+def test_a_local_driver_that_is_killed_while_it_archives_a_run_loses_nothing(tmp_path: Path) -> None:
     folder, first = opened(tmp_path / "j", manifest_of(tmp_path))
     folder.append(result(1))
     aside = folder.earlier.root / f"000001-{first.run_id}"
@@ -296,7 +298,7 @@ def test_a_damaged_journal_of_an_earlier_run_is_repaired(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("lost", [1, 3, 30])
-def test_a_torn_shard_is_repaired(tmp_path: Path, lost: int) -> None:
+def test_a_shard_that_is_cut_short_is_repaired(tmp_path: Path, lost: int) -> None:
     manifest = manifest_of(tmp_path)
     folder, _ = opened(tmp_path / "j", manifest)
     folder.append(result(1))
@@ -309,7 +311,7 @@ def test_a_torn_shard_is_repaired(tmp_path: Path, lost: int) -> None:
     assert list(again.records()) == [result(1), result(3)]
 
 
-def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
+def test_two_local_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
     with JournalFolder(tmp_path / "j").locked():
         with pytest.raises(BadInput) as error, JournalFolder(tmp_path / "j").locked():
             pass
@@ -330,7 +332,7 @@ def test_a_folder_with_other_files_is_not_taken_for_a_journal(tmp_path: Path) ->
     assert [path.name for path in theirs.rglob("*")] == ["sources", "mine.py"]
 
 
-def test_a_journal_stays_valid_if_its_driver_is_killed_at_any_moment(tmp_path: Path) -> None:
+def test_a_journal_stays_valid_if_the_local_driver_is_killed_at_any_moment(tmp_path: Path) -> None:
     for left in ((), ("lock",), ("lock", "journal"), ("lock", "earlier", "rounds")):
         root = tmp_path / "-".join(("j", *left))
         root.mkdir()
@@ -340,7 +342,7 @@ def test_a_journal_stays_valid_if_its_driver_is_killed_at_any_moment(tmp_path: P
             assert (root / "lock").exists()
 
 
-def test_tasks_of_a_round_replace_those_of_a_killed_driver(tmp_path: Path) -> None:
+def test_the_tasks_of_a_round_replace_the_tasks_that_a_killed_driver_left(tmp_path: Path) -> None:
     folder = JournalFolder(tmp_path)
     folder.put_tasks(0, [blob(key="old")])
     (folder.tasks_folder(0) / "0001.shard").write_bytes(b"torn")
@@ -357,7 +359,7 @@ def test_tasks_of_a_round_replace_those_of_a_killed_driver(tmp_path: Path) -> No
         (Waste(cells=2, calls=3), "waste: 3 LM calls (1.5 %) for 2 cells that were not needed"),
     ],
 )
-def test_the_report_shows_wasted_calls(tmp_path: Path, wasted: Waste, line: str) -> None:
+def test_the_summary_shows_wasted_calls(tmp_path: Path, wasted: Waste, line: str) -> None:
     report = Report(scores=Scores(baseline=50.0, best=75.0), usage=Usage(calls=200), rounds=2, wasted=wasted)
     console = Console(file=StringIO(), width=200)
     print_report(console, report, tmp_path, "triage:Triage", 3.0)
@@ -367,7 +369,7 @@ def test_the_report_shows_wasted_calls(tmp_path: Path, wasted: Waste, line: str)
     assert line in lines
 
 
-def test_the_report_of_a_continued_run_shows_what_this_command_paid(tmp_path: Path) -> None:
+def test_the_summary_of_a_continued_run_shows_what_this_command_paid(tmp_path: Path) -> None:
     folder = JournalFolder(tmp_path)
     folder.journal.mkdir()
     folder.append(call(1))
@@ -379,7 +381,7 @@ def test_the_report_of_a_continued_run_shows_what_this_command_paid(tmp_path: Pa
     assert "1 LM calls, 0 tokens, 0 rounds by the run so far; 0 LM calls and 3 s now" in console.file.getvalue()
 
 
-def test_the_report_shows_reused_results(tmp_path: Path) -> None:
+def test_the_summary_shows_reused_results(tmp_path: Path) -> None:
     candidates = [Candidate(name="seed 1", score=75.0), Candidate(name="seed 0", score=74.0, bound=True)]
     pruned = Pruned(candidates=1, cells=1200)
     report = Report(scores=Scores(baseline=50.0, best=75.0), candidates=candidates, pruned=pruned)
@@ -407,12 +409,14 @@ def printed(report: Report, entrypoint: str = "triage:Triage") -> list[str]:
         ("triage:programs.small", True, ["from triage import programs", "program = programs.small"]),
     ],
 )
-def test_the_artifact_is_loaded_as_the_entrypoint_was(entrypoint: str, is_instance: bool, lines: list[str]) -> None:
+def test_the_summary_shows_python_code_that_loads_the_artifact(
+    entrypoint: str, is_instance: bool, lines: list[str]
+) -> None:
     told = [line.strip() for line in printed(Report(scores=Scores(), is_instance=is_instance), entrypoint)]
     assert told[-3:] == [*lines, 'program.load("artifact/program.json")']
 
 
-def test_candidates_name_their_data_if_the_winner_was_scored_on_other_data() -> None:
+def test_the_summary_names_the_data_of_candidates_if_the_winner_was_scored_on_other_data() -> None:
     candidates = [Candidate(name="candidate 0", score=80.0)]
     told = [
         printed(Report(scores=Scores(), candidates=candidates, candidates_on=on))
@@ -437,7 +441,7 @@ def test_a_shortened_list_of_candidates_ends_in_an_ellipsis() -> None:
      (0, "2 LM calls, 30 tokens, 0.0000 USD, 0 rounds, 3 s in this run"),
      (None, "2 LM calls, 30 tokens, 0 rounds, 3 s in this run")],
 )  # fmt: skip
-def test_the_report_shows_usd_if_prices_are_known(micro_usd: int | None, line: str) -> None:
+def test_the_summary_shows_usd_if_prices_are_known(micro_usd: int | None, line: str) -> None:
     usage = Usage(calls=2, prompt_tokens=20, completion_tokens=10, micro_usd=micro_usd)
     assert line in printed(Report(scores=Scores(), usage=usage))
 
@@ -447,7 +451,9 @@ def test_the_report_shows_usd_if_prices_are_known(micro_usd: int | None, line: s
     [((), "0 calls"), ((1_000, 200), "2 calls, 0.0012 USD"), ((1_000, None), "2 calls")],
     ids=["no call", "known", "not known"],
 )
-def test_a_round_starts_with_the_spending_before_it(costs: tuple[int | None, ...], told: str) -> None:
+def test_the_line_about_a_new_round_shows_the_spending_before_the_round(
+    costs: tuple[int | None, ...], told: str
+) -> None:
     console = Console(file=StringIO(), width=200)
     display = Display(console)
     for number, cost in enumerate(costs):
@@ -522,7 +528,7 @@ EDITED = (ExitCode.DRIFT, WorkerReason.SOURCE_CHANGED)
         "a damaged journal",
     ],
 )
-def test_the_first_plan_decides_whether_a_journal_is_of_another_state(
+def test_the_first_plan_decides_whether_program_and_data_still_belong_to_the_journal(
     journal: list[Record], plans: list[tuple[ExitCode, str | None]], kind: type[RunFailed], tmp_path: Path
 ) -> None:
     blocked = Record(RecordKind.PLAN, PlanEnd(outcome=PlanOutcome.BLOCKED, round=0, binding="b", tasks=[]).to_header())
@@ -543,7 +549,7 @@ def test_the_first_plan_decides_whether_a_journal_is_of_another_state(
     assert type(error.value) is kind
 
 
-def test_no_process_starts_after_a_stop(tmp_path: Path) -> None:
+def test_no_process_starts_after_the_driver_is_stopped(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     folder, _ = opened(tmp_path / "j", manifest)
     processes = Processes(folder, manifest)
@@ -552,7 +558,9 @@ def test_no_process_starts_after_a_stop(tmp_path: Path) -> None:
     assert (ended.exit_code, ended.is_done) == (75, False)
 
 
-def test_a_signal_handler_may_stop_while_a_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_handler_may_stop_the_driver_while_a_process_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = manifest_of(tmp_path)
     folder, _ = opened(tmp_path / "j", manifest)
     processes, start, started = Processes(folder, manifest), Launcher.start, []

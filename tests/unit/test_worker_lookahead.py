@@ -90,7 +90,7 @@ SCRIPTS: list[tuple[str, Callable[[Scout], object], list[int]]] = [
 
 
 @pytest.mark.parametrize(("case", "script", "expected"), SCRIPTS, ids=[row[0] for row in SCRIPTS])
-def test_effects_that_all_scouts_request_join_a_round(
+def test_effects_that_all_scouts_need_join_a_round(
     case: str, script: Callable[[Scout], object], expected: list[int]
 ) -> None:
     assert agreed(script) == expected
@@ -117,7 +117,7 @@ def test_a_scout_ends_before_it_starts_a_thread(kind: str) -> None:
         assert agreed(script) == ([1, 3] if kind == "a progress bar's" else [1])
 
 
-def test_a_known_effect_is_reported_once_all_scouts_reach_it() -> None:
+def test_the_plan_hears_of_a_known_effect_when_all_scouts_have_reached_it() -> None:
     met: list[str] = []
     agreed(
         lambda it: [sight(it, 1), sight(it, 2), sight(it, 1), differing(it, 2, 1), sight(it, 3)],
@@ -153,18 +153,18 @@ QUORUM: list[tuple[str, Callable[[Scout], object], int, list[int]]] = [
 
 
 @pytest.mark.parametrize(("case", "script", "quorum", "expected"), QUORUM, ids=[row[0] for row in QUORUM])
-def test_effects_that_enough_scouts_request_join_a_round(
+def test_effects_that_enough_scouts_need_join_a_round(
     case: str, script: Callable[[Scout], object], quorum: int, expected: list[int]
 ) -> None:
     assert agreed(script, outlooks=LIKELY[:4], quorum=quorum) == expected
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, [0]), (3, [0, 1, 2]), (9, [0, 1, 2, 3])], ids=str)
-def test_a_round_takes_no_more_than_its_limit(limit: int, expected: list[int]) -> None:
+def test_a_round_takes_no_more_effects_than_its_limit(limit: int, expected: list[int]) -> None:
     assert agreed(lambda it: [sight(it, number) for number in range(4)], limit=limit) == expected
 
 
-def test_effects_that_are_not_chosen_do_not_join_a_round_and_end_no_scout() -> None:
+def test_effects_that_the_plan_does_not_choose_stay_out_of_the_round_and_end_no_scout() -> None:
     asked: list[tuple[str, int]] = []
 
     def odd(sighting: Sighting) -> bool:
@@ -186,17 +186,17 @@ def test_effects_in_the_round_are_not_requested_again() -> None:
     assert agreed(lambda it: [sight(it, 1), sight(it, 2)], frozenset({1})) == [2]
 
 
-def test_the_budget_bounds_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_effects_in_a_round_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scouts, "BUDGET", 5)
     assert agreed(lambda it: [sight(it, number) for number in range(100)]) == [0, 1, 2, 3, 4]
 
 
-def test_a_silent_scout_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan_gives_up_a_silent_scout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scouts, "PATIENCE_SECONDS", 0.1)
     assert agreed(lambda it: [sight(it, 1), it.letter == "A" or threading.Event().wait(), sight(it, 2)]) == [1]
 
 
-def test_no_scout_outlives_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_scouts_end_with_their_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     fork, pids = os.fork, list[int]()
 
     def noted() -> int:

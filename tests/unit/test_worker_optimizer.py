@@ -183,7 +183,7 @@ def stock_gepa(**given: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["shorter", "Shorter", "shortest"])
-def test_functions_of_gepa_come_from_the_users_files(proposers: None, name: str) -> None:
+def test_functions_for_gepa_come_from_the_users_files(proposers: None, name: str) -> None:
     stock = stock_gepa(instructionProposer=f"gepa_functions:{name}", componentSelector="gepa_functions:first")
     proposed = stock.custom_instruction_proposer(
         candidate={"a": "a long instruction"}, reflective_dataset={}, components_to_update=["a"]
@@ -232,14 +232,14 @@ def test_invalid_functions_for_gepa_are_refused(proposers: None, given: dict[str
         ({"selectionStrategy": {"topKImprovements": {"k": 2}}}, "selection_strategy", "TopKImprovements", {"k": 2}),
     ],
 )
-def test_the_strategies_of_gepa_are_those_of_stock(
+def test_strategies_of_gepa_in_the_spec_become_those_of_stock(
     given: dict[str, Any], name: str, kind: str, values: dict[str, int]
 ) -> None:
     [(found, strategy)] = stock_gepa(**given).gepa_kwargs.items()
     assert (found, type(strategy).__name__, vars(strategy)) == (name, kind, values)
 
 
-def test_an_option_unknown_to_the_installed_gepa_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_that_the_installed_gepa_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import gepa.api
 
     monkeypatch.setattr(gepa.api, "optimize", lambda seed_candidate, trainset: None)
@@ -251,7 +251,7 @@ def test_an_option_unknown_to_the_installed_gepa_is_refused(monkeypatch: pytest.
     )
 
 
-def test_an_option_of_gepa_unknown_to_an_older_dspy_is_refused(
+def test_an_option_of_gepa_that_an_older_dspy_does_not_know_is_refused(
     monkeypatch: pytest.MonkeyPatch, proposers: None
 ) -> None:
     stock = dspy.GEPA.__init__
@@ -316,7 +316,9 @@ def test_every_optimizer_compiles_with_the_models_of_its_roles(
     assert set(provider.stats()["by_status"]) <= {"200"}
 
 
-def test_unnamed_roles_use_the_student(provider: RunningProvider, models: Models) -> None:
+def test_a_model_role_that_the_spec_does_not_name_uses_the_student_model(
+    provider: RunningProvider, models: Models
+) -> None:
     student_only = Models(models.student, models.student, models.student)
     for name, given in {"copro": {"breadth": 2, "depth": 1}, "gepa": {"maxMetricCalls": 24}}.items():
         prepare(optimizer(name, **given), told, DATA, student_only)(Triage())
@@ -371,7 +373,7 @@ def test_the_report_names_the_scored_examples(name: str, given: dict[str, Any], 
     assert (data.scored(chosen), data.scored_on(chosen)) == (DATA.train[first:], told_as)
 
 
-def test_an_optimizer_missing_from_an_older_dspy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optimizer_that_an_older_dspy_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(dspy.experimental, "ReAnchor")
     nowhere = Models(client("a"), client("b"), client("c"))
     with pytest.raises(BadInput) as refused:
@@ -381,7 +383,7 @@ def test_an_optimizer_missing_from_an_older_dspy_is_refused(monkeypatch: pytest.
     assert str(refused.value).endswith(" does not have it. Build an image with 3.4.")
 
 
-def test_optuna_has_a_seed(models: Models) -> None:
+def test_optuna_gets_a_seed(models: Models) -> None:
     import optuna
 
     stock_create_study = optuna.create_study
@@ -458,7 +460,7 @@ def test_miprov2_refuses_a_training_set_that_it_cannot_divide(
         ("gepa", {"auto": "light"}, "gepa"),
     ],
 )
-def test_a_missing_package_is_named(
+def test_the_message_about_a_missing_package_names_it(
     monkeypatch: pytest.MonkeyPatch, name: str, given: dict[str, Any], package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -527,11 +529,11 @@ def compiled(function: str) -> Any:
 
 
 @pytest.mark.parametrize(("function", "demos"), [("labeled", 6), ("in_another_order", 6), ("compile", 3)])
-def test_any_function_is_an_optimizer(custom: None, function: str, demos: int) -> None:
+def test_any_function_can_be_an_optimizer(custom: None, function: str, demos: int) -> None:
     assert [len(predictor.demos) for predictor in compiled(function).predictors()] == [demos, demos]
 
 
-def test_a_function_gets_the_models_that_it_has_parameters_for(custom: None) -> None:
+def test_an_optimizer_function_gets_the_models_that_it_has_parameters_for(custom: None) -> None:
     assert compiled("with_models").asked == ["openai/c", "openai/b"]
 
 
@@ -559,7 +561,7 @@ def test_an_exception_of_an_optimizer_ends_the_compile(custom: None) -> None:
         compiled("failing")
 
 
-def test_a_full_disk_does_not_count_as_a_failed_compile(custom: None) -> None:
+def test_a_full_disk_during_a_compile_is_a_fault_of_the_infrastructure(custom: None) -> None:
     with pytest.raises(InfrastructureFailed, match="No space left on device"):
         compiled("on_a_full_disk")
 
@@ -606,7 +608,7 @@ def test_a_score_may_come_with_feedback(value: Any, score: float) -> None:
         (dspy.Prediction(feedback="no score"), "does not have a 'score' field"),
     ],
 )
-def test_values_that_are_not_scores_are_reported(value: Any, says: str) -> None:
+def test_a_metric_value_that_is_not_a_score_ends_the_run_with_a_message(value: Any, says: str) -> None:
     with pytest.raises(BadInput) as refused:
         score_of(value)
     assert refused.value.reason == "EvaluationFailed"

@@ -71,7 +71,7 @@ print(json.dumps(found))
 """
 
 
-def test_programs_with_clients_have_the_same_digest_in_plan_worker_and_copies(tmp_path: Path) -> None:
+def test_a_program_with_clients_has_the_same_digest_in_the_plan_in_the_worker_and_in_its_copies(tmp_path: Path) -> None:
     planned = run_python(PLAN, PROGRAMS, PYTHONHASHSEED="1")
     assert planned.returncode == 0, planned.stderr
     data = tmp_path / "payloads.json"
@@ -103,7 +103,7 @@ def test_a_worker_loads_nothing_until_a_payload_refers_to_a_place() -> None:
     assert MARK.encode() in CODEC.dumps(plan(clients.Holder(httpx.Client(verify=False))))
 
 
-def test_data_around_a_client_counts_and_is_sent_by_value() -> None:
+def test_data_beside_a_client_is_part_of_the_digest_and_is_sent_by_value() -> None:
     program = plan(clients.Holder(clients.Retriever(k=3)))
     candidate = program.deepcopy()
     candidate.held.k = 5
@@ -114,7 +114,7 @@ def test_data_around_a_client_counts_and_is_sent_by_value() -> None:
     assert (found.held.k, found.held.http is own.held.http) == (5, True)
 
 
-def test_clients_at_two_places_are_different() -> None:
+def test_clients_at_two_places_have_different_digests() -> None:
     program = plan(clients.Holder([httpx.Client(verify=False), httpx.Client(verify=False)]))
     swapped = program.deepcopy()
     swapped.held = swapped.held[::-1]
@@ -140,7 +140,7 @@ def test_a_metric_may_hold_a_client(metric: Any) -> None:
     assert Walk().digest(CODEC.loads(data)) == asked
 
 
-def test_changes_that_a_worker_makes_to_its_client_do_not_count() -> None:
+def test_changes_that_a_worker_makes_to_its_client_do_not_change_the_digest() -> None:
     client = threading.local()
     client.limit = 3
     program = plan(clients.Holder(client))
@@ -158,7 +158,7 @@ def test_a_variable_of_a_module_and_an_attribute_of_the_program_have_different_p
     assert held is not clients.SHARED
 
 
-def test_a_worker_without_an_object_at_the_place_reports_it() -> None:
+def test_a_worker_that_has_no_object_at_a_place_reports_the_place() -> None:
     data = CODEC.dumps(plan(clients.Holder(httpx.Client(verify=False))))
     worker(clients.Holder(None))
     with pytest.raises(Drift, match=r"cannot be copied at program\.held"):
@@ -212,7 +212,7 @@ def test_a_client_changed_after_the_entrypoint_is_refused() -> None:
 # --- keys --------------------------------------------------------------------------------------------------------
 
 
-def test_api_keys_of_the_users_own_models_are_removed_and_restored() -> None:
+def test_api_keys_of_the_users_own_models_are_removed_from_payloads_and_restored() -> None:
     program = plan(clients.OwnModels())
     candidate = program.deepcopy()
     candidate.set_lm(program.draft.lm.copy(temperature=0.5))

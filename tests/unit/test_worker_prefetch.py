@@ -79,13 +79,13 @@ def test_prefetching_gives_the_same_demonstrations_without_an_extra_call(
     assert (ran[2] > 0) == (parameters.get("max_bootstrapped_demos") != 1)
 
 
-def test_calls_that_cannot_be_shared_are_not_prefetched(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_that_cells_cannot_share_are_not_prefetched(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     walked = bootstrapped(provider, monkeypatch, "Two", {}, ahead=False, cache=False)
     ran = bootstrapped(provider, monkeypatch, "Two", {}, ahead=True, cache=False)
     assert ran[:2] == walked[:2]
 
 
-def test_errors_are_the_same_as_without_prefetching(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefetching_leads_to_the_same_errors(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     walked = bootstrapped(provider, monkeypatch, "Failing", {"max_errors": 20}, ahead=False)
     ran = bootstrapped(provider, monkeypatch, "Failing", {"max_errors": 20}, ahead=True)
     assert ran[0] == walked[0]

@@ -11,7 +11,7 @@ from swarm_worker.client import prices
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "nobody"])
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "small", ""])
 @pytest.mark.parametrize("namespaces", [None, (), ("openai",)])
-def test_prices_equal_those_of_dspy(
+def test_the_worker_finds_the_same_prices_as_dspy(
     monkeypatch: pytest.MonkeyPatch, provider: str, model: str, namespaces: Any
 ) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")

@@ -201,7 +201,7 @@ def test_changed_data_or_program_ends_the_next_plan(tmp_path: Path) -> None:
     assert pod.plan(WORDS="a b").said == (ExitCode.DRIFT, "SourceChanged")
 
 
-def test_results_of_an_unfinished_plan_belong_to_its_data_and_program(tmp_path: Path) -> None:
+def test_results_of_an_unfinished_plan_are_bound_to_its_data_and_program(tmp_path: Path) -> None:
     pod = prog(tmp_path)
     whole = pod.plan(WORDS="a b", SWARM_LOOKAHEAD="0")
     pod.journal = [*whole.records(RecordKind.BOUND), *whole.records(RecordKind.RESULT)]
@@ -211,7 +211,7 @@ def test_results_of_an_unfinished_plan_belong_to_its_data_and_program(tmp_path: 
     assert again.records(RecordKind.BOUND) == again.records(RecordKind.RESULT) == []
 
 
-def test_a_changed_optimizer_of_the_user_ends_the_next_plan(tmp_path: Path) -> None:
+def test_a_changed_optimizer_function_of_the_user_ends_the_next_plan(tmp_path: Path) -> None:
     custom = "def compile(student, trainset, valset, metric):\n    return student\n"
     pod = prog(tmp_path, optimizer={"custom": {"entrypoint": "own_optimizer:compile"}})
     module(tmp_path, custom, "own_optimizer.py")
@@ -256,7 +256,7 @@ def test_a_plan_that_cannot_use_its_program_names_the_reason(
         assert says in ended.errors
 
 
-def test_a_request_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_a_request_that_has_another_version_is_refused(tmp_path: Path) -> None:
     pod = prog(tmp_path)
     pod.request(schemaVersion=2)
     ended = pod.plan(WORDS="a")
@@ -265,19 +265,19 @@ def test_a_request_of_another_version_is_refused(tmp_path: Path) -> None:
     assert "speaks version 2 of the contract, this worker image speaks 1" in (ended.commit.message or "")
 
 
-def test_an_assignment_of_another_version_is_refused(tmp_path: Path, asked: Ended) -> None:
+def test_an_assignment_that_has_another_version_is_refused(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path)
     pod.assign(asked, version=7)
     assert pod.work().said == (ExitCode.SCHEMA_MISMATCH, "SchemaMismatch")
 
 
-def test_a_spec_that_this_worker_does_not_know_is_bad_input(tmp_path: Path) -> None:
+def test_a_spec_with_fields_that_the_worker_does_not_know_is_bad_input(tmp_path: Path) -> None:
     pod = prog(tmp_path)
     pod.request(spec={"unknown": 1})
     assert pod.plan(WORDS="a").said == (ExitCode.BAD_INPUT, "InvalidSpec")
 
 
-def test_without_its_request_a_process_fails_and_may_be_repeated(tmp_path: Path) -> None:
+def test_a_process_without_the_runs_request_fails_and_may_be_repeated(tmp_path: Path) -> None:
     pod = prog(tmp_path)
     (tmp_path / "run").mkdir()
     ended = pod.plan(WORDS="a")
@@ -314,13 +314,13 @@ def test_a_worker_that_cannot_finish_its_cells_names_the_reason(
     ],
     ids=["no error", "one provider error", "a provider error for each thread", "another error"],
 )
-def test_a_worker_stops_after_a_fault_or_after_a_provider_error_in_each_thread(
+def test_a_worker_stops_after_a_fault_of_its_own_or_after_a_provider_error_in_each_thread(
     failed: list[SwarmError], is_hopeless: bool
 ) -> None:
     assert hopeless(failed, threads=2) is is_hopeless
 
 
-def test_an_api_key_repeated_by_a_provider_is_redacted(tmp_path: Path) -> None:
+def test_an_api_key_that_a_provider_repeats_in_an_error_is_redacted(tmp_path: Path) -> None:
     student: dict[str, Any] = {"model": "openai/m", "endpoint": "http://127.0.0.1:1/v1"}
     student |= {"apiKey": {"secret": {"name": "s", "key": "k"}}}
     pod, key = prog(tmp_path, models={"student": student}), {"SWARM_API_KEY_STUDENT": "sk-a-very-secret-key"}
@@ -355,7 +355,7 @@ def test_all_output_of_a_process_is_redacted(tmp_path: Path) -> None:
     assert "wave" not in (tmp_path / "log").read_text() + ended.stderr
 
 
-def test_a_pod_runs_the_slice_of_its_index(tmp_path: Path, asked: Ended) -> None:
+def test_a_pod_runs_the_slice_of_its_job_index(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path)
     pod.assign(asked, [cells(asked, "a"), cells(asked, "c b")])
     ended = pod.work(JOB_COMPLETION_INDEX="1")
@@ -363,7 +363,7 @@ def test_a_pod_runs_the_slice_of_its_index(tmp_path: Path, asked: Ended) -> None
     assert sorted(keys) == sorted(task_of(asked).cells[WORDS.index(word)].key for word in "bc")
 
 
-def test_a_cell_with_another_digest_in_the_worker_ends_the_worker(tmp_path: Path, asked: Ended) -> None:
+def test_a_cell_whose_digest_differs_in_the_worker_ends_the_worker(tmp_path: Path, asked: Ended) -> None:
     pod, task = prog(tmp_path), task_of(asked)
     other = task.model_copy(update={"cells": [task.cells[0].model_copy(update={"key": "0" * 32})]})
     header = other.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -426,7 +426,9 @@ def test_under_limits_a_fork_that_makes_an_lm_call_ends_the_process(
 
 
 @pytest.mark.parametrize("command", ["work", "plan"])
-def test_processes_that_user_code_forks_end_as_in_stock(tmp_path: Path, asked: Ended, command: str) -> None:
+def test_processes_that_user_code_forks_react_to_sigterm_as_in_stock(
+    tmp_path: Path, asked: Ended, command: str
+) -> None:
     """User code may send SIGTERM to a process that it forked. This process does not run our signal handler."""
     pod = prog(tmp_path)
     ended = worked(pod, asked, "forks") if command == "work" else pod.plan(WORDS="forks", SWARM_LOOKAHEAD="0")
@@ -448,7 +450,7 @@ signal.signal(signal.SIGTERM, told)
 """A program that shows when the process has received SIGTERM."""
 
 
-def test_on_sigterm_cells_in_flight_finish_and_no_new_cell_starts(tmp_path: Path, asked: Ended) -> None:
+def test_after_sigterm_cells_in_flight_finish_and_no_new_cell_starts(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path, TELLS, **{"swarm.threadsPerPod": 2})
     process = started(pod, asked, "waits-1 waits-2 c d", SWARM_GRACE_SECONDS="50")
     until(process, tmp_path / "began-waits-1")
@@ -463,7 +465,7 @@ def test_on_sigterm_cells_in_flight_finish_and_no_new_cell_starts(tmp_path: Path
     assert not list(tmp_path.glob("began-c"))
 
 
-def test_after_the_grace_period_a_cell_in_flight_is_dropped(tmp_path: Path, asked: Ended) -> None:
+def test_a_worker_drops_a_cell_that_is_in_flight_at_the_end_of_its_grace_period(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
     process = started(pod, asked, "a waits-1 waits-2 c", SWARM_GRACE_SECONDS="0")
     until(process, tmp_path / "began-waits-1")
@@ -487,7 +489,7 @@ def test_a_worker_waits_after_its_commit_so_that_its_log_can_be_read(tmp_path: P
     assert outcomes(ended) == [Outcome.OK]
 
 
-def test_a_plan_ends_at_once_on_sigterm(tmp_path: Path) -> None:
+def test_a_plan_ends_at_once_when_it_gets_sigterm(tmp_path: Path) -> None:
     slow = PROG.replace("def train():", "def train():\n    (HERE / 'loading').touch()\n    time.sleep(3600)")
     pod = prog(tmp_path, slow)
     process = pod.start("plan", WORDS="a")
@@ -545,7 +547,7 @@ def test_a_worker_whose_output_nobody_reads_stops_spending(tmp_path: Path, asked
     ],
     ids=["there is no limit", "the first record reaches the limit", "no record reaches the limit"],
 )
-def test_a_worker_with_a_full_output_leaves_the_rest_to_another(
+def test_a_worker_whose_output_is_full_leaves_the_rest_to_another_worker(
     tmp_path: Path, asked: Ended, limit: str, said: tuple[int, str | None], results: int
 ) -> None:
     ended = worked(prog(tmp_path, **{"swarm.threadsPerPod": 1}), asked, "a b c d", SWARM_OUTPUT_BYTES=limit)
@@ -564,7 +566,7 @@ def test_cells_in_flight_finish_when_the_output_is_full(tmp_path: Path, asked: E
     assert outcomes(ended) == [Outcome.OK, Outcome.OK]
 
 
-def test_a_slice_finished_when_the_output_is_full_counts_as_done(tmp_path: Path, asked: Ended) -> None:
+def test_a_slice_counts_as_done_if_it_is_finished_when_the_output_is_full(tmp_path: Path, asked: Ended) -> None:
     ended = worked(prog(tmp_path), asked, "a", SWARM_OUTPUT_BYTES="1")
     assert ended.said == (ExitCode.DONE, None)
 
@@ -572,7 +574,7 @@ def test_a_slice_finished_when_the_output_is_full_counts_as_done(tmp_path: Path,
 # --- the command line --------------------------------------------------------------------------------------------
 
 
-def test_the_worker_needs_neither_kubernetes_nor_the_driver(tmp_path: Path) -> None:
+def test_the_worker_imports_neither_kubernetes_nor_the_local_driver(tmp_path: Path) -> None:
     code = "import sys, swarm_worker.pod.plan, swarm_worker.pod.work; print(*sorted(sys.modules))"
     loaded = run_python(code).stdout.split()
     assert not {"kopf", "kubernetes", "rich.progress", "swarm_worker.local"} & set(loaded)

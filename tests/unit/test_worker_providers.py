@@ -231,7 +231,7 @@ def test_vertex_ai_gets_the_token_of_a_service_account(
     [(CLAUDE, "boto3", "boto3"), (GEMINI, "google.auth", "google-cloud-aiplatform")],
     ids=["bedrock", "vertex_ai"],
 )
-def test_a_package_needed_by_a_provider_is_named(
+def test_the_message_about_a_providers_missing_package_names_it(
     listener: Listener, nobody: pytest.MonkeyPatch, model: str, package: str, says: str
 ) -> None:
     nobody.setitem(sys.modules, package, None)
@@ -253,7 +253,7 @@ def test_a_package_needed_by_a_provider_is_named(
         ("groq/llama", "boto3", False),
     ],
 )
-def test_a_missing_package_is_reported_before_the_first_call(
+def test_a_package_that_a_provider_needs_is_reported_as_missing_before_the_first_lm_call(
     monkeypatch: pytest.MonkeyPatch, model: str, package: str, refused: bool
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -268,7 +268,7 @@ def test_a_missing_package_is_reported_before_the_first_call(
         ("VERTEXAI_CREDENTIALS", "/token/refused", "account not found"),
     ],
 )
-def test_an_identity_unknown_to_google_is_not_tried_again(
+def test_a_request_with_an_identity_that_google_does_not_know_is_not_repeated(
     listener: Listener, nobody: pytest.MonkeyPatch, variable: str, token: str, says: str
 ) -> None:
     """LiteLLM reports an unknown identity as a broken connection, and a broken connection would be repeated."""
@@ -298,12 +298,14 @@ def test_an_identity_unknown_to_google_is_not_tried_again(
     ],
     ids=lambda written: ", ".join(written),
 )
-def test_parameters_are_sent(listener: Listener, written: dict[str, Any], sent: dict[str, Any]) -> None:
+def test_parameters_of_the_spec_are_sent_to_the_provider(
+    listener: Listener, written: dict[str, Any], sent: dict[str, Any]
+) -> None:
     _, _, body = recorded(listener, "openai/gpt-4o-mini", "/v1", **written)
     assert {name: body[name] for name in sent} == sent
 
 
-def test_headers_are_sent(listener: Listener) -> None:
+def test_headers_of_the_spec_are_sent_to_the_provider(listener: Listener) -> None:
     _, headers, _ = recorded(listener, "openai/gpt-4o-mini", "/v1", headers={"X-Team": "search"})
     assert headers["x-team"] == "search"
 
@@ -321,7 +323,7 @@ def test_a_reasoning_model_gets_the_effort_of_the_spec(
 
 
 @pytest.mark.parametrize(("model", "argument"), [("bedrock/m", "aws_region_name"), ("vertex_ai/m", "vertex_location")])
-def test_a_region_reaches_its_provider(model: str, argument: str) -> None:
+def test_a_request_goes_to_the_region_that_the_spec_names(model: str, argument: str) -> None:
     assert client(model, None, None, region="eu-west-1").kwargs[argument] == "eu-west-1"
 
 
@@ -337,7 +339,7 @@ def test_a_region_reaches_its_provider(model: str, argument: str) -> None:
         ("vertex_ai/m", None, None, None),
     ],
 )
-def test_without_a_key_the_identity_of_the_platform_is_used(
+def test_without_an_api_key_the_identity_of_the_cloud_platform_is_used(
     model: str, endpoint: str | None, key: str | None, sent: str | None
 ) -> None:
     found = client(model, endpoint, key)
@@ -353,7 +355,7 @@ def test_a_gateway_of_the_environment_is_used_if_the_spec_names_no_endpoint(endp
     assert bool(environment) is stays
 
 
-def test_a_refusal_of_dspy_is_reported_with_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_about_a_model_that_dspy_refuses_names_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise ValueError("temperature must be 1")
 

@@ -72,7 +72,7 @@ def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -
     ],
     ids=str,
 )
-def test_evaluations_that_cannot_win_have_lost(evaluations: list[str], losers: list[int]) -> None:
+def test_an_evaluation_that_can_no_longer_win_counts_as_lost(evaluations: list[str], losers: list[int]) -> None:
     assert lost([standing(scores) for scores in evaluations], UNIT) == set(losers)
 
 
@@ -86,13 +86,13 @@ def test_evaluations_that_cannot_win_have_lost(evaluations: list[str], losers: l
     ],
     ids=str,
 )
-def test_the_range_of_scores_determines_which_evaluations_have_lost(
+def test_the_range_of_scores_determines_which_evaluations_count_as_lost(
     limits: Range, best: str, scores: str, has_lost: bool
 ) -> None:
     assert lost([standing(best * 2), standing(scores)], limits) == ({1} if has_lost else set())
 
 
-def test_failed_examples_score_0_whether_that_is_high_or_low() -> None:
+def test_a_failed_example_counts_as_0_even_if_0_is_outside_of_the_range() -> None:
     both = ("0", "1")
     assert not lost([Standing(both, {0: -1.0, 1: -1.0}), Standing(both, {0: -1.0})], Range(-2, -1))
     assert not lost([Standing(both, {0: 5.0}), Standing(both, {0: 1.0})], Range(1, 5))
@@ -134,7 +134,7 @@ def test_the_last_few_cells_are_requested_together() -> None:
     assert wanted([standing("0" * 10), *found[1:]], UNIT, few=9) == {1: [0, 1]}
 
 
-def test_the_hardest_examples_come_first() -> None:
+def test_cells_of_the_hardest_examples_are_requested_first() -> None:
     found = [standing("xxx0xxxxx0"), standing("." * 10), standing("." * 10)]
     assert wanted(found[1:], UNIT, others=found[:1], few=0) == {0: [3, 9], 1: [3, 9]}
     assert wanted(found, UNIT, few=0) == {1: [3, 9], 2: [3, 9]}
@@ -160,14 +160,14 @@ def test_the_hardest_examples_come_first() -> None:
         "half of one is known",
     ],
 )
-def test_the_most_promising_evaluations_are_finished_and_others_run_until_they_likely_lose(
+def test_the_most_promising_evaluations_run_to_their_end_and_others_until_they_likely_lose(
     evaluations: list[str], cells: list[int]
 ) -> None:
     found = wanted([standing(scores) for scores in evaluations], UNIT, few=0)
     assert [len(found.get(number, [])) for number in range(len(evaluations))] == cells
 
 
-def test_evaluations_that_may_tie_by_rounding_are_finished() -> None:
+def test_evaluations_that_may_tie_by_rounding_run_to_their_end() -> None:
     both = ("0", "1")
     assert wanted([Standing(both, {0: 0.0}), Standing(both, {0: 0.5, 1: 0.50002})], UNIT, few=0) == {0: [1]}
 
@@ -178,7 +178,7 @@ def test_a_greater_range_of_scores_has_a_greater_margin_for_rounding() -> None:
     assert lost([best, Standing(best.examples, {0: 0.000096})], Range(0, 1e9)) == set()
 
 
-def test_a_continued_evaluation_gets_a_minimum_of_cells() -> None:
+def test_an_evaluation_that_continues_gets_a_minimum_number_of_cells() -> None:
     behind = "xx" + "." * 17 + "0"
     found = [standing("x" * 18 + "00"), *[standing("xx" + "." * 17 + "x")] * 3, standing(behind)]
     assert len(wanted(found, UNIT, few=0)[4]) == 4
@@ -209,7 +209,9 @@ def first_of_the_best(scores: Sequence[float]) -> int:
 
 
 @given(matrices(), st.sets(st.integers(0, 11)), st.sampled_from([0, 20, FEW]))
-def test_the_winner_is_the_first_of_the_best(matrix: list[list[float]], known: set[int], few: int) -> None:
+def test_the_winner_is_the_first_of_the_candidates_with_the_best_score(
+    matrix: list[list[float]], known: set[int], few: int
+) -> None:
     size = len(matrix[0])
     cells = [dict(enumerate(scores)) if number in known else {} for number, scores in enumerate(matrix)]
     examples, rounds = tuple(map(str, range(size))), 0
@@ -245,7 +247,7 @@ def asked(contest: Contest, *at: Entrant) -> dict[str, set[str]]:
     return {found.digest: keys for found, keys in contest.decide(*at)}
 
 
-def test_evaluations_compete_in_the_order_of_the_optimizer() -> None:
+def test_evaluations_compete_in_the_order_in_which_the_optimizer_runs_them() -> None:
     contest = Contest(UNIT, few=0)
     contest.is_on = True
     contest.sighted(entrant("b", "xxxx"))
@@ -258,7 +260,7 @@ def test_evaluations_compete_in_the_order_of_the_optimizer() -> None:
     assert contest.spared["d"] == {"d0", "d1", "d3"}
 
 
-def test_an_evaluation_that_the_optimizer_drops_is_forgotten() -> None:
+def test_pruning_forgets_an_evaluation_that_the_optimizer_drops() -> None:
     contest = Contest(UNIT)
     contest.sighted(entrant("a", "...."))
     contest.look_again()
@@ -266,13 +268,13 @@ def test_an_evaluation_that_the_optimizer_drops_is_forgotten() -> None:
     assert set(asked(contest)) == {"b"}
 
 
-def test_earlier_evaluations_show_how_hard_examples_are_and_do_not_compete() -> None:
+def test_evaluations_before_the_optimizer_only_show_how_hard_examples_are() -> None:
     contest = Contest(UNIT, few=0)
     contest.passed(entrant("baseline", "xx0x"))
     assert asked(contest, entrant("a", "....")) == {"a": {"a2"}}
 
 
-def test_evaluations_on_other_examples_are_another_contest() -> None:
+def test_evaluations_on_other_examples_do_not_compete() -> None:
     contest = Contest(UNIT, few=0)
     contest.is_on = True
     contest.passed(entrant("a", "xx"))
@@ -289,7 +291,7 @@ def test_a_score_out_of_range_ends_the_run(score: float, known: str) -> None:
     assert raised.value.reason == "ScoreOutOfRange"
 
 
-def test_failed_examples_are_not_out_of_range() -> None:
+def test_a_failed_example_is_not_out_of_range() -> None:
     Contest(Range(1, 5)).passed(Entrant("a", ["a0"], Standing(("0",), {0: 0.0}, frozenset({0}))))
 
 
@@ -412,7 +414,9 @@ BASELINE, GOOD, WORSE, BAD = ([*EASY, *map(float, hard)] for hard in ("0000", "1
     ],
     ids=["the first wins", "the last wins", "several are best", "there is only one", "all are good", "all are bad"],
 )
-def test_the_winner_is_the_same_for_fewer_cells(matrix: list[Table], winner: int, cells: list[int]) -> None:
+def test_with_pruning_the_winner_is_the_same_and_fewer_cells_run(
+    matrix: list[Table], winner: int, cells: list[int]
+) -> None:
     whole, found = ran(searching(matrix), lambda: None), ran(searching(matrix), pruning)
     assert whole.last.value[0] == found.last.value[0] == winner
     assert found.last.value[1][winner] == whole.last.value[1][winner]
@@ -439,7 +443,7 @@ def test_a_lost_evaluation_is_shown_to_the_optimizer_as_a_bound() -> None:
     assert sum(map(len, found.last.engine.results.spared.values())) == 16
 
 
-def test_a_bound_of_a_pruned_evaluation_is_not_taken_for_its_score() -> None:
+def test_a_bound_of_a_pruned_evaluation_does_not_count_as_its_score() -> None:
     program = dspy.Predict("number -> score")
     devset = [dspy.Example(number=at).with_inputs("number") for at in range(2)]
     progress = Progress(compiling=True, validation=devset)
@@ -490,7 +494,7 @@ def test_failing_examples_end_the_compile_as_without_pruning(max_errors: int) ->
         assert told == expected, "all of the evidence"
 
 
-def test_evaluations_before_and_after_the_optimizer_are_finished() -> None:
+def test_evaluations_before_and_after_the_optimizer_are_not_pruned() -> None:
     def script(contest: Contest | None) -> Any:
         assert contest is not None
         before = evaluated("before", BAD).score
@@ -507,26 +511,26 @@ def test_without_lookahead_nothing_is_pruned() -> None:
     assert (found.cells, found.last.engine.results.spared) == ([20] * 4, {})
 
 
-def test_few_cells_form_a_single_round() -> None:
+def test_evaluations_with_few_cells_run_in_a_single_round() -> None:
     assert ran(searching([GOOD, BAD, BAD]), lambda: Contest(UNIT, few=60)).cells == [20, 60]
     assert ran(searching([GOOD, BAD, BAD]), lambda: Contest(UNIT, few=59)).cells == [20, 12, 48]
 
 
-def test_the_plan_runs_the_last_cells_itself() -> None:
+def test_the_plan_itself_runs_the_last_cells_if_they_are_few() -> None:
     found = ran(searching([GOOD, BAD, BAD]), pruning, small=4)
     assert found.last.value == ran(searching([GOOD, BAD, BAD]), pruning).last.value
     assert found.cells == [12], "the baseline, and what is left of the best, are not more than it runs"
 
 
 @pytest.mark.parametrize("lost_results", [1, 6])
-def test_an_incomplete_round_changes_only_the_number_of_rounds(lost_results: int) -> None:
+def test_lost_results_of_a_round_do_not_change_the_winner(lost_results: int) -> None:
     matrix = [BAD, BAD, GOOD, BAD, GOOD, WORSE]
     found = ran(searching(matrix), pruning, lost_results)
     assert (found.last.value[0], found.last.value[1][2]) == (2, 95.0)
     assert found.last.engine.results.spared
 
 
-def test_the_same_journal_leads_to_the_same_cells() -> None:
+def test_pruning_chooses_the_same_cells_from_the_same_journal() -> None:
     first = plan(lambda: evaluated("baseline", BASELINE), small=40).records
 
     def asked() -> list[tuple[str, list[int]]]:
@@ -538,7 +542,7 @@ def test_the_same_journal_leads_to_the_same_cells() -> None:
     assert [cells for _, cells in asked()] == [[16, 17, 18, 19]] * 3
 
 
-def test_a_metric_that_leaves_its_range_ends_the_plan_whatever_the_optimizer_catches() -> None:
+def test_a_score_out_of_range_ends_the_plan_even_if_the_optimizer_catches_the_error() -> None:
     def script(contest: Contest | None) -> Any:
         try:
             return searching([GOOD, [*GOOD[:-1], 1.5]])(contest)
@@ -551,13 +555,13 @@ def test_a_metric_that_leaves_its_range_ends_the_plan_whatever_the_optimizer_cat
     assert ran(script, lambda: None).last.value == (1, [95.0, 97.5])
 
 
-def test_values_that_cannot_be_compared_are_refused() -> None:
+def test_a_metric_value_that_cannot_be_compared_is_refused() -> None:
     odd: list[Any] = [*GOOD[:-1], "good"]
     with pytest.raises(BadInput, match="returns a str \\('good'\\), which is no score"):
         ran(searching([GOOD, odd, BAD]), pruning)
 
 
-def test_an_evaluation_without_errors_passes_if_none_is_tolerated() -> None:
+def test_an_evaluation_without_errors_passes_if_no_error_is_tolerated() -> None:
     assert plan(lambda: evaluated("any", [1.0, 0.0], max_errors=0)).value.score == 50.0
 
 
@@ -627,13 +631,13 @@ def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table
     ],
     ids=str,
 )
-def test_the_best_so_far_is_the_first_of_the_best_complete_candidates(
+def test_the_best_program_so_far_is_the_first_of_the_best_complete_candidates(
     matrix: list[Table], lacking: list[int], best: str
 ) -> None:
     assert best_so_far(matrix, lacking, BASELINE) == best
 
 
-def test_only_the_validation_set_counts_and_its_order_does_not() -> None:
+def test_the_best_score_so_far_comes_from_an_evaluation_on_the_validation_set_in_any_order() -> None:
     progress = Progress(compiling=True, validation=examples(3))
     for number, devset in enumerate([examples(4)[1:], examples(2), examples(3)[::-1]]):
         progress.on_evaluate_start(str(number), dspy.Evaluate(devset=devset), {"program": "any"})
@@ -642,7 +646,7 @@ def test_only_the_validation_set_counts_and_its_order_does_not() -> None:
     assert progress.best == -20.0
 
 
-def test_later_changes_by_the_optimizer_leave_the_best_so_far_unchanged() -> None:
+def test_later_changes_by_the_optimizer_leave_the_best_program_so_far_unchanged() -> None:
     """InferRules changes the class of a signature, and copies of a program share this class."""
     program = dspy.Predict("number -> score")
     before = program.signature.instructions

@@ -130,7 +130,7 @@ def tracked() -> Any:
 
 @pytest.mark.parametrize("swallows", [False, True])
 @pytest.mark.parametrize("name", OTHERS)
-def test_code_that_reads_order_dependent_records_ends_the_run(lm: Any, name: str, swallows: bool) -> None:
+def test_code_that_reads_history_entries_of_other_examples_ends_the_run(lm: Any, name: str, swallows: bool) -> None:
     def program() -> Any:
         ask()
         try:
@@ -144,12 +144,12 @@ def test_code_that_reads_order_dependent_records_ends_the_run(lm: Any, name: str
     assert raised.value.reason == WorkerReason.ORDER_DEPENDENT
 
 
-def test_before_the_first_call_no_records_of_other_examples_exist(lm: Any) -> None:
+def test_before_the_first_lm_call_no_entries_of_other_examples_exist(lm: Any) -> None:
     with pytest.raises(BadInput, match=r"reads what others left in lm\.history"):
         cell(lm, lambda: bool(dspy.settings.lm.history))
 
 
-def test_concurrent_examples_find_their_own_records(lm: Any) -> None:
+def test_concurrent_examples_find_their_own_history_entries(lm: Any) -> None:
     both = threading.Barrier(2)
 
     def program() -> Any:
@@ -170,7 +170,7 @@ def test_concurrent_examples_find_their_own_records(lm: Any) -> None:
     assert found == {"one": "one", "two": "two"}
 
 
-def test_an_optimizer_finds_its_own_calls_until_examples_run_elsewhere(lm: Any) -> None:
+def test_an_optimizer_finds_its_own_calls_in_the_history_until_examples_run_elsewhere(lm: Any) -> None:
     lm("of the optimizer")
     assert lm.history[-1]["prompt"] == "of the optimizer"
     recorded.leave()
@@ -186,7 +186,7 @@ def test_an_optimizer_that_collects_the_trace_of_an_evaluation_ends_the_run(lm: 
     assert raised.value.reason == WorkerReason.ORDER_DEPENDENT
 
 
-def test_an_entry_that_an_example_returns_keeps_its_type(lm: Any) -> None:
+def test_a_history_entry_that_an_example_returns_keeps_its_type(lm: Any) -> None:
     def program() -> Any:
         ask()
         return dspy.settings.lm.history[-1]
@@ -197,7 +197,7 @@ def test_an_entry_that_an_example_returns_keeps_its_type(lm: Any) -> None:
         _ = entry["usage"]
 
 
-def test_a_history_is_sent_as_a_list(lm: Any) -> None:
+def test_a_history_in_a_result_is_sent_as_a_list(lm: Any) -> None:
     copied = CODEC.loads(CODEC.dumps({"entries": recorded.Recorded("it", [1, 2])}))
     assert copied == {"entries": [1, 2]}
 
@@ -218,19 +218,19 @@ class Says(BaseCallback):
 SAID: list[str] = []
 
 
-def test_a_stateless_callback_is_called(lm: Any) -> None:
+def test_a_callback_without_state_is_called(lm: Any) -> None:
     SAID.clear()
     cell(lm, ask, callbacks=[Says()])
     assert SAID == ["openai/model"]
 
 
-def test_a_callback_that_collects_ends_the_run(lm: Any) -> None:
+def test_a_callback_that_collects_what_it_sees_ends_the_run(lm: Any) -> None:
     with pytest.raises(BadInput, match=r"a callback collects what it sees .* \(Counts\)") as raised:
         cell(lm, ask, callbacks=[Counts()])
     assert raised.value.reason == WorkerReason.SIDE_EFFECT
 
 
-def test_an_example_that_configures_ends_the_run(lm: Any) -> None:
+def test_an_example_that_calls_dspy_configure_ends_the_run(lm: Any) -> None:
     with pytest.raises(BadInput, match=r"test_worker_recorded\.py, line \d+ calls dspy.configure") as raised:
         cell(lm, lambda: dspy.configure(num_threads=3))
     assert raised.value.reason == WorkerReason.SIDE_EFFECT

@@ -112,7 +112,7 @@ def sent(to: Refusals, request: Request, outcomes: Sequence[Exception | None], i
         (True, [NO_MODEL, None], "LMInvalidRequestError, 1 left"),
     ],
 )
-def test_a_permanent_error_ends_a_run_if_the_address_never_answered(
+def test_a_permanent_error_ends_a_run_if_the_address_has_never_answered(
     has_answered: bool, outcomes: Sequence[Exception | None], came_to: str, is_async: bool
 ) -> None:
     assert sent(begun(has_answered), REQUEST, outcomes, is_async) == came_to
@@ -148,7 +148,7 @@ def test_later_processes_find_answering_addresses_in_the_journal() -> None:
     assert len(told) == 1, "what the journal says is not said again"
 
 
-def test_messages_say_what_to_write_and_end_in_one_full_stop() -> None:
+def test_messages_about_refused_requests_say_what_to_write_and_end_in_one_full_stop() -> None:
     to = begun(False)
     for error, says in ((UNKNOWN, "models.*.endpoint"), (NO_MODEL, "models.*.model"), (MISSING, "spec.image")):
         with pytest.raises(BadInput) as ended:
@@ -170,7 +170,7 @@ def test_messages_say_what_to_write_and_end_in_one_full_stop() -> None:
         (ValueError("pip install"), False),
     ],
 )
-def test_a_package_that_cannot_be_imported_is_missing(error: Exception, is_missing: bool) -> None:
+def test_a_package_that_cannot_be_imported_is_reported_as_missing(error: Exception, is_missing: bool) -> None:
     assert (missing_package(caused(RuntimeError("wrapped"), error)) is not None) == is_missing
 
 
@@ -184,7 +184,7 @@ def test_a_package_that_cannot_be_imported_is_missing(error: Exception, is_missi
         ("http://m/v1", BAD, False, False, False),
     ],
 )
-def test_a_cell_with_refused_requests_is_a_result_only_if_the_address_answers_others(
+def test_a_cell_with_refused_requests_is_a_result_only_if_the_address_answers_other_requests(
     monkeypatch: pytest.MonkeyPatch, endpoint: str, error: Exception, goes_on: bool, swallows: bool, is_doubted: bool
 ) -> None:
     monkeypatch.setattr(permanent_errors._process, "refusals", begun(True))

@@ -309,7 +309,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_a_difference_is_found_and_reported_with_a_remedy(seen: Any, name: str) -> None:
+def test_the_rehearsal_reports_a_difference_between_processes_with_a_remedy(seen: Any, name: str) -> None:
     _, place, advice = FOUND[name]
     difference = compare(*seen[name])
     assert difference is not None
@@ -319,13 +319,13 @@ def test_a_difference_is_found_and_reported_with_a_remedy(seen: Any, name: str) 
 
 
 @pytest.mark.parametrize("name", QUIET)
-def test_equal_behaviour_is_not_reported(seen: Any, name: str) -> None:
+def test_the_rehearsal_does_not_report_equal_behaviour(seen: Any, name: str) -> None:
     mine, theirs = seen[name]
     assert compare(mine, theirs) is None
     assert len(mine) >= 40
 
 
-def test_an_endless_run_of_an_example_is_ended(seen: Any) -> None:
+def test_the_rehearsal_ends_an_endless_run_of_an_example(seen: Any) -> None:
     mine, _ = seen["a program that waits for an answer that never comes"]
     assert sum("example 1, LM call" in observation.place for observation in mine) == 2 * CALLS
 
@@ -371,7 +371,7 @@ def rehearsed(program: Any = None, metric: Any = steady, *, count: int = 3, **gi
         return rehearse(loaded, **given)
 
 
-def test_a_rehearsal_leaves_no_traces(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_rehearsal_changes_nothing_in_its_process(capfd: pytest.CaptureFixture[str]) -> None:
     program, lm = Plain(), dspy.LM("openai/nobody", api_base="http://127.0.0.1:9", api_key="none")
     state = random.getstate()
     with dspy.context(lm=lm), dspy.track_usage() as usage:
@@ -385,7 +385,7 @@ def test_a_rehearsal_leaves_no_traces(capfd: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(("examples", "runs"), [(1, 16), (3, 18), (8, 16), (50, 16)])
-def test_the_rehearsal_runs_each_of_few_examples_more_often(examples: int, runs: int) -> None:
+def test_the_rehearsal_runs_each_example_more_often_if_there_are_few(examples: int, runs: int) -> None:
     assert len(rehearsed(count=examples).runs) == runs
 
 
@@ -427,7 +427,7 @@ def test_an_endless_example_is_started_once_and_reported(act: Any, why: str, tmp
     assert why in unseen
 
 
-def test_a_long_rehearsal_reports_what_it_does() -> None:
+def test_a_long_rehearsal_reports_its_progress() -> None:
     said: list[str] = []
     rehearsed(doing(lambda program: time.sleep(1.5)), runs=[1, 2], say=said.append)
     assert said == [
@@ -441,7 +441,7 @@ def test_a_rehearsal_can_be_turned_off() -> None:
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_a_twin_rehearses_only_examples_that_ended(backwards: bool) -> None:
+def test_a_twin_rehearses_only_the_examples_that_ended_in_the_plan(backwards: bool) -> None:
     told = rehearsed(runs=[1, 3, 1], backwards=backwards)
     assert told.runs == [1, 3, 1]
     places = [observation.place for observation in told.observations if "prediction" in observation.place]
@@ -463,7 +463,7 @@ def test_failed_attempts_do_not_carry_over_between_examples(kind: Any, monkeypat
     assert there.changes == []
 
 
-def test_a_fork_has_the_threads_that_a_retriever_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_of_the_rehearsal_has_the_threads_that_a_retriever_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Unbatchify, "__init__", Unbatchify.__init__)
     restart_batching()
     with Unbatchify(lambda items: [item.upper() for item in items]) as batched:
@@ -471,7 +471,7 @@ def test_a_fork_has_the_threads_that_a_retriever_waits_for(monkeypatch: pytest.M
     assert len(told.runs) == 18
 
 
-def test_a_fork_uses_no_connection_of_its_parent() -> None:
+def test_a_fork_of_the_rehearsal_uses_no_connection_of_its_parent() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         rehearsed(doing(lambda program: ours.send(b"from the fork")), runs=[2])
@@ -601,11 +601,11 @@ def test_state_that_examples_leave_behind_is_reported_with_its_path(
     ],
     ids=["nothing", "functools.cache", "a logger", "a client that is made at its first use", "the random generator"],
 )
-def test_state_that_nobody_reads_is_not_reported(act: Any) -> None:
+def test_state_that_no_code_reads_is_not_reported(act: Any) -> None:
     assert rehearsed(doing(act), runs=[2]).changes == []
 
 
-def test_a_stateful_callback_is_named() -> None:
+def test_the_message_about_a_callback_with_state_names_the_callback() -> None:
     with dspy.context(callbacks=[Prints(), counts]):
         told = rehearsed(runs=[1])
     assert (told.changes[0].kind, told.changes[0].path) == (Kind.CALLBACK, f"{HERE}.counts.calls")
@@ -654,5 +654,5 @@ LONG = "x" * 500
         ),
     ],
 )
-def test_the_first_difference_is_reported_with_both_values(mine: Any, theirs: Any, difference: Any) -> None:
+def test_the_message_about_a_difference_contains_both_values(mine: Any, theirs: Any, difference: Any) -> None:
     assert compare(mine, theirs) == (Difference(*difference) if difference else None)

@@ -48,7 +48,7 @@ SCORES = [
 
 
 @pytest.mark.parametrize("score", SCORES, ids=repr)
-def test_a_value_that_stock_can_sum_is_a_score(score: Any) -> None:
+def test_a_value_that_stock_dspy_can_add_up_is_a_score(score: Any) -> None:
     check(score, metric)
     stock(score)
 
@@ -66,7 +66,7 @@ def test_a_value_that_stock_can_sum_is_a_score(score: Any) -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_value_that_stock_cannot_sum_is_no_score(score: Any, told: str) -> None:
+def test_a_value_that_stock_dspy_cannot_add_up_is_no_score(score: Any, told: str) -> None:
     with pytest.raises(BadInput) as refused:
         check(score, metric)
     assert refused.value.reason == "EvaluationFailed"
@@ -83,7 +83,7 @@ def test_no_score_is_infinite_or_not_a_number(score: Any) -> None:
             checked(score, metric)
 
 
-def test_a_coroutine_is_no_score_and_is_closed() -> None:
+def test_a_coroutine_that_a_metric_returns_is_no_score_and_is_closed() -> None:
     found = late(None, None)
     with pytest.raises(BadInput, match="returns a coroutine \\(it is an async function"):
         check(found, late)
@@ -96,7 +96,7 @@ def test_a_coroutine_is_no_score_and_is_closed() -> None:
     [(metric, "metric"), (functools.partial(metric, trace=1), "metric"), (Judge(), "__call__"), (len, None)],
     ids=["function", "partial", "object", "builtin"],
 )
-def test_an_error_names_the_metric_by_file_and_line(function: Any, name: str | None) -> None:
+def test_an_error_about_a_score_names_the_metric_by_file_and_line(function: Any, name: str | None) -> None:
     lines: dict[str, int] = {
         "metric": metric.__code__.co_firstlineno,
         "__call__": vars(Judge)["__call__"].__code__.co_firstlineno,
@@ -113,7 +113,7 @@ def test_an_error_names_the_metric_by_file_and_line(function: Any, name: str | N
         (lambda: dict[str, Any]()["key"], "raises KeyError: 'key'"),
     ],
 )
-def test_an_estimate_reports_each_invalid_score_once(
+def test_an_estimate_reports_an_invalid_score_of_the_metric_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned: Callable[[], Any], told: str | None
 ) -> None:
     lines: list[tuple[str, str]] = []

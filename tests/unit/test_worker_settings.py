@@ -55,7 +55,7 @@ IN_FORCE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("given", IN_FORCE, ids=lambda given: next(iter(given)))
-def test_a_setting_is_in_force_and_part_of_the_digest(given: dict[str, Any]) -> None:
+def test_a_setting_of_dspy_is_in_force_in_cells_and_part_of_their_digest(given: dict[str, Any]) -> None:
     with dspy.context(lm=STUDENT):
         before = settings.in_force()
         with dspy.context(**given):
@@ -68,7 +68,7 @@ def test_a_setting_is_in_force_and_part_of_the_digest(given: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("name", ["usage_tracker", "caller_modules", "caller_predict", "swarm_ledger"])
-def test_settings_that_dspy_makes_during_a_call_are_not_the_users(name: str) -> None:
+def test_settings_that_dspy_changes_during_a_call_do_not_count_as_the_users(name: str) -> None:
     with dspy.context(lm=STUDENT, **{name: object()}):
         assert name not in settings.in_force()
 
@@ -97,7 +97,7 @@ CONFIGURE: dict[str, Callable[[Any], None]] = {
 
 
 @pytest.mark.parametrize("name", CONFIGURE)
-def test_the_student_of_the_spec_replaces_a_model_configured_while_loading(
+def test_the_student_of_the_spec_replaces_a_model_that_the_users_module_configures(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
@@ -111,13 +111,13 @@ def test_the_student_of_the_spec_replaces_a_model_configured_while_loading(
     assert (main_thread_config["num_threads"] == 5) is ("configure" in name)
 
 
-def test_settings_made_after_loading_count_as_in_stock() -> None:
+def test_settings_that_user_code_changes_after_loading_count_as_in_stock() -> None:
     with settings.loading(print, {"lm": ("spec.models.student", STUDENT)}):
         pass
     dspy.configure(lm=LARGE)
     assert main_thread_config["lm"] is LARGE
 
 
-def test_reads_of_a_configured_trace_are_noticed() -> None:
+def test_reads_of_a_trace_that_the_user_configured_are_noticed() -> None:
     dspy.configure(trace=[])
     assert isinstance(main_thread_config["trace"], recorded.Recorded)

@@ -85,7 +85,7 @@ def unpacked_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- packing -----------------------------------------------------------------------------------------------------
 
 
-def test_files_that_are_no_part_of_a_program_are_left_out(tmp_path: Path) -> None:
+def test_pack_leaves_out_files_that_are_no_part_of_a_program(tmp_path: Path) -> None:
     more = {
         ".git/config": "", ".env": "KEY=sk-1", "app/.secret": "", "app/__pycache__/ask.pyc": "", "app/old.pyc": "",
         "venv/pyvenv.cfg": "", "venv/lib/site.py": "", "compilation.yaml": "apiVersion: a\nkind: DSPyCompilation\n",
@@ -100,7 +100,7 @@ def test_files_that_are_no_part_of_a_program_are_left_out(tmp_path: Path) -> Non
     assert found == {path: text.encode() for path, text in (FILES | {"app/settings.yaml": "kind: small\n"}).items()}
 
 
-def test_equal_files_are_packed_into_equal_bytes(tmp_path: Path) -> None:
+def test_pack_makes_equal_bytes_from_equal_files(tmp_path: Path) -> None:
     one, two = (dict(pack.collected(write(tmp_path / name, FILES))) for name in ("one", "two"))
     assert pack.packed(one) == pack.packed(dict(reversed(two.items())))
 
@@ -120,7 +120,7 @@ def test_pack_refuses_what_cannot_be_packed(
     assert (told.out, says in told.err) == ("", True)
 
 
-def test_files_that_could_not_be_unpacked_are_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pack_refuses_files_that_could_not_be_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MOST_FILES", 3)
     pack.manifest("code", dict.fromkeys("abc", b""), tmp_path)
     for content, says in (
@@ -132,14 +132,14 @@ def test_files_that_could_not_be_unpacked_are_not_packed(tmp_path: Path, monkeyp
             pack.manifest("code", content, tmp_path)
 
 
-def test_a_folder_that_is_too_large_is_reported_with_its_largest_files(tmp_path: Path) -> None:
+def test_the_message_about_a_folder_that_is_too_large_names_its_largest_files(tmp_path: Path) -> None:
     noise = {"b.bin": bytes(range(256)), "a.py": b"x"}
     noise["large.bin"] = b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(40_000))
     with pytest.raises(BadInput, match=r"holds 1,048,576\. The largest files: large\.bin \(1,280,000 bytes\), b\.bin"):
         pack.manifest("code", noise, tmp_path)
 
 
-def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
+def test_the_message_about_a_refused_link_names_it(tmp_path: Path) -> None:
     (write(tmp_path, FILES) / "app" / "link.py").symlink_to("/etc/passwd")
     with pytest.raises(BadInput, match=r"link\.py is a link"):
         dict(pack.collected(tmp_path))
@@ -159,7 +159,9 @@ def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
         ({"s.tgz": tar(("a.py", b"1"))}, {"s.tgz": "vendor/s.tgz"}, {"vendor/a.py": b"1"}),
     ],
 )  # fmt: skip
-def test_keys_become_files(content: dict[str, bytes], items: dict[str, str] | None, paths: dict[str, bytes]) -> None:
+def test_keys_of_a_config_map_become_files(
+    content: dict[str, bytes], items: dict[str, str] | None, paths: dict[str, bytes]
+) -> None:
     given = None if items is None else [KeyToPath(key=key, path=path) for key, path in items.items()]
     assert laid_out(content, given, "code") == paths
 
@@ -198,7 +200,7 @@ def test_unsafe_archives_are_not_unpacked(
     assert error.value.reason == "ProgramLoadFailed"
 
 
-def test_a_missing_key_is_reported_with_the_existing_keys() -> None:
+def test_the_message_about_a_missing_key_names_the_existing_keys() -> None:
     with pytest.raises(BadInput, match=r"the ConfigMap code has no key 'b\.py'. It has: a\.py\."):
         laid_out({"a.py": b""}, [KeyToPath(key="b.py", path="b.py")], "code")
 
@@ -298,7 +300,7 @@ def test_a_journal_is_bound_to_the_files_but_not_to_their_kind_of_source(tmp_pat
     assert bound("a.tar.gz", tar(*files, ("more.txt", b""))) not in same
 
 
-def test_processes_unpack_the_same_files_once(tmp_path: Path) -> None:
+def test_several_processes_unpack_the_same_files_once(tmp_path: Path) -> None:
     spec = spec_of("app", **{"program.source": {"configMap": {"name": "code"}}})
     (tmp_path / "sources" / "code").mkdir(parents=True)
     (tmp_path / "sources" / "code" / "s.zip").write_bytes(zipped(("a.py", b"1")))
@@ -312,5 +314,5 @@ def test_processes_unpack_the_same_files_once(tmp_path: Path) -> None:
     [(ProgramSource.members, sources.FOLDERS), (DataSource.members, {**DATA_FILES, "entrypoint": None})],
     ids=["program.source", "data"],
 )
-def test_a_worker_has_a_row_for_each_kind_of_source(members: tuple[str, ...], rows: Mapping[str, object]) -> None:
+def test_a_worker_can_read_each_kind_of_source(members: tuple[str, ...], rows: Mapping[str, object]) -> None:
     assert set(members) == set(rows)

@@ -16,7 +16,7 @@ from swarm_worker.journal.run_journal import Journal
 from swarm_worker.journal.store import Store, read_earlier
 
 
-def test_the_first_result_of_a_key_counts() -> None:
+def test_the_first_of_several_results_of_a_cell_counts() -> None:
     store = Store.of([result(1, b"first", 2), result(2, b"other", 3), result(1, b"second", 50)])
     assert (len(store), store.body(digest(1)), store.usage().calls) == (2, b"first", 5)
     store.put(result(1, b"third"))
@@ -24,7 +24,7 @@ def test_the_first_result_of_a_key_counts() -> None:
     assert digest(3) not in store
 
 
-def test_plans_are_in_the_order_of_their_rounds() -> None:
+def test_the_journal_has_plans_in_the_order_of_their_rounds() -> None:
     store = Store.of([plan_end(1, '[["wave","b"]]'), blob(b"skipped"), plan_end(0, "[]"), plan_end(1, "[]")])
     assert [end.binding for end in store.plans] == ["b0", "b1"]
     assert store.stream == [("wave", "b")]
@@ -56,7 +56,7 @@ ANSWERS: list[tuple[str, list[Record], bytes | None]] = [
 
 
 @pytest.mark.parametrize(("case", "records", "answer"), ANSWERS, ids=[row[0] for row in ANSWERS])
-def test_the_first_answer_to_a_call_counts(case: str, records: list[Record], answer: bytes | None) -> None:
+def test_the_first_of_several_answers_to_a_call_counts(case: str, records: list[Record], answer: bytes | None) -> None:
     assert Store.of(records).answer(digest(9)) == answer
 
 
@@ -117,7 +117,9 @@ EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] 
 
 
 @pytest.mark.parametrize("case", EARLIER)
-def test_results_of_earlier_runs_need_the_same_binding_and_calls_do_not(case: str) -> None:
+def test_an_earlier_runs_results_are_reused_only_under_the_same_binding_but_its_calls_under_any_binding(
+    case: str,
+) -> None:
     records, binding, (cell_1, call_9) = EARLIER[case]
     store = Store.of([])
     store.earlier = [Journal.of(records)]
@@ -128,7 +130,7 @@ def test_results_of_earlier_runs_need_the_same_binding_and_calls_do_not(case: st
     assert (len(store), store.usage(), store.waste(()).cells) == (0, Usage(), 0), "it is not this run's"
 
 
-def test_one_of_several_answers_is_reused_only_by_a_run_bound_to_the_same_files() -> None:
+def test_an_answer_that_is_one_of_several_samples_is_reused_only_under_the_same_binding() -> None:
     store = Store.of([])
     store.earlier = [Journal.of([call(9), plan_end(0)])]
     assert store.answer(digest(9), is_sample=True) is None
@@ -136,7 +138,7 @@ def test_one_of_several_answers_is_reused_only_by_a_run_bound_to_the_same_files(
     assert store.answer(digest(9), is_sample=True) == b"answer"
 
 
-def test_results_of_this_run_come_first_then_those_of_the_newest_earlier_run() -> None:
+def test_results_of_newer_runs_are_preferred_to_results_of_older_runs() -> None:
     store = Store.of([result(1, b"own"), call(8, body=b"own")])
     newer = [result(2, b"newer"), call(9, body=b"newer"), plan_end(0)]
     older = [result(1, b"older"), result(2, b"older"), call(8, body=b"older"), call(9, body=b"older"), plan_end(0)]
@@ -146,7 +148,7 @@ def test_results_of_this_run_come_first_then_those_of_the_newest_earlier_run() -
     assert [store.answer(digest(8)), store.answer(digest(9))] == [b"own", b"newer"]
 
 
-def test_saved_calls_are_counted_once() -> None:
+def test_a_call_that_a_run_saved_is_counted_once() -> None:
     earlier = Journal.of([result(1, calls=3), call(7, 1), carrying(2, 8), call(9), call(10), plan_end(0)])
     reusing = changed(result(3), reused=[digest(7), digest(8), digest(9)])
     store = Store.of([reusing, changed(result(4), reused=[digest(9)])])
@@ -159,7 +161,7 @@ def test_saved_calls_are_counted_once() -> None:
     assert store.reused([]) == Reused()
 
 
-def test_calls_are_counted_by_cell_whichever_run_paid_for_them() -> None:
+def test_the_calls_of_a_cell_are_counted_even_if_an_earlier_run_paid_for_them() -> None:
     earlier = Journal.of([result(1, calls=9), result(2, calls=4), call(8, 2)])
     reusing = Result(key=digest(3), outcome=Outcome.OK, usage=Usage(calls=1), reused=[digest(8), digest(9)])
     mine = [result(1, calls=2), call(8, 1), call(7), call(6, 5), Record(RecordKind.RESULT, reusing.to_header())]
@@ -168,7 +170,9 @@ def test_calls_are_counted_by_cell_whichever_run_paid_for_them() -> None:
     assert store.calls_by_cell() == {digest(1): 3, digest(2): 5, digest(3): 3}
 
 
-def test_earlier_journals_are_read_from_folders_newest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_reads_the_journals_of_earlier_runs_newest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number, (name, said) in enumerate({"0000-old": plan_end(0), "0001-new": BOUND, "..data": BOUND}.items()):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"a{SHARD_SUFFIX}").write_bytes(pack([result(number), said])[0])

@@ -27,7 +27,7 @@ def tally(*failed: tuple[Raised, Any], examples: int = 100) -> Tally:
     return found
 
 
-def test_without_failures_nothing_is_reported() -> None:
+def test_a_run_without_failed_examples_reports_no_failures() -> None:
     assert tally().told(str) is None
 
 
@@ -59,7 +59,7 @@ def test_the_report_of_failures_is_bounded() -> None:
     assert len(told_of(dspy.Example(text="x" * 10_000), str, str)) <= EXAMPLE + 3
 
 
-def test_an_example_that_fails_in_a_bootstrap_is_no_score() -> None:
+def test_failed_examples_of_bootstraps_are_reported_apart_from_those_of_evaluations() -> None:
     found = tally((raised(), example(1)), examples=2)
     found.bootstrapped([example(1), example(2)], {1: raised()})
     told = found.told(lambda example: f"training example {example.number}: ")
@@ -85,7 +85,7 @@ def test_a_failed_example_is_shown_by_its_inputs(item: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize("is_users", [True, False])
-def test_the_location_is_the_users_line_or_empty(is_users: bool) -> None:
+def test_the_location_of_a_failure_is_a_line_of_the_user_or_empty(is_users: bool) -> None:
     with pytest.raises(ValueError, match="Expecting") as caught:
         json.loads("{")
     error, trace = caught.value, caught.value.__traceback__

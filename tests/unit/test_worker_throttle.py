@@ -98,7 +98,7 @@ def served(provider: Any) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_rate_limited_request_is_sent_again(lm: Any, provider: Any, way: str) -> None:
+def test_a_request_that_gets_a_rate_limit_error_is_sent_again(lm: Any, provider: Any, way: str) -> None:
     provider.set_faults(rpm=600, burst=2)
     with throttled():
         WAYS[way](lm, 8)
@@ -116,7 +116,7 @@ def test_requests_within_the_limit_get_no_rate_limit_error(lm: Any, provider: An
     assert served(provider) == {"200": 40}
 
 
-def test_a_limit_of_tokens_considers_the_longest_answer(lm: Any, provider: Any) -> None:
+def test_a_limit_of_tokens_counts_the_longest_possible_answer_of_a_request_in_flight(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, tokens_per_minute=100_000)):
         lm("Say hello.")
         endless = lm.copy(max_tokens=None)
@@ -143,7 +143,7 @@ def test_requests_of_other_models_in_a_group_count_for_its_limit_of_tokens(
     assert asked[0] > len("Say hello.") + (most or 0)
 
 
-def test_an_endpoint_is_the_same_with_a_trailing_slash(lm: Any, provider: Any) -> None:
+def test_an_endpoint_with_a_trailing_slash_is_the_same_endpoint(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, requests_per_minute=6000)) as throttle:
         lm.copy(api_base=f"{provider.url}/")("Say hello.")
         assert len(throttle._gates) == 1
@@ -168,7 +168,7 @@ def test_an_lm_that_calls_itself_counts_as_a_single_request(provider: Any) -> No
     assert served(provider) == {"200": 2, "429": 2}
 
 
-def test_work_that_outlives_its_request_waits_for_the_limiter_itself(
+def test_a_thread_that_outlives_its_request_waits_for_the_limiter_itself(
     lm: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread or task keeps its context, which names the request in which it started, even after the request ends."""
@@ -189,7 +189,7 @@ def test_work_that_outlives_its_request_waits_for_the_limiter_itself(
     assert len(turns) == 2
 
 
-def test_other_models_and_endpoints_do_not_wait(lm: Any, provider: Any) -> None:
+def test_a_model_without_limits_does_not_wait(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, requests_per_minute=1)):  # a new limiter lets the small model wait
         large = dspy.LM("openai/large", api_base=provider.url, api_key=KEY, num_retries=0)
         began = time.monotonic()
@@ -244,7 +244,7 @@ def test_an_exhausted_quota_is_no_rate_limit_error() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_provider_that_only_returns_rate_limit_errors_finally_fails(lm: Any, provider: Any, way: str) -> None:
+def test_a_request_that_gets_only_rate_limit_errors_finally_fails(lm: Any, provider: Any, way: str) -> None:
     provider.set_faults(error_rate=1.0, error_status=429)
     with throttled(patience=2), pytest.raises(LMRateLimitError):
         WAYS[way](lm, 1)
@@ -281,7 +281,7 @@ def test_every_request_passes_the_limiter_and_reports_its_tokens(lm: Any, provid
     assert len(heard) == 3
 
 
-def test_usage_is_reported_as_without_a_limiter(lm: Any, provider: Any) -> None:
+def test_the_limiter_does_not_change_the_reported_usage(lm: Any, provider: Any) -> None:
     answers: list[Any] = []
 
     def keep(lm: Any, call: Any, make: Make) -> Flow[Any]:
@@ -302,7 +302,7 @@ def test_usage_is_reported_as_without_a_limiter(lm: Any, provider: Any) -> None:
     assert tracker.get_total_tokens()["openai/small"]["prompt_tokens"] == stats["prompt_tokens"]
 
 
-def test_the_clock_stands_still_while_requests_wait_for_the_limiter(lm: Any, provider: Any) -> None:
+def test_a_cells_time_stands_still_while_its_requests_wait_for_the_limiter(lm: Any, provider: Any) -> None:
     with throttled(limits(provider, requests_per_minute=60)) as throttle:
         began, real = throttle.clock(), time.monotonic()
         in_threads(lm, 4)
@@ -311,7 +311,7 @@ def test_the_clock_stands_still_while_requests_wait_for_the_limiter(lm: Any, pro
     assert throttle.clock() - began <= waited - 1
 
 
-def test_a_stopwatch_counts_concurrent_time_once() -> None:
+def test_the_stopwatch_of_waiting_times_counts_concurrent_waits_once() -> None:
     watch = Stopwatch()
     with watch.running():
         with watch.running():

@@ -67,13 +67,13 @@ def test_a_plan_that_agrees_with_its_twin_continues(tmp_path: Path) -> None:
     assert ended.complete
 
 
-def test_a_twin_that_dies_is_no_difference(tmp_path: Path) -> None:
+def test_a_twin_that_dies_does_not_count_as_a_difference(tmp_path: Path) -> None:
     ended = pod(tmp_path, "if IS_TWIN: os.kill(os.getpid(), 9)").plan(SWARM_TWIN="1", PYTHONHASHSEED="0")
     assert ended.said == (ExitCode.DONE, None)
     assert "Nothing is known of differences between processes: the twin ended with -9." in ended.errors
 
 
-def test_a_twin_that_cannot_load_what_the_plan_can_is_a_difference(tmp_path: Path) -> None:
+def test_a_twin_that_cannot_load_the_users_files_counts_as_a_difference(tmp_path: Path) -> None:
     ended = pod(tmp_path, "if IS_TWIN: raise OSError('busy')").plan(SWARM_TWIN="1", PYTHONHASHSEED="0")
     assert ended.said == (ExitCode.DRIFT, WorkerReason.NONDETERMINISTIC)
     assert ended.commit is not None
@@ -93,7 +93,7 @@ def data():
 """
 
 
-def test_the_order_of_a_set_causes_a_note_and_no_refusal(tmp_path: Path) -> None:
+def test_a_difference_in_the_order_of_a_set_causes_a_note_and_no_refusal(tmp_path: Path) -> None:
     given = pod(tmp_path, more=SETS.replace("program.notes", "program = program(); program.notes"))
     ended = given.plan(SWARM_TWIN="1", PYTHONHASHSEED="7")
     assert ended.said == (ExitCode.DONE, None), ended.errors
@@ -102,7 +102,7 @@ def test_the_order_of_a_set_causes_a_note_and_no_refusal(tmp_path: Path) -> None
     assert 'with PYTHONHASHSEED=7, "' in note
 
 
-def test_state_between_examples_is_found_behind_the_order_of_a_set(tmp_path: Path) -> None:
+def test_the_twin_finds_state_between_examples_even_if_the_order_of_a_set_differs(tmp_path: Path) -> None:
     more = SETS.replace("program.notes = order", "LAST = []") + LEAVES
     ended = pod(tmp_path, more=more).plan(SWARM_TWIN="1", PYTHONHASHSEED="7")
     assert ended.said == (ExitCode.DRIFT, WorkerReason.NONDETERMINISTIC)
@@ -120,7 +120,7 @@ def metric(example, prediction, trace=None):
 """
 
 
-def test_a_plan_compared_with_its_twin_no_longer_needs_it(tmp_path: Path) -> None:
+def test_a_plan_that_has_been_compared_with_its_twin_no_longer_needs_the_twin(tmp_path: Path) -> None:
     """A program may make an LM call while it is loaded. The twin ends at this call."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -174,13 +174,13 @@ def test_a_twin_makes_no_lm_call(tmp_path: Path, given: dict[str, str]) -> None:
     assert {*(tmp_path / "asked").read_text().split()} == {"plan"}
 
 
-def test_a_plan_that_may_not_pay_for_its_data_ends_however_the_program_reacts(tmp_path: Path) -> None:
+def test_a_plan_ends_if_the_limit_does_not_cover_the_lm_call_that_makes_its_data(tmp_path: Path) -> None:
     ended = pod(tmp_path, more=ASKS).plan(SWARM_ALLOWANCE='{"calls":1}')
     assert ended.said == (ExitCode.INTERRUPTED, WorkerReason.ALLOWANCE_SPENT)
     assert (tmp_path / "asked").read_text().split() == ["plan"]
 
 
-def test_a_plan_that_could_not_pay_for_its_data_has_no_best_program(tmp_path: Path) -> None:
+def test_a_plan_that_could_not_pay_for_the_lm_call_that_makes_its_data_finds_no_best_program(tmp_path: Path) -> None:
     asking, ending = pod(tmp_path, more=ASKS), Ending(why="enough", limits=Limits()).to_json()
     ended = asking.plan(SWARM_ALLOWANCE='{"calls":0}', SWARM_PARTIAL=ending)
     assert ended.said == (ExitCode.DONE, None)

@@ -65,7 +65,7 @@ def test_a_plan_need_not_repeat_the_effects_of_a_plan_for_the_best_program() -> 
     ],
     ids=lambda it: it if isinstance(it, str) else "",
 )
-def test_the_rest_of_a_round_is_its_cells_without_a_result(
+def test_the_rest_of_a_round_consists_of_its_cells_without_a_result(
     case: str, journal: list[Record], records: list[Record], left: list[int]
 ) -> None:
     store = Store.of([plan_end(0, tasks=[ASKED.digest]), *journal])
@@ -74,7 +74,7 @@ def test_the_rest_of_a_round_is_its_cells_without_a_result(
     assert all(tasks.blobs == {digest(0): b"payload"} for tasks in found)
 
 
-def test_before_the_first_round_nothing_is_left() -> None:
+def test_before_the_first_round_there_is_no_rest_of_a_round() -> None:
     assert leftover(Store.of([]), ROUND) == []
 
 
@@ -123,7 +123,7 @@ def until(provider: Provider, most: int) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("most", [0, 1, 5])
-def test_cells_that_a_plan_may_not_run_form_a_round(provider: Provider, most: int) -> None:
+def test_cells_of_a_small_wave_that_the_plan_may_not_pay_for_form_a_round(provider: Provider, most: int) -> None:
     whole = plan(evaluation(provider, 6), small=8)
     provider.answer = until(provider, most)
     cut = plan(evaluation(provider, 6), small=8, threads=2)
@@ -174,7 +174,7 @@ class Swallows(dspy.Module):
         return self.ask(question="a short one")
 
 
-def test_a_cell_that_ignores_a_refusal_makes_no_other_call(provider: Provider) -> None:
+def test_a_cell_that_catches_the_refusal_of_a_call_makes_no_other_call(provider: Provider) -> None:
     """The rest of a limit may be too small for one request, but enough for another."""
     usual = provider.answer
 
@@ -192,7 +192,7 @@ def test_a_cell_that_ignores_a_refusal_makes_no_other_call(provider: Provider) -
 # --- a plan that is asked to end ---------------------------------------------------------------------------------
 
 
-def test_a_process_about_to_end_waits_for_calls_in_flight_and_starts_none(
+def test_a_process_that_is_about_to_end_waits_for_calls_in_flight_and_starts_none(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_over(monkeypatch)

@@ -204,7 +204,7 @@ def test_invalid_programs_are_refused(files: Path, entrypoint: str, says: list[s
         ({"miprov2": {}}, "has no predictors but those in the code of a dspy.Flex, which only GEPA rewrites."),
     ],
 )
-def test_only_gepa_and_custom_optimizers_accept_a_program_of_dspy_flex_alone(
+def test_only_gepa_and_custom_optimizers_accept_a_program_that_is_a_dspy_flex(
     files: Path, entrypoint: str, optimizer: dict[str, Any], says: str | None
 ) -> None:
     spec = spec_of("prog", program={"entrypoint": entrypoint}, optimizer=optimizer)
@@ -264,7 +264,7 @@ def adapter_of(given: dict[str, Any], **roles: Any) -> Any:
         ({"twoStep": {"useNativeFunctionCalling": True}}, dspy.TwoStepAdapter, {"use_native_function_calling": True}),
     ],
 )
-def test_the_adapter_is_that_of_stock_with_its_options(
+def test_an_adapter_of_the_spec_is_the_adapter_of_stock_dspy_with_its_options(
     given: dict[str, Any], kind: type[Any], options: dict[str, Any]
 ) -> None:
     made = adapter_of(given)
@@ -281,7 +281,7 @@ def test_the_adapter_is_that_of_stock_with_its_options(
         (adapters.TwoStepAdapter, dspy.Adapter),  # which TwoStepAdapter passes its **kwargs to
     ],
 )
-def test_an_adapter_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock: Any) -> None:
+def test_every_adapter_of_the_spec_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock: Any) -> None:
     objects = {"self", "callbacks", "native_response_types"}
     options = {
         name: option.default for name, option in signature(stock.__init__).parameters.items() if name not in objects
@@ -292,7 +292,7 @@ def test_an_adapter_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock:
 @pytest.mark.parametrize(
     ("roles", "name"), [({}, "openai/m"), ({"extraction": {"model": "openai/tiny"}}, "openai/tiny")]
 )
-def test_the_two_step_adapter_reads_answers_with_its_model_or_the_student(roles: Any, name: str) -> None:
+def test_the_two_step_adapter_reads_answers_with_its_own_model_or_with_the_student(roles: Any, name: str) -> None:
     made = adapter_of({"twoStep": {}}, **{role: model(**given) for role, given in roles.items()})
     assert made.extraction_model.model == name
 
@@ -430,7 +430,9 @@ def test_each_line_or_row_of_a_file_is_an_example(
         ("a.jsonl", '{"question": "q", "answer": "True"}\n', []),
     ],
 )
-def test_a_boolean_written_as_text_is_pointed_out(files: Path, name: str, text: str, noted: list[str]) -> None:
+def test_the_message_about_a_boolean_that_is_written_as_text_points_it_out(
+    files: Path, name: str, text: str, noted: list[str]
+) -> None:
     (files / "data").mkdir()
     (files / "data" / name).write_text(text)
     train = {"configMap": {"name": "data", "key": name}}
@@ -457,7 +459,7 @@ def test_an_entrypoint_returns_dicts_or_examples(files: Path, entrypoint: str) -
         ("prog:predictions", ["question"], [{"question"}]),
     ],
 )
-def test_an_example_keeps_the_inputs_that_it_names_itself(
+def test_an_example_keeps_the_inputs_that_it_marks_itself(
     files: Path, entrypoint: str, inputs: list[str] | None, expected: list[set[str]]
 ) -> None:
     data = {"train": {"entrypoint": entrypoint}, **({"inputs": inputs} if inputs else {})}
@@ -482,26 +484,28 @@ def test_an_example_keeps_the_inputs_that_it_names_itself(
         ("prog:predictions", None, "prog:predictions, example 1 does not say which"),
     ],
 )  # fmt: skip
-def test_unclear_inputs_are_refused(files: Path, entrypoint: str, inputs: list[str] | None, problem: str) -> None:
+def test_data_is_refused_if_it_is_unclear_which_fields_are_inputs(
+    files: Path, entrypoint: str, inputs: list[str] | None, problem: str
+) -> None:
     data = {"train": {"entrypoint": entrypoint}, **({"inputs": inputs} if inputs else {})}
     reason, message = refused(load_data, spec_of("prog", data=data), files)
     assert reason == "DataInvalid"
     assert message.startswith(f"spec.data.train: {problem}")
 
 
-def test_a_file_needs_inputs(files: Path) -> None:
+def test_data_from_a_file_needs_the_field_inputs_in_the_spec(files: Path) -> None:
     module(files, '{"question":"q"}\n', "a.jsonl")
     spec = spec_of("prog", data={"train": {"path": str(files / "a.jsonl")}})
     assert "a.jsonl, example 1 does not say which of its fields" in refused(load_data, spec, files)[1]
 
 
-def test_without_a_validation_set_the_data_has_none(files: Path) -> None:
+def test_the_data_has_no_validation_set_if_the_spec_names_none(files: Path) -> None:
     assert load_data(spec_of("prog"), files).validation is not None
     spec = spec_of("prog", data={"inputs": ["question"], "train": {"entrypoint": "prog:train"}})
     assert load_data(spec, files).validation is None
 
 
-def test_a_limit_takes_the_first_examples_and_reads_no_further(files: Path) -> None:
+def test_a_limit_of_examples_takes_the_first_examples_and_reads_no_further(files: Path) -> None:
     assert loaded({"entrypoint": "prog:lacking", "limit": 1}, files) == [{"question": "q"}]
 
 
@@ -533,7 +537,7 @@ def test_invalid_data_is_refused(files: Path, name: str, text: str, says: str) -
     assert says in message
 
 
-def test_missing_data_is_reported_with_the_existing_files(files: Path) -> None:
+def test_the_message_about_missing_data_names_the_existing_files(files: Path) -> None:
     module(files / "data", "", "other.jsonl")
     _, message = refused(loaded, {"configMap": {"name": "data", "key": "train.jsonl"}}, files)
     assert message == f"spec.data.train: there is no train.jsonl in {files / 'data'}. There: other.jsonl."
@@ -596,13 +600,13 @@ def test_an_api_key_from_a_file_is_sent_without_its_newline() -> None:
 
 
 @pytest.mark.parametrize("environment", [{}, {"SWARM_API_KEY_STUDENT": ""}, {"SWARM_API_KEY_STUDENT": "\n"}])
-def test_a_missing_api_key_is_reported(environment: dict[str, str]) -> None:
+def test_the_message_about_a_missing_api_key_names_it(environment: dict[str, str]) -> None:
     reason, message = refused(take_keys, models(student=model("keys")), environment)
     assert reason == "MissingSecret"
     assert "the student model's API key is empty: it should come from key 'k' of Secret 'keys'" in message
 
 
-def test_roles_without_a_model_use_the_student() -> None:
+def test_model_roles_without_a_model_use_the_student() -> None:
     made = make_models(models(), {})
     assert made.teacher is made.student is made.prompt
     assert made.student.kwargs["api_key"] == "none"
@@ -704,7 +708,7 @@ def bound_files(tmp_path: Path) -> Path:
         ("the data", "bound.py", (PROG + IMPORTS).replace('"r"', '"s"'), True),
     ],
 )
-def test_a_journal_is_bound_to_the_imported_modules(
+def test_the_binding_of_a_journal_contains_the_imported_modules_of_the_user(
     bound_files: Path, what: str, file: str | None, text: str, changes: bool
 ) -> None:
     before = bound(bound_files)
@@ -727,18 +731,20 @@ DATA = (PROG + IMPORTS).replace('"r"', '"s"')
     ],
     ids=["nothing", "the image", "the program", "the data", "the spec"],
 )
-def test_an_origin_names_the_changed_parts(bound_files: Path, change: Any, fields: set[str]) -> None:
+def test_the_recorded_origin_of_an_artifact_shows_which_parts_have_changed(
+    bound_files: Path, change: Any, fields: set[str]
+) -> None:
     before = made_of(bound_files)
     now = made_of(bound_files, **(change(bound_files) or {}))
     assert {name for name in Origin.model_fields if getattr(now, name) != getattr(before, name)} == fields
     assert (before.run_id, before.models, before.dspy) == ("r", {"student": "openai/small"}, dspy.__version__)
 
 
-def test_a_journal_is_bound_to_the_hash_seed(bound_files: Path) -> None:
+def test_the_binding_of_a_journal_contains_the_hash_seed(bound_files: Path) -> None:
     assert bound(bound_files, hash_seed=1) != bound(bound_files)
 
 
-def test_a_journal_is_bound_to_the_image_and_to_a_config_maps_every_file(tmp_path: Path) -> None:
+def test_the_binding_of_a_journal_contains_the_image_and_every_file_of_a_config_map(tmp_path: Path) -> None:
     module(tmp_path / "code", PROG, "mapped.py")
     spec = spec_of("mapped", **{"program.source": {"configMap": {"name": "code"}}})
 
@@ -753,7 +759,7 @@ def test_a_journal_is_bound_to_the_image_and_to_a_config_maps_every_file(tmp_pat
     assert now() != before
 
 
-def test_the_environment_of_this_test_has_no_api_keys() -> None:
+def test_the_environment_of_the_unit_tests_has_no_api_keys() -> None:
     assert not [name for name in os.environ if name.startswith("SWARM_API_KEY")]
 
 

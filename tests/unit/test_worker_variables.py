@@ -58,7 +58,7 @@ def values(found: Manifest) -> dict[str, str]:
          "the shell comes before envFrom", "the file replaces a Secret and its prefix",
          "the file replaces a ConfigMap", "env comes before envFrom"],
 )  # fmt: skip
-def test_variables_come_from_the_shell_or_a_file_on_a_laptop(
+def test_on_a_laptop_variables_come_from_the_shell_or_an_env_file(
     tmp_path: Path,
     changes: dict[str, Any],
     shell: dict[str, str],
@@ -84,7 +84,7 @@ def test_variables_come_from_the_shell_or_a_file_on_a_laptop(
          "spec.envFrom: PYTHONPATH may not be set"),
     ],
 )  # fmt: skip
-def test_a_missing_variable_is_named(
+def test_the_message_about_a_missing_variable_names_it(
     tmp_path: Path, changes: dict[str, Any], documents: tuple[Any, ...], reason: str, says: str
 ) -> None:
     with pytest.raises(BadInput) as refused:
@@ -108,7 +108,7 @@ ZERO = {"kind": "Secret", "metadata": {"name": "judge"}, "data": {"api-key": "YQ
     ],
     ids=["env", "envFrom", "a model's key"],
 )  # fmt: skip
-def test_a_secret_that_is_not_text_is_reported(
+def test_the_message_about_a_secret_that_is_not_text_names_it(
     tmp_path: Path, changes: dict[str, Any], says: str, document: Any
 ) -> None:
     with pytest.raises(BadInput, match=r"environment variable\. Write text there") as refused:
@@ -142,17 +142,17 @@ def test_an_estimate_invents_missing_secrets(
     assert values(found) == expected
 
 
-def test_an_estimate_invents_no_values_of_config_maps(tmp_path: Path) -> None:
+def test_an_estimate_invents_no_values_of_missing_config_maps(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="which is not here"):
         manifest(tmp_path, {}, env=[CONFIG], invent=lambda: "invented")
 
 
-def test_values_of_the_shell_or_the_file_replace_the_source(tmp_path: Path) -> None:
+def test_values_of_the_shell_or_of_the_env_file_replace_values_of_the_source(tmp_path: Path) -> None:
     found = manifest(tmp_path, {"J_api-key": "sk-1"}, NO_TEXT, envFrom=ALL[:1])
     assert values(found) == {"J_api-key": "sk-1"}
 
 
-def test_api_keys_may_be_in_the_file_too(tmp_path: Path) -> None:
+def test_api_keys_may_also_be_in_the_env_file(tmp_path: Path) -> None:
     key = {"models.student.apiKey": {"secret": {"name": "keys", "key": "student"}}}
     assert manifest(tmp_path, {}, env_file="SWARM_API_KEY_STUDENT=sk-1", **key).keys == {"student": "sk-1"}
 
@@ -190,7 +190,7 @@ def test_every_usual_kind_of_line_in_an_env_file_is_read(tmp_path: Path, line: s
 
 
 @pytest.mark.parametrize("line", ["sk-secret", "A-B=sk-secret", "A='sk-secret", "'A'=sk-secret", 'A="sk-secret" b'])
-def test_an_invalid_line_is_reported_by_its_number_only(tmp_path: Path, line: str) -> None:
+def test_the_message_about_an_invalid_line_names_its_number_and_not_its_text(tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"A=1\n\n{line}\n")
     with pytest.raises(BadInput, match=r"/\.env, line 3, is not NAME=VALUE") as refused:
         dotenv.read(tmp_path)
@@ -219,7 +219,7 @@ def test_a_rotated_secret_starts_no_new_run(
     assert (found() != found(**shell)) is is_new
 
 
-def test_another_variable_starts_a_new_run(tmp_path: Path) -> None:
+def test_a_change_of_a_variables_name_starts_a_new_run(tmp_path: Path) -> None:
     specs = [manifest(tmp_path, {}, JUDGE, env=env).spec for env in ([], [SECRET], [{**SECRET, "name": "B"}])]
     assert [is_same_run(specs[0], other) for other in specs] == [True, False, False]
     assert not is_same_run(specs[1], specs[2])
@@ -236,7 +236,7 @@ def test_user_code_finds_variables_by_their_own_names() -> None:
     assert found == {"A": Value("sk-of-a-tool", True), "KEY": Value("sk-1", True)}
 
 
-def test_a_process_refuses_variables_that_it_needs_itself() -> None:
+def test_a_process_refuses_to_set_variables_that_it_needs_itself() -> None:
     with pytest.raises(BadInput, match="LD_PRELOAD may not be set") as refused:
         place(spec(envFrom=ALL[:1]), {"SWARM_ENV_0_LD_PRELOAD": "x.so"})
     assert refused.value.reason == "InvalidSpec"
@@ -273,7 +273,7 @@ TOOLS, MAP = [{"secretRef": {"name": "tools"}}], [{"configMapRef": {"name": "set
     ids=["Secret and ConfigMap are missing", "the Secret comes later", "the ConfigMap alone", "the Secret alone",
          "an existing ConfigMap names its keys", "a name that the spec gives a ConfigMap", "a value of the spec"],
 )  # fmt: skip
-def test_values_of_env_are_masked_unless_the_spec_calls_them_not_secret(
+def test_values_of_env_are_masked_unless_the_spec_says_that_they_are_not_secret(
     tmp_path: Path, changes: dict[str, Any], documents: tuple[Any, ...], masked: set[str]
 ) -> None:
     found = manifest(tmp_path, {}, *documents, env_file="KEY=sk-of-a-tool\nLEVEL=very-high\n", **changes)

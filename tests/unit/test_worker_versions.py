@@ -62,21 +62,23 @@ def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ),
     ],
 )
-def test_a_shape_reports_its_differences(library: ModuleType, shape: Shape, problem: str | None) -> None:
+def test_the_check_of_dspy_reports_each_difference_from_the_known_functions(
+    library: ModuleType, shape: Shape, problem: str | None
+) -> None:
     assert list(versions.problems([shape])) == ([] if problem is None else [problem])
 
 
-def test_the_installed_dspy_is_known() -> None:
+def test_the_installed_dspy_passes_the_check_of_known_functions() -> None:
     versions.check()
 
 
-def test_only_one_client_is_that_of_the_installed_dspy() -> None:
+def test_exactly_one_of_our_lm_clients_belongs_to_the_installed_dspy() -> None:
     clients = [versions.CLIENT_34, versions.CLIENT_33]
     assert [not list(versions.problems(shapes)) for shapes in clients].count(True) == 1
 
 
 @pytest.mark.parametrize("shapes", ["CLASSES", "HOOKS", "CLIENT_34" if versions.has_own_client() else "CLIENT_33"])
-def test_an_unknown_shape_is_refused(monkeypatch: pytest.MonkeyPatch, shapes: str) -> None:
+def test_a_dspy_whose_functions_are_unknown_is_refused(monkeypatch: pytest.MonkeyPatch, shapes: str) -> None:
     changed = Function("dspy.utils.parallelizer.ParallelExecutor.execute", "(self, function, data, timeout)")
     monkeypatch.setattr(versions, shapes, (changed,))
     with pytest.raises(
@@ -88,7 +90,7 @@ def test_an_unknown_shape_is_refused(monkeypatch: pytest.MonkeyPatch, shapes: st
 
 
 @pytest.mark.parametrize("command", ["plan", "work"])
-def test_a_process_with_another_dspy_says_so_and_ends(tmp_path: Path, command: str) -> None:
+def test_a_process_with_an_unsupported_dspy_ends_with_a_message(tmp_path: Path, command: str) -> None:
     (tmp_path / "dspy").mkdir()
     (tmp_path / "dspy" / "__init__.py").write_text('__version__ = "2.6.27"\n', encoding="utf-8")
     code = f"import sys; from swarm_worker.__main__ import main; sys.exit(main(['{command}']))"

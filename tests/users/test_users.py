@@ -19,7 +19,7 @@ from users.table import EQUAL, EQUAL_OR, Compile, compiles
 
 
 @pytest.mark.parametrize("one", [*compiles()], ids=str)
-def test_a_program_ends_as_in_stock_or_is_refused_by_name(
+def test_a_program_compiles_as_in_stock_or_a_message_names_what_is_refused(
     provider: HashedProvider, tmp_path: Path, one: Compile
 ) -> None:
     stock = run_stock(provider, tmp_path, one.program, one.optimizer)

@@ -17,7 +17,7 @@ async def serve(host: str, port: int) -> None:
     server = await Limiter().serve(host, port)
     print(f"listening on {host}:{port}", flush=True)  # noqa: T201
     await ended.wait()
-    # Connections that are open end here. Their pods ask again as soon as another limiter runs.
+    # The open connections end here. The pods ask again as soon as another limiter runs.
     server.close()
 
 

@@ -31,14 +31,14 @@ LEAST: Final = 1 / 64
 """Least share of a limit that the limiter uses, however often the provider refuses requests."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-"""Most seconds for which the limiter sends nothing after a refusal in which the provider names no time.
+"""Longest pause after a refusal in which the provider names no time, in seconds.
 
 The pause begins with FIRST_PAUSE, and doubles with each such refusal in a row.
 """
 MOST_DOUBLED: Final = 7
 """Number of refusals in a row after which the pause no longer doubles."""
 LONGEST_HINT: Final = 600.0
-"""Most seconds for which the limiter obeys a provider that asks it to wait."""
+"""Longest wait that a provider can demand, in seconds. If it demands more, the limiter waits only this long."""
 
 
 @dataclass(eq=False)
@@ -46,7 +46,7 @@ class Turn:
     """A request that the limiter has let through.
 
     Attributes:
-        is_paced: the request's group has a limit per minute.
+        is_paced: whether the request's group has a limit per minute.
         counted: the request's tokens; None if its group does not limit tokens.
     """
 
@@ -59,7 +59,7 @@ class Rate:
     """Knows the running requests of a group, and when the next request may start.
 
     Args:
-        since: until this time there may have been requests that the limiter does not know.
+        since: the time before which there may have been requests that the limiter does not know.
     """
 
     def __init__(self, since: float = -inf) -> None:
@@ -90,7 +90,7 @@ class Rate:
         return turn
 
     def end(self, turn: Turn, answered: Answered, now: float, luck: float = 0.5) -> None:
-        """Takes the end of a request.
+        """Notes that a request has ended.
 
         Args:
             luck: a random number between 0 and 1, so that groups do not all go on at the same moment after a pause.

@@ -63,7 +63,10 @@ class Tokens:
         return counted
 
     def settle(self, counted: Counted, taken: int | None) -> None:
-        """Takes the end of a request. If `taken` is None, its tokens are unknown, and it counts with its maximum."""
+        """Notes that a request has ended.
+
+        If `taken` is None, its tokens are unknown, and it counts with its maximum.
+        """
         most = counted.tokens
         self._open -= most
         self._open_count -= 1

@@ -68,7 +68,7 @@ class EffectKind(StrEnum):
 
 
 class Cell(Message):
-    """The smallest unit of work and of loss: see the glossary."""
+    """The smallest unit of work: one run of one program on one example, or one bootstrap."""
 
     key: Digest
     item: int = Field(0, ge=0)
@@ -88,9 +88,9 @@ class Task(Message):
     """Key of the BLOB record with the pickled list of items. Waves over the same data share this record."""
     cells: list[Cell] = Field(min_length=1)
     weight: int = Field(1, ge=1)
-    """About how many runs of the program one cell of the task takes. A bootstrap runs the program many times."""
+    """Approximate number of program runs in one cell of the task. A bootstrap runs the program many times."""
     max_errors: int | None = Field(None, ge=1)
-    """After this many failed cells the effect raises an error, and the other cells are not needed. None: no limit."""
+    """With this many failed cells, the effect raises an error, and the other cells are not needed. None: no limit."""
 
 
 class Outcome(StrEnum):
@@ -130,8 +130,9 @@ class CallMade(Message):
 
     @property
     def identity(self) -> str:
-        """Returns the identity of a payment: if two cells make the same call at the same time, both pay, and it counts
-        twice.
+        """Returns what identifies this payment.
+
+        If two cells make the same call at the same time, both pay for it, so the call counts twice.
         """
         return f"{self.key} {self.cell}" if self.cell else self.key
 
@@ -167,10 +168,10 @@ class PlanEnd(Bound):
     cells: int = Field(0, ge=0)
     """Number of cells in the plan's tasks."""
     guesses: dict[Digest, int] = Field({})
-    """Digest of each task that is a guess -> about how many runs of the program the task takes."""
+    """Digest of each task that is a guess -> approximate number of program runs in the task."""
     scores: Scores = Scores()
     effects: int = 0
-    """Number of effects that this plan needed, with the missing effect."""
+    """Number of effects that this plan needed, including the missing effect."""
     ending: Ending | None = None
     """Why the run ends; set only if the plan's outcome is PARTIAL."""
     failures: Failures | None = None

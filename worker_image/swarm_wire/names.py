@@ -21,7 +21,7 @@ ENV_JOURNAL_DIR: Final = "SWARM_JOURNAL_DIR"
 ENV_EARLIER_DIR: Final = "SWARM_EARLIER_DIR"
 """Folder that has a folder of shards for each earlier run whose results may be reused. In a pod it is EARLIER_DIR."""
 ENV_DEPOT: Final = "SWARM_DEPOT"
-"""fsspec URL of the Compilation's folder for bodies of results. By default pods print the bodies."""
+"""fsspec URL of the Compilation's folder in the depot. If it is not set, pods print the bodies of their records."""
 ENV_DEPOT_OPTIONS: Final = "SWARM_DEPOT_OPTIONS"
 """Options of the depot's file system as a JSON object.
 
@@ -41,7 +41,10 @@ Only the local driver sets it.
 ENV_TERMINATION_LOG: Final = "SWARM_TERMINATION_LOG"
 """File for the commit record. In a pod it is TERMINATION_LOG."""
 ENV_NONCE: Final = "SWARM_NONCE"
-"""The word that marks lines of this pod as records. The worker removes it from its environment at its start."""
+"""The word with which this pod marks the lines that are records.
+
+The worker removes the word from its environment at its start.
+"""
 ENV_INDEX: Final = "JOB_COMPLETION_INDEX"
 """Index of this pod's slice in the assignment. Kubernetes sets it for Indexed Jobs."""
 ENV_IMAGE: Final = "SWARM_IMAGE"
@@ -55,12 +58,14 @@ ENV_OUTPUT_BYTES: Final = "SWARM_OUTPUT_BYTES"
 ENV_EXCHANGE: Final = "SWARM_EXCHANGE"
 """Folder in which processes of one machine share running LM calls. The local driver sets it."""
 ENV_SMALL_WAVE: Final = "SWARM_SMALL_WAVE"
-"""Most missing cells of a wave that a plan runs itself. If nothing can run beside the wave, it runs more.
+"""Largest number of missing cells with which a plan runs a wave itself.
+
+The number is larger if no other work can run beside the wave.
 
 Default: 8.
 """
 ENV_LOOKAHEAD: Final = "SWARM_LOOKAHEAD"
-"""0: a plan uses no scouts, and requests its first missing effect only. It is for comparison and for debugging."""
+"""0: a plan uses no scouts, and requests its first missing effect only. This is for comparison and for debugging."""
 ENV_ALLOWANCE: Final = "SWARM_ALLOWANCE"
 """The most that this pod may spend, as a spending.Allowance in JSON. Default: unlimited."""
 ENV_PARTIAL: Final = "SWARM_PARTIAL"
@@ -129,7 +134,7 @@ class ExitCode(IntEnum):
     SCHEMA_MISMATCH = 66
     """The RunRequest has another SCHEMA_VERSION than this worker."""
     DRIFT = 67
-    """The program, its data or a task is not that of the journal."""
+    """Program, data or a task differs from that of the journal."""
     INTERRUPTED = 75
     """The process got SIGTERM, or its output is full. It has printed and committed all finished cells."""
 
@@ -203,7 +208,7 @@ class WorkerReason(StrEnum):
     The operator shares what the limits leave among the next pods.
     """
     PRICE_UNKNOWN = "PriceUnknown"
-    """limits.costUSD is set, and DSPy's list has no price of a model."""
+    """limits.costUSD is set, and neither the spec nor DSPy's list has the price of a model."""
     OUTPUT_FULL = "OutputFull"
     """The pod has printed as much as the operator can safely read. Another pod goes on with its cells."""
     WORKER_FAILED = "WorkerFailed"

@@ -30,12 +30,12 @@ from swarm_wire.words import printable
 LINE_PAYLOAD = 12_000
 """Number of base64 characters in each line of a record. The last line may have fewer. So a line stays below 16 KiB."""
 MOST_PENDING = 1000
-"""Most records that a reader keeps while some of their lines are missing.
+"""Largest number of records that a reader keeps while some of their lines are missing.
 
 A writer has only one such record at a time.
 """
 COMMIT_BYTES = 4096
-"""Bytes of a termination message that Kubernetes keeps."""
+"""Largest size of a termination message in bytes. Kubernetes cuts longer messages."""
 _NONCE = re.compile(r"[!-~]{8,64}")
 _LINE = re.compile(
     r"swarm/\d+ [!-~]{8,64} (\d{1,9}) (\d{1,6})/(\d{1,6}) (\d{1,9}) ([0-9a-f]{32}) ([A-Za-z0-9+/=]*)", re.ASCII
@@ -190,9 +190,9 @@ class Reader:
         self._read = Transcript()
 
     def feed(self, line: str) -> Record | None:
-        """Takes a line. Returns the record that this line completes, if there is one."""
-        # A record may begin inside a line. If a runtime splits a long line of standard error, such as a progress bar,
-        # it may put the next line of standard output right behind a piece of it.
+        """Reads a line. Returns the record that this line completes, if there is one."""
+        # A record may begin inside a line. A runtime may split a long line of standard error, such as a progress bar.
+        # Then it may put the next line of standard output right behind a piece of that line.
         start = line.rfind(self._prefix)
         if start < 0 or (match := _LINE.fullmatch(line.rstrip("\r\n"), start)) is None:
             return None

@@ -22,7 +22,7 @@ WAIT: Final = b"wait\n"
 GO: Final = b"go\n"
 WAIT_SECONDS: Final = 10
 LINE_BYTES: Final = 4096
-"""Most bytes of a line of the protocol."""
+"""Largest length of a line of the protocol, in bytes."""
 
 
 class RateLimit(Message):
@@ -68,7 +68,7 @@ class Answered(Message):
 
     Attributes:
         tokens: how many tokens the request took; None if that is unknown, so that its maximum counts.
-        throttled: the provider refused the request because of too many requests.
+        throttled: whether the provider refused the request because of too many requests.
         retry_after: seconds that the provider asks to wait.
     """
 

@@ -14,10 +14,10 @@ from math import inf
 from typing import Any
 
 MAX_FRAME = 64 * 1024 * 1024
-"""Most bytes of a frame, deflated or inflated. Writers write no larger frames, and readers reject them."""
+"""Largest size of a frame in bytes, deflated or inflated. Writers write no larger frames, and readers reject them."""
 HEADER_BYTES = 256 * 1024
 LONG_HEADER_BYTES = 8 * 1024 * 1024
-"""Most bytes of a header that is parsed without a check of its density, and most bytes of any header.
+"""Largest length of a header in bytes. A header of more than HEADER_BYTES is checked by DENSEST, too.
 
 A task's header has 80 bytes per cell.
 """
@@ -34,21 +34,30 @@ class RecordTooLarge(ValueError):
 
 class RecordKind(StrEnum):
     BLOB = "blob"
-    """Header: {"key"}, by which tasks refer to this record. Body: pickled data that one or more tasks need."""
+    """The header is {"key"}, by which tasks refer to the record.
+
+    The body is pickled data that one or more tasks need.
+    """
     TASK = "task"
-    """Header: a messages.Task. No body."""
+    """The header is a messages.Task. The record has no body."""
     RESULT = "result"
-    """Header: a messages.Result. Body: the pickled outcome, which the operator never decodes."""
+    """The header is a messages.Result. The body is the pickled outcome, which the operator never decodes."""
     CALL = "call"
-    """Header: a messages.CallMade. Body: the answer as JSON, which the operator never decodes."""
+    """The header is a messages.CallMade. The body is the answer as JSON, which the operator never decodes."""
     BOUND = "bound"
-    """Header: a messages.Bound. No body. A plan prints this record early, and its PLAN record repeats the header."""
+    """The header is a messages.Bound. There is no body.
+
+    A plan prints this record early, and its PLAN record repeats the header.
+    """
     BOOKED = "booked"
-    """Header: a spending.Booked. No body."""
+    """The header is a spending.Booked. The record has no body."""
     PLAN = "plan"
-    """Header: a messages.PlanEnd. Body: the list of the plan's effects as JSON. It is the last record of a plan."""
+    """The last record of a plan. The header is a messages.PlanEnd.
+
+    The body is the list of the plan's effects as JSON.
+    """
     ARTIFACT = "artifact"
-    """Header: a messages.ArtifactHeader. Body: JSON with the texts of PROGRAM_FILE and REPORT_FILE."""
+    """The header is a messages.ArtifactHeader. The body is JSON with the texts of PROGRAM_FILE and REPORT_FILE."""
 
 
 @dataclass(frozen=True)

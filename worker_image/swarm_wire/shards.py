@@ -18,7 +18,10 @@ SHARD_BYTES = 640 * 1024
 """Bytes that a shard should not exceed. Its base64 then stays below 900 KiB, and a ConfigMap may have 1 MiB."""
 
 SHARD_HEADERS = 8 * 1024 * 1024
-"""Most bytes of all headers of a shard after inflation. A record with a larger header gets its own shard."""
+"""Largest size of all headers of a shard after inflation, in bytes.
+
+A record with a larger header gets its own shard.
+"""
 
 
 class CorruptShard(Exception):

@@ -71,7 +71,7 @@ class Spending(Message):
 
 
 class Allowance(Message):
-    """The most that may be spent. None: this figure has no limit."""
+    """The most that a pod or a run may spend. A figure is None if it has no limit."""
 
     calls: int | None = Field(None, ge=0)
     tokens: int | None = Field(None, ge=0)
@@ -123,9 +123,10 @@ class Booked(Message):
 
     Attributes:
         account: name of the pod's account. Only the writer of the journal sets it.
-        final: the pod has spent this in the end. If false, the pod may spend up to this before it prints another
+        final: whether this is the pod's whole spending. If false, the pod may spend up to this before it prints another
             record.
-        repeated: most LM calls that must be made again, because their paid answers were lost with the pod.
+        repeated: largest possible number of LM calls that must be made again, because their paid answers were lost with
+            the pod.
     """
 
     account: str = ""

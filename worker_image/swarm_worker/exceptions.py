@@ -66,7 +66,8 @@ class Raised:
 
     @classmethod
     def of(cls, error: BaseException, redact: Callable[[str], str] = str) -> Self:
-        """
+        """Describes an exception.
+
         Args:
             redact: masks secrets in a text.
         """
@@ -87,7 +88,7 @@ class Raised:
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback as Python prints it, from the first frame of user code on."""
+    """Returns the traceback as Python prints it, from the first frame of user code on."""
     told = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = told
     while part is not None:
@@ -99,7 +100,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """The name of an exception's class."""
+    """Returns the name of an exception's class."""
     return error.kind if isinstance(error, Carried) else type(error).__name__
 
 
@@ -139,7 +140,7 @@ def _line(frame: traceback.FrameSummary) -> str:
 
 
 def place() -> str:
-    """The innermost line of user code that is running now, as "file, line n"."""
+    """Returns the innermost line of user code that is running now, as "file, line n"."""
     frame = sys._getframe(1)
     while frame.f_back is not None and not is_users_file(frame.f_code.co_filename):
         frame = frame.f_back

@@ -8,7 +8,7 @@ VARIABLE = "PYTHONHASHSEED"
 
 
 def hash_seed(environment: Mapping[str, str] = os.environ) -> int:
-    """The environment's hash seed; 0 if it has none."""
+    """Returns the environment's hash seed; 0 if it has none."""
     text = environment.get(VARIABLE, "")
     return int(text) if text.isdecimal() else 0
 

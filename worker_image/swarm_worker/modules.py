@@ -24,7 +24,7 @@ _PACKAGES = ("/site-packages/", "/dist-packages/")
 
 
 def users_modules() -> Iterator[tuple[str, ModuleType]]:
-    """The user's modules that are imported by now, sorted by name."""
+    """Returns the user's modules that are imported by now, sorted by name."""
     return ((name, module) for name, module in sorted(sys.modules.items()) if is_users(name))
 
 
@@ -35,7 +35,9 @@ def is_users(name: str) -> bool:
 
 
 def users_files() -> dict[str, Path]:
-    """The files of the user's modules by name: modules that are imported by now, and modules that their imports name.
+    """Returns the files of the user's modules by name.
+
+    These are the modules imported so far, and the modules that their imports name.
 
     Import statements within functions count, too, because a later call may run them. A module that `importlib` loads by
     a name made at run time is not found.
@@ -65,7 +67,7 @@ def _is_users_module(name: str, file: str) -> bool:
 
 
 def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:
-    """Name and file of each module that this module's import statements may mean, and of their packages."""
+    """Yields name and file of each module that this module's import statements may mean, and of their packages."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     try:
         tree = ast.parse(file.read_bytes())
@@ -83,7 +85,7 @@ def _imported(name: str, file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _located(name: str) -> Iterator[tuple[str, str]]:
-    """Name and file of a module and of the packages around it, as far as these exist.
+    """Yields name and file of a module and of the packages around it, as far as these exist.
 
     The function avoids `importlib.util.find_spec`, which would import the packages.
     """

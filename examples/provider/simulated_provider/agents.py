@@ -18,7 +18,7 @@ TOOL, ARGUMENTS, FINISH, TRAJECTORY = "next_tool_name", "next_tool_args", "finis
 """ReAct's names: two fields of a step, the tool that ends the work, and the field with the steps so far."""
 
 HASTE = 0.6
-"""How often a model that knows nothing, and gets no hint, finishes as soon as one tool has answered."""
+"""Probability that a model without knowledge and hints finishes although it has not called all tools."""
 
 
 def next_tool(model: Model, prompt: Prompt) -> str | None:
@@ -37,7 +37,7 @@ def next_tool(model: Model, prompt: Prompt) -> str | None:
 
 
 def parameters(prompt: Prompt, tool: str) -> Mapping[str, Schema]:
-    """Returns name -> schema of each required argument of `tool`. It is empty if the prompt does not say."""
+    """Returns name -> schema of each required argument of `tool`; empty if the prompt names no argument."""
     told = re.search(
         rf"\b{re.escape(tool)}\b[^\n]*?\. It takes arguments (\{{.*\}})\.$", prompt.task.instruction, re.MULTILINE
     )

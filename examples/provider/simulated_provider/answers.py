@@ -172,7 +172,7 @@ def _resolved(ref: str, schema: Schema) -> Schema:
 
 
 def _keys(prompt: Prompt) -> list[str]:
-    """Returns the keys of a mapping whose type names none: the last list of names among the prompt's inputs."""
+    """Returns keys for a mapping whose type names no keys: the last list of names among the prompt's inputs."""
     for value in reversed(list(prompt.query.values())):
         try:
             names = json.loads(value)

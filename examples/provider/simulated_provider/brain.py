@@ -33,7 +33,7 @@ LESSON, PRACTICE, TOLD = 1.8, 1.1, 0.5
 BARE = 0.25
 """What a demonstration without reasoning teaches, compared with a demonstration with reasoning."""
 SHARP = 1.3
-"""Exponent: if the query has half of a phrase, this counts less than half of the phrase's evidence."""
+"""Exponent of the share of a phrase that the query has. So half of a phrase counts less than half of its evidence."""
 NOISE = 0.35
 """Standard deviation of the noise of a model that knows nothing and gets no hint. Evidence is of the order of 1."""
 STEADIED_BY_CAPABILITY, STEADIED_BY_FOCUS, STEADIED_BY_PRACTICE = 0.6, 0.3, 0.6

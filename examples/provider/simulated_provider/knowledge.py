@@ -84,7 +84,8 @@ class Memory:
     """The part of a corpus that one model remembers.
 
     Args:
-        capability: share of the corpus that the model knows well, between 0 and 1. A more capable model knows it, too.
+        capability: share of the corpus that the model knows well, between 0 and 1. A more capable model knows all that
+            a less capable model knows.
         seed: a model with another seed has seen other parts of the corpus.
     """
 

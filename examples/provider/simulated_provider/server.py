@@ -267,7 +267,7 @@ class _Asked:
     response_format: Mapping[str, Any] | None
     seed: int | None
     varies: bool
-    """Whether a real model would answer an equal request differently, since it has a temperature and no seed."""
+    """Whether a real model would answer an equal request differently: the request has a temperature and no seed."""
 
     @classmethod
     def of(cls, body: Any) -> _Asked:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
-# Words that say nothing about a subject. The words after the empty line are common in prompts and reasoning.
+# Words that say nothing about a subject. The words below the empty line are common in prompts and reasoning.
 STOP = frozenset(
     _WORD.findall(
         """

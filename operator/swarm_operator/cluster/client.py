@@ -62,7 +62,7 @@ class RestKube:
 
     @classmethod
     async def connect(cls, settings: Settings) -> Self:
-        """Connects with the service account of the operator's pod, or with the kubeconfig if there is none."""
+        """Connects with the pod's service account. Outside of a pod, connects with the kubeconfig."""
         configuration = client.Configuration()
         if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
             config.load_incluster_config(client_configuration=configuration)

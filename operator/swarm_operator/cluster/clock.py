@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 SET_BACK = timedelta(minutes=2)
-"""An answer whose `Date` is older than this means that somebody has set the API server's clock back.
+"""If the `Date` of an answer is this much behind, somebody has set the API server's clock back.
 
 An answer of the API server never takes two minutes to arrive.
 """
@@ -38,7 +38,10 @@ class ClusterClock:
         return self._zero + timedelta(seconds=self._monotonic())
 
     def heard(self, date: str | None) -> None:
-        """Takes the `Date` header of an answer that has just begun to arrive. Ignores a missing or invalid date."""
+        """Adjusts the clock by the `Date` header of an answer that begins to arrive.
+
+        Ignores a missing or invalid date.
+        """
         try:
             told = parsedate_to_datetime(date or "").astimezone(UTC)
         except (ValueError, OverflowError):

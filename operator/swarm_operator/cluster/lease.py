@@ -5,7 +5,8 @@ operator that was paused may go on, and create a Job again that another operator
 operator writes only while it holds the Lease, and it ends when another operator has taken the Lease.
 
 No operator compares its clock with another's clock. The holder counts the Lease's seconds from before its own write.
-The other operators count from the moment when they saw this write. So the holder stops before another takes over.
+The other operators count from the moment when they saw this write. So the holder stops before another operator takes
+over.
 """
 
 import asyncio

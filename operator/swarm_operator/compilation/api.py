@@ -46,7 +46,7 @@ LABEL_RUN: Final = f"{GROUP}/run"
 LABEL_ROLE: Final = f"{GROUP}/role"
 """Label of Jobs and pods: the job role, plan or work."""
 LABEL_KIND: Final = f"{GROUP}/kind"
-"""Label of ConfigMaps: what the ConfigMap holds, as a value of ObjectKind."""
+"""Label of ConfigMaps. Its value, an ObjectKind, says what the ConfigMap holds."""
 LABEL_ROUND: Final = f"{GROUP}/round"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 ANNOTATION_COMPILATION: Final = f"{GROUP}/compilation"
@@ -58,7 +58,7 @@ ANNOTATION_BYTES: Final = f"{GROUP}/bytes"
 ANNOTATION_ALLOWANCE: Final = f"{GROUP}/allowance"
 """Annotation of Jobs and pods with the allowance of each pod."""
 ANNOTATION_PARTIAL: Final = f"{GROUP}/partial"
-"""Annotation of a plan Job: the limit that has ended the run.
+"""Annotation of a plan Job. Its value is the limit that has ended the run.
 
 The plan of such a Job publishes the best program so far.
 """
@@ -80,7 +80,7 @@ class ObjectKind(StrEnum):
     RUN = "run"
     """The ConfigMap with the RunRequest, which has the spec and the id of a run."""
     RESULTS = "results"
-    """A ConfigMap with a shard that has results, LM calls, ends of plans, or the artifact's record."""
+    """A ConfigMap with a shard that has results, LM calls, PLAN records, or the artifact's record."""
     TASKS = "tasks"
     """A ConfigMap with a shard of one round's tasks, and of the pickled data (blobs) that these tasks need."""
     ASSIGNMENT = "assignment"
@@ -103,9 +103,9 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition has its status. Conditions, events and logs use the same word.
+    """Says why a condition has its status. Conditions, events and logs use the same word.
 
-    `WorkerReason` has reasons of pods.
+    `WorkerReason` lists the reasons that pods give.
     """
 
     PLANNING = "Planning"
@@ -159,9 +159,9 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     """The scheduler finds no node for the pods."""
     PODS_REJECTED = "PodsRejected"
-    """The API server admits no pod of a Job: a quota, pod security, or a webhook."""
+    """The API server admits no pod of a Job, because of a quota, pod security or a webhook."""
     POD_CANNOT_START = "PodCannotStart"
-    """The kubelet cannot start the container. No other reason of this list fits."""
+    """The kubelet cannot start the container, and no other reason of this list fits."""
     NOT_ALLOWED = "NotAllowed"
     """The API server forbids a write, because of a quota, a webhook, missing rights or a taken name.
 
@@ -175,7 +175,7 @@ class Reason(StrEnum):
     JOURNAL_TOO_LARGE = "JournalTooLarge"
     """The run's results exceed the size that the operator's settings allow in the cluster."""
     NO_PROGRESS = "NoProgress"
-    """A plan requests results that the journal already had. It would request them again in each round."""
+    """A plan requests only results that the journal already has. Each later plan would request them, too."""
     JOURNAL_DAMAGED = "JournalDamaged"
     """Somebody has deleted or altered ConfigMaps of the journal. The run cannot go on without them."""
 
@@ -183,7 +183,7 @@ class Reason(StrEnum):
 GROUPS: Final = 5
 """Largest number of groups of failures in a status."""
 LONGEST: Final = 500
-"""Largest number of characters in each text of such a group."""
+"""Largest number of characters in each text of a group of failures."""
 
 AnyReason = Reason | WorkerReason
 """Everything that the reason of a condition may be: the operator's reasons, and the reasons of pods."""
@@ -196,50 +196,57 @@ class StatusModel(BaseModel):
 class Condition(StatusModel):
     """A metav1.Condition of Kubernetes."""
 
-    type: ConditionType = Field(description="Ready, Reconciling, Stalled or Succeeded.")
-    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
-    observed_generation: int = Field(description="The generation of the spec that this is about.")
-    last_transition_time: str = Field(
-        description="When the status last changed.", json_schema_extra={"format": "date-time"}
+    type: ConditionType = Field(description="Type of the condition: Ready, Reconciling, Stalled or Succeeded.")
+    status: Literal["True", "False", "Unknown"] = Field(
+        description="Whether the condition holds: True, False or Unknown."
     )
-    reason: str = Field(description="Why, as a documented CamelCase word.", max_length=1024)
-    message: str = Field(description="For people: what is the case, and what to do.", max_length=32768)
+    observed_generation: int = Field(description="Generation of the spec that the condition describes.")
+    last_transition_time: str = Field(
+        description="When this condition's status last changed.", json_schema_extra={"format": "date-time"}
+    )
+    reason: str = Field(
+        description="Why the condition has its status, as a documented CamelCase word.", max_length=1024
+    )
+    message: str = Field(description="Tells people what has happened, and what to do.", max_length=32768)
 
 
 class ProgressStatus(StatusModel):
     """How many cells of the rounds planned so far have results. More rounds may follow."""
 
-    cells_done: int = Field(0, description="Cells that have a result.")
-    cells_total: int = Field(0, description="Cells of all rounds planned so far.")
-    text: str = Field("0/0", description="cellsDone/cellsTotal.")
+    cells_done: int = Field(0, description="Number of cells that have a result.")
+    cells_total: int = Field(0, description="Number of cells of all rounds planned so far.")
+    text: str = Field("0/0", description="The text cellsDone/cellsTotal.")
 
 
 class ScoresStatus(StatusModel):
     """Scores in percent, as dspy.Evaluate computes them."""
 
     baseline: float | None = Field(
-        None, description="The unoptimized student on data.validation, or on what is scored in its place."
+        None,
+        description="Score of the baseline on the validation set, or on the training examples that replace it.",
     )
-    best: float | None = Field(None, description="The best candidate so far, or the winner, on the same examples.")
-    test_baseline: float | None = Field(None, description="The unoptimized student on the test set.")
-    test_winner: float | None = Field(None, description="The winner on the test set.")
+    best: float | None = Field(
+        None, description="Score of the best candidate so far, later of the winner, on the same examples."
+    )
+    test_baseline: float | None = Field(None, description="Score of the baseline on the test set.")
+    test_winner: float | None = Field(None, description="Score of the winner on the test set.")
 
 
 class SpendingStatus(StatusModel):
-    """What the run's pods have spent. A pod that ended without a report counts with the most that it may have spent."""
+    """What the run's pods have spent. A pod that could not say it counts with the most that it may have spent."""
 
-    lm_calls: int = Field(0, description="LM calls.")
-    total_tokens: int = Field(0, description="Prompt and completion tokens.")
-    cost_usd: float | None = Field(None, alias="costUSD", description="Where limits.costUSD is set.")
+    lm_calls: int = Field(0, description="Number of LM calls.")
+    total_tokens: int = Field(0, description="Number of tokens in prompts and answers.")
+    cost_usd: float | None = Field(None, alias="costUSD", description="Cost in USD. Set only if limits.costUSD is set.")
 
 
 class AllowedStatus(StatusModel):
     """The limits of spec.limits that the operator last applied to the run."""
 
-    lm_calls: int | None = Field(None, description="Most LM calls.")
-    total_tokens: int | None = Field(None, description="Most tokens.")
-    cost_usd: float | None = Field(None, alias="costUSD", description="Most USD.")
-    wall_clock: int | None = Field(None, description="Most seconds.")
+    lm_calls: int | None = Field(None, description="Largest number of LM calls.")
+    total_tokens: int | None = Field(None, description="Largest number of tokens.")
+    cost_usd: float | None = Field(None, alias="costUSD", description="Largest cost in USD.")
+    wall_clock: int | None = Field(None, description="Longest duration of the run, in seconds.")
 
     @classmethod
     def of(cls, limits: Limits) -> Self | None:
@@ -256,44 +263,53 @@ class AllowedStatus(StatusModel):
 class UsageStatus(StatusModel):
     """LM calls whose results are in the journal, and their tokens."""
 
-    calls: int = Field(0, description="LM calls that a provider answered.")
-    prompt_tokens: int = Field(0, description="Tokens sent.")
-    completion_tokens: int = Field(0, description="Tokens received.")
+    calls: int = Field(0, description="Number of LM calls that a provider answered.")
+    prompt_tokens: int = Field(0, description="Number of tokens in prompts.")
+    completion_tokens: int = Field(0, description="Number of tokens in answers.")
     cost_usd: float | None = Field(
         None,
         alias="costUSD",
-        description="What they cost, by models.*.price, or else DSPy's list. None: the price of a call is not known.",
+        description="Cost in USD, by models.*.price or DSPy's price list. Absent if the price of a call is unknown.",
     )
     wasted_calls: int | None = Field(
-        None, description="LM calls for results that turned out not to be needed. Known at the end."
+        None, description="Number of LM calls whose results the optimizer did not need. Set at the end of the run."
     )
     reused_calls: int | None = Field(
-        None, description="LM calls that earlier runs of the same request had paid for. Known at the end."
+        None,
+        description="Number of LM calls for which an earlier run has paid. Set at the end of the run.",
     )
     repeated_calls: int | None = Field(
-        None, description="LM calls, at most, that were paid for twice: their first answers died with pods."
+        None,
+        description="Largest number of LM calls that may have been paid for twice, after a loss of their answers.",
     )
-    spent: SpendingStatus | None = Field(None, description="By the books that keep spec.limits, where there are any.")
-    allowed: AllowedStatus | None = Field(None, description="The limits that the run is kept to.")
+    spent: SpendingStatus | None = Field(
+        None, description="What the run's pods have spent. Set only if spec.limits sets a limit."
+    )
+    allowed: AllowedStatus | None = Field(
+        None, description="The limits of spec.limits that the operator last applied to the run."
+    )
 
 
 class CandidateStatus(StatusModel):
     """A program that the optimizer scored."""
 
-    name: str = Field(description="As the optimizer numbers it.")
-    score: float = Field(description="Percentage of the validation set.")
+    name: str = Field(description="Name of the candidate, such as candidate 2 or seed 3.")
+    score: float = Field(description="Score in percent on the validation set.")
     bound: bool | None = Field(
-        None, description="true: the score is only what it can have been at most; the candidate could no longer win."
+        None,
+        description="If true, pruning has stopped the candidate. The score is then only an upper bound.",
     )
 
 
 class FailureGroupStatus(StatusModel):
     """Examples that failed with the same exception at the same place."""
 
-    exception: str = Field(description="Class and text, as the first example raised it.", max_length=1024)
-    place: str | None = Field(None, description="The user's file and line.", max_length=1024)
-    examples: int = Field(0, description="How many.")
-    first: str | None = Field(None, description="The first of them.", max_length=1024)
+    exception: str = Field(description="Class and text of the first example's exception.", max_length=1024)
+    place: str | None = Field(
+        None, description="File and line of the user's code that raised the exception.", max_length=1024
+    )
+    examples: int = Field(0, description="Number of examples that failed in this way.")
+    first: str | None = Field(None, description="The first of these examples, as a text.", max_length=1024)
 
 
 class FailuresStatus(StatusModel):
@@ -302,11 +318,19 @@ class FailuresStatus(StatusModel):
     Tracebacks are in the report.
     """
 
-    failed: int = Field(0, description="In evaluations: each counts as 0, as in stock DSPy.")
-    examples: int = Field(0, description="Of how many. An example counts once in each evaluation and bootstrap.")
-    in_bootstraps: int = Field(0, description="In bootstraps: they give no demonstration, as in stock DSPy.")
-    groups: list[FailureGroupStatus] = Field([], description="By exception and place, the largest first.", max_length=5)
-    others: int = Field(0, description="That failed in yet other ways.")
+    failed: int = Field(
+        0, description="Number of examples that failed in evaluations. Each counts as 0, as in stock DSPy."
+    )
+    examples: int = Field(
+        0, description="Number of examples that ran. An example counts once in each evaluation and bootstrap."
+    )
+    in_bootstraps: int = Field(
+        0, description="Number of examples that failed in bootstraps. They give no demonstration, as in stock DSPy."
+    )
+    groups: list[FailureGroupStatus] = Field(
+        [], description="Failures by exception and place, the largest group first.", max_length=5
+    )
+    others: int = Field(0, description="Number of failed examples that are in none of the groups.")
 
     @classmethod
     def of(cls, failures: Failures | None) -> Self | None:
@@ -328,50 +352,58 @@ class FailuresStatus(StatusModel):
 class ArtifactConfigMap(StatusModel):
     """A ConfigMap with program.json and report.json."""
 
-    name: str = Field(description="Of the ConfigMap.")
+    name: str = Field(description="Name of the ConfigMap.")
 
 
 class ArtifactStatus(StatusModel):
     """The published program, and its ConfigMap. A later run changes this only when it publishes a program itself."""
 
-    run_id: str = Field(description="The run that it came from.")
-    sha256: str = Field(description="Of program.json.")
-    score: float | None = Field(None, description="Percentage of the validation set.")
-    config_map: ArtifactConfigMap | None = Field(None, description="The ConfigMap that has it.")
+    run_id: str = Field(description="Id of the run that published the program.")
+    sha256: str = Field(description="SHA-256 digest of program.json.")
+    score: float | None = Field(None, description="Score of the program in percent, on the validation set.")
+    config_map: ArtifactConfigMap | None = Field(None, description="The ConfigMap that holds the program.")
 
 
 class WaitingStatus(StatusModel):
-    """The reason that keeps the run from going on, and since when."""
+    """The reason that keeps the run from going on, and when the operator first saw it."""
 
-    reason: str = Field(description="The same word as the conditions' reason.")
-    since: str = Field(description="When it was first seen.", json_schema_extra={"format": "date-time"})
+    reason: str = Field(description="Why the run waits. The conditions have the same reason.")
+    since: str = Field(
+        description="When the operator first saw this reason.", json_schema_extra={"format": "date-time"}
+    )
 
 
 class Status(StatusModel):
     """What the operator says about a Compilation."""
 
-    conditions: list[Condition] = Field([], description="Ready, Reconciling, Stalled, Succeeded.", max_length=8)
-    observed_generation: int = Field(-1, description="The generation of the spec that this status is about.")
-    run_id: str | None = Field(None, description="The current run: label dspy-swarm.dev/run of its objects.")
-    round: int | None = Field(None, description="The round that is planned or worked on, counted from 0.")
-    progress: ProgressStatus | None = Field(None, description="Cells done and planned so far.")
-    scores: ScoresStatus | None = Field(None, description="Percentages known so far.")
-    usage: UsageStatus | None = Field(None, description="LM calls and tokens of this run.")
-    failures: FailuresStatus | None = Field(None, description="Examples that failed so far. None: there are none.")
+    conditions: list[Condition] = Field(
+        [], description="Conditions of the types Ready, Reconciling, Stalled and Succeeded.", max_length=8
+    )
+    observed_generation: int = Field(-1, description="Generation of the spec that this status describes.")
+    run_id: str | None = Field(
+        None, description="Id of the current run. Objects of the run have it as their label dspy-swarm.dev/run."
+    )
+    round: int | None = Field(
+        None, description="Number of the round that is being planned or computed. The first round is 0."
+    )
+    progress: ProgressStatus | None = Field(None, description="How many cells are planned and have results so far.")
+    scores: ScoresStatus | None = Field(None, description="Scores in percent, as far as they are known.")
+    usage: UsageStatus | None = Field(None, description="LM calls and tokens of this run, and their cost.")
+    failures: FailuresStatus | None = Field(None, description="Examples that failed so far. Absent if none failed.")
     candidates: list[CandidateStatus] = Field([], description="The best candidates, best first.", max_length=5)
-    artifact: ArtifactStatus | None = Field(None, description="The published program.")
-    waiting: WaitingStatus | None = Field(None, description="What keeps the run from going on.")
+    artifact: ArtifactStatus | None = Field(None, description="The published program and its ConfigMap.")
+    waiting: WaitingStatus | None = Field(None, description="The reason that keeps the run from going on.")
     start_time: str | None = Field(None, description="When the run began.", json_schema_extra={"format": "date-time"})
     completion_time: str | None = Field(
-        None, description="When the run was published or failed.", json_schema_extra={"format": "date-time"}
+        None, description="When the run published its artifact or failed.", json_schema_extra={"format": "date-time"}
     )
     last_handled_requested_at: str | None = Field(
-        None, description="Value of the annotation dspy-swarm.dev/requested-at that the run answers."
+        None, description="Value of the annotation dspy-swarm.dev/requested-at with which the current run began."
     )
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Returns the status found in the cluster, or an empty status if that one is invalid."""
+        """Returns the status found in the cluster, or an empty status if the found status is invalid."""
         try:
             return cls.model_validate(value or {})
         except ValidationError:

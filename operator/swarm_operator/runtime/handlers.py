@@ -90,7 +90,7 @@ class Operator:
         await self._stack.aclose()
 
     def heard(self, found: Any, kind: Kind | None = None) -> None:
-        """Takes an event about an object of this kind. If `kind` is None, the event is about a Job or pod."""
+        """Handles an event about an object of this kind. If `kind` is None, the event is about a Job or pod."""
         self.pulse.told(*_version(found))
         if kind is not None:
             self._wake(kind, kind.key(found))
@@ -209,7 +209,7 @@ def _version(found: Any) -> tuple[str, str]:
 
 
 class _Endless(Iterable[float]):
-    """Endless seconds between tries of a request. If they had an end, kopf would end its process after the last try."""
+    """Endlessly many pauses between tries of a request. After a last try, kopf would end its process."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((1, 1, 2, 3, 5, 8, 13, 21), itertools.repeat(30))

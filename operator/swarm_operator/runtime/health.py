@@ -24,13 +24,13 @@ class Pulse:
         self._deaf = False
 
     def told(self, uid: str, version: str) -> None:
-        """Takes the report of a watch about an object."""
+        """Notes that a watch has reported an object."""
         self._told[uid] = version
         self._untold.pop(uid, None)
         self._heard_at = self._monotonic()
 
     def looked(self, versions: Mapping[str, str]) -> None:
-        """Takes the objects that a resync has found: resourceVersion by uid."""
+        """Notes the objects that a resync has found: resourceVersion by uid."""
         now = self._heard_at = self._looked_at = self._monotonic()
         untold = {uid for uid, version in versions.items() if self._told.get(uid) != version}
         self._told = {uid: version for uid, version in self._told.items() if uid in versions}
@@ -38,7 +38,7 @@ class Pulse:
         self._deaf = any(now - since > self._patience for since in self._untold.values())
 
     def failed(self) -> None:
-        """Takes the failure of a resync.
+        """Notes that a resync has failed.
 
         While resyncs fail, a silent watch may just mean that the API server is away.
         """

@@ -1,4 +1,7 @@
-"""Defines what the runtime must know of a custom resource. Each kind gives it in a folder of its own."""
+"""Defines what the runtime must know of a custom resource.
+
+Each custom resource has a folder of its own that says it.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

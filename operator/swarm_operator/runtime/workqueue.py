@@ -19,7 +19,7 @@ LONGEST_DELAY = 60.0
 
 @dataclass(frozen=True)
 class _Failures:
-    """How many passes in a row have failed at the same place. The notes of an error name the place."""
+    """How many passes in a row have failed at the same place, which the exception's `__notes__` name."""
 
     count: int
     place: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a user writes in a DSPyCompilation. The CRD's schema is generated from these models.
+"""Models of what a user writes in a DSPyCompilation. The CRD's schema is generated from these models.
 
 They are a part of the contract because operator, pods and local driver all read them. The operator reads a spec from
 the cluster, a pod from the RunRequest, and the local driver from a YAML file. `kubectl explain` shows their

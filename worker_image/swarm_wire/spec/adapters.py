@@ -20,7 +20,7 @@ class ChatAdapter(SpecModel):
 
 
 class JSONAdapter(SpecModel):
-    """dspy.JSONAdapter: one JSON object. If the provider accepts a schema, the object follows one."""
+    """dspy.JSONAdapter: the answer is one JSON object. If the provider accepts a JSON schema, the request has one."""
 
     use_native_function_calling: bool = Field(
         True, description="Send inputs of type dspy.Tool to the provider as tools."

@@ -20,7 +20,7 @@ class ApiKey(SpecModel):
 
 
 class Price(SpecModel):
-    """USD for a million tokens."""
+    """Prices in USD for a million tokens."""
 
     prompt: float = Field(ge=0, le=1e6, description="Price of the request, in USD for a million tokens.")
     completion: float = Field(ge=0, le=1e6, description="Price of the answer, in USD for a million tokens.")

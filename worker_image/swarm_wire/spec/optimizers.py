@@ -12,7 +12,7 @@ from swarm_wire.spec.schema import SELECTOR, Entrypoint, Percentage, SpecModel, 
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
-"""Temperature of a softmax over scores, which divides the scores."""
+"""Temperature of a softmax over scores. The softmax divides the scores by it."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Effort = Literal["light", "medium", "heavy"]
 
@@ -74,7 +74,7 @@ class BootstrapFewShotWithRandomSearch(SpecModel):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
+        """Whether the optimizer uses scores only to pick the winner, the first of the best candidates."""
         return self.stop_at_score is None
 
 
@@ -126,7 +126,7 @@ class InferRules(SpecModel):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
+        """Whether the optimizer uses scores only to pick the winner, the first of the best candidates."""
         return True
 
     def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
@@ -247,19 +247,19 @@ Proposals = Annotated[int, Field(ge=1, le=100)]
 
 
 class SameParentSampling(SpecModel):
-    """Several proposals from one candidate. Each proposal has training examples of its own."""
+    """GEPA makes several proposals from one candidate. Each proposal has training examples of its own."""
 
     proposals: Proposals = Field(description="Number of proposals in an iteration: GEPA's `n`.")
 
 
 class IndependentSampling(SpecModel):
-    """Several proposals. GEPA selects a candidate and training examples for each of them."""
+    """GEPA makes several proposals. It selects a candidate and training examples for each of them."""
 
     proposals: Proposals = Field(description="Number of proposals in an iteration: GEPA's `n`.")
 
 
 class PxNSampling(SpecModel):
-    """Several proposals from each of several candidates."""
+    """GEPA makes several proposals from each of several candidates."""
 
     parents: Proposals = Field(description="Number of candidates in an iteration that get proposals: GEPA's `p`.")
     proposals: Proposals = Field(description="Number of proposals for each of these candidates: GEPA's `n`.")
@@ -381,8 +381,10 @@ class ReAnchor(SpecModel):
 
 
 class Custom(SpecModel):
-    """A function of your own, which may use any optimizers: (student, trainset, valset, metric) -> program. It must not
-    draw random numbers without a seed, and must not read the time."""
+    """A function of your own, which may use any optimizers: (student, trainset, valset, metric) -> program.
+
+    It must seed its random numbers, and must not read the time.
+    """
 
     entrypoint: Entrypoint = Field(
         description='"module:attribute" of a function that takes student, trainset, valset and metric, and returns '
@@ -411,7 +413,7 @@ class Optimizer(Union):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
+        """Whether the optimizer uses scores only to pick the winner, the first of the best candidates."""
         return getattr(getattr(self, self.which), "is_arg_max", False)
 
     @property

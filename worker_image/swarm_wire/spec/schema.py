@@ -12,7 +12,7 @@ NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 KEY = r"^[-._a-zA-Z0-9]+$"
 _DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
 ENTRYPOINT = f"{_DOTTED}:{_DOTTED}"
-"""Part of a pattern. A pattern that uses it adds the anchors ^ and $."""
+"""The part of a pattern that matches an entrypoint. A pattern that uses it adds the anchors ^ and $."""
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 MODEL = r"^[^/\s]+/\S+$"
 URL = r"^https?://\S+$"
@@ -64,7 +64,7 @@ HIGHEST = 2**31 - 1
 
 
 def amount(quantity: str) -> Fraction:
-    """Returns the value of a Quantity."""
+    """Returns the number that a Kubernetes quantity such as 100m stands for."""
     number = quantity.rstrip("".join(_UNITS))
     return Fraction(number) * _UNITS[quantity.removeprefix(number)]
 

@@ -92,7 +92,8 @@ class Value:
     """The value of a variable.
 
     Attributes:
-        is_hidden: the value is masked like a secret. Unlike a secret, it is part of the run's binding.
+        is_hidden: whether the value is masked like a secret. Unlike a secret, such a value is part of the run's
+            binding.
     """
 
     text: str

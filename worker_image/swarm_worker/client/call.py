@@ -22,8 +22,7 @@ from swarm_worker.errors import causes
 
 HTTP_ERROR = 400
 NO_QUOTA = "insufficient_quota"
-"""OpenAI's code for an exhausted account. DSPy 3.3 takes it for a rate limit, which has the same HTTP status.
-"""
+"""OpenAI's code for an exhausted account. DSPy 3.3 mistakes it for a rate limit, which has the same HTTP status."""
 _REFUSALS = LMAuthError, LMBillingError, LMInvalidRequestError, LMRateLimitError, LMServerError
 ENDPOINT = ("api_base", "base_url")
 ADDRESS = ("api_key", *ENDPOINT)
@@ -51,7 +50,7 @@ class LMCall:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A tool call in an answer, by the provider's own function calling."""
+    """A tool call in an answer that uses the provider's own function calling."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -67,7 +66,7 @@ class Completion:
 
 
 def endpoint(parameters: Mapping[str, Any]) -> str | None:
-    """The endpoint in a call's parameters; None if they name none."""
+    """Returns the endpoint in a call's parameters; None if they name none."""
     return next((parameters[name] for name in ENDPOINT if parameters.get(name)), None)
 
 
@@ -130,7 +129,7 @@ def is_made_up(error: Exception) -> bool:
         return False
     from httpx import HTTPStatusError, TransportError  # an import at the top would slow every start
 
-    # Both errors are there if LiteLLM itself has sent the request again.
+    # If LiteLLM itself has sent the request again, both kinds of errors may be among the causes.
     was_cut = any(isinstance(cause, TransportError) for cause in found)
     return was_cut or not any(isinstance(cause, HTTPStatusError) for cause in found)
 
@@ -189,13 +188,16 @@ class Client(Protocol):
         """Returns the function that makes LM calls now. Later interceptions do not change it."""
 
     def others(self) -> Sequence[Any]:
-        """Client classes whose calls are not intercepted."""
+        """Returns the client classes whose calls are not intercepted."""
 
     def note(self, messages: list[dict[str, Any]], name: str, value: Any) -> None:
-        """Adds a value to the first message that an adapter made. The content of the LM call then has it, too."""
+        """Adds a value to the first message that an adapter made.
+
+        The content of the LM call then has this value, too.
+        """
 
     def usage(self, answer: Any) -> Usage:
-        """The usage of an LM call. It is zero if DSPy's own cache answered."""
+        """Returns the usage of an LM call. It is zero if DSPy's own cache answered."""
 
     def answer(self, lm: Any, completions: Sequence[Completion], prompt_tokens: int) -> Any:
         """Makes an answer of the client with these completions. Its request has `prompt_tokens` tokens."""

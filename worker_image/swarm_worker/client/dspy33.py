@@ -46,7 +46,7 @@ class Answer:
     """The result of an LM call.
 
     Attributes:
-        outputs: its return value.
+        outputs: the call's return value.
         told: usage of each request that was made for it; empty if DSPy's cache answered.
     """
 
@@ -159,7 +159,7 @@ def _request(lm: Any, named: dict[str, Any]) -> Request:
 
 
 def _used(answer: Any) -> Usage:
-    """The usage of a request. It is zero if DSPy's cache answered."""
+    """Returns the usage of a request. It is zero if DSPy's cache answered."""
     if getattr(answer, "cache_hit", False):
         return Usage()
     told = getattr(answer, "usage", None)
@@ -168,7 +168,7 @@ def _used(answer: Any) -> Usage:
 
 
 def maker() -> Callable[[Any, LMCall], Make]:
-    # `__wrapped__` is the method without callbacks, because the interception calls these already.
+    # `__wrapped__` is the method without its callbacks. The interception already calls the callbacks.
     inner, async_inner = dspy.BaseLM.__call__.__wrapped__, dspy.BaseLM.acall.__wrapped__
 
     def making(lm: Any, call: LMCall) -> Flow[Answer]:
@@ -194,7 +194,7 @@ def _answer(call: LMCall, outputs: Any, tracker: Any) -> Answer:
 
 
 def _given(lm: Any, answer: Answer) -> Any:
-    """The call's return value. Adds its usage to the active usage tracker, as stock DSPy does."""
+    """Returns the call's return value. Adds the call's usage to the active usage tracker, as stock DSPy does."""
     if dspy.settings.usage_tracker:
         for entry in answer.told:
             dspy.settings.usage_tracker.add_usage(lm.model, entry)
@@ -218,7 +218,7 @@ def _call(lm: Any, items: Any, named: dict[str, Any]) -> LMCall:
 
 
 _notes: dict[str, dict[str, Any]] = {}
-"""The values of `note`, by the contents of the messages: DSPy keeps only these when it rebuilds the messages."""
+"""The values of `note`, by the messages' contents: DSPy keeps only the contents when it rebuilds messages."""
 
 
 def others() -> Sequence[Any]:

@@ -94,7 +94,7 @@ def needs_litellm(lm: Any) -> bool:
 
 
 def _request(lm: Any, call: Any, canonical: Any) -> Request:
-    """Returns the request of a call. One in the client's own types (`canonical`) asks for one completion."""
+    """Returns the request of a call. A request in the client's own types (`canonical`) asks for one completion."""
     count = call.n if canonical is None else 1
     return Request(lm, endpoint({**lm.kwargs, **call.kwargs}), count, lambda: _call(lm, call))
 

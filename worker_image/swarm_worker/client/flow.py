@@ -28,11 +28,11 @@ class Step(Generic[T]):
 
     @classmethod
     def of(cls, flow: "Callable[[], Flow[T]]") -> "Step[T]":
-        """A step that runs a flow."""
+        """Returns a step that runs a flow."""
         return cls(lambda: run(flow()), lambda: arun(flow()))
 
     def once(self) -> "Flow[T]":
-        """A flow of only this step."""
+        """Returns a flow of only this step."""
         came: T = yield self
         return came
 

@@ -19,7 +19,7 @@ from swarm_worker.errors import InfrastructureFailed
 
 @functools.cache
 def guard() -> None:
-    """Makes calls that need LiteLLM wait for an import under way."""
+    """Makes calls that need LiteLLM wait while another thread imports it."""
     user = importlib.import_module("dspy.clients._litellm")
     require = user.require
 

@@ -1,9 +1,9 @@
 """Ends a run at once for errors that another attempt would meet again.
 
-Before its first answer in the run, a model ends the run if it cannot be reached, if its provider does not know it, or
-if the provider refuses all its requests. After that, such errors count as in stock DSPy, or lead to another attempt,
-because a provider may restart during a long run. A missing package always ends the run. So does an identity that Google
-does not know.
+Until a model has answered in the run, three errors end the run: the model cannot be reached, its provider does not know
+it, or the provider refuses all requests to it. Afterwards, such errors count as in stock DSPy, or lead to another
+attempt, because a provider may restart during a long run. A missing package always ends the run, and so does a missing
+or refused Google identity.
 
 For each address that has answered, the journal has a CALL record with only a key.
 """
@@ -99,7 +99,10 @@ class Refusals:
         return address in self._answered or self.knows(key_of(address))
 
     def doubted(self, failed: Iterable[tuple[Address, Exception]]) -> tuple[Address, BaseException] | None:
-        """Returns the first refused call whose address has not answered yet: it may refuse all requests."""
+        """Returns the first refused call whose address has not answered yet.
+
+        Such an address may refuse all requests.
+        """
         for address, error in failed:
             if not self.has_answered(address):
                 for cause in causes(error):
@@ -116,7 +119,10 @@ class Refusals:
         self.tell(Record(RecordKind.CALL, CallMade(key=key_of(address)).to_header()))
 
     def _pause_after(self, request: Request, error: Exception, pauses: Iterator[float]) -> float | None:
-        """Seconds until the next attempt; None for no further attempt. Raises BadInput for a permanent error."""
+        """Returns the seconds until the next attempt; None if there is no further attempt.
+
+        Raises BadInput for a permanent error.
+        """
         address = _address(request)
         if unreached(error) is not None and address not in self._given_up and not self.has_answered(address):
             seconds = next(pauses, None)
@@ -154,7 +160,7 @@ class Refusals:
 
 
 def unreached(error: BaseException) -> OSError | None:
-    """The cause if a request did not reach its host: an unknown host, a refused connection."""
+    """Returns the cause if a request did not reach its host (unknown host, refused connection); else None."""
     for cause in causes(error):
         if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _UNREACHED):
             return cause
@@ -185,7 +191,10 @@ def check_packages(lms: Iterable[Any]) -> None:
 
 
 def missing_package(error: BaseException) -> BadInput | None:
-    """The error to raise if the cause is a missing package: LiteLLM, or one that LiteLLM needs for a provider."""
+    """Returns the error to raise if the cause is a missing package; else None.
+
+    The package is LiteLLM, or one that LiteLLM needs for a provider.
+    """
     for cause in causes(error):
         if not isinstance(cause, ImportError):
             continue
@@ -223,7 +232,7 @@ def _address(request: Request) -> Address:
 
 
 def key_of(address: Address) -> str:
-    """The key of the CALL record which says that the address has answered: 32 hex digits."""
+    """Returns the key of the CALL record which says that the address has answered: 32 hex digits."""
     return hashlib.blake2b(json.dumps(["answered", *address]).encode(), digest_size=16).hexdigest()
 
 
@@ -235,7 +244,7 @@ def install() -> Refusals:
 
 
 def here() -> Refusals:
-    """The tracker of this process."""
+    """Returns the tracker of this process."""
     return _process.refusals
 
 

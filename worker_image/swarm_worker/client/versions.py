@@ -22,12 +22,12 @@ class Shape(Protocol):
     """A requirement that DSPy's code must meet."""
 
     def problem(self) -> str | None:
-        """The violation, as the end of a sentence; None if the requirement holds."""
+        """Returns the violation, as the end of a sentence; None if the requirement holds."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method has these parameters; types are ignored."""
+    """Requires that a function or method has these parameters. Types are ignored."""
 
     path: str
     parameters: str
@@ -41,7 +41,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Names:
-    """A module or class has these names, or a dataclass these fields."""
+    """Requires that a module or class has these names, or that a dataclass has these fields."""
 
     path: str
     names: str
@@ -55,7 +55,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Closure:
-    """A function contains an inner function that closes over these variables."""
+    """Requires that a function contains an inner function that closes over these variables."""
 
     path: str
     name: str
@@ -152,7 +152,7 @@ def has_own_client() -> bool:
 
 
 def problems(shapes: Sequence[Shape]) -> Iterator[str]:
-    """The violations of these requirements."""
+    """Yields the violations of these requirements."""
     for shape in shapes:
         try:
             problem = shape.problem()
@@ -167,7 +167,7 @@ def _version() -> str:
 
 
 def _named(path: str) -> Any:
-    """The module, class or function of that name."""
+    """Returns the module, class or function of that name."""
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
         module = ".".join(parts[:length])

@@ -107,7 +107,7 @@ class Codec:
         return _Unpickler(io.BytesIO(data), dict(walks), self._referred).load()
 
     def _reference(self, text: str) -> tuple[str, str] | None:
-        """The reference that replaces a secret in a payload; None for other texts."""
+        """Returns the reference that replaces a secret in a payload; None for other texts."""
         if text in self._names:
             return _SECRET, self._names[text]
         place = places.here().keys.get(text)
@@ -126,7 +126,7 @@ class Codec:
         return self._secrets[name]
 
     def _long(self) -> masking.Secrets:
-        """The secrets of the spec, and the API keys found in the program."""
+        """Returns the secrets of the spec, and the API keys found in the program."""
         own = places.here().keys
         return (*self._named, *((f"API key at {place}", key) for key, place in list(own.items())))
 
@@ -202,7 +202,7 @@ def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         return reduced
     *before, _tracker, extra = arguments
     if make is cloudpickle.cloudpickle._make_skeleton_class:
-        # cloudpickle leaves the surrounding function out of the full name of the class.
+        # cloudpickle leaves the surrounding function out of the full name of the class, so the name is added here.
         *before, namespace = before
         before.append({**namespace, "__qualname__": thing.__qualname__})
     return (make, (*before, None, extra), *rest)

@@ -30,7 +30,10 @@ from swarm_worker.content.state import SYNCHRONIZERS, counted, is_importable, ow
 
 
 def combine(*parts: str | bytes) -> bytes:
-    """Digest of a sequence of parts. Lengths count, so ("ab", "c") and ("a", "bc") have different digests."""
+    """Returns the digest of a sequence of parts.
+
+    The lengths of the parts count, so ("ab", "c") and ("a", "bc") have different digests.
+    """
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode("utf8", "surrogatepass")
@@ -168,7 +171,7 @@ class Walk:
         return ["class", _name(thing), *self._own_parts(thing)]
 
     def _own_parts(self, thing: type) -> list[str | bytes]:
-        """The bases, functions and plain attributes of a class that cannot be imported."""
+        """Returns the bases, functions and plain attributes of a class that cannot be imported."""
         if is_importable(thing):
             return []
         return [*map(self._visit, thing.__bases__), *self._table(dict(_namespace(thing)))]
@@ -179,7 +182,10 @@ class Walk:
         return self._visit(annotation) if isinstance(annotation, type) else combine("annotation", repr(annotation))
 
     def _reduced_parts(self, thing: Any, kind: type) -> list[str | bytes]:
-        """The parts of any other object, as pickle reduces it. Objects with state in C have no useful `__dict__`."""
+        """Returns the parts of any other object, as pickle reduces the object.
+
+        Objects with state in C have no useful `__dict__`.
+        """
         try:
             found = reduced(thing)
         except Exception:  # some objects cannot be pickled, such as generators
@@ -201,7 +207,7 @@ _EXAMPLE_ATTRIBUTES = frozenset({"_store", "_input_keys", "_demos", "_lm_usage"}
 
 
 def _namespace(thing: type) -> Iterator[tuple[str, Any]]:
-    """The methods and attributes of a class made in a function, without those that its metaclass adds."""
+    """Yields the methods and attributes of a class made in a function, without those that its metaclass adds."""
     holds = not issubclass(thing, pydantic.BaseModel | enum.Enum)
     if issubclass(thing, enum.Enum):
         yield from ((member.name, member.value) for member in thing)

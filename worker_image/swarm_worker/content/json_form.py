@@ -137,7 +137,7 @@ class _Reader:
 
 @functools.cache
 def _class(name: str) -> Any:
-    """Returns the class of a name. Raises Unknown if an answer may not contain this class."""
+    """Returns the class that has this name. Raises Unknown if an answer may not contain this class."""
     module, _, path = name.partition(":")
     if name == "types:SimpleNamespace":
         return SimpleNamespace
@@ -150,7 +150,7 @@ def _class(name: str) -> Any:
 
 
 def _parts(thing: Any) -> list[Any]:
-    """The object's state, and its items if it is a dict."""
+    """Returns the object's state, and its items if it is a dict."""
     state = thing.__getstate__()
     if type(state) is tuple and not hasattr(thing, "__setstate__"):
         raise Unknown(f"{type(thing).__qualname__} has slots")

@@ -99,7 +99,7 @@ class _Form:
 
 @functools.lru_cache(8)
 def _forms(secrets: Secrets) -> list[_Form]:
-    """The texts to search for, the longest first, because one secret may be part of another."""
+    """Returns the texts to search for, the longest first, because one secret may be part of another."""
     found: dict[str, str] = {}
     for name, secret in secrets:
         for text in (secret, *(part for _, part in parts(secret))):
@@ -131,7 +131,7 @@ def _form(name: str, text: str) -> _Form:
 
 @functools.cache
 def _written(char: str) -> str:
-    """A pattern for a character as it is, or escaped in Python, JSON, a URL or HTML."""
+    """Returns a pattern for a character as it is, or escaped in Python, JSON, a URL or HTML."""
     if char.isascii() and char.isalnum():
         return char
     percent = "".join(f"%{byte:02x}" for byte in char.encode("utf8", "surrogatepass"))
@@ -157,7 +157,7 @@ def secret_in(data: bytes, secrets: Secrets) -> str | None:
 
 
 def redacted(thing: Any, redact: Callable[[str], str]) -> Any:
-    """The JSON values of a record's header, with all texts redacted."""
+    """Returns the JSON values of a record's header, with all texts redacted."""
     match thing:
         case str():
             return redact(thing)
@@ -170,10 +170,10 @@ def redacted(thing: Any, redact: Callable[[str], str]) -> Any:
 
 
 def copied(thing: T, redact: Callable[[str], str]) -> T:
-    """A copy of an object with all its texts redacted, or the object itself if it has no secret.
+    """Returns a copy of an object with all its texts redacted, or the object itself if it has no secret.
 
-    Raises the errors of pickle. Raises ValueError if the copy differs in anything but secrets. Raises ValueError if a
-    secret is anywhere else than in texts.
+    Raises the errors of pickle. Raises ValueError if the copy differs in anything but secrets, or if a secret is
+    outside of texts.
     """
     buffer = io.BytesIO()
     pickler = _Texts(buffer, redact)

@@ -10,7 +10,7 @@ from swarm_worker.content.digest import combine
 
 @functools.cache
 def packages() -> str:
-    """Digest of this process's Python and installed distributions, 32 hex digits."""
+    """Returns the digest of this process's Python and installed distributions, 32 hex digits."""
     return combine("packages", sys.version, *sorted(_distributions())).hex()
 
 

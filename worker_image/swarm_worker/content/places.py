@@ -78,7 +78,10 @@ class Place:
     follows: bool = False
 
     def changes(self) -> dict[str, Any]:
-        """Public attributes that were set after `Places` found the object. They count in digests, but cannot travel."""
+        """Returns the public attributes that were set after `Places` found the object.
+
+        They count in digests, but they cannot travel to another process.
+        """
         return {
             name: value
             for name, value in _attributes(self.thing).items()
@@ -151,7 +154,7 @@ class Places:
         return next((place for place in places if place.has_copy(thing) and self._is_shared(place)), None)
 
     def find(self, name: str) -> Any:
-        """The object at a place. Raises Drift if there is none."""
+        """Returns the object at a place. Raises Drift if there is none."""
         self.load()
         if (place := self._by_name.get(name)) is None:
             raise Drift(
@@ -163,7 +166,7 @@ class Places:
         return place.thing
 
     def secret(self, name: str) -> str:
-        """The API key at a place. Raises Drift if there is none."""
+        """Returns the API key at a place. Raises Drift if there is none."""
         self.load()
         if (value := self._secrets.get(name)) is None:
             raise Drift(
@@ -350,7 +353,7 @@ _here = Places()
 
 
 def here() -> Places:
-    """The places of this process."""
+    """Returns the places of this process."""
     return _here
 
 

@@ -10,7 +10,7 @@ import dspy
 from swarm_worker.modules import is_users
 
 DEPTH = 3
-"""How many levels of functions that call functions are followed."""
+"""Number of levels to which this module follows functions that call functions."""
 
 
 def functions_of(thing: Any) -> Iterator[types.FunctionType]:
@@ -54,7 +54,7 @@ def reached(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[Any, str,
 
 
 def names_in(code: types.CodeType) -> set[str]:
-    """The names of globals and attributes in the code of a function and its inner functions."""
+    """Returns the names of globals and attributes in the code of a function and its inner functions."""
     inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
     return {*code.co_names}.union(*map(names_in, inner))
 
@@ -66,7 +66,7 @@ def _of_class(kind: type) -> Iterator[types.FunctionType]:
 
 
 def _tools(module: Any) -> list[Any]:
-    """The dspy.Tools among the attributes of an agent's module."""
+    """Returns the dspy.Tools among the attributes of an agent's module."""
     found = [*vars(module).values()]
     found += [part for value in found for part in (value.values() if isinstance(value, dict) else ())]
     return [thing for thing in found if isinstance(thing, dspy.Tool)]

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 DEPTH = 6
 """How many levels of objects within objects a picture covers."""
 PLACES, PARTS, ITEMS = 2_000, 20_000, 1_000
-"""How much a picture covers at most: its places, the parts of one place, the items at each end of a container."""
+"""Largest numbers of places in a picture, of parts of one place, and of items at each end of a container."""
 
 BYTES = 100_000
-"""How many bytes at each end of an array a picture covers."""
+"""Number of bytes at each end of an array that a picture covers."""
 
 _SINGLE = (
     *(type(None), bool, int, float, complex, str, bytes, range, Enum, re.Pattern, uuid.UUID, pathlib.PurePath),
@@ -52,7 +52,7 @@ _DSPY_WRITES = ("history",)
 
 
 class Kind(StrEnum):
-    """What a place belongs to. Changes are reported in this order."""
+    """What a place belongs to. Changes are reported in the order of these members."""
 
     CALLBACK = "callback"
     EXAMPLE = "example"
@@ -77,14 +77,14 @@ Picture = dict[Place, bytes]
 
 
 def changed(before: Picture, after: Picture) -> list[Place]:
-    """The places where the pictures differ, callbacks first."""
+    """Returns the places where the pictures differ, callbacks first."""
     new = len(before) < PLACES
     places = [place for place, now in after.items() if (before[place] != now if place in before else new)]
     return sorted(places, key=lambda place: list(Kind).index(place.kind))
 
 
 def picture(loaded: "Compilation") -> Picture:
-    """The picture of program, metric, callbacks and globals, as they are now."""
+    """Returns the picture of program, metric, callbacks and globals, as they are now."""
     look = _Look()
     for callback in _callbacks(loaded.student):
         look.at(Kind.CALLBACK, callback, *look.name(callback))
@@ -104,7 +104,7 @@ PROGRAM, METRIC = "spec.program", "spec.metric"
 
 
 def kept(program: Any, metric: Any) -> dict[str, bytes]:
-    """Digests, by path, of all that program and metric hold, or can reach by the names in their code.
+    """Returns digests, by path, of all that program and metric hold, or can reach by the names in their code.
 
     A copy of the program has the same paths as the original.
     """
@@ -119,7 +119,7 @@ def kept(program: Any, metric: Any) -> dict[str, bytes]:
 
 
 def changes(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
-    """Paths whose content is new or has changed."""
+    """Returns the paths whose content is new or has changed."""
     return sorted(path for path, now in after.items() if before.get(path) != now)
 
 
@@ -132,7 +132,7 @@ def look_at(things: Iterable[tuple[Kind, Any, str, str]]) -> Picture:
 
 
 def picture_of_example(example: Any, name: str) -> Picture:
-    """The picture of an example's fields."""
+    """Returns the picture of an example's fields."""
     look = _Look()
     fields = {Place(Kind.EXAMPLE, f"{name}, field {key}", ""): value for key, value in example.toDict().items()}
     return {place: look.digest(value) for place, value in fields.items()}

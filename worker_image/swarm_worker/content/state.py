@@ -58,7 +58,7 @@ def counted(thing: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def own_of_lm(lm: Any) -> dict[str, Any]:
-    """An LM's attributes that its `dump_state` lacks: callbacks, and attributes of a user's class."""
+    """Returns an LM's attributes that its `dump_state` lacks: callbacks, and attributes of a user's class."""
     known = _LM_ATTRIBUTES | (_CLIENT_ATTRIBUTES | _ENGINES if isinstance(lm, dspy.LM) else frozenset())
     found = {name: value for name, value in vars(lm).items() if name not in known}
     return found if found.get("callbacks") else {name: found[name] for name in found.keys() - {"callbacks"}}
@@ -96,7 +96,7 @@ def is_dspys_history(history: Any) -> bool:
 
 
 def _reports(attributes: dict[str, Any]) -> frozenset[str]:
-    """Names of the attributes that DSPy's optimizers add to the program that they return."""
+    """Returns the names of the attributes that DSPy's optimizers add to the program that they return."""
     rows, found = attributes.get("candidate_programs"), set[str]()
     if _is_ranking(rows) and rows:
         found |= {"candidate_programs"}

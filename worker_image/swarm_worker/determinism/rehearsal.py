@@ -4,10 +4,10 @@ Everything that must be the same in every process becomes an `Observation`. Prog
 against the imaginary provider. The rehearsal observes their LM calls, results and exceptions. They run in a fork, so
 they change nothing in this process. The fork calls no tool, and its LM calls are neither counted nor cached.
 
-Each example runs twice, and the twin runs the examples in the opposite order. So there are 16 comparisons. All of them
-miss a decision by a fair coin with probability 1/2 ** 16, and an event that happens in one run of ten with probability
-4 %. The comparisons also find state that one example leaves for the next. State that other code would read is reported,
-too (`Rehearsal.changes`).
+Each example runs twice, and the twin runs the examples in the opposite order. So there are 16 comparisons. A decision
+by a fair coin escapes all of them with probability 1/2 ** 16. An event that happens in one run of ten escapes them with
+probability 4 %. The comparisons also find state that one example leaves for the next. The rehearsal also reports state
+that other code would read (`Rehearsal.changes`).
 """
 
 import asyncio
@@ -43,11 +43,12 @@ from swarm_worker.user.data import Compilation
 
 EXAMPLES = 8
 RUNS = 16
-"""How many runs a rehearsal has, at least two for each example. The examples are the first EXAMPLES of the validation
-set. Without a validation set, they are from the training set.
+"""Number of runs in a rehearsal, at least two for each example.
+
+The examples are the first EXAMPLES of the validation set. Without a validation set, they are from the training set.
 """
 CALLS = 100
-"""The rehearsal ends a run after this many LM calls: a program may wait for an answer that is never imagined."""
+"""The rehearsal ends a run after this many LM calls: a program may repeat a call until it likes the answer."""
 SHARE = 0.5
 """The largest share of the rehearsal's time for one run, so that one slow example leaves time for the others."""
 SILENT_SECONDS = 1.0
@@ -62,7 +63,8 @@ _NO_ANSWERS = Answers(Codec({}), lambda key: None, lambda record: None)
 
 @dataclass
 class Rehearsal:
-    """
+    """The findings of a rehearsal.
+
     Attributes:
         runs: numbers of the examples whose runs ended in time, in order, counted from 1.
         observations: the observations of these runs.
@@ -102,7 +104,7 @@ _TOLD = {
 
 
 def observe(loaded: Compilation) -> list[Observation]:
-    """Observations of the user's data, program and metric, which must be the same in every process."""
+    """Returns observations of the user's data, program and metric, which must be the same in every process."""
     return [*_data(loaded), *_program(loaded)]
 
 
@@ -146,7 +148,7 @@ class _Forks:
 
     @property
     def left(self) -> float:
-        """Seconds left."""
+        """Returns the seconds that are left."""
         return self._seconds - self._elapsed
 
     @property
@@ -204,7 +206,7 @@ class _Forks:
         return f" (swarm.rehearsalSeconds: {self._seconds:g})" if self._seconds < inf else ""
 
     def _waits(self, child: Child, number: int) -> bool:
-        """Whether the run of an example ends in time."""
+        """Waits for the run of an example. Returns whether the run ends in time."""
         limit = min(self._seconds * SHARE, self.left)
         if self._is_silent:
             silent = min(limit, max(0.0, SILENT_SECONDS - self._elapsed))
@@ -220,7 +222,7 @@ class _Forks:
 
 
 def _examples(loaded: Compilation) -> tuple[str, list[Any]]:
-    """The set whose examples are rehearsed: its name for messages, and its examples."""
+    """Returns the set whose examples are rehearsed: its name for messages, and its examples."""
     return ("training", loaded.data.train) if loaded.data.validation is None else ("validation", loaded.data.validation)
 
 
@@ -230,7 +232,7 @@ class _Refusal(NamedTuple):
 
 
 def _play(loaded: Compilation, todo: Sequence[int], line: Connection) -> NoReturn:
-    """In a fork: runs the examples, and sends the observations and changes of each."""
+    """Runs the examples in a fork, and sends the observations and changes of each example."""
     try:
         end_with_reader(line.fileno(), ExitCode.FAILED)
         leave_connections()

@@ -55,7 +55,7 @@ def _watched(draw: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _tool(frame: types.FrameType | None) -> str | None:
-    """The name of the tool that this frame runs in; None if it runs in no tool."""
+    """Returns the name of the tool that this frame runs in; None if it runs in no tool."""
     while frame is not None:
         owner = frame.f_locals.get("self") if frame.f_code.co_name in ("__call__", "acall") else None
         if isinstance(owner, dspy.Tool):

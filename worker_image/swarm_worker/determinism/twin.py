@@ -121,7 +121,7 @@ def _launch(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
 
 @dataclass
 class Other:
-    """The plan's connection to its twin.
+    """The plan's connection to its twin process.
 
     Args:
         launch: starts a twin with this hash seed.
@@ -170,7 +170,7 @@ class Other:
 
 
 def _observations(process: "subprocess.Popen[bytes]", patience: float) -> list[Observation] | None:
-    """The twin's observations; None if it died or is too slow."""
+    """Returns the twin's observations; None if it died or is too slow."""
     try:
         output, errors = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
@@ -214,7 +214,7 @@ class Line:
 
 
 def compare(mine: Sequence[Observation], theirs: Sequence[Observation]) -> Difference | None:
-    """The first difference between the observations of two processes, in order."""
+    """Returns the first difference between the observations of two processes, in order."""
     for ours, others in zip_longest(mine, theirs, fillvalue=Observation("", "", "nothing")):
         if (ours.place, ours.digest) == (others.place, others.digest):
             continue
@@ -231,7 +231,7 @@ def _placed(seen: Observation, place: str) -> str:
 
 
 def _excerpts(mine: str, theirs: str) -> tuple[str, str]:
-    """Excerpts of two texts from a little before their first difference."""
+    """Returns excerpts of two texts from a little before their first difference."""
     if mine == theirs:
         return _cut(mine, 0), "the same text of another content"
     shorter = min(len(mine), len(theirs))
@@ -259,10 +259,11 @@ _ADVICE = {
 
 
 def explain(difference: Difference, but_for: str) -> str:
-    """A message: where the processes differ, what each saw, and what to do.
+    """Returns a message that says where the processes differ, what each process saw, and what to do.
 
     Args:
-        but_for: the differences between the processes that are intended. The text ends with "the order".
+        but_for: the intended differences between the processes. The message goes on with "of independent examples", so
+            this text ends with "the order".
     """
     advice = next(text for part, text in _ADVICE.items() if difference.place.startswith(part))
     return (

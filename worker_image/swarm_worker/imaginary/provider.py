@@ -63,7 +63,7 @@ class _Listener(BaseCallback):
         self._tool_calls = tool_calls
 
     def on_adapter_format_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        if "signature" in inputs:  # an inherited `format`, which DSPy wraps again, gets none
+        if "signature" in inputs:  # an inherited `format`, which DSPy wraps again, gets no signature
             given = inputs["inputs"]
             tools, is_late = _tools(given), _tool_calls(given) >= self._tool_calls
             by_agent = bool(tools) or "trajectory" in given
@@ -81,7 +81,7 @@ def _tools(inputs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _tool_calls(inputs: Mapping[str, Any]) -> int:
-    """The number of tool calls that an agent has made. ReAct lists them in a text, and ReActV2 in a history."""
+    """Returns the number of tool calls that an agent has made. ReAct lists them in a text, and ReActV2 in a history."""
     histories = [value for value in inputs.values() if isinstance(value, dspy.History)]
     told = sum("tool_calls" in message for history in histories for message in history.messages)
     return told + str(inputs.get("trajectory")).count("observation_")
@@ -153,7 +153,7 @@ def is_by_agent(call: LMCall) -> bool:
 
 
 def request_text(call: LMCall) -> str:
-    """A request as one text: its messages and parameters, without its endpoint and API key."""
+    """Returns a request as one text: its messages and parameters, without its endpoint and API key."""
     messages = [{name: part for name, part in message.items() if name != _FORM} for message in _messages(call)]
     return json.dumps(call.content | {"messages": messages}, ensure_ascii=False, default=_name)
 
@@ -163,12 +163,15 @@ def _form(call: LMCall) -> Form | None:
 
 
 def _messages(call: LMCall) -> list[dict[str, Any]]:
-    """The messages of a call. They are empty for a request in the client's own types."""
+    """Returns the messages of a call. They are empty for a request in the client's own types."""
     return call.content.get("messages") or []
 
 
 def _name(thing: object) -> str:
-    """A name for an object that JSON cannot express. A repr may contain an address, which differs between processes."""
+    """Returns a name for an object that JSON cannot express.
+
+    A repr would not do, because it may contain an address, which differs between processes.
+    """
     return f"{type(thing).__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
@@ -190,7 +193,7 @@ def _counted(text: str, *tool_calls: ToolCall) -> Completion:
 
 
 def _tool_call(form: Form, draw: Draw, wanted: Any = None) -> ToolCall | None:
-    """The agent's next tool call: first other tools, then the tool that ends the agent, if there is one."""
+    """Returns the agent's next tool call: first other tools, then the tool that ends the agent, if there is one."""
     last = [name for name in form.tools if name in _LAST]
     others = [name for name in form.tools if name not in _LAST]
     if isinstance(wanted, Mapping) and (name := wanted.get("function", {}).get("name")) in form.tools:

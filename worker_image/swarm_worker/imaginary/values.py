@@ -33,7 +33,7 @@ class Draw:
         self._seed = seed
 
     def below(self, limit: int, *about: object) -> int:
-        """Returns a number from 0 to limit - 1. It is always the same for the same seed and subject."""
+        """Returns a number from 0 to limit - 1. It is always the same for the same seed and `about`."""
         text = "\0".join([self._seed, *map(str, about)])
         return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) % limit
 
@@ -41,7 +41,7 @@ class Draw:
         return options[self.below(len(options), *about)]
 
     def text(self, name: str) -> str:
-        """A sentence as long as texts in a field of this name usually are."""
+        """Returns a text about as long as texts in a field of this name usually are."""
         length = next(words for pattern, words in _LENGTHS if pattern.search(name.lower()))
         count = max(1, length * 3 // 4 + self.below(length // 2, name, "length"))
         words = [self.one(_WORDS, name, number) for number in range(count)]
@@ -49,7 +49,7 @@ class Draw:
 
 
 def of_type(annotation: Any, name: str, draw: Draw) -> Any:
-    """A JSON value that pydantic accepts for the annotation.
+    """Returns a JSON value that pydantic accepts for the annotation.
 
     Raises pydantic's error if the annotation has no JSON schema.
     """
@@ -59,7 +59,7 @@ def of_type(annotation: Any, name: str, draw: Draw) -> Any:
 
 
 def of_schema(schema: Schema, name: str, draw: Draw) -> Any:
-    """A JSON value that the schema allows."""
+    """Returns a JSON value that the schema allows."""
     return _of_schema(schema, name, draw, schema.get("$defs", {}), 0)
 
 

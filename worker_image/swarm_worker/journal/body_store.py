@@ -46,7 +46,8 @@ class Bodies(Protocol):
 
 
 class Depot:
-    """
+    """Reads and writes bodies of records in a folder of the depot.
+
     Args:
         url: an fsspec URL of a folder.
         options: options of the file system: credentials, endpoints.
@@ -71,7 +72,7 @@ class Depot:
 
     @property
     def _files(self) -> Any:
-        """The file system. A fork opens it again, because it cannot use its parent's connections."""
+        """Returns the file system. A fork opens it again, because it cannot use its parent's connections."""
         if os.getpid() != self._process:
             from fsspec.core import url_to_fs
 
@@ -116,7 +117,7 @@ class Depot:
         return masking.redact(text, self._secrets)
 
     def _read(self, name: str) -> bytes:
-        """A whole object. Raises Drift if it is missing."""
+        """Returns a whole object. Raises Drift if it is missing."""
 
         def read() -> bytes:
             try:

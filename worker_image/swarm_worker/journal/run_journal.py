@@ -79,7 +79,7 @@ class Journal:
 
     @property
     def bound(self) -> Bound | None:
-        """The record with the journal's binding; None if all plans ended before they knew the binding."""
+        """Returns the record with the journal's binding; None if all plans ended before they knew the binding."""
         return next((end for end in reversed(self.plans) if end.binding), self._bound)
 
     def __contains__(self, key: str) -> bool:
@@ -127,12 +127,12 @@ class Journal:
         return None
 
     def usage(self) -> Usage:
-        """The usage of all LM calls in the journal."""
+        """Returns the usage of all LM calls in the journal."""
         results = (result.usage for result, _ in self._results.values())
         return sum((made.usage for made in self._made.values()), sum(results, Usage()))
 
     def waste(self, used: Collection[str]) -> Waste:
-        """The cells and calls that were paid for, but are not among the used keys."""
+        """Returns the cells and calls that were paid for, but are not among the used keys."""
         cells = [result for key, (result, _) in self._results.items() if key not in used]
         calls = [made for made in self._made.values() if (made.cell or made.key) not in used]
         return Waste(
@@ -140,7 +140,7 @@ class Journal:
         )
 
     def calls_by_cell(self) -> Counter[str]:
-        """Number of LM calls of each cell with a result, including calls that an earlier run paid for."""
+        """Returns the number of LM calls of each cell with a result, including calls that an earlier run paid for."""
         calls = Counter({key: result.usage.calls + len(result.reused) for key, (result, _) in self._results.items()})
         calls.update(made.cell for made in self._made.values() if made.cell is not None and made.cell in calls)
         return calls
@@ -160,7 +160,7 @@ class Journal:
 
 
 def body_of(record: Record) -> Body:
-    """The body of a record, or its place in the depot."""
+    """Returns the body of a record, or its place in the depot."""
     return Stored.model_validate(record.header[STORED]) if STORED in record.header else record.body
 
 

@@ -79,7 +79,10 @@ class Store(Journal):
         return Reused(cells=len(cells), calls=paid + len(calls))
 
     def calls_by_cell(self) -> Counter[str]:
-        """Number of LM calls of each cell with a result, in this run or an earlier run with the same binding."""
+        """Returns the number of LM calls of each cell that has a result.
+
+        The result is of this run, or of an earlier run with the same binding.
+        """
         calls = super().calls_by_cell()
         for run in self._equal:
             calls |= Counter({key: count for key, count in run.calls_by_cell().items() if key not in calls})

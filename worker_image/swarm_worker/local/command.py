@@ -88,7 +88,10 @@ class _Interruptible(Display):
 
 
 def stop_on_signals(processes: Processes) -> None:
-    """After Ctrl-C or SIGTERM, the driver finishes work in flight and starts no more. A second one ends it at once."""
+    """After Ctrl-C or SIGTERM, the driver finishes work in flight and starts no more.
+
+    A second signal ends the driver at once.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         if processes.is_stopped:

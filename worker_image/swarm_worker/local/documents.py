@@ -57,7 +57,7 @@ class _Written:
     node: yaml.Node
 
     def line(self, *place: str | int) -> int:
-        """The line of the field at this path. If the file lacks it, the line of the nearest field around it."""
+        """Returns the line of the field at this path. If the file lacks it, the line of the nearest field around it."""
         node, found = self.node, self.node.start_mark
         for name in place:
             if isinstance(node, yaml.MappingNode):
@@ -144,7 +144,7 @@ def _read_file(path: Path, found: _Documents) -> None:
 
 
 def _without_lines(error: Exception) -> str:
-    """The error and its position. It omits the excerpt of the file, which may contain an API key."""
+    """Returns the error and its position. It omits the excerpt of the file, which may contain an API key."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return str(error)
     return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
@@ -216,7 +216,10 @@ def _follow_kustomization(content: Mapping[str, Any], base: Path, found: _Docume
 
 
 def _generated(generator: Mapping[str, Any], base: Path) -> dict[str, bytes]:
-    """The data that kustomize would generate. Raises BadInput for a field that the local driver does not read."""
+    """Returns the data that kustomize would generate.
+
+    Raises BadInput for fields that the local driver does not read.
+    """
     if others := sorted(set(generator) - _GENERATOR):
         raise BadInput(
             WorkerReason.INVALID_SPEC,

@@ -52,7 +52,8 @@ class Watcher:
         """The driver has locked the journal's folder. `processes.stop` ends the run."""
 
     def start(self, manifest: Manifest, journal: Path, resumed: int, usage: Usage) -> None:
-        """
+        """The run begins, or goes on with the results in the journal.
+
         Args:
             resumed: number of results in the journal. Their cost is `usage`.
         """
@@ -62,7 +63,8 @@ class Watcher:
 
     def planning(self, round_: int, attempt: int = 1, why: str = "") -> None: ...
     def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:
-        """
+        """An attempt at the missing cells of a round begins.
+
         Args:
             why: the reason that ended the previous attempt.
         """
@@ -171,7 +173,7 @@ class Driver:
 
     @property
     def _left(self) -> Allowance:
-        """The rest of the run's limits."""
+        """Returns the rest of the run's limits."""
         return Allowance.of(self._request.spec.limits).less(self.journal.accounts.total)
 
     def _raise_if_limited(self, *, lacks_cells: bool = False) -> None:
@@ -334,5 +336,5 @@ class Driver:
 
 
 def _allowance(allowance: Allowance) -> dict[str, str]:
-    """The environment variable that tells a process its allowance; none if there is no limit."""
+    """Returns the environment variable that tells a process its allowance; none if there is no limit."""
     return {names.ENV_ALLOWANCE: allowance.to_json()} if allowance.is_limited else {}

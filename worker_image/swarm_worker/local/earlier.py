@@ -27,7 +27,7 @@ class EarlierRuns:
 
     @property
     def runs(self) -> list[Path]:
-        """Folders of the whole runs, the newest first."""
+        """Returns the folders of the whole runs, the newest first."""
         found = (path for path in self.root.glob("*-*") if not path.name.startswith(ANSWERS))
         return sorted(found, reverse=True)
 
@@ -52,7 +52,9 @@ class EarlierRuns:
                 shutil.rmtree(part)
 
     def prune(self, keep: int, journal: Path) -> None:
-        """Keeps only the answers to LM calls of all but the newest `keep` runs. No result that could count is lost.
+        """Keeps only the answers to LM calls of all but the newest `keep` runs.
+
+        A later run loses no result that it could use.
 
         Args:
             journal: the current run's journal. An older run stays whole if it has the same files, data and packages as

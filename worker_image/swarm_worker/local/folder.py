@@ -1,11 +1,15 @@
 """The journal's folder: the current run, and the remains of earlier runs.
 
-lock                      held by the driver; every journal has it request.json              the run's request
-sources/NAME/KEY          ConfigMaps unpacked/                 the program's files, if they are not imported from
-sources/ journal/*.shard results and PLAN records, appended as they arrive rounds/N/*.shard          tasks of round N
-rounds/N/A/               assignment of attempt A logs/                     the processes' standard error artifact/
-program and report earlier/                  earlier runs, whose paid results are reused; see
-`swarm_worker.local.earlier`
+lock                      a file that the driver locks; every journal has it
+request.json              the run's request
+sources/NAME/KEY          the content of ConfigMaps
+unpacked/                 the program's files, if they are not imported from sources/
+journal/*.shard           results and PLAN records, appended as they arrive
+rounds/N/*.shard          tasks of round N
+rounds/N/A/               assignment of attempt A
+logs/                     the processes' standard error
+artifact/                 program and report
+earlier/                  earlier runs, whose paid results are reused; see `swarm_worker.local.earlier`
 """
 
 import contextlib
@@ -105,7 +109,8 @@ class JournalFolder:
         path = self.root / names.REQUEST_FILE
         if path.exists():
             run_id = json.loads(path.read_text(encoding="utf-8"))["runId"]
-            # The journal moves first: without a journal, a later run takes none of the other files for its own.
+            # The journal moves first. If the driver is then killed, a later run does not mistake the other files for
+            # its own.
             self.earlier.add(run_id, [self.journal, self.artifact, self.logs, path])
         shutil.rmtree(self.root / "rounds", ignore_errors=True)
         path.unlink(missing_ok=True)

@@ -51,7 +51,7 @@ class LocalLimiter:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that make a process keep to the limits."""
+        """Returns the environment variables that make a process keep to the limits."""
         if self._loop is None:
             return {}
         return {names.ENV_LIMITER: self.address, names.ENV_RATE_LIMITS: self._limits.to_json()}

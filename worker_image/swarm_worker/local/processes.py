@@ -32,7 +32,7 @@ class Ended:
     """How a process ended.
 
     Attributes:
-        exit_code: negative for a signal.
+        exit_code: the process's exit code; negative if a signal ended the process.
         commit: its commit record; None if it wrote none with its own nonce.
         complete: whether all records that the commit record counts were read.
     """
@@ -65,7 +65,10 @@ class Ended:
 
     @property
     def for_engine(self) -> engine.Ended:
-        """The same facts for `swarm_engine`. A cell may have caused the end, by a timeout or by killing the process."""
+        """Returns the same facts for `swarm_engine`.
+
+        They also say whether a cell may have caused the end, by a timeout or by killing the process.
+        """
         if self.commit is not None:
             is_by_cell = self.commit.reason == WorkerReason.CELL_TIMEOUT
         else:

@@ -1,4 +1,4 @@
-"""Reasons why a local run fails that only the local driver gives."""
+"""Reasons for the failure of a run that only the local driver gives."""
 
 from enum import StrEnum
 

@@ -26,7 +26,7 @@ class Forecast:
             self._scores.setdefault(program, {}).update(scores)
 
     def of(self, program: str, examples: Sequence[str]) -> tuple[float, float]:
-        """Mean and deviation of an evaluation's probable score on these examples.
+        """Returns mean and deviation of an evaluation's probable score on these examples.
 
         The forecast assumes that a program scores the same again on an example with a known score. It assumes that some
         examples are easier for all programs, and that some programs are better on all examples. A new program is
@@ -55,12 +55,15 @@ class Forecast:
 
 
 def _variance(score: float) -> float:
-    """The variance of a score that is 0 or 1, with this mean."""
+    """Returns the variance of a score that is 0 or 1, with this mean."""
     return max(score * (1 - score), 0.0)
 
 
 def _ease(programs: Sequence[Mapping[str, float]], means: Sequence[float]) -> defaultdict[str, float]:
-    """By how much each example is easier than the average. It is closer to 0 if few programs ran on the example."""
+    """Returns by how much each example is easier than the average.
+
+    The number is closer to 0 if few programs ran on the example.
+    """
     found: defaultdict[str, list[float]] = defaultdict(list)
     for scores, mean in zip(programs, means, strict=True):
         for example, score in scores.items():

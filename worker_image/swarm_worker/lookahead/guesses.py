@@ -15,7 +15,9 @@ WASTE = 0.08
 
 
 def allowance(paid: int, unneeded: int) -> float:
-    """How many LM calls a round's guesses may take. Even if all are wrong, at most the share WASTE of all is wasted.
+    """Returns how many LM calls a round's guesses may take.
+
+    Even if all guesses are wrong, at most the share WASTE of the run's LM calls is wasted.
 
     Args:
         paid: how many calls the run has made so far.

@@ -38,7 +38,7 @@ class Outlook(Protocol):
 class Extreme:
     """Assumes scores that are further apart than any real ones. They rise or fall from effect to effect.
 
-    If an optimizer needs the same effect with rising and with falling scores, it needs the effect with all scores.
+    If an optimizer needs the same effect with rising and with falling scores, it needs the effect with any scores.
     """
 
     letter: str
@@ -75,17 +75,17 @@ QUORUM = 5
 
 
 def scores(score: float, length: int) -> list[Value]:
-    """A placeholder for an evaluation's result."""
+    """Returns a placeholder for an evaluation's result."""
     return [(Outcome.OK, (Prediction(), score))] * length
 
 
 def numbers(score: float, length: int) -> list[Value]:
-    """A placeholder for the result of a wave that returns only scores."""
+    """Returns a placeholder for the result of a wave that returns only scores."""
     return [(Outcome.OK, score)] * length
 
 
 def demos(letter: str, digest: str, student: Any) -> dict[str, list[Any]]:
-    """A placeholder for a bootstrap's demos: one marked demo for each predictor."""
+    """Returns a placeholder for a bootstrap's demos: one marked demo for each predictor."""
     return {
         name: [Example(augmented=True, **{field: mark(letter, digest, field) for field in predictor.signature.fields})]
         for name, predictor in student.named_predictors()
@@ -93,5 +93,5 @@ def demos(letter: str, digest: str, student: Any) -> dict[str, list[Any]]:
 
 
 def completions(letter: str, digest: str, fields: Sequence[str], count: int) -> list[dict[str, str]]:
-    """A placeholder for the answer of a predictor with text outputs."""
+    """Returns a placeholder for the answer of a predictor with text outputs."""
     return [{field: mark(letter, digest, f"{field}|{number}") for field in fields} for number in range(count)]

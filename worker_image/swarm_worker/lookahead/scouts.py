@@ -21,12 +21,13 @@ from swarm_worker.lookahead.concurrency import is_main, is_ordered
 from swarm_worker.lookahead.placeholder import Outlook
 
 BUDGET = 2000
-"""How many effects scouts report at most. After that, the plan ends them."""
+"""Largest number of effects that scouts report. After that, the plan ends the scouts."""
 PATIENCE_SECONDS = 120
 """How long the plan waits for a scout's next report before it gives up the scout."""
 TOLERATED = 1
-"""How many disagreements of scouts in a row are skipped. An effect on which scouts disagree depends on missing results,
-but the next effect may not.
+"""Number of disagreements of scouts in a row that the plan skips.
+
+An effect on which scouts disagree depends on missing results, but the next effect may not.
 """
 
 
@@ -64,7 +65,7 @@ class Scout:
         return self.outlook.letter
 
     def score(self, mean: float, deviation: float) -> float:
-        """The assumed score of the effect reported last, given its forecast."""
+        """Returns the assumed score of the effect reported last, given its forecast."""
         return self.outlook.score(self._position, mean, deviation)
 
     def report(self, sighting: Sighting, request: Callable[[], Any]) -> None:
@@ -102,7 +103,7 @@ def look(
         known: digests of the round's effects; the function adds those that join it.
         found: receives each effect that joins the round, and the request to run it.
         quorum: number of scouts that must agree on an effect, the first scout among them; None: all.
-        limit: most effects to find.
+        limit: largest number of effects to find.
         choice: decides whether an effect joins the round.
         met: receives each known effect that the scouts reach.
 

@@ -47,7 +47,7 @@ class Environment:
         budget: limits the spending.
         depot: stores the bodies of records; None if the bodies stay with their headers.
         variables: the environment variables that the spec names.
-        imagination: None unless models and scores are imaginary.
+        imagination: set if models and scores are imaginary; otherwise None.
     """
 
     request: RunRequest

@@ -289,7 +289,8 @@ class Plan:
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
 
     def _put_artifact(self, winner: Any, ending: Ending | None = None) -> None:
-        """
+        """Prints the artifact.
+
         Args:
             ending: why this is a partial artifact; None if it is not.
         """
@@ -327,12 +328,12 @@ class Plan:
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))
 
     def _notes(self) -> list[str]:
-        """The notes of all plans, each once."""
+        """Returns the notes of all plans, each once."""
         found = [*(note for end in self._store.plans for note in end.notes), *self._process.notes]
         return list(dict.fromkeys(found))
 
     def _spent(self) -> Spending | None:
-        """The spending of all pods of the run, this plan included; None without an allowance."""
+        """Returns the spending of all pods of the run, this plan included; None without an allowance."""
         own = self._process.spent
         return self._store.accounts.total + own if own is not None and self._process.is_limited else None
 
@@ -343,7 +344,7 @@ def _contest(spec: CompilationSpec) -> Contest | None:
 
 
 def artifact(program: str, report: Report, codec: Codec) -> bytes:
-    """The files of a program and its report. Raises BadInput if the program contains a secret."""
+    """Returns the files of a program and its report. Raises BadInput if the program contains a secret."""
     try:
         codec.guard(program.encode())
     except SecretInPayload as error:
@@ -358,7 +359,7 @@ def artifact(program: str, report: Report, codec: Codec) -> bytes:
 
 
 def _saved(winner: Any) -> str:
-    """The program file's text, as `dspy.Module.save` writes it."""
+    """Returns the program file's text, as `dspy.Module.save` writes it."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / names.PROGRAM_FILE
         try:

@@ -93,7 +93,8 @@ class Process:
         self._masks = redact
 
     def equip(self, budget: "Budget", sender: "Sender | None") -> None:
-        """
+        """Connects the process to its budget, and to its depot if there is one.
+
         Args:
             budget: limits the cost of LM calls. Once it has an error, no further result counts.
             sender: prints records after it has stored their bodies in the depot; None without a depot.
@@ -112,7 +113,7 @@ class Process:
 
     @property
     def spent(self) -> Spending | None:
-        """The most that LM calls may have cost so far; None while they are not counted."""
+        """Returns the most that LM calls may have cost so far; None while they are not counted."""
         return None if self._budget is None else self._budget.spent
 
     @property
@@ -122,7 +123,7 @@ class Process:
 
     @property
     def _error(self) -> SwarmError | None:
-        """Why no further result counts; None if results count."""
+        """Returns why no further result counts; None if results count."""
         return None if self._budget is None else self._budget.error
 
     def _write(self, line: bytes) -> None:
@@ -153,7 +154,7 @@ class Process:
 
     @property
     def stopped_for(self) -> float:
-        """Seconds since SIGTERM."""
+        """Returns the seconds since SIGTERM."""
         return time.monotonic() - self._stopped_at if self._stopped_at else 0.0
 
     @property
@@ -302,7 +303,10 @@ def folder(variable: str, default: os.PathLike[str]) -> Path:
 
 
 def read_request() -> RunRequest:
-    """The run's request. Raises SchemaMismatch for another version of the contract, and SwarmError if it is missing."""
+    """Returns the run's request.
+
+    Raises SchemaMismatch for another version of the contract, and SwarmError for no request.
+    """
     path = folder(names.ENV_RUN_DIR, names.RUN_DIR) / names.REQUEST_FILE
     try:
         text = path.read_text(encoding="utf-8")

@@ -54,7 +54,7 @@ class Progress(BaseCallback):
         )
 
     def resume(self, scores: Scores) -> None:
-        """Takes an earlier plan's scores until this plan has its own."""
+        """Begins with the scores of an earlier plan, until this plan has its own."""
         self.baseline, self.best = scores.baseline, scores.best
         self.test_baseline, self.test_winner = scores.test_baseline, scores.test_winner
 
@@ -127,7 +127,7 @@ def run(
 
 
 def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
-    """The optimizer's list of scored candidates, best first; empty if stock DSPy keeps none.
+    """Returns the optimizer's list of scored candidates, best first; empty if stock DSPy keeps none.
 
     Args:
         hundred: the score that means 100 % to the optimizer.

@@ -64,7 +64,7 @@ class Budget:
 
     @property
     def spent(self) -> Spending:
-        """The spending so far, plus the highest possible cost of requests under way.
+        """Returns the spending so far, plus the highest possible cost of requests under way.
 
         It takes no lock, because a signal handler may have interrupted the thread that holds the lock. When a request
         ends, its cost may count twice for a moment.
@@ -74,7 +74,7 @@ class Budget:
 
     @property
     def error(self) -> SwarmError | None:
-        """Why no result of this process counts; None if results count.
+        """Returns why no result of this process counts; None if results count.
 
         The reason is that a fork of this process has tried to make an LM call. Without the answer, the program's result
         would differ from stock DSPy's.
@@ -219,7 +219,7 @@ class Budget:
         )
 
     def _worst(self, request: Request) -> Spending:
-        """The highest possible cost of a request."""
+        """Returns the highest possible cost of a request."""
         if self._allowance.tokens is None and self._prices is None:
             return Spending(calls=1)
         usage = longest(request)

@@ -18,7 +18,8 @@ PAUSE_SECONDS = 0.5
 
 
 class LimiterTurns:
-    """
+    """Gets turns from the limiter at an address.
+
     Args:
         address: host:port.
     """
@@ -106,7 +107,7 @@ class _Absence:
         self._since = None
 
     def pause(self, error: Exception) -> float:
-        """Seconds until the next attempt. Raises LimiterUnreachable if the limiter has been gone for too long."""
+        """Returns the seconds until the next attempt. Raises LimiterUnreachable if the limiter is gone for too long."""
         self._since = self._since or time.monotonic()
         gone = time.monotonic() - self._since
         if gone >= self._patience:
@@ -120,7 +121,7 @@ class _Absence:
 
 
 def _read_line(line: socket.socket) -> bytes:
-    """The limiter's next line. Raises ConnectionResetError at the connection's end."""
+    """Returns the limiter's next line. Raises ConnectionResetError at the connection's end."""
     said = b""
     while not said.endswith(b"\n"):
         if not (part := line.recv(1)):

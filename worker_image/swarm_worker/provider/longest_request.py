@@ -15,7 +15,9 @@ _BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def longest(request: Request, unbounded: int | None = None) -> Usage:
-    """Returns the highest possible usage of a request. Prompt tokens have at least one byte, and answers have a limit.
+    """Returns the highest possible usage of a request.
+
+    A token of the prompt has at least one byte, and the answer has a limit.
 
     Args:
         unbounded: tokens of an answer without a limit. None: such a request raises BadInput.
@@ -36,8 +38,8 @@ def longest(request: Request, unbounded: int | None = None) -> Usage:
 def _bounds(content: Mapping[str, Any]) -> Iterator[int]:
     """Yields the limits of an answer's length, wherever the installed DSPy keeps them in a call.
 
-    They include the LM's own limit. This limit is not there if the call sets it to None, or is in the client's own
-    types.
+    They include the LM's own limit. That limit is missing if the call sets it to None, or if the call is in the
+    client's own types.
     """
     for name, value in content.items():
         if name in _BOUNDS and isinstance(value, int):

@@ -63,7 +63,7 @@ def install(spec: CompilationSpec) -> None:
 
 
 def took(call: LMCall, answer: Any) -> Usage:
-    """The usage of an LM call, with its cost if the price is known."""
+    """Returns the usage of an LM call, with its cost if the price is known."""
     usage = client().usage(answer)
     price = _prices.of(call.content["model"], call.endpoint) if _prices is not None and usage.calls else None
     return usage if price is None else usage.model_copy(update={"micro_usd": round(price.of(usage) * MICRO)})
@@ -71,7 +71,7 @@ def took(call: LMCall, answer: Any) -> Usage:
 
 @functools.cache
 def listed(model: str) -> Price | None:
-    """The price in DSPy's list; None if the model is not in it.
+    """Returns the price in DSPy's list; None if the model is not in it.
 
     Args:
         model: "provider/model", as in `spec.models`.

@@ -1,4 +1,4 @@
-"""Throttles requests. Each waits for its turn. If the provider objects to a request, it is sent again later.
+"""Throttles requests. Each request waits for its turn. If the provider objects to a request, sends it again later.
 
 An objection is the provider's answer "too many requests". It costs a cell only time, and is no failure. The LM client's
 error counts only when a provider has done nothing but object for PATIENCE_SECONDS.
@@ -45,7 +45,7 @@ class Throttle:
         self._waiting = Stopwatch()
 
     def clock(self) -> float:
-        """A clock in seconds that stands still while a request waits for its turn."""
+        """Returns a clock in seconds that stands still while a request waits for its turn."""
         return time.monotonic() - self._waiting.seconds
 
     def around(self, request: Request, send: Send) -> Flow[None]:

@@ -23,6 +23,7 @@ class Turns(Protocol):
 
     def wait(self, tokens: int) -> End:
         """Waits until a request of at most this many tokens may be sent.
+
         Returns a function that reports the request's outcome.
         """
 

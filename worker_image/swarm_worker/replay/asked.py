@@ -77,15 +77,18 @@ class Asked:
         self.guesses = {task.digest: len(task.cells) * task.weight for task in self.tasks[certain:]}
 
     def found(self) -> Stream:
-        """Kind and digest of each request. It omits those of threads and coroutines, which have no fixed order."""
+        """Returns kind and digest of each request.
+
+        It omits requests of threads and coroutines: they have no fixed order.
+        """
         tasks = [(str(task.kind), task.digest) for task in self.tasks if task.digest not in self._unordered]
         return [*tasks, *((Call.kind, digest) for digest in self.calls)]
 
     def records(self) -> list[Record]:
         """Returns the records to print.
 
-        Tasks are in the optimizer's order, because tasks after a failed one may not be needed. Each task says with how
-        many failed cells it fails. If scouts reported several numbers, it is the lowest.
+        Tasks are in the optimizer's order, because tasks after a failed task may not be needed. Each task says with how
+        many failed cells it fails. If scouts have reported several such numbers, the lowest counts.
         """
         self.tasks = [
             task.model_copy(update={"max_errors": self._most_errors.get(task.digest, task.max_errors)})

@@ -1,9 +1,9 @@
 """Decides whether an exception is a result, by the code that raised it.
 
-    the program, the metric               a result: stock DSPy counts it as a failed example     DSPy, about a model's
-    answer or call  a result
-        the provider, about a request         a result, unless the provider did not answer, or refuses key or account
-        LM client, machine, this worker       no result: another attempt runs the cell; after the last one, the run ends
+    the program, the metric                 a result: stock DSPy counts it as a failed example
+    DSPy, about a model's answer or call    a result
+    the provider, about a request           a result, unless the provider did not answer, or refuses key or account
+    LM client, machine, this worker         no result: another attempt runs the cell; after the last one, the run ends
 
 The innermost frame of the traceback outside of libraries shows which code raised the exception: the user's code, DSPy,
 DSPy's LM client with everything that it calls, or this worker. `docs/faults.md` has the decision table.
@@ -95,7 +95,7 @@ def exhausted(error: Exception) -> InfrastructureFailed | None:
 
 
 def origin(error: BaseException) -> Origin:
-    """The code that raised an exception; the user's if unknown."""
+    """Returns the code that raised an exception; the user's if unknown."""
     for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
         owner = _owner(frame.f_globals.get("__name__") or "")
         if owner is not None:
@@ -152,7 +152,7 @@ def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
 
 
 def _lacks_key(error: BaseException) -> bool:
-    """Whether the client sent no request because it has no API key. LiteLLM then reports a server error."""
+    """Whether the client lacks an API key, so that it sent no request. LiteLLM then reports a server error."""
     if isinstance(error, LMNotConfiguredError):
         return origin(error) is Origin.CLIENT
     return isinstance(error, LMError) and advice.names_key(error) and is_made_up(error)

@@ -76,7 +76,7 @@ class Desk:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that tell a worker how to reach this desk."""
+        """Returns the environment variables that tell a worker how to reach this desk."""
         return {names.ENV_EXCHANGE: f"{self._key.hex()}:{self._listener.address}"}
 
     def _accept(self) -> None:

@@ -191,7 +191,7 @@ class Ledger:
 
     @property
     def usage(self) -> Usage:
-        """The cost of the calls that have no CALL record of their own."""
+        """Returns the cost of the calls that have no CALL record of their own."""
         return self._unshared + self.pending.usage if self.pending else self._unshared
 
     def _begin(self, lm: Any, call: LMCall) -> str | None:
@@ -200,8 +200,8 @@ class Ledger:
             raise NotShared
         self.flush()
         if self.refused is not None:
-            # The program has swallowed an earlier error, so it might make calls that it would not make without the
-            # error.
+            # The program has swallowed an earlier error. Its calls may now differ from those that it would make without
+            # the error.
             raise self.refused
         return name_call(lm, call)[0] if call.cached else None
 
@@ -292,7 +292,7 @@ def cell_calls(cell: str, answers: Answers) -> Iterator[Ledger]:
 
 
 def current() -> Ledger | None:
-    """The ledger of the cell that runs here; None outside of cells."""
+    """Returns the ledger of the cell that runs here; None outside of cells."""
     ledger: Ledger | None = dspy.settings.get(_SETTING)
     return ledger
 

@@ -51,7 +51,7 @@ class Watch:
 
     @property
     def late(self) -> int:
-        """Number of cells that exceed their time."""
+        """Returns the number of cells that exceed their time."""
         with self._lock:
             return sum(due < self._clock() for due in self._due.values())
 

@@ -30,7 +30,9 @@ class Course:
         self.has_checked = self.has_passed_over = False
 
     def follow(self, kind: str, digest: str) -> None:
-        """Notes that the plan needs an effect. Ends the process if the plan before needed another one at this point.
+        """Notes that the plan needs an effect.
+
+        Ends the process if the previous plan needed another effect at this point.
 
         Threads and coroutines of an optimizer run in no fixed order, so their effects are not compared.
         """
@@ -59,7 +61,10 @@ class Course:
         self.used.update(keys)
 
     def prices(self) -> dict[str, float]:
-        """LM calls that a cell takes, by the kind of its effect: the average of the most expensive effect so far."""
+        """Returns how many LM calls a cell takes, by the kind of its effect.
+
+        This is the average over the cells of the most expensive effect so far.
+        """
         prices: dict[str, float] = {}
         calls = self._store.calls_by_cell()
         for kind, keys in self._used_by_kind:

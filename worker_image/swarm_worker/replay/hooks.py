@@ -2,9 +2,9 @@
 
 In a plan process, they replace these methods of DSPy until the process ends:
 
-    ParallelExecutor.execute    runs every evaluation wave and every collection of traces BootstrapFewShot.compile
-    runs whole bootstraps, also for optimizers that call or inherit it Predict.forward gives scouts placeholder texts
-    for the answers to LM calls
+    ParallelExecutor.execute    runs every evaluation wave and every collection of traces
+    BootstrapFewShot.compile    runs whole bootstraps, also for optimizers that call or inherit it
+    Predict.forward             gives scouts placeholder texts for the answers to LM calls
 
 `calls.install` hooks LM calls in the same way, before user code is loaded. `versions` checks the replaced methods when
 the process starts. Within a cell, the hooks call the stock methods.

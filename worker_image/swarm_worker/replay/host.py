@@ -49,10 +49,10 @@ class Options:
 
     Attributes:
         looks_ahead: whether to request more than the first missing effect.
-        speculation: most guesses in a round.
+        speculation: largest number of guesses in a round.
         threads: number of cells that run concurrently in the plan.
-        small: most missing cells of a wave that the plan runs itself. It may run more if no other work can run beside
-            the wave.
+        small: largest number of missing cells with which the plan runs a wave itself. The number is larger if no other
+            work can run beside the wave.
     """
 
     looks_ahead: bool = True

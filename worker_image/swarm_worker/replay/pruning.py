@@ -76,7 +76,7 @@ class Standing:
 
     @property
     def missing(self) -> list[int]:
-        """Positions of the examples without a score."""
+        """Returns the positions of the examples without a score."""
         return [position for position in range(len(self.examples)) if position not in self.scores]
 
     @property
@@ -91,7 +91,7 @@ class Standing:
         return len(self.failed) + len(self.missing) < self.max_errors
 
     def percentage(self, rest: float) -> float:
-        """The evaluation's score if each missing example scores `rest`."""
+        """Returns the evaluation's score if each missing example scores `rest`."""
         scores = (self.scores.get(position, rest) for position in range(len(self.examples)))
         return 100 * math.fsum(scores) / len(self.examples)
 
@@ -148,7 +148,7 @@ def wanted(
             return standing.missing
         ahead = math.fsum(standing.scores.get(position, most) for position in range(len(ease))) - max(hope)
         if ahead < 0:
-            return []  # this evaluation waits for the best one: it loses if that is as good as it looks
+            return []  # this evaluation waits: it loses if the best evaluation is as good as it looks
         if number in begun[:LEADERS] or len(standing.scores) >= HALF * len(ease):
             return standing.missing
         hardest = sorted(standing.missing, key=lambda position: (ease[position], position))
@@ -161,13 +161,19 @@ def wanted(
 
 
 def _enough(losses: Sequence[float], ahead: float) -> int:
-    """How many of the losses add up to more than an evaluation's lead. If all do not, it is the number of losses."""
+    """Returns how many of the losses add up to more than an evaluation's lead.
+
+    If all losses together are too small, returns their number.
+    """
     sums = accumulate(losses)
     return next((number for number, lost in enumerate(sums, 1) if lost > ahead), len(losses))
 
 
 def _ease(standings: Sequence[Standing]) -> list[float]:
-    """The usual score of each example. It is closer to the mean of all examples if few evaluations have scored it."""
+    """Returns the usual score of each example.
+
+    If few evaluations have scored an example, its usual score is closer to the mean of all examples.
+    """
     found: list[list[float]] = [[] for _ in standings[0].examples]
     for standing in standings:
         for position, score in standing.scores.items():
@@ -213,7 +219,7 @@ class Contest:
 
     @property
     def most(self) -> float:
-        """The highest score that an example can have."""
+        """Returns the highest score that an example can have."""
         return max(self.limits.high, FAILURE)
 
     def over(self, compile_program: Callable[..., Any]) -> Callable[..., Any]:

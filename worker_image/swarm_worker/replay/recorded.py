@@ -186,7 +186,7 @@ class _Global:
 
 
 def trace(*entries: Any) -> Recorded:
-    """The initial `dspy.settings.trace` of a cell or a process."""
+    """Returns the initial `dspy.settings.trace` of a cell or a process."""
     return Recorded("dspy.settings.trace", entries)
 
 
@@ -202,7 +202,7 @@ def install() -> None:
 
 
 def _history(name: str) -> property:
-    """A property for the `history` of LMs or modules. Within a cell, each object has another history."""
+    """Returns a property for the `history` of LMs or modules. Within a cell, each object has another history."""
 
     def read(owner: Any) -> Any:
         if (ledger := current()) is not None:

@@ -18,7 +18,8 @@ from swarm_worker.replay.pruning import Contest, Entrant
 
 
 class Results:
-    """
+    """Takes the results of effects from the journal.
+
     Args:
         contest: compares the compile's evaluations; None if pruning is off.
         looks_ahead: whether scouts find later evaluations. Only a later evaluation can show that the current one has
@@ -33,7 +34,7 @@ class Results:
 
     @property
     def spared(self) -> Mapping[str, Collection[str]]:
-        """Keys of the missing cells of each evaluation that cannot win, by digest."""
+        """Returns the keys of the missing cells of each evaluation that cannot win, by digest."""
         return self._contest.spared if self._contest is not None else {}
 
     def is_settled(self, effect: Effect) -> bool:
@@ -41,13 +42,16 @@ class Results:
         return effect.is_known(self._store) or (self.competes(effect) and effect.digest in self.spared)
 
     def load(self, effect: Effect) -> Any:
-        """Returns the effect's result. Missing cells have the highest possible score in a contest, else -inf."""
+        """Returns the effect's result.
+
+        If pruning is on, missing cells count with the highest possible score. If it is off, they count with -inf.
+        """
         if isinstance(effect, Evaluation) and not effect.is_known(self._store):
             return effect.bounded(self._store, self._codec, -inf if self._contest is None else self._contest.most)
         return effect.load(self._store, self._codec)
 
     def known(self, effect: Effect) -> list[str]:
-        """Keys of the effect's cells that the journal has."""
+        """Returns the keys of the effect's cells that the journal has."""
         return [key for key in effect.keys if key in self._store]
 
     def missing(self, effect: Effect) -> Tasks:

@@ -36,7 +36,7 @@ def check_all(score: float, metric: Callable[..., Any]) -> None:
 
 
 def defined_at(function: Any) -> str:
-    """File and line of a function, or of an object's `__call__`. If there are none, it is the function's repr."""
+    """Returns file and line of a function, or of an object's `__call__`. If there are none, returns the repr."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)

@@ -20,7 +20,8 @@ from swarm_worker.replay.results import Results
 
 
 class Scouting:
-    """
+    """Starts scouts in a plan, and handles the needed effects in a scout.
+
     Attributes:
         scout: in a scout, its connection to the plan; None in the plan.
     """
@@ -33,7 +34,7 @@ class Scouting:
 
     @property
     def letter(self) -> str:
-        """The letter that is in this scout's marks."""
+        """Returns the letter that is in this scout's marks."""
         assert self.scout is not None
         return self.scout.letter
 
@@ -70,7 +71,7 @@ class Scouting:
         return effect.placeholder(EXTREMES[0].letter, lambda *_: 0.0) is not None
 
     def stand_in(self, scout: Scout, effect: Effect) -> Any:
-        """The placeholder that a scout uses for the effect's result."""
+        """Returns the placeholder that a scout uses for the effect's result."""
         return effect.placeholder(scout.letter, lambda *about: scout.score(*self._forecast.of(*about)))
 
     def scouted(self, scout: Scout, effect: Effect) -> Any:

@@ -36,7 +36,7 @@ _NOT_IN_FORCE = frozenset(
 
 
 def in_force() -> dict[str, Any]:
-    """The current settings: the LM, the adapter, and all others that differ from DSPy's defaults."""
+    """Returns the current settings: the LM, the adapter, and all others that differ from DSPy's defaults."""
     names = sorted(name for name in dspy.settings.config if name not in _NOT_IN_FORCE and not name.startswith(OURS))
     found = {name: dspy.settings.get(name) for name in names}
     changed = {name: value for name, value in found.items() if not _is_default(name, value)}
@@ -44,12 +44,12 @@ def in_force() -> dict[str, Any]:
 
 
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """These settings with DSPy's defaults for all others, except the trace."""
+    """Returns these settings with DSPy's defaults for all others, except the trace."""
     return {name: value for name, value in DEFAULT_CONFIG.items() if name != "trace"} | settings
 
 
 def _trace() -> dict[str, None]:
-    """The setting that turns off the recording of calls, if it is set."""
+    """Returns the setting that turns off the recording of calls, if it is set."""
     return {"trace": None} if dspy.settings.trace is None else {}
 
 
@@ -106,7 +106,7 @@ def watch() -> None:
 
 
 def _without_fixed(given: dict[str, Any]) -> dict[str, Any]:
-    """The given settings without those of the spec."""
+    """Returns the given settings without those of the spec."""
     for name in [name for name in given if name in _watch.fixed]:
         where, value = _watch.fixed[name]
         if given[name] is not value and _watch.tell is not None:

@@ -12,9 +12,9 @@ from swarm_wire.words import printable
 from swarm_worker.exceptions import Raised
 
 GROUPS = 5
-"""Most groups of failures that the report describes; it only counts the others."""
+"""Largest number of groups of failures that the report describes. It only counts the failures of other groups."""
 EXAMPLE = 200
-"""Most characters of an example in the report."""
+"""Largest number of characters of an example in the report."""
 
 
 @dataclass
@@ -53,7 +53,8 @@ class Tally:
             self._add(raised, example)
 
     def bootstrapped(self, examples: Sequence[Any], failed: Mapping[int, Raised] | None = None) -> None:
-        """
+        """Counts the examples of a bootstrap.
+
         Args:
             failed: exceptions by the example's position. It is None if an earlier release ran the bootstrap.
         """
@@ -68,7 +69,7 @@ class Tally:
         self._groups.setdefault((raised.kind, raised.place), _Group(raised, example)).count += 1
 
     def told(self, name: Callable[[Any], str], redact: Callable[[str], str] = str) -> Failures | None:
-        """The failures for the report; None if no example failed.
+        """Returns the failures for the report; None if no example failed.
 
         Args:
             name: gives an example's name in messages.
@@ -98,7 +99,7 @@ class Tally:
 
 
 def told_of(item: Any, name: Callable[[Any], str], redact: Callable[[str], str]) -> str:
-    """A text for a wave's item: the inputs of its example."""
+    """Returns a text for a wave's item: the inputs of its example."""
     parts = item if isinstance(item, tuple | list) else [item]
     example = next((part for part in parts if isinstance(part, dspy.Example)), None)
     try:

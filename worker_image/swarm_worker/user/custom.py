@@ -19,7 +19,7 @@ _SHAPE = "(student, trainset, valset, metric)"
 def load_custom(
     entrypoint: str, metric: Callable[..., Any], data: Data, models: Models
 ) -> Callable[[dspy.Module], dspy.Module]:
-    """Returns the compile: a function that takes the student and returns the winner.
+    """Returns a function that takes the student and returns the winner.
 
     The user's function gets its arguments by name. It also gets models, if it has parameters for them.
 

@@ -56,14 +56,14 @@ class Data:
         return list(optimizer.scored_on(self.train)) if self.validation is None else self.validation
 
     def scored_on(self, optimizer: Optimizer) -> str:
-        """A name for the scored examples, for the report."""
+        """Returns a name for the scored examples, for the report."""
         if self.validation is not None:
             return VALIDATION_SET
         number, all_ = len(self.scored(optimizer)), len(self.train)
         return f"all {all_} training examples" if number == all_ else f"the last {number} of {all_} training examples"
 
     def name_of(self, example: Any) -> str:
-        """A prefix for messages: "validation example 3: "; empty for an example that is in no set."""
+        """Returns a prefix for messages: "validation example 3: "; empty for an example that is in no set."""
         for kind, examples in ("validation", self.validation), ("training", self.train), ("test", self.test):
             if examples and example in examples:
                 return f"{kind} example {examples.index(example) + 1}: "

@@ -25,7 +25,7 @@ def add_sources(spec: CompilationSpec, sources: Path) -> None:
 
 
 def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
-    """The object that an entrypoint names.
+    """Returns the object that an entrypoint names.
 
     Args:
         entrypoint: "module:attribute"; the attribute may belong to an object in the module: "module:tools.metric".

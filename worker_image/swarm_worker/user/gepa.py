@@ -33,7 +33,7 @@ _SHAPES = {
 
 
 def gepa_options(given: api.GEPA, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of dspy.GEPA for the parameters of the spec.
+    """Returns the arguments of dspy.GEPA for the parameters of the spec.
 
     Raises:
         BadInput: an entrypoint names no function that GEPA can call, or the installed gepa or DSPy lacks an option.

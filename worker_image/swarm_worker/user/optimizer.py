@@ -37,7 +37,7 @@ Compile = Callable[[dspy.Module], dspy.Module]
 
 
 def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) -> Compile:
-    """Returns the compile that the spec describes: a function that takes the student and returns the winner.
+    """Returns a function that compiles as the spec describes: it takes the student and returns the winner.
 
     Raises:
         BadInput: the optimizer cannot be used with this spec. It is raised before the first LM call is paid for.
@@ -78,7 +78,10 @@ class _Setting:
 
     @property
     def prompt_model(self) -> dspy.LM | None:
-        """The prompt model; None if the spec names none. Optimizers then use `dspy.settings.lm`, the student."""
+        """Returns the prompt model; None if the spec names none.
+
+        Optimizers then use the student, `dspy.settings.lm`.
+        """
         return None if self.models.prompt is self.models.student else self.models.prompt
 
     @property
@@ -87,7 +90,7 @@ class _Setting:
 
 
 def _parameters(given: SpecModel, *of_compile: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The parameters of the optimizer's constructor, and those of its `compile`."""
+    """Returns the parameters of the optimizer's constructor, and those of its `compile`."""
     every = {name: getattr(given, name) for name in type(given).model_fields}
     called = {name: every.pop(name) for name in of_compile}
     return every, called
@@ -105,7 +108,7 @@ def _bootstrap(given: api.BootstrapFewShot, setting: _Setting) -> Compile:
 
 
 def _as_it_is_now(compile_program: Any, student: dspy.Module, **given: Any) -> Any:
-    """Looks the method up by its name, because the hooks replace `BootstrapFewShot.compile` before the call."""
+    """Calls the method that has the given method's name now: the hooks may have replaced it in the meantime."""
     return getattr(compile_program.__self__, compile_program.__name__)(student, **given)
 
 

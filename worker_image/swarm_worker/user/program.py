@@ -71,7 +71,7 @@ _METRIC_ARGUMENTS: dict[str, tuple[int, ...]] = {
 
 
 def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
-    """The metric. Raises BadInput if it does not take the arguments that the optimizer passes."""
+    """Returns the metric. Raises BadInput if it does not take the arguments that the optimizer passes."""
     where, reason = "spec.metric.entrypoint", WorkerReason.METRIC_LOAD_FAILED
     found = load(spec.metric.entrypoint, where, reason)
     if not callable(found):

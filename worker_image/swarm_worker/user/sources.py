@@ -35,7 +35,7 @@ def program_folder(spec: CompilationSpec, sources: Path) -> Path | None:
 
 
 def data_folder(spec: CompilationSpec, sources: Path) -> Path:
-    """The folder where relative paths of data begin."""
+    """Returns the folder where relative paths of data begin."""
     return program_folder(spec, sources) or Path(os.environ.get(names.ENV_BASE_DIR) or ".")
 
 

@@ -11,7 +11,7 @@ from swarm_worker.errors import BadInput
 
 
 def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[str, Value]:
-    """Sets the user's variables in the environment, without their prefix SWARM_ENV, and returns them by name.
+    """Sets the user's variables in the environment, without the prefixes of their sources, and returns them by name.
 
     Raises BadInput if a Secret or ConfigMap has a key with the name of a variable that this process itself needs.
     """
@@ -29,7 +29,10 @@ def place(spec: CompilationSpec, environment: MutableMapping[str, str]) -> dict[
 
 
 def secrets(variables: Mapping[str, Value]) -> dict[str, str]:
-    """The values to mask, by the names that replace them. Short values are left out: they may be ordinary words."""
+    """Returns the values to mask, by the names that replace them.
+
+    It omits short values, which may be ordinary words.
+    """
     return {
         f"value of {name}": value.text
         for name, value in variables.items()

@@ -1,4 +1,7 @@
-"""Writes a Compilation's objects. The operator computes each name, so a repeated write finds the object in place."""
+"""Writes a Compilation's objects.
+
+The operator computes each name, so a repeated write finds the object that the first write has created.
+"""
 
 import contextlib
 from collections.abc import Collection

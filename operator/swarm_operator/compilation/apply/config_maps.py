@@ -28,7 +28,7 @@ from swarm_wire import names, shards
 from swarm_wire.messages import RunRequest
 
 CONFIG_MAP_BYTES: Final = 1_000_000
-"""Most bytes that the operator puts into one ConfigMap. Kubernetes allows 1,048,576 bytes, with the keys."""
+"""Largest number of bytes that the operator puts into one ConfigMap. Kubernetes allows 1,048,576, with the keys."""
 
 
 class TooLarge(Exception):
@@ -114,7 +114,7 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
         },
         data=files,
     )
-    # The operator replaces the artifact when a later run publishes another one.
+    # The ConfigMap must be mutable, because the operator replaces the artifact when a later run publishes another one.
     del made["immutable"]
     return made
 
@@ -122,7 +122,8 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
 def unwritten_artifact(key: Key, name: str) -> Manifest:
     """Returns an empty ConfigMap, which reserves the artifact's name until the operator publishes the artifact.
 
-    The empty ConfigMap has no label for the run. So the apply that publishes the artifact conflicts with no field.
+    The empty ConfigMap has no label for the run, because the apply that publishes the artifact sets this label. A label
+    with another value would make the apply fail with a conflict.
     """
     ours = {LABEL_MANAGED_BY: MANAGER, LABEL_UID: key.uid, LABEL_KIND: ObjectKind.ARTIFACT.value}
     metadata = {"name": name, "namespace": key.namespace, "labels": ours, "ownerReferences": [owner(key)]}

@@ -20,12 +20,12 @@ GRACE_SECONDS: Final = 30
 LINGER_SECONDS: Final = 20
 """Seconds for which a worker keeps its container alive after SIGTERM, so that the operator can read its output.
 
-They are fewer than the pod's grace period, so that the operator can read the last output.
+They are fewer than the pod's grace period, after which the kubelet kills the container.
 """
 CELL_GRACE_SECONDS: Final = 12
 """Seconds for which cells may go on after SIGTERM. The operator reads their output in the rest of LINGER_SECONDS."""
 OUTPUT_BYTES: Final = 6 * 1024 * 1024
-"""A pod that has printed this many bytes leaves the rest of its work to another pod.
+"""When a pod has printed this many bytes, it leaves the rest of its work to another pod.
 
 A kubelet rotates a log at 10 MiB, and so loses the log's beginning. The difference to 10 MiB leaves room for
 results of running cells, timestamps of the container runtime, and the output of user code.

@@ -70,7 +70,7 @@ CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the status has to say about the run.
+    """What the status says about the run.
 
     Attributes:
         reason: a Reason or a WorkerReason.

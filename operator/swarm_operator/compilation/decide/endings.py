@@ -27,7 +27,7 @@ def deletion(s: Situation) -> Move | None:
 
 
 def end_of_run(s: Situation) -> Move | None:
-    """The run is over, and stays as it ended. If somebody has deleted its artifact, the operator writes it again."""
+    """Leaves a run that is over as it ended. If somebody has deleted its artifact, writes the artifact again."""
     if s.settled is None:
         return None
     compilation, artifact = s.world.compilation, s.world.journal.artifact
@@ -59,7 +59,7 @@ def suspended(s: Situation) -> Move | None:
 
 
 def compiled(s: Situation) -> Move | None:
-    """The last plan has printed the artifact. The operator writes it, and only then reports the run as published."""
+    """Publishes the artifact that the last plan has printed, and only then reports the run as published."""
     artifact, found = winner(s), s.world.artifact
     if artifact is None:
         return None
@@ -103,7 +103,10 @@ def ending(s: Situation, why: str, last_plan: Collection[str] = ()) -> Move | No
 
 
 def limited(s: Situation) -> Move | None:
-    """A limit ends the run: its pods end, and a last plan prints the best program so far. This plan spends nothing."""
+    """Ends the pods of a run that has reached a limit.
+
+    A last plan, which spends nothing, prints the best program so far.
+    """
     jobs = s.jobs_of(ObjectKind.PLAN, s.planned)
     last, partial = max(jobs, default=0), [job.uid for job in jobs.values() if job.is_partial]
     if last and jobs[last].is_partial and not s.over(jobs[last]):

@@ -37,7 +37,7 @@ def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = N
 
 
 def under_way(s: Situation, verdict: Verdict) -> Move:
-    """Answers while pods are running: later passes read their output."""
+    """Returns the Move while pods are running: their output is left to later passes."""
     return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
 
 

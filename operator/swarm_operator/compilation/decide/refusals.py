@@ -1,4 +1,4 @@
-"""Rules that end a run which cannot go on, because of its spec, its journal, or what an administrator allows."""
+"""Rules that end a run which cannot go on, because of its spec, its journal, or an administrator's settings."""
 
 from fnmatch import fnmatchcase
 from typing import Final

@@ -14,11 +14,11 @@ from swarm_wire.messages import PlanOutcome
 from swarm_wire.shards import SHARD_BYTES
 
 MOST_EARLIER: Final = 500
-"""Most shards of earlier runs that pods mount, since each such shard makes the Job larger."""
+"""Largest number of shards of earlier runs that a pod mounts. Each mounted shard makes the Job larger."""
 FEW: Final = 20
 """If a run has at most this many small shards, they are not merged. Merging each new shard would write too much."""
 MOST_MERGED: Final = 100
-"""Most shards that one pass merges. A longer pass would delay the reading of pods' output."""
+"""Largest number of shards that one pass merges. A longer pass would read pods' output too late."""
 
 
 def reusable(earlier: Sequence[str], maps: Iterable[MapRef], most_bytes: int) -> list[str]:

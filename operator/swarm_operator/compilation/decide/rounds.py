@@ -25,8 +25,8 @@ def harvest(s: Situation) -> Move | None:
     ]
     for plan in found.plans:
         kept += keep_plan(run_id, plan)
-    # A pod may say why the run fails. It keeps its finalizer until the status says so, too. If its Job is gone,
-    # Kubernetes deletes the pod as soon as the pod has no finalizer.
+    # The exit code of a pod may be the reason for which the run fails. Such a pod keeps its finalizer until the status
+    # has this reason. If its Job is gone, Kubernetes deletes the pod as soon as the pod has no finalizer.
     read = [pod for pod in found.settled if pod.exit_code not in TERMINAL_EXITS]
     return Move(None, (*kept, *release(read)), wake_up=0) if kept else None
 
@@ -109,9 +109,9 @@ def plan(s: Situation) -> Move | None:
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, wording.planning(s))
     left = limits.left(s)
-    # If the run has a limit, the plan waits for all pods, since the spending of a running pod is in no account yet.
-    # If the run has no limit, the plan waits for workers whose cells it would request again. Such workers may run after
-    # a failed task, or after somebody has deleted a plan's tasks or its end.
+    # If the run has a limit, the plan waits for all pods, since the spending of a running pod is in no account yet. If
+    # the run has no limit, the plan waits for workers whose cells it would request again. Such workers may run after a
+    # failed task, or after somebody has deleted a plan's tasks or its PLAN record.
     first = round_ - (s.tasks is None or s.is_cut_short)
     if s.live(s.pods if left.is_limited else [pod for pod in s.pods if pod.round >= first]):
         return under_way(s, wording.planning(s))

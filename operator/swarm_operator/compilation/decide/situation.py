@@ -146,7 +146,7 @@ class Situation:
     def over(self, job: Job) -> bool:
         """Whether the pods of a Job will print no more.
 
-        Kubernetes may report a Job's end late, so this looks at pods, too.
+        Kubernetes may report a Job's end late, so this method looks at the Job's pods, too.
         """
         pods = [pod for pod in self.pods if pod.job_uid == job.uid]
         if self.live(pods):

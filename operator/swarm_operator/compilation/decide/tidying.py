@@ -34,7 +34,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
         if found.name in mounted:
             continue
         if found.kind == ObjectKind.ARTIFACT:
-            # A ConfigMap without a run is empty, and only reserves the name of a later artifact.
+            # A ConfigMap without a run's label is empty, and only reserves the name of a later artifact.
             if not found.run_id and (s.settled is State.FAILED or found.name != s.artifact_name):
                 actions.append(DropMap(found.name, found.uid))
             continue

@@ -113,7 +113,7 @@ def explanation(pod: Pod) -> str:
 def verdict_of(s: Situation, pod: Pod) -> str:
     """Repeats the message of a pod that ended the run, and tells how to begin a new run.
 
-    A user who only corrects a ConfigMap begins no run.
+    The advice is needed, because the correction of a ConfigMap alone begins no run.
     """
     told = pod.commit.message if pod.commit and pod.commit.message else explanation(pod)
     # If the user has changed the sources during the run, the new sources may be right, so there is nothing to correct.

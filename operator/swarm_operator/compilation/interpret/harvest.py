@@ -71,7 +71,7 @@ class _Found:
         self.settled: list[Pod] = []
 
     def take_records(self, output: Output) -> None:
-        """Takes the records of an output that count without other records."""
+        """Collects the records of an output that count without other records."""
         pod, role = output.pod, ROLES[output.pod.kind]
         bound = bound_of(output.found) if RecordKind.BOUND in role.singly and not self._journal.is_bound else None
         for record in output.found:
@@ -92,7 +92,7 @@ class _Found:
                 self._keep(pod.round, record)
 
     def take_plan(self, output: Output) -> None:
-        """Takes the records of a plan's output that count only together."""
+        """Collects the records of a plan's output that count only together."""
         pod, commit = output.pod, output.pod.commit
         if not ROLES[pod.kind].together or pod.round in {*self._journal.plans, *self._plans}:
             return
@@ -133,5 +133,5 @@ def _cells(journal: Journal, round_: int) -> set[str] | None:
     """
     if round_ in journal.plans and journal.tasks(round_) is None:
         return None
-    # `journal.tasks` is empty if somebody has deleted the plan's end. But workers may still run its tasks.
+    # `journal.tasks` is empty if somebody has deleted the PLAN record. But workers may still run the plan's tasks.
     return {cell.key for shard in journal.of(ObjectKind.TASKS, round_) for task in shard.tasks for cell in task.cells}

@@ -16,9 +16,9 @@ from swarm_wire.spending import Usage
 
 HEADERS_BYTES: Final = 16 * 1024 * 1024
 INFLATED_BYTES: Final = 256 * 1024 * 1024
-"""Most bytes of the headers in one pod's output, and most bytes that are inflated to check the records of that output.
+"""Limit on the bytes of all headers in one pod's output, and on the bytes that are inflated to check its records.
 
-A benign pod prints a tenth of this. The operator ignores the records that exceed these limits.
+A benign pod needs a tenth of this. The operator ignores the records that exceed the limit.
 """
 
 
@@ -28,10 +28,10 @@ class Output:
 
     Attributes:
         found: records that the journal lacked when the output was read, in the order in which the pod printed them.
-        told: the usage of all results and calls in the output, with those that the journal already had.
+        told: the usage of all results and calls in the output, including those that the journal already had.
         transcript: says which records the output has.
-        final: the operator will read no more of the pod's output.
-        lost: the pod may have printed more records, which nobody can read any more.
+        final: whether the operator reads no more of the pod's output.
+        lost: whether the pod may have printed more records, which nobody can read any more.
     """
 
     pod: Pod

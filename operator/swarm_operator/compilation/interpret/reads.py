@@ -12,11 +12,17 @@ from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_wire.records import RecordKind
 
 DELETED_INTERVAL: Final = 1.0
-"""Seconds between two reads of a pod that is being deleted, because its output vanishes with its container."""
+"""Seconds between two reads of a pod that is being deleted.
+
+They are few, because the output vanishes with the container.
+"""
 LONGEST_INTERVAL: Final = 60.0
-"""Most seconds between two reads of a pod whose output is unreadable. The seconds double with each failure."""
+"""Longest pause between two reads of a pod whose output is unreadable, in seconds.
+
+The pause doubles with each failure.
+"""
 OUTPUT_BYTES: Final = 11 * MEBIBYTE
-"""Most bytes that the operator reads of one output. It is more than a kubelet keeps before it rotates a log."""
+"""Largest number of bytes that the operator reads of one output. A kubelet rotates a log before it has this size."""
 
 _NO_LOG: Final = re.compile(rb"(?:^|\n)unable to retrieve container logs for [a-z0-9.-]+://[0-9a-f]+\n?\Z")
 
@@ -93,5 +99,5 @@ def is_due(pod: Pod, reads: Reads | None, now: datetime, settings: Settings) -> 
     usual = DELETED_INTERVAL if pod.deleted_at or pod.ended else settings.gather_interval
     is_at_once = reads.is_over or (pod.ended and not reads.failed)
     interval = 0.0 if is_at_once else min(usual * 2.0 ** min(reads.failed, 10), LONGEST_INTERVAL)
-    # If somebody sets the clock back, the last read lies in the future, and the pod is due at once.
+    # If somebody sets the clock back, the last read lies in the future. The pod's output is then read at once.
     return not 0 <= (now - reads.last).total_seconds() < interval

@@ -16,9 +16,12 @@ from swarm_wire.records import Framed, RecordKind, Sealed
 from swarm_wire.spending import Usage
 
 MAP_BYTES: Final = 1_000_000
-"""Most bytes that the operator puts into one ConfigMap."""
+"""Largest number of bytes that the operator puts into one ConfigMap."""
 ARTIFACT_BYTES: Final = 8 * MAP_BYTES
-"""Most bytes of an artifact's JSON. A larger artifact could not be published, even if JSON escaped every character."""
+"""Largest size of an artifact's JSON, in bytes.
+
+Even if JSON escaped every character, no larger artifact could be published.
+"""
 
 
 class Malformed(Exception):

@@ -33,11 +33,11 @@ def closing(output: Output, journal: Journal, threads: int) -> Booked | None:
 def spent(output: Output, unprinted: int = 0) -> Spending:
     """Returns what an ended pod spent, and never less than its results took.
 
-    The commit record of the pod says it. Without a commit record, the spending that the pod announced last counts. If
-    that cannot be known either, the pod's whole allowance counts.
+    The pod's commit record has the spending. Without a commit record, the spending that the pod announced last counts.
+    If the operator cannot know that, the pod's whole allowance counts.
 
     Args:
-        unprinted: most calls whose answers the pod did not print.
+        unprinted: largest possible number of calls whose answers the pod did not print.
     """
     commit, allowance, told = output.pod.commit, output.pod.allowance, output.told
     if commit is not None and commit.spent is not None:

@@ -27,9 +27,15 @@ class Retried(Enum):
     """Says what loses one of its attempts when a pod fails on its own."""
 
     JOB = auto()
-    """The Job as a whole loses an attempt. A pod of it that exceeds its deadline hangs, which is its own fault."""
+    """The Job as a whole loses an attempt.
+
+    If its pod exceeds the deadline, the pod hangs, so the end counts as the pod's fault.
+    """
     CELLS = auto()
-    """Each cell without a result loses an attempt. A pod that exceeds its deadline may only have had too many cells."""
+    """Each cell without a result loses an attempt.
+
+    If a pod exceeds its deadline, it may only have had too many cells.
+    """
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Role:
         environment: variables that the pods may have in addition to those of every pod.
         singly: kinds of records that count as soon as the operator has read them, each by itself.
         together: kinds of records that count only when the pod has succeeded and the operator has read all of them.
-        is_dealt: the pods run cells that a plan requested, and only results of these cells count.
+        is_dealt: whether the pods run cells that a plan has requested. Then only results of these cells count.
     """
 
     letter: str

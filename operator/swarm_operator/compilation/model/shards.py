@@ -58,7 +58,7 @@ class Journal(engine.Journal):
             self.take(shard, shard.round, shard.attempt)
             self.artifact = shard.artifact or self.artifact
         if self.last is None or self.last.outcome is PlanOutcome.BLOCKED:
-            # Somebody has deleted the plan's end, or the run goes on although a limit had ended it.
+            # Somebody has deleted the PLAN record, or the run goes on although a limit had ended it.
             self.artifact = None
         self.is_bound = bool(self.plans) or self.bound is not None
 
@@ -73,7 +73,7 @@ class Journal(engine.Journal):
     def task_shards(self, round_: int) -> list[Shard]:
         """Returns the shards of a round's tasks.
 
-        They come from the plan whose end is in the journal, not from one that died.
+        They come from the plan whose PLAN record is in the journal, not from a plan that died.
         """
         planned = self.plans.get(round_)
         return self.of(ObjectKind.TASKS, round_, planned.attempt) if planned else []

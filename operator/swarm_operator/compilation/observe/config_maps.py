@@ -38,7 +38,7 @@ from swarm_wire.records import RecordKind
 log = logging.getLogger(__name__)
 
 MOST_STRIKES = 16 * 1024 * 1024
-"""Most bytes of an assignment's strikes after decompression."""
+"""Largest size of an assignment's strikes after decompression, in bytes."""
 
 Content = Shard | AssignmentMap | RunRequest | frozenset[str] | None
 """The parsed content of a ConfigMap of the operator, or the keys of a user's ConfigMap; None if it is unusable."""

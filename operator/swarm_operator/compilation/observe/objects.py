@@ -132,7 +132,7 @@ def _role(labels: Object) -> ObjectKind:
 
 
 def _shards(spec: Object) -> Iterable[Object]:
-    """Returns the ConfigMaps whose shards a Job's pods mount. Only shards are mounted by projected volumes."""
+    """Yields the ConfigMaps whose shards a Job's pods mount. Only shards are mounted by projected volumes."""
     for volume in ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ():
         for source in (volume.get("projected") or {}).get("sources") or ():
             if "name" in (found := source.get("configMap") or {}):
@@ -247,7 +247,10 @@ def _is(conditions: Iterable[Object], type_: str) -> bool:
 
 
 def _transition(conditions: Iterable[Object]) -> datetime | None:
-    """Returns when a pod whose container never ran last changed. If the pod has ended, that was its end."""
+    """Returns the latest time in a pod's conditions.
+
+    If the pod has ended and its container never ran, this is its end.
+    """
     moments = [found for condition in conditions if (found := moment(condition.get("lastTransitionTime")))]
     return max(moments, default=None)
 

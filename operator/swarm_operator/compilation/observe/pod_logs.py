@@ -21,7 +21,7 @@ from swarm_operator.settings import MEBIBYTE, Settings
 log = logging.getLogger(__name__)
 
 READ_SECONDS: Final = 10.0
-"""Seconds that one read may take, except the last read of a pod, and for which a pass starts reads.
+"""Longest time of one read in seconds, except of a pod's last read. A pass also starts reads for this long only.
 
 So a node that hangs delays no other pod.
 """

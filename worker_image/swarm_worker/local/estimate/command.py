@@ -141,7 +141,7 @@ def _cost(price: Price | None, usage: Usage) -> float | None:
 
 
 def _no_key() -> str:
-    """A made-up API key. It is unique, because the worker searches payloads for keys."""
+    """Returns a made-up API key. It is unique, because the worker searches payloads for keys."""
     return f"no-key-{secrets.token_hex(16)}"
 
 

@@ -40,8 +40,8 @@ class Part(Message):
     """A part of a run.
 
     Attributes:
-        effects: how many effects it has.
-        cells: how many cells its waves and bootstraps have, which can run concurrently.
+        effects: number of effects in this part.
+        cells: number of cells of its waves and bootstraps. These cells can run concurrently.
     """
 
     effects: int = 0
@@ -62,7 +62,8 @@ class ModelCost(Message):
 
 
 class Estimate(Message):
-    """
+    """The estimated cost of a compile.
+
     Attributes:
         phases: parts by Phase, without empty ones.
         models: costs by the name of the model.
@@ -99,9 +100,10 @@ class Estimate(Message):
 
 @dataclass
 class Round:
-    """
+    """The LM calls of one round.
+
     Attributes:
-        cells: how many LM calls each cell makes that workers run. A cell makes them one after the other.
+        cells: number of LM calls of each cell that workers run. A cell makes its calls one after the other.
         proposals: how many LM calls the plan makes for the optimizer.
         in_place: how many LM calls the plan makes in small waves, which it runs itself.
     """
@@ -112,7 +114,7 @@ class Round:
     in_place: int = 0
 
     def seconds(self, latency: float, *, pods: int, threads: int) -> float:
-        """The approximate duration if each LM call takes `latency` seconds.
+        """Returns the approximate duration if each LM call takes `latency` seconds.
 
         The cells take as long as the longest of them, or as long as all their calls divided among the threads. The
         estimate assumes that proposals are made one after the other.
@@ -134,13 +136,14 @@ class Figures:
 
     @property
     def at_most(self) -> int:
-        """LM calls with a margin, as in `Estimate.at_most`."""
+        """Returns the LM calls with a margin, as in `Estimate.at_most`."""
         baseline = self.phases.get(Phase.BASELINE, Part())
         return math.ceil(self.total.usage.calls * MARGIN) + baseline.usage.calls
 
 
 def figures(printed: Sequence[Printed], *, has_test: bool) -> Figures:
-    """
+    """Returns the rounds and phases of a run.
+
     Args:
         printed: the records that the processes of a completed run printed, in order.
         has_test: whether student and winner are evaluated on a test set, too.

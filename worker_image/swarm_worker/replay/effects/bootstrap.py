@@ -26,7 +26,7 @@ from swarm_worker.replay.prefetch import running_ahead
 from swarm_worker.replay.settings import in_force
 
 WEIGHT = 8
-"""About how often a bootstrap runs the program, one run after the other. Slices and time limits count with this."""
+"""Approximate number of program runs in a bootstrap, one after the other. Slices and time limits use this number."""
 INPUT = "B"
 """Name that payloads use for the walk over a bootstrap's inputs."""
 
@@ -89,7 +89,7 @@ class Bootstrap:
 
 @dataclass
 class BootstrapWork:
-    """A worker's part of a bootstrap's task."""
+    """Runs the cell of a bootstrap's task in a worker."""
 
     task: Task
     payload: dict[str, Any]

@@ -31,13 +31,13 @@ class Effect(Protocol):
         """Whether the journal has the effect's result."""
 
     def errors_left(self, store: Store) -> int | None:
-        """How many more failed cells make stock DSPy stop, whatever the other cells give; None if it never stops."""
+        """Returns how many more failed cells make stock DSPy stop for certain; None if no number does."""
 
     def load(self, store: Store, codec: Codec) -> Any:
-        """The result from the journal."""
+        """Returns the result from the journal."""
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
-        """The task with the missing cells, and its blobs."""
+        """Returns the task with the missing cells, and its blobs."""
 
     def placeholder(self, letter: str, score: Score) -> Any:
-        """A placeholder for the result, for the scout with this letter; None if there can be none."""
+        """Returns a placeholder for the result, for the scout with this letter; None if there can be none."""

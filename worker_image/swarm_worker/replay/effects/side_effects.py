@@ -1,4 +1,4 @@
-"""Finds changes by an example that other examples would read in stock DSPy. Here, these run in other processes."""
+"""Finds changes by an example that other examples would read in stock DSPy. Here, the others run in other processes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class State:
 
     @classmethod
     def of(cls, program: Any, metric: Any, kept: Collection[str] | None) -> "State | None":
-        """The present state; None if there was no rehearsal."""
+        """Returns the present state; None if there was no rehearsal."""
         return None if kept is None else cls(program, metric, kept, shared_state.kept(program, metric))
 
     def check(self) -> None:

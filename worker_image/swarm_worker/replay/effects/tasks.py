@@ -26,12 +26,12 @@ class Tasks:
         return [*blobs, Record(RecordKind.TASK, self.task.to_header())]
 
     def part(self, keys: Collection[str]) -> "Tasks":
-        """The task with only those of its cells that have these keys."""
+        """Returns the task with only those of its cells that have these keys."""
         cells = [cell for cell in self.task.cells if cell.key in keys]
         return replace(self, task=self.task.model_copy(update={"cells": cells}))
 
     def rest(self, store: Store) -> "Tasks":
-        """The unfinished part of the task."""
+        """Returns the unfinished part of the task."""
         errors = sum(store.has_error(cell.key) for cell in self.task.cells)
         left = self.part({cell.key for cell in self.task.cells if cell.key not in store})
         if self.task.max_errors is None:
@@ -40,7 +40,7 @@ class Tasks:
 
 
 def blob(data: bytes) -> tuple[bytes, str]:
-    """A blob and its name."""
+    """Returns a blob and its name."""
     return data, combine("blob", data).hex()
 
 

@@ -40,7 +40,8 @@ class Wave:
     item. So waves of equal programs share cells.
 
     Args:
-        max_errors: with how many failed items the wave fails, as in stock DSPy. It is ignored if there are fewer items.
+        max_errors: number of failed items with which the wave fails, as in stock DSPy. A number above the number of
+            items is ignored.
     """
 
     kind = EffectKind.WAVE
@@ -103,7 +104,7 @@ class Wave:
         return [known.get(number, bound) for number in range(len(self.items))]
 
     def _known(self, store: Store, codec: Codec) -> dict[int, Value]:
-        """Outcome and value of each item that is in the journal, by position."""
+        """Returns outcome and value of each item that is in the journal, by position."""
         return {
             number: value_of(store, key, codec, [(FUNCTION, self._function_walk), (ITEM, walk)])
             for number, (key, walk) in enumerate(zip(self.keys, self._item_walks, strict=True))
@@ -135,7 +136,7 @@ class Evaluation(Wave):
         return self._loaded(store, codec, missing)
 
     def scores(self, values: list[Value]) -> dict[str, float]:
-        """Scores by group, without failed and missing items."""
+        """Returns the scores by group, without failed and missing items."""
         return {
             group: float(value[1])
             for group, (outcome, value) in zip(self.groups, values, strict=True)
@@ -143,7 +144,7 @@ class Evaluation(Wave):
         }
 
     def standing(self, store: Store, codec: Codec) -> Standing | None:
-        """The known part of the evaluation; None if a score is no plain number and cannot be compared."""
+        """Returns the known part of the evaluation; None if a score is no plain number and cannot be compared."""
         values = self._known(store, codec)
         scores: dict[int, float] = {}
         for number, (outcome, value) in values.items():
@@ -169,7 +170,7 @@ def is_evaluation(function: Callable[[Any], Any]) -> bool:
 
 @dataclass
 class WaveWork:
-    """A worker's part of a wave's task."""
+    """Runs the cells of a wave's task in a worker."""
 
     task: Task
     payload: dict[str, Any]
