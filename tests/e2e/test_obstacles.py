@@ -1,4 +1,4 @@
-"""The status shows what stops a run from outside. The run continues when this is over, or ends after a deadline."""
+"""The status names an obstacle outside of the run, such as a quota. The run continues without the obstacle, or ends."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -93,7 +93,7 @@ def test_a_run_with_too_little_memory_names_the_field_that_the_user_should_raise
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")
     assert found["reason"] == "AttemptsExhausted"
-    # If the kubelet is busy, it may not notice that too little memory was the cause.
+    # If the kubelet is busy, it may not notice that a container died of too little memory.
     assert "OOMKilled" in found["message"] or "too little memory" in found["message"]
     assert "raise spec.swarm.resources.limits.memory, which was 48Mi" in found["message"]
 

@@ -211,7 +211,7 @@ def test_the_schema_of_an_answer_counts_as_tokens_of_the_prompt(provider: Provid
 
 
 class Fails:
-    """Raises the given errors first, and answers then."""
+    """Raises one of the given errors at each of the first requests, and answers all others."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self._errors = list(errors)

@@ -278,7 +278,7 @@ def test_an_adapter_of_the_spec_is_the_adapter_of_stock_dspy_with_its_options(
         (adapters.ChatAdapter, dspy.ChatAdapter),
         (adapters.JSONAdapter, dspy.JSONAdapter),
         (adapters.XMLAdapter, dspy.XMLAdapter),
-        (adapters.TwoStepAdapter, dspy.Adapter),  # which TwoStepAdapter passes its **kwargs to
+        (adapters.TwoStepAdapter, dspy.Adapter),  # TwoStepAdapter passes its **kwargs on to it
     ],
 )
 def test_every_adapter_of_the_spec_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock: Any) -> None:
