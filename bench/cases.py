@@ -1,4 +1,4 @@
-"""The measured cases: a large random search (the headline), and each other optimizer with its defaults."""
+"""The measured cases: a large random search, and each other optimizer with its defaults."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -46,7 +46,7 @@ class Turn:
     """A request that the limiter has let through.
 
     Attributes:
-        is_paced: the request's group has a limit per minute.
+        is_paced: whether the request's group has a limit per minute.
         counted: the request's tokens; None if its group does not limit tokens.
     """
 

@@ -190,9 +190,9 @@ class Reader:
         self._read = Transcript()
 
     def feed(self, line: str) -> Record | None:
-        """Takes a line. Returns the record that this line completes, if there is one."""
-        # A record may begin inside a line. If a runtime splits a long line of standard error, such as a progress bar,
-        # it may put the next line of standard output right behind a piece of it.
+        """Reads a line. Returns the record that this line completes, if there is one."""
+        # A record may begin inside a line. A runtime may split a long line of standard error, such as a progress bar.
+        # Then it may put the next line of standard output right behind a piece of that line.
         start = line.rfind(self._prefix)
         if start < 0 or (match := _LINE.fullmatch(line.rstrip("\r\n"), start)) is None:
             return None

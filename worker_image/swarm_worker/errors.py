@@ -79,7 +79,8 @@ class ProviderFailed(SwarmError):
 
 
 class InfrastructureFailed(SwarmError):
-    """
+    """The LM client, the machine or this worker failed.
+
     Args:
         error: the original exception.
     """

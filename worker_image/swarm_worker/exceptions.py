@@ -66,7 +66,8 @@ class Raised:
 
     @classmethod
     def of(cls, error: BaseException, redact: Callable[[str], str] = str) -> Self:
-        """
+        """Describes an exception.
+
         Args:
             redact: masks secrets in a text.
         """

@@ -83,9 +83,9 @@ class Faults:
     first_attempts: int = 0
     """Errors and hangs concern only this many first attempts of a request. 0: they concern all attempts."""
     varied: bool = False
-    """Equal requests with a temperature above 0 and without a seed get different answers, in a fixed order."""
+    """Whether equal requests with a temperature above 0 and without a seed get different answers, in a fixed order."""
     random: bool = False
-    """Answers to equal requests differ each time, in no fixed order."""
+    """Whether equal requests get different answers each time, in no fixed order."""
 
     def __post_init__(self) -> None:
         Latency.parse(self.latency)

@@ -38,7 +38,10 @@ class ClusterClock:
         return self._zero + timedelta(seconds=self._monotonic())
 
     def heard(self, date: str | None) -> None:
-        """Takes the `Date` header of an answer that has just begun to arrive. Ignores a missing or invalid date."""
+        """Adjusts the clock by the `Date` header of an answer that begins to arrive.
+
+        Ignores a missing or invalid date.
+        """
         try:
             told = parsedate_to_datetime(date or "").astimezone(UTC)
         except (ValueError, OverflowError):

@@ -21,11 +21,11 @@ class Conflict(ApiError):
 
 
 class Forbidden(ApiError):
-    """HTTP status 401 or 403."""
+    """The API server forbids the request: HTTP status 401 or 403."""
 
 
 class Unavailable(ApiError):
-    """HTTP status 429 or 5xx, no connection, or no answer in time.
+    """The API server cannot serve the request: HTTP status 429 or 5xx, no connection, or no answer in time.
 
     Attributes:
         retry_after: seconds that the server asks the operator to wait; None if it asks for nothing.
@@ -37,7 +37,7 @@ class Unavailable(ApiError):
 
 
 class Rejected(ApiError):
-    """HTTP status 400, 413, 422, or 500 because the request is too large."""
+    """The API server never accepts this request: HTTP status 400, 413, 422, or 500 because the request is too large."""
 
 
 class NameTaken(ApiError):
@@ -49,7 +49,7 @@ class Exists(ApiError):
 
 
 class Vanished(ApiError):
-    """HTTP status 404."""
+    """The object of the request does not exist: HTTP status 404."""
 
 
 class Terminating(Vanished):

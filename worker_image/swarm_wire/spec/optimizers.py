@@ -74,7 +74,7 @@ class BootstrapFewShotWithRandomSearch(SpecModel):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
+        """Whether the optimizer uses scores only to pick the winner, the first of the best candidates."""
         return self.stop_at_score is None
 
 
@@ -126,7 +126,7 @@ class InferRules(SpecModel):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
+        """Whether the optimizer uses scores only to pick the winner, the first of the best candidates."""
         return True
 
     def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
@@ -381,8 +381,10 @@ class ReAnchor(SpecModel):
 
 
 class Custom(SpecModel):
-    """A function of your own, which may use any optimizers: (student, trainset, valset, metric) -> program. It must not
-    draw random numbers without a seed, and must not read the time."""
+    """A function of your own, which may use any optimizers: (student, trainset, valset, metric) -> program.
+
+    It must seed its random numbers, and must not read the time.
+    """
 
     entrypoint: Entrypoint = Field(
         description='"module:attribute" of a function that takes student, trainset, valset and metric, and returns '
@@ -411,7 +413,7 @@ class Optimizer(Union):
 
     @property
     def is_arg_max(self) -> bool:
-        """Whether the winner is the first of the best candidates, and the optimizer uses scores for nothing else."""
+        """Whether the optimizer uses scores only to pick the winner, the first of the best candidates."""
         return getattr(getattr(self, self.which), "is_arg_max", False)
 
     @property

@@ -191,7 +191,10 @@ class Client(Protocol):
         """Returns the client classes whose calls are not intercepted."""
 
     def note(self, messages: list[dict[str, Any]], name: str, value: Any) -> None:
-        """Adds a value to the first message that an adapter made. The content of the LM call then has it, too."""
+        """Adds a value to the first message that an adapter made.
+
+        The content of the LM call then has this value, too.
+        """
 
     def usage(self, answer: Any) -> Usage:
         """Returns the usage of an LM call. It is zero if DSPy's own cache answered."""

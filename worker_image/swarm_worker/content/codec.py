@@ -202,7 +202,7 @@ def _untracked(thing: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         return reduced
     *before, _tracker, extra = arguments
     if make is cloudpickle.cloudpickle._make_skeleton_class:
-        # cloudpickle leaves the surrounding function out of the full name of the class.
+        # cloudpickle leaves the surrounding function out of the full name of the class, so the name is added here.
         *before, namespace = before
         before.append({**namespace, "__qualname__": thing.__qualname__})
     return (make, (*before, None, extra), *rest)

@@ -137,7 +137,7 @@ class _Reader:
 
 @functools.cache
 def _class(name: str) -> Any:
-    """Returns the class of a name. Raises Unknown if an answer may not contain this class."""
+    """Returns the class that has this name. Raises Unknown if an answer may not contain this class."""
     module, _, path = name.partition(":")
     if name == "types:SimpleNamespace":
         return SimpleNamespace

@@ -172,8 +172,8 @@ def redacted(thing: Any, redact: Callable[[str], str]) -> Any:
 def copied(thing: T, redact: Callable[[str], str]) -> T:
     """Returns a copy of an object with all its texts redacted, or the object itself if it has no secret.
 
-    Raises the errors of pickle. Raises ValueError if the copy differs in anything but secrets. Raises ValueError if a
-    secret is anywhere else than in texts.
+    Raises the errors of pickle. Raises ValueError if the copy differs in anything but secrets, or if a secret is
+    outside of texts.
     """
     buffer = io.BytesIO()
     pickler = _Texts(buffer, redact)

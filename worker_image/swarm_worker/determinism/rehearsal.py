@@ -63,7 +63,8 @@ _NO_ANSWERS = Answers(Codec({}), lambda key: None, lambda record: None)
 
 @dataclass
 class Rehearsal:
-    """
+    """The findings of a rehearsal.
+
     Attributes:
         runs: numbers of the examples whose runs ended in time, in order, counted from 1.
         observations: the observations of these runs.

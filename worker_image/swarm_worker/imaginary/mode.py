@@ -30,7 +30,8 @@ TEXT = 500
 
 @dataclass(frozen=True)
 class Imagination:
-    """
+    """Says how models and scores are invented.
+
     Attributes:
         pass_rate: share of the scores that are 1. All others are 0.
         tool_calls: number of tool calls of an agent before it finishes.
@@ -69,7 +70,7 @@ class Imagination:
         _process.tell = lambda kind, text: write({"metric": kind, "text": beginning(text, TEXT)})
 
     def loaded(self) -> None:
-        """Call this after user code has configured DSPy."""
+        """Adapts DSPy's settings to imaginary models. Call this after user code has configured DSPy."""
         # A program may fail on invented answers. This must not end a compile that real answers would complete.
         dspy.configure(max_errors=10**9)
 

@@ -46,7 +46,8 @@ class Bodies(Protocol):
 
 
 class Depot:
-    """
+    """Reads and writes bodies of records in a folder of the depot.
+
     Args:
         url: an fsspec URL of a folder.
         options: options of the file system: credentials, endpoints.

@@ -15,7 +15,8 @@ from swarm_worker.local.processes import Processes
 
 @dataclass(frozen=True)
 class Compiled:
-    """
+    """The result of `compile_here`.
+
     Attributes:
         artifact: the folder with the compiled program and its report.
         paid_before: how many LM calls the run had paid for before this call of `compile_here`.

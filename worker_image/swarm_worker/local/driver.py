@@ -52,7 +52,8 @@ class Watcher:
         """The driver has locked the journal's folder. `processes.stop` ends the run."""
 
     def start(self, manifest: Manifest, journal: Path, resumed: int, usage: Usage) -> None:
-        """
+        """The run begins, or goes on with the results in the journal.
+
         Args:
             resumed: number of results in the journal. Their cost is `usage`.
         """
@@ -62,7 +63,8 @@ class Watcher:
 
     def planning(self, round_: int, attempt: int = 1, why: str = "") -> None: ...
     def scattering(self, round_: int, attempt: int, cells: int, processes: int, why: str = "") -> None:
-        """
+        """An attempt at the missing cells of a round begins.
+
         Args:
             why: the reason that ended the previous attempt.
         """

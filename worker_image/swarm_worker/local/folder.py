@@ -109,7 +109,8 @@ class JournalFolder:
         path = self.root / names.REQUEST_FILE
         if path.exists():
             run_id = json.loads(path.read_text(encoding="utf-8"))["runId"]
-            # The journal moves first: without a journal, a later run takes none of the other files for its own.
+            # The journal moves first. If the driver is then killed, a later run does not mistake the other files for
+            # its own.
             self.earlier.add(run_id, [self.journal, self.artifact, self.logs, path])
         shutil.rmtree(self.root / "rounds", ignore_errors=True)
         path.unlink(missing_ok=True)

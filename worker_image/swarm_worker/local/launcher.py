@@ -50,7 +50,8 @@ class Launched:
 
 
 class Launcher:
-    """
+    """Starts processes as forks of one server process.
+
     Args:
         paths: folders of user modules, searched first. The working directory is searched only if it is among them.
     """

@@ -38,7 +38,7 @@ class Outlook(Protocol):
 class Extreme:
     """Assumes scores that are further apart than any real ones. They rise or fall from effect to effect.
 
-    If an optimizer needs the same effect with rising and with falling scores, it needs the effect with all scores.
+    If an optimizer needs the same effect with rising and with falling scores, it needs the effect with any scores.
     """
 
     letter: str

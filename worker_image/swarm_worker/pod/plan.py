@@ -287,7 +287,8 @@ class Plan:
         self._process.put(Record(RecordKind.PLAN, end.to_header(), body))
 
     def _put_artifact(self, winner: Any, ending: Ending | None = None) -> None:
-        """
+        """Prints the artifact.
+
         Args:
             ending: why this is a partial artifact; None if it is not.
         """

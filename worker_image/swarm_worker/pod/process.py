@@ -93,7 +93,8 @@ class Process:
         self._masks = redact
 
     def equip(self, budget: "Budget", sender: "Sender | None") -> None:
-        """
+        """Connects the process to its budget, and to its depot if there is one.
+
         Args:
             budget: limits the cost of LM calls. Once it has an error, no further result counts.
             sender: prints records after it has stored their bodies in the depot; None without a depot.

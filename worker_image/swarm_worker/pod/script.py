@@ -44,7 +44,7 @@ class Progress(BaseCallback):
         )
 
     def resume(self, scores: Scores) -> None:
-        """Takes an earlier plan's scores until this plan has its own."""
+        """Begins with the scores of an earlier plan, until this plan has its own."""
         self.baseline, self.best = scores.baseline, scores.best
         self.test_baseline, self.test_winner = scores.test_baseline, scores.test_winner
 

@@ -94,10 +94,10 @@ class Bench:
 class Slice:
     """Runs the cells of a slice in threads.
 
-    After SIGTERM, the slice begins no new cell. Cells in flight may go on for the grace time. When the output is full,
-    a cell exceeds its time limit or a task has failed, the slice also begins no new cell, but finishes the cells in
-    flight. If a task will probably fail, the slice begins no cell of later tasks. Another attempt runs these cells if
-    they are needed.
+    After SIGTERM, the slice begins no new cell. Cells in flight may go on for the grace time. It also begins no new
+    cell when the output is full, a cell exceeds its time limit or a task has failed. In these cases, the cells in
+    flight finish. If a task will probably fail, the slice begins no cell of later tasks. Another attempt runs these
+    cells if they are needed.
 
     The slice has its own threads, because DSPy's executor repeats items that take longer than two minutes.
     """
@@ -115,10 +115,11 @@ class Slice:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """
+        """Runs the cells of the slice.
+
         Raises:
-            SwarmError: the first error of a cell. If a provider does not answer, or refuses requests before its first
-                answer, the other cells go on until as many cells have failed as there are threads.
+            SwarmError: the first error of a cell. After an error, the slice begins no new cell. Only if a provider does
+                not answer or refuses requests, cells go on until as many have failed as there are threads.
         """
         process, watch = self._process, self._watch
         # Each thread takes its next cell itself, because checking all threads after every cell costs as much as a call.

@@ -18,7 +18,8 @@ PAUSE_SECONDS = 0.5
 
 
 class LimiterTurns:
-    """
+    """Gets turns from the limiter at an address.
+
     Args:
         address: host:port.
     """

@@ -38,8 +38,8 @@ def longest(request: Request, unbounded: int | None = None) -> Usage:
 def _bounds(content: Mapping[str, Any]) -> Iterator[int]:
     """Yields the limits of an answer's length, wherever the installed DSPy keeps them in a call.
 
-    They include the LM's own limit. This limit is not there if the call sets it to None, or is in the client's own
-    types.
+    They include the LM's own limit. That limit is missing if the call sets it to None, or if the call is in the
+    client's own types.
     """
     for name, value in content.items():
         if name in _BOUNDS and isinstance(value, int):

@@ -87,8 +87,8 @@ class Asked:
     def records(self) -> list[Record]:
         """Returns the records to print.
 
-        Tasks are in the optimizer's order, because tasks after a failed one may not be needed. Each task says with how
-        many failed cells it fails. If scouts reported several numbers, it is the lowest.
+        Tasks are in the optimizer's order, because tasks after a failed task may not be needed. Each task says with how
+        many failed cells it fails. If scouts have reported several such numbers, the lowest counts.
         """
         self.tasks = [
             task.model_copy(update={"max_errors": self._most_errors.get(task.digest, task.max_errors)})

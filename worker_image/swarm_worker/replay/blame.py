@@ -152,7 +152,7 @@ def _of_provider(chain: Sequence[BaseException]) -> SwarmError | None:
 
 
 def _lacks_key(error: BaseException) -> bool:
-    """Whether the client sent no request because it has no API key. LiteLLM then reports a server error."""
+    """Whether the client lacks an API key, so that it sent no request. LiteLLM then reports a server error."""
     if isinstance(error, LMNotConfiguredError):
         return origin(error) is Origin.CLIENT
     return isinstance(error, LMError) and advice.names_key(error) and is_made_up(error)

@@ -200,8 +200,8 @@ class Ledger:
             raise NotShared
         self.flush()
         if self.refused is not None:
-            # The program has swallowed an earlier error, so it might make calls that it would not make without the
-            # error.
+            # The program has swallowed an earlier error. Its calls may now differ from those that it would make without
+            # the error.
             raise self.refused
         return name_call(lm, call)[0] if call.cached else None
 

@@ -28,7 +28,7 @@ from swarm_worker.replay.output import Output
 from swarm_worker.replay.scouting import Scouting
 
 AT_ONCE = 16
-"""Most LM calls that a plan makes concurrently."""
+"""Largest number of LM calls that a plan makes concurrently."""
 
 may_stand_in: contextvars.ContextVar[bool] = contextvars.ContextVar("may_stand_in", default=False)
 """Whether a text placeholder can replace the answer to the current LM call."""

@@ -3,8 +3,8 @@
 Stock DSPy's BootstrapFewShot walks through the training set, one example after the other, until it has enough
 demonstrations. An example gives at most one demonstration. If the walk needs m demonstrations and has g, it runs at
 least m - g more examples, or all that are left. This module runs these examples at once, each with a copy of the
-teacher. The walk then finds their LM calls answered. The walk alone decides the result. This module makes no call that
-the walk would not make. After the first error, this module runs nothing ahead, because errors may end the walk.
+teacher. The walk then finds their LM calls answered. The walk alone decides the result. This module makes only calls
+that the walk would make, too. After the first error, this module runs nothing ahead, because errors may end the walk.
 
 This module knows one optimizer's class. Without it, results would be the same, only slower.
 """

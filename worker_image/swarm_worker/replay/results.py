@@ -18,7 +18,8 @@ from swarm_worker.replay.pruning import Contest, Entrant
 
 
 class Results:
-    """
+    """Takes the results of effects from the journal.
+
     Args:
         contest: compares the compile's evaluations; None if pruning is off.
         looks_ahead: whether scouts find later evaluations. Only a later evaluation can show that the current one has
@@ -43,7 +44,7 @@ class Results:
     def load(self, effect: Effect) -> Any:
         """Returns the effect's result.
 
-        Missing cells count with the highest possible score if pruning is on, else with -inf.
+        If pruning is on, missing cells count with the highest possible score. If it is off, they count with -inf.
         """
         if isinstance(effect, Evaluation) and not effect.is_known(self._store):
             return effect.bounded(self._store, self._codec, -inf if self._contest is None else self._contest.most)

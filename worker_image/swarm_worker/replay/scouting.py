@@ -20,7 +20,8 @@ from swarm_worker.replay.results import Results
 
 
 class Scouting:
-    """
+    """Starts scouts in a plan, and handles the needed effects in a scout.
+
     Attributes:
         scout: in a scout, its connection to the plan; None in the plan.
     """

@@ -53,7 +53,8 @@ class Tally:
             self._add(raised, example)
 
     def bootstrapped(self, examples: Sequence[Any], failed: Mapping[int, Raised] | None = None) -> None:
-        """
+        """Counts the examples of a bootstrap.
+
         Args:
             failed: exceptions by the example's position. It is None if an earlier release ran the bootstrap.
         """

@@ -119,7 +119,8 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
 def unwritten_artifact(key: Key, name: str) -> Manifest:
     """Returns an empty ConfigMap, which reserves the artifact's name until the operator publishes the artifact.
 
-    The empty ConfigMap has no label for the run. So the apply that publishes the artifact conflicts with no field.
+    The empty ConfigMap has no label for the run, because the apply that publishes the artifact sets this label. A label
+    with another value would make the apply fail with a conflict.
     """
     ours = {LABEL_MANAGED_BY: MANAGER, LABEL_UID: key.uid, LABEL_KIND: ObjectKind.ARTIFACT.value}
     metadata = {"name": name, "namespace": key.namespace, "labels": ours, "ownerReferences": [owner(key)]}

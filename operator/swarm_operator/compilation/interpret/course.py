@@ -61,7 +61,7 @@ class Reading:
     """Names of the ConfigMaps that a pass reads.
 
     Attributes:
-        rests: the run needs no more work, because it is over and its artifact is in place.
+        rests: whether the run is over and its artifact is in place, so that it needs no more work.
         earlier: ids of the runs whose results may be used, oldest first.
         maps: shards and assignments of the run, and results of the earlier runs.
         inputs: ConfigMaps that the spec names.

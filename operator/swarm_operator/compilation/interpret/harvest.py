@@ -71,7 +71,7 @@ class _Found:
         self.settled: list[Pod] = []
 
     def take_records(self, output: Output) -> None:
-        """Takes the records of an output that count without other records."""
+        """Collects the records of an output that count without other records."""
         pod, role = output.pod, ROLES[output.pod.kind]
         bound = bound_of(output.found) if RecordKind.BOUND in role.singly and not self._journal.is_bound else None
         for record in output.found:
@@ -92,7 +92,7 @@ class _Found:
                 self._keep(pod.round, record)
 
     def take_plan(self, output: Output) -> None:
-        """Takes the records of a plan's output that count only together."""
+        """Collects the records of a plan's output that count only together."""
         pod, commit = output.pod, output.pod.commit
         if not ROLES[pod.kind].together or pod.round in {*self._journal.plans, *self._plans}:
             return

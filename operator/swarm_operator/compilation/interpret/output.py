@@ -30,8 +30,8 @@ class Output:
         found: records that the journal lacked when the output was read, in the order in which the pod printed them.
         told: the usage of all results and calls in the output, including those that the journal already had.
         transcript: says which records the output has.
-        final: the operator will read no more of the pod's output.
-        lost: the pod may have printed more records, which nobody can read any more.
+        final: whether the operator reads no more of the pod's output.
+        lost: whether the pod may have printed more records, which nobody can read any more.
     """
 
     pod: Pod

@@ -12,7 +12,10 @@ from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_wire.records import RecordKind
 
 DELETED_INTERVAL: Final = 1.0
-"""Seconds between two reads of a pod that is being deleted, because its output vanishes with its container."""
+"""Seconds between two reads of a pod that is being deleted.
+
+They are few, because the output vanishes with the container.
+"""
 LONGEST_INTERVAL: Final = 60.0
 """Longest pause between two reads of a pod whose output is unreadable, in seconds.
 

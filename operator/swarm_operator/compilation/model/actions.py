@@ -155,7 +155,7 @@ class Decision:
     Attributes:
         status: the status to write; None leaves it as it is.
         tidying: deletions on which the run does not depend. They come last.
-        settled: the run is over, so no failure changes its status.
+        settled: whether the run is over. Then no failure of an action changes its status.
         wake_up: seconds until the next pass; None if only an event starts it.
     """
 

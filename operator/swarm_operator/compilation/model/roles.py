@@ -49,7 +49,7 @@ class Role:
         environment: variables that the pods may have in addition to those of every pod.
         singly: kinds of records that count as soon as the operator has read them, each by itself.
         together: kinds of records that count only when the pod has succeeded and the operator has read all of them.
-        is_dealt: the pods run cells that a plan requested, and only results of these cells count.
+        is_dealt: whether the pods run cells that a plan has requested. Then only results of these cells count.
     """
 
     letter: str

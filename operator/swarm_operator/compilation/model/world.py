@@ -139,11 +139,11 @@ class Pod:
     """A pod of a plan or work Job. Its labels say which slice it computes; its output is not trusted to say that.
 
     Attributes:
-        held: the pod has the operator's finalizer.
-        started: the pod's container runs or has run, so there may be output.
-        ended: the pod will print no more.
+        held: whether the pod has the operator's finalizer.
+        started: whether the pod's container runs or has run. Only then there may be output.
+        ended: whether the pod has ended, so that it prints nothing more.
         deleted_at: when the grace period of a deleted pod ends; None if nobody has deleted the pod.
-        disrupted: Kubernetes ended the pod for a reason outside the pod.
+        disrupted: whether Kubernetes ended the pod for a reason outside of the pod.
         allowance: what the pod may spend.
         failure: how the container ended, for people.
         commit: the commit record that the pod left; None if it left none.
@@ -203,8 +203,8 @@ class Job:
     """A plan or work Job.
 
     Attributes:
-        is_partial: a limit has ended the run, and the Job's plan publishes the best program so far.
-        suspended: somebody has suspended the Job, so it has no pods, or its pods are ending.
+        is_partial: whether a limit has ended the run. The Job's plan then prints the best program so far.
+        suspended: whether somebody has suspended the Job. Then it has no pods, or its pods are ending.
         mounted: names of shards that the Job's pods mount if the shards exist.
         needed: names of shards without which none of the Job's pods starts.
         allowance: what each of the Job's pods may spend.
@@ -224,7 +224,7 @@ class Job:
     needed: frozenset[str] = frozenset()
     allowance: Allowance = UNLIMITED
     finished: bool = False
-    """The Job controller will start no more pods. It may report this up to a minute after the last pod ended."""
+    """Whether the Job has ended, so that it starts no more pods. The Job controller may report this a minute late."""
 
     def account(self, index: int) -> str:
         """Returns the account of the pod with this index, while nobody knows the uid of that pod."""
@@ -274,7 +274,7 @@ class PublishedArtifact:
     Attributes:
         owner_uid: uid of the ConfigMap's controller; "" if it has none.
         partial: why the ConfigMap holds only the best program so far; "" if it holds the optimizer's winner.
-        foreign: another manager owns some of the ConfigMap's data.
+        foreign: whether another field manager owns some of the ConfigMap's data.
     """
 
     name: str

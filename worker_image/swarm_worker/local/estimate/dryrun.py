@@ -23,7 +23,8 @@ from swarm_worker.local.processes import Ended, Processes
 
 @dataclass(frozen=True)
 class Ran:
-    """
+    """The records and figures of a completed dry run.
+
     Attributes:
         printed: all records of all processes, in order; only those of plans have bodies.
         asked: usage of each model, by its name.

@@ -62,7 +62,8 @@ class ModelCost(Message):
 
 
 class Estimate(Message):
-    """
+    """The estimated cost of a compile.
+
     Attributes:
         phases: parts by Phase, without empty ones.
         models: costs by the name of the model.
@@ -99,7 +100,8 @@ class Estimate(Message):
 
 @dataclass
 class Round:
-    """
+    """The LM calls of one round.
+
     Attributes:
         cells: number of LM calls of each cell that workers run. A cell makes its calls one after the other.
         proposals: how many LM calls the plan makes for the optimizer.
@@ -140,7 +142,8 @@ class Figures:
 
 
 def figures(printed: Sequence[Printed], *, has_test: bool) -> Figures:
-    """
+    """Returns the rounds and phases of a run.
+
     Args:
         printed: the records that the processes of a completed run printed, in order.
         has_test: whether student and winner are evaluated on a test set, too.

@@ -89,7 +89,7 @@ class Bootstrap:
 
 @dataclass
 class BootstrapWork:
-    """A worker's part of a bootstrap's task."""
+    """Runs the cell of a bootstrap's task in a worker."""
 
     task: Task
     payload: dict[str, Any]

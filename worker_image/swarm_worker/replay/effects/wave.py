@@ -170,7 +170,7 @@ def is_evaluation(function: Callable[[Any], Any]) -> bool:
 
 @dataclass
 class WaveWork:
-    """A worker's part of a wave's task."""
+    """Runs the cells of a wave's task in a worker."""
 
     task: Task
     payload: dict[str, Any]
