@@ -88,7 +88,7 @@ def test_a_job_that_the_api_server_refuses_is_an_invalid_spec(namespace: Namespa
     assert "must be less than or equal to memory limit" in found["message"]
 
 
-def test_a_run_with_too_little_memory_names_the_field_that_the_user_should_raise(namespace: Namespace) -> None:
+def test_the_message_about_too_little_memory_names_the_field_that_the_user_should_raise(namespace: Namespace) -> None:
     resources = {"limits": {"memory": "48Mi"}}
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")

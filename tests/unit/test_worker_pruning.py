@@ -632,7 +632,7 @@ def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table
     ],
     ids=str,
 )
-def test_the_best_program_so_far_is_the_first_of_the_best_complete_candidates(
+def test_the_best_program_so_far_is_the_first_complete_candidate_with_the_highest_score(
     matrix: list[Table], lacking: list[int], best: str
 ) -> None:
     assert best_so_far(matrix, lacking, BASELINE) == best
