@@ -18,7 +18,7 @@ pytest.register_assert_rewrite("faults.stage", "support.decisions", "support.kub
 TIERS = {"unit", "replay", "users", "cluster", "e2e", "faults"}
 NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
 LOGS, LOG_END = 6, 4000
-"""A failed test shows so many of its newest logs, and the last characters of each."""
+"""A failed test shows so many of its newest logs, and so many of the last characters of each log."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -130,7 +130,7 @@ def test_no_object_and_no_log_holds_an_api_key(namespace: Namespace, compiled: A
         for found in json.loads(everything)["items"]
         for key, text in found.get("binaryData", {}).items()
     ]
-    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # leaves out the program's archive
+    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # the program's archive is no shard
     kept, told = [record for shard in shards for record in unpack(shard)], printed(outputs.text)
     for records in (kept, told):
         assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= {record.kind for record in records}

@@ -1,4 +1,4 @@
-"""The next run uses paid results. A journal that is too large for etcd is on a volume."""
+"""A later run reuses results that an earlier run paid for. A journal that is too large for etcd is on a volume."""
 
 import base64
 import json

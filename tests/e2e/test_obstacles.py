@@ -1,4 +1,4 @@
-"""The status shows what stops a run from outside. The run continues when this is over, or ends after a deadline."""
+"""The status names an obstacle outside of the run, such as a quota. The run continues without the obstacle, or ends."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -88,12 +88,12 @@ def test_a_job_that_the_api_server_refuses_is_an_invalid_spec(namespace: Namespa
     assert "must be less than or equal to memory limit" in found["message"]
 
 
-def test_a_run_with_too_little_memory_names_the_field_that_the_user_should_raise(namespace: Namespace) -> None:
+def test_the_message_about_too_little_memory_names_the_field_that_the_user_should_raise(namespace: Namespace) -> None:
     resources = {"limits": {"memory": "48Mi"}}
     namespace.apply(triage("small", swarm={**SMALL, "maxAttempts": 2, "resources": resources}))
     found = stalled(namespace, "small")
     assert found["reason"] == "AttemptsExhausted"
-    # If the kubelet is busy, it may not notice that too little memory was the cause.
+    # If the kubelet is busy, it may not notice that a container died of too little memory.
     assert "OOMKilled" in found["message"] or "too little memory" in found["message"]
     assert "raise spec.swarm.resources.limits.memory, which was 48Mi" in found["message"]
 

@@ -11,7 +11,7 @@ ANSWERED, LEFT = 200, 499
 
 @dataclass(frozen=True)
 class Paid:
-    """A request that the provider charges for. Its moments are seconds of the wall clock."""
+    """A request that the provider charges for. Its times are seconds of the wall clock."""
 
     digest: str
     began: float
@@ -21,7 +21,8 @@ class Paid:
 
 @dataclass(frozen=True)
 class Bill:
-    """The requests that the provider answered or whose client left before the answer. Failed requests cost nothing."""
+    """Holds the requests that cost something: the provider answered, or the client left before the answer. Failed
+    requests cost nothing."""
 
     paid: tuple[Paid, ...]
 

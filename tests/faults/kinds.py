@@ -12,8 +12,8 @@ def case(kind: str, *values: Any, besides: Iterable[str] = (), some: bool = Fals
     """Returns a row of a table of faults.
 
     Args:
-        besides: further kinds of the case.
-        some: whether the case is among the few that run with every change.
+        besides: other kinds of fault that the case also covers.
+        some: if true, the case is among the few that run for every change of the code.
     """
     marks = [
         *map(pytest.mark.fault, (kind, *besides)),

@@ -51,9 +51,10 @@ class Operator:
         settings: values for fields of `swarm_operator.settings`.
 
     Attributes:
-        exits: the exit codes of processes that no test ended.
-        starts: how many processes have been started.
-        is_probed: whether the process is ended when its liveness probe fails. A disconnected node ends no process.
+        exits: holds the exit codes of processes that ended without a test's doing.
+        starts: counts the started processes.
+        is_probed: if true, a failed liveness probe ends the process. On a disconnected node, a failed probe ends
+            nothing.
     """
 
     def __init__(self, config: Path, folder: Path, **settings: object) -> None:

@@ -26,8 +26,8 @@ class Call:
     Attributes:
         verb: get, list, watch, create, patch, update or delete.
         resource: the plural, with any subresource after a slash: "pods", "dspycompilations/status", "pods/log".
-        number: the number of this write among all writes of the operator, from 1. A read has 0.
-        at: the moment of its arrival, in seconds of the monotonic clock.
+        number: counts the operator's writes from 1, and says which of them this request is. A read has 0.
+        at: the time of the request's arrival, in seconds of the monotonic clock.
         body: the data to write.
     """
 
@@ -64,7 +64,7 @@ Fault = Callable[["Exchange"], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Rule:
-    """Says which requests meet which fault. `times` is the most requests that meet it; None means all."""
+    """Says which requests meet which fault. At most `times` requests meet the fault; None means all."""
 
     fits: Callable[[Call], bool]
     fault: Fault

@@ -51,7 +51,7 @@ SETTINGS = {
     "worker_image": "dspy-swarm/worker:dev",
 }
 READ_WITHIN = 3.0
-"""Seconds, more than between two reads of a pod's log."""
+"""The operator reads a pod's log at least once in so many seconds."""
 RESYNCS = 1
 """An operator is idle if it lists Compilations more often than this without a write."""
 QUIET = 2.0
@@ -84,8 +84,8 @@ class Told:
     """Records the statuses of a Compilation, each time that the test looks.
 
     Attributes:
-        runs: the ids of the runs that the statuses named.
-        falls: descriptions of figures that became smaller although they may only grow.
+        runs: holds the ids of the runs that the statuses named.
+        falls: describes numbers in the status that became smaller, although they may only grow.
     """
 
     runs: set[str] = field(default_factory=set)
@@ -112,8 +112,8 @@ class Stage:
     """A namespace with a provider, and an operator that serves only this namespace, through `proxy`.
 
     Attributes:
-        operators: how many operators serve the namespace. A case may add another.
-        harmed_at: the moment of the fault, by the wall clock.
+        operators: counts the operators that serve the namespace. A case may add another.
+        harmed_at: is the time of the fault by the wall clock.
     """
 
     namespace: Namespace
@@ -137,12 +137,13 @@ class Stage:
         self.api.send("POST", self.path(""), manifest)
 
     def harms(self) -> None:
-        """Marks the moment of the fault. The run must not pay again for calls that the operator read before it."""
+        """Marks the moment of the fault. The run must not pay again for calls that the operator read before this
+        moment."""
         self.harmed_at = time.time()
 
     def ready(self) -> None:
         """Resets the provider, and deletes what other cases have left."""
-        # After the node was disconnected, its pods become reachable only after some time.
+        # When a disconnected node is connected again, its pods become reachable only after some time.
         self.when(lambda: self.api.send("POST", f"{self._provider}/reset", {}) is not None)
         for found in self.api.get(self.path(""))["items"]:
             self.api.send("DELETE", self.path(found["metadata"]["name"]), {})
@@ -257,11 +258,12 @@ class Stage:
         """Asserts that the run ends as a run without faults does, and leaves nothing behind.
 
         Args:
-            lost: how many calls more than a run without faults it may pay for, in flight at the fault or repeated.
-            saved: how many calls fewer than stock it may show, because the provider's log lost them.
-            restarts: whether the operator's process may end by itself, so that its kubelet restarts it.
-            forgets: whether the fault damaged the journal, so that known results may disappear.
-            unseen: whether pods that do not belong to this Compilation also called the provider.
+            lost: the run may pay for so many calls more than a run without faults. They were in flight at the fault, or
+                are repeated.
+            saved: the provider's log may show so many calls fewer than stock DSPy makes, because the log lost them.
+            restarts: if true, the operator's process may end by itself, so that its kubelet restarts it.
+            forgets: if true, the fault has damaged the journal, so known results may disappear.
+            unseen: if true, pods that do not belong to this Compilation have also called the provider.
         """
         assert self.reference is not None
         compilation = self.over()
@@ -282,13 +284,13 @@ class Stage:
         """Asserts that the run paid only for necessary calls, and that its status reports them. No pod may be left.
 
         Args:
-            told: whether the status can know all paid calls.
+            told: if true, the status knows all paid calls.
         """
         assert self.reference is not None
         bill, usual = self.bill(), self.reference.bill.again
         again = bill.again - usual
         print(f"{len(bill)} calls, {again.total()} of them again, {lost} at most")
-        # With its cache, stock makes each call once. Concurrent pods may repeat a call.
+        # Stock DSPy has a cache, so it makes each call once. Concurrent pods may repeat a call.
         assert self.reference.stock.requests - saved <= len(bill) <= self.reference.requests + lost
         assert again.total() <= lost, again
         if self.harmed_at is not None:

@@ -124,7 +124,7 @@ def test_an_edited_compilation_publishes_the_artifact_of_its_newest_generation(
     stage.begin()
     moment(stage)
     edit(stage)
-    # At its end, a plan does not wait for calls in flight. A worker finishes its cells.
+    # A plan that must end does not wait for its calls in flight. A worker that must end finishes its cells.
     in_flight = THREADS if edit in (change, there_and_back, pause, pause_shortly) else 0
     stage.holds(lost=stage.reference.requests if edit is ask else in_flight)
 

@@ -26,7 +26,7 @@ PARTS = ["kube-apiserver", "etcd", "kube-controller-manager", "kube-scheduler", 
 LOST = dict.fromkeys(("kubelet", "containerd"), PODS * (A_POD + UNREAD))
 """The calls repeated after the failure of a part, if any. A restarted kubelet may end pods that it does not know."""
 STILL = 15.0
-"""Seconds, longer than a worker of the compile runs."""
+"""Seconds for which a part stands still. They are more than the time that a worker of the compile runs."""
 
 
 def process(cluster: Cluster, part: str) -> int | None:
@@ -126,7 +126,7 @@ def test_a_run_survives_a_full_etcd(stage: Stage, cluster: Cluster, tmp_path: Pa
 
 
 LIMIT = 100
-"""LM calls: more than the run needs, but fewer than it would make if a lost pod's spending did not count."""
+"""A limit of LM calls: more than the run needs, but fewer than it would make if a lost pod's spending did not count."""
 
 
 @pytest.mark.fault("kubelet standing still while a pod is deleted, under a limit")

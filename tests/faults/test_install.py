@@ -1,4 +1,5 @@
-"""An installation with every restriction compiles, and an uninstalled operator's pods can be released."""
+"""An operator with every restriction compiles. After an uninstall, a documented command removes the pods'
+finalizers."""
 
 import json
 from collections.abc import Iterator

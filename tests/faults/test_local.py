@@ -44,7 +44,8 @@ def undisturbed(provider: Any, tmp_path_factory: pytest.TempPathFactory) -> int:
 
 
 def goes_on(provider: Any, folder: Path, stock: StockRun, most: int) -> None:
-    """Runs the same command again. Asserts stock's winner, for at most so many requests in all."""
+    """Runs the same command again. Asserts that it finds stock's winner, and that all runs made at most `most`
+    requests."""
     again = run_local(CASE.manifest(provider.url), folder)
     assert again.status == 0, again.output
     assert again.program == stock.program

@@ -1,9 +1,9 @@
 """A real API server, a real operator and real pods handle specs with mistakes.
 
 The API server refuses a spec, or its run ends with a condition that names the mistake, or its run succeeds. The
-operator never crashes, and is idle at the end. By default, the test tries every sixth of the accepted specs and of some
-refused specs, each day other specs. FAULTS=all tries all. `tests/unit/test_operator_mutations.py` tries all without a
-cluster.
+operator never crashes, and is idle at the end. By default, the test tries a sixth of the accepted specs and of some
+refused specs, and the next day another sixth. FAULTS=all tries all specs. `tests/unit/test_operator_mutations.py` tries
+all without a cluster.
 """
 
 import json
@@ -27,10 +27,11 @@ from swarm_wire.spec.compilation import CompilationSpec
 
 SIDE_BY_SIDE = 10
 LONGEST, STILL = 180, 300
-"""Seconds that a spec may take, and seconds in which a slower spec must make progress. With large numbers, which are
-no mistake, a plan takes minutes without a call."""
+"""Seconds that a run may take, and seconds in which a slower run must make progress. Large numbers in a spec are no
+mistake, but a plan then takes minutes without a call."""
 SLOW, PATIENCE = (".requestsPerMinute", ".tokensPerMinute"), 30
-"""Fields that may allow one request a minute, and the seconds that show that a run keeps to this limit."""
+"""Fields with which a spec may allow only one request a minute, and the seconds for which the test watches such a
+run."""
 SLOWLY, LONG, NOT_TAKEN = "runs as slowly as it is to", "runs for long", "refused by the API server"
 REFUSED = 5
 """The test tries every fifth of the refused specs."""
@@ -95,7 +96,7 @@ class Trial:
         self._outcomes: defaultdict[str, list[str]] = defaultdict(list)
 
     def run(self) -> dict[str, list[str]]:
-        """Returns the mistakes by their ends: the reason of a condition, or "refused by the API server"."""
+        """Returns the mistakes grouped by outcome: the reason of a condition, or "refused by the API server"."""
         while self._todo or self._under_way:
             while self._todo and len(self._under_way) < SIDE_BY_SIDE:
                 self._apply(*self._todo.pop(0))

@@ -199,7 +199,7 @@ def test_a_config_map_of_another_owner_is_not_overwritten_by_the_artifact(stage:
     stage.begin()
     stage.pod("work")
     theirs = config_map(f"{stage.name}-artifact", {"theirs": "yes"})
-    stage.drop("configmaps", f"{stage.name}-artifact")  # the run's empty ConfigMap
+    stage.drop("configmaps", f"{stage.name}-artifact")  # the operator's empty ConfigMap
     stage.api.send("POST", stage.core("configmaps"), theirs)
     stage.ends("ArtifactConflict", "is not overwritten")
     assert stage.api.get(f"{stage.core('configmaps')}/{stage.name}-artifact")["data"] == {"theirs": "yes"}

@@ -78,7 +78,7 @@ DEATHS = [
     case("worker interrupted", "os.kill(os.getpid(), signal.SIGINT)"),
     case("worker crashes (segmentation fault)", "ctypes.string_at(0)"),
     case("worker out of memory", "list(range(400_000_000))"),
-    # The action does not close the output. A connection would get its number, and the provider would get output.
+    # DEAF sends the output to /dev/null. If it closed the output, a connection to the provider would get its number.
     case("worker's output goes nowhere", f"number == 3 and {DEAF}"),
     case("termination message of garbage", "LAST_WORDS.write_bytes(os.urandom(3000)); os._exit(0)"),
     case("termination message too long", "LAST_WORDS.write_text('{' * 100_000); os._exit(0)"),

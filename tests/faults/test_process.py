@@ -16,7 +16,7 @@ from support.cluster import OPERATOR_NAMESPACE, config_map
 from support.sampling import of_the_day, paired, sample
 
 STOPPED = 8.0
-"""Seconds, longer than a worker of the compile runs."""
+"""Seconds for which the operator is stopped. They are more than the time that a worker of the compile runs."""
 MISSING = 5.0
 """Seconds for which a ConfigMap is missing. The clock jumps meanwhile, and `pending_deadline` is longer."""
 SOME_CALLS = 30

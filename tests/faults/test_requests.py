@@ -19,7 +19,7 @@ READS = ("get", "list")
 ENDS_KOPF = (401, 409, 410)
 """kopf ends the operator's process if its first list gets one of these status codes. The kubelet restarts it."""
 AWAY = 20.0
-"""Seconds, longer than several of the operator's delays between tries."""
+"""Seconds for which requests fail. They are longer than several of the operator's delays between tries."""
 
 
 def first(*verbs: str) -> Callable[[Call], bool]:
@@ -122,7 +122,7 @@ TRANSPORT = [
 @pytest.mark.parametrize("stage", [{"request_timeout": 3, "log_timeout": 3}], indirect=True, ids=[""])
 @pytest.mark.parametrize("faults", TRANSPORT)
 def test_a_run_survives_disturbed_connections(stage: Stage, faults: list[Fault]) -> None:
-    """Every kind of request meets one of the faults, each day another."""
+    """Every kind of request meets one of the faults, each day another fault."""
     rule = stage.proxy.add(first(*WRITES, *READS), harm.in_turn(faults), times=None)
     stage.begin()
     stage.holds(restarts=harm.garbled in faults)
@@ -190,8 +190,8 @@ def test_a_run_survives_the_failure_of_all_requests_for_a_while(stage: Stage, co
     ],
 )
 def test_a_run_survives_output_that_cannot_be_read(stage: Stage, fault: Fault, times: int) -> None:
-    """Cells whose output cannot be read run again, and the operator invents no record. This uses up one or two of three
-    attempts."""
+    """Cells whose output cannot be read run again, and the operator invents no record. The faults use up one or two of
+    a cell's three attempts."""
     since = time.monotonic()
     rule = stage.proxy.add(
         lambda call: call.resource == "pods/log" and time.monotonic() < since + 25, fault, times=times

@@ -1,4 +1,5 @@
-"""A run survives a fault at every write: the operator dies before or after it, its answer is lost, or it repeats."""
+"""A run survives a fault at every write: the operator dies before or after it, its answer is lost, or it arrives
+twice."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from faults.stage import Stage, Undisturbed
 MOST_WRITES = 40
 """The writes of a run without faults. Their number varies by a few, since status writes in one second are merged."""
 SOME = (3,)
-"""The runs that take place with every change."""
+"""The numbers of the runs that take place for every change of the code."""
 
 
 FAULTS: dict[str, Callable[[Stage], Fault]] = {
@@ -30,14 +31,15 @@ VARYING = {("patch", "dspycompilations/status"), ("create", "events")}
 
 
 def written(call: Call) -> tuple[str, str, str]:
-    """Returns what identifies a write in every run: its verb, its resource, and the same part of its name."""
+    """Returns what identifies a write in every run: verb, resource, and the part of the name that is the same in every
+    run."""
     of_run = re.search(r"-[0-9a-f]{10}-([a-z]+\d*(?:-\d+)?)", call.name)
     kind = of_run[1] if of_run else call.name.rpartition("-")[2] if call.resource == "configmaps" else ""
     return call.verb, call.resource, kind
 
 
 def always(write: tuple[str, str, str]) -> bool:
-    """Returns whether every run has this write. The number of ConfigMaps with results varies with the passes."""
+    """Returns whether every run has this write. The number of ConfigMaps with results differs from run to run."""
     verb, resource, kind = write
     return (verb, resource) not in VARYING and not re.fullmatch(r"r\d+-0", kind)
 
@@ -45,7 +47,8 @@ def always(write: tuple[str, str, str]) -> bool:
 @pytest.mark.parametrize("first", [pytest.param(n, marks=[pytest.mark.some] * (n in SOME)) for n in range(RUNS)])
 @every_kind(FAULTS)
 def test_a_run_survives_each_kind_of_fault_at_every_write(stage: Stage, first: int) -> None:
-    """A run has its faults at even distances. All runs together have each kind of fault at each write."""
+    """Each run has several faults, about equally many writes apart. All runs together have each kind of fault at each
+    write."""
     assert stage.reference
     usual = [written(call) for call in stage.reference.writes]
     faults = list(FAULTS.values()) * ROUNDS

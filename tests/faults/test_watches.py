@@ -59,7 +59,7 @@ def by_threes() -> list[Any]:
     ("edits", "ends"), [watches("silent", SILENT, some=True), *by_threes(), watches("ending kopf", ENDING, ends=True)]
 )
 def test_a_run_survives_lost_repeated_and_reordered_events_of_watches(stage: Stage, edits: Edits, ends: bool) -> None:
-    """A single fault affects all watches. Of several faults, each affects one watch."""
+    """A case with one fault has it in all watches. In a case with several faults, each fault affects one watch."""
     # The rule does not affect watches that are already open.
     rules = [
         stage.proxy.add(

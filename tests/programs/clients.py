@@ -16,7 +16,7 @@ SHARED = httpx.Client(verify=False)
 
 
 def look_up(text: str) -> str:
-    """Finds a page; uses the client at module level."""
+    """Finds a page with the client at module level."""
     return f"{text} {type(SHARED).__name__}"
 
 
@@ -31,7 +31,7 @@ class Retriever:
 
 
 class Holder(dspy.Module):
-    """A program that holds something."""
+    """A program with an attribute `held`, which the test chooses."""
 
     def __init__(self, held: Any) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Holder(dspy.Module):
 
 
 class OwnLock(dspy.Module):
-    """Guards its connection by its lock: both must be the original objects."""
+    """Guards its connection with its lock. Both must be the original objects, not copies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class OwnLock(dspy.Module):
 
 
 class OwnClient(httpx.Client):
-    """A subclass of a client's class."""
+    """A user's subclass of `httpx.Client`."""
 
 
 def pages() -> Iterator[str]:
@@ -111,7 +111,7 @@ KEY = "sk-of-the-users-own-5f1c"
 
 
 class OwnModels(dspy.Module):
-    """A model of its own for each predictor, with keys of its own."""
+    """A program whose predictors each have their own model with its own key."""
 
     def __init__(self) -> None:
         super().__init__()

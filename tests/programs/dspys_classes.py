@@ -1,4 +1,4 @@
-"""For each class of DSPy that a program may hold, a program that has a result without a model."""
+"""For each class of DSPy that a program may hold, there is a program here. It has a result without a model."""
 
 import hashlib
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def reward(arguments: dict[str, Any], prediction: Any) -> float:
 
 
 class Holder(dspy.Module):
-    """A program that holds something, and a predictor."""
+    """A program that holds an object of one of DSPy's classes, and a predictor."""
 
     def __init__(self, held: Any) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ def embeddings(k: int) -> Any:
 
 
 class Retrieving(dspy.Module):
-    """RAG as in DSPy's tutorial."""
+    """A RAG program as in DSPy's tutorial."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Handbook:
 
 
 class Connected(dspy.Module):
-    """Holds a connection, a lock and a client, in an object and as attributes."""
+    """A program that holds a connection, a lock and a client, both in an object and as attributes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Connected(dspy.Module):
 
 
 class _Near:
-    """Counts an answer if the retriever finds the same page for it."""
+    """A metric that gives half a point to a wrong answer if the retriever finds the label's page for it."""
 
     def __init__(self) -> None:
         self.search, self.client = embeddings(1), httpx.Client(verify=False)
@@ -85,7 +85,7 @@ near = _Near()
 
 
 class OwnModels(dspy.Module):
-    """A model of its own for each predictor, with a key of its own."""
+    """A program whose predictors each have their own model with its own key."""
 
     def __init__(self) -> None:
         super().__init__()

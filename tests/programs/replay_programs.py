@@ -64,7 +64,7 @@ __all__ = [
 
 
 class One(dspy.Module):
-    """One predictor."""
+    """A program with one predictor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ POISON = "You've billed me for express delivery al"
 
 
 class Poisoned(One):
-    """Fails on one ticket, in the way that the environment variable POISON names."""
+    """A program that fails on one ticket, in the way that the environment variable POISON names."""
 
     def forward(self, ticket: str) -> Any:
         found = super().forward(ticket)
@@ -98,7 +98,7 @@ class Poisoned(One):
 
 
 class Deadly(One):
-    """Ends its process."""
+    """A program that ends its process."""
 
     def forward(self, ticket: str) -> Any:
         os._exit(3)
@@ -147,7 +147,7 @@ class Judge(dspy.Signature):
 
 
 class Agent(dspy.Module):
-    """A loop of tools, and typed outputs."""
+    """A program with an agent that uses tools and has typed outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,12 +159,12 @@ class Agent(dspy.Module):
 
 
 def Tools() -> Any:
-    """A stock module that is a program by itself."""
+    """Returns a program that is only an agent of DSPy."""
     return dspy.ReAct("ticket -> category", tools=[handbook], max_iters=3)
 
 
 class Async(One):
-    """Runs its predictor in an event loop of its own."""
+    """A program that runs its predictor in an event loop of its own."""
 
     async def aforward(self, ticket: str) -> Any:
         return await self.classify.acall(ticket=ticket)
@@ -174,12 +174,12 @@ class Async(One):
 
 
 def Synced() -> Any:
-    """An async program as DSPy makes it a synchronous one."""
+    """Returns an async program that DSPy has made synchronous."""
     return dspy.syncify(Async(), in_place=False)
 
 
 class Panel(dspy.Module):
-    """Asks two predictors at a time; the surer one is right."""
+    """A program that asks two predictors at the same time, and returns the answer with the higher confidence."""
 
     threads = 2
 
@@ -197,13 +197,13 @@ class Panel(dspy.Module):
 
 
 class Queue(Panel):
-    """Asks one after the other, in a thread of DSPy's."""
+    """A program that asks two predictors one after the other, in a thread that DSPy starts."""
 
     threads = 1
 
 
 class Twice(One):
-    """Calls its predictor twice, so that bootstrapping has to choose between two traces of one example."""
+    """A program that calls its predictor twice. So a bootstrap has to choose between two traces of one example."""
 
     def forward(self, ticket: str) -> Any:
         self.classify(ticket=ticket + " (draft)")
@@ -211,7 +211,7 @@ class Twice(One):
 
 
 class Branching(dspy.Module):
-    """Two predictors, of which the second is asked about some tickets only."""
+    """A program with two predictors. It asks the second only about some tickets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ class Branching(dspy.Module):
 
 
 class Failing(One):
-    """Fails on about every sixth ticket."""
+    """A program that fails on about every sixth ticket."""
 
     def forward(self, ticket: str) -> Any:
         if hashlib.sha256(ticket.encode()).digest()[0] % 6 == 0:
@@ -236,7 +236,7 @@ class Failing(One):
 
 
 class Slipping(One):
-    """Fails by a bug on a third of the tickets."""
+    """A program with a bug that makes it fail on a third of the tickets."""
 
     def forward(self, ticket: str) -> Any:
         found = self.classify(ticket=ticket)
@@ -250,7 +250,7 @@ def slips(ticket: str) -> bool:
 
 
 class Shy(One):
-    """Fails as if DSPy could not read its answers, until it has a demonstration."""
+    """A program that fails while it has no demonstration, as if DSPy could not read its answers."""
 
     def forward(self, ticket: str) -> Any:
         predict = self.classify.predictors()[0]
@@ -260,12 +260,12 @@ class Shy(One):
 
 
 def Code() -> Any:
-    """A program that is code, which GEPA rewrites."""
+    """Returns a `dspy.Flex`, a program of code that GEPA rewrites."""
     return dspy.Flex("ticket -> category", interpreter_factory=dspy.LocalInterpreter)
 
 
 class Checked(dspy.Module):
-    """Code, and a predictor that looks at what it came to."""
+    """A program of a `dspy.Flex` and a predictor that checks the category that the `dspy.Flex` finds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -277,19 +277,19 @@ class Checked(dspy.Module):
 
 
 def Bare() -> Any:
-    """A predictor that is a program by itself."""
+    """Returns a program that is only a predictor."""
     return dspy.Predict("ticket -> category")
 
 
 def Sure() -> Any:
-    """A program with decisions, which older versions of DSPy do not have."""
+    """Returns a program with decisions of DSPy, which older versions of DSPy do not have."""
     from sure import Sure as Program
 
     return Program()
 
 
 class Careful(dspy.Predict):
-    """A predictor of a class of one's own."""
+    """A predictor of the user's own class."""
 
     def __init__(self) -> None:
         super().__init__("ticket -> category")
@@ -299,7 +299,7 @@ class Careful(dspy.Predict):
 
 
 class Stumbling(One):
-    """Asks first, and fails on about every third ticket."""
+    """A program that calls its predictor, and then fails on about every third ticket."""
 
     def forward(self, ticket: str) -> Any:
         found = super().forward(ticket)
@@ -309,14 +309,14 @@ class Stumbling(One):
 
 
 class Hopeless(One):
-    """Asks first, and fails on every ticket."""
+    """A program that calls its predictor, and then fails on every ticket."""
 
     def forward(self, ticket: str) -> Any:
         raise ValueError(f"cannot make anything of {super().forward(ticket).category!r}")
 
 
 class Choosy(One):
-    """Asks first, and fails on every ticket once it has more than one demonstration."""
+    """A program that calls its predictor, and then fails if it has more than one demonstration."""
 
     def forward(self, ticket: str) -> Any:
         found = super().forward(ticket)
@@ -326,7 +326,7 @@ class Choosy(One):
 
 
 class Broken(One):
-    """Fails on every ticket."""
+    """A program that fails on every ticket without an LM call."""
 
     def forward(self, ticket: str) -> Any:
         raise KeyError("no such field")
@@ -472,7 +472,7 @@ def last_first(
 
 
 def two_stages(student: Any, trainset: list[Any], valset: list[Any], metric: Any) -> Any:
-    """Compiles by random search, which adds demonstrations, and then by SIMBA, which adds rules and demonstrations."""
+    """Compiles first by random search, which adds demonstrations. Then SIMBA adds rules and more demonstrations."""
     search = dspy.BootstrapFewShotWithRandomSearch(metric=metric, max_labeled_demos=4, num_candidate_programs=1)
     found = search.compile(student, trainset=trainset, valset=valset)
     return dspy.SIMBA(metric=metric, bsize=6, num_candidates=3, max_steps=2).compile(found, trainset=trainset)

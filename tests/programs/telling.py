@@ -28,7 +28,7 @@ def tell() -> None:
 
 
 class Telling(dspy.Module):
-    """Keeps a secret, and has a model with a key of its own."""
+    """A program that keeps a secret, and has a model with a key of its own."""
 
     def __init__(self) -> None:
         super().__init__()

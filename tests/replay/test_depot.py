@@ -18,7 +18,7 @@ IN_FLIGHT = 2 * 4
 LATENCY, UNSAVED = 0.5, 1.5
 """The seconds of a call, and the most seconds of work that a killed driver loses.
 
-Workers lose the bodies that they have not yet written to the depot when they notice the driver's death.
+When workers notice the driver's death, they lose the bodies that they have not yet written to the depot.
 """
 
 

@@ -91,7 +91,7 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path, Any], None]:
 class Edit:
     """An edit of the user's files.
 
-    Attributes: new: whether it makes new calls necessary.
+    Attributes: new: if true, the edit makes new calls necessary.
     """
 
     make: Callable[[Path, Any], None]

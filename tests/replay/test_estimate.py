@@ -1,4 +1,5 @@
-"""An estimate makes no LM call. It is near the real number of requests, and its limit is not below that number."""
+"""An estimate makes no LM call. Its number of requests is near the real number, and its upper limit is never too
+low."""
 
 import json
 import subprocess

@@ -72,7 +72,8 @@ def test_the_report_names_the_inputs_and_versions_that_made_the_artifact(provide
 
 
 def test_malformed_answers_are_handled_as_in_stock(tmp_path: Path) -> None:
-    """If an answer is malformed, DSPy repeats the call in another format or fails the example. We change neither."""
+    """If an answer is malformed, DSPy repeats the call in another format or fails the example. dspy-swarm changes
+    neither."""
     case = Case("", parameters={**SEARCH, "max_errors": 200}, program="Two")
     with running_provider(seed=2, malformed_rate=0.3, knowledge=KNOWLEDGE) as provider:
         stock = case.stock(provider)

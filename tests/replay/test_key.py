@@ -45,7 +45,8 @@ JUDGE_KEY, TOKEN = "sk-canary-of-the-judge-0123", "canary of+a/tool\nof two line
 
 @pytest.mark.parametrize("in_file", [False, True], ids=["from the shell", "from .env"])
 def test_variables_reach_user_code_and_their_secrets_reach_nothing_else(tmp_path: Path, in_file: bool) -> None:
-    """Program and metric print and raise all they know. They also keep one secret and call a model with another."""
+    """Program and metric print and raise all they know. They also keep one secret, and call a model with another
+    secret."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[JUDGE_KEY, MODELS_KEY, "none"]) as provider:
         manifest = CASE.manifest(provider.url)
         spec = manifest["spec"]

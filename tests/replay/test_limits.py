@@ -138,7 +138,8 @@ def test_each_command_in_a_folder_adds_its_spending_to_that_in_the_journal(
 
 
 def test_the_local_driver_resumes_the_round_that_a_limit_cut_short(tmp_path: Path) -> None:
-    """With pruning, a plan skips effects by known results, so the driver finishes the round before the next plan."""
+    """With pruning, a plan uses known results to skip effects. So the driver finishes a round before the next plan
+    starts."""
     with running_provider(seed=1, knowledge=KNOWLEDGE, varied=True, model={"small": 0.9}) as provider:
         unlimited = run_local(limited(provider.url, PRUNED), tmp_path / "unlimited")
         requests = provider.stats()["requests"]
@@ -169,7 +170,7 @@ HIGHER = {"lmCalls": 10**6, "costUSD": 10**3}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has at its end."""
+    """Holds what a run has at its end."""
 
     program: dict[str, Any]
     told: dict[str, Any]

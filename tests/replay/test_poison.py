@@ -14,7 +14,8 @@ CASE = Case("", parameters={"num_candidate_programs": 2, "max_labeled_demos": 4}
 
 @pytest.fixture(scope="module")
 def stock(providers: Any) -> StockRun:
-    """Returns the compile of stock DSPy. The program raises an exception for the example that would kill a process."""
+    """Returns the compile by stock DSPy. Here, the program raises an exception for the example that kills a process
+    elsewhere."""
     return CASE.stock(providers(1))
 
 

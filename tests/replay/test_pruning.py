@@ -1,8 +1,8 @@
 """With pruning, a compile finds stock's winner with fewer requests.
 
 By default, a few compiles run. `make fidelity` runs each program with two seeds a day, and FIDELITY=all with all seeds.
-Each seed has another provider. Evaluations are larger than in `test_fidelity.py`, since pruning saves no cells of
-small ones.
+Each seed has another provider. Evaluations are larger than in `test_fidelity.py`, since pruning saves no cells of small
+evaluations.
 """
 
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def test_pruning_finds_the_winner_of_stock_with_fewer_requests(tmp_path: Path, n
 
 
 def candidates_are_stocks_or_worse(ours: LocalRun, stock: StockRun) -> None:
-    """Asserts that each candidate has stock's score or a marked bound, which stock's score does not exceed."""
+    """Asserts that each candidate has stock's score, or a marked bound that is at least stock's score."""
     assert all(mine >= theirs for mine, theirs in zip(ours.ranking, stock.ranking, strict=True))
     known = [candidate["score"] for candidate in ours.report["candidates"] if not candidate["bound"]]
     assert not set(known) - set(stock.ranking)

@@ -20,8 +20,8 @@ class Change:
     """A change of the spec between two runs.
 
     Attributes:
-        cells: whether the second run reuses results of cells, not only LM calls.
-        new: whether the change makes new work necessary.
+        cells: if true, the second run reuses results of cells, not only LM calls.
+        new: if true, the change makes new work necessary.
     """
 
     case: Case = BASE

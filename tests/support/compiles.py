@@ -67,7 +67,7 @@ class Case:
         """Compiles by the local driver in this folder. In a folder with a journal, the driver continues its run.
 
         Args:
-            speculation: the spec's `swarm.speculation`. With None, it is left out.
+            speculation: the spec's `swarm.speculation`. If it is None, the spec has no such field.
             env: additional environment variables, such as SWARM_LOOKAHEAD="0".
         """
         swarm = {} if speculation is None else {"speculation": speculation}

@@ -60,15 +60,15 @@ OPEN = OpenRun(
     )
 )
 SHORT_SECONDS: Final = 4200
-"""The seconds that a worker may live if its slices have one or two cells."""
+"""The seconds for which a worker may live if its slices have one or two cells."""
 
 
 @dataclass
 class Row:
     """A row of a table of decisions.
 
-    If `state` is None, the status must stay unchanged. A test does not check a `reason` that is None, an empty `says`
-    and a `wake_up` of -1.
+    If `state` is None, the status must stay unchanged. A test leaves these fields unchecked: a `reason` of None, an
+    empty `says`, and a `wake_up` of -1.
     """
 
     name: str
@@ -123,7 +123,8 @@ def gone(*shards: Shard | list[Shard]) -> list[DropMap]:
 def begin_plan(
     round_: int, attempt: int, *journal: Shard | list[Shard], tasks: Sequence[Shard] = (), **fields: Any
 ) -> Action:
-    """Returns the action that starts a plan. The plan mounts the results among the journal, and `tasks`."""
+    """Returns the action that starts a plan. The plan mounts the shards of `journal` that hold results, and the shards
+    `tasks`."""
     left = tuple(found for found in tasks if found.kind is ObjectKind.TASKS)
     mounts = {Folder.TASKS: left} if left else {}
     return plan_order(None, round_, attempt, *_results(journal), mounts=mounts, **fields)

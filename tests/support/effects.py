@@ -14,7 +14,8 @@ from swarm_worker.replay.effects.tasks import Tasks
 
 @dataclass
 class Step:
-    """An effect whose result has a number. With `guess`, a scout gets a score instead; otherwise the scout ends.
+    """An effect whose result has a number. If `guess` is set, a scout gets a score in place of a missing result.
+    Otherwise the scout ends.
 
     Its weight is so great that the plan does not run it.
     """
@@ -25,7 +26,7 @@ class Step:
     fails: bool = False
     kind: str = EffectKind.WAVE
     weight: int = 8
-    """More than the weight of effects that the plan runs itself."""
+    """The weight is greater than that of effects that the plan runs itself."""
 
     @property
     def digest(self) -> str:

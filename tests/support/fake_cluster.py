@@ -79,7 +79,7 @@ class Faults:
     exit_code: Callable[[str, int], int] = lambda job, index: 0
     """If the code is not 0, the pod prints three quarters of its records and ends with this code."""
     silent: Callable[[str, int], bool] = lambda job, index: False
-    """Whether the pod ends well but its log cannot be read."""
+    """If true, the pod ends without an error, but nobody can read its log."""
     stuck: Callable[[str, int], Object | None] = lambda job, index: None
     """Returns the waiting state of a container that never starts."""
     lingers: int = 0
@@ -100,12 +100,13 @@ class FakeCluster:
     kill_at: tuple[int, bool] | None = None
     """The number of the write at which the operator dies, and whether it dies after the write (True) or before."""
     kills_always: bool = False
-    """Whether the operator dies after every write, even a refused write."""
+    """If true, the operator dies after every write, even a refused write."""
     denied: str = ""
     """Writes fail whose text begins with this prefix."""
     denial: errors.ApiError = field(default_factory=lambda: errors.Forbidden("a webhook denies it"))
     answers: dict[int, errors.ApiError] = field(default_factory=dict)
-    """The error that answers the operator's write of each number. With `LOST`, the write takes place nevertheless."""
+    """The error with which the API server answers the operator's write of this number. With `LOST`, the write takes
+    place nevertheless."""
     paid: list[str] = field(default_factory=list)
     """The keys of the cells that pods computed, in order. Each should occur once."""
     called: list[str] = field(default_factory=list)
@@ -116,7 +117,8 @@ class FakeCluster:
     """The number of LM calls that the pods of each run paid for."""
     running: dict[str, "StandIn"] = field(default_factory=dict)
     terminating: bool = False
-    """Whether the namespace is being deleted. Then nothing can be created, and other objects follow the last pod."""
+    """If true, the namespace is being deleted. Then nothing can be created, and all other objects disappear after the
+    last pod."""
     rejected: str | None = None
     """The reason for which the Job controller creates no pods, if there is one."""
     _versions: Any = field(default_factory=lambda: itertools.count(1))

@@ -85,7 +85,8 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignores a client that has left, as a process that ends does. Any other error is our fault."""
+        """Ignores the error if the client has left, for example because its process has ended. Any other error is our
+        fault."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 

@@ -93,7 +93,8 @@ class KubeContract:
         assert (await there(kube, place, body))["data"] == {"a": "1"}
 
     async def test_an_apply_does_not_overwrite_data_that_was_not_applied(self, kube: Kube, place: str) -> None:
-        """The operator therefore creates empty the ConfigMaps that it later applies."""
+        """An apply cannot change data that a create wrote. So the operator creates a ConfigMap empty, and applies its
+        data later."""
         body = config_map(data={"a": "created"})
         await kube.create(CONFIG_MAPS, place, body)
         with pytest.raises(errors.Conflict):

@@ -43,11 +43,11 @@ class Provider:
     """A provider in this process. A pickle contains only its name, so copies record their requests in this object, too.
 
     Attributes:
-        answer: returns the completion for a prompt's last message, or raises an error of an LM client.
-        asked: the last message of each request, also of failed requests.
-        paid: the number of answered requests.
-        batches: the number of concurrent requests after each pause.
-        seconds: the duration of an answer.
+        answer: a function that returns the completion for a prompt's last message, or raises an error of an LM client.
+        asked: holds the last message of each request, also of failed requests.
+        paid: counts the answered requests.
+        batches: A batch begins when no other request is in flight. The list holds the number of requests in each batch.
+        seconds: is the time that an answer takes.
     """
 
     name: str

@@ -33,7 +33,7 @@ class Desk:
 
     Attributes:
         options: values for fields of Host and Options, and for other parameters of the engine.
-        asked_at_end: the number of requested tasks at each end. A real process ends only once.
+        asked_at_end: holds the number of requested tasks each time that the plan ends. A real process ends only once.
     """
 
     journal: list[Record] = field(default_factory=list)

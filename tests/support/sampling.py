@@ -21,17 +21,17 @@ U = TypeVar("U")
 
 
 def of_the_day(seeds: Sequence[T], number: int = 0) -> list[T]:
-    """Returns one of the seeds, another for each day and number. With FIDELITY=all, it returns all seeds."""
+    """Returns one seed, each day another, and for each `number` another. With ALL, returns all seeds."""
     return list(seeds) if ALL else [seeds[(DAY + number) % len(seeds)]]
 
 
 def sample(rows: Sequence[T], step: int) -> list[T]:
-    """Returns one of every `step` consecutive rows, each day another. If the tables are whole, it returns all rows."""
+    """Returns every `step`-th row, each day other rows. With WHOLE, returns all rows."""
     return list(rows) if WHOLE else list(rows[DAY % step :: step])
 
 
 def paired(kinds: Sequence[T], companions: Sequence[U]) -> list[tuple[T, U]]:
-    """Returns each kind with one companion, each day another. If the tables are whole, it returns all combinations."""
+    """Returns each kind with one companion, each day another companion. With WHOLE, returns all combinations."""
     return [
         (kind, companion)
         for number, kind in enumerate(kinds)

@@ -73,7 +73,8 @@ Damage = Callable[[list[str]], list[str]]
 
 @st.composite
 def damages(draw: st.DrawFn) -> Damage:
-    """Draws one damage to an output: lines are cut, dropped, repeated, moved, glued, altered, or others added."""
+    """Draws one kind of damage to an output: lines are cut, dropped, repeated, moved, joined or altered, or others are
+    added."""
     kind = draw(st.sampled_from(["cut", "drop", "repeat", "move", "glue", "alter", "between", "truncate"]))
     where, to, text = draw(st.floats(0, 0.999)), draw(st.floats(0, 0.999)), draw(st.text(max_size=40))
 

@@ -47,7 +47,7 @@ def run_python(code: str, *paths: Path, **more: str) -> subprocess.CompletedProc
 
 
 class Program(dspy.Module):
-    """A program with a predictor; never calls a model."""
+    """A program with a predictor that never calls a model."""
 
     def __init__(self, tag: str = "a") -> None:
         super().__init__()

@@ -104,7 +104,7 @@ def planned(round_: int, asked: Task | None = None, guess: bool = False) -> list
 
 
 def results(round_: int, *items: int, failed: tuple[int, ...] = ()) -> Shard:
-    """Returns a shard with results of these cells of a round. `failed` are those that are errors."""
+    """Returns a shard with results of these cells of a round. The cells `failed` have errors as results."""
     found = {cell(round_, item): Usage(calls=1) for item in items}
     errors = frozenset(cell(round_, item) for item in failed)
     return shard(ObjectKind.RESULTS, round_, 0, hash(items) % 1000, results=found, failed=errors)

@@ -14,7 +14,7 @@ from testbed.shell import CommandError
 
 
 def doctor(arguments: argparse.Namespace) -> None:
-    """Say what this machine can do, and how."""
+    """Say what the testbed has found on this machine, and how it would make a cluster here."""
     facts = machine.look(arguments.context)
     for name, value in dataclasses.asdict(facts).items():
         print(f"{name:<12}{value}")
@@ -23,12 +23,12 @@ def doctor(arguments: argparse.Namespace) -> None:
 
 
 def announce(arguments: argparse.Namespace) -> None:
-    """Say in one line what the tests of a cluster are about to install and make; install and make nothing."""
+    """Say in one line what the cluster tests will install and make; install and make nothing."""
     print(machine.announcement(machine.look(arguments.context), engine.missing_packages()))
 
 
 def up(arguments: argparse.Namespace) -> None:
-    """Make the cluster unless it is there and well; print the path of its kubeconfig."""
+    """Make the cluster unless it exists and works; print the path of its kubeconfig."""
     print(clusters.up(clusters.prepare(arguments.context), arguments.name, arguments.nodes).kubeconfig)
 
 
@@ -38,7 +38,7 @@ def kubeconfig(arguments: argparse.Namespace) -> None:
 
 
 def show_tools(arguments: argparse.Namespace) -> None:
-    """Build what is missing of kubectl, helm and kind; print the lines with which a shell finds them."""
+    """Build kubectl, helm and kind if they are missing; print the lines that put them on a shell's PATH."""
     setup = clusters.prepare(arguments.context)
     for name, value in setup.engine.items():
         print(f"export {name}={shlex.quote(value)}")
@@ -46,13 +46,13 @@ def show_tools(arguments: argparse.Namespace) -> None:
 
 
 def build(arguments: argparse.Namespace) -> None:
-    """Build the project's images, or the named ones, where something in them changed; print their tags."""
+    """Build the named images of the project, or all, if something in them has changed; print their tags."""
     setup = clusters.prepare(arguments.context)
     print("\n".join(images.build(setup, arguments.images, arguments.tag)))
 
 
 def load(arguments: argparse.Namespace) -> None:
-    """Bring the project's images, or the named ones, built where need be, onto the nodes that lack them."""
+    """Build the named images of the project, or all, if they have changed; load them onto the nodes that lack them."""
     cluster = clusters.running(clusters.prepare(arguments.context), arguments.name)
     if cluster.setup.way is not Way.CONTEXT:
         images.build(cluster.setup, arguments.images, arguments.tag)
@@ -60,12 +60,12 @@ def load(arguments: argparse.Namespace) -> None:
 
 
 def down(arguments: argparse.Namespace) -> None:
-    """Delete the cluster; what was built stays."""
+    """Delete the cluster; keep everything that was built."""
     clusters.down(clusters.prepare(arguments.context), arguments.name)
 
 
 def clean(arguments: argparse.Namespace) -> None:
-    """Delete the cluster and our engine with all that it made; with --all also everything built."""
+    """Delete the cluster, and our Docker engine with its data; with --all, also delete everything that was built."""
     if engine.home().exists():
         engine.remove()
     elif machine.choose(machine.look(arguments.context)) is Way.KIND:

@@ -63,7 +63,7 @@ def announcement(facts: Facts, missing: Sequence[str]) -> str:
 
 
 def choose(facts: Facts) -> Way:
-    """Choose the way to a cluster that uses most of what the user already has."""
+    """Choose the way to a cluster that uses as much as possible of what the user already has."""
     if facts.context:
         return Way.CONTEXT
     if facts.docker and facts.node_image:

@@ -152,7 +152,7 @@ def test_slices_of_the_last_attempt_may_divide_groups() -> None:
         (2500, 2, 8, 5000, 3, 3, [3] * 500 + [2] * 500),
         # If there is only one attempt, slices are as large as in a first attempt.
         (5, 2, 8, 200, 1, 1, [5]),
-        # The spec's least and greatest values
+        # These rows have the least and the greatest values that the spec allows.
         (3, 1000, 256, 1, 1, 3, [1, 1, 1]),
         (3000, 1, 1, 1, 1, 3, [3] * 1000),
     ],

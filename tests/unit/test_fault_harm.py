@@ -1,4 +1,5 @@
-"""The proxy of the faults tier injects faults into requests. Here, the API server behind it only counts."""
+"""The proxy of the faults tier injects faults into requests. In these tests, the API server behind the proxy only
+counts requests."""
 
 import ssl
 import threading

@@ -1,4 +1,5 @@
-"""The faults tier checks the provider's bill and the statuses of a run. These tests check its checks."""
+"""The faults tier checks the provider's bill and the statuses of a run. These tests show that its checks find
+faults."""
 
 from collections import Counter
 from typing import Any

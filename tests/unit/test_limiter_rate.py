@@ -125,7 +125,8 @@ def test_tokens_use_up_their_rate_limit_and_never_exceed_it(tokens: int, takes: 
 
     assert most_in_a_minute((one.at, one.tokens) for one in sent) <= tokens
     minutes = each_full_minute(((one.at, one.tokens) for one in sent), 660)
-    # In the first minute, the limiter does not know how few tokens requests use. Few large requests leave gaps.
+    # In the first minute, the limiter does not know how few tokens requests use. If few large requests fit into a
+    # minute, a part of it stays unused.
     assert min(minutes[1:]) >= (0.85 if tokens >= 200 * most or takes.endswith(("most", "may")) else 0.6) * tokens
 
 
@@ -228,7 +229,7 @@ def test_many_rate_limit_errors_at_once_halve_the_rate_once_and_the_rate_recover
     for turn in turns:
         rate.end(turn, Answered(throttled=True, retry_after=1e-9), 1.0)
     halved = Play(limit(6000), rate=rate).run(6, begin=1.1)
-    assert 250 <= len(halved) <= 400  # of 570 in six seconds
+    assert 250 <= len(halved) <= 400  # the full rate would allow 570 in six seconds
     grown = Play(limit(6000), rate=rate).run(6, begin=1.0 + RECOVERY)
     assert len(grown) >= 560
 

@@ -36,7 +36,7 @@ from swarm_wire.spending import Usage
 
 
 def small(round_: int, count: int) -> list[Shard]:
-    """Returns shards with one result each. No task has the cells of these results."""
+    """Returns shards with one result each. The results are of cells that belong to no task."""
     return [
         shard(RESULTS, round_, 0, number, size=200, results={cell(900, number): Usage(calls=1)})
         for number in range(count)

@@ -80,7 +80,8 @@ def of_worker(*records: Record, journal: Journal = JOURNAL, final: bool = True) 
 
 
 def of_plan(*records: Record, journal: Journal | None = None, exit_code: int = 0, committed: int | None = None) -> Any:
-    """Gathers from a plan pod that printed these records. Its commit names all of them or the first `committed`."""
+    """Gathers from a plan pod that printed these records. Its commit covers all of these records, or the first
+    `committed` of them."""
     lines, _ = printed(records, NONCE)
     commit = printed(records[:committed], NONCE)[1].model_copy(update={"exit_code": exit_code})
     planner = pod(PLANNER, exit_code=exit_code, held=True, commit=commit)
@@ -331,7 +332,8 @@ def test_a_pod_whose_log_lost_its_last_report_counts_as_having_spent_its_allowan
 
 @pytest.mark.parametrize("commit", [Commit(nonce=NONCE, exit_code=0, spent=Spending(calls=7)), None])
 def test_the_operator_also_counts_spending_of_a_pod_without_limits(commit: Commit | None) -> None:
-    """A limit that the user adds later holds for the whole run. A killed pod lost at most one answer in each thread."""
+    """A limit that the user adds later holds for the whole run. A killed pod may have paid for one unprinted call per
+    thread."""
     free = replace(WORKER, commit=commit)
     found = harvest([output(free, printed([call(f"{n:032x}") for n in range(5)], NONCE)[0], final=True)], JOURNAL, 2)
     assert [booked.spent.calls for booked in books(found)] == [7]

@@ -70,7 +70,7 @@ def test_an_unreachable_api_server_does_not_restart_the_operator(process: Proces
 
 
 def test_the_operator_stays_alive_if_a_watch_recovers_later_than_lists(process: Process) -> None:
-    """The watch may report a change long after a list has shown it, if the API server was unreachable between."""
+    """The watch may report a change long after a list has shown it, if the API server was unreachable in between."""
     process.minutes(1, process.changes, process.look_succeeds)
     process.minutes(60, process.look_fails)
     process.minutes(3, process.look_succeeds)

@@ -58,7 +58,8 @@ def reader(kubelet: Kubelet, settings: Settings = SETTINGS) -> LogReader:
 
 
 async def read(answer: Any, found: Pod, now: datetime = NOW, later: float = 0.0) -> list[Output]:
-    """Returns the output of a pod, read now. With `later`, the operator first tried so many seconds before."""
+    """Returns the output of a pod that the operator reads now. It has also tried to read `later` seconds before, if
+    `later` is set."""
     tried = reader(Kubelet(lambda _: answer))
     if later:
         await tried.read([found], JOURNAL, now - timedelta(seconds=later))

@@ -1313,7 +1313,7 @@ def test_a_run_stays_ended_even_if_its_objects_cannot_be_deleted(code: int, erro
     [
         (errors.Forbidden("exceeded quota (HTTP 403)"), [(1, "NotAllowed")]),
         (errors.NameTaken("jobs x exists and is not this Compilation's"), [(1, "NotAllowed")]),
-        # The status does not show a single failure.
+        # The status does not show a failure that happens only once.
         (errors.Unavailable("the webhook is away (HTTP 500)"), [(1, "Planning"), (2, "APIUnavailable")]),
     ],
     ids=repr,

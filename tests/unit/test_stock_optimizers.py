@@ -30,9 +30,9 @@ STOCK: list[type[SpecModel]] = [
 ]
 
 FROM_ELSEWHERE = {
-    "self", "metric", "student", "trainset", "valset",  # from other fields of the spec or from the script
-    "prompt_model", "task_model", "reflection_lm", "teacher_settings",  # from spec.models
-    "num_threads",  # from spec.swarm
+    "self", "metric", "student", "trainset", "valset",  # other fields of the spec or the script give these
+    "prompt_model", "task_model", "reflection_lm", "teacher_settings",  # spec.models gives these
+    "num_threads",  # spec.swarm gives this
 }  # fmt: skip
 LEFT_OUT = {
     "teacher": "a program",
@@ -76,7 +76,7 @@ def stock_parameters(name: str) -> dict[str, Any]:
     stock = getattr(dspy.experimental if name == "ReAnchor" else dspy.teleprompt, name)
     functions = [stock.compile, stock.__init__]
     if name == "InferRules":
-        functions.append(dspy.teleprompt.BootstrapFewShot.__init__)  # which gets InferRules' **kwargs
+        functions.append(dspy.teleprompt.BootstrapFewShot.__init__)  # InferRules passes its **kwargs on to it
     return {
         name: parameter.default
         for function in functions

@@ -21,7 +21,7 @@ def said(**changes: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        # an unknown field
+        # The spec has an unknown field.
         ("metric.rnge", {}, "spec.metric.rnge is not a field. Did you mean range?"),
         ("metric.Range", {}, "spec.metric.Range is not a field. Did you mean range?"),
         ("optimizer", {"bootstrapFewShot": {"max_bootstrapped_demos": 2}},
@@ -34,7 +34,7 @@ def said(**changes: Any) -> list[str]:
         ("models.judge", {"model": "openai/m", "zzz": 1},
          "spec.models.judge.zzz is not a field. Its fields: model, endpoint, apiKey, parameters, price, limits."),
         ("metric.zzz", 1, "spec.metric.zzz is not a field. Its fields: entrypoint, range."),
-        # a wrong value
+        # A field has a wrong value.
         ("program.entrypoint", "triage",
          'spec.program.entrypoint must be "module:attribute", for example "triage:Triage" (it is \'triage\')'),
         ("swarm", {"pods": 0}, "spec.swarm.pods must be greater than or equal to 1 (it is 0)"),
@@ -44,7 +44,7 @@ def said(**changes: Any) -> list[str]:
         ("metric", "triage:exact", "spec.metric must be an object: {entrypoint}"),
         ("data.train", "a.jsonl", "spec.data.train must be an object with configMap, path, entrypoint, limit"),
         ("models", {"student": "openai/m"}, "spec.models.student must be an object: {model}"),
-        # a secret instead of a reference to it
+        # A field has a secret in place of a reference to it.
         ("models.student.apiKey", "sk-live-1", "spec.models.student.apiKey must be an object: {secret: {name, key}}"),
         ("models.judge", {"model": "openai/m", "apiKey": {"secret": "sk-live-1"}},
          "spec.models.judge.apiKey.secret must be an object: {name, key}"),

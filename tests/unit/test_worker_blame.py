@@ -251,7 +251,7 @@ def refused(model: str | None, provider: str | None = None) -> Callable[[], Any]
 def test_a_message_about_an_api_key_names_the_field_of_the_model_that_failed(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any], reason: str, says: str
 ) -> None:
-    """The message leaves out advice of the LM client that does not apply to a spec: its parameters and variables."""
+    """The message leaves out the LM client's advice about its parameters and variables, which a spec does not have."""
     for variable in ("OPENAI_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(advice, "_roles", {})

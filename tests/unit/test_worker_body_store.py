@@ -138,7 +138,7 @@ def test_an_emptied_depot_holds_no_body(depot: Depot) -> None:
 
 
 class Unreliable(Depot):
-    """A depot whose first accesses fail, as many as `failures` says."""
+    """A depot whose first `failures` accesses fail."""
 
     failures = 0
 

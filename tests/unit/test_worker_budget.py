@@ -211,7 +211,7 @@ def test_the_schema_of_an_answer_counts_as_tokens_of_the_prompt(provider: Provid
 
 
 class Fails:
-    """Raises the given errors first, and answers then."""
+    """Raises one of the given errors at each of the first requests, and answers all others."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self._errors = list(errors)
@@ -264,7 +264,7 @@ def test_an_lm_that_calls_another_lm_costs_as_much_as_the_other_lm(provider: Pro
     assert provider.paid == books.calls == times
 
 
-def test_a_thread_that_outlives_its_request_gives_nothing_back(provider: Provider) -> None:
+def test_calls_of_a_thread_that_outlives_its_request_are_counted(provider: Provider) -> None:
     """A thread or task keeps its context, which names the request in which it started, even after the request ends."""
     books, begun = Books(calls=3), list[Context]()
     request = Request(provider.lm(), None, 1, lambda: prepared(provider.lm(), "a"))

@@ -159,7 +159,8 @@ SAYS = {
 
 @contextmanager
 def server(says: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that answers each request with these bytes and hangs up. Yields its address and its requests."""
+    """Runs a server that answers each request with these bytes and hangs up. Yields the server's address and its
+    requests."""
     asked: list[bytes] = []
 
     def serve(listening: socket.socket) -> None:

@@ -100,7 +100,8 @@ REFUSED = End(ExitCode.INTERRUPTED, WorkerReason.ALLOWANCE_SPENT, calls=1)
 NO_DATA = End(ExitCode.BAD_INPUT, WorkerReason.DATA_INVALID)
 
 Script = Mapping[str, End]
-"""Maps `plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` to the end of this process. Other processes end well."""
+"""Maps `plan ROUND.ATTEMPT` or `work ROUND.ATTEMPT.INDEX` to the end of this process. All other processes end without
+an error."""
 
 
 def item(key: str) -> int:

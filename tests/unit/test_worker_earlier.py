@@ -1,4 +1,4 @@
-"""On a laptop, the local driver keeps the newest earlier runs whole, and of older runs the paid answers."""
+"""On a laptop, the local driver keeps the newest earlier runs whole, and only the paid answers of older runs."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -144,7 +144,7 @@ def test_a_plan_prints_the_same_records_for_a_small_wave_as_a_worker(provider: P
 @pytest.mark.parametrize(
     ("cells", "small", "threads", "asked"),
     [
-        # No other effect can run with the wave, so the plan runs up to five times as many cells itself.
+        # No other effect can run with the wave, so the plan itself runs up to five times as many cells as usual.
         (1, 1, 8, []),
         (20, 4, 8, []),
         (21, 4, 8, [21]),
@@ -266,7 +266,7 @@ def test_tasks_are_in_the_order_of_the_optimizer_and_carry_their_error_limit(pro
     def script() -> None:
         ending(provider, programs["first"], 30, 99)()  # the baseline tolerates any number of errors
         text = propose(provider, TEXT)()[0]
-        ending(provider, Hinted(text), 30, 10)()  # depends on the proposal
+        ending(provider, Hinted(text), 30, 10)()  # this wave depends on the proposal
         ending(provider, programs["second"], 30, 12)()
         ending(provider, programs["first"], 30, 9)()
 
@@ -574,7 +574,7 @@ def test_effects_that_several_threads_need_share_a_round(monkeypatch: pytest.Mon
     desk = Desk()
 
     def need(number: int) -> Any:
-        threading.Event().wait(0.4 * number)  # the thread before it still waits, not always the first
+        threading.Event().wait(0.4 * number)  # the thread before this one still waits
         return desk.engine.need(Step(number))
 
     with ThreadPoolExecutor(4) as pool, pytest.raises(Left):
@@ -643,7 +643,7 @@ def test_a_plan_is_compared_with_its_twin_once_and_before_its_first_cost(provide
         streams.append(stream)
 
     found = plan(spending(provider)[case], check=check)
-    found.engine.course.spend()  # as at the end of every plan
+    found.engine.course.spend()  # every plan calls this at its end
     assert (asked_before, found.left) == ([0], False)
     assert streams[0][0] == found.engine.course.stream[0]
 
@@ -708,7 +708,7 @@ def test_the_engine_requests_effects_that_do_not_depend_on_missing_results() -> 
         desk.engine.need(Step(2, guess=True))
         assert desk.engine.need(Step(5)) == b"known"
         desk.engine.need(Step(10 + low, guess=True))
-        desk.engine.need(Step(3))  # is no guess, so both scouts end here
+        desk.engine.need(Step(3))  # this step is no guess, so both scouts end here
         desk.engine.need(Step(4))
     except Left:
         assert os.getpid() == pid

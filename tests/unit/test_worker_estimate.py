@@ -53,7 +53,7 @@ RUN = [
     Printed(0, False, result("b2", 2)),
     Printed(0, False, call("first", "boot")),  # two cells made this call at the same time, so it is paid twice
     Printed(0, False, result("boot", 4)),
-    Printed(0, False, result("b2", 2)),  # is the result of another attempt, so it does not count
+    Printed(0, False, result("b2", 2)),  # this result is from another attempt, so it does not count
     Printed(1, True, call("idea")),
     Printed(1, True, result("refused", 1)),
     Printed(1, True, result("in place", 1)),

@@ -570,7 +570,7 @@ def test_a_full_disk_during_a_compile_is_a_fault_of_the_infrastructure(custom: N
 
 
 def score_of(value: Any) -> float | None:
-    """Returns the baseline on four examples. The metric returns this value for every second example, else False."""
+    """Returns the baseline's score on four examples. The metric returns `value` and False in turn."""
     progress = Progress()
     values = iter([value, False] * 100)
     nowhere = Models(client("a"), client("b"), client("c"))

@@ -199,7 +199,7 @@ def test_an_object_that_cannot_be_serialized_is_named_with_its_path_and_a_remedy
 
 
 def test_a_client_changed_after_the_entrypoint_is_refused() -> None:
-    client = threading.local()  # no class of the user; cannot be pickled; has attributes
+    client = threading.local()  # this object cannot be pickled, has attributes, and its class is not the user's
     client.limit = 3
     program = plan(clients.Holder(client))
     before = Walk().digest(program)

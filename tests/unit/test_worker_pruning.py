@@ -60,10 +60,10 @@ def standing(scores: str, *, failed: Sequence[int] = (), max_errors: int = 10) -
         (["....", "xxxx"], []),
         (["....", "xxxx", "...."], [2]),
         (["xxx0", "x..."], []),
-        (["xxx0", "0..."], [1]),  # reaches 75 at most, and is later
-        (["0...", "xxx0"], []),  # reaches 75 at most, but is earlier
+        (["xxx0", "0..."], [1]),  # the second reaches 75 at most, and is later
+        (["0...", "xxx0"], []),  # the first reaches 75 at most, but is earlier
         (["00..", "xxx0"], [0]),
-        (["xx00", "000x"], []),  # has no missing cell
+        (["xx00", "000x"], []),  # the second has no missing cell
         (["xx..", "000."], [1]),  # the first reaches at least 50, the second at most 25
         (["xx..", "00.."], [1]),
         (["00..", "xx.."], []),
@@ -301,7 +301,8 @@ Table = Sequence[float | None]
 
 
 class Scripted(dspy.Module):
-    """A program with a fixed score for each example; None means that it fails. Its name keeps its cells apart."""
+    """A program with a fixed score for each example; None means that it fails. Different names lead to different
+    cells."""
 
     def __init__(self, name: str, scores: Table) -> None:
         super().__init__()
@@ -627,11 +628,11 @@ def best_so_far(matrix: Sequence[Table], lacking: Sequence[int], baseline: Table
         ([WORSE, GOOD, WORSE], [0, 20, 0], "candidate 0"),
         ([GOOD, GOOD, GOOD], [20, 0, 0], "candidate 1"),
         ([GOOD, GOOD], [1, 20], "student"),
-        ([BAD, BASELINE], [1, 0], "student"),  # is as good as the student, but later
+        ([BAD, BASELINE], [1, 0], "student"),  # the second is as good as the student, but later
     ],
     ids=str,
 )
-def test_the_best_program_so_far_is_the_first_of_the_best_complete_candidates(
+def test_the_best_program_so_far_is_the_first_complete_candidate_with_the_highest_score(
     matrix: list[Table], lacking: list[int], best: str
 ) -> None:
     assert best_so_far(matrix, lacking, BASELINE) == best

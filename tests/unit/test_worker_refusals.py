@@ -59,7 +59,7 @@ MISSING = caused(LMTransportError("no"), ImportError("Missing boto3. Run 'pip in
 
 
 def sending(*outcomes: Exception | None) -> tuple[Callable[[], Usage], list[Exception | None]]:
-    """Returns a function that sends with these outcomes, one after the other, and the outcomes left."""
+    """Returns a function whose calls have these outcomes in turn, and the list of the outcomes that are left."""
     left = list(outcomes)
 
     def send() -> Usage:
@@ -178,7 +178,7 @@ def test_a_package_that_cannot_be_imported_is_reported_as_missing(error: Excepti
     ("endpoint", "error", "goes_on", "swallows", "is_doubted"),
     [
         ("http://other/v1", BAD, False, False, True),
-        ("http://other/v1", BAD, True, False, False),  # the program has its error from somewhere else
+        ("http://other/v1", BAD, True, False, False),  # the program's error has another cause
         ("http://other/v1", BAD, True, True, True),  # a bootstrap goes on after any error
         ("http://other/v1", ContextWindowExceededError(), False, False, False),
         ("http://m/v1", BAD, False, False, False),

@@ -1,4 +1,5 @@
-"""dspy.settings of user code are in force in every cell and part of its digest, but never replace the spec's."""
+"""Settings of DSPy that user code makes hold in every cell and are part of its digest. They never replace the
+spec's."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -112,7 +112,7 @@ def test_pack_makes_equal_bytes_from_equal_files(tmp_path: Path) -> None:
         ({"a.py": ""}, "My code", "--name must be a name of Kubernetes"),
     ],
 )
-def test_pack_refuses_what_cannot_be_packed(
+def test_pack_refuses_an_empty_folder_and_an_invalid_name(
     tmp_path: Path, files: dict[str, str], name: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["pack", str(write(tmp_path, files)), "--name", name]) == 1

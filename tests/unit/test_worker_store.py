@@ -102,7 +102,7 @@ def changed(record: Record, **fields: object) -> Record:
 
 
 EARLIER: dict[str, tuple[list[Record], str, tuple[bytes | None, bytes | None]]] = {
-    # records of an earlier run, binding of this run, and what this run knows of cell 1 and call 9
+    # A row has records of an earlier run, this run's binding, and what this run reuses for cell 1 and for call 9.
     "nothing": ([result(2), plan_end(0)], "b0", (None, None)),
     "a result": ([result(1, b"cell"), plan_end(0)], "b0", (b"cell", None)),
     "a result that was made with other files": ([result(1, b"cell"), plan_end(0)], "other", (None, None)),

@@ -278,7 +278,7 @@ def test_an_adapter_of_the_spec_is_the_adapter_of_stock_dspy_with_its_options(
         (adapters.ChatAdapter, dspy.ChatAdapter),
         (adapters.JSONAdapter, dspy.JSONAdapter),
         (adapters.XMLAdapter, dspy.XMLAdapter),
-        (adapters.TwoStepAdapter, dspy.Adapter),  # which TwoStepAdapter passes its **kwargs to
+        (adapters.TwoStepAdapter, dspy.Adapter),  # TwoStepAdapter passes its **kwargs on to it
     ],
 )
 def test_every_adapter_of_the_spec_has_the_options_and_defaults_of_stock_dspy(ours: Any, stock: Any) -> None:
@@ -350,7 +350,7 @@ def test_a_metric_for_gepa_also_takes_a_predictors_name_and_trace(files: Path, n
     ],
     ids=lambda optimizer: next(iter(optimizer)),
 )
-def test_a_metric_need_not_take_a_trace_if_stock_passes_none(files: Path, optimizer: dict[str, Any]) -> None:
+def test_a_metric_needs_no_argument_trace_if_stock_dspy_passes_no_trace(files: Path, optimizer: dict[str, Any]) -> None:
     assert callable(load_metric(spec_of("prog", metric={"entrypoint": "prog:two"}, optimizer=optimizer)))
 
 
@@ -639,7 +639,7 @@ for name in ("judge", "student", "teacher", "extraction", "jugde"):
 """
 
 
-def test_a_program_gets_a_model_by_its_name() -> None:
+def test_a_program_gets_a_model_of_the_spec_by_its_name() -> None:
     """Outside of a run, `swarm_worker.lm` returns the given or configured model. In a run, it returns the spec's."""
     ended = run_python(MODELS_BY_NAME)
     assert ended.returncode == 0, ended.stderr

@@ -1,4 +1,5 @@
-"""The worker first checks that the parts of DSPy that our hooks replace are as known. Otherwise it refuses the DSPy."""
+"""The worker first checks that the functions of DSPy that our hooks replace are as expected. If not, it refuses to
+run."""
 
 from dataclasses import dataclass
 from pathlib import Path

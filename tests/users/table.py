@@ -23,7 +23,7 @@ OPTIMIZERS = {
 EQUAL = "equal"
 """The compile ends with stock's program and scores or with stock's error, and makes no request that stock would not."""
 EQUAL_OR = "equal, or "
-"""With this prefix before a part of a refusal, both outcomes are right: EQUAL and this refusal."""
+"""This prefix stands before a part of a refusal's message. Then both outcomes are right: EQUAL and this refusal."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Compile:
     program: str
     which: str
     is_first: bool
-    """Whether `which` is the first of the program's two optimizers."""
+    """If true, `which` is the first of the program's two optimizers."""
 
     @property
     def row(self) -> Row:

@@ -2,7 +2,7 @@
 
 slow    the import stops halfway for a second
 broken  every import fails
-FILE    the first import of all processes fails, and makes this file
+FILE    the first import fails and creates this file; later imports work, also in other processes
 """
 
 import os

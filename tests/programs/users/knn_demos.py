@@ -42,7 +42,7 @@ def metric(example, pred, trace=None):
 
 
 def few_shot(student, trainset, valset, metric):
-    """KNNFewShot: a bootstrap for each call of the program that it returns."""
+    """Compiles by KNNFewShot. The program that it returns runs a bootstrap in each call."""
     knn = dspy.KNNFewShot(
         k=3, trainset=trainset, vectorizer=dspy.Embedder(embed), metric=metric, max_bootstrapped_demos=1
     )

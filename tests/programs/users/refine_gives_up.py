@@ -1,4 +1,5 @@
-"""As `refine_raises`, but with DSPy's default limit of failures, which `dspy.Refine` counts across examples."""
+"""The program is that of `refine_raises` with DSPy's default limit of failures. `dspy.Refine` counts failures of all
+examples."""
 
 import dspy
 
