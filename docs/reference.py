@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from crd import structural
-from swarm_operator.compilation.api import Status
+from swarm_operator.compilation.status import Status
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.schema import HIGHEST
 

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 from swarm_operator.compilation import api
+from swarm_operator.compilation.status import Status
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.schema import FORMS, SpecModel
 
@@ -51,7 +52,7 @@ MOST_NAMES: Final = 32
 def definition() -> Schema:
     """Returns the CustomResourceDefinition."""
     spec = structural(CompilationSpec)
-    status = structural(api.Status)
+    status = structural(Status)
     status["default"] = {"observedGeneration": -1}
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     return {

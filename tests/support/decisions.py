@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from support.operator_specs import spec
 from support.worlds import KEY, NOW, RUN_ID, ago, assignment, cell, compilation, job, plan_order, run, work_order
-from swarm_operator.compilation.api import AnyReason, ObjectKind, Reason, Status, WaitingStatus
+from swarm_operator.compilation.api import AnyReason, ObjectKind, Reason
 from swarm_operator.compilation.decide.conditions import CONDITIONS, State, timestamp
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import (
@@ -31,6 +31,7 @@ from swarm_operator.compilation.model.world import (
     PublishedArtifact,
     World,
 )
+from swarm_operator.compilation.status import Status, WaitingStatus
 from swarm_operator.settings import Settings
 from swarm_wire.messages import Commit, RunRequest
 from swarm_wire.names import ExitCode

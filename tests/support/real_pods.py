@@ -16,9 +16,10 @@ from typing import Any
 from support.compiles import PATHS, Case, environment
 from support.fake_cluster import NAMESPACE, FakeCluster, Object, StandIn, _sources
 from swarm_operator.cluster.resources import CONFIG_MAPS, JOBS
-from swarm_operator.compilation.api import COMPILATIONS, ConditionType, Status
+from swarm_operator.compilation.api import COMPILATIONS, ConditionType
 from swarm_operator.compilation.model.world import Key
 from swarm_operator.compilation.reconcile import Reconciler
+from swarm_operator.compilation.status import Status
 from swarm_operator.settings import Settings
 from swarm_wire import names
 from swarm_worker.local.launcher import Launcher

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from support.operator_specs import spec
-from swarm_operator.compilation.api import ObjectKind, Status
+from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.orders import POD_SECONDS
 from swarm_operator.compilation.decide.retention import sifted
 from swarm_operator.compilation.model.actions import StartJob
@@ -21,6 +21,7 @@ from swarm_operator.compilation.model.world import (
     Run,
     World,
 )
+from swarm_operator.compilation.status import Status
 from swarm_wire.messages import Assignment, Cell, EffectKind, PlanEnd, PlanOutcome, RunRequest, SliceRef, Task
 from swarm_wire.report import Candidate, Report, Scores, Waste
 from swarm_wire.spec.compilation import CompilationSpec

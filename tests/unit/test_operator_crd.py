@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 import crd
 from support.operator_specs import SPEC
-from swarm_operator.compilation.api import Status
+from swarm_operator.compilation.status import Status
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.optimizers import Optimizer
 from swarm_wire.spec.references import ConfigMapRef

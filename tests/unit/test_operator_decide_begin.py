@@ -35,9 +35,10 @@ from support.worlds import (
     published,
     world,
 )
-from swarm_operator.compilation.api import Reason, Status
+from swarm_operator.compilation.api import Reason
 from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.model.world import Harvest, MapRef
+from swarm_operator.compilation.status import Status
 
 SUSPENDED = compilation(spec(suspend=True))
 

@@ -34,11 +34,12 @@ from support.worlds import (
     results,
     world,
 )
-from swarm_operator.compilation.api import Reason, ScoresStatus
+from swarm_operator.compilation.api import Reason
 from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import DropMap
 from swarm_operator.compilation.model.world import MapRef
+from swarm_operator.compilation.status import ScoresStatus
 from swarm_operator.settings import MEBIBYTE
 
 JOURNAL_MAPS = (

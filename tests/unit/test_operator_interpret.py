@@ -19,11 +19,11 @@ from support.worlds import (
     results,
     run,
 )
-from swarm_operator.compilation.api import Status
 from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.interpret.course import Objects, Reading, course, reading
 from swarm_operator.compilation.interpret.world import Facts, interpreted, journals
 from swarm_operator.compilation.model.world import Compilation, MapRef
+from swarm_operator.compilation.status import Status
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_wire.messages import RunRequest
 

@@ -26,13 +26,14 @@ from support.worlds import (
     shard,
     world,
 )
-from swarm_operator.compilation.api import ObjectKind, Reason, ScoresStatus, Status
+from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.decide.conditions import State, timestamp
 from swarm_operator.compilation.decide.orders import PARTIAL_SECONDS
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import Action, KeepAssignment, StartJob
 from swarm_operator.compilation.model.shards import Shard
 from swarm_operator.compilation.model.world import Compilation, World
+from swarm_operator.compilation.status import ScoresStatus, Status
 from swarm_operator.settings import Settings
 from swarm_wire.messages import Commit, Ending, PlanEnd, PlanOutcome
 from swarm_wire.report import Scores

@@ -41,12 +41,12 @@ from swarm_operator.compilation.api import (
     REQUESTED_AT,
     RERUN_AT,
     ConditionType,
-    Status,
 )
 from swarm_operator.compilation.decide import retention
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.world import Key
 from swarm_operator.compilation.reconcile import Reconciler
+from swarm_operator.compilation.status import Status
 from swarm_operator.settings import Settings
 from swarm_wire.names import ExitCode
 from swarm_wire.records import RecordKind

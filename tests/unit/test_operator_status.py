@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, shard, world
-from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, ConditionType, ObjectKind, Reason, Status
+from swarm_operator.compilation.api import ConditionType, ObjectKind, Reason
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide.conditions import CONDITIONS, State, Verdict, make, settled, timestamp
+from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
 from swarm_wire.names import WorkerReason
 from swarm_wire.report import Candidate, FailureGroup, Failures
 from swarm_wire.spending import Spending, Usage

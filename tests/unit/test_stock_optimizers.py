@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from support.wire_spec import a_spec
 from swarm_wire.spec import optimizers as api
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.gepa import GEPA
 from swarm_wire.spec.optimizers import Optimizer
 from swarm_wire.spec.schema import SpecModel
 
@@ -21,7 +22,7 @@ STOCK: list[type[SpecModel]] = [
     api.BootstrapFewShot,
     api.LabeledFewShot,
     api.MIPROv2,
-    api.GEPA,
+    GEPA,
     api.SIMBA,
     api.COPRO,
     api.InferRules,

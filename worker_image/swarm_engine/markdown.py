@@ -10,6 +10,10 @@ FLIPPED = 10
 """How many examples of each kind a report names."""
 
 
+WORTH_TELLING = 8
+"""Fewer copied words than this are an accident of language."""
+
+
 def markdown(report: Report) -> str:
     """Returns the report as Markdown."""
     details = (*_flipped(report), *_prompts(report), _costs(report), *_notes(report))
@@ -20,6 +24,8 @@ def _verdict(report: Report) -> str:
     lines = ["# Compiled program"]
     if report.partial is not None:
         lines.append(f"**Partial**: {report.partial}. This is the best program by then, not the optimizer's winner.")
+    if report.refused:
+        lines += ["**Not published**, because of `spec.gate`:", "\n".join(f"- {text}." for text in report.refused)]
     if report.comparison is not None:
         lines.append(f"**{report.comparison}** ({report.compared_on}).")
         if report.compared_on != TEST_SET:
@@ -93,6 +99,11 @@ def _costs(report: Report) -> str:
     lines = ["## What it cost, and what made it", "", f"- {usage.calls:,} LM calls, {tokens:,} tokens{money}"]
     if report.reused.calls:
         lines.append(f"- {report.reused.calls:,} LM calls reused from earlier runs")
+    if report.copied is not None and report.copied.tokens >= WORTH_TELLING:
+        copied = report.copied
+        lines.append(
+            f"- instructions of `{copied.predictor}` copy {copied.tokens} words from {copied.example}: {copied.text}"
+        )
     if report.failures is not None:
         lines.append(f"- {report.failures}")
     if origin is not None:

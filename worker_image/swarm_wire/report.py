@@ -88,6 +88,17 @@ class Demonstration(Message):
     """The example that it comes from, such as "training example 3"; empty if none of the data's examples fits."""
 
 
+class Copied(Message):
+    """The longest sequence of words that the winner's new instructions have in common with a training example."""
+
+    tokens: Figure
+    """Number of words."""
+    text: str
+    predictor: str
+    example: str
+    """The training example, such as "training example 3"."""
+
+
 class Prompt(Message):
     """What the compile has changed in a predictor's prompt."""
 
@@ -225,6 +236,11 @@ class Report(Message):
     """The winner against the baseline; None if the run has no winner of which each example's score is known."""
     compared_on: str = VALIDATION_SET
     """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
+    copied: Copied | None = None
+    """What the winner's new instructions copy from the training data; None if they copy nothing."""
+    refused: list[str] = Field([])
+    """Conditions of spec.gate that the winner does not meet, as texts for people. If there are any, the winner is not
+    published."""
     failures: Failures | None = None
     """Failures of the compile; None if no example failed."""
     candidates: list[Candidate] = Field([])

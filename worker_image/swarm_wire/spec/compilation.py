@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from swarm_wire.spec.artifact import Artifact
 from swarm_wire.spec.data import Data
+from swarm_wire.spec.gate import Gate
 from swarm_wire.spec.journal import JournalStorage
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spec.models import Models
@@ -45,6 +46,9 @@ class CompilationSpec(SpecModel):
         description="Image of plan and worker pods. Default: the operator's setting.",
     )
     artifact: Artifact = Field(default_factory=Artifact)
+    gate: Gate | None = Field(
+        None, description="Conditions on the winner. A winner that does not meet them is not published. Default: none."
+    )
     journal: JournalStorage | None = Field(
         None,
         description="Where the pods keep results. Default: in ConfigMaps, up to the chart's value "

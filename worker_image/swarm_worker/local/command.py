@@ -54,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Returns the exit status: 0 with an artifact, 1 without an artifact, 130 after Ctrl-C."""
+    """Returns the exit status: 0 with an artifact, 1 without an artifact, 130 after Ctrl-C.
+
+    If spec.gate has refused the winner, gate.onFailure decides: 0 for keep, 1 for fail.
+    """
     console = Console(stderr=False)
     began = time.monotonic()
     try:
@@ -73,13 +76,14 @@ def run(given: argparse.Namespace) -> int:
             )
         seconds = time.monotonic() - began
         print_report(console, done.report, done.artifact, manifest.spec.program.entrypoint, seconds, done.paid_before)
+        gate = manifest.spec.gate
+        return 1 if done.report.refused and gate is not None and gate.on_failure == "fail" else 0
     except Stopped:
         console.print("\nStopped. Finished results are kept: the same command goes on from them.", highlight=False)
         return INTERRUPTED
     except SwarmError as error:
         console.print(f"[bold red]{error.reason}[/bold red]: {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
-    return 0
 
 
 class _Interruptible(Display):

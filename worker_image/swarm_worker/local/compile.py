@@ -18,7 +18,8 @@ class Compiled:
     """The result of `compile_here`.
 
     Attributes:
-        artifact: the folder with the compiled program and its report.
+        artifact: the folder with the compiled program and its report. If spec.gate has refused the winner, this folder
+            is not that of published artifacts.
         paid_before: how many LM calls the run had paid for before this call of `compile_here`.
     """
 
@@ -64,11 +65,11 @@ def compile_here(
             folder.retire()
             driver = begin()
             artifact = driver.run()
-        target = output or folder.artifact
+        report = Report.model_validate(artifact.header["report"])
+        target = folder.refused if report.refused else output or folder.artifact
         target.mkdir(parents=True, exist_ok=True)
         for name, text in json.loads(artifact.body).items():
             (target / name).write_text(text, encoding="utf-8")
-        report = Report.model_validate(artifact.header["report"])
         if report.partial is None:  # after a partial artifact, the same command may continue the run
             shutil.rmtree(folder.root / "rounds", ignore_errors=True)
         folder.prune(keep)

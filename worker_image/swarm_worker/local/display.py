@@ -147,6 +147,12 @@ def print_report(
     if report.partial is not None:
         warning = f"partial: {report.partial}. This is the best program by then, not the optimizer's winner."
         console.print(f"[bold yellow]{escape(warning)}[/bold yellow]", highlight=False, soft_wrap=True)
+    for text in report.refused:
+        refusal = f"[bold yellow]not published[/bold yellow]: {escape(sentence(text))}"
+        console.print(refusal, highlight=False, soft_wrap=True)
+    if report.refused:
+        console.print(f"\nThe winner is in {artifact}, for you to look at.", highlight=False, soft_wrap=True)
+        return
     module, _, attribute = entrypoint.partition(":")
     console.print(f"\nThe artifact is in {artifact}. To use it:\n", highlight=False)
     console.print(f"    from {module} import {attribute.partition('.')[0]}", highlight=False)

@@ -162,12 +162,12 @@ class Driver:
         kept = "Finished results are kept: with a higher limit, the same command goes on from them."
         if not printed:
             raise RunFailed(LocalReason.LIMIT_REACHED, f"{sentence(why)} No candidate was complete by then. {kept}")
-        if not limits.publish_partial:
-            score = ArtifactHeader.model_validate(printed[0].header).report.scores.best
+        report = ArtifactHeader.model_validate(printed[0].header).report
+        if report.refused or not limits.publish_partial:
+            way = "spec.gate publishes none" if report.refused else "limits.publishPartial: true would write it"
             raise RunFailed(
                 LocalReason.LIMIT_REACHED,
-                f"{sentence(why)} The best program so far has {score:g}; limits.publishPartial: true would "
-                f"write it. {kept}",
+                f"{sentence(why)} The best program so far has {report.scores.best:g}; {way}. {kept}",
             )
         return printed[0]
 

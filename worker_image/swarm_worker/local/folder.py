@@ -9,6 +9,7 @@ rounds/N/*.shard          tasks of round N
 rounds/N/A/               assignment of attempt A
 logs/                     the processes' standard error
 artifact/                 program and report
+refused/                  the same of a winner that spec.gate has refused
 earlier/                  earlier runs, whose paid results are reused; see `swarm_worker.local.earlier`
 """
 
@@ -57,6 +58,7 @@ class JournalFolder:
         self.root = root
         self.sources, self.journal, self.logs = root / "sources", root / "journal", root / "logs"
         self.earlier, self.artifact = EarlierRuns(root / "earlier"), root / "artifact"
+        self.refused = root / "refused"
         self.unpacked = root / "unpacked"
 
     @contextmanager
@@ -92,7 +94,7 @@ class JournalFolder:
         else:
             self.retire()
             run_id = f"{mark}-{secrets.token_hex(3)}"
-        for folder in (self.journal, self.logs, self.artifact):
+        for folder in (self.journal, self.logs, self.artifact, self.refused):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.sources, self.unpacked):
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +113,7 @@ class JournalFolder:
             run_id = json.loads(path.read_text(encoding="utf-8"))["runId"]
             # The journal moves first. If the driver is then killed, a later run does not mistake the other files for
             # its own.
-            self.earlier.add(run_id, [self.journal, self.artifact, self.logs, path])
+            self.earlier.add(run_id, [self.journal, self.artifact, self.refused, self.logs, path])
         shutil.rmtree(self.root / "rounds", ignore_errors=True)
         path.unlink(missing_ok=True)
 

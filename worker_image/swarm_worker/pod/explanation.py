@@ -1,14 +1,20 @@
 """The parts of a report that explain a winner: its scores by example, a verdict on it, and its prompts."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 from typing import Any
 
 import dspy
 
 from swarm_engine.verdicts import compare
-from swarm_wire.report import TEST_SET, Comparison, Demonstration, ExampleScores, Prompt
+from swarm_wire.report import TEST_SET, Comparison, Copied, Demonstration, ExampleScores, Prompt
+from swarm_wire.spec.gate import Gate
 from swarm_worker.pod.script import Arm, Progress
 from swarm_worker.user.data import Data
+
+SHOWN = 300
+"""How many characters of copied text a report shows."""
 
 
 def instructions(program: dspy.Module) -> dict[str, str]:
@@ -26,11 +32,17 @@ def by_example(progress: Progress, scored_on: str) -> list[ExampleScores]:
     return found
 
 
-def comparison(progress: Progress, *, seed: str) -> Comparison | None:
-    """Compares the winner with the baseline, on the test set if there is one. None: not all scores are known."""
+def comparison(progress: Progress, *, seed: str, gate: Gate | None = None) -> Comparison | None:
+    """Compares the winner with the baseline, on the test set if there is one. None: not all scores are known.
+
+    Args:
+        seed: of the comparison.
+        gate: has the confidence of the interval.
+    """
     on_test = Arm(is_winner=False, on_test=True) in progress.by_example
     before, after = (progress.by_example.get(Arm(is_winner, on_test)) for is_winner in (False, True))
-    return compare(before, after, seed=seed) if before and after else None
+    confidence = (gate or Gate()).confidence
+    return compare(before, after, seed=seed, confidence=confidence) if before and after else None
 
 
 def prompts(before: Mapping[str, str], winner: dspy.Module, data: Data) -> list[Prompt]:
@@ -48,6 +60,36 @@ def prompts(before: Mapping[str, str], winner: dspy.Module, data: Data) -> list[
         )
         for name, predictor in winner.named_predictors()
     ]
+
+
+def copied(before: Mapping[str, str], winner: dspy.Module, data: Data) -> Copied | None:
+    """Returns the longest sequence of words that new instructions copy from a training example; None if there is none.
+
+    Words that the student's instructions had at the same place do not count.
+    """
+    found: Copied | None = None
+    texts = [(example, _words(str(value))) for example in data.train for value in example.toDict().values()]
+    for name, predictor in winner.named_predictors():
+        for added in _added(_words(before.get(name, "")), _words(predictor.signature.instructions)):
+            matcher = SequenceMatcher(None, autojunk=False)
+            matcher.set_seq2(added)
+            for example, words in texts:
+                matcher.set_seq1(words)
+                match = matcher.find_longest_match()
+                if match.size > (found.tokens if found else 0):
+                    text, of = " ".join(words[match.a : match.a + match.size]), data.name_of(example).removesuffix(": ")
+                    found = Copied(tokens=match.size, text=text[:SHOWN], predictor=name, example=of)
+    return found
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _added(before: list[str], after: list[str]) -> Iterator[list[str]]:
+    for kind, _, _, begin, end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind in ("insert", "replace"):
+            yield after[begin:end]
 
 
 def _demonstration(demo: Any, data: Data) -> Demonstration:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import dspy
 
+from swarm_engine import gate
 from swarm_engine.markdown import markdown
 from swarm_wire import names
 from swarm_wire.messages import ArtifactHeader, Bound, Ending, PlanEnd, PlanOutcome
@@ -301,7 +302,7 @@ class Plan:
         report = Report(
             scores=self._progress.scores(),
             scored_on=scored_on,
-            comparison=explanation.comparison(self._progress, seed=self._environment.request.run_id),
+            comparison=explanation.comparison(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
             compared_on=TEST_SET if loaded.data.test else scored_on,
             failures=self._failures(),
             candidates=script.candidates(winner, hundred=1 if optimizer.simba is not None else 100),
@@ -322,7 +323,10 @@ class Plan:
             partial=ending and ending.why,
             by_example=explanation.by_example(self._progress, scored_on),
             prompts=explanation.prompts(self._instructions, winner, loaded.data),
+            copied=explanation.copied(self._instructions, winner, loaded.data),
         )
+        if spec.gate is not None:
+            report = report.model_copy(update={"refused": gate.refusals(spec.gate, report)})
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report.summary)
         body = artifact(program, report, self._environment.codec)
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))

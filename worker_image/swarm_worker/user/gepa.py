@@ -8,7 +8,7 @@ import dspy
 from pydantic.alias_generators import to_camel
 
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import optimizers as api
+from swarm_wire.spec import gepa as api
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
 

@@ -24,6 +24,7 @@ from swarm_operator.compilation.model.actions import (
     Event,
     KeepAssignment,
     KeepRecords,
+    KeepRefused,
     MergeShards,
     OpenRun,
     Publish,
@@ -69,6 +70,8 @@ class Applier:
                 body = config_maps.artifact_map(run, artifact)
                 body["metadata"] |= {"uid": over.uid, "resourceVersion": over.resource_version}
                 await self._kube.apply(CONFIG_MAPS, key.namespace, over.name, body)
+            case KeepRefused(run, artifact):
+                await self._keep(config_maps.refused_map(run, artifact))
             case ReleasePod(name, uid):
                 await self.release(name, uid)
             case DropJob(name, uid):

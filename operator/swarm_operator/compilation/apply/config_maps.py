@@ -96,6 +96,18 @@ def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
 
 def artifact_map(run: Run, artifact: Artifact) -> Manifest:
     """Returns the ConfigMap with the compiled program. Raises TooLarge."""
+    made = _winner_map(run, artifact, run.spec.artifact_name(run.key.name), ObjectKind.ARTIFACT)
+    # The ConfigMap must be mutable, because the operator replaces the artifact when a later run publishes another one.
+    del made["immutable"]
+    return made
+
+
+def refused_map(run: Run, artifact: Artifact) -> Manifest:
+    """Returns the ConfigMap with a winner that spec.gate has refused. Raises TooLarge."""
+    return _winner_map(run, artifact, object_names.refused_map(run.key.name, run.id), ObjectKind.REFUSED)
+
+
+def _winner_map(run: Run, artifact: Artifact, name: str, kind: ObjectKind) -> Manifest:
     files = {names.PROGRAM_FILE: artifact.program, names.REPORT_FILE: artifact.report_text}
     if artifact.markdown:
         files[names.MARKDOWN_FILE] = artifact.markdown
@@ -103,10 +115,10 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
     if size > CONFIG_MAP_BYTES:
         raise TooLarge(f"program and report have {size:,} bytes, and a ConfigMap takes {CONFIG_MAP_BYTES:,}")
     score = artifact.report.scores.best
-    made = _config_map(
-        run.spec.artifact_name(run.key.name),
+    return _config_map(
+        name,
         run.key,
-        labels(run.key, run.id, ObjectKind.ARTIFACT),
+        labels(run.key, run.id, kind),
         annotations={
             ANNOTATION_SHA256: artifact.sha256,
             **({ANNOTATION_SCORE: f"{score:g}"} if score is not None else {}),
@@ -114,9 +126,6 @@ def artifact_map(run: Run, artifact: Artifact) -> Manifest:
         },
         data=files,
     )
-    # The ConfigMap must be mutable, because the operator replaces the artifact when a later run publishes another one.
-    del made["immutable"]
-    return made
 
 
 def unwritten_artifact(key: Key, name: str) -> Manifest:

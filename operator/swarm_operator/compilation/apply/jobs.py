@@ -1,11 +1,6 @@
 """Builds bodies of Jobs (pure). It computes every name from the purpose of the Job."""
 
-from swarm_operator.compilation.api import (
-    ANNOTATION_ALLOWANCE,
-    ANNOTATION_COMPILATION,
-    ANNOTATION_PARTIAL,
-    FINALIZER,
-)
+from swarm_operator.compilation.api import ANNOTATION_ALLOWANCE, ANNOTATION_COMPILATION, ANNOTATION_PARTIAL, FINALIZER
 from swarm_operator.compilation.apply.metadata import Manifest, labels, owner, place
 from swarm_operator.compilation.apply.pods import pod_spec
 from swarm_operator.compilation.model import object_names

@@ -6,23 +6,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
 
-from swarm_operator.compilation.api import (
+from swarm_operator.compilation.api import ConditionType, Reason
+from swarm_operator.compilation.model.actions import Event
+from swarm_operator.compilation.model.world import Compilation, World
+from swarm_operator.compilation.status import (
     AllowedStatus,
     ArtifactStatus,
     CandidateStatus,
     Condition,
-    ConditionType,
     FailuresStatus,
     ProgressStatus,
-    Reason,
     ScoresStatus,
     SpendingStatus,
     Status,
     UsageStatus,
     WaitingStatus,
 )
-from swarm_operator.compilation.model.actions import Event
-from swarm_operator.compilation.model.world import Compilation, World
 from swarm_wire.messages import PlanOutcome
 from swarm_wire.report import Failures, Scores
 from swarm_wire.spending import MICRO
@@ -41,6 +40,8 @@ class State(StrEnum):
     PUBLISHED = "published"
     FAILED = "failed"
     """The run has ended without an artifact. It stays so until a person changes the spec, which begins a new run."""
+    KEPT = "kept"
+    """The run has ended, and its winner was not good enough. The artifact of an earlier run stays published."""
     SUSPENDED = "suspended"
     """A person has suspended the run, and it waits until a person resumes it."""
 
@@ -60,12 +61,19 @@ CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
         ConditionType.STALLED: "True",
         ConditionType.SUCCEEDED: "False",
     },
+    State.KEPT: {
+        ConditionType.READY: "True",
+        ConditionType.SUCCEEDED: "False",
+    },
     State.SUSPENDED: {
         ConditionType.READY: "False",
         ConditionType.SUCCEEDED: "Unknown",
     },
 }
 """The conditions of each state. A condition that a row lacks is absent from the status."""
+
+OVER: Final = (State.PUBLISHED, State.KEPT, State.FAILED)
+"""The states of a run that is over."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +98,11 @@ def timestamp(moment: datetime) -> str:
 
 
 def settled(status: Status, run_id: str) -> State | None:
-    """Returns PUBLISHED or FAILED if the status says so of this run; None if the run is not over."""
+    """Returns how the run has ended, by its conditions; None if it is not over."""
     if status.run_id != run_id:
         return None
-    for state in (State.PUBLISHED, State.FAILED):
-        ready = status.condition(ConditionType.SUCCEEDED)
-        if ready is not None and ready.status == CONDITIONS[state][ConditionType.SUCCEEDED]:
-            return state
-    return None
+    truths = {type_: found.status for type_ in ConditionType if (found := status.condition(type_)) is not None}
+    return next((state for state in OVER if truths == CONDITIONS[state]), None)
 
 
 CALM: Final = {
@@ -128,7 +133,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
     """Returns the whole status that this pass writes."""
     compilation, before = world.compilation, world.compilation.status
     same_run = before.run_id == compilation.run_id
-    over = verdict.state in (State.PUBLISHED, State.FAILED)
+    over = verdict.state in OVER
     ended = before.completion_time if same_run else None
     if ended and over and not world.journal.shards:
         # The figures in the status came from the run's journal, which is deleted. So the status keeps these figures.

@@ -3,15 +3,17 @@
 from collections.abc import Collection
 
 from swarm_engine.steps import Exhausted, next_plan
-from swarm_operator.compilation.api import ArtifactConfigMap, ArtifactStatus, ObjectKind, Reason
+from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.decide import attempts, limits, wording
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
 from swarm_operator.compilation.decide.orders import plan_job
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact, start
-from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.actions import ClaimName, DropJob, KeepRefused, Publish
 from swarm_operator.compilation.model.shards import Artifact
+from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus
 from swarm_wire.messages import Ending
 from swarm_wire.spending import NO_CALLS
 
@@ -63,6 +65,8 @@ def compiled(s: Situation) -> Move | None:
     artifact, found = winner(s), s.world.artifact
     if artifact is None:
         return None
+    if artifact.report.refused:
+        return refused(s, artifact)
     wanted = s.world.compilation.run_id, artifact.sha256, artifact.report.partial or ""
     if found is None or (found.run_id, found.sha256, found.partial) != wanted:
         message = "the program is compiled and is written to its ConfigMap now."
@@ -79,6 +83,25 @@ def compiled(s: Situation) -> Move | None:
     message = f"the compiled program is in ConfigMap {found.name!r}{wording.gain(artifact.report)}."
     message += wording.failing(artifact.report)
     return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
+
+
+def refused(s: Situation, artifact: Artifact) -> Move:
+    """The winner does not meet spec.gate. The operator writes it where people can look at it, and publishes nothing."""
+    run, before, found = s.world.run, s.world.compilation.status.artifact, s.world.artifact
+    assert run is not None, "its journal has the artifact"
+    name = object_names.refused_map(run.key.name, run.id)
+    if name not in {its.name for its in s.world.maps}:
+        verdict = Verdict(
+            State.RUNNING, Reason.PUBLISHING, "the winner does not meet spec.gate, and its report is written now."
+        )
+        return Move(verdict, (KeepRefused(run, artifact),), wake_up=0)
+    gate = run.spec.gate
+    keeps = gate is not None and gate.on_failure == "keep"
+    is_out = before is not None and found is not None and found.sha256 == before.sha256
+    message = wording.refused(artifact, name, found.name if found and is_out else None)
+    if keeps and is_out:
+        return Move(Verdict(State.KEPT, Reason.GATE_NOT_PASSED, message), wake_up=0)
+    return fail(Reason.GATE_NOT_PASSED, message)
 
 
 def ended_by_limit(s: Situation) -> Move | None:
@@ -133,8 +156,10 @@ def winner(s: Situation) -> Artifact | None:
     It returns None if there is no artifact, or if the spec does not ask for the best program so far.
     """
     now = limits.current(s)
-    is_wanted = s.partial is None or (s.partial.holds(now) and now.publish_partial)
-    return s.world.journal.artifact if is_wanted else None
+    found = s.world.journal.artifact
+    if s.partial is None or found is None:
+        return found
+    return found if s.partial.holds(now) and now.publish_partial and not found.report.refused else None
 
 
 def publish(s: Situation, artifact: Artifact) -> ClaimName | Publish:

@@ -35,7 +35,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
             continue
         if found.kind == ObjectKind.ARTIFACT:
             # A ConfigMap without a run's label is empty, and only reserves the name of a later artifact.
-            if not found.run_id and (s.settled is State.FAILED or found.name != s.artifact_name):
+            if not found.run_id and (s.settled in (State.FAILED, State.KEPT) or found.name != s.artifact_name):
                 actions.append(DropMap(found.name, found.uid))
             continue
         passing = found.kind in (ObjectKind.TASKS, ObjectKind.ASSIGNMENT)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from swarm_operator.compilation.api import LONGEST, RERUN_AT, ConditionType, Reason
+from swarm_operator.compilation.api import RERUN_AT, ConditionType, Reason
 from swarm_operator.compilation.decide.conditions import State, Verdict
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Job, Pod
+from swarm_operator.compilation.status import LONGEST
 from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason
 from swarm_wire.report import TEST_SET, Report
 from swarm_wire.words import sentence
@@ -54,9 +55,23 @@ def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
     if artifact is None:
         return f"No candidate was complete by then. {HIGHER}"
     better = gain(artifact.report)
+    if artifact.report.refused:
+        return f"spec.gate publishes no best program by then{better}. {HIGHER}"
     if wanted:
         return f"The best program by then is published, not the optimizer's winner{better}. {HIGHER}"
     return f"limits.publishPartial: true publishes the best program by then{better}. {HIGHER}"
+
+
+def refused(artifact: Artifact, name: str, published: str | None) -> str:
+    """Tells people why a winner is not published, where it is, and what stays published.
+
+    Args:
+        name: the ConfigMap with the winner.
+        published: the ConfigMap with the artifact of an earlier run, if there is one.
+    """
+    why = "; ".join(artifact.report.refused)
+    stays = f"ConfigMap {published!r} keeps an earlier run's artifact." if published else "No artifact is published."
+    return f"the winner is not published: {why}. {stays} The winner and its report are in ConfigMap {name!r}."
 
 
 def again(s: Situation, settled: State) -> Verdict:

@@ -109,8 +109,8 @@ def reading(seen: Objects, of: Course, artifact: PublishedArtifact | None, setti
     """
     compilation, maps = of.compilation, seen.maps
     over = is_over(compilation)
-    has_failed = settled(compilation.status, compilation.run_id) is State.FAILED
-    rests = over and (has_failed or not compilation.lacks(artifact))
+    is_published = settled(compilation.status, compilation.run_id) is State.PUBLISHED
+    rests = over and not (is_published and compilation.lacks(artifact))
     earlier = () if over else tuple(retention.reusable(of.earlier, maps, settings.journal_bytes))
     own = {} if rests else {found.name: found for found in maps if found.run_id == compilation.run_id}
     results = {found.name: found for found in maps if found.run_id in earlier and found.kind == ObjectKind.RESULTS}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from swarm_operator.compilation.api import ObjectKind, Status
+from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.model.roles import Folder
 from swarm_operator.compilation.model.shards import Artifact, Shard
 from swarm_operator.compilation.model.world import PublishedArtifact, Run
+from swarm_operator.compilation.status import Status
 from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.rates import RateLimits
 from swarm_wire.records import Framed
@@ -115,6 +116,14 @@ class Publish:
 
 
 @dataclass(frozen=True)
+class KeepRefused:
+    """Write a winner that spec.gate has refused, and its report, for people to look at."""
+
+    run: Run
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
 class ReleasePod:
     """Remove the operator's finalizer from a pod."""
 
@@ -142,6 +151,7 @@ Action = (
     | StartJob
     | ClaimName
     | Publish
+    | KeepRefused
     | ReleasePod
     | DropJob
     | DropMap

@@ -32,6 +32,10 @@ def run_map(compilation: str, run: str) -> str:
     return f"{_short(compilation)}-{run}-run"
 
 
+def refused_map(compilation: str, run: str) -> str:
+    return f"{_short(compilation)}-{run}-refused"
+
+
 def job(compilation: str, run: str, role: ObjectKind, round_: int, attempt: int) -> str:
     """Returns the name of a Job, which is also the name of the ConfigMap with the Job's assignment."""
     return f"{_short(compilation)}-{run}-{ROLES[role].letter}{round_}-{attempt}"

@@ -9,10 +9,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from swarm_engine.identity import is_same_run
-from swarm_operator.compilation.api import ObjectKind, Reason, Status
+from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.roles import ROLES, Retried
 from swarm_operator.compilation.model.shards import Journal, Shard
+from swarm_operator.compilation.status import Status
 from swarm_wire.messages import Assignment, Commit, RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Framed

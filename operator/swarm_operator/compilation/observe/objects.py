@@ -24,12 +24,12 @@ from swarm_operator.compilation.api import (
     RERUN_AT,
     ObjectKind,
     Reason,
-    Status,
 )
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.object_names import CONTAINER
 from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.world import Compilation, Job, Key, MapRef, Pod, PublishedArtifact, Trouble
+from swarm_operator.compilation.status import Status
 from swarm_wire.pod_output import parse_commit
 from swarm_wire.spending import UNLIMITED, Allowance
 

@@ -1,0 +1,40 @@
+"""Checks a winner against the conditions of spec.gate."""
+
+from swarm_wire.report import TEST_SET, Report, Verdict
+from swarm_wire.spec.gate import Gate
+
+
+def refusals(gate: Gate, report: Report) -> list[str]:
+    """Returns the conditions that the winner of a report does not meet, as texts for people."""
+    if report.partial is not None:
+        return ["a partial artifact is not the optimizer's winner, so it was not compared with the baseline"]
+    found = [_improvement(gate, report), _score(gate, report), _copied(gate, report)]
+    return [text for text in found if text]
+
+
+def _improvement(gate: Gate, report: Report) -> str:
+    least, compared = gate.min_improvement, report.comparison
+    if compared is None:
+        return "the winner was not compared with the baseline"
+    if compared.low > least and (least < 0 or compared.verdict is Verdict.BETTER):
+        return ""
+    return f"gate.minImprovement: {least:g} needs more on {report.compared_on}. {compared}"
+
+
+def _score(gate: Gate, report: Report) -> str:
+    on_test = report.compared_on == TEST_SET
+    score = report.scores.test_winner if on_test else report.scores.best
+    if gate.min_score is None or (score is not None and score >= gate.min_score):
+        return ""
+    scored = "no score" if score is None else f"{score:g}"
+    return f"gate.minScore: {gate.min_score:g} needs more on {report.compared_on}. The winner has {scored}"
+
+
+def _copied(gate: Gate, report: Report) -> str:
+    copied = report.copied
+    if gate.max_copied_tokens is None or copied is None or copied.tokens <= gate.max_copied_tokens:
+        return ""
+    return (
+        f"gate.maxCopiedTokens: {gate.max_copied_tokens} allows fewer. The instructions of {copied.predictor} copy "
+        f"{copied.tokens} words from {copied.example}: {copied.text!r}"
+    )

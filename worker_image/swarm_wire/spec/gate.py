@@ -1,0 +1,38 @@
+"""Conditions on the winner."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from swarm_wire.spec.schema import SpecModel
+
+
+class Gate(SpecModel):
+    """Conditions that the winner must meet before it is published. They are checked on data.test, if the spec has it.
+
+    Without data.test, they are checked on the examples that chose the winner, on which it looks better than it is.
+    """
+
+    min_score: float | None = Field(
+        None, ge=-1e9, le=1e9, description="Least score of the winner, in percent. Default: any score."
+    )
+    min_improvement: float = Field(
+        0,
+        ge=-1e9,
+        le=1e9,
+        description="The lower end of the interval of the winner's improvement must be above this number of points. 0: "
+        "the verdict must be Better. A negative number allows a winner that is at most so much worse.",
+    )
+    confidence: float = Field(0.95, ge=0.5, le=0.999, description="Confidence of the interval.")
+    max_copied_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Longest sequence of words that the winner's new instructions may copy from a training example. "
+        "Default: any; the report names the longest one.",
+    )
+    on_failure: Literal["keep", "fail"] = Field(
+        "keep",
+        description="What happens if the winner does not meet the conditions. keep: the artifact of an earlier run "
+        "stays published, and Ready stays True; without one, the run fails. fail: the run fails.",
+    )
