@@ -22,8 +22,8 @@ from dspy.teleprompt import (
 from pydantic.alias_generators import to_camel
 
 from swarm_wire.names import WorkerReason
+from swarm_wire.spec import gepa
 from swarm_wire.spec import optimizers as api
-from swarm_wire.spec.gepa import GEPA
 from swarm_wire.spec.schema import SpecModel
 from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.replay.blame import exhausted
@@ -203,7 +203,7 @@ def _simba(given: api.SIMBA, setting: _Setting) -> Compile:
     return partial(optimizer.compile, trainset=setting.data.train, **called)
 
 
-def _gepa(given: GEPA, setting: _Setting) -> Compile:
+def _gepa(given: gepa.GEPA, setting: _Setting) -> Compile:
     made, _ = _parameters(given)
     optimizer = GEPA(metric=setting.metric, reflection_lm=setting.models.prompt, **gepa_options(given, made))
     return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
