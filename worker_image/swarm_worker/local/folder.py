@@ -94,7 +94,7 @@ class JournalFolder:
         else:
             self.retire()
             run_id = f"{mark}-{secrets.token_hex(3)}"
-        for folder in (self.journal, self.logs, self.artifact, self.refused):
+        for folder in (self.journal, self.logs, self.artifact):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.sources, self.unpacked):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""A winner that does not meet spec.gate is refused, with a text that says what is missing."""
+
+import pytest
+
+from swarm_engine.gate import refusals
+from swarm_engine.verdicts import compare
+from swarm_wire.report import TEST_SET, VALIDATION_SET, Copied, Report, Scores
+from swarm_wire.spec.gate import Gate
+
+BETTER = compare([0.0] * 20, [100.0] * 10 + [0.0] * 10, seed="run")
+SAME = compare([50.0] * 20, [50.0] * 20, seed="run")
+WORSE = compare([100.0] * 10 + [0.0] * 10, [0.0] * 20, seed="run")
+UNDECIDED = compare([0.0] * 20, [100.0] * 2 + [0.0] * 18, seed="run")
+COPIED = Copied(tokens=9, text="nine words", predictor="answer", example="training example 3")
+
+
+def report(comparison: object = BETTER, **fields: object) -> Report:
+    scores = Scores(baseline=0.0, best=60.0, test_baseline=0.0, test_winner=50.0)
+    return Report(scores=scores, comparison=comparison, **{"compared_on": TEST_SET, **fields})
+
+
+@pytest.mark.parametrize(
+    ("gate", "found", "says"),
+    [
+        (Gate(), report(), []),
+        (Gate(), report(SAME), ["gate.minImprovement: 0 needs more on the test set. Same: +0.0 points"]),
+        (Gate(), report(WORSE), ["Worse: -50.0 points"]),
+        (Gate(), report(UNDECIDED), ["Inconclusive: +10.0 points", "examples would decide"]),
+        (Gate(), report(None), ["the winner was not compared with the baseline"]),
+        (Gate(), report(partial="limits.lmCalls: 3"), ["a partial artifact is not the optimizer's winner"]),
+        (Gate(min_improvement=20), report(), []),
+        (Gate(min_improvement=45), report(), ["gate.minImprovement: 45 needs more"]),
+        (Gate(min_improvement=-1), report(SAME), []),
+        (Gate(min_improvement=-1), report(WORSE), ["gate.minImprovement: -1 needs more"]),
+        (Gate(min_score=50), report(), []),
+        (Gate(min_score=51), report(), ["gate.minScore: 51 needs more on the test set. The winner has 50"]),
+        (Gate(min_score=51), report(compared_on=VALIDATION_SET), []),
+        (Gate(), report(copied=COPIED), []),
+        (Gate(max_copied_tokens=9), report(copied=COPIED), []),
+        (Gate(max_copied_tokens=8), report(copied=COPIED), ["copy 9 words from training example 3: 'nine words'"]),
+    ],
+    ids=[
+        "better",
+        "the same",
+        "worse",
+        "undecided",
+        "not compared",
+        "partial",
+        "better by enough",
+        "better by too little",
+        "not worse by more than allowed",
+        "worse by more than allowed",
+        "a score that is enough",
+        "a score that is too low on the test set",
+        "a score that is enough on the validation set",
+        "copied words without a limit",
+        "as many copied words as allowed",
+        "too many copied words",
+    ],
+)
+def test_a_winner_is_refused_for_each_condition_that_it_does_not_meet(
+    gate: Gate, found: Report, says: list[str]
+) -> None:
+    refused = refusals(gate, found)
+    assert len(refused) == bool(says)
+    for text in says:
+        assert text in refused[0]
+
+
+def test_all_conditions_that_a_winner_does_not_meet_are_named() -> None:
+    gate = Gate(min_improvement=99, min_score=99, max_copied_tokens=1)
+    assert [text.split(":")[0] for text in refusals(gate, report(copied=COPIED))] == [
+        "gate.minImprovement",
+        "gate.minScore",
+        "gate.maxCopiedTokens",
+    ]
