@@ -8,7 +8,7 @@ import pytest
 from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, shard, world
 from swarm_operator.compilation.api import ConditionType, ObjectKind, Reason
 from swarm_operator.compilation.decide import conditions as reports
-from swarm_operator.compilation.decide.conditions import CONDITIONS, State, Verdict, make, settled, timestamp
+from swarm_operator.compilation.decide.conditions import CONDITIONS, Finding, State, make, settled, timestamp
 from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
 from swarm_wire.names import WorkerReason
 from swarm_wire.report import Candidate, FailureGroup, Failures
@@ -33,7 +33,7 @@ def kstatus(status: dict[str, Any], generation: int) -> str:
 
 
 def written(state: State, **fields: Any) -> dict[str, Any]:
-    return make(world(**fields), Verdict(state, Reason.PLANNING, "m"), NOW).as_written()
+    return make(world(**fields), Finding(state, Reason.PLANNING, "m"), NOW).as_written()
 
 
 @pytest.mark.parametrize(
@@ -75,16 +75,16 @@ def test_while_a_run_is_suspended_a_compilation_with_an_earlier_artifact_is_read
     artifact: ArtifactStatus | None, ready: str
 ) -> None:
     seen = world(compilation=compilation(status=Status(artifact=artifact)))
-    after = make(seen, Verdict(State.SUSPENDED, Reason.SUSPENDED, "a"), NOW)
+    after = make(seen, Finding(State.SUSPENDED, Reason.SUSPENDED, "a"), NOW)
     assert {c.type: c.status for c in after.conditions} == {READY: ready, ConditionType.SUCCEEDED: "Unknown"}
     assert after.completion_time is None
 
 
 def test_the_transition_time_of_a_condition_changes_only_with_its_status() -> None:
-    before = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "a"), ago(60))
+    before = make(world(), Finding(State.RUNNING, Reason.PLANNING, "a"), ago(60))
     seen = world(compilation=compilation(status=before))
-    same = make(seen, Verdict(State.RUNNING, Reason.SCATTERING, "b"), NOW)
-    other = make(seen, Verdict(State.FAILED, WorkerReason.DATA_INVALID, "c"), NOW)
+    same = make(seen, Finding(State.RUNNING, Reason.SCATTERING, "b"), NOW)
+    other = make(seen, Finding(State.FAILED, WorkerReason.DATA_INVALID, "c"), NOW)
     assert {condition.last_transition_time for condition in same.conditions} == {timestamp(ago(60))}
     assert {condition.last_transition_time for condition in other.conditions} == {timestamp(NOW)}
 
@@ -94,7 +94,7 @@ def test_a_new_run_resets_the_status_but_keeps_the_last_artifact_in_it() -> None
     before = Status.of(
         {"runId": "old", "startTime": timestamp(ago(600)), "completionTime": timestamp(ago(500)), "artifact": artifact}
     )
-    status = make(world(compilation=compilation(status=before)), Verdict(State.RUNNING, Reason.PLANNING, "m"), NOW)
+    status = make(world(compilation=compilation(status=before)), Finding(State.RUNNING, Reason.PLANNING, "m"), NOW)
     told = status.as_written()
     assert told["startTime"] == timestamp(NOW)
     assert "completionTime" not in told
@@ -103,7 +103,7 @@ def test_a_new_run_resets_the_status_but_keeps_the_last_artifact_in_it() -> None
 
 def test_progress_counts_finished_rounds_and_results_of_the_current_round() -> None:
     seen = world(planned(0), results(0, 0, 1, 2, 3), planned(1), results(1, 2))
-    status = make(seen, Verdict(State.RUNNING, Reason.SCATTERING, "m"), NOW).as_written()
+    status = make(seen, Finding(State.RUNNING, Reason.SCATTERING, "m"), NOW).as_written()
     assert status["progress"] == {"cellsDone": 5, "cellsTotal": 8, "text": "5/8"}
     assert status["usage"] == {"calls": 5, "promptTokens": 0, "completionTokens": 0}, "waste is known at the end"
     assert status["round"] == 1
@@ -135,12 +135,12 @@ def test_the_status_shows_the_cost_of_a_run_in_every_state(
     """A journal has the usage of a call in a result or in a record of its own. The test tries both."""
     usages = {f"{number:032x}": usage for number, usage in enumerate(found)}
     for brought in (shard(ObjectKind.RESULTS, 0, results=usages), shard(ObjectKind.RESULTS, 0, calls=usages)):
-        told = make(world(planned(0), brought), Verdict(state, reason, "m"), NOW).as_written()["usage"]
+        told = make(world(planned(0), brought), Finding(state, reason, "m"), NOW).as_written()["usage"]
         assert told.get("costUSD") == cost
 
 
 def test_the_status_of_a_finished_run_shows_scores_and_the_best_candidates() -> None:
-    status = make(world(compiled(0), artifact=published()), Verdict(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
+    status = make(world(compiled(0), artifact=published()), Finding(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
     told = status.as_written()
     assert told["scores"] == {"baseline": 50.0, "best": 75.0}
     assert told["candidates"] == [{"name": "seed 1", "score": 75.0}]
@@ -159,7 +159,7 @@ def test_the_status_shows_failed_examples(is_over: bool) -> None:
         shard = replace(shard, artifact=replace(shard.artifact, report=report))
     else:
         shard = replace(shard, plans=tuple(end.model_copy(update={"failures": failures}) for end in shard.plans))
-    told = make(world(shard), Verdict(State.RUNNING, Reason.PLANNING, "m"), NOW).as_written()["failures"]
+    told = make(world(shard), Finding(State.RUNNING, Reason.PLANNING, "m"), NOW).as_written()["failures"]
     assert (told["failed"], told["examples"], told["inBootstraps"], told["others"]) == (10, 36, 3, 2)
     assert [len(each["exception"]) for each in told["groups"]] == [500] * 5
     assert {(each["place"], each["first"]) for each in told["groups"]} == {("program.py, line 17", "one")}
@@ -171,7 +171,7 @@ def test_the_status_marks_the_score_of_a_pruned_candidate_as_a_bound() -> None:
     assert shard.artifact is not None
     artifact = replace(shard.artifact, report=shard.artifact.report.model_copy(update={"candidates": pruned}))
     found = world(replace(shard, artifact=artifact), artifact=published())
-    status = make(found, Verdict(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
+    status = make(found, Finding(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
     told = status.as_written()["candidates"]
     assert told == [{"name": "seed 1", "score": 75.0}, {"name": "seed 2", "score": 74.0, "bound": True}]
 
@@ -194,19 +194,19 @@ def test_the_operator_ignores_impossible_spending_in_a_status(figure: dict[str, 
 
 
 def test_the_operator_sends_an_event_after_a_change_of_reason_round_or_run() -> None:
-    first = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "m"), NOW)
-    again = make(world(), Verdict(State.RUNNING, Reason.PLANNING, "other words"), NOW)
-    next_ = make(world(planned(0)), Verdict(State.RUNNING, Reason.SCATTERING, "n"), NOW)
+    first = make(world(), Finding(State.RUNNING, Reason.PLANNING, "m"), NOW)
+    again = make(world(), Finding(State.RUNNING, Reason.PLANNING, "other words"), NOW)
+    next_ = make(world(planned(0)), Finding(State.RUNNING, Reason.SCATTERING, "n"), NOW)
     assert [event.reason for event in reports.events(Status(), first)] == ["Planning"]
     assert reports.events(first, again) == ()
     assert [(event.type, event.reason) for event in reports.events(first, next_)] == [("Normal", "Scattering")]
 
 
 def test_reasons_that_need_attention_lead_to_events_of_the_type_warning() -> None:
-    failed = make(world(), Verdict(State.FAILED, WorkerReason.DATA_INVALID, "m"), NOW)
+    failed = make(world(), Finding(State.FAILED, WorkerReason.DATA_INVALID, "m"), NOW)
     assert [event.type for event in reports.events(Status(), failed)] == ["Warning"]
 
 
 def test_long_messages_of_conditions_and_events_are_cut() -> None:
-    status = make(world(), Verdict(State.FAILED, WorkerReason.DATA_INVALID, "x" * 10_000), NOW)
+    status = make(world(), Finding(State.FAILED, WorkerReason.DATA_INVALID, "x" * 10_000), NOW)
     assert len(status.conditions[0].message) == reports.MESSAGE_LIMIT

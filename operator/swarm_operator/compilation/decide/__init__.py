@@ -12,6 +12,6 @@ situation   facts derived from a World
 attempts    attempts, and when the next attempt may begin
 limits      what a run may still spend, and which limit ends it
 retention   which journals and shards stay
-conditions  makes conditions and events from the Verdict of a rule
+conditions  makes conditions and events from the Finding of a rule
 wording     messages for people
 """

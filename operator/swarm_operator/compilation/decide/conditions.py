@@ -1,4 +1,4 @@
-"""Turns the Verdict of a rule into the status that users read: conditions, and an event for each change."""
+"""Turns the Finding of a rule into the status that users read: conditions, and an event for each change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ OVER: Final = (State.PUBLISHED, State.KEPT, State.FAILED)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Finding:
     """What the status says about the run.
 
     Attributes:
@@ -129,22 +129,22 @@ def is_over(compilation: Compilation) -> bool:
     return settled(status, compilation.run_id) is not None and not ended_by_limit(status)
 
 
-def make(world: World, verdict: Verdict, now: datetime) -> Status:
+def make(world: World, finding: Finding, now: datetime) -> Status:
     """Returns the whole status that this pass writes."""
     compilation, before = world.compilation, world.compilation.status
     same_run = before.run_id == compilation.run_id
-    over = verdict.state in OVER
+    over = finding.state in OVER
     ended = before.completion_time if same_run else None
     if ended and over and not world.journal.shards:
         # The figures in the status came from the run's journal, which is deleted. So the status keeps these figures.
-        conditions = _conditions(before, verdict, compilation.generation, now)
+        conditions = _conditions(before, finding, compilation.generation, now)
         return before.model_copy(update={"conditions": conditions, "observed_generation": compilation.generation})
     report = world.journal.artifact.report if world.journal.artifact else None
     waiting = None
-    if verdict.waiting_since is not None and not over:
-        waiting = WaitingStatus(reason=verdict.reason, since=timestamp(verdict.waiting_since))
+    if finding.waiting_since is not None and not over:
+        waiting = WaitingStatus(reason=finding.reason, since=timestamp(finding.waiting_since))
     return Status(
-        conditions=_conditions(before, verdict, compilation.generation, now),
+        conditions=_conditions(before, finding, compilation.generation, now),
         observed_generation=compilation.generation,
         run_id=compilation.run_id,
         round=_round(world) if compilation.spec else None,
@@ -156,7 +156,7 @@ def make(world: World, verdict: Verdict, now: datetime) -> Status:
             CandidateStatus(name=candidate.name, score=round(candidate.score, 2), bound=candidate.bound or None)
             for candidate in (report.candidates if report else [])[:CANDIDATES]
         ],
-        artifact=verdict.published or before.artifact,
+        artifact=finding.published or before.artifact,
         waiting=waiting,
         start_time=before.start_time if same_run and before.start_time else timestamp(now),
         completion_time=(ended or timestamp(now)) if over else None,
@@ -177,10 +177,10 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
     return (Event("Normal" if new.reason in CALM else "Warning", new.reason, new.message, after.run_id or ""),)
 
 
-def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime) -> list[Condition]:
+def _conditions(before: Status, finding: Finding, generation: int, now: datetime) -> list[Condition]:
     made = []
-    truths = dict(CONDITIONS[verdict.state])
-    if verdict.state is State.SUSPENDED and before.artifact:
+    truths = dict(CONDITIONS[finding.state])
+    if finding.state is State.SUSPENDED and before.artifact:
         truths[ConditionType.READY] = "True"
     for type_, truth in truths.items():
         old = before.condition(type_)
@@ -190,8 +190,8 @@ def _conditions(before: Status, verdict: Verdict, generation: int, now: datetime
                 status=truth,
                 observed_generation=generation,
                 last_transition_time=old.last_transition_time if old and old.status == truth else timestamp(now),
-                reason=verdict.reason,
-                message=verdict.message[:MESSAGE_LIMIT],
+                reason=finding.reason,
+                message=finding.message[:MESSAGE_LIMIT],
             )
         )
     return made

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from swarm_engine.steps import Exhausted, next_plan
 from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.decide import attempts, limits, wording
-from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
 from swarm_operator.compilation.decide.orders import plan_job
 from swarm_operator.compilation.decide.situation import Situation
@@ -70,7 +70,7 @@ def compiled(s: Situation) -> Move | None:
     wanted = s.world.compilation.run_id, artifact.sha256, artifact.report.partial or ""
     if found is None or (found.run_id, found.sha256, found.partial) != wanted:
         message = "the program is compiled and is written to its ConfigMap now."
-        written = Move(Verdict(State.RUNNING, Reason.PUBLISHING, message), (publish(s, artifact),), wake_up=0)
+        written = Move(Finding(State.RUNNING, Reason.PUBLISHING, message), (publish(s, artifact),), wake_up=0)
         return foreign_artifact(s) or written
     score, run_id = artifact.report.scores.best, s.world.compilation.run_id
     there = ArtifactConfigMap(name=found.name)
@@ -78,11 +78,11 @@ def compiled(s: Situation) -> Move | None:
     if s.partial is not None:
         message = f"{s.partial.why}. {wording.best_so_far(artifact, wanted=True)}"
         return ending(s, s.partial.why) or Move(
-            Verdict(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0
+            Finding(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0
         )
     message = f"the compiled program is in ConfigMap {found.name!r}{wording.gain(artifact.report)}."
     message += wording.failing(artifact.report)
-    return Move(Verdict(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
+    return Move(Finding(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
 
 
 def refused(s: Situation, artifact: Artifact) -> Move:
@@ -91,16 +91,16 @@ def refused(s: Situation, artifact: Artifact) -> Move:
     assert run is not None, "its journal has the artifact"
     name = object_names.refused_map(run.key.name, run.id)
     if name not in {its.name for its in s.world.maps}:
-        verdict = Verdict(
+        finding = Finding(
             State.RUNNING, Reason.PUBLISHING, "the winner does not meet spec.gate, and its report is written now."
         )
-        return Move(verdict, (KeepRefused(run, artifact),), wake_up=0)
+        return Move(finding, (KeepRefused(run, artifact),), wake_up=0)
     gate = run.spec.gate
     keeps = gate is not None and gate.on_failure == "keep"
     is_out = before is not None and found is not None and found.sha256 == before.sha256
     message = wording.refused(artifact, name, found.name if found and is_out else None)
     if keeps and is_out:
-        return Move(Verdict(State.KEPT, Reason.GATE_NOT_PASSED, message), wake_up=0)
+        return Move(Finding(State.KEPT, Reason.GATE_NOT_PASSED, message), wake_up=0)
     return fail(Reason.GATE_NOT_PASSED, message)
 
 

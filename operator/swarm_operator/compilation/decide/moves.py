@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from swarm_operator.compilation.api import AnyReason
-from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import Action, DropJob, ReleasePod
 from swarm_operator.compilation.model.world import Job, Pod
@@ -12,16 +12,16 @@ from swarm_operator.compilation.model.world import Job, Pod
 
 @dataclass(frozen=True)
 class Move:
-    """The answer of a rule. If its verdict is None, the status stays as it is."""
+    """The answer of a rule. If its finding is None, the status stays as it is."""
 
-    verdict: Verdict | None = None
+    finding: Finding | None = None
     actions: tuple[Action, ...] = ()
     wake_up: float | None = None
 
 
 def fail(reason: AnyReason, message: str) -> Move:
     # The next pass begins at once, since `tidy` deletes objects only after the status reports the failure.
-    return Move(Verdict(State.FAILED, reason, message), wake_up=0)
+    return Move(Finding(State.FAILED, reason, message), wake_up=0)
 
 
 def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = None) -> Move:
@@ -33,12 +33,12 @@ def give_up(s: Situation, reason: AnyReason, message: str, proof: Pod | None = N
     if s.world.run is None or not any(pod.started for pod in s.live(s.pods)):
         return fail(reason, message)
     jobs = [job for job in s.jobs if proof is None or job.uid != proof.job_uid]
-    return Move(Verdict(State.RUNNING, reason, message), end(s, jobs), s.settings.gather_interval)
+    return Move(Finding(State.RUNNING, reason, message), end(s, jobs), s.settings.gather_interval)
 
 
-def under_way(s: Situation, verdict: Verdict) -> Move:
+def under_way(s: Situation, finding: Finding) -> Move:
     """Returns the Move while pods are running: their output is left to later passes."""
-    return Move(verdict, release(s.world.harvest.settled), s.settings.gather_interval)
+    return Move(finding, release(s.world.harvest.settled), s.settings.gather_interval)
 
 
 def end(s: Situation, jobs: Iterable[Job]) -> tuple[Action, ...]:

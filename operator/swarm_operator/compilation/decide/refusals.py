@@ -33,7 +33,7 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
     """Ends the run if a pod has ended with an exit code that another attempt would meet again."""
     for pod in sorted(s.pods, key=lambda pod: (pod.round, pod.attempt, pod.index)):
         if pod.exit_code in TERMINAL_EXITS and not s.live([pod]):
-            return give_up(s, wording.worker_reason(pod), wording.verdict_of(s, pod), proof=pod)
+            return give_up(s, wording.worker_reason(pod), wording.message_of(s, pod), proof=pod)
     return None
 
 

@@ -97,8 +97,8 @@ def scatter(s: Situation) -> Move | None:
                 return Move(wording.retrying(s, number, ended), release(s.world.harvest.settled), delay)
             refused = last is not None and last.was_refused
             as_meant = refused or (ended and all(pod.exit_code == ExitCode.DONE for pod in ended))
-            verdict = wording.retrying(s, number, ended) if last and not as_meant else wording.scattering(s)
-            return start(s, verdict, KeepAssignment(assignment, strikes), work_job(s, assignment, allowance))
+            finding = wording.retrying(s, number, ended) if last and not as_meant else wording.scattering(s)
+            return start(s, finding, KeepAssignment(assignment, strikes), work_job(s, assignment, allowance))
 
 
 def plan(s: Situation) -> Move | None:
@@ -124,8 +124,8 @@ def plan(s: Situation) -> Move | None:
         )
     if delay := backoff(s, sum(pod.failed_on_its_own for pod in pods), pods):
         return Move(wording.retrying(s, last, pods), release(s.world.harvest.settled), delay)
-    verdict = wording.retrying(s, last, pods) if last else wording.planning(s)
-    return start(s, verdict, plan_job(s, step.attempt, left, runs_cells=step.runs_cells))
+    finding = wording.retrying(s, last, pods) if last else wording.planning(s)
+    return start(s, finding, plan_job(s, step.attempt, left, runs_cells=step.runs_cells))
 
 
 def keep_plan(run_id: str, new: NewPlan) -> Iterable[Action]:

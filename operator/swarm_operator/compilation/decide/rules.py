@@ -19,7 +19,7 @@ from typing import Final
 from swarm_operator.cluster import errors
 from swarm_operator.compilation.api import Reason
 from swarm_operator.compilation.decide import conditions as reports
-from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.endings import (
     compiled,
     deletion,
@@ -89,13 +89,13 @@ def refused(world: World, now: datetime, error: errors.ApiError) -> Decision:
     reason = Reason.API_UNAVAILABLE if isinstance(error, errors.Unavailable) else Reason.NOT_ALLOWED
     since = first_seen(world, reason, now)
     return decision(
-        world, now, Move(Verdict(State.RUNNING, reason, f"{sentence(str(error))} It is tried again.", since))
+        world, now, Move(Finding(State.RUNNING, reason, f"{sentence(str(error))} It is tried again.", since))
     )
 
 
 def decision(world: World, now: datetime, move: Move) -> Decision:
     before = world.compilation.status
-    after = reports.make(world, move.verdict, now) if move.verdict else None
+    after = reports.make(world, move.finding, now) if move.finding else None
     return Decision(
         actions=move.actions,
         status=after,

@@ -9,7 +9,7 @@ from typing import Final
 from swarm_operator.compilation.api import Reason
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide import limits, wording
-from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.moves import Move, fail, release
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import ClaimName, KeepAssignment, StartJob
@@ -20,12 +20,12 @@ START_PATIENCE: Final = 120.0
 """Seconds that a pod may take to start before the status mentions this pod."""
 
 
-def start(s: Situation, verdict: Verdict, *actions: KeepAssignment | StartJob) -> Move:
+def start(s: Situation, finding: Finding, *actions: KeepAssignment | StartJob) -> Move:
     """Creates a Job. If an obstacle keeps the run from going on, reports the obstacle instead."""
     # A pod that mounts a missing object would hang silently, so the inputs must exist. A run that cannot write its
     # artifact must not spend anything. So the operator claims the artifact's name before it creates the first Job.
     claim = () if s.world.artifact or s.artifact_name is None else (ClaimName(s.artifact_name),)
-    go = Move(verdict, (*release(s.world.harvest.settled), *claim, *actions), s.settings.gather_interval)
+    go = Move(finding, (*release(s.world.harvest.settled), *claim, *actions), s.settings.gather_interval)
     return foreign_artifact(s) or missing_input(s) or go
 
 
@@ -110,13 +110,13 @@ def wait(
     if left <= 0:
         ended = f"That did not change in {limit:g} s, so the run has ended. Put it right."
         return fail(reason, f"{message} {ended} {wording.new_run(s)}")
-    verdict = Verdict(
+    finding = Finding(
         State.RUNNING,
         reason,
         f"{message} The run goes on as soon as that changes, and fails if it has not by {reports.timestamp(end)}.",
         waiting_since=since,
     )
-    return Move(verdict, release(s.world.harvest.settled), min(left, s.settings.gather_interval))
+    return Move(finding, release(s.world.harvest.settled), min(left, s.settings.gather_interval))
 
 
 def first_seen(world: World, reason: Reason, now: datetime) -> datetime:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from swarm_operator.compilation.api import RERUN_AT, ConditionType, Reason
-from swarm_operator.compilation.decide.conditions import State, Verdict
+from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Job, Pod
@@ -21,30 +21,30 @@ def new_run(s: Situation) -> str:
     return f"A change of the spec, or this, begins a new run, which uses what is paid for and still holds: {command}"
 
 
-def suspended(s: Situation, ending: int) -> Verdict:
+def suspended(s: Situation, ending: int) -> Finding:
     pods = {0: "no pod runs", 1: "its last pod is ending"}.get(ending, f"{ending} pods are ending")
     kept = f"; in round {s.planned - 1}, {results(s)}, which are kept" if s.planned else ""
     goes_on = "Set spec.suspend to false, and the run goes on."
-    return Verdict(State.SUSPENDED, Reason.SUSPENDED, f"spec.suspend is true: {pods}{kept}. {goes_on}")
+    return Finding(State.SUSPENDED, Reason.SUSPENDED, f"spec.suspend is true: {pods}{kept}. {goes_on}")
 
 
-def superseded(s: Situation, ending: int) -> Verdict:
+def superseded(s: Situation, ending: int) -> Finding:
     pods = "its last pod is" if ending == 1 else f"{ending} pods are"
-    return Verdict(
+    return Finding(
         State.RUNNING,
         Reason.SUPERSEDED,
         f"a new run was asked for, and of the run before {pods} ending. What they finish is kept; then it begins.",
     )
 
 
-def queued(job: Job) -> Verdict:
+def queued(job: Job) -> Finding:
     goes_on = "The run goes on when whoever suspended it (Kueue, for example) lets it go on."
-    return Verdict(State.RUNNING, Reason.QUEUED, f"Job {job.name!r} is suspended. {goes_on}")
+    return Finding(State.RUNNING, Reason.QUEUED, f"Job {job.name!r} is suspended. {goes_on}")
 
 
-def ending(why: str, waits: bool) -> Verdict:
+def ending(why: str, waits: bool) -> Finding:
     what = "its pods are ending" if waits else "a last plan looks for the best program so far"
-    return Verdict(State.RUNNING, Reason.PLANNING, f"{why}; {what}.")
+    return Finding(State.RUNNING, Reason.PLANNING, f"{why}; {what}.")
 
 
 HIGHER: Final = "With higher limits the run goes on from what is finished."
@@ -74,24 +74,24 @@ def refused(artifact: Artifact, name: str, published: str | None) -> str:
     return f"the winner is not published: {why}. {stays} The winner and its report are in ConfigMap {name!r}."
 
 
-def again(s: Situation, settled: State) -> Verdict:
-    """Repeats the Verdict of a run that is over, after a change of the spec that does not concern the run."""
+def again(s: Situation, settled: State) -> Finding:
+    """Repeats the Finding of a run that is over, after a change of the spec that does not concern the run."""
     ready = s.world.compilation.status.condition(ConditionType.READY)
     assert ready is not None, "a settled run has conditions"
     message = ready.message
     if not s.can_go_on:
         message = message.replace(HIGHER, f"Its journal is gone, so it cannot go on. {new_run(s)}")
-    return Verdict(settled, ready.reason, message)
+    return Finding(settled, ready.reason, message)
 
 
-def planning(s: Situation) -> Verdict:
-    return Verdict(State.RUNNING, Reason.PLANNING, f"round {s.planned}: a plan replays the optimizer from the journal.")
+def planning(s: Situation) -> Finding:
+    return Finding(State.RUNNING, Reason.PLANNING, f"round {s.planned}: a plan replays the optimizer from the journal.")
 
 
-def scattering(s: Situation) -> Verdict:
+def scattering(s: Situation) -> Finding:
     end = s.world.journal.plans[s.planned - 1].end
     guesses = f"; {len(end.guesses)} of {len(end.tasks)} tasks are guesses" if end.guesses else ""
-    return Verdict(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {results(s)}{guesses}.")
+    return Finding(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {results(s)}{guesses}.")
 
 
 def results(s: Situation) -> str:
@@ -100,12 +100,12 @@ def results(s: Situation) -> str:
     return f"{cells - len(s.missing)} of {cells} cells have results"
 
 
-def retrying(s: Situation, attempt: int, pods: Sequence[Pod]) -> Verdict:
+def retrying(s: Situation, attempt: int, pods: Sequence[Pod]) -> Finding:
     if s.missing:
         what = f"round {s.planned - 1}: {len(s.missing)} cells have no result after attempt {attempt}"
     else:
         what = f"round {s.planned}: its plan has not come to its end in attempt {attempt}"
-    return Verdict(State.RUNNING, Reason.RETRYING, f"{what}; another attempt follows. {last_failure(pods)}")
+    return Finding(State.RUNNING, Reason.RETRYING, f"{what}; another attempt follows. {last_failure(pods)}")
 
 
 def last_failure(pods: Sequence[Pod]) -> str:
@@ -125,7 +125,7 @@ def explanation(pod: Pod) -> str:
     return f"{how} It left no word; its log says more, if it is still there."
 
 
-def verdict_of(s: Situation, pod: Pod) -> str:
+def message_of(s: Situation, pod: Pod) -> str:
     """Repeats the message of a pod that ended the run, and tells how to begin a new run.
 
     The advice is needed, because the correction of a ConfigMap alone begins no run.
@@ -161,6 +161,6 @@ def gain(report: Report) -> str:
     if scores.baseline is None or scores.best is None:
         return ""
     gained = f": {scores.baseline:g} -> {scores.best:g} on {report.scored_on}"
-    # On the examples that chose the winner, its verdict would be too good.
+    # On the examples that chose the winner, its finding would be too good.
     is_honest = report.comparison is not None and report.compared_on == TEST_SET
     return f"{gained}, and on {TEST_SET} {report.comparison}" if is_honest else gained
