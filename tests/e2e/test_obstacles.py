@@ -145,3 +145,23 @@ def test_a_deleted_artifact_is_published_again(namespace: Namespace) -> None:
 
     # The operator first creates an empty ConfigMap to claim the name, and writes the data later.
     namespace.wait_for("again", lambda _: "program.json" in artifacts(namespace).get("again-artifact", {}))
+
+
+def test_a_winner_that_the_gate_refuses_leaves_the_earlier_artifact_published(namespace: Namespace) -> None:
+    namespace.apply(little("gated", gate={}))
+    before = namespace.wait_for("gated", is_over)
+    assert is_true("Ready")(before), before["status"]
+    published = namespace.get("configmap", "gated-artifact")
+    assert published["data"].keys() == {"program.json", "report.json", "report.md"}
+
+    namespace.reset_provider()
+    namespace.apply(little("gated", gate={"minImprovement": 99}))
+    after = namespace.wait_for("gated", lambda found: is_over(found) and found["status"]["observedGeneration"] == 2)
+    told = {found["type"]: (found["status"], found["reason"]) for found in after["status"]["conditions"]}
+    assert told == {"Ready": ("True", "GateNotPassed"), "Succeeded": ("False", "GateNotPassed")}
+    assert after["status"]["artifact"] == before["status"]["artifact"]
+    assert namespace.requests() == 0
+    assert namespace.get("configmap", "gated-artifact")["data"] == published["data"]
+    [refused] = namespace.list("configmaps", **{"dspy-swarm.dev/kind": "refused"})
+    assert refused["metadata"]["name"] in condition(after, "Ready")["message"]  # type: ignore[index]
+    assert "**Not published**" in refused["data"]["report.md"]
