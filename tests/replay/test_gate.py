@@ -20,8 +20,8 @@ def gated(url: str, **gate: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("gate", "status", "folder"),
-    [({}, 0, "artifact"), (NO, 0, "refused"), ({**NO, "onFailure": "fail"}, 1, "refused")],
-    ids=["a better winner", "a winner that is too little better", "the same, and onFailure: fail"],
+    [({}, 0, "artifact"), (NO, 1, "refused")],
+    ids=["a better winner", "a winner that is too little better, and no earlier artifact"],
 )
 def test_a_winner_is_published_only_if_it_meets_the_gate(
     providers: Any, tmp_path: Path, gate: dict[str, Any], status: int, folder: str
@@ -39,13 +39,17 @@ def test_a_winner_is_published_only_if_it_meets_the_gate(
     assert (tmp_path / "journal" / "artifact" / "program.json").exists() != is_refused
 
 
-def test_a_changed_gate_makes_no_lm_call(providers: Any, tmp_path: Path) -> None:
-    """A changed spec begins a new run, which reuses everything. The earlier run keeps its artifact."""
-    provider = providers(1)
+@pytest.mark.parametrize(("on_failure", "status"), [("keep", 0), ("fail", 1)])
+def test_a_refused_winner_leaves_the_earlier_artifact_and_costs_no_lm_call(
+    providers: Any, tmp_path: Path, on_failure: str, status: int
+) -> None:
+    """A changed gate begins a new run, which reuses everything."""
+    provider, artifact = providers(1), tmp_path / "journal" / "artifact" / "report.json"
     assert run_local(gated(provider.url), tmp_path).status == 0
+    before = artifact.read_bytes()
     provider.reset()
-    run = run_local(gated(provider.url, **NO), tmp_path)
-    assert run.status == 0, run.output
+    run = run_local(gated(provider.url, **NO, onFailure=on_failure), tmp_path)
+    assert run.status == status, run.output
     assert provider.stats()["requests"] == 0
-    [earlier] = (tmp_path / "journal" / "earlier").glob("*/artifact/program.json")
-    assert earlier.read_bytes() == (tmp_path / "journal" / "refused" / "program.json").read_bytes()
+    assert artifact.read_bytes() == before
+    assert (tmp_path / "journal" / "refused" / "report.md").exists()

@@ -83,12 +83,12 @@ def test_a_comparison_on_the_examples_that_chose_the_winner_is_called_flattering
     assert "so this difference flatters it" not in markdown(REPORT)
 
 
-@pytest.mark.parametrize("fence", ["```", "````"])
-def test_instructions_with_fences_stay_within_their_own(fence: str) -> None:
-    prompt = Prompt(predictor="p", before="Answer.", after=f"Answer.\n{fence}\ncode\n{fence}")
-    text = markdown(REPORT.model_copy(update={"prompts": [prompt]}))
-    assert f"\n{fence}`diff\n" in text
-    assert text.count(f"\n{fence}`\n") == 1
+@pytest.mark.parametrize("fence", ["```", "````", "  ```"])
+def test_instructions_with_fences_stay_within_a_longer_fence(fence: str) -> None:
+    prompt = Prompt(predictor="p", before=f"Answer.\n{fence}", after=f"Answer it.\n{fence}\ncode\n{fence}")
+    text, longer = markdown(REPORT.model_copy(update={"prompts": [prompt]})), f"{fence.strip()}`"
+    assert f"\n{longer}diff\n" in text
+    assert text.count(f"\n{longer}\n") == 1
 
 
 def test_a_partial_artifact_says_so_and_has_no_verdict() -> None:

@@ -4,16 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from support.decisions import Row, settled
+from support.decisions import SETTINGS, Row, settled
 from support.operator_specs import spec
-from support.worlds import ARTIFACT, CLAIMED, RUN_ID, compilation, compiled, published, run, world
-from swarm_operator.compilation.api import Reason
+from support.worlds import ARTIFACT, CLAIMED, NOW, RUN_ID, compilation, compiled, published, run, shard, world
+from swarm_operator.compilation.api import ConditionType, ObjectKind, Reason
 from swarm_operator.compilation.decide.conditions import State
+from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import DropMap, KeepRefused
 from swarm_operator.compilation.model.shards import Artifact, Shard
 from swarm_operator.compilation.model.world import MapRef, Run
 from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
+from swarm_wire.messages import Ending, PlanEnd, PlanOutcome
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.limits import Limits
 
 WHY = "gate.minImprovement: 0 needs more"
 REFUSED = replace(ARTIFACT, report=ARTIFACT.report.model_copy(update={"refused": [WHY]}))
@@ -23,7 +26,14 @@ OUT = Status(
     run_id=RUN_ID,
     artifact=ArtifactStatus(run_id="earlier", sha256="e" * 64, config_map=ArtifactConfigMap(name="triage-artifact")),
 )
-IS_OUT = {"artifact": EARLIER, "compilation": compilation(status=OUT)}
+THERE = MapRef("triage-artifact", "u", "earlier", "artifact", 0)
+IS_OUT = {"artifact": EARLIER, "compilation": compilation(status=OUT), "maps": (WRITTEN, THERE)}
+KEPT = replace(
+    settled(State.KEPT, "GateNotPassed"),
+    status=settled(State.KEPT, "GateNotPassed").status.model_copy(update={"artifact": OUT.artifact}),
+)
+OLD = replace(WRITTEN, name="old", run_id="older")
+CLAIM = MapRef("another-name", "u", "", "artifact", 0)
 
 
 def gated(on_failure: str) -> Run:
@@ -36,30 +46,33 @@ def refused(artifact: Artifact = REFUSED) -> Shard:
     return replace(compiled(0), artifact=artifact)
 
 
-MAPS = (MapRef("triage-artifact", "u", "", "artifact", 0), WRITTEN)
 ROWS = [
     Row(
         "the operator first writes the winner where people can look at it",
-        world(refused(), run=gated("keep"), **IS_OUT),
+        world(refused(), run=gated("keep"), **{**IS_OUT, "maps": (THERE,)}),
         [KeepRefused(gated("keep"), REFUSED)],
         reason=Reason.PUBLISHING,
         wake_up=0,
     ),
     Row(
         "the artifact of the earlier run stays published",
-        world(refused(), run=gated("keep"), maps=(WRITTEN,), **IS_OUT),
+        world(refused(), run=gated("keep"), **IS_OUT),
         [],
         State.KEPT,
         Reason.GATE_NOT_PASSED,
-        [
-            WHY,
-            "ConfigMap 'triage-artifact' keeps an earlier run's artifact.",
-            f"in ConfigMap 'triage-{RUN_ID}-refused'",
-        ],
+        [WHY, "ConfigMap 'triage-artifact' keeps an earlier run's artifact.", f"'triage-{RUN_ID}-refused'"],
+    ),
+    Row(
+        "the artifact of the earlier run stays published although the spec names another ConfigMap now",
+        world(refused(), run=gated("keep"), **{**IS_OUT, "artifact": CLAIMED, "maps": (WRITTEN, THERE)}),
+        [],
+        State.KEPT,
+        Reason.GATE_NOT_PASSED,
+        ["ConfigMap 'triage-artifact' keeps an earlier run's artifact."],
     ),
     Row(
         "the run fails if gate.onFailure says so",
-        world(refused(), run=gated("fail"), maps=(WRITTEN,), **IS_OUT),
+        world(refused(), run=gated("fail"), **IS_OUT),
         [],
         State.FAILED,
         Reason.GATE_NOT_PASSED,
@@ -75,21 +88,35 @@ ROWS = [
     ),
     Row(
         "the run fails if somebody has deleted the earlier artifact",
-        world(refused(), run=gated("keep"), maps=(WRITTEN,), artifact=None, compilation=compilation(status=OUT)),
+        world(refused(), run=gated("keep"), **{**IS_OUT, "artifact": None, "maps": (WRITTEN,)}),
         [],
         State.FAILED,
         Reason.GATE_NOT_PASSED,
     ),
     Row(
         "a run that kept the earlier artifact stays as it ended",
-        world(refused(), run=gated("keep"), maps=(WRITTEN,), compilation=settled(State.KEPT, "GateNotPassed")),
+        world(refused(), run=gated("keep"), artifact=EARLIER, maps=(WRITTEN, THERE), compilation=KEPT),
         [],
         None,
     ),
     Row(
+        "a run that kept the earlier artifact fails when somebody deletes this artifact",
+        world(refused(), run=gated("keep"), artifact=None, maps=(WRITTEN,), compilation=KEPT),
+        [],
+        State.FAILED,
+        Reason.GATE_NOT_PASSED,
+        ["the artifact of the earlier run is gone."],
+    ),
+    Row(
         "a claimed name is released if the earlier artifact has another name",
-        world(refused(), run=gated("keep"), maps=MAPS, compilation=settled(State.KEPT, "GateNotPassed")),
-        [DropMap("triage-artifact", "u")],
+        world(refused(), run=gated("keep"), maps=(WRITTEN, THERE, CLAIM), compilation=KEPT),
+        [DropMap("another-name", "u")],
+        None,
+    ),
+    Row(
+        "the refused winner of an older run is deleted",
+        world(refused(), run=gated("keep"), maps=(WRITTEN, THERE, OLD), compilation=KEPT),
+        [DropMap("old", "u")],
         None,
     ),
 ]
@@ -98,3 +125,20 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_gate_decides_whether_a_winner_is_published(row: Row) -> None:
     row.holds()
+
+
+def test_a_limit_ends_a_gated_run_for_good_though_the_spec_asks_for_a_partial_artifact() -> None:
+    """The gate refuses a partial artifact, so a pass after the end has nothing to do."""
+    limits = Limits(lm_calls=1, publish_partial=True)
+    ending = Ending(why="limits.lmCalls: 1 is reached", limits=limits)
+    end = PlanEnd(outcome=PlanOutcome.PARTIAL, round=0, binding="b", ending=ending)
+    there = shard(ObjectKind.RESULTS, 0, 1, plans=(end,), artifact=REFUSED)
+    given = spec(gate={}, limits={"lmCalls": 1, "publishPartial": True})
+    ours = replace(run(), request=run().request.model_copy(update={"spec": CompilationSpec.model_validate(given)}))
+    first = decide(world(there, run=ours, compilation=compilation(given)), NOW, SETTINGS)
+    assert first.status is not None
+    ready = first.status.condition(ConditionType.READY)
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "LimitReached")
+    second = decide(world(there, run=ours, compilation=compilation(given, first.status)), NOW, SETTINGS)
+    assert (second.settled, second.status, second.actions) == (True, None, ())

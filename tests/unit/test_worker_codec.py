@@ -15,7 +15,7 @@ import pydantic
 import pytest
 
 from support.worker import Program, example
-from swarm_wire.report import Report, Scores
+from swarm_wire.report import ExampleScores, Prompt, Report, Scores
 from swarm_wire.spending import Usage
 from swarm_worker.content.codec import Codec, SecretInPayload
 from swarm_worker.content.digest import Walk
@@ -313,3 +313,19 @@ def test_an_importable_class_is_sent_with_its_instructions(monkeypatch: pytest.M
     assert list(found.fields) == list(Labelled.fields)
     assert Labelled.instructions == "Label it."
     assert Walk().digest(found) != Walk().digest(Labelled)
+
+
+@pytest.mark.parametrize(
+    ("examples", "prompt", "left_out"),
+    [(1000, 10, []), (40_000, 10, ["byExample"]), (40_000, 600_000, ["byExample", "prompts"])],
+)
+def test_a_report_that_is_too_large_leaves_out_details(examples: int, prompt: int, left_out: list[str]) -> None:
+    """Program and report must fit into one ConfigMap. Without details, a run with much data is still published."""
+    scores = ExampleScores(name="the test set", baseline=[0.0] * examples, winner=[100.0] * examples)
+    prompts = [Prompt(predictor="p", before="", after="x" * prompt)]
+    report = REPORT.model_copy(update={"by_example": [scores], "prompts": prompts})
+    body = artifact("{}", report, CODEC)
+    assert len(body) < 1_000_000
+    found = json.loads(json.loads(body)["report.json"])
+    assert [name for name in ("byExample", "prompts") if not found[name]] == left_out
+    assert len(found["notes"]) == bool(left_out)

@@ -61,6 +61,19 @@ def test_programs_are_compared_on_the_test_set_if_there_is_one(test: list[int], 
     assert (found.examples, found.improved, found.worsened) == (examples, 2, 0)
 
 
+def test_an_optimizer_that_replaces_examples_leaves_the_report_without_a_comparison() -> None:
+    scored = numbers(1, 2, 3)
+
+    def compile_program(student: dspy.Module) -> dspy.Module:
+        scored[:] = [example.copy() for example in scored[:2]]
+        return Right(1)
+
+    progress = script.Progress()
+    script.run(compile_program, Right(3), right, scored, [], progress)
+    assert explanation.comparison(progress, seed="run") is None
+    assert progress.best == 100
+
+
 def test_a_run_without_a_winner_has_no_comparison() -> None:
     progress = script.Progress()
     progress.by_example[script.Arm(is_winner=False, on_test=False)] = [100.0]
@@ -89,3 +102,46 @@ def test_demonstrations_name_the_examples_that_they_come_from() -> None:
         (True, ""),
         (False, ""),
     ]
+
+
+PASSAGE = "send the refund of the customer to the card that paid for the order within ten days of the request"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tokens"),
+    [
+        ("Answer.", "Answer.", None),
+        ("Answer.", f"Answer. For example: {PASSAGE}.", 20),
+        ("Read the ticket of a customer and name the team.", f"Read the ticket. {PASSAGE.upper()}!", 20),
+        (f"Answer. {PASSAGE}", f"Answer well. {PASSAGE}", None),
+        ("Answer.", "Quite another text", None),
+    ],
+    ids=["unchanged", "a copy", "a copy in capitals, with words of the old text", "an old copy", "no copy"],
+)
+def test_the_longest_copied_passage_is_found(before: str, after: str, tokens: int | None) -> None:
+    winner = dspy.Predict(dspy.Signature("ticket -> team", after))
+    example = dspy.Example(ticket=f"Please {PASSAGE}, thank you", team="billing", score=3).with_inputs("ticket")
+    found = explanation.copied({"self": before}, winner, Data([example], None, []))
+    assert (found and found.tokens) == tokens
+    if found:
+        assert (found.predictor, found.example, found.text) == ("self", "training example 1", PASSAGE)
+
+
+class Incomparable:
+    """A value such as an array of numpy, which cannot say whether it equals another."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_values_that_cannot_be_compared_leave_demonstrations_without_a_name() -> None:
+    example = dspy.Example(table=Incomparable(), answer="A").with_inputs("table")
+    winner = dspy.Predict("table -> answer")
+    winner.demos = [
+        dspy.Example(augmented=True, table="0 1", answer="B"),
+        dspy.Example(table=Incomparable(), answer="C"),
+    ]
+    [prompt] = explanation.prompts({}, winner, Data([example], None, []))
+    assert [demo.example for demo in prompt.demonstrations] == ["", ""]

@@ -16,7 +16,8 @@ def _improvement(gate: Gate, report: Report) -> str:
     least, compared = gate.min_improvement, report.comparison
     if compared is None:
         return "the winner was not compared with the baseline"
-    if compared.low > least and (least < 0 or compared.verdict is Verdict.BETTER):
+    allowed = {Verdict.BETTER} if least == 0 else set(Verdict) if least < 0 else {Verdict.BETTER, Verdict.SAME}
+    if compared.low > least and compared.verdict in allowed:
         return ""
     return f"gate.minImprovement: {least:g} needs more on {report.compared_on}. {compared}"
 

@@ -1,5 +1,6 @@
 """Writes a report as Markdown, as people read it in a pull request or a ConfigMap."""
 
+import re
 from collections.abc import Iterator
 from difflib import unified_diff
 
@@ -75,7 +76,7 @@ def _instructions(prompt: Prompt) -> str:
     before, after = prompt.before.splitlines(), prompt.after.splitlines()
     lines = list(unified_diff(before, after, "before", "after", lineterm="", n=len(before)))
     # A fence longer than any in the text, since instructions may have code in Markdown.
-    longest = max((len(line) - len(line.lstrip("`")) for line in [*before, *after]), default=0)
+    longest = max(map(len, re.findall("`+", prompt.before + prompt.after)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([f"{fence}diff", *lines[3:], fence])
 

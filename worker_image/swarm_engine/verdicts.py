@@ -26,9 +26,9 @@ def compare(
 
     The difference is `after` minus `before`. The verdict is
 
+    - Same if the interval lies within `margin` of 0, or if no example differs;
     - Better or Worse if the interval excludes 0, and enough examples differ: with fewer, even a fair coin could show
       the same signs more often than `confidence` allows;
-    - Same if the interval lies within `margin` of 0, or if no example differs;
     - Inconclusive otherwise.
 
     Args:
@@ -71,8 +71,22 @@ def compare(
 def _interval(differences: list[float], seed: str, error: float) -> tuple[float, float]:
     draw, count = Random(seed).choices, len(differences)
     means = sorted(fmean(draw(differences, k=count)) for _ in range(RESAMPLES))
-    low = int(error / 2 * RESAMPLES)
+    low = int(_expanded(error / 2, count) * RESAMPLES)
     return means[low], means[RESAMPLES - 1 - low]
+
+
+def _expanded(tail: float, count: int) -> float:
+    """Returns the quantile to take in place of `tail`, since resamples of few examples vary too little.
+
+    Source: T. Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 4.3.2 (expanded percentiles).
+    Student's quantile is approximated by the Cornish-Fisher expansion.
+    """
+    if count < 2:
+        return 0.0
+    normal, degrees = NormalDist(), count - 1
+    z = normal.inv_cdf(1 - tail)
+    student = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    return 1 - normal.cdf(student * (count / degrees) ** 0.5)
 
 
 def _needed(differences: list[float], error: float, margin: float, enough: int) -> int | None:

@@ -1,6 +1,7 @@
 """The report on a finished compile, and those parts of it that a running compile has, too."""
 
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -64,7 +65,9 @@ class Comparison(Message):
     """How many examples would probably decide; None if the verdict is decided, or if no number of examples would."""
 
     def __str__(self) -> str:
-        interval = f"{self.difference:+.1f} points ({self.confidence:.0%} interval {self.low:+.1f} to {self.high:+.1f})"
+        interval = (
+            f"{self.difference:+.1f} points ({100 * self.confidence:g}% interval {self.low:+.1f} to {self.high:+.1f})"
+        )
         missing = f"; about {self.needed:,} examples would decide" if self.needed else ""
         return f"{self.verdict}: {interval} on {self.examples} examples{missing}"
 
@@ -283,3 +286,8 @@ class Report(Message):
     def summary(self) -> "Report":
         """Returns the report without the parts that grow with data and program."""
         return self.model_copy(update={"by_example": [], "prompts": []})
+
+    def without(self, what: str, **emptied: Any) -> "Report":
+        """Returns the report without some fields, and with a note that says so."""
+        note = f"The report leaves out {what}, because it would not fit into one ConfigMap with them."
+        return self.model_copy(update={**emptied, "notes": [*self.notes, note]})

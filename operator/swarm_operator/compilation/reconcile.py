@@ -18,6 +18,7 @@ from swarm_operator.compilation.model.actions import (
     Decision,
     KeepAssignment,
     KeepRecords,
+    KeepRefused,
     MergeShards,
     OpenRun,
     Publish,
@@ -102,7 +103,9 @@ class Reconciler:
             except TooLarge as error:
                 if decision.settled:
                     raise
-                reason = Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish) else Reason.RECORD_TOO_LARGE
+                reason = (
+                    Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish | KeepRefused) else Reason.RECORD_TOO_LARGE
+                )
                 return rules.ended(world, now, reason, str(error))
         self._stuck.pop(key, None)
         return decision
@@ -179,5 +182,7 @@ def _shown(action: Action) -> str:
             return f"StartJob({action.role}, round {action.round}, attempt {action.attempt}, {action.pods} pods)"
         case Publish(_, artifact):
             return f"Publish({artifact.sha256[:12]})"
+        case KeepRefused(_, artifact):
+            return f"KeepRefused({artifact.sha256[:12]})"
         case _:
             return str(action)

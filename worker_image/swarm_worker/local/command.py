@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Returns the exit status: 0 with an artifact, 1 without an artifact, 130 after Ctrl-C.
 
-    If spec.gate has refused the winner, gate.onFailure decides: 0 for keep, 1 for fail.
+    If spec.gate has refused the winner, the status is 0 only with gate.onFailure: keep and an earlier run's artifact.
     """
     console = Console(stderr=False)
     began = time.monotonic()
@@ -77,7 +77,8 @@ def run(given: argparse.Namespace) -> int:
         seconds = time.monotonic() - began
         print_report(console, done.report, done.artifact, manifest.spec.program.entrypoint, seconds, done.paid_before)
         gate = manifest.spec.gate
-        return 1 if done.report.refused and gate is not None and gate.on_failure == "fail" else 0
+        fails = done.report.refused and gate is not None and gate.on_failure == "fail"
+        return 0 if done.is_published and not fails else 1
     except Stopped:
         console.print("\nStopped. Finished results are kept: the same command goes on from them.", highlight=False)
         return INTERRUPTED

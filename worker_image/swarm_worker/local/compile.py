@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm_wire.names import PROGRAM_FILE
 from swarm_wire.report import Report
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Driver, OfAnotherState, Watcher
@@ -20,12 +21,14 @@ class Compiled:
     Attributes:
         artifact: the folder with the compiled program and its report. If spec.gate has refused the winner, this folder
             is not that of published artifacts.
+        is_published: whether an artifact is published: of this run, or of an earlier one if spec.gate refused the winner.
         paid_before: how many LM calls the run had paid for before this call of `compile_here`.
     """
 
     artifact: Path
     report: Report
     paid_before: int
+    is_published: bool
 
 
 def compile_here(
@@ -70,7 +73,10 @@ def compile_here(
         target.mkdir(parents=True, exist_ok=True)
         for name, text in json.loads(artifact.body).items():
             (target / name).write_text(text, encoding="utf-8")
+        if report.refused and output is None:
+            folder.restore_artifact()
         if report.partial is None:  # after a partial artifact, the same command may continue the run
             shutil.rmtree(folder.root / "rounds", ignore_errors=True)
         folder.prune(keep)
-    return Compiled(target, report, driver.paid_before)
+    is_out = ((output or folder.artifact) / PROGRAM_FILE).exists()
+    return Compiled(target, report, driver.paid_before, is_out)

@@ -117,6 +117,13 @@ class JournalFolder:
         shutil.rmtree(self.root / "rounds", ignore_errors=True)
         path.unlink(missing_ok=True)
 
+    def restore_artifact(self) -> None:
+        """Copies the artifact of the newest earlier run to this run, whose winner spec.gate has refused."""
+        for run in self.earlier.runs:
+            if any((run / self.artifact.name).glob("*")):
+                shutil.copytree(run / self.artifact.name, self.artifact, dirs_exist_ok=True)
+                return
+
     def prune(self, keep: int) -> None:
         """Keeps the newest `keep` earlier runs unchanged. Of older runs, keeps only what a later run can reuse."""
         self.earlier.prune(keep, self.journal)

@@ -15,6 +15,8 @@ from swarm_worker.user.data import Data
 
 SHOWN = 300
 """How many characters of copied text a report shows."""
+SEPARATES = 8
+"""So many unchanged words in a row separate two new parts of instructions."""
 
 
 def instructions(program: dspy.Module) -> dict[str, str]:
@@ -65,20 +67,23 @@ def prompts(before: Mapping[str, str], winner: dspy.Module, data: Data) -> list[
 def copied(before: Mapping[str, str], winner: dspy.Module, data: Data) -> Copied | None:
     """Returns the longest sequence of words that new instructions copy from a training example; None if there is none.
 
-    Words that the student's instructions had at the same place do not count.
+    Only fields of the examples that are texts are searched.
     """
+    blocks = [
+        (name, block)
+        for name, predictor in winner.named_predictors()
+        for block in _added(_words(before.get(name, "")), _words(predictor.signature.instructions))
+    ]
+    matchers = [(name, SequenceMatcher(None, "", block, autojunk=False)) for name, block in blocks]
     found: Copied | None = None
-    texts = [(example, _words(str(value))) for example in data.train for value in example.toDict().values()]
-    for name, predictor in winner.named_predictors():
-        for added in _added(_words(before.get(name, "")), _words(predictor.signature.instructions)):
-            matcher = SequenceMatcher(None, autojunk=False)
-            matcher.set_seq2(added)
-            for example, words in texts:
+    for example in data.train if matchers else ():
+        for words in (_words(value) for _, value in example.items() if isinstance(value, str)):
+            for name, matcher in matchers:
                 matcher.set_seq1(words)
                 match = matcher.find_longest_match()
                 if match.size > (found.tokens if found else 0):
-                    text, of = " ".join(words[match.a : match.a + match.size]), data.name_of(example).removesuffix(": ")
-                    found = Copied(tokens=match.size, text=text[:SHOWN], predictor=name, example=of)
+                    text = " ".join(words[match.a : match.a + match.size])
+                    found = Copied(tokens=match.size, text=text[:SHOWN], predictor=name, example=_name(example, data))
     return found
 
 
@@ -87,19 +92,42 @@ def _words(text: str) -> list[str]:
 
 
 def _added(before: list[str], after: list[str]) -> Iterator[list[str]]:
+    """Yields the parts of `after` that are not in `before`.
+
+    A few words that both have do not separate two parts: each text has "the" and "of".
+    """
+    part, is_new = list[str](), False
     for kind, _, _, begin, end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        if kind in ("insert", "replace"):
-            yield after[begin:end]
+        if kind == "equal" and end - begin >= SEPARATES:
+            if is_new:
+                yield part
+            part, is_new = [], False
+        else:
+            part += after[begin:end]
+            is_new = is_new or kind != "equal"
+    if is_new:
+        yield part
+
+
+def _name(example: Any, data: Data) -> str:
+    """Returns the name of an example, such as "training example 3"; empty if it is in no set, or cannot be compared."""
+    try:
+        return data.name_of(example).removesuffix(": ")
+    except Exception:  # values of users' types may not be comparable
+        return ""
 
 
 def _demonstration(demo: Any, data: Data) -> Demonstration:
     if not demo.get("augmented"):
-        return Demonstration(bootstrapped=False, example=data.name_of(demo).removesuffix(": "))
-    found = (data.name_of(example) for example in data.train if _has_inputs_of(demo, example))
-    return Demonstration(bootstrapped=True, example=next(found, "").removesuffix(": "))
+        return Demonstration(bootstrapped=False, example=_name(demo, data))
+    source = next((example for example in data.train if _has_inputs_of(demo, example)), None)
+    return Demonstration(bootstrapped=True, example="" if source is None else _name(source, data))
 
 
 def _has_inputs_of(demo: Any, example: Any) -> bool:
     """Whether a demonstration has inputs of this example, and no others of these names."""
-    shared = [key for key in example.inputs().toDict() if key in demo]
-    return bool(shared) and all(demo[key] == example[key] for key in shared)
+    try:
+        shared = [key for key, _ in example.inputs().items() if key in demo]
+        return bool(shared) and all(bool(demo[key] == example[key]) for key in shared)
+    except Exception:  # values of users' types may not be comparable
+        return False

@@ -47,6 +47,10 @@ from swarm_worker.user.data import Compilation
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.user.program import is_instance
 
+MOST_BYTES = 900_000
+"""Largest size of program and report together with all details: they must fit into one ConfigMap."""
+LARGE: dict[str, Any] = {"by_example": [], "prompts": []}
+
 
 def main(process: Process, twin: Twin | None = None) -> None:
     with process.ending():
@@ -163,6 +167,9 @@ class Plan:
         """Ends a run that reached a limit: prints the best complete program, if there is one."""
         if (best := self._progress.best_program) is not None:
             self._progress.best, self._progress.test_winner = self._progress.best_score, None
+            # These scores are those of the optimizer's winner, if it was found, and not of the best program by then.
+            for on_test in (False, True):
+                self._progress.by_example.pop(script.Arm(is_winner=True, on_test=on_test), None)
             try:
                 self._put_artifact(best, self._ending)
             except SwarmError as error:
@@ -354,11 +361,14 @@ def artifact(program: str, report: Report, codec: Codec) -> bytes:
     except SecretInPayload as error:
         raise BadInput(WorkerReason.RESULT_NOT_PORTABLE, f"the winner cannot be published: {error}") from None
     told = Report.model_validate(redacted(report.to_header(), codec.redact))
-    files = {
-        names.PROGRAM_FILE: program,
-        names.REPORT_FILE: told.model_dump_json(by_alias=True, indent=2),
-        names.MARKDOWN_FILE: markdown(told),
-    }
+    for smaller in (told, told.without("byExample", by_example=[]), told.without("byExample and prompts", **LARGE)):
+        files = {
+            names.PROGRAM_FILE: program,
+            names.REPORT_FILE: smaller.model_dump_json(by_alias=True, indent=2),
+            names.MARKDOWN_FILE: markdown(smaller),
+        }
+        if sum(len(text.encode()) for text in files.values()) <= MOST_BYTES:
+            break
     return json.dumps(files).encode()
 
 

@@ -104,13 +104,12 @@ def run(
         CompileFailed: the optimizer raised an exception.
     """
     progress.validation = scored
-    # MIPROv2 shuffles the list that it gets.
-    positions = {id(example): position for position, example in enumerate([*scored, *test])}
+    examples = list(scored)
 
     def score(program: dspy.Module, arm: Arm) -> float:
         result = _evaluate(program, metric, test if arm.on_test else scored)
-        in_order = sorted(result.results, key=lambda found: positions[id(found[0])])
-        progress.by_example[arm] = [round(float(100 * sum([score])), 6) for *_, score in in_order]
+        if in_order := _in_order(result.results, test if arm.on_test else examples):
+            progress.by_example[arm] = in_order
         return float(result.score)
 
     progress.baseline = score(student, Arm(False, False))
@@ -149,6 +148,20 @@ def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
 
 def _is_cut_short(results: list[Any]) -> bool:
     return any(isinstance(score, Bound) for *_, score in results)
+
+
+def _in_order(results: list[Any], examples: list[Any]) -> list[float] | None:
+    """Returns the scores of these examples, in percent. None: the optimizer has replaced examples.
+
+    An optimizer may change the list that it gets. MIPROv2 shuffles it.
+    """
+    scores: dict[int, list[float]] = {}
+    for example, _, score in results:
+        scores.setdefault(id(example), []).append(round(float(100 * sum([score])), 6))
+    try:
+        return [scores[id(example)].pop(0) for example in examples]
+    except (KeyError, IndexError):
+        return None
 
 
 def _evaluate(program: dspy.Module, metric: Callable[..., Any], examples: list[Any]) -> EvaluationResult:

@@ -35,6 +35,8 @@ def end_of_run(s: Situation) -> Move | None:
     compilation, artifact = s.world.compilation, s.world.journal.artifact
     if s.settled is State.PUBLISHED and s.world.run and artifact and compilation.lacks(s.world.artifact):
         return Move(actions=(publish(s, artifact),), wake_up=None if s.world.artifact else 0)
+    if s.settled is State.KEPT and not is_published(s):
+        return fail(Reason.GATE_NOT_PASSED, "the artifact of the earlier run is gone. " + wording.new_run(s))
     if compilation.status.observed_generation != compilation.generation:
         return Move(wording.again(s, s.settled))
     left = s.time_to_live
@@ -87,7 +89,7 @@ def compiled(s: Situation) -> Move | None:
 
 def refused(s: Situation, artifact: Artifact) -> Move:
     """The winner does not meet spec.gate. The operator writes it where people can look at it, and publishes nothing."""
-    run, before, found = s.world.run, s.world.compilation.status.artifact, s.world.artifact
+    run, before = s.world.run, s.world.compilation.status.artifact
     assert run is not None, "its journal has the artifact"
     name = object_names.refused_map(run.key.name, run.id)
     if name not in {its.name for its in s.world.maps}:
@@ -97,11 +99,18 @@ def refused(s: Situation, artifact: Artifact) -> Move:
         return Move(finding, (KeepRefused(run, artifact),), wake_up=0)
     gate = run.spec.gate
     keeps = gate is not None and gate.on_failure == "keep"
-    is_out = before is not None and found is not None and found.sha256 == before.sha256
-    message = wording.refused(artifact, name, found.name if found and is_out else None)
-    if keeps and is_out:
+    there = before.config_map if before and is_published(s) else None
+    message = wording.refused(artifact, name, there.name if there else None)
+    if keeps and there:
         return Move(Finding(State.KEPT, Reason.GATE_NOT_PASSED, message), wake_up=0)
     return fail(Reason.GATE_NOT_PASSED, message)
+
+
+def is_published(s: Situation) -> bool:
+    """Whether the artifact that the status names is still in its ConfigMap."""
+    artifact = s.world.compilation.status.artifact
+    named = artifact and artifact.config_map and (artifact.config_map.name, artifact.run_id, ObjectKind.ARTIFACT)
+    return named in {(found.name, found.run_id, found.kind) for found in s.world.maps}
 
 
 def ended_by_limit(s: Situation) -> Move | None:

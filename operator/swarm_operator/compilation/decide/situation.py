@@ -39,7 +39,8 @@ class Situation:
             # The run has gone on, and the operator died before it wrote this to the status.
             return None
         limits = compilation.spec.limits
-        wanted = state is State.PUBLISHED or not (limits.publish_partial and self.world.journal.artifact)
+        best = self.world.journal.artifact
+        wanted = state is State.PUBLISHED or not (limits.publish_partial and best and not best.report.refused)
         return state if self.partial.holds(limits) and wanted else None
 
     @property

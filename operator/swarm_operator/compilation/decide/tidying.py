@@ -45,7 +45,8 @@ def tidy(s: Situation) -> tuple[Action, ...]:
             is_done = passing and found.name not in left and (s.settled is not None or found.round < last)
             gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:
-            gone = expired or passing or (has_begun and found.run_id not in kept)
+            is_old = has_begun and (found.kind == ObjectKind.REFUSED or found.run_id not in kept)
+            gone = expired or passing or is_old
         if gone or found.name in s.world.superfluous:
             actions.append(DropMap(found.name, found.uid))
     return tuple(actions)
