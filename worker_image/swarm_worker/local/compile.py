@@ -21,7 +21,7 @@ class Compiled:
     Attributes:
         artifact: the folder with the compiled program and its report. If spec.gate has refused the winner, this folder
             is not that of published artifacts.
-        is_published: whether an artifact is published: of this run, or of an earlier one if spec.gate refused the winner.
+        is_published: whether this run has published an artifact, or has kept that of an earlier run.
         paid_before: how many LM calls the run had paid for before this call of `compile_here`.
     """
 
