@@ -33,6 +33,7 @@ from swarm_wire.names import ExitCode, api_key_env
 from swarm_wire.report import (
     Candidate,
     Comparison,
+    Copied,
     Demonstration,
     ExampleScores,
     FailureGroup,
@@ -100,6 +101,8 @@ REPORT = Report(
         needed=120,
     ),
     compared_on="the test set",
+    copied=Copied(tokens=8, text="eight words", predictor="answer", example="training example 3"),
+    refused=["gate.minScore: 80 needs more"],
     by_example=[ExampleScores(name="the test set", baseline=[0.0, 100.0], winner=[100.0, 50.0])],
     prompts=[
         Prompt(

@@ -162,7 +162,7 @@ def test_a_plan_makes_tasks_workers_run_them_and_the_next_plan_makes_the_artifac
     assert last.complete
     files = json.loads(last.records(RecordKind.ARTIFACT)[0].body)
     report = json.loads(files["report.json"])
-    assert set(files) == {"program.json", "report.json"}
+    assert set(files) == {"program.json", "report.json", "report.md"}
     assert report["scores"]["baseline"] == 75.0
     assert report["failedCells"] == 2  # one failed cell counts in each of two evaluations
     assert len(json.loads(files["program.json"])["predict"]["demos"]) == 4
