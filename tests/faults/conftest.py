@@ -25,6 +25,8 @@ from support.installed import installed
 __all__ = ["installed"]
 
 SEED = 7
+LONGEST = ["test_kubernetes_ends_a_frozen_process"]
+"""A case of ten minutes, in which it waits for the deadline of a pod."""
 WHOLE = os.environ.get("FAULTS") in ("whole", "all")
 
 T = TypeVar("T")
