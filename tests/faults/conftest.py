@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     some = [item for item in items if WHOLE or here not in item.path.parents or item.get_closest_marker("some")]
     config.hook.pytest_deselected(items=[item for item in items if item not in some])
     # Cases that disturb the whole cluster come last, when other test processes have no more cases.
-    items[:] = sorted(some, key=lambda item: item.get_closest_marker("alone") is not None)
+    # They wait for all others, so the case that takes longest comes first.
+    items[:] = sorted(some, key=lambda item: (item.get_closest_marker("alone") is not None, item.name not in LONGEST))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
