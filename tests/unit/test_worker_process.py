@@ -556,7 +556,7 @@ def test_a_worker_whose_output_is_full_leaves_the_rest_to_another_worker(
     assert len(ended.records(RecordKind.RESULT)) == results
 
 
-def test_cells_in_flight_finish_when_the_output_is_full(tmp_path: Path, asked: Ended) -> None:
+def test_cells_in_flight_finish_after_the_output_has_reached_its_limit(tmp_path: Path, asked: Ended) -> None:
     pod = prog(tmp_path, **{"swarm.threadsPerPod": 2})
     process = started(pod, asked, "waits-1 a b c d", SWARM_OUTPUT_BYTES="1")
     until(process, tmp_path / "began-waits-1")
@@ -566,7 +566,7 @@ def test_cells_in_flight_finish_when_the_output_is_full(tmp_path: Path, asked: E
     assert outcomes(ended) == [Outcome.OK, Outcome.OK]
 
 
-def test_a_slice_counts_as_done_if_it_is_finished_when_the_output_is_full(tmp_path: Path, asked: Ended) -> None:
+def test_a_slice_counts_as_done_if_it_is_finished_when_the_output_reaches_its_limit(tmp_path: Path, asked: Ended) -> None:
     ended = worked(prog(tmp_path), asked, "a", SWARM_OUTPUT_BYTES="1")
     assert ended.said == (ExitCode.DONE, None)
 

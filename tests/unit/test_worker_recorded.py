@@ -1,4 +1,7 @@
-"""An example finds its own entries in DSPy's history and trace. Reading entries of other examples ends the run."""
+"""In DSPy's history and trace, the code that runs for an example finds that example's own entries.
+
+Reading the entries of other examples ends the run.
+"""
 
 import io
 import threading

@@ -15,7 +15,9 @@ from simulated_provider.words import Features, Lexicon, share
 
 
 class Phrase(NamedTuple):
-    """A piece of knowledge: its label, text and features, and its depth (0: known at once, 1: never known).
+    """A piece of knowledge: its label, text and features, and its depth.
+
+    The depth says how hard the model recalls it (0: always, without a reminder; 1: never).
 
     A model always uses a phrase of depth 0. It uses a deeper phrase only if the prompt reminds it of the phrase's
     label.

@@ -84,7 +84,7 @@ class Standing:
         """Whether missing cells may be left out.
 
         In stock DSPy, `max_errors` failed examples end a compile. So after a failure, missing cells are needed as long
-        as the failures could reach that number.
+        as they could raise the number of failures to it.
         """
         if not self.failed or self.max_errors is None:
             return True

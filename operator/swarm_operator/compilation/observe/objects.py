@@ -61,7 +61,7 @@ def moment(text: str | None) -> datetime | None:
 
 
 def own_key(found: Object) -> Key:
-    """Returns the key of a Compilation."""
+    """Returns namespace, name and uid of this Compilation."""
     metadata = found["metadata"]
     return Key(metadata["namespace"], metadata["name"], metadata["uid"])
 

@@ -206,7 +206,7 @@ def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> WaveWork:
 
 
 def _scoring(evaluated: Callable[[Any], Any], metric: Any) -> Callable[[Any], Any]:
-    """Returns the function, with a check of each score.
+    """Returns a function that calls `evaluated` and checks the score that it returns.
 
     So a bad score raises BadInput before the whole evaluation is paid for.
     """
