@@ -166,6 +166,8 @@ def score(program: Any, case: dict[str, Any]) -> float:
 def script(case: dict[str, Any]) -> dict[str, Any]:
     """Runs a user's script: it evaluates the student, compiles, and evaluates the winner."""
     student = getattr(programs(case), case["program"])()
+    if case["state"]:
+        student.load(case["state"])
     baseline = score(student, case)
     try:
         winner = compiled(case, student)

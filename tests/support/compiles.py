@@ -43,6 +43,8 @@ class Case:
     prompt: bool = False
     adapter: str = ""
     """The adapter of the spec: "json", "xml" or "twoStep". The second model of "twoStep" is the large model."""
+    state: str = ""
+    """The program.json that the student starts from; empty: the student as its code makes it."""
     client: str = "openai"
     """The prefix of the models' names, which selects the client. "litellm_proxy" selects LiteLLM."""
 
@@ -91,6 +93,7 @@ class Case:
             "program": {
                 "entrypoint": f"{self.module}:{self.program}",
                 **({"adapter": {self.adapter: {}}} if self.adapter else {}),
+                **({"state": {"path": self.state}} if self.state else {}),
             },
             "metric": {"entrypoint": f"{self.module}:{self.metric}"},
             "data": {

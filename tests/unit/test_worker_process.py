@@ -566,7 +566,9 @@ def test_cells_in_flight_finish_after_the_output_has_reached_its_limit(tmp_path:
     assert outcomes(ended) == [Outcome.OK, Outcome.OK]
 
 
-def test_a_slice_counts_as_done_if_it_is_finished_when_the_output_reaches_its_limit(tmp_path: Path, asked: Ended) -> None:
+def test_a_slice_counts_as_done_if_it_is_finished_when_the_output_reaches_its_limit(
+    tmp_path: Path, asked: Ended
+) -> None:
     ended = worked(prog(tmp_path), asked, "a", SWARM_OUTPUT_BYTES="1")
     assert ended.said == (ExitCode.DONE, None)
 

@@ -132,11 +132,11 @@ class CompilationSpec(SpecModel):
         if source is not None and source.config_map is not None:
             items = source.config_map.items
             found[source.config_map.name] = None if items is None else {item.key for item in items}
-        for data in (self.data.train, self.data.validation, self.data.test):
-            if data is not None and data.config_map is not None:
-                keys = found.setdefault(data.config_map.name, set())
+        for file in (self.data.train, self.data.validation, self.data.test, self.program.state):
+            if file is not None and file.config_map is not None:
+                keys = found.setdefault(file.config_map.name, set())
                 if keys is not None:
-                    keys.add(data.config_map.key)
+                    keys.add(file.config_map.key)
         return found
 
     def needed_config_maps(self) -> dict[str, set[str]]:

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from swarm_wire.spec.adapters import Adapter
+from swarm_wire.spec.references import ConfigMapKeyRef
 from swarm_wire.spec.schema import PATH, Entrypoint, Key, Name, SpecModel, Union
 
 
@@ -41,6 +42,22 @@ class ProgramSource(Union):
     )
 
 
+class ProgramState(Union):
+    """A compiled program, as `program.save` writes it. Exactly one field must be set."""
+
+    config_map: ConfigMapKeyRef | None = Field(
+        None,
+        description="A key of a ConfigMap, such as program.json of an artifact.",
+    )
+    path: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="A JSON file. A relative path begins at the top of program.source. Without a source, it begins "
+        "at the folder of the YAML, or in a cluster at the image's working directory.",
+    )
+
+
 class Program(SpecModel):
     """The DSPy program to compile."""
 
@@ -50,6 +67,11 @@ class Program(SpecModel):
     )
     source: ProgramSource | None = Field(
         None, description="Where the program's and metric's files come from. Default: the worker image."
+    )
+    state: ProgramState | None = Field(
+        None,
+        description="A compiled program to start from: instructions and demonstrations of the student. It is the "
+        "baseline, too. Default: the student as its code makes it.",
     )
     adapter: Adapter | None = Field(
         None,

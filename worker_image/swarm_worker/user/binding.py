@@ -21,6 +21,7 @@ from swarm_worker.content.digest import Walk, combine
 from swarm_worker.content.packages import packages
 from swarm_worker.modules import users_files
 from swarm_worker.user.data import Data
+from swarm_worker.user.program import state_file
 from swarm_worker.user.sources import program_folder
 
 
@@ -54,4 +55,6 @@ def _files(spec: CompilationSpec, sources: Path) -> Iterator[tuple[str, bytes]]:
     folder = program_folder(spec, sources)
     if folder is not None:
         yield from ((str(path.relative_to(folder)), path.read_bytes()) for path in sorted(files(folder)))
+    if (state := state_file(spec, sources)) is not None:
+        yield "spec.program.state", state.read_bytes()
     yield from ((name, file.read_bytes()) for name, file in users_files().items())

@@ -1,15 +1,19 @@
 """Loads the user's program and metric."""
 
 import inspect
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dspy
 
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
+from swarm_worker.user.sources import data_folder
 
 _WHERE, _REASON = "spec.program.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
 
@@ -44,6 +48,36 @@ def load_program(spec: CompilationSpec) -> dspy.Module:
     if not found.named_predictors():
         _check_code(found, spec)
     return found
+
+
+def state_file(spec: CompilationSpec, sources: Path) -> Path | None:
+    """Returns the file with the compiled program that the student starts from; None if the spec names none.
+
+    Args:
+        sources: the folder of ConfigMaps.
+    """
+    state = spec.program.state
+    if state is None:
+        return None
+    if state.config_map is not None:
+        return sources / state.config_map.name / state.config_map.key
+    assert state.path is not None, "exactly one field is set"
+    return data_folder(spec, sources) / state.path
+
+
+def load_state(student: dspy.Module, file: Path) -> None:
+    """Gives the student the instructions and demonstrations of a compiled program. Raises BadInput."""
+    try:
+        # Stock DSPy looks at the end of the name. The key of a ConfigMap may have another one.
+        with tempfile.NamedTemporaryFile(suffix=".json") as copy:
+            Path(copy.name).write_bytes(file.read_bytes())
+            student.load(copy.name)
+    except Exception as error:  # a module may have a `load_state` of its own
+        raise BadInput(
+            _REASON,
+            f"spec.program.state: {file.name} cannot be loaded: {type(error).__name__}: {sentence(str(error))} It must "
+            "be the program.json of an artifact of this program, or what its save method has written.",
+        ) from error
 
 
 def _check_code(program: dspy.Module, spec: CompilationSpec) -> None:
