@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from difflib import unified_diff
 
 from swarm_wire.report import TEST_SET, Demonstration, ExampleScores, Prompt, Report
-from swarm_wire.spending import MICRO
+from swarm_wire.spending import price_clause
 
 FLIPPED = 10
 """How many examples of each kind a report names."""
-
-
 WORTH_TELLING = 8
 """Fewer copied words than this are an accident of language."""
 
@@ -95,9 +93,12 @@ def _origin(demonstration: Demonstration) -> str:
 
 def _costs(report: Report) -> str:
     usage, origin = report.usage, report.origin
-    money = "" if usage.micro_usd is None else f", {usage.micro_usd / MICRO:.4f} USD"
     tokens = usage.prompt_tokens + usage.completion_tokens
-    lines = ["## What it cost, and what made it", "", f"- {usage.calls:,} LM calls, {tokens:,} tokens{money}"]
+    lines = [
+        "## What it cost, and what made it",
+        "",
+        f"- {usage.calls:,} LM calls, {tokens:,} tokens{price_clause(usage.micro_usd)}",
+    ]
     if report.reused.calls:
         lines.append(f"- {report.reused.calls:,} LM calls reused from earlier runs")
     if report.copied is not None and report.copied.tokens >= WORTH_TELLING:

@@ -46,7 +46,8 @@ def compare(
     mean, error = fmean(differences), 1 - confidence
     low, high = _interval(differences, seed, error)
     enough = 1 + ceil(log2(1 / error))
-    differing = sum(difference != 0 for difference in differences)
+    improved, worsened = sum(each > 0 for each in differences), sum(each < 0 for each in differences)
+    differing = improved + worsened
     if not differing or (-margin <= low and high <= margin):
         verdict = Verdict.SAME
     elif differing >= enough and low > 0:
@@ -62,8 +63,8 @@ def compare(
         high=round(high, DIGITS),
         confidence=confidence,
         examples=len(differences),
-        improved=sum(difference > 0 for difference in differences),
-        worsened=sum(difference < 0 for difference in differences),
+        improved=improved,
+        worsened=worsened,
         needed=_needed(differences, error, margin, enough) if verdict == Verdict.INCONCLUSIVE else None,
     )
 

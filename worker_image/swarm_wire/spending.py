@@ -20,6 +20,11 @@ def _each(what: Callable[[int, int], int], left: FiguresT, right: FiguresT) -> F
     )
 
 
+def price_clause(micro_usd: int | None) -> str:
+    """Returns a cost as a clause that ends a list for people: ", 0.2500 USD"; empty if the cost is unknown."""
+    return "" if micro_usd is None else f", {micro_usd / MICRO:.4f} USD"
+
+
 class Usage(Message):
     """LM calls that a provider has answered, and their tokens. Objects of this class can be added.
 

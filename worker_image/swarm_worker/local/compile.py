@@ -69,7 +69,8 @@ def compile_here(
             driver = begin()
             artifact = driver.run()
         report = Report.model_validate(artifact.header["report"])
-        target = folder.refused if report.refused else output or folder.artifact
+        place = output or folder.artifact
+        target = folder.refused if report.refused else place
         target.mkdir(parents=True, exist_ok=True)
         for name, text in json.loads(artifact.body).items():
             (target / name).write_text(text, encoding="utf-8")
@@ -78,5 +79,4 @@ def compile_here(
         if report.partial is None:  # after a partial artifact, the same command may continue the run
             shutil.rmtree(folder.root / "rounds", ignore_errors=True)
         folder.prune(keep)
-    is_out = ((output or folder.artifact) / PROGRAM_FILE).exists()
-    return Compiled(target, report, driver.paid_before, is_out)
+    return Compiled(target, report, driver.paid_before, is_published=(place / PROGRAM_FILE).exists())

@@ -12,7 +12,7 @@ from rich.table import Table
 from swarm_wire.messages import CallMade, Result
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.report import VALIDATION_SET, Report, Scores
-from swarm_wire.spending import MICRO, Spending, Usage
+from swarm_wire.spending import Spending, Usage, price_clause
 from swarm_wire.words import sentence
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Watcher
@@ -95,7 +95,7 @@ class Display(Watcher):
         self._console.print(f"{label}  {line}", highlight=False, markup=False, soft_wrap=True)
 
     def _note(self) -> str:
-        parts = [f"{self._usage.calls} calls{_money(self._usage.micro_usd)}"]
+        parts = [f"{self._usage.calls} calls{price_clause(self._usage.micro_usd)}"]
         if self._scores.baseline is not None:
             parts.append(f"baseline {self._scores.baseline:.1f}")
         if self._scores.best is not None:
@@ -193,7 +193,7 @@ def _print_scores(console: Console, report: Report, artifact: Path) -> None:
 def _print_costs(console: Console, report: Report, seconds: float, before: int) -> None:
     usage = report.usage
     tokens = usage.prompt_tokens + usage.completion_tokens
-    took = f"{usage.calls} LM calls, {tokens:,} tokens{_money(usage.micro_usd)}"
+    took = f"{usage.calls} LM calls, {tokens:,} tokens{price_clause(usage.micro_usd)}"
     now = f" by the run so far; {usage.calls - before} LM calls and {seconds:.0f} s now" if before else ""
     console.print(f"{took}, {report.rounds} rounds{now or f', {seconds:.0f} s in this run'}", highlight=False)
     console.print(f"waste: {_waste(report)}", highlight=False)
@@ -223,12 +223,8 @@ def _waste(report: Report) -> str:
 
 
 def _spent(spent: Spending) -> str:
-    money = _money(spent.micro_usd or None)
+    money = price_clause(spent.micro_usd or None)
     return f"{spent.calls} LM calls, {spent.tokens:,} tokens{money}, by the books that keep the limits"
-
-
-def _money(micro_usd: int | None) -> str:
-    return "" if micro_usd is None else f", {micro_usd / MICRO:.4f} USD"
 
 
 def _percent(score: float | None) -> str:

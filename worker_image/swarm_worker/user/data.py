@@ -28,8 +28,8 @@ FILES: Final[Mapping[str, Callable[[Any, Path, Path], Path]]] = {
     "config_map": lambda source, mounted, _: mounted / source.config_map.name / source.config_map.key,
     "path": lambda source, _, base: base / source.path,
 }
-"""Functions that find a source's file, by the member of DataSource that the source uses. Each takes the source, the
-folder of ConfigMaps, and the folder where relative paths begin.
+"""Functions that find a source's file, by the member of DataSource or ProgramState that it uses. Each takes the source,
+the folder of ConfigMaps, and the folder where relative paths begin.
 """
 
 

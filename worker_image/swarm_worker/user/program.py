@@ -12,6 +12,7 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
+from swarm_worker.user.data import FILES
 from swarm_worker.user.entrypoint import call, load
 from swarm_worker.user.sources import data_folder
 
@@ -57,12 +58,7 @@ def state_file(spec: CompilationSpec, sources: Path) -> Path | None:
         sources: the folder of ConfigMaps.
     """
     state = spec.program.state
-    if state is None:
-        return None
-    if state.config_map is not None:
-        return sources / state.config_map.name / state.config_map.key
-    assert state.path is not None, "exactly one field is set"
-    return data_folder(spec, sources) / state.path
+    return FILES[state.which](state, sources, data_folder(spec, sources)) if state is not None else None
 
 
 def load_state(student: dspy.Module, file: Path) -> None:
