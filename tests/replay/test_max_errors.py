@@ -51,8 +51,10 @@ def test_an_optimizer_that_goes_on_after_too_many_errors_finds_the_winner_of_sto
     case = Case("swallows", "miprov2", parameters, "Stumbling", train=20, validation=30)
     expected = case.stock(providers(1))
     assert expected.error is None
-    ours = case.swarm(providers(1), tmp_path)
+    provider = providers(1)
+    provider.set_faults(latency=LATENCY)
+    ours = case.swarm(provider, tmp_path)
     assert ours.status == 0, ours.output
     assert (ours.program, ours.ranking, ours.scores) == (expected.program, expected.ranking, expected.scores)
     assert ours.requests == ours.calls
-    assert ours.requests <= expected.requests + len(ours.ranking) * IN_FLIGHT
+    assert ours.requests <= expected.requests + len(ours.ranking) * (IN_FLIGHT + UNHEARD)
