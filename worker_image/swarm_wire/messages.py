@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from swarm_wire.message_base import Digest, Message
+from swarm_wire.message_base import Digest, Figure, Message
 from swarm_wire.names import SCHEMA_VERSION
 from swarm_wire.report import Failures, Report, Scores
 from swarm_wire.spec.compilation import CompilationSpec
@@ -183,6 +183,47 @@ class PlanEnd(Bound):
 
     None: there was no rehearsal.
     """
+
+
+class Snapshot(Message):
+    """Header of a SNAPSHOT record: one part of the program's files, which a run has fetched.
+
+    The bodies of all parts, in their order, are a .tar.gz archive.
+    """
+
+    url: str
+    commit: str
+    """Id of the commit."""
+    part: int = Field(ge=0)
+    """Number of the part, counted from 0."""
+    parts: int = Field(ge=1)
+    sha256: str
+    """sha256 of the whole archive, in hex digits."""
+    files: Figure
+    """Number of files in the archive."""
+    notes: list[str] = Field([])
+    """What the archive leaves out, as sentences for people."""
+
+
+class PushOutcome(StrEnum):
+    PUSHED = "Pushed"
+    """A commit has the artifact."""
+    UNCHANGED = "Unchanged"
+    """The branch had the same bytes already, so there is no new commit."""
+
+
+class Pushed(Message):
+    """Header of a PUSHED record: where the artifact is in git."""
+
+    sha256: str
+    """sha256 of the artifact's program file."""
+    outcome: PushOutcome
+    url: str
+    branch: str
+    commit: str
+    """Id of the commit that has the artifact."""
+    pull_request: str | None = None
+    """URL of the pull request; None without one."""
 
 
 class ArtifactHeader(Message):

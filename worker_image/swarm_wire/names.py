@@ -29,6 +29,14 @@ It has credentials, so workers remove it from their environment.
 """
 ENV_SOURCES_DIR: Final = "SWARM_SOURCES_DIR"
 """Folder with a subfolder for each ConfigMap that the spec names for program or data. In a pod it is SOURCES_DIR."""
+ENV_SNAPSHOT_DIR: Final = "SWARM_SNAPSHOT_DIR"
+"""Folder with the shards of the program's files, if spec.program.source is fetched. In a pod it is SNAPSHOT_DIR."""
+ENV_CREDENTIALS_DIR: Final = "SWARM_CREDENTIALS_DIR"
+"""Folder with the credentials of a git repository, a file for each key of the Secret. In a pod: CREDENTIALS_DIR."""
+ENV_SIGNING_DIR: Final = "SWARM_SIGNING_DIR"
+"""Folder with the key that signs commits, as the file SIGNING_FILE. In a pod it is SIGNING_DIR."""
+ENV_ARTIFACT_DIR: Final = "SWARM_ARTIFACT_DIR"
+"""Folder with the files of the artifact, for a pod that publishes them. In a pod it is ARTIFACT_DIR."""
 ENV_UNPACKED_DIR: Final = "SWARM_UNPACKED_DIR"
 """Folder into which a process unpacks the program's files, unless they are mounted. In a pod it is UNPACKED_DIR."""
 ENV_BASE_DIR: Final = "SWARM_BASE_DIR"
@@ -87,12 +95,17 @@ JOURNAL_DIR: Final = PurePosixPath("/swarm/journal")
 EARLIER_DIR: Final = PurePosixPath("/swarm/earlier")
 DEPOT_DIR: Final = PurePosixPath("/swarm/depot")
 SOURCES_DIR: Final = PurePosixPath("/swarm/sources")
+SNAPSHOT_DIR: Final = PurePosixPath("/swarm/snapshot")
+CREDENTIALS_DIR: Final = PurePosixPath("/swarm/credentials")
+SIGNING_DIR: Final = PurePosixPath("/swarm/signing")
+ARTIFACT_DIR: Final = PurePosixPath("/swarm/artifact")
 UNPACKED_DIR: Final = PurePosixPath("/tmp/swarm-sources")
 TERMINATION_LOG: Final = PurePosixPath("/dev/termination-log")
 
 REQUEST_FILE: Final = "request.json"
 ASSIGNMENT_FILE: Final = "assignment.json"
 SHARD_SUFFIX: Final = ".shard"
+SIGNING_FILE: Final = "key"
 
 PROGRAM_FILE: Final = "program.json"
 """Key in the artifact's ConfigMap: the compiled program, as `dspy.Module.load` reads it."""
@@ -211,6 +224,16 @@ class WorkerReason(StrEnum):
     """limits.costUSD is set, and neither the spec nor DSPy's list has the price of a model."""
     OUTPUT_FULL = "OutputFull"
     """The pod has printed as much as the operator can safely read. Another pod goes on with its cells."""
+    SOURCE_INVALID = "SourceInvalid"
+    """The fetched files cannot be the program's: they are too many or too large, or a name leaves its folder."""
+    GIT_CREDENTIALS_REJECTED = "GitCredentialsRejected"
+    """The git server refuses the credentials, or the Secret with them lacks a key."""
+    GIT_NOT_FOUND = "GitNotFound"
+    """The git server has no such repository, branch, commit or folder, or does not show it to these credentials."""
+    GIT_REFUSED = "GitRefused"
+    """The git server refuses the push or the pull request, for example because the branch is protected."""
+    GIT_UNREACHABLE = "GitUnreachable"
+    """The git server does not answer, or fails."""
     WORKER_FAILED = "WorkerFailed"
     """The process failed in a way for which no other reason of this list fits."""
 

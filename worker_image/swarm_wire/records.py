@@ -44,6 +44,10 @@ class RecordKind(StrEnum):
     """The header is a messages.Result. The body is the pickled outcome, which the operator never decodes."""
     CALL = "call"
     """The header is a messages.CallMade. The body is the answer as JSON, which the operator never decodes."""
+    SNAPSHOT = "snapshot"
+    """The header is a messages.Snapshot. The body is a part of the fetched files, as a .tar.gz archive."""
+    PUSHED = "pushed"
+    """The header is a messages.Pushed. There is no body."""
     BOUND = "bound"
     """The header is a messages.Bound. There is no body.
 

@@ -11,7 +11,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
-_OURS = ("swarm_engine", "swarm_limiter", "swarm_wire", "swarm_worker")
+_OURS = ("swarm_engine", "swarm_git", "swarm_limiter", "swarm_wire", "swarm_worker")
 _OUR_FOLDERS = tuple(os.path.join(Path(__file__).parents[1], name, "") for name in _OURS)  # noqa: PTH118
 _INSTALLED = tuple(
     os.path.join(place, "")  # noqa: PTH118

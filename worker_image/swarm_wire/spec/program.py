@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from swarm_wire.spec.adapters import Adapter
+from swarm_wire.spec.git import GitSource
 from swarm_wire.spec.references import ConfigMapKeyRef
 from swarm_wire.spec.schema import PATH, Entrypoint, Key, Name, SpecModel, Union
 
@@ -39,6 +40,10 @@ class ProgramSource(Union):
         None,
         description="Every key is a file, and imports begin at the top. If a key ends in .tar.gz, .tgz or .zip, the "
         "pod unpacks this archive. `python -m swarm_worker pack` makes such a ConfigMap of a folder.",
+    )
+    git: GitSource | None = Field(
+        None,
+        description="Files of a git repository. A pod that alone has the credentials fetches them once per run.",
     )
 
 

@@ -16,6 +16,15 @@ ENTRYPOINT = f"{_DOTTED}:{_DOTTED}"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 MODEL = r"^[^/\s]+/\S+$"
 URL = r"^https?://\S+$"
+GIT_URL = (
+    r"^(https?://[A-Za-z0-9][-A-Za-z0-9.:]*/[^\s@]+"
+    r"|ssh://([-A-Za-z0-9._]+@)?[A-Za-z0-9][-A-Za-z0-9.:]*/\S+"
+    r"|[A-Za-z0-9][-A-Za-z0-9._]*@[A-Za-z0-9][-A-Za-z0-9.]*:[^/\s]\S*)$"
+)
+BRANCH = r"^[A-Za-z0-9_][-A-Za-z0-9_./]*$"
+PERSON = r"^[^<>\n]+$"
+EMAIL = r"^[^<>\s]+$"
+COMMIT = r"^[0-9a-f]{40}$"
 STORE = r"^[a-z][a-z0-9+.-]*://\S+$"
 SELECTOR = f"^(round_robin|all|{ENTRYPOINT})$"
 
@@ -31,6 +40,12 @@ FORMS: Mapping[str, str] = {
     MODEL: '"provider/model", for example "openai/gpt-4o-mini"',
     URL: 'a URL, for example "https://api.openai.com/v1"',
     PATH: 'a path: names of letters, digits, "-", "_" and ".", with "/" between them',
+    GIT_URL: "a git URL without credentials, for example "
+    '"https://github.com/acme/app.git" or "git@github.com:acme/app.git"',
+    BRANCH: 'a name of a branch or tag: letters, digits, "-", "_", "." and "/"',
+    PERSON: 'a name: one line, without "<" and ">"',
+    EMAIL: 'an email address, for example "bot@example.com"',
+    COMMIT: "the id of a commit: 40 hex digits",
     STORE: 'a URL, for example "s3://bucket/folder"',
     VARIABLE: "a name of an environment variable: letters, digits and _, no digit first",
     EFFORT: 'one word of lower-case letters, for example "low"',
