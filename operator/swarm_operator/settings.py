@@ -21,6 +21,9 @@ class Settings(BaseModel):
     worker_image: str = Field(
         "dspy-swarm/worker:dev", description="Image of plans and workers where a spec names none."
     )
+    git_image: str = Field(
+        "dspy-swarm/git:dev", description="Image of the pods that fetch a program from git, or publish a winner to it."
+    )
     image_pull_policy: str = Field("", description="Of those images. Empty: Kubernetes' default.")
     allowed_images: tuple[str, ...] = Field(
         (),

@@ -38,8 +38,11 @@ from swarm_wire.messages import (
     Outcome,
     PlanEnd,
     PlanOutcome,
+    Pushed,
+    PushOutcome,
     Result,
     RunRequest,
+    Snapshot,
     Task,
 )
 from swarm_wire.names import ExitCode, WorkerReason
@@ -56,6 +59,9 @@ ROUNDS, CELLS, CALLS = 2, 6, 2
 MICRO_USD = 7
 """The cost of each LM call in millionths of a US dollar."""
 PROGRAM = '{"predict": {"demos": [1, 2]}}'
+SNAPSHOT = b"an archive"
+"""The files that a fetch brings, in two parts."""
+COMMIT = "c" * 40
 KILLED = 137
 """The exit code of a container that ends without a termination message."""
 
@@ -113,6 +119,8 @@ class FakeCluster:
     """The keys of the LM calls that pods made inside cells and reported."""
     proposed: list[str] = field(default_factory=list)
     """The keys of the LM calls that plans made."""
+    commits: dict[str, str] = field(default_factory=dict)
+    """The commit that the git server has of each run."""
     bill: Counter[str] = field(default_factory=Counter)
     """The number of LM calls that the pods of each run paid for."""
     running: dict[str, "StandIn"] = field(default_factory=dict)
@@ -431,15 +439,22 @@ class StandIn:
         self._volumes = {paths[volume["name"]]: volume for volume in self._spec["volumes"]}
         request = RunRequest.model_validate_json(self._files(names.RUN_DIR)[names.REQUEST_FILE])
         assert request.schema_version == names.SCHEMA_VERSION
-        for name in request.spec.config_maps():
-            assert self._files(names.SOURCES_DIR / name)
-        self._is_plan = container["args"] == ["plan"]
+        (command,) = container["args"]
+        self._is_plan = command == "plan"
+        if command in ("fetch", "publish"):
+            assert not any("secretKeyRef" in json.dumps(entry) for entry in container["env"])
+        else:
+            for name in request.spec.config_maps():
+                assert self._files(names.SOURCES_DIR / name)
+            if request.spec.program.source and request.spec.program.source.git:
+                assert b"".join(record.body for record in self._shards(names.SNAPSHOT_DIR)) == SNAPSHOT
         self._ending = environment.get(names.ENV_PARTIAL)
         self._allowance = Allowance.model_validate_json(environment.get(names.ENV_ALLOWANCE) or "{}")
         self._spent, self._refused = Spending(), False
         if self._allowance.is_limited:
             self._writer.put(Record(RecordKind.BOOKED, Booked(spent=self._spent).to_header()))
-        self._records = self._plan() if self._is_plan else self._work(index)
+        made = {"plan": self._plan, "fetch": self._fetch, "publish": self._publish}
+        self._records = made[command]() if command in made else self._work(index)
 
     def most(self) -> str:
         self._print(len(self._records) * 3 // 4)
@@ -483,6 +498,9 @@ class StandIn:
                 record = self._records.pop(0)
                 if record.kind is RecordKind.RESULT:
                     (self._cluster.proposed if self._is_plan else self._cluster.paid).append(record.header["key"])
+                if record.kind is RecordKind.PUSHED:
+                    # As the real pod does, the stand-in makes no second commit for a run.
+                    self._cluster.commits.setdefault(self._run, record.header["commit"])
                 if record.kind is RecordKind.CALL:
                     self._cluster.called.append(record.header["key"])
                 self._writer.put(record)
@@ -547,6 +565,28 @@ class StandIn:
         )
         end = PlanEnd(outcome=PlanOutcome.DONE, round=len(plans), binding="b", scores=report.scores)
         return [*calls, _artifact(report), Record(RecordKind.PLAN, json.loads(end.to_json()), b"[]")]
+
+    def _fetch(self) -> list[Record]:
+        parts = [SNAPSHOT[:3], SNAPSHOT[3:]]
+        head: Object = {"url": "https://git/app", "commit": COMMIT, "parts": len(parts), "files": 1}
+        digest = hashlib.sha256(SNAPSHOT).hexdigest()
+        return [
+            Record(
+                RecordKind.SNAPSHOT, Snapshot.model_validate({**head, "part": n, "sha256": digest}).to_header(), body
+            )
+            for n, body in enumerate(parts)
+        ]
+
+    def _publish(self) -> list[Record]:
+        program = self._files(names.ARTIFACT_DIR)[names.PROGRAM_FILE]
+        pushed = Pushed(
+            sha256=hashlib.sha256(program.encode()).hexdigest(),
+            outcome=PushOutcome.PUSHED,
+            url="https://git/app",
+            branch="main",
+            commit=COMMIT,
+        )
+        return [Record(RecordKind.PUSHED, pushed.to_header())]
 
     def _partial(self, round_: int, ending: Ending) -> list[Record]:
         report = Report(scores=Scores(baseline=50.0, best=62.5), rounds=round_)

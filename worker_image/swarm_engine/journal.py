@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 from swarm_engine.accounts import Accounts
 from swarm_wire.message_base import MOST
-from swarm_wire.messages import Bound, CallMade, Outcome, PlanEnd, Result, Task
+from swarm_wire.messages import Bound, CallMade, Outcome, PlanEnd, Pushed, Result, Snapshot, Task
 from swarm_wire.records import Framed, RecordKind
 from swarm_wire.spending import Booked, Usage
 
@@ -33,6 +33,8 @@ class Entries:
         failed: keys of the cells whose result is an error.
         calls: identity of an LM call with a record of its own -> usage of the call.
         bound: the code and data to which the journal belongs; None if no record names them.
+        snapshots: parts of the program's files that the run has fetched.
+        pushed: where the artifact is in git; None if no record says so.
     """
 
     results: Mapping[str, Usage | Took] = field(default_factory=dict)
@@ -42,6 +44,8 @@ class Entries:
     plans: tuple[PlanEnd, ...] = ()
     tasks: tuple[Task, ...] = ()
     bound: Bound | None = None
+    snapshots: tuple[Snapshot, ...] = ()
+    pushed: Pushed | None = None
 
     @classmethod
     def of(cls, records: Iterable[Framed]) -> "Entries":
@@ -53,6 +57,8 @@ class Entries:
         plans: list[PlanEnd] = []
         tasks: list[Task] = []
         bound: Bound | None = None
+        snapshots: list[Snapshot] = []
+        pushed: Pushed | None = None
         for record in records:
             match record.kind:
                 case RecordKind.RESULT:
@@ -71,6 +77,10 @@ class Entries:
                     plans.append(PlanEnd.model_validate(record.header))
                 case RecordKind.TASK:
                     tasks.append(Task.model_validate(record.header))
+                case RecordKind.SNAPSHOT:
+                    snapshots.append(Snapshot.model_validate(record.header))
+                case RecordKind.PUSHED:
+                    pushed = Pushed.model_validate(record.header)
         return Entries(
             results=results,
             failed=frozenset(failed),
@@ -79,6 +89,8 @@ class Entries:
             plans=tuple(plans),
             tasks=tuple(tasks),
             bound=bound,
+            snapshots=tuple(snapshots),
+            pushed=pushed,
         )
 
 
@@ -100,6 +112,7 @@ class Journal:
         accounts: what processes have spent, if the run has limits.
         plans: round -> the end of its plan.
         bound: the code and data to which the journal belongs, according to its first plan.
+        pushed: where the newest artifact is in git; None if it is in no repository.
     """
 
     def __init__(self) -> None:
@@ -109,6 +122,7 @@ class Journal:
         self.accounts = Accounts()
         self.plans: dict[int, Planned] = {}
         self.bound: Bound | None = None
+        self.pushed: Pushed | None = None
         self._took = Took()
         self._unpriced = False
 
@@ -126,6 +140,7 @@ class Journal:
         for end in found.plans:
             self.plans.setdefault(end.round, Planned(end, attempt))
         self.bound = self.bound or found.bound
+        self.pushed = found.pushed or self.pushed
 
     def lacks(self, found: Entries) -> bool:
         """Whether the records contain anything that the journal lacks."""

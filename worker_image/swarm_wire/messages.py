@@ -14,6 +14,11 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spending import Spending, Usage
 
+COMMIT_ID = r"^[0-9a-f]{40,64}$"
+"""Form of the id of a git commit."""
+MOST_PARTS = 64
+"""Largest number of parts in which files travel."""
+
 
 class Ending(Message):
     """Why a limit ends a run before its optimizer has finished."""
@@ -191,17 +196,16 @@ class Snapshot(Message):
     The bodies of all parts, in their order, are a .tar.gz archive.
     """
 
-    url: str
-    commit: str
-    """Id of the commit."""
+    url: str = Field(max_length=1024)
+    commit: str = Field(pattern=COMMIT_ID)
     part: int = Field(ge=0)
     """Number of the part, counted from 0."""
-    parts: int = Field(ge=1)
-    sha256: str
-    """sha256 of the whole archive, in hex digits."""
+    parts: int = Field(ge=1, le=MOST_PARTS)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """sha256 of the whole archive."""
     files: Figure
     """Number of files in the archive."""
-    notes: list[str] = Field([])
+    notes: list[str] = Field([], max_length=20)
     """What the archive leaves out, as sentences for people."""
 
 
@@ -215,14 +219,14 @@ class PushOutcome(StrEnum):
 class Pushed(Message):
     """Header of a PUSHED record: where the artifact is in git."""
 
-    sha256: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """sha256 of the artifact's program file."""
     outcome: PushOutcome
-    url: str
-    branch: str
-    commit: str
+    url: str = Field(max_length=1024)
+    branch: str = Field(max_length=1024)
+    commit: str = Field(pattern=COMMIT_ID)
     """Id of the commit that has the artifact."""
-    pull_request: str | None = None
+    pull_request: str | None = Field(None, max_length=2048)
     """URL of the pull request; None without one."""
 
 

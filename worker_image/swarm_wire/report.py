@@ -210,6 +210,7 @@ class Origin(Message):
         run_id: id of the run, on a laptop, too.
         spec: sha256 of the spec as JSON with sorted keys.
         program: digest of the files from which the program was imported.
+        commit: id of the git commit of these files; empty if they were not fetched from git.
         data: digest of all examples.
         packages: digest of Python and the installed packages.
         models: role -> model, as the spec names them.
@@ -225,6 +226,7 @@ class Origin(Message):
     models: dict[str, str]
     dspy: str
     image: str = ""
+    commit: str = ""
 
 
 class Report(Message):

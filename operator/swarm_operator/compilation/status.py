@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from swarm_operator.compilation.api import ConditionType
+from swarm_wire.messages import Pushed
 from swarm_wire.report import Failures
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spending import MICRO, Spending
@@ -182,6 +183,29 @@ class ArtifactConfigMap(StatusModel):
     name: str = Field(description="Name of the ConfigMap.")
 
 
+class ArtifactGit(StatusModel):
+    """A commit with program.json, report.json and report.md."""
+
+    url: str = Field(description="URL of the repository.", max_length=1024)
+    branch: str = Field(description="Branch that has the commit.", max_length=1024)
+    commit: str = Field(description="Id of the commit.", max_length=64)
+    outcome: str = Field(description="Pushed, or Unchanged if the branch had the same files already.", max_length=64)
+    pull_request: str | None = Field(None, description="URL of the pull request.", max_length=2048)
+
+    @classmethod
+    def of(cls, pushed: Pushed | None) -> Self | None:
+        if pushed is None:
+            return None
+        return cls.model_validate({**pushed.model_dump(exclude={"sha256"}), "outcome": pushed.outcome.value})
+
+
+class SourceStatus(StatusModel):
+    """The commit from which the run's program comes."""
+
+    url: str = Field(description="URL of the repository.", max_length=1024)
+    commit: str = Field(description="Id of the commit.", max_length=64)
+
+
 class ArtifactStatus(StatusModel):
     """The published program, and its ConfigMap. A later run changes this only when it publishes a program itself."""
 
@@ -189,6 +213,7 @@ class ArtifactStatus(StatusModel):
     sha256: str = Field(description="SHA-256 digest of program.json.")
     score: float | None = Field(None, description="Score of the program in percent, on the validation set.")
     config_map: ArtifactConfigMap | None = Field(None, description="The ConfigMap that holds the program.")
+    git: ArtifactGit | None = Field(None, description="The commit that holds the program, if spec.artifact.git is set.")
 
 
 class WaitingStatus(StatusModel):
@@ -219,6 +244,7 @@ class Status(StatusModel):
     failures: FailuresStatus | None = Field(None, description="Examples that failed so far. Absent if none failed.")
     candidates: list[CandidateStatus] = Field([], description="The best candidates, best first.", max_length=5)
     artifact: ArtifactStatus | None = Field(None, description="The published program and its ConfigMap.")
+    source: SourceStatus | None = Field(None, description="The commit of the program, if the run has fetched it.")
     waiting: WaitingStatus | None = Field(None, description="The reason that keeps the run from going on.")
     start_time: str | None = Field(None, description="When the run began.", json_schema_extra={"format": "date-time"})
     completion_time: str | None = Field(

@@ -1,4 +1,7 @@
-"""Provides the program's files as a folder for imports. They are in a ConfigMap, which may hold archives."""
+"""Provides the program's files as a folder for imports.
+
+They are in a ConfigMap, which may hold archives, or in a snapshot, which the run has fetched from git.
+"""
 
 import hashlib
 import io
@@ -14,9 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from swarm_wire import names
+from swarm_wire.messages import Snapshot
 from swarm_wire.names import WorkerReason
-from swarm_wire.shards import files
+from swarm_wire.shards import files, read_folder
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.git import GitSource
 from swarm_wire.spec.program import KeyToPath, SourceMap
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
@@ -49,14 +54,49 @@ def _of_config_map(source: SourceMap, sources: Path) -> Path:
     if items is None and not any(key.endswith((*TAR, *ZIP)) for key in content):
         return mounted
     mounts = {key: path.read_bytes() for key, path in content.items()}
-    base = Path(os.environ.get(names.ENV_UNPACKED_DIR) or names.UNPACKED_DIR)
-    target = base / _digest(mounts, items)
+    target = _unpacked_folder() / _digest(mounts, items)
     if not target.is_dir():
         _write(laid_out(mounts, items, name), target)
     return target
 
 
-FOLDERS: Final[Mapping[str, Callable[[Any, Path], Path]]] = {"config_map": _of_config_map}
+def snapshot() -> tuple[Snapshot, bytes] | None:
+    """Returns the header and the archive of the files that the run has fetched; None if it has fetched none.
+
+    Raises BadInput if a part is missing or altered.
+    """
+    folder = Path(os.environ.get(names.ENV_SNAPSHOT_DIR) or names.SNAPSHOT_DIR)
+    parts = [(Snapshot.model_validate(record.header), record.body) for record in read_folder(folder)]
+    if not parts:
+        return None
+    parts.sort(key=lambda part: part[0].part)
+    head, archive = parts[0][0], b"".join(body for _, body in parts)
+    if hashlib.sha256(archive).hexdigest() != head.sha256:
+        raise BadInput(
+            WorkerReason.SOURCE_INVALID,
+            f"the files of commit {head.commit} are incomplete or were altered in the run's ConfigMaps. Find out who "
+            "changes them, and begin a new run.",
+        )
+    return head, archive
+
+
+def _of_git(source: GitSource, sources: Path) -> Path:
+    """Returns the folder into which the fetched files are unpacked."""
+    found = snapshot()
+    if found is None:
+        raise _refused(f"the files of {source.url} were not fetched")
+    head, archive = found
+    target = _unpacked_folder() / head.sha256[:32]
+    if not target.is_dir():
+        _write(dict(_unpacked("files.tar.gz", archive, f"commit {head.commit}")), target)
+    return target
+
+
+def _unpacked_folder() -> Path:
+    return Path(os.environ.get(names.ENV_UNPACKED_DIR) or names.UNPACKED_DIR)
+
+
+FOLDERS: Final[Mapping[str, Callable[[Any, Path], Path]]] = {"config_map": _of_config_map, "git": _of_git}
 """Functions that find the folder of a source's files, by the member of ProgramSource that the source uses."""
 
 

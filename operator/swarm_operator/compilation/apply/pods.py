@@ -14,6 +14,7 @@ from swarm_operator.compilation.model.shards import Shard
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.names import api_key_env, variable_prefix
+from swarm_wire.spec.git import GitDestination
 from swarm_wire.spec.schema import SpecModel
 
 GRACE_SECONDS: Final = 30
@@ -24,6 +25,8 @@ They are fewer than the pod's grace period, after which the kubelet kills the co
 """
 CELL_GRACE_SECONDS: Final = 12
 """Seconds for which cells may go on after SIGTERM. The operator reads their output in the rest of LINGER_SECONDS."""
+SECRET_MODE: Final = 0o440
+"""Mode of files with credentials. Kubernetes gives them to the pod's group."""
 OUTPUT_BYTES: Final = 6 * 1024 * 1024
 """When a pod has printed this many bytes, it leaves the rest of its work to another pod.
 
@@ -67,14 +70,15 @@ def pod_spec(order: StartJob, job: str) -> Manifest:
 
 
 def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manifest:
-    run, resources = order.run, order.run.spec.swarm.resources
+    run, resources, role = order.run, order.run.spec.swarm.resources, ROLES[order.role]
+    given = _given(order, job) if role.repository is None else _plain(_own(run, job))
     return {
         "name": object_names.CONTAINER,
-        "image": run.image,
+        "image": order.image or run.image,
         **({"imagePullPolicy": order.pull_policy} if order.pull_policy else {}),
-        "args": [ROLES[order.role].command],
-        "env": [*_environment(run, job), *_variables(run), *_of_this_job(order)],
-        **_variables_from(run),
+        "args": [role.command],
+        "env": given,
+        **(_variables_from(run) if role.repository is None else {}),
         "resources": {"requests": resources.requested, "limits": dict(resources.limits)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -106,12 +110,38 @@ def _volumes(order: StartJob, job: str) -> dict[str, Manifest]:
     for folder in ROLES[order.role].mounts:
         if folder in order.mounts:
             mounted[folder.value] = _folder(folder, order.mounts[folder], job)
+    if ROLES[order.role].repository is not None:
+        return mounted | _of_git(order)
     for name in sorted(run.spec.config_maps()):
         mounted[str(names.SOURCES_DIR / name)] = {"configMap": {"name": name}}
     if journal is not None and journal.persistent_volume_claim is not None:
         claim = {"claimName": journal.persistent_volume_claim.claim_name}
         mounted[str(names.DEPOT_DIR)] = {"persistentVolumeClaim": claim}
     return mounted
+
+
+def _of_git(order: StartJob) -> dict[str, Manifest]:
+    """Returns the volumes of a pod that uses git: the credentials, and what it publishes.
+
+    The volume with the credentials is optional. So a missing Secret does not keep the pod from starting, and the pod
+    says which Secret is missing.
+    """
+    spec, find = order.run.spec, ROLES[order.role].repository
+    repository = find(spec) if find else None
+    mounted: dict[str, Manifest] = {}
+    if repository is not None and repository.secret is not None:
+        mounted[str(names.CREDENTIALS_DIR)] = _secret(repository.secret.name)
+    if order.artifact:
+        mounted[str(names.ARTIFACT_DIR)] = {"configMap": {"name": order.artifact}}
+    if isinstance(repository, GitDestination) and repository.signing_key is not None:
+        key = repository.signing_key.secret
+        items = [{"key": key.key, "path": names.SIGNING_FILE}]
+        mounted[str(names.SIGNING_DIR)] = _secret(key.name, items=items)
+    return mounted
+
+
+def _secret(name: str, **more: object) -> Manifest:
+    return {"secret": {"secretName": name, "optional": True, "defaultMode": SECRET_MODE, **more}}
 
 
 def _folder(folder: Folder, shards: Sequence[Shard], job: str) -> Manifest:
@@ -139,21 +169,33 @@ def _source(shard: Shard, path: str, **more: bool) -> Manifest:
     return {"name": shard.name, "items": [{"key": shard.key, "path": path}], **more}
 
 
-def _environment(run: Run, job: str) -> list[Manifest]:
+def _given(order: StartJob, job: str) -> list[Manifest]:
+    """Returns the environment variables of a plan or a worker."""
+    return [*_environment(order.run, job), *_variables(order.run), *_of_this_job(order)]
+
+
+def _own(run: Run, job: str) -> dict[str, str]:
     """Returns the environment variables that every pod of a run has."""
+    return {
+        names.ENV_NONCE: object_names.nonce(run.key.uid, job),
+        names.ENV_LINGER_SECONDS: str(LINGER_SECONDS),
+        "HOME": "/tmp",
+    }
+
+
+def _environment(run: Run, job: str) -> list[Manifest]:
+    """Returns the environment variables that every plan and worker of a run has."""
     secrets = {api_key_env(role): secret for role, secret in sorted(run.spec.secrets().items())}
     if run.spec.journal is not None and run.spec.journal.options is not None:
         secrets[names.ENV_DEPOT_OPTIONS] = run.spec.journal.options.secret
     plain = {
-        names.ENV_NONCE: object_names.nonce(run.key.uid, job),
+        **_own(run, job),
         names.ENV_IMAGE: run.image,
-        names.ENV_LINGER_SECONDS: str(LINGER_SECONDS),
         names.ENV_GRACE_SECONDS: str(CELL_GRACE_SECONDS),
         names.ENV_OUTPUT_BYTES: str(OUTPUT_BYTES),
         **_depot(run),
         # These variables replace those of a user's own worker image. Only /tmp is writable, and all pods need the same
         # hash seed.
-        "HOME": "/tmp",
         "DSPY_CACHEDIR": "/tmp/dspy",
         "PYTHONHASHSEED": "0",
     }

@@ -17,6 +17,7 @@ from swarm_operator.compilation.status import (
     FailuresStatus,
     ProgressStatus,
     ScoresStatus,
+    SourceStatus,
     SpendingStatus,
     Status,
     UsageStatus,
@@ -106,6 +107,7 @@ def settled(status: Status, run_id: str) -> State | None:
 
 
 CALM: Final = {
+    Reason.FETCHING,
     Reason.PLANNING,
     Reason.SCATTERING,
     Reason.QUEUED,
@@ -157,6 +159,7 @@ def make(world: World, finding: Finding, now: datetime) -> Status:
             for candidate in (report.candidates if report else [])[:CANDIDATES]
         ],
         artifact=finding.published or before.artifact,
+        source=_source(world) or (before.source if same_run else None),
         waiting=waiting,
         start_time=before.start_time if same_run and before.start_time else timestamp(now),
         completion_time=(ended or timestamp(now)) if over else None,
@@ -238,6 +241,11 @@ def _progress(world: World) -> ProgressStatus:
     total = sum(planned.end.cells for planned in plans.values())
     done = max(0, total - len(world.journal.missing(max(plans, default=-1))))
     return ProgressStatus(cells_done=done, cells_total=total, text=f"{done}/{total}")
+
+
+def _source(world: World) -> SourceStatus | None:
+    snapshot = world.journal.snapshot
+    return None if snapshot is None else SourceStatus(url=snapshot.url, commit=snapshot.commit)
 
 
 def _known_failures(world: World) -> Failures | None:

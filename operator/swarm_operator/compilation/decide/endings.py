@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from swarm_engine.steps import Exhausted, next_plan
 from swarm_operator.compilation.api import ObjectKind, Reason
-from swarm_operator.compilation.decide import attempts, limits, wording
+from swarm_operator.compilation.decide import attempts, git, limits, wording
 from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
 from swarm_operator.compilation.decide.orders import plan_job
@@ -13,7 +13,7 @@ from swarm_operator.compilation.decide.waiting import blocked, foreign_artifact,
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import ClaimName, DropJob, KeepRefused, Publish
 from swarm_operator.compilation.model.shards import Artifact
-from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus
+from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactGit, ArtifactStatus
 from swarm_wire.messages import Ending
 from swarm_wire.spending import NO_CALLS
 
@@ -76,14 +76,18 @@ def compiled(s: Situation) -> Move | None:
         return foreign_artifact(s) or written
     score, run_id = artifact.report.scores.best, s.world.compilation.run_id
     there = ArtifactConfigMap(name=found.name)
-    published = ArtifactStatus(run_id=run_id, sha256=artifact.sha256, score=score, config_map=there)
+    pushed = ArtifactGit.of(s.world.journal.pushed)
+    published = ArtifactStatus(run_id=run_id, sha256=artifact.sha256, score=score, config_map=there, git=pushed)
+    pushing = [job.uid for job in s.jobs if job.kind is ObjectKind.PUBLISH]
+    if s.partial is not None and (waits := ending(s, s.partial.why, pushing)):
+        return waits
+    if pushes := git.publish(s, artifact, published.model_copy(update={"git": None})):
+        return pushes
     if s.partial is not None:
         message = f"{s.partial.why}. {wording.best_so_far(artifact, wanted=True)}"
-        return ending(s, s.partial.why) or Move(
-            Finding(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0
-        )
-    message = f"the compiled program is in ConfigMap {found.name!r}{wording.gain(artifact.report)}."
-    message += wording.failing(artifact.report)
+        return Move(Finding(State.PUBLISHED, Reason.PUBLISHED_PARTIAL, message, published=published), wake_up=0)
+    message = f"the compiled program is in ConfigMap {found.name!r}{wording.committed(pushed)}"
+    message += f"{wording.gain(artifact.report)}.{wording.failing(artifact.report)}"
     return Move(Finding(State.PUBLISHED, Reason.PUBLISHED, message, published=published), wake_up=0)
 
 
@@ -125,9 +129,9 @@ def ending(s: Situation, why: str, last_plan: Collection[str] = ()) -> Move | No
     """Ends the pods of a run. The run itself ends later, since the journal first takes the results of these pods.
 
     Args:
-        last_plan: uids of Jobs whose plan publishes the best program so far.
+        last_plan: uids of Jobs that publish the best program so far.
     """
-    jobs = [job for job in s.jobs if not s.over(job)]
+    jobs = [job for job in s.jobs if not s.over(job) and not (job.uid in last_plan and job.kind is ObjectKind.PUBLISH)]
     # A pod may still run although somebody has deleted its Job.
     if jobs or s.live(pod for pod in s.pods if pod.job_uid not in last_plan):
         return Move(wording.ending(why, waits=True), end(s, jobs), s.settings.gather_interval)

@@ -24,6 +24,8 @@ cells, as it does on any SIGTERM, and another pod goes on with them.
 """
 START_SECONDS: Final = 600
 """Seconds that a worker may take to pull its image, import the program and read the data."""
+GIT_SECONDS: Final = 900
+"""Longest life of a pod that fetches from git, or publishes to it."""
 PARTIAL_SECONDS: Final = 1800
 """Longest life of a plan that publishes the best program so far. It makes no LM call and takes minutes at most."""
 
@@ -66,6 +68,27 @@ def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> Star
     return replace(made, pods=slices, parallel=min(spec.swarm.pods, slices), seconds=seconds)
 
 
+def git_job(s: Situation, role: ObjectKind, round_: int, attempt: int, artifact: str = "") -> StartJob:
+    """Returns the Job with one pod that fetches from a git repository, or publishes to one. It makes no LM call.
+
+    Args:
+        artifact: name of the ConfigMap with the artifact to publish.
+    """
+    assert s.world.run is not None, "the run was opened"
+    return StartJob(
+        role=role,
+        run=s.world.run,
+        round=round_,
+        attempt=attempt,
+        seconds=GIT_SECONDS,
+        mounts={},
+        queue=s.world.compilation.queue,
+        pull_policy=s.settings.image_pull_policy,
+        image=s.settings.git_image,
+        artifact=artifact,
+    )
+
+
 def _job(
     s: Situation,
     role: ObjectKind,
@@ -79,6 +102,8 @@ def _job(
     assert world.run is not None, "the run was opened"
     assert compilation.spec is not None, "its spec is valid"
     given = {Folder.JOURNAL: world.journal.of(ObjectKind.RESULTS), **shards}
+    if snapshot := world.journal.of(ObjectKind.SNAPSHOT):
+        given[Folder.SNAPSHOT] = snapshot
     if world.earlier_shards:
         given[Folder.EARLIER] = world.earlier_shards
     return StartJob(

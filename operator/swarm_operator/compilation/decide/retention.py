@@ -112,6 +112,7 @@ def superfluous(shards: Iterable[Shard]) -> list[Shard]:
         said |= {(end.round,) for end in shard.plans}
         said |= {(shard.artifact.sha256,)} if shard.artifact else set()
         said |= {("bound",)} if shard.bound else set()
+        said |= {(shard.pushed.sha256, shard.pushed.commit)} if shard.pushed else set()
         if shard.results.keys() <= results and shard.calls.keys() <= calls and said <= others:
             found.append(shard)
         results |= shard.results.keys()

@@ -12,6 +12,7 @@ from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import Action, KeepAssignment, KeepRecords, OpenRun
+from swarm_operator.compilation.model.roles import source
 from swarm_operator.compilation.model.world import NewPlan
 from swarm_wire.messages import RunRequest
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
@@ -23,6 +24,8 @@ def harvest(s: Situation) -> Move | None:
     kept: list[Action] = [
         KeepRecords(run_id, ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
     ]
+    if found.snapshot:
+        kept.append(KeepRecords(run_id, ObjectKind.SNAPSHOT, 0, 0, found.snapshot))
     for plan in found.plans:
         kept += keep_plan(run_id, plan)
     # The exit code of a pod may be the reason for which the run fails. Such a pod keeps its finalizer until the status
@@ -52,7 +55,9 @@ def unopened(s: Situation) -> Move | None:
         rerun_at=compilation.rerun_at,
         spec=spec,
     )
-    return Move(wording.planning(s), (OpenRun(request),), wake_up=0)
+    fetched = source(spec)
+    finding = wording.planning(s) if fetched is None else wording.fetching(fetched.url)
+    return Move(finding, (OpenRun(request),), wake_up=0)
 
 
 def crowded(s: Situation) -> Move | None:

@@ -6,6 +6,8 @@ from what it finds in the cluster.
 
     plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact -> published
 
+If the program is in git, a fetch comes first. If the artifact goes to git, a publish comes last.
+
 The order of writes matters in three places. The operator writes pods' output to the journal before it decides anything
 from the journal. It releases a pod only after the journal has the pod's output. And it deletes the evidence of a
 failure only after the status reports the failure.
@@ -29,6 +31,7 @@ from swarm_operator.compilation.decide.endings import (
     superseded,
     suspended,
 )
+from swarm_operator.compilation.decide.git import fetch
 from swarm_operator.compilation.decide.moves import Move, fail
 from swarm_operator.compilation.decide.refusals import (
     damaged_journal,
@@ -65,6 +68,7 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     crowded,
     too_large,
     no_progress,
+    fetch,
     limited,
     scatter,
     plan,

@@ -46,7 +46,7 @@ def tidy(s: Situation) -> tuple[Action, ...]:
             gone = is_done or (expired and found.kind != ObjectKind.RUN)
         else:
             is_old = has_begun and (found.kind == ObjectKind.REFUSED or found.run_id not in kept)
-            gone = expired or passing or is_old
+            gone = expired or passing or is_old or found.kind == ObjectKind.SNAPSHOT
         if gone or found.name in s.world.superfluous:
             actions.append(DropMap(found.name, found.uid))
     return tuple(actions)

@@ -8,7 +8,7 @@ from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Job, Pod
-from swarm_operator.compilation.status import LONGEST
+from swarm_operator.compilation.status import LONGEST, ArtifactGit
 from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason
 from swarm_wire.report import TEST_SET, Report
 from swarm_wire.words import sentence
@@ -84,6 +84,10 @@ def again(s: Situation, settled: State) -> Finding:
     return Finding(settled, ready.reason, message)
 
 
+def fetching(url: str) -> Finding:
+    return Finding(State.RUNNING, Reason.FETCHING, f"a pod fetches the program's files from {url}.")
+
+
 def planning(s: Situation) -> Finding:
     return Finding(State.RUNNING, Reason.PLANNING, f"round {s.planned}: a plan replays the optimizer from the journal.")
 
@@ -146,6 +150,15 @@ def worker_reason(pod: Pod) -> WorkerReason:
         }
         return by_code.get(ExitCode(pod.exit_code or 0), WorkerReason.WORKER_FAILED)
     return next((reason for reason in WorkerReason if reason == pod.commit.reason), WorkerReason.WORKER_FAILED)
+
+
+def committed(pushed: ArtifactGit | None) -> str:
+    """Tells people where the artifact is in git, as a clause."""
+    if pushed is None:
+        return ""
+    if pushed.pull_request:
+        return f" and in {pushed.pull_request}"
+    return f" and in commit {pushed.commit[:12]} of {pushed.branch} in {pushed.url}"
 
 
 def failing(report: Report) -> str:

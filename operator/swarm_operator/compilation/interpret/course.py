@@ -13,7 +13,7 @@ from swarm_operator.settings import Settings
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec.compilation import CompilationSpec
 
-PROGRESS: Final = frozenset({ObjectKind.RESULTS, ObjectKind.TASKS, ObjectKind.ASSIGNMENT})
+PROGRESS: Final = frozenset({ObjectKind.RESULTS, ObjectKind.TASKS, ObjectKind.ASSIGNMENT, ObjectKind.SNAPSHOT})
 """Kinds of ConfigMaps that hold the progress of a run."""
 
 

@@ -3,8 +3,9 @@
 A worker pod may print results of its round's cells. A plan pod may print results of LM calls and small waves that it
 ran itself. Both may print LM calls that were finished inside a cell.
 
-A plan's tasks, artifact and end count only together. They count when the plan's commit record proves that the operator
-has read all of them. Round and attempt come from the pod's labels, since a pod could print wrong numbers.
+A plan's tasks, artifact and end count only together, and so do the parts of a snapshot. They count when the pod's
+commit record proves that the operator has read all of them. Round and attempt come from the pod's labels, since a pod
+could print wrong numbers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.interpret import spending
 from swarm_operator.compilation.interpret.output import Output
-from swarm_operator.compilation.interpret.records import MAP_BYTES, bound_of, finished, plan_of
+from swarm_operator.compilation.interpret.records import MAP_BYTES, bound_of, finished, plan_of, pushed_of, snapshot_of
 from swarm_operator.compilation.interpret.spending import NOTHING
 from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.shards import Journal
@@ -39,7 +40,7 @@ def harvest(
     found, books = _Found(journal), journal.accounts.total
     for output in sorted(outputs, key=lambda output: (output.pod.round, output.pod.attempt, output.pod.index)):
         found.take_records(output)
-        found.take_plan(output)
+        found.take_together(output)
         if output.final:
             found.settled.append(output.pod)
             if (booked := spending.closing(output, journal, threads)) is not None:
@@ -62,6 +63,7 @@ class _Found:
         self._results: dict[int, list[Framed]] = {}
         self._large: list[tuple[Pod, Framed]] = []
         self._plans: dict[int, NewPlan] = {}
+        self._snapshot: tuple[Framed, ...] = ()
         self._cells: dict[int, set[str] | None] = {}
         self._seen: dict[RecordKind, set[str]] = {RecordKind.RESULT: set(), RecordKind.CALL: set()}
         self._known: Mapping[RecordKind, Mapping[str, object] | set[str]] = {
@@ -91,15 +93,21 @@ class _Found:
             else:
                 self._keep(pod.round, record)
 
-    def take_plan(self, output: Output) -> None:
-        """Collects the records of a plan's output that count only together."""
+    def take_together(self, output: Output) -> None:
+        """Collects the records of an output that count only together."""
         pod, commit = output.pod, output.pod.commit
-        if not ROLES[pod.kind].together or pod.round in {*self._journal.plans, *self._plans}:
-            return
         if commit is None or commit.exit_code != ExitCode.DONE or not output.transcript.complete(commit):
             return
-        if (plan := plan_of(output.found, pod)) is not None:
-            self._plans[pod.round] = plan
+        match pod.kind:
+            case ObjectKind.PLAN if pod.round not in {*self._journal.plans, *self._plans}:
+                if (plan := plan_of(output.found, pod)) is not None:
+                    self._plans[pod.round] = plan
+            case ObjectKind.FETCH if self._journal.snapshot is None:
+                self._snapshot = self._snapshot or snapshot_of(output.found)
+            case ObjectKind.PUBLISH:
+                for record in output.found:
+                    if (told := pushed_of(record)) is not None and told != self._journal.pushed:
+                        self._keep(pod.round, record)
 
     def book(self, round_: int, booked: Booked) -> None:
         self._keep(round_, Record(RecordKind.BOOKED, booked.to_header()))
@@ -114,7 +122,7 @@ class _Found:
             for pod, record in self._large:
                 self._keep(pod.round, record)
         results = {round_: tuple(new) for round_, new in self._results.items()}
-        return Harvest(results, tuple(self._plans.values()), tuple(settled))
+        return Harvest(results, tuple(self._plans.values()), tuple(settled), self._snapshot)
 
     def _keep(self, round_: int, record: Framed) -> None:
         self._results.setdefault(round_, []).append(record)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import NewPlan, Pod
-from swarm_wire.messages import ArtifactHeader, Bound, CallMade, PlanEnd, PlanOutcome, Result, Task
+from swarm_wire.messages import ArtifactHeader, Bound, CallMade, PlanEnd, PlanOutcome, Pushed, Result, Snapshot, Task
 from swarm_wire.names import MARKDOWN_FILE, PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Framed, RecordKind, Sealed
 from swarm_wire.spending import Usage
@@ -90,3 +90,22 @@ def plan_of(found: Sequence[Framed], pod: Pod) -> NewPlan | None:
         return None
     kept = tuple(record for record in found if record.kind in (RecordKind.TASK, RecordKind.BLOB))
     return NewPlan(pod.round, pod.attempt, kept, (*artifacts[:1], found[-1]))
+
+
+def snapshot_of(found: Iterable[Framed]) -> tuple[Framed, ...]:
+    """Returns the records that make one whole archive of the program's files; no records if they do not."""
+    records = tuple(record for record in found if record.kind is RecordKind.SNAPSHOT)
+    try:
+        parts = [Snapshot.model_validate(record.header) for record in records]
+    except ValidationError:
+        return ()
+    is_whole = [part.part for part in parts] == list(range(parts[0].parts)) if parts else False
+    return records if is_whole and len({part.sha256 for part in parts}) == 1 else ()
+
+
+def pushed_of(record: Framed) -> Pushed | None:
+    """Returns where the artifact is in git, according to a record; None if this is no such record."""
+    if record.kind is RecordKind.PUSHED:
+        with contextlib.suppress(ValidationError):
+            return Pushed.model_validate(record.header)
+    return None

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from swarm_engine import accounts
 from swarm_operator.compilation.interpret.output import Output
+from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.shards import Journal
 from swarm_operator.compilation.model.world import Job, Pod
 from swarm_wire.names import ExitCode
@@ -23,6 +24,8 @@ def closing(output: Output, journal: Journal, threads: int) -> Booked | None:
         threads: number of threads of each pod.
     """
     pod = output.pod
+    if ROLES[pod.kind].repository is not None:
+        return None
     lost = accounts.repeated(pod.commit, [output.told], threads) if pod.started or output.lost else 0
     cost = spent(output, lost)
     if pod.account in journal.accounts.closed or not (pod.allowance.is_limited or lost or cost != NOTHING):

@@ -75,7 +75,9 @@ class StartJob:
         environment: variables that only pods of this job role have.
         partial: the limit that has ended the run, if the Job is to publish the best program so far.
         queue: labels of the Job for Kueue.
-        pull_policy: pull policy of the run's image. Empty: Kubernetes' default.
+        pull_policy: pull policy of the image. Empty: Kubernetes' default.
+        image: image of the pods. Empty: the run's.
+        artifact: name of the ConfigMap with the artifact that the pods publish.
     """
 
     role: ObjectKind
@@ -93,6 +95,8 @@ class StartJob:
     partial: str = ""
     queue: Mapping[str, str] = field(default_factory=dict)
     pull_policy: str = ""
+    image: str = ""
+    artifact: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The job roles as a table: a new job role is a new row."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Final
@@ -8,6 +8,8 @@ from typing import Final
 from swarm_operator.compilation.api import ObjectKind
 from swarm_wire import names
 from swarm_wire.records import RecordKind
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.git import GitDestination, GitRepository
 
 
 class Folder(StrEnum):
@@ -19,6 +21,8 @@ class Folder(StrEnum):
     """Shards of a round's tasks."""
     ASSIGNMENT = str(names.WORK_DIR)
     """The assignment of slices to pods."""
+    SNAPSHOT = str(names.SNAPSHOT_DIR)
+    """Shards of the program's files, if the run has fetched them."""
     EARLIER = str(names.EARLIER_DIR)
     """Shards of earlier runs' results. A pod starts even if some of these shards are gone."""
 
@@ -50,6 +54,8 @@ class Role:
         singly: kinds of records that count as soon as the operator has read them, each by itself.
         together: kinds of records that count only when the pod has succeeded and the operator has read all of them.
         is_dealt: whether the pods run cells that a plan has requested. Then only results of these cells count.
+        repository: finds the git repository whose credentials the pods mount; None for pods without git. Pods with git
+            get no API key, no variable of the user, and none of the ConfigMaps that the spec names.
     """
 
     letter: str
@@ -59,7 +65,8 @@ class Role:
     singly: frozenset[RecordKind]
     together: frozenset[RecordKind]
     retried: Retried
-    is_dealt: bool
+    is_dealt: bool = False
+    repository: Callable[[CompilationSpec], GitRepository | None] | None = None
 
     @property
     def prints(self) -> frozenset[RecordKind]:
@@ -67,26 +74,55 @@ class Role:
         return self.singly | self.together
 
 
+def source(spec: CompilationSpec) -> GitRepository | None:
+    """Returns the repository that the program's files come from; None if they come from elsewhere."""
+    return spec.program.source.git if spec.program.source else None
+
+
+def destination(spec: CompilationSpec) -> GitDestination | None:
+    """Returns the repository that the artifact goes to; None if it goes to none."""
+    return spec.artifact.git
+
+
 ROLES: Final[Mapping[ObjectKind, Role]] = {
     ObjectKind.PLAN: Role(
         letter="p",
         command="plan",
-        mounts=(Folder.JOURNAL, Folder.TASKS, Folder.EARLIER),
+        mounts=(Folder.JOURNAL, Folder.TASKS, Folder.SNAPSHOT, Folder.EARLIER),
         environment=(names.ENV_SMALL_WAVE, names.ENV_PARTIAL),
         singly=frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BOOKED, RecordKind.BOUND}),
         together=frozenset({RecordKind.TASK, RecordKind.BLOB, RecordKind.ARTIFACT, RecordKind.PLAN}),
         retried=Retried.JOB,
-        is_dealt=False,
     ),
     ObjectKind.WORK: Role(
         letter="w",
         command="work",
-        mounts=(Folder.TASKS, Folder.JOURNAL, Folder.ASSIGNMENT, Folder.EARLIER),
+        mounts=(Folder.TASKS, Folder.JOURNAL, Folder.ASSIGNMENT, Folder.SNAPSHOT, Folder.EARLIER),
         environment=(),
         singly=frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BOOKED}),
         together=frozenset(),
         retried=Retried.CELLS,
         is_dealt=True,
+    ),
+    ObjectKind.FETCH: Role(
+        letter="f",
+        command="fetch",
+        mounts=(),
+        environment=(),
+        singly=frozenset(),
+        together=frozenset({RecordKind.SNAPSHOT}),
+        retried=Retried.JOB,
+        repository=source,
+    ),
+    ObjectKind.PUBLISH: Role(
+        letter="g",
+        command="publish",
+        mounts=(),
+        environment=(),
+        singly=frozenset(),
+        together=frozenset({RecordKind.PUSHED}),
+        retried=Retried.JOB,
+        repository=destination,
     ),
 }
 """The job roles, by the value of LABEL_ROLE on Jobs and pods."""

@@ -7,7 +7,7 @@ from swarm_engine import journal as engine
 from swarm_engine.journal import Entries
 from swarm_engine.slicing import missing_cells
 from swarm_operator.compilation.api import ObjectKind
-from swarm_wire.messages import PlanOutcome, Task
+from swarm_wire.messages import PlanOutcome, Snapshot, Task
 from swarm_wire.report import Report
 
 
@@ -47,6 +47,7 @@ class Journal(engine.Journal):
 
     Attributes:
         artifact: the last plan's artifact, if there is one: the optimizer's winner, or the best program so far.
+        snapshot: the first part of the program's files; None if the run has not fetched them, or parts are missing.
         is_bound: whether a record in the journal names the code and data to which the journal belongs.
     """
 
@@ -60,6 +61,7 @@ class Journal(engine.Journal):
         if self.last is None or self.last.outcome is PlanOutcome.BLOCKED:
             # Somebody has deleted the PLAN record, or the run goes on although a limit had ended it.
             self.artifact = None
+        self.snapshot = _whole([part for shard in self.of(ObjectKind.SNAPSHOT) for part in shard.snapshots])
         self.is_bound = bool(self.plans) or self.bound is not None
 
     def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
@@ -101,3 +103,11 @@ class Journal(engine.Journal):
     def missing(self, round_: int) -> list[tuple[Task, int]]:
         """Returns the cells of the round that still lack results."""
         return missing_cells(self.tasks(round_) or (), self.keys, self.failed)
+
+
+def _whole(parts: Iterable[Snapshot]) -> Snapshot | None:
+    """Returns the first part of an archive of which all parts are there; None if there is no such archive."""
+    found: dict[str, dict[int, Snapshot]] = {}
+    for part in parts:
+        found.setdefault(part.sha256, {})[part.part] = part
+    return next((its[0] for its in found.values() if set(its) == set(range(its[min(its)].parts))), None)

@@ -137,7 +137,9 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of a plan or work Job. Its labels say which slice it computes; its output is not trusted to say that.
+    """A pod of one of the operator's Jobs.
+
+    Its labels say which slice it computes; its output is not trusted to say that.
 
     Attributes:
         held: whether the pod has the operator's finalizer.
@@ -201,7 +203,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Job:
-    """A plan or work Job.
+    """A Job of the operator.
 
     Attributes:
         is_partial: whether a limit has ended the run. The Job's plan then prints the best program so far.
@@ -306,11 +308,13 @@ class Harvest:
         results: round -> RESULT, CALL, BOUND and BOOKED records.
         settled: pods that will add no more records, because the operator has read their output to its end, or it is
             gone.
+        snapshot: SNAPSHOT records with the program's files.
     """
 
     results: Mapping[int, tuple[Framed, ...]] = field(default_factory=dict)
     plans: tuple[NewPlan, ...] = ()
     settled: tuple[Pod, ...] = ()
+    snapshot: tuple[Framed, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def parse(found: Object) -> Content:
     metadata = found["metadata"]
     kind = (metadata.get("labels") or {}).get(LABEL_KIND)
     try:
-        if kind in (ObjectKind.RESULTS, ObjectKind.TASKS):
+        if kind in (ObjectKind.RESULTS, ObjectKind.TASKS, ObjectKind.SNAPSHOT):
             return _shard(found, ObjectKind(kind))
         if kind == ObjectKind.ASSIGNMENT:
             return _assignment(found)

@@ -1,0 +1,77 @@
+"""Rules of Jobs that use git: one fetches the program's files before the first plan, one publishes the artifact."""
+
+from collections.abc import Callable
+from typing import Final
+
+from swarm_operator.compilation.api import AnyReason, ObjectKind, Reason
+from swarm_operator.compilation.decide import attempts, wording
+from swarm_operator.compilation.decide.attempts import backoff
+from swarm_operator.compilation.decide.conditions import Finding, State
+from swarm_operator.compilation.decide.moves import Move, fail, release, under_way
+from swarm_operator.compilation.decide.orders import git_job
+from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.decide.waiting import blocked, start
+from swarm_operator.compilation.model.actions import StartJob
+from swarm_operator.compilation.model.roles import destination, source
+from swarm_operator.compilation.model.shards import Artifact
+from swarm_operator.compilation.model.world import Pod
+from swarm_operator.compilation.status import ArtifactStatus
+
+ATTEMPTS: Final = 8
+"""Number of attempts that may fail on their own. With their delays, a git server may be down for 15 minutes."""
+EXTRA: Final = 20
+"""Number of further attempts, for pods that are evicted or deleted."""
+
+
+def fetch(s: Situation) -> Move | None:
+    """Fetches the program's files, once in a run. Then plans and workers need neither git nor credentials."""
+    run = s.world.run
+    if run is None or s.planned or s.world.journal.snapshot is not None or (wanted := source(run.spec)) is None:
+        return None
+    finding = wording.fetching(wanted.url)
+    return _job(s, ObjectKind.FETCH, finding, lambda attempt: git_job(s, ObjectKind.FETCH, 0, attempt))
+
+
+def publish(s: Situation, artifact: Artifact, published: ArtifactStatus) -> Move | None:
+    """Publishes to git the artifact that is in its ConfigMap; returns None if it is there, or belongs in no repository.
+
+    Args:
+        published: what the status says about the artifact.
+    """
+    run, pushed, there = s.world.run, s.world.journal.pushed, published.config_map
+    assert run is not None, "its journal has the artifact"
+    assert there is not None, "the artifact is in its ConfigMap"
+    if (wanted := destination(run.spec)) is None or (pushed is not None and pushed.sha256 == artifact.sha256):
+        return None
+    message = f"the compiled program is in ConfigMap {there.name!r}, and a pod publishes it to {wanted.url}."
+    finding = Finding(State.RUNNING, Reason.PUBLISHING, message, published=published)
+    return _job(
+        s,
+        ObjectKind.PUBLISH,
+        finding,
+        lambda attempt: git_job(s, ObjectKind.PUBLISH, s.planned, attempt, artifact=there.name),
+    )
+
+
+def _job(s: Situation, role: ObjectKind, finding: Finding, order: Callable[[int], StartJob]) -> Move:
+    """Has one pod do its work. A pod that fails for a reason that may pass is tried again."""
+    round_ = order(1).round
+    jobs, pods = s.jobs_of(role, round_), s.pods_of(role, round_)
+    last = max(jobs, default=0)
+    if last and not s.over(jobs[last]):
+        return blocked(s, jobs[last]) or under_way(s, finding)
+    if s.live(pods):
+        return under_way(s, finding)
+    strikes = sum(attempts.ended(pod).on_its_own for pod in pods)
+    if strikes >= ATTEMPTS or last >= ATTEMPTS + EXTRA:
+        why = f"{wording.last_failure(pods)} That did not change in {last} attempts."
+        return fail(_reason(pods), f"{why} {wording.new_run(s)}")
+    if delay := backoff(s, strikes, pods):
+        again = Finding(State.RUNNING, Reason.RETRYING, f"{wording.last_failure(pods)} It is tried again.")
+        return Move(again, release(s.world.harvest.settled), delay)
+    return start(s, finding, order(last + 1))
+
+
+def _reason(pods: list[Pod]) -> AnyReason:
+    """Returns the reason of the pod that ended last."""
+    return wording.worker_reason(max(pods, key=lambda pod: pod.attempt)) if pods else Reason.ATTEMPTS_EXHAUSTED
