@@ -127,7 +127,7 @@ def _figure(score: float | None) -> str:
 
 def earlier(git: Git, start: str, artifact: Artifact) -> str | None:
     """Returns the commit of this run in a history; None if there is none."""
-    form = f"%H%x09%(trailers:key={RUN_ID},valueonly,separator=%x2C)%x09%(trailers:key={COMPILATION},valueonly,separator=%x2C)"
+    form = f"%H%x09{_trailer(RUN_ID)}%x09{_trailer(COMPILATION)}"
     for line in git.text("log", "--no-show-signature", f"--format={form}", start).splitlines():
         commit, *found = line.split("\t")
         if found == [artifact.run_id, artifact.compilation]:
@@ -137,8 +137,13 @@ def earlier(git: Git, start: str, artifact: Artifact) -> str | None:
 
 def made_by_us(git: Git, commit: str, artifact: Artifact) -> bool:
     """Whether a run of this Compilation has made the commit."""
-    form = f"%(trailers:key={COMPILATION},valueonly,separator=%x2C)"
-    return git.text("log", "-1", "--no-show-signature", f"--format={form}", commit) == artifact.compilation
+    told = git.text("log", "-1", "--no-show-signature", f"--format={_trailer(COMPILATION)}", commit)
+    return told == artifact.compilation
+
+
+def _trailer(key: str) -> str:
+    """Returns the place of a trailer's value in a format of `git log`."""
+    return f"%(trailers:key={key},valueonly,separator=%x2C)"
 
 
 def tree_with(git: Git, parent: str | None, files: Mapping[str, bytes]) -> str:
@@ -171,8 +176,8 @@ def _check_place(git: Git, parent: str, path: str) -> None:
             needed = "a file" if there == path else "a folder"
             raise refused(
                 git.place,
-                f"{there} in {git.place.url} is {kind.get(mode, 'a submodule')}, and the artifact needs {needed} in its "
-                f"place. Move it, or name another folder in {git.place.field}.path",
+                f"{there} in {git.place.url} is {kind.get(mode, 'a submodule')}, and the artifact needs {needed} "
+                f"in its place. Move it, or name another folder in {git.place.field}.path",
             )
 
 

@@ -25,7 +25,8 @@ def fetched(git: Git, branch: str, depth: int = DEPTH) -> str | None:
     Raises GitError.
     """
     here = f"refs/swarm/{branch}"
-    options = ("--quiet", f"--depth={depth}", "--no-tags", "--force", "--no-write-fetch-head")
+    # A server that knows no filter ignores it.
+    options = ("--quiet", f"--depth={depth}", "--filter=blob:none", "--no-tags", "--force", "--no-write-fetch-head")
     try:
         git.run("fetch", *options, git.place.url, f"refs/heads/{branch}:{here}")
     except Failed as failed:

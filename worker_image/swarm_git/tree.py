@@ -103,7 +103,8 @@ def _folder(git: Git, commit: str, path: str | None) -> str:
             there = _shown(sorted(entry.path for entry in entries), most=4 * NAMED)
             raise not_found(
                 git.place,
-                f"{git.place.url} has no folder {path}: {where} has {there or 'no files'}. Correct {git.place.field}.path",
+                f"{git.place.url} has no folder {path}: {where} has {there or 'no files'}. Correct "
+                f"{git.place.field}.path",
             )
         if same[0].mode != FOLDER:
             kind = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}.get(same[0].mode, "a file")
@@ -181,8 +182,8 @@ def _check_sizes(git: Git, files: list[Entry]) -> None:
     if total > MOST_BYTES:
         raise invalid(
             git.place,
-            f"the files of {git.place.url} have {total / 2**20:.1f} MiB, more than {MOST_BYTES // 2**20} MiB. The largest: "
-            f"{largest(files)}. {_advice(git)}",
+            f"the files of {git.place.url} have {total / 2**20:.1f} MiB, more than {MOST_BYTES // 2**20} MiB. The "
+            f"largest: {largest(files)}. {_advice(git)}",
         )
 
 
