@@ -1,0 +1,410 @@
+"""Servers that answer as GitHub, GitLab and Gitea do when a program asks for pull requests.
+
+Each one enforces what the real API enforces, as its documentation and its source say. The Gitea here was compared with
+the real one: tests/gitea runs the same decision table on both.
+"""
+
+import json
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlsplit
+
+from swarm_wire.spec.git import GitDestination
+
+TOKEN, READS_ONLY, OF_A_STRANGER = "tok-writes-1234", "tok-reads-5678", "tok-stranger-9012"
+BASE = "main"
+HOME, FORK = 1, 2
+"""Ids of the repository and of a fork."""
+
+
+@dataclass
+class Pull:
+    """A pull request as a server keeps it."""
+
+    number: int
+    head: str
+    base: str
+    title: str
+    body: str
+    is_open: bool = True
+    repository: int = HOME
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request over HTTP. `path` is still percent-encoded."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    value: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FakeHost:
+    """A provider's server, with one repository of which branches and requests are set by tests.
+
+    Attributes:
+        faults: replies that the next calls get in place of their own.
+        late_faults: as `faults`, but the server does what it is asked to do first.
+        before: called once before the next call of a method, as another process that comes first.
+    """
+
+    provider: ClassVar[str]
+    prefix: ClassVar[str]
+    """Path of the API."""
+    project: ClassVar[str] = "acme/app"
+    header: ClassVar[tuple[str, str]]
+    """Name of the header that carries the token, and what stands before the token."""
+    most_in_a_page: ClassVar[int] = 3
+    """Real servers show at most 50 or 100."""
+
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+        self.pulls: list[Pull] = []
+        self.branches = {BASE}
+        self.calls: list[Call] = []
+        self.faults: list[Reply] = []
+        self.late_faults: list[Reply] = []
+        self.before: dict[str, Callable[[], object]] = {}
+        self._lock = Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.ca_file = certificate[0] if certificate else None
+        self._scheme = "https" if certificate else "http"
+        if certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
+    @contextmanager
+    def running(self) -> Iterator["FakeHost"]:
+        thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+    @property
+    def api(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}{self.prefix}"
+
+    @property
+    def token(self) -> str:
+        return TOKEN
+
+    def destination(self, base: str = BASE, **changed: Any) -> GitDestination:
+        return GitDestination.model_validate(
+            {
+                "url": f"https://git.example.com/{self.project}.git",
+                "secret": {"name": "git-token"},
+                "branch": base,
+                "path": "prompts/triage",
+                "pullRequest": {"provider": self.provider, "api": self.api},
+                **changed,
+            }
+        )
+
+    def add_branch(self, name: str) -> None:
+        self.branches.add(name)
+
+    def add(self, head: str, base: str = BASE, title: str = "old", repository: int = HOME) -> Pull:
+        pull = Pull(len(self.pulls) + 1, head, base, title, "", repository=repository)
+        self.pulls.append(pull)
+        return pull
+
+    def close(self, number: int) -> None:
+        self.pulls[number - 1].is_open = False
+
+    def open_pulls(self, head: str) -> list[Pull]:
+        return [pull for pull in self.pulls if pull.is_open and pull.head == head and pull.repository == HOME]
+
+    def answer(self, call: Call) -> Reply:
+        """Answers a call. This is called in the thread of the call."""
+        with self._lock:
+            self.calls.append(call)
+            if self.faults:
+                return self.faults.pop(0)
+            if before := self.before.pop(call.method, None):
+                before()
+            reply = self._answer(call)
+            return self.late_faults.pop(0) if self.late_faults and reply.status < 300 else reply
+
+    def _answer(self, call: Call) -> Reply:
+        name, scheme = self.header
+        token = call.headers.get(name, "").removeprefix(scheme)
+        if not call.headers.get(name, "").startswith(scheme) or token not in (TOKEN, READS_ONLY, OF_A_STRANGER):
+            return self.unauthorized()
+        if (
+            not (found := re.fullmatch(f"{self.prefix}{self.route()}(?:/([0-9]+))?", call.path))
+            or token == OF_A_STRANGER
+        ):
+            return self.not_found()
+        if call.method != "GET" and token == READS_ONLY:
+            return self.forbidden()
+        if call.method == "GET" and not found[1]:
+            return self._listed(call)
+        if call.method == "POST" and not found[1]:
+            return self.opened(call.body)
+        return self.updated(self.pulls[int(found[1]) - 1], call)
+
+    def _listed(self, call: Call) -> Reply:
+        """Answers with one page, newest first, and with the header Link if there are more."""
+        chosen = [pull for pull in reversed(self.pulls) if self.chosen(pull, call.query)]
+        size = min(int(call.query.get(self.size_parameter(), 20)), self.most_in_a_page)
+        page = int(call.query.get("page", 1))
+        rest = chosen[page * size :]
+        link = {"Link": f'<{self.api}/next?page={page + 1}>; rel="next"'} if rest else {}
+        return Reply(200, [self.shown(pull) for pull in chosen[(page - 1) * size : page * size]], link)
+
+    def taken(self, head: str, base: str) -> Pull | None:
+        return next((pull for pull in self.open_pulls(head) if pull.base == base), None)
+
+    def route(self) -> str:
+        return f"/repos/{self.project}/pulls"
+
+    def size_parameter(self) -> str:
+        return "per_page"
+
+    def unauthorized(self) -> Reply:
+        raise NotImplementedError
+
+    def not_found(self) -> Reply:
+        raise NotImplementedError
+
+    def forbidden(self) -> Reply:
+        raise NotImplementedError
+
+    def chosen(self, pull: Pull, query: Mapping[str, str]) -> bool:
+        raise NotImplementedError
+
+    def shown(self, pull: Pull) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def opened(self, body: Mapping[str, Any]) -> Reply:
+        raise NotImplementedError
+
+    def updated(self, pull: Pull, call: Call) -> Reply:
+        raise NotImplementedError
+
+
+class FakeGitHub(FakeHost):
+    """Source: https://docs.github.com/en/rest/pulls/pulls"""
+
+    provider = "github"
+    prefix = "/api/v3"
+    header = ("Authorization", "Bearer ")
+
+    def unauthorized(self) -> Reply:
+        return Reply(401, {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest"})
+
+    def not_found(self) -> Reply:
+        return Reply(404, {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"})
+
+    def forbidden(self) -> Reply:
+        return Reply(403, {"message": "Resource not accessible by personal access token"})
+
+    def chosen(self, pull: Pull, query: Mapping[str, str]) -> bool:
+        # A head without its owner is ignored, as github.com does.
+        owner, has_owner, head = query.get("head", "").partition(":")
+        is_of_head = not has_owner or (owner, head) == (self.project.partition("/")[0], pull.head)
+        is_of_base = query.get("base", pull.base) == pull.base
+        return is_of_head and is_of_base and (query.get("state", "open") == "all" or pull.is_open)
+
+    def shown(self, pull: Pull) -> dict[str, Any]:
+        return {
+            "number": pull.number,
+            "html_url": f"https://git.example.com/{self.project}/pull/{pull.number}",
+            "state": "open" if pull.is_open else "closed",
+            "head": {"ref": pull.head, "label": f"acme:{pull.head}", "repo": {"id": pull.repository}},
+            "base": {"ref": pull.base, "label": f"acme:{pull.base}", "repo": {"id": HOME}},
+        }
+
+    def opened(self, body: Mapping[str, Any]) -> Reply:
+        for name in ("head", "base", "title"):
+            if not body.get(name):
+                return _invalid({"resource": "PullRequest", "field": name, "code": "missing_field"})
+        for name in ("head", "base"):
+            if body[name] not in self.branches:
+                return _invalid({"resource": "PullRequest", "field": name, "code": "invalid"})
+        if self.taken(body["head"], body["base"]):
+            words = f"A pull request already exists for acme:{body['head']}."
+            return _invalid({"resource": "PullRequest", "code": "custom", "message": words})
+        if len(body.get("body", "")) > 65_536:
+            words = "body is too long (maximum is 65536 characters)"
+            return _invalid({"resource": "Issue", "code": "custom", "field": "body", "message": words})
+        pull = self.add(body["head"], body["base"], body["title"])
+        pull.body = body.get("body", "")
+        return Reply(201, self.shown(pull))
+
+    def updated(self, pull: Pull, call: Call) -> Reply:
+        if call.method != "PATCH":
+            return self.not_found()
+        pull.title, pull.body = call.body.get("title", pull.title), call.body.get("body", pull.body)
+        return Reply(200, self.shown(pull))
+
+
+def _invalid(error: Mapping[str, str]) -> Reply:
+    return Reply(422, {"message": "Validation Failed", "errors": [error]})
+
+
+class FakeGitLab(FakeHost):
+    """Source: https://docs.gitlab.com/api/merge_requests/ and lib/api/merge_requests.rb"""
+
+    provider = "gitlab"
+    prefix = "/api/v4"
+    project = "acme/ml/app"
+    header = ("Authorization", "Bearer ")
+
+    def route(self) -> str:
+        return f"/projects/{self.project.replace('/', '%2F')}/merge_requests"
+
+    def unauthorized(self) -> Reply:
+        return Reply(401, {"message": "401 Unauthorized"})
+
+    def not_found(self) -> Reply:
+        return Reply(404, {"message": "404 Project Not Found"})
+
+    def forbidden(self) -> Reply:
+        words = "The request requires higher privileges than provided by the access token."
+        return Reply(403, {"error": "insufficient_scope", "error_description": words, "scope": "api"})
+
+    def chosen(self, pull: Pull, query: Mapping[str, str]) -> bool:
+        named = {"source_branch": pull.head, "target_branch": pull.base}
+        is_of_state = query.get("state", "all") == "all" or (query["state"] == "opened") == pull.is_open
+        return is_of_state and all(query.get(name, value) == value for name, value in named.items())
+
+    def shown(self, pull: Pull) -> dict[str, Any]:
+        return {
+            "id": 1000 + pull.number,
+            "iid": pull.number,
+            "web_url": f"https://git.example.com/{self.project}/-/merge_requests/{pull.number}",
+            "state": "opened" if pull.is_open else "closed",
+            "source_branch": pull.head,
+            "target_branch": pull.base,
+            "source_project_id": pull.repository,
+            "target_project_id": HOME,
+        }
+
+    def opened(self, body: Mapping[str, Any]) -> Reply:
+        if missing := [
+            f"{name} is missing" for name in ("title", "source_branch", "target_branch") if name not in body
+        ]:
+            return Reply(400, {"error": ", ".join(missing)})
+        head, base = body["source_branch"], body["target_branch"]
+        if taken := self.taken(head, base):
+            words = f"Another open merge request already exists for this source branch: !{taken.number}"
+            return Reply(409, {"message": [words]})
+        if head not in self.branches:
+            return Reply(400, {"message": {"source_branch": ["does not exist"]}})
+        pull = self.add(head, base, body["title"])
+        pull.body = body.get("description", "")
+        return Reply(201, self.shown(pull))
+
+    def updated(self, pull: Pull, call: Call) -> Reply:
+        if call.method != "PUT":
+            return Reply(405, {"error": "405 Not Allowed"})
+        pull.title, pull.body = call.body.get("title", pull.title), call.body.get("description", pull.body)
+        return Reply(200, self.shown(pull))
+
+
+class FakeGitea(FakeHost):
+    """Source: routers/api/v1/repo/pull.go of Gitea 1.26.4"""
+
+    provider = "gitea"
+    prefix = "/api/v1"
+    header = ("Authorization", "token ")
+
+    def size_parameter(self) -> str:
+        return "limit"
+
+    def unauthorized(self) -> Reply:
+        return Reply(401, {"message": "invalid username, password or token"})
+
+    def not_found(self) -> Reply:
+        return Reply(404, {"message": "The target couldn't be found.", "errors": None})
+
+    def forbidden(self) -> Reply:
+        words = (
+            "token does not have at least one of required scope(s), required=[write:repository], "
+            "token scope=read:repository"
+        )
+        return Reply(403, {"message": words})
+
+    def chosen(self, pull: Pull, query: Mapping[str, str]) -> bool:
+        state = query.get("state", "open")
+        is_of_base = query.get("base_branch", pull.base) == pull.base
+        return is_of_base and (state == "all" or (state == "open") == pull.is_open)
+
+    def shown(self, pull: Pull) -> dict[str, Any]:
+        return {
+            "number": pull.number,
+            "html_url": f"https://git.example.com/{self.project}/pulls/{pull.number}",
+            "state": "open" if pull.is_open else "closed",
+            "head": {"ref": pull.head, "label": pull.head, "repo_id": pull.repository},
+            "base": {"ref": pull.base, "label": pull.base, "repo_id": HOME},
+        }
+
+    def opened(self, body: Mapping[str, Any]) -> Reply:
+        head, base = body.get("head"), body.get("base")
+        if head not in self.branches or base not in self.branches:
+            return self.not_found()
+        if taken := self.taken(head, base):
+            words = f"pull request already exists for these targets [id: {taken.number}, head_branch: {head}]"
+            return Reply(409, {"message": words})
+        if not body.get("title"):
+            return Reply(422, {"message": "title is empty"})
+        pull = self.add(head, base, body["title"])
+        pull.body = body.get("body", "")
+        return Reply(201, self.shown(pull))
+
+    def updated(self, pull: Pull, call: Call) -> Reply:
+        if call.method != "PATCH":
+            return Reply(405)
+        pull.title, pull.body = call.body.get("title", pull.title), call.body.get("body", pull.body)
+        return Reply(201, self.shown(pull))
+
+
+FAKES: tuple[type[FakeHost], ...] = (FakeGitHub, FakeGitLab, FakeGitea)
+
+
+def _handler(host: FakeHost) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            address = urlsplit(self.path)
+            text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            is_json = self.headers.get("Content-Type") == "application/json"
+            body = json.loads(text) if text and is_json else {}
+            query = dict(parse_qsl(address.query))
+            reply = host.answer(Call(self.command, address.path, query, dict(self.headers.items()), body))
+            if not reply.status:
+                self.close_connection = True
+                return
+            content = reply.value if isinstance(reply.value, bytes) else json.dumps(reply.value).encode()
+            self.send_response(reply.status)
+            for name, value in {**reply.headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PATCH = do_PUT = answer
+
+        def log_message(self, *_: Any, **__: Any) -> None:
+            """Does not print."""
+
+    return Handler

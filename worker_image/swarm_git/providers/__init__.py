@@ -1,0 +1,1 @@
+"""The dialects of pull requests: a module for each provider."""

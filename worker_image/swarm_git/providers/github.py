@@ -1,0 +1,95 @@
+"""GitHub's pull requests, on github.com and GitHub Enterprise.
+
+Source: https://docs.github.com/en/rest/pulls/pulls
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+from pydantic import BaseModel
+
+from swarm_git.providers.dialect import Dialect, Found, Text, segments, server
+
+
+class _Repository(BaseModel):
+    id: int
+
+
+class _Branch(BaseModel):
+    ref: str
+    repo: _Repository | None = None
+    """None: the fork has been deleted."""
+
+
+class _Pull(BaseModel):
+    number: int
+    html_url: str
+    state: str
+    head: _Branch
+    base: _Branch
+
+
+class GitHub(Dialect):
+    """The dialect of GitHub."""
+
+    name: ClassVar[str] = "GitHub"
+    most: ClassVar[int] = 65_536
+    """More is answered with 422, "body is too long (maximum is 65536 characters)"."""
+    right: ClassVar[str] = (
+        'A fine-grained token or a GitHub App needs the permissions "Contents" and "Pull requests" to read and write '
+        'this repository; a classic token needs the scope "repo".'
+    )
+    keys: ClassVar[str] = "password, bearerToken or githubAppPrivateKey"
+
+    @classmethod
+    def address(cls, url: str, api: str | None) -> tuple[str, str]:
+        """Returns the API's usual URL, and owner/repository.
+
+        Source: https://docs.github.com/en/enterprise-server/rest/using-the-rest-api/getting-started-with-the-rest-api,
+        and for *.ghe.com: https://docs.github.com/en/enterprise-cloud@latest/admin/data-residency
+        """
+        parts, host = segments(url), urlsplit(url).netloc.lower()
+        if host.removeprefix("www.") == "github.com":
+            usual = "https://api.github.com"
+        elif host.endswith(".ghe.com"):
+            usual = f"https://api.{host}"
+        else:
+            usual = f"{server(url, parts[:-2])}/api/v3"
+        return usual, "/".join(parts[-2:])
+
+    @classmethod
+    def _headers(cls, token: str) -> Mapping[str, str]:
+        return {
+            "Authorization": f"Bearer {token}",
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": "2022-11-28",
+        }
+
+    def find(self, head: str, base: str) -> Found | None:
+        """Returns the open request.
+
+        The filter `head` needs the owner before the branch. GitHub ignores a filter without it, and shows all requests.
+        Two repositories of one owner can be forks of each other, so the repository is compared, too.
+        """
+        owner = self.project.partition("/")[0]
+        query = {"state": "open", "base": base, "head": f"{owner}:{head}"}
+        for value in self._pages(self._path, query, ("per_page", 100)):
+            pull = self._read(_Pull, value)
+            if (pull.head.ref, pull.base.ref, pull.head.repo) == (head, base, pull.base.repo):
+                return self._found(value)
+        return None
+
+    @property
+    def _path(self) -> str:
+        return f"/repos/{quote(self.project)}/pulls"
+
+    def _branches(self, head: str, base: str) -> Mapping[str, str]:
+        return {"head": head, "base": base}
+
+    def _text(self, text: Text) -> Mapping[str, str]:
+        return {"title": text.title, "body": text.body}
+
+    def _found(self, value: Any) -> Found:
+        found = self._read(_Pull, value)
+        return Found(found.number, found.html_url, found.state == "open")
