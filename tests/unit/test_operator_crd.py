@@ -132,11 +132,12 @@ def test_every_rule_of_the_pydantic_models_is_a_rule_of_the_schema() -> None:
         if "set" in rule["message"]
     ]
     assert sorted(set(messages)) == [
-        "configMap must be set",
         "exactly one of auto, maxFullEvals, maxMetricCalls must be set",
         "exactly one of bestImprovement, topKImprovements must be set",
         f"exactly one of {', '.join(map(to_camel, Optimizer.members))} must be set",
+        "exactly one of branch, tag, commit must be set",
         "exactly one of chat, json, xml, twoStep, entrypoint must be set",
+        "exactly one of configMap, git must be set",
         "exactly one of configMap, path must be set",
         "exactly one of configMap, path, entrypoint must be set",
         "exactly one of persistentVolumeClaim, url must be set",

@@ -79,11 +79,11 @@ def test_a_work_job_has_exactly_the_expected_fields() -> None:
                             "args": ["work"],
                             "env": [
                                 {"name": "SWARM_NONCE", "value": object_names.nonce("uid-1", name)},
-                                {"name": "SWARM_IMAGE", "value": "worker:1"},
                                 {"name": "SWARM_LINGER_SECONDS", "value": "20"},
+                                {"name": "HOME", "value": "/tmp"},
+                                {"name": "SWARM_IMAGE", "value": "worker:1"},
                                 {"name": "SWARM_GRACE_SECONDS", "value": "12"},
                                 {"name": "SWARM_OUTPUT_BYTES", "value": "6291456"},
-                                {"name": "HOME", "value": "/tmp"},
                                 {"name": "DSPY_CACHEDIR", "value": "/tmp/dspy"},
                                 {"name": "PYTHONHASHSEED", "value": "0"},
                                 {

@@ -15,7 +15,7 @@ from swarm_operator.compilation.model.actions import StartJob
 from swarm_operator.compilation.model.roles import ROLES, Folder
 from swarm_operator.compilation.model.world import World
 from swarm_operator.settings import Settings
-from swarm_wire.messages import Ending
+from swarm_wire.messages import Ending, Snapshot
 from swarm_wire.rates import rate_limits
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.limits import Limits
@@ -59,16 +59,21 @@ def test_a_new_job_gets_the_rate_limits_and_labels_that_the_compilation_has_now(
     assert order.rates.models
 
 
+PART = Snapshot(url="https://git/app", commit="c" * 40, part=0, parts=1, sha256="a" * 64, files=1)
+
+
 def test_plans_and_workers_mount_results_of_this_run_and_of_earlier_runs_and_only_workers_mount_tasks() -> None:
     tasks, end = planned(0)
     done, earlier = results(0, 0), replace(results(0, 1), run_id="earlier")
-    work = ordered(world(tasks, end, done, earlier_shards=(earlier,)))
+    snapshot = shard(ObjectKind.SNAPSHOT, 0, snapshots=(PART,))
+    work = ordered(world(tasks, end, done, snapshot, earlier_shards=(earlier,)))
     assert set(work.mounts) == set(ROLES[ObjectKind.WORK].mounts)
     assert work.mounts[Folder.TASKS] == (tasks,)
     assert work.mounts[Folder.JOURNAL] == (done, end)
     assert work.mounts[Folder.EARLIER] == (earlier,)
-    plan = ordered(world(tasks, end, results(0, 0, 1, 2, 3), earlier_shards=(earlier,)))
-    assert set(plan.mounts) == {Folder.JOURNAL, Folder.EARLIER}
+    assert work.mounts[Folder.SNAPSHOT] == (snapshot,)
+    plan = ordered(world(tasks, end, snapshot, results(0, 0, 1, 2, 3), earlier_shards=(earlier,)))
+    assert set(plan.mounts) == {Folder.JOURNAL, Folder.SNAPSHOT, Folder.EARLIER}
     assert plan.round == 1
 
 

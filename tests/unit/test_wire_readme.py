@@ -14,7 +14,7 @@ from swarm_wire.records import MAX_FRAME, Record, RecordKind
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "worker_image" / "README.md").read_text(encoding="utf-8")
-WORKER = ROOT / "worker_image" / "swarm_worker"
+WORKER = ROOT / "worker_image"
 
 
 def blocks(language: str) -> list[str]:
@@ -82,6 +82,7 @@ def test_a_reason_has_the_exit_code_of_its_error(row: list[str]) -> None:
     from swarm_worker import errors
 
     classes = {"SourceChanged": "Drift", "Nondeterministic": "Drift", "DigestDrift": "Drift", "StorageDamaged": "Drift"}
+    classes["GitUnreachable"] = "SwarmError"
     kind = getattr(
         errors, classes.get(row[0], row[0]), errors.SwarmError if row[0] == "WorkerFailed" else errors.BadInput
     )

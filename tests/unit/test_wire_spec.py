@@ -72,12 +72,11 @@ def test_names_in_a_spec_follow_the_rules_of_kubernetes(name: str, is_one: bool)
 def test_a_union_in_the_spec_needs_exactly_one_member(where: str, value: dict[str, Any], given: str) -> None:
     choices = {
         "optimizer": ", ".join(map(to_camel, optimizers.Optimizer.members)),
-        "program.source": "configMap",
+        "program.source": "configMap, git",
         "program.adapter": "chat, json, xml, twoStep, entrypoint",
         "journal": "persistentVolumeClaim, url",
     }.get(where, "configMap, path, entrypoint")
-    one = "" if where == "program.source" else "exactly one of "
-    assert problems(**{where: value}) == [f"{where}: Value error, {one}{choices} must be set{given}"]
+    assert problems(**{where: value}) == [f"{where}: Value error, exactly one of {choices} must be set{given}"]
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,8 @@ def _costs(report: Report) -> str:
         lines.append(f"- {report.failures}")
     if origin is not None:
         models = ", ".join(f"{role} `{model}`" for role, model in origin.models.items())
+        if origin.commit:
+            lines.append(f"- the program is that of commit `{origin.commit[:12]}`")
         lines += [
             f"- run `{origin.run_id}`, DSPy {origin.dspy}, models: {models}",
             f"- spec `{origin.spec[:12]}`, program `{origin.program[:12]}`, data `{origin.data[:12]}`",

@@ -14,7 +14,10 @@ class GitRef(Union):
     branch: str | None = Field(None, pattern=BRANCH, max_length=244, description="The newest commit of this branch.")
     tag: str | None = Field(None, pattern=BRANCH, max_length=244, description="The commit of this tag.")
     commit: str | None = Field(
-        None, pattern=COMMIT, description="Id of the commit: 40 hex digits. The server must allow fetching it."
+        None,
+        pattern=COMMIT,
+        max_length=40,
+        description="Id of the commit: 40 hex digits. The server must allow fetching it.",
     )
 
 

@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from swarm_wire.names import WorkerReason, api_key_env
+from swarm_wire.records import Record
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.problems import parse, problems
 from swarm_worker.errors import BadInput
@@ -38,6 +39,8 @@ class Manifest:
         config_maps: the content of the ConfigMaps that the spec names, by name and key.
         keys: API keys by model role.
         variables: environment variables for user code, each with the prefix of its source.
+        git_secret: content of the Secret that the git source names, by key; empty if no file has this Secret.
+        snapshot: records with the program's files, if the spec takes them from git and they are fetched.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Manifest:
     config_maps: dict[str, dict[str, bytes]]
     keys: dict[str, str]
     variables: dict[str, str] = field(default_factory=dict)
+    git_secret: Mapping[str, bytes] = field(default_factory=dict)
+    snapshot: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,9 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
     given = {**dotenv.read(base), **(os.environ if environment is None else environment)}
     variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base, invent)
-    return Manifest(name, spec, base, maps, _api_keys(spec, found, given, invent), variables)
+    source = spec.program.source.git if spec.program.source else None
+    git_secret = found.secrets.get(source.secret.name, {}) if source and source.secret else {}
+    return Manifest(name, spec, base, maps, _api_keys(spec, found, given, invent), variables, git_secret)
 
 
 def with_endpoint(manifest: Manifest, url: str) -> Manifest:

@@ -3,6 +3,7 @@
 lock                      a file that the driver locks; every journal has it
 request.json              the run's request
 sources/NAME/KEY          the content of ConfigMaps
+snapshot/*.shard          the program's files, if they come from git
 unpacked/                 the program's files, if they are not imported from sources/
 journal/*.shard           results and PLAN records, appended as they arrive
 rounds/N/*.shard          tasks of round N
@@ -38,7 +39,7 @@ from swarm_worker.local.reasons import LocalReason
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """Returns a digest of the ConfigMaps and the environment variables that a spec names: 12 hex digits.
+    """Returns a digest of the ConfigMaps, files and environment variables that a spec names: 12 hex digits.
 
     It does not depend on values of secrets.
     """
@@ -46,6 +47,8 @@ def fingerprint(manifest: Manifest) -> str:
     for name, content in sorted(manifest.config_maps.items()):
         for key, data in sorted(content.items()):
             hasher.update(f"{name}/{key}/{len(data)}/".encode() + data)
+    for record in manifest.snapshot:
+        hasher.update(f"snapshot/{record.header['sha256']}".encode())
     for variable in bound(placed(manifest.spec.env, manifest.spec.env_from, manifest.variables)):
         hasher.update(f"variable/{len(variable)}/{variable}".encode())
     return hasher.hexdigest()[:12]
@@ -59,7 +62,7 @@ class JournalFolder:
         self.sources, self.journal, self.logs = root / "sources", root / "journal", root / "logs"
         self.earlier, self.artifact = EarlierRuns(root / "earlier"), root / "artifact"
         self.refused = root / "refused"
-        self.unpacked = root / "unpacked"
+        self.unpacked, self.snapshot = root / "unpacked", root / "snapshot"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -96,8 +99,10 @@ class JournalFolder:
             run_id = f"{mark}-{secrets.token_hex(3)}"
         for folder in (self.journal, self.logs, self.artifact):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.sources, self.unpacked):
+        for folder in (self.sources, self.unpacked, self.snapshot):
             shutil.rmtree(folder, ignore_errors=True)
+        if manifest.snapshot:
+            _write_shards(self.snapshot, manifest.snapshot)
         for name, content in manifest.config_maps.items():
             (self.sources / name).mkdir(parents=True, exist_ok=True)
             for key, data in content.items():
@@ -142,9 +147,7 @@ class JournalFolder:
     def put_tasks(self, round_: int, records: Iterable[Record]) -> None:
         folder = self.tasks_folder(round_)
         shutil.rmtree(folder, ignore_errors=True)  # a killed driver may have left an incomplete folder
-        folder.mkdir(parents=True)
-        for number, shard in enumerate(shards.pack(records)):
-            (folder / f"{number:04d}{names.SHARD_SUFFIX}").write_bytes(shard)
+        _write_shards(folder, records)
 
     def put_assignment(self, assignment: Assignment) -> Path:
         """Writes the assignment, and returns its folder."""
@@ -163,6 +166,12 @@ def _request(path: Path) -> RunRequest | None:
 
 def _not_a_journal(what: str) -> BadInput:
     return BadInput(LocalReason.NOT_A_JOURNAL, f"{what}. Name a folder that is new, empty or a journal: --journal DIR.")
+
+
+def _write_shards(folder: Path, records: Iterable[Record]) -> None:
+    folder.mkdir(parents=True)
+    for number, shard in enumerate(shards.pack(records)):
+        (folder / f"{number:04d}{names.SHARD_SUFFIX}").write_bytes(shard)
 
 
 def _write(path: Path, text: str) -> None:

@@ -104,6 +104,7 @@ class Processes:
             VARIABLE: str(hash_seed()),
             names.ENV_RUN_DIR: str(folder.root),
             names.ENV_SOURCES_DIR: str(folder.sources),
+            names.ENV_SNAPSHOT_DIR: str(folder.snapshot),
             names.ENV_UNPACKED_DIR: str(folder.unpacked.resolve()),
             names.ENV_BASE_DIR: base,
             names.ENV_JOURNAL_DIR: str(folder.journal),

@@ -14,5 +14,7 @@ class LocalReason(StrEnum):
     """One of spec.limits has ended the run."""
     JOURNAL_IN_USE = "JournalInUse"
     """Another run uses the journal."""
+    GIT_MISSING = "GitMissing"
+    """The spec takes the program from git, and this machine has no git command."""
     NOT_A_JOURNAL = "NotAJournal"
     """--journal names a folder with other files than a journal's, or a folder that cannot be written."""

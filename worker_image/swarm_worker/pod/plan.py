@@ -46,6 +46,7 @@ from swarm_worker.user.binding import binding, origin
 from swarm_worker.user.data import Compilation
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.user.program import is_instance
+from swarm_worker.user.sources import snapshot
 
 MOST_BYTES = 900_000
 """Largest size of program and report together with all details: they must fit into one ConfigMap."""
@@ -114,7 +115,8 @@ class Plan:
             loaded = load_compilation(self._environment)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         self._loaded, self._instructions = loaded, explanation.instructions(loaded.student)
-        for note in loaded.data.notes:
+        fetched = snapshot()
+        for note in [*(fetched[0].notes if fetched else ()), *loaded.data.notes]:
             self._process.note(note)
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
         if self._contest is not None:

@@ -1,0 +1,62 @@
+"""Fetches the program's files from git on this machine, as the fetch pod does in a cluster."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from swarm_git import snapshot
+from swarm_git.command import Access, Git
+from swarm_git.credentials import access_to
+from swarm_git.errors import GitError, Place
+from swarm_git.masking import Masks
+from swarm_wire.spec.git import GitSource
+from swarm_worker.errors import BadInput
+from swarm_worker.local.documents import Manifest
+from swarm_worker.local.reasons import LocalReason
+
+_OWN: Final = ("HOME", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME")
+"""Variables by which git and ssh find the user's own credentials."""
+
+
+def with_files(manifest: Manifest) -> Manifest:
+    """Returns the manifest with the files that its spec takes from git. Raises BadInput if git cannot fetch them.
+
+    If the Secret with the credentials is not in the manifest's files, git uses the credentials of this machine's user.
+    """
+    source = manifest.spec.program.source
+    if source is None or source.git is None or manifest.snapshot:
+        return manifest
+    try:
+        return replace(manifest, snapshot=tuple(_fetched(source.git, manifest.git_secret).records()))
+    except GitError as error:
+        raise BadInput(error.reason, str(error)) from None
+    except FileNotFoundError:
+        raise BadInput(
+            LocalReason.GIT_MISSING,
+            "spec.program.source.git needs the command git, which is not on the PATH. Install git.",
+        ) from None
+
+
+def _fetched(source: GitSource, secret: Mapping[str, bytes]) -> snapshot.Archive:
+    name = source.secret.name if source.secret else None
+    place, masks = Place("spec.program.source.git", source.url, name), Masks()
+    with tempfile.TemporaryDirectory() as given, tempfile.TemporaryDirectory() as scratch:
+        for key, value in secret.items():
+            (Path(given) / key).write_bytes(value)
+        access = access_to(place, Path(given), Path(scratch), masks) if secret else _own_access()
+        return snapshot.fetch(Git(Path(scratch), access, place, masks), source)
+
+
+def _own_access() -> Access:
+    """Returns the access of this machine's user: helpers and rewritten URLs of ~/.gitconfig, and ssh."""
+    environment = {name: os.environ[name] for name in _OWN if name in os.environ}
+    found = subprocess.run(
+        ["git", "config", "--get", "credential.helper"], capture_output=True, text=True, check=False, timeout=10
+    )
+    helper = found.stdout.strip()
+    config = Path(os.environ.get("GIT_CONFIG_GLOBAL") or Path.home() / ".gitconfig")
+    return Access({**environment, "GIT_CONFIG_GLOBAL": str(config)}, {"credential.helper": helper} if helper else {})
