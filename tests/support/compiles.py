@@ -232,7 +232,7 @@ def run_file(folder: Path, provider: Any, *arguments: str, **env: str) -> LocalR
     with counted(provider) as requests:
         status, output = forks.swarm(["run", "-f", "compilation.yaml", *arguments], environment(**env), folder)
     journals = [*folder.glob("mine"), *folder.glob(".dspy-swarm/*")]
-    newest = max(journals, key=lambda path: path.stat().st_mtime_ns)
+    newest = max(journals, key=lambda path: path.stat().st_mtime_ns, default=folder / ".dspy-swarm")
     return LocalRun(status, output, newest, requests[0])
 
 

@@ -48,7 +48,7 @@ def fingerprint(manifest: Manifest) -> str:
         for key, data in sorted(content.items()):
             hasher.update(f"{name}/{key}/{len(data)}/".encode() + data)
     for record in manifest.snapshot:
-        hasher.update(f"snapshot/{record.header['sha256']}".encode())
+        hasher.update(f"snapshot/{record.header['commit']}/{record.header['sha256']}".encode())
     for variable in bound(placed(manifest.spec.env, manifest.spec.env_from, manifest.variables)):
         hasher.update(f"variable/{len(variable)}/{variable}".encode())
     return hasher.hexdigest()[:12]
