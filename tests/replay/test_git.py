@@ -95,18 +95,23 @@ def test_a_new_commit_pays_only_for_what_it_changes(
     providers: Any, tmp_path: Path, server: GitServer, repository: Repository
 ) -> None:
     provider, folder = providers(3), tmp_path / "git"
-    first = compiled(folder, server, provider, {})
+
+    def run(**source: Any) -> tuple[int, dict[str, str]]:
+        ours = compiled(folder, server, provider, source)
+        assert ours.status == 0, ours.output
+        return ours.requests, ours.report["origin"]
+
+    paid, first = run()
     repository.commit({"README.md": b"elsewhere"})
-    second = compiled(folder, server, provider, {})
-    assert (second.status, second.requests) == (0, 0), "the program's folder is the same"
+    nothing, second = run()
+    assert (nothing, second["program"], second["commit"]) == (0, first["program"], repository.tip())
     repository.commit({"programs/triage.py": FILES["programs/triage.py"] + b"\nANOTHER = 1\n"})
-    third = compiled(folder, server, provider, {})
-    commits = [run.report["origin"]["commit"] for run in (first, second, third)]
-    assert commits[2] == repository.tip()
-    assert len({run.report["origin"]["program"] for run in (first, second, third)}) == 2
-    assert third.requests == 0, "the same LM calls are answered from the journal"
-    pinned = compiled(folder, server, provider, {"ref": {"commit": commits[0]}})
-    assert pinned.report["origin"]["commit"] == commits[0]
+    nothing, third = run()
+    assert (nothing, third["commit"]) == (0, repository.tip()), "the journal answers the same LM calls"
+    assert third["program"] != first["program"]
+    nothing, pinned = run(ref={"commit": first["commit"]})
+    assert paid > nothing == 0
+    assert pinned["commit"] == first["commit"]
 
 
 def test_without_the_secret_in_the_file_git_uses_the_credentials_of_the_machines_user(
