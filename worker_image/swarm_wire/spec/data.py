@@ -13,14 +13,14 @@ class DataSource(Union):
 
     others = ("limit",)
     config_map: ConfigMapKeyRef | None = Field(
-        None, description="A JSONL (.jsonl) or CSV (.csv) file in a ConfigMap. Each line or row is an example."
+        None, description="A file in a ConfigMap: JSONL (.jsonl), a list in JSON (.json), or CSV (.csv)."
     )
     path: str | None = Field(
         None,
         min_length=1,
         max_length=1024,
-        description="A JSONL or CSV file. A relative path begins at the top of program.source. Without a source, it "
-        "begins at the folder of the YAML, or in a cluster at the image's working directory.",
+        description="A JSONL, JSON or CSV file. A relative path begins at the top of program.source. Without a "
+        "source, it begins at the folder of the YAML, or in a cluster at the image's working directory.",
     )
     entrypoint: Entrypoint | None = Field(
         None,
@@ -38,8 +38,7 @@ class Data(SpecModel):
         min_length=1,
         max_length=64,
         description="Fields of an example that the program receives; the other fields are for the metric. Examples "
-        "from JSONL, CSV and dicts need it. Default: the inputs that each dspy.Example names by "
-        "with_inputs.",
+        "from files and dicts need it. Default: the inputs that each dspy.Example names by with_inputs.",
     )
     train: DataSource = Field(
         description="Examples to learn from: the optimizer makes demonstrations of them. copro and simba also score "
