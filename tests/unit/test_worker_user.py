@@ -537,7 +537,8 @@ def test_test_data_is_empty_if_none_is_given(files: Path) -> None:
          "a.csv, line 3 has not as many fields as the first line: question, answer. Quote fields that hold a comma."),
         ("a.csv", "question,answer\nq\n", "a.csv, line 2 has not as many fields"),
         ("a.csv", "Question,answer\nq,a\n", "a.csv, example 1 has no 'question'"),
-        ("a.xml", "<a/>", "a.xml must end in .jsonl, .ndjson, .json, .csv. Read any other file by a function: "),
+        ("a.xml", "<a/>",
+         "a.xml must end in .jsonl, .ndjson, .json, .csv, .parquet. Read any other file by a function: "),
     ],
 )  # fmt: skip
 def test_invalid_data_is_refused(files: Path, name: str, text: str, says: str) -> None:

@@ -13,14 +13,15 @@ class DataSource(Union):
 
     others = ("limit",)
     config_map: ConfigMapKeyRef | None = Field(
-        None, description="A file in a ConfigMap: JSONL (.jsonl), a list in JSON (.json), or CSV (.csv)."
+        None,
+        description="A file in a ConfigMap: JSONL (.jsonl), a list in JSON (.json), CSV (.csv) or Parquet (.parquet).",
     )
     path: str | None = Field(
         None,
         min_length=1,
         max_length=1024,
-        description="A JSONL, JSON or CSV file. A relative path begins at the top of program.source. Without a "
-        "source, it begins at the folder of the YAML, or in a cluster at the image's working directory.",
+        description="A JSONL, JSON, CSV or Parquet file. A relative path begins at the top of program.source. Without "
+        "a source, it begins at the folder of the YAML, or in a cluster at the image's working directory.",
     )
     entrypoint: Entrypoint | None = Field(
         None,

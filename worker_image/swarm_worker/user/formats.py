@@ -115,10 +115,58 @@ def _csv(file: BinaryIO, where: str) -> list[Row]:
     return rows
 
 
+def _parquet(file: BinaryIO, where: str) -> Iterator[Row]:
+    """Yields rows batch by batch, so that data with a limit does not need the memory of the whole file."""
+    try:
+        # Imported only here, because the worker image lacks it, and most data needs none of it.
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise BadInput(
+            _REASON,
+            f"{where} is Parquet, and pyarrow is not installed: install it into the worker image (on a laptop: "
+            "pip install pyarrow), or write JSONL.",
+        ) from None
+    try:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        wanted = pyarrow.schema([field.with_type(_of_python(field.type)) for field in parquet.schema_arrow])
+        # The plan forks later, and a fork lacks the threads of its parent. So no thread reads.
+        for batch in parquet.iter_batches(use_threads=False):
+            yield from batch.cast(wanted).to_pylist()
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # Python's dates end with the year 9999
+        raise BadInput(
+            _REASON,
+            f"{where} cannot be read as Parquet: {sentence(str(error))} Write it anew, with times in microseconds or "
+            "coarser units.",
+        ) from None
+
+
+def _of_python(type_: Any) -> Any:
+    """Returns a type of Arrow with microseconds in place of nanoseconds, which Python's own types of time lack.
+
+    Without this, values of such a type would be of pandas' classes where pandas is installed.
+    """
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_timestamp(type_) and type_.unit == "ns":
+        return pyarrow.timestamp("us", type_.tz)
+    if types.is_duration(type_) and type_.unit == "ns":
+        return pyarrow.duration("us")
+    if types.is_time64(type_) and type_.unit == "ns":
+        return pyarrow.time64("us")
+    if types.is_list(type_):
+        return pyarrow.list_(type_.value_field.with_type(_of_python(type_.value_type)))
+    if types.is_struct(type_):
+        return pyarrow.struct([field.with_type(_of_python(field.type)) for field in type_.fields])
+    return type_
+
+
 READERS: Final[Mapping[str, Callable[[BinaryIO, str], Iterable[Row]]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json_list,
     ".csv": _csv,
+    ".parquet": _parquet,
 }
 """Functions that read a format, by the end of a file's name. Each takes the file, and its name for messages."""
