@@ -568,6 +568,16 @@ def test_data_that_is_not_text_is_reported(files: Path, name: str, says: str) ->
     assert says in refused(loaded, {"path": str(files / name)}, files)[1]
 
 
+def test_data_is_read_from_the_volume_that_pods_mount(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"volume": {"claimName": "tickets", "path": "new/a.jsonl"}}
+    assert refused(loaded, source, files)[1] == (
+        "spec.data.train: there is no a.jsonl in /swarm/volumes/tickets/new. There: nothing."
+    )
+    monkeypatch.setenv("SWARM_VOLUMES_DIR", str(files / "volumes"))
+    module(files / "volumes" / "tickets" / "new", '{"question":"q"}\n', "a.jsonl")
+    assert loaded(source, files) == [{"question": "q"}]
+
+
 def test_the_message_about_data_that_is_a_folder_says_so(files: Path) -> None:
     (files / "a.jsonl").mkdir()
     assert (

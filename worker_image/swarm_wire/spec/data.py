@@ -4,8 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from swarm_wire.spec.references import ConfigMapKeyRef
-from swarm_wire.spec.schema import Entrypoint, SpecModel, Union
+from swarm_wire.spec.references import ClaimRef, ConfigMapKeyRef
+from swarm_wire.spec.schema import PATH, Entrypoint, SpecModel, Union
+
+
+class VolumeFile(ClaimRef):
+    """A file on a PersistentVolumeClaim in the Compilation's namespace."""
+
+    path: str = Field(
+        pattern=PATH,
+        max_length=1024,
+        description='Path of the file, from the top of the volume: "tickets/train.jsonl".',
+    )
 
 
 class DataSource(Union):
@@ -22,6 +32,11 @@ class DataSource(Union):
         max_length=1024,
         description="A JSONL, JSON, CSV or Parquet file. A relative path begins at the top of program.source. Without "
         "a source, it begins at the folder of the YAML, or in a cluster at the image's working directory.",
+    )
+    volume: VolumeFile | None = Field(
+        None,
+        description="A file on a volume, of the same formats. Pods mount the volume read-only. With several nodes, it "
+        "must be ReadOnlyMany or ReadWriteMany. A laptop cannot read it.",
     )
     entrypoint: Entrypoint | None = Field(
         None,
@@ -55,3 +70,9 @@ class Data(SpecModel):
         None,
         description="Examples that the optimizer never sees. The report has the scores of baseline and winner on them.",
     )
+
+    @property
+    def sources(self) -> dict[str, DataSource]:
+        """Returns the sources that are set, by their fields: train, validation, test."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: source for name, source in found.items() if source is not None}
