@@ -73,8 +73,8 @@ newest: setup  ## lint's types, unit tests and a few compiles on the newest vers
 	$(NEWEST)/bin/python -m pytest tests/unit tests/replay/test_exact_winner.py --numprocesses auto
 
 # boto3 conflicts with the operator's Kubernetes client, so these packages are in a folder of their own.
-extras: $(EXTRAS)/.installed  ## test what docs/ says of boto3, google-auth, pyarrow and datasets, with these packages installed
-	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py docs.py)
+extras: $(EXTRAS)/.installed  ## test what boto3, google-auth, pyarrow and datasets are for, with these packages installed
+	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py worker_parquet.py docs.py)
 
 fidelity: setup  ## replay and users with every optimizer on every program, other seeds each day; takes 45 minutes
 	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users $(PARALLEL)

@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,6 @@ def test_every_field_has_a_row_in_the_reference() -> None:
 
 
 SOURCES = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-ROW = {"question": "1 + 1?", "answer": "2", "steps": [1, 1], "at": datetime(2026, 11, 30)}
 
 
 @contextmanager
@@ -132,14 +130,6 @@ def test_the_documented_function_that_reads_compressed_data_needs_only_packages_
         with gzip.open(tmp_path / "app" / "train.jsonl.gz", "wt", encoding="utf-8") as file:
             file.write('{"question": "q", "label": true}\n')
         assert load()[0].label is True
-
-
-def test_the_documented_function_that_reads_parquet_gives_values_their_types(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="the image of who reads Parquet has it: make extras")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    with documented("parquet", tmp_path) as load:
-        parquet.write_table(pyarrow.Table.from_pylist([ROW]), tmp_path / "app" / "train.parquet")
-        assert [dict(example) for example in load()] == [ROW]
 
 
 def test_the_documented_function_that_reads_a_dataset_loads_the_rows_that_it_names(

@@ -262,6 +262,60 @@ def test_pods_may_write_to_no_volume_but_the_journals_volume_claim() -> None:
     assert "SWARM_DEPOT_OPTIONS" not in environment(made)
 
 
+def volume_of(claim: str, path: str) -> dict[str, Any]:
+    return {"volume": {"claimName": claim, "path": path}}
+
+
+def with_volumes(**changes: Any) -> Run:
+    """Returns a run whose data is on two volumes."""
+    data = {
+        "inputs": ["ticket"],
+        "train": volume_of("tickets", "train.jsonl"),
+        "validation": volume_of("tickets", "new/val.parquet"),
+        "test": volume_of("held.out", "test.jsonl"),
+    }
+    given = CompilationSpec.model_validate(spec(image=IMAGE, data=data, **changes))
+    return Run(KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=given), IMAGE)
+
+
+def test_plans_and_workers_mount_each_claim_with_data_once_and_read_only() -> None:
+    plain = spec(image=IMAGE, data={"inputs": ["ticket"], "train": {"path": "train.jsonl"}})
+    without = Run(
+        KEY, RUN_ID, RunRequest(run_id=RUN_ID, name=KEY.name, spec=CompilationSpec.model_validate(plain)), IMAGE
+    )
+    for order, count in ((lambda run: plan_order(run), 3), (lambda run: work_order(run, ONE, TASKS, END), 5)):
+        pod, expected = (job(order(run))["spec"]["template"]["spec"] for run in (with_volumes(), without))
+        tmp, mount = expected["volumes"].pop(), expected["containers"][0]["volumeMounts"].pop()
+        for number, claim in enumerate(("held.out", "tickets"), count):
+            volume = {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+            expected["volumes"].append({"name": f"volume-{number}", **volume})
+            expected["containers"][0]["volumeMounts"].append(
+                {"name": f"volume-{number}", "mountPath": f"/swarm/volumes/{claim}", "readOnly": True}
+            )
+        expected["volumes"].append(tmp)
+        expected["containers"][0]["volumeMounts"].append(mount)
+        assert pod == expected
+
+
+def test_data_and_the_journal_may_share_a_claim_which_only_the_journals_mount_writes_to() -> None:
+    """A pod with two volumes of one claim never starts (kubernetes/kubernetes#82526)."""
+    made = job(plan_order(with_volumes(journal={"persistentVolumeClaim": {"claimName": "tickets"}})))
+    claims = {
+        volume["name"]: volume["persistentVolumeClaim"]
+        for volume in made["spec"]["template"]["spec"]["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert claims == {
+        "volume-3": {"claimName": "held.out", "readOnly": True},
+        "volume-4": {"claimName": "tickets"},
+    }
+    assert container(made)["volumeMounts"][3:-1] == [
+        {"name": "volume-3", "mountPath": "/swarm/volumes/held.out", "readOnly": True},
+        {"name": "volume-4", "mountPath": "/swarm/volumes/tickets", "readOnly": True},
+        {"name": "volume-4", "mountPath": "/swarm/depot", "readOnly": False},
+    ]
+
+
 def test_pods_get_the_options_of_a_depots_url_from_a_secret() -> None:
     secret = {"name": "bucket", "key": "options.json"}
     given = with_journal(url="s3://bucket/journals/", options={"secret": secret})

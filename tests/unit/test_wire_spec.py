@@ -75,7 +75,7 @@ def test_a_union_in_the_spec_needs_exactly_one_member(where: str, value: dict[st
         "program.source": "configMap, git",
         "program.adapter": "chat, json, xml, twoStep, entrypoint",
         "journal": "persistentVolumeClaim, url",
-    }.get(where, "configMap, path, entrypoint")
+    }.get(where, "configMap, path, volume, entrypoint")
     assert problems(**{where: value}) == [f"{where}: Value error, exactly one of {choices} must be set{given}"]
 
 
@@ -358,6 +358,28 @@ def key_ref(name: str, key: str) -> dict[str, Any]:
 )
 def test_the_spec_names_the_config_maps_that_pods_mount(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     assert parsed(**changes).config_maps() == expected
+
+
+def volume(claim: str, path: str = "train.jsonl") -> dict[str, Any]:
+    return {"volume": {"claimName": claim, "path": path}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, set()),
+        ({"journal": {"persistentVolumeClaim": {"claimName": "j"}}}, set()),
+        ({"data.train": volume("a"), "data.validation": volume("a", "b/c.csv"), "data.test": volume("b")}, {"a", "b"}),
+    ],
+)
+def test_the_spec_names_the_claims_with_data_that_pods_mount(changes: dict[str, Any], expected: set[str]) -> None:
+    assert parsed(**changes).claims() == expected
+
+
+@pytest.mark.parametrize("path", ["/train.jsonl", "../train.jsonl", "a/../../train.jsonl", "a//b.csv", "a/", ""])
+def test_the_path_of_a_file_on_a_volume_does_not_leave_the_volume(path: str) -> None:
+    [problem] = problems(**{"data.train": volume("a", path)})
+    assert problem.startswith("data.train.volume.path: ")
 
 
 def test_each_model_role_has_the_secret_that_the_spec_names() -> None:

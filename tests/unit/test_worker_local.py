@@ -153,7 +153,7 @@ def test_an_api_key_in_the_environment_replaces_that_of_the_secret(tmp_path: Pat
         ([compilation(**{"swarm": {"pods": 0}})], "InvalidSpec",
          "c.yaml: the spec is invalid:\n  line 23: spec.swarm.pods must be greater than or equal to 1 (it is 0)"),
         ([TRAIN, compilation(**{"metric.max_range": 1, "data.train": {}})], "InvalidSpec",
-         "  line 14: spec.data.train: exactly one of configMap, path, entrypoint must be set\n"
+         "  line 14: spec.data.train: exactly one of configMap, path, volume, entrypoint must be set\n"
          "  line 19: spec.metric.max_range is not a field. Did you mean range?"),
         ([compilation(**{"optimizer": {"bootstrapFewShot": {"max_rounds": 1}}})], "InvalidSpec",
          "spec.optimizer.bootstrapFewShot.max_rounds is not a field. Did you mean maxRounds?"),
@@ -164,6 +164,11 @@ def test_an_api_key_in_the_environment_replaces_that_of_the_secret(tmp_path: Pat
          "program.source out, and write data as path: FILE."),
         ([compilation(**MAPS), CODE, config_map("data", other="")], "MissingConfigMapKey",
          "the spec names key 'train.jsonl' of ConfigMap 'data', which has: other."),
+        ([compilation(**{"data.validation": {"volume": {"claimName": "tickets", "path": "new/val.jsonl"}}})],
+         "NeedsCluster",
+         "c.yaml: line 11: spec.data.validation.volume: the volume of claim 'tickets' is in a cluster, where this "
+         "machine cannot read it. To run here, copy new/val.jsonl from the volume, and write data.validation as path: "
+         "FILE."),
         ([compilation(**KEY)], "MissingSecret", "Set SWARM_API_KEY_STUDENT to the key, in the shell or in .env"),
         ([{"kind": "ConfigMap", "metadata": "text"}], "InvalidSpec", "a ConfigMap is malformed"),
         ([{"kind": "Secret", "data": {"a": "no base64!"}}], "InvalidSpec", "a Secret is malformed"),

@@ -409,12 +409,13 @@ QA = {"question": "q", "answer": "a"}
         ("a.jsonl", '{"question":"one\u2028two\x85three"}', [{"question": "one\u2028two\x85three"}]),
         ("a.jsonl", '{"question":"q","base":{"x":1}}', [{"question": "q", "base": {"x": 1}}]),
         ("a.ndjson", '{"question":["q",1,null]}', [{"question": ["q", 1, None]}]),
+        ("a.json", '\ufeff[\n  {"question": "q", "answer": "a"},\n  {"question": 1}\n]\n', [QA, {"question": 1}]),
         ("a.csv", "question,answer\nq,a\n", [QA]),
         ("a.csv", 'question,answer\r\n"q, with\na break",a\r\n', [{"question": "q, with\na break", "answer": "a"}]),
         ("a.csv", f"question\n{'x' * 200_000}\n", [{"question": "x" * 200_000}]),
     ],
 )
-def test_each_line_or_row_of_a_file_is_an_example(
+def test_each_object_or_row_of_a_file_is_an_example(
     files: Path, name: str, text: str, expected: list[dict[str, Any]]
 ) -> None:
     (files / name).write_text(text, encoding="utf-8", newline="")
@@ -521,12 +522,23 @@ def test_test_data_is_empty_if_none_is_given(files: Path) -> None:
         ("a.jsonl", '{"question":"q"}\n{"answer":"a"}\n',
          "a.jsonl, example 2 has no 'question', which spec.data.inputs names. Its fields: answer."),
         ("a.jsonl", "\n\n", "a.jsonl has no examples. Put at least one in it."),
+        ("a.json", '[\n  {"question": "q"},\n  {"question"}\n]\n',
+         "a.json is not JSON: Expecting ':' delimiter: line 3 column 14 (char 36). Write one list of JSON objects: "),
+        ("a.json", '{"question":"q"}\n{"question":"r"}\n',
+         'objects: [{"field": value}, ...]. A file with one object a line must end in .jsonl.'),
+        ("a.json", '{"data": [{"question":"q"}]}',
+         'a.json is a dict. Write one list of JSON objects: [{"field": value}, ...].'),
+        ("a.json", '[{"question":"q"}, "q"]', "a.json, example 2 is a str. Write one list of JSON objects: "),
+        ("a.json", '[{"question":"q"}, {"answer":"a"}]', "a.json, example 2 has no 'question'"),
+        ("a.json", "[]", "a.json has no examples. Put at least one in it."),
+        ("a.json", "", "a.json is not JSON: Expecting value: line 1 column 1 (char 0)."),
         ("a.csv", "question,answer\n", "a.csv has no examples"),
         ("a.csv", "question,answer\nq,a\nq, with a comma,a\n",
          "a.csv, line 3 has not as many fields as the first line: question, answer. Quote fields that hold a comma."),
         ("a.csv", "question,answer\nq\n", "a.csv, line 2 has not as many fields"),
         ("a.csv", "Question,answer\nq,a\n", "a.csv, example 1 has no 'question'"),
-        ("a.parquet", "PAR1", "a.parquet must end in .jsonl, .ndjson, .csv. Read any other file by a function: "),
+        ("a.xml", "<a/>",
+         "a.xml must end in .jsonl, .ndjson, .json, .csv, .parquet. Read any other file by a function: "),
     ],
 )  # fmt: skip
 def test_invalid_data_is_refused(files: Path, name: str, text: str, says: str) -> None:
@@ -544,11 +556,34 @@ def test_the_message_about_missing_data_names_the_existing_files(files: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("a.jsonl", "cannot be read as UTF-8 text"), ("a.parquet", "Read any other file by a function")]
+    ("name", "says"),
+    [
+        ("a.jsonl", "cannot be read as UTF-8 text"),
+        ("a.json", "cannot be read as UTF-8 text"),
+        ("a.xlsx", "Read any other file by a function"),
+    ],
 )
 def test_data_that_is_not_text_is_reported(files: Path, name: str, says: str) -> None:
     (files / name).write_bytes(b"\xff\xfe\x00")
     assert says in refused(loaded, {"path": str(files / name)}, files)[1]
+
+
+def test_data_is_read_from_the_volume_that_pods_mount(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"volume": {"claimName": "tickets", "path": "new/a.jsonl"}}
+    assert refused(loaded, source, files)[1] == (
+        "spec.data.train: there is no a.jsonl in /swarm/volumes/tickets/new. There: nothing."
+    )
+    monkeypatch.setenv("SWARM_VOLUMES_DIR", str(files / "volumes"))
+    module(files / "volumes" / "tickets" / "new", '{"question":"q"}\n', "a.jsonl")
+    assert loaded(source, files) == [{"question": "q"}]
+
+
+def test_the_message_about_data_that_is_a_folder_says_so(files: Path) -> None:
+    (files / "a.jsonl").mkdir()
+    assert (
+        "a.jsonl cannot be read: [Errno 21] Is a directory"
+        in refused(loaded, {"path": str(files / "a.jsonl")}, files)[1]
+    )
 
 
 @pytest.mark.parametrize(

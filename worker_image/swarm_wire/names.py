@@ -29,6 +29,8 @@ It has credentials, so workers remove it from their environment.
 """
 ENV_SOURCES_DIR: Final = "SWARM_SOURCES_DIR"
 """Folder with a subfolder for each ConfigMap that the spec names for program or data. In a pod it is SOURCES_DIR."""
+ENV_VOLUMES_DIR: Final = "SWARM_VOLUMES_DIR"
+"""Folder with a subfolder for each PersistentVolumeClaim that the spec names for data. In a pod it is VOLUMES_DIR."""
 ENV_SNAPSHOT_DIR: Final = "SWARM_SNAPSHOT_DIR"
 """Folder with the shards of the program's files, if spec.program.source is fetched. In a pod it is SNAPSHOT_DIR."""
 ENV_CREDENTIALS_DIR: Final = "SWARM_CREDENTIALS_DIR"
@@ -95,6 +97,7 @@ JOURNAL_DIR: Final = PurePosixPath("/swarm/journal")
 EARLIER_DIR: Final = PurePosixPath("/swarm/earlier")
 DEPOT_DIR: Final = PurePosixPath("/swarm/depot")
 SOURCES_DIR: Final = PurePosixPath("/swarm/sources")
+VOLUMES_DIR: Final = PurePosixPath("/swarm/volumes")
 SNAPSHOT_DIR: Final = PurePosixPath("/swarm/snapshot")
 CREDENTIALS_DIR: Final = PurePosixPath("/swarm/credentials")
 SIGNING_DIR: Final = PurePosixPath("/swarm/signing")

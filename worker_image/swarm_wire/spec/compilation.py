@@ -132,12 +132,16 @@ class CompilationSpec(SpecModel):
         if source is not None and source.config_map is not None:
             items = source.config_map.items
             found[source.config_map.name] = None if items is None else {item.key for item in items}
-        for file in (self.data.train, self.data.validation, self.data.test, self.program.state):
+        for file in (*self.data.sources.values(), self.program.state):
             if file is not None and file.config_map is not None:
                 keys = found.setdefault(file.config_map.name, set())
                 if keys is not None:
                     keys.add(file.config_map.key)
         return found
+
+    def claims(self) -> set[str]:
+        """Returns the names of the PersistentVolumeClaims with data, which pods mount."""
+        return {source.volume.claim_name for source in self.data.sources.values() if source.volume is not None}
 
     def needed_config_maps(self) -> dict[str, set[str]]:
         """Returns the ConfigMaps that a pod needs to start with everything it uses: name -> keys that must exist."""

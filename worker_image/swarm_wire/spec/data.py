@@ -4,8 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from swarm_wire.spec.references import ConfigMapKeyRef
-from swarm_wire.spec.schema import Entrypoint, SpecModel, Union
+from swarm_wire.spec.references import ClaimRef, ConfigMapKeyRef
+from swarm_wire.spec.schema import PATH, Entrypoint, SpecModel, Union
+
+
+class VolumeFile(ClaimRef):
+    """A file on a PersistentVolumeClaim in the Compilation's namespace."""
+
+    path: str = Field(
+        pattern=PATH,
+        max_length=1024,
+        description='Path of the file, from the top of the volume: "tickets/train.jsonl".',
+    )
 
 
 class DataSource(Union):
@@ -13,14 +23,20 @@ class DataSource(Union):
 
     others = ("limit",)
     config_map: ConfigMapKeyRef | None = Field(
-        None, description="A JSONL (.jsonl) or CSV (.csv) file in a ConfigMap. Each line or row is an example."
+        None,
+        description="A file in a ConfigMap: JSONL (.jsonl), a list in JSON (.json), CSV (.csv) or Parquet (.parquet).",
     )
     path: str | None = Field(
         None,
         min_length=1,
         max_length=1024,
-        description="A JSONL or CSV file. A relative path begins at the top of program.source. Without a source, it "
-        "begins at the folder of the YAML, or in a cluster at the image's working directory.",
+        description="A JSONL, JSON, CSV or Parquet file. A relative path begins at the top of program.source. Without "
+        "a source, it begins at the folder of the YAML, or in a cluster at the image's working directory.",
+    )
+    volume: VolumeFile | None = Field(
+        None,
+        description="A file on a volume, of the same formats. Pods mount the volume read-only. With several nodes, it "
+        "must be ReadOnlyMany or ReadWriteMany. A laptop cannot read it.",
     )
     entrypoint: Entrypoint | None = Field(
         None,
@@ -38,8 +54,7 @@ class Data(SpecModel):
         min_length=1,
         max_length=64,
         description="Fields of an example that the program receives; the other fields are for the metric. Examples "
-        "from JSONL, CSV and dicts need it. Default: the inputs that each dspy.Example names by "
-        "with_inputs.",
+        "from files and dicts need it. Default: the inputs that each dspy.Example names by with_inputs.",
     )
     train: DataSource = Field(
         description="Examples to learn from: the optimizer makes demonstrations of them. copro and simba also score "
@@ -55,3 +70,9 @@ class Data(SpecModel):
         None,
         description="Examples that the optimizer never sees. The report has the scores of baseline and winner on them.",
     )
+
+    @property
+    def sources(self) -> dict[str, DataSource]:
+        """Returns the sources that are set, by their fields: train, validation, test."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: source for name, source in found.items() if source is not None}

@@ -4,14 +4,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from swarm_wire.spec.references import SecretKeyRef
-from swarm_wire.spec.schema import STORE, Name, SpecModel, Union, only_with
-
-
-class ClaimRef(SpecModel):
-    """A PersistentVolumeClaim in the Compilation's namespace."""
-
-    claim_name: Name = Field(description="Name of the claim.")
+from swarm_wire.spec.references import ClaimRef, SecretKeyRef
+from swarm_wire.spec.schema import STORE, SpecModel, Union, only_with
 
 
 class StorageOptions(SpecModel):

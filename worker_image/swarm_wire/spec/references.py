@@ -18,6 +18,12 @@ class ConfigMapKeyRef(SpecModel):
     key: Key = Field(description="Key whose value is used.")
 
 
+class ClaimRef(SpecModel):
+    """A PersistentVolumeClaim in the Compilation's namespace."""
+
+    claim_name: Name = Field(description="Name of the claim.")
+
+
 class SecretRef(SpecModel):
     """A Secret in the Compilation's namespace."""
 

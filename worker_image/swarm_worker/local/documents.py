@@ -114,6 +114,7 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
         raise BadInput(
             WorkerReason.INVALID_SPEC, "\n".join([f"{compilation.path}: the spec is invalid:", *lines])
         ) from None
+    _refuse_volumes(spec, compilation)
     maps = {needed: _config_map(needed, keys, found, path) for needed, keys in spec.config_maps().items()}
     given = {**dotenv.read(base), **(os.environ if environment is None else environment)}
     variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base, invent)
@@ -246,6 +247,17 @@ def _generated(generator: Mapping[str, Any], base: Path) -> dict[str, bytes]:
             if key and not key.startswith("#"):
                 made[key] = value.encode()
     return made
+
+
+def _refuse_volumes(spec: CompilationSpec, written: _Written) -> None:
+    for name, source in spec.data.sources.items():
+        if (volume := source.volume) is not None:
+            raise BadInput(
+                LocalReason.NEEDS_CLUSTER,
+                f"{written.path}: line {written.line('spec', 'data', name, 'volume')}: spec.data.{name}.volume: the "
+                f"volume of claim {volume.claim_name!r} is in a cluster, where this machine cannot read it. To run "
+                f"here, copy {volume.path} from the volume, and write data.{name} as path: FILE.",
+            )
 
 
 def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path) -> dict[str, bytes]:

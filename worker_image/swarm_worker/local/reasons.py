@@ -8,6 +8,8 @@ class LocalReason(StrEnum):
     """The spec names a ConfigMap that is not in the files."""
     MISSING_CONFIG_MAP_KEY = "MissingConfigMapKey"
     """The spec names a key that its ConfigMap does not have."""
+    NEEDS_CLUSTER = "NeedsCluster"
+    """The spec names something that only a cluster has."""
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     """Cells have no result after spec.swarm.maxAttempts attempts."""
     LIMIT_REACHED = "LimitReached"

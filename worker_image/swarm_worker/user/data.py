@@ -1,10 +1,6 @@
 """Loads the user's examples."""
 
-import csv
-import io
-import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,17 +12,17 @@ from swarm_wire.report import VALIDATION_SET
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.data import DataSource
 from swarm_wire.spec.optimizers import Optimizer
-from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.user.entrypoint import call, load
-from swarm_worker.user.sources import data_folder
+from swarm_worker.user.formats import look_for_booleans, read
+from swarm_worker.user.sources import data_folder, volumes_folder
 
-FORMATS = (".jsonl", ".ndjson", ".csv")
 _REASON = WorkerReason.DATA_INVALID
 
 FILES: Final[Mapping[str, Callable[[Any, Path, Path], Path]]] = {
     "config_map": lambda source, mounted, _: mounted / source.config_map.name / source.config_map.key,
     "path": lambda source, _, base: base / source.path,
+    "volume": lambda source, *_: volumes_folder() / source.volume.claim_name / source.volume.path,
 }
 """Functions that find a source's file, by the member of DataSource or ProgramState that it uses. Each takes the source,
 the folder of ConfigMaps, and the folder where relative paths begin.
@@ -98,13 +94,15 @@ def load_data(spec: CompilationSpec, sources: Path) -> Data:
 def _load(
     source: DataSource, where: str, inputs: list[str] | None, sources: Path, base: Path, note: Callable[[str], None]
 ) -> list[Any]:
+    rows: Iterable[Any]
     if source.entrypoint is not None:
         rows, name = _call(source.entrypoint, where), source.entrypoint
     else:
         path = FILES[source.which](source, sources, base)
-        rows, name = _read(path, where), path.name
+        rows, name = read(path, where), path.name
         if path.suffix == ".csv":
-            _look_for_booleans(rows, f"{where}: {name}", note)
+            rows = list(rows)
+            look_for_booleans(rows, f"{where}: {name}", note)
     examples: list[Any] = []
     for number, row in enumerate(rows, 1):
         if source.limit is not None and len(examples) == source.limit:
@@ -119,69 +117,6 @@ def _call(entrypoint: str, where: str) -> list[Any]:
     function = load(entrypoint, where, _REASON)
     found: list[Any] = call(lambda: list(function() if callable(function) else function), entrypoint, where, _REASON)
     return found
-
-
-def _read(path: Path, where: str) -> list[Mapping[str, Any]]:
-    if path.suffix not in FORMATS:
-        raise BadInput(
-            _REASON,
-            f"{where}: {path.name} must end in {', '.join(FORMATS)}. Read any other file by a function: "
-            '{entrypoint: "module:function"}, see docs/sources.md.',
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        there = ", ".join(sorted(p.name for p in path.parent.glob("*") if not p.name.startswith("."))[:20])
-        raise BadInput(
-            _REASON, f"{where}: there is no {path.name} in {path.parent}. There: {there or 'nothing'}."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(_REASON, f"{where}: {path.name} cannot be read as UTF-8 text: {sentence(str(error))}") from None
-    if path.suffix == ".csv":
-        return _table(text, f"{where}: {path.name}")
-    return [
-        _json(line, f"{where}: {path.name}, line {n}")
-        for n, line in enumerate(text.split("\n"), 1)  # splitlines would split at characters that JSON may contain
-        if line.strip()
-    ]
-
-
-def _table(text: str, where: str) -> list[Mapping[str, Any]]:
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    rows: list[Mapping[str, Any]] = []
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise BadInput(
-                    _REASON,
-                    f"{where}, line {reader.line_num} has not as many fields as the first line: "
-                    f"{', '.join(reader.fieldnames or ())}. Quote fields that hold a comma.",
-                )
-            rows.append(row)
-    except csv.Error as error:
-        raise BadInput(_REASON, f"{where}, line {reader.line_num} is not CSV: {sentence(str(error))}") from None
-    return rows
-
-
-def _look_for_booleans(rows: Sequence[Mapping[str, Any]], where: str, note: Callable[[str], None]) -> None:
-    for field in rows[0] if rows else ():
-        texts = sorted({row[field] for row in rows})
-        if {text.strip().lower() for text in texts} <= {"true", "false"}:
-            note(
-                f"{where}: the field {field!r} holds the texts {', '.join(map(repr, texts))}: all of a CSV file is "
-                f"text, and Python takes any text for true. Compare it with {texts[-1]!r}, or write the file as JSONL."
-            )
-
-
-def _json(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise BadInput(_REASON, f"{where} is not JSON: {sentence(str(error))} Write one JSON object a line.") from None
-    if not isinstance(row, dict):
-        raise BadInput(_REASON, f'{where} is a {type(row).__name__}. Write one JSON object a line: {{"field": value}}.')
-    return row
 
 
 def _example(row: Any, where: str, inputs: list[str] | None) -> Any:

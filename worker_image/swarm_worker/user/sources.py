@@ -44,6 +44,11 @@ def data_folder(spec: CompilationSpec, sources: Path) -> Path:
     return program_folder(spec, sources) or Path(os.environ.get(names.ENV_BASE_DIR) or ".")
 
 
+def volumes_folder() -> Path:
+    """Returns the folder with a subfolder for each volume of data, named like its claim."""
+    return Path(os.environ.get(names.ENV_VOLUMES_DIR) or names.VOLUMES_DIR)
+
+
 def _of_config_map(source: SourceMap, sources: Path) -> Path:
     """Returns the folder where the ConfigMap is mounted. With archives or items, it is a folder of copies."""
     name, items = source.name, source.items

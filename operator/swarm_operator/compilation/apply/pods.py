@@ -38,6 +38,8 @@ results of running cells, timestamps of the container runtime, and the output of
 def pod_spec(order: StartJob, job: str) -> Manifest:
     """Returns the spec of pods for the Job named `job`."""
     mounted = _volumes(order, job)
+    # If data and the depot share a claim, the volume is that of the depot, which comes last and may be written to.
+    volumes = {name: mounted[path] for path, name in _volume_names(mounted).items()}
     made: Manifest = {
         "restartPolicy": "Never",
         "activeDeadlineSeconds": order.seconds,
@@ -53,7 +55,7 @@ def pod_spec(order: StartJob, job: str) -> Manifest:
         },
         "containers": [_container(order, job, mounted)],
         "volumes": [
-            *({"name": f"volume-{number}", **volume} for number, volume in enumerate(mounted.values())),
+            *({"name": name, **volume} for name, volume in volumes.items()),
             {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
         ],
     }
@@ -89,12 +91,8 @@ def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manif
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             *(
-                {
-                    "name": f"volume-{number}",
-                    "mountPath": path,
-                    "readOnly": "persistentVolumeClaim" not in volume,
-                }
-                for number, (path, volume) in enumerate(mounted.items())
+                {"name": name, "mountPath": path, "readOnly": path != str(names.DEPOT_DIR)}
+                for path, name in _volume_names(mounted).items()
             ),
             {"name": "tmp", "mountPath": "/tmp"},
         ],
@@ -114,6 +112,9 @@ def _volumes(order: StartJob, job: str) -> dict[str, Manifest]:
         return mounted | _of_git(order)
     for name in sorted(run.spec.config_maps()):
         mounted[str(names.SOURCES_DIR / name)] = {"configMap": {"name": name}}
+    for name in sorted(run.spec.claims()):
+        # The kubelet gives the files of a volume to the pod's fsGroup, unless the volume itself is read-only.
+        mounted[str(names.VOLUMES_DIR / name)] = {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
     if journal is not None and journal.persistent_volume_claim is not None:
         claim = {"claimName": journal.persistent_volume_claim.claim_name}
         mounted[str(names.DEPOT_DIR)] = {"persistentVolumeClaim": claim}
@@ -159,6 +160,18 @@ def _folder(folder: Folder, shards: Sequence[Shard], job: str) -> Manifest:
             return {"emptyDir": {"sizeLimit": "1Mi"}}
         case _:
             return _projected(_source(shard, shard.key) for shard in shards)
+
+
+def _volume_names(mounted: dict[str, Manifest]) -> dict[str, str]:
+    """Returns the name of the volume at each mount path.
+
+    If one claim has data and the depot, both mounts share a volume: a pod with two volumes of a claim never starts.
+    """
+    shared: dict[str, str] = {}
+    return {
+        path: shared.setdefault(volume.get("persistentVolumeClaim", {}).get("claimName", path), f"volume-{number}")
+        for number, (path, volume) in enumerate(mounted.items())
+    }
 
 
 def _projected(sources: Iterable[Manifest]) -> Manifest:
