@@ -1,6 +1,11 @@
 """These fixtures give every unit test the environment of a pod."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+from support.git_server import Authority, GitServer, https
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +17,16 @@ def no_cache_of_dspys(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     from dspy.clients.cache import Cache
 
     monkeypatch.setattr(dspy, "cache", Cache(enable_disk_cache=False, enable_memory_cache=False, disk_cache_dir=""))
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A CA whose certificate the git server has."""
+    return Authority.made(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def git_server(tmp_path: Path, authority: Authority) -> Iterator[GitServer]:
+    """A git server without a repository, which lets everybody read and write."""
+    with https(tmp_path / "server", authority) as server:
+        yield server

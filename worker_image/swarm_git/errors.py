@@ -237,8 +237,8 @@ _RULES: Final[tuple[tuple[str, Callable[[Place, str], GitError]], ...]] = (
         _hook,
     ),
     (
-        r"resolve host|name or service not known|temporary failure in name|name resolution|connection (refused|reset|closed|timed out)"
-        r"|failed to connect|couldn't connect|timed out|timeout|operation too slow|no route to host|network is unreachable"
+        r"resolve host|name or service not known|temporary failure in name|connection (refused|reset|closed)"
+        r"|failed to connect|couldn't connect|timed out|timeout|too slow|no route to host|network is unreachable"
         r"|unexpected disconnect|early eof|rpc failed|hung up|error: 5\d\d|empty reply|gnutls|ssl_|curl \d+"
         r"|received http code|connect tunnel failed|expected flush|protocol error|bad line length|invalid index-pack",
         _unanswered,

@@ -1,0 +1,115 @@
+"""Fetches the files of one commit, and packs them as an archive that is the same for the same files."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from swarm_git import tree
+from swarm_git.command import Failed, Git
+from swarm_git.errors import explained, invalid, not_found
+from swarm_wire.messages import Snapshot
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.spec.git import GitRef, GitSource
+
+MOST_PACKED = 4 * 2**20
+"""Largest size of the archive in bytes. It travels through the pod's output, and is kept in ConfigMaps."""
+PART_BYTES = 480 * 2**10
+"""Largest body of one record, so that a ConfigMap has room for it in base64."""
+TRIES = 3
+"""A commit may be deleted between the server's list of branches and its answer, if a branch is pushed by force."""
+_COMMIT = "refs/swarm/source"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The fetched files.
+
+    Attributes:
+        commit: id of the commit.
+        data: a .tar.gz archive. Its paths are relative to the source's folder.
+        files: number of files.
+        notes: what is left out, as sentences for people.
+    """
+
+    url: str
+    commit: str
+    data: bytes
+    files: int
+    notes: list[str]
+
+    def records(self) -> Iterator[Record]:
+        """Yields the records that carry the archive."""
+        bodies = [self.data[start : start + PART_BYTES] for start in range(0, len(self.data), PART_BYTES)]
+        for part, body in enumerate(bodies):
+            header = Snapshot(
+                url=self.url,
+                commit=self.commit,
+                part=part,
+                parts=len(bodies),
+                sha256=hashlib.sha256(self.data).hexdigest(),
+                files=self.files,
+                notes=self.notes,
+            )
+            yield Record(RecordKind.SNAPSHOT, header.to_header(), body)
+
+
+def fetch(git: Git, source: GitSource) -> Archive:
+    """Fetches a commit and returns its files. Raises GitError."""
+    commit = _fetched(git, source)
+    found = tree.files_of(git, commit, source.path)
+    content = tree.contents(git, found.entries)
+    files = tree.without_pointers(found, content)
+    data = _packed(files.entries, content)
+    if len(data) > MOST_PACKED:
+        raise invalid(
+            git.place,
+            f"the files of {source.url} have {len(data) / 2**20:.1f} MiB when packed, more than "
+            f"{MOST_PACKED // 2**20} MiB. The largest: {tree.largest(files.entries)}. Name a smaller folder in "
+            f"{git.place.field}.path, and read large data from spec.data",
+        )
+    return Archive(source.url, commit, data, len(files.entries), files.notes)
+
+
+def _fetched(git: Git, source: GitSource) -> str:
+    """Fetches one commit without its history, and returns its id."""
+    name, wanted = _named(source.ref)
+    place = replace(git.place, wanted=wanted)
+    # One command resolves the name and fetches what it means, so nobody can move the branch in between.
+    command = ("fetch", "--quiet", "--depth=1", "--no-tags", "--force", "--no-write-fetch-head", source.url)
+    for left in reversed(range(TRIES)):
+        try:
+            git.run(*command, f"{name}:{_COMMIT}")
+            break
+        except Failed as failed:
+            is_id = source.ref is not None and source.ref.commit is not None
+            if not left or is_id or "not our ref" not in failed.said:
+                raise explained(failed.said, place) from None
+    try:
+        return git.text("rev-parse", "--verify", "--quiet", f"{_COMMIT}^{{commit}}")
+    except Failed:
+        raise not_found(place, f"{wanted} of {source.url} is no commit") from None
+
+
+def _named(ref: GitRef | None) -> tuple[str, str]:
+    """Returns the name of a commit on the server, and what it is, for people."""
+    if ref is None:
+        return "HEAD", "a default branch with a commit"
+    if ref.branch is not None:
+        return f"refs/heads/{ref.branch}", f"the branch {ref.branch} (ref.branch)"
+    if ref.tag is not None:
+        return f"refs/tags/{ref.tag}", f"the tag {ref.tag} (ref.tag)"
+    return str(ref.commit), f"the commit {ref.commit} (ref.commit)"
+
+
+def _packed(entries: list[tree.Entry], content: dict[str, bytes]) -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            member = tarfile.TarInfo(entry.path)
+            member.size = entry.size
+            member.mode = 0o755 if entry.mode == tree.EXECUTABLE else 0o644
+            archive.addfile(member, io.BytesIO(content[entry.blob]))
+    return gzip.compress(raw.getvalue(), 9, mtime=0)
