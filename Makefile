@@ -28,7 +28,7 @@ demo-cluster: setup  ## compile the example on a kind cluster: chart, kubectl ap
 PARALLEL := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
 
 ##@ Test it
-.PHONY: check test announce lint unit replay users older newest extras fidelity cluster-tests faults
+.PHONY: check test announce lint unit replay users older newest extras gitea fidelity cluster-tests faults
 # Tests for the quick loop while you edit. They import no DSPy, start no process, and simulate no whole runs of the operator.
 PURE := $(addprefix tests/unit/test_, operator_*.py engine_*.py wire_*.py limiter_*.py)
 check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter
@@ -75,6 +75,10 @@ newest: setup  ## lint's types, unit tests and a few compiles on the newest vers
 # boto3 conflicts with the operator's Kubernetes client, so these packages are in a folder of their own.
 extras: $(EXTRAS)/.installed  ## test what boto3, google-auth, pyarrow and datasets are for, with these packages installed
 	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py worker_parquet.py docs.py)
+
+# The first run builds Gitea from its Go module: eight minutes of CPU. It needs Go and a C compiler.
+gitea: setup  ## test pull requests and pushes on a real Gitea, which is built with Go if there is none
+	$(PYTEST) tests/gitea --with-gitea
 
 fidelity: setup  ## replay and users with every optimizer on every program, other seeds each day; takes 45 minutes
 	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users $(PARALLEL)

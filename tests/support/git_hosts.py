@@ -6,16 +6,15 @@ the real one: tests/gitea runs the same decision table on both.
 
 import json
 import re
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
+from support.git_server import Authority
 from swarm_wire.spec.git import GitDestination
 
 TOKEN, READS_ONLY, OF_A_STRANGER = "tok-writes-1234", "tok-reads-5678", "tok-stranger-9012"
@@ -73,7 +72,7 @@ class FakeHost:
     most_in_a_page: ClassVar[int] = 3
     """Real servers show at most 50 or 100."""
 
-    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, authority: Authority | None = None) -> None:
         self.pulls: list[Pull] = []
         self.branches = {BASE}
         self.calls: list[Call] = []
@@ -82,12 +81,10 @@ class FakeHost:
         self.before: dict[str, Callable[[], object]] = {}
         self._lock = Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.ca_file = certificate[0] if certificate else None
-        self._scheme = "https" if certificate else "http"
-        if certificate:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(*certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.ca_file = authority.ca if authority else None
+        self._scheme = "https" if authority else "http"
+        if authority:
+            authority.wrapped(self._server)
 
     @contextmanager
     def running(self) -> Iterator["FakeHost"]:

@@ -7,8 +7,11 @@ from swarm_engine.verdicts import compare
 from swarm_wire.report import (
     TEST_SET,
     VALIDATION_SET,
+    Copied,
     Demonstration,
     ExampleScores,
+    FailureGroup,
+    Failures,
     Prompt,
     Report,
     Scores,
@@ -40,9 +43,9 @@ REPORT = Report(
 
 def test_a_report_has_verdict_scores_flips_prompts_and_costs() -> None:
     assert markdown(REPORT).splitlines() == [
-        "# Compiled program",
+        "# Compiled program: better",
         "",
-        f"**{REPORT.comparison}** (the test set).",
+        f"**{REPORT.comparison}** (the test set). The baseline is the program with which the compile began.",
         "",
         "| score in percent | baseline | winner |",
         "|---|---:|---:|",
@@ -53,6 +56,8 @@ def test_a_report_has_verdict_scores_flips_prompts_and_costs() -> None:
         "",
         "- Better on 8 of 9: 1, 2, 3, 4, 5, 6, 7, 8",
         "- Worse on 1 of 9: 9",
+        "",
+        "A number is an example's place in the data, counted from 1.",
         "",
         "## Prompt of `answer`",
         "",
@@ -89,6 +94,72 @@ def test_instructions_with_fences_stay_within_a_longer_fence(fence: str) -> None
     text, longer = markdown(REPORT.model_copy(update={"prompts": [prompt]})), f"{fence.strip()}`"
     assert f"\n{longer}diff\n" in text
     assert text.count(f"\n{longer}\n") == 1
+
+
+def with_prompts(*prompts: Prompt, copied: Copied | None = None) -> str:
+    return markdown(REPORT.model_copy(update={"prompts": list(prompts), "copied": copied}))
+
+
+def test_an_undecided_comparison_says_that_nobody_knows() -> None:
+    undecided = compare([0.0, 100.0, 0.0], [100.0, 0.0, 100.0], seed="run")
+    text = markdown(REPORT.model_copy(update={"comparison": undecided}))
+    assert text.startswith("# Compiled program: inconclusive\n")
+    assert "These examples do not show which of the two programs is better." in text
+    assert "These examples do not show" not in markdown(REPORT)
+
+
+def test_a_long_line_of_instructions_is_broken_so_that_one_changed_sentence_is_one_changed_line() -> None:
+    first, last = (
+        "Read the whole ticket before you decide anything.",
+        "Answer with the name of one team, and nothing else.",
+    )
+    long = "word " * 30 + "end."
+    text = with_prompts(Prompt(predictor="p", before=f"{first} {last}", after=f"{first} Think! {last}\n  {long}"))
+    assert text.split("```diff\n")[1].split("\n```")[0].splitlines() == [
+        f" {first}",
+        "+Think!",
+        f" {last}",
+        f"+  {' '.join(['word'] * 19)}",
+        f"+{' '.join(['word'] * 11)} end.",
+    ]
+    assert "Long lines are broken here, first at the ends of sentences." in text
+    assert "Long lines are broken" not in markdown(REPORT)
+
+
+def test_instructions_that_differ_only_in_spaces_have_no_empty_diff() -> None:
+    text = with_prompts(Prompt(predictor="p", before="Answer.", after="Answer.\n"))
+    assert "The instructions differ only in spaces and ends of lines." in text
+    assert "```" not in text
+
+
+def test_predictors_without_a_change_are_named_in_one_line() -> None:
+    plain = [Prompt(predictor=name, before="Answer.", after="Answer.") for name in ("one", "two")]
+    text = with_prompts(plain[0], REPORT.prompts[0], plain[1])
+    assert "The same instructions, and no demonstrations: `one`, `two`." in text
+    assert text.count("## Prompt of") == 1
+
+
+@pytest.mark.parametrize(("tokens", "is_told"), [(8, True), (7, False)])
+def test_a_copied_text_stands_with_its_prompt_as_code(tokens: int, is_told: bool) -> None:
+    copied = Copied(tokens=tokens, text="tell @alice ![](http://x)", predictor="answer", example="training example 3")
+    told = "The new instructions copy 8 words from training example 3:\n\n```text\ntell @alice ![](http://x)\n```"
+    assert (told in with_prompts(*REPORT.prompts, copied=copied)) is is_told
+    assert "@alice" not in with_prompts(Prompt(predictor="p", before="a", after="b"), copied=copied)
+
+
+def test_failures_are_told_with_their_groups_as_code() -> None:
+    group = FailureGroup(exception="ValueError: no ```", examples=2, first="validation example 4")
+    failures = Failures(failed=2, examples=100, groups=[group], others=1)
+    text = markdown(REPORT.model_copy(update={"failures": failures}))
+    code = "````text\n2 × ValueError: no ```; first: validation example 4\n1 × something else\n````"
+    assert f"## Failures\n\n{failures}.\n\n{code}\n" in text
+
+
+def test_a_list_of_many_examples_says_how_many_it_leaves_out() -> None:
+    before, after = [0.0] * 12, [100.0] * 12
+    scores = [ExampleScores(name=TEST_SET, baseline=before, winner=after)]
+    text = markdown(REPORT.model_copy(update={"by_example": scores}))
+    assert "- Better on 12 of 12: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more\n" in text
 
 
 def test_a_partial_artifact_says_so_and_has_no_verdict() -> None:

@@ -1,6 +1,5 @@
 """A published branch gets one pull request, whatever the server does and whoever else publishes."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from support.git_hosts import (
     FakeHost,
     Reply,
 )
+from support.git_server import Authority
 from support.pull_request_table import TABLE, Host, publish
 from swarm_git import http_api, pull_requests
 from swarm_git.cutting import fitting
@@ -213,6 +213,10 @@ class TestRefusals:
             assert DIALECTS[host.provider].right.removesuffix(".") in str(error)
         assert not host.pulls
 
+    def test_a_secret_without_a_token_is_named(self, host: FakeHost) -> None:
+        with pytest.raises(GitError, match=r"the Secret git-token \(.*\) has no token, .* into the key password"):
+            open_or_update(host.destination(), "", HEAD, "title", "body")
+
     def test_the_line_feed_at_the_end_of_a_secret_does_not_matter(self, host: FakeHost) -> None:
         open_or_update(host.destination(), f"{TOKEN}\n", HEAD, "title", "body")
 
@@ -287,24 +291,15 @@ class TestWhereTheTokenGoes:
         assert f"{api} would send the token unencrypted" in str(error)
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("certificate")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
-    files = ("-keyout", "key.pem", "-out", "cert.pem", "-addext", "subjectAltName=IP:127.0.0.1")
-    subprocess.run([*command.split(), *files], cwd=folder, check=True, capture_output=True)
-    return folder / "cert.pem", folder / "key.pem"
-
-
 class TestCertificates:
-    def test_a_server_with_a_ca_of_its_own_needs_ca_crt(self, certificate: tuple[Path, Path]) -> None:
-        with FakeGitHub(certificate).running() as host:
+    def test_a_server_with_a_ca_of_its_own_needs_ca_crt(self, authority: Authority) -> None:
+        with FakeGitHub(authority).running() as host:
             host.add_branch(HEAD)
             publish(host, HEAD)
             host.ca_file = None
             error = failure(host)
         assert (error.reason, error.terminal) == (CREDENTIALS, True)
-        assert "self-signed certificate" in str(error)
+        assert "unable to get local issuer certificate" in str(error)
         assert "key ca.crt of the Secret git-token" in str(error)
 
     def test_a_ca_crt_that_is_none_is_named(self, host: FakeHost, tmp_path: Path) -> None:

@@ -1,32 +1,40 @@
 """Writes a report as Markdown, as people read it in a pull request or a ConfigMap."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import unified_diff
+from textwrap import wrap
 
-from swarm_wire.report import TEST_SET, Demonstration, ExampleScores, Prompt, Report
+from swarm_wire.report import TEST_SET, Copied, Demonstration, ExampleScores, Prompt, Report, Verdict
 from swarm_wire.spending import price_clause
 
 FLIPPED = 10
 """How many examples of each kind a report names."""
 WORTH_TELLING = 8
 """Fewer copied words than this are an accident of language."""
+WIDTH = 100
+"""Longer lines of instructions are broken, since the code of a pull request does not wrap. In characters."""
 
 
 def markdown(report: Report) -> str:
     """Returns the report as Markdown."""
-    details = (*_flipped(report), *_prompts(report), _costs(report), *_notes(report))
+    details = (*_flipped(report), *_prompts(report), *_failures(report), _costs(report), *_notes(report))
     return "\n\n".join([_verdict(report), _scores(report), *details]) + "\n"
 
 
 def _verdict(report: Report) -> str:
-    lines = ["# Compiled program"]
+    compared = report.comparison
+    lines = [f"# Compiled program: {compared.verdict.lower()}" if compared else "# Compiled program"]
     if report.partial is not None:
         lines.append(f"**Partial**: {report.partial}. This is the best program by then, not the optimizer's winner.")
     if report.refused:
         lines += ["**Not published**, because of `spec.gate`:", "\n".join(f"- {text}." for text in report.refused)]
-    if report.comparison is not None:
-        lines.append(f"**{report.comparison}** ({report.compared_on}).")
+    if compared is not None:
+        undecided = " These examples do not show which of the two programs is better."
+        lines.append(
+            f"**{compared}** ({report.compared_on}). The baseline is the program with which the compile began."
+            + (undecided if compared.verdict == Verdict.INCONCLUSIVE else "")
+        )
         if report.compared_on != TEST_SET:
             lines.append(
                 f"The optimizer has chosen the winner on {report.compared_on}, so this difference flatters it. "
@@ -52,31 +60,68 @@ def _flipped(report: Report) -> Iterator[str]:
     compared = (found for found in report.by_example if found.name == report.compared_on and found.winner)
     for found in compared:
         if listed := [*_list(found, "Better", worse=False), *_list(found, "Worse", worse=True)]:
-            yield "\n".join([f"## Examples that changed, of {found.name}", "", *listed])
+            number = "A number is an example's place in the data, counted from 1."
+            yield "\n".join([f"## Examples that changed, of {found.name}", "", *listed, "", number])
 
 
 def _list(found: ExampleScores, title: str, *, worse: bool) -> Iterator[str]:
     pairs = enumerate(zip(found.baseline, found.winner, strict=True), 1)
     changed = [number for number, (old, new) in pairs if (new < old if worse else new > old)]
     if changed:
-        shown = ", ".join(map(str, changed[:FLIPPED])) + (", ..." if len(changed) > FLIPPED else "")
+        others = len(changed) - FLIPPED
+        shown = ", ".join(map(str, changed[:FLIPPED])) + (f" and {others} more" if others > 0 else "")
         yield f"- {title} on {len(changed)} of {len(found.winner)}: {shown}"
 
 
 def _prompts(report: Report) -> Iterator[str]:
+    plain = [prompt for prompt in report.prompts if prompt.before == prompt.after and not prompt.demonstrations]
     for prompt in report.prompts:
-        yield "\n\n".join([f"## Prompt of `{prompt.predictor}`", _instructions(prompt), _demonstrations(prompt)])
+        if prompt not in plain:
+            title = f"## Prompt of `{prompt.predictor}`"
+            yield "\n\n".join([title, _instructions(prompt), *_copied(prompt, report.copied), _demonstrations(prompt)])
+    if plain:
+        names = ", ".join(f"`{prompt.predictor}`" for prompt in plain)
+        yield f"## Prompts without a change\n\nThe same instructions, and no demonstrations: {names}."
 
 
 def _instructions(prompt: Prompt) -> str:
     if prompt.before == prompt.after:
         return "The instructions are unchanged."
-    before, after = prompt.before.splitlines(), prompt.after.splitlines()
+    before, after = _broken(prompt.before), _broken(prompt.after)
     lines = list(unified_diff(before, after, "before", "after", lineterm="", n=len(before)))
-    # A fence longer than any in the text, since instructions may have code in Markdown.
-    longest = max(map(len, re.findall("`+", prompt.before + prompt.after)), default=0)
+    if not lines:
+        return "The instructions differ only in spaces and ends of lines."
+    is_broken = (before, after) != (prompt.before.splitlines(), prompt.after.splitlines())
+    note = "\n\nLong lines are broken here, first at the ends of sentences." if is_broken else ""
+    return _fenced("diff", lines[3:]) + note
+
+
+def _broken(text: str) -> list[str]:
+    """Returns the lines of a text. A long line becomes several: a line for each sentence, so that a diff is small."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        parts = re.split(r"(?<=[.!?]) +", line) if len(line) > WIDTH else [line]
+        for part in parts:
+            lines += _wrapped(part) if len(part) > WIDTH else [part]
+    return lines
+
+
+def _wrapped(line: str) -> list[str]:
+    return wrap(line, WIDTH, expand_tabs=False, replace_whitespace=False, break_on_hyphens=False)
+
+
+def _fenced(kind: str, lines: Sequence[str]) -> str:
+    """Returns lines as code. The fence is longer than any in the lines, which may have code in Markdown themselves."""
+    longest = max((len(found) for line in lines for found in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
-    return "\n".join([f"{fence}diff", *lines[3:], fence])
+    return "\n".join([f"{fence}{kind}", *lines, fence])
+
+
+def _copied(prompt: Prompt, copied: Copied | None) -> Iterator[str]:
+    """Yields what the new instructions copy. It is code, since a text of the data may look like Markdown or names."""
+    if copied is not None and copied.tokens >= WORTH_TELLING and copied.predictor == prompt.predictor:
+        said = f"The new instructions copy {copied.tokens} words from {copied.example}:"
+        yield f"{said}\n\n{_fenced('text', _broken(copied.text))}"
 
 
 def _demonstrations(prompt: Prompt) -> str:
@@ -91,6 +136,12 @@ def _origin(demonstration: Demonstration) -> str:
     return f"{kind}, from {demonstration.example}" if demonstration.example else kind
 
 
+def _failures(report: Report) -> Iterator[str]:
+    if report.failures is not None:
+        groups = _fenced("text", [part for line in report.failures.lines for part in _wrapped(line)])
+        yield "\n\n".join(["## Failures", f"{report.failures}.", *([groups] if report.failures.lines else [])])
+
+
 def _costs(report: Report) -> str:
     usage, origin = report.usage, report.origin
     tokens = usage.prompt_tokens + usage.completion_tokens
@@ -101,13 +152,6 @@ def _costs(report: Report) -> str:
     ]
     if report.reused.calls:
         lines.append(f"- {report.reused.calls:,} LM calls reused from earlier runs")
-    if report.copied is not None and report.copied.tokens >= WORTH_TELLING:
-        copied = report.copied
-        lines.append(
-            f"- instructions of `{copied.predictor}` copy {copied.tokens} words from {copied.example}: {copied.text}"
-        )
-    if report.failures is not None:
-        lines.append(f"- {report.failures}")
     if origin is not None:
         models = ", ".join(f"{role} `{model}`" for role, model in origin.models.items())
         if origin.commit:

@@ -86,7 +86,12 @@ class HttpApi:
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             fault = f"{url} would send the token unencrypted. Write an https:// URL into {place.field}.pullRequest.api"
             raise refused(place, fault)
-        if not token.isascii() or not token.isprintable() or not token:
+        if not token:
+            fault = (
+                f"{place.held} has no token, and {place.wanted} needs one. Put it into the key password or bearerToken"
+            )
+            raise credentials_rejected(place, fault)
+        if not token.isascii() or not token.isprintable():
             # http.client would name the token in its own error.
             fault = f"the token in {place.held} is not one line of printable ASCII characters"
             raise credentials_rejected(place, fault)
