@@ -247,7 +247,10 @@ class Authority:
     key: Path
 
     @classmethod
-    def made(cls, folder: Path) -> "Authority":
+    def made(cls, folder: Path, *hosts: str) -> "Authority":
+        """Makes a CA, and a certificate for this machine and for further hosts."""
+        others = "".join(f",DNS:{host}" for host in hosts)
+
         def openssl(*arguments: str) -> None:
             subprocess.run(("openssl", *arguments), cwd=folder, capture_output=True, check=True)
 
@@ -255,7 +258,7 @@ class Authority:
         ca = ("-addext", "keyUsage=critical,keyCertSign,cRLSign", "-subj", "/CN=tests")
         openssl("req", "-x509", *curve, *ca, "-days", "30", "-keyout", "ca.key", "-out", "ca.crt")
         openssl("req", *curve, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr")
-        extensions = "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n"
+        extensions = f"subjectAltName=IP:127.0.0.1,DNS:localhost{others}\nextendedKeyUsage=serverAuth\n"
         (folder / "extensions").write_text(
             f"{extensions}authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n", encoding="ascii"
         )
@@ -270,9 +273,14 @@ class Authority:
 
 
 @contextmanager
-def https(root: Path, authority: Authority, handler: type[BaseHTTPRequestHandler] = _Handler) -> Iterator[GitServer]:
+def https(
+    root: Path,
+    authority: Authority,
+    handler: type[BaseHTTPRequestHandler] = _Handler,
+    address: tuple[str, int] = ("127.0.0.1", 0),
+) -> Iterator[GitServer]:
     """Serves the repositories of a folder until the block ends."""
-    server = _Server(("127.0.0.1", 0), handler)
+    server = _Server(address, handler)
     authority.wrapped(server)
     told = GitServer(root, f"https://127.0.0.1:{server.server_port}")
     server.told = told  # type: ignore[attr-defined]

@@ -1,0 +1,102 @@
+"""A program comes from a git server, and its winner goes there: as a commit that names the run."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.cluster import Namespace, condition, is_over, is_true, secret
+from support.compiles import StockRun
+from support.e2e import TRIAGE, catch, finish, little, triage
+from support.git_in_cluster import PASSWORD, URL, USER, files_of, git, start_git, trailers
+
+SECRET = {"secret": {"name": "git"}}
+PROGRAM: dict[str, Any] = {
+    "entrypoint": "triage:Triage",
+    "source": {"git": {"url": URL, "ref": {"branch": "main"}, "path": "programs", **SECRET}},
+}
+
+
+def target(path: str, **more: Any) -> dict[str, Any]:
+    return {"git": {"url": URL, "branch": "main", "path": path, **SECRET, **more}}
+
+
+@pytest.fixture(scope="module")
+def server(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Namespace:
+    """Returns the namespace, with a git server that has the program and its data."""
+    lines = {
+        name: (TRIAGE / "data" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()[:most]
+        for name, most in (("train", 24), ("validation", 16))
+    }
+    data = {f"programs/data/{name}.jsonl": "\n".join(rows) + "\n" for name, rows in lines.items()}
+    program = (TRIAGE / "triage.py").read_text(encoding="utf-8")
+    start_git(namespace, tmp_path_factory.mktemp("tls"), {"programs/triage.py": program, **data})
+    return namespace
+
+
+def data() -> dict[str, Any]:
+    return {
+        "inputs": ["ticket"],
+        "train": {"path": "data/train.jsonl"},
+        "validation": {"path": "data/validation.jsonl"},
+    }
+
+
+def test_a_program_from_git_ends_as_stocks_winner_in_a_commit(server: Namespace, stock: StockRun) -> None:
+    before = git(server, "rev-parse", "main").strip()
+    server.apply(triage("from-git", program=PROGRAM, data=data(), artifact=target("prompts/triage")))
+    compilation = finish(server, "from-git", stock)
+    status = compilation["status"]
+    assert status["source"]["commit"] == before
+    commit = git(server, "log", "-1", "--format=%H", "main", "--", "prompts/triage").strip()
+    assert status["artifact"]["git"] == {"url": URL, "branch": "main", "commit": commit, "outcome": "Pushed"}
+    artifact = server.get("configmap", "from-git-artifact")["data"]
+    found = files_of(server, commit, "prompts/triage")
+    assert found == {name: json.loads(artifact[name]) for name in ("program.json", "report.json")}
+    assert found["report.json"]["origin"]["commit"] == before
+    message = git(server, "log", "-1", "--format=%B", commit)
+    print(message)
+    told = trailers(message)
+    assert told["DSPyCompilation"] == f"{server.name}/from-git"
+    assert told["Run-Id"] == status["runId"]
+    assert told["Artifact-SHA256"] == status["artifact"]["sha256"]
+
+
+def test_a_publish_pod_that_is_killed_makes_no_second_commit(server: Namespace) -> None:
+    server.apply(little("killed", program=PROGRAM, artifact=target("prompts/killed")))
+    pod = catch(server, "killed", "publish")["metadata"]["name"]
+    server.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+    compilation = server.wait_for("killed", is_over)
+    assert is_true("Ready")(compilation), compilation["status"]
+    commits = git(server, "log", "--format=%H", "main", "--", "prompts/killed").split()
+    assert commits == [compilation["status"]["artifact"]["git"]["commit"]]
+
+
+def test_rejected_credentials_end_a_run_before_any_call_and_a_later_run_goes_on(server: Namespace) -> None:
+    server.reset_provider()
+    server.apply(secret("wrong", {"username": "robot", "password": "wrong", "ca.crt": _ca(server)}))
+    source = {"git": {"url": URL, "path": "programs", "secret": {"name": "wrong"}}}
+    server.apply(little("wrong", program={"entrypoint": "triage:Triage", "source": source}))
+    stalled = condition(server.wait_for("wrong", is_over), "Stalled")
+    assert stalled is not None
+    print(stalled["message"])
+    assert stalled["reason"] == "GitCredentialsRejected"
+    assert "Secret wrong" in stalled["message"]
+    assert server.requests() == 0
+
+
+def test_a_secret_that_comes_later_is_found(server: Namespace) -> None:
+    source = {"git": {"url": URL, "path": "programs", "secret": {"name": "later"}}}
+    server.apply(little("later-git", program={"entrypoint": "triage:Triage", "source": source}))
+    server.wait_for("later-git", lambda found: _reason(found) == "Retrying")
+    server.apply(secret("later", {"username": USER, "password": PASSWORD, "ca.crt": _ca(server)}))
+    assert is_true("Ready")(server.wait_for("later-git", is_over))
+
+
+def _ca(namespace: Namespace) -> str:
+    return namespace.kubectl("exec", "pod/git", "--", "cat", "/srv/tls/ca.crt")
+
+
+def _reason(compilation: dict[str, Any]) -> str | None:
+    found = condition(compilation, "Reconciling")
+    return None if found is None else str(found["reason"])
