@@ -171,7 +171,7 @@ def test_nothing_of_the_repository_changes_a_file_or_runs(
 ) -> None:
     owned = tmp_path / "owned"
     attributes = b"* text eol=crlf filter=lfs ident export-subst\nhidden.py export-ignore\n"
-    files = {
+    files: dict[str, bytes | tuple[str, bytes]] = {
         ".gitattributes": attributes,
         "a.py": b"$Id$ $Format:%H$\n",
         "hidden.py": b"",
