@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 
 from swarm_git.command import Failed, Git
@@ -24,7 +25,8 @@ def fetched(git: Git, branch: str, depth: int = DEPTH) -> str | None:
 
     Raises GitError.
     """
-    here = f"refs/swarm/{branch}"
+    # One branch may have the name of another one's folder.
+    here = f"refs/swarm/{sha256(branch.encode()).hexdigest()[:16]}"
     # A server that knows no filter ignores it.
     options = ("--quiet", f"--depth={depth}", "--filter=blob:none", "--no-tags", "--force", "--no-write-fetch-head")
     try:
