@@ -60,6 +60,7 @@ class FakeHost:
     Attributes:
         faults: replies that the next calls get in place of their own.
         late_faults: as `faults`, but the server does what it is asked to do first.
+        is_blind: whether the server opens a request although there is one, as Gitea does if two calls come at once.
         before: called once before the next call of a method, as another process that comes first.
     """
 
@@ -78,6 +79,7 @@ class FakeHost:
         self.calls: list[Call] = []
         self.faults: list[Reply] = []
         self.late_faults: list[Reply] = []
+        self.is_blind = False
         self.before: dict[str, Callable[[], object]] = {}
         self._lock = Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -170,6 +172,8 @@ class FakeHost:
         return Reply(200, [self.shown(pull) for pull in chosen[(page - 1) * size : page * size]], link)
 
     def taken(self, head: str, base: str) -> Pull | None:
+        if self.is_blind:
+            return None
         return next((pull for pull in self.open_pulls(head) if pull.base == base), None)
 
     def route(self) -> str:
@@ -253,6 +257,7 @@ class FakeGitHub(FakeHost):
         if call.method != "PATCH":
             return self.not_found()
         pull.title, pull.body = call.body.get("title", pull.title), call.body.get("body", pull.body)
+        pull.is_open = call.body.get("state", "open" if pull.is_open else "closed") == "open"
         return Reply(200, self.shown(pull))
 
 
@@ -317,6 +322,7 @@ class FakeGitLab(FakeHost):
         if call.method != "PUT":
             return Reply(405, {"error": "405 Not Allowed"})
         pull.title, pull.body = call.body.get("title", pull.title), call.body.get("description", pull.body)
+        pull.is_open = pull.is_open and call.body.get("state_event") != "close"
         return Reply(200, self.shown(pull))
 
 
@@ -374,6 +380,7 @@ class FakeGitea(FakeHost):
         if call.method != "PATCH":
             return Reply(405)
         pull.title, pull.body = call.body.get("title", pull.title), call.body.get("body", pull.body)
+        pull.is_open = call.body.get("state", "open" if pull.is_open else "closed") == "open"
         return Reply(201, self.shown(pull))
 
 
