@@ -97,7 +97,7 @@ class Repository:
         return self.git("show", f"{at}:{path}")
 
     def messages(self, at: str = "main") -> list[str]:
-        return self.git("log", "-z", "--format=%B", at).split("\0")
+        return self.git("log", "-z", "--format=%B", at).split("\0")[:-1]
 
     def hook(self, name: str, script: str) -> None:
         folder = self.path / "hooks"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from swarm_wire.spending import MICRO
 COMMITTER: Final = ("dspy-swarm", "dspy-swarm@users.noreply.dspy-swarm.dev")
 COMPILATION, RUN_ID = "DSPyCompilation", "Run-Id"
 """Trailers by which a later run finds its own commits."""
-_FILE, _FOLDER, _SYMLINK = "100644", "040000", "120000"
+_FILE, _EXECUTABLE, _FOLDER, _SYMLINK = "100644", "100755", "040000", "120000"
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,7 @@ def _trailer(key: str) -> str:
 def tree_with(git: Git, parent: str | None, files: Mapping[str, bytes]) -> str:
     """Returns the id of the parent's tree with these files in it. Raises GitError if something is in their place."""
     if parent is not None:
-        for path in files:
-            _check_place(git, parent, path)
+        _check_places(git, parent, files)
     index = {"GIT_INDEX_FILE": "index"}
     git.run("read-tree", *([parent] if parent else ["--empty"]), more=index)
     lines = []
@@ -162,18 +161,23 @@ def tree_with(git: Git, parent: str | None, files: Mapping[str, bytes]) -> str:
     return git.text("write-tree", "--missing-ok", more=index)
 
 
-def _check_place(git: Git, parent: str, path: str) -> None:
-    """Raises GitError unless all folders of a path are folders or missing, and the path is a file or missing."""
-    parts = path.split("/")
-    paths = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+def tree_of(git: Git, commit: str) -> str:
+    return git.text("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+
+def _check_places(git: Git, parent: str, files: Iterable[str]) -> None:
+    """Raises GitError unless each path is that of a file or missing, and its folders are folders or missing."""
+    parts = [path.split("/") for path in files]
+    folders = {"/".join(names[:end]) for names in parts for end in range(1, len(names))}
+    paths = [*sorted(folders), *files]
     out = git.run("--literal-pathspecs", "ls-tree", "-z", parent, "--", *paths).decode(errors="surrogateescape")
     for line in filter(None, out.split("\0")):
         meta, _, there = line.partition("\t")
         mode = meta.split()[0]
-        is_right = mode in (_FILE, "100755") if there == path else mode == _FOLDER
-        if there in paths and not is_right:
-            kind = {_FILE: "a file", "100755": "a file", _FOLDER: "a folder", _SYMLINK: "a symbolic link"}
-            needed = "a file" if there == path else "a folder"
+        is_folder = there in folders
+        if there in paths and mode not in ((_FOLDER,) if is_folder else (_FILE, _EXECUTABLE)):
+            needed = "a folder" if is_folder else "a file"
+            kind = {_FILE: "a file", _EXECUTABLE: "a file", _FOLDER: "a folder", _SYMLINK: "a symbolic link"}
             raise refused(
                 git.place,
                 f"{there} in {git.place.url} is {kind.get(mode, 'a submodule')}, and the artifact needs {needed} "

@@ -1,7 +1,6 @@
 """Reads the credentials of a git repository: a Secret in the form that Flux uses, mounted as a folder."""
 
 import base64
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -189,7 +188,7 @@ def is_encrypted(key: str) -> bool:
     except ValueError:
         return False
     # The name of the cipher follows, with its length in 4 bytes.
-    return data.startswith(_OPENSSH) and not re.match(rb"\0\0\0\4none", data[len(_OPENSSH) :])
+    return data.startswith(_OPENSSH) and not data.removeprefix(_OPENSSH).startswith(b"\0\0\0\x04none")
 
 
 def _private(path: Path, text: str) -> Path:

@@ -146,7 +146,11 @@ def _certificate(place: Place, said: str) -> GitError:
 
 
 def _no_ref(place: Place, _: str) -> GitError:
-    return not_found(place, f"{place.url} does not have {place.wanted}. Check the spelling in {place.field}")
+    return not_found(
+        place,
+        f"{place.url} does not have {place.wanted}. Check the spelling in {place.field}, and whether its url is that "
+        "of a git repository",
+    )
 
 
 def _unadvertised(place: Place, _: str) -> GitError:

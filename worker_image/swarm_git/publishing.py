@@ -73,12 +73,12 @@ class Publisher:
         """Pushes the artifact to the branch itself. Returns None if another push was faster."""
         branch = self.destination.branch
         tip = self._tip()
-        if tip is not None:
-            if (found := commits.earlier(self.git, tip, self.artifact)) is not None:
-                return self._pushed(PushOutcome.PUSHED, branch, found)
-            if self._is_there(tip):
-                return self._pushed(PushOutcome.UNCHANGED, branch, tip)
-        commit = self._committed(tip)
+        if tip is not None and (found := commits.earlier(self.git, tip, self.artifact)) is not None:
+            return self._pushed(PushOutcome.PUSHED, branch, found)
+        tree = commits.tree_with(self.git, tip, self.artifact.files)
+        if tip is not None and tree == commits.tree_of(self.git, tip):
+            return self._pushed(PushOutcome.UNCHANGED, branch, tip)
+        commit = self._committed(tree, tip)
         if not remote.push(self.git, commit, branch):
             return None
         return self._pushed(PushOutcome.PUSHED, branch, commit)
@@ -95,7 +95,8 @@ class Publisher:
             )
         if (found := commits.earlier(self.git, tip, self.artifact)) is not None:  # the pull request is merged
             return self._pushed(PushOutcome.PUSHED, self.destination.branch, found)
-        if self._is_there(tip):
+        tree = commits.tree_with(self.git, tip, self.artifact.files)
+        if tree == commits.tree_of(self.git, tip):
             return self._pushed(PushOutcome.UNCHANGED, self.destination.branch, tip)
         old = remote.fetched(self.git, head, depth=2)
         if old is not None and not commits.made_by_us(self.git, old, self.artifact):
@@ -104,7 +105,7 @@ class Publisher:
                 f"the branch {head} of {self.destination.url} ends with the commit {old[:12]}, which is not from "
                 "dspy-swarm. A push would drop it. Merge or delete that branch",
             )
-        commit = self._reusable(old, tip) or self._committed(tip)
+        commit = self._reusable(old, tip) or self._committed(tree, tip)
         if commit != old and not remote.push(self.git, commit, head, instead_of=old or ""):
             return None
         return self._pushed(PushOutcome.PUSHED, head, commit, self._pull_request(head))
@@ -122,13 +123,7 @@ class Publisher:
             )
         return tip
 
-    def _is_there(self, tip: str) -> bool:
-        """Whether the commit has the artifact's bytes already."""
-        tree = commits.tree_with(self.git, tip, self.artifact.files)
-        return tree == self.git.text("rev-parse", f"{tip}^{{tree}}")
-
-    def _committed(self, parent: str | None) -> str:
-        tree = commits.tree_with(self.git, parent, self.artifact.files)
+    def _committed(self, tree: str, parent: str | None) -> str:
         author = self.destination.author
         by = Signature(author.name, author.email, int(self.clock.now()), self.key)
         return commits.commit_tree(self.git, tree, parent, self.artifact.message, by)
