@@ -295,6 +295,13 @@ class TestWhereTheTokenGoes:
         open_or_update(destination, TOKEN, HEAD, "title", "body")
         assert [call.method for call in host.calls] == ["GET", "GET", "POST", "GET"]
 
+    @pytest.mark.parametrize("status", [301, 307, 308])
+    def test_a_moved_repository_gets_its_new_request_at_the_new_place(self, host: FakeHost, status: int) -> None:
+        host.faults = [Reply(200, []), Reply(status, None, {"Location": f"{host.api}{host.route()}"})]
+        publish(host, HEAD, "ours")
+        assert [call.method for call in host.calls] == ["GET", "POST", "POST", "GET"]
+        assert [pull.title for pull in host.open_pulls(HEAD)] == ["ours"]
+
     def test_a_page_for_signing_in_is_not_followed(self, host: FakeHost) -> None:
         host.faults = [Reply(302, None, {"Location": f"{host.api}/login"})]
         assert failure(host).reason == REFUSED
